@@ -1,0 +1,116 @@
+"""Every error that dejavlad raises on purpose, one tree.
+
+::
+
+    DejavladError                    anything below; the command prints it as one line
+    ├── InputError (ValueError)      a value given by the caller: what was given, what is valid
+    │   ├── UnknownNameError         a name that is in no table; lists the near ones
+    │   └── PhotoError               a photo that cannot be read: path and reason
+    ├── StoreError                   something on disk that cannot be used as it is
+    │   ├── StoreMismatchError       made by another model, preprocessing, list ... than expected
+    │   ├── StoreBusyError           another process is writing there
+    │   └── CheckpointError          a model file that cannot be read, or does not fit the network
+    ├── DownloadError                a file that could not be fetched or did not verify
+    └── MissingExtraError            an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class DejavladError(Exception):
+    """Base of every error raised on purpose; its text is one line fit for a terminal."""
+
+
+class InputError(DejavladError, ValueError):
+    """A value given by the caller cannot be used."""
+
+
+class UnknownNameError(InputError):
+    """A name that is in no table.
+
+    Args:
+        kind: what was asked for, e.g. ``"backbone"``.
+        given: the name that was given.
+        valid: the names that exist.
+    """
+
+    def __init__(self, kind: str, given: str, valid: Iterable[str]) -> None:
+        self.kind, self.given, self.valid = kind, given, sorted(valid)
+        near = difflib.get_close_matches(given, self.valid, n=3, cutoff=0.5)
+        if near:
+            hint = f"did you mean {' or '.join(near)}?"
+        else:
+            hint = f"valid: {', '.join(self.valid) or 'none'}"
+        super().__init__(f"unknown {kind} {given!r}; {hint}")
+
+
+class PhotoError(InputError):
+    """A photo that cannot be read.
+
+    Args:
+        path: the file, or the name of an array.
+        reason: why, in words.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"cannot read photo {str(path)!r}: {reason}")
+
+    def __reduce__(self) -> tuple[type[PhotoError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)  # crosses process borders
+
+
+class StoreError(DejavladError):
+    """Something on disk cannot be used as it is."""
+
+
+class StoreMismatchError(StoreError):
+    """A store was made by another model, preprocessing, list or precision than expected.
+
+    Args:
+        path: the store.
+        differences: setting -> (in the store, expected now).
+        hint: what to do.
+    """
+
+    def __init__(
+        self, path: str | Path, differences: dict[str, tuple[object, object]], hint: str = ""
+    ) -> None:
+        self.path, self.differences = str(path), differences
+        told = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differences.items())
+        super().__init__(
+            f"{str(path)!r} was made otherwise ({told}). {hint or 'Give another --out, or delete it.'}"
+        )
+
+
+class StoreBusyError(StoreError):
+    """Another process is writing there."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        super().__init__(f"{str(path)!r} is being written by another run; wait for it, or give another --out")
+
+
+class CheckpointError(StoreError):
+    """A model file cannot be read, or does not fit the network that it is for."""
+
+
+class DownloadError(DejavladError):
+    """A file could not be fetched, or what came is not what was promised."""
+
+
+class MissingExtraError(DejavladError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        what: what needs it, e.g. ``"the HNSW index"``.
+        extra: the extra that brings it, e.g. ``"faiss"``.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.what, self.extra = what, extra
+        super().__init__(f"{what} needs an optional dependency: pip install 'dejavlad[{extra}]'")

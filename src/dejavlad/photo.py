@@ -1,0 +1,116 @@
+"""A photo: one row of any list, from a folder to Tokyo's cut-outs, Oxford's regions and video frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError
+from dejavlad.geo import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo, or a part of one, and what is known of where it was taken.
+
+    A photo is known by its `key`, never by its basename.
+    """
+
+    name: str
+    """Path relative to the root of its list, with forward slashes: unique in the list with crop and frame."""
+    path: Path
+    """Where the pixels lie; for an array, its name."""
+    crop: tuple[int, int, int, int] | None = None
+    """Region (left, top, right, bottom) in pixels of the upright photo, right and bottom excluded."""
+    frame: int | None = None
+    """Frame number, from 0, where `path` is a video."""
+    position: Position | None = None
+    """Where it was taken."""
+    heading: float | None = None
+    """Compass direction of the view in degrees, clockwise from north, 0 <= heading < 360."""
+    time: float | None = None
+    """When it was taken, in seconds (Unix time where the date is known)."""
+    group: str | None = None
+    """Photos of one panorama, place or drive share it."""
+    pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+    """RGB [H, W, 3], where the photo is an array in memory rather than a file."""
+
+    @property
+    def key(self) -> str:
+        """The photo's identity in stores: its name, and crop and frame where it has them."""
+        key = self.name
+        if self.frame is not None:
+            key += f"#frame={self.frame}"
+        if self.crop is not None:
+            key += "#crop=" + ",".join(map(str, self.crop))
+        return key
+
+
+class PhotoList(Sequence[Photo]):
+    """Photos in a fixed order, under one root.
+
+    Args:
+        photos: the photos, their keys unique.
+        root: the folder that names are relative to.
+        name: what the list is called in messages and results.
+
+    Raises:
+        InputError: two photos share a key.
+    """
+
+    def __init__(self, photos: Iterable[Photo], *, root: Path | str = ".", name: str = "photos") -> None:
+        self._photos = tuple(photos)
+        self.root = Path(root)
+        self.name = name
+        seen: set[str] = set()
+        for photo in self._photos:
+            if photo.key in seen:
+                raise InputError(f"{name}: {photo.key!r} is listed twice")
+            seen.add(photo.key)
+
+    @classmethod
+    def from_arrays(
+        cls, images: Sequence[NDArray[np.uint8]], names: Sequence[str] | None = None, *, name: str = "arrays"
+    ) -> PhotoList:
+        """A list of images in memory, each uint8 RGB [H, W, 3]; named 0, 1, 2 ... unless told otherwise."""
+        names = [str(i) for i in range(len(images))] if names is None else list(names)
+        if len(names) != len(images):
+            raise InputError(f"{len(images)} images but {len(names)} names")
+        return cls((Photo(n, Path(n), pixels=im) for n, im in zip(names, images, strict=True)), name=name)
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    @overload
+    def __getitem__(self, index: int) -> Photo: ...
+    @overload
+    def __getitem__(self, index: slice) -> PhotoList: ...
+    def __getitem__(self, index: int | slice) -> Photo | PhotoList:
+        if isinstance(index, slice):
+            return PhotoList(self._photos[index], root=self.root, name=self.name)
+        return self._photos[index]
+
+    def __iter__(self) -> Iterator[Photo]:
+        return iter(self._photos)
+
+    def __repr__(self) -> str:
+        return f"PhotoList({self.name!r}, {len(self)} photos, root={str(self.root)!r})"
+
+    def take(self, rows: Iterable[int]) -> PhotoList:
+        """The photos of the given rows, in that order."""
+        return PhotoList((self._photos[int(i)] for i in rows), root=self.root, name=self.name)
+
+    @property
+    def keys(self) -> list[str]:
+        """The photos' keys, in order."""
+        return [photo.key for photo in self._photos]
+
+    @property
+    def positions(self) -> list[Position | None]:
+        """The photos' positions, in order."""
+        return [photo.position for photo in self._photos]

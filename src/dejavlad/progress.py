@@ -1,0 +1,27 @@
+"""How long work reports itself: a callback, so that library code never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One report of a long piece of work."""
+
+    what: str
+    """The task in a word or two, the same text throughout one task: ``"describing photos"``."""
+    done: int
+    """Units finished so far, those found finished at the start included."""
+    total: int
+    """Units in all."""
+    found: int = 0
+    """Units that had been finished by an earlier run (so that the time left is told rightly)."""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """The default callback: says nothing."""

@@ -1,0 +1,91 @@
+"""A ranking: for each query, the rows of the database from best to worst."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The nearest database rows of Q queries, at most K each, best first.
+
+    Raises:
+        InputError: shapes differ, an index is below -1, or a distance is NaN where an index is given.
+    """
+
+    indices: NDArray[np.int64]
+    """[Q, K] rows of the database, from 0; -1 where there is none (only at the end of a row)."""
+    distances: NDArray[np.float32]
+    """[Q, K] ascending: Euclidean distance (not squared), or a score turned so that smaller is better; +inf beside -1."""
+
+    def __post_init__(self) -> None:
+        indices = np.ascontiguousarray(self.indices, dtype=np.int64)
+        distances = np.ascontiguousarray(self.distances, dtype=np.float32)
+        if indices.ndim != 2 or indices.shape != distances.shape:
+            raise InputError(
+                f"a ranking needs indices and distances of one shape [Q, K]; "
+                f"given {list(indices.shape)} and {list(distances.shape)}"
+            )
+        if indices.size and indices.min() < -1:
+            raise InputError(f"a ranking holds the index {indices.min()}; valid: rows from 0, and -1 for none")
+        if np.isnan(distances[indices >= 0]).any():
+            raise InputError("a ranking holds NaN distances; were the descriptors finite?")
+        object.__setattr__(self, "indices", indices)
+        object.__setattr__(self, "distances", distances)
+
+    @property
+    def n_queries(self) -> int:
+        """Q."""
+        return int(self.indices.shape[0])
+
+    @property
+    def depth(self) -> int:
+        """K."""
+        return int(self.indices.shape[1])
+
+    def top(self, k: int) -> Ranking:
+        """The first k of each query."""
+        return Ranking(self.indices[:, :k], self.distances[:, :k])
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``indices`` and ``distances`` as an .npz file, atomically."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        with open(partial, "wb") as file:
+            np.savez(file, indices=self.indices, distances=self.distances)
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ranking:
+        """Read what `save` wrote, or a predictions ``.npy`` [Q, K] of rows (distances become 0, 1, 2, ...).
+
+        Raises:
+            StoreError: there is no such file, or it is not a ranking.
+        """
+        path = Path(path)
+        try:
+            held = np.load(path, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                indices = held
+                distances = np.broadcast_to(np.arange(held.shape[-1], dtype=np.float32), held.shape)
+            else:
+                with held:
+                    indices, distances = held["indices"], held["distances"]
+        except FileNotFoundError:
+            raise StoreError(f"there is no ranking at {str(path)!r}") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise StoreError(
+                f"{str(path)!r} is not a ranking (.npz with indices and distances, or .npy of rows): {error}"
+            ) from error
+        if not np.issubdtype(indices.dtype, np.integer):
+            raise StoreError(f"{str(path)!r}: indices must be whole numbers, not {indices.dtype}")
+        return cls(indices, distances)
