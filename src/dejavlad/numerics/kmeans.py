@@ -60,7 +60,7 @@ def kmeans(
         labels, squared = nearest(points, centres)
         cost = float(squared.sum(dtype=np.float64))
         settled = last_labels is not None and np.array_equal(labels, last_labels)
-        if settled or last_cost - cost <= tolerance * cost < np.inf and last_cost < np.inf:
+        if settled or last_cost - cost <= tolerance * cost:
             break
         last_cost, last_labels = cost, labels
         centres = _means(points, labels, squared, k)
