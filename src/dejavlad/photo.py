@@ -83,6 +83,31 @@ class PhotoList(Sequence[Photo]):
             raise InputError(f"{len(images)} images but {len(names)} names")
         return cls((Photo(n, Path(n), pixels=im) for n, im in zip(names, images, strict=True)), name=name)
 
+    @classmethod
+    def of(cls, images: PhotoList | Sequence[Photo | Path | str | NDArray[np.uint8]]) -> PhotoList:
+        """A list of what a caller has at hand: photos, files (named as given) or uint8 RGB [H, W, 3] arrays.
+
+        Raises:
+            InputError: `images` is one path or array rather than a list, or holds something else.
+        """
+        if isinstance(images, PhotoList):
+            return images
+        if isinstance(images, (str, Path, np.ndarray)):
+            raise InputError("give a list of photos, e.g. [photo]; given a single one")
+        photos = []
+        for i, image in enumerate(images):
+            if isinstance(image, Photo):
+                photos.append(image)
+            elif isinstance(image, (str, Path)):
+                photos.append(Photo(Path(image).as_posix(), Path(image)))
+            elif isinstance(image, np.ndarray):
+                photos.append(Photo(str(i), Path(str(i)), pixels=image))
+            else:
+                raise InputError(
+                    f"a photo is a path, a Photo or a uint8 array; given a {type(image).__name__}"
+                )
+        return cls(photos)
+
     def __len__(self) -> int:
         return len(self._photos)
 
