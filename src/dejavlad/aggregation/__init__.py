@@ -1,0 +1,42 @@
+"""Feature maps to descriptors: NetVLAD, VLAD, and pooling by maximum, average and generalised mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from dejavlad.aggregation.base import Aggregation
+from dejavlad.aggregation.netvlad import VLAD, NetVLAD
+from dejavlad.aggregation.pooling import AvgPool, GeM, MaxPool
+from dejavlad.errors import InputError, UnknownNameError
+
+__all__ = ["AGGREGATIONS", "VLAD", "Aggregation", "AvgPool", "GeM", "MaxPool", "NetVLAD", "create"]
+
+AGGREGATIONS: Final[Mapping[str, Callable[..., Aggregation]]] = {
+    "netvlad": NetVLAD,
+    "vlad": VLAD,
+    "max": MaxPool,
+    "avg": AvgPool,
+    "gem": GeM,
+}
+"""Name -> constructor, called with the number of channels and the aggregation's own options."""
+
+
+def create(name: str, dim: int, **options: Any) -> Aggregation:
+    """An aggregation by name.
+
+    Args:
+        name: see `AGGREGATIONS`.
+        dim: channels of the feature map.
+        options: the aggregation's own, e.g. ``clusters=64``.
+
+    Raises:
+        UnknownNameError: there is no such aggregation.
+        InputError: it has no such option, or the option cannot be that.
+    """
+    if name not in AGGREGATIONS:
+        raise UnknownNameError("aggregation", name, AGGREGATIONS)
+    try:
+        return AGGREGATIONS[name](dim, **options)
+    except TypeError as error:
+        raise InputError(f"aggregation {name!r}: {error}") from None

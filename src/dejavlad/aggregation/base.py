@@ -1,0 +1,84 @@
+"""What every aggregation is: a feature map [N, D, H, W] becomes one unit vector a photo.
+
+Shapes: N photos, D channels, L = H*W locations.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dejavlad.aggregation.functional import EPSILON_RULES, EpsilonRule, l2_normalize_whole
+from dejavlad.errors import InputError, UnknownNameError
+
+
+class Aggregation(nn.Module):
+    """Base of the aggregations.
+
+    The arithmetic is in float32 (float64 for float64 features) whatever the feature map's type is, also under
+    ``torch.autocast``. The order of locations does not matter, and photos of a batch do not touch each other.
+
+    Args:
+        dim: D, channels of the feature map.
+        epsilon: see `dejavlad.aggregation.functional.EpsilonRule`.
+    """
+
+    needs_fitting: ClassVar[bool] = False
+    """Whether clusters must be learnt from photos (``initialise``) before the descriptors mean anything."""
+
+    def __init__(self, dim: int, *, epsilon: EpsilonRule = "matconvnet") -> None:
+        super().__init__()
+        if dim < 1:
+            raise InputError(f"an aggregation needs at least 1 channel; given dim={dim}")
+        if epsilon not in EPSILON_RULES:
+            raise UnknownNameError("epsilon rule", str(epsilon), EPSILON_RULES)
+        self.dim = int(dim)
+        self.epsilon: EpsilonRule = epsilon
+
+    @property
+    def descriptor_size(self) -> int:
+        """Numbers of one descriptor."""
+        return self.dim
+
+    def prepare(self, feat_NDL: Tensor) -> Tensor:
+        """Local features [N, D, L] as the aggregation itself takes them: here unchanged."""
+        return feat_NDL
+
+    def aggregate(self, feat_NDL: Tensor) -> Tensor:
+        """[N, descriptor_size] from prepared local features; not yet of unit length."""
+        raise NotImplementedError
+
+    def local_features(self, feat_NDHW: Tensor) -> Tensor:
+        """What clusters are learnt from: float32 [N, L, D], normalised if the layer does that first."""
+        with _no_autocast(feat_NDHW):
+            return self.prepare(self._locations(feat_NDHW)).transpose(1, 2)
+
+    def forward(self, feat_NDHW: Tensor) -> Tensor:
+        """Descriptors of feature maps.
+
+        Args:
+            feat_NDHW: [N, D, H, W] of any floating type, at least one location.
+
+        Returns:
+            float32 [N, descriptor_size], of unit length (zero where nothing was seen).
+
+        Raises:
+            InputError: another shape.
+        """
+        with _no_autocast(feat_NDHW):
+            descriptors = self.aggregate(self.prepare(self._locations(feat_NDHW)))
+            return l2_normalize_whole(descriptors, rule=self.epsilon)
+
+    def _locations(self, feat_NDHW: Tensor) -> Tensor:
+        if feat_NDHW.ndim != 4 or feat_NDHW.shape[1] != self.dim or 0 in feat_NDHW.shape[2:]:
+            raise InputError(
+                f"{type(self).__name__} takes feature maps [N, {self.dim}, H, W]; "
+                f"given {list(feat_NDHW.shape)}"
+            )
+        return feat_NDHW.flatten(2).to(torch.promote_types(feat_NDHW.dtype, torch.float32))
+
+
+def _no_autocast(like: Tensor) -> torch.autocast:
+    return torch.autocast(like.device.type, enabled=False)
