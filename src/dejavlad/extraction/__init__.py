@@ -1,0 +1,8 @@
+"""Photos to descriptors on disk: the store, and the one loop that fills it."""
+
+from dejavlad.extraction.extract import describe, extract
+from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.store import DescriptorStore
+from dejavlad.extraction.writer import save_store
+
+__all__ = ["DescriptorStore", "Manifest", "PhotoTable", "Setting", "describe", "extract", "save_store"]

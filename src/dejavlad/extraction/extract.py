@@ -1,0 +1,273 @@
+"""The one loop from pixels to rows.
+
+Batches are planned once, from the list and the photos' sizes, and a photo that cannot be decoded keeps its
+slot in its batch (zeros); so the rows do not depend on where a run was cut off, nor on the number of workers:
+a store is a function of the model, the list and the batch size.
+
+Running again over what is there:
+
+- the same list: the recorded plan goes on; a complete store is left as it is;
+- a photo changed (size or time; content, for arrays): its whole batch is computed anew;
+- photos added, removed or moved: the list is planned again, and batches that come out the same are kept;
+- a photo had failed: it is tried again, and its batch is computed anew once it can be decoded;
+- another batch size: finished batches are kept, the rest is planned again with the new size;
+- another model, preprocessing, precision, size or dtype of descriptors: refused.
+
+Legend: N photos, D the descriptor's size, n photos of one batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import DejavladError, InputError
+from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
+from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
+from dejavlad.extraction.writer import StoreWriter
+from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.progress import OnProgress, Progress, silent
+
+if TYPE_CHECKING:
+    import torch
+
+LOOKING, DESCRIBING = "looking at photos", "describing photos"
+
+
+class Describer(Protocol):
+    """What extraction asks of a model; `dejavlad.model.PlaceModel` is one."""
+
+    preprocess: Preprocess
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What it is: its spec and weights, hashed."""
+
+    @property
+    def descriptor_size(self) -> int:
+        """D."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether all it learns from photos is learnt."""
+
+    def describe(self, images: torch.Tensor) -> torch.Tensor:
+        """[n, 3, H, W] prepared photos -> [n, D]."""
+
+
+def extract(
+    model: Describer,
+    photos: PhotoList,
+    out: Path | str,
+    *,
+    batch_size: int = 8,
+    workers: int = 0,
+    dtype: str = "float32",
+    on_progress: OnProgress = silent,
+) -> DescriptorStore:
+    """Describe photos into the folder `out`; run again, it goes on where it was cut off.
+
+    Photos that cannot be described are listed in the store's `failed` and do not end the run.
+
+    Args:
+        model: a fitted model.
+        photos: the list, files or arrays.
+        out: the store's folder, made if need be.
+        batch_size: photos described together, at most.
+        workers: processes that decode; 0 decodes here. The rows do not depend on it.
+        dtype: how rows are stored, ``"float32"`` or ``"float16"``.
+        on_progress: told of `LOOKING` (file sizes and times) and `DESCRIBING` (``found``: from earlier runs).
+
+    Returns:
+        The complete store, opened.
+
+    Raises:
+        InputError: no photos, none of them readable, a model that is not fitted, or rows that are not finite.
+        StoreMismatchError: `out` holds rows of another setting.
+        StoreBusyError: another run writes there.
+        StoreError: `out` cannot be written, or is damaged.
+    """
+    _check(model, photos, batch_size)
+    setting = Setting(
+        model.name,
+        model.fingerprint,
+        model.preprocess.to_dict(),
+        model.precision,
+        model.descriptor_size,
+        dtype,
+    )
+    with StoreWriter(Path(out)) as writer:
+        known = writer.found
+        if known is not None:
+            known.manifest.setting.check(setting, writer.path)
+        table = _look(model.preprocess, photos, known.manifest.table if known else None, on_progress)
+        batches, state, old_rows = _plan(model.preprocess, table, batch_size, known)
+        reasons = (
+            {row: known.failed[table.keys[row]] for row in np.flatnonzero(state == FAILED)} if known else {}
+        )
+        reasons |= table.unreadable
+        state[list(table.unreadable)] = FAILED
+        del known  # its rows may not stay mapped while files are replaced
+        writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows)
+        found = int((state != NOT_YET).sum())
+        done = found
+        on_progress(Progress(DESCRIBING, done, len(photos), found))
+        todo = [batch for batch in batches if (state[batch] == NOT_YET).any()]
+        for rows, values, failed in _described(model, photos, todo, workers):
+            writer.put(rows, values, failed)
+            done += len(rows) + len(failed)
+            on_progress(Progress(DESCRIBING, done, len(photos), found))
+    store = DescriptorStore.open(out)
+    _check_any(photos, store.failed, bool(store.done.any()))
+    return store
+
+
+def describe(
+    model: Describer,
+    photos: PhotoList,
+    *,
+    batch_size: int = 8,
+    workers: int = 0,
+    on_progress: OnProgress = silent,
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Describe photos in memory, with the same batches as `extract`.
+
+    Returns:
+        float32 [N, D] (zeros where a photo failed), and key -> reason of the photos that failed.
+
+    Raises:
+        InputError: as `extract`.
+    """
+    _check(model, photos, batch_size)
+    table = _look(model.preprocess, photos, None, on_progress)
+    batches, _, _ = _plan(model.preprocess, table, batch_size, None)
+    described = np.zeros((len(photos), model.descriptor_size), np.float32)
+    reasons = dict(table.unreadable)
+    done = len(reasons)
+    for rows, values, failed in _described(model, photos, batches, workers):
+        described[rows] = values
+        reasons.update(failed)
+        done += len(rows) + len(failed)
+        on_progress(Progress(DESCRIBING, done, len(photos)))
+    failed_keys = {table.keys[row]: reasons[row] for row in sorted(reasons)}
+    _check_any(photos, failed_keys, len(reasons) < len(photos))
+    return described, failed_keys
+
+
+def _check(model: Describer, photos: PhotoList, batch_size: int) -> None:
+    if not len(photos):
+        raise InputError(f"{photos.name}: there are no photos to describe")
+    if batch_size < 1:
+        raise InputError(f"a batch needs at least one photo; given --batch-size {batch_size}")
+    if not model.fitted:
+        raise InputError(f"{model.name} is not fitted: it learns from photos first (dejavlad.fitting.fit)")
+
+
+def _check_any(photos: PhotoList, failed: dict[str, str], any_done: bool) -> None:
+    if not any_done:
+        key, reason = next(iter(failed.items()))
+        raise InputError(
+            f"none of the {len(photos)} photos of {photos.name} could be described; {key!r}: {reason}"
+        )
+
+
+def _look(
+    preprocess: Preprocess, photos: PhotoList, known: PhotoTable | None, on_progress: OnProgress
+) -> PhotoTable:
+    def size(photo: Photo) -> tuple[int, int]:
+        height, width = read_size(photo, rotate=preprocess.rotate)
+        preprocess.output_size(height, width)  # refuses a size it cannot make
+        return height, width
+
+    def told(row: int) -> None:
+        if row % 100 == 0 or row == len(photos):
+            on_progress(Progress(LOOKING, row, len(photos)))
+
+    return PhotoTable.look(photos, size, known, told)
+
+
+def _plan(
+    preprocess: Preprocess, table: PhotoTable, batch_size: int, known: DescriptorStore | None
+) -> tuple[list[Rows], NDArray[np.uint8], Rows | None]:
+    """Batches of all readable photos, what is there of them, and in which rows of `known` (None: same)."""
+    n = len(table)
+    state = np.zeros(n, np.uint8)
+    readable = np.flatnonzero(table.sizes.all(axis=1))
+    if known is None:
+        return _batches(preprocess, table, readable, batch_size), state, None
+    old_rows = table.rows_in(known.manifest.table)
+    same_list = len(known) == n and np.array_equal(old_rows, np.arange(n))
+    for row in np.flatnonzero(old_rows >= 0):
+        if known.state[old_rows[row]] == FAILED and _decodes(table.photos[int(row)], preprocess):
+            old_rows[row] = -1
+    finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
+    kept: list[Rows] = []
+    if same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
+        batches = known.manifest.batches
+        if batch_size != known.manifest.batch_size:
+            kept = [b for b in batches if b.tobytes() in finished and (old_rows[b] >= 0).all()]
+            rest = np.setdiff1d(readable, np.concatenate([*kept, np.empty(0, np.int64)]))
+            batches = kept + _batches(preprocess, table, rest, batch_size)
+    else:
+        batches = _batches(preprocess, table, readable, batch_size)
+    for batch in batches:
+        if old_rows[batch].tobytes() in finished:
+            state[batch] = known.state[old_rows[batch]]
+    moved = len(known) != n or bool((old_rows != np.arange(n))[state == DONE].any())
+    return batches, state, old_rows if moved else None
+
+
+def _batches(preprocess: Preprocess, table: PhotoTable, rows: Rows, batch_size: int) -> list[Rows]:
+    sizes = [preprocess.output_size(int(h), int(w)) for h, w in table.sizes[rows]]
+    return [rows[batch] for batch in plan_batches(sizes, batch_size)]
+
+
+def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
+    try:
+        read_image(photo, rotate=preprocess.rotate)
+    except DejavladError:
+        return False
+    return True
+
+
+def _described(
+    model: Describer, photos: PhotoList, batches: list[Rows], workers: int
+) -> Iterator[tuple[Rows, NDArray[np.float32], dict[int, str]]]:
+    """Batch by batch: the rows described, their descriptors [n, D], and row -> reason of the others.
+
+    Raises:
+        InputError: the model gave rows that are not finite.
+    """
+    import torch
+
+    loaded = load_batches(photos, batches, model.preprocess, workers=workers)
+    with contextlib.closing(iter(loaded)) as stream, torch.inference_mode():
+        for batch in stream:
+            failed = {int(row): error.reason for row, error in batch.failed.items()}
+            good = np.array([int(row) not in failed for row in batch.rows], dtype=bool)
+            values = np.empty((0, model.descriptor_size), np.float32)
+            if good.any():
+                try:
+                    rows_nD = model.describe(torch.as_tensor(batch.images))
+                    values = rows_nD.float().cpu().numpy()[good]
+                except InputError as error:  # e.g. photos too small for the network
+                    failed = {int(row): failed.get(int(row), str(error)) for row in batch.rows}
+                    good[:] = False
+            for row, value in zip(batch.rows[good], values, strict=True):
+                if not np.isfinite(value).all():
+                    raise InputError(
+                        f"{model.name} describes {photos[int(row)].key!r} by NaN or infinity; "
+                        f"its weights may be damaged"
+                    )
+            yield batch.rows[good], values, failed

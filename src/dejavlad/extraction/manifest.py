@@ -1,0 +1,278 @@
+"""What a descriptor store says of itself: the setting that made its rows, the photos, the plan of batches.
+
+Legend: N photos, D the descriptor's size. On disk photos are columns, so that a long list stays small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
+from dejavlad.geo import Position
+from dejavlad.photo import Photo, PhotoList
+
+FORMAT = "dejavlad-descriptors"
+VERSION = 1
+DTYPES = ("float32", "float16")
+
+Rows = NDArray[np.int64]
+ReadSize = Callable[[Photo], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """All that decides a row besides its photo; rows of two settings never share a store."""
+
+    model: str
+    """The model's name."""
+    fingerprint: str
+    """The model's fingerprint: its spec and weights."""
+    preprocess: dict[str, Any]
+    """How photos are prepared, as `Preprocess.to_dict` tells it."""
+    precision: str
+    """``"fp32"`` or ``"bf16"``."""
+    dims: int
+    """D."""
+    dtype: str = "float32"
+    """What a row is stored as: ``"float32"`` or ``"float16"``."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"a store cannot hold {self.dtype!r}; valid: {', '.join(DTYPES)}")
+        if self.dims < 1:
+            raise InputError(f"a descriptor needs at least one dimension; given {self.dims}")
+        as_saved = json.loads(json.dumps(self.preprocess))  # tuples become lists, as when read again
+        object.__setattr__(self, "preprocess", as_saved)
+
+    def check(self, wanted: Setting, path: Path) -> None:
+        """Refuse to go on where the store at `path` was made otherwise; the model's name alone may differ.
+
+        Raises:
+            StoreMismatchError: names every setting that differs.
+        """
+        here, now = asdict(self), asdict(wanted)
+        differences = {key: (here[key], now[key]) for key in here if here[key] != now[key] and key != "model"}
+        if "fingerprint" in differences:
+            del differences["fingerprint"]
+            old, new = (f"{s.model} ({s.fingerprint[:12]})" for s in (self, wanted))
+            differences = {"model": (old, new), **differences}
+        if "preprocess" in differences:
+            old_steps, new_steps = differences.pop("preprocess")
+            for step in sorted({*old_steps, *new_steps}):
+                if old_steps.get(step) != new_steps.get(step):
+                    differences[f"preprocess.{step}"] = (old_steps.get(step), new_steps.get(step))
+        if differences:
+            raise StoreMismatchError(path, differences)
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoTable:
+    """The photos of a store: what they are, and what tells whether one has changed since."""
+
+    photos: PhotoList
+    """Names, paths, crops, frames, positions (never pixels)."""
+    keys: list[str]
+    """Each photo's key, in order."""
+    bytes: NDArray[np.int64]
+    """[N] the file's size; -1 where there is no such file, and for arrays."""
+    mtime_ns: NDArray[np.int64]
+    """[N] the file's modification time in nanoseconds since 1970; 0 where there is none."""
+    sizes: NDArray[np.int32]
+    """[N, 2] upright height and width in pixels; 0 where they could not be read."""
+    sha256: list[str] | None = None
+    """Each array's content hash (empty for files); None where all photos are files."""
+    unreadable: dict[int, str] = field(default_factory=dict)
+    """Row -> why its size could not be read. Not saved: reading is tried again in the next run."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def look(
+        cls,
+        photos: PhotoList,
+        read_size: ReadSize,
+        known: PhotoTable | None = None,
+        on_row: Callable[[int], None] = lambda _: None,
+    ) -> PhotoTable:
+        """The table of `photos` as they are now; pixel sizes from `known` where a photo is unchanged."""
+        n = len(photos)
+        keys = photos.keys
+        file_bytes, mtime_ns = np.full(n, -1, np.int64), np.zeros(n, np.int64)
+        sizes = np.zeros((n, 2), np.int32)
+        sha256 = [_content(photo) for photo in photos] if any(p.pixels is not None for p in photos) else None
+        for row, photo in enumerate(photos):
+            if photo.pixels is None:
+                try:
+                    stat = photo.path.stat()
+                except (OSError, ValueError):
+                    continue
+                file_bytes[row], mtime_ns[row] = stat.st_size, stat.st_mtime_ns
+        table = cls(photos, keys, file_bytes, mtime_ns, sizes, sha256)
+        old_rows = np.full(n, -1, np.int64) if known is None else table.rows_in(known)
+        for row, photo in enumerate(photos):
+            if known is not None and old_rows[row] >= 0 and known.sizes[old_rows[row]].all():
+                sizes[row] = known.sizes[old_rows[row]]
+            else:
+                try:
+                    sizes[row] = read_size(photo)
+                except PhotoError as error:
+                    table.unreadable[row] = error.reason
+                except InputError as error:
+                    table.unreadable[row] = str(error)
+            on_row(row + 1)
+        return table
+
+    def rows_in(self, other: PhotoTable) -> Rows:
+        """[N] where each photo stands in `other` with nothing changed; -1 where it does not."""
+        where = {key: row for row, key in enumerate(other.keys)}
+        found = np.fromiter((where.get(key, -1) for key in self.keys), np.int64, len(self.keys))
+        for row in np.flatnonzero(found >= 0):
+            if self.identity(int(row)) != other.identity(int(found[row])):
+                found[row] = -1
+        return found
+
+    def identity(self, row: int) -> tuple[int, int, str]:
+        """What changes when the photo changes: its file's size and time, or the content hash of an array."""
+        content = self.sha256[row] if self.sha256 is not None else ""
+        return int(self.bytes[row]), int(self.mtime_ns[row]), content
+
+    def to_dict(self) -> dict[str, Any]:
+        """Columns for JSON; those that would be empty are left out."""
+        photos = self.photos
+        # An array lies under no root, and the folder a program ran in is no part of a store.
+        arrays = all(p.pixels is not None for p in photos)
+        root = Path(os.path.abspath(photos.root))  # noqa: PTH100 (links are not followed)
+        columns: dict[str, list[Any]] = {
+            "name": [p.name for p in photos],
+            "path": [None if arrays else _relative(p, root) for p in photos],
+            "crop": [p.crop for p in photos],
+            "frame": [p.frame for p in photos],
+            "bytes": self.bytes.tolist(),
+            "mtime_ns": self.mtime_ns.tolist(),
+            "sha256": [digest or None for digest in self.sha256] if self.sha256 is not None else [],
+            "height": self.sizes[:, 0].tolist(),
+            "width": self.sizes[:, 1].tolist(),
+            "east": [p.position.east if p.position else None for p in photos],
+            "north": [p.position.north if p.position else None for p in photos],
+            "zone": [p.position.zone if p.position else None for p in photos],
+            "heading": [p.heading for p in photos],
+            "time": [p.time for p in photos],
+            "group": [p.group for p in photos],
+        }
+        told = {key: column for key, column in columns.items() if any(value is not None for value in column)}
+        return {"list": photos.name, "root": "" if arrays else root.as_posix(), "photos": told}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The table that `to_dict` told."""
+        columns: dict[str, list[Any]] = data["photos"]
+        n = len(columns["name"])
+        if any(len(column) != n for column in columns.values()):
+            raise ValueError("columns of photos differ in length")
+        root = Path(data["root"])
+
+        def photo(row: int) -> Photo:
+            at = {key: column[row] for key, column in columns.items()}
+            position = None
+            if at.get("east") is not None:
+                position = Position(at["east"], at["north"], at.get("zone"))
+            return Photo(
+                at["name"],
+                root / (at.get("path") or at["name"]),
+                crop=tuple(at["crop"]) if at.get("crop") else None,
+                frame=at.get("frame"),
+                position=position,
+                heading=at.get("heading"),
+                time=at.get("time"),
+                group=at.get("group"),
+            )
+
+        photos = PhotoList((photo(row) for row in range(n)), root=root, name=data["list"])
+        sizes = np.stack([columns["height"], columns["width"]], axis=1).astype(np.int32)
+        sha256 = [digest or "" for digest in columns["sha256"]] if "sha256" in columns else None
+        file_bytes, mtime_ns = (np.asarray(columns[key], np.int64) for key in ("bytes", "mtime_ns"))
+        return cls(photos, photos.keys, file_bytes, mtime_ns, sizes, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole of ``manifest.json``."""
+
+    setting: Setting
+    """What made the rows."""
+    table: PhotoTable
+    """The photos, row by row."""
+    batch_size: int
+    """Photos in a batch, at most."""
+    batches: list[Rows]
+    """The plan, made once: rows described together, the unit of commit. No batch has unreadable photos."""
+
+    def to_json(self) -> str:
+        """The text of the file; equal manifests give equal text."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "setting": asdict(self.setting),
+                "batch_size": self.batch_size,
+                **self.table.to_dict(),
+                "batches": [batch.tolist() for batch in self.batches],
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> Self:
+        """The manifest that `to_json` wrote; `path` is named in errors.
+
+        Raises:
+            StoreError: it is no such manifest, or of a later version.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise ValueError(f"its format is {data['format']!r}")
+            if data["version"] > VERSION:
+                raise StoreError(
+                    f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
+                    f"this one reads up to {VERSION}); update dejavlad"
+                )
+            return cls(
+                Setting(**data["setting"]),
+                PhotoTable.from_dict(data),
+                int(data["batch_size"]),
+                [np.asarray(batch, np.int64) for batch in data["batches"]],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{str(path)!r} is not a manifest of descriptors: {error}") from error
+
+
+def batch_set(batches: Sequence[Rows]) -> set[bytes]:
+    """The batches as a set, to ask whether one is among them."""
+    return {np.ascontiguousarray(batch, np.int64).tobytes() for batch in batches}
+
+
+def _relative(photo: Photo, root: Path) -> str | None:
+    """The photo's path under `root`, absolute where it lies elsewhere; None where its name says it."""
+    path = Path(os.path.abspath(photo.path))  # noqa: PTH100
+    if path == root / photo.name:
+        return None
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _content(photo: Photo) -> str:
+    if photo.pixels is None:
+        return ""
+    digest = hashlib.sha256(repr(photo.pixels.shape).encode())
+    digest.update(np.ascontiguousarray(photo.pixels).data)
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""Descriptors of a list of photos in one folder, memory-mapped and resumable.
+
+The folder::
+
+    STORE/manifest.json   the setting, the photos, the plan of batches (see `manifest`)
+    STORE/rows.npy        [N, D] float32 or float16; zeros where there is no descriptor (yet)
+    STORE/done.npy        uint8 [N]: 0 not yet, 1 described, 2 failed
+    STORE/failed.json     key -> why that photo failed
+    STORE/change.partial/ a prepared change, while one is being made
+    STORE/writer.lock     held by the one writer; readers need no lock
+
+Two rules keep it whole wherever a run is cut off. A row reaches the disk before ``done.npy`` says so. And a
+change of the manifest is prepared whole in ``change.partial/``, whose manifest comes last; from then on it is
+moved into place, by this run or the one after.
+
+Legend: N photos, D the descriptor's size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dejavlad.errors import InputError, StoreError
+from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.photo import Photo, PhotoList
+
+NOT_YET, DONE, FAILED = 0, 1, 2
+CHANGE = "change.partial"
+
+
+class DescriptorStore:
+    """The descriptors of N photos, read-only; `extract` writes them.
+
+    Also a source of rows for `dejavlad.index.build_index`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        rows_ND: NDArray[Any],
+        state_N: NDArray[np.uint8],
+        failed: dict[str, str],
+        path: Path | None = None,
+    ) -> None:
+        self.manifest = manifest
+        """Setting, photos and plan."""
+        self.rows: NDArray[Any] = rows_ND
+        """[N, D] float32 or float16, memory-mapped where it lies on disk; zeros where not `done`."""
+        self.state = state_N
+        """uint8 [N]: `NOT_YET`, `DONE` or `FAILED`."""
+        self.failed = failed
+        """Key -> reason, of the photos that could not be described."""
+        self.path = path
+        """The folder; None in memory."""
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open a store's folder; or a plain ``.npy`` [N, D], whose photos are then called 0, 1, 2 ...
+
+        Raises:
+            StoreError: there is none, it is damaged, or it is of a later format.
+        """
+        path = Path(path)
+        if path.is_file() and path.suffix == ".npy":
+            return cls.from_arrays(_map_array(path), path=path)
+        if not (path / "manifest.json").is_file():
+            hint = "it is not a store of descriptors" if path.exists() else "there is nothing"
+            raise StoreError(
+                f"cannot open {str(path)!r}: {hint} (`dejavlad extract MODEL PHOTOS --out STORE`)"
+            )
+        if (path / CHANGE / "manifest.json").is_file():
+            raise StoreError(
+                f"{str(path)!r} is in the middle of a change; run `dejavlad extract` there again"
+            )
+        try:
+            manifest = Manifest.from_json((path / "manifest.json").read_text("utf-8"), path)
+            state = np.load(path / "done.npy", allow_pickle=False)
+            failed = json.loads((path / "failed.json").read_text("utf-8"))
+        except (OSError, ValueError, EOFError) as error:
+            raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
+        rows = _map_array(path / "rows.npy")
+        n, setting = len(manifest.table), manifest.setting
+        if rows.shape != (n, setting.dims) or rows.dtype != setting.dtype or state.shape != (n,):
+            raise StoreError(
+                f"{str(path)!r} is damaged: its manifest tells of {n} rows of {setting.dims} "
+                f"{setting.dtype}, but there are {list(rows.shape)} {rows.dtype} and {len(state)} marks"
+            )
+        bad = {manifest.table.keys[row] for row in np.flatnonzero(state == FAILED)}
+        return cls(manifest, rows, state, {key: why for key, why in failed.items() if key in bad}, path)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        rows_ND: ArrayLike,
+        photos: PhotoList | Sequence[str] | None = None,
+        *,
+        model: str = "unknown",
+        fingerprint: str = "",
+        path: Path | None = None,
+    ) -> Self:
+        """A complete store in memory, of rows made elsewhere.
+
+        Args:
+            rows_ND: [N, D] float32 or float16, kept as it is (a memory map stays one); others become float32.
+            photos: what they describe, or their names; 0, 1, 2 ... unless told.
+            model: what made them.
+            fingerprint: of what made them, where it is known.
+            path: where they came from.
+
+        Raises:
+            InputError: not [N, D], or as many photos as there are rows are not given.
+        """
+        rows = np.asanyarray(rows_ND)
+        if rows.dtype not in (np.float32, np.float16):
+            rows = rows.astype(np.float32)
+        if rows.ndim != 2 or not rows.shape[1]:
+            raise InputError(f"descriptors must be [N, D]; given {list(rows.shape)}")
+        if not isinstance(photos, PhotoList):
+            names = [str(row) for row in range(len(rows))] if photos is None else list(photos)
+            photos = PhotoList(
+                (Photo(name, Path(name)) for name in names), name=path.name if path else "rows"
+            )
+        if len(photos) != len(rows):
+            raise InputError(f"{len(rows)} rows of descriptors but {len(photos)} photos")
+        n = len(rows)
+        unknown = np.full(n, -1, np.int64), np.zeros(n, np.int64), np.zeros((n, 2), np.int32)
+        setting = Setting(model, fingerprint, {}, "unknown", rows.shape[1], str(rows.dtype))
+        manifest = Manifest(setting, PhotoTable(photos, photos.keys, *unknown), max(1, n), [])
+        return cls(manifest, rows, np.full(n, DONE, np.uint8), {}, path)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        done, failed = int(self.done.sum()), len(self.failed)
+        return (
+            f"DescriptorStore({str(self.path)!r}, {done} of {len(self)} done, {failed} failed, D={self.dims})"
+        )
+
+    @property
+    def dims(self) -> int:
+        """D."""
+        return int(self.rows.shape[1])
+
+    @property
+    def keys(self) -> list[str]:
+        """Each photo's key, in order."""
+        return self.manifest.table.keys
+
+    names = keys
+
+    @property
+    def photos(self) -> PhotoList:
+        """The photos, with their paths and positions as they were told when they were described."""
+        return self.manifest.table.photos
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """[N] whether the row holds its photo's descriptor; False for failed photos too."""
+        return np.asarray(self.state == DONE)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every photo is described or has failed."""
+        return bool((self.state != NOT_YET).all())
+
+    def float32(self, rows: ArrayLike | slice | None = None) -> NDArray[np.float32]:
+        """The given rows (all, unless told) as a float32 array [n, D] in memory."""
+        chosen = (
+            self.rows if rows is None else self.rows[rows if isinstance(rows, slice) else np.asarray(rows)]
+        )
+        return np.array(chosen, dtype=np.float32)
+
+
+def _map_array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(f"cannot read the descriptors in {str(path)!r}: {error}") from error
+    return array

@@ -1,0 +1,260 @@
+"""One writer of a store's folder: locks it, commits batches, changes the manifest safely (see `store`)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.extraction.manifest import Manifest, Rows, Setting
+from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
+
+COMMIT_SECONDS = 1.0
+"""Finished batches are made permanent together, so long after the first of them (a sync is slow)."""
+
+_FILES = ("rows.npy", "failed.json", "done.npy", "manifest.json")  # in the order in which a change moves in
+
+
+class StoreWriter:
+    """One writer of a store's folder; use as a context, then `begin`, then `put` batch by batch.
+
+    Entering makes the folder, takes its lock, finishes a change that was cut off, and finds what is there.
+
+    Raises:
+        StoreBusyError: another process writes there.
+        StoreError: the folder cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: DescriptorStore | None = None
+        self._lock = filelock.FileLock(path / "writer.lock", timeout=0)
+        self._files: dict[str, tuple[io.BufferedRandom, int]] = {}
+        self._pending: list[tuple[Rows, int]] = []
+        self._since = 0.0
+        self._failed: dict[int, str] = {}
+        self._failed_written = True
+
+    def __enter__(self) -> Self:
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(f"{str(self.path)!r} is a file; a store of descriptors is a folder")
+        with _disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire()
+            except filelock.Timeout:
+                raise StoreBusyError(self.path) from None
+        try:
+            with _disk_errors(self.path):
+                strange = {p.name for p in self.path.iterdir()} - {*_FILES, CHANGE, "writer.lock"}
+                strange = {name for name in strange if not name.endswith(".partial")}
+                if strange and not (self.path / "manifest.json").is_file():
+                    raise StoreError(
+                        f"{str(self.path)!r} is not a store of descriptors and holds other files "
+                        f"({min(strange)!r}); give another --out"
+                    )
+                self._finish_change()
+            if (self.path / "manifest.json").is_file():
+                self.found = DescriptorStore.open(self.path)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.commit()
+            else:  # keep what is finished, but tell of the first trouble
+                with contextlib.suppress(StoreError):
+                    self.commit()
+        finally:
+            for file, _ in self._files.values():
+                with contextlib.suppress(OSError):
+                    file.close()
+            self._lock.release()
+
+    def begin(
+        self,
+        manifest: Manifest,
+        state_N: NDArray[np.uint8],
+        failed: dict[int, str],
+        old_rows_N: Rows | None = None,
+    ) -> None:
+        """Make `manifest` the store's, keeping the rows that `state_N` says are there.
+
+        Args:
+            manifest: the setting, photos and plan from now on.
+            state_N: uint8 [N] what is there; the other rows become `NOT_YET`.
+            failed: row -> reason, of the rows that are `FAILED`.
+            old_rows_N: [N] the row that each kept row has in the store as found; None where none moves.
+        """
+        found, self.found = self.found, None  # nothing may stay mapped where files are replaced
+        self._manifest, self._failed = manifest, dict(failed)
+        shape, dtype = (len(state_N), manifest.setting.dims), manifest.setting.dtype
+        done_header = _npy_header(shape[:1], "uint8")
+        contents = {
+            "failed.json": self._failed_text(),
+            "done.npy": done_header + state_N.tobytes(),
+            "manifest.json": manifest.to_json().encode(),
+        }
+        with _disk_errors(self.path):
+            moved = found is None or old_rows_N is not None
+            if moved or any((self.path / name).read_bytes() != data for name, data in contents.items()):
+                folder = self.path / CHANGE
+                folder.mkdir()
+                if moved:
+                    _copy_rows(folder / "rows.npy", manifest.setting, found, state_N, old_rows_N)
+                for name, data in contents.items():  # the manifest last: it says that the change is whole
+                    _write_whole(folder / name, data)
+                del found
+                self._finish_change()
+            for name, header in (("rows.npy", _npy_header(shape, dtype)), ("done.npy", done_header)):
+                self._files[name] = (open(self.path / name, "r+b"), len(header))  # noqa: SIM115 (closed on exit)
+
+    def put(self, rows: Rows, values_nD: NDArray[Any], failed: dict[int, str]) -> None:
+        """Write one finished batch: descriptors of `rows` (ascending or not), and the rows that failed."""
+        setting = self._manifest.setting
+        values = np.ascontiguousarray(values_nD, dtype=setting.dtype)
+        if not self._pending:
+            self._since = time.monotonic()
+        with _disk_errors(self.path):
+            file, offset = self._files["rows.npy"]
+            row_bytes = setting.dims * values.dtype.itemsize
+            for i, row in enumerate(rows):
+                file.seek(offset + int(row) * row_bytes)
+                file.write(values[i].data)
+            file.flush()
+        if failed:
+            self._failed.update(failed)
+            self._failed_written = False
+            self._pending.append((np.fromiter(failed, np.int64, len(failed)), FAILED))
+        self._pending.append((np.asarray(rows, np.int64), DONE))
+        if time.monotonic() - self._since >= COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make all batches put so far permanent."""
+        pending, self._pending = self._pending, []  # after a failed sync none of them may be called done
+        if not pending:
+            return
+        with _disk_errors(self.path):
+            os.fsync(self._files["rows.npy"][0].fileno())
+            if not self._failed_written:
+                _write_whole(self.path / "failed.json", self._failed_text())
+                self._failed_written = True
+            file, offset = self._files["done.npy"]
+            for rows, mark in pending:
+                for row in rows:
+                    file.seek(offset + int(row))
+                    file.write(bytes([mark]))
+            file.flush()
+            os.fsync(file.fileno())
+        self._since = time.monotonic()
+
+    def _finish_change(self) -> None:
+        """Move a change that is whole into place; drop one that is not."""
+        folder = self.path / CHANGE
+        if not folder.exists():
+            return
+        if (folder / "manifest.json").is_file():
+            for name in _FILES:
+                if (folder / name).is_file():
+                    (folder / name).replace(self.path / name)
+            _sync_folder(self.path)
+        for name in _FILES:  # these alone: nothing of the user's is ever deleted
+            (folder / name).unlink(missing_ok=True)
+            (folder / f"{name}.partial").unlink(missing_ok=True)
+        folder.rmdir()
+
+    def _failed_text(self) -> bytes:
+        keys = self._manifest.table.keys
+        return json.dumps({keys[row]: self._failed[row] for row in sorted(self._failed)}, indent=1).encode()
+
+
+def save_store(store: DescriptorStore, path: Path | str) -> DescriptorStore:
+    """Write a store to a new folder, and open it there.
+
+    Raises:
+        StoreError: there is a store already, or it cannot be written.
+    """
+    with StoreWriter(Path(path)) as writer:
+        if writer.found is not None:
+            raise StoreError(f"there is a store at {str(path)!r} already; give another folder")
+        writer.begin(store.manifest, np.zeros(len(store), np.uint8), {})
+        step = max(1, (1 << 22) // store.dims)
+        for first in range(0, len(store), step):
+            part = np.arange(first, min(first + step, len(store)))
+            good = part[store.done[part]]
+            bad = part[store.state[part] == FAILED]
+            writer.put(good, store.rows[good], {int(row): store.failed[store.keys[row]] for row in bad})
+    return DescriptorStore.open(path)
+
+
+def _copy_rows(
+    path: Path, setting: Setting, found: DescriptorStore | None, state_N: NDArray[np.uint8], old: Rows | None
+) -> None:
+    """A rows file with the kept rows in their new places and zeros (a hole in the file) elsewhere."""
+    shape = (len(state_N), setting.dims)
+    header = _npy_header(shape, setting.dtype)
+    row_bytes = setting.dims * np.dtype(setting.dtype).itemsize
+    with open(path, "wb") as file:
+        file.write(header)
+        if found is not None and old is not None:
+            for row in np.flatnonzero(state_N == DONE):
+                file.seek(len(header) + int(row) * row_bytes)
+                file.write(found.rows[old[row]].tobytes())
+        file.truncate(len(header) + len(state_N) * row_bytes)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    buffer = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or as before."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make renames permanent, where the system can (not on Windows)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to {str(path)!r}: {error.strerror or error}; what was finished is kept, "
+            f"run the same again when it can be written"
+        ) from error

@@ -1,0 +1,104 @@
+"""A descriptor store as read: opened, told apart from other things, made from arrays, saved."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dejavlad.errors import InputError, StoreError
+from dejavlad.extraction import DescriptorStore, Setting, save_store
+from dejavlad.geo import Position
+from dejavlad.photo import Photo, PhotoList
+
+
+def rows_ND(n: int = 7, d: int = 4) -> np.ndarray:
+    return np.random.default_rng(n).normal(size=(n, d)).astype(np.float32)
+
+
+def test_from_arrays_is_complete_and_keeps_the_rows() -> None:
+    store = DescriptorStore.from_arrays(rows_ND())
+    assert store.complete and store.done.all() and len(store) == 7 and store.dims == 4
+    assert store.keys == [str(i) for i in range(7)]
+    np.testing.assert_array_equal(store.float32(slice(2, 4)), rows_ND()[2:4])
+    assert DescriptorStore.from_arrays(rows_ND().astype(np.float64)).rows.dtype == np.float32
+    with pytest.raises(InputError, match=r"\[N, D\]"):
+        DescriptorStore.from_arrays(np.zeros(3))
+    with pytest.raises(InputError, match="7 rows of descriptors but 2 photos"):
+        DescriptorStore.from_arrays(rows_ND(), ["a", "b"])
+
+
+def test_a_saved_store_is_what_it_was(tmp_path: Path) -> None:
+    photos = PhotoList(
+        [
+            Photo("a b.jpg", tmp_path / "root" / "a b.jpg", position=Position(1.5, 2.5, "33N"), heading=10.0),
+            Photo("c/d.jpg", tmp_path / "else where" / "d.jpg", crop=(1, 2, 3, 4), time=5.0, group="g"),
+            Photo("v.mp4", tmp_path / "root" / "v.mp4", frame=7),
+        ],
+        root=tmp_path / "root",
+        name="three",
+    )
+    made = DescriptorStore.from_arrays(rows_ND(3).astype(np.float16), photos, model="m", fingerprint="f")
+    store = save_store(made, tmp_path / "s")
+    np.testing.assert_array_equal(store.rows, made.rows)
+    assert isinstance(store.rows, np.memmap) and store.rows.dtype == np.float16
+    assert list(store.photos) == list(photos) and store.photos.name == "three"
+    assert store.photos.root == tmp_path / "root"
+    assert store.keys == ["a b.jpg", "c/d.jpg#crop=1,2,3,4", "v.mp4#frame=7"]
+    assert store.manifest.setting == Setting("m", "f", {}, "unknown", 4, "float16")
+    with pytest.raises(StoreError, match="already"):
+        save_store(made, tmp_path / "s")
+
+
+def test_a_plain_npy_is_a_store_of_rows_without_names(tmp_path: Path) -> None:
+    np.save(tmp_path / "globalfeats.npy", rows_ND())
+    store = DescriptorStore.open(tmp_path / "globalfeats.npy")
+    assert isinstance(store.rows, np.memmap) and store.complete and store.keys[3] == "3"
+    np.testing.assert_array_equal(store.float32(), rows_ND())
+
+
+def test_what_is_no_store_is_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is nothing"):
+        DescriptorStore.open(tmp_path / "none")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="not a store of descriptors"):
+        DescriptorStore.open(tmp_path / "folder")
+    (tmp_path / "bad.npy").write_bytes(b"x")
+    with pytest.raises(StoreError, match="cannot read the descriptors"):
+        DescriptorStore.open(tmp_path / "bad.npy")
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "done.npy", "failed.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
+def test_a_damaged_store_is_told(tmp_path: Path, name: str, damage: str) -> None:
+    store = save_store(DescriptorStore.from_arrays(rows_ND()), tmp_path / "s")
+    del store
+    file = tmp_path / "s" / name
+    data = file.read_bytes()
+    file.unlink()
+    if damage != "gone":
+        file.write_bytes(data[: -len(data) // 2 or 1] if damage == "cut" else b"")
+    with pytest.raises(StoreError):
+        DescriptorStore.open(tmp_path / "s")
+
+
+def test_a_later_format_and_a_strange_manifest_are_refused(tmp_path: Path) -> None:
+    save_store(DescriptorStore.from_arrays(rows_ND()), tmp_path / "s")
+    file = tmp_path / "s" / "manifest.json"
+    data = json.loads(file.read_text())
+    for change, told in (
+        ({"version": 99}, "update dejavlad"),
+        ({"format": "other"}, "format is 'other'"),
+        ({"photos": {**data["photos"], "bytes": [1]}}, "differ in length"),
+        ({"setting": {**data["setting"], "dims": 5}}, "7 rows of 5 float32"),
+    ):
+        file.write_text(json.dumps({**data, **change}))
+        with pytest.raises(StoreError, match=told):
+            DescriptorStore.open(tmp_path / "s")
+
+
+def test_a_setting_must_make_sense() -> None:
+    with pytest.raises(InputError, match="float64"):
+        Setting("m", "f", {}, "fp32", 4, "float64")
+    with pytest.raises(InputError, match="at least one"):
+        Setting("m", "f", {}, "fp32", 0)
