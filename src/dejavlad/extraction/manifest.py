@@ -141,6 +141,34 @@ class PhotoTable:
                 found[row] = -1
         return found
 
+    def take(self, rows: Rows) -> PhotoTable:
+        """The table of some of the photos, in that order."""
+        return PhotoTable(
+            self.photos.take(rows),
+            [self.keys[row] for row in rows],
+            self.bytes[rows],
+            self.mtime_ns[rows],
+            self.sizes[rows],
+            None if self.sha256 is None else [self.sha256[row] for row in rows],
+        )
+
+    @classmethod
+    def concatenate(cls, first: PhotoTable, second: PhotoTable) -> PhotoTable:
+        """One table of the photos of both, under the first one's root (the second's, where it has none)."""
+        lead = first if len(first) else second
+        photos = PhotoList([*first.photos, *second.photos], root=lead.photos.root, name=lead.photos.name)
+        sha256 = None
+        if first.sha256 is not None or second.sha256 is not None:
+            sha256 = [*(first.sha256 or [""] * len(first)), *(second.sha256 or [""] * len(second))]
+        return cls(
+            photos,
+            photos.keys,
+            np.concatenate([first.bytes, second.bytes]),
+            np.concatenate([first.mtime_ns, second.mtime_ns]),
+            np.concatenate([first.sizes, second.sizes]),
+            sha256,
+        )
+
     def identity(self, row: int) -> tuple[int, int, str]:
         """What changes when the photo changes: its file's size and time, or the content hash of an array."""
         content = self.sha256[row] if self.sha256 is not None else ""
@@ -150,8 +178,8 @@ class PhotoTable:
         """Columns for JSON; those that would be empty are left out."""
         photos = self.photos
         # An array lies under no root, and the folder a program ran in is no part of a store.
-        arrays = all(p.pixels is not None for p in photos)
-        root = Path(os.path.abspath(photos.root))  # noqa: PTH100 (links are not followed)
+        arrays = self.sha256 is not None and all(self.sha256)
+        root = Path(os.path.abspath(photos.root))
         columns: dict[str, list[Any]] = {
             "name": [p.name for p in photos],
             "path": [None if arrays else _relative(p, root) for p in photos],
@@ -264,7 +292,7 @@ def batch_set(batches: Sequence[Rows]) -> set[bytes]:
 
 def _relative(photo: Photo, root: Path) -> str | None:
     """The photo's path under `root`, absolute where it lies elsewhere; None where its name says it."""
-    path = Path(os.path.abspath(photo.path))  # noqa: PTH100
+    path = Path(os.path.abspath(photo.path))
     if path == root / photo.name:
         return None
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
