@@ -1,0 +1,41 @@
+# Two commands on a fresh machine: `make demo` (see it work) and `make test` (check everything).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+STAMP  := $(VENV)/.installed
+OUT    ?= out/demo
+
+.PHONY: help venv demo test lint bench clean
+
+help:
+	@echo "make demo    set up, then map, locate and evaluate a made town; ends with a page to open"
+	@echo "make test    set up, then every check: lint, types, layers, tests, the wheel"
+	@echo "make lint    style, types and layers alone"
+	@echo "make bench   the benchmarks, each a ratio against a plain reference"
+	@echo "make clean   remove .venv, dist and out"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $(STAMP)
+
+demo: venv
+	$(BIN)/dejavlad demo --out $(OUT)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+bench: venv
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) dist build out

@@ -1,0 +1,37 @@
+"""`dejavlad compare`: results side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dejavlad.cli.terminal import Output, table
+
+
+def compare(
+    results: Annotated[list[Path], Parameter(name="RESULTS", negative=())],
+    /,
+    *,
+    mix: Annotated[bool, Parameter(negative=())] = False,
+    output: Output = Output(),
+) -> None:
+    """Results side by side; refuses to compare what was measured under different protocols.
+
+    Example: `dejavlad compare out/rootsift out/squeezenet`
+
+    Parameters
+    ----------
+    results
+        Folders that `dejavlad evaluate` wrote, or their `result.json`.
+    mix
+        Compare all the same.
+    """
+    from dejavlad.evaluation import Result
+    from dejavlad.evaluation import compare as side_by_side
+
+    compared = side_by_side([Result.load(path) for path in results], names=[str(p) for p in results], mix=mix)
+    output.answer(
+        compared.to_dict(), table(compared.header, compared.rows, right=range(1, len(compared.header)))
+    )

@@ -1,0 +1,65 @@
+"""`dejavlad extract`: photos to descriptors on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dejavlad.cli.options import ModelOptions, Root
+from dejavlad.cli.terminal import Output
+
+
+def extract(
+    model: str,
+    photos: str,
+    /,
+    *,
+    out: Path,
+    root: Root = None,
+    dtype: Literal["float32", "float16"] = "float32",
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Describe photos into a resumable store; run it again and it goes on where it stopped.
+
+    Example: `dejavlad extract rootsift-vlad photos/ --out photos.desc`
+
+    Parameters
+    ----------
+    model
+        A model's name (`dejavlad models`) or folder. One that learns its vocabulary from photos learns it
+        from these, and is kept beside the store as `OUT.model`.
+    photos
+        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
+    out
+        The store, a folder.
+    root
+        The folder that paths in a list are relative to.
+    dtype
+        How descriptors are stored.
+    """
+    from dejavlad.datasets import photos as open_photos
+    from dejavlad.extraction import extract as fill
+
+    listed = open_photos(photos, root=root)
+    with output.progress() as on_progress:
+        opened = options.load_fitted(model, listed, out.with_name(out.name + ".model"), on_progress)
+        store = fill(
+            opened,
+            listed,
+            out,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            dtype=dtype,
+            on_progress=on_progress,
+        )
+    told = {
+        "store": str(out),
+        "photos": len(store),
+        "described": int(store.done.sum()),
+        "failed": store.failed,
+        "dims": int(store.rows.shape[1]),
+        "model": {"name": opened.name, "fingerprint": opened.fingerprint},
+    }
+    output.answer(told, f"{told['described']} of {len(store)} photos described, {told['dims']} dims: {out}")
+    output.failures(store.failed)

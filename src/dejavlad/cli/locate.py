@@ -1,0 +1,67 @@
+"""`dejavlad locate`: where was this photo taken?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dejavlad.cli.options import ModelOptions
+from dejavlad.cli.terminal import Output
+from dejavlad.errors import InputError
+
+
+def locate(
+    place_map: Annotated[Path, Parameter(name="MAP")],
+    photos: Annotated[list[str], Parameter(name="PHOTO", negative=())],
+    /,
+    *,
+    k: Annotated[int, Parameter(name=["-k"])] = 5,
+    out: Path | None = None,
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Where was it taken? The most similar places of the map, and whether the place is known at all.
+
+    Example: `dejavlad locate town.map where_was_this.jpg`
+
+    Parameters
+    ----------
+    place_map
+        A map, from `dejavlad map build`.
+    photos
+        Photos, or folders of photos.
+    k
+        How many places to tell, at most.
+    out
+        A folder to write a page to.
+    """
+    from dejavlad.datasets import photos as open_photos
+    from dejavlad.photo import Photo, PhotoList
+    from dejavlad.retrieval import PlaceMap
+
+    asked: list[Photo] = []
+    for given in photos:
+        if Path(given).is_dir():
+            asked += list(open_photos(given))
+        else:
+            asked.append(Photo(Path(given).as_posix(), Path(given)))
+    if not asked:
+        raise InputError("give at least one photo to locate")
+    town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
+    with output.progress() as on_progress:
+        answers = town.locate(
+            PhotoList(asked),
+            k=k,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            on_progress=on_progress,
+        )
+    text = "\n\n".join(str(answer) for answer in answers)
+    if out is not None:
+        from dejavlad.report import write_locate_page
+
+        page = write_locate_page(answers, town, out / "index.html")
+        text += f"\n\nopen {page}"
+    output.answer([answer.to_dict() for answer in answers], text)

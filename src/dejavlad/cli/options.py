@@ -1,0 +1,80 @@
+"""Options that verbs share, each default written once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from dejavlad.errors import InputError
+
+if TYPE_CHECKING:
+    from dejavlad.model.place_model import PlaceModel
+    from dejavlad.photo import PhotoList
+    from dejavlad.progress import OnProgress
+
+
+@Parameter(name="*", group="Model")
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a model is opened and run."""
+
+    weights: str | None = None
+    "Backbone weights: a file (.npz, .pth, .safetensors with torchvision's keys), or random:SEED."
+    input: Literal["torchvision", "caffe"] | None = None
+    "Preprocessing of the weights (default: the backbone's own)."
+    resize: str | None = None
+    "HxW, longest:N or none (default: the model's own)."
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    "Where to compute."
+    precision: Literal["fp32", "bf16"] = "fp32"
+    "bf16 is faster where the processor has it."
+    batch_size: Annotated[int, Parameter(name="--batch-size")] = 8
+    "Photos described at once."
+    workers: int = 2
+    "Threads that decode photos (the answer does not depend on it)."
+    dims: int | None = None
+    "Keep the first D dimensions of the descriptors."
+    seed: int = 0
+    "Of everything that is drawn at random."
+    offline: Annotated[bool, Parameter(negative=())] = False
+    "Never download."
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("workers", 0), ("dims", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"--{name.replace('_', '-')} {value}: give {least} or more")
+
+    def load(self, model: str) -> PlaceModel:
+        """The model by name, folder or file, with these options."""
+        from dejavlad.model.zoo import load_model
+
+        return load_model(
+            model,
+            device=self.device,
+            precision=self.precision,
+            weights=self.weights,
+            input=self.input,
+            resize=self.resize,
+            dims=self.dims,
+            seed=self.seed,
+            offline=self.offline or None,
+        )
+
+    def load_fitted(self, model: str, photos: PhotoList, folder: Path, on_progress: OnProgress) -> PlaceModel:
+        """The model; one that learns from photos learns from these, and is kept in `folder`."""
+        from dejavlad.retrieval.learnt import learn_once
+
+        loaded = self.load(model)
+        if loaded.fitted:
+            return loaded
+        return learn_once(
+            loaded, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
+        )
+
+
+Root = Annotated[Path | None, Parameter(name="--root")]
+Positions = Annotated[str | None, Parameter(name="--positions")]

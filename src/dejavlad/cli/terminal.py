@@ -1,0 +1,101 @@
+"""What the verbs say and how: answers on standard output, progress and complaints on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from dejavlad.progress import OnProgress, Progress, silent
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+@Parameter(name="*", group="Output")
+@dataclass(frozen=True)
+class Output:
+    """How a verb speaks."""
+
+    quiet: Annotated[bool, Parameter(negative=())] = False
+    "Say nothing but errors."
+    json: Annotated[bool, Parameter(negative=())] = False
+    "Print one JSON document instead of text."
+
+    def answer(self, document: object, text: str) -> None:
+        """Print the answer: `document` as JSON where asked for, else `text` (nothing when quiet)."""
+        if self.json:
+            print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        elif not self.quiet:
+            print(text)
+
+    def note(self, text: str) -> None:
+        """A remark beside the answer, on standard error."""
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+    def failures(self, failed: Mapping[str, str], most: int = 5) -> None:
+        """The photos that could not be used, on standard error; the first few by name."""
+        for key, reason in list(failed.items())[:most]:
+            self.note(f"left out {key!r}: {reason}")
+        if len(failed) > most:
+            self.note(f"... and {len(failed) - most} more")
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[OnProgress]:
+        """A callback that draws a bar with the time left on standard error."""
+        if self.quiet:
+            yield silent
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        tasks: dict[str, TaskID] = {}
+        with Bars(*columns, console=console, transient=not console.is_terminal) as bars:
+
+            def show(report: Progress) -> None:
+                if report.what not in tasks:
+                    tasks[report.what] = bars.add_task(report.what, total=report.total - report.found)
+                bars.update(
+                    tasks[report.what],
+                    completed=report.done - report.found,
+                    total=report.total - report.found,
+                    description=f"{report.what} ({report.found} found)" if report.found else report.what,
+                )
+
+            yield show
+
+
+def complain(reason: str, *, hint: str = "", status: int = 1) -> int:
+    """One line on standard error; returns the exit status."""
+    line = " ".join(reason.split("\n"))
+    print(f"dejavlad: {line}" + (f" (see: {hint})" if hint else ""), file=sys.stderr)
+    return status
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[int] = ()) -> str:
+    """Plain text columns, two spaces apart; the columns numbered in `right` are set flush right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        set_cells = (
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(set_cells).rstrip()
+
+    return "\n".join(map(line, cells))

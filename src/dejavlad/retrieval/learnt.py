@@ -1,0 +1,64 @@
+"""A model that learns from photos, learnt once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from dejavlad.errors import StoreMismatchError
+from dejavlad.fitting import fit
+from dejavlad.model import PlaceModel, load_model, save_model
+from dejavlad.photo import PhotoList
+from dejavlad.progress import OnProgress, silent
+
+
+def learn_once(
+    base: PlaceModel,
+    photos: PhotoList,
+    folder: Path,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    on_progress: OnProgress = silent,
+) -> PlaceModel:
+    """`base` with all that it learns from photos, kept in `folder` so that the next run finds it there.
+
+    What it was learnt from is noted beside the folder, in ``FOLDER.json``, before anything else.
+
+    Args:
+        base: any model; one that is fitted already is kept as it is.
+        photos: what vocabulary and whitening are learnt from.
+        folder: the model folder to make, or to find.
+        seed: of what is learnt.
+        workers: threads that decode photos.
+        on_progress: called with each step.
+
+    Raises:
+        StoreMismatchError: what is there was learnt from another model, other photos or another seed.
+    """
+    note = folder.with_name(folder.name + ".json")
+    keys = hashlib.sha256("\n".join(map(repr, photos.keys)).encode()).hexdigest()
+    wanted = {
+        "model": f"{base.name} ({base.fingerprint[:12]})",
+        "photos": f"{len(photos)} ({keys[:12]})",
+        "seed": seed,
+    }
+    if note.exists():
+        there = json.loads(note.read_text(encoding="utf-8"))
+        differences = {key: (there.get(key), now) for key, now in wanted.items() if there.get(key) != now}
+        if differences:
+            raise StoreMismatchError(folder.parent, differences)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = note.with_name(note.name + ".partial")
+        partial.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+        os.replace(partial, note)
+    if (folder / "spec.json").exists():
+        return load_model(folder, device=base.device.type, precision=base.precision)
+    learnt = base
+    if not base.fitted:
+        learnt = fit(base, photos, seed=seed, workers=workers, on_progress=on_progress)
+    save_model(learnt, folder)
+    return learnt
