@@ -1,7 +1,7 @@
 """The layers against the answers of the original MATLAB code (relja/netvlad, run under Octave).
 
-MATLAB arrays are H x W x D x N, its VLAD output 1 x K x D x N; weights{2} (v1) and weights{3} (v2) are minus the
-centres.
+MATLAB arrays are H x W x D x N, its VLAD output 1 x K x D x N; weights{2} (v1) and weights{3} (v2) are minus
+the centres.
 """
 
 import os

@@ -5,13 +5,17 @@ Shapes: N photos, D channels, L = H*W locations.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dejavlad.aggregation.functional import EPSILON_RULES, EpsilonRule, l2_normalize_whole
 from dejavlad.errors import InputError, UnknownNameError
+
+Floats = NDArray[np.floating[Any]]
 
 
 class Aggregation(nn.Module):
@@ -25,6 +29,8 @@ class Aggregation(nn.Module):
         epsilon: see `dejavlad.aggregation.functional.EpsilonRule`.
     """
 
+    name: ClassVar[str]
+    """Its name in the table of aggregations."""
     needs_fitting: ClassVar[bool] = False
     """Whether clusters must be learnt from photos (``initialise``) before the descriptors mean anything."""
 
@@ -42,6 +48,11 @@ class Aggregation(nn.Module):
         """Numbers of one descriptor."""
         return self.dim
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the constructor needs beside `dim` to build the layer anew; what is learnt is not among it."""
+        return {"epsilon": self.epsilon}
+
     def prepare(self, feat_NDL: Tensor) -> Tensor:
         """Local features [N, D, L] as the aggregation itself takes them: here unchanged."""
         return feat_NDL
@@ -49,6 +60,14 @@ class Aggregation(nn.Module):
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """[N, descriptor_size] from prepared local features; not yet of unit length."""
         raise NotImplementedError
+
+    def initialise(self, centres_KD: Floats, samples_MD: Floats) -> object:
+        """Set what is learnt from photos: clusters, from centres and samples of `local_features`.
+
+        Raises:
+            InputError: they do not fit, or this aggregation learns nothing.
+        """
+        raise InputError(f"{type(self).__name__} has no clusters to set")
 
     def local_features(self, feat_NDHW: Tensor) -> Tensor:
         """What clusters are learnt from: float32 [N, L, D], normalised if the layer does that first."""

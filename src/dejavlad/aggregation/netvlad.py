@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dejavlad.aggregation import functional
-from dejavlad.aggregation.base import Aggregation
+from dejavlad.aggregation.base import Aggregation, Floats
 from dejavlad.aggregation.functional import EpsilonRule
 from dejavlad.errors import InputError
 
@@ -25,8 +25,6 @@ ASSIGNMENT_RATIO = 0.01
 """After initialisation the second best cluster has on average this share of the best one's weight."""
 
 UNFITTED_SHARPNESS = 30.0
-
-Floats = NDArray[np.floating[Any]]
 
 
 class _Clustered(Aggregation):
@@ -50,6 +48,16 @@ class _Clustered(Aggregation):
     def descriptor_size(self) -> int:
         """K * D."""
         return self.clusters * self.dim
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {
+            "clusters": self.clusters,
+            "normalize_input": self.normalize_input,
+            "intra_norm": self.intra_norm,
+            **super().options,
+        }
 
     def prepare(self, feat_NDL: Tensor) -> Tensor:
         """Local features, of unit length if the layer normalises its input (``preL2``)."""
@@ -91,6 +99,8 @@ class NetVLAD(_Clustered):
         InputError: a size below 1 or another version.
     """
 
+    name = "netvlad"
+
     def __init__(
         self,
         dim: int,
@@ -109,6 +119,11 @@ class NetVLAD(_Clustered):
         self.version = version
         self.conv = nn.Conv2d(self.dim, self.clusters, kernel_size=1, bias=version == 2)
         self.set_clusters(self.centroids.detach().double().numpy(), UNFITTED_SHARPNESS)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {"version": self.version, **super().options}
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """[N, K*D] before the final normalisation."""
@@ -182,6 +197,8 @@ class VLAD(_Clustered):
         InputError: a size below 1, or a power or sharpness that is not positive.
     """
 
+    name = "vlad"
+
     def __init__(
         self,
         dim: int,
@@ -204,6 +221,17 @@ class VLAD(_Clustered):
         self.residual_norm = bool(residual_norm)
         self.power = float(power)
         self.skip_empty = bool(skip_empty)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {
+            "sharpness": self.sharpness,
+            "residual_norm": self.residual_norm,
+            "power": self.power,
+            "skip_empty": self.skip_empty,
+            **super().options,
+        }
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """[N, K*D] before the final normalisation."""

@@ -16,6 +16,8 @@ from dejavlad.errors import InputError
 class MaxPool(Aggregation):
     """The maximum of each channel: equivalent to ``layerTotalMaxPool.m`` and ``postL2``."""
 
+    name = "max"
+
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """[N, D]."""
         return feat_NDL.amax(dim=2)
@@ -23,6 +25,8 @@ class MaxPool(Aggregation):
 
 class AvgPool(Aggregation):
     """The average of each channel: equivalent to ``layerTotalAvgPool.m`` and ``postL2``."""
+
+    name = "avg"
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """[N, D]."""
@@ -43,6 +47,8 @@ class GeM(Aggregation):
     Raises:
         InputError: p is not positive.
     """
+
+    name = "gem"
 
     def __init__(self, dim: int, p: float = 3.0, *, epsilon: EpsilonRule = "matconvnet") -> None:
         super().__init__(dim, epsilon=epsilon)
