@@ -1,0 +1,16 @@
+"""Photos to arrays: reading, preprocessing, and loading in order, by batches of one size."""
+
+from dejavlad.images.loader import Batch, load_batches, plan_batches
+from dejavlad.images.preprocess import PREPROCESSING, Preprocess, parse_resize
+from dejavlad.images.read import read_image, read_size
+
+__all__ = [
+    "PREPROCESSING",
+    "Batch",
+    "Preprocess",
+    "load_batches",
+    "parse_resize",
+    "plan_batches",
+    "read_image",
+    "read_size",
+]

@@ -1,0 +1,145 @@
+"""Preprocessing as data: what a network wants its photos to be.
+
+Legend: C = 3 channels, H x W the photo's pixels, h x w those of the prepared photo.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dejavlad.errors import InputError
+
+Triple = tuple[float, float, float]
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (BT.601)."""
+MOST_SIDE = 16384
+"""Photos are not enlarged beyond so many pixels a side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """From RGB uint8 [H, W, 3] to what a network takes, float32 [3, h, w].
+
+    Values are ``(pixel * unit - mean) / std`` with unit 1 or 1/255, channel by channel.
+    """
+
+    resize: str = "none"
+    """``"HxW"`` (both sides given, aspect not kept), ``"longest:N"`` (the longer side becomes N, smaller photos
+    are enlarged) or ``"none"``. Bilinear with antialiasing, as Pillow does it (and Patch-NetVLAD with it)."""
+    mean: Triple = (0.0, 0.0, 0.0)
+    """Subtracted, in the channels' order, on the scale below."""
+    std: Triple = (1.0, 1.0, 1.0)
+    """Divided by, in the channels' order."""
+    scale: Literal["0-1", "0-255"] = "0-1"
+    """The range of values before the mean is taken off."""
+    channels: Literal["rgb", "bgr"] = "rgb"
+    """Order of the channels."""
+    rotate: bool = True
+    """Apply the photo's EXIF orientation (MATLAB does not)."""
+    grey: bool = False
+    """Make photos grey first: three equal channels."""
+
+    def __post_init__(self) -> None:
+        parse_resize(self.resize)
+        for name, valid in (("scale", ("0-1", "0-255")), ("channels", ("rgb", "bgr"))):
+            if getattr(self, name) not in valid:
+                raise InputError(f"{name} must be {' or '.join(valid)}; given {getattr(self, name)!r}")
+        for name in ("mean", "std"):
+            triple = tuple(float(value) for value in getattr(self, name))
+            if len(triple) != 3 or not np.isfinite(triple).all():
+                raise InputError(f"{name} must be three numbers; given {getattr(self, name)!r}")
+            object.__setattr__(self, name, triple)
+        if min(self.std) <= 0:
+            raise InputError(f"std must be above 0; given {self.std}")
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of a prepared photo."""
+        wanted = parse_resize(self.resize)
+        if wanted is None:
+            return height, width
+        if isinstance(wanted, tuple):
+            return wanted
+        factor = wanted / max(height, width)
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def __call__(self, rgb_HWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Prepare one photo.
+
+        Args:
+            rgb_HWC: uint8 [H, W, 3].
+
+        Returns:
+            float32 [3, h, w].
+        """
+        height, width = self.output_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
+        if (height, width) != rgb_HWC.shape[:2]:
+            resized = Image.fromarray(rgb_HWC).resize((width, height), Image.Resampling.BILINEAR)
+            rgb_HWC = np.asarray(resized)
+        values: NDArray[np.float32] = rgb_HWC.astype(np.float32)
+        if self.grey:
+            values = np.repeat(np.dot(values, np.array(LUMA, np.float32))[:, :, None], 3, axis=2)
+        if self.channels == "bgr":
+            values = values[:, :, ::-1]
+        if self.scale == "0-1":
+            values = values / np.float32(255)
+        if any(self.mean):
+            values = values - np.array(self.mean, np.float32)
+        if self.std != (1.0, 1.0, 1.0):
+            values = values / np.array(self.std, np.float32)
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        told = asdict(self)
+        return told | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """What `to_dict` told.
+
+        Raises:
+            InputError: it holds something else.
+        """
+        try:
+            return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+        except (TypeError, KeyError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"this is no preprocessing: {error}") from None
+
+
+def parse_resize(policy: str) -> tuple[int, int] | int | None:
+    """``"480x640"`` to (480, 640), ``"longest:640"`` to 640, ``"none"`` to None.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if policy == "none":
+        return None
+    if found := re.fullmatch(r"(\d+)x(\d+)", policy):
+        sides = int(found[1]), int(found[2])
+        if min(sides) >= 1 and max(sides) <= MOST_SIDE:
+            return sides
+    elif found := re.fullmatch(r"longest:(\d+)", policy):
+        if 1 <= int(found[1]) <= MOST_SIDE:
+            return int(found[1])
+    raise InputError(
+        f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N or none, "
+        f"sides of 1 to {MOST_SIDE}"
+    )
+
+
+PREPROCESSING: dict[str, Preprocess] = {
+    "plain": Preprocess(),
+    "torchvision": Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "caffe": Preprocess(mean=(104.0, 117.0, 123.0), scale="0-255", channels="bgr"),
+}
+"""What published weights were trained with, by name."""
