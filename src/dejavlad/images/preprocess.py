@@ -32,8 +32,8 @@ class Preprocess:
     """
 
     resize: str = "none"
-    """``"HxW"`` (both sides given, aspect not kept), ``"longest:N"`` (the longer side becomes N, smaller photos
-    are enlarged) or ``"none"``. Bilinear with antialiasing, as Pillow does it (and Patch-NetVLAD with it)."""
+    """``"HxW"`` (both sides given, aspect not kept), ``"longest:N"`` (the longer side becomes N, also of
+    smaller photos) or ``"none"``. Bilinear with antialiasing, as Pillow does it (and Patch-NetVLAD with it)."""
     mean: Triple = (0.0, 0.0, 0.0)
     """Subtracted, in the channels' order, on the scale below."""
     std: Triple = (1.0, 1.0, 1.0)
@@ -83,18 +83,19 @@ class Preprocess:
         if (height, width) != rgb_HWC.shape[:2]:
             resized = Image.fromarray(rgb_HWC).resize((width, height), Image.Resampling.BILINEAR)
             rgb_HWC = np.asarray(resized)
-        values: NDArray[np.float32] = rgb_HWC.astype(np.float32)
-        if self.grey:
-            values = np.repeat(np.dot(values, np.array(LUMA, np.float32))[:, :, None], 3, axis=2)
         if self.channels == "bgr":
-            values = values[:, :, ::-1]
+            rgb_HWC = rgb_HWC[:, :, ::-1]
+        values = rgb_HWC.transpose(2, 0, 1).astype(np.float32, order="C")
+        if self.grey:
+            luma = LUMA if self.channels == "rgb" else LUMA[::-1]
+            values[:] = np.tensordot(np.array(luma, np.float32), values, axes=1)
         if self.scale == "0-1":
-            values = values / np.float32(255)
+            values /= np.float32(255)
         if any(self.mean):
-            values = values - np.array(self.mean, np.float32)
+            values -= np.array(self.mean, np.float32)[:, None, None]
         if self.std != (1.0, 1.0, 1.0):
-            values = values / np.array(self.std, np.float32)
-        return np.ascontiguousarray(values.transpose(2, 0, 1))
+            values /= np.array(self.std, np.float32)[:, None, None]
+        return values
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -128,9 +129,8 @@ def parse_resize(policy: str) -> tuple[int, int] | int | None:
         sides = int(found[1]), int(found[2])
         if min(sides) >= 1 and max(sides) <= MOST_SIDE:
             return sides
-    elif found := re.fullmatch(r"longest:(\d+)", policy):
-        if 1 <= int(found[1]) <= MOST_SIDE:
-            return int(found[1])
+    elif (found := re.fullmatch(r"longest:(\d+)", policy)) and 1 <= int(found[1]) <= MOST_SIDE:
+        return int(found[1])
     raise InputError(
         f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N or none, "
         f"sides of 1 to {MOST_SIDE}"
