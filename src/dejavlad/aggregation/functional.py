@@ -52,7 +52,7 @@ def soft_assignment(feat_NDL: Tensor, weight_KD: Tensor, bias_K: Tensor | None =
     Returns:
         [N, K, L], summing to 1 over K. Equations 3 and 4 of the NetVLAD paper (CVPR 2016).
     """
-    scores_NKL = torch.matmul(weight_KD, feat_NDL)
+    scores_NKL = _products(weight_KD, feat_NDL)
     if bias_K is not None:
         scores_NKL = scores_NKL + bias_K[:, None]
     return torch.softmax(scores_NKL, dim=1)
@@ -60,7 +60,7 @@ def soft_assignment(feat_NDL: Tensor, weight_KD: Tensor, bias_K: Tensor | None =
 
 def squared_distances(feat_NDL: Tensor, centres_KD: Tensor) -> Tensor:
     """Squared Euclidean distances [N, K, L] from locations to centres, at least 0."""
-    products_NKL = torch.matmul(centres_KD, feat_NDL)
+    products_NKL = _products(centres_KD, feat_NDL)
     lengths_KD = centres_KD.square().sum(dim=1)[:, None] + feat_NDL.square().sum(dim=1, keepdim=True)
     return (lengths_KD - 2 * products_NKL).clamp(min=0)
 
@@ -69,7 +69,7 @@ def hard_assignment(feat_NDL: Tensor, centres_KD: Tensor) -> Tensor:
     """Each location to its nearest centre: [N, K, L] of zeros and ones; no gradient flows through it."""
     with torch.no_grad():
         offset_K1 = centres_KD.square().sum(dim=1)[:, None] / 2
-        nearest_NL = (torch.matmul(centres_KD, feat_NDL) - offset_K1).argmax(dim=1)
+        nearest_NL = (_products(centres_KD, feat_NDL) - offset_K1).argmax(dim=1)
         return F.one_hot(nearest_NL, len(centres_KD)).to(feat_NDL.dtype).transpose(1, 2)
 
 
@@ -86,7 +86,7 @@ def vlad(feat_NDL: Tensor, assignment_NKL: Tensor, centres_KD: Tensor) -> Tensor
     Returns:
         [N, K, D]: ``V_k = sum_l a_kl (x_l - c_k)``.
     """
-    sums_NKD = torch.matmul(assignment_NKL, feat_NDL.transpose(1, 2))
+    sums_NKD = torch.bmm(assignment_NKL, feat_NDL.transpose(1, 2))
     return sums_NKD - assignment_NKL.sum(dim=2)[:, :, None] * centres_KD
 
 
@@ -102,3 +102,8 @@ def generalized_mean(feat_NDL: Tensor, p: Tensor, *, least: float = 1e-6) -> Ten
     """
     logs_NDL = feat_NDL.clamp(min=least).log()
     return ((torch.logsumexp(p * logs_NDL, dim=2) - math.log(feat_NDL.shape[2])) / p).exp()
+
+
+def _products(rows_KD: Tensor, feat_NDL: Tensor) -> Tensor:
+    """[N, K, L]; ``matmul`` would copy the features to fold the batch away."""
+    return torch.bmm(rows_KD.expand(len(feat_NDL), *rows_KD.shape), feat_NDL)
