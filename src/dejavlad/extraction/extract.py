@@ -19,9 +19,9 @@ Legend: N photos, D the descriptor's size, n photos of one batch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size
+from dejavlad.images import Batch, Preprocess, load_batches, plan_batches, read_image, read_size
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -58,9 +58,8 @@ class Describer(Protocol):
     def descriptor_size(self) -> int:
         """D."""
 
-    @property
-    def fitted(self) -> bool:
-        """Whether all it learns from photos is learnt."""
+    def require_fitted(self) -> None:
+        """Raises InputError unless all that it learns from photos is learnt."""
 
     def describe(self, images: torch.Tensor) -> torch.Tensor:
         """[n, 3, H, W] prepared photos -> [n, D]."""
@@ -85,7 +84,7 @@ def extract(
         photos: the list, files or arrays.
         out: the store's folder, made if need be.
         batch_size: photos described together, at most.
-        workers: processes that decode; 0 decodes here. The rows do not depend on it.
+        workers: threads that decode ahead; 0 decodes when asked. The rows do not depend on it.
         dtype: how rows are stored, ``"float32"`` or ``"float16"``.
         on_progress: told of `LOOKING` (file sizes and times) and `DESCRIBING` (``found``: from earlier runs).
 
@@ -113,10 +112,10 @@ def extract(
             known.manifest.setting.check(setting, writer.path)
         table = _look(model.preprocess, photos, known.manifest.table if known else None, on_progress)
         batches, state, old_rows = _plan(model.preprocess, table, batch_size, known)
-        reasons = (
-            {row: known.failed[table.keys[row]] for row in np.flatnonzero(state == FAILED)} if known else {}
-        )
-        reasons |= table.unreadable
+        reasons: dict[int, str] = dict(table.unreadable)
+        if known is not None:
+            failed_before = np.flatnonzero(state == FAILED).tolist()
+            reasons |= {row: known.failed[table.keys[row]] for row in failed_before}
         state[list(table.unreadable)] = FAILED
         del known  # its rows may not stay mapped while files are replaced
         writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows)
@@ -170,8 +169,7 @@ def _check(model: Describer, photos: PhotoList, batch_size: int) -> None:
         raise InputError(f"{photos.name}: there are no photos to describe")
     if batch_size < 1:
         raise InputError(f"a batch needs at least one photo; given --batch-size {batch_size}")
-    if not model.fitted:
-        raise InputError(f"{model.name} is not fitted: it learns from photos first (dejavlad.fitting.fit)")
+    model.require_fitted()
 
 
 def _check_any(photos: PhotoList, failed: dict[str, str], any_done: bool) -> None:
@@ -252,7 +250,11 @@ def _described(
     import torch
 
     loaded = load_batches(photos, batches, model.preprocess, workers=workers)
-    with contextlib.closing(iter(loaded)) as stream, torch.inference_mode():
+    with (
+        contextlib.closing(cast("Generator[Batch]", loaded)) as stream,
+        _evaluating(model),
+        torch.inference_mode(),
+    ):
         for batch in stream:
             failed = {int(row): error.reason for row, error in batch.failed.items()}
             good = np.array([int(row) not in failed for row in batch.rows], dtype=bool)
@@ -271,3 +273,18 @@ def _described(
                         f"its weights may be damaged"
                     )
             yield batch.rows[good], values, failed
+
+
+@contextlib.contextmanager
+def _evaluating(model: Describer) -> Iterator[None]:
+    """A network in training mode (dropout ...) describes as it does when it is not, and goes back to it."""
+    import torch
+
+    training = isinstance(model, torch.nn.Module) and model.training
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    try:
+        yield
+    finally:
+        if isinstance(model, torch.nn.Module):
+            model.train(training)

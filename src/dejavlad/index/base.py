@@ -1,0 +1,246 @@
+"""What every index is and keeps to, and the parts they share: checked rows, queries, and folders saved whole.
+
+Legend: N rows of the database, Q queries, D dimensions, K answers a query.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dejavlad.errors import InputError, StoreError
+from dejavlad.ranking import Ranking
+
+FORMAT, VERSION = "dejavlad-index", 1
+PART = re.compile(r"(?:rows|ids|squares|scales|alive)-(\d+)\.\w+")
+"""Files of an index beside ``index.json``, numbered so that a save never writes over what is in use."""
+WORK_BYTES = 1 << 25
+"""Size of a work array, at most: searching needs a few of these beside the rows, however many there are."""
+LARGEST_SQUARE = 1e36
+"""Squared length from which float32 distances would overflow."""
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """Descriptors on disk, with some missing; `dejavlad.extraction.DescriptorStore` is one."""
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """[N, D] float32 or float16."""
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """[N] whether the row is there."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no more rows are to come."""
+
+
+class Index(Protocol):
+    """Rows to search: Euclidean distance (not squared), ascending, equal distances by smaller id."""
+
+    kind: str
+    """Its name in `build_index`."""
+    dims: int
+    """D."""
+
+    def __len__(self) -> int:
+        """N, without the removed rows."""
+
+    @property
+    def ids(self) -> Ids:
+        """[N] the ids it holds, in the order in which they were added."""
+
+    def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
+        """Add rows [n, D]; ids are not negative and not in the index, the next free ones unless told.
+
+        Rows of a store that failed are left out, and their ids stay free.
+
+        Raises:
+            InputError: other dimensions, values that are not finite, ids of the wrong number or taken.
+            StoreError: a store that is not complete.
+        """
+
+    def remove(self, ids: ArrayLike) -> None:
+        """Take rows out by their ids, which may then be added again.
+
+        Raises:
+            InputError: an id is not in the index.
+        """
+
+    def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
+        """The k nearest rows of each query [Q, D]; -1 and +inf where there are fewer, or the query failed.
+
+        Raises:
+            InputError: k below 1, other dimensions, or queries that are not finite.
+        """
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the index to a folder, replacing an index there only once the new one is whole.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+
+
+def checked_rows(source: ArrayLike | RowSource, what: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Rows [n, D] as they are stored (float32 or float16; others become float32), and which are there [n].
+
+    Raises:
+        InputError: not [n, D].
+        StoreError: a store that is not complete.
+    """
+    if isinstance(source, RowSource):
+        if not source.complete:
+            raise StoreError(f"{source!r} is not complete; run its extraction again, it resumes")
+        return source.rows, np.asarray(source.done)
+    rows = np.asanyarray(source)
+    if rows.ndim != 2:
+        raise InputError(f"{what} must be [N, D]; given {list(rows.shape)}")
+    if rows.dtype not in (np.float32, np.float16):
+        rows = rows.astype(np.float32)
+    return rows, np.ones(len(rows), dtype=np.bool_)
+
+
+def checked_ids(ids: ArrayLike | None, count: int, taken: Ids) -> Ids:
+    """The ids of `count` new rows.
+
+    Raises:
+        InputError: of another number, negative, twice, or taken.
+    """
+    if ids is None:
+        first = int(taken.max()) + 1 if len(taken) else 0
+        return np.arange(first, first + count, dtype=np.int64)
+    given = np.asarray(ids)
+    if given.shape != (count,) or not (np.issubdtype(given.dtype, np.integer) or not count):
+        raise InputError(
+            f"{count} rows need {count} whole numbers as ids; given {given.dtype} {list(given.shape)}"
+        )
+    given = given.astype(np.int64)
+    if count and given.min() < 0:
+        raise InputError(f"ids count from 0; given {given.min()}")
+    values, times = np.unique(given, return_counts=True)
+    if (times > 1).any():
+        raise InputError(f"id {values[times > 1][0]} is given twice")
+    if (there := np.isin(values, taken)).any():
+        raise InputError(f"id {values[there][0]} is in the index already; remove it first")
+    return given
+
+
+def squares(rows_nD: Floats, what: str, first: int = 0) -> Floats:
+    """Squared lengths [n] of finite rows; errors count rows from `first`.
+
+    Raises:
+        InputError: a row is not finite, or too long for float32.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        square_n: Floats = np.einsum("nd,nd->n", rows_nD, rows_nD)
+    if not (square_n < LARGEST_SQUARE).all():
+        row = int(np.flatnonzero(~(square_n < LARGEST_SQUARE))[0])
+        fault = "holds NaN or infinity" if not np.isfinite(rows_nD[row]).all() else "is too long for float32"
+        raise InputError(f"{what} {first + row} {fault}; descriptors are finite, and of length 1 as a rule")
+    return square_n
+
+
+def query_chunks(
+    queries: ArrayLike | RowSource, k: int, dims: int, size: int
+) -> tuple[int, Iterator[tuple[Ids, Floats, Floats]]]:
+    """Q, and chunks of at most `size` queries: rows, values [n, D], squared lengths [n]; without failed ones.
+
+    Raises:
+        InputError: see `Index.search`.
+    """
+    if k < 1:
+        raise InputError(f"a search gives at least 1 answer; given k = {k}")
+    rows, there = checked_rows(queries, "queries")
+    if rows.shape[1] != dims:
+        raise InputError(f"queries have {rows.shape[1]} dimensions, the index has {dims}")
+
+    def chunks() -> Iterator[tuple[Ids, Floats, Floats]]:
+        for first in range(0, len(rows), size):
+            chunk = np.flatnonzero(there[first : first + size]) + first
+            values = np.ascontiguousarray(rows[chunk], dtype=np.float32)
+            yield chunk, values, squares(values, "query", first)
+
+    return len(rows), chunks()
+
+
+def save_parts(
+    folder: Path | str, head: Mapping[str, Any], parts: Mapping[str, Callable[[Path], None]]
+) -> Path:
+    """Write files by functions given their path, then ``index.json``, which names them: the one atomic step.
+
+    Args:
+        folder: made if need be.
+        head: what else ``index.json`` says.
+        parts: file name -> function that writes it.
+
+    Raises:
+        StoreError: it cannot be written; an index that was there is still whole.
+    """
+    folder = Path(folder)
+    files: dict[str, str] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        turn = 1 + max(
+            (int(found[1]) for p in folder.iterdir() if (found := PART.fullmatch(p.name))), default=0
+        )
+        for name, write in parts.items():
+            stem, _, suffix = name.partition(".")
+            files[name] = f"{stem}-{turn}.{suffix}"
+            write(folder / files[name])
+            with open(folder / files[name], "r+b") as file:
+                os.fsync(file.fileno())
+        partial = folder / "index.json.partial"
+        with open(partial, "w", encoding="utf-8") as text:
+            json.dump({"format": FORMAT, "version": VERSION, **head, "files": files}, text, indent=1)
+            text.flush()
+            os.fsync(text.fileno())
+        partial.replace(folder / "index.json")
+    except OSError as error:
+        _remove(folder, lambda name: name in files.values())
+        raise StoreError(
+            f"cannot write an index to {str(folder)!r}: {error.strerror or error}; what was there is kept"
+        ) from error
+    _remove(folder, lambda name: PART.fullmatch(name) is not None and name not in files.values())
+    return folder
+
+
+def _remove(folder: Path, chosen: Callable[[str], bool]) -> None:
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            if chosen(path.name):
+                with contextlib.suppress(OSError):  # Windows keeps files that someone has mapped
+                    path.unlink()
+
+
+def read_head(folder: Path | str) -> dict[str, Any]:
+    """What ``index.json`` says.
+
+    Raises:
+        StoreError: there is none, or of a later version.
+    """
+    path = Path(folder) / "index.json"
+    try:
+        head = json.loads(path.read_text("utf-8"))
+        if head["format"] != FORMAT:
+            raise ValueError(f"its format is {head['format']!r}")
+        if head["version"] > VERSION:
+            raise StoreError(f"{str(folder)!r} was written by a later dejavlad; update dejavlad")
+    except FileNotFoundError:
+        raise StoreError(f"there is no index in {str(folder)!r}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{str(path)!r} is not an index: {error}") from error
+    return cast("dict[str, Any]", head)

@@ -1,0 +1,196 @@
+"""faiss behind the same interface: flat, HNSW (approximate, fast), scalar-quantised; an optional dependency.
+
+faiss proposes, we measure: its candidates are fetched back, measured as `nearest` does, and ordered by the
+rule that equal distances go by smaller id.
+
+Legend: N rows added, Q queries, D dimensions, K answers, F answers asked of faiss.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.index.base import (
+    WORK_BYTES,
+    Floats,
+    Ids,
+    RowSource,
+    checked_ids,
+    checked_rows,
+    query_chunks,
+    save_parts,
+    squares,
+)
+from dejavlad.index.nearest import distances
+from dejavlad.ranking import Ranking
+
+KINDS = ("faiss-flat", "faiss-hnsw", "faiss-sq8", "faiss-fp16")
+SPARE = 16
+TRAINING_ROWS = 65536
+
+
+def _faiss() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SWIG's types
+            import faiss
+    except ImportError as error:
+        raise MissingExtraError("a faiss index", "faiss") from error
+    return faiss
+
+
+class FaissIndex:
+    """See `dejavlad.index.base.Index`.
+
+    Removed rows are passed over, not freed. ``"faiss-sq8"`` learns the range of each dimension from the rows
+    first added. The graph of ``"faiss-hnsw"`` depends a little on how its building threads are timed.
+
+    Args:
+        kind: one of `KINDS`.
+        dims: D.
+        neighbours: HNSW: links of a row (M).
+        effort_build: HNSW: candidates kept while building (efConstruction).
+        effort: HNSW: candidates kept while searching (efSearch), at least K.
+    """
+
+    def __init__(
+        self, kind: str, dims: int, *, neighbours: int = 32, effort_build: int = 200, effort: int = 128
+    ) -> None:
+        faiss = _faiss()
+        self.kind, self.dims, self.effort = kind, dims, effort
+        self._ids = np.empty(0, np.int64)
+        self._alive = np.empty(0, np.bool_)
+        self._mapped: Path | None = None
+        if kind == "faiss-flat":
+            self._index = faiss.IndexFlatL2(dims)
+        elif kind == "faiss-hnsw":
+            self._index = faiss.IndexHNSWFlat(dims, neighbours)
+            self._index.hnsw.efConstruction = effort_build
+        else:
+            coding = faiss.ScalarQuantizer.QT_8bit if kind == "faiss-sq8" else faiss.ScalarQuantizer.QT_fp16
+            self._index = faiss.IndexScalarQuantizer(dims, coding)
+
+    def __len__(self) -> int:
+        return int(self._alive.sum())
+
+    @property
+    def ids(self) -> Ids:
+        """See `Index.ids`."""
+        return self._ids[self._alive]
+
+    def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
+        """See `Index.add`."""
+        source, there = checked_rows(rows, "rows")
+        if source.shape[1] != self.dims:
+            raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
+        new_ids = checked_ids(ids, len(source), self.ids)[there]
+        kept = np.flatnonzero(there)
+        if not len(kept):
+            return
+        for part in self._chunks(len(kept)):
+            squares(np.asarray(source[kept[part]], dtype=np.float32), "row", part.start)
+        if self._mapped is not None:  # a mapped index cannot grow
+            self._index, self._mapped = _faiss().read_index(str(self._mapped)), None
+        if not self._index.is_trained:
+            spread = kept[:: max(1, len(kept) // TRAINING_ROWS)]
+            self._index.train(np.ascontiguousarray(source[spread], dtype=np.float32))
+        for part in self._chunks(len(kept)):
+            self._index.add(np.ascontiguousarray(source[kept[part]], dtype=np.float32))
+        self._ids = np.concatenate([self._ids, new_ids])
+        self._alive = np.concatenate([self._alive, np.ones(len(new_ids), np.bool_)])
+
+    def remove(self, ids: ArrayLike) -> None:
+        """See `Index.remove`."""
+        gone = np.unique(np.asarray(ids, dtype=np.int64))
+        missing = np.setdiff1d(gone, self.ids)
+        if len(missing):
+            raise InputError(f"id {missing[0]} is not in the index")
+        self._alive &= ~np.isin(self._ids, gone)
+
+    def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
+        """See `Index.search`."""
+        asked = min(len(self), k + SPARE)
+        size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
+        n, chunks = query_chunks(queries, k, self.dims, size)
+        indices = np.full((n, k), -1, dtype=np.int64)
+        found = np.full((n, k), np.inf, dtype=np.float32)
+        for rows, values, _ in chunks:
+            if asked and len(rows):
+                ids_QF, distances_QF = self._candidates(values, asked)
+                order = np.lexsort((ids_QF, distances_QF), axis=1)[:, :k]
+                width = order.shape[1]
+                indices[rows, :width] = np.take_along_axis(ids_QF, order, axis=1)
+                found[rows, :width] = np.take_along_axis(distances_QF, order, axis=1)
+        return Ranking(indices, found)
+
+    def _candidates(self, queries_QD: Floats, asked: int) -> tuple[Ids, Floats]:
+        """Ids and measured distances [Q, F] of what faiss proposes; +inf where it had too few."""
+        faiss = _faiss()
+        options: dict[str, Any] = {}
+        if not self._alive.all():
+            bits = np.packbits(self._alive, bitorder="little")
+            options["sel"] = faiss.IDSelectorBitmap(bits)
+        if self.kind == "faiss-hnsw":
+            params = faiss.SearchParametersHNSW(efSearch=max(self.effort, asked), **options)
+        else:
+            params = faiss.SearchParameters(**options) if options else None
+        _, places_QF = self._index.search(queries_QD, asked, params=params)
+        measured_QF = np.full(places_QF.shape, np.inf, dtype=np.float32)
+        step = max(1, WORK_BYTES // (2 * self.dims * asked))
+        for first in range(0, len(queries_QD), step):
+            query, place = np.nonzero(places_QF[first : first + step] >= 0)
+            if len(query):
+                query += first
+                places, back = np.unique(places_QF[query, place], return_inverse=True)
+                rows = self._index.reconstruct_batch(places)
+                measured_QF[query, place] = distances(queries_QD, query, rows, back)
+        return np.where(places_QF >= 0, self._ids[places_QF], -1), measured_QF
+
+    def save(self, folder: Path | str) -> Path:
+        """See `Index.save`."""
+        parts = {
+            "rows.faiss": self._write,
+            "ids.npy": lambda path: np.save(path, self._ids),
+            "alive.npy": lambda path: np.save(path, self._alive),
+        }
+        head = {"kind": self.kind, "dims": self.dims, "count": len(self), "options": {"effort": self.effort}}
+        return save_parts(folder, head, parts)
+
+    def _write(self, path: Path) -> None:
+        try:
+            _faiss().write_index(self._index, str(path))
+        except RuntimeError as error:  # e.g. a full disk
+            raise OSError(str(error).strip().splitlines()[-1]) from error
+
+    @classmethod
+    def open(cls, folder: Path, head: dict[str, Any]) -> Self:
+        """The index that `save` wrote, memory-mapped where faiss can."""
+        faiss = _faiss()
+        try:
+            index = cls(head["kind"], int(head["dims"]), **head["options"])
+            files = head["files"]
+            path = folder / files["rows.faiss"]
+            index._index = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP))
+            index._mapped = path
+            index._ids, index._alive = (
+                np.load(folder / files["ids.npy"]),
+                np.load(folder / files["alive.npy"]),
+            )
+            if not len(index._ids) == len(index._alive) == index._index.ntotal:
+                raise ValueError(f"{len(index._ids)} ids of {index._index.ntotal} rows")
+        except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise StoreError(f"the index in {str(folder)!r} is damaged: {reason}") from error
+        return index
+
+    def _chunks(self, n: int) -> Iterator[slice]:
+        step = max(1, WORK_BYTES // (4 * self.dims))
+        for first in range(0, n, step):
+            yield slice(first, min(first + step, n))

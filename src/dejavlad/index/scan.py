@@ -1,0 +1,191 @@
+"""The index that looks at every row: exact on what it stores, which is float32, float16 or int8.
+
+Rows are decoded chunk by chunk and compared with float32 queries (asymmetric: only the database is coarse).
+So memory stays bounded and memory-mapped rows are never loaded whole. With float32 rows it is the exact
+search that every other index is checked against.
+
+Legend: N rows, D dimensions, n rows of one segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dejavlad.errors import InputError, StoreError
+from dejavlad.index.base import (
+    WORK_BYTES,
+    Floats,
+    Ids,
+    RowSource,
+    checked_ids,
+    checked_rows,
+    query_chunks,
+    save_parts,
+    squares,
+)
+from dejavlad.index.nearest import Nearest
+from dejavlad.ranking import Ranking
+
+KINDS = ("flat", "float16", "int8")
+LONGEST_CHUNK = 8192
+
+
+@dataclass(slots=True)
+class Segment:
+    """Rows that were added together."""
+
+    codes: NDArray[Any]
+    """[n, D] float32, float16 or int8; memory-mapped where they came so."""
+    scales: Floats | None
+    """[n] what int8 codes are multiplied by."""
+    squares: Floats
+    """[n] squared length of each decoded row."""
+    ids: Ids
+    """[n]."""
+    alive: NDArray[np.bool_]
+    """[n] False where removed, or never there."""
+
+    def decode(self, rows: slice) -> Floats:
+        """Rows as float32 (a view where they are stored so)."""
+        values = np.asarray(self.codes[rows], dtype=np.float32)
+        return values if self.scales is None else values * self.scales[rows, None]
+
+
+class ScanIndex:
+    """See `dejavlad.index.base.Index`.
+
+    Args:
+        kind: ``"flat"`` keeps rows as they come (float32 or float16) without copying arrays or memory maps,
+            so leave them unchanged; ``"float16"`` rounds them (half the memory); ``"int8"`` keeps 8 bits a
+            value, scaled row by row to the row's largest (a quarter of the memory).
+        dims: D.
+    """
+
+    def __init__(self, kind: str, dims: int) -> None:
+        self.kind, self.dims = kind, dims
+        self._segments: list[Segment] = []
+
+    def __len__(self) -> int:
+        return sum(int(segment.alive.sum()) for segment in self._segments)
+
+    @property
+    def ids(self) -> Ids:
+        """See `Index.ids`."""
+        return np.concatenate([np.empty(0, np.int64), *(s.ids[s.alive] for s in self._segments)])
+
+    def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
+        """See `Index.add`."""
+        source, there = checked_rows(rows, "rows")
+        if source.shape[1] != self.dims:
+            raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
+        new_ids = checked_ids(ids, len(source), self.ids)
+        if not len(source):
+            return
+        n = len(source)
+        codes = source
+        if self.kind != "flat":
+            codes = np.zeros((n, self.dims), np.int8 if self.kind == "int8" else np.float16)
+        scales = np.zeros(n, np.float32) if self.kind == "int8" else None
+        segment = Segment(codes, scales, np.zeros(n, np.float32), new_ids, there.copy())
+        for part in self._chunks(n):
+            values = np.where(there[part, None], source[part], np.float32(0)).astype(np.float32, copy=False)
+            segment.squares[part] = squares(values, "row", part.start)
+            if scales is not None:
+                scales[part] = np.abs(values).max(axis=1, initial=0) / 127
+                codes[part] = np.rint(values / np.maximum(scales[part, None], np.finfo(np.float32).tiny))
+            elif self.kind == "float16":
+                with np.errstate(over="ignore"):
+                    codes[part] = values
+            if self.kind != "flat":
+                segment.squares[part] = squares(segment.decode(part), f"{self.kind} row", part.start)
+        self._segments.append(segment)
+
+    def remove(self, ids: ArrayLike) -> None:
+        """See `Index.remove`."""
+        gone = np.unique(np.asarray(ids, dtype=np.int64))
+        missing = np.setdiff1d(gone, self.ids)
+        if len(missing):
+            raise InputError(f"id {missing[0]} is not in the index")
+        for segment in self._segments:
+            segment.alive[np.isin(segment.ids, gone)] = False
+        self._segments = [segment for segment in self._segments if segment.alive.any()]
+
+    def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
+        """See `Index.search`."""
+        size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
+        n, chunks = query_chunks(queries, k, self.dims, size)
+        indices = np.full((n, k), -1, dtype=np.int64)
+        distances = np.full((n, k), np.inf, dtype=np.float32)
+        for rows, values, square in chunks:
+            nearest = Nearest(values, square, k)
+            for segment in self._segments:
+                for part in self._chunks(len(segment.ids), segment.codes.dtype != np.float32):
+                    nearest.feed(
+                        segment.decode(part), segment.squares[part], segment.ids[part], segment.alive[part]
+                    )
+            indices[rows], distances[rows] = nearest.result()
+        return Ranking(indices, distances)
+
+    def save(self, folder: Path | str) -> Path:
+        """See `Index.save`."""
+        kinds = {segment.codes.dtype for segment in self._segments}
+        coded = (
+            next(iter(kinds)) if len(kinds) == 1 else np.dtype(np.int8 if self.kind == "int8" else np.float32)
+        )
+        if not kinds and self.kind == "float16":
+            coded = np.dtype(np.float16)
+        n = len(self)
+
+        def column(
+            shape: tuple[int, ...], dtype: Any, of: Callable[[Segment], Any]
+        ) -> Callable[[Path], None]:
+            def write(path: Path) -> None:
+                with open(path, "wb") as file:
+                    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+                    head = {"descr": described, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, head)
+                    for segment in self._segments:
+                        values = of(segment)
+                        for part in self._chunks(len(segment.ids)):
+                            chosen = values[part][segment.alive[part]]
+                            file.write(np.ascontiguousarray(chosen, dtype=dtype).tobytes())
+
+            return write
+
+        parts = {
+            "rows.npy": column((n, self.dims), coded, lambda segment: segment.codes),
+            "ids.npy": column((n,), np.int64, lambda segment: segment.ids),
+            "squares.npy": column((n,), np.float32, lambda segment: segment.squares),
+        }
+        if self.kind == "int8":
+            parts["scales.npy"] = column((n,), np.float32, lambda segment: segment.scales)
+        return save_parts(folder, {"kind": self.kind, "dims": self.dims, "count": n}, parts)
+
+    @classmethod
+    def open(cls, folder: Path, head: dict[str, Any]) -> Self:
+        """The index that `save` wrote, its rows memory-mapped."""
+        try:
+            index = cls(head["kind"], int(head["dims"]))
+            n, files = int(head["count"]), head["files"]
+            if n:
+                arrays = {name: np.load(folder / file, mmap_mode="r") for name, file in files.items()}
+                codes, scales = arrays["rows.npy"], arrays.get("scales.npy")
+                if codes.shape != (n, index.dims) or any(len(array) != n for array in arrays.values()):
+                    raise ValueError(f"its files hold {list(codes.shape)}, not {[n, index.dims]}")
+                ids, alive = np.array(arrays["ids.npy"]), np.ones(n, dtype=np.bool_)
+                index._segments.append(Segment(codes, scales, arrays["squares.npy"], ids, alive))
+        except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+            raise StoreError(f"the index in {str(folder)!r} is damaged: {error}") from error
+        return index
+
+    def _chunks(self, n: int, decoded: bool = True) -> Iterator[slice]:
+        """Parts of n rows, small enough to be decoded (where they are)."""
+        step = int(np.clip(WORK_BYTES // (4 * self.dims), 1, LONGEST_CHUNK)) if decoded else LONGEST_CHUNK
+        for first in range(0, n, step):
+            yield slice(first, min(first + step, n))
