@@ -1,0 +1,203 @@
+"""Models as folders: ``spec.json`` (see `spec`) and ``weights.safetensors``, written whole or not at all.
+
+A folder that is replaced steps aside first, as ``.NAME.before``; if the machine dies in that moment, loading
+finds it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dejavlad import aggregation, backbones
+from dejavlad.errors import CheckpointError, InputError
+from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, ModelSpec
+from dejavlad.model.whitening import Whitening
+
+SPEC, WEIGHTS = "spec.json", "weights.safetensors"
+
+
+def save_model(model: PlaceModel, folder: str | Path) -> Path:
+    """Write a model as a folder, atomically; a model that is there already is replaced.
+
+    Args:
+        model: any model, fitted or not.
+        folder: the folder to make.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: something else than a model is there.
+        CheckpointError: the weights hold NaN or infinity.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / SPEC).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{str(folder)!r} is there and is no model; give another place, or delete it")
+    tensors = {key: held.detach().cpu().contiguous().clone() for key, held in model.state_dict().items()}
+    _check_finite(tensors, folder)
+    told = {"format": FORMAT_VERSION, "fingerprint": model.fingerprint, **model.spec.to_dict()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    try:
+        save_file(tensors, made / WEIGHTS)
+        told["weights_sha256"] = _sha256(made / WEIGHTS)
+        (made / SPEC).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name in (WEIGHTS, SPEC):
+            with open(made / name, "rb+") as file:
+                os.fsync(file.fileno())
+        _replace(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> PlaceModel:
+    """Read a model that `save_model` wrote, onto the processor, ready to describe.
+
+    Args:
+        folder: the model folder.
+        backbone: the network itself, where the model was built on one that is in no table.
+
+    Raises:
+        CheckpointError: no model there, another format version, or weights that are missing, left over, of
+            another shape, not finite, or not the ones that were saved.
+    """
+    named = Path(folder)
+    folder = _aside(named) if not named.exists() and _aside(named).exists() else named
+    told = _read_spec(folder)
+    told.pop("fingerprint", None)
+    sha256 = told.pop("weights_sha256", None)
+    try:
+        spec = ModelSpec.from_dict(told)
+        model = build(spec, backbone=backbone)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(named)!r}: {error}") from None
+    except InputError as error:
+        raise CheckpointError(f"{str(named)!r}: spec.json: {error}") from None
+    _fill(model, _read_weights(folder, sha256), named)
+    return model
+
+
+def build(spec: ModelSpec, *, backbone: nn.Module | None = None) -> PlaceModel:
+    """A model of that spec; its weights are still to be loaded.
+
+    Raises:
+        InputError: the parts cannot be made, or the backbone is in no table and is not given.
+    """
+    if backbone is None:
+        if spec.backbone.name == CUSTOM:
+            raise InputError(
+                "the backbone is a module of its own; give it: load_folder(folder, backbone=module)"
+            )
+        backbone = backbones.create(
+            spec.backbone.name, cut=spec.backbone.cut, weights="random:0", **spec.backbone.options
+        )
+    pooling = aggregation.create(spec.aggregation.name, _channels(backbone), **spec.aggregation.options)
+    whitening = None
+    if spec.whitening is not None:
+        whitening = Whitening(pooling.descriptor_size, spec.whitening)
+    model = PlaceModel(
+        backbone,
+        pooling,
+        spec.preprocess,
+        whitening=whitening,
+        dims=spec.dims,
+        fitted=spec.fitted,
+        name=spec.name,
+        source=spec.backbone,
+        provenance=spec.provenance,
+    )
+    return model.eval()
+
+
+def _channels(backbone: nn.Module) -> int:
+    channels = getattr(backbone, "channels", None)
+    if not isinstance(channels, int):
+        raise InputError(f"a backbone must say its number of channels; {type(backbone).__name__} does not")
+    return channels
+
+
+def _read_spec(folder: Path) -> dict[str, Any]:
+    try:
+        told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        version = told.pop("format")
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(folder)!r} is no model folder: it has no {SPEC}") from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{str(folder / SPEC)!r} cannot be read: {error}") from None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{str(folder)!r} is of model format {version!r}; this dejavlad reads format {FORMAT_VERSION}"
+        )
+    return dict(told)
+
+
+def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        if sha256 != _sha256(folder / WEIGHTS):
+            raise ValueError("it is not the file that was saved (its SHA-256 differs from spec.json's)")
+        return tensors
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(folder)!r} has no {WEIGHTS}") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{str(folder / WEIGHTS)!r} cannot be read: {error}") from None
+
+
+def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
+    wanted = model.state_dict()
+    for what, keys in (("lacks", wanted.keys() - tensors), ("holds unknown", tensors.keys() - wanted)):
+        if keys:
+            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {_some(keys)}")
+    for key, tensor in tensors.items():
+        if tensor.shape != wanted[key].shape:
+            raise CheckpointError(
+                f"{str(folder)!r}: {key} is {list(tensor.shape)}, "
+                f"but the network needs {list(wanted[key].shape)}"
+            )
+    _check_finite(tensors, folder)
+    model.load_state_dict(tensors)
+
+
+def _check_finite(tensors: dict[str, Tensor], folder: Path) -> None:
+    bad = [
+        key for key, held in tensors.items() if held.is_floating_point() and not torch.isfinite(held).all()
+    ]
+    if bad:
+        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {_some(bad)}")
+
+
+def _some(keys: Any) -> str:
+    listed = sorted(keys)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.before")
+
+
+def _replace(made: Path, folder: Path) -> None:
+    before = _aside(folder)
+    if folder.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        os.replace(folder, before)
+    os.replace(made, folder)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,331 @@
+"""A model: photo to descriptor, whole: preprocessing, backbone, aggregation and whitening.
+
+Shapes: N photos, C colours, H x W pixels, D numbers of a descriptor.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dejavlad.aggregation import Aggregation
+from dejavlad.aggregation.functional import l2_normalize_whole
+from dejavlad.errors import InputError
+from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
+from dejavlad.model.device import check_precision
+from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
+from dejavlad.model.whitening import Whitening
+from dejavlad.photo import Photo
+
+Image = Photo | Path | str | NDArray[np.uint8]
+
+
+class PlaceModel(nn.Module):
+    """Describes photos by unit vectors, alike for photos of one place.
+
+    Weights are held in float32. With precision ``"bf16"`` the backbone computes in bfloat16 (a backbone
+    without learnt weights stays in float32); aggregation and whitening always compute in float32.
+
+    Args:
+        backbone: any module that says its ``channels`` and makes [N, channels, H, W] of photos [N, 3, H, W].
+        aggregation: made for as many channels.
+        preprocess: how a photo becomes what the backbone takes.
+        whitening: made for the aggregation's descriptors; None for none.
+        dims: keep so many of the first dimensions, again at unit length; None keeps all.
+        fitted: whether all that is learnt from photos is learnt; default: yes, where nothing is learnt.
+        precision: ``"fp32"`` or ``"bf16"``.
+        name: what to call it.
+        source: how the backbone is made anew when the model is loaded; default: it must be given then.
+        provenance: where weights come from, for people.
+
+    Raises:
+        InputError: the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        aggregation: Aggregation,
+        preprocess: Preprocess,
+        *,
+        whitening: Whitening | None = None,
+        dims: int | None = None,
+        fitted: bool | None = None,
+        precision: str = "fp32",
+        name: str = "custom",
+        source: BackboneSpec | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        channels = getattr(backbone, "channels", None)
+        if not isinstance(channels, int) or channels != aggregation.dim:
+            raise InputError(
+                f"the backbone says channels={channels!r}, but the aggregation takes {aggregation.dim}"
+            )
+        if whitening is not None and whitening.in_dims != aggregation.descriptor_size:
+            raise InputError(
+                f"the whitening takes {whitening.in_dims} dimensions, "
+                f"but the aggregation makes {aggregation.descriptor_size}"
+            )
+        self.backbone = backbone
+        self.aggregation = aggregation
+        self.whitening = whitening
+        self.preprocess = preprocess
+        self.name = name
+        self.fitted = not aggregation.needs_fitting if fitted is None else bool(fitted)
+        self.source = BackboneSpec(CUSTOM) if source is None else source
+        self.provenance = dict(provenance or {})
+        self.dims = self._checked(dims)
+        self.precision = precision
+
+    @property
+    def precision(self) -> str:
+        """``"fp32"`` or ``"bf16"``; may be set at any time, and changes neither weights nor fingerprint."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._precision = check_precision(precision)
+        if self._reduced:
+            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def _reduced(self) -> bool:
+        return self._precision == "bf16" and any(True for _ in self.backbone.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        held = next(itertools.chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if held is None else held.device
+
+    @property
+    def descriptor_size(self) -> int:
+        """D."""
+        if self.dims is not None:
+            return self.dims
+        return self.aggregation.descriptor_size if self.whitening is None else self.whitening.dims
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What it is made of; with the weights it is all that is saved."""
+        return ModelSpec(
+            name=self.name,
+            backbone=self.source,
+            aggregation=AggregationSpec(self.aggregation.name, self.aggregation.options),
+            preprocess=self.preprocess,
+            whitening=None if self.whitening is None else self.whitening.dims,
+            dims=self.dims,
+            fitted=self.fitted,
+            provenance=self.provenance,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the descriptors: the spec without name and provenance, and the weights.
+
+        It depends neither on device nor on precision. It is computed anew each time (about a second for a
+        gigabyte of weights). Clusters of a model that is not fitted mean nothing and do not count.
+        """
+        found = hashlib.sha256(json.dumps(self.spec.answer(), sort_keys=True).encode())
+        for key, tensor in sorted(self.state_dict().items()):
+            if tensor.is_floating_point() and (self.fitted or not key.startswith("aggregation.")):
+                found.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
+                found.update(tensor.detach().cpu().contiguous().numpy().data)
+        return found.hexdigest()
+
+    def features(self, images_NCHW: Tensor) -> Tensor:
+        """The feature map [N, channels, h, w] of prepared photos, in bfloat16 where that is the precision.
+
+        Raises:
+            InputError: photos of another shape, or too small for the network.
+        """
+        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
+            raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        images_NCHW = images_NCHW.to(self.device, torch.float32)
+        if not self._reduced:
+            feat: Tensor = self.backbone(images_NCHW)
+            return feat
+        images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images_NCHW.device.type, dtype=torch.bfloat16):
+            feat = self.backbone(images_NCHW)
+        return feat
+
+    def local_features(self, images_NCHW: Tensor) -> Tensor:
+        """What clusters are learnt from: float32 [N, L, channels] at L locations (for `fitting`)."""
+        return self.aggregation.local_features(self.features(images_NCHW))
+
+    def describe(self, images_NCHW: Tensor) -> Tensor:
+        """Descriptors of prepared photos of one size; gradients flow.
+
+        Args:
+            images_NCHW: [N, 3, H, W] as `preprocess` makes them, on any device.
+
+        Returns:
+            float32 [N, D] of unit length, on the model's device.
+
+        Raises:
+            InputError: photos of another shape or too small, or the model is not fitted.
+        """
+        self.require_fitted()
+        rows_ND: Tensor = self.aggregation(self.features(images_NCHW))
+        if self.whitening is not None:
+            rows_ND = self.whitening(rows_ND)
+        if self.dims is not None:
+            rows_ND = l2_normalize_whole(rows_ND[:, : self.dims])
+        return rows_ND
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """The same as `describe`."""
+        return self.describe(images_NCHW)
+
+    def encode(
+        self, images: Image | Iterable[Image], *, batch_size: int = 8, workers: int = 0
+    ) -> NDArray[np.float32]:
+        """Descriptors of photos, of mixed sizes.
+
+        Args:
+            images: paths, photos, or uint8 RGB arrays [H, W, 3]; or one of them alone.
+            batch_size: photos described at once (photos of one size go together).
+            workers: threads that decode photos.
+
+        Returns:
+            float32 [N, D] of unit length, in the order given.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+            InputError: an array is no photo, a photo is too small, or the model is not fitted.
+        """
+        self.require_fitted()
+        photos = _photos(images)
+        sizes = [self.preprocess.output_size(*read_size(p, rotate=self.preprocess.rotate)) for p in photos]
+        rows_ND = np.empty((len(photos), self.descriptor_size), np.float32)
+        training = self.training
+        self.eval()
+        try:
+            plan = plan_batches(sizes, batch_size)
+            for batch in load_batches(photos, plan, self.preprocess, workers=workers):
+                for error in batch.failed.values():
+                    raise error
+                with torch.inference_mode():
+                    rows_ND[batch.rows] = self.describe(torch.as_tensor(batch.images)).float().cpu().numpy()
+        finally:
+            self.train(training)
+        return rows_ND
+
+    def require_fitted(self) -> None:
+        """Raises InputError, saying what to do, if the model must learn from photos first."""
+        if not self.fitted:
+            raise InputError(
+                f"model {self.name!r} must learn its clusters from photos first: build a map with it "
+                f"(dejavlad map build {self.name} PHOTOS --out MAP), or call "
+                f"dejavlad.fitting.fit(model, photos)"
+            )
+
+    def with_dims(self, dims: int | None) -> PlaceModel:
+        """The same model, keeping the first `dims` dimensions, again at unit length.
+
+        Of whitened descriptors these are the ones that tell most. The parts are shared, not copied.
+
+        Raises:
+            InputError: fewer than 1, or more than there are.
+        """
+        kept = self._checked(dims)
+        if kept is None or self.whitening is None:
+            return self._with(dims=kept)
+        return self._with(whitening=self.whitening.truncated(kept), dims=None)
+
+    def with_preprocess(self, preprocess: Preprocess) -> PlaceModel:
+        """The same model with photos prepared otherwise. The parts are shared, not copied."""
+        return self._with(preprocess=preprocess)
+
+    def with_clusters(
+        self, centres_KD: NDArray[np.floating[Any]], samples_MD: NDArray[np.floating[Any]], **provenance: Any
+    ) -> PlaceModel:
+        """A fitted model without whitening: clusters set by ``initialise``. The backbone is shared.
+
+        Raises:
+            InputError: the aggregation has no clusters, or these do not fit it.
+        """
+        if not self.aggregation.needs_fitting:
+            raise InputError(f"model {self.name!r} has no clusters to learn")
+        aggregation = copy.deepcopy(self.aggregation)
+        aggregation.initialise(centres_KD, samples_MD)
+        return self._with(
+            aggregation=aggregation,
+            whitening=None,
+            fitted=True,
+            provenance={**self.provenance, **provenance},
+        )
+
+    def with_whitening(self, whitening: Whitening | None, **provenance: Any) -> PlaceModel:
+        """The model with another whitening, or none. The other parts are shared.
+
+        Where the model keeps ``dims``, the whitening is cut to them.
+
+        Raises:
+            InputError: it is made for other descriptors, or keeps fewer dimensions than the model is to keep.
+        """
+        dims = self.dims
+        if whitening is not None:
+            if dims is not None and dims > whitening.dims:
+                raise InputError(
+                    f"{dims} dimensions are asked for, but only {whitening.dims} could be learnt from the "
+                    f"photos; give --dims {whitening.dims} or less, or more photos"
+                )
+            whitening = (whitening if dims is None else whitening.truncated(dims)).to(self.device)
+            dims = None
+        return self._with(whitening=whitening, dims=dims, provenance={**self.provenance, **provenance})
+
+    def _with(self, **changed: Any) -> PlaceModel:
+        parts: dict[str, Any] = {
+            "whitening": self.whitening,
+            "dims": self.dims,
+            "fitted": self.fitted,
+            "precision": self.precision,
+            "name": self.name,
+            "source": self.source,
+            "provenance": self.provenance,
+        }
+        main = [changed.pop(part, getattr(self, part)) for part in ("backbone", "aggregation", "preprocess")]
+        return PlaceModel(*main, **{**parts, **changed}).train(self.training)
+
+    def _checked(self, dims: int | None) -> int | None:
+        if dims is None:
+            return None
+        size = self.aggregation.descriptor_size if self.whitening is None else self.whitening.dims
+        if not 1 <= dims <= size:
+            raise InputError(
+                f"model {self.name!r} describes photos by {size} numbers; --dims {dims} cannot be kept"
+            )
+        return int(dims)
+
+
+def _photos(images: Image | Iterable[Image]) -> Sequence[Photo]:
+    if isinstance(images, (Photo, str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        images = [images]
+    return [_photo(image, row) for row, image in enumerate(images)]
+
+
+def _photo(image: Image, row: int) -> Photo:
+    if isinstance(image, Photo):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        return Photo(str(image), Path(image))
+    if not (
+        isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    ):
+        told = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {told}")
+    return Photo(f"array {row}", Path(f"array {row}"), pixels=image)

@@ -1,0 +1,104 @@
+"""What a model is made of, as data: all of ``spec.json`` but the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dejavlad.errors import CheckpointError, InputError
+from dejavlad.images import Preprocess
+
+FORMAT_VERSION = 1
+"""Version of the model folder; a folder of another version is refused."""
+
+CUSTOM = "custom"
+"""Name of a backbone that is no entry of the table: any module, given anew when its model is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """Which network makes the feature map."""
+
+    name: str
+    """Its name in the table of backbones, or `CUSTOM`."""
+    cut: str | None = None
+    """The layer that the network ends with; None where the backbone has no layers to choose from."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Its other settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationSpec:
+    """Which layer makes the descriptor."""
+
+    name: str
+    """Its name in the table of aggregations."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Its settings, as its constructor takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a model is made of."""
+
+    name: str
+    """What it is called."""
+    backbone: BackboneSpec
+    """Photo to feature map."""
+    aggregation: AggregationSpec
+    """Feature map to descriptor."""
+    preprocess: Preprocess
+    """File to photo."""
+    whitening: int | None = None
+    """Dimensions that the whitening layer keeps; None without one."""
+    dims: int | None = None
+    """Dimensions kept of what comes out, then of unit length again; None keeps all."""
+    fitted: bool = True
+    """Whether all that is learnt from photos is learnt; if not, the model cannot describe yet."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where weights, clusters and whitening come from; for people, it changes no answer."""
+
+    def answer(self) -> dict[str, Any]:
+        """The fields that change descriptors, as JSON values: neither name nor provenance."""
+        whole = self.to_dict()
+        return {key: whole[key] for key in whole if key not in ("name", "provenance")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        told = {
+            "name": self.name,
+            "backbone": asdict(self.backbone),
+            "aggregation": asdict(self.aggregation),
+            "preprocess": self.preprocess.to_dict(),
+            "whitening": None if self.whitening is None else {"dims": self.whitening},
+            "dims": self.dims,
+            "fitted": self.fitted,
+            "provenance": dict(self.provenance),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(told, allow_nan=False))
+        return plain
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> ModelSpec:
+        """What `to_dict` told.
+
+        Raises:
+            CheckpointError: a field is missing, unknown, or cannot be that.
+        """
+        try:
+            given = dict(told)
+            backbone, aggregation = given.pop("backbone"), given.pop("aggregation")
+            whitening = given.pop("whitening")
+            return cls(
+                backbone=BackboneSpec(**backbone),
+                aggregation=AggregationSpec(**aggregation),
+                preprocess=Preprocess.from_dict(given.pop("preprocess")),
+                whitening=None if whitening is None else int(whitening["dims"]),
+                **given,
+            )
+        except KeyError as error:
+            raise CheckpointError(f"spec.json: {error} is missing") from None
+        except (TypeError, ValueError, AttributeError, InputError) as error:
+            raise CheckpointError(f"spec.json: {error}") from None
