@@ -6,7 +6,7 @@ Shapes: N rows, D dimensions, d components kept. Rows may be a memory map: they 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -63,6 +63,21 @@ class Pca:
         """Share of the total variance that the kept directions hold, 0 to 1."""
         return float(self.variances.sum() / self.total_variance) if self.total_variance > 0 else 1.0
 
+    def first(self, dims: int) -> Pca:
+        """The same, keeping the first `dims` components only.
+
+        Raises:
+            InputError: fewer than 1, or more than there are.
+        """
+        if not 1 <= dims <= self.dims:
+            raise InputError(f"{dims} principal components asked for; valid: 1 to {self.dims}")
+        return replace(
+            self,
+            components=self.components[:dims],
+            variances=self.variances[:dims],
+            scales=self.scales[:dims],
+        )
+
 
 def fit_pca(
     rows_ND: NDArray[np.floating],
@@ -82,7 +97,7 @@ def fit_pca(
         dims: directions to keep, at most the numerical rank (N - 1 or D, less where rows repeat); None keeps
             as many as the rank allows.
         whiten: divide each direction by ``sqrt(variance + regularisation)``.
-        regularisation: added to each variance; ``"auto"`` see `noise_floor`.
+        regularisation: added to each variance; ``"auto"`` see `sampling_error`.
         form: ``"primal"`` decomposes the [D, D] covariance, ``"dual"`` the [N, N] products of rows;
             ``"auto"`` takes the smaller.
 
@@ -119,14 +134,57 @@ def fit_pca(
     held = np.maximum(variances[:keep], 0.0)
     added = 0.0
     if whiten:
-        added = noise_floor(variances[:rank], total) if regularisation == "auto" else float(regularisation)
+        automatic = regularisation == "auto"
+        added = sampling_error(float(variances[0]), total, n) if automatic else float(regularisation)
     scales = 1.0 / np.sqrt(held + added) if whiten else np.ones(keep)
     return Pca(mean, components, held, scales, total, n, added)
 
 
-def noise_floor(variances: Doubles, total: float) -> float:
-    """The regularisation that ``"auto"`` stands for: the mean variance of the directions."""
-    return total / max(1, len(variances))
+def sampling_error(largest: float, total: float, rows: int) -> float:
+    """How far variances learnt from few rows may be off: what ``"auto"`` adds to each before whitening.
+
+    The covariance learnt from N rows differs from the true one, in operator norm, by about
+    ``max(sqrt(largest * total / N), total / N)`` (Koltchinskii and Lounici, "Concentration inequalities and
+    moment bounds for sample covariance operators", Bernoulli 2017). Directions with less variance than that
+    cannot be told from noise, and are not made as long as the others. It vanishes with many rows.
+
+    Args:
+        largest: the largest variance.
+        total: the sum of all variances.
+        rows: N.
+    """
+    return max(float(np.sqrt(largest * total / rows)), total / rows)
+
+
+def held_out_share(rows_ND: NDArray[np.floating], folds: int = 5) -> float:
+    """Share of new rows' variance that lies in the directions learnt from the others, 0 to 1.
+
+    Each of `folds` runs of neighbouring rows is left out in turn (runs, as neighbours in a list of photos
+    often show the same); the rest spans a subspace, and the rows left out are projected on it.
+
+    Args:
+        rows_ND: [N, D], finite, N >= 2 * folds.
+        folds: at least 2.
+
+    Raises:
+        InputError: too few rows.
+    """
+    if folds < 2 or len(rows_ND) < 2 * folds:
+        raise InputError(f"{folds} folds need at least {max(4, 2 * folds)} rows; given {len(rows_ND)}")
+    products_NN = _gram(rows_ND, _mean(rows_ND))
+    within = whole = 0.0
+    for out in np.array_split(np.arange(len(rows_ND)), folds):
+        rest = np.setdiff1d(np.arange(len(rows_ND)), out)
+        to_mean = products_NN[:, rest].mean(axis=1)
+        mean_square = float(to_mean[rest].mean())
+        kept = products_NN[np.ix_(rest, rest)] - to_mean[rest] - to_mean[rest, None] + mean_square
+        cross = products_NN[np.ix_(out, rest)] - to_mean[out, None] - to_mean[rest] + mean_square
+        squares = products_NN[out, out] - 2 * to_mean[out] + mean_square
+        variances, vectors = linalg.eigh(kept, overwrite_a=True, check_finite=False, driver="evd")
+        real = variances > max(rows_ND.shape) * np.finfo(np.float64).eps * max(variances[-1], 0.0)
+        within += float((np.square(cross @ vectors[:, real]) / variances[real]).sum())
+        whole += float(squares.sum())
+    return min(1.0, within / whole) if whole > 0 else 0.0
 
 
 def _mean(rows_ND: NDArray[np.floating]) -> Doubles:

@@ -1,0 +1,14 @@
+"""A model and photos to a fitted model: its clusters and its whitening, learnt from those photos."""
+
+from dejavlad.fitting.fit import fit
+from dejavlad.fitting.initialise import Samples, initialise, sample_features
+from dejavlad.fitting.whiten import learn_whitening, learn_whitening_if_sound
+
+__all__ = [
+    "Samples",
+    "fit",
+    "initialise",
+    "learn_whitening",
+    "learn_whitening_if_sound",
+    "sample_features",
+]

@@ -1,0 +1,57 @@
+"""All that a model learns from photos, in one call: clusters first, then whitening."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dejavlad.errors import InputError
+from dejavlad.fitting.initialise import initialise
+from dejavlad.fitting.whiten import learn_whitening, learn_whitening_if_sound
+from dejavlad.model import PlaceModel
+from dejavlad.photo import PhotoList
+from dejavlad.progress import OnProgress, silent
+
+
+def fit(
+    model: PlaceModel,
+    photos: PhotoList,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    on_progress: OnProgress = silent,
+    whiten: Literal["auto", False] | int = "auto",
+    batch_size: int = 8,
+) -> PlaceModel:
+    """A fitted model, learnt from photos; the model given is not changed.
+
+    The same photos, seed and machine give the same bits. Photos that cannot be read are passed over.
+
+    Args:
+        model: fitted or not; clusters that are learnt already are kept.
+        photos: what to learn from; one is enough without whitening.
+        seed: of all that is drawn.
+        workers: threads that decode; the answer does not depend on it.
+        on_progress: told of each step.
+        whiten: how many whitened dimensions to keep; False for none; ``"auto"`` whitens where the photos are
+            enough for it (see `learn_whitening_if_sound`), and where the model keeps only its first ``dims``.
+        batch_size: photos that go through the network together, at most.
+
+    Raises:
+        InputError: no photo can be learnt from, or too few for the dimensions asked for.
+    """
+    if whiten is True or (whiten != "auto" and whiten is not False and int(whiten) < 1):
+        raise InputError(f"whiten must be a number of dimensions, False or 'auto'; given {whiten!r}")
+    if not model.fitted:
+        model = initialise(
+            model, photos, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
+        )
+    if whiten is False or (whiten == "auto" and model.whitening is not None):
+        return model
+    dims = model.dims if whiten == "auto" else int(whiten)
+    if dims is None:
+        return learn_whitening_if_sound(
+            model, photos, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
+        )
+    return learn_whitening(
+        model, photos, dims, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
+    )

@@ -1,0 +1,190 @@
+"""NetVLAD's initialisation: local features of photos -> k-means -> the clusters of a model.
+
+Shapes: M sampled local features, K clusters, D channels, L locations of one photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dejavlad import aggregation
+from dejavlad.errors import InputError, PhotoError
+from dejavlad.images import load_batches, plan_batches, read_size
+from dejavlad.model import PlaceModel
+from dejavlad.numerics import kmeans
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.progress import OnProgress, Progress, silent
+
+FEATURES = 50_000
+"""Local features that clusters are learnt from (NetVLAD's ``getClusters``: nTrain)."""
+PER_PHOTO = 100
+"""Of one photo, where there are photos enough (nPerImage)."""
+
+SAMPLING, CLUSTERING = "sampling features", "learning clusters"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Local features drawn from photos."""
+
+    features: NDArray[np.float32]
+    """[M, D] as the aggregation sees them; none is all zero."""
+    photos: int
+    """Photos that they come from."""
+
+
+def initialise(
+    model: PlaceModel,
+    photos: PhotoList,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    batch_size: int = 8,
+    on_progress: OnProgress = silent,
+) -> PlaceModel:
+    """The model with clusters (and NetVLAD's alpha) learnt from photos, without whitening.
+
+    As NetVLAD's ``getClusters`` and ``addLayers``, but with photos drawn at random: there, a random order is
+    drawn and then the first ones are taken. Photos that show less than there are clusters get fewer clusters.
+
+    Args:
+        model: one whose aggregation has clusters; a model that is fitted is fitted anew.
+        photos: what to learn from; those that cannot be read are passed over.
+        seed: of the photos, locations and first centres drawn.
+        workers: threads that decode; the answer does not depend on it.
+        batch_size: photos that go through the network together, at most.
+        on_progress: told of `SAMPLING` (photos) and `CLUSTERING`.
+
+    Raises:
+        InputError: nothing to learn: no clusters in the model, no photo readable, or all of them blank.
+    """
+    if not model.aggregation.needs_fitting:
+        raise InputError(f"model {model.name!r} has no clusters to learn")
+    samples = sample_features(
+        model, photos, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
+    )
+    on_progress(Progress(CLUSTERING, 0, 1))
+    model = _with_room(model, len(samples.features))
+    centres_KD = kmeans(samples.features, _clusters(model), seed=seed)
+    learnt = {"photos": samples.photos, "features": len(samples.features), "seed": seed}
+    fitted = model.with_clusters(centres_KD, samples.features, clusters={"from": photos.name, **learnt})
+    on_progress(Progress(CLUSTERING, 1, 1))
+    return fitted
+
+
+def sample_features(
+    model: PlaceModel,
+    photos: PhotoList,
+    *,
+    features: int = FEATURES,
+    per_photo: int = PER_PHOTO,
+    seed: int = 0,
+    workers: int = 0,
+    batch_size: int = 8,
+    on_progress: OnProgress = silent,
+) -> Samples:
+    """Local features at random locations of random photos.
+
+    So many photos are drawn that each gives `per_photo`; where there are fewer, each gives more. Locations
+    without contrast (all zero) are not drawn. Which locations are drawn depends on seed and row alone.
+
+    Args:
+        model: its backbone makes them, its aggregation normalises them.
+        photos: what to draw from.
+        features: how many are wanted in all, at least 1.
+        per_photo: and of one photo, at least 1.
+        seed: of photos and locations.
+        workers: threads that decode.
+        batch_size: photos that go through the network together, at most.
+        on_progress: told of `SAMPLING`.
+
+    Raises:
+        InputError: no photo can be read, or all of them are blank.
+    """
+    if not len(photos):
+        raise InputError(f"{photos.name}: there are no photos to learn from")
+    if features < 1 or per_photo < 1:
+        raise InputError(f"at least 1 feature must be drawn; given {features}, {per_photo} of a photo")
+    order = np.random.default_rng(seed).permutation(len(photos))
+    drawn = np.sort(order[: max(1, -(-features // per_photo))])
+    share = -(-features // len(drawn))
+    sizes, reason = _sizes(model, photos, drawn.tolist())
+    chosen: dict[int, NDArray[np.float32]] = {}
+    done = sum(size is None for size in sizes)
+    training = model.training
+    model.eval()
+    try:
+        plan = plan_batches(sizes, batch_size)
+        listed = [photos[row] for row in drawn.tolist()]
+        for batch in load_batches(listed, plan, model.preprocess, workers=workers):
+            with torch.inference_mode():
+                local_NLD = model.local_features(torch.as_tensor(batch.images)).float().cpu().numpy()
+            for slot, place in enumerate(batch.rows.tolist()):
+                if place in batch.failed:
+                    reason = reason or str(batch.failed[place])
+                    continue
+                chosen[place] = _draw(local_NLD[slot], share, seed, int(drawn[place]))
+            done += len(batch.rows)
+            on_progress(Progress(SAMPLING, done, len(drawn)))
+    finally:
+        model.train(training)
+    if not chosen:
+        raise InputError(f"none of the {len(drawn)} photos of {photos.name} could be learnt from; {reason}")
+    rows = np.concatenate([chosen[place] for place in sorted(chosen)])
+    if not len(rows):
+        raise InputError(f"nothing can be learnt from {photos.name}: its photos are all blank")
+    if not np.isfinite(rows).all():
+        raise InputError(f"model {model.name!r} makes features that are not finite; are its weights whole?")
+    return Samples(rows, len(chosen))
+
+
+def _sizes(
+    model: PlaceModel, photos: Sequence[Photo], rows: Sequence[int]
+) -> tuple[list[tuple[int, int] | None], str]:
+    """Prepared sizes of photos, None where unreadable; and the first reason why."""
+    sizes: list[tuple[int, int] | None] = []
+    reason = ""
+    for row in rows:
+        try:
+            size = read_size(photos[row], rotate=model.preprocess.rotate)
+            sizes.append(model.preprocess.output_size(*size))
+        except PhotoError as error:
+            sizes.append(None)
+            reason = reason or str(error)
+    return sizes, reason
+
+
+def _draw(local_LD: NDArray[np.float32], share: int, seed: int, row: int) -> NDArray[np.float32]:
+    seen = np.flatnonzero(np.any(local_LD != 0, axis=1))
+    rng = np.random.default_rng([seed, 1, row])
+    drawn: NDArray[np.float32] = local_LD[np.sort(rng.permutation(seen)[:share])]
+    return drawn
+
+
+def _clusters(model: PlaceModel) -> int:
+    held: Any = model.aggregation
+    return int(held.clusters)
+
+
+def _with_room(model: PlaceModel, features: int) -> PlaceModel:
+    """The model with as many clusters as there are features, if they are fewer."""
+    if features >= _clusters(model):
+        return model
+    held = model.aggregation
+    fewer = aggregation.create(held.name, held.dim, **{**held.options, "clusters": features})
+    return PlaceModel(
+        model.backbone,
+        fewer.to(model.device),
+        model.preprocess,
+        dims=model.dims,
+        precision=model.precision,
+        name=model.name,
+        source=model.source,
+        provenance=model.provenance,
+    ).train(model.training)
