@@ -1,0 +1,150 @@
+"""A text file with one photo's path a line: reading and writing it."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dejavlad.datasets.folder import natural_order
+from dejavlad.errors import InputError
+from dejavlad.photo import Photo, PhotoList
+
+
+def listed_photos(path: str | Path, *, root: str | Path | None = None, name: str | None = None) -> PhotoList:
+    """The photos that a text file names, in its order.
+
+    Blank lines are skipped; a line is a path as it stands, spaces and quotes included.
+
+    Args:
+        path: the list, UTF-8 (or UTF-16 with its mark), any line endings.
+        root: the folder that paths are relative to; the list's own folder unless given.
+        name: what the list is called; the file's name without its ending unless given.
+
+    Raises:
+        InputError: no such file, not text, nothing in it, a photo is listed twice or is not there.
+    """
+    path = Path(path)
+    lines = [(i, line) for i, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
+    if not lines:
+        raise InputError(f"the list {str(path)!r} is empty; it should hold one photo's path a line")
+    base = path.parent if root is None else Path(root)
+    return gather(lines, base, source=path, name=name or path.stem)
+
+
+def gather(lines: Iterable[tuple[int, str]], root: Path, *, source: Path, name: str) -> PhotoList:
+    """Photos from (line number, path) of a file; each must be there, once.
+
+    Args:
+        lines: the paths, relative to `root` or absolute.
+        root: the folder that they are relative to.
+        source: the file that they come from, for messages.
+        name: what the list is called.
+
+    Raises:
+        InputError: a photo is listed twice, or some are not there (how many, and the first ones).
+    """
+    photos: list[Photo] = []
+    missing: list[tuple[int, str]] = []
+    first: dict[str, int] = {}
+    for number, line in lines:
+        found = _find(line, root)
+        if found is None:
+            missing.append((number, line))
+            continue
+        key = photo_name(found, root)
+        if key in first:
+            raise InputError(
+                f"{str(source)!r} line {number}: {line!r} is listed twice, first in line {first[key]}"
+            )
+        first[key] = number
+        photos.append(Photo(key, root / found))
+    if missing:
+        told = ", ".join(f"{line!r} (line {number})" for number, line in missing[:3])
+        more = ", ..." if len(missing) > 3 else ""
+        raise InputError(
+            f"{len(missing)} of {len(missing) + len(photos)} photos of {str(source)!r} are not in {str(root)!r}"
+            f": {told}{more}; give the folder that the paths are relative to with --root"
+        )
+    return PhotoList(photos, root=root, name=name)
+
+
+def photo_name(path: str, root: Path) -> str:
+    """A photo's name: its path relative to `root`, with forward slashes; whole where it lies elsewhere."""
+    plain = os.path.normpath(path)
+    if Path(plain).is_absolute():
+        with contextlib.suppress(ValueError):
+            plain = str(Path(plain).relative_to(os.path.abspath(root)))
+    return Path(plain).as_posix()
+
+
+def write_list(photos: PhotoList, path: str | Path, *, root: str | Path | None = None) -> Path:
+    """Write the photos' paths, one a line in natural order, so that `listed_photos` finds them again.
+
+    Paths are relative to `root` (the list's own folder unless given), whether that was given as an absolute path
+    or a relative one (Patch-NetVLAD's ``gen_image_file_list.py`` repeats a relative root in each line).
+
+    Args:
+        photos: photos that are files of their own.
+        path: the list; replaced whole.
+        root: the folder that paths shall be relative to.
+
+    Raises:
+        InputError: a photo is an array, a video frame or a crop, or its path holds a line break.
+    """
+    path = Path(path)
+    base = os.path.abspath(path.parent if root is None else root)
+    lines = []
+    for photo in photos:
+        if photo.pixels is not None or photo.frame is not None or photo.crop is not None:
+            raise InputError(f"{photo.key!r} is not a file of its own and cannot stand in a list")
+        line = _relative(os.path.abspath(photo.path), base)
+        if len(line.splitlines()) != 1:
+            raise InputError(f"{line!r} holds a line break and cannot stand in a list; rename it")
+        lines.append(line)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(f"{line}\n" for line in natural_order(lines)), encoding="utf-8", newline="\n")
+    os.replace(partial, path)
+    return path
+
+
+def read_text(path: Path) -> str:
+    """A text file's content, its byte order mark taken off.
+
+    Raises:
+        InputError: there is no such file, or it is not text.
+    """
+    try:
+        held = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    wide = held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = held.decode("utf-16" if wide else "utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it holds zero bytes")
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is not a text file in UTF-8: {error}") from error
+    return text
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines ended by LF, CRLF or CR, and by nothing else (`str.splitlines` knows eleven ends)."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _find(line: str, root: Path) -> str | None:
+    """The path as it stands; else without outer spaces; else with a Windows list's slashes turned."""
+    for path in (line, line.strip(), line.strip().replace("\\", "/")):
+        if (root / path).is_file():
+            return path
+    return None
+
+
+def _relative(path: str, base: str) -> str:
+    try:
+        return Path(os.path.relpath(path, base)).as_posix()
+    except ValueError:  # another drive
+        return Path(path).as_posix()

@@ -1,0 +1,147 @@
+"""From what a user types to photos and datasets: one table of names, and what paths can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dejavlad.datasets import folder, video
+from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.listing import gather, listed_photos
+from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
+from dejavlad.datasets.positions_csv import read_positions
+from dejavlad.datasets.relevance import truth_positions
+from dejavlad.datasets.video import video_photos
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.photo import Photo, PhotoList
+
+RADIUS = 25.0
+"""Metres within which a photo is right, where a dataset does not say otherwise."""
+
+DATABASE, QUERIES = ("database", "map", "ref", "reference"), ("queries", "query")
+"""Names of the two folders of a dataset, in order of preference."""
+
+TOWN_PARTS = ("train", "val", "test")
+
+
+def photos(
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    positions: str | Path | None = None,
+    step: int = 1,
+) -> PhotoList:
+    """The photos that a path or name stands for.
+
+    Args:
+        path: a folder (searched recursively), a text file with one path a line, a CSV file of positions (its
+            photos, at those positions), a video, one photo, or a dataset's part, ``NAME:database`` or
+            ``NAME:queries``.
+        root: the folder that paths in a list are relative to; of a named dataset, where it lies.
+        positions: ``exif``, ``utm-names``, ``auto``, ``none`` or a CSV file (see `with_positions`); unless
+            given, what `path` itself tells.
+        step: of a video, take every step-th frame.
+
+    Raises:
+        InputError: there is nothing like that, or nothing in it.
+    """
+    return with_positions(_photos(Path(path), str(path), root, step), positions)
+
+
+def _photos(path: Path, given: str, root: str | Path | None, step: int) -> PhotoList:
+    ending = path.suffix.lower()
+    if path.is_dir():
+        return folder_photos(path)
+    if path.is_file():
+        if ending in video.ENDINGS:
+            return video_photos(path, step=step)
+        if ending in folder.ENDINGS:
+            return PhotoList([Photo(path.name, path)], root=path.parent, name=path.stem)
+        if ending == ".csv":
+            fixes = read_positions(path)
+            base = path.parent if root is None else Path(root)
+            lines = [(fix.line, name) for name, fix in fixes.items()]
+            there = gather(lines, base, source=path, name=path.stem)
+            placed = [apply_fix(photo, fix) for photo, fix in zip(there, fixes.values(), strict=True)]
+            return PhotoList(placed, root=base, name=path.stem)
+        return listed_photos(path, root=root)
+    name, colon, part = given.rpartition(":")
+    if colon and part in ("database", "queries"):
+        dataset = open_dataset(name, root=root)
+        return dataset.database if part == "database" else dataset.queries
+    raise InputError(
+        f"there is no {given!r}; photos are a folder, a text file with one path a line, a CSV file of "
+        f"positions, a video, or a dataset's part as NAME:database"
+    )
+
+
+def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDataset:
+    """A dataset by its name, or by the folder in which it lies.
+
+    A folder holds ``database`` (or ``map``) and ``queries``. Where a ``positions.csv`` in them or beside them,
+    the photos' names or EXIF tell positions, right is what lies within 25 m.
+
+    Args:
+        name: a name of `DATASETS`, or a folder.
+        root: where a named dataset lies.
+
+    Raises:
+        UnknownNameError: neither a name nor a folder.
+        InputError: it is not where it should be, or lacks one of its parts.
+    """
+    called = str(name)
+    if called in DATASETS:
+        if root is None:
+            raise InputError(f"where does the dataset {called} lie? Give the folder with --root")
+        return DATASETS[called](Path(root), called)
+    for path in (Path(called), Path(root or ".") / called):
+        if path.is_dir():
+            return open_folders(path, called)
+    raise UnknownNameError("dataset (and there is no such folder)", called, DATASETS)
+
+
+def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
+    """A folder that holds the folders of the database and of the queries.
+
+    Raises:
+        InputError: it lacks one of them.
+    """
+    parts = [_part(path, names) for names in (DATABASE, QUERIES)]
+    if parts[0] is None or parts[1] is None:
+        if all((path / part).is_dir() for part in TOWN_PARTS):
+            told = f"give one of its parts: {', '.join(str(path / part) for part in TOWN_PARTS)}"
+        else:
+            told = "a dataset's folder holds the folders database (or map) and queries"
+        raise InputError(f"{str(path)!r} is no dataset: {told}")
+    database, queries = (_placed(part, path) for part in parts if part is not None)
+    if not (any(database.positions) and any(queries.positions)):
+        return PlaceDataset(name, database, queries)
+    truth = truth_positions(database, queries, RADIUS)
+    return PlaceDataset(name, database, queries, truth, f"positions:{RADIUS:g}")
+
+
+def _town_part(part: str) -> Callable[[Path, str], PlaceDataset]:
+    return lambda path, name: open_folders(path / part, name)
+
+
+DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
+    "folders": open_folders,
+    **{f"town-{part}": _town_part(part) for part in TOWN_PARTS},
+}
+"""Name -> (where it lies, its name) -> dataset."""
+
+
+def _part(path: Path, names: tuple[str, ...]) -> Path | None:
+    return next((path / name for name in names if (path / name).is_dir()), None)
+
+
+def _placed(part: Path, whole: Path) -> PhotoList:
+    """A part's photos with their positions: from a file in it, a file beside it, names, or EXIF."""
+    listed = folder_photos(part)
+    if not (part / BESIDE).is_file() and (whole / BESIDE).is_file():
+        fixes = read_positions(whole / BESIDE)
+        own = f"{part.name}/"
+        inside = {name.removeprefix(own): fix for name, fix in fixes.items() if name.startswith(own)}
+        return from_csv(listed, whole / BESIDE, inside or fixes)
+    return with_positions(listed, "auto")

@@ -1,0 +1,251 @@
+"""What counts as a right answer: for each query the database photos of its place, and those to leave out.
+
+Legend: Q queries, N database photos.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dejavlad.datasets.row_sets import RowSets
+from dejavlad.errors import InputError
+from dejavlad.geo import Position, Positions
+from dejavlad.photo import Photo, PhotoList
+
+FORMS = (
+    "frames:2, same-name or positions:25, each with ,leave-one-out where photos are sought among themselves"
+)
+
+
+class Truth:
+    """The right answers of Q queries.
+
+    Args:
+        positives: for each query the database rows that are right, in any order.
+        n_database: N.
+        description: how they were found, as plain data; part of the protocol of results.
+        ignored: for each query rows that are neither right nor wrong: they are taken out of a ranking before
+            counting (and out of the positives).
+
+    Raises:
+        InputError: a row is outside of the database, or `ignored` is of another number of queries.
+    """
+
+    def __init__(
+        self,
+        positives: RowSets | Sequence[ArrayLike],
+        n_database: int,
+        description: Mapping[str, Any],
+        ignored: RowSets | Sequence[ArrayLike] | None = None,
+    ) -> None:
+        right = positives if isinstance(positives, RowSets) else RowSets.of(positives, n_database)
+        out = ignored if ignored is None or isinstance(ignored, RowSets) else RowSets.of(ignored, n_database)
+        if out is not None and len(out) != len(right):
+            raise InputError(f"{len(right)} queries have positives but {len(out)} have ignored rows")
+        self.positives = right if out is None else right.minus(out)
+        """Right rows of each query."""
+        self.ignored = out
+        """Rows of each query that do not count; None where there are none."""
+        self.n_database = n_database
+        """N."""
+        self.description = dict(description)
+        """How the right answers were found."""
+
+    @property
+    def n_queries(self) -> int:
+        """Q."""
+        return len(self.positives)
+
+    @property
+    def answerable(self) -> NDArray[np.bool_]:
+        """bool [Q]: whether a query has any right answer."""
+        return np.asarray(self.positives.counts > 0)
+
+    @property
+    def n_without_truth(self) -> int:
+        """How many queries have no right answer in the database."""
+        return int((~self.answerable).sum())
+
+    @cached_property
+    def hash(self) -> str:
+        """Of what is right and what is left out, not of how it was found; 64 hex digits."""
+        digest = hashlib.sha256()
+        for sets in (self.positives, self.ignored):
+            digest.update(f"{self.n_queries} {self.n_database} {sets is not None};".encode())
+            if sets is not None:
+                digest.update(sets.starts.astype("<i8").tobytes())
+                digest.update(sets.rows.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return (
+            f"Truth({self.description}, {self.n_queries} queries, {self.n_without_truth} without a right "
+            f"answer, database of {self.n_database})"
+        )
+
+
+def truth_frames(n_database: int, n_queries: int, tolerance: int) -> Truth:
+    """Right is a database photo whose index is within `tolerance` of the query's.
+
+    Raises:
+        InputError: the tolerance is negative.
+    """
+    if tolerance < 0:
+        raise InputError(f"frames are right within 0 or more; given {tolerance}")
+    queries = np.arange(n_queries)
+    low = np.clip(queries - tolerance, 0, n_database)
+    high = np.clip(queries + tolerance + 1, 0, n_database)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(high - low)])
+    rows = np.arange(starts[-1]) + np.repeat(low - starts[:-1], high - low)
+    return Truth(
+        RowSets(starts, rows, n_database), n_database, {"kind": "frames", "tolerance": int(tolerance)}
+    )
+
+
+def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
+    """Right are database photos of the query's name, its ending left out.
+
+    Names are relative to each list's root; where none agrees, to the folder that holds all photos of a list.
+
+    Raises:
+        InputError: not one name agrees.
+    """
+    for common in (False, True):
+        there: dict[str, list[int]] = {}
+        for row, name in enumerate(_stems(database, common)):
+            there.setdefault(name, []).append(row)
+        positives = [there.get(name, []) for name in _stems(queries, common)]
+        if any(positives):
+            return Truth(positives, len(database), {"kind": "same-name"})
+    raise InputError(
+        f"no photo of {queries.name} has the name of one of {database.name}; "
+        f"e.g. {_first(queries)} and {_first(database)}"
+    )
+
+
+def truth_positions(
+    database: PhotoList | Sequence[Position | None],
+    queries: PhotoList | Sequence[Position | None],
+    radius: float,
+) -> Truth:
+    """Right are database photos taken at most `radius` metres from the query, across UTM zones.
+
+    Photos without a position are right for no query, and queries without one have no right answer; the
+    description says how many there are of each.
+
+    Raises:
+        InputError: the radius is negative or not finite, or one list has no position at all.
+    """
+    there, asked = _positions(database), _positions(queries)
+    for name, positions in (("database", there), ("queries", asked)):
+        if len(positions) and not positions.known.any():
+            raise InputError(
+                f"truth by positions: none of the {len(positions)} photos of the {name} has a position; "
+                f"give them with --positions (exif, utm-names or a CSV file)"
+            )
+    sets = RowSets.of(there.within(asked, radius), len(there))
+    return Truth(
+        sets,
+        len(there),
+        {
+            "kind": "positions",
+            "radius_m": float(radius),
+            "database_without_position": int((~there.known).sum()),
+            "queries_without_position": int((~asked.known).sum()),
+        },
+    )
+
+
+def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
+    """The same, with each query's own photo (same file, frame and crop) left out of its ranking."""
+    there: dict[tuple[str, int | None, object], list[int]] = {}
+    for row, photo in enumerate(database):
+        there.setdefault(_identity(photo), []).append(row)
+    own = RowSets.of([there.get(_identity(photo), []) for photo in queries], truth.n_database)
+    if truth.ignored is not None:
+        own = RowSets.of(
+            [np.union1d(a, b) for a, b in zip(own, truth.ignored, strict=True)], truth.n_database
+        )
+    return Truth(truth.positives, truth.n_database, {**truth.description, "leave_one_out": True}, own)
+
+
+def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
+    """Truth as the command writes it.
+
+    Args:
+        text: ``frames:N``, ``same-name`` or ``positions:METRES``; ``,leave-one-out`` after it takes each
+            query's own photo out of its ranking.
+        database: the database's photos.
+        queries: the queries.
+
+    Raises:
+        InputError: another text, or what `truth_frames`, `truth_same_name` and `truth_positions` refuse.
+    """
+    kind, comma, option = text.strip().partition(",")
+    if comma and option.strip() != "leave-one-out":
+        raise InputError(f"truth {text!r}: valid are {FORMS}")
+    if found := re.fullmatch(r"frames:(\d+)", kind):
+        truth = truth_frames(len(database), len(queries), int(found[1]))
+    elif kind == "same-name":
+        truth = truth_same_name(database, queries)
+    elif kind.startswith("positions:"):
+        truth = truth_positions(database, queries, _metres(kind.removeprefix("positions:"), text))
+    else:
+        raise InputError(f"truth {text!r}: valid are {FORMS}")
+    return leave_one_out(truth, database, queries) if comma else truth
+
+
+def _metres(text: str, whole: str) -> float:
+    try:
+        radius = float(text.removesuffix("m"))
+    except ValueError:
+        radius = math.nan
+    if not (math.isfinite(radius) and radius >= 0):
+        raise InputError(f"truth {whole!r}: {text!r} is not a distance in metres; e.g. positions:25")
+    return radius
+
+
+def _positions(of: PhotoList | Sequence[Position | None]) -> Positions:
+    return Positions.from_list(of.positions if isinstance(of, PhotoList) else of)
+
+
+def _stems(photos: PhotoList, common: bool) -> list[str]:
+    names = [photo.name for photo in photos]
+    folders = [name.rpartition("/")[0] for name in names]
+    cut = 0
+    if common and folders and all(folders):
+        cut = len(_shared([folder.split("/") for folder in folders]))
+    stems = []
+    for photo, name in zip(photos, names, strict=True):
+        folder, slash, base = name[cut:].rpartition("/")
+        stem = base.rpartition(".")[0] or base
+        stems.append(folder + slash + stem + photo.key.removeprefix(name))
+    return stems
+
+
+def _shared(folders: list[list[str]]) -> str:
+    """The folder that holds them all, with its slash."""
+    low, high = min(folders), max(folders)
+    depth = next(
+        (i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high))
+    )
+    return "".join(f"{part}/" for part in low[:depth])
+
+
+def _identity(photo: Photo) -> tuple[str, int | None, object]:
+    pixels = id(photo.pixels) if photo.pixels is not None else 0
+    path = photo.name if pixels else os.path.realpath(photo.path)
+    return (f"{pixels}:{path}", photo.frame, photo.crop)
+
+
+def _first(photos: PhotoList) -> str:
+    return repr(photos[0].key) if len(photos) else "(no photos)"

@@ -1,0 +1,117 @@
+"""For each query a set of database rows, kept in two arrays however many there are.
+
+Legend: Q queries, K depth of a ranking, T rows of all sets together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dejavlad.errors import InputError
+
+Rows = NDArray[np.int64]
+
+_BLOCK = 1 << 20
+"""Ranking entries looked up at once."""
+
+
+class RowSets(Sequence[Rows]):
+    """Q sets of database rows.
+
+    Args:
+        starts: int64 [Q + 1], where each set begins in `rows`; the last is T.
+        rows: int64 [T], ascending and without doubles within each set.
+        n_database: every row is below this.
+    """
+
+    def __init__(self, starts: Rows, rows: Rows, n_database: int) -> None:
+        self.starts = starts
+        """int64 [Q + 1]."""
+        self.rows = rows
+        """int64 [T]."""
+        self.n_database = n_database
+        """Rows are below this."""
+
+    @classmethod
+    def of(cls, sets: Sequence[ArrayLike], n_database: int) -> Self:
+        """From one collection of rows a query, in any order, doubles allowed.
+
+        Raises:
+            InputError: a row is not a whole number from 0 to below n_database.
+        """
+        uniques: list[Rows] = []
+        for query, given in enumerate(sets):
+            held = np.asarray(given).reshape(-1)
+            if held.size and held.dtype.kind not in "iu":
+                raise InputError(f"query {query}: rows of the database are whole numbers, not {held.dtype}")
+            unique = np.unique(held.astype(np.int64))
+            if unique.size and not 0 <= unique[0] <= unique[-1] < n_database:
+                wrong = unique[0] if unique[0] < 0 else unique[-1]
+                raise InputError(f"query {query}: row {wrong} is outside of a database of {n_database}")
+            uniques.append(unique)
+        starts = np.zeros(len(uniques) + 1, np.int64)
+        np.cumsum([len(unique) for unique in uniques], out=starts[1:])
+        return cls(starts, np.concatenate([np.empty(0, np.int64), *uniques]), n_database)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, query: int) -> Rows: ...
+    @overload
+    def __getitem__(self, query: slice) -> list[Rows]: ...
+    def __getitem__(self, query: int | slice) -> Rows | list[Rows]:
+        if isinstance(query, slice):
+            return [self[i] for i in range(*query.indices(len(self)))]
+        if not -len(self) <= query < len(self):
+            raise IndexError(query)
+        query %= len(self)
+        return self.rows[self.starts[query] : self.starts[query + 1]]
+
+    def __iter__(self) -> Iterator[Rows]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RowSets):
+            return NotImplemented
+        return (
+            self.n_database == other.n_database
+            and np.array_equal(self.starts, other.starts)
+            and np.array_equal(self.rows, other.rows)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def counts(self) -> Rows:
+        """int64 [Q], the size of each set."""
+        return np.diff(self.starts)
+
+    @property
+    def keys(self) -> Rows:
+        """int64 [T] ascending: query * n_database + row."""
+        return np.repeat(np.arange(len(self)), self.counts) * self.n_database + self.rows
+
+    def contains(self, rows_QK: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """bool [Q, K]: whether each row is in its query's set; -1 never is."""
+        keys = self.keys
+        held = np.zeros(rows_QK.shape, np.bool_)
+        if not len(keys) or not rows_QK.size:
+            return held
+        step = max(1, _BLOCK // rows_QK.shape[1])
+        for start in range(0, len(rows_QK), step):
+            block = rows_QK[start : start + step].astype(np.int64)
+            sought = np.arange(start, start + len(block))[:, None] * self.n_database + block
+            at = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
+            held[start : start + step] = (keys[at] == sought) & (block >= 0)
+        return held
+
+    def minus(self, other: RowSets) -> RowSets:
+        """Each set without the rows of the other's."""
+        stay = ~np.isin(self.keys, other.keys, assume_unique=True)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[self.starts]
+        return RowSets(starts, self.rows[stay], self.n_database)

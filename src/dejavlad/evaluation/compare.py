@@ -1,0 +1,117 @@
+"""Results side by side, of one protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dejavlad.errors import InputError
+from dejavlad.evaluation.result import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A table of results."""
+
+    names: tuple[str, ...]
+    """What each result is called."""
+    results: tuple[Result, ...]
+    """The results, in the order given."""
+    differences: dict[str, tuple[Any, ...]]
+    """What their protocols differ in -> its value in each; empty where they may be compared."""
+
+    @property
+    def ns(self) -> list[int]:
+        """Every N that some result has a recall at."""
+        return sorted({n for result in self.results for n in result.recall})
+
+    @property
+    def header(self) -> list[str]:
+        """The table's columns."""
+        return ["result", "model", *(f"recall@{n}" for n in self.ns), "queries", "without truth", "database"]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """One row a result, as text; ``-`` where a result does not say."""
+        return [
+            [
+                name,
+                _model(result),
+                *(f"{result.recall[n]:.4f}" if n in result.recall else "-" for n in self.ns),
+                str(result.n_queries),
+                str(result.n_without_truth),
+                str(result.n_database),
+            ]
+            for name, result in zip(self.names, self.results, strict=True)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        results = []
+        for name, result in zip(self.names, self.results, strict=True):
+            told = result.to_dict()
+            told.pop("hits_at", None)
+            results.append({"name": name, **told})
+        return {"results": results, "differences": {what: list(v) for what, v in self.differences.items()}}
+
+
+def compare(
+    results: Sequence[Result], *, names: Sequence[str] | None = None, mix: bool = False
+) -> Comparison:
+    """Put results side by side.
+
+    Which Ns were asked for makes no difference, nor does a list's hash that one of them does not tell.
+
+    Args:
+        results: one or more.
+        names: what they are called; 1, 2, 3 ... unless given.
+        mix: put them side by side whatever their protocols.
+
+    Raises:
+        InputError: nothing to compare, another number of names, or the protocols differ (in what, is named).
+    """
+    called = [str(i) for i in range(1, len(results) + 1)] if names is None else list(names)
+    if not results or len(called) != len(results):
+        raise InputError(f"give one result or more, each with a name; given {len(results)} and {len(called)}")
+    differences = _differences(results)
+    if differences and not mix:
+        what, values = next(iter(differences.items()))
+        told = [i for i, value in enumerate(values) if value is not None or not what.endswith("_hash")]
+        one, other = told[0], next(i for i in told if _plain(values[i]) != _plain(values[told[0]]))
+        also = f" (also different: {', '.join(list(differences)[1:])})" if len(differences) > 1 else ""
+        raise InputError(
+            f"the results were measured under different protocols: {what} is {_short(values[one])} in "
+            f"{called[one]} but {_short(values[other])} in {called[other]}{also}; "
+            f"to put them side by side all the same: --mix"
+        )
+    return Comparison(tuple(called), tuple(results), differences)
+
+
+def _differences(results: Sequence[Result]) -> dict[str, tuple[Any, ...]]:
+    told = [
+        {what: value for what, value in result.protocol.items() if what != "recall_at"}
+        | {"n_queries": result.n_queries, "n_database": result.n_database}
+        for result in results
+    ]
+    differences = {}
+    for what in dict.fromkeys(what for protocol in told for what in protocol):
+        values = tuple(protocol.get(what) for protocol in told)
+        if len({_plain(v) for v in values if v is not None or not what.endswith("_hash")}) > 1:
+            differences[what] = values
+    return differences
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _short(value: Any) -> str:
+    text = _plain(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _model(result: Result) -> str:
+    name = str((result.model or {}).get("name", "-"))
+    return f"{name} + {result.rerank}" if result.rerank else name

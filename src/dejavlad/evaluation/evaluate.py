@@ -1,0 +1,94 @@
+"""From a ranking and the truth to a result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from dejavlad.datasets.relevance import Truth
+from dejavlad.errors import InputError
+from dejavlad.evaluation import recall
+from dejavlad.evaluation.result import Result
+from dejavlad.photo import PhotoList
+from dejavlad.ranking import Ranking
+
+Misses = Literal["count", "drop"]
+
+
+def evaluate(
+    ranking: Ranking,
+    truth: Truth,
+    *,
+    recall_at: Sequence[int] = (1, 5, 10),
+    misses: Misses = "count",
+    database: PhotoList | None = None,
+    queries: PhotoList | None = None,
+    model: Mapping[str, Any] | None = None,
+    rerank: str | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> Result:
+    """recall@N of a ranking, with all that it depends on.
+
+    Args:
+        ranking: the database's rows for each query, best first; deep enough for the largest N (and the ignored
+            rows) or as deep as the database.
+        truth: the right answers.
+        recall_at: the Ns.
+        misses: ``count``: a query without any right answer is a miss; ``drop``: it is left out.
+        database: the list that rows are of; its hash becomes part of the protocol.
+        queries: the list of the queries; its hash too.
+        model: name and fingerprint of what made the ranking.
+        rerank: how it was re-ranked.
+        seconds: what took how long.
+
+    Raises:
+        InputError: the ranking does not fit the truth or the lists, is less deep than the largest N, or no query
+            counts.
+    """
+    if misses not in get_args(Misses):
+        raise InputError(f"misses {misses!r}: valid are count and drop")
+    for what, photos, count in (
+        ("database photos", database, truth.n_database),
+        ("queries", queries, truth.n_queries),
+    ):
+        if photos is not None and len(photos) != count:
+            raise InputError(f"the truth is of {count} {what}, the list holds {len(photos)}")
+    ns = sorted({int(n) for n in recall_at})
+    hits = recall.first_hits(ranking, truth)
+    if ns and ranking.depth < min(ns[-1], truth.n_database):
+        raise InputError(
+            f"recall@{ns[-1]} needs a ranking {min(ns[-1], truth.n_database)} deep; this one is {ranking.depth} "
+            f"deep: ask for N up to {ranking.depth}, or rank deeper"
+        )
+    counted = hits if misses == "count" else hits[truth.answerable]
+    if len(hits) and not len(counted):
+        raise InputError("no query has a right answer, and misses=drop leaves those out: nothing to count")
+    return Result(
+        recall=recall.recall_at(counted, ns),
+        n_database=truth.n_database,
+        n_queries=truth.n_queries,
+        n_without_truth=truth.n_without_truth,
+        protocol={
+            "truth": truth.description,
+            "misses": misses,
+            "recall_at": ns,
+            "ignored": int(truth.ignored.counts.sum()) if truth.ignored is not None else 0,
+            "truth_hash": truth.hash,
+            "database_hash": list_hash(database) if database is not None else None,
+            "queries_hash": list_hash(queries) if queries is not None else None,
+        },
+        model=dict(model) if model is not None else None,
+        rerank=rerank,
+        seconds=dict(seconds or {}),
+        hits_at=hits,
+    )
+
+
+def list_hash(photos: PhotoList) -> str:
+    """Of the photos' keys in their order, wherever the files lie; 64 hex digits."""
+    digest = hashlib.sha256()
+    for key in photos.keys:
+        held = key.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(held)}:".encode() + held)
+    return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""A result: the figures and everything that they depend on, as ``result.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import StoreError
+
+FILE = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How well a ranking answers the queries of a dataset."""
+
+    recall: Mapping[int, float]
+    """N -> recall@N, a fraction of the queries that count."""
+    n_database: int
+    """Photos in the database."""
+    n_queries: int
+    """Queries, those without a right answer included."""
+    n_without_truth: int
+    """Queries that have no right answer; whether they count says ``protocol["misses"]``."""
+    protocol: Mapping[str, Any]
+    """What the figures depend on besides the model: results of different protocols are not compared."""
+    model: Mapping[str, Any] | None = None
+    """Name and fingerprint of the model."""
+    rerank: str | None = None
+    """How the ranking was re-ranked."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What took how long."""
+    hits_at: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    """int64 [Q], the rank of each query's first right answer from 1; 0 where the ranking holds none."""
+
+    @property
+    def n_counted(self) -> int:
+        """Queries that the recalls are fractions of."""
+        return self.n_queries - (self.n_without_truth if self.protocol.get("misses") == "drop" else 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``result.json`` has it."""
+        told: dict[str, Any] = {
+            "recall": {str(n): value for n, value in self.recall.items()},
+            "n_database": self.n_database,
+            "n_queries": self.n_queries,
+            "n_without_truth": self.n_without_truth,
+            "n_counted": self.n_counted,
+            "protocol": dict(self.protocol),
+            "model": dict(self.model) if self.model is not None else None,
+            "rerank": self.rerank,
+            "seconds": dict(self.seconds),
+        }
+        if self.hits_at is not None:
+            told["hits_at"] = self.hits_at.tolist()
+        return told
+
+    def to_json(self) -> str:
+        """`to_dict` as text, the ranks on one line."""
+        told = self.to_dict()
+        hits = told.pop("hits_at", None)
+        text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
+        return text if hits is None else f'{text[:-2]},\n  "hits_at": {json.dumps(hits)}\n}}'
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``result.json`` whole or not at all.
+
+        Args:
+            path: the file, or an existing folder to write it in.
+
+        Returns:
+            The file.
+        """
+        path = _file(path)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(self.to_json() + "\n", encoding="utf-8")
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file, or the folder in which it lies.
+
+        Raises:
+            StoreError: there is none, or it is not a result.
+        """
+        path = _file(path)
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                recall={int(n): float(value) for n, value in held["recall"].items()},
+                n_database=int(held["n_database"]),
+                n_queries=int(held["n_queries"]),
+                n_without_truth=int(held["n_without_truth"]),
+                protocol=dict(held["protocol"]),
+                model=held.get("model"),
+                rerank=held.get("rerank"),
+                seconds=dict(held.get("seconds") or {}),
+                hits_at=np.asarray(held["hits_at"], np.int64) if held.get("hits_at") is not None else None,
+            )
+        except FileNotFoundError:
+            raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{str(path)!r} is not a result: {type(error).__name__} {error}") from error
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    return path / FILE if path.is_dir() else path
