@@ -163,6 +163,7 @@ def test_with_dims_is_the_first_dims_at_unit_length(kind):
 
 
 def test_dims_asked_of_an_unfitted_model_cut_the_whitening_to_come():
+    torch.manual_seed(0)
     model = tiny(NetVLAD(8, 4), fitted=True).with_dims(6)
     pca = fit_pca(model.with_dims(None).encode(images(40, seed=7)), 12)
     cut = model.with_whitening(Whitening.from_pca(pca))
