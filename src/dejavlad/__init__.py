@@ -1,3 +1,83 @@
-"""dejavlad: have I seen this place before? Visual place recognition with NetVLAD and Patch-NetVLAD."""
+"""dejavlad: have I seen this place before? Visual place recognition with NetVLAD and Patch-NetVLAD.
+
+The public names are loaded when first used, so that `import dejavlad` is quick (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dejavlad import report
+    from dejavlad.datasets import PlaceDataset, open_dataset, photos
+    from dejavlad.errors import DejavladError
+    from dejavlad.evaluation import Result, evaluate
+    from dejavlad.extraction import DescriptorStore, extract
+    from dejavlad.fitting import fit as fit
+    from dejavlad.geo import Position
+    from dejavlad.index import build_index, open_index
+    from dejavlad.model import PlaceModel, load_model, save_model
+    from dejavlad.photo import Photo, PhotoList
+    from dejavlad.ranking import Ranking
+    from dejavlad.retrieval import PlaceMap
+
+_HOME = {
+    "DejavladError": "dejavlad.errors",
+    "DescriptorStore": "dejavlad.extraction",
+    "Photo": "dejavlad.photo",
+    "PhotoList": "dejavlad.photo",
+    "PlaceDataset": "dejavlad.datasets",
+    "PlaceMap": "dejavlad.retrieval",
+    "PlaceModel": "dejavlad.model",
+    "Position": "dejavlad.geo",
+    "Ranking": "dejavlad.ranking",
+    "Result": "dejavlad.evaluation",
+    "build_index": "dejavlad.index",
+    "evaluate": "dejavlad.evaluation",
+    "extract": "dejavlad.extraction",
+    "fit": "dejavlad.fitting",
+    "load_model": "dejavlad.model",
+    "open_dataset": "dejavlad.datasets",
+    "open_index": "dejavlad.index",
+    "photos": "dejavlad.datasets",
+    "report": "dejavlad",
+    "save_model": "dejavlad.model",
+}
+
+__all__ = [  # noqa: RUF022  (capital letters first, as sorted() has it)
+    "DejavladError",
+    "DescriptorStore",
+    "Photo",
+    "PhotoList",
+    "PlaceDataset",
+    "PlaceMap",
+    "PlaceModel",
+    "Position",
+    "Ranking",
+    "Result",
+    "build_index",
+    "evaluate",
+    "extract",
+    "fit",
+    "load_model",
+    "open_dataset",
+    "open_index",
+    "photos",
+    "report",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dejavlad' has no attribute {name!r}")
+    if _HOME[name] == "dejavlad":
+        return importlib.import_module(f"dejavlad.{name}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError
 
 from dejavlad import __version__
 from dejavlad.cli import compare, config, dataset, demo, evaluate, extract, locate, map_, models
-from dejavlad.cli.terminal import complain
+from dejavlad.cli.terminal import complain, remember
 from dejavlad.errors import DejavladError
 
 HELP = """Have I seen this place before? Recognise places from photographs.
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    remember(words)
     try:
         build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _verb(words: Sequence[str]) -> str:
-    verb = []
+    verb: list[str] = []
     for word in words:
         if word.startswith("-") or len(verb) == 2:
             break

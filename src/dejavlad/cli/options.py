@@ -35,18 +35,22 @@ class ModelOptions:
     "Photos described at once."
     workers: int = 2
     "Threads that decode photos (the answer does not depend on it)."
-    dims: int | None = None
-    "Keep the first D dimensions of the descriptors."
+    dims: str | None = None
+    "Keep the first D dimensions of the descriptors (`evaluate` takes several, with commas between)."
     seed: int = 0
     "Of everything that is drawn at random."
     offline: Annotated[bool, Parameter(negative=())] = False
     "Never download."
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("workers", 0), ("dims", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"--{name.replace('_', '-')} {value}: give {least} or more")
+        for name, least in (("batch_size", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+
+    @property
+    def dims_list(self) -> tuple[int, ...]:
+        """The dimensions asked for, ascending; none for all."""
+        return tuple(sorted(set(numbers("--dims", self.dims)))) if self.dims is not None else ()
 
     def load(self, model: str) -> PlaceModel:
         """The model by name, folder or file, with these options."""
@@ -59,7 +63,7 @@ class ModelOptions:
             weights=self.weights,
             input=self.input,
             resize=self.resize,
-            dims=self.dims,
+            dims=max(self.dims_list, default=None),
             seed=self.seed,
             offline=self.offline or None,
         )
@@ -74,6 +78,18 @@ class ModelOptions:
         return learn_once(
             loaded, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
         )
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """``"1,5,10"`` to (1, 5, 10).
+
+    Raises:
+        InputError: it holds something other than whole numbers of 1 or more.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise InputError(f"{option} {text!r}: give whole numbers of 1 or more with commas between")
+    return tuple(int(part) for part in parts)
 
 
 Root = Annotated[Path | None, Parameter(name="--root")]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +80,27 @@ class Output:
                 )
 
             yield show
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    """Note how long something took, in seconds to a hundredth."""
+    started = time.perf_counter()
+    yield
+    seconds[what] = round(time.perf_counter() - started, 2)
+
+
+_words: ContextVar[Sequence[str]] = ContextVar("words", default=())
+
+
+def remember(words: Sequence[str]) -> None:
+    """Keep the words that the command was called with, for `command_line`."""
+    _words.set(tuple(words))
+
+
+def command_line() -> str:
+    """The command as it was called, to be told on pages."""
+    return shlex.join(["dejavlad", *_words.get()])
 
 
 def complain(reason: str, *, hint: str = "", status: int = 1) -> int:

@@ -37,6 +37,8 @@ class Result:
     """How the ranking was re-ranked."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What took how long."""
+    dims: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    """D -> N -> recall@N with only the first D dimensions of the descriptors."""
     hits_at: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     """int64 [Q], the rank of each query's first right answer from 1; 0 where the ranking holds none."""
 
@@ -58,9 +60,22 @@ class Result:
             "rerank": self.rerank,
             "seconds": dict(self.seconds),
         }
+        if self.dims:
+            told["dims"] = {
+                str(d): {str(n): value for n, value in recall.items()} for d, recall in self.dims.items()
+            }
         if self.hits_at is not None:
             told["hits_at"] = self.hits_at.tolist()
         return told
+
+    def __str__(self) -> str:
+        recalls = "  ".join(f"recall@{n} {value:.4f}" for n, value in self.recall.items())
+        lines = [f"{recalls}  ({self.n_counted} queries, {self.n_without_truth} without a right answer)"]
+        for d, recall in self.dims.items():
+            lines.append(
+                f"{d:>6} dims  " + "  ".join(f"recall@{n} {value:.4f}" for n, value in recall.items())
+            )
+        return "\n".join(lines)
 
     def to_json(self) -> str:
         """`to_dict` as text, the ranks on one line."""
@@ -98,7 +113,7 @@ class Result:
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             return cls(
-                recall={int(n): float(value) for n, value in held["recall"].items()},
+                recall=_recalls(held["recall"]),
                 n_database=int(held["n_database"]),
                 n_queries=int(held["n_queries"]),
                 n_without_truth=int(held["n_without_truth"]),
@@ -106,12 +121,17 @@ class Result:
                 model=held.get("model"),
                 rerank=held.get("rerank"),
                 seconds=dict(held.get("seconds") or {}),
+                dims={int(d): _recalls(recall) for d, recall in (held.get("dims") or {}).items()},
                 hits_at=np.asarray(held["hits_at"], np.int64) if held.get("hits_at") is not None else None,
             )
         except FileNotFoundError:
             raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{str(path)!r} is not a result: {type(error).__name__} {error}") from error
+
+
+def _recalls(held: Mapping[str, Any]) -> dict[int, float]:
+    return {int(n): float(value) for n, value in held.items()}
 
 
 def _file(path: str | Path) -> Path:

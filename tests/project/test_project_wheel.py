@@ -1,0 +1,38 @@
+"""The wheel, built and installed in an empty environment elsewhere, works."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_wheel_works_elsewhere(tmp_path: Path) -> None:
+    def run(*words: str | Path) -> str:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        told = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=clean)
+        assert told.returncode == 0, told.stdout + told.stderr
+        return told.stdout
+
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    bin_folder = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
+    run(bin_folder / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel)
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(4):
+        blocks = random.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+        picture = cv2.resize(blocks, (160, 120), interpolation=cv2.INTER_NEAREST)
+        assert cv2.imwrite(str(photos / f"{i}.png"), picture)
+    run(bin_folder / "dejavlad", "map", "build", "rootsift-vlad", photos, "--out", "town.map", "--quiet")
+    (answer,) = json.loads(run(bin_folder / "dejavlad", "locate", "town.map", photos / "2.png", "--json"))
+    assert answer["matches"][0]["name"] == "2.png"
