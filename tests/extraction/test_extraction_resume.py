@@ -169,7 +169,8 @@ from test_extraction_resume import Tiny, extract, listed, writer
 writer.COMMIT_SECONDS = 0.0
 def tell(report):
     print(report.what == "describing photos" and report.done - report.found, flush=True)
-extract(Tiny(), listed(Path(sys.argv[2])), sys.argv[3], batch_size=1, workers=int(sys.argv[4]), on_progress=tell)
+_, _, photos, out, workers = sys.argv
+extract(Tiny(), listed(Path(photos)), out, batch_size=1, workers=int(workers), on_progress=tell)
 """
 
 

@@ -1,0 +1,83 @@
+"""Searching: exact against the plain full matrix; every other kind's speed and recall against exact.
+
+Made descriptors: photos of places that were seen several times, unit vectors with a falling spectrum, as
+whitened descriptors that keep their leading dimensions have. Memory is what NumPy allocates beside the rows.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from _timing import paired, processor
+from dejavlad.errors import MissingExtraError
+from dejavlad.index import KINDS, build_index
+
+Array = NDArray[np.float32]
+K = 100
+CASES = ((20_000, 1_000, 512), (10_000, 500, 4096))
+
+
+def photos(rng: np.random.Generator, places: Array, n: int) -> Array:
+    spectrum = (1 + np.arange(places.shape[1])) ** -0.25
+    views = places[rng.integers(0, len(places), n)] + rng.normal(size=(n, places.shape[1]))
+    views = (views * spectrum).astype(np.float32)
+    return views / np.linalg.norm(views, axis=1, keepdims=True)
+
+
+def plain(rows: Array, queries: Array, k: int) -> NDArray[np.int64]:
+    """What one writes in three lines: all distances, all sorted."""
+    squared = (queries**2).sum(axis=1)[:, None] + (rows**2).sum(axis=1) - 2 * queries @ rows.T
+    return np.argsort(squared, axis=1, kind="stable")[:, :k]
+
+
+def peak_mib(task: Callable[[], object]) -> float:
+    tracemalloc.start()
+    try:
+        task()
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def main() -> int:
+    print(f"index: k={K}; {processor()}")
+    for n, q, d in CASES:
+        rng = np.random.default_rng(0)
+        places = rng.normal(size=(n // 10, d)).astype(np.float32)
+        rows, queries = photos(rng, places, n), photos(rng, places, q)
+        exact = build_index("flat", rows)
+        best = exact.search(queries, K).indices
+        print(f"  {n} rows, {q} queries, {d} dimensions")
+        tasks = partial(plain, rows, queries, K), partial(exact.search, queries, K)
+        print(f"    exact against plain: {paired(*tasks, rounds=3)}")
+        memory = [peak_mib(task) for task in tasks]
+        print(f"    peak memory: {memory[0]:.0f} and {memory[1]:.0f} MiB: {memory[1] / memory[0]:.2f} of it")
+        for kind in KINDS[1:]:
+            begun = time.perf_counter()
+            try:
+                index = build_index(kind, rows)
+            except MissingExtraError as error:
+                print(f"    {kind}: SKIPPED, {error}")
+                continue
+            built = time.perf_counter() - begun
+            begun = time.perf_counter()
+            found = index.search(queries, K).indices
+            seconds = time.perf_counter() - begun
+            hits = [len(np.intersect1d(a, b)) / K for a, b in zip(found, best, strict=True)]
+            first = (found[:, 0] == best[:, 0]).mean()
+            print(
+                f"    {kind}: built in {built:.1f} s, {1000 * seconds / q:.2f} ms a query, "
+                f"recall of the best {K} {np.mean(hits):.4f}, of the best {first:.4f}"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
