@@ -92,9 +92,7 @@ def main() -> int:
                 )
                 peak, seconds = map(float, told.stdout.split())
                 peaks.append(peak)
-                print(
-                    print(f"  {count:6} photos, {workers} workers: {peak:.1f} MiB anonymous, {seconds:.1f} s")
-                )
+                print(f"  {count:6} photos, {workers} workers: {peak:.1f} MiB anonymous, {seconds:.1f} s")
             grew = max(grew, peaks[-1] / peaks[0])
             print(f"  ratio {peaks[-1] / peaks[0]:.3f}")
     print(f"extraction memory: {'ok' if grew <= LIMIT else 'TOO MUCH'}, at most {grew:.3f} (limit {LIMIT})")
