@@ -70,7 +70,7 @@ def run(photos: Path, out: Path, count: int, workers: int) -> None:
 
 def main() -> int:
     if not ROLLUP.exists():
-        print(print(f"extraction memory: SKIPPED, this system has no {ROLLUP}"))
+        print(f"extraction memory: SKIPPED, this system has no {ROLLUP}")
         return 0
     grew = 0.0
     with tempfile.TemporaryDirectory() as folder:
