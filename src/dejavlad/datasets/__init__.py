@@ -15,6 +15,7 @@ from dejavlad.datasets.relevance import (
     truth_frames,
     truth_positions,
     truth_same_name,
+    truth_text,
 )
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.datasets.video import video_photos
@@ -36,6 +37,7 @@ __all__ = [
     "truth_frames",
     "truth_positions",
     "truth_same_name",
+    "truth_text",
     "video_photos",
     "with_positions",
     "write_list",

@@ -20,8 +20,8 @@ _part_key = natsort_keygen()
 def folder_photos(folder: str | Path, *, name: str | None = None) -> PhotoList:
     """All photos of a folder and the folders in it, in natural order (2.jpg before 10.jpg).
 
-    Hidden files and folders (a leading dot) are skipped. A linked folder is followed once: one that leads back
-    to where the search has been, or above the folder, is skipped.
+    Hidden files and folders (a leading dot) are skipped. A linked folder is followed once: one that leads
+    back to where the search has been, or above the folder, is skipped.
 
     Args:
         folder: where to search; photos are named relative to it.
@@ -81,9 +81,13 @@ def _search(root: Path) -> tuple[list[str], int]:
             if entry.name.startswith("."):
                 continue
             name = f"{inside}/{entry.name}" if inside else entry.name
-            if entry.is_dir():
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link to itself
+                continue
+            if is_folder:
                 (links if entry.is_symlink() else folders).append(name)
-            elif not entry.is_file():
+            elif not is_file:
                 continue
             elif entry.name.lower().endswith(ENDINGS):
                 names.append(_text(name, root))

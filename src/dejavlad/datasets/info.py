@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.relevance import Truth, truth_text
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo, PhotoList
@@ -100,9 +100,10 @@ class DatasetInfo:
             )
         else:
             found = self.truth
+            answered = found.queries - found.without_truth
             lines.append(
-                f"truth {found.description}: {found.queries - found.without_truth} of {found.queries} queries "
-                f"have a right answer, {found.fewest} to {found.most} each (median {found.median:g})"
+                f"right is {truth_text(found.description)}: {answered} of {found.queries} queries have a right "
+                f"answer, {found.fewest} to {found.most} each (median {found.median:g})"
             )
         return "\n".join(lines)
 

@@ -62,11 +62,11 @@ def gather(lines: Iterable[tuple[int, str]], root: Path, *, source: Path, name: 
         first[key] = number
         photos.append(Photo(key, root / found))
     if missing:
-        told = ", ".join(f"{line!r} (line {number})" for number, line in missing[:3])
+        told = ", ".join(f"{line[:100]!r} (line {number})" for number, line in missing[:3])
         more = ", ..." if len(missing) > 3 else ""
         raise InputError(
-            f"{len(missing)} of {len(missing) + len(photos)} photos of {str(source)!r} are not in {str(root)!r}"
-            f": {told}{more}; give the folder that the paths are relative to with --root"
+            f"{len(missing)} of {len(missing) + len(photos)} photos of {str(source)!r} are not in "
+            f"{str(root)!r}: {told}{more}; give the folder that the paths are relative to with --root"
         )
     return PhotoList(photos, root=root, name=name)
 
@@ -83,8 +83,8 @@ def photo_name(path: str, root: Path) -> str:
 def write_list(photos: PhotoList, path: str | Path, *, root: str | Path | None = None) -> Path:
     """Write the photos' paths, one a line in natural order, so that `listed_photos` finds them again.
 
-    Paths are relative to `root` (the list's own folder unless given), whether that was given as an absolute path
-    or a relative one (Patch-NetVLAD's ``gen_image_file_list.py`` repeats a relative root in each line).
+    Paths are relative to `root` (the list's own folder unless given), whether that was given as an absolute
+    path or a relative one (Patch-NetVLAD's ``gen_image_file_list.py`` repeats a relative root in each line).
 
     Args:
         photos: photos that are files of their own.
@@ -138,8 +138,9 @@ def lines_of(text: str) -> list[str]:
 def _find(line: str, root: Path) -> str | None:
     """The path as it stands; else without outer spaces; else with a Windows list's slashes turned."""
     for path in (line, line.strip(), line.strip().replace("\\", "/")):
-        if (root / path).is_file():
-            return path
+        with contextlib.suppress(OSError):  # a line too long to be a path
+            if (root / path).is_file():
+                return path
     return None
 
 

@@ -90,7 +90,7 @@ def from_csv(photos: PhotoList, path: Path, fixes: Mapping[str, Fix] | None = No
     Raises:
         InputError: the file cannot be used, or names none of the photos.
     """
-    fixes = read_positions(path) if fixes is None else fixes
+    fixes = read_positions(path) if fixes is None else dict(fixes)
     turned = {name.replace("\\", "/"): fix for name, fix in fixes.items()} | fixes
     told = [apply_fix(photo, fix) if (fix := turned.get(photo.name)) else None for photo in photos]
     if not any(told):

@@ -79,8 +79,8 @@ def _photos(path: Path, given: str, root: str | Path | None, step: int) -> Photo
 def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDataset:
     """A dataset by its name, or by the folder in which it lies.
 
-    A folder holds ``database`` (or ``map``) and ``queries``. Where a ``positions.csv`` in them or beside them,
-    the photos' names or EXIF tell positions, right is what lies within 25 m.
+    A folder holds ``database`` (or ``map``) and ``queries``. Where a ``positions.csv`` in them or beside
+    them, the photos' names or EXIF tell positions, right is what lies within 25 m.
 
     Args:
         name: a name of `DATASETS`, or a folder.

@@ -204,6 +204,26 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
     return leave_one_out(truth, database, queries) if comma else truth
 
 
+def truth_text(description: Mapping[str, Any]) -> str:
+    """A truth's description in words, for a terminal or a page."""
+    match description.get("kind"):
+        case "frames":
+            text = f"same frame number within {description['tolerance']}"
+        case "same-name":
+            text = "same name"
+        case "positions":
+            text = f"taken within {description['radius_m']:g} m"
+            lacking = [
+                f"{count} {what}"
+                for what in ("database", "queries")
+                if (count := description[f"{what}_without_position"])
+            ]
+            text += f" (without a position: {', '.join(lacking)})" if lacking else ""
+        case _:
+            text = ", ".join(f"{key} {value}" for key, value in description.items()) or "as given"
+    return text + (", a query's own photo left out" if description.get("leave_one_out") else "")
+
+
 def _metres(text: str, whole: str) -> float:
     try:
         radius = float(text.removesuffix("m"))

@@ -1,8 +1,8 @@
 """Positions in file names, as the VPR datasets format of VG-bench writes them.
 
-A name is ``@ east @ north @ zone number @ zone letter @ latitude @ longitude @ panorama @ tile @ heading @
-pitch @ roll @ height @ time @ note @ ending`` without the spaces; fields may be empty, and a name may stop after
-north.
+A name is ``@ east @ north @ zone number @ zone letter @ latitude @ longitude @ panorama @ tile @ heading
+@ pitch @ roll @ height @ time @ note @ ending`` without the spaces; fields may be empty, and a name may stop
+after north.
 The zone letter is the latitude band (C to X), so S is in the north; `Position.zone` keeps the hemisphere.
 """
 

@@ -31,8 +31,8 @@ def evaluate(
     """recall@N of a ranking, with all that it depends on.
 
     Args:
-        ranking: the database's rows for each query, best first; deep enough for the largest N (and the ignored
-            rows) or as deep as the database.
+        ranking: the database's rows for each query, best first; deep enough for the largest N (and the
+            ignored rows), or as deep as the database.
         truth: the right answers.
         recall_at: the Ns.
         misses: ``count``: a query without any right answer is a miss; ``drop``: it is left out.
@@ -43,8 +43,8 @@ def evaluate(
         seconds: what took how long.
 
     Raises:
-        InputError: the ranking does not fit the truth or the lists, is less deep than the largest N, or no query
-            counts.
+        InputError: the ranking does not fit the truth or the lists, is less deep than the largest N, or no
+            query counts.
     """
     if misses not in get_args(Misses):
         raise InputError(f"misses {misses!r}: valid are count and drop")
@@ -58,8 +58,8 @@ def evaluate(
     hits = recall.first_hits(ranking, truth)
     if ns and ranking.depth < min(ns[-1], truth.n_database):
         raise InputError(
-            f"recall@{ns[-1]} needs a ranking {min(ns[-1], truth.n_database)} deep; this one is {ranking.depth} "
-            f"deep: ask for N up to {ranking.depth}, or rank deeper"
+            f"recall@{ns[-1]} needs a ranking {min(ns[-1], truth.n_database)} deep; this one is "
+            f"{ranking.depth} deep: ask for N up to {ranking.depth}, or rank deeper"
         )
     counted = hits if misses == "count" else hits[truth.answerable]
     if len(hits) and not len(counted):

@@ -18,8 +18,8 @@ def write_predictions(
 ) -> Path:
     """Write one line ``query, map photo`` an answer: queries in order, best answers first.
 
-    Photos go by their keys (relative to their lists' roots). The form knows no quoting: a comma or a line break
-    in a name, and a leading ``#``, are written as ``%2C``, ``%0A``, ``%0D`` and ``%23``.
+    Photos go by their keys (relative to their lists' roots). The form knows no quoting: a comma or a line
+    break in a name, and a leading ``#``, are written as ``%2C``, ``%0A``, ``%0D`` and ``%23``.
 
     Args:
         path: the file; replaced whole.

@@ -1,0 +1,232 @@
+"""recall@N against the obvious loop, results, comparisons and predictions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dejavlad.datasets import Truth
+from dejavlad.errors import InputError, StoreError
+from dejavlad.evaluation import Result, compare, evaluate, first_hits, list_hash, write_predictions
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.ranking import Ranking
+
+
+def ranking_of(rows: list[list[int]]) -> Ranking:
+    indices = np.array(rows, np.int64)
+    return Ranking(indices, np.tile(np.arange(indices.shape[1], dtype=np.float32), (len(rows), 1)))
+
+
+def listing(*names: str) -> PhotoList:
+    return PhotoList(Photo(name, Path(name)) for name in names)
+
+
+def slow_recall(rows: list[list[int]], truth: Truth, n: int, misses: str) -> float:
+    found = counted = 0
+    for query, ranked in enumerate(rows):
+        right = set(truth.positives[query].tolist())
+        out = set(truth.ignored[query].tolist()) if truth.ignored is not None else set()
+        if misses == "drop" and not right:
+            continue
+        counted += 1
+        kept = [row for row in ranked if row not in out]
+        found += any(row in right for row in kept[:n])
+    return found / counted
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[list[int]], Truth]:
+    n_database, n_queries = draw(st.integers(1, 8)), draw(st.integers(1, 6))
+    rows_of = st.lists(st.integers(0, n_database - 1), max_size=4)
+    rows = []
+    for _ in range(n_queries):
+        ranked = draw(st.permutations(range(n_database)))
+        cut = draw(st.integers(0, n_database))
+        rows.append([*ranked[:cut], *[-1] * (n_database - cut)])
+    positives = draw(st.lists(rows_of, min_size=n_queries, max_size=n_queries))
+    ignored = draw(st.none() | st.lists(rows_of, min_size=n_queries, max_size=n_queries))
+    return rows, Truth(positives, n_database, {"kind": "drawn"}, ignored)
+
+
+@given(cases(), st.sampled_from(["count", "drop"]))
+@settings(max_examples=200, deadline=None)
+def test_recall_against_the_loop(case: tuple[list[list[int]], Truth], misses: str) -> None:
+    rows, truth = case
+    if misses == "drop" and not truth.answerable.any():
+        with pytest.raises(InputError, match="nothing to count"):
+            evaluate(ranking_of(rows), truth, misses="drop")
+        return
+    result = evaluate(ranking_of(rows), truth, recall_at=range(1, 11), misses=misses)  # type: ignore[arg-type]
+    assert result.recall == {n: slow_recall(rows, truth, n, misses) for n in range(1, 11)}
+    assert result.n_without_truth == sum(not len(rows) for rows in truth.positives)
+    assert result.n_counted == len(rows) - (result.n_without_truth if misses == "drop" else 0)
+
+
+def test_hits_are_ranks_from_one_after_ignored_rows() -> None:
+    truth = Truth([[3], [0], [], [2]], 4, {}, ignored=[[0, 1], [], [1], [1]])
+    hits = first_hits(ranking_of([[0, 1, 3], [0, 1, 2], [1, 2, 3], [3, -1, -1]]), truth)
+    assert hits.tolist() == [1, 1, 0, 0] and hits.dtype == np.int64
+
+
+def test_queries_without_an_answer_are_misses_unless_told() -> None:
+    truth = Truth([[0], []], 2, {"kind": "x"})
+    ranking = ranking_of([[0, 1], [0, 1]])
+    counted = evaluate(ranking, truth, recall_at=[1])
+    dropped = evaluate(ranking, truth, recall_at=[1], misses="drop")
+    assert (counted.recall, dropped.recall) == ({1: 0.5}, {1: 1.0})
+    assert [(r.n_queries, r.n_without_truth, r.n_counted) for r in (counted, dropped)] == [
+        (2, 1, 2),
+        (2, 1, 1),
+    ]
+    assert (counted.protocol["misses"], dropped.protocol["misses"]) == ("count", "drop")
+
+
+def test_a_small_database_needs_no_deep_ranking() -> None:
+    truth = Truth([[1]], 2, {})
+    assert evaluate(ranking_of([[0, 1]]), truth).recall == {1: 0.0, 5: 1.0, 10: 1.0}
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    truth = Truth([[0], [1]], 20, {})
+    with pytest.raises(InputError, match="the ranking is of 1 queries, the truth of 2"):
+        evaluate(ranking_of([[0]]), truth)
+    with pytest.raises(InputError, match="row 20; the truth is of a database of 20"):
+        evaluate(ranking_of([[0], [20]]), truth)
+    with pytest.raises(
+        InputError, match=r"recall@10 needs a ranking 10 deep; this one is 2 deep: ask for N up to 2"
+    ):
+        evaluate(ranking_of([[0, 1], [0, 1]]), truth)
+    with pytest.raises(InputError, match="valid are count and drop"):
+        evaluate(ranking_of([[0], [1]]), truth, misses="skip")  # type: ignore[arg-type]
+    for wrong in ([], [0], [-1]):
+        with pytest.raises(InputError, match="N of 1 or more"):
+            evaluate(ranking_of([[0], [1]]), truth, recall_at=wrong)
+    with pytest.raises(InputError, match="20 database photos, the list holds 1"):
+        evaluate(ranking_of([[0], [1]]), truth, recall_at=[1], database=listing("a"))
+    with pytest.raises(InputError, match="at least one query"):
+        evaluate(Ranking(np.empty((0, 1), np.int64), np.empty((0, 1), np.float32)), Truth([], 1, {}))
+
+
+def some_result(**changes: object) -> Result:
+    truth = Truth([[0], [1], []], 3, {"kind": "frames", "tolerance": 2})
+    made = evaluate(
+        ranking_of([[0, 1, 2], [2, 1, 0], [0, 1, 2]]),
+        truth,
+        recall_at=[2, 1],
+        database=listing("a", "b", "ü, c"),
+        queries=listing("q", "r", "s"),
+        model={"name": "rootsift-vlad", "fingerprint": "ab"},
+        seconds={"describe": 1.5},
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_result_json_is_as_promised(tmp_path: Path) -> None:
+    result = some_result()
+    for path in (result.save(tmp_path), result.save(tmp_path / "other.json")):
+        assert Result.load(path) == result
+        assert Result.load(path).hits_at is not None and Result.load(path).hits_at.tolist() == [1, 2, 0]
+    assert Result.load(tmp_path) == result
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.json", "result.json"]
+    held = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert held["recall"] == {"1": 1 / 3, "2": 2 / 3}
+    assert (held["n_database"], held["n_queries"], held["n_without_truth"]) == (3, 3, 1)
+    assert held["model"] == {"name": "rootsift-vlad", "fingerprint": "ab"}
+    assert held["rerank"] is None and held["seconds"] == {"describe": 1.5}
+    assert held["protocol"]["truth"] == {"kind": "frames", "tolerance": 2}
+    assert held["hits_at"] == [1, 2, 0]
+    bare = some_result(hits_at=None, model=None)
+    assert Result.load(bare.save(tmp_path)).hits_at is None
+
+
+def test_result_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no result"):
+        Result.load(tmp_path)
+    for text in ("", "[]", '{"recall": {}}', '{"recall": {"x": 1}}', "\x00"):
+        (tmp_path / "result.json").write_text(text, encoding="utf-8")
+        with pytest.raises(StoreError, match="is not a result"):
+            Result.load(tmp_path)
+
+
+def test_list_hash_tells_names_and_order() -> None:
+    hashes = {list_hash(listing(*names)) for names in (("a", "b"), ("b", "a"), ("ab",), ("a",), ())}
+    assert len(hashes) == 5
+    assert list_hash(listing("a")) == list_hash(PhotoList([Photo("a", Path("elsewhere/a"))], name="other"))
+
+
+def test_compare() -> None:
+    one, two = some_result(), some_result(recall={1: 0.5, 10: 1.0}, model=None, rerank="rapid")
+    table = compare([one, two], names=["one", "two"])
+    assert table.header == [
+        "result",
+        "model",
+        "recall@1",
+        "recall@2",
+        "recall@10",
+        "queries",
+        "without truth",
+        "database",
+    ]
+    assert table.rows == [
+        ["one", "rootsift-vlad", "0.3333", "0.6667", "-", "3", "1", "3"],
+        ["two", "- + rapid", "0.5000", "-", "1.0000", "3", "1", "3"],
+    ]
+    told = json.loads(json.dumps(table.to_dict()))
+    assert told["differences"] == {} and [r["name"] for r in told["results"]] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("truth", {"kind": "frames", "tolerance": 5}),
+        ("misses", "drop"),
+        ("truth_hash", "0"),
+        ("database_hash", "0"),
+        ("queries_hash", "0"),
+        ("ignored", 3),
+    ],
+)
+def test_compare_refuses_other_protocols_and_names_them(what: str, value: object) -> None:
+    one = some_result()
+    other = some_result(protocol={**one.protocol, what: value})
+    with pytest.raises(InputError, match=rf"different protocols: {what} is .* in A but .* in C; .*--mix"):
+        compare([one, one, other], names=["A", "B", "C"])
+    assert list(compare([one, other], mix=True).differences) == [what]
+
+
+def test_compare_does_not_hold_ns_or_unknown_hashes_against_anyone() -> None:
+    one = some_result()
+    other = some_result(protocol={**one.protocol, "recall_at": [1, 100], "database_hash": None})
+    assert compare([other, one]).differences == {}
+    third = some_result(protocol={**one.protocol, "database_hash": "0"})
+    with pytest.raises(InputError, match=r"database_hash is .* in 2 but .* in 3"):
+        compare([other, one, third])
+    with pytest.raises(InputError, match="n_database"):
+        compare([one, some_result(n_database=9)])
+
+
+def test_compare_needs_results_and_names() -> None:
+    with pytest.raises(InputError, match="one result or more"):
+        compare([])
+    with pytest.raises(InputError, match="given 1 and 2"):
+        compare([some_result()], names=["a", "b"])
+
+
+def test_predictions_in_kapture_form(tmp_path: Path) -> None:
+    database, queries = listing("x/a b.jpg", "b,c.jpg", "#d\n.jpg"), listing("q'1.jpg", "ж#.jpg")
+    path = write_predictions(tmp_path / "p.txt", ranking_of([[2, 0, 1], [1, -1, -1]]), database, queries)
+    assert path.read_bytes().decode() == (
+        "# kapture format: 1.0\n# query_image, map_image\n"
+        "q'1.jpg, %23d%0A.jpg\nq'1.jpg, x/a b.jpg\nq'1.jpg, b%2Cc.jpg\nж#.jpg, b%2Cc.jpg\n"
+    )
+    write_predictions(path, ranking_of([[2, 0, 1], [1, -1, -1]]), database, queries, top=1)
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 4
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="does not fit 2 queries and a database of 1"):
+        write_predictions(path, ranking_of([[0], [2]]), listing("a"), queries)
