@@ -289,7 +289,16 @@ def test_open_folders_with_one_file_beside_and_other_names(tmp_path: Path) -> No
     assert dataset.truth.description["database_without_position"] == 1
 
 
-def test_open_dataset_errors(tmp_path: Path) -> None:
+def test_open_dataset_where_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "town" / "val", "database", "queries")
+    monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("DEJAVLAD_ROOT_TOWN", str(tmp_path / "town"))
+    assert open_dataset("town-val").truth is not None
+
+
+def test_open_dataset_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.delenv("DEJAVLAD_ROOT_TOWN", raising=False)
     with pytest.raises(UnknownNameError, match="did you mean town-test"):
         open_dataset("town-tst")
     with pytest.raises(InputError, match="--root"):

@@ -145,6 +145,12 @@ def test_result_json_is_as_promised(tmp_path: Path) -> None:
     assert Result.load(bare.save(tmp_path)).hits_at is None
 
 
+def test_result_with_fewer_dims(tmp_path: Path) -> None:
+    result = some_result(dims={64: {1: 0.25}, 128: {1: 0.5}})
+    assert Result.load(result.save(tmp_path)) == result
+    assert "recall@1 0.3333" in str(result) and "64 dims  recall@1 0.2500" in str(result)
+
+
 def test_result_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no result"):
         Result.load(tmp_path)

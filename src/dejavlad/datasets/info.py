@@ -102,8 +102,8 @@ class DatasetInfo:
             found = self.truth
             answered = found.queries - found.without_truth
             lines.append(
-                f"right is {truth_text(found.description)}: {answered} of {found.queries} queries have a right "
-                f"answer, {found.fewest} to {found.most} each (median {found.median:g})"
+                f"right is {truth_text(found.description)}: {answered} of {found.queries} queries have a "
+                f"right answer, {found.fewest} to {found.most} each (median {found.median:g})"
             )
         return "\n".join(lines)
 

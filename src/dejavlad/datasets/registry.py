@@ -15,6 +15,7 @@ from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.video import video_photos
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.settings import Settings
 
 RADIUS = 25.0
 """Metres within which a photo is right, where a dataset does not say otherwise."""
@@ -84,7 +85,7 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
 
     Args:
         name: a name of `DATASETS`, or a folder.
-        root: where a named dataset lies.
+        root: where a named dataset lies; as the settings say (``dejavlad config``) unless given.
 
     Raises:
         UnknownNameError: neither a name nor a folder.
@@ -92,9 +93,13 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
     """
     called = str(name)
     if called in DATASETS:
-        if root is None:
-            raise InputError(f"where does the dataset {called} lie? Give the folder with --root")
-        return DATASETS[called](Path(root), called)
+        lies = Path(root) if root is not None else Settings.load().root(called)
+        if lies is None:
+            raise InputError(
+                f"where does the dataset {called} lie? Give the folder with --root, or once and for all in the "
+                f"settings (dejavlad config)"
+            )
+        return DATASETS[called](lies, called)
     for path in (Path(called), Path(root or ".") / called):
         if path.is_dir():
             return open_folders(path, called)
