@@ -96,7 +96,7 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
         lies = Path(root) if root is not None else Settings.load().root(called)
         if lies is None:
             raise InputError(
-                f"where does the dataset {called} lie? Give the folder with --root, or once and for all in the "
+                f"where does the dataset {called} lie? Give the folder with --root, or in the "
                 f"settings (dejavlad config)"
             )
         return DATASETS[called](lies, called)
