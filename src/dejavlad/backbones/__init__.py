@@ -1,0 +1,172 @@
+"""Backbones: prepared photos to feature maps. One table holds those that are known by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dejavlad.backbones.alexnet import AlexNet
+from dejavlad.backbones.base import Backbone, Geometry, train_from
+from dejavlad.backbones.resnet import ResNet
+from dejavlad.backbones.rootsift import RootSift
+from dejavlad.backbones.squeezenet import SqueezeNet
+from dejavlad.backbones.vgg import VGG16
+from dejavlad.backbones.weights import draw_weights, load_weights, parse_random, read_weights
+from dejavlad.download import fetch
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.progress import OnProgress, silent
+from dejavlad.settings import Settings
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneEntry",
+    "Geometry",
+    "create",
+    "train_from",
+]
+
+PUBLISHED = "https://download.pytorch.org/models/"
+"""Where torchvision's weights are published; the end of each name is the start of its sha256."""
+TORCHVISION_LICENCE = "BSD-3-Clause (code); weights trained on ImageNet"
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneEntry:
+    """A backbone that is known by name."""
+
+    make: Callable[..., nn.Module]
+    """Builds it; takes ``cut`` (unless `cut` is None) and options of its own."""
+    what: str
+    """In a few words."""
+    cut: str | None
+    """The last layer, unless told otherwise; None where it cannot be cut."""
+    end: str | None
+    """Its very last layer, for reading weights of the whole."""
+    preprocess: str
+    """What its published weights want, by the name in `images.PREPROCESSING`."""
+    file: str | None = None
+    """Its published weights; None: it has none."""
+    licence: str = "none needed"
+    """Of the weights."""
+
+    @property
+    def url(self) -> str | None:
+        """Where the published weights are."""
+        return PUBLISHED + self.file if self.file else None
+
+    @property
+    def path(self) -> Path | None:
+        """Where they lie once fetched."""
+        return Settings.load().models_dir / self.file if self.file else None
+
+    @property
+    def sha256(self) -> str | None:
+        """The first 8 digits of their sha256, from the name."""
+        return self.file.rpartition("-")[2].removesuffix(".pth") if self.file else None
+
+
+def _published(make: Callable[..., nn.Module], what: str, cut: str, end: str, file: str) -> BackboneEntry:
+    return BackboneEntry(make, what, cut, end, "torchvision", file, TORCHVISION_LICENCE)
+
+
+def _resnet(depth: int, file: str) -> BackboneEntry:
+    def make(cut: str = "layer3") -> ResNet:
+        return ResNet(depth, cut)
+
+    return _published(make, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file)
+
+
+def _squeezenet(version: str, cut: str, file: str) -> BackboneEntry:
+    def make(cut: str = cut) -> SqueezeNet:
+        return SqueezeNet(version, cut)
+
+    return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file)
+
+
+def _hub(model: str, **options: Any) -> nn.Module:
+    from dejavlad.backbones.hub import HubBackbone
+
+    return HubBackbone(model, **options)
+
+
+BACKBONES: dict[str, BackboneEntry] = {
+    "rootsift": BackboneEntry(RootSift, "dense RootSIFT at several scales", None, None, "plain"),
+    "vgg16": _published(VGG16, "VGG-16, cut after conv5_3", "conv5_3", "features.30", "vgg16-397923af.pth"),
+    "alexnet": _published(
+        AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth"
+    ),
+    "resnet18": _resnet(18, "resnet18-f37072fd.pth"),
+    "resnet50": _resnet(50, "resnet50-0676ba61.pth"),
+    "resnet101": _resnet(101, "resnet101-63fe2227.pth"),
+    "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth"),
+    "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth"),
+}
+"""Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well."""
+
+
+def create(
+    name: str,
+    *,
+    cut: str | None = None,
+    weights: str | Path | None = None,
+    offline: bool | None = None,
+    on_progress: OnProgress = silent,
+    **options: Any,
+) -> nn.Module:
+    """A backbone by its name, with weights, in evaluation mode.
+
+    Args:
+        name: of `BACKBONES`, or ``hub:FOLDER_OR_ID``.
+        cut: the last layer; default: the entry's.
+        weights: a file with torchvision's keys (.npz, .safetensors, .pth), or ``random:SEED``; default: the
+            published ones, fetched on first use.
+        offline: never download; default: as configured.
+        on_progress: told of downloads.
+        **options: of the backbone itself.
+
+    Raises:
+        UnknownNameError: no such backbone or layer.
+        InputError: an option that the backbone does not have.
+        CheckpointError: weights that do not fit.
+        DownloadError: weights that cannot be fetched.
+        MissingExtraError: a hub model without the library for it.
+    """
+    offline = Settings.load().offline if offline is None else offline
+    if name.startswith("hub:"):
+        seed = parse_random(weights) if isinstance(weights, str) else None
+        if cut is not None or (weights is not None and seed is None):
+            raise InputError(
+                f"{name} brings its own weights and layers: no cut, and weights random:SEED at most"
+            )
+        return _hub(name.removeprefix("hub:"), random=seed, offline=offline, **options).eval()
+    if name not in BACKBONES:
+        raise UnknownNameError("backbone", name, [*BACKBONES, "hub:FOLDER_OR_ID"])
+    entry = BACKBONES[name]
+    if entry.cut is None and cut is not None:
+        raise InputError(f"{name} has no layers to cut at; given {cut!r}")
+    if entry.cut is not None:
+        options = {"cut": cut or entry.cut, **options}
+    try:
+        backbone = entry.make(**options)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these options: {error}") from None
+    if entry.path is None or entry.url is None:
+        if weights is not None and parse_random(str(weights)) is None:
+            raise InputError(f"{name} has no weights; given {str(weights)!r}")
+        return backbone.eval()
+    seed = parse_random(weights) if isinstance(weights, str) else None
+    if seed is not None:
+        draw_weights(backbone, seed)
+        return backbone.eval()
+    if weights is None:
+        path = fetch(entry.url, entry.path, sha256=entry.sha256, offline=offline, on_progress=on_progress)
+    else:
+        path = Path(weights)
+    whole = entry.make(cut=entry.end)
+    load_weights(backbone, whole, read_weights(path), str(path))
+    return backbone.eval()

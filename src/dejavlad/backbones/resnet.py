@@ -1,0 +1,152 @@
+"""ResNet-18, 50 and 101 (He et al., CVPR 2016), with torchvision's keys and its stride in the 3x3 layer."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor, nn
+
+from dejavlad.backbones.base import Backbone, Geometry
+from dejavlad.errors import UnknownNameError
+
+DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+"""Blocks of each of the four stages."""
+STEM = ("conv1", "bn1", "relu", "maxpool")
+PAPER = {"conv2": "layer1", "conv3": "layer2", "conv4": "layer3", "conv5": "layer4"}
+"""The paper's names of the stages."""
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or 1x1, 3x3 and 1x1 with a bottleneck.
+
+    Args:
+        channels: of its input.
+        width: of its inner convolutions.
+        stride: of its (first) 3x3 convolution.
+        bottleneck: the second form, whose output has four times the width.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int, *, bottleneck: bool) -> None:
+        super().__init__()
+        self.out_channels = 4 * width if bottleneck else width
+        shapes = (
+            [(channels, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1)]
+            if bottleneck
+            else [(channels, width, 3, stride), (width, width, 3, 1)]
+        )
+        self.depth = len(shapes)
+        for i, (given, made, kernel, step) in enumerate(shapes, 1):
+            self.add_module(f"conv{i}", nn.Conv2d(given, made, kernel, step, padding=kernel // 2, bias=False))
+            self.add_module(f"bn{i}", nn.BatchNorm2d(made))
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or channels != self.out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, self.out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(self.out_channels),
+            )
+        self.stop: str | None = None
+
+    def cut_after(self, layer: str) -> int:
+        """End the block after one of its own layers; returns the channels there.
+
+        Raises:
+            UnknownNameError: it has no such layer.
+        """
+        valid = [f"{kind}{i}" for i in range(1, self.depth + 1) for kind in ("conv", "bn")]
+        if layer not in valid:
+            raise UnknownNameError("layer of a residual block", layer, valid)
+        self.stop = layer
+        last = int(layer[-1])
+        for i in range(last + 1, self.depth + 1):
+            delattr(self, f"conv{i}")
+            delattr(self, f"bn{i}")
+        if layer.startswith("conv"):
+            delattr(self, f"bn{last}")
+        self.depth, self.downsample = last, None
+        convolution = self.get_submodule(f"conv{last}")
+        assert isinstance(convolution, nn.Conv2d)
+        return convolution.out_channels
+
+    def seen_from(self, geometry: Geometry) -> Geometry:
+        """The geometry after this block."""
+        return geometry.through(self.get_submodule(f"conv{i}") for i in range(1, self.depth + 1))
+
+    def forward(self, feat_NCHW: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, out_channels, H', W']."""
+        found: Tensor = feat_NCHW
+        for i in range(1, self.depth + 1):
+            found = self.get_submodule(f"conv{i}")(found)
+            if self.stop == f"conv{i}":
+                return found
+            found = self.get_submodule(f"bn{i}")(found)
+            if self.stop == f"bn{i}":
+                return found
+            if i < self.depth:
+                found = self.relu(found)
+        shortcut = feat_NCHW if self.downsample is None else self.downsample(feat_NCHW)
+        found = self.relu(found + shortcut)
+        return found
+
+
+class ResNet(Backbone):
+    """ResNet with torchvision's keys, without its classifier.
+
+    Args:
+        depth: 18, 50 or 101.
+        cut: the last layer: ``layer3`` (conv4 of the paper), ``layer4`` (conv5), a block (``layer3.5``), or a
+            layer of a block (``layer3.5.conv2``).
+
+    Raises:
+        UnknownNameError: there is no such layer.
+    """
+
+    def __init__(self, depth: int = 50, cut: str = "layer3") -> None:
+        cut = PAPER.get(cut, cut)
+        stages, block, inner = _parse(depth, cut)
+        stem: list[nn.Module] = [
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+        ]
+        kept = stem if stages else stem[: STEM.index(cut) + 1]
+        geometry, channels = Geometry().through(kept), 64
+        built: list[list[Block]] = []
+        for stage in range(stages):
+            count = DEPTHS[depth][stage] if stage < stages - 1 or block is None else block + 1
+            row = []
+            for i in range(count):
+                stride = 2 if i == 0 and stage > 0 else 1
+                row.append(Block(channels, 64 << stage, stride, bottleneck=depth >= 50))
+                channels = row[-1].out_channels
+                if inner is not None and stage == stages - 1 and i == block:
+                    channels = row[-1].cut_after(inner)
+                geometry = row[-1].seen_from(geometry)
+            built.append(row)
+        super().__init__(channels, geometry)
+        for name, layer in zip(STEM, kept, strict=False):
+            self.add_module(name, layer)
+        for number, row in enumerate(built, 1):
+            self.add_module(f"layer{number}", nn.Sequential(*row))
+
+    def run(self, images_NCHW: Tensor) -> Tensor:
+        """The layers up to the cut, one after the other."""
+        found = images_NCHW
+        for layer in self.children():
+            found = layer(found)
+        return found
+
+
+def _parse(depth: int, cut: str) -> tuple[int, int | None, str | None]:
+    """``layer3.5.conv2`` to (3, 5, "conv2"): stages kept, the last one's block, the block's layer."""
+    if cut in STEM:
+        return 0, None, None
+    found = re.fullmatch(r"layer([1-4])(?:\.(\d+))?(?:\.(\w+))?", cut)
+    if found and (found[2] is None) <= (found[3] is None):
+        stage = int(found[1])
+        block = None if found[2] is None else int(found[2])
+        if block is None or block < DEPTHS[depth][stage - 1]:
+            return stage, block, found[3]
+    valid = [f"layer{s}.{b}" for s, n in enumerate(DEPTHS[depth], 1) for b in range(n)]
+    raise UnknownNameError("layer", cut, [*STEM, *PAPER, *(f"layer{s}" for s in range(1, 5)), *valid])

@@ -1,0 +1,146 @@
+"""Folders and switches that hold for every run, and where each comes from.
+
+Later sources win: the built-in defaults, then ``config.toml``, then the environment::
+
+    cache_dir = "/data/dejavlad"         # DEJAVLAD_CACHE_DIR
+    models_dir = "/data/models"          # DEJAVLAD_MODELS_DIR
+    offline = true                       # DEJAVLAD_OFFLINE
+    [roots]
+    pitts30k = "/data/pittsburgh"        # DEJAVLAD_ROOT_PITTS30K
+
+``config.toml`` lies in the user's configuration folder, or where DEJAVLAD_CONFIG says.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+from dejavlad.errors import InputError, UnknownNameError
+
+PREFIX = "DEJAVLAD_"
+ROOT_PREFIX = PREFIX + "ROOT_"
+KEYS = ("cache_dir", "models_dir", "offline")
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of this run; `load` finds them."""
+
+    cache_dir: Path
+    """What can be made or fetched again lies here."""
+    models_dir: Path
+    """Downloaded weights and models lie here."""
+    offline: bool = False
+    """Never download."""
+    roots: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    """Where datasets lie, by the dataset's name."""
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    """Setting -> where it comes from."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """What holds now.
+
+        Args:
+            environ: the environment; the process's own unless given.
+
+        Raises:
+            InputError: ``config.toml`` cannot be read, or a value is of the wrong kind.
+            UnknownNameError: a setting that does not exist.
+        """
+        environ = os.environ if environ is None else environ
+        path = config_path(environ)
+        told = _read(path)
+        sources: dict[str, str] = {}
+
+        def find(key: str, default: Any) -> Any:
+            variable = PREFIX + key.upper()
+            if variable in environ:
+                sources[key] = f"environment {variable}"
+                return environ[variable]
+            sources[key] = str(path) if key in told else "default"
+            return told.get(key, default)
+
+        cache_dir = _folder(find("cache_dir", _default_cache()), "cache_dir")
+        models_dir = _folder(find("models_dir", cache_dir / "models"), "models_dir")
+        offline = _switch(find("offline", False), "offline")
+        roots = {}
+        for name, root in told.get("roots", {}).items():
+            roots[name] = _folder(root, f"roots.{name}")
+            sources[f"roots.{name}"] = str(path)
+        for variable, root in environ.items():
+            if variable.startswith(ROOT_PREFIX):
+                name = variable.removeprefix(ROOT_PREFIX).lower()
+                roots[name] = _folder(root, variable)
+                sources[f"roots.{name}"] = f"environment {variable}"
+        return cls(cache_dir, models_dir, offline, MappingProxyType(roots), MappingProxyType(sources))
+
+    def root(self, dataset: str) -> Path | None:
+        """Where a dataset lies: set for its name, or for the part of it before a dash."""
+        names = {name.replace("_", "-").lower(): path for name, path in self.roots.items()}
+        called = dataset.replace("_", "-").lower()
+        while called:
+            if called in names:
+                return names[called]
+            called = called.rpartition("-")[0]
+        return None
+
+    def explain(self) -> list[tuple[str, str, str]]:
+        """(setting, value, where it comes from) of every setting."""
+        rows = [(key, str(getattr(self, key)), self.sources.get(key, "default")) for key in KEYS]
+        rows += [
+            (f"roots.{name}", str(path), self.sources.get(f"roots.{name}", "default"))
+            for name, path in sorted(self.roots.items())
+        ]
+        return rows
+
+
+def config_path(environ: Mapping[str, str]) -> Path:
+    """Where ``config.toml`` is looked for."""
+    if told := environ.get(PREFIX + "CONFIG"):
+        return Path(told)
+    from platformdirs import user_config_path
+
+    return user_config_path("dejavlad", appauthor=False) / "config.toml"
+
+
+def _default_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("dejavlad", appauthor=False)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be read as settings: {error}") from None
+    for key in told:
+        if key not in (*KEYS, "roots"):
+            raise UnknownNameError(f"setting in {path}", key, (*KEYS, "roots"))
+    if not isinstance(told.get("roots", {}), dict):
+        raise InputError(f'{str(path)!r}: roots is a table of folders, [roots] with pitts30k = "/data/pitts"')
+    return told
+
+
+def _folder(value: Any, key: str) -> Path:
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise InputError(f"{key} must be a folder; given {value!r}")
+    return Path(value).expanduser()
+
+
+def _switch(value: Any, key: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in TRUE + FALSE:
+        return value.strip().lower() in TRUE
+    raise InputError(f"{key} must be true or false; given {value!r}")
