@@ -36,15 +36,15 @@ class UnknownNameError(InputError):
         kind: what was asked for, e.g. ``"backbone"``.
         given: the name that was given.
         valid: the names that exist.
+        note: what else may be given.
     """
 
-    def __init__(self, kind: str, given: str, valid: Iterable[str]) -> None:
+    def __init__(self, kind: str, given: str, valid: Iterable[str], note: str = "") -> None:
         self.kind, self.given, self.valid = kind, given, sorted(valid)
         near = difflib.get_close_matches(given, self.valid, n=3, cutoff=0.5)
-        if near:
-            hint = f"did you mean {' or '.join(near)}?"
-        else:
-            hint = f"valid: {', '.join(self.valid) or 'none'}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(self.valid) or 'none'}"
+        if note:
+            hint = f"{hint} ({note})"
         super().__init__(f"unknown {kind} {given!r}; {hint}")
 
 

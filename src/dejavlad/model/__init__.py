@@ -4,13 +4,18 @@ from dejavlad.model.checkpoint import load_folder, save_model
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
+from dejavlad.model.zoo import DEFAULT_MODEL, ModelEntry, list_models, load_model
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AggregationSpec",
     "BackboneSpec",
+    "ModelEntry",
     "ModelSpec",
     "PlaceModel",
     "Whitening",
+    "list_models",
     "load_folder",
+    "load_model",
     "save_model",
 ]

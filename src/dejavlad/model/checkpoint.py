@@ -91,6 +91,11 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     return model
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a model is kept there."""
+    return (folder / SPEC).is_file() or (not folder.exists() and (_aside(folder) / SPEC).is_file())
+
+
 def build(spec: ModelSpec, *, backbone: nn.Module | None = None) -> PlaceModel:
     """A model of that spec; its weights are still to be loaded.
 
@@ -135,7 +140,12 @@ def _read_spec(folder: Path) -> dict[str, Any]:
         told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
         version = told.pop("format")
     except FileNotFoundError:
-        raise CheckpointError(f"{str(folder)!r} is no model folder: it has no {SPEC}") from None
+        what = "it has no spec.json" if folder.exists() else "there is nothing there"
+        raise CheckpointError(f"{str(folder)!r} is no model folder: {what}") from None
+    except NotADirectoryError:
+        raise CheckpointError(
+            f"{str(folder)!r} is a file; a model is a folder with {SPEC} and {WEIGHTS}, or a name"
+        ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{str(folder / SPEC)!r} cannot be read: {error}") from None
     if version != FORMAT_VERSION:

@@ -1,0 +1,192 @@
+"""Models by name, ``<backbone>[@cut]-<pooling>`` read off the two tables, and model folders.
+
+``rootsift-vlad`` is the model that works without a download. An off-the-shelf model prepares photos as its
+backbone's weights want them; unless told otherwise, the longer side becomes `RESIZE` pixels: enough for signs
+and windows, and bearable without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from dejavlad import aggregation, backbones
+from dejavlad.aggregation import AGGREGATIONS
+from dejavlad.backbones import BACKBONES
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.images import PREPROCESSING, Preprocess
+from dejavlad.model.checkpoint import is_model, load_folder
+from dejavlad.model.device import check_precision, resolve_device
+from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.spec import BackboneSpec
+
+RESIZE: Final[Mapping[str, str]] = {"rootsift": "longest:480"}
+"""Backbone -> default resize policy."""
+DEFAULT_RESIZE = "longest:640"
+"""Of the other backbones."""
+
+DEFAULT_MODEL = "rootsift-vlad"
+"""The model for whoever names none."""
+
+INPUTS = ("torchvision", "caffe")
+"""Preprocessings that weights may have been trained with."""
+HUB = "hub:FOLDER_OR_ID"
+WHAT_A_MODEL_IS = "a model is one of the names that `dejavlad models` lists, or a model folder"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model that is known by name."""
+
+    name: str
+    """As `load_model` takes it."""
+    dims: int | None
+    """Numbers of one descriptor before any whitening; None where that depends on the backbone."""
+    what: str
+    """The model in a few words."""
+    source: str
+    """Where its weights come from."""
+    licence: str
+    """Of the weights."""
+    here: bool
+    """Whether it works without a download."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def load_model(
+    src: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    weights: str | Path | None = None,
+    input: str | None = None,
+    resize: str | None = None,
+    dims: int | None = None,
+    seed: int = 0,
+    offline: bool | None = None,
+) -> PlaceModel:
+    """A model by its name or from its folder, ready to describe (or to be fitted).
+
+    Args:
+        src: a name (``squeezenet1_0-netvlad``, ``vgg16@conv4_3-max``; see `list_models`), or a model folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32`` or ``bf16`` (the backbone's arithmetic).
+        weights: of a named model's backbone: a file (.npz, .pth, .safetensors with torchvision's keys), or
+            ``random:SEED``; default: the published ones, downloaded on first use.
+        input: how a named model prepares photos, ``torchvision`` or ``caffe``; default: as its published
+            weights want it.
+        resize: ``HxW``, ``longest:N`` or ``none``; default: the model's own.
+        dims: keep the first so many dimensions, again at unit length.
+        seed: of what is drawn at random where nothing is learnt yet.
+        offline: never download; default: as configured.
+
+    Raises:
+        InputError: an option that cannot be, or that does not go with `src`.
+        UnknownNameError: no such model, device or precision.
+        CheckpointError: a model folder or weights file that cannot be used.
+        DownloadError: weights that could not be fetched.
+    """
+    where = resolve_device(device)
+    check_precision(precision)
+    if (isinstance(src, Path) or is_model(Path(src))) or (_parse(src) is None and _is_place(src)):
+        if weights is not None or input is not None:
+            raise InputError(
+                f"{str(src)!r} is a whole model; weights and input go with names like vgg16-max only"
+            )
+        model = load_folder(src)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _off_the_shelf(src, weights, input, offline)
+    if resize is not None:
+        model = model.with_preprocess(replace(model.preprocess, resize=resize))
+    if dims is not None:
+        model = model.with_dims(dims)
+    model = model.to(where)
+    model.precision = precision
+    return model.eval()
+
+
+def list_models() -> list[ModelEntry]:
+    """The models known by name: each backbone with each pooling that suits it."""
+    entries = []
+    for backbone, entry in BACKBONES.items():
+        with torch.device("meta"):
+            channels = getattr(entry.make(**({"cut": entry.cut} if entry.cut else {})), "channels", 0)
+        for pooling in _poolings(backbone):
+            here = entry.path is None or entry.path.exists()
+            source = entry.url or "computed, nothing learnt"
+            layer = aggregation.create(pooling, channels)
+            what = f"{entry.what}; {type(layer).__name__}"
+            name = f"{backbone}-{pooling}"
+            entries.append(ModelEntry(name, layer.descriptor_size, what, source, entry.licence, here))
+    what = "any vision model of the transformers library, e.g. DINOv2; AvgPool"
+    return [
+        *entries,
+        ModelEntry(f"{HUB}-avg", None, what, "its folder, or the hub", "the model's own", False),
+    ]
+
+
+def model_names() -> list[str]:
+    """What `list_models` lists, by name alone."""
+    return [f"{backbone}-{pooling}" for backbone in BACKBONES for pooling in _poolings(backbone)]
+
+
+def _off_the_shelf(
+    name: str, weights: str | Path | None, input: str | None, offline: bool | None
+) -> PlaceModel:
+    parsed = _parse(name)
+    if parsed is None:
+        raise UnknownNameError("model", name, [*model_names(), f"{HUB}-avg"], WHAT_A_MODEL_IS)
+    source, pooling = parsed
+    backbone = backbones.create(source.name, cut=source.cut, weights=weights, offline=offline)
+    layer = aggregation.create(pooling, int(getattr(backbone, "channels", 0)))
+    entry = BACKBONES.get(source.name)
+    provenance: dict[str, Any] = {"weights": source.name if weights is None else Path(weights).name}
+    if weights is None and entry is not None:
+        provenance = {"weights": entry.url, "licence": entry.licence}
+    return PlaceModel(
+        backbone,
+        layer,
+        _preprocess(source.name, input),
+        name=name,
+        source=source,
+        provenance=provenance,
+    )
+
+
+def _preprocess(backbone: str, input: str | None) -> Preprocess:
+    entry = BACKBONES.get(backbone)
+    if input is not None:
+        if input not in INPUTS:
+            raise UnknownNameError("input", input, INPUTS)
+        if entry is not None and entry.file is None:
+            raise InputError(f"{backbone} has no weights that an input could go with; leave --input out")
+    wanted = input or (entry.preprocess if entry else "torchvision")
+    return replace(PREPROCESSING[wanted], resize=RESIZE.get(backbone, DEFAULT_RESIZE))
+
+
+def _parse(name: str | Path) -> tuple[BackboneSpec, str] | None:
+    """``vgg16@conv4_3-max`` to its parts; None where it is no such name."""
+    head, _, pooling = str(name).rpartition("-")
+    if head.startswith("hub:"):
+        return (BackboneSpec(head), pooling) if pooling in AGGREGATIONS else None
+    backbone, _, cut = head.partition("@")
+    if backbone not in BACKBONES or pooling not in AGGREGATIONS:
+        return None
+    return BackboneSpec(backbone, cut or BACKBONES[backbone].cut), pooling
+
+
+def _is_place(src: str) -> bool:
+    return Path(src).exists() or "/" in src or "\\" in src
+
+
+def _poolings(backbone: str) -> Sequence[str]:
+    return ("vlad",) if backbone == "rootsift" else ("netvlad", "max", "avg", "gem")
