@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dejavlad.errors import DejavladError
     from dejavlad.evaluation import Result, evaluate
     from dejavlad.extraction import DescriptorStore, extract
-    from dejavlad.fitting import fit as fit
+    from dejavlad.fitting.fit import fit
     from dejavlad.geo import Position
     from dejavlad.index import build_index, open_index
     from dejavlad.model import PlaceModel, load_model, save_model
@@ -47,7 +47,7 @@ _HOME = {
     "save_model": "dejavlad.model",
 }
 
-__all__ = [  # noqa: RUF022  (capital letters first, as sorted() has it)
+__all__ = [
     "DejavladError",
     "DescriptorStore",
     "Photo",

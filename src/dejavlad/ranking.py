@@ -24,7 +24,8 @@ class Ranking:
     indices: NDArray[np.int64]
     """[Q, K] rows of the database, from 0; -1 where there is none (only at the end of a row)."""
     distances: NDArray[np.float32]
-    """[Q, K] ascending: Euclidean distance (not squared), or a score turned so that smaller is better; +inf beside -1."""
+    """[Q, K] ascending: Euclidean distance (not squared), or a score turned so that smaller is better; +inf
+    beside -1."""
 
     def __post_init__(self) -> None:
         indices = np.ascontiguousarray(self.indices, dtype=np.int64)
@@ -35,7 +36,7 @@ class Ranking:
                 f"given {list(indices.shape)} and {list(distances.shape)}"
             )
         if indices.size and indices.min() < -1:
-            raise InputError(f"a ranking holds the index {indices.min()}; valid: rows from 0, and -1 for none")
+            raise InputError(f"a ranking holds the index {indices.min()}; valid: rows from 0, -1 for none")
         if np.isnan(distances[indices >= 0]).any():
             raise InputError("a ranking holds NaN distances; were the descriptors finite?")
         object.__setattr__(self, "indices", indices)

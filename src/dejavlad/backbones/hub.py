@@ -1,8 +1,8 @@
 """Any vision model of the transformers library as a backbone: DINOv2, ViT, ConvNeXt, ResNet ...
 
 A model that answers with tokens gives its patch tokens on their grid; what stands before them (class and
-register tokens) is left aside. A model that answers with a map gives the map. Photos are cut at the right and at
-the bottom to whole patches, so that no pixel is resampled.
+register tokens) is left aside. A model that answers with a map gives the map. Photos are cut at the right and
+at the bottom to whole patches, so that no pixel is resampled.
 
 Legend: N photos, T tokens, C channels, H x W cells.
 """

@@ -39,14 +39,15 @@ def build(
         The map, a folder.
     positions
         Where the photos were taken: `exif`, `utm-names`, `none`, or a CSV file with the columns
-        `name,lat,lon` or `name,east,north[,zone]`. Default: EXIF, where the photos have it.
+        `name,lat,lon` or `name,east,north[,zone]`. Default: a `positions.csv` among the photos, else what
+        their names or their EXIF tell.
     root
         The folder that paths in a list are relative to.
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
-    listed = open_photos(photos, root=root, positions=positions or "exif")
+    listed = open_photos(photos, root=root, positions=positions or "auto")
     with output.progress() as on_progress:
         town = PlaceMap.build(
             options.load(model),
@@ -91,7 +92,7 @@ def add(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
-    listed = open_photos(photos, root=root, positions=positions or "exif")
+    listed = open_photos(photos, root=root, positions=positions or "auto")
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         added = town.add(

@@ -33,7 +33,7 @@ class Preprocess:
 
     resize: str = "none"
     """``"HxW"`` (both sides given, aspect not kept), ``"longest:N"`` (the longer side becomes N, also of
-    smaller photos) or ``"none"``. Bilinear with antialiasing, as Pillow does it (and Patch-NetVLAD with it)."""
+    smaller photos) or ``"none"``. Bilinear with antialiasing, as Pillow (and so Patch-NetVLAD) does it."""
     mean: Triple = (0.0, 0.0, 0.0)
     """Subtracted, in the channels' order, on the scale below."""
     std: Triple = (1.0, 1.0, 1.0)
