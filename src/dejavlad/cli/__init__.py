@@ -27,9 +27,15 @@ Start with *dejavlad demo*, or with photos of your own:
 
 def build_app() -> App:
     """The command line as a tree of verbs."""
-    app = App(name="dejavlad", help=HELP, version=__version__, help_format="markdown")
+    app = App(
+        name="dejavlad",
+        help=HELP,
+        version=__version__,
+        help_format="markdown",
+        suppress_keyboard_interrupt=False,
+    )
     app.command(demo.demo)
-    app.command(models.app)
+    app.command(models.models)
     app.command(extract.extract)
     app.command(map_.app)
     app.command(locate.locate)
@@ -70,5 +76,5 @@ def _verb(words: Sequence[str]) -> str:
         if word.startswith("-") or len(verb) == 2:
             break
         verb.append(word)
-    known = verb[:2] if verb[:1] in (["map"], ["dataset"], ["models"]) else verb[:1]
+    known = verb[:2] if verb[:1] in (["map"], ["dataset"]) else verb[:1]
     return " ".join(known) + " " if known else ""

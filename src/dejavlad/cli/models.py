@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from cyclopts import App
-
 from dejavlad.cli.terminal import Output, table
 
-app = App(name="models", help="The models that dejavlad knows by name.")
 
-
-@app.default
 def models(*, output: Output = Output()) -> None:
     """Names, descriptor size, where weights come from, licence, and whether they are here.
 

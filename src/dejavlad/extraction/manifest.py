@@ -24,6 +24,9 @@ FORMAT = "dejavlad-descriptors"
 VERSION = 1
 DTYPES = ("float32", "float16")
 
+ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
+"""Columns of photos that are told even where they are empty."""
+
 Rows = NDArray[np.int64]
 ReadSize = Callable[[Photo], tuple[int, int]]
 
@@ -197,7 +200,11 @@ class PhotoTable:
             "time": [p.time for p in photos],
             "group": [p.group for p in photos],
         }
-        told = {key: column for key, column in columns.items() if any(value is not None for value in column)}
+        told = {
+            key: column
+            for key, column in columns.items()
+            if key in ALWAYS or any(value is not None for value in column)
+        }
         return {"list": photos.name, "root": "" if arrays else root.as_posix(), "photos": told}
 
     @classmethod
@@ -226,7 +233,7 @@ class PhotoTable:
             )
 
         photos = PhotoList((photo(row) for row in range(n)), root=root, name=data["list"])
-        sizes = np.stack([columns["height"], columns["width"]], axis=1).astype(np.int32)
+        sizes = np.array([columns["height"], columns["width"]], np.int32).T
         sha256 = [digest or "" for digest in columns["sha256"]] if "sha256" in columns else None
         file_bytes, mtime_ns = (np.asarray(columns[key], np.int64) for key in ("bytes", "mtime_ns"))
         return cls(photos, photos.keys, file_bytes, mtime_ns, sizes, sha256)
