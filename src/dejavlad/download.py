@@ -1,8 +1,8 @@
 """Files from the web: resumed where they broke off, verified, and there whole or not at all.
 
 ``PATH.partial`` grows while a file is fetched; beside it ``PATH.partial.tag`` keeps the server's mark of the
-version, so that the rest of another version is never glued to it. Where a publisher gives no checksum, that
-of the first download is kept in ``PATH.sha256``, and later downloads must match it.
+version, so that the rest of another version is never glued to it. ``PATH.sha256`` keeps the checksum of what
+was found right. Where a publisher gives none, the first download sets it and later ones must match it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import time
 import urllib.error
 import urllib.request
+from email.message import Message
 from pathlib import Path
 
 import filelock
@@ -26,8 +28,12 @@ PAUSE = 0.5
 TIMEOUT = 30.0
 """Seconds without a byte after which a try is given up."""
 CHUNK = 1 << 20
-GONE = (400, 401, 403, 404, 410)
+HOPELESS = (400, 401, 403, 404, 410, 451)
 """Answers that trying again does not change."""
+
+
+class _BrokenOff(Exception):
+    """A try that failed for a reason that may pass."""
 
 
 def fetch(
@@ -35,49 +41,77 @@ def fetch(
     path: Path,
     *,
     sha256: str | None = None,
+    size: int | None = None,
     offline: bool = False,
     on_progress: OnProgress = silent,
     timeout: float = TIMEOUT,
 ) -> Path:
     """The file at `path`, fetched from `url` unless it is there.
 
+    A file that somebody put there is verified once; one that was verified before is taken as it is.
+
     Args:
         url: http or https.
         path: where it shall lie; its folder is made.
         sha256: what it must hash to, 64 hex digits or the first 8 or more of them.
+        size: about how many bytes it has, for messages and for progress where the server does not tell.
         offline: do not fetch.
         on_progress: told of bytes.
         timeout: seconds without a byte after which a try is given up.
 
+    Returns:
+        `path`.
+
     Raises:
-        DownloadError: offline, not to be had, or not what was promised; says which file to put where.
+        DownloadError: offline, not to be had, not what was promised, or nowhere to put; says which file to
+            put where.
     """
-    if path.exists():
-        return path
-    by_hand = f"fetch {url} by other means and put it at {path}"
+    path = path.absolute()
+    promised = sha256.lower() if sha256 else _recorded(path)
+    by_hand = f"fetch {url}{_told_size(size)} by other means and put it at {path}"
+    if path.is_file():
+        return _as_it_is(path, promised, by_hand)
     if offline:
         raise DownloadError(f"{path.name} is not here, and downloads are switched off (offline): {by_hand}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_name(path.name + ".lock")):
-        if path.exists():  # another process was faster
-            return path
-        partial = path.with_name(path.name + ".partial")
-        for attempt in range(TRIES):
-            try:
-                _fetch_rest(url, partial, on_progress, timeout, path.name)
-                break
-            except (OSError, http.client.HTTPException) as error:
-                final = isinstance(error, urllib.error.HTTPError) and error.code in GONE
-                if final or attempt == TRIES - 1:
-                    raise DownloadError(f"{url} could not be fetched ({_told(error)}): {by_hand}") from error
-                time.sleep(PAUSE * 2**attempt)
-        _verify(partial, path, url, sha256)
-        os.replace(partial, path)
-        _tag_path(partial).unlink(missing_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_name(path.name + ".lock")):
+            if path.is_file():  # another process was faster
+                return path
+            _fetch_patiently(url, partial, size, on_progress, timeout, by_hand)
+            found = _sha256(partial)
+            if promised is not None and not found.startswith(promised):
+                _start_over(partial)
+                raise DownloadError(
+                    f"{url} is not the file that it should be (its sha256 is {found}, expected {promised}) "
+                    f"and was deleted: try again, or {by_hand}"
+                )
+            os.replace(partial, path)
+            _tag_path(partial).unlink(missing_ok=True)
+            _remember(path, found)
+    except OSError as error:
+        raise DownloadError(
+            f"{str(path.parent)!r} cannot be written to: {error.strerror or error}"
+        ) from error
     return path
 
 
-def _fetch_rest(url: str, partial: Path, on_progress: OnProgress, timeout: float, name: str) -> None:
+def _fetch_patiently(
+    url: str, partial: Path, size: int | None, on_progress: OnProgress, timeout: float, by_hand: str
+) -> None:
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _fetch_rest(url, partial, size, on_progress, timeout)
+        except _BrokenOff as error:
+            answer = error.__cause__
+            hopeless = isinstance(answer, urllib.error.HTTPError) and answer.code in HOPELESS
+            if hopeless or attempt == TRIES:
+                raise DownloadError(f"{url} could not be fetched ({error}): {by_hand}") from answer
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+
+
+def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgress, timeout: float) -> None:
     """Fetch what is missing of `partial`, from the start where the server has another version by now."""
     have = partial.stat().st_size if partial.exists() else 0
     tag_path = _tag_path(partial)
@@ -89,43 +123,74 @@ def _fetch_rest(url: str, partial: Path, on_progress: OnProgress, timeout: float
     try:
         answer = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing lies past what is there: complete, or another version
+        error.close()
+        if error.code == 416:  # nothing lies past what is here
+            if error.headers.get("Content-Range", "").strip() == f"bytes */{have}":
+                return
             _start_over(partial)
-        raise
+        raise _BrokenOff(f"the server answered {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOff(_told(error)) from error
     with answer:
+        new_tag = _tag(answer.headers)
         resumed = answer.status == 206
+        if resumed and (new_tag not in (tag, "") or _first_byte(answer.headers) != have):
+            _start_over(partial)
+            raise _BrokenOff("the file changed on the server")
         if not resumed:
             have = 0
-            tag_path.write_text(
-                answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "", encoding="utf-8"
-            )
+            _start_over(partial)  # first, so that old bytes never stand beside the new version's mark
+            tag_path.write_text(new_tag, encoding="utf-8")
         length = answer.headers.get("Content-Length")
-        total = have + int(length) if length is not None else 0
-        with open(partial, "ab" if resumed else "wb") as file:
-            found = have
-            while chunk := answer.read(CHUNK):
+        total = have + int(length) if length is not None else None
+        what, found = f"downloading {partial.name.removesuffix('.partial')}", have
+        with open(partial, "ab") as file:
+            while chunk := _read(answer):
                 file.write(chunk)
                 have += len(chunk)
-                on_progress(Progress(f"downloading {name}", have, max(total, have), found))
-        if total and have < total:
-            raise OSError(f"the connection broke off after {have} of {total} bytes")
+                on_progress(Progress(what, have, max(total or size or 0, have), found))
+    if total is not None and have < total:
+        raise _BrokenOff(f"the connection broke off after {have} of {total} bytes")
 
 
-def _verify(partial: Path, path: Path, url: str, sha256: str | None) -> None:
-    with open(partial, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    kept = path.with_name(path.name + ".sha256")
-    promised = sha256.lower() if sha256 else None
-    if promised is None and kept.exists():
-        promised = kept.read_text(encoding="utf-8").split()[0]
-    if promised is not None and not found.startswith(promised):
-        _start_over(partial)
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read(CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOff(_told(error)) from error
+
+
+def _as_it_is(path: Path, promised: str | None, by_hand: str) -> Path:
+    if promised is None or (_recorded(path) or "").startswith(promised):
+        return path
+    found = _sha256(path)
+    if not found.startswith(promised):
         raise DownloadError(
-            f"{url} is not the file that it should be: its sha256 is {found}, expected {promised}; "
-            f"it was deleted, try again"
+            f"{path} is damaged or another file (its sha256 is {found}, expected {promised}): "
+            f"delete it, and {by_hand}"
         )
-    if sha256 is None:
-        kept.write_text(f"{found}  {path.name}\n", encoding="utf-8")
+    _remember(path, found)
+    return path
+
+
+def _recorded(path: Path) -> str | None:
+    try:
+        return _record(path).read_text(encoding="utf-8").split()[0]
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _remember(path: Path, found: str) -> None:
+    """Note the checksum in the form that ``sha256sum --check`` reads, where that is allowed."""
+    try:
+        _record(path).write_text(f"{found}  {path.name}\n", encoding="utf-8")
+    except OSError:
+        return
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _start_over(partial: Path) -> None:
@@ -133,13 +198,32 @@ def _start_over(partial: Path) -> None:
     _tag_path(partial).unlink(missing_ok=True)
 
 
+def _record(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
 def _tag_path(partial: Path) -> Path:
     return partial.with_name(partial.name + ".tag")
 
 
+def _tag(headers: Message) -> str:
+    """What names this version of the file in ``If-Range``; weak entity tags do not."""
+    entity: str = headers.get("ETag", "")
+    return entity if entity and not entity.startswith("W/") else headers.get("Last-Modified", "")
+
+
+def _first_byte(headers: Message) -> int | None:
+    found = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _told_size(size: int | None) -> str:
+    return f" (about {size / 1e6:.0f} MB)" if size else ""
+
+
 def _told(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answered {error.code} {error.reason}"
+    if isinstance(error, TimeoutError):
+        return "the server stopped answering"
     if isinstance(error, urllib.error.URLError):
         return f"no connection: {error.reason}"
     return str(error) or type(error).__name__

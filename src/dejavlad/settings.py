@@ -8,7 +8,8 @@ Later sources win: the built-in defaults, then ``config.toml``, then the environ
     [roots]
     pitts30k = "/data/pittsburgh"        # DEJAVLAD_ROOT_PITTS30K
 
-``config.toml`` lies in the user's configuration folder, or where DEJAVLAD_CONFIG says.
+``config.toml`` lies in the user's configuration folder, or where DEJAVLAD_CONFIG says. Relative folders in it
+are relative to where it lies. A variable that is set but empty counts as not set.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ class Settings:
     offline: bool = False
     """Never download."""
     roots: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
-    """Where datasets lie, by the dataset's name."""
+    """Where datasets lie, by the dataset's name in small letters and with dashes: ``tokyo-247``."""
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Setting -> where it comes from."""
+    config_file: Path | None = field(default=None, compare=False)
+    """The settings file that was looked for; it need not be there."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -55,37 +58,47 @@ class Settings:
             InputError: ``config.toml`` cannot be read, or a value is of the wrong kind.
             UnknownNameError: a setting that does not exist.
         """
-        environ = os.environ if environ is None else environ
+        environ = {k: v for k, v in (os.environ if environ is None else environ).items() if v.strip()}
         path = config_path(environ)
         told = _read(path)
         sources: dict[str, str] = {}
 
-        def find(key: str, default: Any) -> Any:
+        def find(key: str, default: Any, default_source: str = "default") -> Any:
             variable = PREFIX + key.upper()
             if variable in environ:
                 sources[key] = f"environment {variable}"
                 return environ[variable]
-            sources[key] = str(path) if key in told else "default"
-            return told.get(key, default)
+            if key in told:
+                sources[key] = str(path)
+                return told[key] if key == "offline" else _beside(path, told[key])
+            sources[key] = default_source
+            return default
 
         cache_dir = _folder(find("cache_dir", _default_cache()), "cache_dir")
-        models_dir = _folder(find("models_dir", cache_dir / "models"), "models_dir")
+        models_dir = _folder(find("models_dir", cache_dir / "models", "in cache_dir"), "models_dir")
         offline = _switch(find("offline", False), "offline")
-        roots = {}
+        roots: dict[str, Path] = {}
         for name, root in told.get("roots", {}).items():
-            roots[name] = _folder(root, f"roots.{name}")
-            sources[f"roots.{name}"] = str(path)
+            roots[_called(name)] = _folder(_beside(path, root), f"roots.{name}")
+            sources[f"roots.{_called(name)}"] = str(path)
         for variable, root in environ.items():
             if variable.startswith(ROOT_PREFIX):
-                name = variable.removeprefix(ROOT_PREFIX).lower()
+                name = _called(variable.removeprefix(ROOT_PREFIX))
                 roots[name] = _folder(root, variable)
                 sources[f"roots.{name}"] = f"environment {variable}"
-        return cls(cache_dir, models_dir, offline, MappingProxyType(roots), MappingProxyType(sources))
+        return cls(
+            cache_dir,
+            models_dir,
+            offline,
+            MappingProxyType(roots),
+            MappingProxyType(sources),
+            path.absolute(),
+        )
 
     def root(self, dataset: str) -> Path | None:
         """Where a dataset lies: set for its name, or for the part of it before a dash."""
-        names = {name.replace("_", "-").lower(): path for name, path in self.roots.items()}
-        called = dataset.replace("_", "-").lower()
+        names = {_called(name): path for name, path in self.roots.items()}
+        called = _called(dataset)
         while called:
             if called in names:
                 return names[called]
@@ -93,8 +106,12 @@ class Settings:
         return None
 
     def explain(self) -> list[tuple[str, str, str]]:
-        """(setting, value, where it comes from) of every setting."""
-        rows = [(key, str(getattr(self, key)), self.sources.get(key, "default")) for key in KEYS]
+        """(setting, value, where it comes from) of every setting, and which settings file was looked for."""
+        rows = []
+        if self.config_file is not None:
+            there = "read" if self.config_file.is_file() else "not there"
+            rows.append(("config.toml", str(self.config_file), there))
+        rows += [(key, str(getattr(self, key)), self.sources.get(key, "default")) for key in KEYS]
         rows += [
             (f"roots.{name}", str(path), self.sources.get(f"roots.{name}", "default"))
             for name, path in sorted(self.roots.items())
@@ -105,7 +122,7 @@ class Settings:
 def config_path(environ: Mapping[str, str]) -> Path:
     """Where ``config.toml`` is looked for."""
     if told := environ.get(PREFIX + "CONFIG"):
-        return Path(told)
+        return _folder(told, PREFIX + "CONFIG")
     from platformdirs import user_config_path
 
     return user_config_path("dejavlad", appauthor=False) / "config.toml"
@@ -133,9 +150,23 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _folder(value: Any, key: str) -> Path:
-    if not isinstance(value, str | Path) or not str(value).strip():
-        raise InputError(f"{key} must be a folder; given {value!r}")
-    return Path(value).expanduser()
+    """An absolute path: messages that say where a file belongs hold it."""
+    try:
+        if isinstance(value, str | Path) and str(value).strip():
+            return Path(value).expanduser().absolute()
+    except RuntimeError:  # ~somebody who is not here
+        pass
+    raise InputError(f"{key} must be a folder; given {value!r}")
+
+
+def _beside(config: Path, value: Any) -> Any:
+    """A relative folder of ``config.toml`` is relative to where that lies."""
+    is_relative = isinstance(value, str) and value.strip() and not value.startswith("~")
+    return config.absolute().parent / value if is_relative else value
+
+
+def _called(name: str) -> str:
+    return name.replace("_", "-").lower()
 
 
 def _switch(value: Any, key: str) -> bool:
