@@ -102,13 +102,22 @@ def test_shape_scales_and_length(photo):
     assert found.dtype == torch.float32
     length = torch.linalg.vector_norm(found, dim=1)
     assert ((length - 1).abs() < 1e-5).logical_or(length == 0).all()
-    assert (length > 0).float().mean() > 0.9
+    assert (length > 0).float().mean() > 0.8
+    backbone, found = RootSift(contrast=0), RootSift(contrast=0)(images)
     for scale, size in enumerate(backbone.bin_sizes):
-        alone = RootSift([size])
+        alone = RootSift([size], contrast=0)
         shift = (backbone.receptive_field - alone.receptive_field) // 2
         same = alone(images[:, :, shift:, shift:])[:, :, :rows, :columns]
         inner = found[:, :, scale * rows : (scale + 1) * rows]
         assert torch.allclose(same[:, :, 1:, 1:], inner[:, :, 1:, 1:], atol=0.02)
+
+
+def test_the_weakest_places_are_left_out(photo):
+    images = prepared(photo)
+    shares = [
+        float((RootSift([6], contrast=c)(images) != 0).any(dim=1).float().mean()) for c in (0, 0.8, 1.2)
+    ]
+    assert shares[0] == 1 > shares[1] > shares[2] > 0.05
 
 
 def test_photos_of_a_batch_do_not_touch_each_other(photo):
@@ -117,15 +126,16 @@ def test_photos_of_a_batch_do_not_touch_each_other(photo):
     assert torch.allclose(backbone(images)[1:], backbone(images[1:]), atol=1e-6)
 
 
-def test_light_and_contrast_change_nothing(photo):
+@pytest.mark.parametrize("contrast", [0, 0.5, 0.8])
+def test_light_and_contrast_change_nothing(photo, contrast):
     images = prepared(photo)
-    backbone = RootSift(contrast=0)
-    assert torch.allclose(backbone(images), backbone(0.5 * images + 0.2), atol=2e-4)
+    backbone = RootSift(contrast=contrast)
+    assert torch.allclose(backbone(images), backbone(0.5 * images + 0.2), atol=5e-4)
 
 
 def test_a_shift_by_the_step_shifts_the_grid(photo):
     images = prepared(photo)
-    backbone = RootSift([6])
+    backbone = RootSift([6], contrast=0)
     moved = backbone(images[:, :, 8:, 16:])
     assert torch.allclose(backbone(images)[:, :, 2:, 3:], moved[:, :, 1:, 1:], atol=1e-4)
 
@@ -138,7 +148,7 @@ def test_places_without_contrast_are_zero(photo):
     seen = (found != 0).any(dim=1)[0]
     centres = backbone.offset + backbone.stride * np.arange(seen.shape[1])
     assert not seen[:, centres > 100 + backbone.receptive_field / 2].any()
-    assert seen[:, centres < 80].all()
+    assert seen[:, centres < 80].float().mean() > 0.9
     assert (RootSift()(torch.full((1, 3, 90, 90), 0.5)) == 0).all()
 
 

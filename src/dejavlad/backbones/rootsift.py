@@ -29,6 +29,8 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (BT.601)."""
 CAMERA_BLUR = 0.5
 """Gaussian blur, in pixels, that a photo is taken to have already."""
+NOISE = 0.5 / 255
+"""Mean gradient a pixel, of a photo from 0 to 1, below which there is nothing but rounding and noise."""
 
 
 class RootSift(nn.Module):
@@ -38,7 +40,8 @@ class RootSift(nn.Module):
         bin_sizes: side of a spatial bin in pixels, one for each scale, ascending, each at least 2.
         step: distance of neighbouring descriptors in pixels.
         smoothing: blur before the gradients in bins: SIFT's own 1/3, VLFeat's ``vl_phow`` 1/6.
-        contrast: descriptors whose mean gradient (grey levels of 0-1 a pixel) is lower are zero.
+        contrast: descriptors whose gradients are weaker than this share of the photo's mean, at their scale,
+            are zero, whatever the light; so are those below `NOISE`. 0 keeps all but the entirely flat ones.
 
     Raises:
         InputError: no scales, bins smaller than 2 pixels or not ascending, a step below 1.
@@ -52,7 +55,7 @@ class RootSift(nn.Module):
         *,
         step: int = 8,
         smoothing: float = 1 / 6,
-        contrast: float = 0.002,
+        contrast: float = 0.5,
     ) -> None:
         super().__init__()
         sizes = tuple(float(size) for size in bin_sizes)
@@ -130,13 +133,16 @@ def _orientations(grey_N1hw: Tensor) -> Tensor:
 
 
 def _root(histograms_NCHW: Tensor, contrast: float) -> Tensor:
-    """SIFT's normalisation, then the square root of the shares: unit length, or zero below the contrast."""
-    length = torch.linalg.vector_norm(histograms_NCHW, dim=1, keepdim=True)
-    clipped = torch.minimum(histograms_NCHW, CLIP * length)
-    total = clipped.sum(dim=1, keepdim=True)
-    mean_gradient = histograms_NCHW.sum(dim=1, keepdim=True)
-    seen = (mean_gradient > contrast) & (total > 0)
-    return torch.where(seen, (clipped / total.clamp(min=torch.finfo(total.dtype).tiny)).sqrt(), 0.0)
+    """SIFT's normalisation, then the root of the shares: unit length, or zero where contrast is low."""
+    gradient_N1HW = histograms_NCHW.sum(dim=1, keepdim=True)
+    least = torch.zeros_like(gradient_N1HW)
+    if contrast > 0:
+        least = (contrast * gradient_N1HW.mean(dim=(2, 3), keepdim=True)).clamp(min=NOISE)
+    length_N1HW = torch.linalg.vector_norm(histograms_NCHW, dim=1, keepdim=True)
+    clipped_NCHW = torch.minimum(histograms_NCHW, CLIP * length_N1HW)
+    total_N1HW = clipped_NCHW.sum(dim=1, keepdim=True)
+    shares_NCHW = clipped_NCHW / total_N1HW.clamp(min=torch.finfo(total_N1HW.dtype).tiny)
+    return torch.where(gradient_N1HW > least, shares_NCHW.sqrt(), 0.0)
 
 
 def _blurred(grey_N1hw: Tensor, kernel_L: Tensor) -> Tensor:
