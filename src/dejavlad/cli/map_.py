@@ -47,10 +47,11 @@ def build(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
+    base = options.load(model)
     listed = open_photos(photos, root=root, positions=positions or "auto")
     with output.progress() as on_progress:
         town = PlaceMap.build(
-            options.load(model),
+            base,
             listed,
             out,
             batch_size=options.batch_size,

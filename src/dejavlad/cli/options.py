@@ -68,15 +68,16 @@ class ModelOptions:
             offline=self.offline or None,
         )
 
-    def load_fitted(self, model: str, photos: PhotoList, folder: Path, on_progress: OnProgress) -> PlaceModel:
+    def fitted(
+        self, model: PlaceModel, photos: PhotoList, folder: Path, on_progress: OnProgress
+    ) -> PlaceModel:
         """The model; one that learns from photos learns from these, and is kept in `folder`."""
         from dejavlad.retrieval.learnt import learn_once
 
-        loaded = self.load(model)
-        if loaded.fitted:
-            return loaded
+        if model.fitted:
+            return model
         return learn_once(
-            loaded, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
+            model, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
         )
 
 
