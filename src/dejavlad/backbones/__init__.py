@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dejavlad.backbones.alexnet import AlexNet
 from dejavlad.backbones.base import Backbone, Geometry, train_from
@@ -51,6 +53,8 @@ class BackboneEntry:
     """What its published weights want, by the name in `images.PREPROCESSING`."""
     file: str | None = None
     """Its published weights; None: it has none."""
+    size: int | None = None
+    """About how many bytes they have."""
     licence: str = "none needed"
     """Of the weights."""
 
@@ -70,41 +74,39 @@ class BackboneEntry:
         return self.file.rpartition("-")[2].removesuffix(".pth") if self.file else None
 
 
-def _published(make: Callable[..., nn.Module], what: str, cut: str, end: str, file: str) -> BackboneEntry:
-    return BackboneEntry(make, what, cut, end, "torchvision", file, TORCHVISION_LICENCE)
+def _published(
+    make: Callable[..., nn.Module], what: str, cut: str, end: str, file: str, size: float
+) -> BackboneEntry:
+    return BackboneEntry(make, what, cut, end, "torchvision", file, int(size), TORCHVISION_LICENCE)
 
 
-def _resnet(depth: int, file: str) -> BackboneEntry:
+def _resnet(depth: int, file: str, size: float) -> BackboneEntry:
     def make(cut: str = "layer3") -> ResNet:
         return ResNet(depth, cut)
 
-    return _published(make, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file)
+    return _published(make, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file, size)
 
 
-def _squeezenet(version: str, cut: str, file: str) -> BackboneEntry:
+def _squeezenet(version: str, cut: str, file: str, size: float) -> BackboneEntry:
     def make(cut: str = cut) -> SqueezeNet:
         return SqueezeNet(version, cut)
 
-    return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file)
-
-
-def _hub(model: str, **options: Any) -> nn.Module:
-    from dejavlad.backbones.hub import HubBackbone
-
-    return HubBackbone(model, **options)
+    return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file, size)
 
 
 BACKBONES: dict[str, BackboneEntry] = {
     "rootsift": BackboneEntry(RootSift, "dense RootSIFT at several scales", None, None, "plain"),
-    "vgg16": _published(VGG16, "VGG-16, cut after conv5_3", "conv5_3", "features.30", "vgg16-397923af.pth"),
-    "alexnet": _published(
-        AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth"
+    "vgg16": _published(
+        VGG16, "VGG-16, cut after conv5_3", "conv5_3", "features.30", "vgg16-397923af.pth", 553e6
     ),
-    "resnet18": _resnet(18, "resnet18-f37072fd.pth"),
-    "resnet50": _resnet(50, "resnet50-0676ba61.pth"),
-    "resnet101": _resnet(101, "resnet101-63fe2227.pth"),
-    "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth"),
-    "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth"),
+    "alexnet": _published(
+        AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth", 244e6
+    ),
+    "resnet18": _resnet(18, "resnet18-f37072fd.pth", 46.8e6),
+    "resnet50": _resnet(50, "resnet50-0676ba61.pth", 102e6),
+    "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
+    "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth", 5e6),
+    "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth", 5e6),
 }
 """Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well."""
 
@@ -113,18 +115,18 @@ def create(
     name: str,
     *,
     cut: str | None = None,
-    weights: str | Path | None = None,
+    weights: str | Path | Mapping[str, Tensor] | None = None,
     offline: bool | None = None,
     on_progress: OnProgress = silent,
     **options: Any,
 ) -> nn.Module:
-    """A backbone by its name, with weights, in evaluation mode.
+    """A backbone by its name, with weights, in evaluation mode; torch's random state stays as it is.
 
     Args:
         name: of `BACKBONES`, or ``hub:FOLDER_OR_ID``.
         cut: the last layer; default: the entry's.
-        weights: a file with torchvision's keys (.npz, .safetensors, .pth), or ``random:SEED``; default: the
-            published ones, fetched on first use.
+        weights: a file with torchvision's keys (.npz, .safetensors, .pth), ``random:SEED``, or the named
+            tensors themselves; default: the published ones, fetched on first use.
         offline: never download; default: as configured.
         on_progress: told of downloads.
         **options: of the backbone itself.
@@ -137,36 +139,61 @@ def create(
         MissingExtraError: a hub model without the library for it.
     """
     offline = Settings.load().offline if offline is None else offline
+    seed = parse_random(weights) if isinstance(weights, str) else None
     if name.startswith("hub:"):
-        seed = parse_random(weights) if isinstance(weights, str) else None
-        if cut is not None or (weights is not None and seed is None):
-            raise InputError(
-                f"{name} brings its own weights and layers: no cut, and weights random:SEED at most"
-            )
-        return _hub(name.removeprefix("hub:"), random=seed, offline=offline, **options).eval()
+        return _hub(name.removeprefix("hub:"), cut, weights, seed, offline, options).eval()
     if name not in BACKBONES:
         raise UnknownNameError("backbone", name, [*BACKBONES, "hub:FOLDER_OR_ID"])
     entry = BACKBONES[name]
     if entry.cut is None and cut is not None:
         raise InputError(f"{name} has no layers to cut at; given {cut!r}")
     if entry.cut is not None:
-        options = {"cut": cut or entry.cut, **options}
+        options = {"cut": entry.cut if cut is None else cut, **options}
     try:
-        backbone = entry.make(**options)
+        inspect.signature(entry.make).bind(**options)
     except TypeError as error:
         raise InputError(f"{name} does not take these options: {error}") from None
+    with torch.random.fork_rng(devices=[]):
+        backbone = entry.make(**options)
     if entry.path is None or entry.url is None:
-        if weights is not None and parse_random(str(weights)) is None:
-            raise InputError(f"{name} has no weights; given {str(weights)!r}")
+        if weights is not None and seed is None:
+            raise InputError(f"{name} has no weights; leave them out")
         return backbone.eval()
-    seed = parse_random(weights) if isinstance(weights, str) else None
     if seed is not None:
         draw_weights(backbone, seed)
         return backbone.eval()
-    if weights is None:
-        path = fetch(entry.url, entry.path, sha256=entry.sha256, offline=offline, on_progress=on_progress)
+    if isinstance(weights, Mapping):
+        tensors, source = weights, "the given weights"
     else:
-        path = Path(weights)
-    whole = entry.make(cut=entry.end)
-    load_weights(backbone, whole, read_weights(path), str(path))
+        path = Path(weights) if weights is not None else _fetched(entry, offline, on_progress)
+        tensors, source = read_weights(path), str(path)
+    with torch.device("meta"):
+        whole = entry.make(**{**options, "cut": entry.end})
+    load_weights(backbone, whole, tensors, source)
     return backbone.eval()
+
+
+def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Path:
+    assert entry.url is not None and entry.path is not None
+    return fetch(
+        entry.url,
+        entry.path,
+        sha256=entry.sha256,
+        size=entry.size,
+        offline=offline,
+        on_progress=on_progress,
+    )
+
+
+def _hub(
+    model: str, cut: str | None, weights: object, seed: int | None, offline: bool, options: dict[str, Any]
+) -> nn.Module:
+    from dejavlad.backbones.hub import HubBackbone
+
+    if cut is not None or (weights is not None and seed is None):
+        raise InputError(
+            f"hub:{model} brings its own weights and layers: no cut, and weights random:SEED at most"
+        )
+    if options:
+        raise InputError(f"hub:{model} takes no options; given {', '.join(options)}")
+    return HubBackbone(model, random=seed, offline=offline)

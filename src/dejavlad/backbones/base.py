@@ -8,8 +8,9 @@ Legend: N photos, C channels, H x W cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -27,51 +28,94 @@ class Geometry:
     offset: float = 0.0
     """Centre of what cell (0, 0) sees, in pixels from the centre of the photo's first pixel."""
 
-    def then(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Geometry:
-        """After one more convolution or pooling."""
-        reach = dilation * (kernel - 1)
+    def after(self, window: Window) -> Geometry:
+        """The geometry after one more convolution or pooling."""
         return Geometry(
-            self.stride * stride,
-            self.receptive_field + reach * self.stride,
-            self.offset + (reach / 2 - padding) * self.stride,
+            self.stride * window.stride,
+            self.receptive_field + window.reach * self.stride,
+            self.offset + (window.reach / 2 - window.padding) * self.stride,
         )
 
     def through(self, layers: Iterable[nn.Module]) -> Geometry:
-        """After a chain of layers; those without a window leave it as it is."""
+        """The geometry after a chain of layers; those without a window leave it as it is."""
         found = self
-        for layer in layers:
-            if isinstance(layer, Windowed):
-                found = layer.seen_from(found)
-            elif isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-                kernel, stride, padding = (
-                    _side(value) for value in (layer.kernel_size, layer.stride, layer.padding)
-                )
-                dilation = 1 if isinstance(layer, nn.AvgPool2d) else _side(layer.dilation)
-                found = found.then(kernel, stride, padding, dilation)
+        for window in windows(layers):
+            found = found.after(window)
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The window of one convolution or pooling, the same along both axes."""
+
+    kernel: int
+    """Side."""
+    stride: int = 1
+    """Step."""
+    padding: int = 0
+    """Cells added on every side."""
+    dilation: int = 1
+    """Step inside the kernel."""
+    ceil: bool = False
+    """A last step that is not filled counts, as in Caffe's pooling."""
+
+    @property
+    def reach(self) -> int:
+        """Distance between the first and the last cell that it sees."""
+        return self.dilation * (self.kernel - 1)
+
+    def out(self, side: int) -> int:
+        """Cells along a side that has `side` before; none where the window does not fit."""
+        room = side + 2 * self.padding - self.reach - 1
+        steps = -(-room // self.stride) if self.ceil else room // self.stride
+        if self.ceil and steps * self.stride >= side + self.padding:
+            steps -= 1  # a window must begin within the photo
+        return max(0, steps + 1)
+
+
 class Windowed(nn.Module):
-    """A layer made of several, which knows what its cells see."""
+    """A layer made of several."""
 
     out_channels: int
+    """Channels that it makes."""
 
-    def seen_from(self, geometry: Geometry) -> Geometry:
-        """The geometry after this layer."""
+    def windows(self) -> Iterator[Window]:
+        """The windows along its widest path."""
         raise NotImplementedError
 
 
+def windows(layers: Iterable[nn.Module]) -> Iterator[Window]:
+    """The windows of a chain of layers."""
+    for layer in layers:
+        if isinstance(layer, Windowed):
+            yield from layer.windows()
+        elif isinstance(layer, nn.Sequential):
+            yield from windows(layer)
+        elif isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            kernel, stride, padding = map(_side, (layer.kernel_size, layer.stride, layer.padding))
+            dilation = 1 if isinstance(layer, nn.AvgPool2d) else _side(layer.dilation)
+            ceil = not isinstance(layer, nn.Conv2d) and layer.ceil_mode
+            yield Window(kernel, stride, padding, dilation, ceil)
+
+
 class Backbone(nn.Module):
-    """Base of the convolutional backbones; say `channels` and `geometry` when built."""
+    """Base of the convolutional backbones: layers one after the other, cut after one of them.
+
+    Args:
+        channels: C.
+        layers: (name, layer) in order, by torchvision's names; the layers become children of these names.
+    """
 
     scales = 1
     """Grids stacked in the feature map's height."""
 
-    def __init__(self, channels: int, geometry: Geometry) -> None:
+    def __init__(self, channels: int, layers: Iterable[tuple[str, nn.Module]]) -> None:
         super().__init__()
+        for name, layer in layers:
+            self.add_module(name, layer)
         self.channels = channels
         """C."""
-        self.geometry = geometry
+        self.geometry = Geometry().through(self.children())
         """Which pixels a cell sees."""
 
     @property
@@ -86,8 +130,14 @@ class Backbone(nn.Module):
 
     @property
     def offset(self) -> float:
-        """Centre of what cell (0, 0) sees, in pixels."""
+        """Centre of what cell (0, 0) sees, in pixels from the centre of the photo's first pixel."""
         return self.geometry.offset
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) for a prepared photo of that size; zeros where it is too small."""
+        for window in windows(self.children()):
+            height, width = window.out(height), window.out(width)
+        return height, width
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Feature map of prepared photos.
@@ -96,33 +146,36 @@ class Backbone(nn.Module):
             images_NCHW: [N, 3, h, w].
 
         Returns:
-            [N, C, H, W].
+            [N, C, H, W], H and W as `grid` tells.
 
         Raises:
-            InputError: the photos are too small to leave a single cell.
+            InputError: the photos are of another shape, or too small to leave a single cell.
         """
         if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
             raise InputError(f"photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
-        try:
-            found = self.run(images_NCHW)
-        except RuntimeError as error:
-            if "size" in str(error).lower():
-                raise self._too_small(images_NCHW) from None
-            raise
-        if 0 in found.shape[2:]:
-            raise self._too_small(images_NCHW)
+        height, width = images_NCHW.shape[2:]
+        if 0 in self.grid(height, width):
+            least = next(side for side in range(1, 2 * self.receptive_field) if all(self.grid(side, side)))
+            raise InputError(
+                f"photos of {height}x{width} pixels are too small for this network: it needs at least "
+                f"{least}x{least}; give larger photos or --resize"
+            )
+        found = images_NCHW
+        for layer in self.children():
+            found = layer(found)
         return found
 
-    def run(self, images_NCHW: Tensor) -> Tensor:
-        """The layers up to the cut, one after the other."""
-        raise NotImplementedError
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, except for batch norms that do not learn: they keep the statistics they have."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
 
-    def _too_small(self, images_NCHW: Tensor) -> InputError:
-        height, width = images_NCHW.shape[2:]
-        return InputError(
-            f"photos of {height}x{width} pixels are too small for this network, whose cells see "
-            f"{self.receptive_field}x{self.receptive_field}; give larger photos or --resize"
-        )
+    def locate(self, layer: str) -> str:
+        """The module's name of a layer that is called by its paper's name; other names as they are."""
+        return layer
 
 
 class ChainBackbone(Backbone):
@@ -139,37 +192,39 @@ class ChainBackbone(Backbone):
 
     def __init__(self, layers: Sequence[nn.Module], names: Sequence[str], cut: str) -> None:
         kept = list(layers[: _layer_index(names, cut) + 1])
-        super().__init__(_channels(kept), Geometry().through(kept))
-        self.features = nn.Sequential(*kept)
+        super().__init__(_channels(kept), [("features", nn.Sequential(*kept))])
+        self.names = tuple(names[: len(kept)])
+        """The paper's names of the layers."""
 
-    def run(self, images_NCHW: Tensor) -> Tensor:
-        """The layers up to the cut, one after the other."""
-        found: Tensor = self.features(images_NCHW)
-        return found
+    def locate(self, layer: str) -> str:
+        """``conv5_1`` to ``features.24``; other names as they are."""
+        return f"features.{self.names.index(layer)}" if layer and layer in self.names else layer
 
 
 def train_from(backbone: nn.Module, layer: str | None) -> None:
-    """Let the layers from `layer` on learn, and freeze those below it.
+    """Let the layers from `layer` on learn, and freeze those before it.
 
     Args:
-        backbone: layers in the order of their parameters.
-        layer: the lowest layer that learns, by the name of its parameters (``features.24``, ``layer4``); None
-            freezes all of them, ``""`` lets all learn.
+        backbone: its modules in the order in which photos pass them.
+        layer: the first layer that learns: ``features.24``, ``layer4``, ``layer3.2``, for the networks known
+            here also the paper's name (``conv5_1``); None freezes all, ``""`` lets all learn.
 
     Raises:
-        UnknownNameError: no parameter belongs to such a layer.
+        UnknownNameError: there is no such layer.
     """
-    names = [name for name, _ in backbone.named_parameters()]
-    if layer and not any(_belongs(name, layer) for name in names):
-        raise UnknownNameError("layer", layer, {name.rpartition(".")[0] for name in names})
-    learns = layer == ""
-    for name, parameter in backbone.named_parameters():
-        learns = learns or (layer is not None and _belongs(name, layer))
-        parameter.requires_grad_(learns)
-
-
-def _belongs(parameter: str, layer: str) -> bool:
-    return parameter.startswith(f"{layer}.")
+    name = layer
+    if layer and isinstance(backbone, Backbone):
+        name = backbone.locate(layer)
+    held = dict(backbone.named_modules())
+    if name is not None and name not in held:
+        papers = backbone.names if isinstance(backbone, ChainBackbone) else ()
+        raise UnknownNameError("layer", str(layer), [*filter(None, held), *filter(None, papers)])
+    learns = False
+    for at, module in held.items():
+        learns = learns or at == name
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(learns)
+    backbone.train(backbone.training)
 
 
 def _layer_index(names: Sequence[str], cut: str) -> int:

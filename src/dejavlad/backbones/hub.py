@@ -2,84 +2,78 @@
 
 A model that answers with tokens gives its patch tokens on their grid; what stands before them (class and
 register tokens) is left aside. A model that answers with a map gives the map. Photos are cut at the right and
-at the bottom to whole patches, so that no pixel is resampled.
+at the bottom to whole patches, so that no pixel is resampled. Channels and strides are measured on a small
+black photo.
 
 Legend: N photos, T tokens, C channels, H x W cells.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dejavlad.errors import CheckpointError, InputError, MissingExtraError
+from dejavlad.errors import CheckpointError, DownloadError, InputError, MissingExtraError
+
+PROBE = 128
+"""Side of the photo on which models are measured that have no patches."""
+UNUSED = ("pooler.", "head.", "classifier.")
+"""Parts of transformers' models that play no role here, and may be missing in a file."""
 
 
 class HubBackbone(nn.Module):
     """A transformers model as a backbone.
 
     Args:
-        model: a folder that `save_pretrained` wrote, or a model's id on the hub.
+        model: a folder that ``save_pretrained`` wrote, or a model's id on the hub.
         random: build from the configuration alone, with random weights of this seed.
         offline: never download.
 
     Raises:
         MissingExtraError: transformers is not installed.
-        CheckpointError: there is no such model, or it is not here and `offline`.
-        InputError: it is no vision model.
+        DownloadError: a model of the hub that is not to be had, or not here and `offline`.
+        CheckpointError: a folder that holds no model, or not all of its weights.
+        InputError: it is no vision model that is understood here.
     """
 
     scales = 1
 
     def __init__(self, model: str, *, random: int | None = None, offline: bool = False) -> None:
         super().__init__()
-        try:
-            import transformers
-        except ImportError:
-            raise MissingExtraError(f"the model hub:{model}", "hub") from None
-        local = offline or Path(model).is_dir()
-        try:
-            config = transformers.AutoConfig.from_pretrained(model, local_files_only=local)
-            if random is None:
-                network = transformers.AutoModel.from_pretrained(model, local_files_only=local)
-            else:
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(random)
-                    network = transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise CheckpointError(
-                f"hub:{model} cannot be opened: {reason}. Give a folder with its config.json and "
-                f"model.safetensors{', or go online' if local and not Path(model).is_dir() else ''}"
-            ) from error
-        self._adopt(network)
+        self._adopt(_open(model, random, offline))
 
     @classmethod
     def of(cls, network: nn.Module) -> HubBackbone:
-        """A backbone of a transformers model that is built already."""
+        """A backbone of a transformers model that is built already.
+
+        Raises:
+            InputError: it is no vision model that is understood here.
+        """
         backbone = cls.__new__(cls)
         nn.Module.__init__(backbone)
         backbone._adopt(network)
         return backbone
 
     def _adopt(self, network: nn.Module) -> None:
-        config: Any = network.config
         self.network = network
-        self.patch = _patch_of(config)
+        self.patch = _patch_of(getattr(network, "config", None))
         """Side of a patch in pixels; None for a model that answers with a map."""
-        sizes = getattr(config, "hidden_sizes", None)
-        channels = sizes[-1] if sizes else getattr(config, "hidden_size", None)
-        if not isinstance(channels, int):
-            raise InputError(f"{type(network).__name__} is no vision model that is understood here")
-        self.channels = channels
+        self._extra: dict[str, Any] = {}
+        if "interpolate_pos_encoding" in inspect.signature(network.forward).parameters:
+            self._extra["interpolate_pos_encoding"] = True
+        found = self._probe()
+        self.channels = int(found.shape[1])
         """C."""
-        self.stride = self.patch or _map_stride(network)
+        self.stride = self.patch or round(PROBE / found.shape[-1])
         """Pixels from one cell to the next."""
         self.receptive_field = self.stride
-        """Of a token, its own patch; attention sees everything."""
+        """A cell's own patch, in pixels; through attention or deep layers it sees much more."""
         self.offset = (self.stride - 1) / 2
         """Centre of cell (0, 0) in pixels."""
 
@@ -90,48 +84,114 @@ class HubBackbone(nn.Module):
             images_NCHW: [N, 3, h, w].
 
         Returns:
-            [N, C, H, W] with H = h // stride (for tokens).
+            [N, C, H, W], H = h // patch and W = w // patch where there are patches.
 
         Raises:
-            InputError: the photos are smaller than one patch.
+            InputError: the photos are of another shape, or too small to leave a single cell.
         """
+        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
+            raise InputError(f"photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        height, width = images_NCHW.shape[2:]
+        if min(height, width) < self.stride:
+            raise InputError(
+                f"photos of {height}x{width} pixels are too small for this network: it needs at least "
+                f"{self.stride}x{self.stride}; give larger photos or --resize"
+            )
+        return self._run(images_NCHW)
+
+    def _run(self, images_NCHW: Tensor) -> Tensor:
         if self.patch is None:
-            found: Tensor = self.network(pixel_values=images_NCHW).last_hidden_state
+            found: Tensor = self.network(pixel_values=images_NCHW, **self._extra).last_hidden_state
             return found
         rows, columns = (side // self.patch for side in images_NCHW.shape[2:])
-        if rows == 0 or columns == 0:
-            height, width = images_NCHW.shape[2:]
-            raise InputError(f"photos of {height}x{width} pixels are smaller than a patch of {self.patch}")
-        images_NCHW = images_NCHW[:, :, : rows * self.patch, : columns * self.patch]
-        extra = {"interpolate_pos_encoding": True} if _interpolates_on_request(self.network) else {}
-        tokens_NTC: Tensor = self.network(pixel_values=images_NCHW, **extra).last_hidden_state
-        patches = tokens_NTC[:, tokens_NTC.shape[1] - rows * columns :]
-        return patches.transpose(1, 2).reshape(len(patches), self.channels, rows, columns)
+        whole_NCHW = images_NCHW[:, :, : rows * self.patch, : columns * self.patch]
+        tokens_NTC: Tensor = self.network(pixel_values=whole_NCHW, **self._extra).last_hidden_state
+        before = tokens_NTC.shape[1] - rows * columns
+        if before < 0:
+            raise InputError(f"{type(self.network).__name__} does not keep one token a patch")
+        return tokens_NTC[:, before:].transpose(1, 2).reshape(len(tokens_NTC), -1, rows, columns)
+
+    def _probe(self) -> Tensor:
+        network = self.network
+        side = 4 * self.patch if self.patch else PROBE
+        held = next(network.parameters(), torch.zeros(1))
+        training = network.training
+        network.eval()
+        try:
+            with torch.inference_mode():
+                found = self._run(torch.zeros(1, 3, side, side, dtype=held.dtype, device=held.device))
+        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            raise InputError(
+                f"{type(network).__name__} is no vision model that is understood here: {_line(error)}"
+            ) from error
+        finally:
+            network.train(training)
+        if found.ndim != 4:
+            raise InputError(f"{type(network).__name__} answers with neither patches nor a map")
+        return found
+
+
+def _open(model: str, random: int | None, offline: bool) -> nn.Module:
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError(f"the model hub:{model}", "hub") from None
+    folder = Path(model).is_dir()
+    how: dict[str, Any] = {"local_files_only": offline or folder, "trust_remote_code": False}
+    missing: list[str] = []
+    try:
+        with torch.random.fork_rng(devices=[]), _quiet(transformers.utils.logging):
+            config = transformers.AutoConfig.from_pretrained(model, **how)
+            if random is None:
+                found, told = transformers.AutoModel.from_pretrained(
+                    model, config=config, output_loading_info=True, **how
+                )
+                missing = [key for key in told["missing_keys"] if not key.startswith(UNUSED)]
+            else:
+                torch.manual_seed(random)
+                found = transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+    except Exception as error:  # transformers raises errors of many kinds
+        reason = f"hub:{model} cannot be opened: {_line(error)}"
+        if folder:
+            raise CheckpointError(
+                f"{reason} (a model's folder holds config.json and model.safetensors)"
+            ) from error
+        hint = (
+            "offline: fetch the model by other means and give its folder" if offline else "is the id right?"
+        )
+        raise DownloadError(f"{reason} (there is no such folder; {hint})") from error
+    network: nn.Module = found.float()
+    if missing:
+        raise CheckpointError(f"hub:{model} lacks weights: {', '.join(sorted(missing)[:6])}")
+    for key, held in network.state_dict().items():
+        if held.is_floating_point() and not bool(torch.isfinite(held).all()):
+            raise CheckpointError(f"hub:{model}: {key} holds NaN or infinity; the file is damaged")
+    return network
+
+
+@contextmanager
+def _quiet(talk: Any) -> Iterator[None]:
+    """Without transformers' progress bars and remarks."""
+    level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
+    talk.set_verbosity_error()
+    talk.disable_progress_bar()
+    try:
+        yield
+    finally:
+        talk.set_verbosity(level)
+        if bars:
+            talk.enable_progress_bar()
 
 
 def _patch_of(config: Any) -> int | None:
+    """The side of a patch, of models that keep one token a patch."""
     patch = getattr(config, "patch_size", None)
     if getattr(config, "hidden_sizes", None):
         return None
     if isinstance(patch, list | tuple):
         patch = patch[0]
-    return int(patch) if patch else None
+    return int(patch) if isinstance(patch, int) else None
 
 
-def _interpolates_on_request(network: nn.Module) -> bool:
-    import inspect
-
-    return "interpolate_pos_encoding" in inspect.signature(network.forward).parameters
-
-
-def _map_stride(network: nn.Module) -> int:
-    """Measured: the side of a probe over that of its map."""
-    side = 256
-    training = network.training
-    network.eval()
-    with torch.inference_mode():
-        found = network(pixel_values=torch.zeros(1, 3, side, side)).last_hidden_state
-    network.train(training)
-    if found.ndim != 4:
-        raise InputError(f"{type(network).__name__} answers with neither patches nor a map")
-    return int(side // found.shape[-1])
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from dejavlad.backbones.base import Backbone, Geometry
-from dejavlad.errors import UnknownNameError
+from dejavlad.backbones.base import Backbone, Window, Windowed, windows
+from dejavlad.errors import InputError, UnknownNameError
 
 DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Blocks of each of the four stages."""
@@ -16,7 +17,7 @@ PAPER = {"conv2": "layer1", "conv3": "layer2", "conv4": "layer3", "conv5": "laye
 """The paper's names of the stages."""
 
 
-class Block(nn.Module):
+class Block(Windowed):
     """A residual block: two 3x3 convolutions, or 1x1, 3x3 and 1x1 with a bottleneck.
 
     Args:
@@ -34,7 +35,7 @@ class Block(nn.Module):
             if bottleneck
             else [(channels, width, 3, stride), (width, width, 3, 1)]
         )
-        self.depth = len(shapes)
+        self.depth, self.width = len(shapes), width
         for i, (given, made, kernel, step) in enumerate(shapes, 1):
             self.add_module(f"conv{i}", nn.Conv2d(given, made, kernel, step, padding=kernel // 2, bias=False))
             self.add_module(f"bn{i}", nn.BatchNorm2d(made))
@@ -47,8 +48,8 @@ class Block(nn.Module):
             )
         self.stop: str | None = None
 
-    def cut_after(self, layer: str) -> int:
-        """End the block after one of its own layers; returns the channels there.
+    def cut_after(self, layer: str) -> None:
+        """End the block after one of its own layers.
 
         Raises:
             UnknownNameError: it has no such layer.
@@ -64,13 +65,12 @@ class Block(nn.Module):
         if layer.startswith("conv"):
             delattr(self, f"bn{last}")
         self.depth, self.downsample = last, None
-        convolution = self.get_submodule(f"conv{last}")
-        assert isinstance(convolution, nn.Conv2d)
-        return convolution.out_channels
+        if last < 3:  # narrow as its inner convolutions
+            self.out_channels = self.width
 
-    def seen_from(self, geometry: Geometry) -> Geometry:
-        """The geometry after this block."""
-        return geometry.through(self.get_submodule(f"conv{i}") for i in range(1, self.depth + 1))
+    def windows(self) -> Iterator[Window]:
+        """Those of its convolutions in a row."""
+        return windows(self.get_submodule(f"conv{i}") for i in range(1, self.depth + 1))
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, out_channels, H', W']."""
@@ -98,44 +98,38 @@ class ResNet(Backbone):
             layer of a block (``layer3.5.conv2``).
 
     Raises:
+        InputError: no such depth.
         UnknownNameError: there is no such layer.
     """
 
     def __init__(self, depth: int = 50, cut: str = "layer3") -> None:
-        cut = PAPER.get(cut, cut)
-        stages, block, inner = _parse(depth, cut)
-        stem: list[nn.Module] = [
-            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2, 1),
+        if depth not in DEPTHS:
+            raise InputError(f"ResNets here have {', '.join(map(str, DEPTHS))} layers; given {depth}")
+        stages, block, inner = _parse(depth, PAPER.get(cut, cut))
+        stem: list[tuple[str, nn.Module]] = [
+            ("conv1", nn.Conv2d(3, 64, 7, 2, 3, bias=False)),
+            ("bn1", nn.BatchNorm2d(64)),
+            ("relu", nn.ReLU(inplace=True)),
+            ("maxpool", nn.MaxPool2d(3, 2, 1)),
         ]
-        kept = stem if stages else stem[: STEM.index(cut) + 1]
-        geometry, channels = Geometry().through(kept), 64
-        built: list[list[Block]] = []
+        layers = stem if stages else stem[: STEM.index(cut) + 1]
+        channels = 64
         for stage in range(stages):
-            count = DEPTHS[depth][stage] if stage < stages - 1 or block is None else block + 1
-            row = []
-            for i in range(count):
+            blocks = []
+            last = stage == stages - 1
+            for i in range(block + 1 if last and block is not None else DEPTHS[depth][stage]):
                 stride = 2 if i == 0 and stage > 0 else 1
-                row.append(Block(channels, 64 << stage, stride, bottleneck=depth >= 50))
-                channels = row[-1].out_channels
-                if inner is not None and stage == stages - 1 and i == block:
-                    channels = row[-1].cut_after(inner)
-                geometry = row[-1].seen_from(geometry)
-            built.append(row)
-        super().__init__(channels, geometry)
-        for name, layer in zip(STEM, kept, strict=False):
-            self.add_module(name, layer)
-        for number, row in enumerate(built, 1):
-            self.add_module(f"layer{number}", nn.Sequential(*row))
+                made = Block(channels, 64 << stage, stride, bottleneck=depth >= 50)
+                if last and i == block and inner is not None:
+                    made.cut_after(inner)
+                channels = made.out_channels
+                blocks.append(made)
+            layers.append((f"layer{stage + 1}", nn.Sequential(*blocks)))
+        super().__init__(channels, layers)
 
-    def run(self, images_NCHW: Tensor) -> Tensor:
-        """The layers up to the cut, one after the other."""
-        found = images_NCHW
-        for layer in self.children():
-            found = layer(found)
-        return found
+    def locate(self, layer: str) -> str:
+        """``conv4`` to ``layer3``; other names as they are."""
+        return PAPER.get(layer, layer)
 
 
 def _parse(depth: int, cut: str) -> tuple[int, int | None, str | None]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from dejavlad.backbones.base import ChainBackbone, Geometry, Windowed
+from dejavlad.backbones.base import ChainBackbone, Window, Windowed
+from dejavlad.errors import UnknownNameError
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 """(squeezed, expanded) channels of fire2 to fire9."""
@@ -23,9 +26,9 @@ class Fire(Windowed):
         self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
         self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
-    def seen_from(self, geometry: Geometry) -> Geometry:
-        """As its 3x3 convolution."""
-        return geometry.then(3, padding=1)
+    def windows(self) -> Iterator[Window]:
+        """Its 3x3 convolution's."""
+        yield Window(3, padding=1)
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, 2 * expanded, H, W], after a ReLU."""
@@ -41,10 +44,12 @@ class SqueezeNet(ChainBackbone):
         cut: the last layer: ``fire8`` (``features.10`` of version 1.0), ``pool4``, ``features.12``.
 
     Raises:
-        UnknownNameError: there is no such layer.
+        UnknownNameError: there is no such version or layer.
     """
 
     def __init__(self, version: str = "1.0", cut: str = "features.10") -> None:
+        if version not in POOL_AFTER:
+            raise UnknownNameError("version of SqueezeNet", version, POOL_AFTER)
         wide = version == "1.0"
         channels = 96 if wide else 64
         layers: list[nn.Module] = [nn.Conv2d(3, channels, 7 if wide else 3, stride=2), nn.ReLU(inplace=True)]

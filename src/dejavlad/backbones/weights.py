@@ -7,6 +7,7 @@ anything else that is left over or missing is an error.
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ SOME = 6
 
 Tensors = Mapping[str, Tensor]
 
+log = logging.getLogger("dejavlad")
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a .npz, .safetensors, .pth or .pt file; no pickle is executed.
@@ -36,10 +39,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"there are no weights at {str(path)!r}")
     found: Any
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as held:
+        ending = path.suffix.lower()
+        if ending == ".npz":
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
                 found = {key: torch.from_numpy(np.array(held[key])) for key in held.files}
-        elif path.suffix == ".safetensors":
+        elif ending == ".safetensors":
             from safetensors.torch import load_file
 
             found = load_file(path)
@@ -65,7 +69,7 @@ def load_weights(backbone: nn.Module, whole: nn.Module, tensors: Tensors, source
 
     Args:
         backbone: what is set, cut as it may be.
-        whole: the same network uncut, to tell which keys may be left aside.
+        whole: the same network uncut (on any device), to tell which keys may be left aside.
         tensors: the weights by torchvision's keys.
         source: where they come from, for errors.
 
@@ -76,6 +80,9 @@ def load_weights(backbone: nn.Module, whole: nn.Module, tensors: Tensors, source
     known = whole.state_dict().keys() | wanted.keys()
     missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
     leftover = [k for k in tensors if k not in known and not k.startswith(CLASSIFIER)]
+    aside = [k for k in tensors if k not in wanted and k not in leftover]
+    if aside:
+        log.debug("%s: left aside %s", source, ", ".join(aside))
     if missing or leftover:
         raise CheckpointError(
             f"{source} does not fit this network: missing {_some(missing)}; left over {_some(leftover)}"
@@ -97,8 +104,9 @@ def draw_weights(backbone: nn.Module, seed: int) -> None:
     """Random weights after He et al. (2015), a function of the seed and of each layer's name alone."""
     for name, layer in backbone.named_modules():
         if isinstance(layer, nn.Conv2d):
-            named = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-            generator = torch.Generator().manual_seed((seed << 32) + named)
+            # Of a generator's seed only 32 bits count.
+            drawn = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big")
+            generator = torch.Generator().manual_seed(drawn)
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -110,9 +118,9 @@ def parse_random(weights: str) -> int | None:
     Raises:
         InputError: ``random:`` without a whole number of 0 or more.
     """
-    if not weights.startswith("random"):
+    kind, _, seed = weights.partition(":")
+    if kind != "random":
         return None
-    seed = weights.removeprefix("random").removeprefix(":")
     if not seed.isdecimal() or int(seed) >= 1 << 31:
         raise InputError(f"weights {weights!r}: give random:SEED with a whole number, e.g. random:0")
     return int(seed)

@@ -1,0 +1,205 @@
+"""Weights from files, from the web and from tensors; what does not fit is refused."""
+
+import os
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dejavlad import backbones
+from dejavlad.backbones import BACKBONES, create
+from dejavlad.backbones.weights import parse_random, read_weights
+from dejavlad.errors import CheckpointError, DownloadError, InputError, UnknownNameError
+from dejavlad.images import PREPROCESSING, read_image
+
+REAL = Path(os.environ.get("DEJAVLAD_DATA", Path(__file__).parents[3] / "shared" / "data"))
+MOBILE_HOME = 660
+"""The class of ImageNet that is nearest to a wooden house."""
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    """All that torchvision publishes for SqueezeNet 1.1, by name and shape."""
+    found = create("squeezenet1_1", cut="features.12", weights="random:9").state_dict()
+    classifier = {"classifier.1.weight": torch.zeros(1000, 512, 1, 1), "classifier.1.bias": torch.zeros(1000)}
+    return {**found, **classifier}
+
+
+def written(path, tensors):
+    if path.suffix == ".npz":
+        np.savez(path, **{key: held.numpy() for key, held in tensors.items()})
+    elif path.suffix == ".safetensors":
+        save_file(dict(tensors), path)
+    else:
+        torch.save(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".pth", ".pt", ".NPZ"])
+def test_every_kind_of_file(tmp_path, tensors, ending):
+    path = written(tmp_path / f"w{ending.lower()}", tensors)
+    path = path.rename(path.with_suffix(ending))
+    found = create("squeezenet1_1", weights=str(path)).state_dict()
+    assert len(found) == 38
+    assert all(torch.equal(held, tensors[key]) for key, held in found.items())
+
+
+def test_tensors_themselves_and_wrapped_ones(tmp_path, tensors):
+    given = create("squeezenet1_1", weights=tensors).state_dict()
+    wrapped = {"epoch": 3, "state_dict": {f"module.{key}": held for key, held in tensors.items()}}
+    read = create("squeezenet1_1", weights=written(tmp_path / "w.pth", wrapped)).state_dict()
+    assert all(
+        torch.equal(held, tensors[key]) and torch.equal(read[key], held) for key, held in given.items()
+    )
+
+
+def test_batch_norms_may_lack_their_counters(tmp_path):
+    held = create("resnet18", cut="layer1", weights="random:2").state_dict()
+    old = {key: value + 1 for key, value in held.items() if not key.endswith("num_batches_tracked")}
+    found = create("resnet18", cut="layer1", weights=old).state_dict()
+    assert torch.equal(found["bn1.running_mean"], held["bn1.running_mean"] + 1)
+
+
+def test_what_does_not_fit_is_listed(tensors):
+    lacking = {key: held for key, held in tensors.items() if not key.startswith("features.0.")}
+    with pytest.raises(
+        CheckpointError, match=r"missing features\.0\.weight, features\.0\.bias; left over nothing"
+    ):
+        create("squeezenet1_1", weights=lacking)
+    with pytest.raises(CheckpointError, match=r"missing nothing; left over aux\.weight"):
+        create("squeezenet1_1", weights={**tensors, "aux.weight": torch.zeros(1)})
+    held = create("squeezenet1_0", cut="features.12", weights="random:0").state_dict()
+    with pytest.raises(CheckpointError, match=r"features\.0\.weight is \[64, 3, 3, 3\], not \[96, 3, 7, 7\]"):
+        create("squeezenet1_0", weights={**held, "features.0.weight": torch.zeros(64, 3, 3, 3)})
+    with pytest.raises(CheckpointError, match=r"missing .* and \d+ more; left over"):
+        create("vgg16", weights=tensors)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(tensors, bad):
+    held = tensors["features.3.squeeze.bias"].clone()
+    held[5] = bad
+    with pytest.raises(CheckpointError, match=r"features\.3\.squeeze\.bias holds NaN or infinity"):
+        create("squeezenet1_1", weights={**tensors, "features.3.squeeze.bias": held})
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("trap",)
+
+
+@pytest.mark.parametrize("ending", [".pth", ".npz"])
+def test_pickles_are_not_executed(tmp_path, monkeypatch, ending):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"w{ending}"
+    if ending == ".npz":
+        np.savez(path, **{"features.0.weight": np.array([Trap()], dtype=object)})
+    else:
+        path.write_bytes(pickle.dumps({"features.0.weight": Trap()}))
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "trap").exists()
+
+
+@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".pth"])
+def test_damaged_files(tmp_path, tensors, ending):
+    with pytest.raises(CheckpointError, match="there are no weights at"):
+        read_weights(tmp_path / f"none{ending}")
+    whole = written(tmp_path / f"w{ending}", tensors).read_bytes()
+    for content in (b"", b"no weights at all", whole[: len(whole) // 2]):
+        (tmp_path / f"x{ending}").write_bytes(content)
+        with (
+            warnings.catch_warnings(),
+            pytest.raises(CheckpointError, match=r"cannot be read|is not executed"),
+        ):
+            read_weights(tmp_path / f"x{ending}")
+
+
+def test_files_that_hold_something_else(tmp_path):
+    for thing in ([1, 2], {}, {"a": 3}, torch.zeros(3)):
+        torch.save(thing, tmp_path / "w.pth")
+        with pytest.raises(CheckpointError, match="holds no named tensors"):
+            read_weights(tmp_path / "w.pth")
+
+
+def test_random_seeds():
+    assert parse_random("random:0") == 0 and parse_random("random:12") == 12
+    assert parse_random("weights.npz") is None and parse_random("random/weights.npz") is None
+    for wrong in ("random", "random:", "random:-1", "random:x", f"random:{1 << 40}"):
+        with pytest.raises(InputError, match="random:SEED"):
+            create("squeezenet1_1", weights=wrong)
+
+
+def test_names_and_options_that_do_not_exist(tmp_path):
+    with pytest.raises(UnknownNameError, match="did you mean vgg16"):
+        create("vgg61", weights="random:0")
+    with pytest.raises(InputError, match="no layers to cut"):
+        create("rootsift", cut="conv1")
+    with pytest.raises(InputError, match="rootsift has no weights"):
+        create("rootsift", weights=tmp_path / "w.npz")
+    with pytest.raises(InputError, match=r"does not take these options.*depth"):
+        create("vgg16", weights="random:0", depth=3)
+    assert create("rootsift", bin_sizes=[4]).scales == 1
+
+
+def test_published_weights_are_where_torchvision_puts_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path))
+    for name, entry in BACKBONES.items():
+        if entry.file is None:
+            assert (entry.url, entry.path, entry.sha256) == (None, None, None)
+            continue
+        assert entry.url == f"https://download.pytorch.org/models/{entry.file}"
+        assert entry.path == tmp_path / entry.file
+        assert len(entry.sha256) == 8 and int(entry.sha256, 16) >= 0
+        assert entry.preprocess in PREPROCESSING and entry.licence and entry.size > 4e6
+        with pytest.raises(DownloadError) as caught:
+            create(name, offline=True)
+        assert entry.url in str(caught.value) and str(entry.path) in str(caught.value)
+    assert BACKBONES["vgg16"].sha256 == "397923af"
+
+
+def test_published_weights_are_fetched_and_loaded(tmp_path, monkeypatch, tensors):
+    monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path))
+    asked = []
+
+    def fetch(url, path, **how):
+        asked.append((url, how["sha256"], how["offline"]))
+        return written(path, tensors)
+
+    monkeypatch.setattr(backbones, "fetch", fetch)
+    found = create("squeezenet1_1")
+    assert asked == [(BACKBONES["squeezenet1_1"].url, "b8a52dc0", False)]
+    assert torch.equal(found.state_dict()["features.0.weight"], tensors["features.0.weight"])
+    monkeypatch.setenv("DEJAVLAD_OFFLINE", "yes")
+    create("squeezenet1_1")
+    assert asked[-1][2] is True
+
+
+def real(*parts):
+    path = REAL.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"there is no {path} (DEJAVLAD_DATA names the folder of real data)")
+    return path
+
+
+def test_real_squeezenet_knows_houses_when_it_sees_them():
+    """The classifier's own words are the check that layers, pooling and preprocessing are right."""
+    path = real("weights", "squeezenet1_0_imagenet_caffe.npz")
+    backbone = create("squeezenet1_0", cut="features.12", weights=path)
+    held = read_weights(path)
+    for name in ("db12.jpg", "db13.jpg", "db14.jpg"):
+        photo = read_image(real("toy", "database", name))
+        images = torch.from_numpy(PREPROCESSING["caffe"](photo))[None]
+        with torch.inference_mode():
+            feat = backbone(images)
+            scores = torch.nn.functional.conv2d(feat, held["classifier.1.weight"], held["classifier.1.bias"])
+        assert feat.shape == (1, 512, *backbone.grid(*photo.shape[:2]))
+        assert feat.min() == 0 and 0.1 < feat.mean() < 50
+        assert MOBILE_HOME in scores.relu().mean((2, 3))[0].topk(5).indices
