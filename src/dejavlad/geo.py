@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,6 +22,9 @@ from dejavlad.errors import InputError
 
 EQUATOR, FLATTENING = 6378137.0, 1 / 298.257223563
 """WGS 84: radius at the equator in metres, and flattening."""
+
+QUERIES_AT_ONCE = 1024
+"""Queries whose neighbours are held as Python lists at once."""
 
 Floats = NDArray[np.float64]
 
@@ -58,11 +61,11 @@ def utm_from_latlon(lat: float, lon: float, zone: str | None = None) -> Position
         raise InputError(
             f"latitude {lat}, longitude {lon} is outside UTM: valid are -80 to 84 and -180 to 180{hint}"
         )
-    forced = parse_zone(zone) if zone is not None else (None, lat >= 0)
-    east, north, number, _ = utm.from_latlon(
-        lat, lon, force_zone_number=forced[0], force_northern=forced[1] if zone is not None else None
-    )
-    return Position(float(east), float(north), f"{number}{'N' if forced[1] else 'S'}")
+    forced, northern = parse_zone(zone) if zone is not None else (None, lat >= 0)
+    # The letters N and M are the bands beside the equator.
+    letter = "N" if northern else "M"
+    east, north, number, _ = utm.from_latlon(lat, lon, force_zone_number=forced, force_zone_letter=letter)
+    return Position(float(east), float(north), f"{number}{'N' if northern else 'S'}")
 
 
 def latlon(position: Position) -> tuple[float, float]:
@@ -93,7 +96,7 @@ def parse_zone(zone: str) -> tuple[int, bool]:
 
 
 def distance(a: Position, b: Position) -> float:
-    """Metres between two positions, across zones and the date line.
+    """Metres between two positions, across zones and the date line; NaN where one is not a number.
 
     Raises:
         InputError: one has a UTM zone and the other has none.
@@ -102,7 +105,7 @@ def distance(a: Position, b: Position) -> float:
         raise InputError("a position with a UTM zone cannot be compared with one on another plane")
     if a.zone == b.zone:
         return math.hypot(a.east - b.east, a.north - b.north)
-    return float(np.linalg.norm(_in_space([a]) - _in_space([b])))
+    return float(Positions.from_list([a, b]).distances()[0, 1])
 
 
 class Positions:
@@ -111,9 +114,16 @@ class Positions:
     Args:
         east_north: float64 [N, 2] metres in each position's own zone; NaN where not known.
         zones: the UTM zone of each (None: a plane of the user's own).
+
+    Raises:
+        InputError: the shape is another, or there are not as many zones.
     """
 
     def __init__(self, east_north: Floats, zones: Sequence[str | None]) -> None:
+        if east_north.ndim != 2 or east_north.shape != (len(zones), 2):
+            raise InputError(
+                f"positions are [N, 2] with N zones; given {list(east_north.shape)} and {len(zones)} zones"
+            )
         self.east_north = east_north
         """float64 [N, 2], metres in each position's own zone; NaN where not known."""
         self.zones = tuple(zones)
@@ -137,9 +147,21 @@ class Positions:
         return Positions(self.east_north[rows], [self.zones[i] for i in rows])
 
     def distances(self) -> Floats:
-        """float64 [N, N] metres between all of them; NaN where one is not known."""
-        points = _points(self)
-        return np.asarray(np.linalg.norm(points[:, None] - points, axis=2))
+        """float64 [N, N] metres between all of them, as `distance` tells them; NaN where one is not known.
+
+        Raises:
+            InputError: some positions have a UTM zone and some have none.
+        """
+        metres = np.where(self.known[:, None], self.east_north, np.nan)
+        plane = metres[:, None] - metres
+        apart: Floats = np.hypot(plane[..., 0], plane[..., 1])
+        groups = _by_zone(self)
+        if len(groups) > 1:
+            points = _in_space(self, groups)
+            zone_of = _group_of(len(self), groups)
+            across = zone_of[:, None] != zone_of
+            apart[across] = np.linalg.norm(points[:, None] - points, axis=2)[across]
+        return apart
 
     def within(self, queries: Positions, radius: float) -> list[NDArray[np.int64]]:
         """For each query the rows of self at most `radius` metres away, ascending; none where not known.
@@ -147,59 +169,86 @@ class Positions:
         Raises:
             InputError: the radius is negative or not finite, or only some positions have a UTM zone.
         """
-        from scipy.spatial import cKDTree
-
         if not (math.isfinite(radius) and radius >= 0):
             raise InputError(f"a radius is 0 metres or more; given {radius}")
-        here, there = _points(self, queries), _points(queries, self)
-        rows = np.flatnonzero(self.known)
         found = [np.empty(0, np.int64)] * len(queries)
-        if not len(rows):
-            return found
-        asked = np.flatnonzero(queries.known)
-        # The tree answers a little wide; the squared distance decides, as in the original (sq <= radius^2).
-        near = cKDTree(here[rows]).query_ball_point(there[asked], radius * (1 + 1e-9) + 1e-9)
-        for query, hits in zip(asked.tolist(), near, strict=True):
-            hit = rows[np.sort(np.asarray(hits, np.int64))]
-            squared = ((here[hit] - there[query]) ** 2).sum(axis=1)
-            found[query] = hit[squared <= radius**2]
+        here, there = _by_zone(self, queries), _by_zone(queries, self)
+        for zone in here.keys() & there.keys():
+            rows, asked = here[zone], there[zone]
+            near = _near(self.east_north[rows], queries.east_north[asked], radius)
+            for query, hits in zip(asked.tolist(), near, strict=True):
+                found[query] = rows[hits]
+        if here and there and len(here.keys() | there.keys()) > 1:
+            points, asked_points = _in_space(self, here), _in_space(queries, there)
+            for zone, asked in there.items():
+                others = [rows for other, rows in here.items() if other != zone]
+                if others:
+                    rows = np.sort(np.concatenate(others))
+                    near = _near(points[rows], asked_points[asked], radius)
+                    for query, hits in zip(asked.tolist(), near, strict=True):
+                        if len(hits):
+                            found[query] = np.sort(np.concatenate([found[query], rows[hits]]))
         return found
 
 
-def _points(of: Positions, beside: Positions | None = None) -> Floats:
-    """[N, 2] on a plane where all (with those `beside`) share it, else [N, 3] in space."""
-    zones = {zone for zone, known in zip(of.zones, of.known, strict=True) if known}
+def _near(points_ND: Floats, queries_QD: Floats, radius: float) -> Iterator[NDArray[np.int64]]:
+    """For each query the points at most `radius` away, ascending.
+
+    The tree answers a little wide, and the squared distance decides, as in the original (sq <= radius^2).
+    """
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(points_ND)
+    for start in range(0, len(queries_QD), QUERIES_AT_ONCE):
+        some = queries_QD[start : start + QUERIES_AT_ONCE]
+        for query, hits in zip(some, tree.query_ball_point(some, radius * (1 + 1e-9) + 1e-9), strict=True):
+            rows = np.array(hits, np.int64)
+            rows.sort()
+            squared = ((points_ND[rows] - query) ** 2).sum(axis=1)
+            yield rows[squared <= radius * radius]
+
+
+def _by_zone(of: Positions, beside: Positions | None = None) -> dict[str | None, NDArray[np.int64]]:
+    """Zone -> the known rows in it, ascending.
+
+    Raises:
+        InputError: of these and those `beside`, some have a UTM zone and some have none.
+    """
+    groups: dict[str | None, list[int]] = {}
+    for row in np.flatnonzero(of.known).tolist():
+        groups.setdefault(of.zones[row], []).append(row)
+    zones = set(groups)
     if beside is not None:
-        zones |= {zone for zone, known in zip(beside.zones, beside.known, strict=True) if known}
-    if len(zones) <= 1:
-        return of.east_north
-    if None in zones:
+        zones |= {beside.zones[row] for row in np.flatnonzero(beside.known).tolist()}
+    if None in zones and len(zones) > 1:
         raise InputError(
             "some positions have a UTM zone and some have none; give all of them a zone, or none"
         )
+    return {zone: np.array(rows, np.int64) for zone, rows in groups.items()}
+
+
+def _group_of(n: int, groups: dict[str | None, NDArray[np.int64]]) -> NDArray[np.int64]:
+    """[N] the number of each row's group; -1 where it is in none."""
+    numbers = np.full(n, -1, np.int64)
+    for number, rows in enumerate(groups.values()):
+        numbers[rows] = number
+    return numbers
+
+
+def _in_space(of: Positions, groups: dict[str | None, NDArray[np.int64]]) -> Floats:
+    """[N, 3] metres from the centre of the earth, at height 0; NaN where not known."""
+    import utm
+
     points = np.full((len(of), 3), np.nan)
-    rows = np.flatnonzero(of.known)
-    points[rows] = _in_space(
-        [
-            Position(east, north, of.zones[i])
-            for i, (east, north) in zip(rows, of.east_north[rows], strict=True)
-        ]
-    )
+    for zone, rows in groups.items():
+        if zone is None:
+            raise InputError("positions without a UTM zone lie on a plane, not on the earth")
+        number, northern = parse_zone(zone)
+        east, north = of.east_north[rows].T
+        lat, lon = np.radians(utm.to_latlon(east, north, number, northern=northern, strict=False))
+        squeeze = FLATTENING * (2 - FLATTENING)
+        across = EQUATOR / np.sqrt(1 - squeeze * np.sin(lat) ** 2)
+        points[rows, 0] = across * np.cos(lat) * np.cos(lon)
+        points[rows, 1] = across * np.cos(lat) * np.sin(lon)
+        points[rows, 2] = across * (1 - squeeze) * np.sin(lat)
     return points
-
-
-def _in_space(positions: Sequence[Position]) -> Floats:
-    """[N, 3] metres from the centre of the earth, at height 0."""
-    if not positions:
-        return np.empty((0, 3))
-    lat, lon = np.radians([latlon(position) for position in positions]).T
-    squeeze = FLATTENING * (2 - FLATTENING)
-    across = EQUATOR / np.sqrt(1 - squeeze * np.sin(lat) ** 2)
-    return np.stack(
-        [
-            across * np.cos(lat) * np.cos(lon),
-            across * np.cos(lat) * np.sin(lon),
-            across * (1 - squeeze) * np.sin(lat),
-        ],
-        axis=1,
-    )
