@@ -1,30 +1,43 @@
 """Any photo to RGB uint8 [H, W, 3], upright.
 
-Grey becomes three equal channels; 16 bits keep their upper 8; a palette and CMYK are converted; what is
-transparent is laid over black. JPEG is decoded by libjpeg-turbo with its defaults, as MATLAB and the original
-ports do; with ``rotate=False`` pixels come as stored, as in MATLAB.
+Grey becomes three equal channels; of 16 bits the upper 8 are kept; a palette and CMYK are converted (colour
+profiles are not applied); what is transparent is laid over black; of an animation the first picture counts.
+JPEG is decoded by libjpeg-turbo with its defaults, as MATLAB and the original ports do; with ``rotate=False``
+pixels come as stored, as in MATLAB.
 """
 
 from __future__ import annotations
 
-import io
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
+from dejavlad.decoders import open_image, open_video
 from dejavlad.errors import PhotoError
 from dejavlad.exif import orientation_of
 from dejavlad.photo import Photo
 
 Pixels = NDArray[np.uint8]
 
-MOST_PIXELS = 2**28
-"""Larger photos (268 megapixels) are taken for decompression bombs."""
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a photo of each EXIF orientation upright."""
+BACK = TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+"""What undoes it."""
 
 
 def read_image(photo: Photo | Path | str, *, rotate: bool = True) -> Pixels:
@@ -32,25 +45,25 @@ def read_image(photo: Photo | Path | str, *, rotate: bool = True) -> Pixels:
 
     Args:
         photo: a photo (file, video frame, array; its crop is applied), or a path.
-        rotate: apply the EXIF orientation.
+        rotate: apply the EXIF orientation (a video's frames always come upright).
 
     Returns:
         RGB uint8 [H, W, 3].
 
     Raises:
-        PhotoError: there is no such file, it is no image, it is damaged, or it is too large.
+        PhotoError: there is no such file, it is no image, it is damaged, it is too large, or its crop does
+            not lie inside of it.
     """
     photo = _as_photo(photo)
     if photo.pixels is not None:
         pixels = _checked(photo)
     elif photo.frame is not None:
-        pixels = _read_frame(photo.path, photo.frame)
+        pixels = _video.read(photo.path, photo.frame)
     else:
         pixels = _decode(photo.path, rotate)
     if photo.crop is None:
         return pixels
-    _check_crop(photo, pixels.shape[0], pixels.shape[1])
-    left, top, right, bottom = photo.crop
+    left, top, right, bottom = _checked_crop(photo, photo.crop, pixels.shape[0], pixels.shape[1])
     return np.ascontiguousarray(pixels[top:bottom, left:right])
 
 
@@ -61,17 +74,18 @@ def read_size(photo: Photo | Path | str, *, rotate: bool = True) -> tuple[int, i
         PhotoError: as `read_image`, as far as the header tells.
     """
     photo = _as_photo(photo)
-    if photo.pixels is not None or photo.frame is not None:
-        height, width = read_image(photo).shape[:2]
-        return height, width
-    with _opened(photo.path) as image:
-        width, height = image.size
-        if rotate and _orientation(image) >= 5:
-            width, height = height, width
+    if photo.pixels is not None:
+        height, width = _checked(photo).shape[:2]
+    elif photo.frame is not None:
+        height, width = _video.size(photo.path)
+    else:
+        with open_image(photo.path) as image:
+            width, height = _stored_size(image)
+            if rotate and _orientation(image) >= 5:
+                width, height = height, width
     if photo.crop is None:
         return height, width
-    _check_crop(photo, height, width)
-    left, top, right, bottom = photo.crop
+    left, top, right, bottom = _checked_crop(photo, photo.crop, height, width)
     return bottom - top, right - left
 
 
@@ -80,119 +94,123 @@ def _as_photo(photo: Photo | Path | str) -> Photo:
 
 
 def _checked(photo: Photo) -> Pixels:
-    pixels = photo.pixels
-    if (
-        not isinstance(pixels, np.ndarray)
-        or pixels.dtype != np.uint8
-        or pixels.ndim != 3
-        or pixels.shape[2] != 3
-        or 0 in pixels.shape
-    ):
-        told = (
-            f"{pixels.dtype} {list(pixels.shape)}"
-            if isinstance(pixels, np.ndarray)
-            else type(pixels).__name__
-        )
+    pixels: object = photo.pixels
+    if not isinstance(pixels, np.ndarray):
+        raise PhotoError(photo.name, f"an array must be uint8 RGB [H, W, 3]; given {type(pixels).__name__}")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        told = f"{pixels.dtype} {list(pixels.shape)}"
         raise PhotoError(photo.name, f"an array must be uint8 RGB [H, W, 3]; given {told}")
     return pixels
 
 
-def _check_crop(photo: Photo, height: int, width: int) -> None:
-    assert photo.crop is not None
-    left, top, right, bottom = photo.crop
+def _checked_crop(
+    photo: Photo, crop: tuple[int, int, int, int], height: int, width: int
+) -> tuple[int, int, int, int]:
+    left, top, right, bottom = crop
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise PhotoError(photo.path, f"its crop {photo.crop} is not inside of its {width}x{height} pixels")
-
-
-def _opened(path: Path) -> Image.Image:
-    """The image with its header read, its size found sane."""
-    try:
-        image = Image.open(io.BytesIO(path.read_bytes()))
-    except FileNotFoundError:
-        raise PhotoError(path, "there is no such file") from None
-    except IsADirectoryError:
-        raise PhotoError(path, "it is a folder") from None
-    except OSError as error:
-        if isinstance(error, UnidentifiedImageError):
-            empty = path.stat().st_size == 0
-            raise PhotoError(path, "the file is empty" if empty else "it is not an image") from None
-        raise PhotoError(path, error.strerror or str(error)) from None
-    except Image.DecompressionBombError:
-        raise PhotoError(path, "it claims to be far too large (a decompression bomb?)") from None
-    except Exception as error:  # decoders raise anything on hostile files
-        raise PhotoError(path, f"it is not an image ({type(error).__name__}: {error})") from None
-    if image.width * image.height > MOST_PIXELS or min(image.size) < 1:
-        raise PhotoError(path, f"{image.width}x{image.height} pixels are more than {MOST_PIXELS}")
-    return image
+        raise PhotoError(photo.path, f"its crop {crop} is not inside of its {width}x{height} pixels")
+    return crop
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info and "Raw profile type exif" not in image.info:
+        return 1  # Pillow would decode all of it, to look behind the pixels
     try:
         return orientation_of(image.getexif())
     except Exception:  # garbage in the tags is no reason to lose the photo
         return 1
 
 
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the pixels as stored."""
+    if isinstance(image, TiffImageFile):  # of which newer versions of Pillow tell the upright size
+        width, height = (
+            int(image.tag_v2[tag]) for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
+        )
+        return width, height
+    return image.size
+
+
 def _decode(path: Path, rotate: bool) -> Pixels:
-    with _opened(path) as image:
-        orientation = _orientation(image) if rotate else 1
-        try:
-            upright = _to_rgb(image)
-        except Exception as error:  # decoders raise anything on damaged files
-            reason = "it is cut short" if "truncated" in str(error) else f"it is damaged ({error})"
-            raise PhotoError(path, reason) from None
-        turn = _TURNS.get(orientation)
-        return np.array(upright if turn is None else upright.transpose(turn))
+    with open_image(path) as image:
+        orientation = _orientation(image)
+        rgb = _to_rgb(image, path)
+        if not isinstance(image, TiffImageFile):
+            turn = TURNS.get(orientation) if rotate else None
+        else:  # Pillow has turned it already
+            turn = None if rotate else BACK.get(orientation)
+        return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    image.load()
     if image.mode in SIXTEEN_BITS:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError("pixels of more than 16 bits")
+            raise PhotoError(path, "its pixels have more than 16 bits")
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no range that is known")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        raise PhotoError(path, "its pixels are floating-point numbers, whose range is not known")
+    if image.mode in TRANSPARENT or "transparency" in image.info:
         clear = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 class _Video(threading.local):
-    """The video that this thread read last, kept open: frames are mostly asked for in order."""
+    """The video that this thread read last, kept open.
 
-    path: Path | None = None
+    Frames are counted from the start, as containers seek to the wrong one at times: asked for in order they
+    cost one pass over the video, asked for backwards one pass each.
+    """
+
+    asked: tuple[Path, int, int] | None = None
     capture: Any = None
-    next: int = -1
+    next: int = 0
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Height and width of its frames."""
+        import cv2
+
+        self._open(path)
+        return (
+            int(self.capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+            int(self.capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+        )
+
+    def read(self, path: Path, frame: int) -> Pixels:
+        """Frame number `frame`, from 0."""
+        self._open(path)
+        if frame < self.next:
+            self.close()
+            self._open(path)
+        good, bgr = frame >= 0, None
+        while good and self.next <= frame:
+            good = self.capture.grab()
+            self.next += 1
+        if good:
+            good, bgr = self.capture.retrieve()
+        if not good or bgr is None:
+            self.close()
+            raise PhotoError(path, f"frame {frame} cannot be read")
+        return np.ascontiguousarray(bgr[:, :, ::-1])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.capture is not None:
+            self.capture.release()
+        self.asked, self.capture, self.next = None, None, 0
+
+    def _open(self, path: Path) -> None:
+        try:
+            told = path.stat()
+            asked = path, told.st_mtime_ns, told.st_size
+        except OSError:
+            asked = path, 0, 0  # open_video says what is wrong
+        if self.asked != asked:
+            self.close()
+            self.capture = open_video(path)
+            self.asked = asked
 
 
 _video = _Video()
-
-
-def _read_frame(path: Path, frame: int) -> Pixels:
-    import cv2
-
-    if not path.is_file():
-        raise PhotoError(path, "there is no such file")
-    if _video.path != path:
-        _video.path, _video.capture, _video.next = path, cv2.VideoCapture(str(path)), 0
-    if _video.next != frame:
-        _video.capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
-    good, bgr = _video.capture.read()
-    _video.next = frame + 1
-    if not good:
-        _video.path, _video.capture = None, None
-        raise PhotoError(path, f"frame {frame} cannot be read")
-    return np.ascontiguousarray(bgr[:, :, ::-1])
