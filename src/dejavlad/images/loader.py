@@ -9,19 +9,20 @@ Legend: n photos of a batch, h x w their prepared size.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.images.preprocess import Preprocess
-from dejavlad.images.read import read_image
+from dejavlad.images.read import read_image, read_size
 from dejavlad.photo import Photo
 
+Size = tuple[int, int]
 Rows = NDArray[np.int64]
 Prepared = NDArray[np.float32] | PhotoError
 
@@ -38,7 +39,7 @@ class Batch:
     """Row -> why that photo could not be read."""
 
 
-def plan_batches(sizes: Sequence[tuple[int, int] | None], batch_size: int) -> list[Rows]:
+def plan_batches(sizes: Sequence[Size | None], batch_size: int) -> list[Rows]:
     """Group rows by size, in order of first appearance, at most `batch_size` together.
 
     Args:
@@ -47,10 +48,13 @@ def plan_batches(sizes: Sequence[tuple[int, int] | None], batch_size: int) -> li
 
     Returns:
         int64 rows of each batch; a function of the arguments alone.
+
+    Raises:
+        InputError: `batch_size` is below 1.
     """
     if batch_size < 1:
         raise InputError(f"a batch needs at least one photo; given {batch_size}")
-    groups: dict[tuple[int, int], list[int]] = {}
+    groups: dict[Size, list[int]] = {}
     for row, size in enumerate(sizes):
         if size is not None:
             groups.setdefault(size, []).append(row)
@@ -62,44 +66,67 @@ def plan_batches(sizes: Sequence[tuple[int, int] | None], batch_size: int) -> li
 
 
 def load_batches(
-    photos: Sequence[Photo], plan: Iterable[Rows], preprocess: Preprocess, *, workers: int = 0
-) -> Iterator[Batch]:
+    photos: Sequence[Photo],
+    plan: Iterable[Rows],
+    preprocess: Preprocess,
+    *,
+    workers: int = 0,
+    sizes: Sequence[Size | None] | None = None,
+) -> Generator[Batch, None, None]:
     """Prepare the photos of a plan, in its order.
 
     A photo that cannot be read leaves zeros in its slot and its reason in `Batch.failed`; so does one whose
-    prepared size is no longer that of its batch. What comes does not depend on `workers`.
+    prepared size is not that of its batch. What comes does not depend on `workers`. Closing the generator, or
+    an interrupt, waits for the photos being decoded and drops those that wait their turn.
 
     Args:
         photos: the list.
         plan: rows of each batch, from `plan_batches`.
         preprocess: how photos are prepared.
         workers: threads that decode ahead; 0 decodes when asked.
+        sizes: what the plan was made from; unless given, a batch has the size of most of its photos.
+
+    Raises:
+        InputError: `workers` is negative.
     """
     if workers < 0:
         raise InputError(f"workers cannot be negative; given {workers}")
+    return _load(photos, plan, preprocess, workers, sizes)
+
+
+def _load(
+    photos: Sequence[Photo],
+    plan: Iterable[Rows],
+    preprocess: Preprocess,
+    workers: int,
+    sizes: Sequence[Size | None] | None,
+) -> Generator[Batch, None, None]:
+    def finish(rows: Rows, prepared: list[Prepared]) -> Batch:
+        planned = sizes[int(rows[0])] if sizes is not None and len(rows) else None
+        return _batch(photos, preprocess, rows, prepared, planned)
+
     if workers == 0:
         for rows in plan:
-            yield _batch(rows, [_prepare(photos[int(row)], preprocess) for row in rows])
+            yield finish(rows, [_prepare(photos[int(row)], preprocess) for row in rows])
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dejavlad-decode")
     todo = iter(plan)
     ahead: deque[tuple[Rows, list[Future[Prepared]]]] = deque()
 
-    def submit(batches: int) -> None:
-        for rows in islice(todo, batches):
+    def look_ahead() -> None:
+        """Keep two batches under way, and as many more as give each thread two photos."""
+        while len(ahead) < 2 or sum(len(rows) for rows, _ in ahead) < 2 * workers:
+            if (rows := next(todo, None)) is None:
+                return
             ahead.append((rows, [pool.submit(_prepare, photos[int(row)], preprocess) for row in rows]))
 
     try:
-        submit(2)  # one being used, one being decoded
-        while ahead and sum(len(rows) for rows, _ in ahead) < 2 * workers:
-            before = len(ahead)
-            submit(1)
-            if len(ahead) == before:
-                break
+        look_ahead()
         while ahead:
             rows, pending = ahead.popleft()
-            batch = _batch(rows, [future.result() for future in pending])
-            submit(1)
+            batch = finish(rows, [future.result() for future in pending])
+            del pending
+            look_ahead()
             yield batch
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -114,16 +141,38 @@ def _prepare(photo: Photo, preprocess: Preprocess) -> Prepared:
         return PhotoError(photo.path, "it does not fit into memory")
 
 
-def _batch(rows: Rows, prepared: list[Prepared]) -> Batch:
-    sizes = Counter(image.shape[1:] for image in prepared if isinstance(image, np.ndarray))
-    size = sizes.most_common(1)[0][0] if sizes else (1, 1)
+def _batch(
+    photos: Sequence[Photo],
+    preprocess: Preprocess,
+    rows: Rows,
+    prepared: list[Prepared],
+    planned: Size | None,
+) -> Batch:
+    size = planned or _most([image.shape[1:] for image in prepared if isinstance(image, np.ndarray)])
+    size = size or _most(_header_sizes(photos, preprocess, rows)) or (1, 1)
     images = np.zeros((len(rows), 3, *size), np.float32)
     failed: dict[int, PhotoError] = {}
     for slot, (row, image) in enumerate(zip(rows.tolist(), prepared, strict=True)):
         if isinstance(image, PhotoError):
             failed[row] = image
         elif image.shape[1:] != size:
-            failed[row] = PhotoError(f"row {row}", "its size has changed since it was listed")
+            now, then = (f"{height}x{width}" for height, width in (image.shape[1:], size))
+            failed[row] = PhotoError(
+                photos[row].path, f"it has changed since it was listed: prepared it is {now}, not {then}"
+            )
         else:
             images[slot] = image
     return Batch(rows, images, failed)
+
+
+def _most(sizes: Iterable[tuple[int, ...]]) -> Size | None:
+    """The most frequent size, the first of several; None of none."""
+    counted = Counter(sizes).most_common(1)
+    return (counted[0][0][0], counted[0][0][1]) if counted else None
+
+
+def _header_sizes(photos: Sequence[Photo], preprocess: Preprocess, rows: Rows) -> Iterator[Size]:
+    """Prepared sizes of photos whose header can be read."""
+    for row in rows.tolist():
+        with suppress(PhotoError):
+            yield preprocess.output_size(*read_size(photos[row], rotate=preprocess.rotate))

@@ -21,7 +21,7 @@ Triple = tuple[float, float, float]
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (BT.601)."""
 MOST_SIDE = 16384
-"""Photos are not enlarged beyond so many pixels a side."""
+"""The largest side that may be asked for, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,10 @@ class Preprocess:
             if getattr(self, name) not in valid:
                 raise InputError(f"{name} must be {' or '.join(valid)}; given {getattr(self, name)!r}")
         for name in ("mean", "std"):
-            triple = tuple(float(value) for value in getattr(self, name))
+            try:
+                triple = tuple(float(value) for value in getattr(self, name))
+            except (TypeError, ValueError):
+                triple = ()
             if len(triple) != 3 or not np.isfinite(triple).all():
                 raise InputError(f"{name} must be three numbers; given {getattr(self, name)!r}")
             object.__setattr__(self, name, triple)
@@ -78,7 +81,12 @@ class Preprocess:
 
         Returns:
             float32 [3, h, w].
+
+        Raises:
+            InputError: it is another array.
         """
+        if rgb_HWC.dtype != np.uint8 or rgb_HWC.ndim != 3 or rgb_HWC.shape[2] != 3 or 0 in rgb_HWC.shape:
+            raise InputError(f"a photo is uint8 RGB [H, W, 3]; given {rgb_HWC.dtype} {list(rgb_HWC.shape)}")
         height, width = self.output_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
         if (height, width) != rgb_HWC.shape[:2]:
             resized = Image.fromarray(rgb_HWC).resize((width, height), Image.Resampling.BILINEAR)
@@ -87,8 +95,8 @@ class Preprocess:
             rgb_HWC = rgb_HWC[:, :, ::-1]
         values = rgb_HWC.transpose(2, 0, 1).astype(np.float32, order="C")
         if self.grey:
-            luma = LUMA if self.channels == "rgb" else LUMA[::-1]
-            values[:] = np.tensordot(np.array(luma, np.float32), values, axes=1)
+            luma = np.array(LUMA if self.channels == "rgb" else LUMA[::-1], np.float32)
+            values[:] = luma[0] * values[0] + luma[1] * values[1] + luma[2] * values[2]
         if self.scale == "0-1":
             values /= np.float32(255)
         if any(self.mean):
@@ -125,11 +133,13 @@ def parse_resize(policy: str) -> tuple[int, int] | int | None:
     """
     if policy == "none":
         return None
-    if found := re.fullmatch(r"(\d+)x(\d+)", policy):
+    if not isinstance(policy, str):
+        raise InputError(f"resize must be text; given {policy!r}")
+    if found := re.fullmatch(r"(\d{1,9})x(\d{1,9})", policy, re.ASCII):
         sides = int(found[1]), int(found[2])
         if min(sides) >= 1 and max(sides) <= MOST_SIDE:
             return sides
-    elif (found := re.fullmatch(r"longest:(\d+)", policy)) and 1 <= int(found[1]) <= MOST_SIDE:
+    elif (found := re.fullmatch(r"longest:(\d{1,9})", policy, re.ASCII)) and 1 <= int(found[1]) <= MOST_SIDE:
         return int(found[1])
     raise InputError(
         f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N or none, "
