@@ -1,7 +1,10 @@
 """Photos made for tests: places of random blocks, each seen twice, a little aside."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores; said before torch is loaded
 
 import cv2
 import numpy as np

@@ -192,13 +192,13 @@ def test_evaluate_in_all_its_forms(run: Run, street: Path, tmp_path: Path) -> No
         "--out",
         tmp_path / "sweep",
         "--dims",
-        "16,64",
+        "4,8",
         *FAST,
         "--json",
     )
     status, out, err = run(*sweep)
     assert status == 0, err
-    assert list(json.loads(out)["dims"]) == ["16", "64"]
+    assert list(json.loads(out)["dims"]) == ["4", "8"]
 
     status, out, err = run("compare", results, tmp_path / "stores", "--json")
     assert status == 0, err
@@ -228,7 +228,7 @@ def test_lists_and_info(run: Run, street: Path, tmp_path: Path) -> None:
     status, _out, _ = run("dataset", "list", street / "database", "--out", tmp_path / "list.txt")
     assert status == 0
     lines = (tmp_path / "list.txt").read_text(encoding="utf-8").splitlines()
-    assert lines == [f"{i:02d}.png" for i in range(12)]
+    assert lines == [f"street/database/{i:02d}.png" for i in range(12)]
     told = json.loads(run("dataset", "info", street, "--truth", "same-name", "--json")[1])
     assert told["database"]["photos"] == 12
     assert told["truth"]["without_truth"] == 0

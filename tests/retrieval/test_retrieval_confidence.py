@@ -7,14 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dejavlad.retrieval.confidence import KNOWN_FROM, confidence, distinct_places, stand_out
+from dejavlad.retrieval.confidence import (
+    KNOWN_FROM,
+    LARGEST_SURPRISE,
+    confidence,
+    distinct_places,
+    stand_out,
+    surprise,
+)
 
 
 def test_chance_of_standing_out_by_chance_is_as_stated() -> None:
     """Distances with an exponential tail to the left: s exceeds -log10 p in a share p of samples."""
     random = np.random.default_rng(0)
     samples = -random.exponential(size=(4000, 60))
-    s = np.array([stand_out(np.sort(row)[:10].astype(np.float32) + 20) for row in samples])
+    s = np.array([surprise(np.sort(row)[:10].astype(np.float32) + 20) for row in samples])
     for p in (0.5, 0.1, 0.01):
         assert np.mean(s >= -math.log10(p)) == pytest.approx(p, abs=4 * math.sqrt(p / 4000))
 
@@ -24,17 +31,19 @@ def test_chance_of_standing_out_by_chance_is_as_stated() -> None:
     st.floats(0.1, 10),
     st.floats(0, 5),
 )
-def test_depends_on_neither_scale_nor_origin(distances: list[float], scale: float, origin: float) -> None:
+def test_surprise_depends_on_neither_scale_nor_origin(
+    distances: list[float], scale: float, origin: float
+) -> None:
     ascending = np.sort(np.array(distances, np.float64))
     if np.diff(ascending).min() < 1e-3:
         return
-    moved = stand_out(ascending * scale + origin)
-    assert moved == pytest.approx(stand_out(ascending), rel=1e-4, abs=1e-6)
+    moved = surprise(ascending * scale + origin)
+    assert moved == pytest.approx(surprise(ascending), rel=1e-4, abs=1e-6)
 
 
 def test_grows_as_the_nearest_place_comes_nearer() -> None:
     others = np.linspace(1.2, 1.4, 9)
-    told = [stand_out(np.array([d, *others], np.float32)) for d in (1.2, 1.1, 0.9, 0.4, 0.0)]
+    told = [stand_out(np.array([d, *others], np.float32)) for d in (1.2, 1.1, 0.9, 0.4)]
     assert told == sorted(told)
     assert told[0] == 0
 
@@ -47,11 +56,12 @@ def test_few_places() -> None:
         > stand_out(np.array([1.3, 1.35], np.float32))
     )
     assert stand_out(np.array([0.5, 0.5, 0.5], np.float32)) == 0
-    assert stand_out(np.array([0.1, 0.5, 0.5], np.float32)) == math.inf
+    assert stand_out(np.zeros(4, np.float32)) == 0
+    assert surprise(np.array([0.1, 0.5, 0.5], np.float32)) == LARGEST_SURPRISE
 
 
 def test_confidence_is_a_probability() -> None:
-    told = [confidence(s) for s in (0, KNOWN_FROM, 1, 5, math.inf)]
+    told = [confidence(s) for s in (0, KNOWN_FROM, 0.3, 1, 3.2)]
     assert told == sorted(told)
     assert 0 <= told[0] < told[1] == 0.5 < told[2] < told[-1] <= 1
 

@@ -131,7 +131,7 @@ def test_one_bad_photo_is_left_out_and_told(street: Path, tmp_path: Path, model:
     assert list(town.failed) == ["bad.jpg"]
     answers = town.locate([street / "queries" / "01.png", street / "database" / "bad.jpg"])
     assert answers[0].known
-    assert "not an image" in str(answers[1])
+    assert "no image" in str(answers[1])
     assert answers[1].to_dict()["matches"] == []
 
 

@@ -4,9 +4,12 @@ A nearest neighbour always exists, so its distance alone tells little: what is n
 map and the weather. But the *other* places of the map show, for this very query, how near a place comes by
 chance. Let d1 < d2 < ... < dJ be the distances of the J nearest *places* (photos of one place count once).
 Were none of them the query's, these would be the first order statistics of one sample, whose weighted
-spacings j (d(j+1) - d(j)) are alike and exponentially distributed (Rényi 1953). So with n spacings beyond the
-first, T = (d2 - d1) / mean of the others has the chance p = (1 + T/n)^-n of being that large, and the place
-*stands out* by s = -log10 p. The confidence is a logistic curve in s, fitted once on made towns
+spacings j (d(j+1) - d(j)) are alike and exponentially distributed (Rényi 1953). So with n spacings beyond
+the first, T = (d2 - d1) / mean of the others has the chance p = (1 + T/n)^-n of being that large: a
+*surprise* of -log10 p. A surprise may come of a tiny difference, so it is taken together with the *lead*
+1 - d1/d2, which tells how much nearer the best place is: a place stands out by the geometric mean of the two.
+
+The confidence is a logistic curve in that number, fitted once on made towns
 (``benchmarks/fit_confidence.py``) and checked on real photos that had no part in it (``docs/results.md``).
 Nothing in it is set for a model, a map or a dataset.
 
@@ -16,6 +19,7 @@ Legend: K candidates of one query, nearest first; D descriptor size; J places.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +28,10 @@ PLACES = 10
 """J: places compared."""
 SAME_VIEW = 0.9
 """Map photos nearer to a place's best photo than this share of the query's distance show the same place."""
-SLOPE, KNOWN_FROM = 4.5, 0.3
-"""The logistic curve: its slope, and the s at which confidence is one half."""
+SLOPE, KNOWN_FROM = 24.0, 0.157
+"""The logistic curve: its slope, and where it is one half."""
+LARGEST_SURPRISE = 10.0
+"""A chance of less than 1e-10 is as good as none."""
 
 
 def distinct_places(
@@ -58,12 +64,12 @@ def distinct_places(
     return np.array(best, dtype=np.int64)
 
 
-def stand_out(place_distances_J: NDArray[np.float32]) -> float:
-    """s: how far the nearest place stands out from the others; 0 not at all, 1 as one chance in ten.
+def surprise(place_distances_J: NDArray[np.floating[Any]]) -> float:
+    """-log10 of the chance that the nearest place is so much nearer than the others by chance; 0 to 10.
 
     Args:
         place_distances_J: distances of the nearest places, ascending. Of two, unrelated descriptors (at a
-            right angle) stand in for a third; one place can't stand out, and s is 0.
+            right angle) stand in for a third; one place surprises no one.
     """
     places = place_distances_J.astype(np.float64)
     if len(places) == 2:
@@ -74,10 +80,22 @@ def stand_out(place_distances_J: NDArray[np.float32]) -> float:
     n = len(gaps) - 1
     usual = float(gaps[1:].mean())
     if usual <= 0:
-        return 0.0 if gaps[0] <= 0 else math.inf
-    return n * math.log10(1 + float(gaps[0]) / (usual * n))
+        return LARGEST_SURPRISE if gaps[0] > 0 else 0.0
+    return min(n * math.log10(1 + float(gaps[0]) / (usual * n)), LARGEST_SURPRISE)
 
 
-def confidence(s: float) -> float:
+def stand_out(place_distances_J: NDArray[np.floating[Any]]) -> float:
+    """How far the nearest place stands out from the others: 0 not at all, about 0.3 for a clear answer.
+
+    Args:
+        place_distances_J: Euclidean distances of the nearest places, ascending.
+    """
+    if len(place_distances_J) < 2 or place_distances_J[1] <= 0:
+        return 0.0
+    lead = 1 - float(place_distances_J[0]) / float(place_distances_J[1])
+    return math.sqrt(surprise(place_distances_J) * lead)
+
+
+def confidence(standing: float) -> float:
     """Estimated probability that the nearest place is the query's, from how far it stands out."""
-    return 1 / (1 + math.exp(-min(SLOPE * (s - KNOWN_FROM), 700.0)))
+    return 1 / (1 + math.exp(-SLOPE * (standing - KNOWN_FROM)))
