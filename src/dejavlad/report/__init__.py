@@ -1,0 +1,5 @@
+"""Pages that show what was found: one HTML file each, which loads nothing and can be sent to anyone."""
+
+from dejavlad.report.pages import write_demo_page, write_locate_page, write_page
+
+__all__ = ["write_demo_page", "write_locate_page", "write_page"]

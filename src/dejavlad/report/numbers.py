@@ -1,0 +1,123 @@
+"""Figures of a result as tiles and tables, and how to make them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dejavlad.datasets import PlaceDataset
+from dejavlad.evaluation import Result
+from dejavlad.report.text import count, duration, escape, percent, plain
+
+
+def tiles(figures: Sequence[tuple[str, str, bool]]) -> str:
+    """Large figures side by side.
+
+    Args:
+        figures: what it is and its value, as HTML, and whether it is the main one.
+    """
+    return (
+        '<dl class="tiles">'
+        + "".join(
+            f"<div{' class=main' if main else ''}><dt>{what}</dt><dd>{value}</dd></div>"
+            for what, value, main in figures
+        )
+        + "</dl>"
+    )
+
+
+def result_tiles(result: Result | None, places: PlaceDataset) -> str:
+    """The recalls and how many photos they are of."""
+    recalls = list(result.recall.items())[:4] if result is not None else []
+    figures = [(f"recall@{n}", percent(value), i == 0) for i, (n, value) in enumerate(recalls)]
+    figures += [
+        ("queries", f"{len(places.queries):,}", False),
+        ("database photos", f"{len(places.database):,}", False),
+    ]
+    return tiles(figures)
+
+
+def table(rows: Sequence[tuple[str, str]], caption: str = "") -> str:
+    """Facts, one a row.
+
+    Args:
+        rows: name and value, as HTML.
+        caption: what they are of, for those who do not see the page.
+    """
+    told = f' aria-label="{escape(caption)}"' if caption else ""
+    body = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows)
+    return f'<div class="scroll"><table{told}><tbody>{body}</tbody></table></div>'
+
+
+def recall_table(result: Result) -> str:
+    """recall@N, and with fewer dimensions where that was tried."""
+    ns = list(dict.fromkeys([*result.recall, *(n for recall in result.dims.values() for n in recall)]))
+    head = "".join(f'<th scope="col">recall@{n}</th>' for n in ns)
+    full = result.model.get("dims") if result.model is not None else None
+    lines = [("all" if full is None else f"{plain(full)} dims" if result.dims else "recall", result.recall)]
+    lines += [(f"{d:,} dims", recall) for d, recall in sorted(result.dims.items()) if d != full]
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td>{percent(recall[n]) if n in recall else '–'}</td>" for n in ns)
+        + "</tr>"
+        for name, recall in lines
+    )
+    return (
+        '<div class="scroll"><table class="num" aria-label="Recall"><thead><tr><th scope="col">'
+        f"{'descriptor' if result.dims else 'share of queries'}</th>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def facts(result: Result, places: PlaceDataset) -> str:
+    """Counts, model, protocol and seconds."""
+    rows = [
+        ("Dataset", plain(places.name)),
+        ("Database", count(result.n_database, "photo")),
+        ("Queries", count(result.n_queries, "query", "queries")),
+        (
+            "Without a right answer",
+            f"{count(result.n_without_truth, 'query', 'queries')}"
+            + (" (left out)" if result.protocol.get("misses") == "drop" else " (counted as misses)")
+            if result.n_without_truth
+            else "none",
+        ),
+        ("Recall is a share of", count(result.n_counted, "query", "queries")),
+    ]
+    if result.model is not None:
+        rows += [
+            (_name(f"model {key}"), _code(value)) for key, value in result.model.items() if value is not None
+        ]
+    if result.rerank is not None:
+        rows.append(("Re-ranked", plain(result.rerank)))
+    if places.protocol is not None:
+        rows.append(("What is right", _code(places.protocol)))
+    rows += [(_name(key), _code(value)) for key, value in _flat(result.protocol).items()]
+    rows += [(_name(f"time to {key}"), escape(duration(value))) for key, value in result.seconds.items()]
+    return table(rows, "What the figures depend on")
+
+
+def reproduce(command: str | None) -> str:
+    """The command, ready to be copied; nothing where it is not known."""
+    if command is None:
+        return ""
+    lines = "\n".join(escape(line) for line in command.split("\n"))
+    return f'<div class="card"><pre><code>{lines}</code></pre></div>'
+
+
+def _flat(held: Mapping[str, object]) -> dict[str, object]:
+    """Protocol entries, those of the truth among them."""
+    told: dict[str, object] = {}
+    for key, value in held.items():
+        if key == "truth" and isinstance(value, Mapping):
+            told |= {f"truth {name}": inner for name, inner in value.items()}
+        elif value is not None:
+            told[key] = value
+    return told
+
+
+def _name(key: str) -> str:
+    return plain(key.replace("_", " ")[:1].upper() + key.replace("_", " ")[1:])
+
+
+def _code(value: object) -> str:
+    return f"<code>{plain(value)}</code>"

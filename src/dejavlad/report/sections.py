@@ -1,0 +1,166 @@
+"""The parts that pages are put together from: each is a `Section`, or None where there is nothing to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dejavlad.datasets import PlaceDataset
+from dejavlad.evaluation import Result
+from dejavlad.photo import PhotoList
+from dejavlad.ranking import Ranking
+from dejavlad.report.gallery import MOST_QUERIES, Judged, gallery
+from dejavlad.report.located import MOST_PHOTOS, failures, located, located_map
+from dejavlad.report.numbers import facts, recall_table, reproduce
+from dejavlad.report.page import Section
+from dejavlad.report.place_plot import Layer, place_plot, spread
+from dejavlad.report.plots import recall_curve
+from dejavlad.report.text import count, escape
+from dejavlad.report.thumbnails import Thumbnails
+from dejavlad.retrieval import Answer
+
+SHEET = 18
+"""Photos of a contact sheet."""
+
+
+def recall_section(result: Result | None, ranking: Ranking) -> Section | None:
+    """The recall curve beside its figures."""
+    if result is None:
+        return None
+    return Section(
+        "recall",
+        "Recall",
+        f'<div class="pair"><div class="card">{recall_curve(result, ranking.depth)}</div>'
+        f'<div class="card">{recall_table(result)}</div></div>',
+        "How often a right answer is among the first N: recall@N is the share of "
+        f"{count(result.n_counted, 'query', 'queries')} with at least one right answer among their N best.",
+    )
+
+
+def queries_section(
+    ranking: Ranking,
+    places: PlaceDataset,
+    judged: Judged,
+    thumbnails: Thumbnails,
+    *,
+    most: int = MOST_QUERIES,
+) -> tuple[Section, list[int]]:
+    """The gallery of queries, and which queries are in it."""
+    made = gallery(ranking, places, judged, thumbnails, most=most)
+    scored = set(judged.states) - {"open"}
+    lead = (
+        "Failures come first, the worst of them at the top. A green frame marks a right answer; a dashed "
+        "one a right answer that the ranking does not hold."
+        if scored
+        else "Each query with its best answers; without truth, nothing says which are right."
+    )
+    if not made.queries:
+        return Section("queries", "Queries", '<p class="card">There are no queries to show.</p>'), []
+    lead = " ".join(part for part in (lead, escape(made.lead)) if part)
+    return Section("queries", "Queries and their best answers", made.html, lead), made.queries
+
+
+def places_section(
+    ranking: Ranking,
+    places: PlaceDataset,
+    judged: Judged,
+    shown: Sequence[int],
+    *,
+    title: str = "Where the photos lie",
+) -> Section | None:
+    """The map of database and queries; None where no photo has a position."""
+    database, queries = places.database, places.queries
+    if not any(database.positions) and not any(queries.positions):
+        return None
+    cards = set(shown)
+    styles = {"right": "m-good", "none": "m-none", "open": "m-ask", "wrong": "m-bad"}
+    layers = [Layer("m-db", database.positions)]
+    for state, style in styles.items():
+        rows = [i for i, given in enumerate(judged.states) if given == state]
+        layers.append(Layer(style, [queries[i].position for i in rows if i not in cards]))
+    for state, style in styles.items():
+        rows = [i for i in shown if judged.states[i] == state]
+        if rows:
+            layers.append(
+                Layer(
+                    style,
+                    [queries[i].position for i in rows],
+                    5.5,
+                    [queries[i].key for i in rows],
+                    [f"q{i}" for i in rows],
+                )
+            )
+    best = ranking.indices[:, 0].tolist() if ranking.depth else [-1] * len(queries)
+    lines = [
+        (queries[i].position, database[best[i]].position)
+        for i, state in enumerate(judged.states)
+        if state == "wrong" and 0 <= best[i] < len(database)
+    ]
+    drawing = place_plot(
+        layers, lines, alt=f"Map of {len(database)} database photos and {len(queries)} queries, north up"
+    )
+    if not drawing:
+        return None
+    names = {
+        "right": '<i class="k-good"></i>query, first answer right',
+        "wrong": '<i class="k-bad"></i>query, first answer wrong',
+        "none": '<i class="k-none"></i>query without a right answer',
+        "open": '<i class="k-ask"></i>query',
+    }
+    present = set(judged.states)
+    key = "".join(f"<li>{told}</li>" for state, told in names.items() if state in present)
+    if "wrong" in present and any(a is not None and b is not None for a, b in lines):
+        key += '<li><i class="k-line"></i>from a wrong query to its best answer</li>'
+    without = sum(p is None for p in [*database.positions, *queries.positions])
+    lead = (
+        f"{count(without, 'photo')} without a position {'is' if without == 1 else 'are'} not drawn."
+        if without
+        else ""
+    )
+    return Section(
+        "places",
+        title,
+        f'<div class="card">{drawing}<ul class="key"><li><i></i>database photo</li>{key}</ul></div>',
+        lead,
+    )
+
+
+def numbers_section(result: Result | None, places: PlaceDataset) -> Section | None:
+    """All that the figures depend on."""
+    if result is None:
+        return None
+    return Section("numbers", "Numbers", f'<div class="card">{facts(result, places)}</div>')
+
+
+def reproduce_section(command: str | None) -> Section | None:
+    """The command that made it all."""
+    if command is None:
+        return None
+    return Section("again", "How to reproduce", reproduce(command))
+
+
+def located_sections(
+    answers: Sequence[Answer], photos: PhotoList, thumbnails: Thumbnails, *, most: int = MOST_PHOTOS
+) -> list[Section | None]:
+    """Cards of the photos, where they lie, and those that could not be read."""
+    made = located(answers, photos, thumbnails, most=most)
+    lead = (
+        "The confidence is the estimated probability that the best match shows the same place; a place counts "
+        "as known from the tick at 50&nbsp;% on."
+    )
+    drawing, failed = located_map(answers, photos, made.answers), failures(answers)
+    return [
+        Section(
+            "photos", "Photos and their places", made.html, " ".join(filter(None, (lead, escape(made.lead))))
+        )
+        if made.answers
+        else None,
+        Section("places", "Where they were taken", drawing) if drawing else None,
+        Section("failed", "Photos that could not be read", failed) if failed else None,
+    ]
+
+
+def sheet(photos: PhotoList, thumbnails: Thumbnails, number: int = SHEET) -> str:
+    """Some of the photos, evenly spread, side by side."""
+    chosen = [photos[i] for i in spread(len(photos), number)]
+    shown = [photo for photo in chosen if thumbnails.admit([photo])]
+    return f'<div class="sheet">{"".join(thumbnails.show(photo) for photo in shown)}</div>' if shown else ""

@@ -1,0 +1,115 @@
+"""Small pictures of photos: each lies once in the page's style sheet, however often it is shown.
+
+A budget of bytes keeps the page small: a group of photos that would go beyond it is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Hashable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import PhotoError
+from dejavlad.images import read_image
+from dejavlad.photo import Photo
+from dejavlad.report.text import escape, label
+
+BUDGET = 12_000_000
+"""Bytes that all thumbnails of a page take at most, as they stand in the page."""
+QUALITY = 76
+"""Of JPEG."""
+THREADS = 4
+"""Photos decoded at once."""
+WIDEST, TALLEST = 2.2, 0.6
+"""Width over height of what is shown; beyond it the middle of the photo is shown."""
+
+
+class Thumbnails:
+    """The thumbnails of one page.
+
+    Args:
+        side: the longer side in pixels, at most.
+        budget: bytes that all of them take at most.
+    """
+
+    def __init__(self, side: int = 320, budget: int = BUDGET) -> None:
+        self.side, self.left = side, budget
+        self._classes: dict[Hashable, str | None] = {}
+        self._rules: dict[str, str] = {}
+        self._held: list[Photo] = []  # keeps pixels alive, so that their ids stay theirs
+
+    def admit(self, photos: Iterable[Photo]) -> bool:
+        """Take photos in, unless they go beyond the budget: then none of them is taken.
+
+        A photo that cannot be read is taken in as an empty tile.
+        """
+        new = {_identity(photo): photo for photo in photos if _identity(photo) not in self._classes}
+        with ThreadPoolExecutor(THREADS) as pool:
+            made = list(pool.map(self._make, new.values()))
+        fresh = {rule: None for rule in made if rule is not None and _name(rule) not in self._rules}
+        cost = sum(len(rule) + 20 for rule in fresh)
+        if cost > self.left:
+            return False
+        self.left -= cost
+        self._held += new.values()
+        for identity, rule in zip(new, made, strict=True):
+            self._classes[identity] = None if rule is None else _name(rule)
+            if rule is not None:
+                self._rules[_name(rule)] = rule
+        return True
+
+    def show(self, photo: Photo, alt: str = "") -> str:
+        """HTML of a photo that was admitted.
+
+        Args:
+            photo: the photo.
+            alt: what it shows, for those who do not see it; its name unless told otherwise.
+        """
+        there = self._classes.get(_identity(photo))
+        told = escape(alt) if alt else label(photo.key)
+        if there is None:
+            return f'<div class="shot none" role="img" aria-label="{told}: no picture">no picture</div>'
+        return f'<div class="shot {there}" role="img" aria-label="{told}"></div>'
+
+    def css(self) -> str:
+        """The style rules that hold the pixels."""
+        return "\n".join(f".{name}{rule}" for name, rule in self._rules.items())
+
+    def _make(self, photo: Photo) -> str | None:
+        try:
+            pixels = read_image(photo)
+        except PhotoError:
+            return None
+        height, width = pixels.shape[:2]
+        aspect = min(max(width / height, TALLEST), WIDEST)
+        return (
+            f"{{aspect-ratio:{aspect:.3f};"
+            f"background-image:url(data:image/jpeg;base64,{_jpeg(pixels, self.side)})}}"
+        )
+
+
+def _identity(photo: Photo) -> Hashable:
+    if photo.pixels is not None:
+        return id(photo.pixels), photo.crop
+    return str(photo.path), photo.frame, photo.crop
+
+
+def _name(rule: str) -> str:
+    """A class named after the picture: equal pictures lie in the page once."""
+    return "p" + hashlib.sha256(rule.encode()).hexdigest()[:12]
+
+
+def _jpeg(pixels: NDArray[np.uint8], side: int) -> str:
+    import io
+
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY, optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
