@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dejavlad.errors import InputError
+from dejavlad.decoders import open_video
+from dejavlad.errors import InputError, PhotoError
 from dejavlad.photo import Photo, PhotoList
 
 ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -30,9 +31,12 @@ def video_photos(path: str | Path, *, step: int = 1, name: str | None = None) ->
         raise InputError(f"a video's step is 1 or more frames; given {step}")
     if not path.is_file():
         raise InputError(f"there is no video {str(path)!r}")
-    video = cv2.VideoCapture(str(path))
     try:
-        frames = _count(video) if video.isOpened() else 0
+        video = open_video(path)
+    except PhotoError as error:
+        raise InputError(str(error)) from None
+    try:
+        frames = _count(video)
         rate = float(video.get(cv2.CAP_PROP_FPS)) if frames else 0.0
     finally:
         video.release()

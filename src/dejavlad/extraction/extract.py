@@ -123,7 +123,7 @@ def extract(
         done = found
         on_progress(Progress(DESCRIBING, done, len(photos), found))
         todo = [batch for batch in batches if (state[batch] == NOT_YET).any()]
-        for rows, values, failed in _described(model, photos, todo, workers):
+        for rows, values, failed in _described(model, table, todo, workers):
             writer.put(rows, values, failed)
             done += len(rows) + len(failed)
             on_progress(Progress(DESCRIBING, done, len(photos), found))
@@ -154,7 +154,7 @@ def describe(
     described = np.zeros((len(photos), model.descriptor_size), np.float32)
     reasons = dict(table.unreadable)
     done = len(reasons)
-    for rows, values, failed in _described(model, photos, batches, workers):
+    for rows, values, failed in _described(model, table, batches, workers):
         described[rows] = values
         reasons.update(failed)
         done += len(rows) + len(failed)
@@ -227,8 +227,13 @@ def _plan(
 
 
 def _batches(preprocess: Preprocess, table: PhotoTable, rows: Rows, batch_size: int) -> list[Rows]:
-    sizes = [preprocess.output_size(int(h), int(w)) for h, w in table.sizes[rows]]
-    return [rows[batch] for batch in plan_batches(sizes, batch_size)]
+    sizes = _prepared(preprocess, table)
+    return [rows[batch] for batch in plan_batches([sizes[row] for row in rows], batch_size)]
+
+
+def _prepared(preprocess: Preprocess, table: PhotoTable) -> list[tuple[int, int] | None]:
+    """The prepared (height, width) of each photo; None where its size is not known."""
+    return [preprocess.output_size(int(h), int(w)) if h and w else None for h, w in table.sizes]
 
 
 def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
@@ -240,7 +245,7 @@ def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
 
 
 def _described(
-    model: Describer, photos: PhotoList, batches: list[Rows], workers: int
+    model: Describer, table: PhotoTable, batches: list[Rows], workers: int
 ) -> Iterator[tuple[Rows, NDArray[np.float32], dict[int, str]]]:
     """Batch by batch: the rows described, their descriptors [n, D], and row -> reason of the others.
 
@@ -249,7 +254,8 @@ def _described(
     """
     import torch
 
-    loaded = load_batches(photos, batches, model.preprocess, workers=workers)
+    photos, sizes = table.photos, _prepared(model.preprocess, table)
+    loaded = load_batches(photos, batches, model.preprocess, workers=workers, sizes=sizes)
     with (
         contextlib.closing(cast("Generator[Batch]", loaded)) as stream,
         _evaluating(model),

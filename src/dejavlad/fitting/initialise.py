@@ -122,7 +122,7 @@ def sample_features(
     try:
         plan = plan_batches(sizes, batch_size)
         listed = [photos[row] for row in drawn.tolist()]
-        for batch in load_batches(listed, plan, model.preprocess, workers=workers):
+        for batch in load_batches(listed, plan, model.preprocess, workers=workers, sizes=sizes):
             with torch.inference_mode():
                 local_NLD = model.local_features(torch.as_tensor(batch.images)).float().cpu().numpy()
             for slot, place in enumerate(batch.rows.tolist()):

@@ -215,7 +215,7 @@ class PlaceModel(nn.Module):
         self.eval()
         try:
             plan = plan_batches(sizes, batch_size)
-            for batch in load_batches(photos, plan, self.preprocess, workers=workers):
+            for batch in load_batches(photos, plan, self.preprocess, workers=workers, sizes=sizes):
                 for error in batch.failed.values():
                     raise error
                 with torch.inference_mode():
