@@ -23,7 +23,7 @@ from dejavlad.report.thumbnails import Thumbnails
 
 ANSWERS = 5
 """Best answers shown of each query."""
-MOST_QUERIES = 160
+MOST_QUERIES = 200
 """Queries shown, at most."""
 STATES = {
     "wrong": "First answer wrong",

@@ -9,7 +9,7 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.report.gallery import ANSWERS, card, filter_tools
 from dejavlad.report.place_plot import Layer, place_plot, spread
 from dejavlad.report.plots import confidence_bar
-from dejavlad.report.text import count, escape, label
+from dejavlad.report.text import count, escape, label, sure
 from dejavlad.report.thumbnails import Thumbnails
 from dejavlad.retrieval import Answer
 from dejavlad.retrieval.answer import position_text
@@ -176,7 +176,7 @@ def _card(answer: Answer, row: int, asked: Photo, of_key: dict[str, Photo], thum
         for rank, match in enumerate(answer.matches[:ANSWERS], 1)
     )
     bar = confidence_bar(answer.confidence, answer.known)
-    beside = (
-        f'<div class="head">{chip}{where}</div><div class="sure">Confidence {answer.confidence:.0%}{bar}</div>'
-    ) + (f'<ol class="answers">{tiles}</ol>' if tiles else "")
+    beside = f'<div class="head">{chip}{where}</div>'
+    beside += f'<div class="sure">Confidence {sure(answer.confidence)}{bar}</div>'
+    beside += f'<ol class="answers">{tiles}</ol>' if tiles else ""
     return card(f"a{row}", _state(answer), asked, thumbnails, beside)

@@ -68,6 +68,36 @@ def recall_table(result: Result) -> str:
     )
 
 
+def outcomes(result: Result, depth: int) -> str:
+    """How many queries came to which end, as a bar with its key; nothing where the ranks are not known."""
+    if result.hits_at is None or not result.n_queries:
+        return ""
+    once = int((result.hits_at == 1).sum())
+    later = int((result.hits_at > 1).sum())
+    missing = result.n_queries - once - later - result.n_without_truth
+    ends = [
+        ("good", "right at once", once),
+        ("later", f"right answer at ranks 2 to {depth:,}", later),
+        ("bad", f"no right answer among the first {depth:,}", missing),
+        ("none", "without a right answer in the database", result.n_without_truth),
+    ]
+    there = [end for end in ends if end[2] > 0]
+    bar, start = "", 0.0
+    for kind, told, number in there:
+        width = 400 * number / result.n_queries
+        bar += f'<rect class="o-{kind}" x="{start:.2f}" width="{width:.2f}" height="14">'
+        bar += f"<title>{told}: {number:,}</title></rect>"
+        start += width
+    key = "".join(
+        f'<li><i class="k-{kind}"></i><b>{number:,}</b> {told}</li>' for kind, told, number in there
+    )
+    alt = ", ".join(f"{number} {told}" for _, told, number in there)
+    return (
+        f'<div class="gap"><svg class="round" viewBox="0 0 400 14" role="img" aria-label="{alt}" '
+        f'preserveAspectRatio="none">{bar}</svg><ul class="key down">{key}</ul></div>'
+    )
+
+
 def facts(result: Result, places: PlaceDataset) -> str:
     """Counts, model, protocol and seconds."""
     rows = [

@@ -148,7 +148,7 @@ def write_demo_page(
     thumbnails = Thumbnails(400, budget)
     judged = Judged.of(result, places, len(places.queries))
     contact = sheet(places.database, thumbnails)
-    photos, located_at, failed = located_sections(answers, town.photos, thumbnails)
+    located_at, photos, failed = located_sections(answers, town.photos, thumbnails)
     queries, shown = queries_section(ranking, places, judged, thumbnails, most=most_queries)
     drawn = places_section(ranking, places, judged, shown, title="Where it goes right and wrong")
     sections = [
@@ -161,7 +161,7 @@ def write_demo_page(
         ),
         _map_section(town),
         photos,
-        Section("located", located_at.title, located_at.html) if located_at else None,
+        located_at,
         failed,
         recall_section(result, ranking),
         drawn,
@@ -176,8 +176,8 @@ def write_demo_page(
         else ""
     )
     intro = (
-        "<p>A made town is driven through and photographed. The photos become a map, new photos are looked up "
-        f"in it, and {count(result.n_queries, 'query', 'queries')} with known answers tell how well that "
+        "<p>A made town is driven through and photographed. The photos become a map, new photos are looked "
+        f"up in it, and {count(result.n_queries, 'query', 'queries')} with known answers tell how well that "
         f"works.{right}</p>\n{result_tiles(result, places)}\n"
     )
     return write(page("From photos to places", intro, sections, pictures=thumbnails.css()), path)
@@ -195,8 +195,8 @@ def _map_section(town: PlaceMap) -> Section:
         "map",
         "Its map",
         tiles(figures),
-        f"Every photo becomes one short row of numbers, made by <b>{label(town.model.name)}</b>; photos of one "
-        "place have rows that lie close together.",
+        f"Every photo becomes one short row of numbers, made by <b>{label(town.model.name)}</b>; photos of "
+        "one place have rows that lie close together.",
     )
 
 

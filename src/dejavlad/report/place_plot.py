@@ -20,7 +20,7 @@ from dejavlad.geo import Position, latlon, utm_from_latlon
 from dejavlad.report.text import escape, label, metres
 
 WIDTH = 1120
-LOWEST, HIGHEST = 260, 720
+LOWEST, HIGHEST = 260, 620
 MARGIN = 34
 MOST_DOTS = 15_000
 """Dots of one layer; of more, evenly spread ones are drawn."""

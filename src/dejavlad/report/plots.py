@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dejavlad.evaluation import Result
-from dejavlad.report.text import percent
+from dejavlad.report.text import percent, sure
 
 WIDTH, HEIGHT = 640, 330
 LEFT, RIGHT, TOP, BOTTOM = 46, 20, 16, 44
@@ -86,7 +86,7 @@ def confidence_bar(confidence: float, known: bool) -> str:
     """A bar from 0 to 1 with a tick at one half, where known places begin."""
     filled = 400 * min(max(confidence, 0.0), 1.0)
     return (
-        f'<svg viewBox="0 0 400 10" role="img" aria-label="confidence {confidence:.0%}">'
+        f'<svg viewBox="0 0 400 10" role="img" aria-label="confidence {sure(confidence)}">'
         '<rect class="s-back" width="400" height="10" rx="5"/>'
         f'<rect class="{"s-good" if known else "s-none"}" width="{filled:.1f}" height="10" rx="5"/>'
         '<path class="s-tick" d="M200 0v10"/></svg>'

@@ -10,7 +10,7 @@ from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, gallery
 from dejavlad.report.located import MOST_PHOTOS, failures, located, located_map
-from dejavlad.report.numbers import facts, recall_table, reproduce
+from dejavlad.report.numbers import facts, outcomes, recall_table, reproduce
 from dejavlad.report.page import Section
 from dejavlad.report.place_plot import Layer, place_plot, spread
 from dejavlad.report.plots import recall_curve
@@ -30,7 +30,7 @@ def recall_section(result: Result | None, ranking: Ranking) -> Section | None:
         "recall",
         "Recall",
         f'<div class="pair"><div class="card">{recall_curve(result, ranking.depth)}</div>'
-        f'<div class="card">{recall_table(result)}</div></div>',
+        f'<div class="card">{recall_table(result)}{outcomes(result, ranking.depth)}</div></div>',
         "How often a right answer is among the first N: recall@N is the share of "
         f"{count(result.n_counted, 'query', 'queries')} with at least one right answer among their N best.",
     )
@@ -141,20 +141,20 @@ def reproduce_section(command: str | None) -> Section | None:
 def located_sections(
     answers: Sequence[Answer], photos: PhotoList, thumbnails: Thumbnails, *, most: int = MOST_PHOTOS
 ) -> list[Section | None]:
-    """Cards of the photos, where they lie, and those that could not be read."""
+    """Where the photos were taken, their cards, and those that could not be read."""
     made = located(answers, photos, thumbnails, most=most)
     lead = (
-        "The confidence is the estimated probability that the best match shows the same place; a place counts "
-        "as known from the tick at 50&nbsp;% on."
+        "The confidence is the estimated probability that the best match shows the same place; a place "
+        "counts as known from the tick at 50&nbsp;% on."
     )
     drawing, failed = located_map(answers, photos, made.answers), failures(answers)
+    cards = None
+    if made.answers:
+        told = " ".join(filter(None, (lead, escape(made.lead))))
+        cards = Section("photos", "Photos and their places", made.html, told)
     return [
-        Section(
-            "photos", "Photos and their places", made.html, " ".join(filter(None, (lead, escape(made.lead))))
-        )
-        if made.answers
-        else None,
-        Section("places", "Where they were taken", drawing) if drawing else None,
+        Section("located", "Where they were taken", drawing) if drawing else None,
+        cards,
         Section("failed", "Photos that could not be read", failed) if failed else None,
     ]
 

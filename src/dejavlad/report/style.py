@@ -16,11 +16,11 @@ ICON = "data:image/svg+xml;base64," + base64.b64encode(ICON_DRAWING.encode()).de
 STYLE = """
 :root{--bg:#f6f7f9;--card:#fff;--ink:#14181f;--soft:#566072;--line:#e2e6ec;--fill:#eef1f5;--blue:#155eef;
 --blue-soft:#e8effe;--good:#0a7a5c;--good-soft:#e0f4ec;--bad:#b93815;--bad-soft:#fdece4;--mid:#8a5a00;
---mid-soft:#fdf3da;--map:#c3cad6;--shadow:0 1px 2px #101a2b12,0 4px 16px #101a2b0a;--r:14px}
+--mid-soft:#fdf3da;--dim:#d69a00;--map:#aeb7c6;--shadow:0 1px 2px #101a2b12,0 4px 16px #101a2b0a;--r:14px}
 @media(prefers-color-scheme:dark){:root{--bg:#0e1116;--card:#171b22;--ink:#eceff4;--soft:#a0aaba;
 --line:#2a303a;
 --fill:#212730;--blue:#7ba7ff;--blue-soft:#1b2944;--good:#4fd0a4;--good-soft:#12332a;--bad:#ff9068;
---bad-soft:#3d2018;--mid:#f0c15a;--mid-soft:#372b11;--map:#4a5364;--shadow:0 1px 2px #0006}}
+--bad-soft:#3d2018;--mid:#f0c15a;--mid-soft:#372b11;--dim:#f0c15a;--map:#5c677b;--shadow:0 1px 2px #0006}}
 *{box-sizing:border-box}
 html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
@@ -80,10 +80,10 @@ svg text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;fi
 .area{fill:var(--blue);opacity:.09}
 .knot{fill:var(--card);stroke:var(--blue);stroke-width:2.5}
 svg .value{fill:var(--ink);font-weight:600}
-.m-db{stroke:var(--map);stroke-width:5;stroke-linecap:round;fill:none}
-.m-good{fill:var(--good)}.m-bad{fill:var(--bad)}.m-none{fill:var(--mid)}.m-ask{fill:var(--blue)}
+.m-db{stroke:var(--map);stroke-width:6;stroke-linecap:round;fill:none}
+.m-good{fill:var(--good)}.m-bad{fill:var(--bad)}.m-none{fill:var(--dim)}.m-ask{fill:var(--blue)}
 path.m-good,path.m-bad,path.m-none,path.m-ask{stroke-width:8;stroke-linecap:round;fill:none}
-path.m-good{stroke:var(--good)}path.m-bad{stroke:var(--bad)}path.m-none{stroke:var(--mid)}
+path.m-good{stroke:var(--good)}path.m-bad{stroke:var(--bad)}path.m-none{stroke:var(--dim)}
 path.m-ask{stroke:var(--blue)}
 circle.pin{stroke:var(--card);stroke-width:1.5}
 a:hover circle.pin,a:focus circle.pin{stroke:var(--ink);stroke-width:2.5}
@@ -94,7 +94,7 @@ a:hover circle.pin,a:focus circle.pin{stroke:var(--ink);stroke-width:2.5}
 list-style:none}
 .key li{display:flex;align-items:center;gap:7px}
 .key i{width:10px;height:10px;border-radius:50%;background:var(--map)}
-.key .k-good{background:var(--good)}.key .k-bad{background:var(--bad)}.key .k-none{background:var(--mid)}
+.key .k-good{background:var(--good)}.key .k-bad{background:var(--bad)}.key .k-none{background:var(--dim)}
 .key .k-ask{background:var(--blue)}.key .k-line{border-radius:0;height:2px;width:18px;background:var(--bad);
 opacity:.6}
 .tools{display:flex;flex-wrap:wrap;gap:8px;align-items:center;margin:0 0 16px}
@@ -143,7 +143,13 @@ border-radius:99px;padding:1px 9px}
 .s-back{fill:var(--fill)}.s-good{fill:var(--good)}.s-none{fill:var(--mid)}
 .s-tick{stroke:var(--ink);stroke-width:1.5;opacity:.55}
 .mono{font-variant-numeric:tabular-nums;color:var(--ink);font-weight:600}
-.gap{margin-top:16px}
+.gap{margin-top:20px}
+.round{border-radius:7px;height:14px}
+.o-good{fill:var(--good)}.o-later{fill:var(--blue)}.o-bad{fill:var(--bad)}.o-none{fill:var(--dim)}
+.key .k-later{background:var(--blue)}
+.key.down{flex-direction:column}
+.key b{color:var(--ink);font-variant-numeric:tabular-nums}
+.key i{flex:none}
 @media print{body{background:#fff}.tools,nav,.skip{display:none}.card,.tiles div{box-shadow:none;
 break-inside:avoid}
 .ask{content-visibility:visible}}

@@ -44,6 +44,15 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}&nbsp;%"
 
 
+def sure(confidence: float) -> str:
+    """A confidence as ``87 %``; never quite none, never quite all."""
+    if confidence > 0.99:
+        return "over 99&nbsp;%"
+    if confidence < 0.01:
+        return "under 1&nbsp;%"
+    return f"{100 * confidence:.0f}&nbsp;%"
+
+
 def metres(length: float) -> str:
     """``3.2 m``, ``48 m``, ``12.5 km``; the space does not break in HTML."""
     if length < 9.95:
