@@ -183,7 +183,7 @@ class VLAD(_Clustered):
 
     Args:
         dim: D, channels of the feature map.
-        clusters: K.
+        clusters: K; 128 serve dense RootSIFT better than 64 (measured on real walks).
         sharpness: None assigns each location to its nearest centre; a number softly, by
             ``softmax(-sharpness |x - c_k|^2)``.
         normalize_input: bring local features to unit length first.
@@ -202,7 +202,7 @@ class VLAD(_Clustered):
     def __init__(
         self,
         dim: int,
-        clusters: int = 64,
+        clusters: int = 128,
         *,
         sharpness: float | None = None,
         normalize_input: bool = True,
