@@ -99,17 +99,15 @@ def located_map(answers: Sequence[Answer], photos: PhotoList, shown: Sequence[in
     """
     if not any(photos.positions):
         return ""
-    here = [i for i, answer in enumerate(answers) if answer.position is not None]
+    here = {i: answer for i, answer in enumerate(answers) if answer.position is not None}
     cards = set(shown)
-    estimated = Layer(
-        "m-ask",
-        [answers[i].position for i in here],
-        7,
-        [answers[i].name for i in here],
-        [f"a{i}" if i in cards else None for i in here],
+    pins = [i for i in shown if i in here]
+    others = Layer("m-ask", [here[i].position for i in here if i not in cards])
+    pinned = Layer(
+        "m-ask", [here[i].position for i in pins], 7, [here[i].name for i in pins], [f"a{i}" for i in pins]
     )
     drawing = place_plot(
-        [Layer("m-db", photos.positions), estimated],
+        [Layer("m-db", photos.positions), others, pinned],
         alt=f"Map of {len(photos)} photos, with the estimated positions of {len(here)} photos",
     )
     key = (

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.evaluation import Result
-from dejavlad.report.text import count, duration, escape, percent, plain
+from dejavlad.report.text import count, duration, escape, percent, plain, shorten
+
+LONGEST_COMMAND = 20_000
+"""Characters of a command that a page shows."""
 
 
 def tiles(figures: Sequence[tuple[str, str, bool]]) -> str:
@@ -130,7 +133,7 @@ def reproduce(command: str | None) -> str:
     """The command, ready to be copied; nothing where it is not known."""
     if command is None:
         return ""
-    lines = "\n".join(escape(line) for line in command.split("\n"))
+    lines = "\n".join(escape(line) for line in shorten(command, LONGEST_COMMAND).split("\n"))
     return f'<div class="card"><pre><code>{lines}</code></pre></div>'
 
 

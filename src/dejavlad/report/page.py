@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dejavlad.report.style import ICON, SCRIPT, STYLE
-from dejavlad.report.text import escape
+from dejavlad.report.text import escape, label
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def page(title: str, intro: str, sections: Sequence[Section | None], *, pictures
 <meta name="referrer" content="no-referrer">
 <meta name="color-scheme" content="light dark">
 <meta name="generator" content="dejavlad">
-<title>{escape(title)}</title>
+<title>{label(title)}</title>
 <link rel="icon" href="{ICON}">
 {sheets}
 </head>
@@ -72,7 +72,7 @@ def page(title: str, intro: str, sections: Sequence[Section | None], *, pictures
 <a class="skip" href="#content">Skip to the content</a>
 <header>
 <div class="bar"><span class="brand"><i></i>dejavlad</span><nav aria-label="Contents">{contents}</nav></div>
-<div class="hero"><h1>{escape(title)}</h1>
+<div class="hero"><h1>{label(title)}</h1>
 {intro}</div>
 </header>
 <main id="content">

@@ -8,6 +8,7 @@ from pathlib import Path
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
+from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged
 from dejavlad.report.located import MOST_PHOTOS
@@ -79,6 +80,7 @@ def write_locate_page(
     town: PlaceMap,
     path: str | Path,
     *,
+    asked: Sequence[Photo] | None = None,
     command: str | None = None,
     most_photos: int = MOST_PHOTOS,
     budget: int = BUDGET,
@@ -89,16 +91,25 @@ def write_locate_page(
         answers: from `PlaceMap.locate`.
         town: the map.
         path: the file, or an existing folder to write ``index.html`` in.
+        asked: the photos that were located, in order: shown where the answers' paths do not tell their pixels
+            (arrays, frames of a video, crops).
         command: how the answers were made.
         most_photos: photos shown, at most.
         budget: bytes of thumbnails, at most.
 
     Returns:
         The file.
+
+    Raises:
+        InputError: `asked` are other photos than those answered.
     """
+    if asked is not None and [photo.key for photo in asked] != [answer.name for answer in answers]:
+        raise InputError(
+            f"{len(answers)} answers, but `asked` holds other photos: give those that were located"
+        )
     photos = town.photos
     thumbnails = Thumbnails(_side(min(len(answers), most_photos)), budget)
-    sections = located_sections(answers, photos, thumbnails, most=most_photos)
+    sections = located_sections(answers, photos, thumbnails, asked=asked, most=most_photos)
     known = sum(answer.known for answer in answers)
     failed = sum(answer.failed is not None for answer in answers)
     unknown = len(answers) - known - failed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.evaluation import Result
-from dejavlad.photo import PhotoList
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, gallery
 from dejavlad.report.located import MOST_PHOTOS, failures, located, located_map
@@ -139,10 +139,15 @@ def reproduce_section(command: str | None) -> Section | None:
 
 
 def located_sections(
-    answers: Sequence[Answer], photos: PhotoList, thumbnails: Thumbnails, *, most: int = MOST_PHOTOS
+    answers: Sequence[Answer],
+    photos: PhotoList,
+    thumbnails: Thumbnails,
+    *,
+    asked: Sequence[Photo] | None = None,
+    most: int = MOST_PHOTOS,
 ) -> list[Section | None]:
     """Where the photos were taken, their cards, and those that could not be read."""
-    made = located(answers, photos, thumbnails, most=most)
+    made = located(answers, photos, thumbnails, asked=asked, most=most)
     lead = (
         "The confidence is the estimated probability that the best match shows the same place; a place "
         "counts as known from the tick at 50&nbsp;% on."

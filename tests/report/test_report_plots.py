@@ -1,0 +1,108 @@
+"""Drawings: north is up, lengths are true, curves say what the result says."""
+
+import re
+
+import numpy as np
+import pytest
+
+from dejavlad.datasets.relevance import Truth
+from dejavlad.evaluation import evaluate
+from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.ranking import Ranking
+from dejavlad.report.place_plot import MARGIN, WIDTH, Layer, Plane, place_plot, spread
+from dejavlad.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, recall_curve
+from dejavlad.report.text import duration, escape, metres, shorten
+
+
+def points_of(curve: str) -> list[tuple[float, float]]:
+    """(x, y) of the curve's corners, as shares of the axes."""
+    found = re.search(r'<polyline class="curve" points="([^"]*)"', curve)
+    assert found
+    width, height = 640 - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    pairs = [tuple(map(float, pair.split(","))) for pair in found[1].split()]
+    return [((x - LEFT) / width, 1 - (y - TOP) / height) for x, y in pairs]
+
+
+@pytest.mark.parametrize("misses", ["count", "drop"])
+def test_curve_goes_through_the_recalls(misses: str) -> None:
+    rng = np.random.default_rng(1)
+    indices = rng.permuted(np.tile(np.arange(40), (30, 1)), axis=1)
+    truth = Truth([[i] if i < 25 else [] for i in range(30)], 40, {})
+    ranking = Ranking(indices, np.broadcast_to(np.arange(40, dtype=np.float32), (30, 40)))
+    result = evaluate(ranking, truth, recall_at=range(1, 41), misses=misses)  # type: ignore[arg-type]
+    points = points_of(recall_curve(result, 40))
+    assert len(points) == 40
+    for n, (x, y) in enumerate(points, 1):
+        assert x == pytest.approx(np.log(n) / np.log(40), abs=1e-3)
+        assert y == pytest.approx(result.recall[n], abs=1e-3)
+
+
+def test_curve_of_a_result_without_ranks() -> None:
+    ranking = Ranking(np.array([[0, 1], [0, 1]]), np.zeros((2, 2), np.float32))
+    result = evaluate(ranking, Truth([[0], [1]], 2, {}), recall_at=[1, 2])
+    object.__setattr__(result, "hits_at", None)
+    (x0, y0), (x1, y1) = points_of(recall_curve(result, 2))
+    assert (x0, x1, y1) == pytest.approx((0, 1, 1))
+    assert y0 == pytest.approx(0.5, abs=1e-3)
+
+
+def test_north_is_up_and_one_scale_holds_both_ways() -> None:
+    corners = [Position(100, 2000), Position(700, 2000), Position(100, 2300)]
+    plane = Plane.of(corners)
+    assert plane is not None
+    at = [plane.at(corner) for corner in corners]
+    (x0, y0), (x1, y1), (x2, y2) = (point for point in at if point is not None)
+    assert y0 == pytest.approx(y1) and x0 == pytest.approx(x2)
+    assert x1 > x0 and y2 < y0
+    assert (x1 - x0) / 600 == pytest.approx((y0 - y2) / 300)
+    for x, y in ((x0, y0), (x1, y1), (x2, y2)):
+        assert x + 1e-6 >= MARGIN and x <= WIDTH - MARGIN + 1e-6 and 0 <= y <= plane.height
+
+
+def test_scale_bar_is_as_long_as_it_says() -> None:
+    for size in (3.0, 80.0, 1234.0, 90_000.0):
+        positions = [Position(0, 0), Position(size, size / 3)]
+        plane, drawing = Plane.of(positions), place_plot([Layer("m-db", positions)], alt="map")
+        bar = re.search(r'class="m-rule" d="M[\d.]+ [\d.]+v5h-([\d.]+)v-5"', drawing)
+        told = re.search(r"([\d.]+)&nbsp;(k?m)</text>", drawing)
+        assert plane and bar and told
+        length = float(told[1]) * (1000 if told[2] == "km" else 1)
+        assert float(bar[1]) == pytest.approx(length * plane.scale, abs=0.06)
+        assert 40 < float(bar[1]) <= WIDTH / 5
+
+
+def test_positions_of_two_zones_lie_side_by_side() -> None:
+    west, east = utm_from_latlon(55.7, 11.999), utm_from_latlon(55.7, 12.001)
+    assert west.zone != east.zone
+    plane = Plane.of([west, east])
+    assert plane is not None
+    a, b = plane.at(west), plane.at(east)
+    assert a is not None and b is not None
+    assert np.hypot(b[0] - a[0], b[1] - a[1]) / plane.scale == pytest.approx(125.7, abs=0.5)
+    assert plane.at(Position(1.0, 2.0)) is None
+
+
+def test_a_drawing_stays_small_and_is_left_out_without_positions() -> None:
+    rng = np.random.default_rng(0)
+    crowd = [Position(*at) for at in rng.uniform(0, 1000, (60_000, 2)).tolist()]
+    lines = [(crowd[i], crowd[-i - 1]) for i in range(20_000)]
+    assert len(place_plot([Layer("m-db", crowd), Layer("m-bad", crowd)], lines, alt="")) < 600_000
+    assert place_plot([Layer("m-db", [None, Position(float("nan"), 1)])], alt="") == ""
+    assert "nan" not in place_plot([Layer("m-db", [Position(5, 5)] * 3)], alt="one spot")
+
+
+def test_spread_is_even() -> None:
+    assert spread(3, 5) == [0, 1, 2]
+    assert spread(10, 5) == [0, 2, 4, 6, 8]
+    assert spread(0, 5) == []
+
+
+def test_words() -> None:
+    assert escape("<a href='x'>\n\ud800&") == "&lt;a href=&#x27;x&#x27;&gt;\ufffd\ufffd&amp;"
+    assert shorten("abc", 3) == "abc"
+    assert len(shorten("x" * 1000, 100)) == 100
+    assert shorten("folder/" * 40 + "photo.jpg").endswith("photo.jpg")
+    lengths = [metres(length) for length in (0.04, 9.94, 9.96, 9999, 123456)]
+    assert lengths == ["0.0&nbsp;m", "9.9&nbsp;m", "10&nbsp;m", "9,999&nbsp;m", "123.5&nbsp;km"]
+    times = [duration(seconds) for seconds in (0.5, 59.6, 75, 7200)]
+    assert times == ["0.50 s", "1 min 0 s", "1 min 15 s", "2 h 0 min"]
