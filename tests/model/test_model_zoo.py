@@ -29,7 +29,7 @@ def photos(n=3, seed=0):
 def fitted(model, seed=0):
     rows = np.random.default_rng(seed).normal(size=(200, model.aggregation.dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return model.with_clusters(rows[:64], rows)
+    return model.with_clusters(rows[: model.aggregation.clusters], rows)
 
 
 def test_listed_models_can_be_made_and_are_of_the_size_told():
