@@ -282,10 +282,10 @@ def test_each_photo_lies_in_the_page_once(tmp_path: Path, make_view: View) -> No
 def test_stays_small_with_many_queries(tmp_path: Path) -> None:
     n = 5000
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (40, 240, 320, 3), dtype=np.uint8)
+    noise = rng.integers(0, 256, (n + 240, 320, 3), dtype=np.uint8)
     names = [f"{'long name ' * 20}{i}.jpg" for i in range(n)]
     where = rng.uniform(0, 3000, (n, 2))
-    photos = PhotoList.from_arrays([noise[i % 40] for i in range(n)], names)
+    photos = PhotoList.from_arrays([noise[i : i + 240] for i in range(n)], names)
     database = PhotoList(
         Photo(p.name, p.path, position=Position(*at), pixels=p.pixels)
         for p, at in zip(photos, where.tolist(), strict=True)
@@ -298,8 +298,8 @@ def test_stays_small_with_many_queries(tmp_path: Path) -> None:
     command = "dejavlad evaluate " + "x" * 10_000_000
     path = write_page(scored(places, found), found, places, tmp_path / "p.html", command=command)
     page = read(path)
-    assert path.stat().st_size < 20_000_000
-    assert 30 < len(page.states) < 1000
+    assert 8_000_000 < path.stat().st_size < 20_000_000
+    assert 20 < len(page.states) < 200
     assert {"wrong", "right"} == set(page.states)
     assert "of 5,000 queries" in page.told
 
