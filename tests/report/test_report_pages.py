@@ -421,3 +421,20 @@ def test_the_demo_tells_the_whole_story(
     assert headings[:2] == ["A town", "Its map"]
     assert headings.index("Photos and their places") < headings.index("Recall") < headings.index("Numbers")
     assert page.states.count("wrong") == 1 and page.states.count("known") == 1
+    assert page.told.count("streets that this map does not hold") == 2
+
+
+def test_the_demo_tells_where_a_photo_was_taken(tmp_path: Path, make_view: View) -> None:
+    places = dataset(4, view=make_view)
+    found = ranking(places)
+    photo, best = places.queries[2], places.database[1]
+    match = Match(best.key, best.path, 0.5, 0.8, best.position)
+    path = write_demo_page(
+        tmp_path / "demo.html",
+        places=places,
+        answers=[Answer(photo.key, photo.path, (match,), 0.9, True)],
+        town=town_of(places),
+        result=scored(places, found),
+        ranking=found,
+    )
+    assert "streets of this map, 33 m from its best match" in read(path).told

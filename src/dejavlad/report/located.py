@@ -38,6 +38,7 @@ def located(
     thumbnails: Thumbnails,
     *,
     asked: Sequence[Photo] | None = None,
+    notes: Sequence[str] | None = None,
     most: int = MOST_PHOTOS,
 ) -> Located:
     """Each photo with its best places.
@@ -47,6 +48,7 @@ def located(
         photos: the photos of the map.
         thumbnails: takes the photos in, and says when the budget is spent.
         asked: the photos that were asked about, where their files do not tell (arrays, crops, frames).
+        notes: what else is known of each photo, as HTML.
         most: photos shown, at most.
     """
     of_key = {photo.key: photo for photo in photos}
@@ -57,7 +59,10 @@ def located(
             break
         chosen.append(i)
     chosen.sort()
-    cards = "\n".join(_card(answers[i], i, _asked(answers[i], i, asked), of_key, thumbnails) for i in chosen)
+    cards = "\n".join(
+        _card(answers[i], i, _asked(answers[i], i, asked), of_key, thumbnails, notes[i] if notes else "")
+        for i in chosen
+    )
     states = [_state(answers[i]) for i in chosen]
     there = {state: states.count(state) for state in STATES if state in states}
     choices = [("", f"All {len(states)}")]
@@ -153,7 +158,9 @@ def _matched(name: str, path: object, of_key: dict[str, Photo]) -> Photo:
     return of_key[name] if name in of_key else Photo(name, Path(str(path)))
 
 
-def _card(answer: Answer, row: int, asked: Photo, of_key: dict[str, Photo], thumbnails: Thumbnails) -> str:
+def _card(
+    answer: Answer, row: int, asked: Photo, of_key: dict[str, Photo], thumbnails: Thumbnails, note: str
+) -> str:
     chip = (
         '<span class="chip good">✓ Known place</span>'
         if answer.known
@@ -177,4 +184,5 @@ def _card(answer: Answer, row: int, asked: Photo, of_key: dict[str, Photo], thum
     beside = f'<div class="head">{chip}{where}</div>'
     beside += f'<div class="sure">Confidence {sure(answer.confidence)}{bar}</div>'
     beside += f'<ol class="answers">{tiles}</ol>' if tiles else ""
+    beside += f'<p class="note gap">{note}</p>' if note else ""
     return card(f"a{row}", _state(answer), asked, thumbnails, beside)

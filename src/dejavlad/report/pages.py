@@ -10,7 +10,7 @@ from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
-from dejavlad.report.gallery import MOST_QUERIES, Judged
+from dejavlad.report.gallery import MOST_QUERIES, Judged, apart
 from dejavlad.report.located import MOST_PHOTOS
 from dejavlad.report.numbers import result_tiles, tiles
 from dejavlad.report.page import Section, page, write
@@ -23,7 +23,7 @@ from dejavlad.report.sections import (
     reproduce_section,
     sheet,
 )
-from dejavlad.report.text import count, label, percent, plain
+from dejavlad.report.text import count, label, metres, percent, plain
 from dejavlad.report.thumbnails import BUDGET, Thumbnails
 from dejavlad.retrieval import Answer, PlaceMap
 
@@ -144,7 +144,7 @@ def write_demo_page(
     Args:
         path: the file, or an existing folder to write ``index.html`` in.
         places: the town's streets: database, queries and truth.
-        answers: photos located in the map, of known and unknown places.
+        answers: photos located in the map, some of `places.queries` and some taken elsewhere.
         town: the map made of ``places.database``.
         result: of the queries.
         ranking: of the queries.
@@ -159,7 +159,9 @@ def write_demo_page(
     thumbnails = Thumbnails(400, budget)
     judged = Judged.of(result, places, len(places.queries))
     contact = sheet(places.database, thumbnails)
-    located_at, photos, failed = located_sections(answers, town.photos, thumbnails)
+    located_at, photos, failed = located_sections(
+        answers, town.photos, thumbnails, notes=[_truly(answer, places) for answer in answers]
+    )
     queries, shown = queries_section(ranking, places, judged, thumbnails, most=most_queries)
     drawn = places_section(ranking, places, judged, shown, title="Where it goes right and wrong")
     sections = [
@@ -192,6 +194,17 @@ def write_demo_page(
         f"works.{right}</p>\n{result_tiles(result, places)}\n"
     )
     return write(page("From photos to places", intro, sections, pictures=thumbnails.css()), path)
+
+
+def _truly(answer: Answer, places: PlaceDataset) -> str:
+    """Where a photo of the demo was taken in truth."""
+    taken = {photo.path: photo.position for photo in places.queries}
+    if answer.path not in taken:
+        return "In truth it was taken in streets that this map does not hold."
+    off = apart(taken[answer.path], answer.matches[0].position) if answer.matches else None
+    if off is None:
+        return "In truth it was taken in the streets of this map."
+    return f"In truth it was taken in the streets of this map, {metres(off)} from its best match."
 
 
 def _map_section(town: PlaceMap) -> Section:

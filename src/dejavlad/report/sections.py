@@ -144,10 +144,11 @@ def located_sections(
     thumbnails: Thumbnails,
     *,
     asked: Sequence[Photo] | None = None,
+    notes: Sequence[str] | None = None,
     most: int = MOST_PHOTOS,
 ) -> list[Section | None]:
     """Where the photos were taken, their cards, and those that could not be read."""
-    made = located(answers, photos, thumbnails, asked=asked, most=most)
+    made = located(answers, photos, thumbnails, asked=asked, notes=notes, most=most)
     lead = (
         "The confidence is the estimated probability that the best match shows the same place; a place "
         "counts as known from the tick at 50&nbsp;% on."
