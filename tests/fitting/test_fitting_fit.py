@@ -187,7 +187,7 @@ def test_no_whitening_where_the_photos_tell_too_little():
 def test_whitening_where_photos_share_what_they_show():
     fitted = fit(model(), frames(40))
     assert fitted.whitening is not None
-    assert fitted.descriptor_size <= 20
+    assert fitted.descriptor_size <= 39
     assert fitted.provenance["components"]["whitened"] is True
 
 

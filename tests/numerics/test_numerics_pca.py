@@ -77,11 +77,8 @@ def test_repeated_rows_lower_the_rank():
 
 def test_the_first_components_are_those_of_a_smaller_fit():
     held = rows(30, 12)
-    fewer = fit_pca(held).first(4)
-    assert np.allclose(fewer.weight, fit_pca(held, 4).weight)
-    assert np.allclose(fewer.bias, fit_pca(held, 4).bias)
-    with pytest.raises(InputError):
-        fewer.first(5)
+    assert np.allclose(fit_pca(held).weight[:4], fit_pca(held, 4).weight)
+    assert np.allclose(fit_pca(held).bias[:4], fit_pca(held, 4).bias)
 
 
 @pytest.mark.parametrize("form", ["primal", "dual"])

@@ -82,7 +82,7 @@ def learn_whitening_if_sound(
 
     They are, where `held_out_share` of their descriptors is at least `ENOUGH_SHARE`: otherwise most of what
     tells a new photo from others lies outside the directions learnt, and whitening would throw it away.
-    Half as many dimensions as photos are kept. ``docs/whitening.md`` has the measurements.
+    All components are kept (one fewer than photos, at most). ``docs/whitening.md`` has the measurements.
 
     Args and errors as `learn_whitening`; `PHOTOS_UNASKED` photos are drawn of more.
     """
@@ -91,8 +91,7 @@ def learn_whitening_if_sound(
     folds = 5
     share = held_out_share(rows_ND, folds) if len(rows_ND) >= 2 * folds else 0.0
     if share >= ENOUGH_SHARE:
-        pca = fit_pca(rows_ND)
-        model = _with_pca(model, pca.first(min(pca.dims, len(rows_ND) // 2)), photos, True, seed)
+        model = _with_pca(model, fit_pca(rows_ND), photos, True, seed)
     on_progress(Progress(WHITENING, 1, 1))
     return model
 

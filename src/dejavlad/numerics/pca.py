@@ -6,7 +6,7 @@ Shapes: N rows, D dimensions, d components kept. Rows may be a memory map: they 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -62,21 +62,6 @@ class Pca:
     def explained(self) -> float:
         """Share of the total variance that the kept directions hold, 0 to 1."""
         return float(self.variances.sum() / self.total_variance) if self.total_variance > 0 else 1.0
-
-    def first(self, dims: int) -> Pca:
-        """The same, keeping the first `dims` components only.
-
-        Raises:
-            InputError: fewer than 1, or more than there are.
-        """
-        if not 1 <= dims <= self.dims:
-            raise InputError(f"{dims} principal components asked for; valid: 1 to {self.dims}")
-        return replace(
-            self,
-            components=self.components[:dims],
-            variances=self.variances[:dims],
-            scales=self.scales[:dims],
-        )
 
 
 def fit_pca(
