@@ -258,7 +258,7 @@ def _tile(answer: Shown, query: Photo, photo: Photo, thumbnails: Thumbnails, *, 
     return (
         f'<li class="{answer.kind}"><div class="frame">{thumbnails.show(photo, f"{alt} {label_text(photo)}")}'
         f'<span class="tag">{answer.tag}</span></div><div class="who" title="{label(photo.key)}">'
-        f"{label(photo.key)}</div>{' · '.join(facts)}</li>"
+        f"{label(photo.key)}</div>{'<br>'.join(facts)}</li>"
     )
 
 

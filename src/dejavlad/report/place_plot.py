@@ -25,6 +25,8 @@ MARGIN = 34
 MOST_DOTS = 15_000
 """Dots of one layer; of more, evenly spread ones are drawn."""
 MOST_LINES = 1_500
+FEW = 300
+"""Dots of a layer that are drawn larger."""
 
 Floats = NDArray[np.float64]
 
@@ -137,7 +139,10 @@ def _dots(layer: Layer, plane: Plane) -> str:
     spots = list(dict.fromkeys(f"M{x:.0f} {y:.0f}h0" for x, y in (p for p in at if p is not None)))
     if not spots:
         return ""
-    return f'<path class="{layer.style}" d="{"".join(spots[i] for i in spread(len(spots), MOST_DOTS))}"/>'
+    size = " few" if len(spots) <= FEW else ""
+    return (
+        f'<path class="{layer.style}{size}" d="{"".join(spots[i] for i in spread(len(spots), MOST_DOTS))}"/>'
+    )
 
 
 def _dot(layer: Layer, i: int, point: tuple[float, float]) -> str:

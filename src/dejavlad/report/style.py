@@ -87,6 +87,7 @@ path.m-good{stroke:var(--good)}path.m-bad{stroke:var(--bad)}path.m-none{stroke:v
 path.m-ask{stroke:var(--blue)}
 circle.pin{stroke:var(--card);stroke-width:1.5}
 a:hover circle.pin,a:focus circle.pin{stroke:var(--ink);stroke-width:2.5}
+path.m-db.few{stroke-width:9}
 .m-line{stroke:var(--bad);stroke-width:1.1;opacity:.5;fill:none}
 .m-rule{stroke:var(--ink);stroke-width:2;fill:none}
 .m-north{fill:var(--ink)}
