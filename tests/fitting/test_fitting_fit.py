@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -179,12 +181,15 @@ def test_whitening_of_asked_dimensions():
         fit(model(), photos, whiten=20)
 
 
-def test_no_whitening_where_the_photos_tell_too_little():
-    assert fit(model(), places(25)).whitening is None
-    assert fit(model(), places(3)).whitening is None
+@pytest.mark.parametrize("n", [1, 3, 25])
+def test_no_whitening_where_the_photos_tell_too_little(monkeypatch, n):
+    monkeypatch.setattr(sys.modules["dejavlad.fitting.fit"], "WORTH_TRYING", 1)
+    assert fit(model(), places(n)).whitening is None
 
 
-def test_whitening_where_photos_share_what_they_show():
+def test_whitening_where_photos_share_what_they_show(monkeypatch):
+    assert fit(model(), frames(40)).whitening is None  # too few to describe them twice
+    monkeypatch.setattr(sys.modules["dejavlad.fitting.fit"], "WORTH_TRYING", 40)
     fitted = fit(model(), frames(40))
     assert fitted.whitening is not None
     assert fitted.descriptor_size <= 39

@@ -11,6 +11,10 @@ from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 
+WORTH_TRYING = 250
+"""Photos from which on whitening is tried unasked: of fewer, clustered descriptors never have enough in common
+(``docs/whitening.md``), and describing the photos a second time would be in vain."""
+
 
 def fit(
     model: PlaceModel,
@@ -33,7 +37,8 @@ def fit(
         workers: threads that decode; the answer does not depend on it.
         on_progress: told of each step.
         whiten: how many whitened dimensions to keep; False for none; ``"auto"`` whitens where the photos are
-            enough for it (see `learn_whitening_if_sound`), and where the model keeps only its first ``dims``.
+            enough for it (at least `WORTH_TRYING`, see `learn_whitening_if_sound`), and where the model keeps
+            only its first ``dims``.
         batch_size: photos that go through the network together, at most.
 
     Raises:
@@ -48,6 +53,8 @@ def fit(
     if whiten is False or (whiten == "auto" and model.whitening is not None):
         return model
     dims = model.dims if whiten == "auto" else int(whiten)
+    if dims is None and len(photos) < WORTH_TRYING:
+        return model
     if dims is None:
         return learn_whitening_if_sound(
             model, photos, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
