@@ -12,8 +12,8 @@ from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 
 WORTH_TRYING = 250
-"""Photos from which on whitening is tried unasked: of fewer, clustered descriptors never have enough in common
-(``docs/whitening.md``), and describing the photos a second time would be in vain."""
+"""Photos from which on whitening is tried unasked: clustered descriptors of fewer have too little in
+common (``docs/whitening.md``), and describing the photos a second time would be in vain."""
 
 
 def fit(
