@@ -24,6 +24,7 @@ from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
 from dejavlad.model.device import check_precision
+from dejavlad.model.reduced import reduced_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
 from dejavlad.photo import Photo
@@ -34,8 +35,9 @@ Image = Photo | Path | str | NDArray[np.uint8]
 class PlaceModel(nn.Module):
     """Describes photos by unit vectors, alike for photos of one place.
 
-    Weights are held in float32. With precision ``"bf16"`` the backbone computes in bfloat16 (a backbone
-    without learnt weights stays in float32); aggregation and whitening always compute in float32.
+    Weights are held in float32. With precision ``"bf16"`` the backbone computes in bfloat16, on a copy of its
+    weights (see `reduced`); a backbone without learnt weights, the aggregation and the whitening compute in
+    float32.
 
     Args:
         backbone: any module that says its ``channels`` and makes [N, channels, H, W] of photos [N, 3, H, W].
@@ -97,12 +99,7 @@ class PlaceModel(nn.Module):
     @precision.setter
     def precision(self, precision: str) -> None:
         self._precision = check_precision(precision)
-        if self._reduced:
-            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @property
-    def _reduced(self) -> bool:
-        return self._precision == "bf16" and any(True for _ in self.backbone.parameters())
+        self._copy: tuple[list[tuple[Tensor, int, torch.device]], nn.Module] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -146,7 +143,7 @@ class PlaceModel(nn.Module):
         return found.hexdigest()
 
     def features(self, images_NCHW: Tensor) -> Tensor:
-        """The feature map [N, channels, h, w] of prepared photos, in bfloat16 where that is the precision.
+        """The feature map [N, channels, h, w] of prepared photos, in bfloat16 or float32.
 
         Raises:
             InputError: photos of another shape, or too small for the network.
@@ -154,12 +151,14 @@ class PlaceModel(nn.Module):
         if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
             raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
         images_NCHW = images_NCHW.to(self.device, torch.float32)
-        if not self._reduced:
+        learnt = next(self.backbone.parameters(), None) is not None
+        if self._precision == "fp32" or not learnt:
             feat: Tensor = self.backbone(images_NCHW)
             return feat
-        images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
+        learning = torch.is_grad_enabled() or self.backbone.training
+        backbone = self.backbone if learning else self._reduced_backbone()
         with torch.autocast(images_NCHW.device.type, dtype=torch.bfloat16):
-            feat = self.backbone(images_NCHW)
+            feat = backbone(images_NCHW.contiguous(memory_format=torch.channels_last))
         return feat
 
     def local_features(self, images_NCHW: Tensor) -> Tensor:
@@ -287,6 +286,18 @@ class PlaceModel(nn.Module):
             whitening = (whitening if dims is None else whitening.truncated(dims)).to(self.device)
             dims = None
         return self._with(whitening=whitening, dims=dims, provenance={**self.provenance, **provenance})
+
+    def _reduced_backbone(self) -> nn.Module:
+        """The copy that describes in bfloat16, made anew when a weight was changed or moved."""
+        tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
+        now = [(held, 0 if held.is_inference() else held._version, held.device) for held in tensors]
+        if self._copy is not None and len(now) == len(self._copy[0]):
+            pairs = zip(now, self._copy[0], strict=True)
+            if all(new[0] is old[0] and new[1:] == old[1:] for new, old in pairs):
+                return self._copy[1]
+        made = reduced_copy(self.backbone)
+        self._copy = (now, made)
+        return made
 
     def _with(self, **changed: Any) -> PlaceModel:
         parts: dict[str, Any] = {

@@ -1,0 +1,129 @@
+"""The backbone's copy for bfloat16."""
+
+import numpy as np
+import pytest
+import torch
+from test_model_place_model import PLAIN, Tiny, images, tiny
+from torch import nn
+
+from dejavlad import backbones
+from dejavlad.aggregation import AvgPool
+from dejavlad.errors import InputError
+from dejavlad.model import PlaceModel
+from dejavlad.model.reduced import Float32Conv2d, reduced_copy, round_by_window
+
+
+def test_errors_of_a_window_cancel():
+    weight = torch.randn(32, 16, 3, 3, generator=torch.Generator().manual_seed(0))
+    ours, nearest = round_by_window(weight), weight.bfloat16()
+    assert ours.dtype == torch.bfloat16 and ours.shape == weight.shape
+    sums = [(rounded.float() - weight).sum(dim=(2, 3)).abs().mean() for rounded in (ours, nearest)]
+    assert sums[0] < sums[1] / 10
+    assert (ours.float() - weight).abs().max() <= 2**-7 * weight.abs().max()
+
+
+def test_single_taps_are_rounded_to_the_nearest():
+    weight = torch.randn(8, 5, 1, 1)
+    assert torch.equal(round_by_window(weight), weight.bfloat16())
+
+
+def smooth_photos():
+    ramp = torch.linspace(0, 1, 64)
+    return torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.ones(64, 64)])[None] + 1
+
+
+def test_nearer_than_plain_autocast():
+    """On smooth photos, where the errors of plain rounding add up."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(
+        *(nn.Sequential(nn.Conv2d(i, 64, 3, padding=1), nn.ReLU()) for i in (3, 64, 64, 64))
+    ).eval()
+    x = smooth_photos()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        plain, ours = backbone(x).float(), reduced_copy(backbone)(x).float()
+        with torch.autocast("cpu", enabled=False):
+            exact = backbone(x)
+    assert (ours - exact).norm() < 0.7 * (plain - exact).norm()
+
+
+def test_last_convolutions_stay_in_float32_while_they_are_little_work():
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1), nn.MaxPool2d(4), nn.Conv2d(64, 8, 1), nn.Conv2d(8, 8, 1)
+    )
+    kinds = [type(layer) for layer in reduced_copy(backbone)]
+    assert kinds == [nn.Conv2d, nn.MaxPool2d, Float32Conv2d, Float32Conv2d]
+    vgg = reduced_copy(backbones.create("vgg16", weights="random:0"))
+    exact = [name for name, layer in vgg.named_modules() if isinstance(layer, Float32Conv2d)]
+    assert exact == ["features.24", "features.26", "features.28"]
+    for name, layer in vgg.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            assert layer.weight.dtype == (torch.float32 if name in exact else torch.bfloat16)
+
+
+def test_the_backbone_itself_is_left_alone():
+    backbone = Tiny()
+    before = {key: held.clone() for key, held in backbone.state_dict().items()}
+    reduced_copy(backbone)
+    assert all(torch.equal(held, before[key]) for key, held in backbone.state_dict().items())
+    assert not any(layer._forward_hooks for layer in backbone.modules())
+
+
+def test_the_copy_follows_the_weights():
+    model = tiny(precision="bf16")
+    first = model.encode(images())
+    np.testing.assert_array_equal(model.encode(images()), first)
+    kept = model._copy[1]
+    model.encode(images())
+    assert model._copy[1] is kept
+    with torch.no_grad():
+        model.backbone.layers[0].weight.mul_(-1)
+    changed = model.encode(images())
+    assert not np.allclose(changed, first, atol=1e-3)
+    np.testing.assert_array_equal(
+        PlaceModel(model.backbone, AvgPool(8), PLAIN, precision="bf16").encode(images()), changed
+    )
+    assert set(model.state_dict()) == set(tiny().state_dict())
+
+
+def test_training_goes_through_the_master_weights():
+    model = tiny(precision="bf16").train()
+    model.describe(torch.rand(2, 3, 16, 16))[0, 0].backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.backbone.parameters())
+    assert model._copy is None
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "alexnet"])
+def test_networks_of_the_table(name):
+    backbone = backbones.create(name, weights="random:0")
+    model = PlaceModel(backbone, AvgPool(backbone.channels), PLAIN).eval()
+    photos = images(2, 96, 96)
+    exact = model.encode(photos)
+    model.precision = "bf16"
+    assert (model.encode(photos) * exact).sum(axis=1).min() > 0.9995
+
+
+def test_a_network_that_takes_no_small_photos():
+    class Large(Tiny):
+        def forward(self, photos):
+            if photos.shape[2] < 200:
+                raise InputError("too small")
+            return super().forward(photos)
+
+    model = PlaceModel(Large(), AvgPool(8), PLAIN, precision="bf16").eval()
+    assert np.isfinite(model.encode(images(1, 200, 200))).all()
+
+
+def test_a_vision_transformer():
+    transformers = pytest.importorskip("transformers")
+    from dejavlad.backbones.hub import HubBackbone
+
+    torch.manual_seed(0)
+    config = transformers.Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    backbone = HubBackbone.of(transformers.Dinov2Model(config)).eval()
+    model = PlaceModel(backbone, AvgPool(32), PLAIN).eval()
+    photos = images(2, 42, 56)
+    exact = model.encode(photos)
+    model.precision = "bf16"
+    assert (model.encode(photos) * exact).sum(axis=1).min() > 0.999
