@@ -355,7 +355,7 @@ def answers_of(places: PlaceDataset, folder: Path, make_photo: Callable[..., Pat
     return [
         Answer(HOSTILE[0], path, matches, 0.93, True),
         Answer("elsewhere.png", path, matches, 0.04, False),
-        Answer(HOSTILE[1], folder / "gone", (), 0.0, False, "it is <damaged>"),
+        Answer(HOSTILE[1], folder / "gone", (), 0.0, False, failed="it is <damaged>"),
     ]
 
 

@@ -19,9 +19,9 @@ Legend: N photos, D the descriptor's size, n photos of one batch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
-from dejavlad.images import Batch, Preprocess, load_batches, plan_batches, read_image, read_size
+from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -257,7 +257,7 @@ def _described(
     photos, sizes = table.photos, _prepared(model.preprocess, table)
     loaded = load_batches(photos, batches, model.preprocess, workers=workers, sizes=sizes)
     with (
-        contextlib.closing(cast("Generator[Batch]", loaded)) as stream,
+        contextlib.closing(loaded) as stream,
         _evaluating(model),
         torch.inference_mode(),
     ):

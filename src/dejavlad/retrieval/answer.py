@@ -49,6 +49,8 @@ class Answer:
     """Estimated probability that the best match shows the same place, 0 to 1 (see `confidence`)."""
     known: bool
     """Whether the place is taken to be in the map at all."""
+    standing: float = 0.0
+    """How far the best place stands out from the others; what the confidence is computed from."""
     failed: str | None = None
     """Why the photo could not be read."""
 

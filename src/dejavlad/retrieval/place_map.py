@@ -230,7 +230,7 @@ class PlaceMap:
         return [
             next(found)
             if photo.key not in failed
-            else Answer(photo.key, photo.path, (), 0.0, False, failed[photo.key])
+            else Answer(photo.key, photo.path, (), 0.0, False, failed=failed[photo.key])
             for photo in photos
         ]
 
@@ -267,7 +267,8 @@ class PlaceMap:
                 break
             wider = self.search(row_D[None], k=4 * len(near_K))
             near_K, distances_K = wider.indices[0], wider.distances[0]
-        sure = confidence(stand_out(distances_K[best]))
+        standing = stand_out(distances_K[best])
+        sure = confidence(standing)
         matches = tuple(
             Match(
                 self.photos[i].key,
@@ -278,7 +279,7 @@ class PlaceMap:
             )
             for i, d in zip(near_K[:k].tolist(), distances_K[:k].tolist(), strict=True)
         )
-        return Answer(photo.key, photo.path, matches, sure, sure >= 0.5)
+        return Answer(photo.key, photo.path, matches, sure, sure >= 0.5, standing)
 
     def descriptors_of(self, places_K: NDArray[np.int64]) -> Floats:
         """float32 [K, D], the descriptors of some of `photos`."""

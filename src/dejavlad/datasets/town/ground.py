@@ -42,9 +42,9 @@ def ground(district: District, place: Floats, depth: Floats) -> Floats:
     grey = np.where(kerb < 0, road, slab)
     grey = np.where((kerb > 0) & (kerb < 0.22), 0.34 + 0.05 * patches, grey)
     grey = np.where((kerb > -0.12) & (kerb <= 0), grey * 0.55, grey)
-    colour = np.repeat(grey[:, None], 3, axis=1) * np.float32([1.0, 0.98, 0.95])
+    colour = np.repeat(grey[:, None], 3, axis=1) * np.array([1.0, 0.98, 0.95], np.float32)
     yard = kerb > PAVEMENT
-    colour[yard] = (np.float32([0.09, 0.12, 0.05]) * (1 + grain[yard, None])).astype(np.float32)
+    colour[yard] = np.array([0.09, 0.12, 0.05], np.float32) * (1 + grain[yard, None])
     return np.asarray(np.maximum(colour, 0.01), np.float32)
 
 

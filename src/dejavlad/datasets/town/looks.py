@@ -126,7 +126,9 @@ def looked(
     sunlit = np.clip((high - shade) * 2.5 + 0.5, 0, 1) * facing
     open_sky = 0.62 + 0.38 * np.clip(high / 9, 0, 1)
     open_sky = np.where(open_ground, 0.85, open_sky)
-    light = open_sky[..., None] * np.float32(look.sky) + sunlit[..., None] * np.float32(look.sun)
+    light = open_sky[..., None] * np.array(look.sky, np.float32) + sunlit[..., None] * np.array(
+        look.sun, np.float32
+    )
     if look.night:
         glow = cv2.remap(above.lamps, spot_x, spot_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         glow = glow * np.exp(-((high - 1.5) ** 2) / 18) * (0.55 * look.night)
@@ -136,7 +138,7 @@ def looked(
         shine = (seen.colour[..., 3].astype(np.float32) / 255) ** 1.5 * look.night
         image += shine[..., None] * _LAMP * np.float32(0.75) * (0.25 + albedo)
     through = np.exp(-look.haze * depth * np.linalg.norm(rays, axis=2))[..., None]
-    image = image * through + np.float32(look.horizon) * (1 - through) * np.float32(0.9)
+    image = image * through + np.array(look.horizon, np.float32) * (1 - through) * np.float32(0.9)
     sky = ~solid
     if sky.any():
         image[sky] = _sky(look, district, drive, rays[sky])
@@ -150,7 +152,7 @@ def _sky(look: Look, district: District, drive: str, rays: Floats) -> Floats:
     flat = np.hypot(rays[:, 0], rays[:, 1])
     up = np.clip(rays[:, 2] / np.maximum(flat, 1e-3), 0.0, None)
     mix = (1 - np.exp(-2.2 * up))[:, None]
-    colour = np.float32(look.horizon) * (1 - mix) + np.float32(look.zenith) * mix
+    colour = np.array(look.horizon, np.float32) * (1 - mix) + np.array(look.zenith, np.float32) * mix
     rng = rng_of(district.seed, "clouds", district.name, drive)
     field = noise()
     shift = rng.integers(0, 256, 2)
@@ -158,12 +160,13 @@ def _sky(look: Look, district: District, drive: str, rays: Floats) -> Floats:
     ix = (rays[:, 0] / flat * scale + shift[0]).astype(int) & 255
     iy = (rays[:, 1] / flat * scale + shift[1]).astype(int) & 255
     cover = np.clip((field[iy, ix] - (0.78 - 0.5 * look.clouds)) * 3.5, 0, 1) * np.clip(up * 5, 0, 1)
-    bright = np.float32(look.sky) * 1.1 + np.float32(look.sun) * 0.25
+    bright = np.array(look.sky, np.float32) * 1.1 + np.array(look.sun, np.float32) * 0.25
     colour = colour * (1 - 0.75 * cover[:, None]) + bright * (0.75 * cover[:, None])
     bearing = np.degrees(np.arctan2(rays[:, 0], rays[:, 1]))
     roofs = noise(256, 16)[hash_row(district), (bearing * 3).astype(int) & 255] * 0.07 + 0.015
     far = (up < roofs)[:, None]
-    return np.where(far, colour * np.float32([0.55, 0.58, 0.62]), colour).astype(np.float32)
+    distant = np.array([0.55, 0.58, 0.62], np.float32)
+    return np.asarray(np.where(far, colour * distant, colour), np.float32)
 
 
 def hash_row(district: District) -> int:
@@ -188,7 +191,7 @@ def _finish(image: Floats, look: Look, rng: Rng) -> Bytes:
     table = (255 * (np.arange(4096) / 4095) ** (1 / look.gamma)).astype(np.float32)
     shown = table[(np.clip(image, 0, 1) * 4095).astype(np.int32)]
     if look.saturation != 1:
-        grey = shown @ np.float32([0.3, 0.59, 0.11])
+        grey = shown @ np.array([0.3, 0.59, 0.11], np.float32)
         shown = grey[..., None] + (shown - grey[..., None]) * np.float32(look.saturation)
     if look.rain:
         streaks = np.zeros((h, w), np.uint8)
@@ -198,6 +201,6 @@ def _finish(image: Floats, look: Look, rng: Rng) -> Bytes:
             cv2.line(streaks, (x, y), (x + long // 5, y + long), int(rng.integers(20, 70)), 1)
         shown = shown + cv2.blur(streaks, (2, 2)).astype(np.float32)[..., None]
     if look.blur:
-        shown = cv2.GaussianBlur(shown, (0, 0), look.blur)
+        shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), look.blur), np.float32)
     shown = shown + (rng.standard_normal((h, w, 1), np.float32) * np.float32(look.grain))
     return np.clip(shown, 0, 255).astype(np.uint8)

@@ -21,12 +21,14 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from dejavlad.datasets.town.drives import VIEWS, Drive, Stop, photo, plan_drives, stops_of
+from dejavlad.datasets.town.paint import Bytes
 from dejavlad.errors import InputError, StoreMismatchError
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -134,7 +136,9 @@ def _claim(out: Path, made_with: dict[str, int]) -> None:
             raise InputError(f"{str(path)!r} is not the settings of a town: {error}") from error
         if there != made_with:
             old = there if isinstance(there, dict) else {}
-            changed = {k: (old.get(k), v) for k, v in made_with.items() if old.get(k) != v}
+            changed: dict[str, tuple[object, object]] = {
+                k: (old.get(k), v) for k, v in made_with.items() if old.get(k) != v
+            }
             raise StoreMismatchError(path, changed or {"settings": (there, made_with)})
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -245,22 +249,29 @@ def contact_sheet(town: str | Path, path: str | Path, n: int = 24) -> Path:
     if not drives:
         raise InputError(f"there are no photos of a town in {str(town)!r}")
     rng = np.random.default_rng(len(drives))
-    chosen = []
-    for i in range(n):
-        photos = drives[i % len(drives)]
-        chosen.append(photos[int(rng.integers(len(photos)))])
-    images = [cv2.imdecode(np.frombuffer(p.read_bytes(), np.uint8), cv2.IMREAD_COLOR) for p in chosen]
-    across = min(n, 6)
-    images += [np.full_like(images[0], 255)] * (-n % across)
+    for photos in drives:
+        rng.shuffle(photos)
+    rounds = zip_longest(*drives)
+    chosen = list(islice((photo for photos in rounds for photo in photos if photo is not None), n))
+    images = [_decoded(path) for path in chosen]
+    across = min(len(images), 6)
+    images += [np.full_like(images[0], 255)] * (-len(images) % across)
     rows = [np.hstack(images[i : i + across]) for i in range(0, len(images), across)]
     sheet = np.vstack(rows)
     scale = min(1.0, 1500 / sheet.shape[1])
-    sheet = cv2.resize(sheet, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    good, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    small = cv2.resize(sheet, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    good, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not good:
         raise InputError(f"the photos in {str(town)!r} cannot be put on a sheet")
     _write(Path(path), data.tobytes())
     return Path(path)
+
+
+def _decoded(path: Path) -> Bytes:
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{str(path)!r} is not a photo any more; delete it and make the town again")
+    return np.asarray(image, np.uint8)
 
 
 __all__ = ["Drive", "contact_sheet", "make_town"]

@@ -155,8 +155,8 @@ WIDE = 1.75
 
 
 def profile(kind: int) -> tuple[tuple[float, float], ...]:
-    """The shape of a kind of car."""
-    return VAN if kind % 9 == 4 else CAR
+    """The shape of a kind of car: its paint's number, and that of all paints more for a van."""
+    return VAN if kind >= len(PAINTS) else CAR
 
 
 def paint_car_side(seed: int, kind: int) -> Bytes:
@@ -181,9 +181,8 @@ def paint_car_side(seed: int, kind: int) -> Bytes:
     else:
         cv2.fillPoly(image, [points([(3.0, 1.35), (3.0, 1.95), (3.55, 1.95), (4.1, 1.35)])], glass)
     for x in (long * 0.45, long * 0.68):
-        cv2.line(
-            image, *map(tuple, points([(x, 0.45), (x, high * 0.6)]).tolist()), (*tinted(colour, 0.6), 255), 1
-        )
+        low, top = points([(x, 0.45), (x, high * 0.6)]).tolist()
+        cv2.line(image, low, top, (*tinted(colour, 0.6), 255), 1)
     for x in (long * 0.2, long * 0.8):
         (cx, cy), *_ = points([(x, 0.33)]).tolist()
         cv2.circle(image, (cx, cy), 14, (24, 24, 26, 255), -1)

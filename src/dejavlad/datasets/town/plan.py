@@ -192,10 +192,12 @@ def _house(
     along = np.array([u[0], u[1], 0.0])
     sizes = (round(width, 2), round(height, 2))
     fall = np.array([0.0, 0.0, -height])
-    faces.append(Face(_upright(a, height), along * width, fall, ("facade", *key, kind, *sizes, 1)))
+    faces.append(Face(_upright(a, height), along * width, fall, ("facade", *key, kind, *sizes)))
     for corner, start in ((ends[0], a - n * DEPTH), (ends[1], b)):
         right = out * DEPTH if start is not b else -out * DEPTH
-        side = ("facade", *key, kind, DEPTH, sizes[1], 1 if corner else 0)
+        side: Key = ("side", number % 3, kind, DEPTH, round(height))
+        if corner:
+            side = ("facade", *key, kind, DEPTH, sizes[1])
         faces.append(Face(_upright(start, height), right, fall, side))
     if rng.random() < 0.75:
         rise = float(rng.uniform(2.2, 4.0))

@@ -20,9 +20,22 @@ from dejavlad.datasets.town.paint import Bytes, canvas, mottle, rng_of
 from dejavlad.datasets.town.plan import Key
 
 
-@lru_cache(maxsize=320)
 def pyramid(seed: int, key: Key) -> tuple[Bytes, ...]:
     """A texture, each next one half as wide and high; with opacity, colours are multiplied by it."""
+    return _fronts(seed, key) if key[0] == "facade" else _others(seed, key)
+
+
+@lru_cache(maxsize=300)
+def _fronts(seed: int, key: Key) -> tuple[Bytes, ...]:
+    return _pyramid(seed, key)
+
+
+@lru_cache(maxsize=1000)
+def _others(seed: int, key: Key) -> tuple[Bytes, ...]:
+    return _pyramid(seed, key)
+
+
+def _pyramid(seed: int, key: Key) -> tuple[Bytes, ...]:
     image = paint(seed, key)
     if key[0] in OPACITY:
         image = image.copy()
@@ -30,7 +43,8 @@ def pyramid(seed: int, key: Key) -> tuple[Bytes, ...]:
     levels = [image]
     while min(levels[-1].shape[:2]) > 3 and len(levels) < 7:
         h, w = levels[-1].shape[:2]
-        levels.append(cv2.resize(levels[-1], (max(2, w // 2), max(2, h // 2)), interpolation=cv2.INTER_AREA))
+        half = cv2.resize(levels[-1], (max(2, w // 2), max(2, h // 2)), interpolation=cv2.INTER_AREA)
+        levels.append(np.asarray(half, np.uint8))
     return tuple(levels)
 
 
@@ -43,11 +57,13 @@ def paint(seed: int, key: Key) -> Bytes:
     what, rest = key[0], key[1:]
     numbers = [int(n) for n in rest if not isinstance(n, str)]
     if what == "facade":
-        name, number, kind, width, height, street = rest
+        name, number, kind, width, height = rest
         design = catalogue(seed)[int(kind)]
-        return paint_facade(
-            seed, rng_key(str(name), int(number)), design, float(width), float(height), street=bool(street)
-        )
+        return paint_facade(seed, rng_key(str(name), int(number)), design, float(width), float(height))
+    if what == "side":
+        number, kind, width, height = rest
+        design = catalogue(seed)[int(kind)]
+        return paint_facade(seed, int(number), design, float(width), float(height), street=False)
     if what == "oriel":
         name, number, kind, width, height = rest
         image = paint_facade(

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dejavlad.datasets.town.objects import WIDE, profile
+from dejavlad.datasets.town.objects import PAINTS, WIDE, profile
 from dejavlad.datasets.town.paint import Rng, rng_of
 from dejavlad.datasets.town.plan import District, Face, Stand, Vector
 
@@ -35,16 +35,20 @@ def traffic(district: District, drive: str) -> tuple[list[Face], list[Stand]]:
                 free = min(abs(way - s.at) - s.half for s in across)
                 if free > 6 and rng.random() < busy:
                     shift = side * (street.half - WIDE / 2 - 0.15)
-                    kind = int(rng.integers(63))
+                    kind = _kind(rng)
                     faces += car(middle + ahead * way + aside * shift, ahead * side, kind)
                 if free > 3 and rng.random() < 0.3:
                     shift = side * (street.half + float(rng.uniform(0.6, 2.4)))
                     people.append(_person(rng, middle + ahead * (way + rng.normal(0, 2)) + aside * shift))
         for _ in range(int(rng.integers(0, 3))):  # passing
-            way, side = float(rng.uniform(first, last)), float(rng.choice([-1, 1]))
+            way, side = float(rng.uniform(first, last)), int(rng.choice([-1, 1]))
             if street.half > 4.6 and min(abs(way - s.at) - s.half for s in across) > 5:
-                faces += car(middle + ahead * way + aside * side * 1.3, ahead * side, int(rng.integers(63)))
+                faces += car(middle + ahead * way + aside * side * 1.3, ahead * side, _kind(rng))
     return faces, people
+
+
+def _kind(rng: Rng) -> int:
+    return int(rng.integers(len(PAINTS))) + len(PAINTS) * int(rng.random() < 0.12)
 
 
 def _person(rng: Rng, place: Vector) -> Stand:
