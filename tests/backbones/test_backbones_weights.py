@@ -136,7 +136,7 @@ def test_random_seeds():
 
 
 def test_names_and_options_that_do_not_exist(tmp_path):
-    with pytest.raises(UnknownNameError, match="did you mean vgg16"):
+    with pytest.raises(UnknownNameError, match="did you mean vgg1"):
         create("vgg61", weights="random:0")
     with pytest.raises(InputError, match="no layers to cut"):
         create("rootsift", cut="conv1")

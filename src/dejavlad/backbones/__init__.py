@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from dejavlad.backbones.alexnet import AlexNet
 from dejavlad.backbones.base import Backbone, Geometry, train_from
+from dejavlad.backbones.chain import Chain
 from dejavlad.backbones.resnet import ResNet
 from dejavlad.backbones.rootsift import RootSift
 from dejavlad.backbones.squeezenet import SqueezeNet
-from dejavlad.backbones.vgg import VGG16
+from dejavlad.backbones.vgg import VGG16, VGG19
 from dejavlad.backbones.weights import draw_weights, load_weights, parse_random, read_weights
 from dejavlad.download import fetch
 from dejavlad.errors import InputError, UnknownNameError
@@ -25,8 +26,10 @@ from dejavlad.settings import Settings
 
 __all__ = [
     "BACKBONES",
+    "CHAIN",
     "Backbone",
     "BackboneEntry",
+    "Chain",
     "Geometry",
     "create",
     "train_from",
@@ -99,6 +102,9 @@ BACKBONES: dict[str, BackboneEntry] = {
     "vgg16": _published(
         VGG16, "VGG-16, cut after conv5_3", "conv5_3", "features.30", "vgg16-397923af.pth", 553e6
     ),
+    "vgg19": _published(
+        VGG19, "VGG-19, cut after conv5_4", "conv5_4", "features.36", "vgg19-dcbb9e9d.pth", 575e6
+    ),
     "alexnet": _published(
         AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth", 244e6
     ),
@@ -108,7 +114,10 @@ BACKBONES: dict[str, BackboneEntry] = {
     "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth", 5e6),
     "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth", 5e6),
 }
-"""Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well."""
+"""Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well, and
+`CHAIN`, for a network whose layers are given as data."""
+
+CHAIN = "chain"
 
 
 def create(
@@ -123,7 +132,7 @@ def create(
     """A backbone by its name, with weights, in evaluation mode; torch's random state stays as it is.
 
     Args:
-        name: of `BACKBONES`, or ``hub:FOLDER_OR_ID``.
+        name: of `BACKBONES`, ``hub:FOLDER_OR_ID``, or `CHAIN`, with its ``layers``.
         cut: the last layer; default: the entry's.
         weights: a file with torchvision's keys (.npz, .safetensors, .pth), ``random:SEED``, or the named
             tensors themselves; default: the published ones, fetched on first use.
@@ -142,6 +151,8 @@ def create(
     seed = parse_random(weights) if isinstance(weights, str) else None
     if name.startswith("hub:"):
         return _hub(name.removeprefix("hub:"), cut, weights, seed, offline, options).eval()
+    if name == CHAIN:
+        return _chain(cut, weights, seed, options).eval()
     if name not in BACKBONES:
         raise UnknownNameError("backbone", name, [*BACKBONES, "hub:FOLDER_OR_ID"])
     entry = BACKBONES[name]
@@ -183,6 +194,13 @@ def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Pa
         offline=offline,
         on_progress=on_progress,
     )
+
+
+def _chain(cut: str | None, weights: object, seed: int | None, options: dict[str, Any]) -> nn.Module:
+    if cut is not None or (weights is not None and seed is None) or options.keys() != {"layers"}:
+        raise InputError("a chain takes its layers, and weights random:SEED at most")
+    with torch.random.fork_rng(devices=[]):
+        return Chain(**options)
 
 
 def _hub(
