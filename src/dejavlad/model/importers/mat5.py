@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import CheckpointError
-from dejavlad.model.importers.mat_objects import Objects
+from dejavlad.model.importers.mat_objects import CONVERT, Objects
 
 MATRIX, COMPRESSED = 14, 15
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -214,11 +214,11 @@ def _subsystem(data: memoryview, offset: int, order: str, room: Room) -> Objects
     """MATLAB's class objects: a file within the file, of one struct with the field ``MCOS``."""
 
     def none() -> Objects:
-        raise CheckpointError("its class objects are stored in a way that is not known")
+        raise CheckpointError(f"its class objects name others before they are there; {CONVERT}")
 
     reader = _Reader(order, room, none)
     if not HEADER <= offset < len(data):
-        raise CheckpointError("it names MATLAB class objects, but holds none")
+        raise CheckpointError(f"it names MATLAB class objects, but holds none; {CONVERT}")
     _, packed = next(reader.matrices(data, offset))
     inner = memoryview(np.ascontiguousarray(reader.matrix(packed)[1], np.uint8).reshape(-1).data)
     reader = _Reader(_byte_order(bytes(inner[2:4])), room, none)

@@ -25,6 +25,11 @@ MARK = 0xDD000000
 TAIL = {2: 1, 3: 2, 4: 3}
 """Version -> cells after the properties' values."""
 DEEPEST = 32
+CONVERT = (
+    "in MATLAB, with NetVLAD's classes on the path: for i=1:numel(net.layers), "
+    "net.layers{i}=struct(net.layers{i}); end; save(file,'-struct','net','-v7')"
+)
+"""How to do without class objects."""
 
 
 class Objects:
@@ -40,11 +45,11 @@ class Objects:
 
     def __init__(self, cells: Any, order: str = "<") -> None:
         if not isinstance(cells, list) or len(cells) < 3 or not isinstance(cells[0], np.ndarray):
-            raise CheckpointError("its class objects are stored in a way that is not known")
+            raise CheckpointError(f"its class objects cannot be found; {CONVERT}")
         table = np.ascontiguousarray(cells[0]).reshape(-1).view(np.uint8)
         words = np.frombuffer(table.tobytes()[: len(table) // 4 * 4], order + "u4").tolist()
         if len(words) < 10 or words[0] not in TAIL or len(cells) < 2 + TAIL[words[0]]:
-            raise CheckpointError(f"class objects of version {words[:1]} are not known")
+            raise CheckpointError(f"class objects of version {words[:1]} are not known; {CONVERT}")
         offsets = [min(offset, 4 * len(words)) for offset in words[2:10]]
         regions = [words[a // 4 : b // 4] for a, b in itertools.pairwise(offsets)]
         self.names = [name.decode("latin-1") for name in table[40 : offsets[0]].tobytes().split(b"\0")]
@@ -68,7 +73,7 @@ class Objects:
                 raise IndexError
             found = [self._object(number, depth) for number in numbers]
         except (IndexError, ValueError, TypeError, OverflowError):
-            raise CheckpointError("a class object cannot be decoded; the file is damaged") from None
+            raise CheckpointError(f"a class object cannot be decoded; {CONVERT}") from None
         return found[0] if len(found) == 1 else found
 
     def _object(self, number: int, depth: int) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 A network is a chain of layers up to the pooling, which is our backbone; the pooling with what surrounds it,
 which is our aggregation; and ``WPCA`` with ``finalL2``, which is our whitening. MATLAB keeps filters as
-rows x columns x inputs x outputs, minus the centres, and descriptors with the cluster running fastest (k + K*d),
-where ours is k*D + d. A network without pooling is cut as ``loadNet`` cuts it, and its NetVLAD is still to be
-fitted.
+[rows, columns, inputs, outputs], minus the centres, and descriptors with the cluster running fastest (k +
+K*d), where ours is k*D + d. A network without pooling is cut as ``loadNet`` cuts it, and its NetVLAD is still
+to be fitted.
 
 Shapes: D channels, K clusters, P components kept.
 """
@@ -30,6 +30,7 @@ from dejavlad.backbones.chain import Pool
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.images import Preprocess
 from dejavlad.model.importers.mat_file import read_mat
+from dejavlad.model.importers.mat_objects import CONVERT
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
@@ -53,10 +54,6 @@ OURS = ("vgg16", "vgg19")
 """Backbones that a chain may turn out to be."""
 CLUSTERS = 64
 """NetVLAD's, for a network that has no pooling yet."""
-CONVERT = (
-    "in MATLAB, with NetVLAD's classes on the path: for i=1:numel(net.layers), "
-    "net.layers{i}=struct(net.layers{i}); end; save(file,'-struct','net','-v7')"
-)
 
 
 def read(path: Path) -> PlaceModel:
@@ -131,9 +128,7 @@ def _tidy(layer: Any, i: int) -> Layer:
     if not isinstance(layer, Mapping) or not isinstance(layer.get("type"), str):
         if isinstance(layer, Mapping) and {"block", "inputs"} & layer.keys():
             raise CheckpointError("it is a DagNN; only chains (SimpleNN) can be imported")
-        raise CheckpointError(
-            f"layer {i + 1} is empty or no layer; class objects must be converted, {CONVERT}"
-        )
+        raise CheckpointError(f"layer {i + 1} is empty or no layer; if it was a class object: {CONVERT}")
     told = dict(layer)
     told["name"] = str(told.get("name") or f"layer{i + 1}")
     if "filters" in told:
@@ -360,8 +355,8 @@ def _weights(layer: Layer) -> tuple[NDArray[Any], NDArray[Any] | None]:
         raise CheckpointError(
             f"layer {layer['name']!r} needs filters and bias; given {[list(w.shape) for w in held]}"
         )
-    filters = held[0].reshape(held[0].shape + (1,) * (4 - held[0].ndim))
-    outputs = filters.shape[-1]
+    filters: NDArray[Any] = held[0].reshape(held[0].shape + (1,) * (4 - held[0].ndim))
+    outputs = int(filters.shape[-1])
     bias = held[1].reshape(-1) if len(held) == 2 and held[1].size else None
     if bias is not None and bias.size != outputs:
         raise CheckpointError(f"layer {layer['name']!r} has {outputs} filters, but {bias.size} biases")
