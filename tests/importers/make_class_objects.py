@@ -55,7 +55,8 @@ def main() -> None:
 
     for method, version in CASES:
         path = GOLDEN / f"class_objects_{method}_{version.replace('.', '')}.mat"
-        matio.save_to_mat(path, {"net": told(made(method))}, version=version)
+        packed = method == "vladv2"  # the other one is also damaged by tests, which packing would hide
+        matio.save_to_mat(path, {"net": told(made(method))}, version=version, do_compression=packed)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def verify(model: PlaceModel, reference: str | Path, tolerance: float = 1e-5) ->
 
     Layers are known by the names of the backbone's modules (``features.28``), by its paper's names
     (``conv5_3``) or its file's, and by NetVLAD's own: ``preL2``, ``vlad:core``,
-    ``vlad:intranorm``, ``max:core``, ``avg:core``, ``postL2``, ``WPCA``, ``finalL2`` (``:`` may be ``_``). Where
-    the reference pools before its ReLU, as MatConvNet's networks for NetVLAD do, this is understood.
+    ``vlad:intranorm``, ``max:core``, ``avg:core``, ``postL2``, ``WPCA``, ``finalL2`` (``:`` may be ``_``).
+    Where the reference pools before its ReLU, as MatConvNet's networks for NetVLAD do, this is understood.
 
     Args:
         model: any model; its device and weights are used as they are.

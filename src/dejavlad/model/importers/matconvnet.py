@@ -130,7 +130,8 @@ def _tidy(layer: Any, i: int) -> Layer:
             raise CheckpointError("it is a DagNN; only chains (SimpleNN) can be imported")
         raise CheckpointError(f"layer {i + 1} is empty or no layer; if it was a class object: {CONVERT}")
     told = dict(layer)
-    told["name"] = str(told.get("name") or f"layer{i + 1}")
+    named = told.get("name")
+    told["name"] = named if isinstance(named, str) and named else f"layer{i + 1}"
     if "filters" in told:
         told["weights"] = [told.pop("filters"), told.pop("biases", None)]
     return told
