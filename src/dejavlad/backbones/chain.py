@@ -112,9 +112,12 @@ class Chain(Backbone):
         self.names = tuple(str(layer.get("name", "")) for layer in layers)
         """The layers' names, by which training and `verify` know them."""
         self._windows = found
-        self.geometry = Geometry()
+        axes = [Geometry(), Geometry()]
         for kernel, stride, pad in found:
-            self.geometry = self.geometry.after(Window(kernel[0], stride[0], pad[0]))
+            for axis in (0, 1):
+                axes[axis] = axes[axis].after(Window(kernel[axis], stride[axis], pad[2 * axis]))
+        self.geometry = max(axes, key=lambda axis: axis.receptive_field)
+        """Along the rows, or along the columns where cells see more of them."""
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) for a prepared photo of that size; zeros where it is too small."""
