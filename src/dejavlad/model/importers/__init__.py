@@ -88,8 +88,8 @@ def _is_tensorflow(path: Path, _: bytes) -> bool:
         return file.read() == TABLE_MAGIC
 
 
-def _is_keras(path: Path, head: bytes) -> bool:
-    return head.startswith(HDF5) or (path.suffix == ".json" and head.lstrip().startswith(b"{"))
+def _is_keras(_: Path, head: bytes) -> bool:
+    return head.startswith(HDF5) or head.lstrip().startswith(b"{")
 
 
 KINDS: tuple[Kind, ...] = (

@@ -305,15 +305,23 @@ def _whitening(rest: list[tuple[str, Layer]], pool: Aggregation) -> Whitening | 
     layer = rest[0][1]
     weights, bias = _weights(layer)
     size, outputs = pool.descriptor_size, weights.shape[3]
-    if weights.shape[:3] != (1, 1, size) or not 1 <= outputs <= size:
+    if weights.shape[:3] != (1, 1, size) or not 1 <= outputs <= size or weights.dtype.kind != "f":
         raise CheckpointError(
-            f"layer {layer['name']!r} is {list(weights.shape)}, but the descriptors have {size} numbers"
+            f"layer {layer['name']!r} is {weights.dtype} {list(weights.shape)}, "
+            f"but the descriptors have {size} numbers"
         )
     made = Whitening(size, outputs)
-    theirs_PDK = _tensor(weights.reshape(size, outputs).T).view(outputs, pool.dim, size // pool.dim)
-    filled = {"weight": theirs_PDK.transpose(1, 2).reshape(outputs, size)}
-    filled["bias"] = torch.zeros(outputs) if bias is None else _tensor(bias)
-    _load(made, filled, layer["name"])
+    clusters = size // pool.dim
+    theirs_PDK = weights.reshape(size, outputs).T.reshape(outputs, pool.dim, clusters)
+    ours_PKD = made.weight.detach().numpy().reshape(outputs, clusters, pool.dim)
+    with np.errstate(over="ignore"):  # to infinity, which is told below
+        np.copyto(
+            ours_PKD, theirs_PDK.transpose(0, 2, 1), casting="same_kind"
+        )  # at most one copy: it is large
+    _check_finite(made.weight)
+    if bias is not None:
+        with torch.no_grad():
+            made.bias.copy_(_tensor(bias))
     return made
 
 
@@ -381,10 +389,15 @@ def _tensor(array: NDArray[Any]) -> Tensor:
     """
     if array.dtype.kind not in "fiub":
         raise CheckpointError(f"weights must be numbers; given {array.dtype}")
-    made = torch.from_numpy(np.array(array, np.float32, order="C"))
-    if not bool(torch.isfinite(made).all()):
-        raise CheckpointError("NaN or infinity in the weights; the file is damaged")
+    with np.errstate(over="ignore"):  # to infinity, which is told below
+        made = torch.from_numpy(np.array(array, np.float32, order="C"))
+    _check_finite(made)
     return made
+
+
+def _check_finite(tensor: Tensor) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError("NaN or infinity in the weights; the file is damaged")
 
 
 def _whole(layer: Layer, key: str, count: int, default: int) -> list[int]:
