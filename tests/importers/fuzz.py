@@ -82,7 +82,7 @@ def mutated(content: bytes, case: int) -> bytes:
 def outcome(path: Path) -> str:
     """What came of importing it: ``model``, ``refused``, or the unwanted error."""
     try:
-        import_model(path)
+        import_model(path).spec.to_dict()
     except (CheckpointError, InputError) as error:
         return "refused" if "\n" not in str(error) and str(error) else f"a bad message: {error!r}"
     except Exception as error:

@@ -19,37 +19,32 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dejavlad import aggregation
 from dejavlad.aggregation import Aggregation
 from dejavlad.backbones import BACKBONES, CHAIN, Chain
-from dejavlad.backbones.base import ChainBackbone
+from dejavlad.backbones.base import Backbone, ChainBackbone
 from dejavlad.backbones.chain import Pool
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.images import Preprocess
 from dejavlad.model.importers.mat_file import read_mat
-from dejavlad.model.importers.mat_objects import CONVERT
+from dejavlad.model.importers.simplenn import (
+    Layer,
+    check_finite,
+    described,
+    kind_of,
+    listed,
+    numbers,
+    tidy,
+    to_array,
+    to_tensor,
+    weights_of,
+)
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
 
-Layer = Mapping[str, Any]
-
-CUSTOM = {
-    "layerVLAD": "vlad",
-    "layerVLADv2": "vlad",
-    "layerTotalMaxPool": "max",
-    "layerTotalAvgPool": "avg",
-    "layerWholeL2Normalize": "whole",
-    "vlad:core": "vlad",
-    "max:core": "max",
-    "avg:core": "avg",
-    "postL2": "whole",
-    "finalL2": "whole",
-}
-"""Class, or name where the object became a struct -> what the layer does."""
 OURS = ("vgg16", "vgg19")
 """Backbones that a chain may turn out to be."""
 CLUSTERS = 64
@@ -81,30 +76,25 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
         raise CheckpointError(
             f"it holds no network, that is no net.layers, but {', '.join(list(variables)[:6]) or 'nothing'}"
         )
-    layers = [_tidy(layer, i) for i, layer in enumerate(_listed(net["layers"]))]
-    kinds = [_kind(layer) for layer in layers]
+    layers = [tidy(layer, i) for i, layer in enumerate(listed(net["layers"]))]
+    kinds = [kind_of(layer) for layer in layers]
     pooling = next((i for i, kind in enumerate(kinds) if kind in ("vlad", "max", "avg")), None)
     meta = net.get("meta") if isinstance(net.get("meta"), Mapping) else net
     assert isinstance(meta, Mapping)
-    provenance: dict[str, Any] = {"format": "MatConvNet"}
-    provenance |= {
-        key: meta[key] for key in ("netID", "sessionID", "epoch") if isinstance(meta.get(key), (str, float))
+    told = {key: meta.get(key) for key in ("netID", "sessionID", "epoch")}
+    told = {
+        key: one
+        for key, one in told.items()
+        if isinstance(one, str) or (isinstance(one, float) and math.isfinite(one))
     }
     if pooling is None:
-        layers = layers[: _cut(layers, kinds) + 1]
-        normalised = False
+        backbone, source = _backbone(layers[: _cut(layers, kinds) + 1])
+        pool, whitening = aggregation.create("netvlad", backbone.channels, clusters=CLUSTERS), None
     else:
-        before = layers[:pooling]
-        channels = _outputs(before)
-        normalised = kinds[pooling] == "vlad" and bool(before) and _is_l2(before[-1], channels)
-        layers, rest = before[: len(before) - normalised], list(zip(kinds, layers, strict=True))[pooling:]
-    backbone, source = _backbone(layers)
-    channels = int(getattr(backbone, "channels", 0))
-    whitening = None
-    if pooling is None:
-        pool = aggregation.create("netvlad", channels, clusters=CLUSTERS)
-    else:
-        pool, rest = _pooling(rest, channels, normalised)
+        before, rest = layers[:pooling], list(zip(kinds, layers, strict=True))[pooling:]
+        normalised = kinds[pooling] == "vlad" and bool(before) and _is_l2(before[-1], _outputs(before))
+        backbone, source = _backbone(before[: len(before) - normalised])
+        pool, rest = _pooling(rest, backbone.channels, normalised)
         whitening = _whitening(rest, pool)
     return PlaceModel(
         backbone,
@@ -114,47 +104,20 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
         fitted=pooling is not None or None,
         name=name,
         source=source,
-        provenance=provenance,
+        provenance={"format": "MatConvNet", **told},
     ).eval()
 
 
 def _outputs(layers: Sequence[Layer]) -> int:
     """Channels after a chain of layers."""
-    return next((_weights(one)[0].shape[-1] for one in reversed(layers) if _kind(one) == "conv"), 3)
+    return next((weights_of(one)[0].shape[-1] for one in reversed(layers) if kind_of(one) == "conv"), 3)
 
 
-def _tidy(layer: Any, i: int) -> Layer:
-    """A layer in today's form, whatever MatConvNet wrote it."""
-    if not isinstance(layer, Mapping) or not isinstance(layer.get("type"), str):
-        if isinstance(layer, Mapping) and {"block", "inputs"} & layer.keys():
-            raise CheckpointError("it is a DagNN; only chains (SimpleNN) can be imported")
-        raise CheckpointError(f"layer {i + 1} is empty or no layer; if it was a class object: {CONVERT}")
-    told = dict(layer)
-    named = told.get("name")
-    told["name"] = named if isinstance(named, str) and named else f"layer{i + 1}"
-    if "filters" in told:
-        told["weights"] = [told.pop("filters"), told.pop("biases", None)]
-    return told
-
-
-def _kind(layer: Layer) -> str:
-    """What a layer does: of `CUSTOM`, or MatConvNet's own type."""
-    if layer["type"] != "custom":
-        return "norm" if layer["type"] in ("normalize", "lrn") else str(layer["type"])
-    told = str(layer.get("__class__", ""))
-    known = CUSTOM.get(told) or CUSTOM.get(layer["name"]) or CUSTOM.get(layer["name"].replace("_", ":"))
-    if known is None:
-        raise CheckpointError(
-            f"layer {layer['name']!r} is of a class of its own {told!r}, which is not known"
-        )
-    return known
-
-
-def _backbone(layers: Sequence[Layer]) -> tuple[nn.Module, BackboneSpec]:
+def _backbone(layers: Sequence[Layer]) -> tuple[Backbone, BackboneSpec]:
     """The chain as one of our backbones where it is one, else as it is."""
     told, tensors, channels = [], list[Tensor](), 3
     for layer in layers:
-        one, held = _described(layer, channels)
+        one, held = described(layer, channels)
         channels = int(one.get("outputs", channels))
         told.append(one)
         tensors += held
@@ -164,51 +127,8 @@ def _backbone(layers: Sequence[Layer]) -> tuple[nn.Module, BackboneSpec]:
             whole = BACKBONES[name].make(cut=BACKBONES[name].end)
         if isinstance(whole, ChainBackbone) and _same(chain, whole):
             cut = whole.names[len(told) - 1]
-            backbone: nn.Module = BACKBONES[name].make(cut=cut)
-            return _filled(backbone, tensors), BackboneSpec(name, cut)
+            return _filled(BACKBONES[name].make(cut=cut), tensors), BackboneSpec(name, cut)
     return _filled(chain, tensors), BackboneSpec(CHAIN, options={"layers": told})
-
-
-def _described(layer: Layer, channels: int) -> tuple[dict[str, Any], list[Tensor]]:
-    """A layer as `Chain` takes it, and its tensors, filters and bias."""
-    kind, name = _kind(layer), layer["name"]
-    told: dict[str, Any] = {"kind": kind, "name": name}
-    if kind == "conv":
-        filters, bias = _weights(layer)
-        rows, columns, inputs, outputs = filters.shape
-        if inputs == 0 or channels % inputs:
-            raise CheckpointError(f"layer {name!r} takes {inputs} channels, but gets {channels}")
-        told |= {
-            "inputs": channels,
-            "outputs": outputs,
-            "kernel": [rows, columns],
-            "stride": _whole(layer, "stride", 2, 1),
-            "pad": _whole(layer, "pad", 4, 0),
-            "dilation": _whole(layer, "dilate", 2, 1),
-            "groups": channels // inputs,
-            "bias": bias is not None,
-        }
-        return told, [_tensor(filters.transpose(3, 2, 0, 1)), *([] if bias is None else [_tensor(bias)])]
-    if kind == "pool":
-        told |= {
-            "kind": layer.get("method", "max"),
-            "kernel": _whole(layer, "pool", 2, 1),
-            "stride": _whole(layer, "stride", 2, 1),
-            "pad": _whole(layer, "pad", 4, 0),
-        }
-    elif kind == "norm":
-        size, kappa, alpha, beta = _numbers(layer, "param", 4, [5, 1, 1, 0.5])
-        told |= {"size": int(size), "kappa": kappa, "alpha": alpha, "beta": beta}
-    elif kind == "relu":
-        told["leak"] = _numbers(layer, "leak", 1, [0])[0]
-    elif kind == "dropout":
-        told["rate"] = _numbers(layer, "rate", 1, [0.5])[0]
-    else:
-        raise CheckpointError(
-            f"layer {name!r} is of type {kind!r}; "
-            f"before the pooling can stand: conv, relu, pool, normalize, lrn, dropout"
-        )
-    return told, []
 
 
 def _same(chain: Chain, ours: ChainBackbone) -> bool:
@@ -237,7 +157,7 @@ def _same(chain: Chain, ours: ChainBackbone) -> bool:
     return theirs == listed(ours)[: len(theirs)]
 
 
-def _filled(backbone: nn.Module, tensors: Sequence[Tensor]) -> nn.Module:
+def _filled(backbone: nn.Module, tensors: Sequence[Tensor]) -> Backbone:
     """The backbone with the tensors, in the order of its layers."""
     wanted = list(backbone.parameters())
     if [p.shape for p in wanted] != [t.shape for t in tensors]:
@@ -245,6 +165,7 @@ def _filled(backbone: nn.Module, tensors: Sequence[Tensor]) -> nn.Module:
     with torch.no_grad():
         for parameter, tensor in zip(wanted, tensors, strict=True):
             parameter.copy_(tensor)
+    assert isinstance(backbone, Backbone)
     return backbone
 
 
@@ -268,7 +189,7 @@ def _vlad(
     intra = bool(rest) and rest[0][0] == "norm"
     if intra and not _is_l2(rest[0][1], channels):
         raise CheckpointError(f"layer {rest[0][1]['name']!r} is no normalisation of whole clusters")
-    held = [np.asarray(w) for w in _listed(core.get("weights"))]
+    held = [to_array(w) for w in listed(core.get("weights"))]
     if len(held) not in (2, 3):
         raise CheckpointError(f"{core['name']!r} has {len(held)} weights; NetVLAD has 2, its version 2 has 3")
     clusters = held[0].size // channels
@@ -287,11 +208,11 @@ def _vlad(
     )
     assign_DK, minus_centres_DK = (w.reshape(channels, clusters, order="F") for w in (held[0], held[-1]))
     filled = {
-        "conv.weight": _tensor(assign_DK.T)[:, :, None, None],
-        "centroids": -_tensor(minus_centres_DK.T),
+        "conv.weight": to_tensor(assign_DK.T)[:, :, None, None],
+        "centroids": -to_tensor(minus_centres_DK.T),
     }
     if len(held) == 3:
-        filled["conv.bias"] = _tensor(held[1].reshape(-1))
+        filled["conv.bias"] = to_tensor(held[1].reshape(-1))
     _load(pool, filled, core["name"])
     return pool, rest[intra:]
 
@@ -303,7 +224,7 @@ def _whitening(rest: list[tuple[str, Layer]], pool: Aggregation) -> Whitening | 
     if [kind for kind, _ in rest] != ["conv", "whole"]:
         raise CheckpointError(f"after postL2 can come a whitening and finalL2 only; given {_names(rest)}")
     layer = rest[0][1]
-    weights, bias = _weights(layer)
+    weights, bias = weights_of(layer)
     size, outputs = pool.descriptor_size, weights.shape[3]
     if weights.shape[:3] != (1, 1, size) or not 1 <= outputs <= size or weights.dtype.kind != "f":
         raise CheckpointError(
@@ -318,10 +239,10 @@ def _whitening(rest: list[tuple[str, Layer]], pool: Aggregation) -> Whitening | 
         np.copyto(
             ours_PKD, theirs_PDK.transpose(0, 2, 1), casting="same_kind"
         )  # at most one copy: it is large
-    _check_finite(made.weight)
+    check_finite(made.weight)
     if bias is not None:
         with torch.no_grad():
-            made.bias.copy_(_tensor(bias))
+            made.bias.copy_(to_tensor(bias))
     return made
 
 
@@ -346,7 +267,7 @@ def _mean(meta: Layer) -> tuple[float, float, float]:
     """What is subtracted: the top left pixel of the average image, as ``averageImage(1,1,:)``."""
     normalization = meta.get("normalization")
     average = normalization.get("averageImage") if isinstance(normalization, Mapping) else None
-    image = np.asarray(0.0 if average is None else average)
+    image = to_array(0.0 if average is None else average)
     if image.ndim == 3 and image.shape[2] == 3 and image.size:
         values = image[0, 0]
     elif image.size == 3:
@@ -357,81 +278,13 @@ def _mean(meta: Layer) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _weights(layer: Layer) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Filters [rows, columns, inputs, outputs], and bias [outputs], or None."""
-    held: list[NDArray[Any]] = [np.asarray(w) for w in _listed(layer.get("weights")) if w is not None]
-    if not 1 <= len(held) <= 2 or held[0].ndim > 4 or held[0].size == 0:
-        raise CheckpointError(
-            f"layer {layer['name']!r} needs filters and bias; given {[list(w.shape) for w in held]}"
-        )
-    filters: NDArray[Any] = held[0].reshape(held[0].shape + (1,) * (4 - held[0].ndim))
-    outputs = int(filters.shape[-1])
-    bias = held[1].reshape(-1) if len(held) == 2 and held[1].size else None
-    if bias is not None and bias.size != outputs:
-        raise CheckpointError(f"layer {layer['name']!r} has {outputs} filters, but {bias.size} biases")
-    return filters, bias
-
-
 def _is_l2(layer: Layer, channels: int) -> bool:
     """Whether a layer brings vectors of all channels to unit length: ``normalize`` by [2D, 1e-12, 1, 0.5]."""
-    if _kind(layer) != "norm":
+    if kind_of(layer) != "norm":
         return False
-    size, kappa, alpha, beta = _numbers(layer, "param", 4, [5, 1, 1, 0.5])
+    size, kappa, alpha, beta = numbers(layer, "param", 4, [5, 1, 1, 0.5])
     covers = (size - 1) // 2 >= channels - 1
     return covers and math.isclose(kappa, 1e-12, rel_tol=1e-3) and (alpha, beta) == (1, 0.5)
-
-
-def _tensor(array: NDArray[Any]) -> Tensor:
-    """A float32 copy.
-
-    Raises:
-        CheckpointError: it is not of finite numbers.
-    """
-    if array.dtype.kind not in "fiub":
-        raise CheckpointError(f"weights must be numbers; given {array.dtype}")
-    with np.errstate(over="ignore"):  # to infinity, which is told below
-        made = torch.from_numpy(np.array(array, np.float32, order="C"))
-    _check_finite(made)
-    return made
-
-
-def _check_finite(tensor: Tensor) -> None:
-    if not bool(torch.isfinite(tensor).all()):
-        raise CheckpointError("NaN or infinity in the weights; the file is damaged")
-
-
-def _whole(layer: Layer, key: str, count: int, default: int) -> list[int]:
-    """A setting of so many whole numbers; one number stands for all, two pads for (rows, columns)."""
-    values = _numbers(layer, key, None, [default])
-    if len(values) in (1, 2) and len(values) < count:
-        values = [v for v in values for _ in range(count // len(values))]
-    if len(values) != count or any(v != int(v) for v in values):
-        raise CheckpointError(
-            f"{key} of layer {layer['name']!r} must be {count} whole numbers; given {values}"
-        )
-    return [int(v) for v in values]
-
-
-def _numbers(layer: Layer, key: str, count: int | None, default: Sequence[float]) -> list[float]:
-    found = layer.get(key)
-    array = np.asarray(default if found is None else found)
-    if array.size == 0:
-        array = np.asarray(default)
-    if array.dtype.kind not in "fiub" or array.size > 8 or (count is not None and array.size != count):
-        raise CheckpointError(f"{key} of layer {layer['name']!r} cannot be read")
-    values = [float(v) for v in array.reshape(-1)]
-    if not all(map(math.isfinite, values)):
-        raise CheckpointError(f"{key} of layer {layer['name']!r} is not finite")
-    return values
-
-
-def _listed(value: Any) -> list[Any]:
-    """A cell as a list; none where it is empty."""
-    if isinstance(value, list):
-        return value
-    if value is None or (isinstance(value, np.ndarray) and value.size == 0):
-        return []
-    return [value]
 
 
 def _names(rest: Sequence[tuple[str, Layer]]) -> str:
