@@ -69,8 +69,8 @@ def hard_assignment(feat_NDL: Tensor, centres_KD: Tensor) -> Tensor:
     """Each location to its nearest centre: [N, K, L] of zeros and ones; no gradient flows through it."""
     with torch.no_grad():
         offset_K1 = centres_KD.square().sum(dim=1)[:, None] / 2
-        nearest_NL = (_products(centres_KD, feat_NDL) - offset_K1).argmax(dim=1)
-        return F.one_hot(nearest_NL, len(centres_KD)).to(feat_NDL.dtype).transpose(1, 2)
+        scores_NKL = _products(centres_KD, feat_NDL) - offset_K1
+        return torch.zeros_like(scores_NKL).scatter_(1, scores_NKL.argmax(dim=1, keepdim=True), 1)
 
 
 def vlad(feat_NDL: Tensor, assignment_NKL: Tensor, centres_KD: Tensor) -> Tensor:

@@ -89,10 +89,13 @@ class RootSift(nn.Module):
         """
         if images_NCHW.ndim != 4 or images_NCHW.shape[1] not in (1, 3):
             raise InputError(f"photos must be [N, 3, H, W] or [N, 1, H, W]; given {list(images_NCHW.shape)}")
-        grey = images_NCHW.float()
-        if grey.shape[1] == 3:
-            grey = (grey * self.get_buffer("luma")).sum(dim=1, keepdim=True)
-        return torch.cat([self._one_scale(grey, i) for i in range(self.scales)], dim=2)
+        # One by one: what is made on the way then stays small enough for the allocator to use again.
+        return torch.cat([self._one_photo(image_1CHW) for image_1CHW in images_NCHW.float().split(1)])
+
+    def _one_photo(self, image_1CHW: Tensor) -> Tensor:
+        if image_1CHW.shape[1] == 3:
+            image_1CHW = (image_1CHW * self.get_buffer("luma")).sum(dim=1, keepdim=True)
+        return torch.cat([self._one_scale(image_1CHW, i) for i in range(self.scales)], dim=2)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) of one scale for a photo of that size; at least 1 x 1."""
