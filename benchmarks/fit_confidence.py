@@ -24,7 +24,7 @@ from dejavlad.photo import PhotoList
 from dejavlad.retrieval.confidence import KNOWN_FROM, SLOPE
 
 SEEDS = (101, 102)
-PHOTOS = 360
+PHOTOS = 1000
 MODEL = "rootsift-vlad"
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions
-from dejavlad.cli.terminal import Output
+from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
 
@@ -49,10 +49,11 @@ def locate(
             asked.append(Photo(Path(given).as_posix(), Path(given)))
     if not asked:
         raise InputError("give at least one photo to locate")
+    listed = PhotoList(asked)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         answers = town.locate(
-            PhotoList(asked),
+            listed,
             k=k,
             batch_size=options.batch_size,
             workers=options.workers,
@@ -62,6 +63,6 @@ def locate(
     if out is not None:
         from dejavlad.report import write_locate_page
 
-        page = write_locate_page(answers, town, out / "index.html")
+        page = write_locate_page(answers, town, out / "index.html", asked=listed, command=command_line())
         text += f"\n\nopen {page}"
     output.answer([answer.to_dict() for answer in answers], text)
