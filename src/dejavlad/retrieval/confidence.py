@@ -28,7 +28,7 @@ PLACES = 10
 """J: places compared."""
 SAME_VIEW = 0.9
 """Map photos nearer to a place's best photo than this share of the query's distance show the same place."""
-SLOPE, KNOWN_FROM = 24.0, 0.157
+SLOPE, KNOWN_FROM = 13.1, 0.092
 """The logistic curve: its slope, and where it is one half."""
 LARGEST_SURPRISE = 10.0
 """A chance of less than 1e-10 is as good as none."""
@@ -85,7 +85,7 @@ def surprise(place_distances_J: NDArray[np.floating[Any]]) -> float:
 
 
 def stand_out(place_distances_J: NDArray[np.floating[Any]]) -> float:
-    """How far the nearest place stands out from the others: 0 not at all, about 0.3 for a clear answer.
+    """How far the nearest place stands out from the others: 0 not at all, about 0.2 for a clear answer.
 
     Args:
         place_distances_J: Euclidean distances of the nearest places, ascending.

@@ -1,0 +1,34 @@
+"""Making a town: photos a second, by this process alone and by one worker for each core."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from _timing import processor
+from dejavlad.datasets.town import make_town
+
+PHOTOS = 200
+
+
+def seconds(workers: int) -> float:
+    """How long `PHOTOS` photos of 320x240 take."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        make_town(Path(folder) / "town", photos=PHOTOS, workers=workers)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    cores = os.cpu_count() or 1
+    print(f"{PHOTOS} photos of 320x240; {processor()}")
+    alone, together = seconds(0), seconds(cores)
+    print(f"  alone                {alone:6.1f} s  {PHOTOS / alone:6.1f} photos/s")
+    print(f"  {cores} workers            {together:6.1f} s  {PHOTOS / together:6.1f} photos/s")
+    print(f"  ratio {alone / together:.2f}; 1,000 photos in about {together * 1000 / PHOTOS:.0f} s or less")
+
+
+if __name__ == "__main__":
+    main()
