@@ -28,7 +28,11 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
 Run = Callable[..., tuple[int, str, str]]
 
 VERBS = (
-    *((v,) for v in ("demo", "models", "extract", "locate", "evaluate", "compare", "config")),
+    *(
+        (v,)
+        for v in ("demo", "models", "extract", "locate", "evaluate", "compare", "config", "import", "verify")
+    ),
+    ("models", "download"),
     *(("map", v) for v in ("build", "add", "remove", "info")),
     *(("dataset", v) for v in ("info", "list", "town")),
 )

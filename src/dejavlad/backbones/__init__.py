@@ -32,6 +32,7 @@ __all__ = [
     "Chain",
     "Geometry",
     "create",
+    "fetch_weights",
     "train_from",
 ]
 
@@ -182,6 +183,21 @@ def create(
         whole = entry.make(**{**options, "cut": entry.end})
     load_weights(backbone, whole, tensors, source)
     return backbone.eval()
+
+
+def fetch_weights(name: str, *, offline: bool | None = None, on_progress: OnProgress = silent) -> Path | None:
+    """The published weights of a backbone, fetched unless they are here; None where it needs none.
+
+    Raises:
+        UnknownNameError: no such backbone.
+        DownloadError: they cannot be fetched.
+    """
+    if name not in BACKBONES:
+        raise UnknownNameError("backbone", name, [*BACKBONES])
+    entry = BACKBONES[name]
+    if entry.url is None:
+        return None
+    return _fetched(entry, Settings.load().offline if offline is None else offline, on_progress)
 
 
 def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Path:

@@ -90,7 +90,8 @@ class RootSift(nn.Module):
         if images_NCHW.ndim != 4 or images_NCHW.shape[1] not in (1, 3):
             raise InputError(f"photos must be [N, 3, H, W] or [N, 1, H, W]; given {list(images_NCHW.shape)}")
         # One by one: what is made on the way then stays small enough for the allocator to use again.
-        return torch.cat([self._one_photo(image_1CHW) for image_1CHW in images_NCHW.float().split(1)])
+        photos = torch.tensor_split(images_NCHW.float(), max(1, len(images_NCHW)))
+        return torch.cat([self._one_photo(image_1CHW) for image_1CHW in photos])
 
     def _one_photo(self, image_1CHW: Tensor) -> Tensor:
         if image_1CHW.shape[1] == 3:

@@ -35,7 +35,9 @@ def build_app() -> App:
         suppress_keyboard_interrupt=False,
     )
     app.command(demo.demo)
-    app.command(models.models)
+    app.command(models.app)
+    app.command(models.import_, name="import")
+    app.command(models.verify)
     app.command(extract.extract)
     app.command(map_.app)
     app.command(locate.locate)
@@ -76,5 +78,5 @@ def _verb(words: Sequence[str]) -> str:
         if word.startswith("-") or len(verb) == 2:
             break
         verb.append(word)
-    known = verb[:2] if verb[:1] in (["map"], ["dataset"]) else verb[:1]
+    known = verb[:2] if verb[:1] in (["map"], ["dataset"], ["models"]) else verb[:1]
     return " ".join(known) + " " if known else ""

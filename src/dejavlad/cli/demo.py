@@ -48,7 +48,7 @@ def demo(
         )
         streets, elsewhere = open_dataset(town / "test"), open_dataset(town / "train")
         place_map = PlaceMap.build(
-            options.load(MODEL),
+            options.load(MODEL, on_progress),
             streets.database,
             out / "town.map",
             batch_size=options.batch_size,

@@ -64,7 +64,7 @@ def evaluate(
     ranking
         Score this ranking (`.npz`, or `.npy` of rows) instead of making one.
     positions
-        Where photos were taken: `exif`, `utm-names`, `none` or a CSV file.
+        Where photos were taken: `exif`, `utm-names`, `none` or a CSV file. Default: as `map build` finds out.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
     recall_at
@@ -153,7 +153,7 @@ def _photos_or_store(
 
         store = DescriptorStore.open(path)
         return with_positions(store.photos, positions), store
-    return photos(given, root=root, positions=positions), None
+    return photos(given, root=root, positions=positions or "auto"), None
 
 
 def _describe(
@@ -162,7 +162,7 @@ def _describe(
     from dejavlad.retrieval.benchmark import describe_dataset
 
     _, database, queries = describe_dataset(
-        options.load(model),
+        options.load(model, on_progress),
         places,
         out,
         batch_size=options.batch_size,

@@ -41,9 +41,9 @@ def extract(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
 
-    base = options.load(model)
-    listed = open_photos(photos, root=root)
     with output.progress() as on_progress:
+        base = options.load(model, on_progress)
+        listed = open_photos(photos, root=root)
         opened = options.fitted(base, listed, out.with_name(out.name + ".model"), on_progress)
         store = fill(
             opened,

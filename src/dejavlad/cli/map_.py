@@ -47,9 +47,9 @@ def build(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
-    base = options.load(model)
-    listed = open_photos(photos, root=root, positions=positions or "auto")
     with output.progress() as on_progress:
+        base = options.load(model, on_progress)
+        listed = open_photos(photos, root=root, positions=positions or "auto")
         town = PlaceMap.build(
             base,
             listed,

@@ -1,23 +1,163 @@
-"""`dejavlad models`: which models there are."""
+"""`dejavlad models`: which models there are; `download`, `import` and `verify`: those of others."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from dejavlad.cli.options import ModelOptions
 from dejavlad.cli.terminal import Output, table
+from dejavlad.errors import DejavladError, UnknownNameError
+
+app = App(
+    name="models",
+    help="""Names, descriptor size, where weights come from, licence, and whether they are here.
+
+Example: `dejavlad models`
+""",
+)
 
 
+@app.default
 def models(*, output: Output = Output()) -> None:
-    """Names, descriptor size, where weights come from, licence, and whether they are here.
-
-    Example: `dejavlad models`
-    """
+    """List them."""
     from dejavlad.model import list_models
 
     entries = list_models()
     rows = [
-        (entry.name, entry.dims or "-", "here" if entry.here else "to download", entry.licence, entry.what)
+        (
+            entry.name,
+            entry.dims or "-",
+            "here" if entry.here else "to download",
+            entry.trained_on,
+            entry.licence,
+            entry.what,
+        )
         for entry in entries
     ]
     output.answer(
         [entry.to_dict() for entry in entries],
-        table(("name", "dims", "weights", "licence", "what"), rows, right=(1,)),
+        table(("name", "dims", "weights", "trained on", "licence", "what"), rows, right=(1,)),
     )
+
+
+@app.command
+def download(
+    name: str,
+    /,
+    *,
+    offline: Annotated[bool, Parameter(negative=())] = False,
+    output: Output = Output(),
+) -> None:
+    """Fetch a model's weights now rather than on first use; an interrupted download goes on.
+
+    Example: `dejavlad models download vgg16-netvlad-pitts30k`
+
+    Parameters
+    ----------
+    name
+        One that `dejavlad models` lists.
+    offline
+        Only say which file belongs where.
+    """
+    from dejavlad.backbones import BACKBONES, fetch_weights
+    from dejavlad.model.released import RELEASED, fetch_released
+    from dejavlad.model.zoo import model_names
+
+    backbone = name.partition("-")[0].partition("@")[0]
+    with output.progress() as on_progress:
+        if name in RELEASED:
+            released = RELEASED[name]
+            path: Path | None = fetch_released(released, offline=offline or None, on_progress=on_progress)
+        elif name in model_names() or name in BACKBONES:
+            path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)
+        else:
+            raise UnknownNameError("model", name, [*model_names(), *BACKBONES])
+    told = f"{name}: {path}" if path else f"{name} needs no weights"
+    output.answer({"name": name, "weights": str(path) if path else None}, told)
+
+
+def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output = Output()) -> None:
+    """A model folder from a checkpoint of the originals; what it is, is found out from its content.
+
+    Example: `dejavlad import mapillary_WPCA4096.pth.tar --out patchnetvlad`
+
+    Parameters
+    ----------
+    src
+        A MatConvNet network (.mat), a PyTorch checkpoint (.pth, .pth.tar, .ckpt), a Keras network (.h5), a
+        TensorFlow checkpoint (its prefix or folder).
+    out
+        The model folder to write.
+    name
+        What to call the model (default: after the file).
+    """
+    from dejavlad.model import save_model
+    from dejavlad.model.importers import import_model
+
+    model = import_model(src, name=name)
+    folder = save_model(model, out)
+    told = {
+        "model": str(folder),
+        "name": model.name,
+        "fingerprint": model.fingerprint,
+        "dims": model.descriptor_size,
+        "fitted": model.fitted,
+        "spec": model.spec.to_dict(),
+    }
+    whitened = "not whitened" if model.whitening is None else "whitened"
+    lines = [
+        f"{model.name}: {model.source.name}, {model.spec.aggregation.name}, {whitened}, "
+        f"{model.descriptor_size} dims: {folder}"
+    ]
+    if not model.fitted:
+        lines.append("its clusters are learnt from the photos that it is first used on")
+    output.answer(told, "\n".join(lines))
+
+
+def verify(
+    model: str,
+    reference: Path,
+    /,
+    *,
+    tolerance: float = 1e-5,
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Compare a model's activations with a reference, layer by layer; status 1 where they differ.
+
+    Example: `dejavlad verify patchnetvlad activations.npz`
+
+    Parameters
+    ----------
+    model
+        A model's name, its folder, or a checkpoint of the originals.
+    reference
+        A .mat or .npz with `input` and activations by the layers' names.
+    tolerance
+        On each number; relative to the layer's largest where that is above 1.
+    """
+    from dejavlad.model.verify import verify as compare
+
+    with output.progress() as on_progress:
+        opened = options.load(model, on_progress)
+    rows = compare(opened, reference, tolerance)
+    told = [
+        {"layer": row.layer, "shape": list(row.shape), "difference": _finite(row.difference), "ok": row.ok}
+        for row in rows
+    ]
+    cells = [
+        (row.layer, "x".join(map(str, row.shape)), f"{row.difference:.1e}", "ok" if row.ok else "DIFFERS")
+        for row in rows
+    ]
+    output.answer(told, table(("layer", "shape", "difference", ""), cells, right=(2,)))
+    wrong = [row.layer for row in rows if not row.ok]
+    if wrong:
+        raise DejavladError(f"{len(wrong)} of {len(rows)} layers differ, {wrong[0]} first")
+
+
+def _finite(value: float) -> float | None:
+    """None for infinity, which JSON does not have."""
+    return value if value < float("inf") else None

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from dejavlad.errors import InputError
+from dejavlad.progress import OnProgress, silent
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
-    from dejavlad.progress import OnProgress
 
 
 @Parameter(name="*", group="Model")
@@ -52,8 +52,8 @@ class ModelOptions:
         """The dimensions asked for, ascending; none for all."""
         return tuple(sorted(set(numbers("--dims", self.dims)))) if self.dims is not None else ()
 
-    def load(self, model: str) -> PlaceModel:
-        """The model by name, folder or file, with these options."""
+    def load(self, model: str, on_progress: OnProgress = silent) -> PlaceModel:
+        """The model by name, folder or file, with these options; `on_progress` is told of downloads."""
         from dejavlad.model.zoo import load_model
 
         return load_model(
@@ -66,6 +66,7 @@ class ModelOptions:
             dims=max(self.dims_list, default=None),
             seed=self.seed,
             offline=self.offline or None,
+            on_progress=on_progress,
         )
 
     def fitted(

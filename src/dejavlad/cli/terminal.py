@@ -67,19 +67,25 @@ class Output:
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         tasks: dict[str, TaskID] = {}
-        with Bars(*columns, console=console, transient=not console.is_terminal) as bars:
+        bars = Bars(*columns, console=console, transient=not console.is_terminal)
 
-            def show(report: Progress) -> None:
-                if report.what not in tasks:
-                    tasks[report.what] = bars.add_task(report.what, total=report.total - report.found)
-                bars.update(
-                    tasks[report.what],
-                    completed=report.done - report.found,
-                    total=report.total - report.found,
-                    description=f"{report.what} ({report.found} found)" if report.found else report.what,
-                )
+        def show(report: Progress) -> None:
+            if not tasks:
+                bars.start()
+            if report.what not in tasks:
+                tasks[report.what] = bars.add_task(report.what, total=report.total - report.found)
+            bars.update(
+                tasks[report.what],
+                completed=report.done - report.found,
+                total=report.total - report.found,
+                description=f"{report.what} ({report.found} found)" if report.found else report.what,
+            )
 
+        try:
             yield show
+        finally:
+            if tasks:
+                bars.stop()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Models by name, ``<backbone>[@cut]-<pooling>`` read off the two tables, and model folders.
+"""Models by name, ``<backbone>[@cut]-<pooling>`` read off the two tables, released ones, folders and files.
 
 ``rootsift-vlad`` is the model that works without a download. An off-the-shelf model prepares photos as its
 backbone's weights want them; unless told otherwise, the longer side becomes `RESIZE` pixels: enough for signs
@@ -22,7 +22,9 @@ from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.checkpoint import is_model, load_folder
 from dejavlad.model.device import check_precision, resolve_device
 from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.released import RELEASED, fetch_released
 from dejavlad.model.spec import BackboneSpec
+from dejavlad.progress import OnProgress, silent
 
 RESIZE: Final[Mapping[str, str]] = {"rootsift": "longest:480"}
 """Backbone -> default resize policy."""
@@ -35,7 +37,10 @@ DEFAULT_MODEL = "rootsift-vlad"
 INPUTS = ("torchvision", "caffe")
 """Preprocessings that weights may have been trained with."""
 HUB = "hub:FOLDER_OR_ID"
-WHAT_A_MODEL_IS = "a model is one of the names that `dejavlad models` lists, or a model folder"
+WHAT_A_MODEL_IS = (
+    "a model is one of the names that `dejavlad models` lists, a model folder, or a checkpoint of the "
+    "originals"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class ModelEntry:
     """Numbers of one descriptor before any whitening; None where that depends on the backbone."""
     what: str
     """The model in a few words."""
+    trained_on: str
+    """What its weights have learnt from; places or, before it is fitted, only things."""
     source: str
     """Where its weights come from."""
     licence: str
@@ -71,11 +78,13 @@ def load_model(
     dims: int | None = None,
     seed: int = 0,
     offline: bool | None = None,
+    on_progress: OnProgress = silent,
 ) -> PlaceModel:
-    """A model by its name or from its folder, ready to describe (or to be fitted).
+    """A model by its name, from its folder or from a file, ready to describe (or to be fitted).
 
     Args:
-        src: a name (``squeezenet1_0-netvlad``, ``vgg16@conv4_3-max``; see `list_models`), or a model folder.
+        src: a name (``squeezenet1_0-netvlad``, ``vgg16@conv4_3-max``, ``vgg16-netvlad-pitts30k``; see
+            `list_models`), a model folder, or a checkpoint of the originals (see `importers`).
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16`` (the backbone's arithmetic).
         weights: of a named model's backbone: a file (.npz, .pth, .safetensors with torchvision's keys), or
@@ -86,6 +95,7 @@ def load_model(
         dims: keep the first so many dimensions, again at unit length.
         seed: of what is drawn at random where nothing is learnt yet.
         offline: never download; default: as configured.
+        on_progress: told of downloads.
 
     Raises:
         InputError: an option that cannot be, or that does not go with `src`.
@@ -100,11 +110,15 @@ def load_model(
             raise InputError(
                 f"{str(src)!r} is a whole model; weights and input go with names like vgg16-max only"
             )
-        model = load_folder(src)
+        model = _imported(Path(src)) if Path(src).is_file() else load_folder(src)
+    elif src in RELEASED:
+        if weights is not None or input is not None:
+            raise InputError(f"{src} brings its own weights and input; leave those options out")
+        model = _imported(fetch_released(RELEASED[src], offline=offline, on_progress=on_progress), src)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = _off_the_shelf(src, weights, input, offline)
+            model = _off_the_shelf(src, weights, input, offline, on_progress)
     if resize is not None:
         model = model.with_preprocess(replace(model.preprocess, resize=resize))
     if dims is not None:
@@ -126,27 +140,41 @@ def list_models() -> list[ModelEntry]:
             layer = aggregation.create(pooling, channels)
             what = f"{entry.what}; {type(layer).__name__}"
             name = f"{backbone}-{pooling}"
-            entries.append(ModelEntry(name, layer.descriptor_size, what, source, entry.licence, here))
+            learnt = "ImageNet" if entry.url else "nothing"
+            entries.append(ModelEntry(name, layer.descriptor_size, what, learnt, source, entry.licence, here))
     what = "any vision model of the transformers library, e.g. DINOv2; AvgPool"
     return [
         *entries,
-        ModelEntry(f"{HUB}-avg", None, what, "its folder, or the hub", "the model's own", False),
+        *(
+            ModelEntry(one.name, one.dims, one.what, one.trained_on, one.url, one.licence, one.here)
+            for one in RELEASED.values()
+        ),
+        ModelEntry(f"{HUB}-avg", None, what, "its own", "its folder, or the hub", "the model's own", False),
     ]
 
 
 def model_names() -> list[str]:
     """What `list_models` lists, by name alone."""
-    return [f"{backbone}-{pooling}" for backbone in BACKBONES for pooling in _poolings(backbone)]
+    named = [f"{backbone}-{pooling}" for backbone in BACKBONES for pooling in _poolings(backbone)]
+    return [*named, *RELEASED]
+
+
+def _imported(path: Path, name: str | None = None) -> PlaceModel:
+    from dejavlad.model.importers import import_model
+
+    return import_model(path, name=name)
 
 
 def _off_the_shelf(
-    name: str, weights: str | Path | None, input: str | None, offline: bool | None
+    name: str, weights: str | Path | None, input: str | None, offline: bool | None, on_progress: OnProgress
 ) -> PlaceModel:
     parsed = _parse(name)
     if parsed is None:
         raise UnknownNameError("model", name, [*model_names(), f"{HUB}-avg"], WHAT_A_MODEL_IS)
     source, pooling = parsed
-    backbone = backbones.create(source.name, cut=source.cut, weights=weights, offline=offline)
+    backbone = backbones.create(
+        source.name, cut=source.cut, weights=weights, offline=offline, on_progress=on_progress
+    )
     layer = aggregation.create(pooling, int(getattr(backbone, "channels", 0)))
     entry = BACKBONES.get(source.name)
     provenance: dict[str, Any] = {"weights": source.name if weights is None else Path(weights).name}

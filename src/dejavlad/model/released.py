@@ -1,0 +1,122 @@
+"""Networks that others have trained and published: where they are, and under which licence.
+
+Their publishers give no checksums, so the first download's is recorded and later ones must match it (see
+`dejavlad.download`). What is published stays with its publisher: nothing here is passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dejavlad.download import fetch
+from dejavlad.progress import OnProgress, silent
+from dejavlad.settings import Settings
+
+RELJA = "https://www.di.ens.fr/willow/research/netvlad/data/models/"
+"""NetVLAD's project page (MatConvNet, class objects)."""
+HLOC = "https://cvg-data.inf.ethz.ch/hloc/netvlad/"
+"""hloc's copies of the two that most people use, as plain structures."""
+PATCH_NETVLAD = "https://huggingface.co/TobiasRobotics/Patch-NetVLAD/resolve/main/"
+CEREBRO = "https://raw.githubusercontent.com/mpkuse/cerebro/master/scripts/keras.models/"
+"""The small networks of Kuse & Shen (2019)."""
+
+MIT = "MIT"
+UNCLEAR = "not said: ask the authors before you publish or sell"
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A trained network that can be downloaded."""
+
+    name: str
+    """As `load_model` takes it."""
+    url: str
+    """Where it is published."""
+    what: str
+    """In a few words."""
+    dims: int
+    """Numbers of its descriptor."""
+    trained_on: str
+    """The dataset."""
+    licence: str
+    """Of the weights."""
+    size: int | None = None
+    """About how many bytes it has."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies once downloaded."""
+        return Settings.load().models_dir / f"{self.name}{_ending(self.url)}"
+
+    @property
+    def here(self) -> bool:
+        """Whether it is downloaded."""
+        return self.path.is_file()
+
+
+def fetch_released(
+    released: Released, *, offline: bool | None = None, on_progress: OnProgress = silent
+) -> Path:
+    """The network's file, downloaded on first use: resumed where it broke off, verified, whole or not there.
+
+    Raises:
+        DownloadError: it cannot be fetched, or is another file than before; says which file to put where.
+    """
+    offline = Settings.load().offline if offline is None else offline
+    return fetch(released.url, released.path, size=released.size, offline=offline, on_progress=on_progress)
+
+
+def _ending(url: str) -> str:
+    name = PurePosixPath(url.partition("?")[0]).name
+    return next((ending for ending in (".pth.tar",) if name.endswith(ending)), PurePosixPath(name).suffix)
+
+
+def _netvlad() -> Iterator[Released]:
+    trained = {"pitts30k": ("pitts30k", "Pitts30K"), "tokyotm": ("tokyoTM", "TokyoTM")}
+    backbones = {
+        "vgg16": ("vd16", "conv5_3", "VGG-16", 512),
+        "alexnet": ("caffe", "conv5", "CaffeNet (AlexNet)", 256),
+    }
+    for backbone, (short, layer, called, channels) in backbones.items():
+        for dataset, (there, copied) in trained.items():
+            stem = f"{RELJA}{short}_{there}_{layer}"
+            name, on = f"{backbone}-netvlad-{dataset}", copied
+            best = f"{stem}_vlad_preL2_intra_white.mat"
+            size = 529_000_000 if backbone == "vgg16" else None
+            if backbone == "vgg16":
+                best = f"{HLOC}{copied}_struct.mat"
+            yield Released(name, best, f"{called}, NetVLAD, whitened", 4096, on, MIT, size)
+            plain = f"{called}, NetVLAD, not whitened"
+            url = f"{stem}_vlad_preL2_intra.mat"
+            yield Released(f"{name}-nowhite", url, plain, 64 * channels, on, MIT)
+            for pooling in ("max", "avg"):
+                url, what = f"{stem}_{pooling}.mat", f"{called}, {pooling} pooling"
+                yield Released(f"{backbone}-{pooling}-{dataset}", url, what, channels, on, MIT)
+
+
+def _patch_netvlad() -> Iterator[Released]:
+    for dataset, file, on in (("mapillary", "mapillary", "Mapillary SLS"), ("pitts", "pitts", "Pitts30K")):
+        for dims in (4096, 512, 128):
+            url = f"{PATCH_NETVLAD}{file}_WPCA{dims}.pth.tar"
+            what = "VGG-16, NetVLAD of Patch-NetVLAD, whitened"
+            yield Released(f"patchnetvlad-{dataset}-{dims}", url, what, dims, on, MIT)
+    url = f"{PATCH_NETVLAD}landmarks_WPCA4096.pth.tar"
+    what = "VGG-16, NetVLAD of Patch-NetVLAD, whitened"
+    yield Released("patchnetvlad-landmarks-4096", url, what, 4096, "Google Landmarks", MIT)
+
+
+def _small() -> Iterator[Released]:
+    june = "June2019/centeredinput-m1to1-240x320x"
+    for name, folder, epoch, what, dims in (
+        ("mobilenetv2-netvlad-rgb", "3__mobilenetv2-block_9_add", 800, "MobileNet v2, NetVLAD K=16", 1024),
+        ("mobilenetv2-netvlad-grey", "1__mobilenetv2-block_9_add", 2000, "the same for grey photos", 1024),
+        ("mobilenet-netvlad-rgb", "3__mobilenet-conv_pw_6_relu", 700, "MobileNet v1, NetVLAD K=16", 8192),
+    ):
+        url = f"{CEREBRO}{june}{folder}__K16__allpairloss/modelarch_and_weights.{epoch}.h5"
+        yield Released(name, url, what, dims, "Kuse & Shen's street views", UNCLEAR, 1_290_000)
+
+
+RELEASED: dict[str, Released] = {one.name: one for one in (*_netvlad(), *_patch_netvlad(), *_small())}
+"""Name -> network."""
