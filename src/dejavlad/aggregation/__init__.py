@@ -7,10 +7,23 @@ from typing import Any, Final
 
 from dejavlad.aggregation.base import Aggregation
 from dejavlad.aggregation.netvlad import VLAD, NetVLAD
+from dejavlad.aggregation.patch_vlad import PatchVLAD, patch_centres, patch_vlad
 from dejavlad.aggregation.pooling import AvgPool, GeM, MaxPool
 from dejavlad.errors import InputError, UnknownNameError
 
-__all__ = ["AGGREGATIONS", "VLAD", "Aggregation", "AvgPool", "GeM", "MaxPool", "NetVLAD", "create"]
+__all__ = [
+    "AGGREGATIONS",
+    "VLAD",
+    "Aggregation",
+    "AvgPool",
+    "GeM",
+    "MaxPool",
+    "NetVLAD",
+    "PatchVLAD",
+    "create",
+    "patch_centres",
+    "patch_vlad",
+]
 
 AGGREGATIONS: Final[Mapping[str, Callable[..., Aggregation]]] = {
     "netvlad": NetVLAD,

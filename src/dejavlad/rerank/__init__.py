@@ -1,0 +1,21 @@
+"""Re-ranking by patches: mutual matches of patches, how well they agree in space, and what order follows."""
+
+from dejavlad.rerank.fusion import FUSIONS, fuse_sum, fuse_zscores
+from dejavlad.rerank.matching import Match, Matcher, mutual_nearest
+from dejavlad.rerank.ransac import RansacMatcher
+from dejavlad.rerank.rapid import RapidMatcher, rapid_scores
+from dejavlad.rerank.reranker import MATCHERS, Reranker
+
+__all__ = [
+    "FUSIONS",
+    "MATCHERS",
+    "Match",
+    "Matcher",
+    "RansacMatcher",
+    "RapidMatcher",
+    "Reranker",
+    "fuse_sum",
+    "fuse_zscores",
+    "mutual_nearest",
+    "rapid_scores",
+]
