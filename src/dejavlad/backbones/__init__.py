@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dejavlad.backbones.alexnet import AlexNet
 from dejavlad.backbones.base import Backbone, Geometry, train_from
 from dejavlad.backbones.chain import Chain
+from dejavlad.backbones.mobilenet import MobileNetV1, MobileNetV2
 from dejavlad.backbones.resnet import ResNet
 from dejavlad.backbones.rootsift import RootSift
 from dejavlad.backbones.squeezenet import SqueezeNet
@@ -114,11 +115,16 @@ BACKBONES: dict[str, BackboneEntry] = {
     "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
     "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth", 5e6),
     "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth", 5e6),
+    "mobilenet_v2": _published(
+        MobileNetV2, "MobileNet v2: smaller", "block_12", "Conv_1", "mobilenet_v2-b0353104.pth", 14.2e6
+    ),
 }
 """Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well, and
-`CHAIN`, for a network whose layers are given as data."""
+so are those of `UNPUBLISHED`."""
 
 CHAIN = "chain"
+UNPUBLISHED: dict[str, Callable[..., nn.Module]] = {CHAIN: Chain, "mobilenet_v1": MobileNetV1}
+"""Networks whose weights come with what is imported; a chain's layers are given as data."""
 
 
 def create(
@@ -133,7 +139,7 @@ def create(
     """A backbone by its name, with weights, in evaluation mode; torch's random state stays as it is.
 
     Args:
-        name: of `BACKBONES`, ``hub:FOLDER_OR_ID``, or `CHAIN`, with its ``layers``.
+        name: of `BACKBONES`, ``hub:FOLDER_OR_ID``, or of `UNPUBLISHED`.
         cut: the last layer; default: the entry's.
         weights: a file with torchvision's keys (.npz, .safetensors, .pth), ``random:SEED``, or the named
             tensors themselves; default: the published ones, fetched on first use.
@@ -152,8 +158,8 @@ def create(
     seed = parse_random(weights) if isinstance(weights, str) else None
     if name.startswith("hub:"):
         return _hub(name.removeprefix("hub:"), cut, weights, seed, offline, options).eval()
-    if name == CHAIN:
-        return _chain(cut, weights, seed, options).eval()
+    if name in UNPUBLISHED:
+        return _unpublished(name, cut, weights, seed, options).eval()
     if name not in BACKBONES:
         raise UnknownNameError("backbone", name, [*BACKBONES, "hub:FOLDER_OR_ID"])
     entry = BACKBONES[name]
@@ -212,11 +218,20 @@ def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Pa
     )
 
 
-def _chain(cut: str | None, weights: object, seed: int | None, options: dict[str, Any]) -> nn.Module:
-    if cut is not None or (weights is not None and seed is None) or options.keys() != {"layers"}:
+def _unpublished(
+    name: str, cut: str | None, weights: object, seed: int | None, options: dict[str, Any]
+) -> nn.Module:
+    if name == CHAIN and (cut is not None or options.keys() != {"layers"}):
         raise InputError("a chain takes its layers, and weights random:SEED at most")
+    if weights is not None and seed is None:
+        raise InputError(f"{name} takes weights random:SEED at most")
+    given = options if cut is None else {"cut": cut, **options}
+    try:
+        inspect.signature(UNPUBLISHED[name]).bind(**given)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these options: {error}") from None
     with torch.random.fork_rng(devices=[]):
-        return Chain(**options)
+        return UNPUBLISHED[name](**given)
 
 
 def _hub(
