@@ -51,7 +51,7 @@ def whitening(golden):
 @pytest.fixture(scope="module")
 def patches(golden, netvlad, whitening):
     """The patches of all photos: the queries first, then the database."""
-    make = PatchVLAD(netvlad, whitening, VGG16, SIZES, whole_pixels=True)
+    make = PatchVLAD(netvlad, whitening, VGG16, SIZES, sums="integral", whole_pixels=True)
     return make(torch.tensor(golden["feats"]))
 
 
@@ -74,7 +74,9 @@ def test_patch_descriptors(golden, patches, scale):
 
 def test_patches_without_whitening(golden, netvlad):
     theirs = golden["raw_local_8"]
-    (ours,) = patch_vlad(torch.tensor(golden["feats"][: len(theirs)]), netvlad, None, [8], [1])
+    (ours,) = patch_vlad(
+        torch.tensor(golden["feats"][: len(theirs)]), netvlad, None, [8], [1], sums="integral"
+    )
     close(ours.transpose(1, 2), theirs)
 
 
