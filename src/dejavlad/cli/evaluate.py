@@ -148,10 +148,10 @@ def _photos_or_store(
     from dejavlad.datasets import photos, with_positions
 
     path = Path(given)
-    if (path / "manifest.json").is_file() or path.suffix == ".npy":
-        from dejavlad.extraction import DescriptorStore
+    if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
+        from dejavlad.extraction import DescriptorStore, is_bin, read_bin
 
-        store = DescriptorStore.open(path)
+        store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
         return with_positions(store.photos, positions), store
     return photos(given, root=root, positions=positions or "auto"), None
 

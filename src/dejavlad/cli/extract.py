@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dejavlad.cli.options import ModelOptions, Root
 from dejavlad.cli.terminal import Output
+from dejavlad.errors import InputError
+
+if TYPE_CHECKING:
+    from dejavlad.model.place_model import PlaceModel
 
 
 def extract(
@@ -17,6 +21,8 @@ def extract(
     out: Path,
     root: Root = None,
     dtype: Literal["float32", "float16"] = "float32",
+    bin: Path | None = None,
+    order: Literal["dejavlad", "matlab"] = "dejavlad",
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -37,9 +43,17 @@ def extract(
         The folder that paths in a list are relative to.
     dtype
         How descriptors are stored.
+    bin
+        Also write them as one raw file, as NetVLAD's `serialAllFeats` does.
+    order
+        In that file: `matlab` has the cluster of un-whitened VLAD run fastest.
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
+    from dejavlad.extraction import write_bin
+
+    if order == "matlab" and bin is None:
+        raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
 
     with output.progress() as on_progress:
         base = options.load(model, on_progress)
@@ -54,6 +68,8 @@ def extract(
             dtype=dtype,
             on_progress=on_progress,
         )
+    if bin is not None:
+        write_bin(store, bin, clusters=_clusters(opened) if order == "matlab" else None)
     told = {
         "store": str(out),
         "photos": len(store),
@@ -64,3 +80,9 @@ def extract(
     }
     output.answer(told, f"{told['described']} of {len(store)} photos described, {told['dims']} dims: {out}")
     output.failures(store.failed)
+
+
+def _clusters(model: PlaceModel) -> int | None:
+    """K, where descriptors are un-whitened VLAD; None where their order has no clusters."""
+    whitened = model.whitening is not None or model.dims is not None
+    return None if whitened else getattr(model.aggregation, "clusters", None)

@@ -1,8 +1,20 @@
 """Photos to descriptors on disk: the store, and the one loop that fills it."""
 
+from dejavlad.extraction.bin_file import is_bin, read_bin, write_bin
 from dejavlad.extraction.extract import describe, extract
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
 from dejavlad.extraction.store import DescriptorStore
 from dejavlad.extraction.writer import save_store
 
-__all__ = ["DescriptorStore", "Manifest", "PhotoTable", "Setting", "describe", "extract", "save_store"]
+__all__ = [
+    "DescriptorStore",
+    "Manifest",
+    "PhotoTable",
+    "Setting",
+    "describe",
+    "extract",
+    "is_bin",
+    "read_bin",
+    "save_store",
+    "write_bin",
+]
