@@ -221,17 +221,21 @@ def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Pa
 def _unpublished(
     name: str, cut: str | None, weights: object, seed: int | None, options: dict[str, Any]
 ) -> nn.Module:
-    if name == CHAIN and (cut is not None or options.keys() != {"layers"}):
+    stranger = weights is not None and seed is None
+    if name == CHAIN and (cut is not None or stranger or options.keys() != {"layers"}):
         raise InputError("a chain takes its layers, and weights random:SEED at most")
-    if weights is not None and seed is None:
-        raise InputError(f"{name} takes weights random:SEED at most")
+    if stranger:
+        raise InputError(f"{name} takes weights random:SEED at most; others come with what is imported")
     given = options if cut is None else {"cut": cut, **options}
     try:
         inspect.signature(UNPUBLISHED[name]).bind(**given)
     except TypeError as error:
         raise InputError(f"{name} does not take these options: {error}") from None
     with torch.random.fork_rng(devices=[]):
-        return UNPUBLISHED[name](**given)
+        backbone = UNPUBLISHED[name](**given)
+    if seed is not None:
+        draw_weights(backbone, seed)
+    return backbone
 
 
 def _hub(
