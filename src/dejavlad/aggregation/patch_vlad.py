@@ -92,8 +92,8 @@ def patch_vlad(
         strides: for each size, cells from one patch to the next.
         dtype: of the products with the whitening: ``torch.bfloat16`` is faster, and its descriptors have a
             cosine above 0.9999 to the exact ones.
-        sums: ``"direct"`` is exact; ``"integral"`` repeats the original's integral image with its
-            rounding, which intra-normalisation blows up where a cluster holds next to nothing (to 0.1 an entry).
+        sums: ``"direct"`` is exact; ``"integral"`` repeats the original's integral image with its rounding,
+            which intra-normalisation blows up where a cluster holds next to nothing (to 0.1 an entry).
 
     Returns:
         For each size, float32 [N, P, d]. No gradient flows through them.
@@ -245,7 +245,7 @@ def _fused(
             residuals_HWD = (feat_NHWD[n] - centre_D).mul_(weights_NKHW[n, k, :, :, None])
             for scale, boxes_PD in boxes(residuals_HWD, scales):
                 torch.div(boxes_PD, scale.size**2, out=patches_SD[scale.rows])
-            squares_S1 = patches_SD.square().sum(dim=1, keepdim=True)
+            squares_S1 = torch.linalg.vector_norm(patches_SD, dim=1, keepdim=True).square_()
             scaling_S1 = _intra_scaling(squares_S1, netvlad)
             squares_NS1[n].addcmul_(squares_S1, scaling_S1.square())
             if weight_dD is None:

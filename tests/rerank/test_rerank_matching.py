@@ -1,0 +1,156 @@
+"""Matchers and fusion: the test vectors of the original, a plain loop as oracle, and degenerate input."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dejavlad.aggregation import patch_centres
+from dejavlad.errors import InputError
+from dejavlad.patches import PatchSet
+from dejavlad.rerank import (
+    RansacMatcher,
+    RapidMatcher,
+    fuse_sum,
+    fuse_zscores,
+    mutual_nearest,
+    rapid_scores,
+)
+from dejavlad.rerank.matching import Mutual
+from dejavlad.rerank.ransac import homography
+
+VGG16 = SimpleNamespace(stride=16, offset=7.5)
+GRIDS = {2: (29, 39), 5: (26, 36), 8: (23, 33)}
+
+
+def patches(seed=0, size=5, grid=None, dims=32, descriptors=None):
+    grid = grid or GRIDS[size]
+    if descriptors is None:
+        generator = torch.Generator().manual_seed(seed)
+        descriptors = F.normalize(torch.randn(grid[0] * grid[1], dims, generator=generator), dim=1)
+    return PatchSet(descriptors, patch_centres(grid, size, 1, VGG16), grid, size)
+
+
+def shifted(of, columns):
+    """The same patches, some columns to the right, round the edge."""
+    rolled = of.descriptors.view(*of.grid, -1).roll(columns, dims=1).reshape(len(of), -1)
+    return patches(size=of.size, grid=of.grid, descriptors=rolled)
+
+
+def test_mutual_nearest_is_the_plain_loop():
+    query, other = patches(0, grid=(4, 5)), patches(1, grid=(3, 6))
+    found = mutual_nearest(query.descriptors, other.descriptors[None])
+    likeness = (other.descriptors @ query.descriptors.T).numpy()
+    expected = [(d, q) for d, q in enumerate(likeness.argmax(1)) if likeness[:, q].argmax() == d]
+    ((here, there),) = found.pairs()
+    assert list(zip(there, here, strict=True)) == expected
+
+
+@pytest.mark.parametrize(("size", "score"), [(2, -2228), (5, -1850), (8, -1508)])
+def test_identical_photos(size, score):
+    same = patches(size=size)
+    (rapid,), (ransac,) = RapidMatcher()(same, [same]), RansacMatcher()(same, [same])
+    assert rapid.score == pytest.approx(score)
+    assert ransac.score == -1
+    np.testing.assert_allclose(ransac.homography, np.eye(3), atol=1e-5)
+    np.testing.assert_array_equal(ransac.query_points, ransac.candidate_points)
+    assert len(rapid.query_points) == len(same)
+
+
+def test_rapid_is_the_formula_written_out():
+    query, other = patches(0), patches(1)
+    ((here, there),) = mutual_nearest(query.descriptors, other.descriptors[None]).pairs()
+    height, width = query.grid
+    expected = 0.0
+    for most, axis in ((width - 1, lambda at: at % width), (height - 1, lambda at: at // width)):
+        shift = axis(there) - axis(here)
+        expected -= ((most - abs(shift - shift.mean())) ** 2).sum()
+    (match,) = RapidMatcher()(query, [other])
+    assert match.score == pytest.approx(expected / len(query), rel=1e-12)
+
+
+@pytest.mark.parametrize("matcher", [RapidMatcher(), RansacMatcher()])
+def test_many_candidates_are_as_one_by_one(matcher):
+    query = patches(0)
+    candidates = [patches(1), shifted(query, 3), patches(2, grid=(9, 9)), patches(3), shifted(query, 1)]
+    together = matcher(query, candidates)
+    for match, of in zip(together, candidates, strict=True):
+        (alone,) = matcher(query, [of])
+        assert match.score == pytest.approx(alone.score)
+        np.testing.assert_array_equal(match.query_points, alone.query_points)
+    assert matcher(query, []) == []
+
+
+def test_ransac_finds_a_shift():
+    query = patches(0)
+    (match,) = RansacMatcher()(query, [shifted(query, 4)])
+    assert match.score <= -(36 - 4) / 36
+    np.testing.assert_allclose(match.homography[:2, 2], [-64, 0], atol=1e-2)
+    assert RansacMatcher()(query, [shifted(query, 4)])[0].score == match.score
+
+
+def test_ransac_of_points_without_a_plane():
+    line = np.array([[x, 5] for x in range(4)], dtype=np.float32)
+    assert homography(line, line, 24)[0] is None
+    for few in range(4):
+        found, inlier = homography(line[:few], line[:few], 24)
+        assert found is None and inlier.tolist() == [False] * few
+
+
+def test_blank_photos_match_in_one_patch():
+    blank = patches(descriptors=torch.full((936, 4), 0.5))
+    assert RansacMatcher()(blank, [blank])[0].score == 0
+    (rapid,) = RapidMatcher()(blank, [blank])
+    assert len(rapid.query_points) == 1
+    assert np.isfinite(rapid.score)
+
+
+def test_no_mutual_match_scores_nothing():
+    nothing = Mutual(torch.zeros(2, 12, dtype=torch.int64), torch.zeros(2, 12, dtype=torch.bool))
+    assert rapid_scores(nothing, (3, 4), (3, 4)).tolist() == [0, 0]
+
+
+def test_half_precision_patches():
+    query = patches(0)
+    half = PatchSet(query.descriptors.half(), query.centres, query.grid, query.size)
+    assert RapidMatcher()(half, [half])[0].score == pytest.approx(-1850)
+    assert RapidMatcher()(query, [half])[0].score == pytest.approx(-1850)
+
+
+def test_patches_that_cannot_be_matched():
+    with pytest.raises(InputError, match="2 and 5 cells"):
+        RapidMatcher()(patches(size=2), [patches(size=5)])
+    with pytest.raises(InputError, match="32 and 16 dimensions"):
+        RapidMatcher()(patches(), [patches(dims=16)])
+
+
+@pytest.mark.parametrize("option", [{"threshold": 0}, {"iterations": 0}, {"confidence": 1}, {"threads": 0}])
+def test_bad_ransac_settings(option):
+    with pytest.raises(InputError, match="RANSAC needs"):
+        RansacMatcher(**option)
+
+
+def test_fusion_is_the_weighted_zscore():
+    scores = np.array([[-3.0, -1.0], [-1.0, -2.0], [-2.0, -6.0]])
+    z = (scores - scores.mean(0)) / scores.std(0)
+    np.testing.assert_allclose(fuse_zscores(scores, [0.7, 0.3]), z @ [0.7, 0.3])
+    np.testing.assert_allclose(fuse_zscores(scores), z @ [0.5, 0.5])
+    np.testing.assert_allclose(fuse_sum(scores, [0.7, 0.3]), scores @ [0.7, 0.3])
+
+
+def test_fusion_where_all_score_the_same():
+    # 0.1 three times has a mean that is not 0.1, and a spread that is not 0.
+    scores = np.array([[0.1, -1.0], [0.1, -2.0], [0.1, -3.0]])
+    np.testing.assert_allclose(fuse_zscores(scores, [0.9, 0.1]), [0.1224745, 0, -0.1224745], atol=1e-6)
+    assert fuse_zscores(np.zeros((4, 3))).tolist() == [0] * 4
+    assert fuse_zscores([[-0.3]]).tolist() == [0]
+    assert fuse_zscores(np.zeros((0, 3))).tolist() == []
+
+
+def test_bad_fusion():
+    with pytest.raises(InputError, match="2 patch sizes need 2"):
+        fuse_zscores(np.zeros((4, 2)), [1])
+    with pytest.raises(InputError, match="finite"):
+        fuse_zscores([[np.nan]])
