@@ -1,0 +1,279 @@
+"""Which network named tensors of PyTorch are: a table of the programs that save them, and a bijection.
+
+Each program has its own names for three parts: the backbone, whose layers are torchvision's, numbered or by
+name; the pooling; and the whitening. The backbone and its last layer, the number of clusters, NetVLAD's
+version and the whitening follow from the tensors. All these networks flatten NetVLAD cluster by cluster, as
+ours does.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dejavlad import aggregation
+from dejavlad.aggregation import Aggregation
+from dejavlad.backbones import BACKBONES
+from dejavlad.backbones.base import Backbone, ChainBackbone
+from dejavlad.errors import CheckpointError
+from dejavlad.images import PREPROCESSING, Preprocess
+from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.spec import BackboneSpec
+from dejavlad.model.whitening import Whitening
+
+TORCHVISION = PREPROCESSING["torchvision"]
+SIZE = "480x640"
+MATCONVNET = Preprocess(
+    resize=SIZE, mean=(0.48501960784313836, 0.4579568627450961, 0.4076039215686255), std=(1 / 255,) * 3
+)
+"""Of OpenIBL, whose VGG-16 is MatConvNet's: on the scale of 0-255 only the mean colour is taken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a program names its tensors."""
+
+    what: str
+    """The program."""
+    backbone: str
+    """What the backbone's names begin with."""
+    pooling: str
+    """What the pooling's names begin with."""
+    whitening: str | None
+    """What the whitening's names begin with; None where it saves none."""
+    preprocess: Preprocess
+    """What it does with photos first."""
+
+
+NANNE = Layout("pytorch-NetVlad", "encoder.", "pool.", None, TORCHVISION)
+LAYOUTS = (
+    Layout("Patch-NetVLAD", "encoder.", "pool.", "WPCA.0.", replace(TORCHVISION, resize=SIZE)),
+    Layout("OpenIBL", "base_model.base.", "net_vlad.", "pca_layer.", MATCONVNET),
+    Layout(
+        "VG-benchmark", "backbone.", "aggregation.0.", "aggregation.1.", replace(TORCHVISION, resize=SIZE)
+    ),
+    Layout("VG-benchmark", "backbone.", "aggregation.", None, replace(TORCHVISION, resize=SIZE)),
+    Layout("NetVLAD-pytorch", "base_model.", "net_vlad.", None, TORCHVISION),
+)
+"""Asked in this order."""
+PATCH_NETVLADS = ("num_pcs", "not_improved")
+"""What only Patch-NetVLAD notes beside its tensors; without them, and without WPCA, it is Nanne's."""
+CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{i}": str(i + 3) for i in range(1, 5)}}
+"""torchvision's parts of a ResNet, and their numbers once they are put in a row."""
+COUNTER = "num_batches_tracked"
+SOME = 6
+
+Shapes = Mapping[str, torch.Size]
+
+
+def build(tensors: Mapping[str, Tensor], told: Mapping[str, Any], path: Path) -> PlaceModel:
+    """The model that these tensors are.
+
+    Args:
+        tensors: by the program's names, without ``module.``.
+        told: what the checkpoint holds beside them.
+        path: the file, after which the model is named; Nanne's ``flags.json`` is looked for beside it.
+
+    Raises:
+        CheckpointError: they are no known network, or tensors are missing, left over, of another shape, or
+            not finite.
+    """
+    shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    layout = _layout(shapes, told, path)
+    backbone, source, names = _backbone(shapes, layout)
+    pool = _pooling(shapes, layout, backbone.channels, path)
+    names |= {f"{layout.pooling}{key}": f"aggregation.{key}" for key in pool.state_dict()}
+    whitening = _whitening(shapes, layout, pool)
+    if whitening is not None and layout.whitening is not None:
+        names |= {f"{layout.whitening}{key}": f"whitening.{key}" for key in whitening.state_dict()}
+    model = PlaceModel(
+        backbone,
+        pool,
+        layout.preprocess,
+        whitening=whitening,
+        fitted=True,
+        name=path.name.split(".")[0],
+        source=source,
+        provenance={"format": layout.what, **_noted(told)},
+    )
+    _fill(model, tensors, names, layout.what)
+    return model.eval()
+
+
+def _layout(shapes: Shapes, told: Mapping[str, Any], path: Path) -> Layout:
+    """The program whose names these are."""
+    for layout in LAYOUTS:
+        pools = [key for key in ("centroids", "p", "0.p", "1.p") if f"{layout.pooling}{key}" in shapes]
+        if not pools or not any(key.startswith(layout.backbone) for key in shapes):
+            continue
+        if layout.what == "VG-benchmark" and pools == ["1.p"]:
+            raise CheckpointError(
+                "it is VG-benchmark's GeM of normalised features (--l2 before_pool), which is unknown here; "
+                "its NetVLAD, and GeM with --l2 after_pool, are"
+            )
+        if layout.what == "VG-benchmark" and pools == ["0.p"]:
+            return replace(layout, pooling=f"{layout.pooling}0.")
+        if layout.whitening == "WPCA.0." and not _has(shapes, layout.whitening):
+            return layout if any(key in told for key in PATCH_NETVLADS) else NANNE
+        return layout
+    if _has(shapes, NANNE.backbone) and _flags(path).get("pooling") in ("max", "avg"):
+        return NANNE
+    if {"centroids", "conv.weight"} <= shapes.keys():
+        raise CheckpointError(
+            "it holds a NetVLAD layer without its backbone; save the whole network's weights"
+        )
+    known = ", ".join(dict.fromkeys(layout.what for layout in (*LAYOUTS, NANNE)))
+    lacking = ""
+    if _has(shapes, NANNE.backbone):
+        lacking = (
+            "; pool.centroids and pool.conv.weight are missing (or flags.json beside it, for max and avg)"
+        )
+    raise CheckpointError(f"it holds no network of {known}, but {_some(shapes)}{lacking}")
+
+
+def _has(shapes: Shapes, prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in shapes)
+
+
+def _flags(path: Path) -> Mapping[str, Any]:
+    """What Nanne's program notes in ``flags.json``, beside its checkpoints or above them."""
+    for folder in (path.parent, path.parent.parent):
+        try:
+            with open(folder / "flags.json", "rb") as file:
+                found = json.loads(file.read(1 << 16))
+            return found if isinstance(found, Mapping) else {}
+        except (OSError, ValueError, RecursionError):
+            continue
+    return {}
+
+
+def _noted(told: Mapping[str, Any]) -> dict[str, int]:
+    """The epoch, where it is told."""
+    epochs = [told[key] for key in ("epoch", "epoch_num") if type(told.get(key)) is int]
+    return {"epoch": epochs[0]} if epochs else {}
+
+
+def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, dict[str, str]]:
+    """The backbone that fits best: itself, how it is made, and its tensors: their name -> ours."""
+    prefix = layout.backbone
+    inner = {key for key in shapes if key.startswith(prefix)}
+    best: tuple[int, Backbone, BackboneSpec, dict[str, str]] | None = None
+    for name, whole in _candidates():
+        held = whole.state_dict()
+        for numbered in (False, True):
+            theirs = {prefix + (_numbered(key) if numbered else key): key for key in held}
+            fits = {key for key in inner & theirs.keys() if shapes[key] == held[theirs[key]].shape}
+            cut = _cut(whole, [theirs[key] for key in fits])
+            if cut is None:
+                continue
+            with torch.device("meta"):
+                made = BACKBONES[name].make(cut=cut)
+            assert isinstance(made, Backbone)
+            wanted = {prefix + (_numbered(ours) if numbered else ours): ours for ours in made.state_dict()}
+            counters = {key for key in wanted if key.endswith(COUNTER)}
+            wrong = len((inner ^ wanted.keys()) - counters) + len((inner & wanted.keys()) - fits)
+            if best is None or wrong < best[0]:
+                names = {key: f"backbone.{ours}" for key, ours in wanted.items()}
+                best = wrong, made, BackboneSpec(name, cut), names
+    if best is None:
+        raise CheckpointError(
+            f"it is a network of {layout.what}, but its backbone, {_some(inner)}, is none of "
+            f"{', '.join(name for name, _ in _candidates())}"
+        )
+    return best[1].to_empty(device="cpu"), best[2], best[3]
+
+
+@functools.cache
+def _candidates() -> tuple[tuple[str, Backbone], ...]:
+    """The known backbones, uncut and without memory."""
+    found = []
+    for name, entry in BACKBONES.items():
+        if entry.end is not None:
+            with torch.device("meta"):
+                whole = entry.make(cut=entry.end)
+            assert isinstance(whole, Backbone)
+            found.append((name, whole))
+    return tuple(found)
+
+
+def _numbered(key: str) -> str:
+    """torchvision's name -> that within a row of layers: ``layer3.0.bn1.bias`` -> ``6.0.bn1.bias``."""
+    head, _, rest = key.partition(".")
+    return rest if head == "features" else f"{CHILDREN.get(head, head)}.{rest}"
+
+
+def _cut(whole: Backbone, keys: list[str]) -> str | None:
+    """The last layer that has one of these tensors; None where there are none."""
+    if isinstance(whole, ChainBackbone):
+        numbers = [int(key.split(".")[1]) for key in keys]
+        return (whole.names[max(numbers)] or f"features.{max(numbers)}") if numbers else None
+    stages = [key.split(".")[0] for key in keys if key.startswith("layer")]
+    return max(stages, default=None)
+
+
+def _pooling(shapes: Shapes, layout: Layout, channels: int, path: Path) -> Aggregation:
+    prefix = layout.pooling
+    centroids = shapes.get(f"{prefix}centroids")
+    if centroids is None:
+        told = "gem" if f"{prefix}p" in shapes else str(_flags(path)["pooling"])
+        return aggregation.create(told, channels, epsilon="torch")
+    if len(centroids) != 2 or 0 in centroids or centroids[1] != channels:
+        raise CheckpointError(
+            f"{prefix}centroids is {list(centroids)}, but the backbone makes {channels} channels"
+        )
+    version = 2 if f"{prefix}conv.bias" in shapes else 1
+    with torch.random.fork_rng(devices=[]):
+        return aggregation.create(
+            "netvlad", channels, clusters=centroids[0], version=version, epsilon="torch"
+        )
+
+
+def _whitening(shapes: Shapes, layout: Layout, pool: Aggregation) -> Whitening | None:
+    if layout.whitening is None or not _has(shapes, layout.whitening):
+        return None
+    key = f"{layout.whitening}weight"
+    shape = shapes.get(key, torch.Size())
+    size = pool.descriptor_size
+    if len(shape) < 2 or not 1 <= shape[0] <= size or shape[1:].numel() != size:
+        raise CheckpointError(f"{key} is {list(shape)}, but the descriptors have {size} numbers")
+    return Whitening(size, shape[0])
+
+
+def _fill(model: PlaceModel, tensors: Mapping[str, Tensor], names: dict[str, str], what: str) -> None:
+    """Each tensor is used once, each of the model's is filled."""
+    wanted = model.state_dict(keep_vars=True)
+    missing = [key for key in names if key not in tensors and not key.endswith(COUNTER)]
+    left = [key for key in tensors if key not in names]
+    if missing or left:
+        raise CheckpointError(
+            f"as a network of {what}, it is missing {_some(missing)}; left over are {_some(left)}"
+        )
+    with torch.no_grad():
+        for theirs, ours in names.items():
+            target = wanted[ours]
+            if ours.endswith(COUNTER):
+                target.zero_()
+                continue
+            given = tensors[theirs]
+            if ours == "whitening.weight" and given.ndim == 4:
+                given = given.reshape(given.shape[0], -1)
+            if given.shape != target.shape or not given.is_floating_point():
+                raise CheckpointError(
+                    f"{theirs} is {given.dtype} {list(given.shape)}, not numbers {list(target.shape)}"
+                )
+            target.copy_(given)
+            if not bool(torch.isfinite(target).all()):
+                raise CheckpointError(f"{theirs} holds NaN or infinity")
+
+
+def _some(keys: Any) -> str:
+    listed = sorted(keys)
+    more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
+    return ", ".join(listed[:SOME]) + more if listed else "nothing"
