@@ -9,6 +9,8 @@ reported with its number. Linux and macOS only; `outcome` alone runs anywhere.
 
 from __future__ import annotations
 
+import glob
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -103,7 +105,8 @@ def batch(seed: Path, first: int, count: int) -> None:
     content = seed.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / seed.name
-        path.write_bytes(content)
+        for beside in {seed, *seed.parent.glob(f"{glob.escape(seed.stem)}.*")}:  # weights, data
+            shutil.copy(beside, folder)
         print("seed", outcome(path), flush=True)
         for case in range(first, first + count):
             path.unlink()
@@ -124,7 +127,7 @@ def batch(seed: Path, first: int, count: int) -> None:
 def main(count: int, files: list[Path]) -> int:
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, seed in ({path.name: path for path in files} or seeds(Path(folder))).items():
+        for name, seed in ({str(path): path for path in files} or seeds(Path(folder))).items():
             found: dict[str, int] = {}
             first = 0
             while first < count:

@@ -240,7 +240,7 @@ def test_a_name_above_all_others_is_taken_off(tmp_path):
 
 
 def test_a_full_size_network_gives_one_answer_in_every_format(tmp_path):
-    """VGG-16, NetVLAD (K=64), whitening to 256: as MATLAB, Patch-NetVLAD, the TensorFlow port and we keep it."""
+    """VGG-16, NetVLAD (K=64), whitening to 256: MATLAB's, Patch-NetVLAD's, the TensorFlow port's and ours."""
     net = network(
         [*vgg16(np.random.default_rng(0)), *head(np.random.default_rng(1), 512, "vlad_preL2_intra", dims=256)]
     )

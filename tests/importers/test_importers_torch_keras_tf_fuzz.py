@@ -1,0 +1,21 @@
+"""Damaged PyTorch, Keras and TensorFlow files end in an error of ours, or in a model; `fuzz_torch_keras_tf`
+tries many more."""
+
+import pytest
+from fuzz import mutated, outcome
+from fuzz_torch_keras_tf import seeds
+
+CASES = 40
+
+
+@pytest.mark.parametrize("kind", ["pth", "old-pth", "safetensors", "h5", "json", "index"])
+def test_damaged_files(tmp_path, kind):
+    seed = seeds(tmp_path)[kind]
+    assert outcome(seed) == "model"
+    content, found = seed.read_bytes(), {}
+    for case in range(CASES):
+        seed.unlink()  # what was mapped stays as it was
+        seed.write_bytes(mutated(content, case))
+        found.setdefault(outcome(seed), []).append(case)
+    assert found.keys() <= {"model", "refused"}, found
+    assert found["refused"]
