@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dejavlad.model import PlaceModel, load_model, save_model
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.ranking import Ranking
+    from dejavlad.rerank import Reranker
     from dejavlad.retrieval import PlaceMap
 
 _HOME = {
@@ -34,6 +35,7 @@ _HOME = {
     "PlaceModel": "dejavlad.model",
     "Position": "dejavlad.geo",
     "Ranking": "dejavlad.ranking",
+    "Reranker": "dejavlad.rerank",
     "Result": "dejavlad.evaluation",
     "build_index": "dejavlad.index",
     "evaluate": "dejavlad.evaluation",
@@ -57,6 +59,7 @@ __all__ = [
     "PlaceModel",
     "Position",
     "Ranking",
+    "Reranker",
     "Result",
     "build_index",
     "evaluate",
