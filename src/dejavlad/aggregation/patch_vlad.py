@@ -10,14 +10,13 @@ sizes; d whitened dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from dejavlad.aggregation.boxes import Scale, direct_boxes, integral_boxes, patch_scales
 from dejavlad.aggregation.functional import EPSILON, EpsilonRule
 from dejavlad.aggregation.netvlad import NetVLAD
 from dejavlad.errors import InputError
@@ -58,16 +57,6 @@ class CellGeometry(Protocol):
         """Centre of what cell (0, 0) sees, in pixels from the centre of the photo's first pixel."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """One size of patches on a feature map, and where its rows lie among those of all sizes."""
-
-    size: int
-    stride: int
-    grid: tuple[int, int]
-    rows: slice
-
-
 def patch_vlad(
     feat_NDHW: Tensor,
     netvlad: NetVLAD,
@@ -90,8 +79,8 @@ def patch_vlad(
         whitening: None leaves the patches un-whitened: [P, K*D], as large as that is.
         sizes: sides of the patches, in cells.
         strides: for each size, cells from one patch to the next.
-        dtype: of the products with the whitening: ``torch.bfloat16`` is faster, and its descriptors have a
-            cosine above 0.9999 to the exact ones.
+        dtype: of the products with the whitening: ``torch.bfloat16`` is faster, and its descriptors keep a
+            cosine of about 0.99999 to the exact ones.
         sums: ``"direct"`` is exact; ``"integral"`` repeats the original's integral image with its rounding,
             which intra-normalisation blows up where a cluster holds next to nothing (to 0.1 an entry).
 
@@ -104,7 +93,7 @@ def patch_vlad(
     if feat_NDHW.ndim != 4:
         raise InputError(f"patches are made from feature maps [N, D, H, W]; given {list(feat_NDHW.shape)}")
     height, width = feat_NDHW.shape[2:]
-    scales = _scales((height, width), sizes, strides)
+    scales = patch_scales((height, width), sizes, strides)
     if whitening is not None and whitening.weight.shape[1] != netvlad.descriptor_size:
         raise InputError(
             f"the whitening takes {whitening.weight.shape[1]} dimensions; patches of this NetVLAD have "
@@ -164,7 +153,7 @@ class PatchVLAD:
             dtype=self.dtype,
             sums=self.sums,
         )
-        scales = _scales((feat_NDHW.shape[2], feat_NDHW.shape[3]), self.sizes, self.strides)
+        scales = patch_scales((feat_NDHW.shape[2], feat_NDHW.shape[3]), self.sizes, self.strides)
         photos: list[list[PatchSet]] = [[] for _ in feat_NDHW]
         for scale, patches_NPd in zip(scales, found, strict=True):
             centres_P2 = patch_centres(
@@ -200,32 +189,12 @@ def patch_centres(
     return centres_P2.trunc() if whole_pixels else centres_P2
 
 
-def _scales(cells: tuple[int, int], sizes: Sequence[int], strides: Sequence[int]) -> list[_Scale]:
-    if not sizes or len(sizes) != len(strides) or min(*sizes, *strides) < 1:
-        raise InputError(
-            f"patches need one stride for each size, all at least 1; given sizes {list(sizes)} and strides "
-            f"{list(strides)}"
-        )
-    if max(sizes) > min(cells):
-        raise InputError(
-            f"a feature map of {cells[0]}x{cells[1]} cells has no patch of {max(sizes)}x{max(sizes)}; give "
-            f"smaller patches or larger photos"
-        )
-    grids = [
-        ((cells[0] - size) // stride + 1, (cells[1] - size) // stride + 1)
-        for size, stride in zip(sizes, strides, strict=True)
-    ]
-    ends = list(accumulate(height * width for height, width in grids))
-    rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    return [_Scale(*of) for of in zip(sizes, strides, grids, rows, strict=True)]
-
-
 def _fused(
     feat_NHWD: Tensor,
     weights_NKHW: Tensor,
     netvlad: NetVLAD,
     whitening: Projection | None,
-    scales: Sequence[_Scale],
+    scales: Sequence[Scale],
     dtype: torch.dtype,
     sums: Sums,
 ) -> Tensor:
@@ -233,7 +202,7 @@ def _fused(
     photos, height, width, dims = feat_NHWD.shape
     total = scales[-1].rows.stop
     project_first = sums == "direct" and total > WORTH_PROJECTING * height * width
-    boxes = _boxes if sums == "direct" else _integral_boxes
+    boxes = direct_boxes if sums == "direct" else integral_boxes
     out_dims = netvlad.descriptor_size if whitening is None else len(whitening.weight)
     found_NSd = feat_NHWD.new_zeros(photos, total, out_dims)
     squares_NS1 = feat_NHWD.new_zeros(photos, total, 1)
@@ -265,63 +234,15 @@ def _fused(
 
 
 def _add_projected(
-    found_Sd: Tensor, cells_HWD: Tensor, weight_dD: Tensor, scaling_S1: Tensor, scales: Sequence[_Scale]
+    found_Sd: Tensor, cells_HWD: Tensor, weight_dD: Tensor, scaling_S1: Tensor, scales: Sequence[Scale]
 ) -> None:
     """Add a cluster's share: cells are projected, then summed to patches, some dimensions at a time."""
     for start in range(0, len(weight_dD), CHUNK):
         dims = slice(start, start + CHUNK)
         projected_HWd = (cells_HWD @ weight_dD[dims].T).to(found_Sd.dtype)
-        for scale, boxes_Pd in _boxes(projected_HWd, scales):
+        for scale, boxes_Pd in direct_boxes(projected_HWd, scales):
             scaling_P1 = scaling_S1[scale.rows] / scale.size**2
             found_Sd[scale.rows, dims].addcmul_(boxes_Pd, scaling_P1)
-
-
-def _boxes(cells_HWD: Tensor, scales: Sequence[_Scale]) -> Iterator[tuple[_Scale, Tensor]]:
-    """Sums [P, D] over the patches of each size.
-
-    Unlike differences of an integral image they lose no digits, however far a cell is from the corner.
-    """
-    along_width = _doubled(cells_HWD, 1, max(scale.size for scale in scales))
-    for scale in scales:
-        rows_HWD = _run(along_width, 1, scale)
-        boxes_HWD = _run(_doubled(rows_HWD, 0, scale.size), 0, scale)
-        yield scale, boxes_HWD.reshape(-1, boxes_HWD.shape[2])
-
-
-def _integral_boxes(cells_HWD: Tensor, scales: Sequence[_Scale]) -> Iterator[tuple[_Scale, Tensor]]:
-    """As `_boxes`, from an integral image, in the original's order of operations."""
-    height, width, dims = cells_HWD.shape
-    integral_HWD = cells_HWD.new_zeros(height + 1, width + 1, dims)
-    torch.cumsum(cells_HWD.cumsum(dim=1), dim=0, out=integral_HWD[1:, 1:])
-    for scale in scales:
-        size, step = scale.size, scale.stride
-        above, left = integral_HWD[:-size:step], integral_HWD[size::step]
-        boxes_HWD = above[:, :-size:step] - above[:, size::step] - left[:, :-size:step] + left[:, size::step]
-        yield scale, boxes_HWD.reshape(-1, dims)
-
-
-def _doubled(cells: Tensor, axis: int, most: int) -> list[Tensor]:
-    """Sums of 1, 2, 4, 8 ... neighbours along an axis, up to `most`."""
-    sums, length = [cells], 1
-    while 2 * length <= most:
-        room = sums[-1].shape[axis] - length
-        sums.append(sums[-1].narrow(axis, 0, room) + sums[-1].narrow(axis, length, room))
-        length *= 2
-    return sums
-
-
-def _run(doubled: Sequence[Tensor], axis: int, scale: _Scale) -> Tensor:
-    """Sums of ``scale.size`` neighbours along an axis, one every ``scale.stride``, from doubled sums."""
-    starts = doubled[0].shape[axis] - scale.size + 1
-    found, at = None, 0
-    for power, sums in enumerate(doubled):
-        if scale.size & (1 << power):
-            part = sums.narrow(axis, at, starts)
-            part = part[:: scale.stride] if axis == 0 else part[:, :: scale.stride]
-            found = part if found is None else found + part
-            at += 1 << power
-    assert found is not None
-    return found
 
 
 def _intra_scaling(squares_S1: Tensor, netvlad: NetVLAD) -> Tensor:

@@ -63,7 +63,7 @@ class Mutual:
 def mutual_nearest(query_PD: Tensor, candidates_BRD: Tensor) -> Mutual:
     """Mutual nearest neighbours by inner product.
 
-    Equivalent to ``torch_nn`` with its mutual check in patchnetvlad/models/local_matcher.py; as all
+    Equivalent to ``torch_nn`` with its mutual check in patchnetvlad/tools/patch_matcher.py; as all
     descriptors are of unit length, the largest product is the smallest distance.
     Among equals the first is taken.
 

@@ -61,7 +61,7 @@ def homography(
 class RansacMatcher:
     """The share of the query's patches that a homography explains, candidates in parallel.
 
-    Equivalent to the matcher ``RANSAC`` of patchnetvlad/models/local_matcher.py: the score is minus the
+    Equivalent to ``compare_two_ransac`` in patchnetvlad/tools/patch_matcher.py: the score is minus the
     number of inliers over P, and 0 below 4 mutual matches. OpenCV's inliers changed a little with its 4.12.
 
     Args:

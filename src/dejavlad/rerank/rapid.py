@@ -17,7 +17,7 @@ from dejavlad.rerank.matching import Match, Mutual, mutual_blocks
 def rapid_scores(mutual: Mutual, query_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Scores of candidates from how far each match is from the mean displacement.
 
-    Equivalent to ``spatialApproximator`` in patchnetvlad/models/local_matcher.py (what its code does,
+    Equivalent to ``compare_two_spatial`` in patchnetvlad/tools/patch_matcher.py (what its code does,
     not section 3.4 of the paper):
     ``-sum_i [(X - |dx_i - mean dx|)^2 + (Y - |dy_i - mean dy|)^2] / P`` in patches,
     X and Y being the largest column and row of the query's grid.
