@@ -21,6 +21,7 @@ from dejavlad.errors import CheckpointError
 from dejavlad.model import load_folder, save_model
 from dejavlad.model.importers import import_model
 
+GOLDEN = Path(os.environ.get("DEJAVLAD_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CHILDREN = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
 
@@ -229,6 +230,10 @@ def test_lyakaaps_network_and_its_layer_alone(tmp_path, photo):
     assert (model.spec.backbone.name, model.spec.backbone.cut) == ("resnet18", "layer4")
     with pytest.raises(CheckpointError, match="a NetVLAD layer without its backbone"):
         import_model(saved(tmp_path / "layer.pth", netvlad(64, prefix="", bias=True)))
+    embedded = import_model(
+        saved(tmp_path / "triplet.pt", {f"embed_net.{key}": one for key, one in state.items()})
+    )
+    assert embedded.fingerprint == model.fingerprint
 
 
 def test_a_name_above_all_others_is_taken_off(tmp_path):
@@ -303,6 +308,19 @@ def changed(**others):
         (changed() | {"WPCA.0.weight": torch.ones(2, 191), "WPCA.0.bias": torch.ones(2)}, "have 192 numbers"),
         (changed() | {"WPCA.0.weight": torch.ones(2, 192)}, "missing WPCA.0.bias"),
         ({"encoder.a": torch.ones(2), **netvlad(64)}, "its backbone, encoder.a, is none of vgg16, vgg19"),
+        (
+            dict(create("resnet18", weights="random:0").state_dict()),
+            "the backbone resnet18 alone, which is no model.*resnet18-netvlad --weights FILE",
+        ),
+        (
+            {**features(prefix="features."), "classifier.0.weight": torch.ones(2, 2)},
+            "the backbone vgg16 alone",
+        ),
+        (dict(features(prefix="backbone.")), "; aggregation.centroids and aggregation.conv.weight are miss"),
+        (
+            dict(features(prefix="backbone.")) | {"aggregation.0.p": torch.tensor([-1.0])},
+            r"aggregation.0.p is \[-1.0\]; GeM needs a positive",
+        ),
         ({"fc.weight": torch.ones(2)}, "no network of Patch-NetVLAD, OpenIBL.*but fc.weight"),
         ({"state_dict": {}}, "an empty dict"),
         ({}, "an empty dict"),
@@ -353,6 +371,41 @@ def test_what_old_checkpoints_hold_beside_tensors_is_not_made(tmp_path):
     model = import_model(saved(tmp_path / "net.pth", {"state_dict": changed(), "epoch": 3, **more}))
     assert model.provenance["epoch"] == 3
     assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_a_checkpoint_that_holds_itself_ends(tmp_path):
+    content = {}
+    content["model"] = content
+    with pytest.raises(CheckpointError, match="also model"):
+        import_model(saved(tmp_path / "net.pth", content))
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [("config.json", "a zip archive, but not PyTorch's"), ("net/constants.pkl", "a TorchScript program")],
+)
+def test_other_archives_are_told(tmp_path, member, told):
+    with zipfile.ZipFile(tmp_path / "net.pth", "w") as made:
+        made.writestr(member, "{}")
+    with pytest.raises(CheckpointError, match=told):
+        import_model(tmp_path / "net.pth")
+
+
+def test_golden_patchnetvlad_in_a_checkpoint(tmp_path):
+    """What Patch-NetVLAD's own layer and whitening answered, from a checkpoint of those weights."""
+    if not (GOLDEN / "patchnetvlad.npz").exists():
+        pytest.skip(f"there is no {GOLDEN / 'patchnetvlad.npz'} (DEJAVLAD_GOLDEN names the golden folder)")
+    golden = {key: torch.from_numpy(one) for key, one in np.load(GOLDEN / "patchnetvlad.npz").items()}
+    backbone = create("mobilenet_v2", cut="Conv1", weights="random:0")  # as many channels
+    state = {f"encoder.{key.removeprefix('features.')}": one for key, one in backbone.state_dict().items()}
+    state |= {"pool.centroids": golden["centroids"], "pool.conv.weight": golden["assign"][:, :, None, None]}
+    state |= {"WPCA.0.weight": golden["wpca_weight"][:, :, None, None].double()}
+    state |= {"WPCA.0.bias": golden["wpca_bias"].double()}
+    model = import_model(saved(tmp_path / "net.pth.tar", {"num_pcs": 64, "state_dict": state}))
+    with torch.inference_mode():
+        found = model.aggregation(golden["feats"])
+        torch.testing.assert_close(found, golden["glob"].float(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.whitening(found), golden["white_glob"].float(), atol=1e-5, rtol=0)
 
 
 def test_archives_that_would_grow_are_refused(tmp_path):

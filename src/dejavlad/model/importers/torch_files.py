@@ -26,7 +26,7 @@ from dejavlad.model.place_model import PlaceModel
 ZIP = b"PK\x03\x04"
 STATES = ("state_dict", "model_state_dict", "model")
 """Where checkpoints keep their tensors, beside the optimiser and the rest."""
-WRAPPERS = ("model", "net", "network")
+WRAPPERS = ("model", "net", "network", "embed_net")
 """Names that a whole network may stand under."""
 IGNORED = (
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
@@ -109,6 +109,14 @@ def _check_zip(path: Path) -> None:
     """PyTorch stores without compression, so that nothing grows when it is read."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+    names = {one.filename.rpartition("/")[2] for one in members}
+    if "constants.pkl" in names:
+        raise CheckpointError(
+            "it is a TorchScript program, which is not executed; save its weights alone: "
+            "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+        )
+    if "data.pkl" not in names:
+        raise CheckpointError("it is a zip archive, but not PyTorch's: it has no data.pkl")
     packed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
     if packed or sum(one.file_size for one in members) > path.stat().st_size:
         raise CheckpointError(
@@ -119,7 +127,9 @@ def _check_zip(path: Path) -> None:
 def _tensors(held: object, size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(named tensors, other things that tell where they are from)."""
     told: dict[str, Any] = {}
-    while isinstance(held, Mapping):
+    for _ in STATES:  # a hostile one may hold itself
+        if not isinstance(held, Mapping):
+            break
         inner = next((key for key in STATES if isinstance(held.get(key), Mapping)), None)
         if inner is None:
             break

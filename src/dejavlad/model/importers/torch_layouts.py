@@ -129,13 +129,27 @@ def _layout(shapes: Shapes, told: Mapping[str, Any], path: Path) -> Layout:
         raise CheckpointError(
             "it holds a NetVLAD layer without its backbone; save the whole network's weights"
         )
-    known = ", ".join(dict.fromkeys(layout.what for layout in (*LAYOUTS, NANNE)))
-    lacking = ""
-    if _has(shapes, NANNE.backbone):
-        lacking = (
-            "; pool.centroids and pool.conv.weight are missing (or flags.json beside it, for max and avg)"
+    if alone := _alone(shapes):
+        raise CheckpointError(
+            f"it holds the backbone {alone} alone, which is no model; give it as one's weights: "
+            f"{alone}-netvlad --weights FILE"
         )
+    known = ", ".join(dict.fromkeys(layout.what for layout in (*LAYOUTS, NANNE)))
+    pools = [layout.pooling for layout in LAYOUTS if _has(shapes, layout.backbone)]
+    lacking = f"; {pools[-1]}centroids and {pools[-1]}conv.weight are missing" if pools else ""
+    if pools == [NANNE.pooling]:
+        lacking += " (or flags.json beside it, for max and avg)"
     raise CheckpointError(f"it holds no network of {known}, but {_some(shapes)}{lacking}")
+
+
+def _alone(shapes: Shapes) -> str | None:
+    """The backbone whose own names most of these are, as in torchvision's files; None where there is none."""
+    shared = {
+        name: sum(shapes.get(key) == tensor.shape for key, tensor in whole.state_dict().items())
+        for name, whole in _candidates()
+    }
+    name = max(shared, key=shared.__getitem__)
+    return name if 2 * shared[name] > len(shapes) else None
 
 
 def _has(shapes: Shapes, prefix: str) -> bool:
@@ -271,6 +285,8 @@ def _fill(model: PlaceModel, tensors: Mapping[str, Tensor], names: dict[str, str
             target.copy_(given)
             if not bool(torch.isfinite(target).all()):
                 raise CheckpointError(f"{theirs} holds NaN or infinity")
+            if ours == "aggregation.p" and not bool((target > 0).all()):
+                raise CheckpointError(f"{theirs} is {target.tolist()}; GeM needs a positive exponent")
 
 
 def _some(keys: Any) -> str:
