@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dejavlad.backbones.pickles import check_pickles
 from dejavlad.errors import CheckpointError, InputError
 
 CLASSIFIER = ("classifier.", "fc.")
@@ -48,6 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             found = load_file(path)
         else:
+            check_pickles(path)
             found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read as weights: {_line(error)}") from error

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dejavlad.backbones.pickles import check_pickles
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.model.importers.torch_layouts import build
 from dejavlad.model.place_model import PlaceModel
@@ -94,6 +95,7 @@ def _load(path: Path) -> object:
         zipped = head.startswith(ZIP)
         if zipped:
             _check_zip(path)
+        check_pickles(path)
         with _allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
