@@ -199,6 +199,15 @@ def test_networks_for_grey_photos(photo: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(model.encode([photo])[0], expected_v1(prepared, arrays).numpy(), atol=1e-5)
 
 
+def test_networks_trained_on_pixels_as_they_are(photo: Any, tmp_path: Path) -> None:
+    """The statistics of their first layer tell."""
+    config, arrays = mobilenet_v1()
+    arrays["conv1_bn/moving_variance"] *= 127.5**2
+    model = import_model(write(tmp_path / "loud.h5", config, arrays))
+    prepared = torch.from_numpy(photo.transpose(2, 0, 1).astype(np.float32))[None]
+    np.testing.assert_allclose(model.encode([photo])[0], expected_v1(prepared, arrays).numpy(), atol=1e-5)
+
+
 def test_json_with_weights_beside(photo: Any, tmp_path: Path) -> None:
     config, arrays = mobilenet_v1()
     whole = import_model(write(tmp_path / "whole.h5", config, arrays))

@@ -34,7 +34,10 @@ Arrays = dict[str, NDArray[np.float32]]
 KINDS = ("BatchNormalization", "Conv2D", "DepthwiseConv2D", "ReLU", "Add", "ZeroPadding2D", "InputLayer")
 """Layers that such a network has, beside NetVLAD's."""
 CENTRE, HALF = 128.0, 127.5
-"""Photos are brought to -1..1, as (pixel - 128) * 2 / 255."""
+"""Photos are brought to -1..1, as (pixel - 128) * 2 / 255, but for networks trained on 0..255."""
+LOUD = 100.0
+"""The first batch norm's variance over its filter's sum of squares: at most 10 for photos in -1..1, as many
+as 1e5 for photos in 0..255."""
 SHAPES = {4: (3, 2, 0, 1), 1: (0,)}
 """How axes are turned, by their number: kernels, and all that has one number a channel."""
 BATCH_NORM = {
@@ -144,10 +147,11 @@ def _model(config: Mapping[str, Any], arrays: Arrays, path: Path) -> PlaceModel:
     whole = {key: tensors.get(key, held) for key, held in wanted.items()}  # without counters of batches
     backbone.load_state_dict(whole)
     layer = _netvlad(arrays, vlad, int(getattr(backbone, "channels", 0)))
+    centre, half = (CENTRE, HALF) if _centred(tensors) else (0.0, 1.0)
     preprocess = Preprocess(
         resize=f"{int(height)}x{int(width)}" if height and width else "none",
-        mean=(CENTRE,) * 3,
-        std=(HALF,) * 3,
+        mean=(centre,) * 3,
+        std=(half,) * 3,
         scale="0-255",
         grey=colours == 1,
     )
@@ -245,6 +249,12 @@ def _tensor(array: NDArray[np.float32], source: str, shape: torch.Size) -> Tenso
     if not np.isfinite(turned).all():
         raise CheckpointError(f"{source} holds NaN or infinity")
     return torch.from_numpy(np.ascontiguousarray(turned))
+
+
+def _centred(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether photos are to be in -1..1: what the first batch norm saw in training tells."""
+    filters, seen = tensors["features.0.0.weight"], tensors["features.0.1.running_var"]
+    return bool((seen / (filters.square().sum(dim=(1, 2, 3)) + 1e-12)).median() < LOUD)
 
 
 def _netvlad(arrays: Arrays, name: str, channels: int) -> aggregation.Aggregation:
