@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dejavlad.datasets import PlaceDataset, open_dataset, photos
     from dejavlad.errors import DejavladError
     from dejavlad.evaluation import Result, evaluate
-    from dejavlad.extraction import DescriptorStore, extract
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.extraction.extract import extract
     from dejavlad.fitting.fit import fit
     from dejavlad.geo import Position
     from dejavlad.index import build_index, open_index

@@ -13,6 +13,9 @@ Running again over what is there:
 - another batch size: finished batches are kept, the rest is planned again with the new size;
 - another model, preprocessing, precision, size or dtype of descriptors: refused.
 
+With `patches`, the same pass makes the patches of each photo (see `patches`), which reach the disk before
+their photo's row counts.
+
 Legend: N photos, D the descriptor's size, n photos of one batch.
 """
 
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
+from dejavlad.extraction.patches.making import Patching
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size
@@ -36,6 +40,8 @@ from dejavlad.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
     import torch
+
+    from dejavlad.model import PatchSetting
 
 LOOKING, DESCRIBING = "looking at photos", "describing photos"
 
@@ -73,6 +79,8 @@ def extract(
     batch_size: int = 8,
     workers: int = 0,
     dtype: str = "float32",
+    patches: PatchSetting | None = None,
+    patch_dtype: str = "float16",
     on_progress: OnProgress = silent,
 ) -> DescriptorStore:
     """Describe photos into the folder `out`; run again, it goes on where it was cut off.
@@ -86,6 +94,8 @@ def extract(
         batch_size: photos described together, at most.
         workers: threads that decode ahead; 0 decodes when asked. The rows do not depend on it.
         dtype: how rows are stored, ``"float32"`` or ``"float16"``.
+        patches: also make these patches of each photo, in the folder ``patches`` of `out` (a `PatchStore`).
+        patch_dtype: how patches are stored: ``"float32"``, ``"float16"``, ``"int8"`` or ``"pq"``.
         on_progress: told of `LOOKING` (file sizes and times) and `DESCRIBING` (``found``: from earlier runs).
 
     Returns:
@@ -106,7 +116,8 @@ def extract(
         model.descriptor_size,
         dtype,
     )
-    with StoreWriter(Path(out)) as writer:
+    extra = None if patches is None else Patching(model, patches, patch_dtype, Path(out) / "patches")
+    with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
         known = writer.found
         if known is not None:
             known.manifest.setting.check(setting, writer.path)
@@ -119,11 +130,15 @@ def extract(
         state[list(table.unreadable)] = FAILED
         del known  # its rows may not stay mapped while files are replaced
         writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows)
-        found = int((state != NOT_YET).sum())
-        done = found
+        done = int((state != NOT_YET).sum())
+        without = np.zeros(len(table), bool) if extra is None else extra.missing(table) & (state != FAILED)
+        if extra is not None and without.any():
+            extra.prepare(table, np.flatnonzero(table.sizes.all(axis=1)))
+        todo = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
+        again = [row for batch in todo for row in batch if state[row] != NOT_YET]
+        found = done = done - len(again)
         on_progress(Progress(DESCRIBING, done, len(photos), found))
-        todo = [batch for batch in batches if (state[batch] == NOT_YET).any()]
-        for rows, values, failed in _described(model, table, todo, workers):
+        for rows, values, failed in _described(model, table, todo, workers, extra):
             writer.put(rows, values, failed)
             done += len(rows) + len(failed)
             on_progress(Progress(DESCRIBING, done, len(photos), found))
@@ -245,7 +260,7 @@ def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
 
 
 def _described(
-    model: Describer, table: PhotoTable, batches: list[Rows], workers: int
+    model: Describer, table: PhotoTable, batches: list[Rows], workers: int, patching: Patching | None = None
 ) -> Iterator[tuple[Rows, NDArray[np.float32], dict[int, str]]]:
     """Batch by batch: the rows described, their descriptors [n, D], and row -> reason of the others.
 
@@ -267,7 +282,12 @@ def _described(
             values = np.empty((0, model.descriptor_size), np.float32)
             if good.any():
                 try:
-                    rows_nD = model.describe(torch.as_tensor(batch.images))
+                    images = torch.as_tensor(batch.images)
+                    rows_nD = (
+                        model.describe(images)
+                        if patching is None
+                        else patching.describe(images, batch.rows, good, table)
+                    )
                     values = rows_nD.float().cpu().numpy()[good]
                 except InputError as error:  # e.g. photos too small for the network
                     failed = {int(row): failed.get(int(row), str(error)) for row in batch.rows}

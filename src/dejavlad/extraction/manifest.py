@@ -62,19 +62,32 @@ class Setting:
         Raises:
             StoreMismatchError: names every setting that differs.
         """
-        here, now = asdict(self), asdict(wanted)
-        differences = {key: (here[key], now[key]) for key in here if here[key] != now[key] and key != "model"}
-        if "fingerprint" in differences:
-            del differences["fingerprint"]
-            old, new = (f"{s.model} ({s.fingerprint[:12]})" for s in (self, wanted))
-            differences = {"model": (old, new), **differences}
-        if "preprocess" in differences:
-            old_steps, new_steps = differences.pop("preprocess")
-            for step in sorted({*old_steps, *new_steps}):
-                if old_steps.get(step) != new_steps.get(step):
-                    differences[f"preprocess.{step}"] = (old_steps.get(step), new_steps.get(step))
-        if differences:
-            raise StoreMismatchError(path, differences)
+        check_same(asdict(self), asdict(wanted), path)
+
+
+def check_same(here: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on where what made a store is not what is there now; the model's name alone may differ.
+
+    Args:
+        here: the store's setting, with ``model``, ``fingerprint`` and ``preprocess``.
+        now: that of this run.
+        path: the store.
+
+    Raises:
+        StoreMismatchError: names every setting that differs.
+    """
+    differences = {key: (here[key], now[key]) for key in here if here[key] != now[key] and key != "model"}
+    if "fingerprint" in differences:
+        del differences["fingerprint"]
+        old, new = (f"{of['model']} ({of['fingerprint'][:12]})" for of in (here, now))
+        differences = {"model": (old, new), **differences}
+    if "preprocess" in differences:
+        old_steps, new_steps = differences.pop("preprocess")
+        for step in sorted({*old_steps, *new_steps}):
+            if old_steps.get(step) != new_steps.get(step):
+                differences[f"preprocess.{step}"] = (old_steps.get(step), new_steps.get(step))
+    if differences:
+        raise StoreMismatchError(path, differences)
 
 
 @dataclass(frozen=True, slots=True)

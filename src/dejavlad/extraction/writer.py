@@ -49,15 +49,15 @@ class StoreWriter:
     def __enter__(self) -> Self:
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{str(self.path)!r} is a file; a store of descriptors is a folder")
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire()
             except filelock.Timeout:
                 raise StoreBusyError(self.path) from None
         try:
-            with _disk_errors(self.path):
-                strange = {p.name for p in self.path.iterdir()} - {*_FILES, CHANGE, "writer.lock"}
+            with disk_errors(self.path):
+                strange = {p.name for p in self.path.iterdir()} - {*_FILES, CHANGE, "writer.lock", "patches"}
                 strange = {name for name in strange if not name.endswith(".partial")}
                 if strange and not (self.path / "manifest.json").is_file():
                     raise StoreError(
@@ -111,7 +111,7 @@ class StoreWriter:
             "done.npy": done_header + state_N.tobytes(),
             "manifest.json": manifest.to_json().encode(),
         }
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             moved = found is None or old_rows_N is not None
             if moved or any((self.path / name).read_bytes() != data for name, data in contents.items()):
                 folder = self.path / CHANGE
@@ -119,7 +119,7 @@ class StoreWriter:
                 if moved:
                     _copy_rows(folder / "rows.npy", manifest.setting, found, state_N, old_rows_N)
                 for name, data in contents.items():  # the manifest last: it says that the change is whole
-                    _write_whole(folder / name, data)
+                    write_whole(folder / name, data)
                 del found
                 self._finish_change()
             for name, header in (("rows.npy", _npy_header(shape, dtype)), ("done.npy", done_header)):
@@ -131,7 +131,7 @@ class StoreWriter:
         values = np.ascontiguousarray(values_nD, dtype=setting.dtype)
         if not self._pending:
             self._since = time.monotonic()
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             file, offset = self._files["rows.npy"]
             row_bytes = setting.dims * values.dtype.itemsize
             for i, row in enumerate(rows):
@@ -151,10 +151,10 @@ class StoreWriter:
         pending, self._pending = self._pending, []  # after a failed sync none of them may be called done
         if not pending:
             return
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             os.fsync(self._files["rows.npy"][0].fileno())
             if not self._failed_written:
-                _write_whole(self.path / "failed.json", self._failed_text())
+                write_whole(self.path / "failed.json", self._failed_text())
                 self._failed_written = True
             file, offset = self._files["done.npy"]
             for rows, mark in pending:
@@ -229,7 +229,7 @@ def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     return buffer.getvalue()
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or as before."""
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
@@ -250,7 +250,8 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Trouble with the disk told as a StoreError that says what to do."""
     try:
         yield
     except OSError as error:

@@ -5,12 +5,13 @@ Shapes: N photos, C colours, H x W pixels, D numbers of a descriptor.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
 from dejavlad.model.device import check_precision
+from dejavlad.model.patching import PatchSetting, patch_layer
 from dejavlad.model.reduced import reduced_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
+from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo
 
 Image = Photo | Path | str | NDArray[np.uint8]
@@ -178,7 +181,11 @@ class PlaceModel(nn.Module):
             InputError: photos of another shape or too small, or the model is not fitted.
         """
         self.require_fitted()
-        rows_ND: Tensor = self.aggregation(self.features(images_NCHW))
+        return self.pooled(self.features(images_NCHW))
+
+    def pooled(self, feat_NCHW: Tensor) -> Tensor:
+        """Descriptors float32 [N, D] of feature maps that `features` made; gradients flow."""
+        rows_ND: Tensor = self.aggregation(feat_NCHW)
         if self.whitening is not None:
             rows_ND = self.whitening(rows_ND)
         if self.dims is not None:
@@ -208,20 +215,69 @@ class PlaceModel(nn.Module):
         """
         self.require_fitted()
         photos = _photos(images)
-        sizes = [self.preprocess.output_size(*read_size(p, rotate=self.preprocess.rotate)) for p in photos]
         rows_ND = np.empty((len(photos), self.descriptor_size), np.float32)
+        with self.describing():
+            for rows, images_NCHW in self._prepared(photos, batch_size, workers):
+                rows_ND[rows] = self.describe(images_NCHW).float().cpu().numpy()
+        return rows_ND
+
+    def encode_patches(
+        self,
+        images: Image | Iterable[Image],
+        *,
+        sizes: Sequence[int] = (2, 5, 8),
+        strides: Sequence[int] = (),
+        dims: int | None = None,
+        batch_size: int = 8,
+        workers: int = 0,
+    ) -> list[list[PatchSet]]:
+        """Patches of photos, of mixed sizes (Patch-NetVLAD): what `dejavlad.Reranker` compares.
+
+        Args:
+            images: as `encode` takes them.
+            sizes: sides of the patches, in cells of the feature map.
+            strides: for each size, cells from one patch to the next; 1 unless told.
+            dims: the first `dims` whitened dimensions are kept; all unless told.
+            batch_size: photos described at once.
+            workers: threads that decode photos.
+
+        Returns:
+            For each photo, its patches of each size, on the model's device.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+            InputError: as `encode` and `patch_layer`, or a photo has too few cells for a patch.
+        """
+        layer = patch_layer(self, PatchSetting(tuple(sizes), tuple(strides), dims))
+        photos = _photos(images)
+        found: list[list[PatchSet]] = [[] for _ in photos]
+        with self.describing():
+            for rows, images_NCHW in self._prepared(photos, batch_size, workers):
+                for row, patches in zip(rows.tolist(), layer(self.features(images_NCHW)), strict=True):
+                    found[row] = patches
+        return found
+
+    @contextlib.contextmanager
+    def describing(self) -> Iterator[None]:
+        """Describe as trained, without gradients; the mode that it had comes back afterwards."""
         training = self.training
         self.eval()
         try:
-            plan = plan_batches(sizes, batch_size)
-            for batch in load_batches(photos, plan, self.preprocess, workers=workers, sizes=sizes):
-                for error in batch.failed.values():
-                    raise error
-                with torch.inference_mode():
-                    rows_ND[batch.rows] = self.describe(torch.as_tensor(batch.images)).float().cpu().numpy()
+            with torch.inference_mode():
+                yield
         finally:
             self.train(training)
-        return rows_ND
+
+    def _prepared(
+        self, photos: Sequence[Photo], batch_size: int, workers: int
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Photos in batches, prepared: their rows [n], and [n, 3, H, W]."""
+        sizes = [self.preprocess.output_size(*read_size(p, rotate=self.preprocess.rotate)) for p in photos]
+        plan = plan_batches(sizes, batch_size)
+        for batch in load_batches(photos, plan, self.preprocess, workers=workers, sizes=sizes):
+            for error in batch.failed.values():
+                raise error
+            yield batch.rows, torch.as_tensor(batch.images)
 
     def require_fitted(self) -> None:
         """Raises InputError, saying what to do, if the model must learn from photos first."""

@@ -1,0 +1,20 @@
+"""Patches of photos on disk: how they are written small, the store, and where re-ranking takes them from."""
+
+from dejavlad.extraction.patches.codec import CODECS, Codec, learn_codec
+from dejavlad.extraction.patches.interchange import read_patchfeats, write_patchfeats
+from dejavlad.extraction.patches.source import Cached, FreshPatches
+from dejavlad.extraction.patches.store import PatchManifest, PatchStore
+from dejavlad.extraction.patches.writer import PatchWriter
+
+__all__ = [
+    "CODECS",
+    "Cached",
+    "Codec",
+    "FreshPatches",
+    "PatchManifest",
+    "PatchStore",
+    "PatchWriter",
+    "learn_codec",
+    "read_patchfeats",
+    "write_patchfeats",
+]

@@ -1,0 +1,172 @@
+"""Patches as Patch-NetVLAD keeps them: ``globalfeats.npy`` and ``patchfeats_psize{p}_{stem}.npy`` [D, P].
+
+The original knows a photo by its file's name alone, so that photos of one name in two folders overwrite each
+other's patches; here that is refused. ``images.txt`` beside them tells the photos in the order of the rows.
+
+Legend: N photos, P patches of one size, D dimensions.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dejavlad.aggregation import patch_centres
+from dejavlad.backbones.base import Geometry
+from dejavlad.errors import InputError, StoreError
+from dejavlad.extraction.patches.store import PatchStore
+from dejavlad.extraction.store import DescriptorStore
+from dejavlad.extraction.writer import write_whole
+from dejavlad.patches import PatchSet
+from dejavlad.progress import OnProgress, Progress, silent
+
+VGG = Geometry(stride=16, offset=7.5)
+"""Where the cells of the original's VGG-16 lie."""
+
+
+def write_patchfeats(
+    store: DescriptorStore, patches: PatchStore, folder: str | Path, *, on_progress: OnProgress = silent
+) -> Path:
+    """Write descriptors and patches as the original's ``feature_extract.py`` does, and ``images.txt``.
+
+    Args:
+        store: descriptors of all photos, in order.
+        patches: their patches.
+        folder: made if need be; files of these names are replaced.
+        on_progress: told of each photo.
+
+    Raises:
+        InputError: two photos have one stem, or one has no descriptor or no patches.
+    """
+    folder = Path(folder)
+    stems = _stems(store.keys)
+    lacking = [
+        key for key, done in zip(store.keys, store.done, strict=True) if not done or key not in patches
+    ]
+    if lacking:
+        raise InputError(
+            f"{len(lacking)} photos have no descriptor or no patches, the first is {lacking[0]!r}; the "
+            "original's files know no gaps: leave those photos out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for row, (key, stem) in enumerate(zip(store.keys, stems, strict=True)):
+        for of in patches.patches(key):
+            columns_DP = np.ascontiguousarray(of.descriptors.float().numpy().T)
+            _write_array(folder / f"patchfeats_psize{of.size}_{stem}.npy", columns_DP)
+        on_progress(Progress("writing patches", row + 1, len(stems)))
+    write_whole(folder / "images.txt", "".join(f"{key}\n" for key in store.keys).encode())
+    _write_array(folder / "globalfeats.npy", store.float32())
+    return folder
+
+
+class PatchFeats:
+    """The patches of a folder that the original wrote, by row.
+
+    Args:
+        folder: with ``patchfeats_psize{p}_{stem}.npy`` in it.
+        keys: the photo of each row.
+        sizes: which sizes to read.
+        photo: (height, width) to which photos were brought before the network.
+
+    Raises:
+        InputError: two photos have one stem.
+        StoreError: the first photo's patches are not there.
+    """
+
+    def __init__(
+        self, folder: Path, keys: Sequence[str], sizes: Sequence[int], photo: tuple[int, int] = (480, 640)
+    ) -> None:
+        self.folder, self.stems, self.sizes, self.photo = folder, _stems(keys), tuple(sizes), photo
+        for size in self.sizes:
+            if self.stems and not self._path(size, self.stems[0]).is_file():
+                raise StoreError(
+                    f"there is no {self._path(size, self.stems[0]).name!r} in {str(folder)!r}; are the list "
+                    f"and the sizes {list(self.sizes)} those that were extracted?"
+                )
+
+    def __call__(self, row: int) -> list[PatchSet]:
+        """The patches of a row.
+
+        Raises:
+            StoreError: a file is missing, damaged, or of another photo size.
+        """
+        found = []
+        for size in self.sizes:
+            path = self._path(size, self.stems[row])
+            rows, columns = (side // VGG.stride - size + 1 for side in self.photo)
+            try:
+                columns_DP = np.load(path, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise StoreError(f"cannot read the patches in {str(path)!r}: {error}") from error
+            if columns_DP.ndim != 2 or columns_DP.shape[1] != rows * columns:
+                raise StoreError(
+                    f"{str(path)!r} holds {list(columns_DP.shape)}; a photo of "
+                    f"{self.photo[0]}x{self.photo[1]} has {rows * columns} patches of {size}x{size}: tell "
+                    "the size that photos had (--resize HxW)"
+                )
+            rows_PD = torch.from_numpy(np.array(columns_DP.T, np.float32, order="C"))
+            grid = rows, columns
+            found.append(PatchSet(rows_PD, patch_centres(grid, size, 1, VGG), grid, size, float(VGG.stride)))
+        return found
+
+    def _path(self, size: int, stem: str) -> Path:
+        return self.folder / f"patchfeats_psize{size}_{stem}.npy"
+
+
+def read_patchfeats(
+    folder: str | Path, sizes: Sequence[int] = (), *, photo: tuple[int, int] = (480, 640)
+) -> tuple[DescriptorStore, PatchFeats]:
+    """Descriptors and patches of a folder that the original, or `write_patchfeats`, wrote.
+
+    Args:
+        folder: with ``globalfeats.npy``, the patches, and ``images.txt``: the list that was extracted.
+        sizes: which sizes to read; all that are there, ascending, unless told.
+        photo: (height, width) to which photos were brought before the network.
+
+    Raises:
+        StoreError: something is missing, damaged or does not fit.
+        InputError: two photos have one stem.
+    """
+    folder = Path(folder)
+    if not (folder / "globalfeats.npy").is_file():
+        raise StoreError(f"there is no globalfeats.npy in {str(folder)!r}")
+    if not (folder / "images.txt").is_file():
+        raise StoreError(
+            f"{str(folder)!r} does not tell its photos; put the list that was extracted beside its files as "
+            "images.txt, a name a line"
+        )
+    names = [line.strip() for line in (folder / "images.txt").read_text("utf-8").splitlines() if line.strip()]
+    rows_ND = np.load(folder / "globalfeats.npy", mmap_mode="r", allow_pickle=False)
+    if len(rows_ND) != len(names):
+        raise StoreError(
+            f"{str(folder)!r}: images.txt tells {len(names)} photos, globalfeats.npy {len(rows_ND)}"
+        )
+    found = {
+        int(path.name[len("patchfeats_psize") :].split("_")[0])
+        for path in folder.glob("patchfeats_psize*_*.npy")
+    }
+    store = DescriptorStore.from_arrays(rows_ND, names, model="Patch-NetVLAD's files", path=folder)
+    return store, PatchFeats(folder, names, tuple(sizes) or tuple(sorted(found)), photo)
+
+
+def _stems(keys: Sequence[str]) -> list[str]:
+    stems = [PurePosixPath(key).stem for key in keys]
+    first: dict[str, str] = {}
+    for key, stem in zip(keys, stems, strict=True):
+        if first.setdefault(stem, key) != key:
+            raise InputError(
+                f"{first[stem]!r} and {key!r} have one stem, and would overwrite each other's patches in the "
+                "original's files; give photos whose names differ"
+            )
+    return stems
+
+
+def _write_array(path: Path, array: NDArray[np.float32]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_whole(path, buffer.getvalue())

@@ -1,0 +1,116 @@
+"""Patches of photos made in the same pass as their descriptors, and written photo by photo.
+
+Legend: N photos, n photos of one batch, D the descriptor's size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dejavlad.errors import InputError, PhotoError
+from dejavlad.extraction.manifest import PhotoTable, Rows
+from dejavlad.extraction.patches.codec import LEARNT_FROM, learn_codec
+from dejavlad.extraction.patches.store import PatchManifest
+from dejavlad.extraction.patches.writer import PatchWriter
+from dejavlad.model import PatchSetting, PlaceModel, cell_geometry, patch_layer
+
+SAMPLED = 48
+"""Photos whose patches a product quantiser learns from, at most."""
+
+
+class Patching:
+    """Makes and writes the patches of photos; use as a context.
+
+    Args:
+        model: a fitted model whose pooling has clusters.
+        patches: which patches.
+        dtype: how they are written.
+        path: the folder.
+
+    Raises:
+        InputError: the model makes no patches.
+        StoreError: see `PatchWriter`.
+    """
+
+    def __init__(self, model: Any, patches: PatchSetting, dtype: str, path: Path) -> None:
+        if not isinstance(model, PlaceModel):
+            raise InputError(f"patches are made by a PlaceModel; given {type(model).__name__}")
+        self.model, self.layer = model, patch_layer(model, patches)
+        geometry, whitening = cell_geometry(model.backbone), self.layer.whitening
+        self.manifest = PatchManifest(
+            model=model.name,
+            fingerprint=model.fingerprint,
+            preprocess=model.preprocess.to_dict(),
+            precision=model.precision,
+            sizes=patches.sizes,
+            strides=patches.strides,
+            dims=model.aggregation.descriptor_size if whitening is None else len(whitening.weight),
+            dtype=dtype,
+            stride=geometry.stride,
+            offset=geometry.offset,
+        )
+        self.writer = PatchWriter(path, self.manifest)
+
+    def __enter__(self) -> Self:
+        self.writer.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.writer.__exit__(kind, error, trace)
+
+    def missing(self, table: PhotoTable) -> NDArray[np.bool_]:
+        """[N] whose patches are not there, or are of an older file."""
+        return np.array([not self.writer.has(key, table.identity(row)) for row, key in enumerate(table.keys)])
+
+    def prepare(self, table: PhotoTable, readable: Rows) -> None:
+        """Learn how to write patches, where that is learnt: from photos spread over the list.
+
+        Raises:
+            InputError: too few patches to learn from.
+        """
+        if self.writer.codec is not None:
+            return
+        rows = readable[np.unique(np.linspace(0, len(readable) - 1, SAMPLED).astype(int))]
+        rng, sample = np.random.default_rng(0), []
+        for row in rows:
+            try:
+                found = self.model.encode_patches(
+                    table.photos[int(row)],
+                    sizes=self.manifest.sizes,
+                    strides=self.manifest.strides,
+                    dims=self.manifest.dims if self.layer.whitening is not None else None,
+                )[0]
+            except (PhotoError, InputError):
+                continue
+            patches_PD = torch.cat([of.descriptors for of in found]).float().cpu().numpy()
+            most = -(-LEARNT_FROM // len(rows))
+            drawn = np.sort(rng.permutation(len(patches_PD))[:most])
+            sample.append(patches_PD[drawn])
+        held = np.concatenate(sample) if sample else np.empty((0, self.manifest.dims), np.float32)
+        self.writer.learn(learn_codec(held))
+
+    def describe(self, images_NCHW: Tensor, rows: Rows, good: NDArray[np.bool_], table: PhotoTable) -> Tensor:
+        """Descriptors [n, D] of a batch; the patches of its good photos are written on the way.
+
+        A photo with too few cells for a patch has a descriptor all the same.
+        """
+        feat_NCHW = self.model.features(images_NCHW)
+        for row, fine, feat_CHW in zip(rows.tolist(), good.tolist(), feat_NCHW, strict=True):
+            if not fine or self.writer.has(table.keys[row], table.identity(row)):
+                continue
+            try:
+                patches, why = self.layer(feat_CHW[None])[0], ""
+            except InputError as error:
+                patches, why = [], str(error)
+            self.writer.put(table.keys[row], table.identity(row), patches, why)
+        self.writer.commit()
+        return self.model.pooled(feat_NCHW)

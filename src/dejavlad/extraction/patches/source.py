@@ -1,0 +1,70 @@
+"""Where re-ranking takes patches from besides the store: made when they are asked for, held in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from dejavlad.model import PatchSetting, PlaceModel
+from dejavlad.patches import PatchSet
+from dejavlad.photo import PhotoList
+
+Patches = Sequence[PatchSet]
+HELD = 2 << 30
+"""Bytes of patches that are held in memory, at most."""
+
+
+class FreshPatches:
+    """Patches made when they are asked for: no disk, and the network once for each photo that is compared.
+
+    Args:
+        model: what makes them.
+        photos: by row.
+        patches: which.
+    """
+
+    def __init__(self, model: PlaceModel, photos: PhotoList, patches: PatchSetting) -> None:
+        self.model, self.photos, self.setting = model, photos, patches
+
+    def __call__(self, row: int) -> Patches:
+        """The patches of a row.
+
+        Raises:
+            PhotoError: the photo cannot be read.
+            InputError: it has too few cells for a patch.
+        """
+        setting = self.setting
+        return self.model.encode_patches(
+            self.photos[row], sizes=setting.sizes, strides=setting.strides, dims=setting.dims
+        )[0]
+
+
+class Cached:
+    """A source that holds what was asked for last, within a budget of bytes.
+
+    Args:
+        source: patches by row.
+        budget: bytes held, at most; what is asked for is given even where it alone is larger.
+    """
+
+    def __init__(self, source: Callable[[int], Patches], budget: int = HELD) -> None:
+        self.source, self.budget = source, budget
+        self._held: OrderedDict[int, Patches] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, row: int) -> Patches:
+        """The patches of a row."""
+        if row in self._held:
+            self._held.move_to_end(row)
+            return self._held[row]
+        patches = self.source(row)
+        self._held[row] = patches
+        self._bytes += _bytes(patches)
+        while self._bytes > self.budget and len(self._held) > 1:
+            _, oldest = self._held.popitem(last=False)
+            self._bytes -= _bytes(oldest)
+        return patches
+
+
+def _bytes(patches: Patches) -> int:
+    return sum(of.descriptors.nbytes + of.centres.nbytes for of in patches)

@@ -1,0 +1,255 @@
+"""The patches of photos in one folder, memory-mapped; grows photo by photo, so that any run can be cut off.
+
+The folder::
+
+    PATCHES/manifest.json   what made the patches: model, sizes, strides, how they are written
+    PATCHES/photos.jsonl    a line a photo: its key, what its file was then, and where its patches lie
+    PATCHES/patches.bin     the patches; grows at the end, and bytes that no line tells of do not count
+    PATCHES/centres.npy     of product quantisation, where that is how they are written
+    PATCHES/writer.lock     held by the one writer; readers need none
+
+Patches reach the disk before their line does. A later line of a photo takes the place of an earlier one.
+
+Legend: P patches of one size, D dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.aggregation import patch_centres
+from dejavlad.backbones.base import Geometry
+from dejavlad.errors import InputError, StoreError
+from dejavlad.extraction.manifest import check_same
+from dejavlad.extraction.patches.codec import CODECS, Codec
+from dejavlad.patches import PatchSet
+
+FORMAT, VERSION = "dejavlad-patches", 1
+Identity = tuple[int, int, str]
+"""What changes when a photo changes: size and time of its file, or the hash of an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchManifest:
+    """All that decides the patches of a photo; patches of two such never share a store."""
+
+    model: str
+    """The model's name."""
+    fingerprint: str
+    """The model's fingerprint."""
+    preprocess: dict[str, Any]
+    """How photos are prepared."""
+    precision: str
+    """``"fp32"`` or ``"bf16"``."""
+    sizes: tuple[int, ...]
+    """Sides of the patches, in cells."""
+    strides: tuple[int, ...]
+    """For each size, cells from one patch to the next."""
+    dims: int
+    """D."""
+    dtype: str
+    """How they are written: a name in `CODECS`."""
+    stride: int
+    """Pixels from one cell to the next."""
+    offset: float
+    """Centre of what cell (0, 0) sees, in pixels from the centre of the photo's first pixel."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in CODECS:
+            raise InputError(f"patches cannot be stored as {self.dtype!r}; valid: {', '.join(CODECS)}")
+        plain = json.loads(json.dumps(self.preprocess))  # tuples become lists, as when read again
+        object.__setattr__(self, "preprocess", plain)
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+        object.__setattr__(self, "strides", tuple(self.strides))
+
+    def check(self, wanted: PatchManifest, path: Path) -> None:
+        """Refuse to mix with patches made otherwise; the model's name alone may differ.
+
+        Raises:
+            StoreMismatchError: names every setting that differs.
+        """
+        check_same(asdict(self), asdict(wanted), path)
+
+    def check_comparable(self, other: PatchManifest, path: Path) -> None:
+        """As `check`, but they may be written in other ways and made at another precision."""
+        here, there = (
+            {key: value for key, value in asdict(of).items() if key not in ("dtype", "precision")}
+            for of in (self, other)
+        )
+        check_same(here, there, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The patches of one photo."""
+
+    key: str
+    """The photo's key."""
+    identity: Identity
+    """What its file was when it was described."""
+    offset: int
+    """Its first byte in ``patches.bin``."""
+    grids: tuple[tuple[int, int], ...]
+    """(H, W) patches of each size; none where the photo has no patches."""
+    failed: str = ""
+    """Why it has none."""
+
+    def to_line(self) -> str:
+        """As it stands in ``photos.jsonl``."""
+        told: dict[str, Any] = {
+            "key": self.key,
+            "identity": self.identity,
+            "offset": self.offset,
+            "grids": self.grids,
+        }
+        if self.failed:
+            told["failed"] = self.failed
+        return json.dumps(told, separators=(",", ":")) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """What `to_line` wrote."""
+        told = json.loads(line)
+        file_bytes, mtime_ns, sha256 = told["identity"]
+        grids = tuple((int(h), int(w)) for h, w in told["grids"])
+        identity = int(file_bytes), int(mtime_ns), str(sha256)
+        return cls(str(told["key"]), identity, int(told["offset"]), grids, str(told.get("failed", "")))
+
+
+class PatchStore:
+    """Patches by a photo's key, read-only; `dejavlad.extract(..., patches=...)` writes them."""
+
+    def __init__(self, path: Path, manifest: PatchManifest, entries: dict[str, Entry], codec: Codec) -> None:
+        self.path, self.manifest, self.entries, self.codec = path, manifest, entries, codec
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open a store of patches, or a store of descriptors that has one inside.
+
+        Raises:
+            StoreError: there is none, it is damaged, cut short, or of a later format.
+        """
+        path = Path(path)
+        if not (path / "photos.jsonl").is_file() and (path / "patches" / "manifest.json").is_file():
+            path = path / "patches"
+        if not (path / "manifest.json").is_file() or not (path / "photos.jsonl").is_file():
+            raise StoreError(
+                f"there are no patches in {str(path)!r}; make them with `dejavlad extract MODEL PHOTOS "
+                "--out STORE --patches`"
+            )
+        store = cls(path, *read_folder(path))
+        held = (path / "patches.bin").stat().st_size if (path / "patches.bin").exists() else 0
+        for entry in store.entries.values():
+            if entry.offset + store.bytes_of(entry) > held:
+                raise StoreError(
+                    f"{str(path / 'patches.bin')!r} is cut short: the patches of {entry.key!r} are not all "
+                    "there; run the same `dejavlad extract ... --patches` again"
+                )
+        return store
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.entries and not self.entries[str(key)].failed
+
+    def __repr__(self) -> str:
+        return (
+            f"PatchStore({str(self.path)!r}, {len(self)} photos, {self.manifest.dtype}, {self.bytes} bytes)"
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Of the patches that count."""
+        return sum(self.bytes_of(entry) for entry in self.entries.values())
+
+    def bytes_of(self, entry: Entry) -> int:
+        """How many bytes the patches of a photo take."""
+        return sum(self.codec.bytes_of(h * w, self.manifest.dims) for h, w in entry.grids)
+
+    def patches(self, key: str) -> list[PatchSet]:
+        """The patches of a photo, one set a size, decoded; none where it has none.
+
+        Raises:
+            InputError: the store has no such photo.
+        """
+        if key not in self.entries:
+            raise InputError(f"{str(self.path)!r} holds no patches of {key!r}; extract with --patches again")
+        entry, manifest = self.entries[key], self.manifest
+        geometry = Geometry(stride=manifest.stride, offset=manifest.offset)
+        at, found = entry.offset, []
+        for grid, size, stride in zip(
+            entry.grids, manifest.sizes, manifest.strides, strict=bool(entry.grids)
+        ):
+            count = grid[0] * grid[1]
+            end = at + self.codec.bytes_of(count, manifest.dims)
+            rows_PD = self.codec.decode(self._data[at:end], count, manifest.dims)
+            centres_P2 = patch_centres(grid, size, stride, geometry)
+            found.append(PatchSet(rows_PD, centres_P2, grid, size, float(geometry.stride * stride)))
+            at = end
+        return found
+
+    def rows(self, keys: Sequence[str]) -> StoredPatches:
+        """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``."""
+        return StoredPatches(self, keys)
+
+    @cached_property
+    def _data(self) -> NDArray[np.uint8]:
+        path = self.path / "patches.bin"
+        if not path.exists() or not path.stat().st_size:
+            return np.empty(0, np.uint8)
+        return np.memmap(path, np.uint8, "r")
+
+
+class StoredPatches:
+    """Patches by row.
+
+    Args:
+        store: where they are.
+        keys: of the photo of each row.
+    """
+
+    def __init__(self, store: PatchStore, keys: Sequence[str]) -> None:
+        self.store, self.keys = store, keys
+
+    def __call__(self, row: int) -> list[PatchSet]:
+        """The patches of a row."""
+        return self.store.patches(self.keys[row])
+
+
+def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
+    """What a folder says of its patches; a last line that is cut off does not count.
+
+    Raises:
+        StoreError: it is damaged or of a later format.
+    """
+    try:
+        told = json.loads((path / "manifest.json").read_text("utf-8"))
+        if told.pop("format") != FORMAT:
+            raise ValueError("another format")
+        version = told.pop("version")
+        if version > VERSION:
+            raise StoreError(
+                f"{str(path)!r} was written by a later dejavlad (format {version}); update dejavlad"
+            )
+        manifest = PatchManifest(**told)
+        lines = (path / "photos.jsonl").read_text("utf-8").splitlines(keepends=True)
+        whole = [Entry.from_line(line) for line in lines if line.endswith("\n")]
+        codec = CODECS[manifest.dtype](*_centres(path, manifest))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"the patches in {str(path)!r} are damaged: {error}; delete that folder and extract again"
+        ) from error
+    return manifest, {entry.key: entry for entry in whole}, codec
+
+
+def _centres(path: Path, manifest: PatchManifest) -> list[NDArray[np.float32]]:
+    return [np.load(path / "centres.npy", allow_pickle=False)] if manifest.dtype == "pq" else []

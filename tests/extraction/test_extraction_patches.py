@@ -1,0 +1,364 @@
+"""Patches on disk: small, whole wherever a run is cut off, and never mixed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import dejavlad as dv
+from dejavlad.aggregation import GeM, NetVLAD
+from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError
+from dejavlad.extraction import DescriptorStore, extract
+from dejavlad.extraction.patches import (
+    CODECS,
+    Cached,
+    FreshPatches,
+    PatchStore,
+    PatchWriter,
+    learn_codec,
+    read_patchfeats,
+    write_patchfeats,
+)
+from dejavlad.images import Preprocess
+from dejavlad.model import PatchSetting, PlaceModel, Whitening
+from dejavlad.photo import PhotoList
+
+PLAIN = Preprocess(resize="none", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), scale="0-1", channels="rgb")
+SETTING = PatchSetting(sizes=(2, 5), dims=24)
+
+
+class Eighth(nn.Module):
+    """Cells of 8 x 8 pixels."""
+
+    channels, stride = 12, 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 8, stride=8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.conv(images)
+
+
+def made(seed: int = 0, dims: int = 32) -> PlaceModel:
+    torch.manual_seed(seed)
+    whitening = Whitening(48, dims)
+    nn.init.normal_(whitening.weight)
+    layer = NetVLAD(12, 4, epsilon="torch")
+    return PlaceModel(Eighth(), layer, PLAIN, whitening=whitening, fitted=True)
+
+
+@pytest.fixture
+def photos(street: Path) -> PhotoList:
+    return dv.photos(street / "database")
+
+
+def rows(count: int, dims: int, seed: int = 0) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(seed).normal(size=(count, dims)).astype(np.float32)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), np.float32)
+
+
+def same(a: list[dv.patches.PatchSet], b: list[dv.patches.PatchSet], apart: float = 0.0) -> None:
+    assert [(of.grid, of.size, of.step) for of in a] == [(of.grid, of.size, of.step) for of in b]
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(x.centres, y.centres, rtol=0, atol=0)
+        torch.testing.assert_close(x.descriptors.float(), y.descriptors.float(), rtol=0, atol=apart)
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "apart"), [("float32", 40, 0), ("float16", 40, 5e-4), ("int8", 128, 4e-3)]
+)
+def test_codecs_give_back_what_they_took(name: str, dims: int, apart: float) -> None:
+    codec, given = CODECS[name](), rows(300, dims)
+    data = codec.encode(given)
+    assert len(data) == codec.bytes_of(300, dims)
+    back = codec.decode(np.frombuffer(data, np.uint8), 300, dims).float().numpy()
+    np.testing.assert_allclose(back, given, atol=apart)
+
+
+def test_int8_takes_little_more_than_a_quarter() -> None:
+    for dims in (128, 512, 4096):
+        assert CODECS["int8"]().bytes_of(936, dims) <= 0.27 * CODECS["float32"]().bytes_of(936, dims)
+
+
+def test_int8_of_a_blank_patch_is_blank() -> None:
+    data = CODECS["int8"]().encode(np.zeros((2, 8), np.float32))
+    assert not CODECS["int8"]().decode(np.frombuffer(data, np.uint8), 2, 8).any()
+
+
+@pytest.mark.parametrize("dims", [16, 21])
+def test_product_quantisation_keeps_who_is_near(dims: int) -> None:
+    """Points around few centres: what is written is nearer to itself than to any other centre's points."""
+    centres = rows(20, dims)
+    given = centres[np.arange(600) % 20] + 0.02 * rows(600, dims, 1)
+    codec = CODECS["pq"](learn_codec(given))
+    data = codec.encode(given)
+    assert len(data) == 600 * -(-dims // 8) == codec.bytes_of(600, dims)
+    back = codec.decode(np.frombuffer(data, np.uint8), 600, dims).numpy()
+    assert ((back @ centres.T).argmax(axis=1) == np.arange(600) % 20).all()
+    np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=1e-5)
+
+
+def test_product_quantisation_needs_patches_to_learn_from() -> None:
+    with pytest.raises(InputError, match="at least 256 patches; there are 255"):
+        learn_codec(rows(255, 8))
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [("float32", 0), ("float16", 5e-4), ("int8", 4e-3)])
+def test_extract_writes_the_patches_that_the_model_makes(
+    dtype: str, apart: float, photos: PhotoList, tmp_path: Path
+) -> None:
+    model = made()
+    store = extract(model, photos, tmp_path / "db", patches=SETTING, patch_dtype=dtype)
+    plain = extract(model, photos, tmp_path / "plain")
+    np.testing.assert_array_equal(store.rows, plain.rows)
+    patches = PatchStore.open(tmp_path / "db")
+    assert len(patches) == len(photos)
+    expected = model.encode_patches(photos, sizes=(2, 5), dims=24)
+    for photo, of in zip(photos, expected, strict=True):
+        same(patches.patches(photo.key), of, apart or 1e-6)
+    assert [of.grid for of in expected[0]] == [(11, 15), (8, 12)]
+    assert expected[0][0].centres[0].tolist() == [7.5, 7.5] and expected[0][0].step == 8
+
+
+def test_product_quantised_store(photos: PhotoList, tmp_path: Path) -> None:
+    model = made()
+    extract(model, photos, tmp_path / "db", patches=SETTING, patch_dtype="pq")
+    patches = PatchStore.open(tmp_path / "db")
+    assert patches.bytes == len(photos) * (165 + 96) * 3
+    exact = model.encode_patches(photos[0], sizes=(2, 5), dims=24)[0]
+    likeness = [
+        (a.descriptors * b.descriptors).sum(dim=1).mean()
+        for a, b in zip(patches.patches(photos[0].key), exact, strict=True)
+    ]
+    assert min(likeness) > 0.8
+
+
+def test_again_makes_nothing_anew(photos: PhotoList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made()
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "db" / "patches").iterdir()}
+    monkeypatch.setattr(model, "features", lambda _: pytest.fail("described again"))
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "db" / "patches").iterdir()} == before
+
+
+def test_patches_are_added_to_a_store_without(photos: PhotoList, tmp_path: Path) -> None:
+    model = made()
+    extract(model, photos, tmp_path / "db")
+    rows_before = DescriptorStore.open(tmp_path / "db").float32()
+    with pytest.raises(StoreError, match=r"no patches in .*--patches"):
+        PatchStore.open(tmp_path / "db")
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    assert len(PatchStore.open(tmp_path / "db")) == len(photos)
+    np.testing.assert_array_equal(DescriptorStore.open(tmp_path / "db").rows, rows_before)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 8])
+def test_cut_off_anywhere_it_goes_on(stop: int, photos: PhotoList, tmp_path: Path) -> None:
+    model = made()
+    extract(model, photos, tmp_path / "whole", patches=SETTING, batch_size=2)
+
+    class Stopped(Exception):
+        pass
+
+    def stopping(progress: dv.progress.Progress) -> None:
+        if progress.what == "describing photos" and progress.done >= stop:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        extract(model, photos, tmp_path / "db", patches=SETTING, batch_size=2, on_progress=stopping)
+    extract(model, photos, tmp_path / "db", patches=SETTING, batch_size=2)
+    for name in ("patches.bin", "photos.jsonl", "manifest.json"):
+        assert (tmp_path / "db/patches" / name).read_bytes() == (
+            tmp_path / "whole/patches" / name
+        ).read_bytes()
+
+
+def test_a_store_cut_short_is_told_and_mended(photos: PhotoList, tmp_path: Path) -> None:
+    model = made()
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    data = tmp_path / "db" / "patches" / "patches.bin"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-100])
+    with pytest.raises(StoreError, match=r"cut short: the patches of '11.png'.*run the same"):
+        PatchStore.open(tmp_path / "db")
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    assert data.read_bytes() == whole
+    lines = tmp_path / "db" / "patches" / "photos.jsonl"
+    told = lines.read_text()
+    lines.write_text(told[:-20])  # the last line is cut off: its patches do not count, and are made again
+    assert len(PatchStore.open(tmp_path / "db")) == len(photos) - 1
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    assert lines.read_text() == told and data.read_bytes() == whole
+
+
+def test_a_photo_that_changed_is_described_anew_and_waste_is_dropped(
+    photos: PhotoList,
+    tmp_path: Path,
+    make_photo: Callable[..., Path],
+    make_view: Callable[..., NDArray[np.uint8]],
+) -> None:
+    model = made()
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    size = (tmp_path / "db/patches/patches.bin").stat().st_size
+    for turn in range(3):
+        for i, photo in enumerate(photos):
+            make_photo(photo.path, make_view(100 * turn + i, height=96 + 8 * turn))
+        extract(model, photos, tmp_path / "db", patches=SETTING)
+    patches = PatchStore.open(tmp_path / "db")
+    for photo in photos:
+        same(patches.patches(photo.key), model.encode_patches(photo, sizes=(2, 5), dims=24)[0], 5e-4)
+    assert (tmp_path / "db/patches/patches.bin").stat().st_size < 3.2 * size
+    assert not list((tmp_path / "db/patches").glob("*.partial"))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_packing_cut_off(moved: bool, photos: PhotoList, tmp_path: Path) -> None:
+    """Between the new bytes' move and their lines' it is finished; before, it has not begun."""
+    model = made()
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    folder = tmp_path / "db" / "patches"
+    data, lines = (folder / "patches.bin").read_bytes(), (folder / "photos.jsonl").read_text()
+    shifted = [json.loads(line) for line in lines.splitlines()]
+    for entry in shifted:
+        entry["offset"] += 64
+    packed = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in shifted)
+    (folder / "packed.jsonl.partial").write_text(packed)
+    if moved:
+        (folder / "patches.bin").write_bytes(bytes(64) + data)
+    else:
+        (folder / "packed.bin.partial").write_bytes(bytes(64) + data)
+    extract(model, photos, tmp_path / "db", patches=SETTING)
+    assert not list(folder.glob("*.partial"))
+    assert (folder / "photos.jsonl").read_text() == (packed if moved else lines)
+    same(
+        PatchStore.open(folder).patches("03.png"),
+        model.encode_patches(photos[3], sizes=(2, 5), dims=24)[0],
+        5e-4,
+    )
+
+
+def test_patches_made_otherwise_do_not_mix(photos: PhotoList, tmp_path: Path) -> None:
+    extract(made(), photos, tmp_path / "db", patches=SETTING)
+    with pytest.raises(StoreMismatchError, match=r"sizes: \(2, 5\) there, \(3,\) now"):
+        extract(made(), photos, tmp_path / "db", patches=PatchSetting(sizes=(3,), dims=24))
+    with pytest.raises(StoreMismatchError, match="dtype: 'float16' there, 'int8' now"):
+        extract(made(), photos, tmp_path / "db", patches=SETTING, patch_dtype="int8")
+    extract(made(1), photos, tmp_path / "other", patches=SETTING, patch_dtype="int8")
+    one, other = PatchStore.open(tmp_path / "db"), PatchStore.open(tmp_path / "other")
+    with pytest.raises(StoreMismatchError, match="model"):
+        one.manifest.check_comparable(other.manifest, one.path)
+    extract(made(), photos, tmp_path / "same", patches=SETTING, patch_dtype="int8")
+    one.manifest.check_comparable(PatchStore.open(tmp_path / "same").manifest, one.path)
+
+
+def test_one_writer(photos: PhotoList, tmp_path: Path) -> None:
+    extract(made(), photos, tmp_path / "db", patches=SETTING)
+    manifest = PatchStore.open(tmp_path / "db").manifest
+    with PatchWriter(tmp_path / "db" / "patches", manifest), pytest.raises(StoreBusyError):
+        PatchWriter(tmp_path / "db" / "patches", manifest).__enter__()
+
+
+def test_foreign_files_and_formats_are_refused(photos: PhotoList, tmp_path: Path) -> None:
+    extract(made(), photos, tmp_path / "db", patches=SETTING)
+    folder = tmp_path / "db" / "patches"
+    (folder / "diary.txt").write_text("dear")
+    with pytest.raises(StoreError, match=r"holds 'diary.txt'"):
+        extract(made(), photos, tmp_path / "db", patches=SETTING)
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**told, "version": 9}))
+    with pytest.raises(StoreError, match="later dejavlad"):
+        PatchStore.open(folder)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        PatchStore.open(folder)
+
+
+def test_photos_too_small_for_a_patch_keep_their_descriptor(
+    photos: PhotoList,
+    tmp_path: Path,
+    make_photo: Callable[..., Path],
+    make_view: Callable[..., NDArray[np.uint8]],
+) -> None:
+    make_photo(photos[4].path, make_view(4, height=24, width=32))
+    store = extract(made(), photos, tmp_path / "db", patches=SETTING)
+    patches = PatchStore.open(tmp_path / "db")
+    assert store.done.all() and photos[4].key not in patches and photos[3].key in patches
+    assert patches.patches(photos[4].key) == []
+    assert "no patch of 5x5" in patches.entries[photos[4].key].failed
+    with pytest.raises(InputError, match="no patches of 'who'"):
+        patches.patches("who")
+
+
+def test_models_without_clusters_or_dimensions(photos: PhotoList, tmp_path: Path) -> None:
+    gem = PlaceModel(Eighth(), GeM(12), PLAIN)
+    with pytest.raises(InputError, match="gem"):
+        extract(gem, photos, tmp_path / "db", patches=PatchSetting())
+    with pytest.raises(InputError, match=r"patches of 33 dimensions.*whitening to 32"):
+        extract(made(), photos, tmp_path / "db", patches=PatchSetting(dims=33))
+    with pytest.raises(InputError, match="cannot be stored as 'int4'; valid: float32"):
+        extract(made(), photos, tmp_path / "db", patches=SETTING, patch_dtype="int4")
+    with pytest.raises(InputError, match="one stride for each size"):
+        PatchSetting(sizes=(2, 5), strides=(1,))
+
+
+def test_fresh_patches_within_a_budget(photos: PhotoList) -> None:
+    model, calls = made(), []
+
+    def counted(row: int) -> list[dv.patches.PatchSet]:
+        calls.append(row)
+        return FreshPatches(model, photos, SETTING)(row)
+
+    one = counted(0)
+    nbytes = sum(of.descriptors.nbytes + of.centres.nbytes for of in one)
+    cached = Cached(counted, budget=2 * nbytes)
+    for row in (0, 1, 0, 2, 0, 1):
+        same(list(cached(row)), model.encode_patches(photos[row], sizes=(2, 5), dims=24)[0], 1e-6)
+    assert calls == [0, 0, 1, 2, 1]  # row 1 was dropped for row 2, row 0 never
+
+
+def test_files_of_the_original_and_back(photos: PhotoList, tmp_path: Path) -> None:
+    class Sixteenth(Eighth):
+        stride = 16
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 12, 16, stride=16)
+
+    model = made()
+    model.backbone = Sixteenth()
+    store = extract(model, photos, tmp_path / "db", patches=SETTING, patch_dtype="float32")
+    patches = PatchStore.open(tmp_path / "db")
+    write_patchfeats(store, patches, tmp_path / "feats")
+    held = np.load(tmp_path / "feats" / "patchfeats_psize2_03.npy")
+    assert held.shape == (24, 5 * 7) and held.dtype == np.float32 and held.flags.c_contiguous
+    np.testing.assert_array_equal(held.T, patches.patches("03.png")[0].descriptors)
+    np.testing.assert_array_equal(np.load(tmp_path / "feats" / "globalfeats.npy"), store.rows)
+    back, feats = read_patchfeats(tmp_path / "feats", photo=(96, 128))
+    np.testing.assert_array_equal(back.rows, store.rows)
+    assert back.keys == store.keys
+    same(feats(3), patches.patches("03.png"))
+    with pytest.raises(StoreError, match=r"\[24, 35\]; a photo of 480x640 has 1131 patches of 2x2"):
+        read_patchfeats(tmp_path / "feats")[1](0)
+    with pytest.raises(StoreError, match=r"no 'patchfeats_psize3_00.npy'"):
+        read_patchfeats(tmp_path / "feats", [3])
+    (tmp_path / "feats" / "images.txt").unlink()
+    with pytest.raises(StoreError, match=r"does not tell its photos.*images.txt"):
+        read_patchfeats(tmp_path / "feats")
+
+
+def test_one_stem_twice_is_refused(street: Path, tmp_path: Path) -> None:
+    photos = dv.photos(street)
+    model = made()
+    store = extract(model, photos, tmp_path / "db", patches=SETTING)
+    with pytest.raises(InputError, match="one stem"):
+        write_patchfeats(store, PatchStore.open(tmp_path / "db"), tmp_path / "feats")
+    assert not (tmp_path / "feats").exists()
