@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from dejavlad import __version__
-from dejavlad.cli import compare, config, dataset, demo, evaluate, extract, locate, map_, models
+from dejavlad.cli import compare, config, dataset, demo, evaluate, extract, locate, map_, models, pairs
 from dejavlad.cli.terminal import complain, remember
 from dejavlad.errors import DejavladError
 
@@ -44,6 +44,7 @@ def build_app() -> App:
     app.command(evaluate.evaluate)
     app.command(dataset.app)
     app.command(compare.compare)
+    app.command(pairs.pairs)
     app.command(config.config)
     return app
 

@@ -1,16 +1,17 @@
-"""`dejavlad dataset`: look at datasets, list photos, make a town."""
+"""`dejavlad dataset`: look at datasets, list photos, make a truth file, make a town."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from dejavlad.cli.options import Positions, Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
-app = App(name="dataset", help="Look at a dataset, list photos, make a town.")
+app = App(name="dataset", help="Look at a dataset, list photos, make a truth file, make a town.")
 
 
 @app.command
@@ -36,7 +37,7 @@ def info(
     positions
         Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a CSV file.
     truth
-        What is right: `frames:2`, `same-name` or `positions:25` (metres).
+        What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     """
     from dataclasses import asdict, replace
 
@@ -60,26 +61,141 @@ def info(
 
 
 @app.command(name="list")
-def list_(photos: str, /, *, out: Path, root: Root = None, output: Output = Output()) -> None:
-    """Write a list of photos, one path a line, in natural order.
+def list_(
+    photos: str,
+    /,
+    *,
+    out: Path,
+    part: Literal["database", "queries"] | None = None,
+    prefix: str | None = None,
+    root: Root = None,
+    output: Output = Output(),
+) -> None:
+    """Write a list of photos, one path a line: of a folder in natural order, of a NetVLAD spec in its order.
 
-    Example: `dejavlad dataset list photos/ --out photos.txt`
+    Examples:
+
+        dejavlad dataset list photos/ --out photos.txt
+        dejavlad dataset list pitts30k_test.mat --part queries --prefix queries_real --out queries.txt
 
     Parameters
     ----------
     photos
-        A folder (searched recursively), or another list.
+        A folder (searched recursively), another list, or the `.mat` spec of a dataset of NetVLAD.
     out
         The text file to write.
+    part
+        Of a spec: list its `database` or its `queries`.
+    prefix
+        Of a spec: the folder, below the root, that holds the photos of this part.
     root
-        The folder that the paths shall be relative to (default: that of the photos).
+        The folder that the paths shall be relative to (default: that of the list). Of a spec: where the
+        photos are looked for; left out, they are listed unseen.
     """
+    from dejavlad.datasets import paths_below, read_netvlad_spec, write_list, write_names
     from dejavlad.datasets import photos as open_photos
-    from dejavlad.datasets import write_list
+    from dejavlad.datasets.netvlad_spec import is_spec
 
-    listed = open_photos(photos, root=root if Path(photos).is_file() else None)
-    path = write_list(listed, out, root=root)
-    output.answer({"list": str(path), "photos": len(listed)}, f"{len(listed)} photos: {path}")
+    if is_spec(photos):
+        if part is None:
+            raise InputError(f"{photos!r} is a spec of two lists: give --part database or --part queries")
+        spec = read_netvlad_spec(photos)
+        names, turned = paths_below(
+            spec.database if part == "database" else spec.queries, root, prefix=prefix or ""
+        )
+        path = write_names(names, out)
+        if turned:
+            output.note(f"{turned} photos lie there as .png and are listed so")
+        count = len(names)
+    else:
+        if part is not None or prefix is not None:
+            raise InputError(f"--part and --prefix are for the .mat spec of a dataset; given {photos!r}")
+        listed = open_photos(photos, root=root if Path(photos).is_file() else None)
+        path, count = write_list(listed, out, root=root), len(listed)
+    output.answer({"list": str(path), "photos": count}, f"{count} photos: {path}")
+
+
+@app.command
+def truth(
+    database: str,
+    queries: str | None = None,
+    /,
+    *,
+    out: Path,
+    positions: Positions = None,
+    radius: float | None = None,
+    frames: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
+    root: Root = None,
+    output: Output = Output(),
+) -> None:
+    """Make a truth file of Patch-NetVLAD's form (`utmDb`, `utmQ`, `posDistThr`), for `--truth FILE.npz`.
+
+    Its rows go in the order of the lists. Where frames are counted, row i lies at (i, 0), so that N is
+    exactly N frames before and after; the original's nordland file has (i, i) and 10, which is 7.
+
+    Examples:
+
+        dejavlad dataset truth photos/map photos/new --positions exif --radius 25 --out truth.npz
+        dejavlad dataset truth summer.txt winter.txt --frames 2 --out truth.npz
+        dejavlad dataset truth pitts30k_test.mat --out pitts30k_test.npz
+
+    Parameters
+    ----------
+    database
+        Photos of the map: a folder, a list, a video, a dataset part; or a dataset's `.mat` spec of NetVLAD.
+    queries
+        Photos to recognise; a spec has them already.
+    out
+        The `.npz` file to write.
+    positions
+        Where photos were taken: `exif`, `utm-names`, `auto` or a CSV file. Default: `auto`.
+    radius
+        Metres within which a photo is right (default: 25; of a spec, its own).
+    frames
+        Right is the photo of the same number within so many, instead of a radius.
+    root
+        The folder that paths in lists are relative to, or where a named dataset lies.
+    """
+    from dataclasses import asdict, replace
+
+    from dejavlad.datasets import Truth, TruthPositions, photos, read_netvlad_spec, write_truth_npz
+    from dejavlad.datasets.info import truth_info
+    from dejavlad.datasets.netvlad_spec import is_spec
+
+    if frames is not None and (radius is not None or positions is not None):
+        raise InputError("--frames counts photos: leave --radius and --positions out")
+    if is_spec(database):
+        if queries is not None or frames is not None or positions is not None:
+            raise InputError(
+                "a spec holds both lists and their positions: give --out, and --radius if you wish"
+            )
+        made = read_netvlad_spec(database).truth
+        made = made if radius is None else replace(made, radius=radius)
+    elif queries is None:
+        raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
+    elif frames is not None:
+        made = TruthPositions.frames(
+            len(photos(database, root=root)), len(photos(queries, root=root)), frames
+        )
+    else:
+        there, asked = (
+            photos(part, root=root, positions=positions or "auto") for part in (database, queries)
+        )
+        made = TruthPositions.of_photos(there, asked, 25.0 if radius is None else radius)
+    found = truth_info(Truth(made.right(), len(made.database), {}))
+    path = write_truth_npz(out, made)
+    within = {"radius_m": made.radius} if frames is None else {"frames": frames}
+    within_text = f"{made.radius:g} m" if frames is None else f"{frames} frames"
+    counts = asdict(found)
+    counts.pop("description")
+    if found.without_truth == found.queries:
+        output.note("no query has a right answer: are the two lists of the same places?")
+    output.answer(
+        {"truth": str(path), **within, "database": len(made.database), **counts},
+        f"{len(made.database)} database photos and {found.queries} queries, right within {within_text}: "
+        f"{found.fewest} to {found.most} each (median {found.median:g}), "
+        f"{found.without_truth} queries without any\n{path}",
+    )
 
 
 @app.command

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.info import DatasetInfo, dataset_info, photos_info
-from dejavlad.datasets.listing import listed_photos, write_list
+from dejavlad.datasets.listing import listed_photos, paths_below, write_list, write_names
+from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import with_positions
 from dejavlad.datasets.registry import DATASETS, open_dataset, photos
@@ -12,28 +13,36 @@ from dejavlad.datasets.relevance import (
     Truth,
     leave_one_out,
     parse_truth,
+    truth_file,
     truth_frames,
     truth_positions,
     truth_same_name,
     truth_text,
 )
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz, write_truth_npz
 from dejavlad.datasets.video import video_photos
 
 __all__ = [
     "DATASETS",
     "DatasetInfo",
+    "NetvladSpec",
     "PlaceDataset",
     "RowSets",
     "Truth",
+    "TruthPositions",
     "dataset_info",
     "folder_photos",
     "leave_one_out",
     "listed_photos",
     "open_dataset",
     "parse_truth",
+    "paths_below",
     "photos",
     "photos_info",
+    "read_netvlad_spec",
+    "read_truth_npz",
+    "truth_file",
     "truth_frames",
     "truth_positions",
     "truth_same_name",
@@ -41,4 +50,6 @@ __all__ = [
     "video_photos",
     "with_positions",
     "write_list",
+    "write_names",
+    "write_truth_npz",
 ]

@@ -100,14 +100,65 @@ def write_list(photos: PhotoList, path: str | Path, *, root: str | Path | None =
     for photo in photos:
         if photo.pixels is not None or photo.frame is not None or photo.crop is not None:
             raise InputError(f"{photo.key!r} is not a file of its own and cannot stand in a list")
-        line = _relative(os.path.abspath(photo.path), base)
+        lines.append(_relative(os.path.abspath(photo.path), base))
+    return write_names(natural_order(lines), path)
+
+
+def write_names(names: Iterable[str], path: str | Path) -> Path:
+    """Write names as they stand and in the order given, one a line; the file is replaced whole.
+
+    Raises:
+        InputError: a name holds a line break.
+    """
+    path = Path(path)
+    lines = list(names)
+    for line in lines:
         if len(line.splitlines()) != 1:
             raise InputError(f"{line!r} holds a line break and cannot stand in a list; rename it")
-        lines.append(line)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(f"{line}\n" for line in natural_order(lines)), encoding="utf-8", newline="\n")
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
     os.replace(partial, path)
     return path
+
+
+def paths_below(
+    names: Iterable[str], root: str | Path | None = None, *, prefix: str = ""
+) -> tuple[list[str], int]:
+    """The paths of named photos, and how many of them lie there as PNG although their names say otherwise.
+
+    Tokyo 24/7 is named .jpg by NetVLAD and published as .png.
+
+    Args:
+        names: names with forward slashes.
+        root: the folder that paths are relative to, where each photo is looked for; unless given, names are
+            taken as they stand.
+        prefix: the folder below `root` in which the named photos lie.
+
+    Raises:
+        InputError: photos are not there (how many, and the first ones).
+    """
+    folder = prefix.replace("\\", "/").rstrip("/") + "/" if prefix else ""
+    paths = [folder + name for name in names]
+    if root is None:
+        return paths, 0
+    found, missing, turned = [], [], 0
+    for path in paths:
+        as_png = path.rpartition(".")[0] + ".png"
+        if (Path(root) / path).is_file():
+            found.append(path)
+        elif (Path(root) / as_png).is_file():
+            found.append(as_png)
+            turned += 1
+        else:
+            missing.append(path)
+    if missing:
+        told = ", ".join(repr(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{len(missing)} of {len(paths)} photos are not in {str(root)!r}: {told}; say in which folder of "
+            f"it they lie with --prefix, or leave --root out to list them unseen"
+        )
+    return found, turned
 
 
 def read_text(path: Path) -> str:

@@ -11,19 +11,28 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dejavlad.datasets.netvlad_spec import is_spec, read_netvlad_spec
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
 from dejavlad.photo import Photo, PhotoList
 
 FORMS = (
-    "frames:2, same-name or positions:25, each with ,leave-one-out where photos are sought among themselves"
+    "frames:2, same-name or positions:25, each with ,leave-one-out where photos are sought among themselves; "
+    "or a truth file (.npz of Patch-NetVLAD, .mat of NetVLAD), as FILE.npz or, within 10 m, FILE.npz:10"
 )
+
+
+_LEAVE_ONE_OUT = re.compile(r"\s*,\s*leave-one-out\Z")
+_FILE = re.compile(r"(.+\.(?:npz|mat))(?::(.*))?", re.IGNORECASE | re.DOTALL)
+"""A file, and a radius after it; a drive letter's colon stands before the ending."""
 
 
 class Truth:
@@ -165,6 +174,40 @@ def truth_positions(
     )
 
 
+def truth_file(
+    path: str | Path, database: PhotoList, queries: PhotoList, radius: float | None = None
+) -> Truth:
+    """Right is what a truth file of Patch-NetVLAD (.npz) or a spec of NetVLAD (.mat) tells.
+
+    Its rows go in the order of the lists. Of a spec the positions and the radius count, not the time stamps.
+
+    Args:
+        path: the file.
+        database: the database's photos.
+        queries: the queries.
+        radius: metres (inclusive) instead of the file's own.
+
+    Raises:
+        InputError: the file cannot be used, it is of other numbers of photos, or the radius is none.
+    """
+    held = read_netvlad_spec(path).truth if is_spec(path) else read_truth_npz(path)
+    told, given = (len(held.database), len(held.queries)), (len(database), len(queries))
+    if told != given:
+        turned = " (are the two lists swapped?)" if told == given[::-1] else ""
+        raise InputError(
+            f"{str(path)!r} is of {told[0]} database photos and {told[1]} queries, the lists hold {given[0]} "
+            f"and {given[1]}{turned}; its rows go in the order of the lists"
+        )
+    if radius is not None:
+        held = TruthPositions(held.database, held.queries, radius)
+    if (tolerance := held.tolerance) is not None:
+        return truth_frames(len(database), len(queries), tolerance)
+    there, asked = (
+        [Position(east, north) for east, north in rows.tolist()] for rows in (held.database, held.queries)
+    )
+    return truth_positions(there, asked, held.radius)
+
+
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
     """The same, with each query's own photo (same file, frame and crop) left out of its ranking."""
     there: dict[tuple[str, int | None, object], list[int]] = {}
@@ -182,26 +225,29 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
     """Truth as the command writes it.
 
     Args:
-        text: ``frames:N``, ``same-name`` or ``positions:METRES``; ``,leave-one-out`` after it takes each
+        text: ``frames:N``, ``same-name``, ``positions:METRES``, ``FILE.npz`` or ``FILE.mat`` (either with
+            ``:METRES`` after it, instead of the file's radius); ``,leave-one-out`` after it takes each
             query's own photo out of its ranking.
         database: the database's photos.
         queries: the queries.
 
     Raises:
-        InputError: another text, or what `truth_frames`, `truth_same_name` and `truth_positions` refuse.
+        InputError: another text, or what `truth_frames`, `truth_same_name`, `truth_positions` and
+            `truth_file` refuse.
     """
-    kind, comma, option = text.strip().partition(",")
-    if comma and option.strip() != "leave-one-out":
-        raise InputError(f"truth {text!r}: valid are {FORMS}")
+    kind, option = _LEAVE_ONE_OUT.subn("", text.strip())
     if found := re.fullmatch(r"frames:(\d+)", kind):
         truth = truth_frames(len(database), len(queries), int(found[1]))
     elif kind == "same-name":
         truth = truth_same_name(database, queries)
     elif kind.startswith("positions:"):
         truth = truth_positions(database, queries, _metres(kind.removeprefix("positions:"), text))
+    elif found := _FILE.fullmatch(kind):
+        radius = None if found[2] is None else _metres(found[2], text)
+        truth = truth_file(found[1], database, queries, radius)
     else:
         raise InputError(f"truth {text!r}: valid are {FORMS}")
-    return leave_one_out(truth, database, queries) if comma else truth
+    return leave_one_out(truth, database, queries) if option else truth
 
 
 def truth_text(description: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dejavlad.evaluation.compare import Comparison, compare
 from dejavlad.evaluation.evaluate import evaluate, list_hash
-from dejavlad.evaluation.predictions import write_predictions
+from dejavlad.evaluation.pairs import read_answers, write_pairs
+from dejavlad.evaluation.predictions import read_predictions, write_patch_netvlad, write_predictions
 from dejavlad.evaluation.recall import first_hits, recall_at
 from dejavlad.evaluation.result import Result
 
@@ -15,6 +16,10 @@ __all__ = [
     "evaluate",
     "first_hits",
     "list_hash",
+    "read_answers",
+    "read_predictions",
     "recall_at",
+    "write_pairs",
+    "write_patch_netvlad",
     "write_predictions",
 ]

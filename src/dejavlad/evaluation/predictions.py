@@ -1,16 +1,36 @@
-"""A ranking by name, in kapture's form, as Patch-NetVLAD writes ``NetVLAD_predictions.txt``."""
+"""Rankings by name, in kapture's form, as Patch-NetVLAD writes ``NetVLAD_predictions.txt``.
+
+Answers are kept as a mapping: query name -> names of map photos, best first, queries in their order.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
 HEADER = "# kapture format: 1.0\n# query_image, map_image\n"
+
+FILE = "predictions.txt"
+"""The answers of `dejavlad evaluate` in a results folder."""
+FIRST_FILE, RERANKED_FILE, RECALLS_FILE = (
+    "NetVLAD_predictions.txt",
+    "PatchNetVLAD_predictions.txt",
+    "recalls.txt",
+)
+"""Patch-NetVLAD's own names."""
+
+Answers = Mapping[str, Sequence[str]]
+
+_ESCAPED = re.compile(r"[,\r\n]|\A#|%(?=2C|0A|0D|23|25)")
+_ESCAPE = re.compile(r"%(2C|0A|0D|23|25)")
 
 
 def write_predictions(
@@ -19,7 +39,8 @@ def write_predictions(
     """Write one line ``query, map photo`` an answer: queries in order, best answers first.
 
     Photos go by their keys (relative to their lists' roots). The form knows no quoting: a comma or a line
-    break in a name, and a leading ``#``, are written as ``%2C``, ``%0A``, ``%0D`` and ``%23``.
+    break in a name, and a leading ``#``, are written as ``%2C``, ``%0A``, ``%0D`` and ``%23`` (and a ``%``
+    before one of these as ``%25``).
 
     Args:
         path: the file; replaced whole.
@@ -31,23 +52,132 @@ def write_predictions(
     Raises:
         InputError: the ranking does not fit the lists.
     """
-    path = Path(path)
+    return write_answers(path, answers(ranking, database, queries, top=top))
+
+
+def answers(
+    ranking: Ranking, database: PhotoList, queries: PhotoList, *, top: int | None = None
+) -> dict[str, list[str]]:
+    """A ranking by the photos' keys; arguments and errors as of `write_predictions`."""
     indices = ranking.indices[:, :top]
     if len(indices) != len(queries) or indices.max(initial=-1) >= len(database):
         raise InputError(
             f"a ranking of {len(indices)} queries and rows up to {indices.max(initial=-1)} does not fit "
             f"{len(queries)} queries and a database of {len(database)}"
         )
-    names = [_plain(key) for key in database.keys]
+    names = database.keys
+    return {
+        query: [names[row] for row in rows if row >= 0]
+        for query, rows in zip(queries.keys, indices.tolist(), strict=True)
+    }
+
+
+def write_answers(path: str | Path, given: Answers) -> Path:
+    """Write answers in kapture's form; a query without any has no line. The file is replaced whole."""
+    lines = (f"{_plain(query)}, {_plain(name)}\n" for query, names in given.items() for name in names)
+    return write_lines(path, lines, head=HEADER)
+
+
+def read_predictions(path: str | Path) -> dict[str, list[str]]:
+    """Read what `write_predictions`, Patch-NetVLAD or kapture wrote: query -> map photos in the file's order.
+
+    A third field, kapture's score, is not looked at.
+
+    Raises:
+        InputError: there is no such file, a line is of another form (its number is told), or it holds no
+            answer.
+    """
+    path = Path(path)
+    found: dict[str, list[str]] = {}
+    for number, line in enumerate(lines_of(read_text(path)), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = [_name(field.removeprefix(" ") if i else field) for i, field in enumerate(line.split(","))]
+        if not (len(fields) == 2 or (len(fields) == 3 and _is_number(fields[2]))) or not all(fields[:2]):
+            comma = "; a comma in a name is written %2C" if len(fields) > 2 else ""
+            raise InputError(
+                f"{str(path)!r} line {number}: {line[:100]!r} is not as 'query.jpg, map_photo.jpg' of "
+                f"kapture's form{comma}"
+            )
+        found.setdefault(fields[0], []).append(fields[1])
+    if not found:
+        raise InputError(
+            f"{str(path)!r} holds no predictions; its lines should be 'query.jpg, map_photo.jpg'"
+        )
+    return found
+
+
+def write_patch_netvlad(
+    folder: str | Path,
+    first: Ranking,
+    reranked: Ranking | None,
+    database: PhotoList,
+    queries: PhotoList,
+    *,
+    first_recall: Mapping[int, float] | None,
+    reranked_recall: Mapping[int, float] | None,
+) -> list[Path]:
+    """Write the files that ``feature_match.py`` of Patch-NetVLAD writes, with its names and lines.
+
+    ``NetVLAD_predictions.txt``, ``PatchNetVLAD_predictions.txt`` where it was re-ranked, and ``recalls.txt``
+    where recalls are known. Those of an earlier run that are not written now are taken away.
+
+    Args:
+        folder: the results' folder; made where it is not there.
+        first: the ranking by descriptors.
+        reranked: the ranking after re-ranking; None where there was none.
+        database: the map's photos.
+        queries: the queries.
+        first_recall: N -> recall@N of `first`, a fraction; None where the truth is not known.
+        reranked_recall: the same of `reranked`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: a ranking does not fit the lists.
+    """
+    folder = Path(folder)
+    rankings = {FIRST_FILE: answers(first, database, queries)}
+    if reranked is not None:
+        rankings[RERANKED_FILE] = answers(reranked, database, queries)
+    recalls = [
+        f"Recall {name}@{n}: {value:.4f}\n"
+        for name, recall in (("NetVLAD", first_recall), ("PatchNetVLAD", reranked_recall))
+        for n, value in (recall or {}).items()
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [write_answers(folder / name, given) for name, given in rankings.items()]
+    if recalls:
+        written.append(write_lines(folder / RECALLS_FILE, recalls))
+    for name in (RERANKED_FILE, RECALLS_FILE):
+        if folder / name not in written:
+            (folder / name).unlink(missing_ok=True)
+    return written
+
+
+def write_lines(path: str | Path, lines: Iterable[str], *, head: str = "") -> Path:
+    """Write lines that end themselves, after a head; the file is replaced whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.write(HEADER)
-        for query, rows in zip(queries.keys, indices.tolist(), strict=True):
-            asked = _plain(query)
-            file.writelines(f"{asked}, {names[row]}\n" for row in rows if row >= 0)
+        file.write(head)
+        file.writelines(lines)
     os.replace(partial, path)
     return path
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[,\r\n]|\A#", lambda mark: f"%{ord(mark[0]):02X}", name)
+    return _ESCAPED.sub(lambda mark: f"%{ord(mark[0]):02X}", name)
+
+
+def _name(plain: str) -> str:
+    return _ESCAPE.sub(lambda mark: chr(int(mark[1], 16)), plain)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not math.isnan(float(text))
+    except ValueError:
+        return False

@@ -1,0 +1,95 @@
+"""`dejavlad pairs`: who goes with whom, for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from dejavlad.cli.options import Root
+from dejavlad.cli.terminal import Output
+from dejavlad.errors import InputError
+
+RANKINGS = (".npz", ".npy")
+
+
+def pairs(
+    ranking: Annotated[list[Path], Parameter(name="RANKING", negative=())],
+    /,
+    *,
+    out: Path,
+    format: Literal["hloc", "kapture", "colmap", "msls"],
+    top: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
+    database: str | None = None,
+    queries: str | None = None,
+    database_folder: str = "",
+    queries_folder: str = "",
+    root: Root = None,
+    output: Output = Output(),
+) -> None:
+    """Each query with its best map photos, as pairs that other tools read.
+
+    `kapture`: what `evaluate` and Patch-NetVLAD write. `hloc`, `colmap`: `query map` a line. `msls`: a line a
+    query, its key and those of its answers, for `evaluate.py` of mapillary_sls.
+
+    Examples:
+
+        dejavlad pairs results/ --format hloc --top 20 --out pairs.txt
+        dejavlad pairs cph/predictions.txt sf/predictions.txt --format msls --out msls.csv
+        dejavlad pairs mine.npz --database map/ --queries new/ --format colmap --out pairs.txt
+
+    Parameters
+    ----------
+    ranking
+        Results folders of `evaluate` or predictions in kapture's form, one or more, joined in this order; or
+        one ranking (`.npz`, or `.npy` of rows) with --database and --queries.
+    out
+        The file to write.
+    format
+        The tool that shall read it.
+    top
+        Answers a query, at most (default: all).
+    database
+        Photos of the map that a ranking's rows are of: a folder, a list, a dataset part.
+    queries
+        The queries of a ranking, likewise.
+    database_folder
+        Put before the names of map photos, where a tool wants all names relative to one folder.
+    queries_folder
+        Put before the names of queries, likewise.
+    root
+        The folder that paths in lists are relative to, or where a named dataset lies.
+    """
+    from dejavlad.evaluation.pairs import count_pairs, in_folders, read_answers, write_pairs
+    from dejavlad.evaluation.predictions import answers
+
+    if any(path.suffix.lower() in RANKINGS for path in ranking):
+        from dejavlad.datasets import photos
+        from dejavlad.ranking import Ranking
+
+        if len(ranking) > 1 or database is None or queries is None:
+            raise InputError(
+                "a ranking holds numbers: give one, and the photos that they stand for as --database "
+                "and --queries"
+            )
+        there, asked = (photos(part, root=root) for part in (database, queries))
+        found = answers(Ranking.load(ranking[0]), there, asked)
+    elif database is not None or queries is not None or root is not None:
+        raise InputError("predictions hold names already: leave --database, --queries and --root out")
+    else:
+        found = read_answers(ranking)
+    found = in_folders(found, queries_folder, database_folder)
+    path = write_pairs(out, found, format, top=top)
+    shared = found.keys() & {name for names in found.values() for name in names}
+    if shared and format in ("hloc", "colmap"):
+        output.note(
+            f"{len(shared)} names are of queries and of map photos, e.g. {min(shared)!r}: where these are "
+            f"different photos, tell them apart with --database-folder and --queries-folder"
+        )
+    count = count_pairs(found, top)
+    answered = sum(bool(names) for names in found.values())
+    output.answer(
+        {"pairs": count, "queries": answered, "format": format, "file": str(path)},
+        f"{count} pairs of {answered} queries: {path}",
+    )
