@@ -101,22 +101,65 @@ def test_bad_fields(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
 
 
 def test_bad_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match=r"there is no dataset .*none.mat"):
         read_netvlad_spec(tmp_path / "none.mat")
     path = tmp_path / "bad.mat"
-    for content in (b"", b"not a mat file", spec(path).read_bytes()[:700], bytes(4000)):
+    for content in (b"", b"not a mat file", bytes(4000)):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="is no dataset of NetVLAD: it "):
+        with pytest.raises(InputError, match=r"bad.mat' is no .mat file of version 5 to 7.3"):
             read_netvlad_spec(path)
-    path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM".ljust(388) + b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(InputError, match=r"version 7.3; in MATLAB: save\(file, 'dbStruct', '-v7'\)"):
-        read_netvlad_spec(path)
-    scipy.io.savemat(path, {"net": 1})
-    with pytest.raises(InputError, match="should hold one struct called dbStruct"):
+    scipy.io.savemat(path, {"net": 1, "more": "x"})
+    with pytest.raises(InputError, match="should hold one struct called dbStruct; it holds net, more"):
         read_netvlad_spec(path)
     scipy.io.savemat(path, {"dbStruct": 1})
     with pytest.raises(InputError, match="should hold one struct called dbStruct"):
         read_netvlad_spec(path)
+
+
+def test_damaged_files_are_told(tmp_path: Path) -> None:
+    whole = spec(tmp_path / "whole.mat").read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "bad.mat"
+    for _ in range(200):
+        damaged = bytearray(whole[: rng.integers(130, len(whole))] if rng.random() < 0.3 else whole)
+        for at in rng.integers(0, len(damaged), 3):
+            damaged[at] = rng.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            read_netvlad_spec(path)
+        except InputError as error:
+            assert "bad.mat" in str(error) and "\n" not in str(error)
+
+
+def test_version_73(tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "new.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        struct = file.create_group("dbStruct")
+        struct.attrs["MATLAB_class"] = np.bytes_("struct")
+
+        def matrix(group: Any, name: str, of: str, value: np.ndarray[Any, Any]) -> Any:
+            made = group.create_dataset(name, data=value)
+            made.attrs["MATLAB_class"] = np.bytes_(of)
+            return made
+
+        for field, names in (("dbImageFns", ["b.jpg", "a.jpg"]), ("qImageFns", ["q.jpg"])):
+            chars = [[[ord(c)] for c in name] for name in names]
+            refs = [
+                matrix(file, f"#refs#/{field}{i}", "char", np.array(one, np.uint16)).ref
+                for i, one in enumerate(chars)
+            ]
+            cell = struct.create_dataset(field, (1, len(refs)), h5py.ref_dtype)
+            cell[0] = refs
+            cell.attrs["MATLAB_class"] = np.bytes_("cell")
+        matrix(struct, "utmDb", "double", np.array([[0.0, 0], [0, 25]]))  # turned, as MATLAB writes HDF5
+        matrix(struct, "utmQ", "double", np.array([[0.0, 1]]))
+        matrix(struct, "posDistThr", "double", np.array([[25.0]]))
+    path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + path.read_bytes()[128:])
+    held = read_netvlad_spec(path)
+    assert (held.database, held.queries) == (("b.jpg", "a.jpg"), ("q.jpg",))
+    assert held.truth.database.tolist() == [[0, 0], [0, 25]] and held.truth.queries.tolist() == [[0, 1]]
 
 
 def test_paths_below_a_folder(tmp_path: Path) -> None:

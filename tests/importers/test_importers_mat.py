@@ -9,9 +9,10 @@ from make_class_objects import CASES, GOLDEN, made
 from matlab import ours, run, write_v5, write_v73
 
 from dejavlad.errors import CheckpointError
-from dejavlad.model.importers import import_model, mat5
-from dejavlad.model.importers.mat_file import read_mat
-from dejavlad.model.importers.mat_objects import MARK, Objects
+from dejavlad.matlab import mat5
+from dejavlad.matlab.mat_file import read_mat
+from dejavlad.matlab.mat_objects import MARK, Objects
+from dejavlad.model.importers import import_model
 
 RANDOM = np.random.default_rng(3)
 VARIABLES = {

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.datasets.truth_npz import TruthPositions
-from dejavlad.errors import InputError
+from dejavlad.errors import CheckpointError, InputError
+from dejavlad.matlab.mat_file import read_mat
 
 Floats = NDArray[np.float64]
 
 VARIABLE = "dbStruct"
-MATLAB_5 = f"in MATLAB: save(file, '{VARIABLE}', '-v7')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,19 @@ def read_netvlad_spec(path: str | Path) -> NetvladSpec:
     Needed are ``dbImageFns``, ``qImageFns``, ``utmDb`` [2, N], ``utmQ`` [2, Q] and ``posDistThr``.
 
     Raises:
-        InputError: there is no such file, it is damaged or of version 7.3, a field is missing or of another
-            form, or numbers of names and positions differ.
+        InputError: there is no such file, it is damaged, a field is missing or of another form, or numbers of
+            names and positions differ.
+        MissingExtraError: it is of version 7.3, and h5py is not installed.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no dataset {str(path)!r}")
     try:
-        fields = _fields(path)
+        held = read_mat(path)
+    except CheckpointError as error:
+        raise InputError(str(error)) from error
+    try:
+        fields = _fields(held)
         database, queries = (_names(fields, name) for name in ("dbImageFns", "qImageFns"))
         return NetvladSpec(
             name=path.stem,
@@ -84,55 +91,38 @@ def read_netvlad_spec(path: str | Path) -> NetvladSpec:
         raise InputError(f"{str(path)!r} is no dataset of NetVLAD: {error}") from error
 
 
-def _fields(path: Path) -> dict[str, Any]:
-    import scipy.io
-
-    if not path.is_file():
-        raise InputError("there is no such file")
-    try:
-        # mat_dtype: numbers as MATLAB has them (double), not as small as the file keeps them
-        held = scipy.io.loadmat(path, mat_dtype=True, variable_names=[VARIABLE], appendmat=False)
-    except NotImplementedError:
-        raise InputError(f"it is a .mat file of version 7.3; {MATLAB_5}") from None
-    except Exception as error:  # SciPy raises whatever a damaged file leads it to
-        line = str(error).strip().split("\n")[0]
-        raise InputError(f"it cannot be read as a .mat file ({line or type(error).__name__})") from error
+def _fields(held: dict[str, Any]) -> dict[str, Any]:
     struct = held.get(VARIABLE)
-    names = getattr(getattr(struct, "dtype", None), "names", None)
-    if struct is None or names is None or struct.size != 1:
-        raise InputError(f"it should hold one struct called {VARIABLE}")
-    record = struct.reshape(-1)[0]
-    return {name: record[name] for name in names}
+    if not isinstance(struct, dict):
+        raise InputError(
+            f"it should hold one struct called {VARIABLE}; it holds {', '.join(held) or 'nothing'}"
+        )
+    return struct
 
 
-def _field(fields: dict[str, Any], name: str) -> NDArray[Any]:
+def _field(fields: dict[str, Any], name: str) -> Any:
     if name not in fields:
         raise InputError(f"{VARIABLE} has no field {name} (it has {', '.join(fields)})")
-    return np.asarray(fields[name])
+    return fields[name]
 
 
 def _names(fields: dict[str, Any], field: str) -> tuple[str, ...]:
     cells = _field(fields, field)
-    if cells.dtype != object:
-        raise InputError(f"{field} should be a cell array of names; it is {cells.dtype} {list(cells.shape)}")
-    names = []
-    for i, cell in enumerate(cells.reshape(-1)):
-        text = np.asarray(cell)
-        if text.dtype.kind != "U" or text.size != 1 or not str(text.reshape(-1)[0]).strip():
+    if not isinstance(cells, list):
+        raise InputError(f"{field} should be a cell array of names; it is {_form(cells)}")
+    for i, cell in enumerate(cells):
+        if not isinstance(cell, str) or not cell.strip():
             raise InputError(f"{field}: entry {i + 1} is no name")
-        names.append(str(text.reshape(-1)[0]))
-    if not names:
+    if not cells:
         raise InputError(f"{field} is empty")
-    return tuple(names)
+    return tuple(cells)
 
 
 def _array(fields: dict[str, Any], field: str, shape: tuple[int, int]) -> Floats:
-    array = _field(fields, field)
-    if array.dtype.kind not in "fiu" or array.shape != shape:
-        raise InputError(
-            f"{field} should be numbers {list(shape)}, a column a photo; it is {array.dtype} "
-            f"{list(array.shape)}"
-        )
+    held = _field(fields, field)
+    array = np.full((1, 1), held) if isinstance(held, float) else held
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.shape != shape:
+        raise InputError(f"{field} should be numbers {list(shape)}, a column a photo; it is {_form(held)}")
     return array.astype(np.float64)
 
 
@@ -154,5 +144,9 @@ def _times(fields: dict[str, Any], field: str, count: int) -> Floats | None:
 
 
 def _part(fields: dict[str, Any]) -> str:
-    held = np.asarray(fields.get("whichSet", ""))
-    return str(held.reshape(-1)[0]) if held.dtype.kind == "U" and held.size == 1 else ""
+    held = fields.get("whichSet")
+    return held if isinstance(held, str) else ""
+
+
+def _form(value: Any) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

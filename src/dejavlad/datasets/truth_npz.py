@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ def read_truth_npz(path: str | Path) -> TruthPositions:
         return TruthPositions(database, queries, float(radius.reshape(-1)[0]))
     except FileNotFoundError:
         raise InputError(f"there is no truth file {str(path)!r}") from None
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, RuntimeError, BadZipFile, zlib.error) as error:
         raise InputError(
             f"{str(path)!r} is no truth file of Patch-NetVLAD (.npz with utmDb [N, 2], utmQ [Q, 2] and "
             f"posDistThr): {error}"

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from dejavlad.aggregation import NetVLAD, functional
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
-from dejavlad.model.importers.mat5 import Room
-from dejavlad.model.importers.mat_file import is_mat5, is_mat73, read_mat
+from dejavlad.matlab.mat5 import Room
+from dejavlad.matlab.mat_file import is_mat5, is_mat73, read_mat
 from dejavlad.model.place_model import PlaceModel
 
 INPUT = "input"

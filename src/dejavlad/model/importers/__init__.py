@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dejavlad.errors import CheckpointError
-from dejavlad.model.importers.mat_file import HDF5, is_mat5, is_mat73
+from dejavlad.matlab.mat_file import HDF5, is_mat5, is_mat73
 from dejavlad.model.place_model import PlaceModel
 
 __all__ = ["KINDS", "Kind", "import_model"]

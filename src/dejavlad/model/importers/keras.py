@@ -25,7 +25,7 @@ from dejavlad import aggregation, backbones
 from dejavlad.backbones.base import ChainBackbone
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
 from dejavlad.images import Preprocess
-from dejavlad.model.importers.mat5 import Room
+from dejavlad.matlab.mat5 import Room
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import BackboneSpec
 

@@ -28,7 +28,7 @@ from dejavlad.backbones.base import Backbone, ChainBackbone
 from dejavlad.backbones.chain import Pool
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.images import Preprocess
-from dejavlad.model.importers.mat_file import read_mat
+from dejavlad.matlab.mat_file import read_mat
 from dejavlad.model.importers.simplenn import (
     Layer,
     check_finite,

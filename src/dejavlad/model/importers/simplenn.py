@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import CheckpointError
-from dejavlad.model.importers.mat_objects import CONVERT
+from dejavlad.matlab.mat_objects import CONVERT
 
 Layer = Mapping[str, Any]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from dejavlad.errors import CheckpointError, MissingExtraError
-from dejavlad.model.importers import mat5
-from dejavlad.model.importers.mat5 import DEEPEST, Room
-from dejavlad.model.importers.mat_objects import Objects
+from dejavlad.matlab import mat5
+from dejavlad.matlab.mat5 import DEEPEST, Room
+from dejavlad.matlab.mat_objects import Objects
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512
@@ -56,9 +56,7 @@ def read_mat(path: Path) -> dict[str, Any]:
     except Exception as error:  # zlib's, the system's, and whatever HDF5 says of damaged files
         line = str(error).strip().split("\n")[0]
         raise CheckpointError(f"{str(path)!r} cannot be read: {line or type(error).__name__}") from None
-    raise CheckpointError(
-        f"{str(path)!r} is no .mat file of version 5 to 7.3; in MATLAB: save(file, '-struct', 'net', '-v7')"
-    )
+    raise CheckpointError(f"{str(path)!r} is no .mat file of version 5 to 7.3; in MATLAB, save it with '-v7'")
 
 
 def _read_hdf5(path: Path, room: Room) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import CheckpointError
-from dejavlad.model.importers.mat_objects import CONVERT, Objects
+from dejavlad.matlab.mat_objects import CONVERT, Objects
 
 MATRIX, COMPRESSED = 14, 15
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
