@@ -10,6 +10,7 @@
     │   ├── StoreMismatchError       made by another model, preprocessing, list ... than expected
     │   ├── StoreBusyError           another process is writing there
     │   └── CheckpointError          a model file that cannot be read, or does not fit the network
+    ├── DivergedError                training broke down: a loss or a weight that is not finite
     ├── DownloadError                a file that could not be fetched or did not verify
     └── MissingExtraError            an optional dependency is not installed
 """
@@ -97,6 +98,10 @@ class StoreBusyError(StoreError):
 
 class CheckpointError(StoreError):
     """A model file cannot be read, or does not fit the network that it is for."""
+
+
+class DivergedError(DejavladError):
+    """Training broke down: a loss or a weight is not finite; what was reached before is kept."""
 
 
 class DownloadError(DejavladError):

@@ -1,0 +1,158 @@
+"""How a run begins, and how it goes on: the folder, its lock, the model, and what may have changed since."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from dejavlad.datasets import PlaceDataset
+from dejavlad.errors import CheckpointError, InputError, StoreBusyError, StoreError
+from dejavlad.model import PlaceModel, load_folder, save_model
+from dejavlad.progress import OnProgress
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.runs import CONFIG, RUN, epoch_folder, is_run
+from dejavlad.training.start import prepare, starting_model
+from dejavlad.training.state import State
+
+FORMAT = 1
+LOCK = "writer.lock"
+OURS = {CONFIG, RUN, LOCK, "epochs", "latest", ".latest.partial", "cache", "log.jsonl"}
+"""What a run that broke off while it began may have left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a run goes on with."""
+
+    model: PlaceModel
+    """As it was before training."""
+    state: State | None
+    """Where it stands; None at the very beginning."""
+    changed: dict[str, tuple[Any, Any]]
+    """Option -> (before, now)."""
+
+
+@contextlib.contextmanager
+def begin(
+    config: TrainConfig,
+    model: PlaceModel | None,
+    train: PlaceDataset,
+    val: PlaceDataset | None,
+    out: Path,
+    on_progress: OnProgress,
+) -> Iterator[Begun]:
+    """Begin a run, or go on with the one that is there; the folder is locked meanwhile.
+
+    Raises:
+        InputError: something else lies there; options, model or photos are others than the run began with.
+        StoreBusyError: another process writes there.
+        StoreError: the folder cannot be written, or is damaged.
+    """
+    if out.exists() and not is_run(out) and (not out.is_dir() or {p.name for p in out.iterdir()} - OURS):
+        raise InputError(f"{str(out)!r} is there and is no training run; give another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / LOCK, timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise StoreBusyError(out) from None
+    except OSError as error:
+        raise StoreError(f"{str(out)!r} cannot be written: {error}") from None
+    with contextlib.closing(_Held(lock)):
+        yield (
+            _go_on(config, model, train, val, out)
+            if is_run(out)
+            else _new(config, model, train, val, out, on_progress)
+        )
+
+
+class _Held:
+    def __init__(self, lock: filelock.BaseFileLock) -> None:
+        self._lock = lock
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+def _new(
+    config: TrainConfig,
+    model: PlaceModel | None,
+    train: PlaceDataset,
+    val: PlaceDataset | None,
+    out: Path,
+    on_progress: OnProgress,
+) -> Begun:
+    given = starting_model(config, on_progress=on_progress) if model is None else model
+    told = {"format": FORMAT, "model": given.fingerprint, **_datasets(train, val)}
+    prepared = prepare(given, config, train, on_progress=on_progress)
+    double = any(p.dtype != p.float().dtype for p in prepared.parameters())
+    try:
+        save_model(copy.deepcopy(prepared).float() if double else prepared, epoch_folder(out, 0))
+        _write(out / CONFIG, config.to_toml())
+        _write(out / RUN, json.dumps(told, indent=2) + "\n")
+    except OSError as error:
+        raise StoreError(f"{str(out)!r} cannot be written: {error}") from None
+    return Begun(prepared, None, {})
+
+
+def _go_on(
+    config: TrainConfig, model: PlaceModel | None, train: PlaceDataset, val: PlaceDataset | None, out: Path
+) -> Begun:
+    changed = config.changes_from(TrainConfig.from_file(out / CONFIG))
+    try:
+        told = json.loads((out / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{str(out / RUN)!r} cannot be read: {error}") from None
+    if told.get("format") != FORMAT:
+        raise CheckpointError(f"{str(out)!r} is a run of another format: {told.get('format')!r}")
+    now = _datasets(train, val)
+    for what, expected in now.items():
+        if told.get(what) != expected:
+            raise InputError(
+                f"{str(out)!r} was begun with other photos or positions ({what}); give those, or another "
+                "--out"
+            )
+    if model is not None and model.fingerprint != told.get("model"):
+        raise InputError(
+            f"{str(out)!r} was begun with another model than {model.name!r}; give that or none, or "
+            "another --out"
+        )
+    backbone = None if model is None else copy.deepcopy(model.backbone)
+    begun = load_folder(epoch_folder(out, 0), backbone=backbone)
+    if model is not None:
+        begun = begun.to(model.device)
+    if changed:
+        _write(out / CONFIG, config.to_toml())
+    return Begun(begun, State.load(out), changed)
+
+
+def _datasets(train: PlaceDataset, val: PlaceDataset | None) -> dict[str, str | None]:
+    return {"train": _hash(train), "val": None if val is None else _hash(val)}
+
+
+def _hash(dataset: PlaceDataset) -> str:
+    """Of the photos, where and when they were taken, and what counts as right."""
+    digest = hashlib.sha256()
+    for photos in (dataset.queries, dataset.database):
+        for photo in photos:
+            at = photo.position
+            where = None if at is None else [at.east, at.north, at.zone]
+            digest.update(json.dumps([photo.key, where, photo.time]).encode())
+        digest.update(b"end")
+    digest.update((dataset.truth.hash if dataset.truth is not None else "none").encode())
+    return digest.hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,307 @@
+"""Every option of a training, with its default, as one flat value: from TOML, changed by ``key=value``.
+
+The names in brackets are those of NetVLAD's ``trainWeakly.m``, whose defaults these are. Options are read
+from a recipe (`dejavlad.training.recipes`) or a file of the same form.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.training.method import parse_method
+
+RECALL_AT: Final = (1, 2, 3, 4, 5, *range(10, 101, 5))
+FIXED: Final[Mapping[str, Any]] = {"resume": "refused"}
+"""Of options that cannot change once a run has begun; all others hold from where it is resumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a descriptor is learnt from photos and their rough positions.
+
+    Raises:
+        InputError: a value that cannot be.
+    """
+
+    network: str = field(default="vgg16", metadata=FIXED)
+    """The backbone to start from, where no model is given: a name that `dejavlad models` lists, or
+    ``caffenet``, whose weights must be given as a file. (netID, layerName)"""
+    method: str = field(default="vlad_preL2_intra", metadata=FIXED)
+    """The pooling: ``vlad`` or ``vladv2``, each with ``_preL2`` and ``_intra`` or without; ``max``, ``avg``,
+    ``gem``; ``given`` keeps the model's own."""
+    train_from: str = field(default="", metadata=FIXED)
+    """The first layer that learns, as ``conv5_1`` or ``features.24``; empty: all do. (backPropToLayer)"""
+    fixed_layers: tuple[str, ...] = field(default=(), metadata=FIXED)
+    """Layers after it that do not learn either. (fixLayers)"""
+    batch_norm: Literal["fixed", "learnt"] = field(default="fixed", metadata=FIXED)
+    """``fixed``: batch norms keep their statistics; ``learnt``: where they learn they use those of the photos
+    that go through the network together."""
+    cluster_photos: Literal["random", "first"] = field(default="random", metadata=FIXED)
+    """Where the clusters are not learnt yet: from photos drawn, or from the first 500, as the original."""
+
+    positive_radius: float = field(default=10.0, metadata=FIXED)
+    """Metres; photos at most so far from the query may be its positive. (nonTrivPosDistSqThr, its root)"""
+    trivial_radius: float = field(default=1.0, metadata=FIXED)
+    """Metres; photos so near are no positives: they show too much the same. Negative: there are none such."""
+    negative_radius: float = field(default=25.0, metadata=FIXED)
+    """Metres; photos farther than that are negatives. (posDistThr)"""
+    other_time: bool = field(default=True, metadata=FIXED)
+    """Where photos have times: a positive was taken at another time than the query (Tokyo Time Machine)."""
+
+    batch_size: int = field(default=4, metadata=FIXED)
+    """Queries, each with its positive and negatives, of one step. (batchSize)"""
+    query_order: Literal["random", "given"] = field(default="random", metadata=FIXED)
+    """Order of the queries in an epoch, drawn anew for each or as listed."""
+    negatives: int | Literal["all"] = 1000
+    """Negatives drawn for a query each time, or all there are. (nNegChoice)"""
+    negatives_used: int = 10
+    """At most so many of them, the nearest that violate the margin, are in a tuple. (nNegCap)"""
+    negatives_remembered: int = 10
+    """So many, the nearest, are among those drawn the next time. (nNegCache)"""
+    exclude_very_hard: bool = False
+    """Leave out negatives that are nearer than the positive. (excludeVeryHard)"""
+    refresh_every: int = 1000
+    """Queries after which all photos are described anew, for mining. (compFeatsFrequency)"""
+    refresh_slows: bool = True
+    """When the learning rate falls, `refresh_every` grows by the same factor."""
+
+    loss: Literal["squared", "plain"] = "squared"
+    """``squared``: hinges on squared distances, over the violating triplets, divided by their number;
+    ``plain``: hinges on distances, averaged over all triplets."""
+    margin: float = 0.1
+    """Of the hinge. (margin)"""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = field(default="sgd", metadata=FIXED)
+    """What takes the steps."""
+    learning_rate: float = 1e-4
+    """At the start. (learningRate)"""
+    lr_down_every: int = 5
+    """Epochs after which it falls. (lrDownFreq)"""
+    lr_down_factor: float = 2.0
+    """What it is divided by then. (lrDownFactor)"""
+    weight_decay: float = 1e-3
+    """Of all that learns, biases too. (weightDecay)"""
+    momentum: float = 0.9
+    """Of SGD. (momentum)"""
+    epochs: int = 30
+    """(nEpoch)"""
+    patience: int = 0
+    """Stop after so many epochs without a better recall@5 on the validation set; 0: never."""
+
+    jitter_flip: bool = False
+    """Mirror each tuple, all its photos together, with probability a half. (jitterFlip)"""
+    jitter_scales: tuple[float, ...] = ()
+    """Resize the photos of each tuple, all together, by one of these factors of the first photo's shorter
+    side. (jitterScale)"""
+
+    test_before: bool = True
+    """Test before the first epoch too. (test0)"""
+    test_every: int = 1
+    """Epochs between tests on the validation set; the last is always tested. (epochTestFrequency)"""
+    test_queries: int = 1000
+    """Queries that recall is taken over, drawn once; 0: all. (nTestSample)"""
+    rank_queries: int = 5000
+    """The same for the ranking loss. (nTestRankSample)"""
+    recall_at: tuple[int, ...] = RECALL_AT
+    """(recallNs)"""
+    save_every: int = 2000
+    """Queries between checkpoints within an epoch; 0: only at its end. (saveFrequency)"""
+
+    seed: int = field(default=43, metadata=FIXED)
+    """Of all that is drawn; what is drawn depends on it and on epoch, batch and query alone."""
+    precision: Literal["fp32", "bf16", "fp64"] = field(default="fp32", metadata=FIXED)
+    """Of the arithmetic. bf16: of the backbone, mixed; fp64 is for comparisons."""
+    describe_batch: int = field(default=10, metadata=FIXED)
+    """Photos that are described together. (computeBatchSize)"""
+    photos_at_once: int = 64
+    """Photos whose activations are held for the gradient at once; a step with more goes through the network
+    twice, in parts, and gives the same."""
+    workers: int = 4
+    """Threads that decode photos. (numThreads)"""
+    frozen_maps: Literal["auto", "memory", "disk", "off"] = "auto"
+    """Where the maps below the first layer that learns are kept, so that they are computed once; ``auto``: in
+    memory or on disk as `frozen_maps_gb` allows, else not."""
+    frozen_maps_gb: float = 8.0
+    """Gigabytes that they may take in memory; on disk a tenth of what is free stays free."""
+    frozen_maps_dtype: Literal["float32", "float16"] = field(default="float32", metadata=FIXED)
+    """How they are kept; float16 takes half."""
+    info: str = ""
+    """Free text, kept with the run. (info)"""
+
+    parity: bool = field(default=False, metadata=FIXED)
+    """All quirks of the original, which are:"""
+    quirk_drop_remainder: bool = field(default=False, metadata=FIXED)
+    """Queries that do not fill a last batch are left out of an epoch."""
+    quirk_lr_every_one: bool = False
+    """With ``lr_down_every = 1`` the learning rate never falls."""
+    quirk_loss_of_all: bool = False
+    """The loss that is noted counts all negatives of a tuple, also those that `exclude_very_hard` leaves
+    out."""
+    quirk_momentum_lost: bool = False
+    """A run that is resumed at an epoch's start begins it without momentum."""
+
+    def __post_init__(self) -> None:
+        hints = _hints()
+        for one in fields(self):
+            object.__setattr__(self, one.name, _checked(one.name, getattr(self, one.name), hints[one.name]))
+        parse_method(self.method)
+        for names, least in (
+            (("batch_size", "negatives_used", "refresh_every", "lr_down_every", "test_every"), 1),
+            (("describe_batch", "photos_at_once", "epochs"), 1),
+            (("negatives_remembered", "test_queries", "rank_queries", "save_every", "workers"), 0),
+            (("patience", "seed", "momentum", "weight_decay"), 0),
+        ):
+            for name in names:
+                if getattr(self, name) < least:
+                    raise InputError(f"{name} must be at least {least}; given {getattr(self, name)}")
+        for name in ("margin", "learning_rate", "lr_down_factor", "positive_radius", "frozen_maps_gb"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0; given {getattr(self, name)}")
+        if isinstance(self.negatives, int) and self.negatives < 1:
+            raise InputError(f"negatives must be at least 1, or 'all'; given {self.negatives}")
+        if not self.trivial_radius < self.positive_radius <= self.negative_radius:
+            raise InputError(
+                f"the radii must be trivial < positive <= negative; given {self.trivial_radius}, "
+                f"{self.positive_radius} and {self.negative_radius} metres"
+            )
+        if (
+            not self.recall_at
+            or min(self.recall_at) < 1
+            or list(self.recall_at) != sorted(set(self.recall_at))
+        ):
+            raise InputError(f"recall_at must be ascending numbers from 1; given {list(self.recall_at)}")
+        if self.jitter_scales and min(self.jitter_scales) <= 0:
+            raise InputError(f"jitter_scales must be above 0; given {list(self.jitter_scales)}")
+        most = self.batch_size * (2 + self.negatives_used)
+        if self.batch_norm == "learnt" and self.photos_at_once < most:
+            raise InputError(
+                f"batch_norm = 'learnt' needs the photos of a step together: set photos_at_once to {most} at "
+                f"least; given {self.photos_at_once}"
+            )
+        if self.loss == "plain" and self.exclude_very_hard:
+            raise InputError("exclude_very_hard goes with loss = 'squared'")
+
+    def quirk(self, name: str) -> bool:
+        """Whether a quirk of the original is wanted: itself, or by `parity`."""
+        return self.parity or bool(getattr(self, f"quirk_{name}"))
+
+    @property
+    def jitters(self) -> bool:
+        """Whether photos are changed before they are learnt from."""
+        return self.jitter_flip or bool(self.jitter_scales)
+
+    def with_settings(self, settings: Iterable[str]) -> Self:
+        """With changes as the command writes them: ``margin=0.3``, ``negatives=all``, ``recall_at=[1,5]``.
+
+        Raises:
+            InputError: not ``key=value``, or a value that cannot be.
+            UnknownNameError: no such option.
+        """
+        given: dict[str, Any] = {}
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            if not equals:
+                raise InputError(f"an option is set as key=value; given {setting!r}")
+            try:
+                given[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                given[key.strip()] = text.strip()  # a bare word
+        return self.changed(given)
+
+    def changed(self, given: Mapping[str, Any]) -> Self:
+        """With other values of some options.
+
+        Raises:
+            InputError: a value that cannot be.
+            UnknownNameError: no such option.
+        """
+        for name in given:
+            if name not in _hints():
+                raise UnknownNameError("training option", name, _hints())
+        return replace(self, **given)
+
+    @classmethod
+    def from_toml(cls, text: str, source: str = "the configuration") -> Self:
+        """What `to_toml` wrote, or part of it.
+
+        Raises:
+            InputError: not TOML, or a value that cannot be.
+            UnknownNameError: no such option.
+        """
+        try:
+            return cls().changed(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{source} is no TOML: {error}") from None
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Options from a TOML file.
+
+        Raises:
+            InputError: it cannot be read, or what `from_toml` refuses.
+        """
+        try:
+            return cls.from_toml(Path(path).read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"options cannot be read from {str(path)!r}: {error}") from None
+
+    def to_toml(self) -> str:
+        """All options, one a line."""
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.to_dict().items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options as plain values."""
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
+
+    def changes_from(self, before: TrainConfig) -> dict[str, tuple[Any, Any]]:
+        """Option -> (before, now), for what differs when a run is resumed.
+
+        Raises:
+            InputError: an option differs that a run keeps from its beginning.
+        """
+        then, now = before.to_dict(), self.to_dict()
+        changed = {key: (then[key], now[key]) for key in now if then[key] != now[key]}
+        fixed = {one.name for one in fields(self) if one.metadata.get("resume") == "refused"}
+        refused = [f"{key} was {old!r}, now {new!r}" for key, (old, new) in changed.items() if key in fixed]
+        if refused:
+            raise InputError(
+                f"a run cannot be resumed with another {'; '.join(refused)}. Give what it began with, or "
+                "another --out"
+            )
+        return changed
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(TrainConfig)
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """The value as the option's type; whole numbers serve as floats, lists as tuples."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_checked(name, one, parts[0]) for one in value)
+    if origin in (Union, types.UnionType):
+        literal = next(part for part in parts if get_origin(part) is Literal)
+        if isinstance(value, str):
+            return _checked(name, value, literal)
+        return _checked(name, value, next(part for part in parts if part is not literal))
+    if origin is Literal:
+        if value not in parts:
+            raise InputError(f"{name} must be one of {', '.join(map(str, parts))}; given {value!r}")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if origin is tuple or type(value) is not kind or value != value:
+        wanted = f"a list of {parts[0].__name__}" if origin is tuple else kind.__name__
+        raise InputError(f"{name} must be {wanted}; given {value!r}")
+    return value

@@ -1,0 +1,125 @@
+"""All photos of an album to descriptors, with the network as it is now: for mining and for tests.
+
+Legend: M photos of the album, D numbers of a descriptor, n photos of a batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dejavlad.errors import StoreError
+from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.training.album import Album
+from dejavlad.training.frozen_maps import FrozenMaps
+from dejavlad.training.mining import Descriptors, Floats
+from dejavlad.training.network import Network
+from dejavlad.training.tuples import Rows
+
+DESCRIBING = "describing photos"
+MAPPED_ABOVE = 1 << 31
+"""Bytes above which descriptors are mapped rather than read."""
+
+
+def describe_album(
+    network: Network,
+    album: Album,
+    maps: FrozenMaps | None,
+    batch_size: int,
+    *,
+    on_progress: OnProgress = silent,
+) -> Iterator[tuple[Rows, Floats]]:
+    """Describe all photos that can be read, batch by batch; those that cannot are noted by the album.
+
+    Args:
+        network: as it is now.
+        album: the photos.
+        maps: what the frozen layers make of them, where that is kept.
+        batch_size: photos described together.
+        on_progress: told of `DESCRIBING`.
+
+    Yields:
+        Numbers [n] of photos and their descriptors, float32 [n, D].
+    """
+    done = 0
+    with network.describing():
+        for numbers, maps_NChw in _maps(network, album, maps, batch_size):
+            yield numbers, network.describe(maps_NChw).float().cpu().numpy()
+            done += len(numbers)
+            on_progress(Progress(DESCRIBING, done, len(album)))
+
+
+def _maps(
+    network: Network, album: Album, maps: FrozenMaps | None, batch_size: int
+) -> Iterator[tuple[Rows, Tensor]]:
+    plan = album.plan(batch_size)
+    if maps is not None:
+        for batch in plan:
+            numbers = batch[maps.done[batch]]
+            if len(numbers):
+                yield numbers, maps.get(numbers)
+        return
+    for loaded in album.load(plan):
+        good = np.array([int(number) not in loaded.failed for number in loaded.rows])
+        if good.any():
+            yield loaded.rows[good], network.maps(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
+
+
+def write_descriptors(
+    network: Network,
+    album: Album,
+    maps: FrozenMaps | None,
+    batch_size: int,
+    path: Path,
+    *,
+    on_progress: OnProgress = silent,
+) -> Descriptors:
+    """Describe all photos into a file, which is there whole or not at all.
+
+    The rows of photos that cannot be read are zeros.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    shape = (len(album), network.model.descriptor_size)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:  # not through a map: a full disk is an error then, not a crash
+            head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            begin = file.tell()
+            file.truncate(begin + 4 * shape[0] * shape[1])
+            for numbers, rows_nD in describe_album(network, album, maps, batch_size, on_progress=on_progress):
+                for number, row_D in zip(numbers.tolist(), rows_nD, strict=True):
+                    file.seek(begin + 4 * shape[1] * number)
+                    file.write(row_D.astype("<f4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
+    return read_descriptors(path, album)
+
+
+def read_descriptors(path: Path, album: Album) -> Descriptors:
+    """What `write_descriptors` wrote.
+
+    Raises:
+        StoreError: it is not there, or of other photos.
+    """
+    try:
+        large = path.stat().st_size > MAPPED_ABOVE
+        rows_MD: NDArray[np.float32] = np.load(path, mmap_mode="r" if large else None)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
+    if len(rows_MD) != len(album):
+        raise StoreError(f"{str(path)!r} holds {len(rows_MD)} descriptors, not {len(album)}")
+    return Descriptors(rows_MD[: album.n_queries], rows_MD[album.n_queries :])

@@ -1,0 +1,285 @@
+"""What the frozen layers make of each photo, computed once and kept in memory or in a mapped file.
+
+The maps lie one after the other in a single array; photos of several sizes have maps of several sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dejavlad.errors import InputError, StoreError
+from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.training.album import Album
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.network import Network
+from dejavlad.training.tuples import Rows
+
+FREEZING = "computing frozen layers"
+FREE_SHARE = 0.1
+"""Of what is free on the disk, so much stays free."""
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the map of each photo lies in the one array."""
+
+    shapes: list[Shape | None]
+    """(channels, h, w) of each map; None where there is none."""
+    starts: NDArray[np.int64]
+    """Where each begins, and as the last the whole length, in values."""
+    dtype: np.dtype[Any]
+    """Of the values."""
+
+    @classmethod
+    def of(cls, network: Network, album: Album, dtype: str) -> Layout:
+        """The layout for a network's maps of an album: each size is tried once.
+
+        Raises:
+            InputError: photos too small for the network.
+        """
+        by_size: dict[tuple[int, int], Shape] = {}
+        shapes: list[Shape | None] = []
+        for size in album.sizes:
+            if size is not None and size not in by_size:
+                with network.describing():
+                    made = network.maps(torch.zeros(1, 3, *size))
+                by_size[size] = (int(made.shape[1]), int(made.shape[2]), int(made.shape[3]))
+            shapes.append(None if size is None else by_size[size])
+        lengths = [0 if shape is None else shape[0] * shape[1] * shape[2] for shape in shapes]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        kept = np.dtype(np.float64 if network.dtype == torch.float64 else dtype)
+        return cls(shapes, starts, kept)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all maps."""
+        return int(self.starts[-1]) * self.dtype.itemsize
+
+
+class FrozenMaps:
+    """The maps of an album's photos.
+
+    Args:
+        layout: where each lies.
+        values: the array, of the layout's length.
+        done: bool, whether each photo's map is there.
+    """
+
+    def __init__(self, layout: Layout, values: NDArray[Any], done: NDArray[np.bool_]) -> None:
+        self.layout, self._values, self.done = layout, values, done
+
+    def get(self, numbers: Sequence[int] | Rows) -> Tensor:
+        """The maps of photos of one size [n, C, h, w], in the type in which they are kept."""
+        shape = self.layout.shapes[int(numbers[0])]
+        assert shape is not None
+        found = np.empty((len(numbers), *shape), self.layout.dtype)
+        for place, number in enumerate(numbers):
+            start = self.layout.starts[number]
+            found[place] = self._values[start : start + found[0].size].reshape(shape)
+        return torch.from_numpy(found)
+
+    def put(self, numbers: Sequence[int] | Rows, maps_NChw: Tensor) -> None:
+        """Keep the maps of photos of one size.
+
+        Raises:
+            InputError: a value does not fit into float16.
+        """
+        for number, one in zip(numbers, maps_NChw.cpu(), strict=True):
+            with np.errstate(over="ignore"):
+                kept = one.numpy().astype(self.layout.dtype).reshape(-1)
+            if not np.isfinite(kept).all():
+                raise InputError(
+                    "a frozen layer's value is too large for float16; set frozen_maps_dtype=float32"
+                )
+            self._write(int(self.layout.starts[number]), kept)
+            self.done[number] = True
+
+    def _write(self, start: int, kept: NDArray[Any]) -> None:
+        self._values[start : start + len(kept)] = kept
+
+    def fill(self, network: Network, album: Album, batch_size: int, on_progress: OnProgress = silent) -> None:
+        """Compute what is not there yet, in batches that depend on the album alone."""
+        todo = [batch for batch in album.plan(batch_size) if not self.done[batch].all()]
+        finished = int(self.done.sum())
+        before = finished
+        with network.describing():
+            for batch in album.load(todo):
+                good = [slot for slot, number in enumerate(batch.rows) if int(number) not in batch.failed]
+                maps = network.maps(torch.as_tensor(batch.images))
+                self.put(batch.rows[good], maps[good])
+                finished += len(good)
+                on_progress(Progress(FREEZING, finished, len(album), before))
+                self.commit(batch.rows)
+
+    def commit(self, numbers: Rows) -> None:
+        """Make maps permanent; in memory there is nothing to do."""
+
+
+class MappedMaps(FrozenMaps):
+    """Maps in a file, which serve again when the run goes on; mapped once they are all there.
+
+    They are written as any file is, not through the map: a full disk is an error then, not a crash.
+
+    Args:
+        layout: where each lies.
+        folder: the file ``maps.bin`` lies there, with ``done.npy`` and ``key.txt``.
+        key: what the maps depend on; a file made for another is made anew.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+
+    def __init__(self, layout: Layout, folder: Path, key: str) -> None:
+        self._folder, self._file = folder, folder / "maps.bin"
+        self._handle: BinaryIO | None = None
+        self._pending = 0
+        done = np.zeros(len(layout.shapes), np.bool_)
+        with _disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if _text(folder / "key.txt") == key and self._file.is_file():
+                with contextlib.suppress(OSError, ValueError):
+                    found = np.load(folder / "done.npy")
+                    done = found if found.shape == done.shape else done
+            else:
+                for path in (folder / "key.txt", folder / "done.npy", self._file):
+                    path.unlink(missing_ok=True)
+                self._file.touch()
+                (folder / "key.txt").write_text(key, encoding="utf-8")
+        super().__init__(layout, np.empty(0, layout.dtype), done)
+
+    def fill(self, network: Network, album: Album, batch_size: int, on_progress: OnProgress = silent) -> None:
+        """See `FrozenMaps.fill`."""
+        with _disk(self._folder):
+            try:
+                with open(self._file, "rb+") as self._handle:
+                    super().fill(network, album, batch_size, on_progress)
+                    self._note()
+            finally:
+                self._handle = None
+            if self._file.stat().st_size:
+                self._values = np.memmap(self._file, self.layout.dtype, "r")
+
+    def commit(self, numbers: Rows) -> None:
+        """Every 1000 photos what is done is noted."""
+        self._pending += len(numbers)
+        if self._pending >= 1000:
+            self._note()
+
+    def _write(self, start: int, kept: NDArray[Any]) -> None:
+        assert self._handle is not None
+        self._handle.seek(start * self.layout.dtype.itemsize)
+        self._handle.write(kept.tobytes())
+
+    def _note(self) -> None:
+        assert self._handle is not None
+        self._pending = 0
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        partial = self._folder / "done.npy.partial"
+        with open(partial, "wb") as file:
+            np.save(file, self.done)
+        os.replace(partial, self._folder / "done.npy")
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"frozen maps cannot be kept in {str(folder)!r}: {error}") from None
+
+
+def plan_frozen_maps(
+    network: Network, album: Album, config: TrainConfig, folder: Path, budget_left: float
+) -> tuple[FrozenMaps | None, str]:
+    """Where an album's maps can be kept, if they can; nothing is computed yet.
+
+    Args:
+        network: its frozen layers make them.
+        album: of these photos.
+        config: see its options of that name.
+        folder: for a file.
+        budget_left: bytes that may still be taken in memory.
+
+    Returns:
+        The maps, still empty or as an earlier run left them; None where there are none to keep. And why, in
+        words.
+
+    Raises:
+        InputError: they are to be kept where there is no room.
+    """
+    if config.frozen_maps == "off":
+        return None, "switched off"
+    if not network.lower:
+        return None, "the first layer learns: there is nothing to keep"
+    layout = Layout.of(network, album, config.frozen_maps_dtype)
+    size = f"{layout.n_bytes / 1e9:.2f} GB"
+    if config.frozen_maps == "memory" and layout.n_bytes > budget_left:
+        raise InputError(
+            f"the frozen layers' maps of {album.dataset.name} take {size}, more than the "
+            f"{max(0.0, budget_left) / 1e9:.2f} GB left of frozen_maps_gb; set it higher, or "
+            "frozen_maps=disk, or frozen_maps_dtype=float16"
+        )
+    if config.frozen_maps != "disk" and layout.n_bytes <= budget_left:
+        empty = np.zeros(len(album), np.bool_)
+        return FrozenMaps(layout, np.empty(int(layout.starts[-1]), layout.dtype), empty), f"{size} in memory"
+    key = _key(network, album, layout)
+    room = _room(folder) * (1 - FREE_SHARE)
+    if _text(folder / "key.txt") == key:
+        room += layout.n_bytes
+    if layout.n_bytes <= room:
+        return MappedMaps(layout, folder, key), f"{size} on disk"
+    told = f"{size} are needed, {room / 1e9:.2f} GB are free on the disk"
+    if config.frozen_maps == "disk":
+        raise InputError(f"the frozen layers' maps of {album.dataset.name} do not fit: {told}")
+    return None, told
+
+
+def _key(network: Network, album: Album, layout: Layout) -> str:
+    """What the maps depend on: photos, how they are prepared, frozen weights, and type."""
+    digest = hashlib.sha256()
+    told = [album.preprocess.to_dict(), [photo.key for photo in album.photos], layout.shapes]
+    stats = [_stat(photo.path) for photo in album.photos]
+    digest.update(json.dumps([told, stats, str(layout.dtype), str(network.dtype)]).encode())
+    for layer in network.lower:
+        digest.update(repr(layer).encode())
+        for tensor in (*layer.parameters(), *layer.buffers()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _stat(path: Path) -> list[int]:
+    try:
+        told = path.stat()
+    except OSError:
+        return []
+    return [told.st_size, told.st_mtime_ns]
+
+
+def _room(folder: Path) -> float:
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return float(shutil.disk_usage(there).free)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None

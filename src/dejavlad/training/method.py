@@ -1,0 +1,46 @@
+"""The original's names of poolings, as ``vlad_preL2_intra``, and ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dejavlad.errors import InputError, UnknownNameError
+
+GIVEN = "given"
+"""The method of a model that keeps the pooling it has."""
+CLUSTERS = 64
+"""NetVLAD's, always."""
+POOLINGS = ("vlad", "vladv2", "max", "avg", "gem")
+
+
+def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
+    """A method to the aggregation's name and options; None for `GIVEN`.
+
+    Equivalent to the grammar of ``addLayers.m``: tokens between underscores, in any order. Its ``max_preL2``
+    and ``avg_preL2`` are not known here.
+
+    Raises:
+        InputError: no pooling or two, or an option that does not go with it.
+        UnknownNameError: a token that is none.
+    """
+    if method == GIVEN:
+        return None
+    tokens = set(method.split("_"))
+    poolings = sorted(tokens & set(POOLINGS))
+    unknown = tokens - {*POOLINGS, "preL2", "intra"}
+    if unknown:
+        raise UnknownNameError("part of a method", min(unknown), [*POOLINGS, "preL2", "intra", GIVEN])
+    if len(poolings) != 1:
+        raise InputError(f"a method names one of {', '.join(POOLINGS)}; given {method!r}")
+    pooling = poolings[0]
+    rest = tokens - {pooling}
+    if not pooling.startswith("vlad"):
+        if rest:
+            raise InputError(f"{'_'.join(sorted(rest))} goes with vlad and vladv2 only; given {method!r}")
+        return pooling, {}
+    return "netvlad", {
+        "clusters": CLUSTERS,
+        "version": 2 if pooling == "vladv2" else 1,
+        "normalize_input": "preL2" in rest,
+        "intra_norm": "intra" in rest,
+    }

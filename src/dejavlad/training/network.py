@@ -1,0 +1,147 @@
+"""A model that learns: cut in two at the first layer that does, so that what lies below is computed once.
+
+Shapes: N photos, D numbers of a descriptor; a map is [N, C, h, w], whatever the last frozen layer makes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dejavlad.backbones import Backbone, train_from
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.model import PlaceModel
+from dejavlad.training.config import TrainConfig
+
+
+class Network:
+    """A model's frozen part and its part that learns.
+
+    Args:
+        model: fitted, without whitening; its parameters are told to learn or not, and it is changed by
+            training.
+        config: from which layer on, and how exactly.
+
+    Raises:
+        UnknownNameError: there is no such layer.
+        InputError: nothing is left to learn.
+    """
+
+    def __init__(self, model: PlaceModel, config: TrainConfig) -> None:
+        self.model = model
+        self._config = config
+        if config.precision == "fp64":
+            model.double()
+        train_from(model.backbone, config.train_from)
+        model.aggregation.requires_grad_(True)
+        for name in config.fixed_layers:
+            _layer(model, name).requires_grad_(False)
+        self.learnt: dict[str, nn.Parameter] = {
+            name: held for name, held in model.named_parameters() if held.requires_grad
+        }
+        """What learns, by name."""
+        if not self.learnt:
+            raise InputError(
+                f"model {model.name!r} has nothing left that learns; set train_from or fixed_layers"
+            )
+        self.lower, self.upper = _cut(model.backbone)
+        """The backbone's frozen layers, and those from the first that learns on."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its arithmetic, but for bf16's backbone."""
+        return torch.float64 if self._config.precision == "fp64" else torch.float32
+
+    def maps(self, images_NCHW: Tensor) -> Tensor:
+        """What the frozen layers make of prepared photos, without gradient; the photos, if none is.
+
+        Raises:
+            InputError: photos of another shape, or too small for the network.
+        """
+        backbone = self.model.backbone
+        height, width = images_NCHW.shape[2:]
+        if isinstance(backbone, Backbone) and 0 in backbone.grid(height, width):
+            backbone(images_NCHW[:1].to(self.model.device, self.dtype))  # says how large they must be
+        found = images_NCHW.to(self.model.device, self.dtype)
+        with torch.no_grad(), self._mixed():
+            for layer in self.lower:
+                found = layer(found)
+        return found
+
+    def describe(self, maps_NChw: Tensor) -> Tensor:
+        """Descriptors [N, D] of what `maps` made; gradients flow to what learns."""
+        found = maps_NChw.to(self.model.device, self.dtype)
+        with self._mixed():
+            for layer in self.upper:
+                found = layer(found)
+        return self.model.pooled(found)
+
+    @contextlib.contextmanager
+    def describing(self) -> Iterator[None]:
+        """Photos are described as by the model that is saved: no dropout, no gradient."""
+        self.model.eval()
+        with torch.no_grad():
+            yield
+
+    @contextlib.contextmanager
+    def learning(self, seed: Sequence[int]) -> Iterator[None]:
+        """Photos are learnt from; what is drawn (dropout) depends on `seed` alone."""
+        self.model.train()
+        if self._config.batch_norm == "fixed":
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        device = self.model.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            self.reseed(seed)
+            try:
+                yield
+            finally:
+                self.model.eval()
+
+    def reseed(self, seed: Sequence[int]) -> None:
+        """Within `learning`: what is drawn next depends on `seed` alone."""
+        torch.manual_seed(_one_seed(seed))
+
+    def _mixed(self) -> torch.autocast:
+        return torch.autocast(
+            self.model.device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bf16"
+        )
+
+
+def _one_seed(parts: Sequence[int]) -> int:
+    return int(np.random.SeedSequence(list(parts)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _layer(model: PlaceModel, name: str) -> nn.Module:
+    """A layer of the backbone, by its module's or its paper's name, or of the aggregation."""
+    backbone = model.backbone
+    located = backbone.locate(name) if isinstance(backbone, Backbone) else name
+    held = {**dict(backbone.named_modules()), **dict(model.named_modules())}
+    if located not in held or not located:
+        raise UnknownNameError("layer", name, filter(None, held))
+    found: nn.Module = held[located]
+    return found
+
+
+def _cut(backbone: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """(below, from the first layer that learns on); a network that is no chain is not cut."""
+    if not any(p.requires_grad for p in backbone.parameters()):
+        return [backbone], []
+    if not isinstance(backbone, Backbone) or type(backbone).forward is not Backbone.forward:
+        return [], [backbone]
+    layers = list(_flat(backbone.children()))
+    first = next(i for i, layer in enumerate(layers) if any(p.requires_grad for p in layer.parameters()))
+    return layers[:first], layers[first:]
+
+
+def _flat(layers: Iterator[nn.Module]) -> Iterator[nn.Module]:
+    for layer in layers:
+        if type(layer) is nn.Sequential:
+            yield from _flat(layer.children())
+        else:
+            yield layer

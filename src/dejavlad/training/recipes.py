@@ -1,0 +1,54 @@
+"""The recipes that come with the package, by name: options of a training, as TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.training.config import TrainConfig
+
+
+def list_recipes() -> list[str]:
+    """The names of all recipes."""
+    found = resources.files("dejavlad").joinpath("recipes").iterdir()
+    return sorted(one.name.removesuffix(".toml") for one in found if one.name.endswith(".toml"))
+
+
+def load_recipe(name: str | Path) -> TrainConfig:
+    """A recipe by its name, or from a file of the same form.
+
+    A recipe may begin with another: ``extends = "netvlad"``.
+
+    Raises:
+        UnknownNameError: no such recipe or option.
+        InputError: a file that cannot be read, or a value that cannot be.
+    """
+    return TrainConfig().changed(_options(name, ()))
+
+
+def _options(name: str | Path, extended: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        told = tomllib.loads(_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe {str(name)!r} is no TOML: {error}") from None
+    base = told.pop("extends", None)
+    if base is None:
+        return told
+    if not isinstance(base, str) or base in extended:
+        raise InputError(f"recipe {str(name)!r} cannot extend {base!r}")
+    return {**_options(base, (*extended, base)), **told}
+
+
+def _text(name: str | Path) -> str:
+    if str(name) in list_recipes():
+        file = resources.files("dejavlad").joinpath("recipes", f"{name}.toml")
+        return file.read_text(encoding="utf-8")
+    if Path(name).suffix != ".toml":
+        raise UnknownNameError("recipe", str(name), list_recipes(), "or the path of a .toml file")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {str(name)!r} cannot be read: {error}") from None

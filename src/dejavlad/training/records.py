@@ -1,0 +1,140 @@
+"""What a run writes down as it goes: one JSON object a line, and the same as CSV for batches and tests.
+
+Each record says at which place of the run it was made, so that a run that goes on from a checkpoint takes
+back what was written after it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dejavlad.errors import StoreError
+
+Record = Mapping[str, Any]
+OnRecord = Callable[[Record], None]
+
+LOG, BATCHES, TESTS = "log.jsonl", "batches.csv", "tests.csv"
+BATCH_COLUMNS = (
+    "epoch",
+    "batch",
+    "loss",
+    "tuples",
+    "triplets",
+    "violating",
+    "very_hard",
+    "rate",
+    "seconds",
+)
+
+
+def ignore(_: Record) -> None:
+    """The default callback: does nothing."""
+
+
+class Records:
+    """The records of a run.
+
+    Args:
+        folder: the run's.
+        on_record: told of each new one.
+    """
+
+    def __init__(self, folder: Path, on_record: OnRecord = ignore) -> None:
+        self._folder, self._on_record = folder, on_record
+
+    def begin(self, at: tuple[int, int]) -> None:
+        """Go on from a place (epoch, batch): what was written after it is taken back.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        kept = [one for one in read_records(self._folder) if tuple(one["at"]) <= at]
+        with _disk(self._folder):
+            _replace(self._folder / LOG, "".join(json.dumps(one) + "\n" for one in kept))
+            for name in (BATCHES, TESTS):
+                (self._folder / name).unlink(missing_ok=True)
+            for one in kept:
+                self._tell_csv(one)
+
+    def add(self, kind: str, at: tuple[int, int], **told: Any) -> None:
+        """Write a record.
+
+        Args:
+            kind: what it is of.
+            at: the place (epoch, batch) in the run from which it holds.
+            **told: plain values.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        record = {"kind": kind, "at": list(at), **told}
+        with _disk(self._folder):
+            with open(self._folder / LOG, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            self._tell_csv(record)
+        self._on_record(record)
+
+    def _tell_csv(self, record: Record) -> None:
+        if record["kind"] == "batch":
+            self._line(BATCHES, BATCH_COLUMNS, [record[key] for key in BATCH_COLUMNS])
+        elif record["kind"] == "test":
+            columns = ["epoch", "set", "rank_loss", *(f"recall@{n}" for n in record["recall"])]
+            values = [record["epoch"], record["set"], record["rank_loss"], *record["recall"].values()]
+            self._line(TESTS, columns, values)
+
+    def _line(self, name: str, columns: Iterable[str], values: Iterable[Any]) -> None:
+        path = self._folder / name
+        new = not path.exists()
+        with open(path, "a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(columns)
+            writer.writerow(values)
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """All records of a run; a last line that was cut off is left out.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    try:
+        text = (folder / LOG).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{str(folder / LOG)!r} cannot be read: {error}") from None
+    found = []
+    for line in text.split("\n"):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "kind" in record and "at" in record:
+            found.append(record)
+    return found
+
+
+class _disk:
+    """OSErrors as StoreErrors."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError):
+            raise StoreError(f"the log cannot be written in {str(self._folder)!r}: {error}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,90 @@
+"""The model that training begins with: its pooling as the options say, its clusters set, no whitening."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+
+from dejavlad import aggregation
+from dejavlad.datasets import PlaceDataset
+from dejavlad.errors import InputError
+from dejavlad.fitting.initialise import initialise
+from dejavlad.model import PlaceModel, load_model
+from dejavlad.progress import OnProgress, silent
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.method import parse_method
+
+FIRST_PHOTOS = 500
+"""Photos from which the original learns clusters."""
+FROM_FILE = {"caffenet": "imagenet-caffe-ref.mat, or another CaffeNet of MatConvNet"}
+"""Networks whose weights must be given, and as what."""
+
+
+def starting_model(
+    config: TrainConfig, init: str | Path | None = None, *, on_progress: OnProgress = silent
+) -> PlaceModel:
+    """The model that the options name, or `init`; not yet prepared (see `prepare`).
+
+    Args:
+        config: see its ``network`` and ``method``.
+        init: any model, by name, folder or file, to begin with instead.
+        on_progress: told of downloads.
+
+    Raises:
+        InputError: the network's weights must be given and are not, or no such model.
+        DejavladError: the model cannot be loaded.
+    """
+    if init is not None:
+        return load_model(init, device="cpu", on_progress=on_progress)
+    if config.network in FROM_FILE:
+        raise InputError(
+            f"the weights of {config.network} must be given: --init FILE ({FROM_FILE[config.network]})"
+        )
+    parsed = parse_method(config.method)
+    pooling = "netvlad" if parsed is None else parsed[0]
+    return load_model(f"{config.network}-{pooling}", device="cpu", resize="none", on_progress=on_progress)
+
+
+def prepare(
+    model: PlaceModel, config: TrainConfig, dataset: PlaceDataset, *, on_progress: OnProgress = silent
+) -> PlaceModel:
+    """A copy of a model that can be trained: with the pooling of the options, fitted, without whitening.
+
+    Clusters are learnt from the database's photos, where the model has none yet or its pooling is another.
+
+    Raises:
+        InputError: clusters cannot be learnt from the photos.
+    """
+    whitened = {} if model.whitening is None else {"whitening_set_aside": model.whitening.dims}
+    bare = copy.deepcopy(model).with_dims(None).with_whitening(None, **whitened)
+    parsed = parse_method(config.method)
+    if parsed is not None and not _has(bare, *parsed):
+        name, options = parsed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            layer = aggregation.create(name, bare.aggregation.dim, **options)
+        bare = PlaceModel(
+            bare.backbone,
+            layer.to(bare.device),
+            bare.preprocess,
+            name=bare.name,
+            source=bare.source,
+            provenance=bare.provenance,
+        )
+    if not bare.fitted:
+        photos = dataset.database
+        if config.parity or config.cluster_photos == "first":
+            photos = photos[:FIRST_PHOTOS]
+        bare = initialise(bare, photos, seed=config.seed, workers=config.workers, on_progress=on_progress)
+    bare.provenance = {**bare.provenance, "trained_on": dataset.name, "method": config.method}
+    return bare.eval()
+
+
+def _has(model: PlaceModel, name: str, options: dict[str, object]) -> bool:
+    """Whether a model's pooling is that already; one with another number of clusters keeps them."""
+    held = model.aggregation.options
+    return model.aggregation.name == name and all(
+        held.get(key) == value for key, value in options.items() if key != "clusters"
+    )

@@ -1,0 +1,135 @@
+"""Where a run stands, as one file that is replaced whole: what it needs to go on as if never cut off.
+
+It holds what learns (weights and buffers, in the precision of training), the optimiser's state, mining's
+memory, the place in the run, the photos that failed, and which file of descriptors mining goes by. Nothing
+random is kept: what is drawn depends on seed and place alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dejavlad.errors import CheckpointError, StoreError
+from dejavlad.training.tuples import Rows
+
+STATE, FORMAT = "state.safetensors", 1
+MODEL, MEMORY = "model", "memory"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """Where a run stands."""
+
+    epoch: int
+    """The epoch that goes on, from 1."""
+    batch: int
+    """Batches of it that are done."""
+    tensors: Mapping[str, Tensor]
+    """``model/NAME`` and ``optimizer/NAME/KEY``."""
+    memory: list[Rows]
+    """Of each query, the negatives remembered."""
+    descriptors: str
+    """Name of the file of descriptors."""
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Number of a photo -> why it could not be read."""
+
+    def save(self, folder: Path) -> None:
+        """Write it, atomically.
+
+        Raises:
+            StoreError: it cannot be written; the state before is still there.
+        """
+        width = max([1, *map(len, self.memory)])
+        memory_QW = np.full((len(self.memory), width), -1, np.int64)
+        for query, rows in enumerate(self.memory):
+            memory_QW[query, : len(rows)] = rows
+        told = {
+            "format": FORMAT,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "descriptors": self.descriptors,
+            "failed": {str(number): why for number, why in self.failed.items()},
+        }
+        held = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        held[MEMORY] = torch.from_numpy(memory_QW)
+        partial = folder / f"{STATE}.partial"
+        try:
+            save_file(held, partial, metadata={"told": json.dumps(told)})
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, folder / STATE)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise StoreError(
+                f"a checkpoint cannot be written to {str(folder)!r}: {error}. The one before it is whole: "
+                "make room, and run the same again"
+            ) from None
+
+    @classmethod
+    def load(cls, folder: Path) -> State | None:
+        """What `save` wrote; None where there is nothing yet.
+
+        Raises:
+            CheckpointError: it is damaged, or of another format.
+        """
+        path = folder / STATE
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                told = json.loads((file.metadata() or {})["told"])
+                if told["format"] != FORMAT:
+                    raise CheckpointError(
+                        f"{str(path)!r} is of format {told['format']!r}; this dejavlad goes on from {FORMAT}"
+                    )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            memory_QW = tensors.pop(MEMORY).numpy()
+            return cls(
+                int(told["epoch"]),
+                int(told["batch"]),
+                tensors,
+                [row[row >= 0] for row in memory_QW],
+                str(told["descriptors"]),
+                {int(number): str(why) for number, why in told["failed"].items()},
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from None
+
+
+def model_tensors(model: nn.Module, learnt: Sequence[str]) -> dict[str, Tensor]:
+    """What changes in training, copied: the named parameters, and all buffers."""
+    held = model.state_dict()
+    names = [*learnt, *(name for name, _ in model.named_buffers() if name in held)]
+    return {f"{MODEL}/{name}": held[name].detach().cpu().clone() for name in names}
+
+
+def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], learnt: Sequence[str]) -> None:
+    """Take on what `model_tensors` told.
+
+    Raises:
+        CheckpointError: it is of another network.
+    """
+    held = model.state_dict()
+    given = {name.removeprefix(f"{MODEL}/") for name in tensors if name.startswith(f"{MODEL}/")}
+    wanted = set(learnt) | {name for name, _ in model.named_buffers() if name in held}
+    if given != wanted:
+        raise CheckpointError(f"the checkpoint is of another network: it differs in {min(given ^ wanted)!r}")
+    with torch.no_grad():
+        for name in given:
+            value = tensors[f"{MODEL}/{name}"]
+            if value.shape != held[name].shape:
+                raise CheckpointError(
+                    f"the checkpoint is of another network: {name!r} is {list(value.shape)} there, "
+                    f"{list(held[name].shape)} here"
+                )
+            held[name].copy_(value)

@@ -1,0 +1,152 @@
+"""One batch of tuples: forward, loss, backward. Photos that several tuples share go through the network once.
+
+Where more photos are needed than activations can be held for, the descriptors are computed first without
+gradient, and the network is gone through again part by part with the gradient of each descriptor.
+
+Legend: U photos of the batch, D numbers of a descriptor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dejavlad.training.album import Album
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.frozen_maps import FrozenMaps
+from dejavlad.training.jitter import AS_IT_IS, View
+from dejavlad.training.loss import Terms, TupleLoss
+from dejavlad.training.mining import Mined
+from dejavlad.training.network import Network
+
+Seen = tuple[int, View]
+"""A photo's number, and how it is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch of tuples came to; the gradients lie with the parameters."""
+
+    losses: list[float]
+    """Noted, one a tuple that could be looked at."""
+    triplets: int
+    """Negatives in all of them."""
+    violating: int
+    """Of those, by the network as it is now; 0: there is no gradient."""
+    very_hard: int
+    """Of those, nearer than the positive."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Photos of one size that go through the network together."""
+
+    photos: list[Seen]
+    """Which."""
+    maps: Tensor
+    """What the frozen layers make of them."""
+
+
+class Step:
+    """Computes gradients of batches.
+
+    Args:
+        network: it learns.
+        album: the photos.
+        maps: what the frozen layers make of them as they are, where that is kept.
+        loss: of a tuple.
+        config: how many photos at once.
+    """
+
+    def __init__(
+        self, network: Network, album: Album, maps: FrozenMaps | None, loss: TupleLoss, config: TrainConfig
+    ) -> None:
+        self._network, self._album, self._maps, self._loss = network, album, maps, loss
+        self._config = config
+
+    def __call__(self, tuples: Sequence[tuple[Mined, View]], seed: Sequence[int]) -> Outcome:
+        """Gradients of the objective of all tuples, divided by the sum of their weights.
+
+        Photos that cannot be read are noted by the album; their tuples go on without them, or not at all
+        where it is the query or the positive.
+
+        Args:
+            tuples: with their negatives.
+            seed: of what the network draws.
+        """
+        for held in self._network.learnt.values():
+            held.grad = None
+        parts = self._parts(tuples)
+        place = {seen: i for i, seen in enumerate(seen for part in parts for seen in part.photos)}
+        if not place:
+            return Outcome([], 0, 0, 0)
+        whole = len(place) <= self._config.photos_at_once
+        with self._network.learning(seed):
+            with torch.set_grad_enabled(whole):
+                rows_UD = torch.cat([self._describe(part, i, seed) for i, part in enumerate(parts)])
+            if not whole:
+                rows_UD.requires_grad_()
+            terms, triplets = self._terms(tuples, rows_UD, place)
+            violating = sum(one.violating for one in terms)
+            if violating:
+                weight = sum(one.weight for one in terms)
+                (torch.stack([one.objective for one in terms]).sum() / weight).backward()  # type: ignore[no-untyped-call]
+                if not whole:
+                    self._again(parts, rows_UD, seed)
+        return Outcome([one.noted for one in terms], triplets, violating, sum(one.very_hard for one in terms))
+
+    def _parts(self, tuples: Sequence[tuple[Mined, View]]) -> list[Part]:
+        """The photos of all tuples, each once, by size and view."""
+        groups: dict[tuple[View, tuple[int, int]], dict[int, None]] = {}
+        for mined, view in tuples:
+            database = self._album.numbers_of_database([mined.positive, *mined.negatives.tolist()])
+            for number in (mined.query, *database.tolist()):
+                size = self._album.sizes[number]
+                if size is not None and number not in self._album.failed:
+                    groups.setdefault((view, size), {})[number] = None
+        parts = []
+        for (view, _), held in groups.items():
+            numbers = np.array(list(held), np.int64)
+            for first in range(0, len(numbers), self._config.photos_at_once):
+                some = numbers[first : first + self._config.photos_at_once]
+                if self._maps is not None and view == AS_IT_IS:
+                    maps = self._maps.get(some)
+                else:
+                    some, images = self._album.look(some, view)
+                    if not len(some):
+                        continue
+                    maps = self._network.maps(torch.as_tensor(images))
+                parts.append(Part([(int(number), view) for number in some], maps))
+        return parts
+
+    def _describe(self, part: Part, number: int, seed: Sequence[int]) -> Tensor:
+        self._network.reseed([*seed, number])
+        return self._network.describe(part.maps)
+
+    def _terms(
+        self, tuples: Sequence[tuple[Mined, View]], rows_UD: Tensor, place: dict[Seen, int]
+    ) -> tuple[list[Terms], int]:
+        terms, triplets = [], 0
+        offset = self._album.n_queries
+        for mined, view in tuples:
+            query, positive = place.get((mined.query, view)), place.get((mined.positive + offset, view))
+            there = [(negative + offset, view) for negative in mined.negatives.tolist()]
+            negatives = [place[seen] for seen in there if seen in place]
+            if query is None or positive is None or not negatives:
+                continue
+            terms.append(self._loss(rows_UD[query], rows_UD[positive], rows_UD[negatives]))
+            triplets += len(negatives)
+        return terms, triplets
+
+    def _again(self, parts: Sequence[Part], rows_UD: Tensor, seed: Sequence[int]) -> None:
+        """Through the network with the gradient of each descriptor."""
+        assert rows_UD.grad is not None
+        first = 0
+        for i, part in enumerate(parts):
+            rows = self._describe(part, i, seed)
+            rows.backward(rows_UD.grad[first : first + len(rows)])  # type: ignore[no-untyped-call]
+            first += len(rows)

@@ -1,0 +1,353 @@
+"""The loop of weakly supervised training: mine, step, describe anew, test, and keep what was reached.
+
+Equivalent to ``trainWeakly.m``. What happens in an epoch and a batch follows from the options, the seed and
+the place in the run alone, so a run that was cut off goes on from its last checkpoint as if it had not been.
+
+Legend: Q queries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from dejavlad.datasets import PlaceDataset, truth_positions
+from dejavlad.errors import DivergedError, StoreError
+from dejavlad.model import PlaceModel, save_model
+from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.training import schedule
+from dejavlad.training.album import Album
+from dejavlad.training.begin import Begun, begin
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.describing import read_descriptors, write_descriptors
+from dejavlad.training.frozen_maps import FrozenMaps, plan_frozen_maps
+from dejavlad.training.jitter import View, draw_view
+from dejavlad.training.loss import make_loss
+from dejavlad.training.mining import Descriptors, Mined, Miner, query_order
+from dejavlad.training.network import Network
+from dejavlad.training.optim import load_optimizer, make_optimizer, optimizer_tensors, set_rate
+from dejavlad.training.records import OnRecord, Records, ignore
+from dejavlad.training.runs import CACHE, LATEST, Run, best_epoch, epoch_folder
+from dejavlad.training.state import State, load_model_tensors, model_tensors
+from dejavlad.training.step import Step
+from dejavlad.training.testing import score
+from dejavlad.training.tuples import Candidates
+
+TRAINING = "training"
+PATIENT_AT = 5
+"""N of the recall that early stopping goes by, or the largest below it."""
+
+
+def train(
+    config: TrainConfig,
+    model: PlaceModel | None,
+    train: PlaceDataset,
+    val: PlaceDataset | None,
+    out: str | Path,
+    *,
+    on_progress: OnProgress = silent,
+    on_record: OnRecord = ignore,
+) -> Run:
+    """Learn a descriptor from photos and their rough positions; run again, it goes on where it was cut off.
+
+    Args:
+        config: all options. Those that a run keeps from its beginning cannot be changed when it goes on; the
+            others hold from there.
+        model: what to begin with, and where to compute; it is not changed. Its pooling becomes that of the
+            options, its whitening is set aside. None: what the options name, or a run that goes on.
+        train: queries and database with positions.
+        val: tested on after each epoch; None for none.
+        out: the run's folder.
+        on_progress: told of what takes long.
+        on_record: told of each record (see `records`).
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: options, model or photos that cannot be learnt with, or options changed that cannot be.
+        DivergedError: the loss is no number; the last good state is kept.
+        StoreBusyError: another process writes there.
+        StoreError: the folder cannot be written, or is damaged.
+    """
+    with begin(config, model, train, val, Path(out), on_progress) as begun:
+        _Training(config, begun, train, val, Path(out), on_progress, on_record).run()
+    return Run(Path(out))
+
+
+class _Part:
+    """One of the two datasets: its photos, what is known of them, and how good the descriptors are."""
+
+    def __init__(
+        self, dataset: PlaceDataset, model: PlaceModel, config: TrainConfig, tell: OnProgress, learns: bool
+    ) -> None:
+        self.candidates = Candidates.of(dataset, config, required=learns)
+        self.album = Album(dataset, model.preprocess, workers=config.workers, on_progress=tell)
+        truth = dataset.truth
+        self.truth = truth or truth_positions(dataset.database, dataset.queries, config.negative_radius)
+        self.maps: FrozenMaps | None = None
+        self._told: set[int] = set()
+
+    def newly_failed(self) -> dict[int, str]:
+        """Photos that failed since the last call; they are no candidates any more."""
+        new = {n: why for n, why in self.album.failed.items() if n not in self._told}
+        self._told |= new.keys()
+        q = self.album.n_queries
+        self.candidates.leave_out([number - q for number in new if number >= q])
+        return new
+
+
+class _Training:
+    """A run while it goes on; `epoch` and `batch` are where it stands."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        begun: Begun,
+        train: PlaceDataset,
+        val: PlaceDataset | None,
+        out: Path,
+        on_progress: OnProgress,
+        on_record: OnRecord,
+    ) -> None:
+        self.config, self.out, self._tell = config, out, on_progress
+        self.records = Records(out, on_record)
+        self.network = Network(begun.model, config)
+        self.train = _Part(train, begun.model, config, on_progress, True)
+        self.val = None if val is None else _Part(val, begun.model, config, on_progress, False)
+        self.optimizer = make_optimizer(self.network.learnt, config)
+        loss = make_loss(config)
+        n_queries = self.train.album.n_queries
+        self.miner = Miner(self.train.candidates, loss, config, n_queries)
+        self.n = schedule.n_batches(n_queries, config)
+        self.epoch, self.batch = 1, 0
+        self.descriptors_file = ""
+        state = begun.state
+        if state is not None:
+            self._take_on(state)
+        self.records.begin((self.epoch, self.batch) if state else (0, 0))
+        if begun.changed:
+            told = {key: list(pair) for key, pair in begun.changed.items()}
+            self.records.add("options", (self.epoch, self.batch), changed=told)
+        self._keep_maps()
+        self.step = Step(self.network, self.train.album, self.train.maps, loss, config)
+        self._note_failed()
+        self.descriptors = self._described(state)
+        if state is None:
+            self._test(0, (1, 0), whole=config.test_before)
+            self._checkpoint()
+
+    def run(self) -> None:
+        """To the end."""
+        found = (self.epoch - 1) * self.n + self.batch
+        while self.epoch <= self.config.epochs and not self._out_of_patience():
+            order = query_order(self.train.album.n_queries, self.config, self.epoch)
+            set_rate(self.optimizer, schedule.learning_rate(self.config, self.epoch))
+            size = self.config.batch_size
+            begun_at = self.batch
+            for batch in range(self.batch + 1, self.n + 1):
+                if schedule.saves(self.config, batch) and self.batch > begun_at:
+                    self._checkpoint()
+                if schedule.refreshes(self.config, self.epoch, batch, self.n):
+                    self._refresh(self.epoch, batch - 1)
+                self._batch(batch, order[(batch - 1) * size : batch * size].tolist())
+                self.batch = batch
+                done = (self.epoch - 1) * self.n + batch
+                self._tell(Progress(TRAINING, done, self.config.epochs * self.n, found))
+            self._end_epoch(saved=begun_at == self.n)
+        self.records.add("finished", (self.epoch, 0), epochs=self.epoch - 1)
+
+    def _batch(self, batch: int, queries: list[int]) -> None:
+        began = time.monotonic()
+        remembered = {query: self.miner.memory[query] for query in queries}
+        tuples, easy = self._mine(queries, batch)
+        outcome = self.step(tuples, [self.config.seed, self.epoch, batch])
+        losses = [*outcome.losses, *[0.0] * easy]
+        loss = sum(losses) / len(losses) if losses else 0.0
+        gradients = [held.grad for held in self.network.learnt.values() if held.grad is not None]
+        if not math.isfinite(loss) or not all(bool(torch.isfinite(one).all()) for one in gradients):
+            for query, rows in remembered.items():
+                self.miner.memory[query] = rows
+            self._checkpoint()
+            self._diverged(batch, queries, f"{self.out!s}@latest is the model before it")
+        if outcome.violating:
+            self.optimizer.step()
+            if not all(bool(torch.isfinite(held).all()) for held in self.network.learnt.values()):
+                self._diverged(batch, queries, f"{self.out!s}@latest is the last model that was saved")
+        self.records.add(
+            "batch",
+            (self.epoch, batch),
+            epoch=self.epoch,
+            batch=batch,
+            loss=loss,
+            tuples=len(losses),
+            triplets=outcome.triplets,
+            violating=outcome.violating,
+            very_hard=outcome.very_hard,
+            rate=schedule.learning_rate(self.config, self.epoch),
+            seconds=round(time.monotonic() - began, 4),
+        )
+        self._note_failed(batch)
+
+    def _mine(self, queries: list[int], batch: int) -> tuple[list[tuple[Mined, View]], int]:
+        """The tuples of a batch, and how many queries have nothing to learn from."""
+        tuples, easy = [], 0
+        album = self.train.album
+        first = next(size for size in album.sizes[album.n_queries :] if size is not None)
+        for query in queries:
+            if query in album.failed:
+                continue
+            mined = self.miner.choose(query, self.descriptors, self.epoch, batch)
+            if mined is not None and len(mined.negatives):
+                tuples.append((mined, draw_view(self.config, first, self.epoch, batch, query)))
+            elif mined is not None:
+                easy += 1
+        return tuples, easy
+
+    def _end_epoch(self, *, saved: bool) -> None:
+        if not saved:
+            self._checkpoint()
+        ended, at = self.epoch, (self.epoch + 1, 0)
+        whole = ended == self.config.epochs or ended % self.config.test_every == 0
+        self._refresh(ended + 1, 0)
+        self._test(ended, at, whole=whole)
+        with _saving(self.out):
+            self._save_model(epoch_folder(self.out, ended))
+        self.epoch, self.batch = at
+        self._checkpoint()
+
+    def _test(self, epoch: int, at: tuple[int, int], *, whole: bool) -> None:
+        """Test the descriptors: of the validation set where it is its turn, and of the training set.
+
+        Training photos are described already.
+        """
+        parts = [("val", self.val)] if whole and self.val is not None else []
+        if whole or epoch:
+            parts.append(("train", self.train))
+        for name, part in parts:
+            assert part is not None
+            began = time.monotonic()
+            file = self.out / CACHE / "val.npy"
+            told = self.descriptors if part is self.train else self._describe(part, file)
+            scores = score(told, part.truth, part.candidates, list(part.album.failed), self.config)
+            if part is not self.train:
+                del told
+                file.unlink(missing_ok=True)
+            self.records.add(
+                "test",
+                at,
+                epoch=epoch,
+                set=name,
+                recall={str(n): value for n, value in scores.recall.items()},
+                rank_loss=scores.rank_loss,
+                seconds=round(time.monotonic() - began, 4),
+            )
+
+    def _refresh(self, epoch: int, batch: int) -> None:
+        """Describe the training photos anew; that holds from a place in the run on."""
+        began = time.monotonic()
+        name = f"descriptors-e{epoch:03d}-b{batch:06d}.npy"
+        self.descriptors = self._describe(self.train, self.out / CACHE / name)
+        self.descriptors_file = name
+        self.records.add("refresh", (epoch, batch), seconds=round(time.monotonic() - began, 4))
+        self._note_failed()
+
+    def _describe(self, part: _Part, path: Path) -> Descriptors:
+        return write_descriptors(
+            self.network, part.album, part.maps, self.config.describe_batch, path, on_progress=self._tell
+        )
+
+    def _described(self, state: State | None) -> Descriptors:
+        """The descriptors that mining goes by when the run begins or goes on."""
+        path = self.out / CACHE / self.descriptors_file
+        if state is not None and (path.is_file() or state.batch):
+            return read_descriptors(path, self.train.album)
+        self._refresh(self.epoch, self.batch)
+        return self.descriptors
+
+    def _keep_maps(self) -> None:
+        """Compute what the frozen layers make of all photos, where there is room to keep it."""
+        left = self.config.frozen_maps_gb * 1e9
+        for name, part in (("train", self.train), ("val", self.val)):
+            if part is None:
+                continue
+            folder = self.out / CACHE / f"maps-{name}"
+            part.maps, why = plan_frozen_maps(self.network, part.album, self.config, folder, left)
+            if part.maps is not None:
+                left -= 0 if "disk" in why else part.maps.layout.n_bytes
+                part.maps.fill(self.network, part.album, self.config.describe_batch, self._tell)
+            serves = "mining only" if self.config.jitters else "mining and steps"
+            told = {"set": name, "kept": part.maps is not None, "why": why, "serves": serves}
+            self.records.add("frozen maps", (self.epoch, self.batch), **told)
+
+    def _note_failed(self, batch: int = 0) -> None:
+        for number, why in self.train.newly_failed().items():
+            key = self.train.album.photos[number].key
+            self.records.add("photo", (self.epoch, batch or self.batch), key=key, reason=why)
+
+    def _take_on(self, state: State) -> None:
+        load_model_tensors(self.network.model, state.tensors, list(self.network.learnt))
+        if state.batch or not self.config.quirk("momentum_lost"):
+            load_optimizer(self.optimizer, self.network.learnt, state.tensors)
+        self.miner.memory = list(state.memory)
+        self.epoch, self.batch = state.epoch, state.batch
+        self.descriptors_file = state.descriptors
+        self.train.album.failed.update(state.failed)
+
+    def _checkpoint(self) -> None:
+        """Keep where the run stands; descriptors of before are deleted."""
+        with _saving(self.out):
+            self._save_model(self.out / LATEST)
+        learnt = self.network.learnt
+        tensors = model_tensors(self.network.model, list(learnt))
+        tensors |= optimizer_tensors(self.optimizer, learnt)
+        State(
+            self.epoch,
+            self.batch,
+            tensors,
+            self.miner.memory,
+            self.descriptors_file,
+            self.train.album.failed,
+        ).save(self.out)
+        for path in (self.out / CACHE).glob("descriptors-*.npy*"):
+            if path.name != self.descriptors_file:
+                with contextlib.suppress(OSError):  # still mapped, on Windows; the next time
+                    path.unlink()
+
+    def _save_model(self, folder: Path) -> None:
+        model = self.network.model
+        save_model(model if self.network.dtype == torch.float32 else copy.deepcopy(model).float(), folder)
+
+    def _out_of_patience(self) -> bool:
+        if not self.config.patience or self.val is None:
+            return False
+        recalls = {epoch: recall for epoch, recall in Run(self.out).recalls().items() if epoch}
+        if not recalls:
+            return False
+        n = max([one for one in self.config.recall_at if one <= PATIENT_AT], default=self.config.recall_at[0])
+        return self.epoch - 1 - best_epoch(recalls, n) >= self.config.patience
+
+    def _diverged(self, batch: int, queries: list[int], kept: str) -> None:
+        key = self.train.album.photos[queries[0]].key
+        raise DivergedError(
+            f"training broke down in epoch {self.epoch}, batch {batch} of {self.n} (its first query is "
+            f"{key!r}): the loss or a weight is not finite. {kept}. Go on with a smaller step: the same "
+            f"command with --set learning_rate={schedule.learning_rate(self.config, self.epoch) / 10:g}"
+        )
+
+
+@contextlib.contextmanager
+def _saving(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"a checkpoint cannot be written to {str(out)!r}: {error}. The one before it is whole: make "
+            "room, and run the same again"
+        ) from None

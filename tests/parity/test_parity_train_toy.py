@@ -1,0 +1,165 @@
+"""The whole weakly supervised training against the original MATLAB code, run under Octave, on toy photos.
+
+Each ``METHOD_after3epochs[_double].mat`` in the golden folder holds what the original's ``trainWeakly.m``
+came to: the loss of each batch, recalls and ranking losses, the memory of negatives, and the final network.
+With double precision all is compared tightly; in single precision, 64 clusters of 8 dimensions amplify rounding.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import loadmat
+
+from dejavlad.datasets import PlaceDataset
+from dejavlad.model.importers import import_model
+from dejavlad.training import TrainConfig, train
+from dejavlad.training.method import parse_method
+from dejavlad.training.start import prepare
+from dejavlad.training.state import State
+
+GOLDEN = Path(os.environ.get("DEJAVLAD_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
+TOY = GOLDEN / "train_toy"
+FOUND = sorted(path.name for path in TOY.glob("*_after3epochs*.mat"))
+
+
+def test_there_is_something_to_compare_with():
+    if not TOY.is_dir():
+        pytest.skip(f"there is no {TOY} (DEJAVLAD_GOLDEN names the golden folder)")
+    assert FOUND
+
+
+@pytest.fixture(scope="module", params=FOUND)
+def pair(request, tmp_path_factory):
+    """What the original came to, our run, and whether both are in double precision."""
+    told = loadmat(TOY / request.param, squeeze_me=True, struct_as_record=False)
+    double = request.param.endswith("_double.mat")
+    out = tmp_path_factory.mktemp("toy") / "run"
+    config = options(told["opts"], double)
+    run = train(config, start(told["opts"], config), dataset("train"), dataset("val"), out)
+    return told, run, double
+
+
+def options(opts, double):
+    return TrainConfig(
+        method=str(opts.method),
+        train_from=str(opts.backPropToLayerName),
+        batch_size=int(opts.batchSize),
+        learning_rate=float(opts.learningRate),
+        lr_down_every=int(opts.lrDownFreq),
+        lr_down_factor=float(opts.lrDownFactor),
+        weight_decay=float(opts.weightDecay),
+        momentum=float(opts.momentum),
+        negatives="all",
+        negatives_used=int(opts.nNegCap),
+        negatives_remembered=int(opts.nNegCache),
+        epochs=int(opts.nEpoch),
+        margin=float(opts.margin),
+        exclude_very_hard=bool(opts.excludeVeryHard),
+        refresh_every=int(opts.compFeatsFrequency),
+        describe_batch=int(opts.computeBatchSize),
+        test_queries=0,
+        rank_queries=int(opts.nTestRankSample),
+        recall_at=tuple(int(n) for n in opts.recallNs),
+        query_order="given",
+        parity=True,
+        precision="fp64" if double else "fp32",
+        workers=0,
+    )
+
+
+def start(opts, config):
+    """The pretrained network, with the pooling that ``addLayers`` puts on it and the clusters given."""
+    model = import_model(TOY / "imagenet-caffe-ref.mat")
+    name, _ = parse_method(str(opts.method))
+    if config.precision == "fp64":
+        model.double()
+    if name != "netvlad":
+        return model
+    held = loadmat(TOY / "clusters.mat")
+    model = prepare(
+        model.with_clusters(*(held[key].T for key in ("clsts", "trainDescs"))), config, dataset("train")
+    )
+    if config.precision == "fp64":
+        model.double()
+    model.aggregation.initialise(held["clsts"].T, held["trainDescs"].T)
+    return model
+
+
+def dataset(part):
+    spec = loadmat(TOY / f"pitts30k_{part}.mat", squeeze_me=True, struct_as_record=False)["dbStruct"]
+    return PlaceDataset.from_arrays(
+        [f"images/{name}" for name in spec.dbImageFns],
+        spec.utmDb.T,
+        [f"queries/{name}" for name in spec.qImageFns],
+        spec.utmQ.T,
+        radius=float(spec.posDistThr),
+        root=TOY,
+        name=f"toy-{part}",
+    )
+
+
+def test_losses_of_all_batches(pair):
+    told, run, double = pair
+    theirs = np.atleast_1d(told["obj"].train.loss)
+    ours = np.array(run.losses)
+    assert len(ours) == len(theirs) == 21
+    if double:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    else:
+        np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-4)
+        np.testing.assert_allclose(ours, theirs, rtol=0.2)
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_recalls_and_rank_losses(pair, part):
+    told, run, double = pair
+    after, before = getattr(told["obj"], part), getattr(told["obj"].pretrain, part)
+    recalls = np.column_stack([before.recall, after.recall])
+    rank_losses = np.array([before.rankloss, *after.rankloss])
+    tested = run.recalls(part)
+    assert list(tested) == [0, 1, 2, 3]
+    ns = run.config.recall_at
+    if not double:  # the first: all networks are the same then
+        recalls, rank_losses, tested = recalls[:, :1], rank_losses[:1], {0: tested[0]}
+    np.testing.assert_allclose([[tested[e][n] for e in tested] for n in ns], recalls, atol=1e-12)
+    ours = [run.rank_losses(part)[epoch] for epoch in tested]
+    np.testing.assert_allclose(ours, rank_losses, rtol=1e-6 if double else 1e-4)
+
+
+def test_memory_of_the_hardest_negatives(pair):
+    told, run, double = pair
+    ours = [(rows + 1).tolist() for rows in State.load(run.path).memory]
+    theirs = [np.atleast_1d(rows).astype(int).tolist() for rows in told["negCache"]]
+    assert [len(rows) for rows in ours] == [len(rows) for rows in theirs]
+    if double:
+        assert ours == theirs
+    else:
+        shared = sum(len(set(a) & set(b)) for a, b in zip(ours, theirs, strict=True))
+        assert shared > 0.8 * sum(map(len, theirs))
+
+
+@pytest.mark.parametrize("pair", [name for name in FOUND if name.endswith("_double.mat")], indirect=True)
+def test_final_weights(pair):
+    told, run, _ = pair
+    ours = State.load(run.path).tensors
+    layers = told["net"].layers
+    convolutions = [i for i, layer in enumerate(layers) if layer.type == "conv"]
+    for i in convolutions:
+        weight = np.asarray(layers[i].weights[0]).transpose(3, 2, 0, 1)
+        close(ours[f"model/backbone.features.{i}.weight"], weight)
+        close(ours[f"model/backbone.features.{i}.bias"], layers[i].weights[1])
+    (core,) = (layer for layer in layers if layer.name.endswith(":core"))
+    if core.name == "vlad:core":
+        close(ours["model/aggregation.conv.weight"][:, :, 0, 0], core.weights[0].T)
+        close(-ours["model/aggregation.centroids"], core.weights[-1].T)
+        if len(core.weights) == 3:
+            close(ours["model/aggregation.conv.bias"], core.weights[1])
+
+
+def close(ours: torch.Tensor, theirs: np.ndarray):
+    assert ours.dtype == torch.float64
+    scale = np.abs(theirs).max()
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6, atol=1e-6 * scale)

@@ -1,0 +1,125 @@
+"""Options and recipes."""
+
+import tomllib
+from dataclasses import fields
+from importlib import resources
+
+import pytest
+
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.training import TrainConfig, list_recipes, load_recipe
+from dejavlad.training.method import parse_method
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_can_be_loaded(name):
+    config = load_recipe(name)
+    assert TrainConfig.from_toml(config.to_toml()) == config
+
+
+@pytest.mark.parametrize("dataset", ["pitts30k", "pitts250k", "tokyotm"])
+@pytest.mark.parametrize(("network", "first"), [("caffenet", "conv2"), ("vgg16", "conv5_1")])
+@pytest.mark.parametrize("pooling", ["vlad", "vladv2", "max", "avg"])
+def test_every_published_network_has_its_recipe(dataset, network, first, pooling):
+    config = load_recipe(f"{dataset}-{network}-{pooling}")
+    assert (config.network, config.train_from) == (network, first)
+    assert config.method.split("_")[0] == pooling
+    assert config.learning_rate == (1e-3 if dataset == "pitts30k" else 1e-4)
+    assert (config.margin, config.negatives, config.epochs, config.batch_size) == (0.1, 1000, 30, 4)
+
+
+def test_the_base_recipe_tells_every_option_and_its_default():
+    text = resources.files("dejavlad").joinpath("recipes", "netvlad.toml").read_text(encoding="utf-8")
+    assert list(tomllib.loads(text)) == [one.name for one in fields(TrainConfig)]
+    assert load_recipe("netvlad") == TrainConfig()
+
+
+def test_every_option_is_explained():
+    source = resources.files("dejavlad.training").joinpath("config.py").read_text(encoding="utf-8")
+    for one in fields(TrainConfig):
+        after = source.split(f"    {one.name}: ", 1)[1].split("\n", 1)[1]
+        assert after.lstrip().startswith('"""'), one.name
+
+
+def test_options_are_set_as_the_command_writes_them():
+    config = TrainConfig().with_settings(
+        [
+            "margin=1",
+            "negatives=all",
+            "recall_at=[1, 5]",
+            "jitter_flip=true",
+            "train_from=conv5_1",
+            "info=a b",
+        ]
+    )
+    assert (config.margin, config.negatives, config.recall_at) == (1.0, "all", (1, 5))
+    assert (config.jitter_flip, config.train_from, config.info) == (True, "conv5_1", "a b")
+    assert TrainConfig.from_toml(config.to_toml()) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("margin=-1", "margin must be above 0; given -1"),
+        ("margin=wide", "margin must be float; given 'wide'"),
+        ("batch_size=0", "batch_size must be at least 1; given 0"),
+        ("batch_size=2.5", "batch_size must be int; given 2.5"),
+        ("negatives=some", "negatives must be one of all; given 'some'"),
+        ("negatives=0", "negatives must be at least 1, or 'all'; given 0"),
+        ("optimizer=lion", "optimizer must be one of sgd, adam, adamw; given 'lion'"),
+        ("positive_radius=30", "trivial < positive <= negative; given 1.0, 30.0 and 25.0"),
+        ("recall_at=[5,1]", r"recall_at must be ascending numbers from 1; given \[5, 1\]"),
+        ("method=vlad_max", "a method names one of vlad, vladv2, max, avg, gem; given 'vlad_max'"),
+        ("method=max_intra", "intra goes with vlad and vladv2 only; given 'max_intra'"),
+        ("margin", "an option is set as key=value; given 'margin'"),
+    ],
+)
+def test_what_cannot_be_is_refused(setting, told):
+    with pytest.raises(InputError, match=told):
+        TrainConfig().with_settings([setting])
+
+
+def test_unknown_names_are_told_with_the_near_ones():
+    with pytest.raises(UnknownNameError, match="did you mean margin"):
+        TrainConfig().with_settings(["margn=1"])
+    with pytest.raises(UnknownNameError, match="did you mean pitts30k-vgg16-vlad"):
+        load_recipe("pitts30k-vgg16-vald")
+
+
+def test_methods_are_understood_in_any_order():
+    assert parse_method("intra_vlad_preL2") == parse_method("vlad_preL2_intra")
+    assert parse_method("vladv2") == (
+        "netvlad",
+        {"clusters": 64, "version": 2, "normalize_input": False, "intra_norm": False},
+    )
+    assert parse_method("max") == ("max", {})
+    assert parse_method("given") is None
+
+
+def test_parity_stands_for_all_quirks():
+    quirks = [one.name for one in fields(TrainConfig) if one.name.startswith("quirk_")]
+    assert len(quirks) == 4
+    for name in quirks:
+        short = name.removeprefix("quirk_")
+        assert not TrainConfig().quirk(short)
+        assert TrainConfig(parity=True).quirk(short)
+        assert TrainConfig(**{name: True}).quirk(short)
+
+
+def test_a_recipe_may_be_a_file_that_extends_another(tmp_path):
+    (tmp_path / "mine.toml").write_text('extends = "pitts30k-vgg16-max"\nepochs = 2\n', encoding="utf-8")
+    config = load_recipe(tmp_path / "mine.toml")
+    assert (config.method, config.epochs) == ("max", 2)
+    (tmp_path / "round.toml").write_text(f'extends = "{(tmp_path / "round.toml").as_posix()}"\n')
+    with pytest.raises(InputError, match="cannot extend"):
+        load_recipe(tmp_path / "round.toml")
+
+
+def test_what_may_change_when_a_run_goes_on():
+    then = TrainConfig()
+    assert TrainConfig(learning_rate=1e-5, epochs=40).changes_from(then) == {
+        "learning_rate": (1e-4, 1e-5),
+        "epochs": (30, 40),
+    }
+    with pytest.raises(InputError, match="batch_size was 4, now 8"):
+        TrainConfig(batch_size=8).changes_from(then)
