@@ -2,7 +2,8 @@
 
 Each ``METHOD_after3epochs[_double].mat`` in the golden folder holds what the original's ``trainWeakly.m``
 came to: the loss of each batch, recalls and ranking losses, the memory of negatives, and the final network.
-With double precision all is compared tightly; in single precision, 64 clusters of 8 dimensions amplify rounding.
+With double precision all is compared tightly; in single precision, 64 clusters of 8 dimensions amplify
+rounding.
 """
 
 import os

@@ -53,7 +53,9 @@ class Records:
         Raises:
             StoreError: they cannot be written.
         """
-        kept = [one for one in read_records(self._folder) if tuple(one["at"]) <= at]
+        kept = [
+            one for one in read_records(self._folder) if tuple(one["at"]) <= at and one["kind"] != "finished"
+        ]
         with _disk(self._folder):
             _replace(self._folder / LOG, "".join(json.dumps(one) + "\n" for one in kept))
             for name in (BATCHES, TESTS):

@@ -155,7 +155,7 @@ class _Training:
                 if schedule.saves(self.config, batch) and self.batch > begun_at:
                     self._checkpoint()
                 if schedule.refreshes(self.config, self.epoch, batch, self.n):
-                    self._refresh(self.epoch, batch - 1)
+                    self._refresh(self.epoch, batch)
                 self._batch(batch, order[(batch - 1) * size : batch * size].tolist())
                 self.batch = batch
                 done = (self.epoch - 1) * self.n + batch
@@ -250,7 +250,7 @@ class _Training:
             )
 
     def _refresh(self, epoch: int, batch: int) -> None:
-        """Describe the training photos anew; that holds from a place in the run on."""
+        """Describe the training photos anew, before a batch of an epoch; batch 0: before all of them."""
         began = time.monotonic()
         name = f"descriptors-e{epoch:03d}-b{batch:06d}.npy"
         self.descriptors = self._describe(self.train, self.out / CACHE / name)

@@ -1,0 +1,192 @@
+"""A run that is cut off, wherever that is, ends with the same bytes as one that is not."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dejavlad.aggregation import MaxPool
+from dejavlad.errors import InputError, StoreBusyError
+from dejavlad.images import Preprocess
+from dejavlad.model import PlaceModel
+from dejavlad.training import Run, train
+from dejavlad.training.runs import epoch_folder
+from dejavlad.training.state import STATE
+
+VARYING = ("seconds",)
+
+
+class Cut(Exception):
+    """The run is cut off here."""
+
+
+class Cutter:
+    """A callback that raises at its n-th call."""
+
+    def __init__(self, at=None):
+        self.at, self.calls = at, 0
+
+    def __call__(self, _):
+        self.calls += 1
+        if self.calls == self.at:
+            raise Cut
+
+
+def result(out):
+    """All that a run came to, without times."""
+    run = Run(out)
+    records = [{k: v for k, v in one.items() if k not in VARYING} for one in run.records]
+    kinds = ("batch", "test", "refresh", "finished")
+    weights = {e: (epoch_folder(out, e) / "weights.safetensors").read_bytes() for e in run.epochs}
+    return [one for one in records if one["kind"] in kinds], weights, (out / STATE).read_bytes()
+
+
+def same(one, other):
+    assert one[0] == other[0]
+    assert one[1] == other[1]
+    assert one[2] == other[2]
+
+
+@pytest.mark.parametrize("kind", ["max", "netvlad", "frozen", "adam"])
+def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_path):
+    model = make_model()
+    if kind == "netvlad":
+        model = make_model("netvlad", clusters=4)
+    elif kind == "frozen":
+        config = replace(config, train_from="conv3", frozen_maps="disk")
+    elif kind == "adam":
+        config = replace(config, optimizer="adam", loss="plain", jitter_flip=True, jitter_scales=(1.0, 0.9))
+    counter = Cutter()
+    whole = tmp_path / "whole"
+    train(config, model, town, town_val, whole, on_progress=counter, on_record=counter)
+    expected = result(whole)
+    assert (
+        len(expected[0]) == 2 * 4 + 3 * 2 + 4 + 1
+    )  # batches, tests, refreshes (one within an epoch), the end
+    for at in range(1, counter.calls, 11):
+        out = tmp_path / str(at)
+        for cutter in (Cutter(at), Cutter(at // 2 + 1), Cutter()):
+            try:
+                train(config, model, town, town_val, out, on_progress=cutter, on_record=cutter)
+            except Cut:
+                continue
+            break
+        same(result(out), expected)
+
+
+class Dropping(nn.Module):
+    """A backbone that draws, and has buffers that change."""
+
+    channels = 6
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.drop = nn.Conv2d(3, 6, 5, stride=4), nn.BatchNorm2d(6), nn.Dropout(0.3)
+
+    def forward(self, images_NCHW):
+        return self.drop(self.norm(self.conv(images_NCHW)))
+
+
+def test_what_a_network_draws_and_its_buffers_come_again(config, town, tmp_path):
+    torch.manual_seed(3)
+    model = PlaceModel(Dropping(), MaxPool(6), Preprocess())
+    config = replace(config, batch_norm="learnt")
+    counter = Cutter()
+    state = torch.random.get_rng_state()
+    train(config, model, town, None, tmp_path / "whole", on_record=counter)
+    assert torch.equal(state, torch.random.get_rng_state())
+    for at in range(3, counter.calls, 5):
+        with pytest.raises(Cut):
+            train(config, model, town, None, tmp_path / str(at), on_record=Cutter(at))
+        train(config, model, town, None, tmp_path / str(at))
+        same(result(tmp_path / str(at)), result(tmp_path / "whole"))
+
+
+SCRIPT = """
+import sys
+import runpy
+from dataclasses import replace
+view = runpy.run_path(sys.argv[1])["view"]
+small = runpy.run_path(sys.argv[2])
+from dejavlad.training import train
+print("ready", flush=True)
+config = replace(small["SMALL"], epochs=8, save_every=2)
+train(config, small["small_model"](), small["small_town"](view), None, sys.argv[3])
+"""
+
+
+def test_killed_at_random_moments(tmp_path, request):
+    here = request.path.parent
+    command = [sys.executable, "-c", SCRIPT, *(str(at / "conftest.py") for at in (here.parent, here))]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, stdout=subprocess.DEVNULL)
+    random = np.random.default_rng(5)
+    killed = 0
+    for _ in range(5):
+        process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        with process:
+            process.stdout.readline()
+            time.sleep(float(random.uniform(0.05, 0.4)))
+            if killed < 2:
+                process.kill()
+            process.communicate()
+        if process.returncode == 0:
+            break
+        killed += 1
+    assert killed
+    same(result(tmp_path / "killed"), result(tmp_path / "whole"))
+
+
+def test_a_finished_run_is_left_as_it_is_and_goes_on_with_more_epochs(
+    config, make_model, town, out, tmp_path
+):
+    train(config, make_model(), town, None, out)
+    before = result(out)
+    assert Run(out).finished
+    train(config, None, town, None, out)
+    same(result(out), before)
+    longer = replace(config, epochs=3)
+    train(longer, None, town, None, out)
+    train(longer, make_model(), town, None, tmp_path / "whole")
+    same(result(out), result(tmp_path / "whole"))
+    assert Run(out).config == longer
+
+
+def test_changed_options_are_honoured_or_refused(config, make_model, make_town, town, out):
+    train(config, make_model(), town, None, out)
+    run = train(replace(config, epochs=3, learning_rate=0.1), None, town, None, out)
+    rates = {one["epoch"]: one["rate"] for one in run.records if one["kind"] == "batch"}
+    assert rates == {1: 0.01, 2: 0.005, 3: 0.025}
+    (changed,) = (one["changed"] for one in run.records if one["kind"] == "options")
+    assert changed == {"epochs": [2, 3], "learning_rate": [0.01, 0.1]}
+    with pytest.raises(InputError, match="another seed was 43, now 1"):
+        train(replace(config, seed=1), None, town, None, out)
+    with pytest.raises(InputError, match="begun with another model than 'small'"):
+        train(config, make_model(seed=1), town, None, out)
+    with pytest.raises(InputError, match=r"other photos or positions \(train\)"):
+        train(config, None, make_town(7), None, out)
+
+
+def test_momentum_is_lost_between_epochs_only_by_the_quirk(config, make_model, town, tmp_path):
+    first, whole = replace(config, epochs=1), tmp_path / "whole"
+    train(config, make_model(), town, None, whole)
+    for quirk in (False, True):
+        out = tmp_path / str(quirk)
+        train(replace(first, quirk_momentum_lost=quirk), make_model(), town, None, out)
+        train(replace(config, quirk_momentum_lost=quirk), None, town, None, out)
+        assert (Run(out).losses == Run(whole).losses) is not quirk
+
+
+def test_two_runs_do_not_write_to_one_folder(config, make_model, town, out):
+    def again(_):
+        with pytest.raises(StoreBusyError, match="another run"):
+            train(config, None, town, None, out)
+        raise Cut
+
+    with pytest.raises(Cut):
+        train(config, make_model(), town, None, out, on_record=again)
