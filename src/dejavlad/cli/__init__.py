@@ -12,7 +12,20 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from dejavlad import __version__
-from dejavlad.cli import compare, config, dataset, demo, evaluate, extract, locate, map_, models, pairs
+from dejavlad.cli import (
+    compare,
+    config,
+    dataset,
+    demo,
+    evaluate,
+    extract,
+    locate,
+    map_,
+    match,
+    models,
+    pairs,
+    rerank,
+)
 from dejavlad.cli.terminal import complain, remember
 from dejavlad.errors import DejavladError
 
@@ -42,6 +55,8 @@ def build_app() -> App:
     app.command(map_.app)
     app.command(locate.locate)
     app.command(evaluate.evaluate)
+    app.command(rerank.rerank)
+    app.command(match.match)
     app.command(dataset.app)
     app.command(compare.compare)
     app.command(pairs.pairs)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, Root, numbers
+from dejavlad.cli.options import ModelOptions, Positions, RerankOptions, Root, numbers
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from dejavlad.datasets import PlaceDataset
     from dejavlad.extraction import DescriptorStore
     from dejavlad.photo import PhotoList
-    from dejavlad.progress import OnProgress
+    from dejavlad.ranking import Ranking
+    from dejavlad.retrieval.benchmark import Scoring
+    from dejavlad.retrieval.preset import Preset
+    from dejavlad.retrieval.reranking import Reranked
 
 
 def evaluate(
@@ -35,6 +39,8 @@ def evaluate(
     misses: Literal["count", "drop"] = "count",
     k: Annotated[int, Parameter(name=["-k"])] = 100,
     index: str = "flat",
+    reranking: RerankOptions = RerankOptions(),
+    budget: float | None = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -45,6 +51,7 @@ def evaluate(
         dejavlad evaluate rootsift-vlad --database left/ --queries right/ --truth frames:2 --out results
         dejavlad evaluate --ranking mine.npz --dataset town/test --out results
         dejavlad evaluate --database db.desc --queries q.desc --truth positions:25 --out results
+        dejavlad evaluate MODEL --dataset town/test --preset speed --patch-dtype int8 --out results
 
     Parameters
     ----------
@@ -75,34 +82,36 @@ def evaluate(
         Depth of the ranking.
     index
         The kind of index; `flat` is exact.
+    budget
+        Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
     from dejavlad.ranking import Ranking
     from dejavlad.report import write_page
-    from dejavlad.retrieval.benchmark import Scoring, rank, score, sweep
+    from dejavlad.retrieval.benchmark import Scoring, score
 
     scoring = Scoring(recall_at=numbers("--recall-at", recall_at), k=k, misses=misses, index=index)
+    preset = reranking.chosen()
     places, stores = _open(dataset, database, queries, truth, positions, root)
-    seconds: dict[str, float] = {}
-    told = None
     if ranking is not None:
         if model is not None or stores is not None:
             raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
-        found, swept = Ranking.load(ranking), {}
+        if preset is not None or budget is not None:
+            raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
+        made = _Made(Ranking.load(ranking))
     else:
-        if stores is None:
-            if model is None:
-                raise InputError("give a model, or --ranking, or stores as --database and --queries")
-            with output.progress() as on_progress, timed(seconds, "describe"):
-                stores = _describe(model, places, out, options, on_progress)
-        elif model is not None:
-            raise InputError(f"--database and --queries are stores already; leave the model {model!r} out")
-        setting = stores[0].manifest.setting
-        told = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
-        with timed(seconds, "search"):
-            found = rank(*stores, scoring)
-        swept = sweep(*stores, places, options.dims_list, scoring) if len(options.dims_list) > 1 else {}
-    result = score(found, places, out, scoring, model=told, seconds=seconds, dims=swept or None)
-    page = write_page(result, found, places, out / "index.html", command=command_line())
+        made = _make(model, places, stores, out, scoring, preset, budget, options, output)
+    result = score(
+        made.ranking,
+        places,
+        out,
+        scoring,
+        model=made.model,
+        seconds=made.seconds,
+        dims=made.swept or None,
+        reranked=made.reranked,
+        preset=made.preset,
+    )
+    page = write_page(result, made.ranking, places, out / "index.html", command=command_line())
     if result is None:
         output.answer(
             {"ranking": str(out / "ranking.npz"), "page": str(page)},
@@ -110,6 +119,71 @@ def evaluate(
         )
     else:
         output.answer(result.to_dict(), f"{result}\nopen {page}")
+
+
+@dataclass
+class _Made:
+    """A ranking, and what is told of it."""
+
+    ranking: Ranking
+    model: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    swept: dict[int, Mapping[int, float]] = field(default_factory=dict)
+    reranked: Reranked | None = None
+    preset: Preset | None = None
+
+
+def _make(
+    name: str | None,
+    places: PlaceDataset,
+    stores: tuple[DescriptorStore, DescriptorStore] | None,
+    out: Path,
+    scoring: Scoring,
+    preset: Preset | None,
+    budget: float | None,
+    options: ModelOptions,
+    output: Output,
+) -> _Made:
+    """Describe, search, and re-rank."""
+    from dejavlad.retrieval.benchmark import describe_dataset, patch_sources, rank, rerank, sweep
+
+    if budget is not None and preset is None:
+        raise InputError("--budget limits re-ranking; give --rerank or --preset too")
+    seconds: dict[str, float] = {}
+    model = None
+    if stores is not None:
+        if name is not None:
+            raise InputError(f"--database and --queries are stores already; leave the model {name!r} out")
+        database, queries = stores
+    elif name is None:
+        raise InputError("give a model, or --ranking, or stores as --database and --queries")
+    else:
+        with output.progress() as on_progress, timed(seconds, "describe"):
+            model, database, queries = describe_dataset(
+                options.load(name, on_progress, preset=preset),
+                places,
+                out,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                seed=options.seed,
+                preset=preset,
+                on_progress=on_progress,
+            )
+    setting = database.manifest.setting
+    told = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
+    with timed(seconds, "search"):
+        found = rank(database, queries, scoring)
+    dims = options.dims_list if len(options.dims_list) > 1 else ()
+    made = _Made(found, told, seconds, sweep(database, queries, places, dims, scoring) if dims else {})
+    if preset is not None:
+        preset, asked, there = patch_sources(preset, database, queries, model)
+        with output.progress() as on_progress:
+            made.reranked = rerank(
+                found, asked, there, preset, out, setting=told, budget_ms=budget, on_progress=on_progress
+            )
+        made.ranking, made.preset = made.reranked.ranking, preset
+        seconds["re-rank"] = made.reranked.spent
+    return made
 
 
 def _open(
@@ -154,20 +228,3 @@ def _photos_or_store(
         store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
         return with_positions(store.photos, positions), store
     return photos(given, root=root, positions=positions or "auto"), None
-
-
-def _describe(
-    model: str, places: PlaceDataset, out: Path, options: ModelOptions, on_progress: OnProgress
-) -> tuple[DescriptorStore, DescriptorStore]:
-    from dejavlad.retrieval.benchmark import describe_dataset
-
-    _, database, queries = describe_dataset(
-        options.load(model, on_progress),
-        places,
-        out,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        seed=options.seed,
-        on_progress=on_progress,
-    )
-    return database, queries

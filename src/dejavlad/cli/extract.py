@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from dejavlad.cli.options import ModelOptions, Root
+from cyclopts import Parameter
+
+from dejavlad.cli.options import ModelOptions, RerankOptions, Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
+    from dejavlad.retrieval.preset import Preset
 
 
 def extract(
@@ -21,6 +24,9 @@ def extract(
     out: Path,
     root: Root = None,
     dtype: Literal["float32", "float16"] = "float32",
+    patches: Annotated[bool, Parameter(negative=())] = False,
+    reranking: RerankOptions = RerankOptions(),
+    patchfeats: Path | None = None,
     bin: Path | None = None,
     order: Literal["dejavlad", "matlab"] = "dejavlad",
     options: ModelOptions = ModelOptions(),
@@ -28,7 +34,10 @@ def extract(
 ) -> None:
     """Describe photos into a resumable store; run it again and it goes on where it stopped.
 
-    Example: `dejavlad extract rootsift-vlad photos/ --out photos.desc`
+    Examples:
+
+        dejavlad extract rootsift-vlad photos/ --out photos.desc
+        dejavlad extract MODEL photos/ --out photos.desc --patches --preset storage
 
     Parameters
     ----------
@@ -43,6 +52,11 @@ def extract(
         The folder that paths in a list are relative to.
     dtype
         How descriptors are stored.
+    patches
+        Also make the patches that re-ranking compares, into the same store (`--preset` says which; default:
+        speed's).
+    patchfeats
+        Also write descriptors and patches as Patch-NetVLAD does, into this folder.
     bin
         Also write them as one raw file, as NetVLAD's `serialAllFeats` does.
     order
@@ -55,8 +69,9 @@ def extract(
     if order == "matlab" and bin is None:
         raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
 
+    preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
-        base = options.load(model, on_progress)
+        base = options.load(model, on_progress, preset=preset)
         listed = open_photos(photos, root=root)
         opened = options.fitted(base, listed, out.with_name(out.name + ".model"), on_progress)
         store = fill(
@@ -66,8 +81,14 @@ def extract(
             batch_size=options.batch_size,
             workers=options.workers,
             dtype=dtype,
+            patches=None if preset is None else preset.patches_of(opened),
+            patch_dtype="float16" if preset is None else preset.patch_dtype,
             on_progress=on_progress,
         )
+        if patchfeats is not None:
+            from dejavlad.extraction.patches import PatchStore, write_patchfeats
+
+            write_patchfeats(store, PatchStore.open(out), patchfeats, on_progress=on_progress)
     if bin is not None:
         write_bin(store, bin, clusters=_clusters(opened) if order == "matlab" else None)
     told = {
@@ -80,6 +101,20 @@ def extract(
     }
     output.answer(told, f"{told['described']} of {len(store)} photos described, {told['dims']} dims: {out}")
     output.failures(store.failed)
+
+
+def _preset(wanted: bool, reranking: RerankOptions) -> Preset | None:
+    from dejavlad.retrieval.preset import FRESH, load_preset
+
+    given = reranking.chosen()
+    if not wanted:
+        if given is not None:
+            raise InputError("--preset says which patches are made; give --patches too")
+        return None
+    preset = given or load_preset("speed")
+    if preset.patch_dtype == FRESH:
+        raise InputError("--patch-dtype none stores no patches; leave --patches out")
+    return preset
 
 
 def _clusters(model: PlaceModel) -> int | None:

@@ -14,6 +14,7 @@ from dejavlad.progress import OnProgress, silent
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
+    from dejavlad.retrieval.preset import Preset
 
 
 @Parameter(name="*", group="Model")
@@ -52,22 +53,36 @@ class ModelOptions:
         """The dimensions asked for, ascending; none for all."""
         return tuple(sorted(set(numbers("--dims", self.dims)))) if self.dims is not None else ()
 
-    def load(self, model: str, on_progress: OnProgress = silent) -> PlaceModel:
-        """The model by name, folder or file, with these options; `on_progress` is told of downloads."""
+    def load(
+        self, model: str, on_progress: OnProgress = silent, *, preset: Preset | None = None
+    ) -> PlaceModel:
+        """The model by name, folder or file, with these options; `on_progress` is told of downloads.
+
+        What the options leave open, a preset of re-ranking decides: the photos' size, and how many whitened
+        dimensions are kept at most.
+        """
         from dejavlad.model.zoo import load_model
 
-        return load_model(
+        found = load_model(
             model,
             device=self.device,
             precision=self.precision,
             weights=self.weights,
             input=self.input,
-            resize=self.resize,
+            resize=self.resize or (preset.resize if preset is not None else None),
             dims=max(self.dims_list, default=None),
             seed=self.seed,
             offline=self.offline or None,
             on_progress=on_progress,
         )
+        if (
+            preset is not None
+            and preset.dims is not None
+            and not self.dims_list
+            and found.whitening is not None
+        ):
+            found = found.with_dims(min(preset.dims, found.whitening.dims))
+        return found
 
     def fitted(
         self, model: PlaceModel, photos: PhotoList, folder: Path, on_progress: OnProgress
@@ -80,6 +95,29 @@ class ModelOptions:
         return learn_once(
             model, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
         )
+
+
+@Parameter(name="*", group="Re-ranking")
+@dataclass(frozen=True)
+class RerankOptions:
+    """How the first answers are compared patch by patch."""
+
+    rerank: Literal["none", "rapid", "ransac"] | None = None
+    "Compare the first answers patch by patch: rapid spatial scoring, or a homography by RANSAC."
+    preset: str | None = None
+    "performance, speed, storage (the original's), a .toml of your own, or an .ini of the original."
+    depth: int | None = None
+    "Answers of each query that are compared (default: the preset's, 100)."
+    patch_dtype: Annotated[
+        Literal["float32", "float16", "int8", "pq", "none"] | None, Parameter(name="--patch-dtype")
+    ] = None
+    "How patches are stored (default: the preset's); none makes them when they are compared."
+
+    def chosen(self) -> Preset | None:
+        """What that asks for; None for no re-ranking."""
+        from dejavlad.retrieval.preset import chosen_preset
+
+        return chosen_preset(self.rerank, self.preset, depth=self.depth, patch_dtype=self.patch_dtype)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

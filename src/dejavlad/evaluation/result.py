@@ -35,6 +35,8 @@ class Result:
     """Name and fingerprint of the model."""
     rerank: str | None = None
     """How the ranking was re-ranked."""
+    reranking: Mapping[str, Any] | None = None
+    """What it was re-ranked with, the recall before, and recall against time."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What took how long."""
     dims: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Result:
             "protocol": dict(self.protocol),
             "model": dict(self.model) if self.model is not None else None,
             "rerank": self.rerank,
+            **({"reranking": dict(self.reranking)} if self.reranking is not None else {}),
             "seconds": dict(self.seconds),
         }
         if self.dims:
@@ -120,6 +123,7 @@ class Result:
                 protocol=dict(held["protocol"]),
                 model=held.get("model"),
                 rerank=held.get("rerank"),
+                reranking=held.get("reranking"),
                 seconds=dict(held.get("seconds") or {}),
                 dims={int(d): _recalls(recall) for d, recall in (held.get("dims") or {}).items()},
                 hits_at=np.asarray(held["hits_at"], np.int64) if held.get("hits_at") is not None else None,

@@ -5,8 +5,10 @@ The folder::
     RESULTS/model/             the model, where it learnt from the database photos
     RESULTS/database/          their descriptors (a DescriptorStore)
     RESULTS/queries/           the queries' descriptors
-    RESULTS/ranking.npz        the nearest database photos of each query
+    RESULTS/ranking.npz        the nearest database photos of each query, re-ranked where that was asked for
     RESULTS/predictions.txt    the same by name, in kapture's form
+    RESULTS/first_ranking.npz  the ranking before it was re-ranked; its scores are in RESULTS/reranking/
+    RESULTS/NetVLAD_predictions.txt, PatchNetVLAD_predictions.txt, recalls.txt  as Patch-NetVLAD writes them
     RESULTS/result.json        the figures, and all that they depend on
 
 Legend: Q queries, K depth of the ranking, D descriptor size.
@@ -25,12 +27,19 @@ from numpy.typing import NDArray
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result, evaluate, write_predictions
+from dejavlad.evaluation.predictions import write_patch_netvlad
 from dejavlad.extraction import DescriptorStore, extract
+from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
 from dejavlad.index import build_index
 from dejavlad.model import PlaceModel
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.retrieval.learnt import learn_once
+from dejavlad.retrieval.preset import FRESH, Preset
+from dejavlad.retrieval.reranking import Reranked, Source, rerank_all
+
+STEPS = 11
+"""Points of the curve of recall against time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ def describe_dataset(
     batch_size: int = 8,
     workers: int = 0,
     seed: int = 0,
+    preset: Preset | None = None,
     on_progress: OnProgress = silent,
 ) -> tuple[PlaceModel, DescriptorStore, DescriptorStore]:
     """The (fitted) model, and the descriptors of the database and of the queries, kept in `out`.
@@ -77,14 +87,26 @@ def describe_dataset(
         batch_size: photos described at once.
         workers: threads that decode photos.
         seed: of what is learnt.
+        preset: how it will be re-ranked: its patches are made and stored in the same pass.
         on_progress: called with each step.
     """
     if not model.fitted:
         model = learn_once(
             model, dataset.database, out / "model", seed=seed, workers=workers, on_progress=on_progress
         )
+    stored = None if preset is None or preset.patch_dtype == FRESH else preset.patches_of(model)
+    dtype = "float16" if preset is None else preset.patch_dtype
     database, queries = (
-        extract(model, part, out / name, batch_size=batch_size, workers=workers, on_progress=on_progress)
+        extract(
+            model,
+            part,
+            out / name,
+            batch_size=batch_size,
+            workers=workers,
+            patches=stored,
+            patch_dtype=dtype if name == "database" or dtype != "pq" else "int8",
+            on_progress=on_progress,
+        )
         for name, part in (("database", dataset.database), ("queries", dataset.queries))
     )
     return model, database, queries
@@ -101,6 +123,69 @@ def rank(database: DescriptorStore, queries: DescriptorStore, scoring: Scoring =
     return build_index(scoring.index, database).search(queries, min(scoring.k, len(database)))
 
 
+def patch_sources(
+    preset: Preset, database: DescriptorStore, queries: DescriptorStore, model: PlaceModel | None = None
+) -> tuple[Preset, Source, Source]:
+    """Where the patches of queries and of database photos come from, by row, and the preset that fits them.
+
+    Args:
+        preset: which patches, and whether they are stored.
+        database: descriptors with their patches, unless those are made when they are compared.
+        queries: likewise.
+        model: what makes patches that are not stored.
+
+    Raises:
+        StoreError: patches are to be read that are not there, or those of the two were made otherwise.
+        InputError: those that are there are not those that the preset needs.
+    """
+    if preset.patch_dtype == FRESH and model is not None:
+        setting = preset.patches_of(model)
+        fresh = (FreshPatches(model, of.photos, setting) for of in (queries, database))
+        asked, there = (Cached(of) for of in fresh)
+        return preset, asked, there
+    if database.path is None or queries.path is None:
+        raise InputError("re-ranking needs stores with patches, made by `dejavlad extract ... --patches`")
+    stored_q, stored_db = (PatchStore.open(of.path) for of in (queries, database) if of.path is not None)
+    stored_db.manifest.check_comparable(stored_q.manifest, stored_db.path)
+    preset = preset.fitted_to(stored_db.manifest.sizes, stored_db.manifest.strides)
+    return preset, Cached(stored_q.rows(queries.keys)), Cached(stored_db.rows(database.keys))
+
+
+def rerank(
+    ranking: Ranking,
+    queries: Source,
+    database: Source,
+    preset: Preset,
+    out: Path,
+    *,
+    setting: Mapping[str, Any] | None = None,
+    budget_ms: float | None = None,
+    on_progress: OnProgress = silent,
+) -> Reranked:
+    """A ranking re-ranked by patches; what is finished is kept in ``out/reranking``.
+
+    Args:
+        ranking: rows of the database for each query.
+        queries: patches by row, from `patch_sources`.
+        database: likewise.
+        preset: how.
+        out: the results' folder.
+        setting: what the patches were made by, besides the preset.
+        budget_ms: milliseconds a query, as a mean; see `rerank_all`.
+        on_progress: told of each query.
+    """
+    return rerank_all(
+        preset.reranker(),
+        ranking,
+        queries,
+        database,
+        keep=out / "reranking",
+        setting={"preset": preset.to_dict(), **(setting or {})},
+        budget_ms=budget_ms,
+        on_progress=on_progress,
+    )
+
+
 def score(
     ranking: Ranking,
     dataset: PlaceDataset,
@@ -110,6 +195,8 @@ def score(
     model: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
     dims: Mapping[int, Mapping[int, float]] | None = None,
+    reranked: Reranked | None = None,
+    preset: Preset | None = None,
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
 
@@ -121,6 +208,8 @@ def score(
         model: name, fingerprint and dims of what made the ranking.
         seconds: what took how long.
         dims: recalls with fewer dimensions, from `sweep`.
+        reranked: what `ranking` was before it was re-ranked, and how that went.
+        preset: how it was re-ranked.
 
     Raises:
         InputError: the ranking is for other lists.
@@ -134,21 +223,63 @@ def score(
     out.mkdir(parents=True, exist_ok=True)
     ranking.save(out / "ranking.npz")
     write_predictions(out / "predictions.txt", ranking, dataset.database, dataset.queries)
-    if dataset.truth is None:
-        return None
-    result = evaluate(
-        ranking,
-        dataset.truth,
-        recall_at=scoring.recall_at,
-        misses=scoring.misses,
-        database=dataset.database,
-        queries=dataset.queries,
-        model=model,
-        seconds=seconds,
-    )
-    result = replace(result, dims=dims or {})
-    result.save(out / "result.json")
+    told = None if reranked is None else _reranking(reranked, preset, dataset, scoring)
+    result = None
+    if dataset.truth is not None:
+        result = evaluate(
+            ranking,
+            dataset.truth,
+            recall_at=scoring.recall_at,
+            misses=scoring.misses,
+            database=dataset.database,
+            queries=dataset.queries,
+            model=model,
+            rerank=None if reranked is None else str(preset),
+            seconds=seconds,
+        )
+        result = replace(result, dims=dims or {}, reranking=told)
+    if reranked is not None:
+        reranked.first.save(out / "first_ranking.npz")
+        write_patch_netvlad(
+            out,
+            reranked.first,
+            ranking,
+            dataset.database,
+            dataset.queries,
+            first_recall=None if told is None else told.get("recall_before"),
+            reranked_recall=None if result is None else result.recall,
+        )
+    if result is not None:
+        result.save(out / "result.json")
     return result
+
+
+def _reranking(
+    reranked: Reranked, preset: Preset | None, dataset: PlaceDataset, scoring: Scoring
+) -> dict[str, Any]:
+    """How it was re-ranked, the recall before, and recall against time, for ``result.json``."""
+    done = int(reranked.done.sum())
+    told: dict[str, Any] = {
+        "preset": None if preset is None else preset.to_dict(),
+        "queries": done,
+        "ms_per_query": reranked.milliseconds(len(reranked.order)),
+    }
+    if dataset.truth is not None:
+        told["curve"] = [
+            {
+                "queries": int(count),
+                "ms_per_query": reranked.milliseconds(int(count)),
+                "recall": evaluate(
+                    reranked.after(int(count)),
+                    dataset.truth,
+                    recall_at=scoring.recall_at,
+                    misses=scoring.misses,
+                ).recall,
+            }
+            for count in np.unique(np.linspace(0, done, STEPS).round().astype(int))
+        ]
+        told["recall_before"] = told["curve"][0]["recall"]
+    return told
 
 
 def sweep(

@@ -81,7 +81,8 @@ class PatchFeats:
     def __init__(
         self, folder: Path, keys: Sequence[str], sizes: Sequence[int], photo: tuple[int, int] = (480, 640)
     ) -> None:
-        self.folder, self.stems, self.sizes, self.photo = folder, _stems(keys), tuple(sizes), photo
+        self.folder, self.stems, self.photo = folder, _stems(keys), photo
+        self.sizes, self.strides = tuple(sizes), (1,) * len(sizes)
         for size in self.sizes:
             if self.stems and not self._path(size, self.stems[0]).is_file():
                 raise StoreError(

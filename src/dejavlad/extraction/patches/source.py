@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from dejavlad.model import PatchSetting, PlaceModel
+from dejavlad.errors import InputError, PhotoError
+from dejavlad.model import PatchSetting, PlaceModel, patch_layer
 from dejavlad.patches import PatchSet
 from dejavlad.photo import PhotoList
 
@@ -21,22 +22,30 @@ class FreshPatches:
         model: what makes them.
         photos: by row.
         patches: which.
+
+    Raises:
+        InputError: the model makes no such patches.
     """
 
     def __init__(self, model: PlaceModel, photos: PhotoList, patches: PatchSetting) -> None:
+        patch_layer(model, patches)
         self.model, self.photos, self.setting = model, photos, patches
 
     def __call__(self, row: int) -> Patches:
-        """The patches of a row.
+        """The patches of a row; none where the photo has too few cells for a patch.
 
         Raises:
             PhotoError: the photo cannot be read.
-            InputError: it has too few cells for a patch.
         """
         setting = self.setting
-        return self.model.encode_patches(
-            self.photos[row], sizes=setting.sizes, strides=setting.strides, dims=setting.dims
-        )[0]
+        try:
+            return self.model.encode_patches(
+                self.photos[row], sizes=setting.sizes, strides=setting.strides, dims=setting.dims
+            )[0]
+        except PhotoError:
+            raise
+        except InputError:
+            return []
 
 
 class Cached:

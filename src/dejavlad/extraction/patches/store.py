@@ -219,6 +219,7 @@ class StoredPatches:
 
     def __init__(self, store: PatchStore, keys: Sequence[str]) -> None:
         self.store, self.keys = store, keys
+        self.sizes, self.strides = store.manifest.sizes, store.manifest.strides
 
     def __call__(self, row: int) -> list[PatchSet]:
         """The patches of a row."""

@@ -1,0 +1,107 @@
+"""`dejavlad rerank`: a ranking in a better order, its first answers compared patch by patch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dejavlad.cli.options import RerankOptions
+from dejavlad.cli.terminal import Output
+from dejavlad.errors import InputError
+
+if TYPE_CHECKING:
+    from dejavlad.extraction.patches import PatchFeats, StoredPatches
+
+
+def rerank(
+    ranking: Path,
+    /,
+    *,
+    database: Path,
+    queries: Path,
+    out: Path,
+    reranking: RerankOptions = RerankOptions(),
+    budget: float | None = None,
+    resize: str = "480x640",
+    output: Output = Output(),
+) -> None:
+    """Re-rank a ranking by patches; interrupted, it goes on where it stopped.
+
+    Example: `dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank ransac --out better.npz`
+
+    Parameters
+    ----------
+    ranking
+        A ranking (`.npz`), or predictions of rows (`.npy`).
+    database
+        The store that rows are of, with patches (`dejavlad extract ... --patches`); or a folder of
+        Patch-NetVLAD's files (`globalfeats.npy`, `patchfeats_psize*.npy`, and the list as `images.txt`).
+    queries
+        The queries' store, likewise.
+    out
+        The new ranking, an `.npz` file. What is finished is kept beside it until it is whole.
+    budget
+        Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
+    resize
+        The size of photos behind Patch-NetVLAD's files, which do not tell it.
+    """
+    from dejavlad.extraction.patches import Cached
+    from dejavlad.ranking import Ranking
+    from dejavlad.retrieval.preset import load_preset
+    from dejavlad.retrieval.reranking import rerank_all
+
+    first = Ranking.load(ranking)
+    (there, n_database), (asked, n_queries) = (_opened(path, resize) for path in (database, queries))
+    if first.n_queries != n_queries or first.indices.max(initial=-1) >= n_database:
+        raise InputError(
+            f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
+            f"stores have {n_queries} queries and {n_database} database photos"
+        )
+    _comparable(there, asked)
+    preset = (reranking.chosen() or load_preset("speed")).fitted_to(there.sizes, there.strides)
+    keep = out.with_name(out.name + ".partial.d")
+    with output.progress() as on_progress:
+        found = rerank_all(
+            preset.reranker(),
+            first,
+            Cached(asked),
+            Cached(there),
+            keep=keep,
+            setting={"preset": preset.to_dict(), "database": str(database), "queries": str(queries)},
+            budget_ms=budget,
+            on_progress=on_progress,
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found.ranking.save(out)
+    found.forget(keep)
+    done, milliseconds = int(found.done.sum()), found.milliseconds(len(found.order))
+    told = {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, "preset": preset.to_dict()}
+    output.answer(
+        told, f"{done} of {first.n_queries} queries re-ranked, {milliseconds:.1f} ms a query: {out}"
+    )
+
+
+def _opened(path: Path, resize: str) -> tuple[StoredPatches | PatchFeats, int]:
+    """Patches by row, and how many rows there are."""
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.extraction.patches import PatchStore, read_patchfeats
+
+    if (path / "globalfeats.npy").is_file():
+        height, x, width = resize.partition("x")
+        if not (height.isdecimal() and x and width.isdecimal()):
+            raise InputError(f"--resize {resize!r}: give the photos' height and width, e.g. 480x640")
+        store, feats = read_patchfeats(path, photo=(int(height), int(width)))
+        return feats, len(store)
+    store = DescriptorStore.open(path)
+    return PatchStore.open(path).rows(store.keys), len(store)
+
+
+def _comparable(there: StoredPatches | PatchFeats, asked: StoredPatches | PatchFeats) -> None:
+    from dejavlad.extraction.patches import StoredPatches
+
+    if isinstance(there, StoredPatches) and isinstance(asked, StoredPatches):
+        there.store.manifest.check_comparable(asked.store.manifest, there.store.path)
+    elif (there.sizes, there.strides) != (asked.sizes, asked.strides):
+        raise InputError(
+            f"the database has patches of sizes {list(there.sizes)}, the queries of {list(asked.sizes)}"
+        )

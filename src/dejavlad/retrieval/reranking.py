@@ -1,0 +1,206 @@
+"""A whole ranking re-ranked, query by query: resumable, and within a time limit where one is given.
+
+What is finished is kept in a folder::
+
+    KEEP/setting.json   what is re-ranked, and how; of anything else it begins anew
+    KEEP/scores.npy     float32 [Q, C] fused scores of the candidates; NaN where there are none (yet)
+    KEEP/seconds.npy    float32 [Q] what each query took; NaN where it is not done
+
+Legend: Q queries, K depth of the ranking, C candidates that are compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError
+from dejavlad.extraction.writer import write_whole
+from dejavlad.patches import PatchSet
+from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.ranking import Ranking
+from dejavlad.rerank import Reranker
+
+Source = Callable[[int], Sequence[PatchSet]]
+RERANKING = "re-ranking"
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """A ranking re-ranked, and how that went."""
+
+    first: Ranking
+    """The ranking before."""
+    scores: NDArray[np.float32]
+    """[Q, C] fused scores in the order of `first`, smaller being better; NaN where not compared."""
+    seconds: NDArray[np.float32]
+    """[Q] what each query took; NaN where it was left as it was."""
+    order: NDArray[np.int64]
+    """Queries in the order in which they were re-ranked: the least sure first."""
+
+    @property
+    def ranking(self) -> Ranking:
+        """The ranking after."""
+        return self.after(len(self.order))
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """[Q] which queries were re-ranked."""
+        return ~np.isnan(self.seconds)
+
+    @property
+    def spent(self) -> float:
+        """Seconds that all of it took."""
+        return float(np.nansum(self.seconds))
+
+    @staticmethod
+    def forget(keep: Path) -> None:
+        """Take away what was kept of a ranking that is whole and written."""
+        for name in ("setting.json", "scores.npy", "seconds.npy"):
+            (keep / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else lies there
+            keep.rmdir()
+
+    def after(self, queries: int) -> Ranking:
+        """The ranking with only so many queries re-ranked, the least sure ones."""
+        indices, distances = self.first.indices.copy(), self.first.distances.copy()
+        for q in self.order[:queries].tolist():
+            if np.isnan(self.seconds[q]):
+                continue
+            compared_C = ~np.isnan(self.scores[q])
+            rows_C = np.flatnonzero(compared_C)
+            rows_C = rows_C[np.argsort(self.scores[q, rows_C], kind="stable")]
+            rest = np.setdiff1d(np.arange(self.first.depth), rows_C)  # ascending: as they were
+            indices[q] = self.first.indices[q, np.concatenate([rows_C, rest])]
+            distances[q, : len(rows_C)] = self.scores[q, rows_C]
+            behind = self.first.distances[q, rest]
+            if len(rows_C) and len(rest):  # they go on from there, as far apart as they were
+                last = min(behind[0], self.first.distances[q, rows_C.max()])
+                behind = behind - last + self.scores[q, rows_C[-1]]
+            distances[q, len(rows_C) :] = behind
+        return Ranking(indices, distances)
+
+    def milliseconds(self, queries: int) -> float:
+        """What that takes, as a mean over all queries."""
+        spent = self.seconds[self.order[:queries]]
+        return float(np.nansum(spent) / max(1, len(self.seconds)) * 1000)
+
+
+def rerank_all(
+    reranker: Reranker,
+    ranking: Ranking,
+    queries: Source,
+    database: Source,
+    *,
+    keep: Path | None = None,
+    setting: Mapping[str, Any] | None = None,
+    budget_ms: float | None = None,
+    on_progress: OnProgress = silent,
+) -> Reranked:
+    """Re-rank the first candidates of all queries, the least sure queries first.
+
+    Args:
+        reranker: how; its ``k`` says how many candidates are compared.
+        ranking: rows of the database for each query.
+        queries: patches of the query by its row; none where it has none: it stays as it was.
+        database: patches by row; candidates without any stand behind those that were compared.
+        keep: a folder for what is finished, so that an interrupted run goes on.
+        setting: all that decides the scores besides the ranking; kept with them.
+        budget_ms: milliseconds a query, as a mean over all; queries whose first ranking is surer are left
+            as they were once it is spent.
+        on_progress: told of each query.
+
+    Raises:
+        InputError: patches that do not fit each other, or a budget that is none.
+    """
+    if budget_ms is not None and not budget_ms > 0:
+        raise InputError(f"--budget {budget_ms:g}: give milliseconds a query above 0")
+    count = min(reranker.k, ranking.depth)
+    order = least_sure_first(ranking)
+    budget = np.inf if budget_ms is None else budget_ms / 1000 * ranking.n_queries
+    told = _told(ranking, setting or {})
+    with _kept(keep, told, (ranking.n_queries, count)) as (scores_QC, seconds_Q):
+        found = int((~np.isnan(seconds_Q)).sum())
+        done, spent = found, float(np.nansum(seconds_Q))
+        on_progress(Progress(RERANKING, done, ranking.n_queries, found))
+        for q in order.tolist():
+            if spent >= budget:
+                break
+            if np.isnan(seconds_Q[q]):
+                began = time.perf_counter()
+                _rerank_one(reranker, ranking.indices[q, :count], queries(q), database, scores_QC[q])
+                seconds_Q[q] = time.perf_counter() - began
+                spent += float(seconds_Q[q])
+                done += 1
+                on_progress(Progress(RERANKING, done, ranking.n_queries, found))
+        return Reranked(ranking, np.array(scores_QC), np.array(seconds_Q), order)
+
+
+def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:
+    """Queries, those first whose best candidate stands out least from the middle of its candidates."""
+    held_QK = np.where(ranking.indices >= 0, ranking.distances, np.nan).astype(np.float64)
+    sure_Q = np.zeros(len(held_QK))
+    for q, held_K in enumerate(held_QK):
+        known = held_K[~np.isnan(held_K)]
+        if len(known) and np.median(known) > 0:
+            sure_Q[q] = 1 - known[0] / np.median(known)
+    return np.argsort(sure_Q, kind="stable")
+
+
+def _rerank_one(
+    reranker: Reranker,
+    rows_C: NDArray[np.int64],
+    query: Sequence[PatchSet],
+    database: Source,
+    scores_C: NDArray[np.float32],
+) -> None:
+    """Fill in a query's scores."""
+    if not query:
+        return
+    candidates = {at: database(int(row)) for at, row in enumerate(rows_C) if row >= 0}
+    with_patches = [at for at, patches in candidates.items() if patches]
+    if with_patches:
+        scores_C[with_patches] = reranker.scores(query, [candidates[at] for at in with_patches])
+
+
+def _told(ranking: Ranking, setting: Mapping[str, Any]) -> str:
+    held = hashlib.sha256(ranking.indices.tobytes()).hexdigest()
+    return json.dumps({"ranking": held, **setting}, sort_keys=True)
+
+
+@contextlib.contextmanager
+def _kept(
+    keep: Path | None, told: str, shape: tuple[int, int]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Scores [Q, C] and seconds [Q] that outlast this run, where there is a folder for them."""
+    if keep is None:
+        yield np.full(shape, np.nan, np.float32), np.full(shape[0], np.nan, np.float32)
+        return
+    keep.mkdir(parents=True, exist_ok=True)
+    files = {"scores.npy": shape, "seconds.npy": shape[:1]}
+    note = keep / "setting.json"
+    same = (
+        note.is_file() and note.read_text("utf-8") == told and all((keep / name).is_file() for name in files)
+    )
+    if not same:
+        note.unlink(missing_ok=True)
+        for name, size in files.items():
+            with open(keep / name, "wb") as file:
+                np.save(file, np.full(size, np.nan, np.float32))
+        write_whole(note, told.encode())
+    scores, seconds = (np.load(keep / name, mmap_mode="r+") for name in files)
+    try:
+        yield scores, seconds
+    finally:
+        scores.flush()
+        seconds.flush()
+        del scores, seconds
