@@ -115,7 +115,7 @@ def gradients(make_model, album, config, tuples=TUPLES, kept=False, tmp_path=Non
 
 
 def test_a_step_divides_by_the_violating_triplets(config, make_model, album):
-    outcome, found, network = gradients(make_model, album, replace(config, margin=1.0))
+    outcome, found, _ = gradients(make_model, album, replace(config, margin=1.0))
     loss = Squared(1.0)
     total, violating = 0.0, 0
     model = make_model()

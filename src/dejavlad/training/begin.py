@@ -7,7 +7,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from dejavlad.training.state import State
 
 FORMAT = 1
 LOCK = "writer.lock"
-OURS = {CONFIG, RUN, LOCK, "epochs", "latest", ".latest.partial", "cache", "log.jsonl"}
+OURS = {CONFIG, LOCK, "epochs", f"{CONFIG}.partial", f"{RUN}.partial"}
 """What a run that broke off while it began may have left."""
 
 
@@ -39,6 +39,8 @@ class Begun:
     """Where it stands; None at the very beginning."""
     changed: dict[str, tuple[Any, Any]]
     """Option -> (before, now)."""
+    commit: Callable[[], None]
+    """Writes down what the run begins with, or its changed options; to be called once all is found sound."""
 
 
 @contextlib.contextmanager
@@ -59,28 +61,20 @@ def begin(
     """
     if out.exists() and not is_run(out) and (not out.is_dir() or {p.name for p in out.iterdir()} - OURS):
         raise InputError(f"{str(out)!r} is there and is no training run; give another --out")
-    try:
+    lock = filelock.FileLock(out / LOCK, timeout=0)
+    with _disk(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(out / LOCK, timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise StoreBusyError(out) from None
-    except OSError as error:
-        raise StoreError(f"{str(out)!r} cannot be written: {error}") from None
-    with contextlib.closing(_Held(lock)):
-        yield (
-            _go_on(config, model, train, val, out)
-            if is_run(out)
-            else _new(config, model, train, val, out, on_progress)
-        )
-
-
-class _Held:
-    def __init__(self, lock: filelock.BaseFileLock) -> None:
-        self._lock = lock
-
-    def close(self) -> None:
-        self._lock.release()
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise StoreBusyError(out) from None
+    try:
+        if is_run(out):
+            yield _go_on(config, model, train, val, out)
+        else:
+            yield _new(config, model, train, val, out, on_progress)
+    finally:
+        lock.release()
 
 
 def _new(
@@ -94,14 +88,14 @@ def _new(
     given = starting_model(config, on_progress=on_progress) if model is None else model
     told = {"format": FORMAT, "model": given.fingerprint, **_datasets(train, val)}
     prepared = prepare(given, config, train, on_progress=on_progress)
-    double = any(p.dtype != p.float().dtype for p in prepared.parameters())
-    try:
-        save_model(copy.deepcopy(prepared).float() if double else prepared, epoch_folder(out, 0))
-        _write(out / CONFIG, config.to_toml())
-        _write(out / RUN, json.dumps(told, indent=2) + "\n")
-    except OSError as error:
-        raise StoreError(f"{str(out)!r} cannot be written: {error}") from None
-    return Begun(prepared, None, {})
+
+    def commit() -> None:
+        with _disk(out):
+            save_model(copy.deepcopy(prepared).float(), epoch_folder(out, 0))
+            _write(out / CONFIG, config.to_toml())
+            _write(out / RUN, json.dumps(told, indent=2) + "\n")
+
+    return Begun(prepared, None, {}, commit)
 
 
 def _go_on(
@@ -130,9 +124,13 @@ def _go_on(
     begun = load_folder(epoch_folder(out, 0), backbone=backbone)
     if model is not None:
         begun = begun.to(model.device)
-    if changed:
-        _write(out / CONFIG, config.to_toml())
-    return Begun(begun, State.load(out), changed)
+
+    def commit() -> None:
+        if changed:
+            with _disk(out):
+                _write(out / CONFIG, config.to_toml())
+
+    return Begun(begun, State.load(out), changed, commit)
 
 
 def _datasets(train: PlaceDataset, val: PlaceDataset | None) -> dict[str, str | None]:
@@ -150,6 +148,14 @@ def _hash(dataset: PlaceDataset) -> str:
         digest.update(b"end")
     digest.update((dataset.truth.hash if dataset.truth is not None else "none").encode())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _disk(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{str(out)!r} cannot be written: {error}") from None
 
 
 def _write(path: Path, text: str) -> None:

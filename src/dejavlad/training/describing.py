@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dejavlad.errors import StoreError
+from dejavlad.errors import DivergedError, StoreError
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.frozen_maps import FrozenMaps
@@ -46,11 +46,21 @@ def describe_album(
 
     Yields:
         Numbers [n] of photos and their descriptors, float32 [n, D].
+
+    Raises:
+        DivergedError: a descriptor is not finite.
     """
     done = 0
     with network.describing():
         for numbers, maps_NChw in _maps(network, album, maps, batch_size):
-            yield numbers, network.describe(maps_NChw).float().cpu().numpy()
+            rows_nD = network.describe(maps_NChw).float().cpu().numpy()
+            bad = np.flatnonzero(~np.isfinite(rows_nD).all(axis=1))
+            if len(bad):
+                raise DivergedError(
+                    f"training broke down: {album.photos[int(numbers[bad[0]])].key!r} is described by "
+                    "numbers that are not finite. Go on with a smaller learning_rate"
+                )
+            yield numbers, rows_nD
             done += len(numbers)
             on_progress(Progress(DESCRIBING, done, len(album)))
 
@@ -103,6 +113,9 @@ def write_descriptors(
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except DivergedError:
+        partial.unlink()
+        raise
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None

@@ -8,6 +8,7 @@ Legend: U photos of the batch, D numbers of a descriptor.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ class Outcome:
     """What a batch of tuples came to; the gradients lie with the parameters."""
 
     losses: list[float]
-    """Noted, one a tuple that could be looked at."""
+    """Noted, one a tuple that could be looked at; NaN where a descriptor is not finite."""
     triplets: int
     """Negatives in all of them."""
     violating: int
@@ -88,6 +89,8 @@ class Step:
         with self._network.learning(seed):
             with torch.set_grad_enabled(whole):
                 rows_UD = torch.cat([self._describe(part, i, seed) for i, part in enumerate(parts)])
+            if not bool(torch.isfinite(rows_UD).all()):
+                return Outcome([math.nan], 0, 0, 0)
             if not whole:
                 rows_UD.requires_grad_()
             terms, triplets = self._terms(tuples, rows_UD, place)

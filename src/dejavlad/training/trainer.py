@@ -8,33 +8,32 @@ Legend: Q queries.
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from dejavlad.datasets import PlaceDataset, truth_positions
-from dejavlad.errors import DivergedError, StoreError
-from dejavlad.model import PlaceModel, save_model
+from dejavlad.datasets import PlaceDataset
+from dejavlad.errors import DivergedError
+from dejavlad.model import PlaceModel
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training import schedule
-from dejavlad.training.album import Album
 from dejavlad.training.begin import Begun, begin
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.describing import read_descriptors, write_descriptors
-from dejavlad.training.frozen_maps import FrozenMaps, plan_frozen_maps
+from dejavlad.training.frozen_maps import plan_frozen_maps
 from dejavlad.training.jitter import View, draw_view
+from dejavlad.training.keeper import Keeper
 from dejavlad.training.loss import make_loss
 from dejavlad.training.mining import Descriptors, Mined, Miner, query_order
 from dejavlad.training.network import Network
-from dejavlad.training.optim import load_optimizer, make_optimizer, optimizer_tensors, set_rate
+from dejavlad.training.optim import make_optimizer, set_rate
+from dejavlad.training.part import Part
 from dejavlad.training.records import OnRecord, Records, ignore
-from dejavlad.training.runs import CACHE, LATEST, Run, best_epoch, epoch_folder
-from dejavlad.training.state import State, load_model_tensors, model_tensors
+from dejavlad.training.runs import CACHE, Run, best_epoch
+from dejavlad.training.state import State
 from dejavlad.training.step import Step
 from dejavlad.training.testing import score
 from dejavlad.training.tuples import Candidates
@@ -76,31 +75,16 @@ def train(
         StoreBusyError: another process writes there.
         StoreError: the folder cannot be written, or is damaged.
     """
+    candidates = Candidates.of(train, config)
     with begin(config, model, train, val, Path(out), on_progress) as begun:
-        _Training(config, begun, train, val, Path(out), on_progress, on_record).run()
+        preprocess = begun.model.preprocess
+        learns = Part(train, candidates, preprocess, config, on_progress)
+        tested = None
+        if val is not None:
+            others = Candidates.of(val, config, required=False)
+            tested = Part(val, others, preprocess, config, on_progress)
+        _Training(config, begun, learns, tested, Path(out), on_progress, on_record).run()
     return Run(Path(out))
-
-
-class _Part:
-    """One of the two datasets: its photos, what is known of them, and how good the descriptors are."""
-
-    def __init__(
-        self, dataset: PlaceDataset, model: PlaceModel, config: TrainConfig, tell: OnProgress, learns: bool
-    ) -> None:
-        self.candidates = Candidates.of(dataset, config, required=learns)
-        self.album = Album(dataset, model.preprocess, workers=config.workers, on_progress=tell)
-        truth = dataset.truth
-        self.truth = truth or truth_positions(dataset.database, dataset.queries, config.negative_radius)
-        self.maps: FrozenMaps | None = None
-        self._told: set[int] = set()
-
-    def newly_failed(self) -> dict[int, str]:
-        """Photos that failed since the last call; they are no candidates any more."""
-        new = {n: why for n, why in self.album.failed.items() if n not in self._told}
-        self._told |= new.keys()
-        q = self.album.n_queries
-        self.candidates.leave_out([number - q for number in new if number >= q])
-        return new
 
 
 class _Training:
@@ -110,8 +94,8 @@ class _Training:
         self,
         config: TrainConfig,
         begun: Begun,
-        train: PlaceDataset,
-        val: PlaceDataset | None,
+        train: Part,
+        val: Part | None,
         out: Path,
         on_progress: OnProgress,
         on_record: OnRecord,
@@ -119,18 +103,21 @@ class _Training:
         self.config, self.out, self._tell = config, out, on_progress
         self.records = Records(out, on_record)
         self.network = Network(begun.model, config)
-        self.train = _Part(train, begun.model, config, on_progress, True)
-        self.val = None if val is None else _Part(val, begun.model, config, on_progress, False)
+        self.train, self.val = train, val
         self.optimizer = make_optimizer(self.network.learnt, config)
         loss = make_loss(config)
         n_queries = self.train.album.n_queries
         self.miner = Miner(self.train.candidates, loss, config, n_queries)
+        self.keeper = Keeper(out, config, self.network, self.optimizer, self.miner, train.album)
         self.n = schedule.n_batches(n_queries, config)
         self.epoch, self.batch = 1, 0
         self.descriptors_file = ""
+        self.good: State | None = None
+        """Where the run stood before its last step, known to be sound."""
         state = begun.state
         if state is not None:
-            self._take_on(state)
+            self._go_back_to(state)
+        begun.commit()
         self.records.begin((self.epoch, self.batch) if state else (0, 0))
         if begun.changed:
             told = {key: list(pair) for key, pair in begun.changed.items()}
@@ -144,7 +131,20 @@ class _Training:
             self._checkpoint()
 
     def run(self) -> None:
-        """To the end."""
+        """To the end.
+
+        Raises:
+            DivergedError: see `train`; what is on disk then is sound.
+        """
+        try:
+            self._run()
+        except DivergedError:
+            if self.good is not None:
+                self._go_back_to(self.good)
+                self._checkpoint()
+            raise
+
+    def _run(self) -> None:
         found = (self.epoch - 1) * self.n + self.batch
         while self.epoch <= self.config.epochs and not self._out_of_patience():
             order = query_order(self.train.album.n_queries, self.config, self.epoch)
@@ -163,23 +163,25 @@ class _Training:
             self._end_epoch(saved=begun_at == self.n)
         self.records.add("finished", (self.epoch, 0), epochs=self.epoch - 1)
 
+    def _go_back_to(self, state: State) -> None:
+        self.keeper.take_on(state)
+        self.epoch, self.batch, self.descriptors_file = state.epoch, state.batch, state.descriptors
+
     def _batch(self, batch: int, queries: list[int]) -> None:
         began = time.monotonic()
-        remembered = {query: self.miner.memory[query] for query in queries}
+        memory = list(self.miner.memory)
         tuples, easy = self._mine(queries, batch)
         outcome = self.step(tuples, [self.config.seed, self.epoch, batch])
         losses = [*outcome.losses, *[0.0] * easy]
         loss = sum(losses) / len(losses) if losses else 0.0
         gradients = [held.grad for held in self.network.learnt.values() if held.grad is not None]
-        if not math.isfinite(loss) or not all(bool(torch.isfinite(one).all()) for one in gradients):
-            for query, rows in remembered.items():
-                self.miner.memory[query] = rows
-            self._checkpoint()
-            self._diverged(batch, queries, f"{self.out!s}@latest is the model before it")
+        if not math.isfinite(loss) or not _finite(gradients):
+            self._diverged(batch, queries)
         if outcome.violating:
+            self.good = self.keeper.state(self.epoch, self.batch, self.descriptors_file, memory)
             self.optimizer.step()
-            if not all(bool(torch.isfinite(held).all()) for held in self.network.learnt.values()):
-                self._diverged(batch, queries, f"{self.out!s}@latest is the last model that was saved")
+            if not _finite(self.network.learnt.values()):
+                self._diverged(batch, queries)
         self.records.add(
             "batch",
             (self.epoch, batch),
@@ -217,9 +219,9 @@ class _Training:
         whole = ended == self.config.epochs or ended % self.config.test_every == 0
         self._refresh(ended + 1, 0)
         self._test(ended, at, whole=whole)
-        with _saving(self.out):
-            self._save_model(epoch_folder(self.out, ended))
+        self.keeper.save_epoch(ended)
         self.epoch, self.batch = at
+        self.good = None  # the checkpoint itself is: all photos were described after its last step
         self._checkpoint()
 
     def _test(self, epoch: int, at: tuple[int, int], *, whole: bool) -> None:
@@ -258,7 +260,7 @@ class _Training:
         self.records.add("refresh", (epoch, batch), seconds=round(time.monotonic() - began, 4))
         self._note_failed()
 
-    def _describe(self, part: _Part, path: Path) -> Descriptors:
+    def _describe(self, part: Part, path: Path) -> Descriptors:
         return write_descriptors(
             self.network, part.album, part.maps, self.config.describe_batch, path, on_progress=self._tell
         )
@@ -291,38 +293,10 @@ class _Training:
             key = self.train.album.photos[number].key
             self.records.add("photo", (self.epoch, batch or self.batch), key=key, reason=why)
 
-    def _take_on(self, state: State) -> None:
-        load_model_tensors(self.network.model, state.tensors, list(self.network.learnt))
-        if state.batch or not self.config.quirk("momentum_lost"):
-            load_optimizer(self.optimizer, self.network.learnt, state.tensors)
-        self.miner.memory = list(state.memory)
-        self.epoch, self.batch = state.epoch, state.batch
-        self.descriptors_file = state.descriptors
-        self.train.album.failed.update(state.failed)
-
     def _checkpoint(self) -> None:
         """Keep where the run stands; descriptors of before are deleted."""
-        with _saving(self.out):
-            self._save_model(self.out / LATEST)
-        learnt = self.network.learnt
-        tensors = model_tensors(self.network.model, list(learnt))
-        tensors |= optimizer_tensors(self.optimizer, learnt)
-        State(
-            self.epoch,
-            self.batch,
-            tensors,
-            self.miner.memory,
-            self.descriptors_file,
-            self.train.album.failed,
-        ).save(self.out)
-        for path in (self.out / CACHE).glob("descriptors-*.npy*"):
-            if path.name != self.descriptors_file:
-                with contextlib.suppress(OSError):  # still mapped, on Windows; the next time
-                    path.unlink()
-
-    def _save_model(self, folder: Path) -> None:
-        model = self.network.model
-        save_model(model if self.network.dtype == torch.float32 else copy.deepcopy(model).float(), folder)
+        used = [self.descriptors_file, *([self.good.descriptors] if self.good else [])]
+        self.keeper.save(self.keeper.state(self.epoch, self.batch, self.descriptors_file), used)
 
     def _out_of_patience(self) -> bool:
         if not self.config.patience or self.val is None:
@@ -333,21 +307,14 @@ class _Training:
         n = max([one for one in self.config.recall_at if one <= PATIENT_AT], default=self.config.recall_at[0])
         return self.epoch - 1 - best_epoch(recalls, n) >= self.config.patience
 
-    def _diverged(self, batch: int, queries: list[int], kept: str) -> None:
+    def _diverged(self, batch: int, queries: list[int]) -> None:
         key = self.train.album.photos[queries[0]].key
         raise DivergedError(
             f"training broke down in epoch {self.epoch}, batch {batch} of {self.n} (its first query is "
-            f"{key!r}): the loss or a weight is not finite. {kept}. Go on with a smaller step: the same "
-            f"command with --set learning_rate={schedule.learning_rate(self.config, self.epoch) / 10:g}"
+            f"{key!r}): the loss or a weight is not finite. {self.out!s}@latest is sound. Go on with a "
+            f"smaller step: the same command with --set learning_rate={self.config.learning_rate / 10:g}"
         )
 
 
-@contextlib.contextmanager
-def _saving(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"a checkpoint cannot be written to {str(out)!r}: {error}. The one before it is whole: make "
-            "room, and run the same again"
-        ) from None
+def _finite(tensors: Iterable[torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(one).all()) for one in tensors)

@@ -1,0 +1,142 @@
+"""Frozen layers computed once: the same losses, within a budget, and made anew where something changed."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dejavlad.errors import InputError, StoreError
+from dejavlad.training import Run, frozen_maps, train
+from dejavlad.training.album import Album
+from dejavlad.training.frozen_maps import MappedMaps, plan_frozen_maps
+from dejavlad.training.network import Network
+
+
+@pytest.fixture
+def frozen(config):
+    return replace(config, train_from="conv3", epochs=3)
+
+
+def told(run, of="train"):
+    return next(one for one in run.records if one["kind"] == "frozen maps" and one["set"] == of)
+
+
+@pytest.mark.parametrize("pooling", ["max", "netvlad"])
+def test_losses_are_those_without(pooling, frozen, make_model, town, town_val, tmp_path):
+    model = make_model(pooling, **({"clusters": 4} if pooling == "netvlad" else {}))
+    frozen = replace(frozen, margin=1.5, learning_rate=1e-3)
+    runs = {}
+    for where, dtype in (
+        ("off", "float32"),
+        ("memory", "float32"),
+        ("disk", "float32"),
+        ("auto", "float32"),
+        ("memory", "float16"),
+    ):
+        config = replace(frozen, frozen_maps=where, frozen_maps_dtype=dtype)
+        out = tmp_path / f"{where}-{dtype}"
+        runs[where, dtype] = train(config, model, town, town_val, out)
+    expected = np.array(runs["off", "float32"].losses)
+    assert len(expected) == 12 and expected.all()
+    for (where, dtype), run in runs.items():
+        if dtype == "float32":
+            np.testing.assert_allclose(run.losses, expected, rtol=1e-6)
+        else:  # to 1e-3 a hinge; sums of about six, whose parts cancel where 4 clusters are sharp
+            np.testing.assert_allclose(run.losses, expected, rtol=1e-3, atol=6e-3 * (pooling == "netvlad"))
+        assert told(run)["kept"] == (where != "off") == told(run, "val")["kept"]
+    assert "in memory" in told(runs["auto", "float32"])["why"]
+    assert "on disk" in told(runs["disk", "float32"])["why"]
+    recalls = [run.recalls() for (_, dtype), run in runs.items() if dtype == "float32"]
+    assert all(one == recalls[0] for one in recalls)
+
+
+def test_every_photo_passes_the_frozen_layers_once(frozen, make_model, town, out, monkeypatch):
+    seen = []
+    original = Network.maps
+    monkeypatch.setattr(
+        Network, "maps", lambda self, images: seen.append(len(images)) or original(self, images)
+    )
+    train(replace(frozen, frozen_maps="memory"), make_model(), town, None, out)
+    assert sum(seen) == 1 + 8 + 24  # one to learn their shape, and every photo
+
+
+def test_a_run_that_goes_on_finds_its_maps_on_disk(frozen, make_model, town, out, monkeypatch):
+    config = replace(frozen, frozen_maps="disk")
+    train(config, make_model(), town, None, out)
+    seen = []
+    original = Network.maps
+    monkeypatch.setattr(
+        Network, "maps", lambda self, images: seen.append(len(images)) or original(self, images)
+    )
+    train(replace(config, epochs=4), None, town, None, out)
+    assert sum(seen) == 1
+    shutil.rmtree(out / "cache")
+    train(replace(config, epochs=5), None, town, None, out)
+    assert sum(seen) == 1 + 1 + 8 + 24
+
+
+def test_jitter_leaves_them_to_mining(frozen, make_model, town, out):
+    run = train(replace(frozen, jitter_flip=True), make_model(), town, None, out)
+    assert told(run)["serves"] == "mining only"
+
+
+def test_the_budget_is_checked_before(frozen, config, make_model, town, tmp_path, monkeypatch):
+    network, album = Network(make_model(), frozen), Album(town, make_model().preprocess)
+    layout = frozen_maps.Layout.of(network, album, "float32")
+    assert layout.n_bytes == 32 * 8 * 7 * 11 * 4
+    assert frozen_maps.Layout.of(network, album, "float16").n_bytes * 2 == layout.n_bytes
+
+    kept, why = plan_frozen_maps(network, album, frozen, tmp_path, layout.n_bytes)
+    assert kept is not None and not isinstance(kept, MappedMaps) and "in memory" in why
+    kept, why = plan_frozen_maps(network, album, frozen, tmp_path, layout.n_bytes - 1)
+    assert isinstance(kept, MappedMaps) and "on disk" in why
+    shutil.rmtree(tmp_path / "maps", ignore_errors=True)
+    with pytest.raises(InputError, match=r"take 0\.00 GB, more than the 0\.00 GB left of frozen_maps_gb"):
+        plan_frozen_maps(network, album, replace(frozen, frozen_maps="memory"), tmp_path, layout.n_bytes - 1)
+
+    monkeypatch.setattr(frozen_maps, "_room", lambda _: 0.0)
+    new = tmp_path / "new"
+    assert plan_frozen_maps(network, album, frozen, new, 0)[0] is None
+    with pytest.raises(InputError, match="do not fit"):
+        plan_frozen_maps(network, album, replace(frozen, frozen_maps="disk"), new, 0)
+    assert plan_frozen_maps(network, album, replace(frozen, frozen_maps="off"), new, 1e9)[0] is None
+    learns = Network(make_model(), config)
+    assert plan_frozen_maps(learns, album, config, new, 1e9) == (
+        None,
+        "the first layer learns: there is nothing to keep",
+    )
+    assert not new.exists()
+
+
+def test_they_are_made_anew_for_other_weights_or_photos(frozen, make_model, make_town, town, tmp_path):
+    def done(model, dataset):
+        network, album = Network(model, frozen), Album(dataset, model.preprocess)
+        kept, _ = plan_frozen_maps(network, album, replace(frozen, frozen_maps="disk"), tmp_path, 0)
+        found = int(kept.done.sum())
+        kept.fill(network, album, 4)
+        return found
+
+    assert done(make_model(), town) == 0
+    assert done(make_model(), town) == 32
+    assert done(make_model(seed=1), town) == 0
+    assert done(make_model(seed=1), make_town(6)) == 0
+
+
+def test_a_full_disk_is_told(frozen, make_model, town, out, monkeypatch):
+    def full(self, start, kept):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MappedMaps, "_write", full)
+    with pytest.raises(StoreError, match=r"frozen maps cannot be kept in .*No space left"):
+        train(replace(frozen, frozen_maps="disk"), make_model(), town, None, out)
+    monkeypatch.undo()
+    assert Run(out).losses == []
+    assert train(replace(frozen, frozen_maps="disk"), None, town, None, out).finished
+
+
+def test_values_beyond_float16_are_refused(frozen, make_model, town, out):
+    model = make_model()
+    model.backbone.features[0].weight.data *= 1e6
+    with pytest.raises(InputError, match="set frozen_maps_dtype=float32"):
+        train(replace(frozen, frozen_maps_dtype="float16"), model, town, None, out)
