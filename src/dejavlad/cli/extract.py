@@ -65,6 +65,7 @@ def extract(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction import write_bin
+    from dejavlad.retrieval.learnt import for_patches
 
     if order == "matlab" and bin is None:
         raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
@@ -73,7 +74,10 @@ def extract(
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
         listed = open_photos(photos, root=root)
-        opened = options.fitted(base, listed, out.with_name(out.name + ".model"), on_progress)
+        kept = out.with_name(out.name + ".model")
+        opened = options.fitted(base, listed, kept, on_progress)
+        if preset is not None:
+            opened = for_patches(opened, listed, kept, preset.patches, on_progress=on_progress)
         store = fill(
             opened,
             listed,

@@ -7,9 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions
+from dejavlad.cli.options import ModelOptions, RerankOptions
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
+
+DEPTH = 20
+"""Photos of the map that are compared patch by patch unless told: their patches are made anew."""
 
 
 def locate(
@@ -19,12 +22,16 @@ def locate(
     *,
     k: Annotated[int, Parameter(name=["-k"])] = 5,
     out: Path | None = None,
+    reranking: RerankOptions = RerankOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
     """Where was it taken? The most similar places of the map, and whether the place is known at all.
 
-    Example: `dejavlad locate town.map where_was_this.jpg`
+    Examples:
+
+        dejavlad locate town.map where_was_this.jpg
+        dejavlad locate town.map where_was_this.jpg --rerank ransac --out answer
 
     Parameters
     ----------
@@ -50,6 +57,7 @@ def locate(
     if not asked:
         raise InputError("give at least one photo to locate")
     listed = PhotoList(asked)
+    preset = reranking.chosen(depth=DEPTH)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         answers = town.locate(
@@ -57,6 +65,7 @@ def locate(
             k=k,
             batch_size=options.batch_size,
             workers=options.workers,
+            rerank=preset,
             on_progress=on_progress,
         )
     text = "\n\n".join(str(answer) for answer in answers)

@@ -113,11 +113,12 @@ class RerankOptions:
     ] = None
     "How patches are stored (default: the preset's); none makes them when they are compared."
 
-    def chosen(self) -> Preset | None:
-        """What that asks for; None for no re-ranking."""
+    def chosen(self, *, depth: int | None = None) -> Preset | None:
+        """What that asks for, with another depth where none is told; None for no re-ranking."""
         from dejavlad.retrieval.preset import chosen_preset
 
-        return chosen_preset(self.rerank, self.preset, depth=self.depth, patch_dtype=self.patch_dtype)
+        found = chosen_preset(self.rerank, self.preset, depth=self.depth, patch_dtype=self.patch_dtype)
+        return found if found is None or self.depth is not None else found.with_options(depth=depth)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

@@ -3,11 +3,13 @@
 from dejavlad.fitting.fit import fit
 from dejavlad.fitting.initialise import Samples, initialise, sample_features
 from dejavlad.fitting.whiten import learn_whitening, learn_whitening_if_sound
+from dejavlad.fitting.whiten_patches import learn_patch_whitening
 
 __all__ = [
     "Samples",
     "fit",
     "initialise",
+    "learn_patch_whitening",
     "learn_whitening",
     "learn_whitening_if_sound",
     "sample_features",

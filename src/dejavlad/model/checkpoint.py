@@ -111,14 +111,16 @@ def build(spec: ModelSpec, *, backbone: nn.Module | None = None) -> PlaceModel:
             spec.backbone.name, cut=spec.backbone.cut, weights="random:0", **spec.backbone.options
         )
     pooling = aggregation.create(spec.aggregation.name, _channels(backbone), **spec.aggregation.options)
-    whitening = None
-    if spec.whitening is not None:
-        whitening = Whitening(pooling.descriptor_size, spec.whitening)
+    whitening, of_patches = (
+        None if dims is None else Whitening(pooling.descriptor_size, dims)
+        for dims in (spec.whitening, spec.patch_whitening)
+    )
     model = PlaceModel(
         backbone,
         pooling,
         spec.preprocess,
         whitening=whitening,
+        patch_whitening=of_patches,
         dims=spec.dims,
         fitted=spec.fitted,
         name=spec.name,

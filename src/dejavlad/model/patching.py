@@ -45,7 +45,7 @@ class PatchSetting:
 
 
 def patch_layer(model: PlaceModel, patches: PatchSetting = PatchSetting()) -> PatchVLAD:
-    """What makes patches of a model's feature maps, with its clusters and its whitening.
+    """What makes patches of a model's feature maps, with its clusters and its whitening (patches' own first).
 
     With precision ``"bf16"`` the products with the whitening are taken in bfloat16.
 
@@ -54,7 +54,7 @@ def patch_layer(model: PlaceModel, patches: PatchSetting = PatchSetting()) -> Pa
             stride, or its whitening keeps fewer dimensions than the patches are to keep.
     """
     model.require_fitted()
-    whitening = model.whitening
+    whitening = model.patch_whitening or model.whitening
     dims = patches.dims
     if dims is not None:
         if whitening is None or dims > whitening.dims:

@@ -47,6 +47,7 @@ class PlaceModel(nn.Module):
         aggregation: made for as many channels.
         preprocess: how a photo becomes what the backbone takes.
         whitening: made for the aggregation's descriptors; None for none.
+        patch_whitening: likewise, of patches; None where they are whitened as photos are.
         dims: keep so many of the first dimensions, again at unit length; None keeps all.
         fitted: whether all that is learnt from photos is learnt; default: yes, where nothing is learnt.
         precision: ``"fp32"`` or ``"bf16"``.
@@ -65,6 +66,7 @@ class PlaceModel(nn.Module):
         preprocess: Preprocess,
         *,
         whitening: Whitening | None = None,
+        patch_whitening: Whitening | None = None,
         dims: int | None = None,
         fitted: bool | None = None,
         precision: str = "fp32",
@@ -78,14 +80,16 @@ class PlaceModel(nn.Module):
             raise InputError(
                 f"the backbone says channels={channels!r}, but the aggregation takes {aggregation.dim}"
             )
-        if whitening is not None and whitening.in_dims != aggregation.descriptor_size:
-            raise InputError(
-                f"the whitening takes {whitening.in_dims} dimensions, "
-                f"but the aggregation makes {aggregation.descriptor_size}"
-            )
+        for layer in (whitening, patch_whitening):
+            if layer is not None and layer.in_dims != aggregation.descriptor_size:
+                raise InputError(
+                    f"the whitening takes {layer.in_dims} dimensions, "
+                    f"but the aggregation makes {aggregation.descriptor_size}"
+                )
         self.backbone = backbone
         self.aggregation = aggregation
         self.whitening = whitening
+        self.patch_whitening = patch_whitening
         self.preprocess = preprocess
         self.name = name
         self.fitted = not aggregation.needs_fitting if fitted is None else bool(fitted)
@@ -126,6 +130,7 @@ class PlaceModel(nn.Module):
             aggregation=AggregationSpec(self.aggregation.name, self.aggregation.options),
             preprocess=self.preprocess,
             whitening=None if self.whitening is None else self.whitening.dims,
+            patch_whitening=None if self.patch_whitening is None else self.patch_whitening.dims,
             dims=self.dims,
             fitted=self.fitted,
             provenance=self.provenance,
@@ -133,17 +138,21 @@ class PlaceModel(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the descriptors: the spec without name and provenance, and the weights.
+        """SHA-256 of what decides photos' descriptors: the spec without name and provenance, and the weights.
 
         It depends neither on device nor on precision. It is computed anew each time (about a second for a
         gigabyte of weights). Clusters of a model that is not fitted mean nothing and do not count.
         """
-        found = hashlib.sha256(json.dumps(self.spec.answer(), sort_keys=True).encode())
-        for key, tensor in sorted(self.state_dict().items()):
-            if tensor.is_floating_point() and (self.fitted or not key.startswith("aggregation.")):
-                found.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
-                found.update(tensor.detach().cpu().contiguous().numpy().data)
-        return found.hexdigest()
+        passed_over = ("patch_whitening.",) if self.fitted else ("patch_whitening.", "aggregation.")
+        tensors = {key: held for key, held in self.state_dict().items() if not key.startswith(passed_over)}
+        return _hash(json.dumps(self.spec.answer(), sort_keys=True), tensors)
+
+    @property
+    def patch_fingerprint(self) -> str:
+        """SHA-256 of what decides descriptors of patches: `fingerprint`, unless they have a whitening."""
+        if self.patch_whitening is None:
+            return self.fingerprint
+        return _hash(self.fingerprint, self.patch_whitening.state_dict())
 
     def features(self, images_NCHW: Tensor) -> Tensor:
         """The feature map [N, channels, h, w] of prepared photos, in bfloat16 or float32.
@@ -263,7 +272,7 @@ class PlaceModel(nn.Module):
         training = self.training
         self.eval()
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 yield
         finally:
             self.train(training)
@@ -320,6 +329,7 @@ class PlaceModel(nn.Module):
         return self._with(
             aggregation=aggregation,
             whitening=None,
+            patch_whitening=None,
             fitted=True,
             provenance={**self.provenance, **provenance},
         )
@@ -343,6 +353,15 @@ class PlaceModel(nn.Module):
             dims = None
         return self._with(whitening=whitening, dims=dims, provenance={**self.provenance, **provenance})
 
+    def with_patch_whitening(self, whitening: Whitening | None, **provenance: Any) -> PlaceModel:
+        """The model with a whitening of patches of their own, or none. The other parts are shared.
+
+        Raises:
+            InputError: it is made for other descriptors.
+        """
+        layer = None if whitening is None else whitening.to(self.device)
+        return self._with(patch_whitening=layer, provenance={**self.provenance, **provenance})
+
     def _reduced_backbone(self) -> nn.Module:
         """The copy that describes in bfloat16, made anew when a weight was changed or moved."""
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
@@ -358,6 +377,7 @@ class PlaceModel(nn.Module):
     def _with(self, **changed: Any) -> PlaceModel:
         parts: dict[str, Any] = {
             "whitening": self.whitening,
+            "patch_whitening": self.patch_whitening,
             "dims": self.dims,
             "fitted": self.fitted,
             "precision": self.precision,
@@ -377,6 +397,15 @@ class PlaceModel(nn.Module):
                 f"model {self.name!r} describes photos by {size} numbers; --dims {dims} cannot be kept"
             )
         return int(dims)
+
+
+def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256(text.encode())
+    for key, tensor in sorted(tensors.items()):
+        if tensor.is_floating_point():
+            found.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def _photos(images: Image | Iterable[Image]) -> Sequence[Photo]:

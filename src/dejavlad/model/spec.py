@@ -53,6 +53,8 @@ class ModelSpec:
     """File to photo."""
     whitening: int | None = None
     """Dimensions that the whitening layer keeps; None without one."""
+    patch_whitening: int | None = None
+    """Dimensions that the whitening of patches keeps, where they have one of their own."""
     dims: int | None = None
     """Dimensions kept of what comes out, then of unit length again; None keeps all."""
     fitted: bool = True
@@ -61,9 +63,9 @@ class ModelSpec:
     """Where weights, clusters and whitening come from; for people, it changes no answer."""
 
     def answer(self) -> dict[str, Any]:
-        """The fields that change descriptors, as JSON values: neither name nor provenance."""
+        """The fields that change descriptors of photos, as JSON values: neither name nor provenance."""
         whole = self.to_dict()
-        return {key: whole[key] for key in whole if key not in ("name", "provenance")}
+        return {key: whole[key] for key in whole if key not in ("name", "provenance", "patch_whitening")}
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
@@ -77,6 +79,8 @@ class ModelSpec:
             "fitted": self.fitted,
             "provenance": dict(self.provenance),
         }
+        if self.patch_whitening is not None:
+            told["patch_whitening"] = {"dims": self.patch_whitening}
         plain: dict[str, Any] = json.loads(json.dumps(told, allow_nan=False))
         return plain
 
@@ -90,12 +94,13 @@ class ModelSpec:
         try:
             given = dict(told)
             backbone, aggregation = given.pop("backbone"), given.pop("aggregation")
-            whitening = given.pop("whitening")
+            whitening, of_patches = given.pop("whitening"), given.pop("patch_whitening", None)
             return cls(
                 backbone=BackboneSpec(**backbone),
                 aggregation=AggregationSpec(**aggregation),
                 preprocess=Preprocess.from_dict(given.pop("preprocess")),
                 whitening=None if whitening is None else int(whitening["dims"]),
+                patch_whitening=None if of_patches is None else int(of_patches["dims"]),
                 **given,
             )
         except KeyError as error:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.datasets import PlaceDataset
+from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result, evaluate, write_predictions
 from dejavlad.evaluation.predictions import write_patch_netvlad
@@ -34,7 +35,7 @@ from dejavlad.index import build_index
 from dejavlad.model import PlaceModel
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.retrieval.learnt import learn_once
+from dejavlad.retrieval.learnt import for_patches, learn_once
 from dejavlad.retrieval.preset import FRESH, Preset
 from dejavlad.retrieval.reranking import Reranked, Source, rerank_all
 
@@ -94,6 +95,8 @@ def describe_dataset(
         model = learn_once(
             model, dataset.database, out / "model", seed=seed, workers=workers, on_progress=on_progress
         )
+    if preset is not None:
+        model = for_patches(model, dataset.database, out / "model", preset.patches, on_progress=on_progress)
     stored = None if preset is None or preset.patch_dtype == FRESH else preset.patches_of(model)
     dtype = "float16" if preset is None else preset.patch_dtype
     database, queries = (
@@ -265,21 +268,23 @@ def _reranking(
         "ms_per_query": reranked.milliseconds(len(reranked.order)),
     }
     if dataset.truth is not None:
+        counts = np.unique(np.linspace(0, done, STEPS).round().astype(int)).tolist()
         told["curve"] = [
             {
-                "queries": int(count),
-                "ms_per_query": reranked.milliseconds(int(count)),
-                "recall": evaluate(
-                    reranked.after(int(count)),
-                    dataset.truth,
-                    recall_at=scoring.recall_at,
-                    misses=scoring.misses,
-                ).recall,
+                "queries": n,
+                "ms_per_query": reranked.milliseconds(n),
+                "recall": _recall(reranked.after(n), dataset.truth, scoring),
             }
-            for count in np.unique(np.linspace(0, done, STEPS).round().astype(int))
+            for n in counts
         ]
         told["recall_before"] = told["curve"][0]["recall"]
     return told
+
+
+def _recall(ranking: Ranking, truth: Truth, scoring: Scoring) -> dict[str, float]:
+    """recall@N by N, as ``result.json`` has it."""
+    result = evaluate(ranking, truth, recall_at=scoring.recall_at, misses=scoring.misses)
+    return {str(n): share for n, share in result.recall.items()}
 
 
 def sweep(

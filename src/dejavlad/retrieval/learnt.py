@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from dejavlad.errors import StoreMismatchError
-from dejavlad.fitting import fit
-from dejavlad.model import PlaceModel, load_model, save_model
+from dejavlad.fitting import fit, learn_patch_whitening
+from dejavlad.model import PatchSetting, PlaceModel, load_model, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 
@@ -60,5 +60,33 @@ def learn_once(
     learnt = base
     if not base.fitted:
         learnt = fit(base, photos, seed=seed, workers=workers, on_progress=on_progress)
+    save_model(learnt, folder)
+    return learnt
+
+
+def for_patches(
+    model: PlaceModel,
+    photos: PhotoList,
+    folder: Path,
+    patches: PatchSetting,
+    *,
+    on_progress: OnProgress = silent,
+) -> PlaceModel:
+    """The model, fit to make patches: one without any whitening learns one for them, kept in `folder`.
+
+    Args:
+        model: fitted.
+        photos: what a whitening of patches is learnt from.
+        folder: the model folder to make, or to find.
+        patches: which patches.
+        on_progress: called with each step.
+    """
+    if model.whitening is not None or model.patch_whitening is not None:
+        return model
+    if (folder / "spec.json").exists():
+        there = load_model(folder, device=model.device.type, precision=model.precision)
+        if there.patch_whitening is not None and there.fingerprint == model.fingerprint:
+            return there
+    learnt = learn_patch_whitening(model, photos, patches, on_progress=on_progress)
     save_model(learnt, folder)
     return learnt

@@ -38,6 +38,8 @@ from dejavlad.retrieval.catalogue import Catalogue
 from dejavlad.retrieval.confidence import PLACES, confidence, distinct_places, stand_out
 from dejavlad.retrieval.info import MapInfo
 from dejavlad.retrieval.learnt import learn_once
+from dejavlad.retrieval.preset import Preset
+from dejavlad.retrieval.reranking import MapReranker
 
 FILES = {"map.json", "map.json.partial", "rows.bin", "model", "model.json", "extracting", "writer.lock"}
 
@@ -207,6 +209,7 @@ class PlaceMap:
         k: int = 5,
         batch_size: int = 8,
         workers: int = 0,
+        rerank: Preset | None = None,
         on_progress: OnProgress = silent,
     ) -> list[Answer]:
         """Where were these photos taken?
@@ -214,6 +217,8 @@ class PlaceMap:
         Args:
             photos: files or arrays; one that cannot be read gets an answer that says why.
             k: how many places to tell, at most.
+            rerank: compare the nearest photos patch by patch, and tell those that match best first; how sure
+                the map is does not depend on it.
             batch_size: photos described at once.
             workers: threads that decode photos.
             on_progress: called with each step.
@@ -226,7 +231,7 @@ class PlaceMap:
             self.model, photos, batch_size=batch_size, workers=workers, on_progress=on_progress
         )
         good = [i for i, photo in enumerate(photos) if photo.key not in failed]
-        found = iter(self.locate_descriptors(rows_QD[good], photos.take(good), k=k))
+        found = iter(self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank))
         return [
             next(found)
             if photo.key not in failed
@@ -234,21 +239,25 @@ class PlaceMap:
             for photo in photos
         ]
 
-    def locate_descriptors(self, rows_QD: Floats, photos: PhotoList, *, k: int = 5) -> list[Answer]:
+    def locate_descriptors(
+        self, rows_QD: Floats, photos: PhotoList, *, k: int = 5, rerank: Preset | None = None
+    ) -> list[Answer]:
         """As `locate`, from descriptors of `photos` that this map's model made.
 
         Args:
             rows_QD: float32 [Q, D], of unit length.
             photos: what they are descriptors of.
             k: how many places to tell, at most.
+            rerank: as `locate` takes it.
         """
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
         if not len(self):
             raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
+        reorder = None if rerank is None else MapReranker(self.model, self.photos, rerank)
         return [
-            self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k)
+            self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder)
             for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True))
         ]
 
@@ -259,7 +268,13 @@ class PlaceMap:
         return self._index.search(rows_QD, min(k, len(self)))
 
     def _answer(
-        self, photo: Photo, row_D: Floats, near_K: NDArray[np.int64], distances_K: Floats, k: int
+        self,
+        photo: Photo,
+        row_D: Floats,
+        near_K: NDArray[np.int64],
+        distances_K: Floats,
+        k: int,
+        reorder: MapReranker | None,
     ) -> Answer:
         while True:
             best = distinct_places(distances_K, self._same_place(near_K), self.descriptors_of(near_K))
@@ -269,6 +284,7 @@ class PlaceMap:
             near_K, distances_K = wider.indices[0], wider.distances[0]
         standing = stand_out(distances_K[best])
         sure = confidence(standing)
+        order = np.arange(len(near_K)) if reorder is None else reorder(photo, near_K)
         matches = tuple(
             Match(
                 self.photos[i].key,
@@ -277,7 +293,7 @@ class PlaceMap:
                 float(1 - d * d / 2),
                 self.photos[i].position,
             )
-            for i, d in zip(near_K[:k].tolist(), distances_K[:k].tolist(), strict=True)
+            for i, d in zip(near_K[order[:k]].tolist(), distances_K[order[:k]].tolist(), strict=True)
         )
         return Answer(photo.key, photo.path, matches, sure, sure >= 0.5, standing)
 

@@ -74,7 +74,8 @@ class Preset:
 
     def patches_of(self, model: PlaceModel) -> PatchSetting:
         """Which patches a model is to make: no more dimensions than its whitening has."""
-        dims = None if model.whitening is None or self.dims is None else min(self.dims, model.whitening.dims)
+        whitening = model.patch_whitening or model.whitening
+        dims = None if whitening is None or self.dims is None else min(self.dims, whitening.dims)
         return replace(self.patches, dims=dims)
 
     def fitted_to(self, sizes: tuple[int, ...], strides: tuple[int, ...]) -> Preset:

@@ -23,12 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, PhotoError
+from dejavlad.extraction.patches import Cached, FreshPatches
 from dejavlad.extraction.writer import write_whole
+from dejavlad.fitting import learn_patch_whitening
+from dejavlad.model import PlaceModel
 from dejavlad.patches import PatchSet
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.rerank import Reranker
+from dejavlad.retrieval.preset import Preset
 
 Source = Callable[[int], Sequence[PatchSet]]
 RERANKING = "re-ranking"
@@ -143,6 +148,46 @@ def rerank_all(
                 done += 1
                 on_progress(Progress(RERANKING, done, ranking.n_queries, found))
         return Reranked(ranking, np.array(scores_QC), np.array(seconds_Q), order)
+
+
+class MapReranker:
+    """Photos of a map in the order of how well their patches match a photo; patches are made when needed.
+
+    Args:
+        model: the map's model; without any whitening it learns one for patches, from the map's photos.
+        photos: the map's photos.
+        preset: how.
+
+    Raises:
+        InputError: the model makes no such patches.
+    """
+
+    def __init__(self, model: PlaceModel, photos: PhotoList, preset: Preset) -> None:
+        if model.whitening is None and model.patch_whitening is None:
+            model = learn_patch_whitening(model, photos, preset.patches)
+        self.model, self.setting = model, preset.patches_of(model)
+        self.reranker, self.depth = preset.reranker(), preset.depth
+        self._there = Cached(FreshPatches(model, photos, self.setting))
+
+    def __call__(self, photo: Photo, rows_K: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places in `rows_K` in their new order: the first ``depth`` compared, those behind as they were.
+
+        Photos that cannot be read any more, or are too small for a patch, stand behind those compared.
+        """
+        first = FreshPatches(self.model, PhotoList([photo]), self.setting)(0)
+        compared = {at: self._patches(int(row)) for at, row in enumerate(rows_K[: self.depth])}
+        with_patches = [at for at, patches in compared.items() if patches]
+        if not first or not with_patches:
+            return np.arange(len(rows_K))
+        fused = self.reranker.scores(first, [compared[at] for at in with_patches])
+        best = np.array(with_patches)[np.argsort(fused, kind="stable")]
+        return np.concatenate([best, np.setdiff1d(np.arange(len(rows_K)), best)])
+
+    def _patches(self, row: int) -> Sequence[PatchSet]:
+        try:
+            return self._there(row)
+        except PhotoError:
+            return []
 
 
 def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:

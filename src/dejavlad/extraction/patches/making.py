@@ -46,7 +46,7 @@ class Patching:
         geometry, whitening = cell_geometry(model.backbone), self.layer.whitening
         self.manifest = PatchManifest(
             model=model.name,
-            fingerprint=model.fingerprint,
+            fingerprint=model.patch_fingerprint,
             preprocess=model.preprocess.to_dict(),
             precision=model.precision,
             sizes=patches.sizes,

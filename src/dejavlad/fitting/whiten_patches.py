@@ -1,0 +1,91 @@
+"""Whitening of patches, for models whose photos have none: learnt from patches of a few photos.
+
+A patch of an un-whitened model has K*D dimensions, tens of thousands, so that the patches of one photo take
+gigabytes. Patch-NetVLAD whitens patches as it whitens photos, by what thousands of photos taught; where there
+is no such whitening, a few dozen photos hold patches enough to learn one from.
+
+Shapes: N patches, D dimensions before, d after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError, PhotoError
+from dejavlad.images import read_size
+from dejavlad.model import PatchSetting, PlaceModel, Whitening, cell_geometry
+from dejavlad.numerics import fit_pca
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.progress import OnProgress, Progress, silent
+
+DIMS = 512
+"""Dimensions that are kept unless told."""
+PHOTOS = 48
+"""Photos that are learnt from, at most."""
+PATCHES = 1536
+"""Patches that are learnt from, about: their products are what takes the time."""
+FEWEST = 16
+"""With fewer dimensions than these to be learnt, patches stay as they are."""
+LEARNING = "learning the patches' whitening"
+
+
+def learn_patch_whitening(
+    model: PlaceModel,
+    photos: PhotoList | Sequence[Photo],
+    patches: PatchSetting = PatchSetting(),
+    *,
+    on_progress: OnProgress = silent,
+) -> PlaceModel:
+    """The model with a whitening of its patches, learnt from photos spread evenly over the list.
+
+    Nothing is drawn at random. Photos that cannot be read, or are too small for a patch, are passed over.
+
+    Args:
+        model: fitted, with clusters.
+        photos: what to learn from.
+        patches: which patches; ``dims`` is how many dimensions are kept, at most; None keeps `DIMS`.
+        on_progress: told of each photo.
+
+    Returns:
+        A model that shares all else with the one given; that one, where the patches are too much alike.
+
+    Raises:
+        InputError: the model makes no patches, or no photo has any.
+    """
+    bare = model.with_patch_whitening(None).with_whitening(None).with_dims(None)
+    chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, PHOTOS).round().astype(int))]
+    sample, why = [], None
+    for done, photo in enumerate(chosen):
+        on_progress(Progress(LEARNING, done, len(chosen)))
+        try:
+            sample += _sampled(bare, photo, patches, PATCHES / len(chosen) / len(patches.sizes))
+        except (PhotoError, InputError) as error:
+            why = error
+    if not sample:
+        raise InputError(f"no patches to learn from: {why or 'there are no photos'}")
+    rows_ND = np.concatenate(sample)
+    on_progress(Progress(LEARNING, len(chosen), len(chosen)))
+    try:
+        pca = fit_pca(rows_ND)
+    except InputError:  # the patches are all the same
+        return model
+    if pca.dims < FEWEST:
+        return model
+    whitening = Whitening.from_pca(pca)
+    kept = whitening.truncated(min(patches.dims or DIMS, whitening.dims))
+    return model.with_patch_whitening(kept, patch_whitening=f"{len(rows_ND)} patches of {len(chosen)} photos")
+
+
+def _sampled(
+    model: PlaceModel, photo: Photo, patches: PatchSetting, each: float
+) -> list[NDArray[np.float32]]:
+    """About so many un-whitened patches of each size [N, D], on a coarse grid."""
+    preprocess, cell = model.preprocess, cell_geometry(model.backbone).stride
+    height, width = preprocess.output_size(*read_size(photo, rotate=preprocess.rotate))
+    step = max(1, round(math.sqrt(height * width / each) / cell))
+    (found,) = model.encode_patches(photo, sizes=patches.sizes, strides=[step] * len(patches.sizes))
+    return [of.descriptors.float().cpu().numpy() for of in found]
