@@ -77,6 +77,28 @@ def open_video(path: Path) -> Any:
     return capture
 
 
+def open_camera(number: int) -> Any:
+    """A camera of this machine as a ``cv2.VideoCapture``; release it.
+
+    Raises:
+        PhotoError: there is no such camera, or it cannot be used.
+    """
+    import cv2
+
+    with _capture_lock:
+        logging = cv2.utils.logging
+        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        try:
+            capture = cv2.VideoCapture(number)
+        except cv2.error:
+            capture = None
+        finally:
+            logging.setLogLevel(level)
+    if capture is None or not capture.isOpened():
+        raise PhotoError(f"camera {number}", "there is no such camera, or another program is using it")
+    return capture
+
+
 _capture_lock = threading.Lock()
 
 

@@ -151,9 +151,25 @@ border-radius:99px;padding:1px 9px}
 .key.down{flex-direction:column}
 .key b{color:var(--ink);font-variant-numeric:tabular-nums}
 .key i{flex:none}
+.twins{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,500px),1fr));gap:16px}
+.twins>*{min-width:0;content-visibility:auto;contain-intrinsic-size:auto 330px}
+.twins>[hidden]{display:none}
+.twin{overflow:visible}
+.twin .shot{aspect-ratio:auto;height:300px;filter:saturate(.75) brightness(.92)}
+.twin path{fill:none;stroke-linecap:round;vector-effect:non-scaling-stroke}
+.l-edge{stroke:#0c1018;stroke-width:3.4;opacity:.22}
+.l-line{stroke-width:1.6;opacity:.7}
+.l-ring{stroke:#fff;stroke-width:8}
+.l-dot{stroke-width:5.6}
+.frame-of{fill:none;stroke-width:4}
+.f-good{stroke:#16b98a}.f-bad{stroke:#f0562f}
+.to{color:var(--soft);font-weight:400}
+.c0{stroke:#5b84ff}.c1{stroke:#38a6ff}.c2{stroke:#22c7e6}.c3{stroke:#25dcb5}
+.c4{stroke:#5fe67c}.c5{stroke:#a5ea50}.c6{stroke:#dddd3c}.c7{stroke:#ffc033}
+.c8{stroke:#ff993b}.c9{stroke:#ff7150}.c10{stroke:#fb5a86}.c11{stroke:#dd66d2}
 @media print{body{background:#fff}.tools,nav,.skip{display:none}.card,.tiles div{box-shadow:none;
 break-inside:avoid}
-.ask{content-visibility:visible}}
+.ask,.twins>*{content-visibility:visible}}
 """
 """One style sheet for all pages; no rule asks for anything from outside."""
 

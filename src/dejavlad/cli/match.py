@@ -1,0 +1,275 @@
+"""`dejavlad match`: do two photos show one place, patch by patch? Or a camera, or a video, and a photo?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from dejavlad.cli.options import ModelOptions, numbers
+from dejavlad.cli.terminal import Output, table
+from dejavlad.errors import InputError
+
+if TYPE_CHECKING:
+    from dejavlad.model.place_model import PlaceModel
+    from dejavlad.photo import Photo
+    from dejavlad.retrieval.live import LiveFrame
+    from dejavlad.retrieval.pair import PairMatch, PairSetting
+
+POOR = (
+    "the model has learnt its vocabulary from these photos alone; one learnt from many compares better: "
+    "give --model MAP"
+)
+LEARN_FROM = 8
+"""Frames of a video that a model learns from, where it must."""
+
+
+def match(
+    a: Annotated[str | None, Parameter(name="A")] = None,
+    b: Annotated[str | None, Parameter(name="B")] = None,
+    /,
+    *,
+    model: str = "rootsift-vlad",
+    matcher: Literal["ransac", "rapid"] = "ransac",
+    sizes: str = "2,5,8",
+    strides: str | None = None,
+    size_weights: str | None = None,
+    figure: Path | None = None,
+    camera: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None,
+    video: Path | None = None,
+    reference: str | None = None,
+    every: int = 1,
+    known_from: float | None = None,
+    out: Path | None = None,
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Compare two photos patch by patch: a score, and a figure of the patches that match.
+
+    Or compare a camera or a video, frame by frame, with a reference.
+
+    Examples:
+
+        dejavlad match a.jpg b.jpg --figure match.png
+        dejavlad match a.jpg b.jpg --model town.map --matcher rapid
+        dejavlad match --video drive.mp4 --reference a.jpg --every 5 --out compared.mp4
+        dejavlad match --camera
+
+    Parameters
+    ----------
+    a
+        The first photo; it plays the query.
+    b
+        The second, of any size and aspect.
+    model
+        A model's name, a model folder, or a map. A model that learns its vocabulary from photos learns it
+        from these two alone, which works, but poorly: give a map, whose model has learnt from all its photos.
+    matcher
+        `ransac` counts the patches that one homography explains; `rapid` how alike they have moved.
+    sizes
+        Sides of the patches in cells of the feature map, with commas between.
+    strides
+        For each size, cells from one patch to the next (default: 1).
+    size_weights
+        For each size, what its score counts (default: 0.45,0.15,0.4 for 2,5,8, others alike with sum 1).
+    figure
+        Draw the matching patches into this file (.png, .jpg).
+    camera
+        Compare what this camera sees (default: camera 0) until Ctrl-C.
+    video
+        Compare the frames of this video.
+    reference
+        What frames are compared with: a photo, or the number of a frame (default: the first frame).
+    every
+        Compare every N-th frame.
+    known_from
+        Share of a perfect score from which on a frame counts as the place of the reference.
+    out
+        Write the frames, with lines between matching patches, into this video (.mp4, .avi).
+    """
+    setting = _setting(matcher, sizes, strides, size_weights, options)
+    if camera is None and video is None:
+        if a is None or b is None:
+            raise InputError("give two photos, or --camera, or --video FILE")
+        if out is not None or reference is not None:
+            raise InputError(
+                "--out and --reference are for --camera and --video; a pair is drawn by --figure"
+            )
+        _pair(a, b, model, setting, figure, options, output)
+        return
+    if a is not None or figure is not None or (camera is not None and video is not None):
+        raise InputError("give two photos, or --camera, or --video FILE, and only one of these")
+    if camera is not None and len(camera) > 1:
+        raise InputError(f"--camera takes the number of one camera; given {camera}")
+    source = video if video is not None else camera[0] if camera else 0
+    _live(source, model, setting, reference, every, known_from, out, options, output)
+
+
+def _setting(
+    matcher: str, sizes: str, strides: str | None, weights: str | None, options: ModelOptions
+) -> PairSetting:
+    from dejavlad.model import PatchSetting
+    from dejavlad.retrieval.pair import PairSetting
+
+    patches = PatchSetting(
+        numbers("--sizes", sizes),
+        numbers("--strides", strides) if strides is not None else (),
+        max(options.dims_list, default=None),
+    )
+    return PairSetting(patches, matcher, _weights(weights) if weights is not None else ())
+
+
+def _weights(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--size-weights {text!r}: give numbers with commas between") from None
+
+
+def _opened(
+    model: str, photos: list[Photo], setting: PairSetting, options: ModelOptions, output: Output
+) -> PlaceModel:
+    """The model, or that of a map; fitted."""
+    from dejavlad.retrieval.pair import learnt_from
+
+    with output.progress() as on_progress:
+        of_map = Path(model) / "model" if (Path(model) / "map.json").is_file() else model
+        base = options.load(str(of_map), on_progress)
+        fitted = learnt_from(
+            base, photos, setting.patches, seed=options.seed, workers=options.workers, on_progress=on_progress
+        )
+    if not base.fitted:
+        output.note(POOR)
+    return fitted
+
+
+def _pair(
+    a: str,
+    b: str,
+    model: str,
+    setting: PairSetting,
+    figure: Path | None,
+    options: ModelOptions,
+    output: Output,
+) -> None:
+    from dejavlad.report.match_figure import check_figure, write_match_figure
+    from dejavlad.retrieval.pair import as_photo, match_pair
+
+    if figure is not None:
+        check_figure(figure)
+    photos = [as_photo(Path(a)), as_photo(Path(b))]
+    opened = _opened(model, photos, setting, options, output)
+    started = time.perf_counter()
+    pair = match_pair(opened, photos[0], photos[1], setting)
+    seconds = round(time.perf_counter() - started, 3)
+    text = f"{_told(pair)}\n{seconds:.2f} s, after loading"
+    if figure is not None:
+        write_match_figure(pair, figure, rotate=opened.preprocess.rotate)
+        text += f"\nopen {figure}"
+    told = pair.to_dict() | {
+        "matcher": setting.matcher,
+        "model": {"name": opened.name, "fingerprint": opened.fingerprint},
+        "seconds": seconds,
+        "figure": None if figure is None else str(figure),
+    }
+    output.answer(told, text)
+
+
+def _told(pair: PairMatch) -> str:
+    rows = [
+        (f"{size}x{size} cells", f"{inliers:,}", f"{count:,}", f"{0.0 - match.score:.5f}")
+        for size, inliers, count, match in zip(
+            pair.sizes, pair.inliers, pair.counts, pair.matches, strict=True
+        )
+    ]
+    return (
+        f"score {pair.score:.5f}  (larger is a better match; a photo and itself score {pair.best:,.5g})\n\n"
+        + table(("patches", "matching", "of", "score"), rows, right=(1, 2, 3))
+    )
+
+
+def _live(
+    source: Path | int,
+    model: str,
+    setting: PairSetting,
+    reference: str | None,
+    every: int,
+    known_from: float | None,
+    out: Path | None,
+    options: ModelOptions,
+    output: Output,
+) -> None:
+    from dejavlad.cli.window import Window
+    from dejavlad.report.match_video import MatchVideo, live_picture
+    from dejavlad.retrieval.live import Frames, Live, reference_photo, spread_frames
+    from dejavlad.retrieval.pair import PairMatcher
+
+    chosen = reference_photo(reference, source)
+    with ExitStack() as held:
+        frames = held.enter_context(Frames(source, every=every))
+        drawn = held.enter_context(MatchVideo(out, frames.rate / every)) if out is not None else None
+        coming = iter(frames)
+        first = next(coming, None)
+        if first is None:
+            raise InputError(f"{frames.name}: no frame can be read")
+        chosen = first if chosen is None else chosen
+        learnt = [chosen] if isinstance(source, int) else [chosen, *spread_frames(source, LEARN_FROM)]
+        opened = _opened(model, learnt, setting, options, output)
+        live = Live(PairMatcher(opened, setting), chosen, known_from=known_from)
+        window = Window.open()
+        try:
+            for photo in chain([first], coming):
+                frame = live.compare(photo)
+                _say(frame, output)
+                if drawn is None and window is None:
+                    continue
+                picture = live_picture(frame)
+                if drawn is not None:
+                    drawn.write(picture)
+                key = window.show(picture) if window is not None else ""
+                if key == "q":
+                    break
+                if key == "n":
+                    live.take_reference()
+        except KeyboardInterrupt:
+            pass  # how a camera is ended
+        finally:
+            if window is not None:
+                window.close()
+    _end(output)
+    summary: dict[str, Any] = {
+        "frames": live.compared,
+        "known": live.known,
+        "passed_over": frames.failed,
+        "reference": live.reference.key,
+        "out": None if out is None else str(out),
+    }
+    if output.json:
+        print(json.dumps({"summary": summary}, ensure_ascii=False), flush=True)
+        return
+    text = f"{live.compared:,} frames compared with {live.reference.key}: {live.known:,} show its place"
+    if frames.failed:
+        text += f"; {frames.failed:,} could not be read"
+    output.answer(summary, text + (f"\nopen {out}" if out is not None else ""))
+
+
+def _say(frame: LiveFrame, output: Output) -> None:
+    """One line of JSON on standard output; else a line on standard error, written over where that can be."""
+    if output.json:
+        print(json.dumps(frame.to_dict(), ensure_ascii=False, allow_nan=False), flush=True)
+    elif not output.quiet:
+        over = sys.stderr.isatty()
+        line = f"\r\x1b[K{str(frame)[: shutil.get_terminal_size().columns - 1]}" if over else f"{frame}\n"
+        print(line, end="", file=sys.stderr, flush=True)
+
+
+def _end(output: Output) -> None:
+    if not output.json and not output.quiet and sys.stderr.isatty():
+        print(file=sys.stderr)
