@@ -19,6 +19,7 @@ from dejavlad.report.match_figure import match_figure, write_match_figure
 from dejavlad.report.match_lines import COLOURS, MOST_LINES, shown_matches, spread_rows
 from dejavlad.report.match_video import MatchVideo, live_picture
 from dejavlad.report.matches import LINES, matches_section
+from dejavlad.report.style import STYLE
 from dejavlad.report.thumbnails import Thumbnails
 from dejavlad.rerank import Match
 from dejavlad.retrieval.live import LiveFrame
@@ -247,3 +248,8 @@ def test_pairs_stay_within_the_budget(make_view: View) -> None:
     assert most is not None and most.html.count("<article") == 5
     assert matches_section([], Thumbnails()) is None
     assert matches_section(pairs, Thumbnails(budget=10)) is None
+
+
+def test_the_pages_colours_are_those_of_the_figure() -> None:
+    for i, colour in enumerate(COLOURS):
+        assert f".c{i}{{stroke:{colour}}}" in STYLE

@@ -50,8 +50,8 @@ class Place:
         """
         gap = max(8, width // 60)
         aspects = [max(0.05, min(20.0, size[1] / size[0])) for size in (query_size, candidate_size)]
-        height = max(16, min(highest, round((width - gap) / sum(aspects))))
-        first, second = (max(4, round(height * aspect)) for aspect in aspects)
+        height = max(16, min(highest, int((width - gap) / sum(aspects))))
+        first, second = (max(4, int(height * aspect)) for aspect in aspects)
         left = max(0, (width - first - gap - second) // 2)
         return cls(height, (left, first), (left + first + gap, second), max(width, first + gap + second))
 
