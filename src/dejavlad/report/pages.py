@@ -12,8 +12,10 @@ from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, apart
 from dejavlad.report.located import MOST_PHOTOS
+from dejavlad.report.matches import ShownMatch, matches_section
 from dejavlad.report.numbers import result_tiles, tiles
 from dejavlad.report.page import Section, page, write
+from dejavlad.report.rerank import rerank_section
 from dejavlad.report.sections import (
     located_sections,
     numbers_section,
@@ -39,6 +41,7 @@ def write_page(
     *,
     command: str | None = None,
     title: str | None = None,
+    matches: Sequence[ShownMatch] = (),
     most_queries: int = MOST_QUERIES,
     budget: int = BUDGET,
 ) -> Path:
@@ -51,6 +54,7 @@ def write_page(
         path: the file, or an existing folder to write ``index.html`` in.
         command: how the result was made.
         title: the page's heading; the dataset's name unless told otherwise.
+        matches: queries and answers whose matching patches are shown.
         most_queries: queries shown with their photos, at most.
         budget: bytes of thumbnails, at most; queries beyond it are not shown.
 
@@ -66,8 +70,10 @@ def write_page(
     queries, shown = queries_section(ranking, places, judged, thumbnails, most=most_queries)
     sections = [
         recall_section(result, ranking),
+        rerank_section(result),
         places_section(ranking, places, judged, shown),
         queries,
+        matches_section(matches, thumbnails),
         numbers_section(result, places),
         reproduce_section(command),
     ]
@@ -82,6 +88,7 @@ def write_locate_page(
     *,
     asked: Sequence[Photo] | None = None,
     command: str | None = None,
+    matches: Sequence[ShownMatch] = (),
     most_photos: int = MOST_PHOTOS,
     budget: int = BUDGET,
 ) -> Path:
@@ -94,6 +101,7 @@ def write_locate_page(
         asked: the photos that were located, in order: shown where the answers' paths do not tell their pixels
             (arrays, frames of a video, crops).
         command: how the answers were made.
+        matches: photos and answers whose matching patches are shown.
         most_photos: photos shown, at most.
         budget: bytes of thumbnails, at most.
 
@@ -110,6 +118,7 @@ def write_locate_page(
     photos = town.photos
     thumbnails = Thumbnails(_side(min(len(answers), most_photos)), budget)
     sections = located_sections(answers, photos, thumbnails, asked=asked, most=most_photos)
+    sections.append(matches_section(matches, thumbnails))
     known = sum(answer.known for answer in answers)
     failed = sum(answer.failed is not None for answer in answers)
     unknown = len(answers) - known - failed
@@ -177,6 +186,7 @@ def write_demo_page(
         located_at,
         failed,
         recall_section(result, ranking),
+        rerank_section(result),
         drawn,
         queries,
         numbers_section(result, places),
