@@ -140,3 +140,18 @@ def test_values_beyond_float16_are_refused(frozen, make_model, town, out):
     model.backbone.features[0].weight.data *= 1e6
     with pytest.raises(InputError, match="set frozen_maps_dtype=float32"):
         train(replace(frozen, frozen_maps_dtype="float16"), model, town, None, out)
+
+
+def test_mixed_precision_learns_with_them_and_without(frozen, make_model, town, tmp_path):
+    mixed = replace(frozen, precision="bf16")
+    runs = [
+        train(
+            replace(frozen, precision="bf16", frozen_maps=where), make_model(), town, None, tmp_path / where
+        )
+        for where in ("memory", "off")
+    ]
+    assert all(runs[0].losses)
+    np.testing.assert_allclose(runs[0].losses, runs[1].losses, rtol=1e-6)
+    single = train(frozen, make_model(), town, None, tmp_path / "single")
+    assert runs[0].losses != single.losses
+    np.testing.assert_allclose(runs[0].losses[:2], single.losses[:2], rtol=0.05)

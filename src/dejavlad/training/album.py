@@ -98,14 +98,14 @@ class Album:
         preprocess = self.preprocess
         if (height, width) != size:
             preprocess = replace(preprocess, resize=f"{height}x{width}")
-        wanted = dict.fromkeys(numbers.tolist(), (height, width))
-        sizes = [wanted.get(number) for number in range(len(self.photos))]
-        (batch,) = load_batches(self.photos, [numbers], preprocess, workers=self._workers, sizes=sizes)
-        for number, error in batch.failed.items():
-            self.failed[number] = error.reason
-        good = np.array([int(number) not in batch.failed for number in batch.rows])
+        slots = np.arange(len(numbers))
+        listed, sizes = [self.photos[number] for number in numbers.tolist()], [(height, width)] * len(numbers)
+        (batch,) = load_batches(listed, [slots], preprocess, workers=self._workers, sizes=sizes)
+        for slot, error in batch.failed.items():
+            self.failed[int(numbers[slot])] = error.reason
+        good = np.array([slot not in batch.failed for slot in slots.tolist()])
         images = batch.images[good]
-        return batch.rows[good], np.ascontiguousarray(images[..., ::-1]) if view.flip else images
+        return numbers[good], np.ascontiguousarray(images[..., ::-1]) if view.flip else images
 
     def _size(self, number: int, photo: Photo) -> Size | None:
         try:

@@ -99,7 +99,7 @@ class FrozenMaps:
         Raises:
             InputError: a value does not fit into float16.
         """
-        for number, one in zip(numbers, maps_NChw.cpu(), strict=True):
+        for number, one in zip(numbers, _held(maps_NChw), strict=True):
             with np.errstate(over="ignore"):
                 kept = one.numpy().astype(self.layout.dtype).reshape(-1)
             if not np.isfinite(kept).all():
@@ -276,6 +276,11 @@ def _room(folder: Path) -> float:
     while not there.exists() and there != there.parent:
         there = there.parent
     return float(shutil.disk_usage(there).free)
+
+
+def _held(maps_NChw: Tensor) -> Tensor:
+    """On the processor, in a type that NumPy knows."""
+    return maps_NChw.to("cpu", torch.promote_types(maps_NChw.dtype, torch.float32))
 
 
 def _text(path: Path) -> str | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
 from dejavlad.datasets import PlaceDataset, truth_positions
 from dejavlad.images import Preprocess
 from dejavlad.progress import OnProgress
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
-from dejavlad.training.frozen_maps import FrozenMaps
+from dejavlad.training.frozen_maps import FrozenMaps, MappedMaps, plan_frozen_maps
+from dejavlad.training.network import Network
 from dejavlad.training.tuples import Candidates
 
 
@@ -49,3 +54,33 @@ class Part:
         queries = self.album.n_queries
         self.candidates.leave_out([number - queries for number in new if number >= queries])
         return new
+
+
+def keep_maps(
+    parts: Mapping[str, Part], network: Network, config: TrainConfig, folder: Path, on_progress: OnProgress
+) -> Iterator[dict[str, Any]]:
+    """Compute what the frozen layers make of all photos, where there is room to keep it.
+
+    Args:
+        parts: name -> photos; the first has the first claim on memory.
+        network: its frozen layers.
+        config: how much room there is.
+        folder: for files.
+        on_progress: told as it goes.
+
+    Yields:
+        For each part, in plain values, whether its maps are kept, why, and what for.
+
+    Raises:
+        InputError: they are to be kept where there is no room, or do not fit into float16.
+        StoreError: they cannot be written.
+    """
+    left = config.frozen_maps_gb * 1e9
+    for name, part in parts.items():
+        maps, why = plan_frozen_maps(network, part.album, config, folder / f"maps-{name}", left)
+        if maps is not None:
+            left -= 0 if isinstance(maps, MappedMaps) else maps.layout.n_bytes
+            maps.fill(network, part.album, config.describe_batch, on_progress)
+        part.maps = maps
+        serves = "mining only" if config.jitters else "mining and steps"
+        yield {"set": name, "kept": maps is not None, "why": why, "serves": serves}

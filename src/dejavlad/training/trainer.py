@@ -23,14 +23,13 @@ from dejavlad.training import schedule
 from dejavlad.training.begin import Begun, begin
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.describing import read_descriptors, write_descriptors
-from dejavlad.training.frozen_maps import plan_frozen_maps
 from dejavlad.training.jitter import View, draw_view
 from dejavlad.training.keeper import Keeper
 from dejavlad.training.loss import make_loss
 from dejavlad.training.mining import Descriptors, Mined, Miner, query_order
 from dejavlad.training.network import Network
 from dejavlad.training.optim import make_optimizer, set_rate
-from dejavlad.training.part import Part
+from dejavlad.training.part import Part, keep_maps
 from dejavlad.training.records import OnRecord, Records, ignore
 from dejavlad.training.runs import CACHE, Run, best_epoch
 from dejavlad.training.state import State
@@ -122,7 +121,9 @@ class _Training:
         if begun.changed:
             told = {key: list(pair) for key, pair in begun.changed.items()}
             self.records.add("options", (self.epoch, self.batch), changed=told)
-        self._keep_maps()
+        parts = {"train": train, **({} if val is None else {"val": val})}
+        for told in keep_maps(parts, self.network, config, out / CACHE, on_progress):
+            self.records.add("frozen maps", (self.epoch, self.batch), **told)
         self.step = Step(self.network, self.train.album, self.train.maps, loss, config)
         self._note_failed()
         self.descriptors = self._described(state)
@@ -272,21 +273,6 @@ class _Training:
             return read_descriptors(path, self.train.album)
         self._refresh(self.epoch, self.batch)
         return self.descriptors
-
-    def _keep_maps(self) -> None:
-        """Compute what the frozen layers make of all photos, where there is room to keep it."""
-        left = self.config.frozen_maps_gb * 1e9
-        for name, part in (("train", self.train), ("val", self.val)):
-            if part is None:
-                continue
-            folder = self.out / CACHE / f"maps-{name}"
-            part.maps, why = plan_frozen_maps(self.network, part.album, self.config, folder, left)
-            if part.maps is not None:
-                left -= 0 if "disk" in why else part.maps.layout.n_bytes
-                part.maps.fill(self.network, part.album, self.config.describe_batch, self._tell)
-            serves = "mining only" if self.config.jitters else "mining and steps"
-            told = {"set": name, "kept": part.maps is not None, "why": why, "serves": serves}
-            self.records.add("frozen maps", (self.epoch, self.batch), **told)
 
     def _note_failed(self, batch: int = 0) -> None:
         for number, why in self.train.newly_failed().items():
