@@ -29,7 +29,7 @@ def test_every_published_network_has_its_recipe(dataset, network, first, pooling
 
 
 def test_the_base_recipe_tells_every_option_and_its_default():
-    text = resources.files("dejavlad").joinpath("recipes", "netvlad.toml").read_text(encoding="utf-8")
+    text = resources.files("dejavlad.recipes").joinpath("train", "netvlad.toml").read_text(encoding="utf-8")
     assert list(tomllib.loads(text)) == [one.name for one in fields(TrainConfig)]
     assert load_recipe("netvlad") == TrainConfig()
 

@@ -145,9 +145,7 @@ def test_values_beyond_float16_are_refused(frozen, make_model, town, out):
 def test_mixed_precision_learns_with_them_and_without(frozen, make_model, town, tmp_path):
     mixed = replace(frozen, precision="bf16")
     runs = [
-        train(
-            replace(frozen, precision="bf16", frozen_maps=where), make_model(), town, None, tmp_path / where
-        )
+        train(replace(mixed, frozen_maps=where), make_model(), town, None, tmp_path / where)
         for where in ("memory", "off")
     ]
     assert all(runs[0].losses)

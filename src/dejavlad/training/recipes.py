@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.training.config import TrainConfig
 
 
+def _folder() -> Traversable:
+    return resources.files("dejavlad.recipes").joinpath("train")
+
+
 def list_recipes() -> list[str]:
     """The names of all recipes."""
-    found = resources.files("dejavlad").joinpath("recipes").iterdir()
+    found = _folder().iterdir()
     return sorted(one.name.removesuffix(".toml") for one in found if one.name.endswith(".toml"))
 
 
@@ -44,8 +49,7 @@ def _options(name: str | Path, extended: tuple[str, ...]) -> dict[str, Any]:
 
 def _text(name: str | Path) -> str:
     if str(name) in list_recipes():
-        file = resources.files("dejavlad").joinpath("recipes", f"{name}.toml")
-        return file.read_text(encoding="utf-8")
+        return _folder().joinpath(f"{name}.toml").read_text(encoding="utf-8")
     if Path(name).suffix != ".toml":
         raise UnknownNameError("recipe", str(name), list_recipes(), "or the path of a .toml file")
     try:
