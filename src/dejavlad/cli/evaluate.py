@@ -15,12 +15,14 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.datasets import PlaceDataset
+    from dejavlad.evaluation import Result
     from dejavlad.extraction import DescriptorStore
     from dejavlad.photo import PhotoList
     from dejavlad.ranking import Ranking
+    from dejavlad.report import ShownMatch
     from dejavlad.retrieval.benchmark import Scoring
     from dejavlad.retrieval.preset import Preset
-    from dejavlad.retrieval.reranking import Reranked
+    from dejavlad.retrieval.reranking import Reranked, Source
 
 
 def evaluate(
@@ -111,7 +113,14 @@ def evaluate(
         reranked=made.reranked,
         preset=made.preset,
     )
-    page = write_page(result, made.ranking, places, out / "index.html", command=command_line())
+    page = write_page(
+        result,
+        made.ranking,
+        places,
+        out / "index.html",
+        command=command_line(),
+        matches=made.pairs(places, result),
+    )
     if result is None:
         output.answer(
             {"ranking": str(out / "ranking.npz"), "page": str(page)},
@@ -131,6 +140,16 @@ class _Made:
     swept: dict[int, Mapping[int, float]] = field(default_factory=dict)
     reranked: Reranked | None = None
     preset: Preset | None = None
+    patches: tuple[Source, Source] | None = None
+    preprocess: dict[str, Any] = field(default_factory=dict)
+
+    def pairs(self, places: PlaceDataset, result: Result | None) -> list[ShownMatch]:
+        """Queries and answers whose matching patches the page shows."""
+        from dejavlad.report import matched_pairs
+
+        if self.preset is None or self.patches is None:
+            return []
+        return matched_pairs(self.ranking, places, result, self.preset, *self.patches, self.preprocess)
 
 
 def _make(
@@ -181,7 +200,8 @@ def _make(
             made.reranked = rerank(
                 found, asked, there, preset, out, setting=told, budget_ms=budget, on_progress=on_progress
             )
-        made.ranking, made.preset = made.reranked.ranking, preset
+        made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (asked, there)
+        made.preprocess = setting.preprocess
         seconds["re-rank"] = made.reranked.spent
     return made
 

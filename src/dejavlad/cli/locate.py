@@ -70,8 +70,15 @@ def locate(
         )
     text = "\n\n".join(str(answer) for answer in answers)
     if out is not None:
-        from dejavlad.report import write_locate_page
+        from dejavlad.report import located_pairs, write_locate_page
 
-        page = write_locate_page(answers, town, out / "index.html", asked=listed, command=command_line())
+        page = write_locate_page(
+            answers,
+            town,
+            out / "index.html",
+            asked=listed,
+            command=command_line(),
+            matches=() if preset is None else located_pairs(answers, listed, town, preset),
+        )
         text += f"\n\nopen {page}"
     output.answer([answer.to_dict() for answer in answers], text)

@@ -1,6 +1,14 @@
 """Pages that show what was found: one HTML file each, which loads nothing and can be sent to anyone."""
 
+from dejavlad.report.matched import located_pairs, matched_pairs
 from dejavlad.report.matches import ShownMatch
 from dejavlad.report.pages import write_demo_page, write_locate_page, write_page
 
-__all__ = ["ShownMatch", "write_demo_page", "write_locate_page", "write_page"]
+__all__ = [
+    "ShownMatch",
+    "located_pairs",
+    "matched_pairs",
+    "write_demo_page",
+    "write_locate_page",
+    "write_page",
+]

@@ -138,6 +138,7 @@ class PlaceMap:
             raise StoreMismatchError(self.folder, {"dims": (self._catalogue.dims, size)})
         self._rows_ND = _map_rows(self.folder / "rows.bin", self._catalogue.n_rows, size)
         self._index: Index | None = None
+        self._rerankers: dict[Preset, MapReranker] = {}
         self._places = Positions.from_list(self.photos.positions)
 
     def __len__(self) -> int:
@@ -255,11 +256,17 @@ class PlaceMap:
         if not len(self):
             raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
-        reorder = None if rerank is None else MapReranker(self.model, self.photos, rerank)
+        reorder = None if rerank is None else self.reranker(rerank)
         return [
             self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder)
             for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True))
         ]
+
+    def reranker(self, preset: Preset) -> MapReranker:
+        """What compares photos with those of the map patch by patch; kept for the next call."""
+        if preset not in self._rerankers:
+            self._rerankers[preset] = MapReranker(self.model, self.photos, preset)
+        return self._rerankers[preset]
 
     def search(self, rows_QD: Floats, *, k: int) -> Ranking:
         """The k nearest photos of the map for each descriptor, as places in `photos`."""

@@ -32,7 +32,7 @@ from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.rerank import Reranker
+from dejavlad.rerank import Match, Reranker
 from dejavlad.retrieval.preset import Preset
 
 Source = Callable[[int], Sequence[PatchSet]]
@@ -182,6 +182,11 @@ class MapReranker:
         fused = self.reranker.scores(first, [compared[at] for at in with_patches])
         best = np.array(with_patches)[np.argsort(fused, kind="stable")]
         return np.concatenate([best, np.setdiff1d(np.arange(len(rows_K)), best)])
+
+    def compare(self, photo: Photo, row: int) -> tuple[Sequence[PatchSet], list[Match]]:
+        """The photo's patches, and how they match those of one of the map; no matches without patches."""
+        first, there = FreshPatches(self.model, PhotoList([photo]), self.setting)(0), self._patches(row)
+        return first, self.reranker.match(first, [there])[0] if first and there else []
 
     def _patches(self, row: int) -> Sequence[PatchSet]:
         try:
