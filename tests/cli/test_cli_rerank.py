@@ -87,6 +87,40 @@ def test_a_store_with_patches_is_re_ranked_alone(
     np.testing.assert_array_equal(Ranking.load(tmp_path / "r" / "ranking.npz").indices, there.indices)
 
 
+def test_the_page_shows_what_re_ranking_brought(results: Path) -> None:
+    page = (results / "index.html").read_text("utf-8")
+    assert 'id="reranking"' in page and 'id="matches"' in page
+    assert "ransac (mine: patches 2, 4, first 6): 12 queries of 12" in page
+    assert page.count('<svg class="twin"') >= 6 and "score -" in page
+
+
+def test_locate_tells_the_best_match_first(
+    street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first photos compared are the same, in another order; how sure the map is does not change."""
+    words = ["squeezenet1_1-netvlad", "--weights", "random:0", "--resize", "160x208", "--dims", "8"]
+    town = str(tmp_path / "town.map")
+    assert main(["map", "build", *words, str(street / "database"), "--out", town, "--quiet"]) == 0
+    asked = [
+        "locate",
+        town,
+        *(str(street / "queries" / f"{i:02d}.png") for i in (1, 4, 7)),
+        "-k",
+        "4",
+        "--json",
+    ]
+    answers = []
+    for more in ([], ["--rerank", "ransac", "--depth", "4", "--out", str(tmp_path / "page")]):
+        assert main([*asked, *more]) == 0
+        answers.append(json.loads(capfd.readouterr().out))
+    for before, after, right in zip(*answers, ("01.png", "04.png", "07.png"), strict=True):
+        names = [[match["name"] for match in answer["matches"]] for answer in (before, after)]
+        assert sorted(names[0]) == sorted(names[1]) and names[1][0] == right
+        assert before["confidence"] == after["confidence"]
+    page = (tmp_path / "page" / "index.html").read_text("utf-8")
+    assert page.count('<svg class="twin"') == 3
+
+
 def test_none_stored_gives_the_same_order(results: Path, street: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(results / "model"), "--dataset", str(street), "--truth", "frames:0"]
     preset = ["--preset", str(tmp_path / "mine.toml"), "--patch-dtype", "none"]

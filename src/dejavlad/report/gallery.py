@@ -42,19 +42,22 @@ class Judged:
     """[Q], each one of `STATES`."""
     hits: list[int]
     """[Q] rank of the first right answer, from 1; 0 where the ranking holds none."""
+    measure: str = "distance"
+    """What the answers are ordered by."""
 
     @classmethod
     def of(cls, result: Result | None, places: PlaceDataset, n_queries: int) -> Judged:
         """From a result, if it has the ranks and the dataset its truth."""
+        measure = "score" if result is not None and result.rerank else "distance"
         if result is None or result.hits_at is None or len(result.hits_at) != n_queries:
-            return cls(["open"] * n_queries, [0] * n_queries)
+            return cls(["open"] * n_queries, [0] * n_queries, measure)
         hits = result.hits_at.tolist()
         answerable = places.truth.answerable.tolist() if places.truth is not None else [True] * n_queries
         states = [
             "right" if hit == 1 else "wrong" if can else "none"
             for hit, can in zip(hits, answerable, strict=True)
         ]
-        return cls(states, hits)
+        return cls(states, hits, measure)
 
     def rows(self, state: str) -> list[int]:
         """The queries of one state; of the wrong ones the worst first."""
@@ -211,7 +214,7 @@ def _card(
 ) -> str:
     photo, state = places.queries[query], judged.states[query]
     tiles = "".join(
-        _tile(answer, photo, places.database[answer.row], thumbnails, judged=state != "open")
+        _tile(answer, photo, places.database[answer.row], thumbnails, judged.measure, judged=state != "open")
         for answer in shown
     )
     answers = (
@@ -247,10 +250,12 @@ def _verdict(state: str, hit: int, depth: int) -> str:
     return f'<span class="chip bad">✗ No right answer among the first {depth}</span>'
 
 
-def _tile(answer: Shown, query: Photo, photo: Photo, thumbnails: Thumbnails, *, judged: bool) -> str:
+def _tile(
+    answer: Shown, query: Photo, photo: Photo, thumbnails: Thumbnails, measure: str, *, judged: bool
+) -> str:
     facts = []
     if answer.distance is not None and np.isfinite(answer.distance):
-        facts.append(f"distance {answer.distance:.3f}")
+        facts.append(f"{measure} {answer.distance:.3f}")
     off = apart(query.position, photo.position)
     if off is not None:
         facts.append(f"{metres(off)} away")

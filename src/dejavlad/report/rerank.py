@@ -65,11 +65,12 @@ def _against_time(curve: Sequence[Mapping[str, Any]], n: str) -> str:
     parts = []
     for i in range(STEPS + 1):
         share, time = floor + (top - floor) * i / STEPS, last * i / STEPS
+        tick = f"{time:,.0f}" if last >= 100 else f"{time:.3g}"
         parts.append(
             f'<path class="grid" d="M{LEFT} {y(share):.1f}H{WIDTH - RIGHT}"/>'
             f'<text x="{LEFT - 8}" y="{y(share) + 4:.1f}" text-anchor="end">{100 * share:.3g}%</text>'
             f'<path class="grid" d="M{x(time):.1f} {HEIGHT - BOTTOM}v4"/>'
-            f'<text x="{x(time):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{time:.3g}</text>'
+            f'<text x="{x(time):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{tick}</text>'
         )
     places = list(zip(times, recalls, strict=True))
     line = " ".join(f"{x(time):.1f},{y(share):.1f}" for time, share in places)
