@@ -17,7 +17,6 @@ from scipy.io import loadmat
 from dejavlad.datasets import PlaceDataset
 from dejavlad.model.importers import import_model
 from dejavlad.training import TrainConfig, train
-from dejavlad.training.method import parse_method
 from dejavlad.training.start import prepare
 from dejavlad.training.state import State
 
@@ -46,7 +45,7 @@ def pair(request, tmp_path_factory):
     double = request.param.endswith("_double.mat")
     out = tmp_path_factory.mktemp("toy") / "run"
     config = options(told["opts"], double)
-    run = train(config, start(told["opts"], config), dataset("train"), dataset("val"), out)
+    run = train(config, start(config), dataset("train"), dataset("val"), out)
     return told, run, double
 
 
@@ -78,21 +77,14 @@ def options(opts, double):
     )
 
 
-def start(opts, config):
+def start(config):
     """The pretrained network, with the pooling that ``addLayers`` puts on it and the clusters given."""
-    model = import_model(TOY / "imagenet-caffe-ref.mat")
-    name, _ = parse_method(str(opts.method))
+    model = prepare(import_model(TOY / "imagenet-caffe-ref.mat"), config, dataset("train"))
     if config.precision == "fp64":
         model.double()
-    if name != "netvlad":
-        return model
-    held = loadmat(TOY / "clusters.mat")
-    model = prepare(
-        model.with_clusters(*(held[key].T for key in ("clsts", "trainDescs"))), config, dataset("train")
-    )
-    if config.precision == "fp64":
-        model.double()
-    model.aggregation.initialise(held["clsts"].T, held["trainDescs"].T)
+    if model.aggregation.needs_fitting:
+        held = loadmat(TOY / "clusters.mat")
+        model.aggregation.initialise(held["clsts"].T, held["trainDescs"].T)
     return model
 
 

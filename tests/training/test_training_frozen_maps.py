@@ -1,12 +1,18 @@
 """Frozen layers computed once: the same losses, within a budget, and made anew where something changed."""
 
+import copy
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+from dejavlad import aggregation
 from dejavlad.errors import InputError, StoreError
+from dejavlad.images import Preprocess
+from dejavlad.model import PlaceModel, load_folder
 from dejavlad.training import Run, frozen_maps, train
 from dejavlad.training.album import Album
 from dejavlad.training.frozen_maps import MappedMaps, plan_frozen_maps
@@ -153,3 +159,35 @@ def test_mixed_precision_learns_with_them_and_without(frozen, make_model, town, 
     single = train(frozen, make_model(), town, None, tmp_path / "single")
     assert runs[0].losses != single.losses
     np.testing.assert_allclose(runs[0].losses[:2], single.losses[:2], rtol=0.05)
+
+
+class Strange(nn.Module):
+    """A backbone that is no chain of layers."""
+
+    channels = 4
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 5, stride=4), nn.Conv2d(3, 4, 9, stride=4, padding=2)
+
+    def forward(self, images_NCHW):
+        return self.first(images_NCHW) + self.second(images_NCHW)
+
+
+def test_any_backbone_is_computed_once_where_all_of_it_is_fixed(config, town, tmp_path):
+    torch.manual_seed(1)
+    model = PlaceModel(Strange(), aggregation.create("netvlad", 4, clusters=4), Preprocess())
+    config = replace(config, margin=1.5, fixed_layers=("backbone",))
+    runs = [
+        train(replace(config, frozen_maps=where), model, town, None, tmp_path / where)
+        for where in ("memory", "off")
+    ]
+    assert told(runs[0])["kept"] and all(runs[0].losses)
+    np.testing.assert_allclose(runs[0].losses, runs[1].losses, rtol=1e-6)
+    before, after = (
+        load_folder(runs[0].model(which), backbone=Strange()).state_dict() for which in ("epoch:0", "latest")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"aggregation.centroids", "aggregation.conv.weight"}
+    free = Network(copy.deepcopy(model), replace(config, fixed_layers=()))
+    assert (len(free.lower), len(free.upper)) == (0, 1)

@@ -40,7 +40,8 @@ class TrainConfig:
     train_from: str = field(default="", metadata=FIXED)
     """The first layer that learns, as ``conv5_1`` or ``features.24``; empty: all do. (backPropToLayer)"""
     fixed_layers: tuple[str, ...] = field(default=(), metadata=FIXED)
-    """Layers after it that do not learn either. (fixLayers)"""
+    """Layers after it that do not learn either; ``backbone`` stands for all of it, ``aggregation`` for the
+    pooling. (fixLayers)"""
     batch_norm: Literal["fixed", "learnt"] = field(default="fixed", metadata=FIXED)
     """``fixed``: batch norms keep their statistics; ``learnt``: where they learn they use those of the photos
     that go through the network together."""
