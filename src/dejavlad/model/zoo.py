@@ -23,6 +23,7 @@ from dejavlad.model.checkpoint import is_model, load_folder
 from dejavlad.model.device import check_precision, resolve_device
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.released import RELEASED, fetch_released
+from dejavlad.model.run_folder import resolve
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.progress import OnProgress, silent
 
@@ -38,8 +39,8 @@ INPUTS = ("torchvision", "caffe")
 """Preprocessings that weights may have been trained with."""
 HUB = "hub:FOLDER_OR_ID"
 WHAT_A_MODEL_IS = (
-    "a model is one of the names that `dejavlad models` lists, a model folder, or a checkpoint of the "
-    "originals"
+    "a model is one of the names that `dejavlad models` lists, a model folder, a training run, or a "
+    "checkpoint of the originals"
 )
 
 
@@ -84,7 +85,8 @@ def load_model(
 
     Args:
         src: a name (``squeezenet1_0-netvlad``, ``vgg16@conv4_3-max``, ``vgg16-netvlad-pitts30k``; see
-            `list_models`), a model folder, or a checkpoint of the originals (see `importers`).
+            `list_models`), a model folder, a training run (``RUN``, ``RUN@latest``, ``RUN@epoch:7``,
+            ``RUN@best:10``), or a checkpoint of the originals (see `importers`).
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16`` (the backbone's arithmetic).
         weights: of a named model's backbone: a file (.npz, .pth, .safetensors with torchvision's keys), or
@@ -105,6 +107,7 @@ def load_model(
     """
     where = resolve_device(device)
     check_precision(precision)
+    src = resolve(src) or src
     if (isinstance(src, Path) or is_model(Path(src))) or (_parse(src) is None and _is_place(src)):
         if weights is not None or input is not None:
             raise InputError(

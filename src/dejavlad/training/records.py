@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import StoreError
+from dejavlad.model.run_folder import LOG, read_records
 
 Record = Mapping[str, Any]
 OnRecord = Callable[[Record], None]
 
-LOG, BATCHES, TESTS = "log.jsonl", "batches.csv", "tests.csv"
+BATCHES, TESTS = "batches.csv", "tests.csv"
+__all__ = ["BATCHES", "LOG", "TESTS", "OnRecord", "Record", "Records", "ignore", "read_records"]
 BATCH_COLUMNS = (
     "epoch",
     "batch",
@@ -97,29 +99,6 @@ class Records:
             if new:
                 writer.writerow(columns)
             writer.writerow(values)
-
-
-def read_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of a run; a last line that was cut off is left out.
-
-    Raises:
-        StoreError: they cannot be read.
-    """
-    try:
-        text = (folder / LOG).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{str(folder / LOG)!r} cannot be read: {error}") from None
-    found = []
-    for line in text.split("\n"):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "kind" in record and "at" in record:
-            found.append(record)
-    return found
 
 
 class _disk:

@@ -1,0 +1,153 @@
+"""What a training run has left in its folder, read without training: its records, and its models by name.
+
+::
+
+    run.json              it is a run
+    log.jsonl             its records, one JSON object a line
+    epochs/000, 001 ...   the model before training and after each epoch
+    latest/               the model at the last checkpoint
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dejavlad.errors import InputError, StoreError
+from dejavlad.model.checkpoint import is_model
+
+RUN, LOG, EPOCHS, LATEST = "run.json", "log.jsonl", "epochs", "latest"
+BEST_AT = 5
+"""N of the recall by which an epoch is best, unless told."""
+SAME = 1e-6
+"""Recalls that differ by less are the same."""
+FORMS = "RUN, RUN@latest, RUN@epoch:7, RUN@best or RUN@best:10"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run lies there."""
+    return (folder / RUN).is_file()
+
+
+def epoch_folder(run: Path, epoch: int) -> Path:
+    """Where the model after an epoch lies."""
+    return run / EPOCHS / f"{epoch:03d}"
+
+
+def epochs_there(run: Path) -> list[int]:
+    """Epochs whose models are there."""
+    held = (run / EPOCHS).glob("[0-9]*")
+    return sorted(int(path.name) for path in held if path.name.isdecimal() and is_model(path))
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """All records of a run; a last line that was cut off is left out.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    try:
+        text = (folder / LOG).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{str(folder / LOG)!r} cannot be read: {error}") from None
+    found = []
+    for line in text.split("\n"):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "kind" in record and "at" in record:
+            found.append(record)
+    return found
+
+
+def recalls(records: Iterable[Mapping[str, Any]], of: str = "val") -> dict[int, dict[int, float]]:
+    """Epoch -> N -> recall@N, for ``val`` or ``train``; epoch 0 is before training."""
+    return {
+        int(one["epoch"]): {int(n): float(value) for n, value in one["recall"].items()}
+        for one in records
+        if one["kind"] == "test" and one["set"] == of
+    }
+
+
+def best_of_run(run: Path, n: int = BEST_AT) -> int:
+    """The epoch with the best recall@n on the validation set; see `best_epoch`.
+
+    Raises:
+        InputError: no epoch was tested on one, or not at n.
+    """
+    found = {epoch: recall for epoch, recall in recalls(read_records(run)).items() if epoch > 0}
+    if not found:
+        raise InputError(f"{str(run)!r}: no epoch was tested on a validation set")
+    return best_epoch(found, n)
+
+
+def model_of_run(run: Path, which: str = "") -> Path:
+    """The folder of one of its models.
+
+    Args:
+        run: its folder.
+        which: ``latest``, ``epoch:7``, ``best``, ``best:10``; empty: the best where there are tests, else
+            the latest.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    kind, _, number = which.partition(":")
+    if not which:
+        tested = any(epoch > 0 for epoch in recalls(read_records(run)))
+        return model_of_run(run, "best" if tested else "latest")
+    if which == "latest":
+        folder = run / LATEST
+    elif kind == "epoch" and number.isdecimal():
+        folder = epoch_folder(run, int(number))
+    elif kind == "best" and (number.isdecimal() or which == "best"):
+        folder = epoch_folder(run, best_of_run(run, int(number or BEST_AT)))
+    else:
+        raise InputError(f"{which!r} is none of a run's models; valid: {FORMS}")
+    if not is_model(folder):
+        told = ", ".join(map(str, epochs_there(run))) or "none"
+        raise InputError(f"{str(run)!r} has no model {which!r}; epochs there: {told}")
+    return folder
+
+
+def resolve(text: str | Path) -> Path | None:
+    """``RUN``, ``RUN@latest``, ``RUN@epoch:7`` or ``RUN@best:10`` to a model folder; None: RUN is no run.
+
+    Raises:
+        InputError: the run has no such model.
+    """
+    if is_run(Path(text)):
+        return model_of_run(Path(text))
+    folder, at, which = str(text).rpartition("@")
+    if at and is_run(Path(folder)):
+        return model_of_run(Path(folder), which)
+    return None
+
+
+def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int) -> int:
+    """The epoch with the highest recall@n.
+
+    Among the same, recall at the next smaller N decides, and so on down to the smallest; then at the larger
+    ones, ascending; then the earlier epoch. Equivalent to ``getBestEpoch.m``.
+
+    Args:
+        recalls: epoch -> N -> recall@N.
+        n: one of the Ns.
+
+    Raises:
+        InputError: recall was not taken at n.
+    """
+    ns = sorted(next(iter(recalls.values())))
+    if n not in ns:
+        raise InputError(f"recall@{n} was not taken; valid: {', '.join(map(str, ns))}")
+    order = [n, *reversed([one for one in ns if one < n]), *(one for one in ns if one > n)]
+    left = sorted(recalls)
+    for one in order:
+        most = max(recalls[epoch].get(one, 0.0) for epoch in left)
+        left = [epoch for epoch in left if most - recalls[epoch].get(one, 0.0) < SAME]
+    return left[0]
