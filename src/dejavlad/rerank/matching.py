@@ -5,10 +5,10 @@ Shapes: C candidates, P patches of the query, R patches of a candidate, D number
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from torch import Tensor
 
 from dejavlad.errors import InputError
 from dejavlad.patches import PatchSet
+from dejavlad.rerank.bfloat import Rounded, has_bfloat16
+from dejavlad.rerank.sketch import Sketched
 
-BLOCK = 1 << 24
-"""Similarities (numbers) that are held at a time."""
+BLOCK = 1 << 27
+"""Similarities (numbers) that an accelerator holds at a time."""
+_UNLIKE = "patches of {} and {} dimensions cannot be matched; were they made by one model?"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +46,21 @@ class Matcher(Protocol):
         """One match for each candidate."""
 
 
+@runtime_checkable
+class RoughMatcher(Matcher, Protocol):
+    """A matcher that can also tell cheaply what its scores will be about."""
+
+    def rough(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
+        """Scores [C], from the first so many dimensions of the descriptors."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mutual:
     """Mutual nearest neighbours of a query and B candidates whose patches have one shape."""
 
     nearest_BR: Tensor
-    """int64 [B, R]: for each patch of a candidate, the nearest of the query."""
+    """int64 [B, R]: for each patch of a candidate, the nearest of the query; of no meaning where it is not
+    mutual."""
     mutual_BR: Tensor
     """bool [B, R]: whether that one's nearest is this."""
 
@@ -78,10 +90,7 @@ def mutual_nearest(query_PD: Tensor, candidates_BRD: Tensor) -> Mutual:
         InputError: their dimensions differ.
     """
     if query_PD.shape[1] != candidates_BRD.shape[2]:
-        raise InputError(
-            f"patches of {query_PD.shape[1]} and {candidates_BRD.shape[2]} dimensions cannot be matched; "
-            "were they made by one model?"
-        )
+        raise InputError(_UNLIKE.format(query_PD.shape[1], candidates_BRD.shape[2]))
     likeness_BRP = torch.matmul(candidates_BRD, query_PD.T)
     nearest_BR = likeness_BRP.argmax(dim=2)
     back_BP = likeness_BRP.argmax(dim=1)
@@ -89,27 +98,81 @@ def mutual_nearest(query_PD: Tensor, candidates_BRD: Tensor) -> Mutual:
     return Mutual(nearest_BR, back_BP.gather(1, nearest_BR) == rows_R)
 
 
-def mutual_blocks(
-    query: PatchSet, candidates: Sequence[PatchSet]
-) -> Iterator[tuple[Sequence[PatchSet], Mutual]]:
+def mutual_groups(
+    query: PatchSet, candidates: Sequence[PatchSet], dims: int | None = None
+) -> Iterator[tuple[list[PatchSet], Mutual]]:
     """Candidates in their order, neighbours of one shape at a time, and their mutual matches.
 
-    The products are taken on the query's device, in float32 at least on a processor.
+    The products are taken on the query's device: on a processor candidate by candidate, in float32 at least
+    or as sure as that (`dejavlad.rerank.bfloat`); elsewhere many at a time in the query's own type, and
+    nothing waits for the device.
+
+    Args:
+        query: patches of one size.
+        candidates: of the same size.
+        dims: match roughly, by the first so many dimensions (see `dejavlad.rerank.sketch`); None matches
+            exactly.
 
     Raises:
         InputError: the patches are of another size or other dimensions than the query's.
     """
-    device = query.descriptors.device
-    dtype = torch.promote_types(query.descriptors.dtype, torch.float32)
-    if device.type != "cpu":
-        dtype = query.descriptors.dtype
-    query_PD = query.descriptors.to(dtype)
-    for (grid, size, _), group in groupby(candidates, lambda of: (of.grid, of.size, of.descriptors.shape[1])):
+    match_all = _each(query, dims) if query.descriptors.device.type == "cpu" else _together(query, dims)
+    own = query.descriptors.shape[1]
+    for (_, size, width), group in groupby(
+        candidates, lambda of: (of.grid, of.size, of.descriptors.shape[1])
+    ):
         if size != query.size:
             raise InputError(f"patches of {query.size} and {size} cells cannot be matched with each other")
+        if width != own:
+            raise InputError(_UNLIKE.format(own, width))
         alike = list(group)
-        at_a_time = max(1, BLOCK // (len(query) * grid[0] * grid[1]))
+        yield alike, match_all(alike)
+
+
+def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], Mutual]:
+    """What matches candidates one by one on the processor."""
+    dtype = torch.promote_types(query.descriptors.dtype, torch.float32)
+    query_PD = query.descriptors.detach().to(dtype)
+    rough = None if dims is None else Sketched(query_PD, dims)
+    rounded = Rounded(query_PD) if rough is None and dtype == torch.float32 and has_bfloat16() else None
+
+    def match_one(candidate_RD: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if rough is not None:
+            return rough.mutual(candidate_RD)
+        candidate_RD = candidate_RD.to(query_PD)
+        pairs = None if rounded is None else rounded.mutual(candidate_RD)
+        return pairs or next(mutual_nearest(query_PD, candidate_RD[None]).pairs())
+
+    def match(alike: Sequence[PatchSet]) -> Mutual:
+        nearest_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.int64)
+        mutual_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.bool)
+        for nearest_R, mutual_R, of in zip(nearest_BR.numpy(), mutual_BR.numpy(), alike, strict=True):
+            here_M, there_M = match_one(of.descriptors.detach())
+            nearest_R[there_M], mutual_R[there_M] = here_M, True
+        return Mutual(nearest_BR, mutual_BR)
+
+    return match
+
+
+def _together(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], Mutual]:
+    """What matches many candidates at a time on an accelerator."""
+    dtype = query.descriptors.dtype if dims is None else torch.float16
+    query_PD = query.descriptors.detach()[:, :dims].to(dtype)
+
+    def match(alike: Sequence[PatchSet]) -> Mutual:
+        at_a_time = max(1, BLOCK // (len(query) * len(alike[0])))
+        parts = []
         for start in range(0, len(alike), at_a_time):
-            block = alike[start : start + at_a_time]
-            block_BRD = torch.stack([of.descriptors.to(device, dtype) for of in block])
-            yield block, mutual_nearest(query_PD, block_BRD)
+            block = [of.descriptors.detach()[:, :dims] for of in alike[start : start + at_a_time]]
+            moved = [of.to(query_PD.device, dtype, non_blocking=True) for of in block]
+            parts.append(mutual_nearest(query_PD, torch.stack(moved)))
+        return Mutual(torch.cat([of.nearest_BR for of in parts]), torch.cat([of.mutual_BR for of in parts]))
+
+    return match
+
+
+def centres(alike: Sequence[PatchSet]) -> NDArray[np.float32]:
+    """[B, R, 2]: centres of the patches of B candidates of one shape, brought over at once."""
+    if alike[0].centres.device.type == "cpu":
+        return np.stack([of.centres.numpy() for of in alike])
+    return np.asarray(torch.stack([of.centres for of in alike]).cpu().numpy())

@@ -5,18 +5,31 @@ Shapes: M matches, P patches of the query.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.patches import PatchSet
-from dejavlad.rerank.matching import Match, mutual_blocks
+from dejavlad.rerank.matching import Match, centres, mutual_groups
 
 Points = NDArray[np.float32]
+
+METHODS: Final[Mapping[str, int]] = {
+    "ransac": cv2.RANSAC,
+    "rho": cv2.RHO,
+    "usac": cv2.USAC_DEFAULT,
+    "usac-accurate": cv2.USAC_ACCURATE,
+    "usac-fast": cv2.USAC_FAST,
+    "usac-magsac": cv2.USAC_MAGSAC,
+}
+"""Name -> OpenCV's search; least medians are left out: they need half of all matches to be right."""
+ROUGH: Final = "usac-accurate"
+"""The search of the rough pass: about the classic one's inliers, far sooner where there are few."""
 
 
 def homography(
@@ -26,11 +39,14 @@ def homography(
     *,
     iterations: int = 2000,
     confidence: float = 0.995,
-    method: int = cv2.RANSAC,
+    method: str = "ransac",
+    seed: int | None = None,
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
     """The homography that takes most of the candidate's points to the query's, and which it takes there.
 
-    OpenCV's search begins from one fixed seed at every call: equal points in equal order give equal answers.
+    OpenCV's searches begin from one fixed seed at every call: equal points in equal order give equal answers.
+    Its findHomography takes no other seed, so one given here puts the points in another order instead, which
+    leads every search elsewhere.
 
     Args:
         candidate_points: float32 [M, 2].
@@ -38,23 +54,32 @@ def homography(
         threshold: largest distance in pixels between a point and where it is taken, above 0.
         iterations: most hypotheses tried.
         confidence: of having found the best, in (0, 1), at which the search ends early.
-        method: ``cv2.RANSAC``, or another robust one of OpenCV's.
+        method: a name in `METHODS`.
+        seed: of the points' order; None keeps theirs.
 
     Returns:
         [3, 3] and bool [M]; None and no inlier below 4 points, or where there is none.
+
+    Raises:
+        UnknownNameError: no such method.
     """
+    if method not in METHODS:
+        raise UnknownNameError("RANSAC method", method, METHODS)
     nothing = None, np.zeros(len(query_points), dtype=bool)
     if len(query_points) < 4:
         return nothing
+    order_M = np.arange(len(query_points))
+    if seed is not None:
+        order_M = np.random.default_rng(seed).permutation(order_M)
+    points = candidate_points[order_M], query_points[order_M]
     try:
-        found, mask = cv2.findHomography(
-            candidate_points, query_points, method, threshold, None, iterations, confidence
-        )
+        found, mask = cv2.findHomography(*points, METHODS[method], threshold, None, iterations, confidence)
     except cv2.error:  # degenerate points: the newer searches raise where the classic one finds nothing
         return nothing
     if found is None or mask is None:
         return nothing
-    inlier_M = mask.ravel() == 1
+    inlier_M = np.zeros(len(order_M), dtype=bool)
+    inlier_M[order_M] = mask.ravel() == 1
     return (np.asarray(found, dtype=np.float64), inlier_M) if inlier_M.any() else nothing
 
 
@@ -69,10 +94,12 @@ class RansacMatcher:
             pixels of VGG-16 at stride 1 are 1.5).
         iterations: see `homography`.
         confidence: see `homography`.
-        method: see `homography`.
+        method: a name in `METHODS`; "ransac" is the original's.
+        seed: see `homography`.
         threads: candidates verified at once.
 
     Raises:
+        UnknownNameError: no such method.
         InputError: a setting out of its range.
     """
 
@@ -82,16 +109,21 @@ class RansacMatcher:
         threshold: float = 1.5,
         iterations: int = 2000,
         confidence: float = 0.995,
-        method: int = cv2.RANSAC,
+        method: str = "ransac",
+        seed: int | None = None,
         threads: int = 2,
     ) -> None:
+        if method not in METHODS:
+            raise UnknownNameError("RANSAC method", method, METHODS)
+        if seed is not None and seed < 0:
+            raise InputError(f"a seed is a whole number from 0, or none; given {seed}")
         if not threshold > 0 or iterations < 1 or not 0 < confidence < 1 or threads < 1:
             raise InputError(
                 "RANSAC needs a threshold above 0, at least 1 iteration and thread, and a confidence between "
                 f"0 and 1; given {threshold}, {iterations}, {threads} and {confidence}"
             )
         self.threshold, self.iterations, self.confidence = threshold, iterations, confidence
-        self.method, self.threads = method, threads
+        self.method, self.seed, self.threads = method, seed, threads
 
     def __call__(self, query: PatchSet, candidates: Sequence[PatchSet]) -> list[Match]:
         """Matches with each candidate.
@@ -99,23 +131,39 @@ class RansacMatcher:
         Raises:
             InputError: patches of another size or other dimensions.
         """
+        return self._verified(query, candidates, self.method)
+
+    def rough(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
+        """Scores [C] from the first so many dimensions, by a search that ends sooner.
+
+        Raises:
+            InputError: patches of another size or other dimensions.
+        """
+        return np.array([match.score for match in self._verified(query, candidates, ROUGH, dims)])
+
+    def _verified(
+        self, query: PatchSet, candidates: Sequence[PatchSet], method: str, dims: int | None = None
+    ) -> list[Match]:
+        groups = list(mutual_groups(query, candidates, dims))
         centres_P2 = query.centres.cpu().numpy()
         points = [
-            (centres_P2[here_M], of.centres.cpu().numpy()[there_M])
-            for block, mutual in mutual_blocks(query, candidates)
-            for of, (here_M, there_M) in zip(block, mutual.pairs(), strict=True)
+            (centres_P2[here_M], centres_R2[there_M])
+            for alike, mutual in groups
+            for centres_R2, (here_M, there_M) in zip(centres(alike), mutual.pairs(), strict=True)
         ]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(lambda pair: self._verified(pair[0], pair[1], query), points))
 
-    def _verified(self, query_points: Points, candidate_points: Points, query: PatchSet) -> Match:
-        found, inlier_M = homography(
-            candidate_points,
-            query_points,
-            self.threshold * query.step,
-            iterations=self.iterations,
-            confidence=self.confidence,
-            method=self.method,
-        )
-        score = -float(inlier_M.sum()) / len(query)
-        return Match(score, query_points[inlier_M], candidate_points[inlier_M], found)
+        def verify(pair: tuple[Points, Points]) -> Match:
+            found, inlier_M = homography(
+                pair[1],
+                pair[0],
+                self.threshold * query.step,
+                iterations=self.iterations,
+                confidence=self.confidence,
+                method=method,
+                seed=self.seed,
+            )
+            score = -float(inlier_M.sum()) / len(query)
+            return Match(score, pair[0][inlier_M], pair[1][inlier_M], found)
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(verify, points))

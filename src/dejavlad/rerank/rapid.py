@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.patches import PatchSet
-from dejavlad.rerank.matching import Match, Mutual, mutual_blocks
+from dejavlad.rerank.matching import Match, Mutual, centres, mutual_groups
 
 
 def rapid_scores(mutual: Mutual, query_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
@@ -20,7 +22,9 @@ def rapid_scores(mutual: Mutual, query_grid: tuple[int, int], grid: tuple[int, i
     Equivalent to ``compare_two_spatial`` in patchnetvlad/tools/patch_matcher.py (what its code does,
     not section 3.4 of the paper):
     ``-sum_i [(X - |dx_i - mean dx|)^2 + (Y - |dy_i - mean dy|)^2] / P`` in patches,
-    X and Y being the largest column and row of the query's grid.
+    X and Y being the largest column and row of the query's grid. Grids may differ: displacements are those of
+    columns and rows as they are counted, so a photo of another size that shows the same scores as if shifted
+    and stretched.
 
     Args:
         mutual: matches of the query and B candidates.
@@ -55,8 +59,22 @@ class RapidMatcher:
         """
         found: list[Match] = []
         centres_P2 = query.centres.cpu().numpy()
-        for block, mutual in mutual_blocks(query, candidates):
-            scores = rapid_scores(mutual, query.grid, block[0].grid).tolist()
-            for score, of, (here_M, there_M) in zip(scores, block, mutual.pairs(), strict=True):
-                found.append(Match(score, centres_P2[here_M], of.centres.cpu().numpy()[there_M]))
+        groups = [(*group, _scores(query, *group)) for group in mutual_groups(query, candidates)]
+        for alike, mutual, scores_B in groups:
+            scored = zip(scores_B.tolist(), centres(alike), mutual.pairs(), strict=True)
+            for score, centres_R2, (here_M, there_M) in scored:
+                found.append(Match(score, centres_P2[here_M], centres_R2[there_M]))
         return found
+
+    def rough(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
+        """Scores [C] from the first so many dimensions.
+
+        Raises:
+            InputError: patches of another size or other dimensions.
+        """
+        scores = [_scores(query, *group) for group in mutual_groups(query, candidates, dims)]
+        return np.asarray(torch.cat(scores).cpu().numpy()) if scores else np.zeros(0)
+
+
+def _scores(query: PatchSet, alike: Sequence[PatchSet], mutual: Mutual) -> Tensor:
+    return rapid_scores(mutual, query.grid, alike[0].grid)

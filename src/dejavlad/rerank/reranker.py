@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.patches import PatchSet
+from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.rerank.fusion import FUSIONS
-from dejavlad.rerank.matching import Match, Matcher
+from dejavlad.rerank.fusion import FUSIONS, Scores
+from dejavlad.rerank.matching import Match, Matcher, RoughMatcher
 from dejavlad.rerank.ransac import RansacMatcher
 from dejavlad.rerank.rapid import RapidMatcher
+from dejavlad.rerank.shortlist import DIMS, FIRST, Shortlist, shortlisted
 
 Patches = Sequence[PatchSet]
 """The patches of one photo, one set a size."""
@@ -27,6 +29,10 @@ PatchSource = Callable[[int], Patches] | Sequence[Patches]
 
 MATCHERS: Final[Mapping[str, Callable[..., Matcher]]] = {"rapid": RapidMatcher, "ransac": RansacMatcher}
 """Name -> constructor, called with the matcher's own options."""
+
+
+RERANKING = "re-ranking"
+"""The task that `OnProgress` is told of."""
 
 
 class Reranker:
@@ -40,11 +46,16 @@ class Reranker:
         weights: one a patch size; equal unless told.
         fusion: a name in `FUSIONS`.
         k: how many of each query's candidates are compared; the others stay behind them, as they were.
+        shortlist: None compares all of them exactly. A number, or "auto", first compares all roughly (by the
+            first `DIMS` dimensions, in whole numbers; meant for whitened descriptors) and then only so many
+            exactly, the best of the rough comparison; "auto" takes more where it is close. The best match is
+            next to always the same, at a small part of the time; the order behind the shortlist is rough.
         options: of the matcher, e.g. ``threshold=1.5``.
 
     Raises:
         UnknownNameError: no such matcher or fusion.
-        InputError: k below 1, or options that the matcher does not have.
+        InputError: k or a shortlist below 1, options that the matcher does not have, or a shortlist with a
+            matcher that has no rough form.
     """
 
     def __init__(
@@ -54,23 +65,40 @@ class Reranker:
         weights: Sequence[float] | None = None,
         fusion: str = "zscore",
         k: int = 100,
+        shortlist: Shortlist = None,
         **options: Any,
     ) -> None:
         if fusion not in FUSIONS:
             raise UnknownNameError("fusion", fusion, FUSIONS)
         if k < 1:
             raise InputError(f"at least 1 candidate must be re-ranked; given k={k}")
+        if not (shortlist is None or shortlist == "auto" or (isinstance(shortlist, int) and shortlist >= 1)):
+            raise InputError(f'a shortlist is a number from 1, "auto" or None; given {shortlist!r}')
         self.matcher = _matcher(kind, options)
+        if shortlist is not None and not isinstance(self.matcher, RoughMatcher):
+            raise InputError(
+                f"a shortlist needs a matcher with a rough form (method `rough`), which "
+                f"{type(self.matcher).__name__} has not: leave shortlist=None"
+            )
+        self.shortlist = shortlist
         self.weights = None if weights is None else tuple(map(float, weights))
         self.fusion, self.k = fusion, k
 
-    def __call__(self, ranking: Ranking, queries: PatchSource, database: PatchSource) -> Ranking:
+    def __call__(
+        self,
+        ranking: Ranking,
+        queries: PatchSource,
+        database: PatchSource,
+        *,
+        on_progress: OnProgress = silent,
+    ) -> Ranking:
         """A ranking re-ranked.
 
         Args:
             ranking: of Q queries over the database.
             queries: patches of the query by its row in the ranking.
             database: patches of a photo of the database by its row.
+            on_progress: told of each query.
 
         Returns:
             The same rows [Q, K] in a new order. Distances of the re-ranked ones are their fused scores; those
@@ -80,18 +108,38 @@ class Reranker:
             InputError: patches that do not fit each other, or weights that do not fit the number of sizes.
         """
         indices, distances = ranking.indices.copy(), ranking.distances.copy()
+        on_progress(Progress(RERANKING, 0, len(indices)))
         for q, row in enumerate(ranking.indices):
             count = int((row[: self.k] >= 0).sum())
-            if not count:
-                continue
-            candidates = [_patches(database, int(at)) for at in row[:count]]
-            fused_C = self.scores(_patches(queries, q), candidates)
-            order_C = np.argsort(fused_C, kind="stable")
-            indices[q, :count] = row[order_C]
-            distances[q, :count] = fused_C[order_C]
-            rest = slice(count, int((row >= 0).sum()))
-            distances[q, rest] += distances[q, count - 1] - ranking.distances[q, count - 1]
+            if count:
+                candidates = [_patches(database, int(at)) for at in row[:count]]
+                indices[q, :count], distances[q, :count] = self.rerank_query(
+                    row[:count], _patches(queries, q), candidates
+                )
+                rest = slice(count, int((row >= 0).sum()))
+                distances[q, rest] += distances[q, count - 1] - ranking.distances[q, count - 1]
+            on_progress(Progress(RERANKING, q + 1, len(indices)))
         return Ranking(indices, distances)
+
+    def rerank_query(
+        self, rows_C: NDArray[np.int64], query: Patches, candidates: Sequence[Patches]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """One query's candidates in their new order.
+
+        Args:
+            rows_C: their rows in the database, in the order so far.
+            query: the patches of the query.
+            candidates: those of each row.
+
+        Returns:
+            The rows [C] in the new order and their fused scores [C], ascending.
+
+        Raises:
+            InputError: see `__call__`.
+        """
+        fused_C = self.scores(query, candidates)
+        order_C = np.argsort(fused_C, kind="stable")
+        return np.asarray(rows_C)[order_C], fused_C[order_C]
 
     def scores(self, query: Patches, candidates: Sequence[Patches]) -> NDArray[np.float64]:
         """Fused scores [C] of candidates of one query, smaller being better.
@@ -99,9 +147,21 @@ class Reranker:
         Raises:
             InputError: see `__call__`.
         """
-        matches = self.match(query, candidates)
-        scores_CS = np.array([[match.score for match in of] for of in matches])
-        return FUSIONS[self.fusion](scores_CS.reshape(len(candidates), len(query)), self.weights)
+        _check(query, candidates)
+
+        def exact(at: NDArray[np.int64]) -> Scores:
+            matches = self.match(query, [candidates[c] for c in at])
+            return np.array([[match.score for match in of] for of in matches]).reshape(len(at), len(query))
+
+        def fuse(scores_CS: Scores) -> Scores:
+            return FUSIONS[self.fusion](scores_CS, self.weights)
+
+        matcher, count = self.matcher, len(candidates)
+        enough = count if self.shortlist is None else FIRST if self.shortlist == "auto" else self.shortlist
+        if self.shortlist is None or count <= enough or not isinstance(matcher, RoughMatcher):
+            return fuse(exact(np.arange(count)))
+        by_size = [matcher.rough(of, [other[s] for other in candidates], DIMS) for s, of in enumerate(query)]
+        return shortlisted(np.stack(by_size, axis=1), exact, fuse, self.shortlist)
 
     def match(self, query: Patches, candidates: Sequence[Patches]) -> list[list[Match]]:
         """For each candidate, the match at each patch size.
@@ -109,11 +169,15 @@ class Reranker:
         Raises:
             InputError: see `__call__`.
         """
-        if not query or any(len(of) != len(query) for of in candidates):
-            counts = sorted({len(query), *map(len, candidates)})
-            raise InputError(f"photos need patches of the same sizes, at least one; given {counts} sizes")
+        _check(query, candidates)
         by_size = [self.matcher(of, [other[s] for other in candidates]) for s, of in enumerate(query)]
         return [list(of) for of in zip(*by_size, strict=True)]
+
+
+def _check(query: Patches, candidates: Sequence[Patches]) -> None:
+    if not query or any(len(of) != len(query) for of in candidates):
+        counts = sorted({len(query), *map(len, candidates)})
+        raise InputError(f"photos need patches of the same sizes, at least one; given {counts} sizes")
 
 
 def _matcher(kind: str | Matcher, options: Mapping[str, Any]) -> Matcher:

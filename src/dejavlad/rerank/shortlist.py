@@ -1,0 +1,81 @@
+"""Which candidates are worth an exact comparison, told from rough scores of all.
+
+Shapes: C candidates of one query, S patch sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.rerank.fusion import Scores
+
+DIMS: Final = 128
+"""Dimensions of a descriptor that rough scores are made from."""
+FIRST: Final = 5
+"""Candidates that are compared exactly in any case, where the shortlist is "auto"."""
+STEP: Final = 3
+"""Further candidates that are then compared at a time."""
+CAUTION: Final = 1.5
+"""How many times the largest error of the estimates seen so far the next ones are trusted to keep within."""
+
+Shortlist = int | Literal["auto"] | None
+
+
+def shortlisted(
+    rough_CS: Scores,
+    exact: Callable[[NDArray[np.int64]], Scores],
+    fuse: Callable[[Scores], Scores],
+    shortlist: int | Literal["auto"],
+) -> Scores:
+    """Fused scores of all candidates, those on the shortlist from exact scores.
+
+    What the others would score is estimated by a line from rough to exact scores, fitted at each size to
+    those compared so far: fusion needs the mean and the spread over all. With "auto" the list grows until the
+    best exact score is further ahead of all estimates than these were ever wrong.
+
+    Args:
+        rough_CS: smaller is better.
+        exact: scores [n, S] of the candidates at these places.
+        fuse: scores [C, S] made one, [C].
+        shortlist: how many are compared exactly, or "auto".
+
+    Returns:
+        [C], smaller is better: those compared exactly come before the others.
+    """
+    order_C = np.argsort(fuse(rough_CS), kind="stable")
+    known_CS, compared_C = rough_CS.copy(), np.zeros(len(rough_CS), dtype=bool)
+    step = FIRST if shortlist == "auto" else max(1, shortlist)
+    while True:
+        rest = order_C[~compared_C[order_C]]
+        more = np.sort(rest[:step])
+        known_CS[more] = exact(more)
+        compared_C[more] = True
+        guess_CS = _guess(rough_CS, known_CS, compared_C)
+        mixed_C = fuse(np.where(compared_C[:, None], known_CS, guess_CS))
+        if compared_C.all():
+            return mixed_C
+        if shortlist != "auto":
+            break
+        guess_C = fuse(guess_CS)
+        wrong = np.abs(guess_C - mixed_C)[compared_C].max()
+        if mixed_C[compared_C].min() + CAUTION * wrong < mixed_C[~compared_C].min():
+            break
+        order_C, step = np.argsort(mixed_C, kind="stable"), STEP
+    behind = mixed_C[compared_C].max() - mixed_C[~compared_C].min()
+    mixed_C[~compared_C] += max(0.0, float(behind))
+    return mixed_C
+
+
+def _guess(rough_CS: Scores, known_CS: Scores, compared_C: NDArray[np.bool_]) -> Scores:
+    """Exact scores as the rough ones let expect them: a line a size, through those that are known."""
+    rough_NS, known_NS = rough_CS[compared_C], known_CS[compared_C]
+    apart_NS = rough_NS - rough_NS.mean(axis=0)
+    spread_S = np.square(apart_NS).sum(axis=0)
+    slope_S = np.ones(rough_CS.shape[1])
+    np.divide((apart_NS * known_NS).sum(axis=0), spread_S, out=slope_S, where=spread_S > 0)
+    slope_S = slope_S.clip(0.5, 4.0)  # few points: chance must not turn the line over
+    return np.asarray(known_NS.mean(axis=0) + slope_S * (rough_CS - rough_NS.mean(axis=0)))
