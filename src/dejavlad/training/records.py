@@ -15,9 +15,11 @@ from typing import Any
 
 from dejavlad.errors import StoreError
 from dejavlad.model.run_folder import LOG, read_records
+from dejavlad.training.finding import Finding
 
 Record = Mapping[str, Any]
 OnRecord = Callable[[Record], None]
+Look = Callable[[Record], list[Finding]]
 
 BATCHES, TESTS = "batches.csv", "tests.csv"
 __all__ = ["BATCHES", "LOG", "TESTS", "OnRecord", "Record", "Records", "ignore", "read_records"]
@@ -44,10 +46,11 @@ class Records:
     Args:
         folder: the run's.
         on_record: told of each new one.
+        look: looks at each; what it finds is written as a ``warning``.
     """
 
-    def __init__(self, folder: Path, on_record: OnRecord = ignore) -> None:
-        self._folder, self._on_record = folder, on_record
+    def __init__(self, folder: Path, on_record: OnRecord = ignore, look: Look = lambda _: []) -> None:
+        self._folder, self._on_record, self._look = folder, on_record, look
 
     def begin(self, at: tuple[int, int]) -> None:
         """Go on from a place (epoch, batch): what was written after it is taken back.
@@ -64,6 +67,7 @@ class Records:
                 (self._folder / name).unlink(missing_ok=True)
             for one in kept:
                 self._tell_csv(one)
+                self._look(one)  # what was found then is among them
 
     def add(self, kind: str, at: tuple[int, int], **told: Any) -> None:
         """Write a record.
@@ -82,6 +86,8 @@ class Records:
                 file.write(json.dumps(record) + "\n")
             self._tell_csv(record)
         self._on_record(record)
+        for finding in self._look(record):
+            self.add("warning", at, **finding.to_dict())
 
     def _tell_csv(self, record: Record) -> None:
         if record["kind"] == "batch":

@@ -18,11 +18,13 @@ import torch
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import DivergedError
 from dejavlad.model import PlaceModel
+from dejavlad.model.device import resolve_device
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training import schedule
 from dejavlad.training.begin import Begun, begin
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.describing import read_descriptors, write_descriptors
+from dejavlad.training.doctor import candidates_of, first_look
 from dejavlad.training.jitter import View, draw_view
 from dejavlad.training.keeper import Keeper
 from dejavlad.training.loss import make_loss
@@ -36,6 +38,7 @@ from dejavlad.training.state import State
 from dejavlad.training.step import Step
 from dejavlad.training.testing import score
 from dejavlad.training.tuples import Candidates
+from dejavlad.training.watch import Watch, pulse
 
 TRAINING = "training"
 PATIENT_AT = 5
@@ -49,6 +52,7 @@ def train(
     val: PlaceDataset | None,
     out: str | Path,
     *,
+    device: str | None = None,
     on_progress: OnProgress = silent,
     on_record: OnRecord = ignore,
 ) -> Run:
@@ -62,6 +66,7 @@ def train(
         train: queries and database with positions.
         val: tested on after each epoch; None for none.
         out: the run's folder.
+        device: where to compute; the model's, unless given.
         on_progress: told of what takes long.
         on_record: told of each record (see `records`).
 
@@ -74,8 +79,10 @@ def train(
         StoreBusyError: another process writes there.
         StoreError: the folder cannot be written, or is damaged.
     """
-    candidates = Candidates.of(train, config)
+    candidates = candidates_of(train, config)
     with begin(config, model, train, val, Path(out), on_progress) as begun:
+        if device is not None:
+            begun.model.to(resolve_device(device))
         preprocess = begun.model.preprocess
         learns = Part(train, candidates, preprocess, config, on_progress)
         tested = None
@@ -100,7 +107,7 @@ class _Training:
         on_record: OnRecord,
     ) -> None:
         self.config, self.out, self._tell = config, out, on_progress
-        self.records = Records(out, on_record)
+        self.records = Records(out, on_record, Watch(config))
         self.network = Network(begun.model, config)
         self.train, self.val = train, val
         self.optimizer = make_optimizer(self.network.learnt, config)
@@ -128,6 +135,7 @@ class _Training:
         self._note_failed()
         self.descriptors = self._described(state)
         if state is None:
+            self._first_look()
             self._test(0, (1, 0), whole=config.test_before)
             self._checkpoint()
 
@@ -256,9 +264,11 @@ class _Training:
         """Describe the training photos anew, before a batch of an epoch; batch 0: before all of them."""
         began = time.monotonic()
         name = f"descriptors-e{epoch:03d}-b{batch:06d}.npy"
+        before = self.descriptors if hasattr(self, "descriptors") else None
         self.descriptors = self._describe(self.train, self.out / CACHE / name)
         self.descriptors_file = name
-        self.records.add("refresh", (epoch, batch), seconds=round(time.monotonic() - began, 4))
+        seconds = round(time.monotonic() - began, 4)
+        self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, self.descriptors))
         self._note_failed()
 
     def _describe(self, part: Part, path: Path) -> Descriptors:
@@ -273,6 +283,11 @@ class _Training:
             return read_descriptors(path, self.train.album)
         self._refresh(self.epoch, self.batch)
         return self.descriptors
+
+    def _first_look(self) -> None:
+        part, model = self.train, self.network.model
+        for found in first_look(model, part.album.dataset, part.candidates, self.descriptors, self.config):
+            self.records.add("warning", (1, 0), **found.to_dict())
 
     def _note_failed(self, batch: int = 0) -> None:
         for number, why in self.train.newly_failed().items():

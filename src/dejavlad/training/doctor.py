@@ -1,0 +1,278 @@
+"""The doctor: names the known ways in which training goes wrong, before hours are lost.
+
+`check` looks at a sample of the photos, before training; `first_look` at what a run begins with. What shows
+only while it runs is for `watch`, and what positions alone tell is in `units`.
+
+Legend: Q queries, N database photos, D numbers of a descriptor, M local features, K clusters.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import torch
+
+from dejavlad.aggregation import NetVLAD
+from dejavlad.datasets import PlaceDataset
+from dejavlad.errors import InputError
+from dejavlad.fitting.initialise import sample_features
+from dejavlad.model import PlaceModel
+from dejavlad.photo import PhotoList
+from dejavlad.progress import OnProgress, silent
+from dejavlad.training.album import Album
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.describing import describe_album
+from dejavlad.training.finding import Finding
+from dejavlad.training.loss import make_loss
+from dejavlad.training.mining import Descriptors, Floats, nearest
+from dejavlad.training.network import Network
+from dejavlad.training.start import prepare
+from dejavlad.training.tuples import Candidates, Rows
+from dejavlad.training.units import look_at_positions
+from dejavlad.training.watch import COLLAPSED, collapsed, easy, spread
+
+QUERIES, POSITIVES, OTHERS = 64, 5, 256
+"""A sample for `check`: queries, potential positives of each, and other photos of the database."""
+ENOUGH = 20
+"""Queries from which on a share of them is told."""
+FEATURES, FEATURE_PHOTOS = 2000, 8
+"""Local features that clusters are looked at with, and the photos that they come from."""
+BULK, EASY, AWAY = 0.5, 0.05, 0.5
+"""Shares of queries: without a positive; with anything that violates; whose positives look away."""
+LOOKS_AWAY = 90.0
+"""Degrees between headings."""
+FEW = 5
+"""Times the negatives that a tuple uses; with fewer, mining has no choice."""
+USED, EVEN = 0.2, 0.95
+"""Clusters in use, as a share of all of them, below which they do not fit the features; evenness of one
+feature's assignment above which it says nothing."""
+
+
+def check(
+    config: TrainConfig,
+    model: PlaceModel,
+    train: PlaceDataset,
+    *,
+    on_progress: OnProgress = silent,
+) -> list[Finding]:
+    """Examine a training that has not begun, with a sample of its photos: seconds to a minute.
+
+    Args:
+        config: the options.
+        model: what it would begin with.
+        train: what it would learn from.
+        on_progress: told of what takes long.
+
+    Raises:
+        InputError: training cannot begin like this; what was found is told with it.
+    """
+    found = look_at_positions(train, config)
+    candidates = candidates_of(train, config, found)
+    found += look_at_candidates(candidates, train, config)
+    sample = _sample(train, candidates, config)
+    prepared = prepare(model, config, sample, on_progress=on_progress)
+    found += look_at_clusters(prepared, sample.database, config)
+    network = Network(prepared, config)
+    album = Album(sample, prepared.preprocess, workers=config.workers, on_progress=on_progress)
+    rows_MD = np.zeros((len(album), prepared.descriptor_size), np.float32)
+    for numbers, rows_nD in describe_album(
+        network, album, None, config.describe_batch, on_progress=on_progress
+    ):
+        rows_MD[numbers] = rows_nD
+    descriptors = Descriptors(rows_MD[: album.n_queries], rows_MD[album.n_queries :])
+    return found + look_at_descriptors(descriptors, Candidates.of(sample, config, required=False), config)
+
+
+def first_look(
+    model: PlaceModel,
+    dataset: PlaceDataset,
+    candidates: Candidates,
+    descriptors: Descriptors,
+    config: TrainConfig,
+) -> list[Finding]:
+    """What a run begins with, where all photos are described already."""
+    return [
+        *look_at_positions(dataset, config),
+        *look_at_candidates(candidates, dataset, config),
+        *look_at_clusters(model, dataset.database, config),
+        *look_at_descriptors(descriptors, candidates, config),
+    ]
+
+
+def candidates_of(
+    dataset: PlaceDataset, config: TrainConfig, found: list[Finding] | None = None
+) -> Candidates:
+    """`Candidates.of`; where there are none, the error tells also what is wrong with the positions.
+
+    Raises:
+        InputError: see `Candidates.of`.
+    """
+    try:
+        return Candidates.of(dataset, config)
+    except InputError as error:
+        told = look_at_positions(dataset, config) if found is None else found
+        raise InputError(" ".join([f"{error}.", *map(str, told)]) if told else str(error)) from None
+
+
+def look_at_candidates(candidates: Candidates, dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
+    """Whether queries have positives that look their way, and negatives enough."""
+    found = []
+    n, with_positive = len(dataset.queries), np.flatnonzero(candidates.answerable)
+    without = 1 - len(with_positive) / max(n, 1)
+    if without > BULK:
+        found.append(
+            Finding(
+                "queries without positives",
+                f"{n - len(with_positive)} of {n} queries have no photo of the map more than "
+                f"{config.trivial_radius:g} m and at most {config.positive_radius:g} m away",
+                "they teach nothing, and an epoch passes over them",
+                "Are positions in metres, and of the same streets? Else set a larger positive_radius, or "
+                "trivial_radius=-1 where photos of one place share a position",
+            )
+        )
+    some = _some(with_positive, 200)
+    negatives = np.array([candidates.n_negatives(int(query)) for query in some])
+    if len(some) and np.median(negatives) < FEW * config.negatives_used:
+        found.append(
+            Finding(
+                "too few negatives",
+                f"a query has {np.median(negatives):.0f} photos farther away than "
+                f"{config.negative_radius:g} m, and {config.negatives_used} of them go into a tuple",
+                "mining has hardly a choice, and the network learns those few photos by heart",
+                "Learn from a larger area, or set a smaller negatives_used or negative_radius",
+            )
+        )
+    return [*found, *_headings(candidates, dataset, some)]
+
+
+def _headings(candidates: Candidates, dataset: PlaceDataset, queries: Rows) -> list[Finding]:
+    away = []
+    for query in queries.tolist():
+        heading = dataset.queries[query].heading
+        others = [dataset.database[row].heading for row in candidates.positives(query).tolist()]
+        known = [other for other in others if other is not None]
+        if heading is not None and known and len(known) == len(others):
+            away.append(min(abs((other - heading + 180) % 360 - 180) for other in known) > LOOKS_AWAY)
+    if len(away) < ENOUGH or np.mean(away) <= AWAY:
+        return []
+    return [
+        Finding(
+            "positives that cannot be seen",
+            f"of {len(away)} queries, {np.mean(away):.0%} look more than {LOOKS_AWAY:.0f} degrees away from "
+            "every photo near them",
+            "a positive that shows something else teaches the network that anything may be alike",
+            "Are headings in degrees, clockwise from north, in both lists? Else leave such queries out",
+        )
+    ]
+
+
+def look_at_clusters(model: PlaceModel, photos: PhotoList, config: TrainConfig) -> list[Finding]:
+    """Whether NetVLAD's clusters fit the local features that they are to sort."""
+    if not isinstance(model.aggregation, NetVLAD):
+        return []
+    if next(model.parameters()).dtype != torch.float32:
+        model = copy.deepcopy(model).float()
+    drawn = photos.take(_some(np.arange(len(photos)), 4 * FEATURE_PHOTOS).tolist())
+    try:
+        samples = sample_features(
+            model, drawn, features=FEATURES, per_photo=FEATURES // FEATURE_PHOTOS, seed=config.seed
+        )
+    except InputError:
+        return []  # blank or unreadable, which training says
+    layer = model.aggregation
+    assert isinstance(layer, NetVLAD)
+    with torch.inference_mode():
+        local_1DM = torch.as_tensor(samples.features).T[None].to(model.device)
+        shares_KM = layer.assign(local_1DM)[0].double().cpu().numpy()
+    return _clusters(shares_KM)
+
+
+def _clusters(shares_KM: np.ndarray) -> list[Finding]:
+    k = len(shares_KM)
+    even = float(np.mean([_entropy(one) for one in shares_KM.T])) / math.log(k) if k > 1 else 0.0
+    best = np.bincount(shares_KM.argmax(axis=0), minlength=k) / shares_KM.shape[1]
+    used = math.exp(_entropy(best))
+    if even <= EVEN and used >= USED * k:
+        return []
+    seen = (
+        f"each local feature belongs to all {k} clusters about alike ({even:.0%} of an even assignment)"
+        if even > EVEN
+        else f"local features fall into {used:.1f} of {k} clusters, {best.max():.0%} of them into one"
+    )
+    return [
+        Finding(
+            "clusters not initialised",
+            seen,
+            "NetVLAD then is little more than an average, and training does not get away from there",
+            "Learn them from photos (dejavlad.fitting.initialise; a model by its name does so by itself), "
+            "and do not change the backbone's weights afterwards",
+        )
+    ]
+
+
+def look_at_descriptors(
+    descriptors: Descriptors, candidates: Candidates, config: TrainConfig
+) -> list[Finding]:
+    """Whether photos differ at all, positives are nearer than others, and anything violates the margin."""
+    there_ND = descriptors.database_ND
+    apart = spread(np.ascontiguousarray(there_ND[_some(np.arange(len(there_ND)), 200)]))
+    if apart < COLLAPSED:
+        return [collapsed(apart)]
+    loss, random = make_loss(config), np.random.default_rng([config.seed, 3])
+    nearer, violated = [], []
+    for query in _some(np.flatnonzero(candidates.answerable), QUERIES).tolist():
+        query_D: Floats = descriptors.queries_QD[query]
+        positives = candidates.positives(query)
+        if not query_D.any() or not len(positives):
+            continue
+        negatives = np.sort(candidates.draw_negatives(query, 1000, random))
+        if not len(negatives):
+            continue
+        best = nearest(query_D, there_ND, positives, 1)[1]
+        few = np.sort(random.permutation(negatives)[: len(positives)])
+        nearer.append(bool(best[0] < nearest(query_D, there_ND, few, 1)[1][0]))
+        violated.append(
+            bool(loss.violates(float(best[0]), nearest(query_D, there_ND, negatives, 1)[1]).any())
+        )
+    n = len(nearer)
+    if n < ENOUGH:
+        return []
+    found = []
+    if sum(nearer) < n / 2 + math.sqrt(n) / 2:
+        found.append(
+            Finding(
+                "positives that cannot be seen",
+                f"for {sum(nearer)} of {n} queries the most similar photo nearby is more like it than the most "
+                "similar of as many far away; chance is one half",
+                "what the network is to bring together then shows nothing in common, by what it sees now",
+                "Do positions belong to these photos (order of lists, units, clocks)? Else begin with a "
+                "network that sees more (--init)",
+            )
+        )
+    if np.mean(violated) < EASY:
+        found.append(easy(f"{sum(violated)} of {n} queries have a negative that violates it", config.margin))
+    return found
+
+
+def _entropy(shares: np.ndarray) -> float:
+    there = shares[shares > 0]
+    return float(-(there * np.log(there)).sum())
+
+
+def _some(rows: Rows, most: int) -> Rows:
+    """At most so many of them, evenly spread."""
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
+def _sample(dataset: PlaceDataset, candidates: Candidates, config: TrainConfig) -> PlaceDataset:
+    """Some queries with photos near them, and others."""
+    queries = _some(np.flatnonzero(candidates.answerable), QUERIES)
+    wanted = [candidates.positives(int(query))[:POSITIVES] for query in queries]
+    random = np.random.default_rng([config.seed, 4])
+    n = len(dataset.database)
+    rows = np.unique(np.concatenate([*wanted, random.choice(n, min(n, OTHERS), replace=False)]))
+    return PlaceDataset(
+        dataset.name, dataset.database.take(rows.tolist()), dataset.queries.take(queries.tolist())
+    )

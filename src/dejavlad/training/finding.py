@@ -1,0 +1,26 @@
+"""What the doctor says: a known way in which training goes wrong, seen here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault by its name, and what speaks for it."""
+
+    fault: str
+    """In a few words, the same each time."""
+    seen: str
+    """What was seen, with numbers."""
+    why: str
+    """Why it matters."""
+    do: str
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        return f"{self.fault}: {self.seen}. {self.why}. {self.do}"
+
+    def to_dict(self) -> dict[str, str]:
+        """For records and JSON."""
+        return asdict(self)

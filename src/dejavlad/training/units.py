@@ -1,0 +1,163 @@
+"""The doctor on positions: degrees or kilometres taken for metres, east and north swapped, lists apart.
+
+What unit a number is in cannot be seen from it. But radii are in metres: in another unit nearly all photos
+lie within them, or none do, and another reading of the same numbers sets that right.
+
+Legend: N database photos, Q queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.datasets import PlaceDataset
+from dejavlad.errors import InputError
+from dejavlad.geo import Position, Positions, latlon
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.finding import Finding
+
+Floats = NDArray[np.float64]
+
+MOST = 2000
+"""Photos of each list that are looked at."""
+CROWDED = 0.5
+"""Of the map's photos, the share within the radius of negatives from which on something is wrong."""
+LOST, FOUND = 0.1, 0.5
+"""Shares of queries with a photo of the map nearby: below the first, something is wrong; another reading by
+which it is above the second is the right one."""
+DEGREES, KILOMETRES = 0.01, 0.5
+"""Where all photos lie close together: medians of the distance to the next photo below which numbers look
+like degrees (if they are within their range), or like kilometres."""
+FAR_NORTH = 75.0
+"""Degrees of latitude beyond which there are hardly any streets."""
+
+Reading = Callable[[Floats, Floats], tuple[Floats, Floats]]
+READINGS: dict[str, tuple[str, Reading]] = {
+    "east and north of the queries are swapped": (
+        "give the columns of both lists in one order",
+        lambda n, q: (n, q[:, ::-1]),
+    ),
+    "the queries' positions are in kilometres, the map's in metres": (
+        "give both in metres",
+        lambda n, q: (n, 1000 * q),
+    ),
+    "the map's positions are in kilometres, the queries' in metres": (
+        "give both in metres",
+        lambda n, q: (1000 * n, q),
+    ),
+    "the positions are in millimetres": ("give metres", lambda n, q: (n / 1000, q / 1000)),
+    "the positions are in centimetres": ("give metres", lambda n, q: (n / 100, q / 100)),
+}
+"""What may be wrong where few queries have photos nearby -> (what to do, (map, queries) read so)."""
+
+
+def look_at_positions(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
+    """Whether positions look like metres, and those of both lists like one place."""
+    there, asked = (
+        Positions.from_list([photo.position for photo in photos])
+        for photos in (dataset.database, dataset.queries)
+    )
+    there, asked = _some(there), _some(asked)
+    if not len(there) or not len(asked):
+        return []
+    found = [*_zones(there, "map"), *_zones(asked, "queries")]
+    try:
+        near = np.array([len(rows) for rows in there.within(asked, config.negative_radius)])
+    except InputError:
+        return found  # zones here, none there; training says so
+    share = float(np.median(near)) / len(there)
+    if len(there) > 1 and share > CROWDED:
+        found.append(_crowded(there, share, config.negative_radius))
+    elif (near > 0).mean() < LOST:
+        found += _apart(there, asked, float((near > 0).mean()), config.negative_radius)
+    return found
+
+
+def _some(positions: Positions) -> Positions:
+    """At most so many of those that are known, evenly spread."""
+    rows = np.flatnonzero(positions.known)
+    return positions.take(rows[:: -(-len(rows) // MOST) or 1])
+
+
+def _zones(positions: Positions, what: str) -> list[Finding]:
+    found = []
+    zoned = np.array([zone is not None for zone in positions.zones])
+    east, north = positions.east_north.T
+    wrong = zoned & ((east < 1e5) | (east > 9e5) | (north < 0) | (north > 1e7))
+    if wrong.mean() > CROWDED:
+        i = int(np.flatnonzero(wrong)[0])
+        found.append(
+            Finding(
+                "wrong units of position",
+                f"{wrong.sum()} of {len(wrong)} positions of the {what} are no UTM coordinates, as "
+                f"{east[i]:.0f} east, {north[i]:.0f} north",
+                "UTM has 100,000 to 900,000 metres east and 0 to 10,000,000 north, and distances of others "
+                "mean nothing",
+                "Are east and north swapped? Leave the zone out, if they are metres on a plane of your own",
+            )
+        )
+    elif zoned.all():
+        middle = Position(float(np.median(east)), float(np.median(north)), positions.zones[0])
+        if abs(latlon(middle)[0]) > FAR_NORTH:
+            found.append(
+                Finding(
+                    "latitude and longitude swapped",
+                    f"the {what} lies at latitude {latlon(middle)[0]:.1f}, longitude {latlon(middle)[1]:.1f}",
+                    "there are hardly any streets there, and swapped positions have wrong distances",
+                    "Give latitude first, then longitude",
+                )
+            )
+    return found
+
+
+def _crowded(there: Positions, share: float, radius: float) -> Finding:
+    spacing = _spacing(there.east_north)
+    x, y = (float(abs(there.east_north[:, i]).max()) for i in range(2))
+    unit = f"half of the photos are less than {spacing:.2g} from the next one"
+    if not any(there.zones) and max(x, y) <= 180 and min(x, y) <= 90 and spacing < DEGREES:
+        do = "They look like degrees: name the columns lat and lon, and they are taken as such"
+    elif spacing < KILOMETRES:
+        do = "They look like kilometres: give metres"
+    else:
+        do = f"Learn from a larger area, or set a smaller negative_radius than {radius:g}"
+    return Finding(
+        "wrong units of position",
+        f"{share:.0%} of the map lies within {radius:g} m of a query, by its position, and {unit}",
+        "photos so near are no negatives, so there is next to nothing to tell places apart by",
+        do,
+    )
+
+
+def _apart(there: Positions, asked: Positions, share: float, radius: float) -> list[Finding]:
+    if len({*there.zones, *asked.zones}) == 1:
+        for told, (do, read) in READINGS.items():
+            n_N2, q_Q2 = read(there.east_north, asked.east_north)
+            near = _near(n_N2, q_Q2, radius)
+            if (near > 0).mean() > FOUND and np.median(near) < CROWDED * len(n_N2):
+                seen = (
+                    f"{share:.0%} of the queries have a photo of the map within {radius:g} m; if {told}, "
+                    f"{(near > 0).mean():.0%} have"
+                )
+                why = "what is not near cannot be a positive, so there is next to nothing to learn from"
+                return [Finding("wrong units of position", seen, why, do.capitalize())]
+    return []
+
+
+def _spacing(points_N2: Floats) -> float:
+    """Median distance to the next photo at another position."""
+    from scipy.spatial import cKDTree
+
+    points_N2 = np.unique(points_N2, axis=0)
+    if len(points_N2) < 2:
+        return 0.0
+    return float(np.median(cKDTree(points_N2).query(points_N2, k=2)[0][:, 1]))
+
+
+def _near(points_N2: Floats, asked_Q2: Floats, radius: float) -> NDArray[np.int64]:
+    """[Q] how many points lie within a radius."""
+    from scipy.spatial import cKDTree
+
+    return np.asarray(cKDTree(points_N2).query_ball_point(asked_Q2, radius, return_length=True), np.int64)
