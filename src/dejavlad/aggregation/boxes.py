@@ -64,10 +64,10 @@ def direct_boxes(cells_HWD: Tensor, scales: Sequence[Scale]) -> Iterator[tuple[S
 
     Unlike differences of an integral image they lose no digits, however far a cell is from the corner.
     """
-    along_width = _doubled(cells_HWD, 1, max(scale.size for scale in scales))
+    rows = {1: cells_HWD}
     for scale in scales:
-        rows_HWD = _run(along_width, 1, scale)
-        boxes_HWD = _run(_doubled(rows_HWD, 0, scale.size), 0, scale)
+        rows_HWD = window_sums(rows, scale.size, axis=1, step=scale.stride)
+        boxes_HWD = window_sums({1: rows_HWD}, scale.size, axis=0, step=scale.stride)
         yield scale, boxes_HWD.reshape(-1, boxes_HWD.shape[2])
 
 
@@ -87,25 +87,32 @@ def integral_boxes(cells_HWD: Tensor, scales: Sequence[Scale]) -> Iterator[tuple
         yield scale, boxes_HWD.reshape(-1, dims)
 
 
-def _doubled(cells: Tensor, axis: int, most: int) -> list[Tensor]:
-    """Sums of 1, 2, 4, 8 ... neighbours along an axis, up to `most`."""
-    sums, length = [cells], 1
-    while 2 * length <= most:
-        room = sums[-1].shape[axis] - length
-        sums.append(sums[-1].narrow(axis, 0, room) + sums[-1].narrow(axis, length, room))
-        length *= 2
+def window_sums(
+    known: dict[int, Tensor], length: int, *, axis: int, step: int = 1, out: Tensor | None = None
+) -> Tensor:
+    """Sums of `length` neighbours along an axis, each of two sums that are there or are made first.
+
+    Args:
+        known: sums of so many neighbours from every cell on; ``known[1]`` are the cells. Those made on the
+            way are added, and hold as long as the tensors given as `out` are not written to again.
+        length: how many neighbours.
+        axis: 0 or 1.
+        step: cells from one sum to the next.
+        out: where to put them.
+    """
+    if length in known:
+        found = _every(known[length], axis, step)
+        return found if out is None else out.copy_(found)
+    longer = 1 << ((length - 1).bit_length() - 1)
+    first = window_sums(known, longer, axis=axis)
+    rest = window_sums(known, length - longer, axis=axis)
+    count = known[1].shape[axis] - length + 1
+    parts = [_every(of.narrow(axis, at, count), axis, step) for of, at in ((first, 0), (rest, longer))]
+    sums = torch.add(parts[0], parts[1], out=out)
+    if step == 1:
+        known[length] = sums
     return sums
 
 
-def _run(doubled: Sequence[Tensor], axis: int, scale: Scale) -> Tensor:
-    """Sums of ``scale.size`` neighbours along an axis, one every ``scale.stride``, from doubled sums."""
-    starts = doubled[0].shape[axis] - scale.size + 1
-    found, at = None, 0
-    for power, sums in enumerate(doubled):
-        if scale.size & (1 << power):
-            part = sums.narrow(axis, at, starts)
-            part = part[:: scale.stride] if axis == 0 else part[:, :: scale.stride]
-            found = part if found is None else found + part
-            at += 1 << power
-    assert found is not None
-    return found
+def _every(cells: Tensor, axis: int, step: int) -> Tensor:
+    return cells[::step] if axis == 0 else cells[:, ::step]

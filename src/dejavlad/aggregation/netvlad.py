@@ -27,11 +27,13 @@ ASSIGNMENT_RATIO = 0.01
 UNFITTED_SHARPNESS = 30.0
 
 
-class _Clustered(Aggregation):
-    """What NetVLAD and VLAD share: centres, and vectors [N, K, D] made into descriptors."""
+class Clustered(Aggregation):
+    """What NetVLAD and VLAD share: centres, and residuals to them summed by shares."""
 
     needs_fitting = True
     centroids: nn.Parameter
+    power: float = 1.0
+    """Exponent of the signed power taken of each cluster's sum; 1 none."""
 
     def __init__(
         self, dim: int, clusters: int, *, normalize_input: bool, intra_norm: bool, epsilon: EpsilonRule
@@ -65,10 +67,20 @@ class _Clustered(Aggregation):
             return feat_NDL
         return functional.l2_normalize(feat_NDL, dim=1, rule=self.epsilon)
 
-    def _flatten(self, vlad_NKD: Tensor) -> Tensor:
+    def shares(self, feat_NDL: Tensor) -> Tensor:
+        """What each prepared location's residual is multiplied by in each cluster's sum: [N, K, L]."""
+        raise NotImplementedError
+
+    def aggregate(self, feat_NDL: Tensor) -> Tensor:
+        """[N, K*D] before the final normalisation."""
+        vlad_NKD = self.evened(functional.vlad(feat_NDL, self.shares(feat_NDL), self.centroids))
         if self.intra_norm:
             vlad_NKD = functional.l2_normalize(vlad_NKD, dim=2, rule=self.epsilon)
         return vlad_NKD.flatten(1)
+
+    def evened(self, sums: Tensor) -> Tensor:
+        """The signed power of clusters' sums, of any shape."""
+        return functional.signed_power(sums, self.power)
 
     def _centres(self, centres_KD: Floats) -> NDArray[np.float64]:
         centres = np.asarray(centres_KD, dtype=np.float64)
@@ -80,7 +92,7 @@ class _Clustered(Aggregation):
         return centres
 
 
-class NetVLAD(_Clustered):
+class NetVLAD(Clustered):
     """NetVLAD: residuals to K centres, softly assigned, summed over the photo.
 
     Equivalent to ``preL2``, ``layerVLAD.m`` (or ``layerVLADv2.m``), ``intranorm`` and ``postL2``, with
@@ -125,10 +137,9 @@ class NetVLAD(_Clustered):
         """Options of the constructor."""
         return {"version": self.version, **super().options}
 
-    def aggregate(self, feat_NDL: Tensor) -> Tensor:
-        """[N, K*D] before the final normalisation."""
-        assignment_NKL = self.assign(feat_NDL)
-        return self._flatten(functional.vlad(feat_NDL, assignment_NKL, self.centroids))
+    def shares(self, feat_NDL: Tensor) -> Tensor:
+        """[N, K, L]: the soft assignment."""
+        return self.assign(feat_NDL)
 
     def assign(self, feat_NDL: Tensor) -> Tensor:
         """How much each prepared location belongs to each cluster: [N, K, L]."""
@@ -178,7 +189,7 @@ class NetVLAD(_Clustered):
                 self.conv.bias.copy_(torch.from_numpy(-alpha * np.square(centres).sum(axis=1)))
 
 
-class VLAD(_Clustered):
+class VLAD(Clustered):
     """VLAD (Jégou et al., CVPR 2010) with intra-normalisation (Arandjelović and Zisserman, CVPR 2013).
 
     Args:
@@ -233,16 +244,15 @@ class VLAD(_Clustered):
             **super().options,
         }
 
-    def aggregate(self, feat_NDL: Tensor) -> Tensor:
-        """[N, K*D] before the final normalisation."""
+    def shares(self, feat_NDL: Tensor) -> Tensor:
+        """[N, K, L]: the assignment, with `residual_norm` over residuals' lengths, with `skip_empty` 0."""
         weights_NKL = self.assign(feat_NDL)
         if self.residual_norm:
             squares_NKL = functional.squared_distances(feat_NDL, self.centroids)
             weights_NKL = weights_NKL * torch.rsqrt(squares_NKL + 1e-6)
         if self.skip_empty:
             weights_NKL = weights_NKL * (feat_NDL != 0).any(dim=1, keepdim=True)
-        vlad_NKD = functional.vlad(feat_NDL, weights_NKL, self.centroids)
-        return self._flatten(functional.signed_power(vlad_NKD, self.power))
+        return weights_NKL
 
     def assign(self, feat_NDL: Tensor) -> Tensor:
         """How much each prepared location belongs to each cluster: [N, K, L]."""
