@@ -33,11 +33,16 @@ def test_example(
         "evaluate_walks.py": ["left", "right", "out"],
         "locate_photos.py": ["photos", "town.map", "where_was_this.jpg"],
         "own_backbone.py": ["photos", "model"],
+        "rerank_walks.py": ["left", "right", "out"],
     }[name]
     monkeypatch.setattr(sys, "argv", [name, *words])
     runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
     told = capsys.readouterr().out
-    assert {"evaluate_walks.py": "recall@1 1.0", "locate_photos.py": "like 03.png"}.get(name, "dims") in told
+    assert {
+        "evaluate_walks.py": "recall@1 1.0",
+        "rerank_walks.py": "by patches: recall@1 1.0",
+        "locate_photos.py": "like 03.png",
+    }.get(name, "dims") in told
 
 
 def readme_blocks(language: str) -> list[str]:

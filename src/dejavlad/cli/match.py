@@ -37,8 +37,9 @@ def match(
     /,
     *,
     model: str = "rootsift-vlad",
-    matcher: Literal["ransac", "rapid"] = "ransac",
-    sizes: str = "2,5,8",
+    preset: str = "performance",
+    matcher: Literal["ransac", "rapid"] | None = None,
+    sizes: str | None = None,
     strides: str | None = None,
     size_weights: str | None = None,
     figure: Path | None = None,
@@ -71,6 +72,9 @@ def match(
     model
         A model's name, a model folder, or a map. A model that learns its vocabulary from photos learns it
         from these two alone, which works, but poorly: give a map, whose model has learnt from all its photos.
+    preset
+        `performance` (patches of 2, 5 and 8 cells, by RANSAC), `speed`, `storage`, or your own file; what
+        follows takes the place of its values.
     matcher
         `ransac` counts the patches that one homography explains; `rapid` how alike they have moved.
     sizes
@@ -78,7 +82,7 @@ def match(
     strides
         For each size, cells from one patch to the next (default: 1).
     size_weights
-        For each size, what its score counts (default: 0.45,0.15,0.4 for 2,5,8, others alike with sum 1).
+        For each size, what its score counts (default: all alike with sum 1).
     figure
         Draw the matching patches into this file (.png, .jpg).
     camera
@@ -94,7 +98,7 @@ def match(
     out
         Write the frames, with lines between matching patches, into this video (.mp4, .avi).
     """
-    setting = _setting(matcher, sizes, strides, size_weights, options)
+    setting = _setting(preset, matcher, sizes, strides, size_weights, options)
     if camera is None and video is None:
         if a is None or b is None:
             raise InputError("give two photos, or --camera, or --video FILE")
@@ -113,17 +117,26 @@ def match(
 
 
 def _setting(
-    matcher: str, sizes: str, strides: str | None, weights: str | None, options: ModelOptions
+    preset: str,
+    matcher: str | None,
+    sizes: str | None,
+    strides: str | None,
+    weights: str | None,
+    options: ModelOptions,
 ) -> PairSetting:
     from dejavlad.model import PatchSetting
     from dejavlad.retrieval.pair import PairSetting
+    from dejavlad.retrieval.preset import load_preset
 
-    patches = PatchSetting(
-        numbers("--sizes", sizes),
-        numbers("--strides", strides) if strides is not None else (),
-        max(options.dims_list, default=None),
-    )
-    return PairSetting(patches, matcher, _weights(weights) if weights is not None else ())
+    of = load_preset(preset)
+    dims = max(options.dims_list, default=None)
+    if sizes is None and strides is None:
+        patches, shares = PatchSetting(of.sizes, of.strides, dims), of.weights
+    else:
+        given = numbers("--sizes", sizes) if sizes is not None else of.sizes
+        patches = PatchSetting(given, numbers("--strides", strides) if strides is not None else (), dims)
+        shares = of.weights if given == of.sizes else ()
+    return PairSetting(patches, matcher or of.matcher, _weights(weights) if weights is not None else shares)
 
 
 def _weights(text: str) -> tuple[float, ...]:

@@ -108,6 +108,8 @@ class RerankOptions:
     "performance, speed, storage (the original's), a .toml of your own, or an .ini of the original."
     depth: int | None = None
     "Answers of each query that are compared (default: the preset's, 100)."
+    shortlist: int | Literal["auto", "none"] | None = None
+    "Compare all of them roughly first, and only so many exactly; auto: as many as it takes (default: none)."
     patch_dtype: Annotated[
         Literal["float32", "float16", "int8", "pq", "none"] | None, Parameter(name="--patch-dtype")
     ] = None
@@ -117,7 +119,13 @@ class RerankOptions:
         """What that asks for, with another depth where none is told; None for no re-ranking."""
         from dejavlad.retrieval.preset import chosen_preset
 
-        found = chosen_preset(self.rerank, self.preset, depth=self.depth, patch_dtype=self.patch_dtype)
+        found = chosen_preset(
+            self.rerank,
+            self.preset,
+            depth=self.depth,
+            shortlist=self.shortlist,
+            patch_dtype=self.patch_dtype,
+        )
         return found if found is None or self.depth is not None else found.with_options(depth=depth)
 
 

@@ -22,11 +22,11 @@ from dejavlad.numerics import fit_pca
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
-DIMS = 512
+DIMS = 256
 """Dimensions that are kept unless told."""
 PHOTOS = 48
 """Photos that are learnt from, at most."""
-PATCHES = 1536
+PATCHES = 1024
 """Patches that are learnt from, about: their products are what takes the time."""
 FEWEST = 16
 """With fewer dimensions than these to be learnt, patches stay as they are."""
@@ -69,15 +69,21 @@ def learn_patch_whitening(
         raise InputError(f"no patches to learn from: {why or 'there are no photos'}")
     rows_ND = np.concatenate(sample)
     on_progress(Progress(LEARNING, len(chosen), len(chosen)))
-    try:
-        pca = fit_pca(rows_ND)
-    except InputError:  # the patches are all the same
+    kept = _components(rows_ND, patches.dims or DIMS)
+    if kept is None:
         return model
-    if pca.dims < FEWEST:
-        return model
-    whitening = Whitening.from_pca(pca)
-    kept = whitening.truncated(min(patches.dims or DIMS, whitening.dims))
     return model.with_patch_whitening(kept, patch_whitening=f"{len(rows_ND)} patches of {len(chosen)} photos")
+
+
+def _components(rows_ND: NDArray[np.float32], dims: int) -> Whitening | None:
+    """The first so many principal components, or as many as there are; None where they are hardly any."""
+    for wanted in (min(dims, len(rows_ND) - 1, rows_ND.shape[1]), None):
+        try:
+            pca = fit_pca(rows_ND, wanted)
+        except InputError:  # fewer different patches than that, or none
+            continue
+        return Whitening.from_pca(pca) if pca.dims >= FEWEST else None
+    return None
 
 
 def _sampled(

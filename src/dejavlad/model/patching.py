@@ -70,7 +70,7 @@ def patch_layer(model: PlaceModel, patches: PatchSetting = PatchSetting()) -> Pa
         cell_geometry(model.backbone),
         patches.sizes,
         patches.strides,
-        **({"stacked": model.backbone.scales} if getattr(model.backbone, "scales", 1) > 1 else {}),
+        stacked=int(getattr(model.backbone, "scales", 1)),
         dtype=torch.float32 if model.precision == "fp32" else torch.bfloat16,
     )
 

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.extraction.patches import CODECS
@@ -42,6 +42,8 @@ class Preset:
     """Dimensions of photos' and patches' descriptors, at most; None keeps all."""
     depth: int = 100
     """Candidates of each query that are compared."""
+    shortlist: int | Literal["auto", "none"] = "none"
+    """How many candidates are compared exactly after a rough comparison of all; ``"none"``: all of them."""
     patch_dtype: str = "float16"
     """How patches are stored, or ``"none"``: they are made when they are compared."""
     resize: str | None = None
@@ -64,6 +66,7 @@ class Preset:
             raise InputError(
                 f"{len(self.sizes)} patch sizes need {len(self.sizes)} weights; given {list(self.weights)}"
             )
+        self.reranker()  # refuses a shortlist that cannot be
         if self.depth < 1:
             raise InputError(f"at least 1 candidate must be re-ranked; given depth {self.depth}")
 
@@ -97,7 +100,10 @@ class Preset:
     def reranker(self, **options: Any) -> Reranker:
         """What re-ranks so."""
         weights = self.weights or None
-        return Reranker(self.matcher, weights=weights, fusion=self.fusion, k=self.depth, **options)
+        shortlist = None if self.shortlist == "none" else self.shortlist
+        return Reranker(
+            self.matcher, weights=weights, fusion=self.fusion, k=self.depth, shortlist=shortlist, **options
+        )
 
     def with_options(self, **options: Any) -> Preset:
         """The preset with those of the options that are not None."""
@@ -141,6 +147,7 @@ def chosen_preset(
     preset: str | Path | None,
     *,
     depth: int | None = None,
+    shortlist: int | Literal["auto", "none"] | None = None,
     patch_dtype: str | None = None,
 ) -> Preset | None:
     """What a user's options ask for; None for no re-ranking.
@@ -151,14 +158,17 @@ def chosen_preset(
         matcher: a matcher, or ``"none"``; takes the place of the preset's.
         preset: see `load_preset`.
         depth: takes the place of the preset's.
+        shortlist: likewise.
         patch_dtype: likewise.
 
     Raises:
         InputError: options that are for re-ranking, but none is asked for; or as `load_preset`.
     """
     if matcher in (None, "none") and preset is None:
-        if depth is not None or patch_dtype is not None:
-            raise InputError("--depth and --patch-dtype are for re-ranking; give --rerank or --preset too")
+        if any(option is not None for option in (depth, shortlist, patch_dtype)):
+            raise InputError(
+                "--depth, --shortlist and --patch-dtype are for re-ranking; give --rerank or --preset too"
+            )
         return None
     if matcher == "none":
         raise InputError("--rerank none and --preset contradict each other; leave one out")
@@ -167,7 +177,7 @@ def chosen_preset(
         found = replace(load_preset(like), matcher=str(matcher), dims=None, name=str(matcher))
     else:
         found = load_preset(preset).with_options(matcher=matcher)
-    return found.with_options(depth=depth, patch_dtype=patch_dtype)
+    return found.with_options(depth=depth, shortlist=shortlist, patch_dtype=patch_dtype)
 
 
 def _of(told: dict[str, Any], name: str) -> Preset:
