@@ -3,6 +3,7 @@
 from dejavlad.report.matched import located_pairs, matched_pairs
 from dejavlad.report.matches import ShownMatch
 from dejavlad.report.pages import write_demo_page, write_locate_page, write_page
+from dejavlad.report.training import write_training_page
 
 __all__ = [
     "ShownMatch",
@@ -11,4 +12,5 @@ __all__ = [
     "write_demo_page",
     "write_locate_page",
     "write_page",
+    "write_training_page",
 ]

@@ -167,6 +167,15 @@ border-radius:99px;padding:1px 9px}
 .c0{stroke:#5b84ff}.c1{stroke:#38a6ff}.c2{stroke:#22c7e6}.c3{stroke:#25dcb5}
 .c4{stroke:#5fe67c}.c5{stroke:#a5ea50}.c6{stroke:#dddd3c}.c7{stroke:#ffc033}
 .c8{stroke:#ff993b}.c9{stroke:#ff7150}.c10{stroke:#fb5a86}.c11{stroke:#dd66d2}
+.curve.faint{opacity:.28;stroke-width:1}
+.curve.dash{stroke-dasharray:2 6;stroke-width:2}
+.t0{stroke:var(--blue)}.t1{stroke:var(--bad)}.t2{stroke:var(--good)}.t3{stroke:var(--soft)}
+rect.t0{fill:var(--blue);stroke:none}rect.t1{fill:var(--good);stroke:none}rect.t2{fill:var(--dim);stroke:none}
+.mark{stroke:var(--line);stroke-dasharray:3 4;fill:none}
+.key svg.stroke{width:22px;height:8px;flex:none}.key svg.dot{width:10px;height:10px;flex:none}
+.warn{border-color:var(--dim);background:var(--mid-soft)}
+.warn p{margin:0 0 8px}.warn .do{font-weight:600;margin:0}
+.warn h3::first-letter{text-transform:uppercase}
 @media print{body{background:#fff}.tools,nav,.skip{display:none}.card,.tiles div{box-shadow:none;
 break-inside:avoid}
 .ask,.twins>*{content-visibility:visible}}

@@ -244,11 +244,11 @@ def look_at_descriptors(
         found.append(
             Finding(
                 "positives that cannot be seen",
-                f"for {sum(nearer)} of {n} queries the most similar photo nearby is more like it than the most "
-                "similar of as many far away; chance is one half",
+                f"the best photo nearby is more like the query than the best of as many far away for only "
+                f"{sum(nearer)} of {n} queries; chance is one half",
                 "what the network is to bring together then shows nothing in common, by what it sees now",
-                "Do positions belong to these photos (order of lists, units, clocks)? Else begin with a "
-                "network that sees more (--init)",
+                "Do positions belong to these photos (order of lists, units, clocks)? A network with random "
+                "weights sees nothing yet: it can learn to, but --init one that sees spares that",
             )
         )
     if np.mean(violated) < EASY:
