@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dejavlad.aggregation import NetVLAD, PatchVLAD, patch_centres, patch_vlad
-from dejavlad.backbones import create
+from dejavlad import backbones
+from dejavlad.aggregation import VLAD, NetVLAD, PatchVLAD, create, fused, patch_centres, patch_vlad
 from dejavlad.errors import InputError
 from dejavlad.patches import PatchSet
 
@@ -100,6 +100,130 @@ def test_no_photos(netvlad, whitening):
     ]
 
 
+LAYERS = {
+    "soft": lambda: NetVLAD(D, K),
+    "version 2": lambda: NetVLAD(D, K, version=2),
+    "no intra-norm": lambda: NetVLAD(D, K, intra_norm=False),
+    "hard": lambda: VLAD(D, K),
+    "hard, as the original": lambda: VLAD(D, K, epsilon="torch"),
+    "hard, residuals of unit length": lambda: VLAD(D, K, residual_norm=True),
+    "hard, empty ones counted": lambda: VLAD(D, K, skip_empty=False, normalize_input=False),
+    "hard, power": lambda: VLAD(D, K, power=0.5, residual_norm=True),
+    "hard, power, no intra-norm": lambda: VLAD(D, K, power=0.3, intra_norm=False),
+    "sharp": lambda: VLAD(D, K, sharpness=2.0),
+}
+
+
+def by_layer(feat, layer, whitening, size, stride, stacked):
+    """All locations of a patch, from each of the stacked grids, given to the layer itself."""
+    grids = feat.unflatten(2, (stacked, -1))
+    found = []
+    for i in range(0, grids.shape[3] - size + 1, stride):
+        for j in range(0, grids.shape[4] - size + 1, stride):
+            found.append(layer(grids[..., i : i + size, j : j + size].flatten(2)[..., None]))
+    patches = torch.stack(found, dim=1).detach()
+    if whitening is None:
+        return patches
+    return F.normalize(F.linear(patches, whitening.weight, whitening.bias), dim=2)
+
+
+@pytest.mark.parametrize("stacked", [1, 3])
+@pytest.mark.parametrize("name", LAYERS)
+def test_is_the_layer_applied_to_the_cells_of_a_patch(name, stacked, whitening):
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    feat = torch.randn(2, D, stacked * 5, 7)
+    feat.unflatten(2, (stacked, -1))[:, :, :, 1:4, 2:5] = 0  # nothing to see there, and in one patch nothing
+    for given in (whitening, None):
+        for sizes, strides in (((1, 2, 3), (1, 1, 2)), ((3,), (1,))):  # cells whitened first, and patches
+            found = patch_vlad(feat, layer, given, sizes, strides, stacked=stacked)
+            for size, stride, ours in zip(sizes, strides, found, strict=True):
+                theirs = by_layer(feat, layer, given, size, stride, stacked)
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [(5, 7), (7, 5)])
+def test_groups_and_chunks_do_not_matter(netvlad, whitening, monkeypatch, grid):
+    feat = torch.randn(1, D, *grid)
+    strides = (1, 1, 2)
+    whole = patch_vlad(feat, netvlad, whitening, (1, 2, 3), strides)
+    for name, number in (("GROUP", 2), ("CHUNK", 4), ("CHANNELS", 5)):  # none of them divides
+        monkeypatch.setattr(fused, name, number)
+    for a, b in zip(whole, patch_vlad(feat, netvlad, whitening, (1, 2, 3), strides), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_cells_first_and_patches_first_agree(netvlad, whitening, feat, monkeypatch):
+    sizes, strides = (1, 3, 6, 7), (1, 2, 1, 1)
+    found = []
+    for limit in (0, 1e9):
+        monkeypatch.setattr(fused, "WORTH_PROJECTING", limit)
+        found.append(patch_vlad(feat, netvlad, whitening, sizes, strides))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [0, 1e9])
+def test_bfloat16_keeps_clusters_that_hold_next_to_nothing(whitening, feat, monkeypatch, limit):
+    """Sharp clusters: sums of 1e-9 become vectors of unit length as any other."""
+    torch.manual_seed(0)
+    layer = NetVLAD(D, K, epsilon="torch")
+    layer.set_clusters(layer.centroids.detach().double().numpy(), 20)
+    monkeypatch.setattr(fused, "WORTH_PROJECTING", limit)
+    exact = patch_vlad(feat, layer, whitening)
+    half = patch_vlad(feat, layer, whitening, dtype=torch.bfloat16)
+    shares = layer.shares(layer.local_features(feat).transpose(1, 2))
+    assert shares.min() < 1e-9
+    for a, b in zip(exact, half, strict=True):
+        assert (a * b).sum(dim=2).min() > 0.9999
+
+
+def test_double_feature_maps(netvlad, whitening, feat):
+    for a, b in zip(
+        patch_vlad(feat, netvlad, whitening), patch_vlad(feat.double(), netvlad, whitening), strict=True
+    ):
+        assert b.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_stacked_patch_sets(whitening):
+    """Their grid and centres are of one of the stacked maps."""
+    layer, feat = VLAD(D, K), torch.randn(2, D, 4 * H, W)
+    sets = PatchVLAD(layer, whitening, VGG16, (2, 4), (1, 3), stacked=4)(feat)
+    assert [[of.grid for of in photo] for photo in sets] == [[(8, 10), (2, 3)]] * 2
+    assert torch.equal(sets[0][1].centres, patch_centres((2, 3), 4, 3, VGG16))
+
+
+def test_rootsift_has_patches():
+    backbone = backbones.create("rootsift")
+    layer = create("vlad", backbone.channels, clusters=4, residual_norm=True, power=0.5)
+    photo = torch.rand(1, 3, 160, 200, generator=torch.Generator().manual_seed(0))
+    make = PatchVLAD(
+        layer, None, SimpleNamespace(stride=8, offset=30.0), (2, 5), (1, 1), stacked=backbone.scales
+    )
+    ((small, large),) = make(backbone(photo))
+    height, width = backbone.grid(160, 200)
+    assert (small.grid, large.grid) == ((height - 1, width - 1), (height - 4, width - 4))
+    theirs = by_layer(backbone(photo), layer, None, 5, 1, backbone.scales)
+    torch.testing.assert_close(large.descriptors, theirs[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["max", "avg", "gem"])
+def test_no_patches_without_clusters(name, feat):
+    layer = create(name, D)
+    message = f"given '{name}': take a model such as .*vgg16-netvlad"
+    with pytest.raises(InputError, match=message):
+        patch_vlad(feat, layer, None)
+    with pytest.raises(InputError, match=message):
+        PatchVLAD(layer, None, VGG16)
+
+
+@pytest.mark.parametrize("stacked", [0, -1, 2, 4])
+def test_maps_that_are_not_stacked_so(netvlad, feat, stacked):
+    with pytest.raises(InputError, match=f"9 rows is not {stacked} of the same size"):
+        patch_vlad(feat, netvlad, None, stacked=stacked)
+
+
 @pytest.mark.parametrize(
     ("size", "grid", "first", "last"),
     [(2, (29, 39), 15, (623, 463)), (5, (26, 36), 39, (599, 439)), (8, (23, 33), 63, (575, 415))],
@@ -130,7 +254,7 @@ def test_patch_sets(netvlad, whitening, feat):
 
 
 def test_geometry_of_a_backbone():
-    geometry = create("vgg16", weights="random:0").geometry
+    geometry = backbones.create("vgg16", weights="random:0").geometry
     assert patch_centres((1, 1), 2, 1, geometry).tolist() == [[15.5, 15.5]]
 
 
