@@ -12,6 +12,7 @@ FAMILY = {
     "netvlad v2": {"clusters": 4, "version": 2},
     "netvlad torch": {"clusters": 4, "epsilon": "torch", "intra_norm": False},
     "netvlad bare": {"clusters": 3, "normalize_input": False, "intra_norm": False},
+    "netvlad_tied": {"clusters": 4},
     "vlad": {"clusters": 4},
     "vlad soft": {"clusters": 4, "sharpness": 5.0, "power": 0.5, "residual_norm": True, "skip_empty": False},
     "max": {},

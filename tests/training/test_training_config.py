@@ -70,6 +70,7 @@ def test_options_are_set_as_the_command_writes_them():
         ("positive_radius=30", "trivial < positive <= negative; given 1.0, 30.0 and 25.0"),
         ("recall_at=[5,1]", r"recall_at must be ascending numbers from 1; given \[5, 1\]"),
         ("method=vlad_max", "a method names one of vlad, vladv2, max, avg, gem; given 'vlad_max'"),
+        ("method=vladv2_tied", "vlad_tied has the biases of vladv2 already; given 'vladv2_tied'"),
         ("method=max_intra", "intra goes with vlad and vladv2 only; given 'max_intra'"),
         ("margin", "an option is set as key=value; given 'margin'"),
     ],
@@ -91,6 +92,10 @@ def test_methods_are_understood_in_any_order():
     assert parse_method("vladv2") == (
         "netvlad",
         {"clusters": 64, "version": 2, "normalize_input": False, "intra_norm": False},
+    )
+    assert parse_method("vlad_tied_preL2_intra") == (
+        "netvlad_tied",
+        {"clusters": 64, "normalize_input": True, "intra_norm": True},
     )
     assert parse_method("max") == ("max", {})
     assert parse_method("given") is None

@@ -9,6 +9,7 @@ from dejavlad.aggregation.base import Aggregation
 from dejavlad.aggregation.netvlad import VLAD, NetVLAD
 from dejavlad.aggregation.patch_vlad import PatchVLAD, patch_centres, patch_vlad
 from dejavlad.aggregation.pooling import AvgPool, GeM, MaxPool
+from dejavlad.aggregation.tied_netvlad import TiedNetVLAD
 from dejavlad.errors import InputError, UnknownNameError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MaxPool",
     "NetVLAD",
     "PatchVLAD",
+    "TiedNetVLAD",
     "create",
     "patch_centres",
     "patch_vlad",
@@ -27,6 +29,7 @@ __all__ = [
 
 AGGREGATIONS: Final[Mapping[str, Callable[..., Aggregation]]] = {
     "netvlad": NetVLAD,
+    "netvlad_tied": TiedNetVLAD,
     "vlad": VLAD,
     "max": MaxPool,
     "avg": AvgPool,

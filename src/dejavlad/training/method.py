@@ -11,13 +11,14 @@ GIVEN = "given"
 CLUSTERS = 64
 """NetVLAD's, always."""
 POOLINGS = ("vlad", "vladv2", "max", "avg", "gem")
+OPTIONS = ("preL2", "intra", "tied")
 
 
 def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
     """A method to the aggregation's name and options; None for `GIVEN`.
 
     Equivalent to the grammar of ``addLayers.m``: tokens between underscores, in any order. Its ``max_preL2``
-    and ``avg_preL2`` are not known here.
+    and ``avg_preL2`` are not known here; ``vlad_tied``, with alpha learnt and centres tied, is not its.
 
     Raises:
         InputError: no pooling or two, or an option that does not go with it.
@@ -27,9 +28,9 @@ def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
         return None
     tokens = set(method.split("_"))
     poolings = sorted(tokens & set(POOLINGS))
-    unknown = tokens - {*POOLINGS, "preL2", "intra"}
+    unknown = tokens - {*POOLINGS, *OPTIONS}
     if unknown:
-        raise UnknownNameError("part of a method", min(unknown), [*POOLINGS, "preL2", "intra", GIVEN])
+        raise UnknownNameError("part of a method", min(unknown), [*POOLINGS, *OPTIONS, GIVEN])
     if len(poolings) != 1:
         raise InputError(f"a method names one of {', '.join(POOLINGS)}; given {method!r}")
     pooling = poolings[0]
@@ -38,9 +39,9 @@ def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
         if rest:
             raise InputError(f"{'_'.join(sorted(rest))} goes with vlad and vladv2 only; given {method!r}")
         return pooling, {}
-    return "netvlad", {
-        "clusters": CLUSTERS,
-        "version": 2 if pooling == "vladv2" else 1,
-        "normalize_input": "preL2" in rest,
-        "intra_norm": "intra" in rest,
-    }
+    options = {"clusters": CLUSTERS, "normalize_input": "preL2" in rest, "intra_norm": "intra" in rest}
+    if "tied" not in rest:
+        return "netvlad", {"version": 2 if pooling == "vladv2" else 1, **options}
+    if pooling == "vladv2":
+        raise InputError(f"vlad_tied has the biases of vladv2 already; given {method!r}")
+    return "netvlad_tied", options
