@@ -139,3 +139,24 @@ def test_wrong_words_are_one_line(
     assert (status, out) == (1, "")
     assert told in err and len(err.strip().splitlines()) == 1
     assert not Path("t.npz").exists() and not Path("p.txt").exists()
+
+
+def test_pairs_of_stores(street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of one store each pair once, never a photo with itself; of two the queries' with the map's."""
+    model = ("squeezenet1_1-max", "--weights", "random:0", "--resize", "64x64")
+    for part in ("database", "queries"):
+        words = ["extract", *model, str(street / part), "--out", str(tmp_path / part), "--quiet"]
+        assert main(words) == 0
+    out = tmp_path / "pairs.txt"
+    words = ["pairs", str(tmp_path / "database"), "--format", "colmap", "--out", str(out)]
+    assert main([*words, "--top", "11", "--json"]) == 0
+    pairs = [tuple(line.split()) for line in out.read_text().splitlines()]
+    names = [f"{i:02d}.png" for i in range(12)]
+    assert sorted(tuple(sorted(pair)) for pair in pairs) == [(a, b) for a in names for b in names if a < b]
+    both = ["pairs", str(tmp_path / "database"), str(tmp_path / "queries"), "--format", "hloc"]
+    assert main([*both, "--top", "1", "--out", str(out), "--quiet"]) == 0
+    assert sum(a == b for a, b in (line.split() for line in out.read_text().splitlines())) >= 10
+    capfd.readouterr()
+    assert main([both[0], str(tmp_path / "queries"), *both[1:], "--out", str(out)]) == 1
+    assert "one store, or two" in capfd.readouterr().err
+    assert main([*words, "--top", "0"]) == 1

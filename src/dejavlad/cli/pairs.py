@@ -37,19 +37,21 @@ def pairs(
 
         dejavlad pairs results/ --format hloc --top 20 --out pairs.txt
         dejavlad pairs cph/predictions.txt sf/predictions.txt --format msls --out msls.csv
+        dejavlad pairs photos.desc --format colmap --top 20 --out pairs.txt
         dejavlad pairs mine.npz --database map/ --queries new/ --format colmap --out pairs.txt
 
     Parameters
     ----------
     ranking
         Results folders of `evaluate` or predictions in kapture's form, one or more, joined in this order; or
+        a store of descriptors, whose photos are paired with each other, or two, of the map and of queries; or
         one ranking (`.npz`, or `.npy` of rows) with --database and --queries.
     out
         The file to write.
     format
         The tool that shall read it.
     top
-        Answers a query, at most (default: all).
+        Answers a query, at most (default: all; of stores 20).
     database
         Photos of the map that a ranking's rows are of: a folder, a list, a dataset part.
     queries
@@ -77,6 +79,8 @@ def pairs(
         found = answers(Ranking.load(ranking[0]), there, asked)
     elif database is not None or queries is not None or root is not None:
         raise InputError("predictions hold names already: leave --database, --queries and --root out")
+    elif any((path / "manifest.json").is_file() for path in ranking):
+        found = _of_stores(ranking, top)
     else:
         found = read_answers(ranking)
     found = in_folders(found, queries_folder, database_folder)
@@ -93,3 +97,13 @@ def pairs(
         {"pairs": count, "queries": answered, "format": format, "file": str(path)},
         f"{count} pairs of {answered} queries: {path}",
     )
+
+
+def _of_stores(paths: list[Path], top: int | None) -> dict[str, list[str]]:
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.retrieval.neighbours import TOP, neighbours
+
+    if len(paths) > 2:
+        raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
+    stores = [DescriptorStore.open(path) for path in paths]
+    return neighbours(stores[0], stores[-1], TOP if top is None else top)

@@ -1,0 +1,42 @@
+"""Photos that are likely to show the same things: image pairs for structure from motion."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dejavlad.errors import InputError
+from dejavlad.extraction import DescriptorStore
+from dejavlad.index import build_index
+
+TOP = 20
+"""Neighbours of each photo, unless told."""
+
+
+def neighbours(database: DescriptorStore, queries: DescriptorStore, top: int = TOP) -> dict[str, list[str]]:
+    """Each query's nearest photos of the database, by name; a photo is never its own neighbour.
+
+    Args:
+        database: descriptors of the map; may be `queries` itself: then each pair is told once.
+        queries: descriptors of the queries, by the same model.
+        top: neighbours of each, at most.
+
+    Raises:
+        StoreMismatchError: the two were made by different models.
+        InputError: `top` is below 1.
+    """
+    if top < 1:
+        raise InputError(f"--top {top}: ask for at least 1 neighbour")
+    if database.path is not None:
+        database.manifest.setting.check(queries.manifest.setting, database.path)
+    same = database is queries
+    ranking = build_index("flat", database).search(queries, min(top + same, len(database)))
+    found: dict[str, list[str]] = {}
+    told: set[tuple[int, int]] = set()
+    for q in np.flatnonzero(queries.done).tolist():
+        rows = [row for row in ranking.indices[q].tolist() if row >= 0 and not (same and row == q)][:top]
+        if same:
+            rows = [row for row in rows if (row, q) not in told]
+            told.update((q, row) for row in rows)
+        if rows:
+            found[queries.keys[q]] = [database.keys[row] for row in rows]
+    return found
