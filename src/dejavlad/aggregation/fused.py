@@ -27,7 +27,7 @@ from dejavlad.aggregation.netvlad import Clustered
 WORTH_PROJECTING = 1.5
 """Cells are whitened before they are summed where there are this many times more patches than cells."""
 
-GROUP = 8
+GROUP = 4
 """Clusters whose shares are added in one product."""
 
 CHUNK = 512
