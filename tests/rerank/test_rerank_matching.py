@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from dejavlad.aggregation import patch_centres
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.patches import PatchSet
 from dejavlad.rerank import (
+    METHODS,
     RansacMatcher,
     RapidMatcher,
     fuse_sum,
@@ -18,8 +19,10 @@ from dejavlad.rerank import (
     mutual_nearest,
     rapid_scores,
 )
+from dejavlad.rerank.bfloat import Rounded
 from dejavlad.rerank.matching import Mutual
 from dejavlad.rerank.ransac import homography
+from dejavlad.rerank.sketch import Sketched
 
 VGG16 = SimpleNamespace(stride=16, offset=7.5)
 GRIDS = {2: (29, 39), 5: (26, 36), 8: (23, 33)}
@@ -154,3 +157,119 @@ def test_bad_fusion():
         fuse_zscores(np.zeros((4, 2)), [1])
     with pytest.raises(InputError, match="finite"):
         fuse_zscores([[np.nan]])
+
+
+def places(seed, dims=64, noise=0.6):
+    """A query and candidates: two that show part of it, and others."""
+    query = patches(seed, dims=dims)
+    generator = torch.Generator().manual_seed(seed + 1)
+    found = []
+    for columns in (2, -3):
+        moved = shifted(query, columns).descriptors
+        rows = moved + noise * torch.randn(moved.shape, generator=generator) / dims**0.5
+        found.append(patches(descriptors=F.normalize(rows, dim=1)))
+    return query, [patches(seed + 2, dims=dims), *found, patches(seed + 3, dims=dims)]
+
+
+@pytest.mark.parametrize("dims", [24, 64, 300])
+def test_bfloat16_finds_the_matches_of_float32(dims):
+    query, candidates = places(7, dims)
+    rounded = Rounded(query.descriptors)
+    for of in candidates:
+        here, there = rounded.mutual(of.descriptors)
+        ((expected_here, expected_there),) = mutual_nearest(query.descriptors, of.descriptors[None]).pairs()
+        np.testing.assert_array_equal(here, expected_here)
+        np.testing.assert_array_equal(there, expected_there)
+    likeness = (candidates[0].descriptors.bfloat16() @ query.descriptors.bfloat16().T).float()
+    exact = candidates[0].descriptors @ query.descriptors.T
+    assert (likeness.argmax(1) != exact.argmax(1)).any()  # rounding alone would have changed some
+
+
+def test_bfloat16_takes_the_first_of_equals():
+    rows = F.normalize(torch.randn(20, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    doubled = torch.cat([rows, rows])
+    here, there = Rounded(doubled).mutual(doubled)
+    assert here.tolist() == there.tolist() == list(range(20))
+
+
+def test_bfloat16_leaves_blank_photos_to_float32():
+    for value in (0.0, 0.5):
+        blank = torch.full((200, 4), value)
+        assert Rounded(blank).mutual(blank) is None
+
+
+@pytest.mark.parametrize("dims", [4, 16, 1000])
+def test_sketch_finds_most_matches(dims):
+    query, (_, near, *_) = places(3)
+    here, there = Sketched(query.descriptors, dims).mutual(near.descriptors)
+    right = (there % 36 - here % 36) % 36 == 2
+    assert right.sum() > {4: 30, 16: 500, 1000: 850}[dims]
+    assert len(np.unique(here)) == len(here)
+    assert len(np.unique(there)) == len(there)
+
+
+def test_sketch_of_blank_photos():
+    blank = torch.zeros(30, 16)
+    here, there = Sketched(blank, 16).mutual(blank)
+    assert (here.tolist(), there.tolist()) == ([0], [0])
+
+
+@pytest.mark.parametrize("matcher", [RapidMatcher(), RansacMatcher()])
+def test_rough_scores_tell_the_right_ones(matcher):
+    query, candidates = places(5)
+    rough = matcher.rough(query, candidates, 32)
+    assert set(np.argsort(rough)[:2]) == {1, 2}
+    assert matcher.rough(query, [], 32).shape == (0,)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("seed", [None, 0, 7])
+def test_every_ransac_method_finds_the_shift(method, seed):
+    query, candidates = places(9)
+    matcher = RansacMatcher(method=method, seed=seed)
+    first, again = (matcher(query, candidates[1:2])[0] for _ in range(2))
+    assert first.score == again.score <= -0.8
+    shift = first.candidate_points - first.query_points
+    np.testing.assert_array_equal(shift, np.tile([[32, 0]], (len(shift), 1)))
+    np.testing.assert_allclose(first.homography[:2, 2], [-32, 0], atol=0.5)
+
+
+def test_unknown_ransac_method():
+    with pytest.raises(UnknownNameError, match="did you mean usac-magsac"):
+        RansacMatcher(method="usac-magsak")
+    with pytest.raises(UnknownNameError, match="RANSAC method"):
+        homography(np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32), 24, method="lmeds")
+    with pytest.raises(InputError, match="given -1"):
+        RansacMatcher(seed=-1)
+
+
+def test_photos_of_different_size_and_aspect():
+    query = patches(0)
+    part = query.descriptors.view(26, 36, -1)[2:20, 5:30].reshape(-1, 32)
+    other = patches(grid=(18, 25), descriptors=part)
+    (ransac,), (rapid,) = RansacMatcher()(query, [other]), RapidMatcher()(query, [other])
+    assert ransac.score == -len(other) / len(query)
+    np.testing.assert_allclose(ransac.homography[:2, 2], [5 * 16, 2 * 16], atol=1e-2)
+    # All move alike, so none is off the mean: the most that so few patches can score.
+    assert rapid.score == pytest.approx(-len(other) / len(query) * (35**2 + 25**2))
+
+
+@pytest.mark.parametrize("matcher", [RapidMatcher(), RansacMatcher()])
+def test_no_mutual_match_at_all(matcher, monkeypatch):
+    query = patches(0, grid=(4, 5))
+    none = Mutual(torch.zeros(1, 20, dtype=torch.int64), torch.zeros(1, 20, dtype=torch.bool))
+    for module in ("rapid", "ransac"):
+        monkeypatch.setattr(f"dejavlad.rerank.{module}.mutual_groups", lambda *_: iter([([query], none)]))
+    (match,) = matcher(query, [query])
+    assert match.score == 0
+    assert match.query_points.shape == match.candidate_points.shape == (0, 2)
+    assert match.homography is None
+
+
+def test_double_precision_and_gradients():
+    query = patches(0)
+    double = PatchSet(query.descriptors.double().requires_grad_(), query.centres, query.grid, query.size)
+    single = PatchSet(query.descriptors.clone().requires_grad_(), query.centres, query.grid, query.size)
+    for of in (double, single):
+        assert RapidMatcher()(of, [of])[0].score == pytest.approx(-1850)
+        assert RapidMatcher().rough(of, [of], 16)[0] == pytest.approx(-1850)

@@ -120,3 +120,122 @@ def test_bad_input(queries, database):
         Reranker(weights=[1])(ranking([0]), queries, database)
     with pytest.raises(InputError, match="given \\[1, 2\\] sizes"):
         Reranker()(ranking([0]), queries, [database[0][:1]])
+
+
+def test_progress_query_by_query(queries, database):
+    told = []
+    Reranker()(ranking([0, 3], [-1, -1]), queries, database, on_progress=told.append)
+    assert [(of.what, of.done, of.total) for of in told] == [("re-ranking", n, 2) for n in range(3)]
+
+
+def test_one_query(queries, database):
+    given = ranking([0, 1, 3, 5, 2, 4], [0, 1, 2, 3, 4, 5])
+    whole = Reranker("rapid")(given, queries, database)
+    rows, scores = Reranker("rapid").rerank_query(
+        given.indices[0], queries[0], [database[n] for n in given.indices[0]]
+    )
+    np.testing.assert_array_equal(rows, whole.indices[0])
+    np.testing.assert_allclose(scores, whole.distances[0], rtol=1e-6)
+
+
+def test_fewer_candidates_than_asked_for(queries, database):
+    given = ranking([0, 3, -1], [5, -1, -1])
+    found = Reranker(k=100, shortlist="auto")(given, queries, database)
+    assert found.indices.tolist() == [[3, 0, -1], [5, -1, -1]]
+
+
+class Counting:
+    """Rough scores that are nearly right, exact ones that are, and how many of these were asked for."""
+
+    def __init__(self, exact, rough):
+        self.exact, self.rough_scores, self.asked = exact, rough, []
+
+    def __call__(self, query, candidates):
+        nothing = np.zeros((0, 2), dtype=np.float32)
+        rows = [int(of.descriptors[0, 0]) for of in candidates]
+        self.asked += rows
+        return [Match(self.exact[row], nothing, nothing) for row in rows]
+
+    def rough(self, query, candidates, dims):
+        return np.array([self.rough_scores[int(of.descriptors[0, 0])] for of in candidates])
+
+
+def numbered(count):
+    centre = torch.zeros(1, 2)
+    return [[PatchSet(torch.full((1, 4), float(n)), centre, (1, 1), 2)] for n in range(count)]
+
+
+def test_shortlist_compares_the_best_exactly():
+    rough = -np.arange(40.0)  # the last seems best
+    exact = rough.copy()
+    exact[37] = -60.0
+    matcher = Counting(exact, rough)
+    fused = Reranker(matcher, shortlist=4).scores(numbered(1)[0], numbered(40))
+    assert sorted(matcher.asked) == [36, 37, 38, 39]
+    order = np.argsort(fused, kind="stable").tolist()
+    assert order[:4] == [37, 39, 38, 36]
+    assert order[4:] == list(range(35, -1, -1))
+
+
+def test_shortlist_puts_what_it_compared_first():
+    rough = -np.arange(10.0)
+    exact = rough.copy()
+    exact[9] = 5.0  # it only seemed good
+    fused = Reranker(Counting(exact, rough), shortlist=2).scores(numbered(1)[0], numbered(10))
+    assert np.argsort(fused, kind="stable")[:2].tolist() == [8, 9]
+
+
+def test_auto_shortlist_grows_where_it_is_close():
+    clear = -np.concatenate([np.linspace(1, 2, 60), [50.0]])
+    matcher = Counting(clear, clear)
+    fused = Reranker(matcher, shortlist="auto").scores(numbered(1)[0], numbered(61))
+    assert fused.argmin() == 60
+    assert len(matcher.asked) == 8
+    noise = np.random.default_rng(0).normal(size=61)
+    unsure = Counting(noise, np.random.default_rng(1).normal(size=61))
+    Reranker(unsure, shortlist="auto").scores(numbered(1)[0], numbered(61))
+    assert len(unsure.asked) == len(set(unsure.asked)) == 24
+
+
+@pytest.mark.parametrize("shortlist", [1, 3, "auto"])
+def test_shortlist_where_all_score_the_same(shortlist):
+    fused = Reranker(Counting(np.zeros(40), np.zeros(40)), shortlist=shortlist).scores(
+        numbered(1)[0], numbered(40)
+    )
+    assert fused.tolist() == [0] * 40
+
+
+@pytest.mark.parametrize("kind", sorted(MATCHERS))
+def test_shortlist_finds_the_right_photo(kind, queries, database):
+    many = [*(photo(200 + n) for n in range(20)), *database]
+    given = ranking(list(range(26)), list(range(26)))
+    for shortlist in (1, 5, "auto"):
+        found = Reranker(kind, shortlist=shortlist)(given, queries, many)
+        assert found.indices[:, 0].tolist() == [23, 25]
+        np.testing.assert_array_equal(np.sort(found.indices), given.indices)
+        assert (np.diff(found.distances) >= 0).all()
+
+
+def test_shortlist_as_long_as_the_candidates_is_exact(queries, database):
+    given = ranking([0, 1, 3, 5, 2, 4], [0, 1, 2, 3, 4, 5])
+    exact, listed = (Reranker("ransac", shortlist=n)(given, queries, database) for n in (None, 6))
+    np.testing.assert_array_equal(exact.indices, listed.indices)
+    np.testing.assert_array_equal(exact.distances, listed.distances)
+
+
+def test_bad_shortlist():
+    for bad in (0, -3, "some", 1.5):
+        with pytest.raises(InputError, match="shortlist is a number"):
+            Reranker(shortlist=bad)
+    with pytest.raises(InputError, match="Same has not"):
+        Reranker(Same(), shortlist="auto")
+
+
+@pytest.mark.parametrize("shortlist", [None, 1])
+def test_patches_of_another_model(shortlist, queries, database):
+    other = [PatchSet(of.descriptors[:, :8], of.centres, of.grid, of.size) for of in database[0]]
+    swapped = database[0][::-1]
+    with pytest.raises(InputError, match="16 and 8 dimensions"):
+        Reranker(shortlist=shortlist).scores(queries[0], [database[1], other])
+    with pytest.raises(InputError, match="2 and 3 cells"):
+        Reranker(shortlist=shortlist).scores(queries[0], [database[1], swapped])

@@ -15,10 +15,12 @@ from dejavlad.rerank.fusion import Scores
 
 DIMS: Final = 128
 """Dimensions of a descriptor that rough scores are made from."""
-FIRST: Final = 5
+FIRST: Final = 8
 """Candidates that are compared exactly in any case, where the shortlist is "auto"."""
-STEP: Final = 3
+STEP: Final = 4
 """Further candidates that are then compared at a time."""
+MOST: Final = 24
+"""Candidates that are compared exactly at most: where none stands out, all are about equally wrong."""
 CAUTION: Final = 1.5
 """How many times the largest error of the estimates seen so far the next ones are trusted to keep within."""
 
@@ -35,7 +37,7 @@ def shortlisted(
 
     What the others would score is estimated by a line from rough to exact scores, fitted at each size to
     those compared so far: fusion needs the mean and the spread over all. With "auto" the list grows until the
-    best exact score is further ahead of all estimates than these were ever wrong.
+    best exact score is further ahead of all estimates than these were ever wrong, or to `MOST`.
 
     Args:
         rough_CS: smaller is better.
@@ -58,15 +60,16 @@ def shortlisted(
         mixed_C = fuse(np.where(compared_C[:, None], known_CS, guess_CS))
         if compared_C.all():
             return mixed_C
-        if shortlist != "auto":
+        if shortlist != "auto" or compared_C.sum() >= MOST:
             break
         guess_C = fuse(guess_CS)
         wrong = np.abs(guess_C - mixed_C)[compared_C].max()
         if mixed_C[compared_C].min() + CAUTION * wrong < mixed_C[~compared_C].min():
             break
         order_C, step = np.argsort(mixed_C, kind="stable"), STEP
-    behind = mixed_C[compared_C].max() - mixed_C[~compared_C].min()
-    mixed_C[~compared_C] += max(0.0, float(behind))
+    behind = float(mixed_C[compared_C].max() - mixed_C[~compared_C].min())
+    if behind > 0:
+        mixed_C[~compared_C] += behind + 1e-6 * max(1.0, float(np.abs(mixed_C).max()))
     return mixed_C
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 LEAST = 8
 """Dimensions below which the product of whole numbers is not to be relied on."""
@@ -49,7 +48,10 @@ class Sketched:
 
     def _sketch(self, descriptors_PD: Tensor) -> Tensor:
         """[P, d]: int8 where whole numbers are multiplied."""
-        part_Pd = F.normalize(descriptors_PD[:, : self.dims].to("cpu", torch.float32), dim=1)
+        part_Pd = descriptors_PD[:, : self.dims].to("cpu", torch.float32).numpy()
+        length_P1 = np.sqrt(np.einsum("pd,pd->p", part_Pd, part_Pd))[:, None].clip(min=1e-12)
         if not self.whole:
-            return part_Pd
-        return part_Pd.mul_(127 / part_Pd.abs().amax().clamp(min=1e-12)).round_().to(torch.int8)
+            return torch.from_numpy(part_Pd / length_P1)
+        most_P1 = np.maximum(part_Pd.max(axis=1), -part_Pd.min(axis=1))[:, None]
+        peak = max(float((most_P1 / length_P1).max()), 1e-12)  # one scale for all: products stay comparable
+        return torch.from_numpy(np.rint(part_Pd * (127 / peak / length_P1)).astype(np.int8))
