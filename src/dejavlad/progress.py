@@ -18,6 +18,8 @@ class Progress:
     """Units in all."""
     found: int = 0
     """Units that had been finished by an earlier run (so that the time left is told rightly)."""
+    note: str = ""
+    """How it goes, in a few words."""
 
 
 OnProgress = Callable[[Progress], None]

@@ -25,6 +25,8 @@ from dejavlad.cli import (
     models,
     pairs,
     rerank,
+    train,
+    whiten,
 )
 from dejavlad.cli.terminal import complain, remember
 from dejavlad.errors import DejavladError
@@ -57,6 +59,8 @@ def build_app() -> App:
     app.command(evaluate.evaluate)
     app.command(rerank.rerank)
     app.command(match.match)
+    app.command(train.train)
+    app.command(whiten.whiten)
     app.command(dataset.app)
     app.command(compare.compare)
     app.command(pairs.pairs)

@@ -65,6 +65,7 @@ class Output:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}"),
         )
         tasks: dict[str, TaskID] = {}
         bars = Bars(*columns, console=console, transient=not console.is_terminal)
@@ -73,12 +74,13 @@ class Output:
             if not tasks:
                 bars.start()
             if report.what not in tasks:
-                tasks[report.what] = bars.add_task(report.what, total=report.total - report.found)
+                tasks[report.what] = bars.add_task(report.what, total=report.total - report.found, note="")
             bars.update(
                 tasks[report.what],
                 completed=report.done - report.found,
                 total=report.total - report.found,
                 description=f"{report.what} ({report.found} found)" if report.found else report.what,
+                note=report.note,
             )
 
         try:

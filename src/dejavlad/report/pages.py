@@ -27,6 +27,7 @@ from dejavlad.report.sections import (
 )
 from dejavlad.report.text import count, label, metres, percent, plain
 from dejavlad.report.thumbnails import BUDGET, Thumbnails
+from dejavlad.report.training import Learnt, learnt_section
 from dejavlad.retrieval import Answer, PlaceMap
 
 DEMO_QUERIES = 24
@@ -144,6 +145,7 @@ def write_demo_page(
     town: PlaceMap,
     result: Result,
     ranking: Ranking,
+    learnt: Learnt | None = None,
     command: str | None = None,
     most_queries: int = DEMO_QUERIES,
     budget: int = BUDGET,
@@ -157,6 +159,7 @@ def write_demo_page(
         town: the map made of ``places.database``.
         result: of the queries.
         ranking: of the queries.
+        learnt: a training, and what it brought on the same streets.
         command: how all of it was made.
         most_queries: queries of the evaluation shown, at most.
         budget: bytes of thumbnails, at most.
@@ -185,6 +188,7 @@ def write_demo_page(
         photos,
         located_at,
         failed,
+        None if learnt is None else learnt_section(learnt),
         recall_section(result, ranking),
         rerank_section(result),
         drawn,

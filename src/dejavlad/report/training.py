@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import InputError
+from dejavlad.evaluation import Result
 from dejavlad.model.run_folder import BEST_AT, best_epoch, is_run, read_records, recalls
 from dejavlad.report.curves import Axes, Curve, curves, smooth
 from dejavlad.report.numbers import reproduce, table, tiles
@@ -113,6 +114,57 @@ def write_training_page(
     return write(page(story.name, intro, sections), Path(run) / "index.html" if path is None else path)
 
 
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What the demo tells of a training."""
+
+    run: Path
+    """Its folder."""
+    model: str
+    """What was trained, in words."""
+    before: Result
+    """On streets held out, as it began."""
+    after: Result
+    """The same streets, with the best epoch's model."""
+
+
+def learnt_section(learnt: Learnt) -> Section:
+    """A training in short: recall before and after on streets held out, and how it came."""
+    story = Story.read(learnt.run)
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td>{percent(value)}</td>" for value in result.recall.values())
+        + "</tr>"
+        for name, result in (("before training", learnt.before), ("after training", learnt.after))
+    )
+    head = "".join(f'<th scope="col">recall@{n}</th>' for n in learnt.before.recall)
+    first = min(learnt.before.recall)
+    gain = 100 * (learnt.after.recall[first] - learnt.before.recall[first])
+    change = f"{abs(gain):.1f} points {'more' if gain > 0 else 'less'}" if gain else "no change"
+    spent = sum(_seconds(story).values())
+    drawn = _recall_curves(story)
+    lead = (
+        f"{escape(learnt.model)}, learnt from nothing but rough positions, on streets of another district, "
+        f"in {escape(duration(spent))}: {count(len(story.batches), 'batch', 'batches')}, "
+        f"{count(int(story.batches[-1]['epoch']), 'epoch')}, of which {_th(story.best)} was best on a third "
+        f"district. On the streets of this map, which it never saw, that is <b>{change}</b> of "
+        f"recall@{first}."
+    )
+    return Section(
+        "training",
+        "Learning from positions",
+        f'<div class="pair"><div class="card">{drawn}</div><div class="card"><div class="scroll">'
+        '<table class="num" aria-label="Recall before and after training"><thead><tr><th scope="col">'
+        f"{count(learnt.after.n_counted, 'query', 'queries')} held out</th>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></div></div>",
+        lead,
+    )
+
+
+def _th(epoch: int | None) -> str:
+    return "the last" if epoch is None else f"epoch {epoch}"
+
+
 def summary(story: Story) -> str:
     """What came of it, in a sentence or two, as HTML."""
     found, best = story.recalls, story.best
@@ -158,7 +210,7 @@ def warnings_section(story: Story) -> Section | None:
     )
 
 
-def recall_section(story: Story) -> Section | None:
+def _recall_curves(story: Story) -> str:
     """recall@1, 5 and 10 over the epochs, on both sets."""
     drawn = []
     for of, style, name in (("val", "", "validation"), ("train", " dash", "training")):
@@ -166,7 +218,12 @@ def recall_section(story: Story) -> Section | None:
         for i, n in enumerate(SHOWN_RECALLS):
             points = [(float(epoch), recall[n]) for epoch, recall in found.items() if n in recall]
             drawn.append(Curve(points, f"curve t{i}{style}", f"recall@{n}, {name}", knots=not style))
-    html = curves(drawn, Axes("epoch", "Recall over the epochs", lambda share: f"{share:.0%}", top=1.0))
+    return curves(drawn, Axes("epoch", "Recall over the epochs", lambda share: f"{share:.0%}", top=1.0))
+
+
+def recall_section(story: Story) -> Section | None:
+    """How recall rose; None before the first test."""
+    html = _recall_curves(story)
     if not html:
         return None
     return Section(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,11 @@ FROM_FILE = {"caffenet": "imagenet-caffe-ref.mat, or another CaffeNet of MatConv
 
 
 def starting_model(
-    config: TrainConfig, init: str | Path | None = None, *, on_progress: OnProgress = silent
+    config: TrainConfig,
+    init: str | Path | None = None,
+    *,
+    on_progress: OnProgress = silent,
+    **options: Any,
 ) -> PlaceModel:
     """The model that the options name, or `init`; not yet prepared (see `prepare`).
 
@@ -31,20 +36,22 @@ def starting_model(
         config: see its ``network`` and ``method``.
         init: any model, by name, folder or file, to begin with instead.
         on_progress: told of downloads.
+        **options: of `load_model`; photos keep their size and it computes on the processor, unless told.
 
     Raises:
         InputError: the network's weights must be given and are not, or no such model.
         DejavladError: the model cannot be loaded.
     """
     if init is not None:
-        return load_model(init, device="cpu", on_progress=on_progress)
+        return load_model(init, on_progress=on_progress, **{"device": "cpu", **options})
     if config.network in FROM_FILE:
         raise InputError(
             f"the weights of {config.network} must be given: --init FILE ({FROM_FILE[config.network]})"
         )
     parsed = parse_method(config.method)
     pooling = "netvlad" if parsed is None else parsed[0]
-    return load_model(f"{config.network}-{pooling}", device="cpu", resize="none", on_progress=on_progress)
+    options = {"device": "cpu", **options, "resize": options.get("resize") or "none"}
+    return load_model(f"{config.network}-{pooling}", on_progress=on_progress, **options)
 
 
 def prepare(

@@ -28,7 +28,7 @@ CROWDED = 0.5
 LOST, FOUND = 0.1, 0.5
 """Shares of queries with a photo of the map nearby: below the first, something is wrong; another reading by
 which it is above the second is the right one."""
-DEGREES, KILOMETRES = 0.01, 0.5
+DEGREES, KILOMETRES = 0.001, 0.5
 """Where all photos lie close together: medians of the distance to the next photo below which numbers look
 like degrees (if they are within their range), or like kilometres."""
 FAR_NORTH = 75.0
@@ -48,8 +48,8 @@ READINGS: dict[str, tuple[str, Reading]] = {
         "give both in metres",
         lambda n, q: (1000 * n, q),
     ),
-    "the positions are in millimetres": ("give metres", lambda n, q: (n / 1000, q / 1000)),
     "the positions are in centimetres": ("give metres", lambda n, q: (n / 100, q / 100)),
+    "the positions are in millimetres": ("give metres", lambda n, q: (n / 1000, q / 1000)),
 }
 """What may be wrong where few queries have photos nearby -> (what to do, (map, queries) read so)."""
 
@@ -63,7 +63,7 @@ def look_at_positions(dataset: PlaceDataset, config: TrainConfig) -> list[Findin
     there, asked = _some(there), _some(asked)
     if not len(there) or not len(asked):
         return []
-    found = [*_zones(there, "map"), *_zones(asked, "queries")]
+    found = _zones(there, "map") or _zones(asked, "queries")
     try:
         near = np.array([len(rows) for rows in there.within(asked, config.negative_radius)])
     except InputError:

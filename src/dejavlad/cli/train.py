@@ -1,0 +1,255 @@
+"""`dejavlad train`: learn a descriptor from photos and their rough positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from dejavlad.cli.options import Root
+from dejavlad.cli.terminal import Output, command_line
+from dejavlad.errors import InputError
+from dejavlad.progress import OnProgress, Progress
+
+if TYPE_CHECKING:
+    from dejavlad.datasets import PlaceDataset
+    from dejavlad.model import PlaceModel
+    from dejavlad.training import Finding, Run, TrainConfig
+
+PARTS = ("train", "val")
+"""Folders of a dataset with parts, and what they serve for."""
+
+
+@Parameter(name="*", group="Model")
+@dataclass(frozen=True)
+class StartOptions:
+    """What training begins with, and where it is computed."""
+
+    weights: str | None = None
+    "Backbone weights: a file (.npz, .pth, .safetensors with torchvision's keys), or random:SEED."
+    input: Literal["torchvision", "caffe"] | None = None
+    "Preprocessing of the weights (default: the backbone's own)."
+    resize: str | None = None
+    "HxW, longest:N or none (default: none, or with --init the model's own)."
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    "Where to compute."
+    precision: Literal["fp32", "bf16", "fp64"] | None = None
+    "As --set precision=..."
+    batch_size: Annotated[int | None, Parameter(name="--batch-size")] = None
+    "Photos described at once, as --set describe_batch=... (queries of a step: --set batch_size=...)."
+    workers: int | None = None
+    "As --set workers=..."
+    seed: int | None = None
+    "As --set seed=..."
+    offline: Annotated[bool, Parameter(negative=())] = False
+    "Never download."
+
+    def change(self, config: TrainConfig) -> TrainConfig:
+        """The options with what is given here."""
+        given: dict[str, Any] = {
+            "precision": self.precision,
+            "describe_batch": self.batch_size,
+            "workers": self.workers,
+            "seed": self.seed,
+        }
+        return config.changed({key: value for key, value in given.items() if value is not None})
+
+    def load(self, config: TrainConfig, init: str | None, on_progress: OnProgress) -> PlaceModel:
+        """The model to begin with."""
+        from dejavlad.training import starting_model
+
+        return starting_model(
+            config,
+            init,
+            on_progress=on_progress,
+            device=self.device,
+            weights=self.weights,
+            input=self.input,
+            resize=self.resize,
+            offline=self.offline or None,
+        )
+
+    def named(self, init: str | None) -> bool:
+        """Whether a model is given, rather than left to the options of the training."""
+        return any(given is not None for given in (init, self.weights, self.input, self.resize))
+
+
+def train(
+    *,
+    config: str | None = None,
+    dataset: str,
+    out: Path,
+    val: str | None = None,
+    set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    init: str | None = None,
+    check: Annotated[bool, Parameter(negative=())] = False,
+    tensorboard: Annotated[bool, Parameter(negative=())] = False,
+    root: Root = None,
+    options: StartOptions = StartOptions(),
+    output: Output = Output(),
+) -> None:
+    """Learn a descriptor from photos and their rough positions; run it again and it goes on where it stopped.
+
+    Examples:
+
+        dejavlad train --config pitts30k-vgg16-vlad --dataset town --out run
+        dejavlad train --config netvlad --init MODEL --set epochs=5 --dataset town/train --out run
+        dejavlad train --config netvlad --dataset town --out run --check
+
+    Then `run`, `run@latest`, `run@epoch:3` and `run@best:1` are models by name.
+
+    Parameters
+    ----------
+    config
+        A recipe by its name, or a TOML file of options; left out where a run goes on.
+    dataset
+        What is learnt from: a dataset's name or folder, or a folder with `train` (and `val`) in it.
+    out
+        The run's folder. Its `index.html` shows how it goes.
+    val
+        What it is tested on after each epoch: a dataset's name or folder; `none` for nothing. Default: the
+        `val` beside `train`, where there is one.
+    set
+        Change an option, as `learning_rate=1e-5`; may be given often.
+    init
+        The model to begin with, instead of the network that the options name.
+    check
+        Only examine what would be learnt from, on a sample: seconds to a minute.
+    tensorboard
+        Write event files for TensorBoard too, into `events` in the run's folder.
+    root
+        Where a named dataset lies.
+    """
+    from dejavlad.training import Run
+    from dejavlad.training import check as examine
+    from dejavlad.training.runs import is_run
+
+    goes_on = is_run(out)
+    chosen = options.change(_config(config, out, goes_on).with_settings(set or ()))
+    learnt, tested = _datasets(dataset, val, root)
+    with output.progress() as on_progress:
+        kept = goes_on and not options.named(init)
+        model = None if kept else options.load(chosen, init, on_progress)
+        if check:
+            begun = options.load(chosen, str(Run(out).model("epoch:0")), on_progress) if kept else model
+            assert begun is not None
+            _answer_check(examine(chosen, begun, learnt, on_progress=on_progress), output)
+            return
+        run, page = _train(
+            chosen, model, learnt, tested, out, options.device, tensorboard, output, on_progress
+        )
+    _answer(run, page, output)
+
+
+def _config(config: str | None, out: Path, goes_on: bool) -> TrainConfig:
+    from dejavlad.training import Run, list_recipes, load_recipe
+
+    if config is not None:
+        return load_recipe(config)
+    if goes_on:
+        return Run(out).config
+    raise InputError(f"give --config: a .toml file, or one of {', '.join(list_recipes())}")
+
+
+def _datasets(dataset: str, val: str | None, root: Path | None) -> tuple[PlaceDataset, PlaceDataset | None]:
+    """What is learnt from, and what is tested on."""
+    from dejavlad.datasets import open_dataset
+
+    whole = next((path for path in (Path(dataset), Path(root or ".") / dataset) if path.is_dir()), None)
+    if whole is not None and (whole / PARTS[0]).is_dir():
+        learnt = open_dataset(whole / PARTS[0])
+        if val is None and (whole / PARTS[1]).is_dir():
+            return learnt, open_dataset(whole / PARTS[1])
+    else:
+        learnt = open_dataset(dataset, root=root)
+    return learnt, open_dataset(val, root=root) if val not in (None, "none") else None
+
+
+def _train(
+    config: TrainConfig,
+    model: PlaceModel | None,
+    learnt: PlaceDataset,
+    tested: PlaceDataset | None,
+    out: Path,
+    device: str,
+    tensorboard: bool,
+    output: Output,
+    on_progress: OnProgress,
+) -> tuple[Run, Path]:
+    """Train, telling how it goes; the run and its page."""
+    from dejavlad.report import write_training_page
+    from dejavlad.training import train as run_training
+    from dejavlad.training.events import Events
+    from dejavlad.training.trainer import TRAINING
+
+    events = Events(out) if tensorboard else None
+    last = ""
+
+    def on_record(record: Mapping[str, Any]) -> None:
+        nonlocal last
+        if events is not None:
+            events(record)
+        if record["kind"] == "batch":
+            last = (
+                f"epoch {record['epoch']}, loss {record['loss']:.3f}, {record['violating']} violating, "
+                f"{record['very_hard']} very hard"
+            )
+        elif record["kind"] == "warning":
+            output.note(f"warning: {_told(record)}")
+        elif record["kind"] == "photo":
+            output.failures({record["key"]: record["reason"]})
+        if record["kind"] in ("test", "warning", "finished"):
+            write_training_page(out, command=command_line())
+
+    def show(report: Progress) -> None:
+        on_progress(replace(report, note=last) if report.what == TRAINING else report)
+
+    try:
+        run = run_training(
+            config, model, learnt, tested, out, device=device, on_progress=show, on_record=on_record
+        )
+    except KeyboardInterrupt:
+        output.note(f"stopped in {last or 'the beginning'}; it goes on from its last checkpoint")
+        raise
+    finally:
+        if events is not None:
+            events.close()
+    return run, write_training_page(out, command=command_line())
+
+
+def _answer_check(found: list[Finding], output: Output) -> None:
+    text = "\n".join(f"warning: {one}" for one in found) or "nothing is wrong that is known to go wrong"
+    output.answer([one.to_dict() for one in found], text)
+
+
+def _answer(run: Run, page: Path, output: Output) -> None:
+    of = "val" if run.recalls() else "train"
+    recalls = {epoch: recall for epoch, recall in run.recalls(of).items() if recall}
+    last = max(recalls, default=0)
+    best = run.best(5 if 5 in recalls[last] else min(recalls[last])) if of == "val" and last else last
+    lines = [
+        f"{'before' if not epoch else f'epoch {epoch}'}: "
+        + ", ".join(f"recall@{n} {value:.3f}" for n, value in recalls[epoch].items() if n in (1, 5, 10))
+        for epoch in sorted({0, best} & recalls.keys())
+    ]
+    model = run.model()
+    output.answer(
+        {
+            "run": str(run.path),
+            "model": str(model),
+            "epochs": max(run.epochs),
+            "best": best,
+            "recall": {str(epoch): {str(n): v for n, v in r.items()} for epoch, r in recalls.items()},
+            "of": of,
+            "warnings": [one for one in run.records if one["kind"] == "warning"],
+            "page": str(page),
+        },
+        "\n".join([*lines, f"model: {run.path}", f"open {page}"]),
+    )
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    return f"{record['fault']}: {record['seen']}. {record['why']}. {record['do']}"

@@ -1,0 +1,80 @@
+"""`dejavlad whiten`: principal components learnt from photos, as a model's last layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dejavlad.cli.options import ModelOptions, Root
+from dejavlad.cli.terminal import Output
+from dejavlad.errors import InputError
+
+
+def whiten(
+    model: str,
+    photos: str,
+    /,
+    *,
+    out: Path,
+    no_whiten: Annotated[bool, Parameter(name="--no-whiten", negative=())] = False,
+    root: Root = None,
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Learn principal components and whitening from photos, and write the model with them.
+
+    A model that must learn its clusters learns them from these photos too; a whitening that the model has is
+    replaced. Of many photos, 10,000 are drawn.
+
+    Examples:
+
+        dejavlad whiten run@best photos/ --dims 4096 --out model
+        dejavlad whiten vgg16-netvlad town/train:database --dims 128 --no-whiten --out model
+
+    Parameters
+    ----------
+    model
+        A model's name, folder, or training run.
+    photos
+        What to learn from: a folder, a list, a video, or a dataset part. Best of another place than where the
+        model is tested.
+    out
+        The model folder to make. `--dims` (default: all that the photos can tell) says how many are kept.
+    no_whiten
+        Keep principal components as they are: shorter, not whitened.
+    root
+        The folder that paths in a list are relative to.
+    """
+    from dataclasses import replace
+
+    from dejavlad.datasets import photos as open_photos
+    from dejavlad.fitting import learn_whitening
+    from dejavlad.fitting.initialise import initialise
+    from dejavlad.model import save_model
+
+    dims = options.dims_list
+    if len(dims) > 1:
+        raise InputError(f"--dims {options.dims}: a model keeps one number of dimensions")
+    how = {"seed": options.seed, "workers": options.workers, "batch_size": options.batch_size}
+    with output.progress() as on_progress:
+        listed = open_photos(photos, root=root)
+        base = replace(options, dims=None).load(model, on_progress)
+        if not base.fitted:
+            base = initialise(base, listed, on_progress=on_progress, **how)
+        found = learn_whitening(
+            base, listed, dims[0] if dims else None, whiten=not no_whiten, on_progress=on_progress, **how
+        )
+    save_model(found, out)
+    told = {
+        "model": str(out),
+        "name": found.name,
+        "fingerprint": found.fingerprint,
+        "dims": found.descriptor_size,
+        "whitened": not no_whiten,
+        "components": found.provenance.get("components"),
+    }
+    output.answer(
+        told, f"{found.name}: {base.aggregation.descriptor_size} to {found.descriptor_size} dims: {out}"
+    )

@@ -1,0 +1,64 @@
+"""What a run writes down, as event files for TensorBoard too: scalars of batches and tests.
+
+Needs the extra ``tensorboard`` (tensorboardX, which brings no TensorBoard).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dejavlad.errors import MissingExtraError
+from dejavlad.training.records import Record, read_records
+
+FOLDER = "events"
+RECALLS = ("1", "5", "10")
+
+
+class Events:
+    """Writes event files into ``RUN/events`` as records come; a callback of `train`.
+
+    A run that goes on writes a further file, which counts batches on.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        MissingExtraError: tensorboardX is not installed.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise MissingExtraError("writing event files of TensorBoard", "tensorboard") from None
+        self._make = SummaryWriter
+        self._run, self._step = Path(run), 0
+        self._writer: Any = None
+
+    def __call__(self, record: Record) -> None:
+        """Write a record's scalars."""
+        if self._writer is None:
+            self._writer = self._make(str(self._run / FOLDER))
+        if record["kind"] == "batch":
+            self._step = self._step + 1 if self._step else self._written()
+            for key in ("loss", "rate", "violating", "very_hard"):
+                self._writer.add_scalar(f"batch/{key}", record[key], self._step)
+        elif record["kind"] == "test":
+            for n in RECALLS:
+                if n in record["recall"]:
+                    self._writer.add_scalar(
+                        f"{record['set']}/recall_at_{n}", record["recall"][n], record["epoch"]
+                    )
+            if record["rank_loss"] is not None:
+                self._writer.add_scalar(f"{record['set']}/rank_loss", record["rank_loss"], record["epoch"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _written(self) -> int:
+        """Batches of the run by now, the one that is told of among them."""
+        return sum(one["kind"] == "batch" for one in read_records(self._run))
