@@ -37,6 +37,8 @@ class Photo:
     """When it was taken, in seconds (Unix time where the date is known)."""
     group: str | None = None
     """Photos of one panorama, place or drive share it."""
+    tags: tuple[str, ...] = ()
+    """What else is known of it, as ``night`` or ``sideways``."""
     pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     """RGB [H, W, 3], where the photo is an array in memory rather than a file."""
 

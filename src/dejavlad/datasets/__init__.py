@@ -5,6 +5,7 @@ from __future__ import annotations
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.info import DatasetInfo, dataset_info, photos_info
 from dejavlad.datasets.listing import listed_photos, paths_below, write_list, write_names
+from dejavlad.datasets.msls import open_msls
 from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import with_positions
@@ -36,6 +37,7 @@ __all__ = [
     "leave_one_out",
     "listed_photos",
     "open_dataset",
+    "open_msls",
     "parse_truth",
     "paths_below",
     "photos",

@@ -8,6 +8,7 @@ from pathlib import Path
 from dejavlad.datasets import folder, video
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.listing import gather, listed_photos
+from dejavlad.datasets.msls import CITIES, SUBTASKS, open_msls
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
@@ -130,9 +131,16 @@ def _town_part(part: str) -> Callable[[Path, str], PlaceDataset]:
     return lambda path, name: open_folders(path / part, name)
 
 
+def _msls(cities: str, subtask: str = "all") -> Callable[[Path, str], PlaceDataset]:
+    return lambda path, name: open_msls(path, cities, subtask=subtask, name=name)
+
+
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     "folders": open_folders,
     **{f"town-{part}": _town_part(part) for part in TOWN_PARTS},
+    **{f"msls-{part}": _msls(part) for part in CITIES},
+    **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
+    **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},
 }
 """Name -> (where it lies, its name) -> dataset."""
 

@@ -1,0 +1,200 @@
+"""Mapillary Street-Level Sequences, from a tiny tree of the same form."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from dejavlad.datasets import open_dataset, open_msls, photos
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.geo import utm_from_latlon
+
+LONDON, BOSTON, CPH = (51.5, -0.1), (42.36, -71.06), (55.68, 12.57)
+
+
+def table(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["", *rows[0]])
+        writer.writeheader()
+        writer.writerows({"": i, **row} for i, row in enumerate(rows))
+
+
+def city(root, name, at, sides, part="train_val"):
+    """Write a city; a photo is (key, metres east, metres north, what else)."""
+    lat, lon = at
+    here = utm_from_latlon(lat, lon)
+    for side, given in sides.items():
+        folder = root / part / name / side
+        told = [{"key": key, "east": e, "north": n, **more} for key, e, n, more in given]
+        table(
+            folder / "seq_info.csv",
+            [{"key": t["key"], "sequence_key": "s" + t["key"][0], "frame_number": 3} for t in told],
+        )
+        flags = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
+        table(
+            folder / "subtask_index.csv",
+            [{"key": t["key"], **{f: t.get(f, f == "all") for f in flags}} for t in told],
+        )
+        if part == "test":
+            continue
+        table(
+            folder / "raw.csv",
+            [
+                {"key": t["key"], "lon": lon, "lat": lat, "ca": -90.0, "pano": t.get("pano", False)}
+                for t in told
+            ],
+        )
+        table(
+            folder / "postprocessed.csv",
+            [
+                {
+                    "key": t["key"],
+                    "easting": here.east + t["east"],
+                    "northing": here.north + t["north"],
+                    "night": t.get("night", False),
+                    "view_direction": t.get("view", "Forward"),
+                }
+                for t in told
+            ],
+        )
+
+
+@pytest.fixture
+def root(tmp_path):
+    london = {
+        "database": [("a0", 0, 0, {}), ("a1", 100, 0, {}), ("a2", 1, 0, {"pano": True})],
+        "query": [
+            ("q0", 10, 0, {"night": True, "view": "Sideways"}),
+            ("q1", 50, 0, {}),
+            ("q2", 100, 10.5, {}),
+        ],
+    }
+    cph = {
+        "database": [("c0", 0, 0, {}), ("c1", 0, 200, {"d2n": True}), ("c2", 3, 0, {"all": False})],
+        "query": [("r0", 0, 24, {"d2n": True}), ("r1", 0, 201, {}), ("r2", 0, 190, {"d2n": True})],
+    }
+    city(tmp_path, "london", LONDON, london)
+    city(tmp_path, "boston", BOSTON, {side: rows[:1] for side, rows in london.items()})
+    city(tmp_path, "cph", CPH, cph)
+    city(tmp_path, "miami", LONDON, {"database": [("m0", 0, 0, {})], "query": [("n0", 0, 0, {})]}, "test")
+    return tmp_path
+
+
+def test_training_cities(root):
+    found = open_msls(root, ("london", "boston"))
+    assert found.name == "msls-london+boston"
+    assert found.protocol == "positions:10"
+    folder = "train_val/london/database/images"
+    assert found.database.keys == [
+        f"{folder}/a0.jpg",
+        f"{folder}/a1.jpg",
+        "train_val/boston/database/images/a0.jpg",
+    ]
+    # q1 has nothing within 10 m, q2 is half a metre too far
+    assert [key.split("/")[1:] for key in found.queries.keys] == [
+        ["london", "query", "images", "q0.jpg"],
+        ["boston", "query", "images", "q0.jpg"],
+    ]
+    assert [rows.tolist() for rows in found.truth.positives] == [[0], [2]]
+    assert [at.zone for at in found.database.positions] == ["30N", "30N", "19N"]
+    query = found.queries[0]
+    assert (query.tags, query.heading, query.group) == (("night", "sideways"), 270.0, "sq")
+    assert found.database[0].tags == ("forward",)
+    assert query.path == root / "train_val/london/query/images/q0.jpg"
+    assert len(open_msls(root, "london", panoramas=True).database) == 3
+    assert len(open_msls(root, "london", radius=60.0).queries) == 3
+
+
+def test_subtasks_of_validation(root):
+    whole = open_dataset("msls-cph", root=root)
+    assert (len(whole.database), len(whole.queries), whole.protocol) == (2, 3, "positions:25")
+    assert [rows.tolist() for rows in whole.truth.positives] == [[0], [1], [1]]
+    night = open_msls(root, "cph", subtask="d2n")
+    assert [key[-6:] for key in night.database.keys] == ["c1.jpg"]
+    assert [key[-6:] for key in night.queries.keys] == ["r2.jpg"]
+    assert photos("msls-cph:queries", root=root).keys == whole.queries.keys
+
+
+def test_the_test_cities_have_neither_positions_nor_truth(root):
+    found = open_dataset("msls-miami", root=root)
+    assert (len(found.database), len(found.queries), found.truth) == (1, 1, None)
+    assert found.queries.positions == [None]
+    assert found.queries.keys == ["test/miami/query/images/n0.jpg"]
+
+
+def test_a_city_in_two_zones_keeps_the_zone_of_its_metres(root):
+    """Eastings beyond a zone's edge that go on in the first one's zone."""
+    lat, lon = 40.0, 5.9999
+    here = [utm_from_latlon(lat, lon), utm_from_latlon(lat, 6.0001, "31N")]
+    folder = root / "train_val" / "paris"
+    for side in ("database", "query"):
+        rows = [
+            (side[0] + str(i), at.east, at.north, lo)
+            for i, (at, lo) in enumerate(zip(here, (lon, 6.0001), strict=True))
+        ]
+        table(
+            folder / side / "seq_info.csv",
+            [{"key": k, "sequence_key": "s", "frame_number": 0} for k, *_ in rows],
+        )
+        table(
+            folder / side / "raw.csv",
+            [{"key": k, "lon": lo, "lat": lat, "pano": False} for k, _, _, lo in rows],
+        )
+        table(
+            folder / side / "postprocessed.csv",
+            [
+                {"key": k, "easting": e, "northing": n, "night": False, "view_direction": ""}
+                for k, e, n, _ in rows
+            ],
+        )
+    found = open_msls(root, "paris", radius=25.0)
+    assert [at.zone for at in found.database.positions] == ["31N", "31N"]
+    assert [rows.tolist() for rows in found.truth.positives] == [[0, 1], [0, 1]]
+    assert found.database[0].tags == ()
+
+
+def test_what_cannot_be_is_refused(root):
+    with pytest.raises(InputError, match="task im2seq of MSLS matches sequences"):
+        open_msls(root, "cph", task="im2seq")
+    with pytest.raises(UnknownNameError, match="did you mean im2im"):
+        open_msls(root, "cph", task="im2img")
+    with pytest.raises(UnknownNameError, match="subtask of MSLS 'd2x'"):
+        open_msls(root, "cph", subtask="d2x")
+    with pytest.raises(InputError, match="subtasks divide the val and test cities"):
+        open_msls(root, "london", subtask="d2n")
+    with pytest.raises(UnknownNameError, match="did you mean london"):
+        open_msls(root, "londn")
+    with pytest.raises(InputError, match="cities of one part"):
+        open_msls(root, ["london", "cph"])
+    with pytest.raises(InputError, match="cannot be read"):
+        open_msls(root, "tokyo")
+    with pytest.raises(InputError, match="no photo is left in cph for the subtask s2w"):
+        open_msls(root, "cph", subtask="s2w")
+    with pytest.raises(InputError, match=r"no query has a photo of the database within 0.1 m"):
+        open_msls(root, "london", radius=0.1)
+
+
+def test_tables_that_do_not_agree_are_refused(root):
+    raw = root / "train_val" / "london" / "query" / "raw.csv"
+    lines = raw.read_text(encoding="utf-8").splitlines(keepends=True)
+    raw.write_text("".join([lines[0], lines[2], lines[1], lines[3]]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 2 is of 'q1', that of seq_info.csv of 'q0'"):
+        open_msls(root, "london")
+    raw.write_text("".join(lines[:-1]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"has 2 lines, seq_info.csv beside it 3"):
+        open_msls(root, "london")
+    raw.write_text("".join(lines).replace("pano", "panorama"), encoding="utf-8")
+    with pytest.raises(InputError, match="has no column pano"):
+        open_msls(root, "london")
+    swapped = "".join(lines).replace(str(LONDON[0]), "48.0")
+    raw.write_text(swapped, encoding="utf-8")
+    with pytest.raises(InputError, match=r"is not where longitude -0.1, latitude 48 is"):
+        open_msls(root, "london")
+
+
+def test_every_part_and_city_has_a_name(root):
+    assert len(open_dataset("msls-london", root=root).queries) == 1
+    with pytest.raises(InputError, match=r"trondheim.*cannot be read"):
+        open_dataset("msls-train", root=root)
+    assert np.isfinite([at.east for at in open_msls(root, "cph").queries.positions]).all()
