@@ -11,6 +11,7 @@
     │   ├── StoreBusyError           another process is writing there
     │   └── CheckpointError          a model file that cannot be read, or does not fit the network
     ├── DivergedError                training broke down: a loss or a weight that is not finite
+    ├── PeerError                    another of several processes that train together has ended
     ├── DownloadError                a file that could not be fetched or did not verify
     └── MissingExtraError            an optional dependency is not installed
 """
@@ -102,6 +103,21 @@ class CheckpointError(StoreError):
 
 class DivergedError(DejavladError):
     """Training broke down: a loss or a weight is not finite; what was reached before is kept."""
+
+
+class PeerError(DejavladError):
+    """Another of the processes that train together has ended.
+
+    Args:
+        count: how many they are.
+        why: what it said, where that is known.
+    """
+
+    def __init__(self, count: int, why: str = "") -> None:
+        super().__init__(
+            f"another of the {count} processes of this training has ended{why}, and so does this one. Once its "
+            "fault is mended, run the same again: it goes on from the last checkpoint"
+        )
 
 
 class DownloadError(DejavladError):

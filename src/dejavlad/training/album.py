@@ -18,6 +18,7 @@ from dejavlad.images.loader import Batch, Size
 from dejavlad.photo import Photo
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.jitter import View
+from dejavlad.training.processes import ALONE, Processes
 from dejavlad.training.tuples import Rows
 
 LOOKING = "looking at photos"
@@ -55,6 +56,7 @@ class Album:
         """Prepared (height, width) of each photo; None where that cannot be read."""
         self.failed: dict[int, str] = {}
         """Number -> why a photo could not be read."""
+        self._agreed: set[int] = set()
         for number, photo in enumerate(self.photos):
             self.sizes.append(self._size(number, photo))
             if number % 100 == 99 or number + 1 == len(self.photos):
@@ -74,9 +76,24 @@ class Album:
         """Numbers of rows of the database."""
         return np.fromiter(rows, np.int64) + self.n_queries
 
-    def plan(self, batch_size: int) -> list[Rows]:
-        """Readable photos, by size, at most so many together; a function of the lists alone."""
-        return plan_batches(self.sizes, batch_size)
+    def plan(self, batch_size: int, processes: Processes = ALONE) -> list[Rows]:
+        """Readable photos, by size, at most so many together; a function of the lists alone.
+
+        Of several processes each has every P-th batch, by rank.
+        """
+        return plan_batches(self.sizes, batch_size)[processes.rank :: processes.count]
+
+    def look_alike(self, processes: Processes) -> None:
+        """Go by what the first process saw of the photos."""
+        self.sizes, self.failed = processes.share(lambda: (self.sizes, self.failed))
+
+    def agree(self, processes: Processes) -> None:
+        """What one process could not read, none of them can."""
+        if not processes.alone:
+            fresh = {number: why for number, why in self.failed.items() if number not in self._agreed}
+            for told in processes.gather(fresh):
+                self.failed.update(told)
+            self._agreed |= self.failed.keys()
 
     def load(self, plan: Sequence[Rows]) -> Generator[Batch, None, None]:
         """The prepared photos of a plan, in its order; those that fail are noted."""

@@ -19,6 +19,7 @@ from dejavlad.errors import CheckpointError, InputError, StoreBusyError, StoreEr
 from dejavlad.model import PlaceModel, load_folder, save_model
 from dejavlad.progress import OnProgress
 from dejavlad.training.config import TrainConfig
+from dejavlad.training.processes import Processes
 from dejavlad.training.runs import CONFIG, RUN, epoch_folder, is_run
 from dejavlad.training.start import prepare, starting_model
 from dejavlad.training.state import State
@@ -75,6 +76,38 @@ def begin(
             yield _new(config, model, train, val, out, on_progress)
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def begin_together(
+    processes: Processes,
+    config: TrainConfig,
+    model: PlaceModel | None,
+    train: PlaceDataset,
+    val: PlaceDataset | None,
+    out: Path,
+    on_progress: OnProgress,
+) -> Iterator[Begun]:
+    """`begin`, by the first process; the others get what it goes on with.
+
+    Raises:
+        PeerError: on the others, where it could not begin.
+    """
+    with contextlib.ExitStack() as stack:
+        ours: list[Begun] = []
+
+        def told() -> Begun:
+            begun = stack.enter_context(begin(config, model, train, val, out, on_progress))
+            ours.append(begun)
+            away = begun.model if processes.alone else copy.deepcopy(begun.model).cpu()
+            return Begun(away, begun.state, begun.changed, _nothing)
+
+        found = processes.share(told)
+        yield ours[0] if ours else found
+
+
+def _nothing() -> None:
+    """The commit of those that do not write."""
 
 
 def _new(

@@ -6,7 +6,7 @@ Legend: M photos of the album, D numbers of a descriptor, n photos of a batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from dejavlad.training.album import Album
 from dejavlad.training.frozen_maps import FrozenMaps
 from dejavlad.training.mining import Descriptors, Floats
 from dejavlad.training.network import Network
+from dejavlad.training.processes import ALONE, Processes
 from dejavlad.training.tuples import Rows
 
 DESCRIBING = "describing photos"
@@ -32,16 +33,20 @@ def describe_album(
     album: Album,
     maps: FrozenMaps | None,
     batch_size: int,
+    processes: Processes = ALONE,
     *,
     on_progress: OnProgress = silent,
 ) -> Iterator[tuple[Rows, Floats]]:
     """Describe all photos that can be read, batch by batch; those that cannot are noted by the album.
+
+    Several processes describe as many batches at once, and all of them get all descriptors.
 
     Args:
         network: as it is now.
         album: the photos.
         maps: what the frozen layers make of them, where that is kept.
         batch_size: photos described together.
+        processes: that describe.
         on_progress: told of `DESCRIBING`.
 
     Yields:
@@ -52,8 +57,8 @@ def describe_album(
     """
     done = 0
     with network.describing():
-        for numbers, maps_NChw in _maps(network, album, maps, batch_size):
-            rows_nD = network.describe(maps_NChw).float().cpu().numpy()
+        for numbers, rows in _together(_each(network, album, maps, batch_size, processes), processes):
+            rows_nD = rows.cpu().numpy()
             bad = np.flatnonzero(~np.isfinite(rows_nD).all(axis=1))
             if len(bad):
                 raise DivergedError(
@@ -63,12 +68,35 @@ def describe_album(
             yield numbers, rows_nD
             done += len(numbers)
             on_progress(Progress(DESCRIBING, done, len(album)))
+    album.agree(processes)
+
+
+def _together(mine: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
+    """What each process describes, in turn, on all of them."""
+    if processes.alone:
+        yield from mine
+        return
+    while any(processes.gather((described := next(mine, None)) is not None)):
+        numbers, rows_nD = described or (np.empty(0, np.int64), None)
+        told = processes.gather((numbers, 0 if rows_nD is None else rows_nD.shape[1]))
+        if rows_nD is None:
+            rows_nD = torch.empty(0, max(width for _, width in told))
+        for (of_one, _), rows in zip(told, processes.gather_rows(rows_nD), strict=True):
+            if len(of_one):
+                yield of_one, rows
+
+
+def _each(
+    network: Network, album: Album, maps: FrozenMaps | None, batch_size: int, processes: Processes
+) -> Iterator[tuple[Rows, Tensor]]:
+    """What this process describes, batch by batch; float32 [n, D]."""
+    for numbers, maps_NChw in _maps(network, album, maps, album.plan(batch_size, processes)):
+        yield numbers, network.describe(maps_NChw).float()
 
 
 def _maps(
-    network: Network, album: Album, maps: FrozenMaps | None, batch_size: int
+    network: Network, album: Album, maps: FrozenMaps | None, plan: Sequence[Rows]
 ) -> Iterator[tuple[Rows, Tensor]]:
-    plan = album.plan(batch_size)
     if maps is not None:
         for batch in plan:
             numbers = batch[maps.done[batch]]
@@ -87,18 +115,28 @@ def write_descriptors(
     maps: FrozenMaps | None,
     batch_size: int,
     path: Path,
+    processes: Processes = ALONE,
     *,
     on_progress: OnProgress = silent,
-) -> Descriptors:
-    """Describe all photos into a file, which is there whole or not at all.
+) -> None:
+    """Describe all photos into a file, which is there whole or not at all; the first process writes it.
 
     The rows of photos that cannot be read are zeros.
 
     Raises:
         StoreError: it cannot be written.
     """
+    described = describe_album(network, album, maps, batch_size, processes, on_progress=on_progress)
+    if processes.first:
+        _write(described, (len(album), network.model.descriptor_size), path)
+    else:
+        for _ in described:
+            pass
+    processes.share(lambda: None)  # it is there when this returns
+
+
+def _write(described: Iterator[tuple[Rows, Floats]], shape: tuple[int, int], path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
-    shape = (len(album), network.model.descriptor_size)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:  # not through a map: a full disk is an error then, not a crash
@@ -106,7 +144,7 @@ def write_descriptors(
             np.lib.format.write_array_header_1_0(file, head)
             begin = file.tell()
             file.truncate(begin + 4 * shape[0] * shape[1])
-            for numbers, rows_nD in describe_album(network, album, maps, batch_size, on_progress=on_progress):
+            for numbers, rows_nD in described:
                 for number, row_D in zip(numbers.tolist(), rows_nD, strict=True):
                     file.seek(begin + 4 * shape[1] * number)
                     file.write(row_D.astype("<f4").tobytes())
@@ -119,7 +157,6 @@ def write_descriptors(
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
-    return read_descriptors(path, album)
 
 
 def read_descriptors(path: Path, album: Album) -> Descriptors:

@@ -25,6 +25,7 @@ from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.network import Network
+from dejavlad.training.processes import ALONE, Processes
 from dejavlad.training.tuples import Rows
 
 FREEZING = "computing frozen layers"
@@ -46,15 +47,19 @@ class Layout:
     """Of the values."""
 
     @classmethod
-    def of(cls, network: Network, album: Album, dtype: str) -> Layout:
-        """The layout for a network's maps of an album: each size is tried once.
+    def of(cls, network: Network, album: Album, dtype: str, rows: Rows | None = None) -> Layout:
+        """The layout for a network's maps of an album, or of some rows of it: each size is tried once.
 
         Raises:
             InputError: photos too small for the network.
         """
         by_size: dict[tuple[int, int], Shape] = {}
         shapes: list[Shape | None] = []
-        for size in album.sizes:
+        sizes = album.sizes
+        if rows is not None:
+            wanted = set(rows.tolist())
+            sizes = [size if number in wanted else None for number, size in enumerate(sizes)]
+        for size in sizes:
             if size is not None and size not in by_size:
                 with network.describing():
                     made = network.maps(torch.zeros(1, 3, *size))
@@ -82,6 +87,10 @@ class FrozenMaps:
 
     def __init__(self, layout: Layout, values: NDArray[Any], done: NDArray[np.bool_]) -> None:
         self.layout, self._values, self.done = layout, values, done
+
+    def among(self, numbers: Rows) -> Rows:
+        """Those photos whose maps have a place here."""
+        return numbers[[self.layout.shapes[number] is not None for number in numbers.tolist()]]
 
     def get(self, numbers: Sequence[int] | Rows) -> Tensor:
         """The maps of photos of one size [n, C, h, w], in the type in which they are kept."""
@@ -112,9 +121,18 @@ class FrozenMaps:
     def _write(self, start: int, kept: NDArray[Any]) -> None:
         self._values[start : start + len(kept)] = kept
 
-    def fill(self, network: Network, album: Album, batch_size: int, on_progress: OnProgress = silent) -> None:
-        """Compute what is not there yet, in batches that depend on the album alone."""
-        todo = [batch for batch in album.plan(batch_size) if not self.done[batch].all()]
+    def fill(
+        self,
+        network: Network,
+        album: Album,
+        batch_size: int,
+        on_progress: OnProgress = silent,
+        processes: Processes = ALONE,
+    ) -> None:
+        """Compute what is not there yet, in batches that depend on the album alone: this process's."""
+        plan = album.plan(batch_size, processes)
+        total = len(album) if processes.alone else sum(map(len, plan))
+        todo = [batch for batch in plan if not self.done[batch].all()]
         finished = int(self.done.sum())
         before = finished
         with network.describing():
@@ -123,7 +141,7 @@ class FrozenMaps:
                 maps = network.maps(torch.as_tensor(batch.images))
                 self.put(batch.rows[good], maps[good])
                 finished += len(good)
-                on_progress(Progress(FREEZING, finished, len(album), before))
+                on_progress(Progress(FREEZING, finished, total, before))
                 self.commit(batch.rows)
 
     def commit(self, numbers: Rows) -> None:
@@ -162,12 +180,19 @@ class MappedMaps(FrozenMaps):
                 (folder / "key.txt").write_text(key, encoding="utf-8")
         super().__init__(layout, np.empty(0, layout.dtype), done)
 
-    def fill(self, network: Network, album: Album, batch_size: int, on_progress: OnProgress = silent) -> None:
+    def fill(
+        self,
+        network: Network,
+        album: Album,
+        batch_size: int,
+        on_progress: OnProgress = silent,
+        processes: Processes = ALONE,
+    ) -> None:
         """See `FrozenMaps.fill`."""
         with _disk(self._folder):
             try:
                 with open(self._file, "rb+") as self._handle:
-                    super().fill(network, album, batch_size, on_progress)
+                    super().fill(network, album, batch_size, on_progress, processes)
                     self._note()
             finally:
                 self._handle = None
@@ -205,7 +230,12 @@ def _disk(folder: Path) -> Iterator[None]:
 
 
 def plan_frozen_maps(
-    network: Network, album: Album, config: TrainConfig, folder: Path, budget_left: float
+    network: Network,
+    album: Album,
+    config: TrainConfig,
+    folder: Path,
+    budget_left: float,
+    processes: Processes = ALONE,
 ) -> tuple[FrozenMaps | None, str]:
     """Where an album's maps can be kept, if they can; nothing is computed yet.
 
@@ -215,6 +245,7 @@ def plan_frozen_maps(
         config: see its options of that name.
         folder: for a file.
         budget_left: bytes that may still be taken in memory.
+        processes: each keeps the maps of the photos that it describes.
 
     Returns:
         The maps, still empty or as an earlier run left them; None where there are none to keep. And why, in
@@ -227,7 +258,10 @@ def plan_frozen_maps(
         return None, "switched off"
     if not network.lower:
         return None, "the first layer learns: there is nothing to keep"
-    layout = Layout.of(network, album, config.frozen_maps_dtype)
+    rows = None
+    if not processes.alone:
+        rows = np.concatenate([np.empty(0, np.int64), *album.plan(config.describe_batch, processes)])
+    layout = Layout.of(network, album, config.frozen_maps_dtype, rows)
     size = f"{layout.n_bytes / 1e9:.2f} GB"
     if config.frozen_maps == "memory" and layout.n_bytes > budget_left:
         raise InputError(
@@ -239,7 +273,7 @@ def plan_frozen_maps(
         empty = np.zeros(len(album), np.bool_)
         return FrozenMaps(layout, np.empty(int(layout.starts[-1]), layout.dtype), empty), f"{size} in memory"
     key = _key(network, album, layout)
-    room = _room(folder) * (1 - FREE_SHARE)
+    room = _room(folder) * (1 - FREE_SHARE) / processes.on_machine
     if _text(folder / "key.txt") == key:
         room += layout.n_bytes
     if layout.n_bytes <= room:

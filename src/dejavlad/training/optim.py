@@ -41,7 +41,7 @@ def optimizer_tensors(
     for name, parameter in learnt.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                found[f"{PREFIX}/{name}/{key}"] = value.detach().cpu().clone()
+                found[f"{PREFIX}/{name}/{key}"] = value.detach().clone()
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.frozen_maps import FrozenMaps, MappedMaps, plan_frozen_maps
 from dejavlad.training.network import Network
+from dejavlad.training.processes import ALONE, Processes
 from dejavlad.training.tuples import Candidates
 
 
@@ -57,7 +59,12 @@ class Part:
 
 
 def keep_maps(
-    parts: Mapping[str, Part], network: Network, config: TrainConfig, folder: Path, on_progress: OnProgress
+    parts: Mapping[str, Part],
+    network: Network,
+    config: TrainConfig,
+    folder: Path,
+    on_progress: OnProgress,
+    processes: Processes = ALONE,
 ) -> Iterator[dict[str, Any]]:
     """Compute what the frozen layers make of all photos, where there is room to keep it.
 
@@ -67,6 +74,8 @@ def keep_maps(
         config: how much room there is.
         folder: for files.
         on_progress: told as it goes.
+        processes: each keeps its part, in a folder of its own; those of one machine share the room. All of
+            them keep, or none.
 
     Yields:
         For each part, in plain values, whether its maps are kept, why, and what for.
@@ -75,12 +84,28 @@ def keep_maps(
         InputError: they are to be kept where there is no room, or do not fit into float16.
         StoreError: they cannot be written.
     """
-    left = config.frozen_maps_gb * 1e9
+    left = config.frozen_maps_gb * 1e9 / processes.on_machine
+    whose = "" if processes.alone else f"-{processes.rank + 1}-of-{processes.count}"
+    processes.share(lambda: _leave_only(folder, parts, processes.count))
     for name, part in parts.items():
-        maps, why = plan_frozen_maps(network, part.album, config, folder / f"maps-{name}", left)
+        there = folder / f"maps-{name}{whose}"
+        maps, why = plan_frozen_maps(network, part.album, config, there, left, processes)
+        lacking = [one for one, kept in processes.gather((why, maps is not None)) if not kept]
+        if lacking:
+            maps, why = None, lacking[0]
         if maps is not None:
             left -= 0 if isinstance(maps, MappedMaps) else maps.layout.n_bytes
-            maps.fill(network, part.album, config.describe_batch, on_progress)
+            maps.fill(network, part.album, config.describe_batch, on_progress, processes)
+            part.album.agree(processes)
         part.maps = maps
         serves = "mining only" if config.jitters else "mining and steps"
         yield {"set": name, "kept": maps is not None, "why": why, "serves": serves}
+
+
+def _leave_only(folder: Path, names: Iterable[str], count: int) -> None:
+    """Delete maps that another number of processes kept; they would take room."""
+    for name in names:
+        ours = {f"maps-{name}"} if count == 1 else {f"maps-{name}-{i + 1}-of-{count}" for i in range(count)}
+        for there in folder.glob(f"maps-{name}*"):
+            if there.name not in ours:
+                shutil.rmtree(there, ignore_errors=True)

@@ -107,6 +107,16 @@ class Records:
             writer.writerow(values)
 
 
+class Unwritten(Records):
+    """The records of a process that is not the first: the first writes them."""
+
+    def begin(self, at: tuple[int, int]) -> None:
+        """Nothing."""
+
+    def add(self, kind: str, at: tuple[int, int], **told: Any) -> None:
+        """Nothing."""
+
+
 class _disk:
     """OSErrors as StoreErrors."""
 

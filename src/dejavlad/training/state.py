@@ -110,7 +110,7 @@ def model_tensors(model: nn.Module, learnt: Sequence[str]) -> dict[str, Tensor]:
     """What changes in training, copied: the named parameters, and all buffers."""
     held = model.state_dict()
     names = [*learnt, *(name for name, _ in model.named_buffers() if name in held)]
-    return {f"{MODEL}/{name}": held[name].detach().cpu().clone() for name in names}
+    return {f"{MODEL}/{name}": held[name].detach().clone() for name in names}
 
 
 def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], learnt: Sequence[str]) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from dejavlad.datasets import PlaceDataset
-from dejavlad.errors import DivergedError
+from dejavlad.errors import DivergedError, InputError
 from dejavlad.model import PlaceModel
 from dejavlad.model.device import resolve_device
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training import schedule
-from dejavlad.training.begin import Begun, begin
+from dejavlad.training.begin import Begun, begin_together
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.describing import read_descriptors, write_descriptors
 from dejavlad.training.doctor import candidates_of, first_look
@@ -32,12 +32,13 @@ from dejavlad.training.mining import Descriptors, Mined, Miner, query_order
 from dejavlad.training.network import Network
 from dejavlad.training.optim import make_optimizer, set_rate
 from dejavlad.training.part import Part, keep_maps
-from dejavlad.training.records import OnRecord, Records, ignore
-from dejavlad.training.runs import CACHE, Run, best_epoch
+from dejavlad.training.processes import Processes, join
+from dejavlad.training.records import OnRecord, Records, Unwritten, ignore
+from dejavlad.training.runs import CACHE, Run, best_epoch, is_run
 from dejavlad.training.state import State
 from dejavlad.training.step import Step
 from dejavlad.training.testing import score
-from dejavlad.training.tuples import Candidates
+from dejavlad.training.tuples import Candidates, Rows
 from dejavlad.training.watch import Watch, pulse
 
 TRAINING = "training"
@@ -57,6 +58,8 @@ def train(
     on_record: OnRecord = ignore,
 ) -> Run:
     """Learn a descriptor from photos and their rough positions; run again, it goes on where it was cut off.
+
+    In processes that ``torchrun`` started it is one training by all of them: the first writes and reports.
 
     Args:
         config: all options. Those that a run keeps from its beginning cannot be changed when it goes on; the
@@ -78,18 +81,30 @@ def train(
         DivergedError: the loss is no number; the last good state is kept.
         StoreBusyError: another process writes there.
         StoreError: the folder cannot be written, or is damaged.
+        PeerError: another of several processes has ended.
     """
     candidates = candidates_of(train, config)
-    with begin(config, model, train, val, Path(out), on_progress) as begun:
-        if device is not None:
-            begun.model.to(resolve_device(device))
+    where = resolve_device(device) if device is not None else None if model is None else model.device
+    processes = join(where)
+    if not processes.first:
+        on_progress, on_record = silent, ignore
+    if not processes.alone:
+        where = processes.device
+        if config.batch_norm == "learnt":
+            raise InputError("batch_norm = 'learnt' needs the photos of a step in one process")
+    with begin_together(processes, config, model, train, val, Path(out), on_progress) as begun:
+        if where is not None:
+            begun.model.to(where)
         preprocess = begun.model.preprocess
         learns = Part(train, candidates, preprocess, config, on_progress)
         tested = None
         if val is not None:
             others = Candidates.of(val, config, required=False)
             tested = Part(val, others, preprocess, config, on_progress)
-        _Training(config, begun, learns, tested, Path(out), on_progress, on_record).run()
+        for part in (learns, tested):
+            if part is not None:
+                part.album.look_alike(processes)
+        _Training(config, begun, learns, tested, Path(out), on_progress, on_record, processes).run()
     return Run(Path(out))
 
 
@@ -105,9 +120,10 @@ class _Training:
         out: Path,
         on_progress: OnProgress,
         on_record: OnRecord,
+        processes: Processes,
     ) -> None:
-        self.config, self.out, self._tell = config, out, on_progress
-        self.records = Records(out, on_record, Watch(config))
+        self.config, self.out, self._tell, self.processes = config, out, on_progress, processes
+        self.records = (Records if processes.first else Unwritten)(out, on_record, Watch(config))
         self.network = Network(begun.model, config)
         self.train, self.val = train, val
         self.optimizer = make_optimizer(self.network.learnt, config)
@@ -124,14 +140,17 @@ class _Training:
         if state is not None:
             self._go_back_to(state)
         begun.commit()
+        processes.share(lambda: None)
+        if not is_run(out):
+            raise InputError(f"{str(out)!r} must be a folder that the machines of all processes share")
         self.records.begin((self.epoch, self.batch) if state else (0, 0))
         if begun.changed:
             told = {key: list(pair) for key, pair in begun.changed.items()}
             self.records.add("options", (self.epoch, self.batch), changed=told)
         parts = {"train": train, **({} if val is None else {"val": val})}
-        for told in keep_maps(parts, self.network, config, out / CACHE, on_progress):
+        for told in keep_maps(parts, self.network, config, out / CACHE, on_progress, processes):
             self.records.add("frozen maps", (self.epoch, self.batch), **told)
-        self.step = Step(self.network, self.train.album, self.train.maps, loss, config)
+        self.step = Step(self.network, self.train.album, self.train.maps, loss, config, processes)
         self._note_failed()
         self.descriptors = self._described(state)
         if state is None:
@@ -207,14 +226,24 @@ class _Training:
         self._note_failed(batch)
 
     def _mine(self, queries: list[int], batch: int) -> tuple[list[tuple[Mined, View]], int]:
-        """The tuples of a batch, and how many queries have nothing to learn from."""
+        """The tuples of a batch, and how many queries have nothing to learn from.
+
+        Each process chooses for some of the queries.
+        """
         tuples, easy = [], 0
+        chosen: dict[int, tuple[Mined | None, Rows]] = {}
+        for query in queries[self.processes.rank :: self.processes.count]:
+            if query not in self.train.album.failed:
+                mined = self.miner.choose(query, self.descriptors, self.epoch, batch)
+                chosen[query] = mined, self.miner.memory[query]
+        for told in self.processes.gather(dict(chosen)):
+            chosen.update(told)
         album = self.train.album
         first = next(size for size in album.sizes[album.n_queries :] if size is not None)
         for query in queries:
             if query in album.failed:
                 continue
-            mined = self.miner.choose(query, self.descriptors, self.epoch, batch)
+            mined, self.miner.memory[query] = chosen[query]
             if mined is not None and len(mined.negatives):
                 tuples.append((mined, draw_view(self.config, first, self.epoch, batch, query)))
             elif mined is not None:
@@ -228,7 +257,8 @@ class _Training:
         whole = ended == self.config.epochs or ended % self.config.test_every == 0
         self._refresh(ended + 1, 0)
         self._test(ended, at, whole=whole)
-        self.keeper.save_epoch(ended)
+        if self.processes.first:
+            self.keeper.save_epoch(ended)
         self.epoch, self.batch = at
         self.good = None  # the checkpoint itself is: all photos were described after its last step
         self._checkpoint()
@@ -245,7 +275,11 @@ class _Training:
             assert part is not None
             began = time.monotonic()
             file = self.out / CACHE / "val.npy"
-            told = self.descriptors if part is self.train else self._describe(part, file)
+            if part is not self.train:
+                self._describe(part, file)
+            if not self.processes.first:
+                continue
+            told = self.descriptors if part is self.train else read_descriptors(file, part.album)
             scores = score(told, part.truth, part.candidates, list(part.album.failed), self.config)
             if part is not self.train:
                 del told
@@ -265,26 +299,29 @@ class _Training:
         began = time.monotonic()
         name = f"descriptors-e{epoch:03d}-b{batch:06d}.npy"
         before = self.descriptors if hasattr(self, "descriptors") else None
-        self.descriptors = self._describe(self.train, self.out / CACHE / name)
+        self._describe(self.train, self.out / CACHE / name)
+        self.descriptors = read_descriptors(self.out / CACHE / name, self.train.album)
         self.descriptors_file = name
         seconds = round(time.monotonic() - began, 4)
-        self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, self.descriptors))
+        if self.processes.first:
+            self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, self.descriptors))
         self._note_failed()
 
-    def _describe(self, part: Part, path: Path) -> Descriptors:
-        return write_descriptors(
-            self.network, part.album, part.maps, self.config.describe_batch, path, on_progress=self._tell
-        )
+    def _describe(self, part: Part, path: Path) -> None:
+        size, tell = self.config.describe_batch, self._tell
+        write_descriptors(self.network, part.album, part.maps, size, path, self.processes, on_progress=tell)
 
     def _described(self, state: State | None) -> Descriptors:
         """The descriptors that mining goes by when the run begins or goes on."""
         path = self.out / CACHE / self.descriptors_file
-        if state is not None and (path.is_file() or state.batch):
+        if state is not None and (state.batch or self.processes.share(path.is_file)):
             return read_descriptors(path, self.train.album)
         self._refresh(self.epoch, self.batch)
         return self.descriptors
 
     def _first_look(self) -> None:
+        if not self.processes.first:
+            return
         part, model = self.train, self.network.model
         for found in first_look(model, part.album.dataset, part.candidates, self.descriptors, self.config):
             self.records.add("warning", (1, 0), **found.to_dict())
@@ -296,13 +333,16 @@ class _Training:
 
     def _checkpoint(self) -> None:
         """Keep where the run stands; descriptors of before are deleted."""
+        if not self.processes.first:
+            return
         used = [self.descriptors_file, *([self.good.descriptors] if self.good else [])]
         self.keeper.save(self.keeper.state(self.epoch, self.batch, self.descriptors_file), used)
 
     def _out_of_patience(self) -> bool:
         if not self.config.patience or self.val is None:
             return False
-        recalls = {epoch: recall for epoch, recall in Run(self.out).recalls().items() if epoch}
+        told = self.processes.share(Run(self.out).recalls)
+        recalls = {epoch: recall for epoch, recall in told.items() if epoch}
         if not recalls:
             return False
         n = max([one for one in self.config.recall_at if one <= PATIENT_AT], default=self.config.recall_at[0])
