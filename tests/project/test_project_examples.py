@@ -34,6 +34,7 @@ def test_example(
         "locate_photos.py": ["photos", "town.map", "where_was_this.jpg"],
         "own_backbone.py": ["photos", "model"],
         "rerank_walks.py": ["left", "right", "out"],
+        "train_town.py": ["town", "run", "60"],
     }[name]
     monkeypatch.setattr(sys, "argv", [name, *words])
     runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")

@@ -98,6 +98,11 @@ def test_positions_that_are_right_are_left_alone(doctor, big):
     )
 
 
+def test_an_area_too_small(doctor, make_town):
+    (found,) = look_at_positions(moved(make_town(2), **both(lambda at: at / 5)), doctor)
+    assert found.fault == "too small an area" and "smaller negative_radius than 25" in found.do
+
+
 def test_an_error_tells_what_the_doctor_found(doctor, big, make_model, out):
     degrees = moved(big, **both(lambda at: 8 + at / 111_000))
     with pytest.raises(InputError, match=r"no negatives.*They look like degrees"):

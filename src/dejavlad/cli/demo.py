@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dejavlad.cli.options import ModelOptions
 from dejavlad.cli.terminal import Output, command_line
+from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.datasets import PlaceDataset
@@ -76,7 +77,11 @@ def demo(
             workers=options.workers,
             on_progress=on_progress,
         )
-        learnt = _learn(town, streets, out, options, output, on_progress)
+        try:
+            learnt = _learn(town, streets, out, options, output, on_progress)
+        except InputError as error:
+            learnt = None
+            output.note(f"this town is too small to learn from: {error}")
     scoring = Scoring()
     ranking = rank(database, queries, scoring)
     told = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
@@ -92,8 +97,11 @@ def demo(
         learnt=learnt,
         command=command_line(),
     )
-    trained = {"before": learnt.before.to_dict(), "after": learnt.after.to_dict(), "run": str(learnt.run)}
-    gain = f"{LEARNS}, trained: recall@1 {learnt.before.recall[1]:.3f} to {learnt.after.recall[1]:.3f}"
+    trained, gain = None, []
+    if learnt is not None:
+        before, after = learnt.before, learnt.after
+        trained = {"before": before.to_dict(), "after": after.to_dict(), "run": str(learnt.run)}
+        gain = [f"{LEARNS}, trained: recall@1 {before.recall[1]:.3f} to {after.recall[1]:.3f}"]
     output.answer(
         {
             "page": str(page),
@@ -102,7 +110,7 @@ def demo(
             "training": trained,
         },
         "\n\n".join(
-            [*(str(answer) for answer in (answers[0], answers[-1])), str(result), gain, f"open {page}"]
+            [*(str(answer) for answer in (answers[0], answers[-1])), str(result), *gain, f"open {page}"]
         ),
     )
 

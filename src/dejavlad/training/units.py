@@ -21,6 +21,7 @@ from dejavlad.training.finding import Finding
 
 Floats = NDArray[np.float64]
 
+WRONG = "wrong units of position"
 MOST = 2000
 """Photos of each list that are looked at."""
 CROWDED = 0.5
@@ -91,7 +92,7 @@ def _zones(positions: Positions, what: str) -> list[Finding]:
         i = int(np.flatnonzero(wrong)[0])
         found.append(
             Finding(
-                "wrong units of position",
+                WRONG,
                 f"{wrong.sum()} of {len(wrong)} positions of the {what} are no UTM coordinates, as "
                 f"{east[i]:.0f} east, {north[i]:.0f} north",
                 "UTM has 100,000 to 900,000 metres east and 0 to 10,000,000 north, and distances of others "
@@ -118,13 +119,14 @@ def _crowded(there: Positions, share: float, radius: float) -> Finding:
     x, y = (float(abs(there.east_north[:, i]).max()) for i in range(2))
     unit = f"half of the photos are less than {spacing:.2g} from the next one"
     if not any(there.zones) and max(x, y) <= 180 and min(x, y) <= 90 and spacing < DEGREES:
-        do = "They look like degrees: name the columns lat and lon, and they are taken as such"
+        fault, do = WRONG, "They look like degrees: name the columns lat and lon, and they are taken as such"
     elif spacing < KILOMETRES:
-        do = "They look like kilometres: give metres"
+        fault, do = WRONG, "They look like kilometres: give metres"
     else:
-        do = f"Learn from a larger area, or set a smaller negative_radius than {radius:g}"
+        fault = "too small an area"
+        do = f"Learn from a larger one, or set a smaller negative_radius than {radius:g}"
     return Finding(
-        "wrong units of position",
+        fault,
         f"{share:.0%} of the map lies within {radius:g} m of a query, by its position, and {unit}",
         "photos so near are no negatives, so there is next to nothing to tell places apart by",
         do,
@@ -142,7 +144,7 @@ def _apart(there: Positions, asked: Positions, share: float, radius: float) -> l
                     f"{(near > 0).mean():.0%} have"
                 )
                 why = "what is not near cannot be a positive, so there is next to nothing to learn from"
-                return [Finding("wrong units of position", seen, why, do.capitalize())]
+                return [Finding(WRONG, seen, why, do.capitalize())]
     return []
 
 
