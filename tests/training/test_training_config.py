@@ -72,6 +72,12 @@ def test_options_are_set_as_the_command_writes_them():
         ("method=vlad_max", "a method names one of vlad, vladv2, max, avg, gem; given 'vlad_max'"),
         ("method=vladv2_tied", "vlad_tied has the biases of vladv2 already; given 'vladv2_tied'"),
         ("method=max_intra", "intra goes with vlad and vladv2 only; given 'max_intra'"),
+        ("loss=multi_similarity", "loss = 'multi_similarity' and mining = 'places' go together"),
+        ("query_order=weighted", r"needs weigh_tags, e.g. \['night', 'sideways'\]"),
+        ("augment_crop=0", "augment_crop must be above 0; given 0"),
+        ("augment_flip=1.5", "augment_flip must be at most 1; given 1.5"),
+        ("photos_per_place=1", "photos_per_place must be at least 2; given 1"),
+        ("resize=big", "resize 'big' is not known"),
         ("margin", "an option is set as key=value; given 'margin'"),
     ],
 )
@@ -103,7 +109,7 @@ def test_methods_are_understood_in_any_order():
 
 def test_parity_stands_for_all_quirks():
     quirks = [one.name for one in fields(TrainConfig) if one.name.startswith("quirk_")]
-    assert len(quirks) == 4
+    assert len(quirks) == 5
     for name in quirks:
         short = name.removeprefix("quirk_")
         assert not TrainConfig().quirk(short)

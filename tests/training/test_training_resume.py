@@ -52,7 +52,11 @@ def same(one, other):
     assert one[2] == other[2]
 
 
-@pytest.mark.parametrize("kind", ["max", "netvlad", "frozen", "adam"])
+# batches, tests, refreshes (one within an epoch, but for subcaches), the end
+RECORDS = {"subcache": 8 + 3 + 4 + 1, "places": 8 + 3 + 0 + 1}
+
+
+@pytest.mark.parametrize("kind", ["max", "netvlad", "frozen", "adam", "subcache", "places", "augment"])
 def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_path):
     model = make_model()
     if kind == "netvlad":
@@ -62,14 +66,20 @@ def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_pat
         config = replace(config, train_from="conv3", frozen_maps="disk")
     elif kind == "adam":
         config = replace(config, optimizer="adam", loss="plain", jitter_flip=True, jitter_scales=(1.0, 0.9))
+    elif kind == "subcache":
+        config = replace(config, mining="subcache", cached_queries=4, cached_negatives=12, loss="plain")
+    elif kind == "places":
+        places = {"mining": "places", "loss": "multi_similarity", "lr_schedule": "linear", "lr_warmup": 3}
+        config = replace(config, **places, optimizer="adamw", photos_per_place=3, learning_rate=1e-4)
+        config = replace(config, photos_at_once=4)
+    elif kind == "augment":
+        config = replace(config, augment_crop=0.7, augment_rotate=8.0, augment_colour=0.3, train_from="conv3")
     counter = Cutter()
     whole = tmp_path / "whole"
     train(config, model, town, town_val, whole, on_progress=counter, on_record=counter)
     expected = result(whole)
     assert all(Run(whole).losses)
-    assert (
-        len(expected[0]) == 2 * 4 + 3 * 2 + 4 + 1
-    )  # batches, tests, refreshes (one within an epoch), the end
+    assert len(expected[0]) == RECORDS.get(kind, 2 * 4 + 3 * 2 + 4 + 1)
     for at in range(1, counter.calls, 11):
         out = tmp_path / str(at)
         for cutter in (Cutter(at), Cutter(at // 2 + 1), Cutter()):

@@ -11,9 +11,10 @@ from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.training import TrainConfig
 from dejavlad.training.loss import make_loss
-from dejavlad.training.mining import Descriptors, Miner, nearest, query_order
+from dejavlad.training.mining import Descriptors, Miner, nearest
 from dejavlad.training.schedule import learning_rate, n_batches, refresh_every, refreshes, saves
 from dejavlad.training.tuples import Candidates
+from dejavlad.training.weighting import query_order
 
 
 def listed(name, east, times=None, zone=None):

@@ -76,12 +76,17 @@ class Album:
         """Numbers of rows of the database."""
         return np.fromiter(rows, np.int64) + self.n_queries
 
-    def plan(self, batch_size: int, processes: Processes = ALONE) -> list[Rows]:
-        """Readable photos, by size, at most so many together; a function of the lists alone.
+    def plan(self, batch_size: int, processes: Processes = ALONE, among: Rows | None = None) -> list[Rows]:
+        """Readable photos (of some), by size, at most so many together; a function of the lists alone.
 
         Of several processes each has every P-th batch, by rank.
         """
-        return plan_batches(self.sizes, batch_size)[processes.rank :: processes.count]
+        sizes = self.sizes
+        if among is not None:
+            sizes = [None] * len(self.sizes)
+            for number in among.tolist():
+                sizes[number] = self.sizes[number]
+        return plan_batches(sizes, batch_size)[processes.rank :: processes.count]
 
     def look_alike(self, processes: Processes) -> None:
         """Go by what the first process saw of the photos."""

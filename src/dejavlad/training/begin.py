@@ -177,7 +177,7 @@ def _hash(dataset: PlaceDataset) -> str:
         for photo in photos:
             at = photo.position
             where = None if at is None else [at.east, at.north, at.zone]
-            digest.update(json.dumps([photo.key, where, photo.time]).encode())
+            digest.update(json.dumps([photo.key, where, photo.time, *photo.tags]).encode())
         digest.update(b"end")
     digest.update((dataset.truth.hash if dataset.truth is not None else "none").encode())
     return digest.hexdigest()

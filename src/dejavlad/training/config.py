@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.images import parse_resize
 from dejavlad.training.method import parse_method
 
 RECALL_AT: Final = (1, 2, 3, 4, 5, *range(10, 101, 5))
@@ -45,6 +46,10 @@ class TrainConfig:
     batch_norm: Literal["fixed", "learnt"] = field(default="fixed", metadata=FIXED)
     """``fixed``: batch norms keep their statistics; ``learnt``: where they learn they use those of the photos
     that go through the network together."""
+    clusters: int = field(default=64, metadata=FIXED)
+    """Of ``vlad``, where they are not learnt yet."""
+    resize: str = field(default="", metadata=FIXED)
+    """What photos are resized to, as ``480x640`` or ``longest:640``; empty: as the model does it."""
     cluster_photos: Literal["random", "first"] = field(default="random", metadata=FIXED)
     """Where the clusters are not learnt yet: from photos drawn, or from the first 500, as the original."""
 
@@ -59,8 +64,29 @@ class TrainConfig:
 
     batch_size: int = field(default=4, metadata=FIXED)
     """Queries, each with its positive and negatives, of one step. (batchSize)"""
-    query_order: Literal["random", "given"] = field(default="random", metadata=FIXED)
-    """Order of the queries in an epoch, drawn anew for each or as listed."""
+    query_order: Literal["random", "given", "weighted"] = field(default="random", metadata=FIXED)
+    """Order of the queries in an epoch, drawn anew for each or as listed; ``weighted``: as many are drawn
+    with replacement, see `weigh_tags`."""
+    weigh_tags: tuple[str, ...] = field(default=(), metadata=FIXED)
+    """Of queries drawn with replacement, one tagged so, as ``night``, weighs more by the number of all
+    queries over that of those tagged so."""
+    mining: Literal["all", "subcache", "places"] = field(default="all", metadata=FIXED)
+    """``all``: all photos are described for it; ``subcache``: for some queries at a time, these, their
+    positives and some negatives (Mapillary's); ``places``: batches of photos of the same places, which are
+    compared with each other as they are."""
+    cached_queries: int = field(default=1000, metadata=FIXED)
+    """Of a subcache."""
+    cached_negatives: int = field(default=1000, metadata=FIXED)
+    """Drawn for a subcache; those near one of its queries are left out."""
+    places: Literal["ground", "groups"] = field(default="ground", metadata=FIXED)
+    """What a place is: photos of one square on the ground, or those that the dataset groups. Of batches of
+    places, `batch_size` is their number."""
+    place_size: float = field(default=10.0, metadata=FIXED)
+    """Metres, of the squares' sides."""
+    place_sector: float = field(default=0.0, metadata=FIXED)
+    """Degrees into which a square is divided by the photos' headings; 0: it is not."""
+    photos_per_place: int = field(default=4, metadata=FIXED)
+    """At most, and at least two."""
     negatives: int | Literal["all"] = 1000
     """Negatives drawn for a query each time, or all there are. (nNegChoice)"""
     negatives_used: int = 10
@@ -74,16 +100,29 @@ class TrainConfig:
     refresh_slows: bool = True
     """When the learning rate falls, `refresh_every` grows by the same factor."""
 
-    loss: Literal["squared", "plain"] = "squared"
+    loss: Literal["squared", "plain", "multi_similarity"] = "squared"
     """``squared``: hinges on squared distances, over the violating triplets, divided by their number;
-    ``plain``: hinges on distances, averaged over all triplets."""
+    ``plain``: hinges on distances, averaged over all triplets; ``multi_similarity``: of batches of places."""
     margin: float = 0.1
     """Of the hinge. (margin)"""
+    ms_alpha: float = 1.0
+    """Multi-similarity: sharpness among positives."""
+    ms_beta: float = 50.0
+    """Multi-similarity: sharpness among negatives."""
+    ms_base: float = 0.0
+    """Multi-similarity: likeness (cosine) that parts positives from negatives."""
+    ms_epsilon: float = 0.1
+    """Multi-similarity: a negative counts that is at most so much less alike than the least alike positive,
+    and a positive that is at most so much more alike than the likest negative."""
 
     optimizer: Literal["sgd", "adam", "adamw"] = field(default="sgd", metadata=FIXED)
     """What takes the steps."""
     learning_rate: float = 1e-4
     """At the start. (learningRate)"""
+    lr_schedule: Literal["steps", "linear"] = "steps"
+    """``steps``: it falls every so many epochs; ``linear``: with each batch, to nothing at the end."""
+    lr_warmup: int = 0
+    """Batches over which it first rises, linearly."""
     lr_down_every: int = 5
     """Epochs after which it falls. (lrDownFreq)"""
     lr_down_factor: float = 2.0
@@ -102,6 +141,14 @@ class TrainConfig:
     jitter_scales: tuple[float, ...] = ()
     """Resize the photos of each tuple, all together, by one of these factors of the first photo's shorter
     side. (jitterScale)"""
+    augment_crop: float = 1.0
+    """Crop each photo at random, to no less than this share of its area, and resize it back; 1: do not."""
+    augment_rotate: float = 0.0
+    """Turn each photo by at most so many degrees, either way."""
+    augment_flip: float = 0.0
+    """Mirror each photo with this probability, whatever the others of its tuple do (unlike `jitter_flip`)."""
+    augment_colour: float = 0.0
+    """Change brightness, contrast and saturation of each photo by at most this share, its hue by a tenth."""
 
     test_before: bool = True
     """Test before the first epoch too. (test0)"""
@@ -148,6 +195,9 @@ class TrainConfig:
     out."""
     quirk_momentum_lost: bool = False
     """A run that is resumed at an epoch's start begins it without momentum."""
+    quirk_inverted_violation: bool = field(default=False, metadata=FIXED)
+    """With a subcache: likenesses are taken for distances where violation is tested, so that nearly all
+    negatives pass, and a query needs more of them than it uses (Mapillary's)."""
 
     def __post_init__(self) -> None:
         hints = _hints()
@@ -157,13 +207,19 @@ class TrainConfig:
         for names, least in (
             (("batch_size", "negatives_used", "refresh_every", "lr_down_every", "test_every"), 1),
             (("describe_batch", "photos_at_once", "epochs"), 1),
+            (("clusters", "cached_queries", "cached_negatives"), 1),
+            (("photos_per_place",), 2),
+            (("lr_warmup", "augment_rotate", "augment_flip", "augment_colour", "place_sector"), 0),
             (("negatives_remembered", "test_queries", "rank_queries", "save_every", "workers"), 0),
             (("patience", "seed", "momentum", "weight_decay"), 0),
         ):
             for name in names:
                 if getattr(self, name) < least:
                     raise InputError(f"{name} must be at least {least}; given {getattr(self, name)}")
-        for name in ("margin", "learning_rate", "lr_down_factor", "positive_radius", "frozen_maps_gb"):
+        for name in (
+            *("margin", "learning_rate", "lr_down_factor", "positive_radius", "frozen_maps_gb"),
+            *("place_size", "ms_alpha", "ms_beta", "augment_crop"),
+        ):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0; given {getattr(self, name)}")
         if isinstance(self.negatives, int) and self.negatives < 1:
@@ -181,7 +237,28 @@ class TrainConfig:
             raise InputError(f"recall_at must be ascending numbers from 1; given {list(self.recall_at)}")
         if self.jitter_scales and min(self.jitter_scales) <= 0:
             raise InputError(f"jitter_scales must be above 0; given {list(self.jitter_scales)}")
-        most = self.batch_size * (2 + self.negatives_used)
+        for name, limit in (
+            *(("augment_crop", 1), ("augment_flip", 1), ("augment_colour", 1)),
+            *(("augment_rotate", 180), ("place_sector", 360)),
+        ):
+            if getattr(self, name) > limit:
+                raise InputError(f"{name} must be at most {limit}; given {getattr(self, name)}")
+        if self.resize:
+            parse_resize(self.resize)
+        if (self.loss == "multi_similarity") != (self.mining == "places"):
+            raise InputError(
+                "loss = 'multi_similarity' and mining = 'places' go together; "
+                f"given {self.loss!r} and {self.mining!r}"
+            )
+        if self.query_order == "weighted" and not self.weigh_tags:
+            raise InputError("query_order = 'weighted' needs weigh_tags, e.g. ['night', 'sideways']")
+        if self.mining == "subcache" and self.cached_queries % self.batch_size:
+            raise InputError(
+                f"cached_queries must be a multiple of batch_size; given {self.cached_queries} and "
+                f"{self.batch_size}"
+            )
+        each = self.photos_per_place if self.mining == "places" else 2 + self.negatives_used
+        most = self.batch_size * each
         if self.batch_norm == "learnt" and self.photos_at_once < most:
             raise InputError(
                 f"batch_norm = 'learnt' needs the photos of a step together: set photos_at_once to {most} at "
@@ -197,7 +274,13 @@ class TrainConfig:
     @property
     def jitters(self) -> bool:
         """Whether photos are changed before they are learnt from."""
-        return self.jitter_flip or bool(self.jitter_scales)
+        return self.jitter_flip or bool(self.jitter_scales) or self.augments
+
+    @property
+    def augments(self) -> bool:
+        """Whether each photo is changed by itself."""
+        changed = self.augment_rotate + self.augment_flip + self.augment_colour
+        return self.augment_crop < 1 or changed > 0
 
     def with_settings(self, settings: Iterable[str]) -> Self:
         """With changes as the command writes them: ``margin=0.3``, ``negatives=all``, ``recall_at=[1,5]``.

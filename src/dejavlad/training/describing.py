@@ -21,6 +21,7 @@ from dejavlad.training.frozen_maps import FrozenMaps
 from dejavlad.training.mining import Descriptors, Floats
 from dejavlad.training.network import Network
 from dejavlad.training.processes import ALONE, Processes
+from dejavlad.training.subcache import write_rows
 from dejavlad.training.tuples import Rows
 
 DESCRIBING = "describing photos"
@@ -35,6 +36,7 @@ def describe_album(
     batch_size: int,
     processes: Processes = ALONE,
     *,
+    among: Rows | None = None,
     on_progress: OnProgress = silent,
 ) -> Iterator[tuple[Rows, Floats]]:
     """Describe all photos that can be read, batch by batch; those that cannot are noted by the album.
@@ -47,6 +49,7 @@ def describe_album(
         maps: what the frozen layers make of them, where that is kept.
         batch_size: photos described together.
         processes: that describe.
+        among: numbers of those that are described, instead of all.
         on_progress: told of `DESCRIBING`.
 
     Yields:
@@ -55,9 +58,10 @@ def describe_album(
     Raises:
         DivergedError: a descriptor is not finite.
     """
-    done = 0
+    done, total = 0, len(album) if among is None else len(among)
+    plan = album.plan(batch_size, processes, among)
     with network.describing():
-        for numbers, rows in _together(_each(network, album, maps, batch_size, processes), processes):
+        for numbers, rows in _together(_each(network, album, maps, plan), processes):
             rows_nD = rows.cpu().numpy()
             bad = np.flatnonzero(~np.isfinite(rows_nD).all(axis=1))
             if len(bad):
@@ -67,7 +71,7 @@ def describe_album(
                 )
             yield numbers, rows_nD
             done += len(numbers)
-            on_progress(Progress(DESCRIBING, done, len(album)))
+            on_progress(Progress(DESCRIBING, done, total))
     album.agree(processes)
 
 
@@ -87,10 +91,10 @@ def _together(mine: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iter
 
 
 def _each(
-    network: Network, album: Album, maps: FrozenMaps | None, batch_size: int, processes: Processes
+    network: Network, album: Album, maps: FrozenMaps | None, plan: Sequence[Rows]
 ) -> Iterator[tuple[Rows, Tensor]]:
     """What this process describes, batch by batch; float32 [n, D]."""
-    for numbers, maps_NChw in _maps(network, album, maps, album.plan(batch_size, processes)):
+    for numbers, maps_NChw in _maps(network, album, maps, plan):
         yield numbers, network.describe(maps_NChw).float()
 
 
@@ -117,18 +121,28 @@ def write_descriptors(
     path: Path,
     processes: Processes = ALONE,
     *,
+    among: Rows | None = None,
     on_progress: OnProgress = silent,
 ) -> None:
     """Describe all photos into a file, which is there whole or not at all; the first process writes it.
 
-    The rows of photos that cannot be read are zeros.
+    The rows of photos that cannot be read are zeros. Where it is of some photos, ascending, there is a row
+    for each of these.
 
     Raises:
         StoreError: it cannot be written.
     """
-    described = describe_album(network, album, maps, batch_size, processes, on_progress=on_progress)
+    described = describe_album(
+        network, album, maps, batch_size, processes, among=among, on_progress=on_progress
+    )
     if processes.first:
-        _write(described, (len(album), network.model.descriptor_size), path)
+        size = network.model.descriptor_size
+        if among is None:
+            _write(described, (len(album), size), path)
+        else:
+            write_rows(path, among)
+            placed = ((np.searchsorted(among, numbers), rows_nD) for numbers, rows_nD in described)
+            _write(placed, (len(among), size), path)
     else:
         for _ in described:
             pass

@@ -89,15 +89,15 @@ def first_look(
     model: PlaceModel,
     dataset: PlaceDataset,
     candidates: Candidates,
-    descriptors: Descriptors,
+    descriptors: Descriptors | None,
     config: TrainConfig,
 ) -> list[Finding]:
-    """What a run begins with, where all photos are described already."""
+    """What a run begins with, and, where all photos are described already, what they tell."""
     return [
         *look_at_positions(dataset, config),
         *look_at_candidates(candidates, dataset, config),
         *look_at_clusters(model, dataset.database, config),
-        *look_at_descriptors(descriptors, candidates, config),
+        *([] if descriptors is None else look_at_descriptors(descriptors, candidates, config)),
     ]
 
 
@@ -110,7 +110,8 @@ def candidates_of(
         InputError: see `Candidates.of`.
     """
     try:
-        return Candidates.of(dataset, config)
+        grouped = config.mining == "places" and config.places == "groups"
+        return Candidates.of(dataset, config, required=not grouped)
     except InputError as error:
         told = look_at_positions(dataset, config) if found is None else found
         raise InputError(" ".join([f"{error}.", *map(str, told)]) if told else str(error)) from None

@@ -17,6 +17,8 @@ class View:
     """The shorter side of prepared photos, in pixels; None: as they are."""
     flip: bool = False
     """Mirrored, left to right."""
+    draw: int | None = None
+    """For which query or place each photo is augmented; None: it is not."""
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of a photo that is otherwise prepared to that size; the aspect is kept."""
@@ -45,4 +47,5 @@ def draw_view(config: TrainConfig, first: tuple[int, int], epoch: int, batch: in
     shorter = None
     if config.jitter_scales:
         shorter = max(1, round(float(random.choice(config.jitter_scales)) * min(first)))
-    return View(shorter, bool(config.jitter_flip and random.random() > 0.5))
+    flip = bool(config.jitter_flip and random.random() > 0.5)
+    return View(shorter, flip, query if config.augments else None)

@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -13,12 +14,18 @@ from dejavlad.errors import StoreError
 from dejavlad.model import save_model
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
-from dejavlad.training.mining import Miner
 from dejavlad.training.network import Network
 from dejavlad.training.optim import load_optimizer, optimizer_tensors
 from dejavlad.training.runs import CACHE, LATEST, epoch_folder
 from dejavlad.training.state import State, load_model_tensors, model_tensors
 from dejavlad.training.tuples import Rows
+
+
+class Remembers(Protocol):
+    """What has a memory, as mining does."""
+
+    memory: list[Rows]
+    """Of each query, the negatives remembered."""
 
 
 class Keeper:
@@ -39,7 +46,7 @@ class Keeper:
         config: TrainConfig,
         network: Network,
         optimizer: torch.optim.Optimizer,
-        miner: Miner,
+        miner: Remembers,
         album: Album,
     ) -> None:
         self._out, self._config = out, config
@@ -87,7 +94,7 @@ class Keeper:
         self._save_model(self._out / LATEST)
         state.save(self._out)
         for path in (self._out / CACHE).glob("descriptors-*.npy*"):
-            if path.name not in used:
+            if not any(one and path.name.startswith(one) for one in used):
                 with contextlib.suppress(OSError):  # still mapped, on Windows; the next time
                     path.unlink()
 

@@ -109,7 +109,9 @@ class Plain:
 
 
 def make_loss(config: TrainConfig) -> TupleLoss:
-    """The loss that the options name."""
+    """The loss that the options name; for multi-similarity, one of tuples that mines as it does."""
+    if config.loss == "multi_similarity":
+        return Squared(2 * config.ms_epsilon)
     if config.loss == "plain":
         return Plain(config.margin)
     return Squared(

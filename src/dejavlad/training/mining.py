@@ -93,13 +93,6 @@ class Miner:
         return np.union1d(drawn, remembered[self.candidates.are_negatives(query, remembered)])
 
 
-def query_order(n_queries: int, config: TrainConfig, epoch: int) -> Rows:
-    """The queries in the order of an epoch."""
-    if config.query_order == "given":
-        return np.arange(n_queries)
-    return np.random.default_rng([config.seed, epoch]).permutation(n_queries)
-
-
 def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[Rows, NDArray[np.float64]]:
     """The rows nearest to a query, of some.
 

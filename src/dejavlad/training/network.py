@@ -105,7 +105,7 @@ class Network:
 
     def reseed(self, seed: Sequence[int]) -> None:
         """Within `learning`: what is drawn next depends on `seed` alone."""
-        torch.manual_seed(_one_seed(seed))
+        torch.manual_seed(one_seed(seed))
 
     def _mixed(self) -> torch.autocast:
         return torch.autocast(
@@ -113,7 +113,8 @@ class Network:
         )
 
 
-def _one_seed(parts: Sequence[int]) -> int:
+def one_seed(parts: Sequence[int]) -> int:
+    """What torch takes as a seed, of several numbers."""
     return int(np.random.SeedSequence(list(parts)).generate_state(1, np.uint64)[0] >> 1)
 
 

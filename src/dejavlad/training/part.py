@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dejavlad.datasets import PlaceDataset, truth_positions
+from dejavlad.datasets import PlaceDataset, Truth, truth_positions
 from dejavlad.images import Preprocess
 from dejavlad.progress import OnProgress
 from dejavlad.training.album import Album
@@ -42,12 +43,20 @@ class Part:
     ) -> None:
         self.candidates = candidates
         self.album = Album(dataset, preprocess, workers=config.workers, on_progress=on_progress)
-        truth = dataset.truth
-        self.truth = truth or truth_positions(dataset.database, dataset.queries, config.negative_radius)
-        """What counts as right in tests."""
+        self._radius = config.negative_radius
         self.maps: FrozenMaps | None = None
         """What the frozen layers make of its photos, where that is kept."""
         self._told: set[int] = set()
+
+    @functools.cached_property
+    def truth(self) -> Truth:
+        """What counts as right in tests.
+
+        Raises:
+            InputError: nothing tells.
+        """
+        dataset = self.album.dataset
+        return dataset.truth or truth_positions(dataset.database, dataset.queries, self._radius)
 
     def newly_failed(self) -> dict[int, str]:
         """Number of a photo -> why it failed, since the last call; they are no candidates any more."""

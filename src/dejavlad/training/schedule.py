@@ -8,7 +8,7 @@ from dejavlad.training.config import TrainConfig
 
 
 def n_batches(n_queries: int, config: TrainConfig) -> int:
-    """Steps of an epoch."""
+    """Steps of an epoch that goes through all queries."""
     if config.quirk("drop_remainder"):
         return n_queries // config.batch_size
     return -(-n_queries // config.batch_size)
@@ -16,6 +16,8 @@ def n_batches(n_queries: int, config: TrainConfig) -> int:
 
 def falls(config: TrainConfig, epoch: int) -> bool:
     """Whether the learning rate falls at the beginning of an epoch; these count from 1."""
+    if config.lr_schedule == "linear":
+        return False
     if config.lr_down_every == 1:
         return epoch > 1 and not config.quirk("lr_every_one")
     return epoch > 1 and epoch % config.lr_down_every == 1
@@ -30,6 +32,18 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     return rate
 
 
+def rate(config: TrainConfig, epoch: int, batch: int, n: int) -> float:
+    """The learning rate of a batch of an epoch of n; batches count from 1."""
+    done = (epoch - 1) * n + batch - 1
+    found = learning_rate(config, epoch)
+    if done < config.lr_warmup:
+        return found * (done + 1) / config.lr_warmup
+    if config.lr_schedule == "linear":
+        whole = max(config.epochs * n, config.lr_warmup + 1)
+        return found * (whole - done) / (whole - config.lr_warmup)
+    return found
+
+
 def refresh_every(config: TrainConfig, epoch: int) -> int:
     """Batches after which all photos are described anew, in an epoch."""
     batches = -(-config.refresh_every // config.batch_size)
@@ -41,6 +55,10 @@ def refresh_every(config: TrainConfig, epoch: int) -> int:
 
 def refreshes(config: TrainConfig, epoch: int, batch: int, n: int) -> bool:
     """Whether photos are described anew before a batch of an epoch of n; batches count from 1."""
+    if config.mining == "places":
+        return False
+    if config.mining == "subcache":
+        return (batch - 1) % (config.cached_queries // config.batch_size) == 0
     return batch % refresh_every(config, epoch) == 0 and batch not in (1, n)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,12 @@ def prepare(
     whitened = {} if model.whitening is None else {"whitening_set_aside": model.whitening.dims}
     bare = copy.deepcopy(model).with_dims(None).with_whitening(None, **whitened)
     parsed = parse_method(config.method)
-    if parsed is not None and not _has(bare, *parsed):
+    if config.resize:
+        bare = bare.with_preprocess(replace(bare.preprocess, resize=config.resize))
+    if parsed is not None and not (_has(bare, *parsed) and (bare.fitted or _as_many(bare, config))):
         name, options = parsed
+        if "clusters" in options:
+            options = {**options, "clusters": config.clusters}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             layer = aggregation.create(name, bare.aggregation.dim, **options)
@@ -87,6 +92,11 @@ def prepare(
         bare = initialise(bare, photos, seed=config.seed, workers=config.workers, on_progress=on_progress)
     bare.provenance = {**bare.provenance, "trained_on": dataset.name, "method": config.method}
     return bare.eval()
+
+
+def _as_many(model: PlaceModel, config: TrainConfig) -> bool:
+    """Whether a model has as many clusters as the options say, if any."""
+    return getattr(model.aggregation, "clusters", config.clusters) == config.clusters
 
 
 def _has(model: PlaceModel, name: str, options: dict[str, object]) -> bool:

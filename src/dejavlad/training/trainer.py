@@ -21,14 +21,14 @@ from dejavlad.model import PlaceModel
 from dejavlad.model.device import resolve_device
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training import schedule
+from dejavlad.training.augment import kornia_augmentation
 from dejavlad.training.begin import Begun, begin_together
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.describing import read_descriptors, write_descriptors
 from dejavlad.training.doctor import candidates_of, first_look
-from dejavlad.training.jitter import View, draw_view
 from dejavlad.training.keeper import Keeper
-from dejavlad.training.loss import make_loss
-from dejavlad.training.mining import Descriptors, Mined, Miner, query_order
+from dejavlad.training.lessons import make_lessons
+from dejavlad.training.mining import Descriptors
 from dejavlad.training.network import Network
 from dejavlad.training.optim import make_optimizer, set_rate
 from dejavlad.training.part import Part, keep_maps
@@ -36,7 +36,7 @@ from dejavlad.training.processes import Processes, join
 from dejavlad.training.records import OnRecord, Records, Unwritten, ignore
 from dejavlad.training.runs import CACHE, Run, best_epoch, is_run
 from dejavlad.training.state import State
-from dejavlad.training.step import Step
+from dejavlad.training.subcache import read_rows, subcache_of
 from dejavlad.training.testing import score
 from dejavlad.training.tuples import Candidates, Rows
 from dejavlad.training.watch import Watch, pulse
@@ -82,7 +82,10 @@ def train(
         StoreBusyError: another process writes there.
         StoreError: the folder cannot be written, or is damaged.
         PeerError: another of several processes has ended.
+        MissingExtraError: photos are to be augmented, and kornia is not installed.
     """
+    if config.augments:
+        kornia_augmentation()
     candidates = candidates_of(train, config)
     where = resolve_device(device) if device is not None else None if model is None else model.device
     processes = join(where)
@@ -127,11 +130,9 @@ class _Training:
         self.network = Network(begun.model, config)
         self.train, self.val = train, val
         self.optimizer = make_optimizer(self.network.learnt, config)
-        loss = make_loss(config)
-        n_queries = self.train.album.n_queries
-        self.miner = Miner(self.train.candidates, loss, config, n_queries)
-        self.keeper = Keeper(out, config, self.network, self.optimizer, self.miner, train.album)
-        self.n = schedule.n_batches(n_queries, config)
+        self.lessons = make_lessons(train, config, processes)
+        self.keeper = Keeper(out, config, self.network, self.optimizer, self.lessons, train.album)
+        self.n = self.lessons.n
         self.epoch, self.batch = 1, 0
         self.descriptors_file = ""
         self.good: State | None = None
@@ -150,9 +151,11 @@ class _Training:
         parts = {"train": train, **({} if val is None else {"val": val})}
         for told in keep_maps(parts, self.network, config, out / CACHE, on_progress, processes):
             self.records.add("frozen maps", (self.epoch, self.batch), **told)
-        self.step = Step(self.network, self.train.album, self.train.maps, loss, config, processes)
+        self.step = self.lessons.step(self.network, train.maps)
         self._note_failed()
-        self.descriptors = self._described(state)
+        self.descriptors: Descriptors | None = None
+        """What mining goes by."""
+        self._take_up(state)
         if state is None:
             self._first_look()
             self._test(0, (1, 0), whole=config.test_before)
@@ -175,16 +178,13 @@ class _Training:
     def _run(self) -> None:
         found = (self.epoch - 1) * self.n + self.batch
         while self.epoch <= self.config.epochs and not self._out_of_patience():
-            order = query_order(self.train.album.n_queries, self.config, self.epoch)
-            set_rate(self.optimizer, schedule.learning_rate(self.config, self.epoch))
-            size = self.config.batch_size
             begun_at = self.batch
             for batch in range(self.batch + 1, self.n + 1):
                 if schedule.saves(self.config, batch) and self.batch > begun_at:
                     self._checkpoint()
                 if schedule.refreshes(self.config, self.epoch, batch, self.n):
                     self._refresh(self.epoch, batch)
-                self._batch(batch, order[(batch - 1) * size : batch * size].tolist())
+                self._batch(batch)
                 self.batch = batch
                 done = (self.epoch - 1) * self.n + batch
                 self._tell(Progress(TRAINING, done, self.config.epochs * self.n, found))
@@ -195,21 +195,23 @@ class _Training:
         self.keeper.take_on(state)
         self.epoch, self.batch, self.descriptors_file = state.epoch, state.batch, state.descriptors
 
-    def _batch(self, batch: int, queries: list[int]) -> None:
+    def _batch(self, batch: int) -> None:
         began = time.monotonic()
-        memory = list(self.miner.memory)
-        tuples, easy = self._mine(queries, batch)
-        outcome = self.step(tuples, [self.config.seed, self.epoch, batch])
-        losses = [*outcome.losses, *[0.0] * easy]
+        memory = list(self.lessons.memory)
+        lesson = self.lessons.draw(self.epoch, batch, self.descriptors)
+        rate = schedule.rate(self.config, self.epoch, batch, self.n)
+        set_rate(self.optimizer, rate)
+        outcome = self.step(lesson.work, [self.config.seed, self.epoch, batch])
+        losses = [*outcome.losses, *[0.0] * lesson.easy]
         loss = sum(losses) / len(losses) if losses else 0.0
         gradients = [held.grad for held in self.network.learnt.values() if held.grad is not None]
         if not math.isfinite(loss) or not _finite(gradients):
-            self._diverged(batch, queries)
+            self._diverged(batch, lesson.first)
         if outcome.violating:
             self.good = self.keeper.state(self.epoch, self.batch, self.descriptors_file, memory)
             self.optimizer.step()
             if not _finite(self.network.learnt.values()):
-                self._diverged(batch, queries)
+                self._diverged(batch, lesson.first)
         self.records.add(
             "batch",
             (self.epoch, batch),
@@ -220,42 +222,18 @@ class _Training:
             triplets=outcome.triplets,
             violating=outcome.violating,
             very_hard=outcome.very_hard,
-            rate=schedule.learning_rate(self.config, self.epoch),
+            rate=rate,
             seconds=round(time.monotonic() - began, 4),
         )
         self._note_failed(batch)
-
-    def _mine(self, queries: list[int], batch: int) -> tuple[list[tuple[Mined, View]], int]:
-        """The tuples of a batch, and how many queries have nothing to learn from.
-
-        Each process chooses for some of the queries.
-        """
-        tuples, easy = [], 0
-        chosen: dict[int, tuple[Mined | None, Rows]] = {}
-        for query in queries[self.processes.rank :: self.processes.count]:
-            if query not in self.train.album.failed:
-                mined = self.miner.choose(query, self.descriptors, self.epoch, batch)
-                chosen[query] = mined, self.miner.memory[query]
-        for told in self.processes.gather(dict(chosen)):
-            chosen.update(told)
-        album = self.train.album
-        first = next(size for size in album.sizes[album.n_queries :] if size is not None)
-        for query in queries:
-            if query in album.failed:
-                continue
-            mined, self.miner.memory[query] = chosen[query]
-            if mined is not None and len(mined.negatives):
-                tuples.append((mined, draw_view(self.config, first, self.epoch, batch, query)))
-            elif mined is not None:
-                easy += 1
-        return tuples, easy
 
     def _end_epoch(self, *, saved: bool) -> None:
         if not saved:
             self._checkpoint()
         ended, at = self.epoch, (self.epoch + 1, 0)
         whole = ended == self.config.epochs or ended % self.config.test_every == 0
-        self._refresh(ended + 1, 0)
+        if self.config.mining == "all":
+            self._refresh(ended + 1, 0)
         self._test(ended, at, whole=whole)
         if self.processes.first:
             self.keeper.save_epoch(ended)
@@ -266,10 +244,10 @@ class _Training:
     def _test(self, epoch: int, at: tuple[int, int], *, whole: bool) -> None:
         """Test the descriptors: of the validation set where it is its turn, and of the training set.
 
-        Training photos are described already.
+        Training photos are described already, or never all of them.
         """
         parts = [("val", self.val)] if whole and self.val is not None else []
-        if whole or epoch:
+        if (whole or epoch) and self.config.mining == "all":
             parts.append(("train", self.train))
         for name, part in parts:
             assert part is not None
@@ -280,6 +258,7 @@ class _Training:
             if not self.processes.first:
                 continue
             told = self.descriptors if part is self.train else read_descriptors(file, part.album)
+            assert told is not None
             scores = score(told, part.truth, part.candidates, list(part.album.failed), self.config)
             if part is not self.train:
                 del told
@@ -295,29 +274,52 @@ class _Training:
             )
 
     def _refresh(self, epoch: int, batch: int) -> None:
-        """Describe the training photos anew, before a batch of an epoch; batch 0: before all of them."""
+        """Describe the training photos anew, before a batch of an epoch; batch 0: before all of them.
+
+        With a subcache, those that the next queries need.
+        """
         began = time.monotonic()
         name = f"descriptors-e{epoch:03d}-b{batch:06d}.npy"
-        before = self.descriptors if hasattr(self, "descriptors") else None
-        self._describe(self.train, self.out / CACHE / name)
-        self.descriptors = read_descriptors(self.out / CACHE / name, self.train.album)
+        before = None
+        if self.config.mining == "subcache":
+            self._describe(self.train, self.out / CACHE / name, self.lessons.wanted(epoch, batch))
+        else:
+            before = self.descriptors
+            self._describe(self.train, self.out / CACHE / name)
+        self.descriptors = self._read(self.out / CACHE / name)
         self.descriptors_file = name
         seconds = round(time.monotonic() - began, 4)
         if self.processes.first:
             self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, self.descriptors))
         self._note_failed()
 
-    def _describe(self, part: Part, path: Path) -> None:
-        size, tell = self.config.describe_batch, self._tell
-        write_descriptors(self.network, part.album, part.maps, size, path, self.processes, on_progress=tell)
+    def _describe(self, part: Part, path: Path, among: Rows | None = None) -> None:
+        write_descriptors(
+            self.network,
+            part.album,
+            part.maps,
+            self.config.describe_batch,
+            path,
+            self.processes,
+            among=among,
+            on_progress=self._tell,
+        )
 
-    def _described(self, state: State | None) -> Descriptors:
-        """The descriptors that mining goes by when the run begins or goes on."""
+    def _read(self, path: Path) -> Descriptors:
+        if self.config.mining == "subcache":
+            return subcache_of(*read_rows(path), self.train.candidates, self.train.album.n_queries)
+        return read_descriptors(path, self.train.album)
+
+    def _take_up(self, state: State | None) -> None:
+        """Have the descriptors that mining goes by when the run begins or goes on."""
         path = self.out / CACHE / self.descriptors_file
-        if state is not None and (state.batch or self.processes.share(path.is_file)):
-            return read_descriptors(path, self.train.album)
-        self._refresh(self.epoch, self.batch)
-        return self.descriptors
+        if self.config.mining != "all":
+            if self.descriptors_file and self.batch:
+                self.descriptors = self._read(path)
+        elif state is not None and (state.batch or self.processes.share(path.is_file)):
+            self.descriptors = self._read(path)
+        else:
+            self._refresh(self.epoch, self.batch)
 
     def _first_look(self) -> None:
         if not self.processes.first:
@@ -348,10 +350,10 @@ class _Training:
         n = max([one for one in self.config.recall_at if one <= PATIENT_AT], default=self.config.recall_at[0])
         return self.epoch - 1 - best_epoch(recalls, n) >= self.config.patience
 
-    def _diverged(self, batch: int, queries: list[int]) -> None:
-        key = self.train.album.photos[queries[0]].key
+    def _diverged(self, batch: int, first: int) -> None:
+        key = self.train.album.photos[first].key
         raise DivergedError(
-            f"training broke down in epoch {self.epoch}, batch {batch} of {self.n} (its first query is "
+            f"training broke down in epoch {self.epoch}, batch {batch} of {self.n} (its first photo is "
             f"{key!r}): the loss or a weight is not finite. {self.out!s}@latest is sound. Go on with a "
             f"smaller step: the same command with --set learning_rate={self.config.learning_rate / 10:g}"
         )

@@ -108,6 +108,11 @@ class Candidates:
         """Whether rows are negatives of a query."""
         return np.asarray(self._known[rows] & ~np.isin(rows, self._near[query]))
 
+    def draw(self, count: int, random: np.random.Generator) -> Rows:
+        """So many different rows that can be anything, or all there are; int64, in no order."""
+        known = np.flatnonzero(self._known)
+        return known if len(known) <= count else random.choice(known, count, replace=False)
+
     def draw_negatives(self, query: int, count: int, random: np.random.Generator) -> Rows:
         """So many different negatives of a query, or all there are; int64, in no order."""
         n = len(self._known)

@@ -1,0 +1,183 @@
+"""What a run learns from, batch by batch: tuples about queries, or photos of places.
+
+Legend: Q queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dejavlad.training import schedule
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.frozen_maps import FrozenMaps
+from dejavlad.training.jitter import View, draw_view
+from dejavlad.training.loss import make_loss
+from dejavlad.training.mining import Descriptors, Mined, Miner
+from dejavlad.training.network import Network
+from dejavlad.training.part import Part
+from dejavlad.training.place_step import PlaceStep
+from dejavlad.training.places import PlaceSampler
+from dejavlad.training.processes import Processes
+from dejavlad.training.step import Gradients, Step
+from dejavlad.training.subcache import SubcacheMiner
+from dejavlad.training.tuples import Rows
+from dejavlad.training.weighting import query_order, query_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one batch learns from."""
+
+    work: Any
+    """As the step takes it."""
+    easy: int
+    """Queries that there is nothing to learn from, whose loss is 0."""
+    first: int
+    """Number of the first photo, to say where it was."""
+
+
+class Lessons(Protocol):
+    """All lessons of a run; what they are follows from seed, epoch, batch and mining alone."""
+
+    n: int
+    """Batches of an epoch."""
+    memory: list[Rows]
+    """What mining remembers, for each query."""
+
+    def wanted(self, epoch: int, batch: int) -> Rows:
+        """Numbers of the photos that mining needs described from a batch on, where that is not all."""
+
+    def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Lesson:
+        """The lesson of a batch; both count from 1."""
+
+    def step(self, network: Network, maps: FrozenMaps | None) -> Gradients[Any]:
+        """What computes gradients of lessons."""
+
+
+def make_lessons(part: Part, config: TrainConfig, processes: Processes) -> Lessons:
+    """The lessons that the options name.
+
+    Raises:
+        InputError: there are not enough places.
+    """
+    if config.mining == "places":
+        return PlaceLessons(part, config, processes)
+    return QueryLessons(part, config, processes)
+
+
+class QueryLessons:
+    """Queries with their positives and negatives.
+
+    Args:
+        part: the photos.
+        config: the options.
+        processes: that mine together.
+    """
+
+    def __init__(self, part: Part, config: TrainConfig, processes: Processes) -> None:
+        self._part, self._config, self._processes = part, config, processes
+        self._loss = make_loss(config)
+        n_queries = part.album.n_queries
+        make = SubcacheMiner if config.mining == "subcache" else Miner
+        self._miner = make(part.candidates, self._loss, config, n_queries)
+        self._weights = query_weights(part.album.photos[:n_queries], part.candidates, config)
+        self.n = schedule.n_batches(n_queries, config)
+
+    @property
+    def memory(self) -> list[Rows]:
+        """See `Lessons`."""
+        return self._miner.memory
+
+    @memory.setter
+    def memory(self, rows: list[Rows]) -> None:
+        self._miner.memory = rows
+
+    def wanted(self, epoch: int, batch: int) -> Rows:
+        """See `Lessons`."""
+        assert isinstance(self._miner, SubcacheMiner)
+        return self._miner.wanted(self._queries(epoch, batch, self._config.cached_queries), epoch, batch)
+
+    def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Lesson:
+        """See `Lessons`. Each process chooses for some of the queries."""
+        assert descriptors is not None
+        queries = self._queries(epoch, batch, self._config.batch_size).tolist()
+        album = self._part.album
+        chosen: dict[int, tuple[Mined | None, Rows]] = {}
+        for query in queries[self._processes.rank :: self._processes.count]:
+            if query not in album.failed:
+                mined = self._miner.choose(query, descriptors, epoch, batch)
+                chosen[query] = mined, self._miner.memory[query]
+        for told in self._processes.gather(dict(chosen)):
+            chosen.update(told)
+        tuples: list[tuple[Mined, View]] = []
+        easy = 0
+        first = _first_size(self._part)
+        for query in queries:
+            if query in album.failed:
+                continue
+            mined, self._miner.memory[query] = chosen[query]
+            if mined is not None and len(mined.negatives):
+                tuples.append((mined, draw_view(self._config, first, epoch, batch, query)))
+            elif mined is not None:
+                easy += 1
+        return Lesson(tuples, easy, queries[0])
+
+    def step(self, network: Network, maps: FrozenMaps | None) -> Step:
+        """See `Lessons`."""
+        return Step(network, self._part.album, maps, self._loss, self._config, self._processes)
+
+    def _queries(self, epoch: int, batch: int, count: int) -> Rows:
+        """So many queries from a batch on."""
+        order = query_order(self._part.album.n_queries, self._config, epoch, self._weights)
+        first = (batch - 1) * self._config.batch_size
+        return order[first : first + count]
+
+
+class PlaceLessons:
+    """Photos of places, compared with each other as they are.
+
+    Args:
+        part: the photos.
+        config: the options.
+        processes: that compute together.
+
+    Raises:
+        InputError: there are not enough places.
+    """
+
+    def __init__(self, part: Part, config: TrainConfig, processes: Processes) -> None:
+        self._part, self._config, self._processes = part, config, processes
+        self._sampler = PlaceSampler(part.album.dataset, config)
+        self.n = self._sampler.n
+        self.memory: list[Rows] = []
+
+    def wanted(self, epoch: int, batch: int) -> Rows:
+        """Nothing is described for mining."""
+        return np.empty(0, np.int64)
+
+    def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Lesson:
+        """See `Lessons`."""
+        drawn = self._sampler.draw(epoch, batch)
+        first = _first_size(self._part)
+        views = {
+            place: draw_view(self._config, first, epoch, batch, place) for place in set(drawn.labels.tolist())
+        }
+        seen = [
+            ((number, views[place]), place)
+            for number, place in zip(drawn.numbers.tolist(), drawn.labels.tolist(), strict=True)
+        ]
+        return Lesson(seen, 0, int(drawn.numbers[0]))
+
+    def step(self, network: Network, maps: FrozenMaps | None) -> PlaceStep:
+        """See `Lessons`."""
+        return PlaceStep(network, self._part.album, maps, self._config, self._processes)
+
+
+def _first_size(part: Part) -> tuple[int, int]:
+    """Of the first photo of the database that can be read."""
+    sizes: Sequence[tuple[int, int] | None] = part.album.sizes[part.album.n_queries :]
+    return next(size for size in sizes if size is not None)

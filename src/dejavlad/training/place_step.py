@@ -1,0 +1,62 @@
+"""One batch of places: forward, multi-similarity loss of all photos with each other, backward.
+
+Legend: U photos of the batch, D numbers of a descriptor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from dejavlad.training.album import Album
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.frozen_maps import FrozenMaps
+from dejavlad.training.multi_similarity import MultiSimilarity
+from dejavlad.training.network import Network
+from dejavlad.training.processes import ALONE, Processes
+from dejavlad.training.step import Gradients, Outcome, Seen
+
+Labelled = Sequence[tuple[Seen, int]]
+"""Photos, each with its place."""
+
+
+class PlaceStep(Gradients[Labelled]):
+    """Computes gradients of batches of places.
+
+    Of its `Outcome` the losses are those of each photo as the anchor, ``triplets`` are all pairs,
+    ``violating`` those that are mined, and ``very_hard`` those of different places that are more alike than
+    the anchor's least alike pair of one place.
+
+    Args:
+        network: it learns.
+        album: the photos.
+        maps: what the frozen layers make of them as they are, where that is kept.
+        config: the loss, and how many photos at once.
+        processes: that compute it together.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        album: Album,
+        maps: FrozenMaps | None,
+        config: TrainConfig,
+        processes: Processes = ALONE,
+    ) -> None:
+        super().__init__(network, album, maps, config, processes)
+        self._loss = MultiSimilarity(config.ms_alpha, config.ms_beta, config.ms_base, config.ms_epsilon)
+
+    def _seen(self, work: Labelled) -> Iterator[Seen]:
+        for seen, _ in work:
+            yield seen
+
+    def _compare(self, work: Labelled, rows_UD: Tensor, place: Mapping[Seen, int]) -> Outcome:
+        there = [(place[seen], label) for seen, label in work if seen in place]
+        rows = torch.tensor([row for row, _ in there], device=rows_UD.device)
+        labels = torch.tensor([label for _, label in there], device=rows_UD.device)
+        found = self._loss(rows_UD[rows], labels)
+        if found.mined:
+            found.losses_U.mean().backward()  # type: ignore[no-untyped-call]
+        return Outcome(found.losses_U.detach().tolist(), found.pairs, found.mined, found.very_hard)

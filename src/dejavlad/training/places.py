@@ -1,0 +1,142 @@
+"""Batches of places: some photos of each of some places that lie apart, whatever list they are from.
+
+A place is a square on the ground, which may be divided by the photos' headings (as classes of CosPlace,
+Berton et al., CVPR 2022), or a group that the dataset tells (as GSV-Cities, Ali-bey et al., 2022).
+
+Legend: M photos of the album, P places of a batch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dejavlad.datasets import PlaceDataset
+from dejavlad.errors import InputError
+from dejavlad.geo import Position, Positions
+from dejavlad.photo import Photo
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.tuples import Rows
+
+FEWEST = 2
+"""Photos of a place, below which it teaches nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaceBatch:
+    """Photos of places, to be compared with each other."""
+
+    numbers: Rows
+    """int64, of the album's photos."""
+    labels: Rows
+    """int64, the place of each."""
+
+
+class PlaceSampler:
+    """Draws batches of places; what it draws depends on seed, epoch and batch alone.
+
+    Places of one batch lie farther apart than the radius of negatives, but for those of which no position is
+    known; each place is in an epoch once, but for those that remain when no whole batch can be made.
+
+    Args:
+        dataset: its photos, queries first.
+        config: what a place is, how many are in a batch, and how many photos of each.
+
+    Raises:
+        InputError: there are not enough places with two photos.
+    """
+
+    def __init__(self, dataset: PlaceDataset, config: TrainConfig) -> None:
+        self._config = config
+        photos = [*dataset.queries, *dataset.database]
+        self.places = [np.array(one, np.int64) for one in _places(photos, config) if len(one) >= FEWEST]
+        """Numbers of the photos of each place."""
+        if len(self.places) < 2:
+            told = (
+                "squares of place_size metres (--set place_size=...)"
+                if config.places == "ground"
+                else "groups of the dataset; or learn by position (--set places=ground)"
+            )
+            raise InputError(
+                f"{dataset.name}: {len(self.places)} places have two photos, and learning takes at least "
+                f"two such; places are the {told}"
+            )
+        centres = Positions.from_list([_centre([photos[i] for i in one]) for one in self.places])
+        self._near = [set(rows.tolist()) for rows in centres.within(centres, config.negative_radius)]
+        self.size = min(config.batch_size, len(self.places))
+        """P."""
+        self.n = min(len(self._batches(epoch)) for epoch in range(1, 4))
+        """Batches of an epoch."""
+        if not self.n:
+            raise InputError(
+                f"{dataset.name}: no {self.size} places lie more than {config.negative_radius:g} m from each "
+                f"other; take fewer (--set batch_size=...) or a smaller negative_radius"
+            )
+
+    def draw(self, epoch: int, batch: int) -> PlaceBatch:
+        """A batch of an epoch; both count from 1."""
+        made = self._batches(epoch)
+        places = made[(batch - 1) % len(made)] if made else []
+        random = np.random.default_rng([self._config.seed, epoch, batch, 0, 0, 3])
+        drawn = []
+        for place in places:
+            there = self.places[place]
+            most = min(self._config.photos_per_place, len(there))
+            drawn.append(random.choice(there, most, replace=False))
+        labels = np.repeat(np.array(places, np.int64), [len(one) for one in drawn])
+        return PlaceBatch(np.concatenate([np.empty(0, np.int64), *drawn]), labels)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - as long as the run
+    def _batches(self, epoch: int) -> list[list[int]]:
+        """The places of each batch: each takes the first that are left and lie apart."""
+        left = np.random.default_rng([self._config.seed, epoch, 4]).permutation(len(self.places)).tolist()
+        made = []
+        while len(left) >= self.size:
+            taken: list[int] = []
+            near: set[int] = set()
+            later = []
+            for at, place in enumerate(left):
+                if len(taken) == self.size:
+                    later += left[at:]
+                    break
+                if place in near:
+                    later.append(place)
+                else:
+                    taken.append(place)
+                    near |= self._near[place]
+            if len(taken) < self.size:
+                break
+            made.append(taken)
+            left = later
+        return made
+
+
+def _places(photos: Sequence[Photo], config: TrainConfig) -> list[list[int]]:
+    found: dict[Hashable, list[int]] = {}
+    for number, photo in enumerate(photos):
+        key = photo.group if config.places == "groups" else _square(photo, config)
+        if key is not None:
+            found.setdefault(key, []).append(number)
+    return list(found.values())
+
+
+def _square(photo: Photo, config: TrainConfig) -> Hashable:
+    """Of the ground, by zone, east, north and heading; None where the photo cannot be placed."""
+    at = photo.position
+    if at is None or (config.place_sector and photo.heading is None):
+        return None
+    sector = int(photo.heading // config.place_sector) if config.place_sector and photo.heading else 0
+    return at.zone, int(at.east // config.place_size), int(at.north // config.place_size), sector
+
+
+def _centre(photos: Sequence[Photo]) -> Position | None:
+    """The mean of positions, of those in the first one's zone."""
+    known = [photo.position for photo in photos if photo.position is not None]
+    some = [at for at in known if at.zone == known[0].zone]
+    if not some:
+        return None
+    east, north = (float(np.mean([getattr(at, name) for at in some])) for name in ("east", "north"))
+    return Position(east, north, some[0].zone)

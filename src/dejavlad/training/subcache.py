@@ -1,0 +1,132 @@
+"""Mining by parts: for some queries at a time, only they, their positives and some negatives are described.
+
+So a dataset of any size can be mined. Equivalent to ``update_subcache`` of Mapillary's ``msls.py``
+(Warburg et al., CVPR 2020).
+
+Legend: q queries of the part, n database photos of the part, D numbers of a descriptor, P some of the n.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dejavlad.errors import StoreError
+from dejavlad.training.config import TrainConfig
+from dejavlad.training.loss import TupleLoss
+from dejavlad.training.mining import Descriptors, Floats, Mined, nearest
+from dejavlad.training.tuples import Candidates, Rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subcache(Descriptors):
+    """What the network said of a part of the photos; ``queries_QD`` is [q, D], ``database_ND`` [n, D]."""
+
+    queries: Rows
+    """int64 [q], which queries, ascending."""
+    database: Rows
+    """int64 [n], which rows of the database, ascending."""
+    negatives: Rows
+    """Which of the n are negatives of all of the q, ascending."""
+
+
+class SubcacheMiner:
+    """Chooses tuples within a subcache.
+
+    Args:
+        candidates: who may be what.
+        loss: which negatives violate.
+        config: how many of which.
+        n_queries: of the whole dataset.
+    """
+
+    def __init__(self, candidates: Candidates, loss: TupleLoss, config: TrainConfig, n_queries: int) -> None:
+        self.candidates, self._loss, self._config, self._n_queries = candidates, loss, config, n_queries
+        self.memory: list[Rows] = [np.empty(0, np.int64)] * n_queries
+        """Nothing is remembered."""
+
+    def wanted(self, queries: Rows, epoch: int, batch: int) -> Rows:
+        """Numbers of the photos that a subcache needs, ascending; depends on seed and place alone.
+
+        Args:
+            queries: those of the part, in any order, doubles allowed.
+            epoch: from 1.
+            batch: the first that it serves.
+        """
+        queries = np.unique(queries)
+        positives = [self.candidates.positives(int(query)) for query in queries]
+        random = np.random.default_rng([self._config.seed, epoch, batch, 0, 0, 2])
+        drawn = self.candidates.draw(self._config.cached_negatives, random)
+        for query in queries:
+            drawn = drawn[self.candidates.are_negatives(int(query), drawn)]
+        return np.concatenate([queries, self._n_queries + np.unique(np.concatenate([*positives, drawn]))])
+
+    def choose(self, query: int, descriptors: Descriptors, epoch: int, batch: int) -> Mined | None:
+        """The tuple of a query; None where it has no positive."""
+        assert isinstance(descriptors, Subcache)
+        cache, config = descriptors, self._config
+        positives = np.searchsorted(cache.database, self.candidates.positives(query))
+        if not len(positives):
+            return None
+        query_D = cache.queries_QD[int(np.searchsorted(cache.queries, query))]
+        (best,), (squared,) = nearest(query_D, cache.database_ND, positives, 1)
+        positive = int(cache.database[best])
+        known = self.candidates.are_negatives(query, cache.database[cache.negatives])  # they may have failed
+        pool = cache.negatives[known]
+        near, near_squared = nearest(query_D, cache.database_ND, pool, config.negatives_used)
+        if config.quirk("inverted_violation"):
+            likeness_P = cache.database_ND[pool] @ query_D
+            violating = (1 - squared / 2) - likeness_P + config.margin > 0
+            there = near if int(violating.sum()) > config.negatives_used else near[:0]
+        else:
+            there = near[self._loss.violates(float(squared), near_squared)]
+        return Mined(query, positive, cache.database[there])
+
+
+def subcache_of(numbers: Rows, rows_MD: Floats, candidates: Candidates, n_queries: int) -> Subcache:
+    """A subcache of the descriptors [M, D] of what was `wanted`."""
+    n = int(np.searchsorted(numbers, n_queries))
+    queries, database = numbers[:n], numbers[n:] - n_queries
+    far = np.ones(len(database), np.bool_)
+    for query in queries:
+        far &= candidates.are_negatives(int(query), database)
+    return Subcache(rows_MD[:n], rows_MD[n:], queries, database, np.flatnonzero(far))
+
+
+def rows_file(path: Path) -> Path:
+    """Beside a file of descriptors, which photos they are of."""
+    return path.with_name(f"{path.name}.rows")
+
+
+def write_rows(path: Path, numbers: Rows) -> None:
+    """Write which photos the descriptors in a file are of, before these.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.rows.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            np.save(file, numbers)
+        os.replace(partial, rows_file(path))
+    except OSError as error:
+        raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
+
+
+def read_rows(path: Path) -> tuple[Rows, Floats]:
+    """Numbers of photos [M], and their descriptors float32 [M, D].
+
+    Raises:
+        StoreError: it is not there, or damaged.
+    """
+    try:
+        numbers, rows_MD = np.load(rows_file(path)), np.load(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
+    if len(numbers) != len(rows_MD):
+        raise StoreError(f"{str(path)!r} holds {len(rows_MD)} descriptors, not {len(numbers)}")
+    return numbers, rows_MD
