@@ -8,6 +8,7 @@ import pytest
 
 from dejavlad.datasets import open_msls
 from dejavlad.geo import utm_from_latlon
+from dejavlad.model import load_model
 from dejavlad.training import TrainConfig, load_recipe, train
 from dejavlad.training.loss import make_loss
 from dejavlad.training.subcache import SubcacheMiner, read_rows, subcache_of
@@ -197,6 +198,7 @@ def test_the_recipe_learns(msls, make_model, tmp_path):
 def test_it_stops_where_validation_does_not_get_better(msls, make_model, tmp_path):
     config = replace(
         load_recipe("msls-vgg16-netvlad"),
+        method="vlad_tied_preL2_intra",
         train_from="",
         resize="40x56",
         clusters=4,
@@ -209,3 +211,5 @@ def test_it_stops_where_validation_does_not_get_better(msls, make_model, tmp_pat
     town, val = open_msls(msls, "london"), open_msls(msls, "cph")
     run = train(config, make_model("max"), town, val, tmp_path / "run")
     assert run.epochs == [0, 1, 2, 3]  # the first tested is the best
+    learnt = load_model(run.model("latest"), device="cpu").aggregation
+    assert (learnt.name, learnt.clusters, learnt.alpha.shape) == ("netvlad_tied", 4, (1,))
