@@ -5,7 +5,7 @@ Legend: Q queries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,6 +85,8 @@ class QueryLessons:
         make = SubcacheMiner if config.mining == "subcache" else Miner
         self._miner = make(part.candidates, self._loss, config, n_queries)
         self._weights = query_weights(part.album.photos[:n_queries], part.candidates, config)
+        self._order: tuple[int, Rows] = 0, np.empty(0, np.int64)
+        """That of the epoch that was asked for last."""
         self.n = schedule.n_batches(n_queries, config)
 
     @property
@@ -132,9 +134,11 @@ class QueryLessons:
 
     def _queries(self, epoch: int, batch: int, count: int) -> Rows:
         """So many queries from a batch on."""
-        order = query_order(self._part.album.n_queries, self._config, epoch, self._weights)
+        if self._order[0] != epoch:
+            n_queries = self._part.album.n_queries
+            self._order = epoch, query_order(n_queries, self._config, epoch, self._weights)
         first = (batch - 1) * self._config.batch_size
-        return order[first : first + count]
+        return self._order[1][first : first + count]
 
 
 class PlaceLessons:
@@ -179,5 +183,5 @@ class PlaceLessons:
 
 def _first_size(part: Part) -> tuple[int, int]:
     """Of the first photo of the database that can be read."""
-    sizes: Sequence[tuple[int, int] | None] = part.album.sizes[part.album.n_queries :]
+    sizes = itertools.islice(part.album.sizes, part.album.n_queries, None)
     return next(size for size in sizes if size is not None)

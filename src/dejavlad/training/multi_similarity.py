@@ -52,7 +52,7 @@ class MultiSimilarity:
         same_UU = labels_U[:, None] == labels_U
         itself_UU = torch.eye(len(labels_U), dtype=torch.bool, device=rows_UD.device)
         positive_UU, negative_UU = same_UU & ~itself_UU, ~same_UU
-        least_U1, most_U1 = self._bounds(likeness_UU.detach(), positive_UU, negative_UU)
+        least_U1, most_U1 = _bounds(likeness_UU.detach(), positive_UU, negative_UU)
         both_U1 = positive_UU.any(1, keepdim=True) & negative_UU.any(1, keepdim=True)
         with torch.no_grad():
             hard_positive_UU = positive_UU & both_U1 & (likeness_UU - self.epsilon < most_U1)
@@ -70,11 +70,12 @@ class MultiSimilarity:
             int(very_hard_UU.sum()),
         )
 
-    def _bounds(self, likeness_UU: Tensor, positive_UU: Tensor, negative_UU: Tensor) -> tuple[Tensor, Tensor]:
-        """The least alike positive and the likest negative of each anchor, [U, 1]."""
-        least_U1 = likeness_UU.masked_fill(~positive_UU, torch.inf).amin(1, keepdim=True)
-        most_U1 = likeness_UU.masked_fill(~negative_UU, -torch.inf).amax(1, keepdim=True)
-        return least_U1, most_U1
+
+def _bounds(likeness_UU: Tensor, positive_UU: Tensor, negative_UU: Tensor) -> tuple[Tensor, Tensor]:
+    """The least alike positive and the likest negative of each anchor, [U, 1]."""
+    least_U1 = likeness_UU.masked_fill(~positive_UU, torch.inf).amin(1, keepdim=True)
+    most_U1 = likeness_UU.masked_fill(~negative_UU, -torch.inf).amax(1, keepdim=True)
+    return least_U1, most_U1
 
 
 def _soft(exponents_UU: Tensor, of_UU: Tensor) -> Tensor:
