@@ -2,10 +2,11 @@
 
 The photos are made up. A place is a field of random vectors over 42x52 cells, blurred by 0.7 cells; a photo
 of it is 30x40 cells seen under a homography of its own (corners 2 cells to and fro, and 1 more each), of
-which 15 to 50 % in a blob of its own show something else, with noise of 0.5 to 2 times the cells' length.
+which 10 to 40 % in a blob of its own show something else, with noise of 0.5 to 1.5 times the cells' length.
 Patches are means of 2x2, 5x5 and 8x8 cells, brought to unit length. So no dimension tells more than another
 (of whitened descriptors the first do), distractors agree in what random vectors do (about 40, 20 and 10 % of
-the patches are mutual matches by chance, 1 % of all fit one homography), and true pairs in about 8 to 40 %.
+the patches are mutual matches by chance, 1 % of all fit one homography), and true pairs in
+10 to 50 %, about 35, 25 and 20 % as a median.
 The database has 110 photos of 50 places, two or three of each: the best match is often close between them.
 A query is another photo of a place; its candidates are all photos of that place and others by chance,
 shuffled.
@@ -63,10 +64,10 @@ def photo(field_DHW: torch.Tensor, seed: int, sizes: Sequence[int]) -> Photo:
     at = at[..., :2] / at[..., 2:] / [W + 2 * MARGIN - 1, H + 2 * MARGIN - 1] * 2 - 1
     cells = F.grid_sample(field_DHW[None], torch.tensor(at[None], dtype=torch.float32), align_corners=True)
     blob = F.interpolate(torch.randn(1, 1, 6, 8, generator=generator), size=(H, W), mode="bicubic")
-    hidden = blob < torch.quantile(blob, float(draw.uniform(0.15, 0.5)))
+    hidden = blob < torch.quantile(blob, float(draw.uniform(0.1, 0.4)))
     other = torch.randn(cells.shape, generator=generator)
     cells = torch.where(hidden, F.normalize(other, dim=1), F.normalize(cells, dim=1))
-    noise = float(draw.uniform(0.5, 2)) / len(field_DHW) ** 0.5
+    noise = float(draw.uniform(0.5, 1.5)) / len(field_DHW) ** 0.5
     cells = cells + noise * torch.randn(cells.shape, generator=generator)
     patches = []
     for p in sizes:

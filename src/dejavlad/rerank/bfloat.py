@@ -1,7 +1,8 @@
 """Mutual nearest neighbours on processors with bfloat16 arithmetic: those of float32, for less work.
 
 The products are taken in bfloat16 first. How far off one can be is bounded; only where that leaves open which
-neighbour is nearest, the few products in question are taken again in float32.
+neighbour is nearest, the few products in question are taken again in float32. Products closer than float32's
+own rounding (1e-8) may still fall out either way, as they do between two libraries.
 
 Shapes: P patches of the query, R of a candidate, D numbers a descriptor, E products taken again.
 """
