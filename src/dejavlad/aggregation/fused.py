@@ -30,10 +30,10 @@ WORTH_PROJECTING = 1.5
 GROUP = 4
 """Clusters whose shares are added in one product."""
 
-CHUNK = 512
+CHUNK = 1024
 """Whitened dimensions at a time, so that their sums stay in the processor's cache."""
 
-CHANNELS = 128
+CHANNELS = 256
 """As `CHUNK`, for the channels of residuals."""
 
 Sums = Literal["direct", "integral"]
