@@ -21,6 +21,14 @@ KINDS = {
     "frozen": {"train_from": "conv3"},
     "frozen in parts": {"train_from": "conv3", "photos_at_once": 1},
     "frozen on disk": {"train_from": "conv3", "frozen_maps": "disk"},
+    "by subcaches": {
+        "mining": "subcache",
+        "cached_queries": 4,
+        "cached_negatives": 12,
+        "loss": "plain",
+        "train_from": "conv3",
+        "margin": 0.6,
+    },
 }
 SCRIPT = """
 import json, os, runpy, signal, sys

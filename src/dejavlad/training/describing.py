@@ -59,7 +59,8 @@ def describe_album(
         DivergedError: a descriptor is not finite.
     """
     done, total = 0, len(album) if among is None else len(among)
-    plan = album.plan(batch_size, processes, among)
+    # Where maps are kept, a process has those of its own photos, whatever batches these are in now.
+    plan = album.plan(batch_size, processes if maps is None else ALONE, among)
     with network.describing():
         for numbers, rows in _together(_each(network, album, maps, plan), processes):
             rows_nD = rows.cpu().numpy()

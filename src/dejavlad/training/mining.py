@@ -109,8 +109,12 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
     """
     if len(among) > count + SLACK:
         step = max(1, WORK_VALUES // rows_ND.shape[1])
-        parts = [_screen(query_D, rows_ND[among[i : i + step]]) for i in range(0, len(among), step)]
-        screen_P = np.concatenate(parts)
+        if len(among) > len(rows_ND) // 2:  # a slice is no copy
+            parts = [_screen(query_D, rows_ND[i : i + step]) for i in range(0, len(rows_ND), step)]
+            screen_P = np.concatenate(parts)[among]
+        else:
+            parts = [_screen(query_D, rows_ND[among[i : i + step]]) for i in range(0, len(among), step)]
+            screen_P = np.concatenate(parts)
         among = among[np.sort(np.argpartition(screen_P, count + SLACK - 1)[: count + SLACK])]
     part_PD = rows_ND[among]
     gap_PD = part_PD.astype(np.float64) - query_D

@@ -45,17 +45,19 @@ def pulse(before: Descriptors | None, now: Descriptors) -> dict[str, float]:
 
 def spread(rows_ND: Floats) -> float:
     """Median squared distance of different rows; those of photos that could not be read are zeros."""
-    rows_ND = rows_ND[np.any(rows_ND != 0, axis=1)].astype(np.float64)
+    rows_ND = rows_ND[np.any(rows_ND != 0, axis=1)]
     if len(rows_ND) < 2:
         return 0.0
-    lengths = np.vecdot(rows_ND, rows_ND)
-    squared = lengths[:, None] + lengths - 2 * rows_ND @ rows_ND.T
+    rows_ND = rows_ND - rows_ND.mean(axis=0)  # so that rounding is small beside what is left
+    products = (rows_ND @ rows_ND.T).astype(np.float64)
+    lengths = np.diagonal(products)
+    squared = lengths[:, None] + lengths - 2 * products
     return float(max(0.0, np.median(squared[np.triu_indices(len(rows_ND), 1)])))
 
 
 def _neighbours(queries_QD: Floats, rows_ND: Floats) -> np.ndarray:
     count = max(1, min(NEIGHBOURS, len(rows_ND) // 5))
-    gap = np.vecdot(rows_ND, rows_ND) - 2 * queries_QD @ rows_ND.T
+    gap = np.vecdot(rows_ND, rows_ND) - 2 * (queries_QD @ rows_ND.T)
     return np.argsort(gap, axis=1, kind="stable")[:, :count]
 
 
