@@ -23,7 +23,7 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
 DIMS = 256
-"""Dimensions that are kept unless told."""
+"""Dimensions that are kept, at most: a thousand patches teach no more that holds for others."""
 PHOTOS = 48
 """Photos that are learnt from, at most."""
 PATCHES = 1024
@@ -47,7 +47,7 @@ def learn_patch_whitening(
     Args:
         model: fitted, with clusters.
         photos: what to learn from.
-        patches: which patches; ``dims`` is how many dimensions are kept, at most; None keeps `DIMS`.
+        patches: which patches; ``dims`` is how many dimensions are kept, at most, and never more than `DIMS`.
         on_progress: told of each photo.
 
     Returns:
@@ -69,7 +69,7 @@ def learn_patch_whitening(
         raise InputError(f"no patches to learn from: {why or 'there are no photos'}")
     rows_ND = np.concatenate(sample)
     on_progress(Progress(LEARNING, len(chosen), len(chosen)))
-    kept = _components(rows_ND, patches.dims or DIMS)
+    kept = _components(rows_ND, min(patches.dims or DIMS, DIMS))
     if kept is None:
         return model
     return model.with_patch_whitening(kept, patch_whitening=f"{len(rows_ND)} patches of {len(chosen)} photos")
