@@ -115,8 +115,8 @@ class PeerError(DejavladError):
 
     def __init__(self, count: int, why: str = "") -> None:
         super().__init__(
-            f"another of the {count} processes of this training has ended{why}, and so does this one. Once its "
-            "fault is mended, run the same again: it goes on from the last checkpoint"
+            f"another of the {count} processes of this training has ended{why}, and so does this one. Once "
+            "its fault is mended, run the same again: it goes on from the last checkpoint"
         )
 
 

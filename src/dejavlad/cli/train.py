@@ -141,7 +141,8 @@ def train(
         run, page = _train(
             chosen, model, learnt, tested, out, options.device, tensorboard, output, on_progress
         )
-    _answer(run, page, output)
+    if page is not None:
+        _answer(run, page, output)
 
 
 def _config(config: str | None, out: Path, goes_on: bool) -> TrainConfig:
@@ -178,14 +179,15 @@ def _train(
     tensorboard: bool,
     output: Output,
     on_progress: OnProgress,
-) -> tuple[Run, Path]:
-    """Train, telling how it goes; the run and its page."""
+) -> tuple[Run, Path | None]:
+    """Train, telling how it goes; the run and its page, which the first of several processes writes."""
     from dejavlad.report import write_training_page
     from dejavlad.training import train as run_training
     from dejavlad.training.events import Events
+    from dejavlad.training.processes import is_first
     from dejavlad.training.trainer import TRAINING
 
-    events = Events(out) if tensorboard else None
+    events = Events(out) if tensorboard and is_first() else None
     last = ""
 
     def on_record(record: Mapping[str, Any]) -> None:
@@ -217,7 +219,7 @@ def _train(
     finally:
         if events is not None:
             events.close()
-    return run, write_training_page(out, command=command_line())
+    return run, write_training_page(out, command=command_line()) if is_first() else None
 
 
 def _answer_check(found: list[Finding], output: Output) -> None:

@@ -5,6 +5,7 @@ Needs the extra ``tensorboard`` (tensorboardX, which brings no TensorBoard).
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Events:
     def __call__(self, record: Record) -> None:
         """Write a record's scalars."""
         if self._writer is None:
-            self._writer = self._make(str(self._run / FOLDER))
+            own = f".{time.time_ns()}"  # else a run that goes on within the same second takes the file's name
+            self._writer = self._make(str(self._run / FOLDER), filename_suffix=own)
         if record["kind"] == "batch":
             self._step = self._step + 1 if self._step else self._written()
             for key in ("loss", "rate", "violating", "very_hard"):

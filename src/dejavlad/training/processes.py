@@ -121,12 +121,12 @@ class Joined(Processes):
     def gather_rows(self, rows_nD: Tensor) -> list[Tensor]:
         """See `Processes.gather_rows`."""
         counts = self.gather(len(rows_nD))
-        padded = rows_nD.detach().new_zeros((max(counts), *rows_nD.shape[1:]))
+        padded = torch.zeros(max(counts), *rows_nD.shape[1:], dtype=rows_nD.dtype, device=self.device)
         padded[: len(rows_nD)] = rows_nD.detach()
+        found = [torch.empty_like(padded) for _ in counts]
         with self._peers():
-            found_PnD = self._fabric.all_gather(padded.to(self.device)).to(rows_nD.device)
-        found_PnD = found_PnD.reshape(self.count, *padded.shape)
-        return [rows[:n] for rows, n in zip(found_PnD, counts, strict=True)]
+            torch.distributed.all_gather(found, padded)
+        return [rows[:n].to(rows_nD.device) for rows, n in zip(found, counts, strict=True)]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """See `Processes.sum_gradients`."""
@@ -192,6 +192,11 @@ def _join(kind: str) -> Joined:
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=count // here, strategy=strategy)
     fabric.launch()
     return Joined(fabric)
+
+
+def is_first() -> bool:
+    """Whether this process writes and reports: alone, or the first of those that ``torchrun`` started."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def _told(name: str) -> int:
