@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from dejavlad.cli.options import ModelOptions
 from dejavlad.cli.terminal import Output, command_line
@@ -20,6 +20,16 @@ RECIPE = "town-rootsift"
 SMALL = "longest:160"
 """Size of the photos that are learnt from: half of what they are, which takes a fifth of the time."""
 LEARNS = "A NetVLAD layer over dense RootSIFT"
+PATCHES: Final[dict[str, Any]] = {
+    "matcher": "rapid",
+    "sizes": (8,),
+    "strides": (2,),
+    "dims": 128,
+    "depth": 10,
+    "patch_dtype": "int8",
+    "name": "demo",
+}
+"""How the demo re-ranks: coarse patches, few dimensions, few candidates."""
 PHOTOS = 600
 ASKED = 4
 """Photos of known streets, and as many of unknown ones, that the demo locates."""
@@ -32,7 +42,7 @@ def demo(
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
-    """Make a town, map it, locate photos, train a small network, evaluate, and write a page about it.
+    """Make a town, map it, locate photos, evaluate, re-rank, train a network, and write a page about it.
 
     Example: `dejavlad demo --out demo`
 
@@ -46,10 +56,12 @@ def demo(
     from dejavlad.datasets import open_dataset
     from dejavlad.datasets.town import make_town
     from dejavlad.photo import PhotoList
-    from dejavlad.report import write_demo_page
+    from dejavlad.report import matched_pairs, write_demo_page
     from dejavlad.retrieval import PlaceMap
-    from dejavlad.retrieval.benchmark import Scoring, describe_dataset, rank, score
+    from dejavlad.retrieval.benchmark import Scoring, describe_dataset, patch_sources, rank, rerank, score
+    from dejavlad.retrieval.preset import Preset
 
+    preset = Preset(**PATCHES)
     with output.progress() as on_progress:
         town = make_town(
             out / "town", photos=photos, seed=options.seed, workers=options.workers, on_progress=on_progress
@@ -75,17 +87,20 @@ def demo(
             out / "results",
             batch_size=options.batch_size,
             workers=options.workers,
+            preset=preset,
             on_progress=on_progress,
         )
+        told = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
+        preset, asked, there = patch_sources(preset, database, queries, model)
+        first = rank(database, queries)
+        reranked = rerank(first, asked, there, preset, out / "results", setting=told, on_progress=on_progress)
         try:
             learnt = _learn(town, streets, out, options, output, on_progress)
         except InputError as error:
             learnt = None
             output.note(f"this town is too small to learn from: {error}")
-    scoring = Scoring()
-    ranking = rank(database, queries, scoring)
-    told = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
-    result = score(ranking, streets, out / "results", scoring, model=told)
+    ranking = reranked.ranking
+    result = score(ranking, streets, out / "results", Scoring(), model=told, reranked=reranked, preset=preset)
     assert result is not None  # a town knows where its photos were taken
     page = write_demo_page(
         out / "index.html",
@@ -95,6 +110,9 @@ def demo(
         result=result,
         ranking=ranking,
         learnt=learnt,
+        matches=matched_pairs(
+            ranking, streets, result, preset, asked, there, database.manifest.setting.preprocess
+        ),
         command=command_line(),
     )
     trained, gain = None, []

@@ -146,6 +146,7 @@ def write_demo_page(
     result: Result,
     ranking: Ranking,
     learnt: Learnt | None = None,
+    matches: Sequence[ShownMatch] = (),
     command: str | None = None,
     most_queries: int = DEMO_QUERIES,
     budget: int = BUDGET,
@@ -160,6 +161,7 @@ def write_demo_page(
         result: of the queries.
         ranking: of the queries.
         learnt: a training, and what it brought on the same streets.
+        matches: queries and answers whose matching patches are shown.
         command: how all of it was made.
         most_queries: queries of the evaluation shown, at most.
         budget: bytes of thumbnails, at most.
@@ -193,6 +195,7 @@ def write_demo_page(
         rerank_section(result),
         drawn,
         queries,
+        matches_section(matches, thumbnails),
         numbers_section(result, places),
         reproduce_section(command),
     ]
