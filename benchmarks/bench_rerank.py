@@ -13,8 +13,12 @@ shuffled.
 
 Timed: five queries, all ways by turns. Agreement of the best match: over more, the exact way being this
 library's, which is compared with the plain one on the timed queries. ``--ransac-queries 200`` counts there
-too all that was asked for, which with 4096 dimensions takes most of an hour; the default does fewer.
+too all that was asked for, which with 4096 dimensions takes about two hours; the default does fewer.
 Needs 6 GiB.
+
+These places are easy: the exact way is right for next to all of them, so agreement here says nothing of
+hard queries. With more noise (to 3) and more hidden (to 60 %) the exact way was right in 21 of 40, and the
+shortlist agreed with it in 34 of 40.
 """
 
 from __future__ import annotations

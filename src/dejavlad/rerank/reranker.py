@@ -48,8 +48,9 @@ class Reranker:
         k: how many of each query's candidates are compared; the others stay behind them, as they were.
         shortlist: None compares all of them exactly. A number, or "auto", first compares all roughly (by the
             first `DIMS` dimensions, in whole numbers; meant for whitened descriptors) and then only so many
-            exactly, the best of the rough comparison; "auto" takes more where it is close. The best match is
-            next to always the same, at a small part of the time; the order behind the shortlist is rough.
+            exactly, the best of the rough comparison; "auto" takes more where it is close. The best match was
+            the same for nearly all queries that have a clear answer, less often for hard ones (see
+            ``docs/results.md``); the order behind the shortlist is rough.
         options: of the matcher, e.g. ``threshold=1.5``.
 
     Raises:
