@@ -11,9 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dejavlad.datasets import Truth
+from dejavlad.datasets import Truth, groups_of, truth_text
 from dejavlad.errors import InputError, StoreError
-from dejavlad.evaluation import Result, compare, evaluate, first_hits, list_hash, write_predictions
+from dejavlad.evaluation import (
+    Result,
+    answers_alone,
+    compare,
+    depth_needed,
+    evaluate,
+    first_hits,
+    list_hash,
+    write_predictions,
+)
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 
@@ -35,7 +44,14 @@ def slow_recall(rows: list[list[int]], truth: Truth, n: int, misses: str) -> flo
         if misses == "drop" and not right:
             continue
         counted += 1
-        kept = [row for row in ranked if row not in out]
+        kept, seen = [], set()
+        for row in ranked:
+            group = -1 if truth.groups is None or row < 0 else truth.groups[row]
+            if row in out or group in seen:
+                continue
+            kept.append(row)
+            if group >= 0:
+                seen.add(group)
         found += any(row in right for row in kept[:n])
     return found / counted
 
@@ -51,7 +67,8 @@ def cases(draw: st.DrawFn) -> tuple[list[list[int]], Truth]:
         rows.append([*ranked[:cut], *[-1] * (n_database - cut)])
     positives = draw(st.lists(rows_of, min_size=n_queries, max_size=n_queries))
     ignored = draw(st.none() | st.lists(rows_of, min_size=n_queries, max_size=n_queries))
-    return rows, Truth(positives, n_database, {"kind": "drawn"}, ignored)
+    groups = draw(st.none() | st.lists(st.integers(-1, 3), min_size=n_database, max_size=n_database))
+    return rows, Truth(positives, n_database, {"kind": "drawn"}, ignored, groups)
 
 
 @given(cases(), st.sampled_from(["count", "drop"]))
@@ -72,6 +89,45 @@ def test_hits_are_ranks_from_one_after_ignored_rows() -> None:
     truth = Truth([[3], [0], [], [2]], 4, {}, ignored=[[0, 1], [], [1], [1]])
     hits = first_hits(ranking_of([[0, 1, 3], [0, 1, 2], [1, 2, 3], [3, -1, -1]]), truth)
     assert hits.tolist() == [1, 1, 0, 0] and hits.dtype == np.int64
+
+
+def test_of_each_group_the_best_ranked_row_counts() -> None:
+    truth = Truth([[2], [1], [4], [3]], 5, {"kind": "x"}, groups=[7, 7, 0, 0, -1])
+    ranking = ranking_of([[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [-1, -1, -1, -1, -1]])
+    assert first_hits(ranking, truth).tolist() == [2, 0, 3, 0]
+    alone = answers_alone(ranking, truth, 4)
+    assert alone.indices.tolist() == [[0, 2, 4, -1]] * 3 + [[-1] * 4]
+    assert alone.distances[0].tolist() == [0, 2, 4, np.inf]
+    assert first_hits(alone, truth).tolist() == [2, 0, 3, 0]
+    assert depth_needed(truth, 2) == 4 and depth_needed(truth.grouped(None), 2) == 2
+    out = Truth([[1]], 3, {}, ignored=[[0]], groups=[0, 0, -1])  # an ignored row does not stand for its group
+    assert first_hits(ranking_of([[0, 1, 2]]), out).tolist() == [1]
+
+
+def test_groups_are_part_of_the_truth() -> None:
+    plain = Truth([[0], [1]], 3, {"kind": "x"})
+    one, same, other = (plain.grouped(groups) for groups in ([5, 5, -1], [0, 0, -1], [0, -1, -1]))
+    assert one.hash == same.hash and len({plain.hash, one.hash, other.hash}) == 3
+    assert one.description == {"kind": "x", "groups": 1} and plain.description == {"kind": "x"}
+    assert one.grouped(None).hash == plain.hash and "groups" not in one.grouped(None).description
+    assert truth_text(Truth([], 0, {"kind": "same-name"}, groups=[]).description).endswith("of 0 groups")
+    for wrong in ([0, 0], [0.0, 0, 0], [[0, 0, 0]], [-2, 0, 0], ["a", "b", "c"]):
+        with pytest.raises(InputError, match="group"):
+            plain.grouped(wrong)
+    tagged = PhotoList(Photo(str(i), Path(str(i)), group=g) for i, g in enumerate(["b", None, "a", "b"]))
+    assert groups_of(tagged).tolist() == [0, -1, 1, 0]
+
+
+def test_a_ranking_too_shallow_for_what_is_left_out_is_refused() -> None:
+    truth = Truth([[3], [3]], 9, {}, groups=[0, 0, 0, 1, -1, -1, -1, -1, -1])
+    shallow = ranking_of([[0, 1, 2], [3, 0, 1]])
+    with pytest.raises(
+        InputError, match=r"of 1 queries the first 3 hold only 1 or more: ask for N up to 1 .*-k 6"
+    ):
+        evaluate(shallow, truth, recall_at=[2])
+    assert evaluate(shallow, truth, recall_at=[1]).recall == {1: 0.5}
+    with pytest.raises(InputError, match=r"ignored photos do not count.*-k 3"):
+        evaluate(ranking_of([[0, 1]]), Truth([[8]], 9, {}, ignored=[[0]]), recall_at=[2])
 
 
 def test_queries_without_an_answer_are_misses_unless_told() -> None:
@@ -149,6 +205,13 @@ def test_result_with_fewer_dims(tmp_path: Path) -> None:
     result = some_result(dims={64: {1: 0.25}, 128: {1: 0.5}})
     assert Result.load(result.save(tmp_path)) == result
     assert "recall@1 0.3333" in str(result) and "64 dims  recall@1 0.2500" in str(result)
+
+
+def test_result_with_further_figures(tmp_path: Path) -> None:
+    result = some_result(metrics={"mAP": 0.25, "recall@1/night": 0.5})
+    assert Result.load(result.save(tmp_path)) == result
+    assert str(result).endswith("mAP 0.2500\nrecall@1/night 0.5000")
+    assert "metrics" not in some_result().to_dict()
 
 
 def test_result_that_is_none(tmp_path: Path) -> None:

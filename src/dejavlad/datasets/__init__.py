@@ -12,6 +12,7 @@ from dejavlad.datasets.positions import with_positions
 from dejavlad.datasets.registry import DATASETS, open_dataset, photos
 from dejavlad.datasets.relevance import (
     Truth,
+    groups_of,
     leave_one_out,
     parse_truth,
     truth_file,
@@ -34,6 +35,7 @@ __all__ = [
     "TruthPositions",
     "dataset_info",
     "folder_photos",
+    "groups_of",
     "leave_one_out",
     "listed_photos",
     "open_dataset",

@@ -44,9 +44,12 @@ class Truth:
         description: how they were found, as plain data; part of the protocol of results.
         ignored: for each query rows that are neither right nor wrong: they are taken out of a ranking before
             counting (and out of the positives).
+        groups: whole numbers [N], a database row's group: rows that share one, as the cut-outs of a panorama
+            do, count as one answer, the best ranked of them; -1 for a row that stands alone.
 
     Raises:
-        InputError: a row is outside of the database, or `ignored` is of another number of queries.
+        InputError: a row is outside of the database, `ignored` is of another number of queries, or `groups`
+            are not N whole numbers of -1 or more.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Truth:
         n_database: int,
         description: Mapping[str, Any],
         ignored: RowSets | Sequence[ArrayLike] | None = None,
+        groups: ArrayLike | None = None,
     ) -> None:
         right = positives if isinstance(positives, RowSets) else RowSets.of(positives, n_database)
         out = ignored if ignored is None or isinstance(ignored, RowSets) else RowSets.of(ignored, n_database)
@@ -66,8 +70,12 @@ class Truth:
         """Rows of each query that do not count; None where there are none."""
         self.n_database = n_database
         """N."""
+        self.groups = None if groups is None else _groups(groups, n_database)
+        """int64 [N], rows of one group count as one answer, -1 stands alone; None where all of them do."""
         self.description = dict(description)
         """How the right answers were found."""
+        if self.groups is not None:
+            self.description["groups"] = len(np.unique(self.groups[self.groups >= 0]))
 
     @property
     def n_queries(self) -> int:
@@ -93,7 +101,14 @@ class Truth:
             if sets is not None:
                 digest.update(sets.starts.astype("<i8").tobytes())
                 digest.update(sets.rows.astype("<i8").tobytes())
+        if self.groups is not None:
+            digest.update(b"groups;" + _first_rows(self.groups).astype("<i8").tobytes())
         return digest.hexdigest()
+
+    def grouped(self, groups: ArrayLike | None) -> Truth:
+        """The same right answers with other groups of database rows, or (None) with none."""
+        description = {what: value for what, value in self.description.items() if what != "groups"}
+        return Truth(self.positives, self.n_database, description, self.ignored, groups)
 
     def __repr__(self) -> str:
         return (
@@ -208,6 +223,13 @@ def truth_file(
     return truth_positions(there, asked, held.radius)
 
 
+def groups_of(photos: PhotoList) -> NDArray[np.int64]:
+    """int64 [N], the groups that photos tell (`Photo.group`: a panorama, a place, a drive); -1 for none."""
+    numbers: dict[str, int] = {}
+    told = (-1 if photo.group is None else numbers.setdefault(photo.group, len(numbers)) for photo in photos)
+    return np.fromiter(told, np.int64, len(photos))
+
+
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
     """The same, with each query's own photo (same file, frame and crop) left out of its ranking."""
     there: dict[tuple[str, int | None, object], list[int]] = {}
@@ -218,7 +240,9 @@ def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Trut
         own = RowSets.of(
             [np.union1d(a, b) for a, b in zip(own, truth.ignored, strict=True)], truth.n_database
         )
-    return Truth(truth.positives, truth.n_database, {**truth.description, "leave_one_out": True}, own)
+    return Truth(
+        truth.positives, truth.n_database, {**truth.description, "leave_one_out": True}, own, truth.groups
+    )
 
 
 def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
@@ -267,6 +291,8 @@ def truth_text(description: Mapping[str, Any]) -> str:
             text += f" (without a position: {', '.join(lacking)})" if lacking else ""
         case _:
             text = ", ".join(f"{key} {value}" for key, value in description.items()) or "as given"
+    if (groups := description.get("groups")) is not None:
+        text += f", one answer of each of {groups} groups"
     return text + (", a query's own photo left out" if description.get("leave_one_out") else "")
 
 
@@ -278,6 +304,25 @@ def _metres(text: str, whole: str) -> float:
     if not (math.isfinite(radius) and radius >= 0):
         raise InputError(f"truth {whole!r}: {text!r} is not a distance in metres; e.g. positions:25")
     return radius
+
+
+def _groups(given: ArrayLike, n_database: int) -> NDArray[np.int64]:
+    groups = np.asarray(given)
+    if groups.shape != (n_database,) or (groups.dtype.kind not in "iu" and n_database):
+        raise InputError(
+            f"groups are one whole number for each of {n_database} database photos; given {groups.dtype} "
+            f"{list(groups.shape)}"
+        )
+    groups = groups.astype(np.int64)
+    if groups.min(initial=-1) < -1:
+        raise InputError(f"a group is 0 or more, or -1 for none; given {groups.min()}")
+    return groups
+
+
+def _first_rows(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] the first row of each row's group; -1 stays: the same whatever numbers the groups have."""
+    _, first, of = np.unique(groups, return_index=True, return_inverse=True)
+    return np.where(groups < 0, -1, first[of])
 
 
 def _positions(of: PhotoList | Sequence[Position | None]) -> Positions:

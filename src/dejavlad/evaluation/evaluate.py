@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError
 from dejavlad.evaluation import recall
@@ -27,12 +30,13 @@ def evaluate(
     model: Mapping[str, Any] | None = None,
     rerank: str | None = None,
     seconds: Mapping[str, float] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> Result:
     """recall@N of a ranking, with all that it depends on.
 
     Args:
-        ranking: the database's rows for each query, best first; deep enough for the largest N (and the
-            ignored rows), or as deep as the database.
+        ranking: the database's rows for each query, best first; deep enough for the largest N (besides
+            ignored rows, and all but the best of each group), or as deep as the database.
         truth: the right answers.
         recall_at: the Ns.
         misses: ``count``: a query without any right answer is a miss; ``drop``: it is left out.
@@ -41,10 +45,11 @@ def evaluate(
         model: name and fingerprint of what made the ranking.
         rerank: how it was re-ranked.
         seconds: what took how long.
+        metrics: further figures by name.
 
     Raises:
-        InputError: the ranking does not fit the truth or the lists, is less deep than the largest N, or no
-            query counts.
+        InputError: the ranking does not fit the truth or the lists, is less deep than the largest N needs, or
+            no query counts.
     """
     if misses not in get_args(Misses):
         raise InputError(f"misses {misses!r}: valid are count and drop")
@@ -55,12 +60,10 @@ def evaluate(
         if photos is not None and len(photos) != count:
             raise InputError(f"the truth is of {count} {what}, the list holds {len(photos)}")
     ns = sorted({int(n) for n in recall_at})
-    hits = recall.first_hits(ranking, truth)
-    if ns and ranking.depth < min(ns[-1], truth.n_database):
-        raise InputError(
-            f"recall@{ns[-1]} needs a ranking {min(ns[-1], truth.n_database)} deep; this one is "
-            f"{ranking.depth} deep: ask for N up to {ranking.depth}, or rank deeper"
-        )
+    kept = recall.counted(ranking, truth)
+    hits = recall.ranks_of(truth.positives.contains(ranking.indices), kept)
+    if ns:
+        _check_depth(ranking, truth, kept, hits, ns[-1])
     counted = hits if misses == "count" else hits[truth.answerable]
     if len(hits) and not len(counted):
         raise InputError("no query has a right answer, and misses=drop leaves those out: nothing to count")
@@ -82,7 +85,34 @@ def evaluate(
         rerank=rerank,
         seconds=dict(seconds or {}),
         hits_at=hits,
+        metrics=dict(metrics or {}),
     )
+
+
+def _check_depth(
+    ranking: Ranking, truth: Truth, kept: NDArray[np.bool_], hits: NDArray[np.int64], n: int
+) -> None:
+    """Refuse a ranking that does not hold the first n answers of a query whose right one it has not shown."""
+    depth = min(n, truth.n_database)
+    if ranking.depth < depth:
+        raise InputError(
+            f"recall@{n} needs a ranking {depth} deep; this one is {ranking.depth} deep: "
+            f"ask for N up to {ranking.depth}, or rank deeper"
+        )
+    if ranking.depth >= truth.n_database:
+        return
+    answers = kept.sum(axis=1)
+    short = (hits == 0) & (answers < n)
+    if short.any():
+        left = (
+            "cut-outs of one group count once" if truth.groups is not None else "ignored photos do not count"
+        )
+        needed = recall.depth_needed(truth, n)
+        raise InputError(
+            f"recall@{n} needs {n} answers a query, and {left}: of {int(short.sum())} queries the first "
+            f"{ranking.depth} hold only {int(answers[short].min())} or more: ask for N up to "
+            f"{int(answers[short].min())} (--recall-at), or rank {needed} deep (-k {needed})"
+        )
 
 
 def list_hash(photos: PhotoList) -> str:

@@ -1,6 +1,7 @@
 """recall@N: the share of queries with a right answer among their first N.
 
-Equivalent to ``recallAtN.m`` of NetVLAD (its ignored queries and rows are data of the truth here).
+Equivalent to ``recallAtN.m`` of NetVLAD. What its datasets take out of a ranking is data of the truth here:
+ignored rows, and groups of rows that count as one answer.
 
 Legend: Q queries, K depth of the ranking.
 """
@@ -16,14 +17,18 @@ from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError
 from dejavlad.ranking import Ranking
 
+_BLOCK = 1 << 20
+"""Ranking entries sorted by their groups at once."""
 
-def first_hits(ranking: Ranking, truth: Truth) -> NDArray[np.int64]:
-    """The rank of each query's first right answer, from 1; 0 where the ranking holds none.
 
-    Ignored rows are taken out of the ranking before counting; an entry of -1 is a wrong answer.
+def counted(ranking: Ranking, truth: Truth) -> NDArray[np.bool_]:
+    """Which entries of a ranking are answers: not the ignored ones, and of each group the best ranked one.
+
+    Equivalent to ``nnSearchPostprocess`` of NetVLAD's ``dbTokyo247.m`` (panoramas as groups) and
+    ``dbTokyoTimeMachine.m`` (photos of the query's own month ignored). An entry of -1 is a (wrong) answer.
 
     Returns:
-        int64 [Q].
+        bool [Q, K].
 
     Raises:
         InputError: ranking and truth are of other numbers of queries, or a row is outside of the database.
@@ -31,19 +36,90 @@ def first_hits(ranking: Ranking, truth: Truth) -> NDArray[np.int64]:
     indices = ranking.indices
     if len(indices) != truth.n_queries:
         raise InputError(f"the ranking is of {len(indices)} queries, the truth of {truth.n_queries}")
-    if not indices.size:
-        return np.zeros(len(indices), np.int64)
-    if indices.max() >= truth.n_database:
+    if indices.max(initial=-1) >= truth.n_database:
         raise InputError(
             f"the ranking holds row {indices.max()}; the truth is of a database of {truth.n_database}"
         )
-    right = truth.positives.contains(indices)  # never an ignored row: Truth sees to it
-    first = right.argmax(axis=1)
-    ranks = first + 1
+    kept = np.ones(indices.shape, np.bool_)
+    if not indices.size:
+        return kept
     if truth.ignored is not None:
-        left_out = np.cumsum(truth.ignored.contains(indices), axis=1)
-        ranks -= left_out[np.arange(len(indices)), first]
-    return np.where(right.any(axis=1), ranks, 0).astype(np.int64)
+        kept &= ~truth.ignored.contains(indices)
+    if truth.groups is not None:
+        step = max(1, _BLOCK // indices.shape[1])
+        for start in range(0, len(indices), step):
+            rows = indices[start : start + step]
+            block = kept[start : start + step]
+            block &= _best_of_groups(np.where(block & (rows >= 0), truth.groups[rows], -1))
+    return kept
+
+
+def depth_needed(truth: Truth, k: int) -> int:
+    """How deep a ranking must be to hold k answers of every query, at most the size of the database."""
+    of_group = 1
+    if truth.groups is not None and (truth.groups >= 0).any():
+        of_group = int(np.bincount(truth.groups[truth.groups >= 0]).max())
+    left_out = int(truth.ignored.counts.max(initial=0)) if truth.ignored is not None else 0
+    return min(k * of_group + left_out, truth.n_database)
+
+
+def answers_alone(ranking: Ranking, truth: Truth, k: int) -> Ranking:
+    """A ranking of the first k answers alone, what does not count taken out; -1 where there are fewer.
+
+    Raises:
+        InputError: as of `counted`.
+    """
+    kept = counted(ranking, truth)
+    first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+    there = np.take_along_axis(kept, first, 1)
+    indices = np.where(there, np.take_along_axis(ranking.indices, first, 1), -1)
+    distances = np.where(indices >= 0, np.take_along_axis(ranking.distances, first, 1), np.inf)
+    return Ranking(indices, distances.astype(np.float32))
+
+
+def first_hits(ranking: Ranking, truth: Truth) -> NDArray[np.int64]:
+    """The rank of each query's first right answer, from 1; 0 where the ranking holds none.
+
+    Ignored rows, and all but the best ranked one of each group, are taken out of the ranking before counting;
+    an entry of -1 is a wrong answer.
+
+    Returns:
+        int64 [Q].
+
+    Raises:
+        InputError: ranking and truth are of other numbers of queries, or a row is outside of the database.
+    """
+    kept = counted(ranking, truth)
+    return ranks_of(truth.positives.contains(ranking.indices), kept)
+
+
+def ranks_of(right: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The rank, from 1, of the first right answer among those kept; 0 where there is none.
+
+    Args:
+        right: bool [Q, K], which entries of a ranking are right.
+        kept: bool [Q, K], which count, from `counted`.
+
+    Returns:
+        int64 [Q].
+    """
+    if not right.size:
+        return np.zeros(len(right), np.int64)
+    hit = right & kept
+    first = hit.argmax(axis=1)
+    ranks = np.cumsum(kept, axis=1)[np.arange(len(hit)), first]
+    return np.where(hit.any(axis=1), ranks, 0).astype(np.int64)
+
+
+def _best_of_groups(groups_QK: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool [Q, K]: False where the same group stood before in the row; -1 is no group."""
+    order = np.argsort(groups_QK, axis=1, kind="stable")
+    ordered = np.take_along_axis(groups_QK, order, 1)
+    again = np.zeros(groups_QK.shape, np.bool_)
+    again[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    best = np.empty_like(again)
+    np.put_along_axis(best, order, ~again, 1)
+    return best
 
 
 def recall_at(hits: NDArray[np.int64], ns: Sequence[int]) -> dict[int, float]:

@@ -41,6 +41,8 @@ class Result:
     """What took how long."""
     dims: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
     """D -> N -> recall@N with only the first D dimensions of the descriptors."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Further figures by name, as ``mAP`` or ``recall@1/night``."""
     hits_at: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     """int64 [Q], the rank of each query's first right answer from 1; 0 where the ranking holds none."""
 
@@ -67,6 +69,8 @@ class Result:
             told["dims"] = {
                 str(d): {str(n): value for n, value in recall.items()} for d, recall in self.dims.items()
             }
+        if self.metrics:
+            told["metrics"] = dict(self.metrics)
         if self.hits_at is not None:
             told["hits_at"] = self.hits_at.tolist()
         return told
@@ -78,6 +82,7 @@ class Result:
             lines.append(
                 f"{d:>6} dims  " + "  ".join(f"recall@{n} {value:.4f}" for n, value in recall.items())
             )
+        lines += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -126,6 +131,7 @@ class Result:
                 reranking=held.get("reranking"),
                 seconds=dict(held.get("seconds") or {}),
                 dims={int(d): _recalls(recall) for d, recall in (held.get("dims") or {}).items()},
+                metrics={str(name): float(value) for name, value in (held.get("metrics") or {}).items()},
                 hits_at=np.asarray(held["hits_at"], np.int64) if held.get("hits_at") is not None else None,
             )
         except FileNotFoundError:

@@ -124,6 +124,7 @@ def facts(result: Result, places: PlaceDataset) -> str:
         rows.append(("Re-ranked", plain(result.rerank)))
     if places.protocol is not None:
         rows.append(("What is right", _code(places.protocol)))
+    rows += [(plain(name), f"{value:.4f}") for name, value in result.metrics.items()]
     rows += [(_name(key), _code(value)) for key, value in _flat(result.protocol).items()]
     rows += [(_name(f"time to {key}"), escape(duration(value))) for key, value in result.seconds.items()]
     return table(rows, "What the figures depend on")

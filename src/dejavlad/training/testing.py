@@ -122,4 +122,4 @@ def _of_queries(truth: Truth, queries: Rows) -> Truth:
         return RowSets.of([sets[int(query)] for query in queries], truth.n_database)
 
     ignored = None if truth.ignored is None else some(truth.ignored)
-    return Truth(some(truth.positives), truth.n_database, truth.description, ignored)
+    return Truth(some(truth.positives), truth.n_database, truth.description, ignored, truth.groups)
