@@ -269,12 +269,31 @@ def test_compare_refuses_other_protocols_and_names_them(what: str, value: object
     assert list(compare([one, other], mix=True).differences) == [what]
 
 
+def test_compare_names_protocols_in_words() -> None:
+    one = some_result()
+    named, other = (some_result(protocol={**one.protocol, "name": name}) for name in ("a@1", "a@2"))
+    assert compare([one, named]).differences == {}
+    with pytest.raises(InputError, match=r"the protocol is a@1 in A but a@2 in B; to put"):
+        compare([named, other], names=["A", "B"])
+    groups = some_result(
+        protocol={
+            **other.protocol,
+            "truth": {"kind": "frames", "tolerance": 2, "groups": 3},
+            "truth_hash": "0" * 64,
+        }
+    )
+    with pytest.raises(InputError, match=r"\(also different: truth, truth_hash\)"):
+        compare([named, groups])
+    with pytest.raises(InputError, match=r"truth is 'same frame number within 2' in 1 but '.* 3 groups' in"):
+        compare([other, groups])
+
+
 def test_compare_does_not_hold_ns_or_unknown_hashes_against_anyone() -> None:
     one = some_result()
     other = some_result(protocol={**one.protocol, "recall_at": [1, 100], "database_hash": None})
     assert compare([other, one]).differences == {}
     third = some_result(protocol={**one.protocol, "database_hash": "0"})
-    with pytest.raises(InputError, match=r"database_hash is .* in 2 but .* in 3"):
+    with pytest.raises(InputError, match=r"database_hash is .{12} \(other photos.* in 2 but .* in 3"):
         compare([other, one, third])
     with pytest.raises(InputError, match="n_database"):
         compare([one, some_result(n_database=9)])

@@ -8,10 +8,13 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from dejavlad.cli.options import Positions, Root
+from dejavlad.cli.protocols import protocols
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
 app = App(name="dataset", help="Look at a dataset, list photos, make a truth file, make a town.")
+
+app.command(protocols)
 
 
 @app.command

@@ -16,6 +16,7 @@ from dejavlad.errors import InputError
 if TYPE_CHECKING:
     from dejavlad.datasets import PlaceDataset
     from dejavlad.evaluation import Result
+    from dejavlad.evaluation.protocols import Protocol
     from dejavlad.extraction import DescriptorStore
     from dejavlad.photo import PhotoList
     from dejavlad.ranking import Ranking
@@ -38,7 +39,8 @@ def evaluate(
     positions: Positions = None,
     root: Root = None,
     recall_at: str = "1,5,10",
-    misses: Literal["count", "drop"] = "count",
+    protocol: str | None = None,
+    misses: Literal["count", "drop"] | None = None,
     k: Annotated[int, Parameter(name=["-k"])] = 100,
     index: str = "flat",
     reranking: RerankOptions = RerankOptions(),
@@ -54,6 +56,7 @@ def evaluate(
         dejavlad evaluate --ranking mine.npz --dataset town/test --out results
         dejavlad evaluate --database db.desc --queries q.desc --truth positions:25 --out results
         dejavlad evaluate MODEL --dataset town/test --preset speed --patch-dtype int8 --out results
+        dejavlad evaluate MODEL --protocol tokyo247@relja --root /data/tokyo247 --out results
 
     Parameters
     ----------
@@ -68,8 +71,9 @@ def evaluate(
     queries
         Photos to recognise, likewise.
     truth
-        What is right: `frames:2`, `same-name` or `positions:25` (metres). Default: the dataset's own.
-        Without any, there are rankings, predictions and the page only.
+        What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file: `FILE.npz` of
+        Patch-NetVLAD, `FILE.mat` of NetVLAD, `FILE.npz:10` within 10 m instead of its own radius. Default:
+        the dataset's own. Without any, there are rankings, predictions and the page only.
     ranking
         Score this ranking (`.npz`, or `.npy` of rows) instead of making one.
     positions
@@ -78,8 +82,13 @@ def evaluate(
         The folder that paths in lists are relative to, or where a named dataset lies.
     recall_at
         N of recall@N, with commas between.
+    protocol
+        Measure as a published protocol does, e.g. `nordland@10f-27592`: what is right, what is left out of
+        rankings, which queries count (`dejavlad dataset protocols` lists them). Opens its dataset, unless
+        others are given.
     misses
-        Whether queries without a right answer count as misses or are dropped.
+        Whether queries without a right answer `count` as misses or are dropped (`drop`). Default: as the
+        protocol says, else they count.
     k
         Depth of the ranking.
     index
@@ -91,9 +100,22 @@ def evaluate(
     from dejavlad.report import write_page
     from dejavlad.retrieval.benchmark import Scoring, score
 
-    scoring = Scoring(recall_at=numbers("--recall-at", recall_at), k=k, misses=misses, index=index)
+    named = _protocol(protocol, misses)
+    scoring = Scoring(
+        recall_at=numbers("--recall-at", recall_at),
+        k=k,
+        misses=misses or (named.misses if named is not None else "count"),
+        index=index,
+        protocol=protocol,
+    )
     preset = reranking.chosen()
+    if named is not None and dataset is None and database is None and queries is None:
+        dataset = named.dataset
     places, stores = _open(dataset, database, queries, truth, positions, root)
+    if named is not None:
+        places = named.under(places, given=truth is not None)
+        if unlike := named.unlike_published(len(places.database), len(places.queries)):
+            output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
     if ranking is not None:
         if model is not None or stores is not None:
             raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
@@ -191,7 +213,7 @@ def _make(
     setting = database.manifest.setting
     told = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
     with timed(seconds, "search"):
-        found = rank(database, queries, scoring)
+        found = rank(database, queries, scoring, places.truth)
     dims = options.dims_list if len(options.dims_list) > 1 else ()
     made = _Made(found, told, seconds, sweep(database, queries, places, dims, scoring) if dims else {})
     if preset is not None:
@@ -234,6 +256,16 @@ def _open(
         told = parse_truth(truth, places.database, places.queries)
         places = replace(places, truth=told, protocol=truth)
     return places, stores
+
+
+def _protocol(name: str | None, misses: str | None) -> Protocol | None:
+    """The protocol of that name, if any; it tells which queries count."""
+    from dejavlad.evaluation.protocols import protocol
+
+    found = protocol(name) if name is not None else None
+    if found is not None and misses not in (None, found.misses):
+        raise InputError(f"{found.name} has --misses {found.misses}: leave out --misses or --protocol")
+    return found
 
 
 def _photos_or_store(

@@ -117,22 +117,25 @@ class Truth:
         )
 
 
-def truth_frames(n_database: int, n_queries: int, tolerance: int) -> Truth:
-    """Right is a database photo whose index is within `tolerance` of the query's.
+def truth_frames(n_database: int, n_queries: int, tolerance: int, *, every: int = 1) -> Truth:
+    """Right is a database photo whose index is within `tolerance` of the query's, or of `every` times that.
 
     Raises:
-        InputError: the tolerance is negative.
+        InputError: the tolerance is negative, or `every` is not 1 or more.
     """
     if tolerance < 0:
         raise InputError(f"frames are right within 0 or more; given {tolerance}")
-    queries = np.arange(n_queries)
+    if every < 1:
+        raise InputError(f"queries are every 1st frame or rarer; given {every}")
+    queries = np.arange(n_queries) * every
     low = np.clip(queries - tolerance, 0, n_database)
     high = np.clip(queries + tolerance + 1, 0, n_database)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(high - low)])
     rows = np.arange(starts[-1]) + np.repeat(low - starts[:-1], high - low)
-    return Truth(
-        RowSets(starts, rows, n_database), n_database, {"kind": "frames", "tolerance": int(tolerance)}
-    )
+    description = {"kind": "frames", "tolerance": int(tolerance)}
+    if every != 1:
+        description["every"] = int(every)
+    return Truth(RowSets(starts, rows, n_database), n_database, description)
 
 
 def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
@@ -279,6 +282,8 @@ def truth_text(description: Mapping[str, Any]) -> str:
     match description.get("kind"):
         case "frames":
             text = f"same frame number within {description['tolerance']}"
+            if (every := description.get("every", 1)) != 1:
+                text += f", queries being every {every}th frame"
         case "same-name":
             text = "same name"
         case "positions":
@@ -291,6 +296,12 @@ def truth_text(description: Mapping[str, Any]) -> str:
             text += f" (without a position: {', '.join(lacking)})" if lacking else ""
         case _:
             text = ", ".join(f"{key} {value}" for key, value in description.items()) or "as given"
+    if (degrees := description.get("degrees")) is not None:
+        text += f", looking at most {degrees:g} degrees aside"
+    if (window := description.get("window")) is not None:
+        text += f", {window} photos before and after the query's own left out"
+    if description.get("same_time_left_out"):
+        text += ", photos of the query's own time left out"
     if (groups := description.get("groups")) is not None:
         text += f", one answer of each of {groups} groups"
     return text + (", a query's own photo left out" if description.get("leave_one_out") else "")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dejavlad.datasets.relevance import truth_text
 from dejavlad.errors import InputError
 from dejavlad.evaluation.result import Result
 
@@ -62,7 +63,8 @@ def compare(
 ) -> Comparison:
     """Put results side by side.
 
-    Which Ns were asked for makes no difference, nor does a list's hash that one of them does not tell.
+    Which Ns were asked for makes no difference, nor does a list's hash or a protocol's name that one of them
+    does not tell.
 
     Args:
         results: one or more.
@@ -78,13 +80,17 @@ def compare(
     differences = _differences(results)
     if differences and not mix:
         what, values = next(iter(differences.items()))
-        told = [i for i, value in enumerate(values) if value is not None or not what.endswith("_hash")]
+        told = [i for i, value in enumerate(values) if not _untold(what, value)]
         one, other = told[0], next(i for i in told if _plain(values[i]) != _plain(values[told[0]]))
-        also = f" (also different: {', '.join(list(differences)[1:])})" if len(differences) > 1 else ""
+        also = (
+            f" (also different: {', '.join(map(_called, [*differences][1:]))})"
+            if len(differences) > 1
+            else ""
+        )
         raise InputError(
-            f"the results were measured under different protocols: {what} is {_short(values[one])} in "
-            f"{called[one]} but {_short(values[other])} in {called[other]}{also}; "
-            f"to put them side by side all the same: --mix"
+            f"the results were measured under different protocols: {_called(what)} is "
+            f"{_short(what, values[one])} in {called[one]} but {_short(what, values[other])} in "
+            f"{called[other]}{also}; to put them side by side all the same: --mix"
         )
     return Comparison(tuple(called), tuple(results), differences)
 
@@ -98,7 +104,7 @@ def _differences(results: Sequence[Result]) -> dict[str, tuple[Any, ...]]:
     differences = {}
     for what in dict.fromkeys(what for protocol in told for what in protocol):
         values = tuple(protocol.get(what) for protocol in told)
-        if len({_plain(v) for v in values if v is not None or not what.endswith("_hash")}) > 1:
+        if len({_plain(v) for v in values if not _untold(what, v)}) > 1:
             differences[what] = values
     return differences
 
@@ -107,7 +113,22 @@ def _plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def _short(value: Any) -> str:
+def _untold(what: str, value: Any) -> bool:
+    return value is None and (what == "name" or what.endswith("_hash"))
+
+
+def _called(what: str) -> str:
+    return "the protocol" if what == "name" else what
+
+
+def _short(what: str, value: Any) -> str:
+    """A value in few words; of a hash its first digits."""
+    if what == "name":
+        return str(value)
+    if what == "truth" and isinstance(value, Mapping):
+        return repr(truth_text(value))
+    if what.endswith("_hash"):
+        return f"{str(value)[:12]} (other photos, another order or other right answers)"
     text = _plain(value)
     return text if len(text) <= 100 else text[:97] + "..."
 

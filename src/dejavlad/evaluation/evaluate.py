@@ -31,6 +31,7 @@ def evaluate(
     rerank: str | None = None,
     seconds: Mapping[str, float] | None = None,
     metrics: Mapping[str, float] | None = None,
+    protocol: str | None = None,
 ) -> Result:
     """recall@N of a ranking, with all that it depends on.
 
@@ -46,6 +47,7 @@ def evaluate(
         rerank: how it was re-ranked.
         seconds: what took how long.
         metrics: further figures by name.
+        protocol: the name of the protocol that the truth and `misses` are of.
 
     Raises:
         InputError: the ranking does not fit the truth or the lists, is less deep than the largest N needs, or
@@ -73,6 +75,7 @@ def evaluate(
         n_queries=truth.n_queries,
         n_without_truth=truth.n_without_truth,
         protocol={
+            "name": protocol,
             "truth": truth.description,
             "misses": misses,
             "recall_at": ns,

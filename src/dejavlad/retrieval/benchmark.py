@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from dejavlad.datasets import PlaceDataset
 from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError
-from dejavlad.evaluation import Result, evaluate, write_predictions
+from dejavlad.evaluation import Result, answers_alone, depth_needed, evaluate, write_predictions
 from dejavlad.evaluation.predictions import write_patch_netvlad
 from dejavlad.extraction import DescriptorStore, extract
 from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
-from dejavlad.index import build_index
+from dejavlad.index import Index, build_index
 from dejavlad.model import PlaceModel
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
@@ -55,6 +55,8 @@ class Scoring:
     "Queries without a right answer count as misses, or are left out."
     index: str = "flat"
     "Kind of index: flat is exact."
+    protocol: str | None = None
+    "Name of the protocol that the truth and misses are of."
 
     def __post_init__(self) -> None:
         if not self.recall_at or min(self.recall_at) < 1:
@@ -115,15 +117,22 @@ def describe_dataset(
     return model, database, queries
 
 
-def rank(database: DescriptorStore, queries: DescriptorStore, scoring: Scoring = SCORING) -> Ranking:
+def rank(
+    database: DescriptorStore,
+    queries: DescriptorStore,
+    scoring: Scoring = SCORING,
+    truth: Truth | None = None,
+) -> Ranking:
     """The nearest database photos of each query; photos that failed are no one's answer.
+
+    Nor are those that the truth leaves out: ignored ones, and all but the nearest of each group.
 
     Raises:
         StoreMismatchError: the two stores were made by different models.
     """
     if database.path is not None:
         database.manifest.setting.check(queries.manifest.setting, database.path)
-    return build_index(scoring.index, database).search(queries, min(scoring.k, len(database)))
+    return _search(build_index(scoring.index, database), queries, min(scoring.k, len(database)), truth)
 
 
 def patch_sources(
@@ -234,6 +243,7 @@ def score(
             dataset.truth,
             recall_at=scoring.recall_at,
             misses=scoring.misses,
+            protocol=scoring.protocol,
             database=dataset.database,
             queries=dataset.queries,
             model=model,
@@ -310,7 +320,8 @@ def sweep(
             raise InputError(f"--dims {d}: the descriptors have {database.dims} dimensions")
         there, asked = np.flatnonzero(database.done), np.flatnonzero(queries.done)
         index = build_index(scoring.index, _first(database, d, there), ids=there)
-        found = index.search(_first(queries, d, asked), min(scoring.k, len(database)))
+        depth = depth_needed(dataset.truth, min(scoring.k, len(database)))
+        found = index.search(_first(queries, d, asked), depth)
         indices = np.full((len(queries), found.depth), -1, np.int64)
         indices[asked] = found.indices
         distances = np.full(indices.shape, np.inf, np.float32)
@@ -320,6 +331,13 @@ def sweep(
             ranking, dataset.truth, recall_at=scoring.recall_at, misses=scoring.misses
         ).recall
     return recalls
+
+
+def _search(index: Index, queries: DescriptorStore, k: int, truth: Truth | None) -> Ranking:
+    """The first k answers of each query, without what the truth leaves out."""
+    if truth is None or (truth.groups is None and truth.ignored is None):
+        return index.search(queries, k)
+    return answers_alone(index.search(queries, depth_needed(truth, k)), truth, k)
 
 
 def _first(store: DescriptorStore, dims: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:

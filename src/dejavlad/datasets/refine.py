@@ -1,0 +1,88 @@
+"""Truth refined: views that face another way are not right, and what a ranking must not answer is left out.
+
+Legend: Q queries, N database photos.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.row_sets import RowSets
+from dejavlad.errors import InputError
+from dejavlad.photo import PhotoList
+
+
+def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float) -> Truth:
+    """The same, with only those right that look at most so many degrees aside of the query.
+
+    Raises:
+        InputError: the angle is not from 0 to 180, or no photo of a list tells its heading.
+    """
+    if not 0 <= degrees <= 180:
+        raise InputError(f"headings differ by 0 to 180 degrees; given {degrees:g}")
+    there, asked = (
+        np.array([math.nan if photo.heading is None else photo.heading for photo in photos])
+        for photos in (database, queries)
+    )
+    for photos, headings in ((database, there), (queries, asked)):
+        if len(headings) and not np.isfinite(headings).any():
+            raise InputError(f"none of the {len(headings)} photos of {photos.name} tells its heading")
+    aside = np.abs(there[truth.positives.rows] - np.repeat(asked, truth.positives.counts))
+    stay = np.minimum(aside, 360 - aside) <= degrees  # NaN is not
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[truth.positives.starts]
+    return Truth(
+        RowSets(starts, truth.positives.rows[stay], truth.n_database),
+        truth.n_database,
+        {**truth.description, "degrees": float(degrees)},
+        truth.ignored,
+        truth.groups,
+    )
+
+
+def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
+    """The same, with the photos of the query's own time left out of its ranking, as Tokyo Time Machine does.
+
+    Raises:
+        InputError: no photo of a list tells its time.
+    """
+    by_time: dict[float, list[int]] = {}
+    for row, photo in enumerate(database):
+        if photo.time is not None:
+            by_time.setdefault(photo.time, []).append(row)
+    if not by_time or all(photo.time is None for photo in queries):
+        raise InputError(
+            f"photos of the query's own time are left out, but those of {queries.name} or of {database.name} "
+            "do not tell theirs"
+        )
+    same = [by_time.get(photo.time, []) if photo.time is not None else [] for photo in queries]
+    return left_out(truth, RowSets.of(same, truth.n_database), {"same_time_left_out": True})
+
+
+def without_window(truth: Truth, window: int) -> Truth:
+    """The same, with rows at most `window` before and after the query's own left out of its ranking.
+
+    For a sequence that is compared with itself: query i is row i of the database.
+
+    Raises:
+        InputError: the window is negative, or there are other numbers of queries and database photos.
+    """
+    if window < 0 or truth.n_queries != truth.n_database:
+        raise InputError(
+            f"a window of 0 photos or more is left out of a sequence compared with itself; given {window}, "
+            f"{truth.n_queries} queries and {truth.n_database} database photos"
+        )
+    rows = np.arange(truth.n_database)
+    near = [rows[max(0, i - window) : i + window + 1] for i in range(truth.n_queries)]
+    return left_out(truth, RowSets.of(near, truth.n_database), {"window": int(window)})
+
+
+def left_out(truth: Truth, rows: RowSets, told: dict[str, object]) -> Truth:
+    """The same, with further rows left out of the rankings; `told` joins its description."""
+    if truth.ignored is not None:
+        rows = RowSets.of(
+            [np.union1d(a, b) for a, b in zip(rows, truth.ignored, strict=True)], truth.n_database
+        )
+    return Truth(truth.positives, truth.n_database, {**truth.description, **told}, rows, truth.groups)

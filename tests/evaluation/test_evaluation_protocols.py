@@ -1,0 +1,169 @@
+"""Protocols by name: what each takes for right and leaves out, and results that tell theirs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dejavlad.cli import main
+from dejavlad.datasets import PlaceDataset, parse_truth, truth_frames
+from dejavlad.datasets.refine import facing, without_same_time, without_window
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.evaluation.protocols import PROTOCOLS, protocol
+from dejavlad.geo import Position
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.ranking import Ranking
+
+
+def street(n: int, step: float, **told: list[object]) -> PhotoList:
+    """Photos every `step` metres eastwards."""
+    return PhotoList(
+        Photo(
+            f"{i}.jpg",
+            Path(f"{i}.jpg"),
+            position=Position(i * step, 0.0),
+            **{what: values[i] for what, values in told.items()},  # type: ignore[arg-type]
+        )
+        for i in range(n)
+    )
+
+
+def bare(n: int) -> PhotoList:
+    return PhotoList(Photo(f"{i}.jpg", Path(f"{i}.jpg")) for i in range(n))
+
+
+def test_every_protocol_is_whole() -> None:
+    for name, one in PROTOCOLS.items():
+        assert name == one.name and name.count("@") == 1 and one.source
+        assert (one.metres is None) != (one.frames is None), name
+        assert (one.leave_out == "window") == (one.window > 0)
+        assert json.loads(json.dumps(one.to_dict()))["name"] == name
+    for name in (
+        "tokyo247@relja",
+        "msls-val@official-740",
+        "msls-val@vgbench-11k",
+        "nordland@10f-27592",
+        "nordland@1f-2760",
+        "nordland@2f-27592",
+        "pitts30k-test@25m",
+        "pitts250k-test@25m",
+        "tokyotm-val@25m",
+        "gardens@2f",
+    ):
+        assert protocol(name).name == name
+
+
+def test_unknown_protocols_list_near_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"did you mean tokyo247@relja"):
+        protocol("tokyo247@relia")
+    with pytest.raises(UnknownNameError, match=r"nordland@.*dejavlad dataset protocols"):
+        protocol("nordland@x")
+
+
+def test_metres_and_panoramas() -> None:
+    places = PlaceDataset("t", street(36, 2.0), street(3, 30.0))
+    relja = protocol("tokyo247@relja").under(places)
+    assert relja.truth is not None and relja.protocol == "tokyo247@relja"
+    assert relja.truth.groups is not None
+    assert relja.truth.groups.tolist() == [i // 12 for i in range(36)]
+    assert relja.truth.positives[0].tolist() == list(range(13))  # 25 m: up to 24 m
+    plain = protocol("tokyo247@vgbench").under(places)
+    assert plain.truth is not None and plain.truth.groups is None
+    named = replace(places, database=street(36, 2.0, group=[str(i % 4) for i in range(36)]))
+    told = protocol("tokyo247@relja").under(named).truth
+    assert told is not None and told.groups is not None
+    assert told.groups.tolist() == [i % 4 for i in range(36)]
+
+
+def test_frames_and_every_tenth_query() -> None:
+    tenth = truth_frames(21, 3, 1, every=10)
+    assert [rows.tolist() for rows in tenth.positives] == [[0, 1], [9, 10, 11], [19, 20]]
+    places = protocol("nordland@1f-2760").under(PlaceDataset("n", bare(30), bare(3)))
+    assert places.truth is not None and places.truth.positives[2].tolist() == [19, 20, 21]
+    seven = protocol("nordland@7f-27592").under(PlaceDataset("n", bare(30), bare(30)))
+    assert seven.truth is not None and seven.truth.positives.counts.max() == 15
+
+
+def test_directions_times_and_windows() -> None:
+    ask = street(2, 1.0, heading=[350.0, None])
+    there = street(4, 1.0, heading=[5.0, 30.0, 170.0, None])
+    truth = parse_truth("positions:25", there, ask)
+    assert [rows.tolist() for rows in facing(truth, there, ask, 40).positives] == [[0, 1], []]
+    with pytest.raises(InputError, match="none of the 4 photos"):
+        facing(truth, street(4, 1.0), ask, 40)
+    with pytest.raises(InputError, match="0 to 180"):
+        facing(truth, there, ask, 181)
+    there, ask = street(4, 1.0, time=[1.0, 2.0, 2.0, None]), street(2, 1.0, time=[2.0, 9.0])
+    same = without_same_time(parse_truth("positions:25", there, ask), there, ask)
+    assert same.ignored is not None
+    assert [rows.tolist() for rows in same.ignored] == [[1, 2], []]
+    assert same.positives[0].tolist() == [0, 3]
+    with pytest.raises(InputError, match="do not tell theirs"):
+        without_same_time(truth, street(4, 1.0), ask)
+    loop = street(5, 1.0)
+    window = without_window(parse_truth("positions:3", loop, loop), 1)
+    assert [rows.tolist() for rows in window.positives] == [[2, 3], [3, 4], [0, 4], [0, 1], [1, 2]]
+    with pytest.raises(InputError, match="compared with itself"):
+        without_window(truth, 1)
+
+
+def test_a_truth_given_must_be_of_the_protocol() -> None:
+    pitts = protocol("pitts30k-test@25m")
+    unplaced = PlaceDataset("x", bare(3), bare(3))
+    with pytest.raises(InputError, match=r"positions are not known.*--positions"):
+        pitts.under(unplaced)
+    known = parse_truth("positions:25", street(3, 20.0), street(3, 20.0))
+    assert pitts.under(replace(unplaced, truth=known), given=True).truth is not None
+    for wrong in ("positions:10", "positions:25,leave-one-out", "frames:25"):
+        other = parse_truth(wrong, street(3, 20.0), street(3, 20.0))
+        with pytest.raises(InputError, match=r"found otherwise .*leave --truth or --protocol out"):
+            pitts.under(replace(unplaced, truth=other), given=True)
+    frames = truth_frames(3, 3, 2)
+    assert protocol("gardens@2f").under(replace(unplaced, truth=frames), given=True).truth is not None
+    with pytest.raises(InputError, match="found otherwise"):
+        protocol("gardens@2f").under(replace(unplaced, truth=truth_frames(3, 3, 3)), given=True)
+
+
+def test_counts_unlike_those_published() -> None:
+    pitts = protocol("pitts30k-test@25m")
+    assert pitts.unlike_published(10_000, 6_816) == ""
+    assert pitts.unlike_published(10_000, 6_815) == "6,815 queries, published 6,816"
+    assert protocol("town@25m").unlike_published(1, 2) == ""
+
+
+def test_the_command_measures_by_name(
+    street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranking = Ranking(np.array([[(i + 3) % 12, *range(9)] for i in range(12)]), np.zeros((12, 10)))
+    ranking.save(tmp_path / "r.npz")
+    lists = ["--database", str(street / "database"), "--queries", str(street / "queries")]
+    words = ["evaluate", "--ranking", str(tmp_path / "r.npz"), *lists, "--recall-at", "1"]
+    assert main([*words, "--protocol", "gardens@2f", "--out", str(tmp_path / "two"), "--json"]) == 0
+    told = capsys.readouterr()
+    held = json.loads(told.out)
+    assert held["protocol"]["name"] == "gardens@2f" and held["protocol"]["truth"]["tolerance"] == 2
+    assert "12 database photos, published 200" in told.err
+    assert main([*words, "--truth", "frames:2", "--out", str(tmp_path / "free")]) == 0
+    capsys.readouterr()
+    assert main([*words, "--protocol", "gardens@2f", "--misses", "drop", "--out", str(tmp_path / "x")]) == 1
+    assert "gardens@2f has --misses count" in capsys.readouterr().err
+    assert main([*words, "--protocol", "gardens@3f", "--out", str(tmp_path / "x")]) == 1
+    assert "did you mean gardens@2f" in capsys.readouterr().err
+    assert main(["evaluate", "--protocol", "tokyo247@relja", "--out", str(tmp_path / "x")]) == 1
+    assert "where does the dataset" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "two"), str(tmp_path / "free")]) == 0  # the same in all but name
+
+
+def test_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dataset", "protocols", "--json"]) == 0
+    assert {one["name"] for one in json.loads(capsys.readouterr().out)} == set(PROTOCOLS)
+    assert main(["dataset", "protocols", "nordland"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + sum(name.startswith("nordland@") for name in PROTOCOLS)
+    assert main(["dataset", "protocols", "tokyo247@relja"]) == 0
+    assert "netvlad#37" in capsys.readouterr().out
+    assert main(["dataset", "protocols", "nowhere"]) == 1
