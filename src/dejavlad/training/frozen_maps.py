@@ -1,6 +1,8 @@
 """What the frozen layers make of each photo, computed once and kept in memory or in a mapped file.
 
 The maps lie one after the other in a single array; photos of several sizes have maps of several sizes.
+``int16``: each channel of a map as 65,536 even steps from its least value to its greatest, these two as
+float32 before the steps. It takes what float16 takes, whose steps grow with the value, and is closer.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import torch
@@ -32,6 +34,9 @@ FREEZING = "computing frozen layers"
 FREE_SHARE = 0.1
 """Of what is free on the disk, so much stays free."""
 
+STEPS = 65535
+"""Between the least and the greatest value of a channel."""
+
 Shape = tuple[int, int, int]
 
 
@@ -44,7 +49,7 @@ class Layout:
     starts: NDArray[np.int64]
     """Where each begins, and as the last the whole length, in values."""
     dtype: np.dtype[Any]
-    """Of the values."""
+    """Of the values; uint16 are steps."""
 
     @classmethod
     def of(cls, network: Network, album: Album, dtype: str, rows: Rows | None = None) -> Layout:
@@ -65,15 +70,50 @@ class Layout:
                     made = network.maps(torch.zeros(1, 3, *size))
                 by_size[size] = (int(made.shape[1]), int(made.shape[2]), int(made.shape[3]))
             shapes.append(None if size is None else by_size[size])
-        lengths = [0 if shape is None else shape[0] * shape[1] * shape[2] for shape in shapes]
+        kept = np.dtype(np.float64 if network.dtype == torch.float64 else KEPT[dtype])
+        lengths = [0 if shape is None else _length(shape, kept) for shape in shapes]
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-        kept = np.dtype(np.float64 if network.dtype == torch.float64 else dtype)
         return cls(shapes, starts, kept)
 
     @property
     def n_bytes(self) -> int:
         """Of all maps."""
         return int(self.starts[-1]) * self.dtype.itemsize
+
+
+KEPT: Final[Mapping[str, Any]] = {"float32": np.float32, "float16": np.float16, "int16": np.uint16}
+"""Of `frozen_maps_dtype`, what lies in the array."""
+
+
+def _length(shape: Shape, dtype: np.dtype[Any]) -> int:
+    """Values that a map takes: with its channels' least and greatest, where it is in steps."""
+    return shape[0] * (shape[1] * shape[2] + 4 * (dtype == np.uint16))
+
+
+def to_steps(map_Chw: NDArray[Any]) -> NDArray[np.uint16]:
+    """A map as steps, uint16 [C * (4 + h * w)], least and greatest first."""
+    rows_CL = map_Chw.reshape(len(map_Chw), -1).astype(np.float32)
+    ends_C2 = np.stack([rows_CL.min(axis=1), rows_CL.max(axis=1)], axis=1)
+    least_C, size_C = _ends(ends_C2)
+    steps_CL = np.rint((rows_CL - least_C[:, None]) / size_C[:, None]).clip(0, STEPS).astype(np.uint16)
+    return np.concatenate([ends_C2.view(np.uint16).reshape(-1), steps_CL.reshape(-1)])
+
+
+def from_steps(kept: NDArray[np.uint16], shape: Shape) -> NDArray[np.float32]:
+    """A map [C, h, w] from what `to_steps` made."""
+    channels = shape[0]
+    least_C, size_C = _ends(kept[: 4 * channels].reshape(channels, 4).copy().view(np.float32))
+    steps_Chw = kept[4 * channels :].reshape(shape)
+    found_Chw = steps_Chw.astype(np.float32)
+    found_Chw *= size_C[:, None, None].astype(np.float32)
+    found_Chw += least_C[:, None, None].astype(np.float32)
+    return found_Chw
+
+
+def _ends(ends_C2: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The least value of each channel, and the size of its steps, above 0."""
+    least_C, most_C = ends_C2.astype(np.float64).T
+    return least_C, np.where(most_C > least_C, (most_C - least_C) / STEPS, 1.0)
 
 
 class FrozenMaps:
@@ -93,28 +133,32 @@ class FrozenMaps:
         return numbers[[self.layout.shapes[number] is not None for number in numbers.tolist()]]
 
     def get(self, numbers: Sequence[int] | Rows) -> Tensor:
-        """The maps of photos of one size [n, C, h, w], in the type in which they are kept."""
+        """The maps of photos of one size [n, C, h, w], in the type in which they are kept, or float32."""
         shape = self.layout.shapes[int(numbers[0])]
         assert shape is not None
-        found = np.empty((len(numbers), *shape), self.layout.dtype)
+        stepped = self.layout.dtype == np.uint16
+        found = np.empty((len(numbers), *shape), np.float32 if stepped else self.layout.dtype)
         for place, number in enumerate(numbers):
-            start = self.layout.starts[number]
-            found[place] = self._values[start : start + found[0].size].reshape(shape)
+            kept = self._values[self.layout.starts[number] : self.layout.starts[number + 1]]
+            found[place] = from_steps(kept, shape) if stepped else kept.reshape(shape)
         return torch.from_numpy(found)
 
     def put(self, numbers: Sequence[int] | Rows, maps_NChw: Tensor) -> None:
         """Keep the maps of photos of one size.
 
         Raises:
-            InputError: a value does not fit into float16.
+            InputError: a value does not fit into float16, or is not finite.
         """
         for number, one in zip(numbers, _held(maps_NChw), strict=True):
             with np.errstate(over="ignore"):
-                kept = one.numpy().astype(self.layout.dtype).reshape(-1)
+                made = one.numpy()
+                kept = made if self.layout.dtype == np.uint16 else made.astype(self.layout.dtype)
             if not np.isfinite(kept).all():
                 raise InputError(
-                    "a frozen layer's value is too large for float16; set frozen_maps_dtype=float32"
+                    f"a frozen layer's value is too large for {self.layout.dtype}, or not finite"
+                    + "; begin another run with frozen_maps_dtype=int16" * (self.layout.dtype == np.float16)
                 )
+            kept = to_steps(kept) if self.layout.dtype == np.uint16 else kept.reshape(-1)
             self._write(int(self.layout.starts[number]), kept)
             self.done[number] = True
 
@@ -267,7 +311,7 @@ def plan_frozen_maps(
         raise InputError(
             f"the frozen layers' maps of {album.dataset.name} take {size}, more than the "
             f"{max(0.0, budget_left) / 1e9:.2f} GB left of frozen_maps_gb; set it higher, or "
-            "frozen_maps=disk, or frozen_maps_dtype=float16"
+            "frozen_maps=disk, or frozen_maps_dtype=int16"
         )
     if config.frozen_maps != "disk" and layout.n_bytes <= budget_left:
         empty = np.zeros(len(album), np.bool_)

@@ -90,7 +90,7 @@ def keep_maps(
         For each part, in plain values, whether its maps are kept, why, and what for.
 
     Raises:
-        InputError: they are to be kept where there is no room, or do not fit into float16.
+        InputError: they are to be kept where there is no room, or do not fit into their type.
         StoreError: they cannot be written.
     """
     left = config.frozen_maps_gb * 1e9 / processes.on_machine
