@@ -9,6 +9,17 @@ from dejavlad.datasets import folder, video
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.listing import gather, listed_photos
 from dejavlad.datasets.msls import CITIES, SUBTASKS, open_msls
+from dejavlad.datasets.netvlad_places import (
+    LIGHTS,
+    PITTSBURGH,
+    TOKYO_247,
+    TOKYO_TIME_MACHINE,
+    Family,
+    open_named_spec,
+    open_spec,
+    open_tiny,
+)
+from dejavlad.datasets.netvlad_spec import is_spec
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
@@ -25,6 +36,8 @@ DATABASE, QUERIES = ("database", "map", "ref", "reference"), ("queries", "query"
 """Names of the two folders of a dataset, in order of preference."""
 
 TOWN_PARTS = ("train", "val", "test")
+
+PITTS = ("pitts30k", "pitts250k")
 
 
 def photos(
@@ -79,17 +92,18 @@ def _photos(path: Path, given: str, root: str | Path | None, step: int) -> Photo
 
 
 def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDataset:
-    """A dataset by its name, or by the folder in which it lies.
+    """A dataset by its name, by the folder in which it lies, or by its spec (a ``.mat`` file of NetVLAD).
 
     A folder holds ``database`` (or ``map``) and ``queries``. Where a ``positions.csv`` in them or beside
     them, the photos' names or EXIF tell positions, right is what lies within 25 m.
 
     Args:
-        name: a name of `DATASETS`, or a folder.
-        root: where a named dataset lies; as the settings say (``dejavlad config``) unless given.
+        name: a name of `DATASETS`, a folder, or a spec.
+        root: where a named dataset lies; as the settings say (``dejavlad config``) unless given. Of a spec,
+            where its photos lie; beside it unless given.
 
     Raises:
-        UnknownNameError: neither a name nor a folder.
+        UnknownNameError: neither a name, a folder nor a spec.
         InputError: it is not where it should be, or lacks one of its parts.
     """
     called = str(name)
@@ -101,6 +115,8 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
                 f"settings (dejavlad config)"
             )
         return DATASETS[called](lies, called)
+    if is_spec(called):
+        return open_spec(called, root)
     for path in (Path(called), Path(root or ".") / called):
         if path.is_dir():
             return open_folders(path, called)
@@ -135,9 +151,22 @@ def _msls(cities: str, subtask: str = "all") -> Callable[[Path, str], PlaceDatas
     return lambda path, name: open_msls(path, cities, subtask=subtask, name=name)
 
 
+def _spec(stem: str, family: Family, light: str | None = None) -> Callable[[Path, str], PlaceDataset]:
+    return lambda path, name: open_named_spec(stem, path, family=family, name=name, light=light)
+
+
+def _tiny(stem: str) -> Callable[[Path, str], PlaceDataset]:
+    return lambda path, name: open_tiny(stem, path, name=name)
+
+
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     "folders": open_folders,
     **{f"town-{part}": _town_part(part) for part in TOWN_PARTS},
+    **{f"{of}-{part}": _spec(f"{of}_{part}", PITTSBURGH) for of in PITTS for part in TOWN_PARTS},
+    **{f"tokyotm-{part}": _spec(f"tokyoTM_{part}", TOKYO_TIME_MACHINE) for part in TOWN_PARTS[:2]},
+    **{f"tokyotm-tiny-{part}": _tiny(f"tokyoTM_{part}") for part in TOWN_PARTS[:2]},
+    "tokyo247": _spec("tokyo247", TOKYO_247),
+    **{f"tokyo247-{light}": _spec("tokyo247", TOKYO_247, light) for light in LIGHTS},
     **{f"msls-{part}": _msls(part) for part in CITIES},
     **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
     **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},

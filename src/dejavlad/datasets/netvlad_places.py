@@ -1,0 +1,252 @@
+"""The datasets of NetVLAD, and datasets of one's own in its form: a spec (``.mat``) and folders of photos.
+
+Pittsburgh (Torii et al., CVPR 2013), Tokyo Time Machine (Arandjelovic et al., CVPR 2016) and Tokyo 24/7
+(Torii et al., CVPR 2015). The spec tells names and positions, so the photos need not be there to score a
+ranking.
+
+Legend: N database photos, Q queries.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
+from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.relevance import groups_of, truth_positions
+from dejavlad.errors import InputError
+from dejavlad.geo import Position
+from dejavlad.photo import Photo, PhotoList
+
+BESIDE = ("", "datasets", "specs", "raw_data/datasets")
+"""Folders below the root in which a spec may lie."""
+LIGHTS = ("day", "sunset", "night")
+"""Of Tokyo 24/7's queries the first, second and third of each three (``dbTokyo247.m``)."""
+TINY_SEED, TINY_NEAR, TINY_DATABASE = 43, 5.0, 120
+"""Of the tiny datasets (``dbTiny.m``): seed, squared metres within which photos are of one place, size."""
+
+
+def _no_panorama(name: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What specs of one family have in common, and what they do not tell."""
+
+    database: tuple[str, ...] = ("images", "database", "")
+    """Folders below the root in which the database photos may lie; the first is the original's."""
+    queries: tuple[str, ...] = ("queries", "query", "images", "")
+    """The same of the queries."""
+    zone: str | None = None
+    """UTM zone of the positions."""
+    panorama: Callable[[str], str | None] = field(default=_no_panorama)
+    """A photo's panorama (and the time it was taken), from its name."""
+    one_answer: bool = False
+    """Whether of each panorama the best ranked photo alone counts."""
+    lights: bool = False
+    """Whether queries are by turns taken by day, at sunset and by night."""
+
+
+def _before(mark: str) -> Callable[[str], str | None]:
+    """What stands in a name before the last such mark."""
+    return lambda name: name.rpartition(mark)[0] or None
+
+
+OWN = Family()
+PITTSBURGH = Family(
+    ("images", "", "database", "Pittsburgh250k"),
+    ("queries", "queries_real", "Pittsburgh250k/queries_real", "query"),
+    "17N",
+    _before("_pitch"),
+)
+TOKYO_TIME_MACHINE = Family(
+    ("images", "", "tokyoTimeMachine"), ("images", "", "tokyoTimeMachine"), "54N", _before("/")
+)
+TOKYO_247 = Family(
+    ("images", "", "database_gsv_vga", "247_Tokyo_GSV_Perspective", "tokyo247"),
+    (
+        *("query", "queries", "247query_subset_v2", "247query_v3", "tokyo247/247query_subset_v2"),
+        *("247_Tokyo_GSV_Perspective/247query_subset_v2", "247_Tokyo_GSV_Perspective/247query_v3"),
+    ),
+    "54N",
+    _before("_"),
+    one_answer=True,
+    lights=True,
+)
+
+
+def open_spec(
+    path: str | Path,
+    root: str | Path | None = None,
+    *,
+    family: Family = OWN,
+    name: str | None = None,
+    light: str | None = None,
+) -> PlaceDataset:
+    """The dataset that a spec describes.
+
+    A photo is named as in the spec, wherever it lies: below the root in one of the family's folders, also as
+    ``.png`` where the spec says ``.jpg`` (as Tokyo 24/7 is published). Its time is the month of its time
+    stamp, its group the panorama.
+
+    Args:
+        path: the ``.mat`` file.
+        root: where the photos lie; the spec's own folder unless given.
+        family: what the spec does not tell.
+        name: what the dataset is called; the file's name unless given.
+        light: only the queries of this light, of `LIGHTS`.
+
+    Raises:
+        InputError: the spec cannot be used, the root is no folder, or the family knows no lights.
+    """
+    spec = read_netvlad_spec(path)
+    root = Path(path).parent if root is None else _folder(root)
+    called = name or spec.name
+    there, asked = _listed(spec, root, family, called)
+    if light is not None:
+        if not family.lights or light not in LIGHTS:
+            raise InputError(f"{called} has no part {light!r}; Tokyo 24/7 has {', '.join(LIGHTS)}")
+        asked = asked.take(row for row, photo in enumerate(asked) if light in photo.tags)
+    truth = truth_positions(there, asked, spec.truth.radius)
+    if family.one_answer:
+        truth = truth.grouped(groups_of(there))
+    return PlaceDataset(called, there, asked, truth, f"positions:{spec.truth.radius:g}")
+
+
+def open_named_spec(
+    stem: str, root: str | Path, *, family: Family, name: str, light: str | None = None
+) -> PlaceDataset:
+    """A dataset of NetVLAD by its spec's name; arguments as of `open_spec`.
+
+    Raises:
+        InputError: there is no such spec below the root, or what `open_spec` refuses.
+    """
+    return open_spec(find_spec(stem, root, name), root, family=family, name=name, light=light)
+
+
+def open_tiny(stem: str, root: str | Path, *, name: str) -> PlaceDataset:
+    """A small part of Tokyo Time Machine to try training on, after NetVLAD's ``dbTiny.m``.
+
+    Places are drawn until there are 120 database photos: of each place with more than 12 photos the first 6
+    are queries, and those from the 13th to the 24th are the database. MATLAB's random numbers cannot be had
+    here, so that the places are others than the original's, but always the same.
+
+    Raises:
+        InputError: what `open_spec` refuses, or nothing is left.
+    """
+    spec = read_netvlad_spec(find_spec(stem, root, name))
+    all_photos, _ = _listed(spec, _folder(root), TOKYO_TIME_MACHINE, name)
+    there, asked = tiny_rows(spec.truth.database)
+    if not there:
+        raise InputError(f"{name}: no place of {stem} has more than 12 photos; is it the official spec?")
+    database = _named(all_photos.take(there), f"{name}:database")
+    queries = _named(all_photos.take(asked), f"{name}:queries")
+    truth = truth_positions(database, queries, spec.truth.radius)
+    return PlaceDataset(name, database, queries, truth, f"positions:{spec.truth.radius:g}")
+
+
+def tiny_rows(points_N2: NDArray[np.float64]) -> tuple[list[int], list[int]]:
+    """Rows of the database and of the queries of a tiny dataset, of points in metres [N, 2]."""
+    there: list[int] = []
+    asked: list[int] = []
+    taken = np.zeros(len(points_N2), np.bool_)
+    for row in np.random.default_rng(TINY_SEED).permutation(len(points_N2)).tolist():
+        if len(there) >= TINY_DATABASE:
+            break
+        near = np.flatnonzero(((points_N2 - points_N2[row]) ** 2).sum(axis=1) < TINY_NEAR)
+        if len(near) > 12 and not taken[near].any():
+            taken[near] = True
+            asked += near[:6].tolist()
+            there += near[12:24].tolist()
+    return there, asked
+
+
+def find_spec(stem: str, root: str | Path, name: str) -> Path:
+    """Where the spec of a dataset lies.
+
+    Raises:
+        InputError: the root is no folder, or the spec is in none of the usual places.
+    """
+    root = _folder(root)
+    for path in [root / beside / f"{stem}.mat" for beside in BESIDE] + [root.parent / f"{stem}.mat"]:
+        if path.is_file():
+            return path
+    told = f"its spec {stem}.mat is not in {str(root)!r}, nor in datasets or specs below it"
+    if any((root / part).is_dir() for part in ("images/test", "images/val", "images/train")):
+        told += (
+            f"; {str(root / 'images')!r} holds parts of @-named photos: give such a folder as the dataset "
+            f"(e.g. {str(root / 'images' / 'test')!r}), or the name vg-{name}"
+        )
+    else:
+        told += (
+            "; it is one of the dataset specifications on NetVLAD's project page. Put it there, or give the "
+            ".mat file itself as the dataset and the photos' folder with --root"
+        )
+    raise InputError(f"{name}: {told}")
+
+
+def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple[PhotoList, PhotoList]:
+    lists = []
+    for part, names, points, times, folders in (
+        ("database", spec.database, spec.truth.database, spec.database_times, family.database),
+        ("queries", spec.queries, spec.truth.queries, spec.query_times, family.queries),
+    ):
+        folder, png = _lie(root, folders, names)
+        photos = (
+            Photo(
+                name,
+                folder / (f"{name[:-4]}.png" if png and name.lower().endswith(".jpg") else name),
+                position=Position(east, north, family.zone),
+                time=None if times is None else _month(float(times[row])),
+                group=family.panorama(name),
+                tags=(LIGHTS[row % 3],) if family.lights and part == "queries" else (),
+            )
+            for row, (name, (east, north)) in enumerate(zip(names, points.tolist(), strict=True))
+        )
+        lists.append(PhotoList(photos, root=folder, name=f"{called}:{part}"))
+    return lists[0], lists[1]
+
+
+def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path, bool]:
+    """The folder in which photos lie, and whether as .png although they are named otherwise.
+
+    The first, the last and the middle one are looked for; where there are none, the first folder is told.
+    """
+    samples = [names[0], names[len(names) // 2], names[-1]]
+    for folder in folders:
+        for name in samples:
+            if (root / folder / name).is_file():
+                return root / folder, False
+            if re.search(r"\.jpg\Z", name, re.IGNORECASE) and (root / folder / f"{name[:-4]}.png").is_file():
+                return root / folder, True
+    return root / folders[0], False
+
+
+def _month(stamp: float) -> float | None:
+    """Unix time of the first of a month written as YYYYMM; another number as it is; None for NaN."""
+    if math.isnan(stamp):
+        return None
+    year, month = divmod(stamp, 100)
+    if 1 <= year <= 9999 and month in range(1, 13):
+        return datetime(int(year), int(month), 1, tzinfo=UTC).timestamp()
+    return stamp
+
+
+def _named(photos: PhotoList, name: str) -> PhotoList:
+    return PhotoList(photos, root=photos.root, name=name)
+
+
+def _folder(root: str | Path) -> Path:
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    return root
