@@ -13,7 +13,9 @@ from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 
 
-def listed_photos(path: str | Path, *, root: str | Path | None = None, name: str | None = None) -> PhotoList:
+def listed_photos(
+    path: str | Path, *, root: str | Path | None = None, name: str | None = None, seen: bool = True
+) -> PhotoList:
     """The photos that a text file names, in its order.
 
     Blank lines are skipped; a line is a path as it stands, spaces and quotes included.
@@ -22,6 +24,7 @@ def listed_photos(path: str | Path, *, root: str | Path | None = None, name: str
         path: the list, UTF-8 (or UTF-16 with its mark), any line endings.
         root: the folder that paths are relative to; the list's own folder unless given.
         name: what the list is called; the file's name without its ending unless given.
+        seen: whether the photos must be there; lists alone are enough to score a ranking.
 
     Raises:
         InputError: no such file, not text, nothing in it, a photo is listed twice or is not there.
@@ -31,17 +34,20 @@ def listed_photos(path: str | Path, *, root: str | Path | None = None, name: str
     if not lines:
         raise InputError(f"the list {str(path)!r} is empty; it should hold one photo's path a line")
     base = path.parent if root is None else Path(root)
-    return gather(lines, base, source=path, name=name or path.stem)
+    return gather(lines, base, source=path, name=name or path.stem, seen=seen)
 
 
-def gather(lines: Iterable[tuple[int, str]], root: Path, *, source: Path, name: str) -> PhotoList:
-    """Photos from (line number, path) of a file; each must be there, once.
+def gather(
+    lines: Iterable[tuple[int, str]], root: Path, *, source: Path, name: str, seen: bool = True
+) -> PhotoList:
+    """Photos from (line number, path) of a file; each must be there (unless `seen` is False), once.
 
     Args:
         lines: the paths, relative to `root` or absolute.
         root: the folder that they are relative to.
         source: the file that they come from, for messages.
         name: what the list is called.
+        seen: whether the photos must be there.
 
     Raises:
         InputError: a photo is listed twice, or some are not there (how many, and the first ones).
@@ -51,6 +57,8 @@ def gather(lines: Iterable[tuple[int, str]], root: Path, *, source: Path, name: 
     first: dict[str, int] = {}
     for number, line in lines:
         found = _find(line, root)
+        if found is None and not seen:
+            found = line.strip().replace("\\", "/")
         if found is None:
             missing.append((number, line))
             continue

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dejavlad.datasets import folder, video
+from dejavlad.datasets.described import is_described, open_described
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.listing import gather, listed_photos
 from dejavlad.datasets.msls import CITIES, SUBTASKS, open_msls
@@ -64,7 +65,7 @@ def photos(
     return with_positions(_photos(Path(path), str(path), root, step), positions)
 
 
-def _photos(path: Path, given: str, root: str | Path | None, step: int) -> PhotoList:
+def _photos(path: Path, given: str, root: str | Path | None, step: int, seen: bool = True) -> PhotoList:
     ending = path.suffix.lower()
     if path.is_dir():
         return folder_photos(path)
@@ -77,10 +78,10 @@ def _photos(path: Path, given: str, root: str | Path | None, step: int) -> Photo
             fixes = read_positions(path)
             base = path.parent if root is None else Path(root)
             lines = [(fix.line, name) for name, fix in fixes.items()]
-            there = gather(lines, base, source=path, name=path.stem)
+            there = gather(lines, base, source=path, name=path.stem, seen=seen)
             placed = [apply_fix(photo, fix) for photo, fix in zip(there, fixes.values(), strict=True)]
             return PhotoList(placed, root=base, name=path.stem)
-        return listed_photos(path, root=root)
+        return listed_photos(path, root=root, seen=seen)
     name, colon, part = given.rpartition(":")
     if colon and part in ("database", "queries"):
         dataset = open_dataset(name, root=root)
@@ -92,18 +93,20 @@ def _photos(path: Path, given: str, root: str | Path | None, step: int) -> Photo
 
 
 def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDataset:
-    """A dataset by its name, by the folder in which it lies, or by its spec (a ``.mat`` file of NetVLAD).
+    """A dataset by its name, by the folder in which it lies, or by a file that describes it.
+
+    Such a file is a spec of NetVLAD (``.mat``), or a ``.toml`` of one's own (`dejavlad.datasets.described`).
 
     A folder holds ``database`` (or ``map``) and ``queries``. Where a ``positions.csv`` in them or beside
     them, the photos' names or EXIF tell positions, right is what lies within 25 m.
 
     Args:
-        name: a name of `DATASETS`, a folder, or a spec.
-        root: where a named dataset lies; as the settings say (``dejavlad config``) unless given. Of a spec,
-            where its photos lie; beside it unless given.
+        name: a name of `DATASETS`, a folder, or a file.
+        root: where a named dataset lies; as the settings say (``dejavlad config``) unless given. Of a file,
+            where its photos lie; beside it, or as it says, unless given.
 
     Raises:
-        UnknownNameError: neither a name, a folder nor a spec.
+        UnknownNameError: neither a name, a folder nor such a file.
         InputError: it is not where it should be, or lacks one of its parts.
     """
     called = str(name)
@@ -117,10 +120,16 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
         return DATASETS[called](lies, called)
     if is_spec(called):
         return open_spec(called, root)
+    if is_described(called):
+        return open_described(called, root, _unseen)
     for path in (Path(called), Path(root or ".") / called):
         if path.is_dir():
             return open_folders(path, called)
     raise UnknownNameError("dataset (and there is no such folder)", called, DATASETS)
+
+
+def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> PhotoList:
+    return with_positions(_photos(path, str(path), root, 1, seen=False), positions)
 
 
 def open_folders(path: Path, name: str = "folders") -> PlaceDataset:

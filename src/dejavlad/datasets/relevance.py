@@ -31,7 +31,7 @@ FORMS = (
 
 
 _LEAVE_ONE_OUT = re.compile(r"\s*,\s*leave-one-out\Z")
-_FILE = re.compile(r"(.+\.(?:npz|mat))(?::(.*))?", re.IGNORECASE | re.DOTALL)
+TRUTH_FILE = re.compile(r"(.+\.(?:npz|mat))(?::(.*))?", re.IGNORECASE | re.DOTALL)
 """A file, and a radius after it; a drive letter's colon stands before the ending."""
 
 
@@ -269,7 +269,7 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
         truth = truth_same_name(database, queries)
     elif kind.startswith("positions:"):
         truth = truth_positions(database, queries, _metres(kind.removeprefix("positions:"), text))
-    elif found := _FILE.fullmatch(kind):
+    elif found := TRUTH_FILE.fullmatch(kind):
         radius = None if found[2] is None else _metres(found[2], text)
         truth = truth_file(found[1], database, queries, radius)
     else:

@@ -1,0 +1,83 @@
+"""A dataset of one's own as a small TOML file says it::
+
+    database = "pitts30k_imageNames_index.txt"      # a folder, a list, a CSV file of positions, a video
+    queries = "pitts30k_imageNames_query.txt"
+    truth = "pitts30k_test.npz"                     # as --truth: frames:2, positions:25, FILE.npz, FILE.mat
+    root = "/data/pittsburgh"                       # that paths in the lists are relative to
+    positions = "auto"                              # exif, utm-names, none, a CSV file (none beside truth)
+    name = "pitts30k"
+
+All but the first two may be left out; paths are relative to where the file lies. Patch-NetVLAD's lists and
+truth are opened so. Photos of lists need not be there to score a ranking.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dejavlad.datasets.listing import read_text
+from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.relevance import TRUTH_FILE, parse_truth
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.photo import PhotoList
+
+KEYS = ("name", "root", "database", "queries", "truth", "positions")
+
+OpenPhotos = Callable[[Path, Path | None, str | Path | None], PhotoList]
+"""(Path, root, positions) -> the photos."""
+
+
+def is_described(path: str | Path) -> bool:
+    """Whether a path is that of such a file: a ``.toml`` file."""
+    return Path(path).suffix.lower() == ".toml"
+
+
+def open_described(path: str | Path, root: str | Path | None, open_photos: OpenPhotos) -> PlaceDataset:
+    """The dataset that a TOML file describes.
+
+    Args:
+        path: the file.
+        root: the folder that paths in lists are relative to, instead of what the file says.
+        open_photos: opens a list of photos.
+
+    Raises:
+        InputError: the file cannot be used, or what it names.
+        UnknownNameError: it says something that does not exist.
+    """
+    path = Path(path)
+    told = _read(path)
+    folder = path.parent
+    base = Path(root) if root is not None else folder / told["root"] if "root" in told else None
+    positions = _beside(folder, told.get("positions", "none" if "truth" in told else "auto"), ".csv")
+    database, queries = (
+        open_photos(folder / told[part], base, positions) for part in ("database", "queries")
+    )
+    name = told.get("name", path.stem)
+    if "truth" not in told:
+        return PlaceDataset(name, database, queries)
+    text = told["truth"]
+    truth = parse_truth(str(folder / text) if TRUTH_FILE.match(text) else text, database, queries)
+    return PlaceDataset(name, database, queries, truth, text)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        told: dict[str, Any] = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{str(path)!r} cannot be read as a dataset: {error}") from None
+    for key, value in told.items():
+        if key not in KEYS:
+            raise UnknownNameError(f"setting in {path}", key, KEYS)
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{str(path)!r}: {key} is a text; given {value!r}")
+    for key in ("database", "queries"):
+        if key not in told:
+            raise InputError(f"{str(path)!r} does not say {key}: a folder, a list or a video of its photos")
+    return told
+
+
+def _beside(folder: Path, text: str, ending: str) -> str:
+    return str(folder / text) if text.lower().endswith(ending) else text
