@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dejavlad.datasets import folder, video
+from dejavlad.datasets.at_names import PARTS, SETS, is_at_named, open_at_names, open_part
 from dejavlad.datasets.described import is_described, open_described
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.listing import gather, listed_photos
@@ -33,7 +34,7 @@ from dejavlad.settings import Settings
 RADIUS = 25.0
 """Metres within which a photo is right, where a dataset does not say otherwise."""
 
-DATABASE, QUERIES = ("database", "map", "ref", "reference"), ("queries", "query")
+DATABASE, QUERIES = ("database", "map", "ref", "reference", "gallery"), ("queries", "query")
 """Names of the two folders of a dataset, in order of preference."""
 
 TOWN_PARTS = ("train", "val", "test")
@@ -133,23 +134,41 @@ def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> Phot
 
 
 def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
-    """A folder that holds the folders of the database and of the queries.
+    """A folder that holds the folders of the database and of the queries, or ``images`` with these in it.
 
     Raises:
         InputError: it lacks one of them.
     """
-    parts = [_part(path, names) for names in (DATABASE, QUERIES)]
+    inside = _inside(path)
+    parts = [_part(inside, names) for names in (DATABASE, QUERIES)]
     if parts[0] is None or parts[1] is None:
-        if all((path / part).is_dir() for part in TOWN_PARTS):
-            told = f"give one of its parts: {', '.join(str(path / part) for part in TOWN_PARTS)}"
-        else:
-            told = "a dataset's folder holds the folders database (or map) and queries"
-        raise InputError(f"{str(path)!r} is no dataset: {told}")
-    database, queries = (_placed(part, path) for part in parts if part is not None)
+        raise InputError(f"{str(path)!r} is no dataset: {_what_lacks(path)}")
+    if parts[0].name in ("database", "gallery") and parts[1].name == "queries" and is_at_named(parts[0]):
+        return open_part(inside, name=name)
+    database, queries = (_placed(part, inside) for part in parts if part is not None)
     if not (any(database.positions) and any(queries.positions)):
         return PlaceDataset(name, database, queries)
     truth = truth_positions(database, queries, RADIUS)
     return PlaceDataset(name, database, queries, truth, f"positions:{RADIUS:g}")
+
+
+def _inside(path: Path) -> Path:
+    """The folder itself, or the one in ``images`` that holds a dataset, where that is one only."""
+    there = [at for at in (path, path / "images") if all(_part(at, of) for of in (DATABASE, QUERIES))]
+    parts = [path / "images" / part for part in PARTS if (path / "images" / part).is_dir()]
+    return there[0] if there else parts[0] if len(parts) == 1 else path
+
+
+def _what_lacks(path: Path) -> str:
+    """What to type instead of a folder that is no dataset."""
+    for above in (path, path / "images", path / "processed"):
+        parts = [above / part for part in PARTS if (above / part).is_dir()]
+        if len(parts) > 1:
+            return f"give one of its parts: {', '.join(map(str, parts))}"
+    several = sorted(part.name for part in path.glob("queries_*") if part.is_dir())
+    if several and _part(path, DATABASE):
+        return f"it holds several folders of queries ({', '.join(several)}): give --database and --queries"
+    return "a dataset's folder holds the folders database (or map) and queries"
 
 
 def _town_part(part: str) -> Callable[[Path, str], PlaceDataset]:
@@ -176,6 +195,7 @@ DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     **{f"tokyotm-tiny-{part}": _tiny(f"tokyoTM_{part}") for part in TOWN_PARTS[:2]},
     "tokyo247": _spec("tokyo247", TOKYO_247),
     **{f"tokyo247-{light}": _spec("tokyo247", TOKYO_247, light) for light in LIGHTS},
+    **dict.fromkeys(SETS, open_at_names),
     **{f"msls-{part}": _msls(part) for part in CITIES},
     **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
     **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},

@@ -17,9 +17,12 @@ from dejavlad.errors import InputError
 from dejavlad.geo import Position, parse_zone, utm_from_latlon
 from dejavlad.photo import Photo
 
+TAGS = ("night", "forward", "backward", "sideways")
+"""Words of a note that become tags, as in ``night_sideways_sf`` of Mapillary's photos."""
+
 
 def from_utm_name(photo: Photo) -> Photo | None:
-    """The photo with the position, heading, time and panorama (as its group) that its name tells.
+    """The photo with the position, heading, time, panorama (as its group) and tags that its name tells.
 
     Returns:
         None where the name is not of this form, or tells no position.
@@ -29,7 +32,7 @@ def from_utm_name(photo: Photo) -> Photo | None:
         return None
     stem, dot, ending = base.rpartition(".")
     fields = (stem if dot and "@" not in ending else base).split("@")[1:]
-    fields += [""] * (13 - len(fields))
+    fields += [""] * (14 - len(fields))
     position = _position(*fields[:6])
     if position is None:
         return None
@@ -40,6 +43,7 @@ def from_utm_name(photo: Photo) -> Photo | None:
         heading=heading % 360 if heading is not None else photo.heading,
         time=time if (time := _time(fields[12])) is not None else photo.time,
         group=fields[6] or photo.group,
+        tags=tuple(word for word in fields[13].split("_") if word in TAGS) or photo.tags,
     )
 
 

@@ -1,0 +1,110 @@
+"""Datasets laid out as the deep visual geo-localization benchmark does: folders of ``@``-named photos.
+
+::
+
+    ROOT/images/{train|val|test}/
+        database/@ east @ north @ ... @.jpg     (SVOX: gallery)
+        queries/@ east @ north @ ... @.jpg      (SVOX: also queries_night, ...; SF-XL: queries_v1, ...)
+
+SF-XL says ``processed`` (or ``small``) for ``images``. Names are read by `utm_names`; right is what lies
+within 25 m. Photos go in the order of their names, as the benchmark's own programs read them, so that rankings
+by row are of the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.positions import from_names
+from dejavlad.datasets.relevance import truth_positions
+from dejavlad.datasets.utm_names import from_utm_name
+from dejavlad.errors import InputError
+from dejavlad.photo import PhotoList
+
+RADIUS = 25.0
+"""Metres within which a photo is right."""
+ABOVE = ("images", "processed", "")
+"""Folders below the root that may hold the parts."""
+DATABASE = ("database", "gallery")
+PARTS = ("train", "val", "test")
+
+SETS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("st-lucia", "eynsham", "amstertime", "san-francisco"), ("test", "queries")),
+    **{f"svox-{part}": (part, "queries") for part in PARTS},
+    **{f"svox-{sky}": ("test", f"queries_{sky}") for sky in ("night", "overcast", "rain", "snow", "sun")},
+    "sf-xl-val": ("val", "queries"),
+    **{f"sf-xl-{which}": ("test", f"queries_{which}") for which in ("v1", "v2", "night", "occlusion")},
+    "sf-xs-val": ("small/val", "queries"),
+    "sf-xs-test": ("small/test", "queries_v1"),
+    "tokyo-xs": ("test", "queries"),
+    **{f"vg-{of}-{part}": (part, "queries") for of in ("pitts30k", "pitts250k") for part in PARTS},
+    **{f"vg-msls-{part}": (part, "queries") for part in ("train", "val")},
+    "vg-tokyo247": ("test", "queries"),
+    "vg-nordland": ("test", "queries"),
+    "vg-nordland-2760": ("test", "queries"),
+}
+"""Name -> (part, folder of the queries). ``vg-`` are sets that are published in another form too."""
+
+
+def open_at_names(root: str | Path, name: str) -> PlaceDataset:
+    """A dataset of `SETS`.
+
+    Args:
+        root: the folder that holds ``images``, or a part itself.
+        name: which.
+
+    Raises:
+        InputError: a folder is not there or holds no photos, or a name tells no position.
+    """
+    part, queries = SETS[name]
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    places = [root / above / part for above in ABOVE] + [root / part.rpartition("/")[2], root]
+    folder = next((place for place in places if _part(place, DATABASE) and (place / queries).is_dir()), None)
+    if folder is None:
+        tree = Path("images", part)
+        raise InputError(
+            f"{name}: {str(root)!r} holds neither {str(tree / 'database')!r} with {str(tree / queries)!r}, "
+            "nor these folders themselves"
+        )
+    return open_part(folder, queries, name)
+
+
+def open_part(folder: Path, queries: str = "queries", name: str | None = None) -> PlaceDataset:
+    """The dataset of a folder that holds ``database`` (or ``gallery``) and queries, ``@``-named.
+
+    Raises:
+        InputError: as of `open_at_names`.
+    """
+    called = name or folder.name
+    database = _part(folder, DATABASE)
+    if database is None:
+        raise InputError(f"{str(folder)!r} holds no folder {' or '.join(DATABASE)}")
+    there, asked = (
+        _named(part, f"{called}:{which}")
+        for part, which in ((database, "database"), (folder / queries, "queries"))
+    )
+    truth = truth_positions(there, asked, RADIUS)
+    return PlaceDataset(called, there, asked, truth, f"positions:{RADIUS:g}")
+
+
+def is_at_named(folder: Path) -> bool:
+    """Whether the first photo of a folder is ``@``-named."""
+    if not folder.is_dir():
+        return False
+    first = next(iter(folder_photos(folder)), None)
+    return first is not None and from_utm_name(first) is not None
+
+
+def _named(folder: Path, called: str) -> PhotoList:
+    found = folder_photos(folder)
+    in_order = sorted(found, key=lambda photo: photo.name)
+    return from_names(PhotoList(in_order, root=folder, name=called))
+
+
+def _part(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
