@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dejavlad.datasets import RowSets, Truth
-from dejavlad.evaluation import evaluate
+from dejavlad.evaluation import depth_needed, evaluate
 from dejavlad.index import build_index
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.mining import Descriptors
@@ -57,9 +57,7 @@ def _recall(
     rows = np.flatnonzero(alive)
     held_ND = descriptors.database_ND if alive.all() else descriptors.database_ND[rows]
     index = build_index("flat", held_ND, ids=rows)
-    ignored = 0 if some.ignored is None else int(some.ignored.counts.max(initial=0))
-    depth = min(truth.n_database, max(config.recall_at) + ignored)
-    ranking = index.search(descriptors.queries_QD[queries], depth)
+    ranking = index.search(descriptors.queries_QD[queries], depth_needed(some, max(config.recall_at)))
     unseen = np.isin(queries, list(failed))
     ranking.indices[unseen] = -1
     ranking.distances[unseen] = np.inf
