@@ -7,8 +7,8 @@
         queries/@ east @ north @ ... @.jpg      (SVOX: also queries_night, ...; SF-XL: queries_v1, ...)
 
 SF-XL says ``processed`` (or ``small``) for ``images``. Names are read by `utm_names`; right is what lies
-within 25 m. Photos go in the order of their names, as the benchmark's own programs read them, so that rankings
-by row are of the same rows.
+within 25 m. Photos go in the order of their names, as the benchmark's own programs read them, so that
+rankings by row are of the same rows.
 """
 
 from __future__ import annotations
