@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from dejavlad.aggregation import MaxPool
-from dejavlad.errors import InputError, StoreBusyError
+from dejavlad.errors import InputError, StoreBusyError, StoreError
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.training import Run, train
 from dejavlad.training.runs import epoch_folder
-from dejavlad.training.state import STATE
+from dejavlad.training.state import STATE, State
 
 VARYING = ("seconds",)
 
@@ -89,6 +89,81 @@ def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_pat
                 continue
             break
         same(result(out), expected)
+
+
+@pytest.mark.parametrize("kind", ["tuples", "adam", "subcache", "places"])
+def test_ctrl_c_keeps_every_whole_batch(kind, config, make_model, town, town_val, tmp_path, monkeypatch):
+    config = replace(config, save_every=0)
+    if kind == "adam":
+        config = replace(config, optimizer="adam", loss="plain")
+    elif kind == "subcache":
+        config = replace(config, mining="subcache", cached_queries=4, cached_negatives=12, loss="plain")
+    elif kind == "places":
+        places = {"mining": "places", "loss": "multi_similarity", "optimizer": "adamw"}
+        config = replace(config, **places, photos_per_place=3, learning_rate=1e-4)
+    counter, model = Cutter(), make_model()
+    train(config, model, town, town_val, tmp_path / "whole", on_record=counter)
+    expected, n = result(tmp_path / "whole"), len(Run(tmp_path / "whole").losses) // 2
+    for at in range(1, counter.calls + 1):
+        out = tmp_path / str(at)
+        seen = []
+
+        def noted(record, at=at, seen=seen):
+            seen.append(record)
+            if len(seen) == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(config, model, town, town_val, out, on_record=noted)
+        done = [one["kind"] for one in seen].count("batch") - (seen[-1]["kind"] == "batch")
+        state = State.load(out)
+        if state is None:
+            assert not done
+        else:  # at an epoch's end as the first batch of the next, or the last of it
+            assert (state.epoch - 1) * n + state.batch == done
+        train(config, None, town, town_val, out)
+        same(result(out), expected)
+
+
+@pytest.mark.parametrize("when", ["before its step", "in its step", "after it"])
+def test_ctrl_c_within_a_batch_takes_it_back(when, config, make_model, town, tmp_path, monkeypatch):
+    config, calls = replace(config, save_every=0), 0
+    whole = torch.optim.SGD.step
+
+    def stepped(self, *given):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            if when == "in its step":
+                self.param_groups[0]["params"][0].data += 1.0
+            elif when == "after it":
+                whole(self, *given)
+            raise KeyboardInterrupt
+        return whole(self, *given)
+
+    train(config, make_model(), town, None, tmp_path / "whole")
+    monkeypatch.setattr(torch.optim.SGD, "step", stepped)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, make_model(), town, None, tmp_path / "cut")
+    state = State.load(tmp_path / "cut")
+    assert (state.epoch, state.batch) == (1, 2)
+    monkeypatch.undo()
+    train(config, None, town, None, tmp_path / "cut")
+    same(result(tmp_path / "cut"), result(tmp_path / "whole"))
+
+
+def test_ctrl_c_on_a_full_disk_leaves_the_checkpoint_before(config, make_model, town, out, monkeypatch):
+    def interrupted(record):
+        if record["kind"] == "batch" and record["at"] == [1, 2]:
+            monkeypatch.setattr(State, "save", full)
+            raise KeyboardInterrupt
+
+    def full(self, folder):
+        raise StoreError("no space left")
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config, save_every=0), make_model(), town, None, out, on_record=interrupted)
+    assert (State.load(out).epoch, State.load(out).batch) == (1, 0)
 
 
 class Dropping(nn.Module):

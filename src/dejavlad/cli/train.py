@@ -214,7 +214,7 @@ def _train(
             config, model, learnt, tested, out, device=device, on_progress=show, on_record=on_record
         )
     except KeyboardInterrupt:
-        output.note(f"stopped in {last or 'the beginning'}; it goes on from its last checkpoint")
+        output.note(f"stopped in {last or 'the beginning'}; what was learnt is kept")
         raise
     finally:
         if events is not None:

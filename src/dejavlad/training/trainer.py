@@ -8,6 +8,7 @@ Legend: Q queries.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 
 from dejavlad.datasets import PlaceDataset
-from dejavlad.errors import DivergedError, InputError
+from dejavlad.errors import DivergedError, InputError, StoreError
 from dejavlad.model import PlaceModel
 from dejavlad.model.device import resolve_device
 from dejavlad.progress import OnProgress, Progress, silent
@@ -83,6 +84,7 @@ def train(
         StoreError: the folder cannot be written, or is damaged.
         PeerError: another of several processes has ended.
         MissingExtraError: photos are to be augmented, and kornia is not installed.
+        KeyboardInterrupt: after a checkpoint of the last whole batch.
     """
     if config.augments:
         kornia_augmentation()
@@ -137,9 +139,14 @@ class _Training:
         self.descriptors_file = ""
         self.good: State | None = None
         """Where the run stood before its last step, known to be sound."""
+        self.before: tuple[int, int, list[Rows], str] = 0, 0, [], ""
+        """Where the last batch began, what mining remembered then, and the descriptors it went by."""
+        self.saved = 0, 0
+        """Of the last checkpoint."""
         state = begun.state
         if state is not None:
             self._go_back_to(state)
+            self.saved = self.epoch, self.batch
         begun.commit()
         processes.share(lambda: None)
         if not is_run(out):
@@ -174,6 +181,21 @@ class _Training:
                 self._go_back_to(self.good)
                 self._checkpoint()
             raise
+        except KeyboardInterrupt:
+            with contextlib.suppress(StoreError):  # the checkpoint before it is whole
+                self._keep_what_is_done()
+            raise
+
+    def _keep_what_is_done(self) -> None:
+        """A checkpoint after the last whole batch, wherever the run was cut off."""
+        at = self.epoch, self.batch
+        if at == self.saved:
+            return
+        if self.good is not None and (self.good.epoch, self.good.batch) == at:
+            self._go_back_to(self.good)  # its step may be half taken
+        elif self.before[:2] == at:
+            self.lessons.memory, self.descriptors_file = self.before[2:]
+        self._checkpoint()
 
     def _run(self) -> None:
         found = (self.epoch - 1) * self.n + self.batch
@@ -182,6 +204,8 @@ class _Training:
             for batch in range(self.batch + 1, self.n + 1):
                 if schedule.saves(self.config, batch) and self.batch > begun_at:
                     self._checkpoint()
+                memory = list(self.lessons.memory)
+                self.before = self.epoch, self.batch, memory, self.descriptors_file
                 if schedule.refreshes(self.config, self.epoch, batch, self.n):
                     self._refresh(self.epoch, batch)
                 self._batch(batch)
@@ -197,7 +221,6 @@ class _Training:
 
     def _batch(self, batch: int) -> None:
         began = time.monotonic()
-        memory = list(self.lessons.memory)
         lesson = self.lessons.draw(self.epoch, batch, self.descriptors)
         rate = schedule.rate(self.config, self.epoch, batch, self.n)
         set_rate(self.optimizer, rate)
@@ -208,7 +231,7 @@ class _Training:
         if not math.isfinite(loss) or not _finite(gradients):
             self._diverged(batch, lesson.first)
         if outcome.violating:
-            self.good = self.keeper.state(self.epoch, self.batch, self.descriptors_file, memory)
+            self.good = self.keeper.state(self.epoch, self.batch, self.before[3], self.before[2])
             self.optimizer.step()
             if not _finite(self.network.learnt.values()):
                 self._diverged(batch, lesson.first)
@@ -286,11 +309,11 @@ class _Training:
         else:
             before = self.descriptors
             self._describe(self.train, self.out / CACHE / name)
-        self.descriptors = self._read(self.out / CACHE / name)
-        self.descriptors_file = name
+        found = self._read(self.out / CACHE / name)
         seconds = round(time.monotonic() - began, 4)
         if self.processes.first:
-            self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, self.descriptors))
+            self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, found))
+        self.descriptors, self.descriptors_file = found, name
         self._note_failed()
 
     def _describe(self, part: Part, path: Path, among: Rows | None = None) -> None:
@@ -335,10 +358,10 @@ class _Training:
 
     def _checkpoint(self) -> None:
         """Keep where the run stands; descriptors of before are deleted."""
-        if not self.processes.first:
-            return
-        used = [self.descriptors_file, *([self.good.descriptors] if self.good else [])]
-        self.keeper.save(self.keeper.state(self.epoch, self.batch, self.descriptors_file), used)
+        if self.processes.first:
+            used = [self.descriptors_file, *([self.good.descriptors] if self.good else [])]
+            self.keeper.save(self.keeper.state(self.epoch, self.batch, self.descriptors_file), used)
+        self.saved = self.epoch, self.batch
 
     def _out_of_patience(self) -> bool:
         if not self.config.patience or self.val is None:
