@@ -18,6 +18,7 @@ from dejavlad.cli import (
     dataset,
     demo,
     evaluate,
+    explain,
     extract,
     locate,
     map_,
@@ -63,6 +64,7 @@ def build_app() -> App:
     app.command(whiten.whiten)
     app.command(dataset.app)
     app.command(compare.compare)
+    app.command(explain.explain)
     app.command(pairs.pairs)
     app.command(config.config)
     return app

@@ -111,7 +111,7 @@ def evaluate(
     preset = reranking.chosen()
     if named is not None and dataset is None and database is None and queries is None:
         dataset = named.dataset
-    places, stores = _open(dataset, database, queries, truth, positions, root)
+    places, stores = open_places(dataset, database, queries, truth, positions, root)
     if named is not None:
         places = named.under(places, given=truth is not None)
         if unlike := named.unlike_published(len(places.database), len(places.queries)):
@@ -228,7 +228,7 @@ def _make(
     return made
 
 
-def _open(
+def open_places(
     dataset: str | None,
     database: str | None,
     queries: str | None,
@@ -275,8 +275,13 @@ def _photos_or_store(
 
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
-        from dejavlad.extraction import DescriptorStore, is_bin, read_bin
-
-        store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
+        store = open_store(given)
         return with_positions(store.photos, positions), store
     return photos(given, root=root, positions=positions or "auto"), None
+
+
+def open_store(given: str | Path) -> DescriptorStore:
+    """A store of descriptors, or another program's file of them."""
+    from dejavlad.extraction import DescriptorStore, is_bin, read_bin
+
+    return read_bin(str(given)) if is_bin(str(given)) else DescriptorStore.open(Path(given))

@@ -1,0 +1,137 @@
+"""`dejavlad explain`: why is my number another?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from dejavlad.cli.evaluate import open_places, open_store
+from dejavlad.cli.options import Positions, Root, numbers
+from dejavlad.cli.terminal import Output, table
+from dejavlad.errors import InputError
+
+if TYPE_CHECKING:
+    from dejavlad.evaluation.explain import Explanation, Finding
+
+
+def explain(
+    ranking: Path,
+    /,
+    *,
+    dataset: str | None = None,
+    database: str | None = None,
+    queries: str | None = None,
+    truth: str | None = None,
+    expect: str | None = None,
+    at: int = 1,
+    recall_at: str = "1,5,10",
+    database_store: Annotated[Path | None, Parameter(name="--database-store")] = None,
+    queries_store: Annotated[Path | None, Parameter(name="--queries-store")] = None,
+    positions: Positions = None,
+    root: Root = None,
+    output: Output = Output(),
+) -> None:
+    """Why is my number another? Score a ranking under every known protocol, and with common mistakes undone.
+
+    Examples:
+
+        dejavlad explain mine.npz --dataset pitts30k-test --expect 0.85
+        dejavlad explain results/ranking.npz --database left/ --queries right/ --truth frames:2
+        dejavlad explain mine.npy --database db.desc --queries q.desc --truth positions:25 --expect 85.0%
+
+    Parameters
+    ----------
+    ranking
+        What is to be explained: `.npz`, or `.npy` of rows.
+    dataset
+        A dataset's name or folder, instead of --database and --queries.
+    database
+        Photos of the map: a folder, a list, a video, a dataset part, or a store of descriptors.
+    queries
+        Photos to recognise, likewise.
+    truth
+        What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
+    expect
+        The recall that was expected, as exact as it is known: `0.85`, `85.0%`.
+    at
+        The N of the recall that was expected.
+    recall_at
+        N of recall@N that are told, with commas between.
+    database_store
+        Descriptors of the database, to try them with and without unit length; also read where --database is
+        a store.
+    queries_store
+        Descriptors of the queries, likewise.
+    positions
+        Where photos were taken: `exif`, `utm-names`, `none` or a CSV file.
+    root
+        The folder that paths in lists are relative to, or where a named dataset lies.
+    """
+    from dejavlad.evaluation.explain import explain as explained
+    from dejavlad.ranking import Ranking
+    from dejavlad.retrieval.explaining import of_descriptors
+
+    places, stores = open_places(dataset, database, queries, truth, positions, root)
+    if (database_store is None) != (queries_store is None):
+        raise InputError("give both --database-store and --queries-store, or neither")
+    if database_store is not None and queries_store is not None:
+        stores = (open_store(database_store), open_store(queries_store))
+        for what, store, photos in zip(
+            ("database", "queries"), stores, (places.database, places.queries), strict=True
+        ):
+            if len(store) != len(photos):
+                raise InputError(
+                    f"--{what}-store holds {len(store)} descriptors, the list {len(photos)} photos"
+                )
+    held = Ranking.load(ranking)
+    ns = numbers("--recall-at", recall_at)
+    found = explained(
+        held,
+        places,
+        recall_at=ns,
+        at=at,
+        expect=expect,
+        others=of_descriptors(held, *stores, k=max(held.depth, 1)) if stores is not None else (),
+        shortfall=""
+        if stores is not None
+        else "descriptors with and without unit length: give --database-store and --queries-store",
+    )
+    output.answer(found.to_dict(), _text(found))
+
+
+def _text(found: Explanation) -> str:
+    parts = []
+    if found.unfit:
+        parts.append(f"As it is, it does not fit: {found.unfit}.")
+    if found.expected is not None:
+        expected = f"recall@{found.n} of {found.expected.value:.4g}"
+        if found.met:
+            parts.append("\n".join([f"{expected} would come of:", *map(_line, found.met[:5])]))
+        else:
+            parts.append(
+                f"{expected} comes of none of these, nor of a known mistake and one of them together."
+            )
+    likely = [one for one in found.likely if one not in found.met]
+    if likely:
+        parts.append("\n".join(["Far more is right with one mistake undone:", *map(_line, likely[:3])]))
+    ns = list(found.findings[0].recall)
+    rows = [("*" if one in found.met else "", *_row(one, ns)) for one in found.findings if one.kind != "both"]
+    header = ("", "recall", *(f"@{n}" for n in ns), "how")
+    parts.append(table(header, rows, right=range(2, 2 + len(ns))))
+    if any(not one.whole for one in found.findings):
+        parts.append("+: at least so much; the ranking is not deep enough to say.")
+    if found.shortfall:
+        parts.append(f"Not tried: {found.shortfall}.")
+    return "\n\n".join(parts)
+
+
+def _line(one: Finding) -> str:
+    return f"  {one.text}" + (f"\n      {one.advice}" if one.advice else "")
+
+
+def _row(one: Finding, ns: list[int]) -> tuple[str, ...]:
+    more = "" if one.whole else "+"
+    kind = {"as given": "", "mistake": "mistake undone"}.get(one.kind, one.kind)
+    return (kind, *(f"{one.recall[n]:.4f}{more}" for n in ns), one.text)

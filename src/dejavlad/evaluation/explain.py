@@ -1,0 +1,241 @@
+"""Why is my number another? One ranking under every known protocol, and with every known mistake undone.
+
+Legend: Q queries, N of recall@N.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from dejavlad.datasets import PlaceDataset
+from dejavlad.errors import InputError
+from dejavlad.evaluation.evaluate import Misses
+from dejavlad.evaluation.readings import AS_GIVEN, AS_IT_IS, Measure, Reading, measures, readings, turned
+from dejavlad.evaluation.recall import counted, ranks_of, recall_at
+from dejavlad.ranking import Ranking
+
+Kind = Literal["as given", "protocol", "other measure", "mistake", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A number that the ranking gives."""
+
+    kind: Kind
+    """As given; under another protocol or measure; with a mistake undone; with both."""
+    mistake: str
+    """The mistake that is undone; empty for none."""
+    measure: tuple[str, ...]
+    """What counts as right, by all its names."""
+    misses: Misses
+    """Whether queries without a right answer count."""
+    recall: dict[int, float]
+    """N -> recall@N."""
+    whole: bool
+    """Whether the ranking is deep enough; if not, the recalls are at least so much."""
+    advice: str = ""
+    """What to do about the mistake."""
+
+    @property
+    def text(self) -> str:
+        """What it is, in words."""
+        measure = " = ".join(self.measure)
+        dropped = ", queries without a right answer dropped" if self.misses == "drop" else ""
+        if self.kind == "as given":
+            return AS_GIVEN + "".join(f" = {name}" for name in self.measure if name != AS_GIVEN)
+        if self.kind == "mistake":
+            return self.mistake
+        return f"{self.mistake}; {measure}{dropped}" if self.mistake else f"{measure}{dropped}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "kind": self.kind,
+            "mistake": self.mistake or None,
+            "measure": list(self.measure),
+            "misses": self.misses,
+            "recall": {str(n): value for n, value in self.recall.items()},
+            "deep_enough": self.whole,
+            "advice": self.advice or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A number that was expected, as exact as it was written."""
+
+    value: float
+    """A fraction."""
+    within: float
+    """Half a unit of its last digit."""
+
+    @classmethod
+    def parse(cls, text: str) -> Expected:
+        """``0.85``, ``85`` or ``85.0%``.
+
+        Raises:
+            InputError: it is no share.
+        """
+        digits = text.strip().removesuffix("%").strip()
+        try:
+            value = float(digits)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= 100:
+            raise InputError(f"a recall is a share as 0.85 or 85.0%; given {text!r}")
+        _, _, decimals = digits.partition(".")
+        half = 0.5 * 10.0 ** -len(decimals)
+        if text.strip().endswith("%") or value > 1:
+            value, half = value / 100, half / 100
+        return cls(value, half)
+
+    def met(self, value: float) -> bool:
+        """Whether a number would be written so."""
+        return abs(value - self.value) <= self.within + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All numbers that a ranking gives, and which of them were expected."""
+
+    findings: tuple[Finding, ...]
+    """As given first, then protocols and other measures, then mistakes."""
+    n: int
+    """The N of recall@N that was expected, and that findings are compared by."""
+    expected: Expected | None = None
+    """What was expected."""
+    unfit: str = ""
+    """Why the ranking cannot be scored as it is."""
+    shortfall: str = ""
+    """What could not be tried."""
+
+    @property
+    def met(self) -> list[Finding]:
+        """The findings that give the expected number, the simplest first."""
+        if self.expected is None:
+            return []
+        simple = {"as given": 0, "protocol": 1, "other measure": 2, "mistake": 3, "both": 4}
+        fits = [one for one in self.findings if self.expected.met(one.recall[self.n])]
+        return sorted(fits, key=lambda one: simple[one.kind])
+
+    @property
+    def likely(self) -> list[Finding]:
+        """Mistakes that, undone, leave far more right answers than there are as given."""
+        given = next((one.recall[self.n] for one in self.findings if one.kind == "as given"), 0.0)
+        better = [
+            one
+            for one in self.findings
+            if one.kind == "mistake" and one.recall[self.n] > max(2 * given, given + 0.1)
+        ]
+        return sorted(better, key=lambda one: -one.recall[self.n])
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "expected": None if self.expected is None else self.expected.value,
+            "at": self.n,
+            "does_not_fit": self.unfit or None,
+            "not_tried": self.shortfall or None,
+            "explained_by": [one.to_dict() for one in self.met],
+            "likely_mistakes": [one.to_dict() for one in self.likely],
+            "findings": [one.to_dict() for one in self.findings],
+        }
+
+
+def explain(
+    ranking: Ranking,
+    places: PlaceDataset,
+    *,
+    recall_at: Sequence[int] = (1, 5, 10),
+    at: int = 1,
+    expect: str | None = None,
+    others: Iterable[Reading] = (),
+    shortfall: str = "",
+) -> Explanation:
+    """Score a ranking under all known protocols that fit, other measures, and common mistakes.
+
+    Where a number is expected and no protocol, measure or mistake alone gives it, each mistake is tried with
+    each measure.
+
+    Args:
+        ranking: rows of the database for each query, or what was taken for that.
+        places: the lists and the truth.
+        recall_at: the Ns that are told.
+        at: the N of the number expected.
+        expect: the number expected, as written: ``0.85``, ``85.0%``.
+        others: further readings, as rankings made of the descriptors in other ways.
+        shortfall: what could not be tried, to be told.
+
+    Raises:
+        InputError: there is nothing that counts as right, or neither way of reading the ranking fits.
+    """
+    expected = None if expect is None else Expected.parse(expect)
+    ns = sorted({*recall_at, at})
+    if ns[0] < 1:
+        raise InputError(f"recall is taken at N of 1 or more; given {ns}")
+    if places.truth is None:
+        raise InputError("what is right is not known: give --truth, or lists with positions")
+    ways = measures(places)
+    meant = [*readings(ranking, places), *others]
+    own = next(way for way in ways if AS_GIVEN in way.ways)
+    findings: list[Finding] = []
+    for way in ways:
+        findings += _score(meant[0], way, ns)
+    mistakes = [found for one in meant[1:] for found in _score(one, own, ns)[:1]]
+    findings += _news(mistakes, findings)
+    fits = any(one.kind == "as given" for one in findings)
+    unfit = "" if fits else _unfit(ranking, places)
+    if not findings:
+        raise InputError(f"{unfit}; nor does it fit with any known mistake undone")
+    told = Explanation(tuple(findings), at, expected, unfit, shortfall)
+    if expected is None or told.met:
+        return told
+    both = (found for one in meant[1:] for way in ways for found in _score(one, way, ns))
+    findings += [one for one in both if expected.met(one.recall[at])]
+    return replace(told, findings=tuple(findings))
+
+
+def _score(reading: Reading, way: Measure, ns: Sequence[int]) -> list[Finding]:
+    """The recalls, with misses counted and (where there are any) dropped; nothing where it does not fit."""
+    truth = turned(way.truth) if reading.turned else way.truth
+    ranking = reading.ranking
+    if (
+        ranking.n_queries != truth.n_queries
+        or ranking.indices.max(initial=-1) >= truth.n_database
+        or not ranking.n_queries
+    ):
+        return []
+    kept = counted(ranking, truth)
+    hits = ranks_of(truth.positives.contains(ranking.indices), kept)
+    short = (hits == 0) & (kept.sum(axis=1) < min(ns[-1], truth.n_database))
+    whole = ranking.depth >= truth.n_database or not short.any()
+    found = [_found(reading, way, "count", recall_at(hits, ns), whole)]
+    if truth.n_without_truth and truth.answerable.any():
+        found.append(_found(reading, way, "drop", recall_at(hits[truth.answerable], ns), whole))
+    return found
+
+
+def _found(reading: Reading, way: Measure, misses: Misses, recall: dict[int, float], whole: bool) -> Finding:
+    names, published = way.named(misses)
+    given = AS_GIVEN in way.ways and misses == "count"
+    kind: Kind = "as given" if given else "protocol" if published else "other measure"
+    if reading.name == AS_IT_IS:
+        return Finding(kind, "", names, misses, recall, whole)
+    return Finding("mistake" if given else "both", reading.name, names, misses, recall, whole, reading.advice)
+
+
+def _news(found: Sequence[Finding], known: Sequence[Finding]) -> list[Finding]:
+    """Those that change anything: mistakes that give the very numbers as given are none."""
+    given = next((one.recall for one in known if one.kind == "as given"), None)
+    return [one for one in found if one.recall != given]
+
+
+def _unfit(ranking: Ranking, places: PlaceDataset) -> str:
+    rows = int(ranking.indices.max(initial=-1))
+    return (
+        f"the ranking is of {ranking.n_queries} queries and rows up to {rows}, the lists have "
+        f"{len(places.queries)} queries and {len(places.database)} database photos"
+    )

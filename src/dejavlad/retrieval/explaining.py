@@ -1,0 +1,63 @@
+"""Rankings that the same descriptors give when they are compared otherwise, for `dejavlad explain`.
+
+Legend: Q queries, N database photos, D descriptor size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError
+from dejavlad.evaluation.readings import Reading
+from dejavlad.extraction import DescriptorStore
+from dejavlad.index import build_index
+from dejavlad.ranking import Ranking
+
+Floats = NDArray[np.float32]
+
+
+def of_descriptors(
+    ranking: Ranking, database: DescriptorStore, queries: DescriptorStore, k: int
+) -> Iterator[Reading]:
+    """The rankings of descriptors as they are, and brought to unit length.
+
+    Args:
+        ranking: that which is to be explained.
+        database: descriptors of the database.
+        queries: descriptors of the queries.
+        k: answers a query, at most the size of the database.
+
+    Raises:
+        InputError: the two are of different sizes.
+    """
+    if database.dims != queries.dims:
+        raise InputError(
+            f"the database's descriptors have {database.dims} dimensions, the queries' {queries.dims}"
+        )
+    there, asked = (np.flatnonzero(store.done) for store in (database, queries))
+    database_ND, queries_QD = database.float32(there), queries.float32(asked)
+    for name, advice, alike in (
+        ("descriptors compared as they are", "they were brought to unit length first", False),
+        ("descriptors brought to unit length", "divide each by its length before ranking", True),
+    ):
+        rows = (_unit(database_ND), _unit(queries_QD)) if alike else (database_ND, queries_QD)
+        found = build_index("flat", rows[0], ids=there).search(rows[1], min(k, len(there)))
+        indices = np.full((len(queries), found.depth), -1, np.int64)
+        distances = np.full(indices.shape, np.inf, np.float32)
+        indices[asked], distances[asked] = found.indices, found.distances
+        same = _agreement(ranking, indices)
+        yield Reading(name, Ranking(indices, distances), f"{advice} ({same:.0%} of first answers agree)")
+
+
+def _unit(rows: Floats) -> Floats:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _agreement(ranking: Ranking, indices: NDArray[np.int64]) -> float:
+    """The share of queries whose first answers are the same."""
+    if ranking.indices.shape[0] != len(indices) or not len(indices) or not ranking.depth:
+        return 0.0
+    return float((ranking.indices[:, 0] == indices[:, 0]).mean())
