@@ -19,10 +19,11 @@ from dejavlad.rerank import (
     mutual_nearest,
     rapid_scores,
 )
-from dejavlad.rerank.bfloat import Rounded
 from dejavlad.rerank.matching import Mutual
 from dejavlad.rerank.ransac import homography
 from dejavlad.rerank.sketch import Sketched
+from dejavlad.rerank.whole import Rounded, multiplies_whole_numbers, to_whole
+from dejavlad.rerank.workers import side_by_side
 
 VGG16 = SimpleNamespace(stride=16, offset=7.5)
 GRIDS = {2: (29, 39), 5: (26, 36), 8: (23, 33)}
@@ -171,31 +172,64 @@ def places(seed, dims=64, noise=0.6):
     return query, [patches(seed + 2, dims=dims), *found, patches(seed + 3, dims=dims)]
 
 
+whole_numbers = pytest.mark.skipif(
+    not multiplies_whole_numbers(), reason="this processor does not multiply 8-bit numbers itself"
+)
+
+
+def heavy(of, power):
+    """Descriptors whose numbers are of very different sizes."""
+    rows = of.descriptors.abs().pow(power) * of.descriptors.sign()
+    return patches(descriptors=F.normalize(rows, dim=1))
+
+
+@pytest.mark.parametrize("tail", [1.0, 3.0])
 @pytest.mark.parametrize("dims", [24, 64, 300])
-def test_bfloat16_finds_the_matches_of_float32(dims):
+@whole_numbers
+def test_whole_numbers_find_the_matches_of_float32(dims, tail):
     query, candidates = places(7, dims)
+    query, *candidates = (heavy(of, tail) for of in (query, *candidates))
     rounded = Rounded(query.descriptors)
     for of in candidates:
         here, there = rounded.mutual(of.descriptors)
         ((expected_here, expected_there),) = mutual_nearest(query.descriptors, of.descriptors[None]).pairs()
         np.testing.assert_array_equal(here, expected_here)
         np.testing.assert_array_equal(there, expected_there)
-    likeness = (candidates[0].descriptors.bfloat16() @ query.descriptors.bfloat16().T).float()
+    whole = [
+        to_whole(of.descriptors, float(of.descriptors.abs().max())).clone() for of in (candidates[0], query)
+    ]
+    likeness = whole[0].int() @ whole[1].int().T
     exact = candidates[0].descriptors @ query.descriptors.T
     assert (likeness.argmax(1) != exact.argmax(1)).any()  # rounding alone would have changed some
 
 
-def test_bfloat16_takes_the_first_of_equals():
+@whole_numbers
+def test_whole_numbers_take_the_first_of_equals():
     rows = F.normalize(torch.randn(20, 16, generator=torch.Generator().manual_seed(0)), dim=1)
     doubled = torch.cat([rows, rows])
     here, there = Rounded(doubled).mutual(doubled)
     assert here.tolist() == there.tolist() == list(range(20))
 
 
-def test_bfloat16_leaves_blank_photos_to_float32():
-    for value in (0.0, 0.5):
+@whole_numbers
+def test_whole_numbers_leave_blank_photos_to_float32():
+    for value in (0.0, 0.5, float("nan")):
         blank = torch.full((200, 4), value)
         assert Rounded(blank).mutual(blank) is None
+
+
+def test_work_side_by_side_keeps_its_order_and_the_setting():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert side_by_side(lambda n: (n * n, torch.get_num_threads()), range(50)) == [
+            (n * n, 1) for n in range(50)
+        ]
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError):
+            side_by_side(lambda n: 1 // n, [1, 0])
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("dims", [4, 16, 1000])

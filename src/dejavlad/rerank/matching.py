@@ -17,8 +17,9 @@ from torch import Tensor
 
 from dejavlad.errors import InputError
 from dejavlad.patches import PatchSet
-from dejavlad.rerank.bfloat import Rounded, has_bfloat16
 from dejavlad.rerank.sketch import Sketched
+from dejavlad.rerank.whole import Rounded, multiplies_whole_numbers
+from dejavlad.rerank.workers import side_by_side
 
 BLOCK = 1 << 27
 """Similarities (numbers) that an accelerator holds at a time."""
@@ -104,7 +105,7 @@ def mutual_groups(
     """Candidates in their order, neighbours of one shape at a time, and their mutual matches.
 
     The products are taken on the query's device: on a processor candidate by candidate, in float32 at least
-    or as sure as that (`dejavlad.rerank.bfloat`); elsewhere many at a time in the query's own type, and
+    or as sure as that (`dejavlad.rerank.whole`); elsewhere many at a time in the query's own type, and
     nothing waits for the device.
 
     Args:
@@ -134,9 +135,11 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
     dtype = torch.promote_types(query.descriptors.dtype, torch.float32)
     query_PD = query.descriptors.detach().to(dtype)
     rough = None if dims is None else Sketched(query_PD, dims)
-    rounded = Rounded(query_PD) if rough is None and dtype == torch.float32 and has_bfloat16() else None
+    sure = rough is None and dtype == torch.float32 and multiplies_whole_numbers()
+    rounded = Rounded(query_PD) if sure else None
 
-    def match_one(candidate_RD: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def match_one(candidate: PatchSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        candidate_RD = candidate.descriptors.detach()
         if rough is not None:
             return rough.mutual(candidate_RD)
         candidate_RD = candidate_RD.to(query_PD)
@@ -146,8 +149,10 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
     def match(alike: Sequence[PatchSet]) -> Mutual:
         nearest_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.int64)
         mutual_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.bool)
-        for nearest_R, mutual_R, of in zip(nearest_BR.numpy(), mutual_BR.numpy(), alike, strict=True):
-            here_M, there_M = match_one(of.descriptors.detach())
+        found = side_by_side(match_one, alike)
+        for nearest_R, mutual_R, (here_M, there_M) in zip(
+            nearest_BR.numpy(), mutual_BR.numpy(), found, strict=True
+        ):
             nearest_R[there_M], mutual_R[there_M] = here_M, True
         return Mutual(nearest_BR, mutual_BR)
 

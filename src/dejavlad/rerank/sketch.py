@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
+
+from dejavlad.rerank.whole import multiplies_whole_numbers, product, to_whole
 
 LEAST = 8
 """Dimensions below which the product of whole numbers is not to be relied on."""
@@ -29,7 +32,7 @@ class Sketched:
 
     def __init__(self, descriptors_PD: Tensor, dims: int) -> None:
         self.dims = min(dims, descriptors_PD.shape[1])
-        self.whole = self.dims >= LEAST and hasattr(torch, "_int_mm")
+        self.whole = self.dims >= LEAST and multiplies_whole_numbers()
         self.sketch_dP = self._sketch(descriptors_PD).T.contiguous()
 
     def mutual(self, candidate_RD: Tensor) -> tuple[Rows, Rows]:
@@ -38,8 +41,12 @@ class Sketched:
         Returns:
             The matching rows [M] of the query and of the candidate, no patch of the query twice.
         """
-        product = torch._int_mm if self.whole else torch.mm
-        likeness_RP = product(self._sketch(candidate_RD), self.sketch_dP).numpy()
+        sketch_Rd = self._sketch(candidate_RD)
+        likeness_RP: NDArray[np.float32] | NDArray[np.int32]
+        if self.whole:
+            likeness_RP = product(sketch_Rd, self.sketch_dP)
+        else:
+            likeness_RP = torch.mm(sketch_Rd, self.sketch_dP).numpy()
         nearest_R = likeness_RP.argmax(axis=1)
         best_R = likeness_RP[np.arange(len(nearest_R)), nearest_R]
         there_M = np.flatnonzero(best_R == likeness_RP.max(axis=0)[nearest_R])
@@ -48,10 +55,8 @@ class Sketched:
 
     def _sketch(self, descriptors_PD: Tensor) -> Tensor:
         """[P, d]: int8 where whole numbers are multiplied."""
-        part_Pd = descriptors_PD[:, : self.dims].to("cpu", torch.float32).numpy()
-        length_P1 = np.sqrt(np.einsum("pd,pd->p", part_Pd, part_Pd))[:, None].clip(min=1e-12)
+        part_Pd = F.normalize(descriptors_PD[:, : self.dims].to("cpu", torch.float32))
         if not self.whole:
-            return torch.from_numpy(part_Pd / length_P1)
-        most_P1 = np.maximum(part_Pd.max(axis=1), -part_Pd.min(axis=1))[:, None]
-        peak = max(float((most_P1 / length_P1).max()), 1e-12)  # one scale for all: products stay comparable
-        return torch.from_numpy(np.rint(part_Pd * (127 / peak / length_P1)).astype(np.int8))
+            return part_Pd
+        least, most = torch.aminmax(part_Pd)  # one scale for all: products stay comparable
+        return to_whole(part_Pd, max(-float(least), float(most), 1e-12))
