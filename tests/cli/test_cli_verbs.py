@@ -1,14 +1,15 @@
 """The verbs as a user types them: answers, JSON, exit status, one-line complaints."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cyclopts import App
 from numpy.typing import NDArray
 
-from dejavlad.cli import main
+from dejavlad.cli import build_app, main
 from dejavlad.ranking import Ranking
 
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
@@ -27,15 +28,22 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
 
 Run = Callable[..., tuple[int, str, str]]
 
-VERBS = (
-    *(
-        (v,)
-        for v in ("demo", "models", "extract", "locate", "evaluate", "compare", "config", "import", "verify")
-    ),
-    ("models", "download"),
-    *(("map", v) for v in ("build", "add", "remove", "info")),
-    *(("dataset", v) for v in ("info", "list", "town")),
-)
+
+def verbs(app: App, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every verb of the command."""
+    for name in app:
+        if not name.startswith("-"):
+            inner = list(verbs(app[name], (*above, name)))
+            if not inner or app[name].default_command is not None:
+                yield (*above, name)
+            yield from inner
+
+
+VERBS = tuple(verbs(build_app()))
+
+
+def test_the_verbs_are_all_there() -> None:
+    assert len(VERBS) >= 25 and {("explain",), ("dataset", "protocols"), ("map", "add")} <= set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

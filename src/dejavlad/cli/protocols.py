@@ -8,11 +8,7 @@ from dejavlad.cli.terminal import Output, table
 def protocols(name: str | None = None, /, *, output: Output = Output()) -> None:
     """The named protocols, for `dejavlad evaluate --protocol`: what is right, and what does not count.
 
-    Examples:
-
-        dejavlad dataset protocols
-        dejavlad dataset protocols nordland
-        dejavlad dataset protocols tokyo247@relja
+    Example: `dejavlad dataset protocols nordland`
 
     Parameters
     ----------
