@@ -45,6 +45,7 @@ SETS: dict[str, tuple[str, str]] = {
     "vg-tokyo247": ("test", "queries"),
     "vg-nordland": ("test", "queries"),
     "vg-nordland-2760": ("test", "queries"),
+    "vg-sped": ("test", "queries"),
 }
 """Name -> (part, folder of the queries). ``vg-`` are sets that are published in another form too."""
 

@@ -1,8 +1,8 @@
 """Pickles of plain values, read without executing anything.
 
 `pickle` calls whatever a file asks for. Here the file's steps are read one by one, and those that make
-numbers, texts, lists, tuples, dicts and NumPy arrays are done by hand; any other is refused. Ground truths that
-are published as pickles are read so: VPR-Bench's ``ground_truth_new.npy``, revisited Oxford and Paris.
+numbers, texts, lists, tuples, dicts and NumPy arrays are done by hand; any other is refused. Ground truths
+that are published as pickles are read so: VPR-Bench's ``ground_truth_new.npy``, revisited Oxford and Paris.
 """
 
 from __future__ import annotations

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dejavlad.datasets import folder, video
-from dejavlad.datasets.at_names import PARTS, SETS, is_at_named, open_at_names, open_part
+from dejavlad.datasets.at_names import PARTS, is_at_named, open_at_names, open_part
+from dejavlad.datasets.at_names import SETS as AT_NAMES
 from dejavlad.datasets.described import is_described, open_described
 from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.gsv_cities import open_gsv_cities
 from dejavlad.datasets.listing import gather, listed_photos
 from dejavlad.datasets.msls import CITIES, SUBTASKS, open_msls
 from dejavlad.datasets.netvlad_places import (
@@ -22,11 +24,14 @@ from dejavlad.datasets.netvlad_places import (
     open_tiny,
 )
 from dejavlad.datasets.netvlad_spec import is_spec
+from dejavlad.datasets.nordland import open_nordland
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.video import video_photos
+from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
+from dejavlad.datasets.vpr_bench import TRUTH, open_numbered, open_vpr_bench
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.settings import Settings
@@ -143,6 +148,8 @@ def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
     parts = [_part(inside, names) for names in (DATABASE, QUERIES)]
     if parts[0] is None or parts[1] is None:
         raise InputError(f"{str(path)!r} is no dataset: {_what_lacks(path)}")
+    if (inside / TRUTH).is_file():
+        return open_numbered(inside, parts[0].name, parts[1].name, name=name)
     if parts[0].name in ("database", "gallery") and parts[1].name == "queries" and is_at_named(parts[0]):
         return open_part(inside, name=name)
     database, queries = (_placed(part, inside) for part in parts if part is not None)
@@ -187,6 +194,16 @@ def _tiny(stem: str) -> Callable[[Path, str], PlaceDataset]:
     return lambda path, name: open_tiny(stem, path, name=name)
 
 
+def _nordland_2760(path: Path, name: str) -> PlaceDataset:
+    if (path / "ref").is_dir() and (path / "query").is_dir():  # as VPR-Bench lays it out
+        return open_numbered(path, "ref", "query", name=name)
+    return open_nordland(path, name, database="winter", queries="summer", every=10, frames=1)
+
+
+def _nordland_3450(path: Path, name: str) -> PlaceDataset:
+    return open_nordland(path, name, frames=2, part="test")
+
+
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     "folders": open_folders,
     **{f"town-{part}": _town_part(part) for part in TOWN_PARTS},
@@ -195,7 +212,12 @@ DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     **{f"tokyotm-tiny-{part}": _tiny(f"tokyoTM_{part}") for part in TOWN_PARTS[:2]},
     "tokyo247": _spec("tokyo247", TOKYO_247),
     **{f"tokyo247-{light}": _spec("tokyo247", TOKYO_247, light) for light in LIGHTS},
-    **dict.fromkeys(SETS, open_at_names),
+    **dict.fromkeys(AT_NAMES, open_at_names),
+    **dict.fromkeys(VPR_BENCH, open_vpr_bench),
+    "nordland": open_nordland,
+    "nordland-2760": _nordland_2760,
+    "nordland-3450": _nordland_3450,
+    "gsv-cities": open_gsv_cities,
     **{f"msls-{part}": _msls(part) for part in CITIES},
     **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
     **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},

@@ -286,6 +286,10 @@ def truth_text(description: Mapping[str, Any]) -> str:
                 text += f", queries being every {every}th frame"
         case "same-name":
             text = "same name"
+        case "same-place":
+            text = "same place"
+        case "listed":
+            text = f"what {description['file']} lists"
         case "positions":
             text = f"taken within {description['radius_m']:g} m"
             lacking = [

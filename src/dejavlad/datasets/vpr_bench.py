@@ -1,0 +1,163 @@
+"""Datasets laid out as VPR-Bench does (Zaffar et al., IJCV 2021).
+
+::
+
+    ROOT/
+        ref/0000000.jpg ...
+        query/0000000.jpg ...
+        ground_truth_new.npy      rows (query, its reference photos); a pickle, of which nothing is executed
+
+Photos go by the number that is their name. Where there is no such file, right is what the set's numbers tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.plain_pickle import read_object_npy
+from dejavlad.datasets.relevance import Truth, truth_frames
+from dejavlad.datasets.row_sets import RowSets
+from dejavlad.errors import InputError
+
+TRUTH = "ground_truth_new.npy"
+DATABASE, QUERIES = ("ref", "reference", "database"), ("query", "queries")
+MOST_FRAMES = 50
+"""Up to so many frames are tried for what a ground truth may be in short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A dataset of VPR-Bench."""
+
+    folder: str
+    """Its folder there."""
+    frames: int | None = None
+    """Where the ground truth's file is missing, right is the same number within so many."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Other names of the two folders, database first."""
+
+
+SETS = {
+    "sped": Set("SPEDTEST", 0),
+    "essex3in1": Set("ESSEX3IN1_dataset", 0),
+    "gardens-point": Set("GardensPointWalking", 2, (("day_left", "day_right"),)),
+    "gardens-point-night": Set("GardensPoint_TN", 2, (("day_right", "night_right"),)),
+    "corridor": Set("corridor", 2),
+    "living-room": Set("Living"),
+    "17places": Set("17places"),
+    "cross-seasons": Set("CrossSeason_CoHOG_Dataset"),
+    "synthia": Set("Synthia-NightToFall"),
+}
+"""Name -> where it lies, and what is right."""
+
+
+def open_vpr_bench(root: str | Path, name: str) -> PlaceDataset:
+    """A dataset of `SETS`.
+
+    Args:
+        root: its folder, or the one that holds it.
+        name: which.
+
+    Raises:
+        InputError: a folder is missing, or the ground truth does not fit.
+    """
+    known, root = SETS[name], Path(root)
+    if not root.is_dir():
+        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    pairs = [*known.pairs, *((there, asked) for there in DATABASE for asked in QUERIES)]
+    for folder in (root, root / known.folder, root / name, root / name.replace("-", "_")):
+        for there, asked in pairs:
+            if (folder / there).is_dir() and (folder / asked).is_dir():
+                return open_numbered(folder, there, asked, name=name, frames=known.frames)
+    told = f"ref and query{''.join(f', or {a} and {b}' for a, b in known.pairs)}"
+    raise InputError(f"{name}: {str(root)!r} (or {known.folder!r} in it) should hold the folders {told}")
+
+
+def open_numbered(
+    folder: Path, there: str, asked: str, *, name: str, frames: int | None = None
+) -> PlaceDataset:
+    """The dataset of two folders of numbered photos, and the ground truth beside them.
+
+    Args:
+        folder: holds both, and perhaps `TRUTH`.
+        there: the database's folder.
+        asked: the queries' folder.
+        name: what the dataset is called.
+        frames: without a ground truth, right is the same number within so many; nothing is known unless
+            given.
+
+    Raises:
+        InputError: no photos, or a ground truth that cannot be used or is of other numbers of photos.
+    """
+    database = folder_photos(folder / there, name=f"{name}:database")
+    queries = folder_photos(folder / asked, name=f"{name}:queries")
+    if (folder / TRUTH).is_file():
+        truth = read_ground_truth(folder / TRUTH, len(database), len(queries))
+        return PlaceDataset(name, database, queries, truth, TRUTH)
+    if frames is None:
+        return PlaceDataset(name, database, queries)
+    return PlaceDataset(
+        name, database, queries, truth_frames(len(database), len(queries), frames), f"frames:{frames}"
+    )
+
+
+def read_ground_truth(path: str | Path, n_database: int, n_queries: int) -> Truth:
+    """What VPR-Bench's (or GSV-Cities') file tells of the right answers.
+
+    One that says no more than the same frame within so many is described as that.
+
+    Args:
+        path: an ``.npy`` of objects: [Q, 2] of query and rows, or [Q] of rows.
+        n_database: photos of the database.
+        n_queries: queries.
+
+    Raises:
+        InputError: it cannot be read, holds something else, or is of other numbers of photos.
+    """
+    held = read_object_npy(path)
+    told = f"{str(path)!r} is no ground truth of VPR-Bench"
+    if held.ndim not in (1, 2) or (held.ndim == 2 and held.shape[1] != 2):
+        raise InputError(f"{told}: it holds {list(held.shape)}, not a query and its rows a line")
+    if len(held) != n_queries:
+        raise InputError(
+            f"{told} for these photos: it is of {len(held)} queries, the folder holds {n_queries}"
+        )
+    sets: list[list[int] | None] = [None] * n_queries
+    for line, row in enumerate(held):
+        query, rows = (row[0], row[1]) if held.ndim == 2 else (line, row)
+        if not _whole(query) or not 0 <= int(query) < n_queries or sets[int(query)] is not None:
+            raise InputError(
+                f"{told}: line {line + 1} is of query {query}, of 0 to {n_queries - 1} once each"
+            )
+        found = [rows] if _whole(rows) else rows
+        if not isinstance(found, Sequence | np.ndarray) or not all(_whole(one) for one in found):
+            raise InputError(f"{told}: line {line + 1} does not hold the rows of photos")
+        sets[int(query)] = [int(one) for one in found]
+    try:
+        right = RowSets.of([rows or [] for rows in sets], n_database)
+    except InputError as error:
+        raise InputError(f"{told} for these photos: {error}") from None
+    return _in_short(right) or Truth(right, n_database, {"kind": "listed", "file": Path(path).name})
+
+
+def _in_short(right: RowSets) -> Truth | None:
+    """The same as frames within so many, where it is no more than that."""
+    n, queries = right.n_database, len(right)
+    widest = int(right.counts.max(initial=0))
+    for every in {1, round(n / queries) if queries else 1}:
+        for frames in range(max(0, widest // 2 - 1), min(widest // 2, MOST_FRAMES) + 1):
+            truth = truth_frames(n, queries, frames, every=max(1, every))
+            if truth.positives == right:
+                return truth
+    return None
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
