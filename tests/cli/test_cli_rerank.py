@@ -52,7 +52,8 @@ def test_evaluate_writes_what_the_original_writes(results: Path) -> None:
             f"00.png, {of.indices[0, 0]:02d}.png",
         ]
         assert len(told) == 2 + ranking.indices.size
-    assert PatchStore.open(results / "database").manifest.dtype == "int8"
+    stored = [PatchStore.open(results / part).manifest.dtype for part in ("database", "queries")]
+    assert stored == ["int8", "float16"]  # only a map's patches are packed
 
 
 def test_a_store_with_patches_is_re_ranked_alone(

@@ -42,6 +42,9 @@ from dejavlad.retrieval.reranking import Reranked, Source, rerank_all
 STEPS = 11
 """Points of the curve of recall against time."""
 
+PACKED = ("int8", "pq")
+"""Forms that are for the patches of a map, which are kept: those of the queries are then float16."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
@@ -109,7 +112,7 @@ def describe_dataset(
             batch_size=batch_size,
             workers=workers,
             patches=stored,
-            patch_dtype=dtype if name == "database" or dtype != "pq" else "int8",
+            patch_dtype="float16" if name == "queries" and dtype in PACKED else dtype,
             on_progress=on_progress,
         )
         for name, part in (("database", dataset.database), ("queries", dataset.queries))
