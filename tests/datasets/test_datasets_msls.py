@@ -155,8 +155,8 @@ def test_a_city_in_two_zones_keeps_the_zone_of_its_metres(root):
 
 
 def test_what_cannot_be_is_refused(root):
-    with pytest.raises(InputError, match="task im2seq of MSLS matches sequences"):
-        open_msls(root, "cph", task="im2seq")
+    with pytest.raises(InputError, match="an odd number of frames"):
+        open_msls(root, "cph", task="im2seq", length=2)
     with pytest.raises(UnknownNameError, match="did you mean im2im"):
         open_msls(root, "cph", task="im2img")
     with pytest.raises(UnknownNameError, match="subtask of MSLS 'd2x'"):
@@ -198,3 +198,75 @@ def test_every_part_and_city_has_a_name(root):
     with pytest.raises(InputError, match=r"trondheim.*cannot be read"):
         open_dataset("msls-train", root=root)
     assert np.isfinite([at.east for at in open_msls(root, "cph").queries.positions]).all()
+
+
+def drive(root):
+    """A database of one drive of 8 frames 10 m apart, one lost; queries of two drives, one 20 m beside."""
+    table_of = {
+        "database": [(f"d{i}", 10 * i, 0, {}) for i in range(8)],
+        "query": [(f"q{i}", 10 * i, 20, {}) for i in range(4)]
+        + [(f"r{i}", 500 + i, 0, {}) for i in range(3)],
+    }
+    city(root, "sf", CPH, table_of)
+    for side in table_of:
+        path = root / "train_val" / "sf" / side / "seq_info.csv"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        head = lines[0]
+        rows = [line.split(",") for line in lines[1:]]
+        number = 0
+        for i, row in enumerate(rows):
+            number = 0 if i and row[2] != rows[i - 1][2] else number + (2 if row[1] == "d5" else 1)
+            row[3] = str(number)
+        path.write_text("\n".join([head, *map(",".join, rows)]), encoding="utf-8")
+
+
+def test_sequences(root):
+    drive(root)
+    photos_alone = open_msls(root, "sf")
+    assert [key[-6:] for key in photos_alone.queries.keys] == ["q0.jpg", "q1.jpg", "q2.jpg", "q3.jpg"]
+    assert photos_alone.truth.positives[0].tolist() == [0, 1]  # within 25 m: 15 m along the street
+    both = open_msls(root, "sf", task="seq2seq")
+    # d5 does not follow d4: sequences end there
+    assert [key[-6:-4] for key in both.database.keys] == ["d1", "d2", "d3", "d6"]
+    assert [key[-6:-4] for key in both.queries.keys] == ["q1", "q2"]
+    # q1 is q0 to q2 (0 to 20 m): d0 to d3 are near, which are in all but the last
+    assert [rows.tolist() for rows in both.truth.positives] == [[0, 1, 2], [0, 1, 2]]
+    assert both.protocol == "positions:25, seq2seq of 3 frames"
+    assert both.truth.description["frames"] == [3, 3]
+    one = open_msls(root, "sf", task="im2seq")
+    assert [key[-6:-4] for key in one.database.keys] == ["d1", "d2", "d3", "d6"]
+    assert [rows.tolist() for rows in one.truth.positives] == [[0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
+    other = open_msls(root, "sf", task="seq2im")
+    assert [rows.tolist() for rows in other.truth.positives] == [[0, 1, 2, 3], [0, 1, 2, 3, 4]]
+
+
+def test_sequences_are_found_as_one_by_one(root):
+    """Against the plain way: every pair of sequences, every pair of frames."""
+    drive(root)
+    found = open_msls(root, "sf", task="seq2seq", length=3, radius=35.0, unmatched=True)
+    everything = open_msls(root, "sf", unmatched=True, radius=35.0)
+    at = {photo.name: photo.position for photo in (*everything.database, *everything.queries)}
+
+    def frames(photo):
+        name, number = photo.name[:-5], int(photo.name[-5])
+        return [at[f"{name}{number + i}.jpg"] for i in (-1, 0, 1)]
+
+    for query, rows in zip(found.queries, found.truth.positives, strict=True):
+        near = [
+            row
+            for row, photo in enumerate(found.database)
+            if any(
+                np.hypot(a.east - b.east, a.north - b.north) <= 35
+                for a in frames(query)
+                for b in frames(photo)
+            )
+        ]
+        assert rows.tolist() == near
+
+
+def test_every_photo_as_the_geo_localization_benchmark_takes_them(root):
+    drive(root)
+    places = open_dataset("msls-val-every", root=root)
+    assert len(places.queries) == 3 + 7 and places.truth.n_without_truth == 3
+    assert len(places.database) == 3 + 8  # c2 too, which is of no subtask
+    assert len(open_dataset("msls-val", root=root).queries) == 3 + 4

@@ -9,15 +9,16 @@
         subtask_index.csv     for each subtask whether a photo belongs to it (not needed for training)
         images/KEY.jpg
 
-All have one line a photo, in the same order. Equivalent to the image-to-image part of ``msls.py`` of
-Mapillary and Patch-NetVLAD: panoramas are left out, and queries without a photo nearby.
+All have one line a photo, in the same order. Equivalent to ``msls.py`` of Mapillary and Patch-NetVLAD:
+panoramas are left out, and queries without a photo nearby.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -26,6 +27,7 @@ import numpy as np
 from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import truth_positions
+from dejavlad.datasets.sequences import Rows, truth_windows, windows
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
@@ -40,16 +42,34 @@ CITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "test": ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala"),
 }
 """Part -> its cities, in the original's order."""
-SUBTASKS: Final = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
-"""All photos; summer to winter, old to new, day to night, and back."""
+EVERY: Final = "every"
+SUBTASKS: Final = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d", EVERY)
+"""All photos of the benchmark; summer to winter, old to new, day to night, and back; every photo there is."""
 RADIUS: Final[Mapping[str, float]] = {"train": 10.0, "val": 25.0, "test": 25.0}
 """Metres within which a photo is right (posDistThr)."""
 TASKS: Final = ("im2im", "im2seq", "seq2im", "seq2seq")
+"""A photo (im) or a short sequence (seq) is sought among photos or sequences."""
 FITS = 1000.0
 """Metres by which a photo's easting and northing may differ from its longitude and latitude."""
 
 Part = Literal["train", "val", "test"]
 Row = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The database or the queries of a city."""
+
+    photos: list[Photo]
+    """Every photo, in the order of the tables."""
+    kept: list[int]
+    """Rows of those that count: of the subtask, and no panoramas."""
+    numbers: list[int | None]
+    """Each photo's number in its sequence."""
+
+    def windows(self, length: int) -> Rows:
+        """int64 [n, length] rows of the sequences around those that count."""
+        return windows([photo.group for photo in self.photos], self.numbers, self.kept, length)
 
 
 def open_msls(
@@ -58,8 +78,10 @@ def open_msls(
     *,
     subtask: str = "all",
     task: str = "im2im",
+    length: int = 3,
     radius: float | None = None,
     panoramas: bool = False,
+    unmatched: bool = False,
     name: str | None = None,
 ) -> PlaceDataset:
     """Cities of Mapillary Street-Level Sequences.
@@ -68,55 +90,72 @@ def open_msls(
     group is the sequence. Cities are apart by their UTM zones. Where positions are known, queries without a
     photo nearby are left out. Those of the test cities are withheld, so that these have no truth.
 
+    Where sequences are matched, a photo of a list stands for the sequence that it is the middle of (see
+    `dejavlad.datasets.sequences`).
+
     Args:
         root: the folder that holds ``train_val`` and ``test``.
         cities: ``train``, ``val``, ``test``, or names of cities of one of them.
-        subtask: see `SUBTASKS`; of the training cities only ``all`` is there.
-        task: only ``im2im``.
+        subtask: see `SUBTASKS`; of the training cities all photos are in ``all``.
+        task: see `TASKS`.
+        length: frames of a sequence, odd.
         radius: metres within which a photo is right; as the original's for the part, unless given.
         panoramas: keep these too.
+        unmatched: keep queries without a photo nearby too.
         name: what the dataset is called.
 
     Raises:
         UnknownNameError: no such city, subtask or task.
-        InputError: sequences are asked for; files that are missing or cannot be used; or nothing is left.
+        InputError: files that are missing or cannot be used, or nothing is left.
     """
     for kind, given, valid in (("subtask", subtask, SUBTASKS), ("task", task, TASKS)):
         if given not in valid:
             raise UnknownNameError(f"{kind} of MSLS", given, valid)
-    if task != "im2im":
-        raise InputError(
-            f"the task {task} of MSLS matches sequences; photos are matched one by one here (im2im)"
-        )
     part, names = _cities(cities)
-    if part == "train" and subtask != "all":
+    if part == "train" and subtask not in ("all", EVERY):
         raise InputError(f"subtasks divide the val and test cities of MSLS; {names[0]} has only all")
     root = Path(root)
     folder = root / ("test" if part == "test" else "train_val")
-    there: list[Photo] = []
-    asked: list[Photo] = []
+    asked_as, there_as = (length if kind == "seq" else 1 for kind in task.split("2"))
+    frames: tuple[list[Photo], list[Photo]] = ([], [])
+    rows: tuple[list[Rows], list[Rows]] = ([], [])
     for city in names:
-        city_photos = [
-            list(_photos(root, folder / city / side, part, subtask, panoramas))
-            for side in ("database", "query")
-        ]
-        if all(city_photos):  # as the original passes over the others
-            there += city_photos[0]
-            asked += city_photos[1]
+        sides = [_side(root, folder / city / of, part, subtask, panoramas) for of in ("database", "query")]
+        found = [side.windows(of) for side, of in zip(sides, (there_as, asked_as), strict=True)]
+        if all(map(len, found)):  # as the original passes over the others
+            for i in (0, 1):
+                rows[i].append(found[i] + len(frames[i]))
+                frames[i].extend(sides[i].photos)
     called = name or f"msls-{cities if isinstance(cities, str) else '+'.join(cities)}"
-    if not there:
+    if not rows[0]:
         raise InputError(f"{called}: no photo is left in {', '.join(names)} for the subtask {subtask}")
-    database = PhotoList(there, root=root, name=f"{called}:database")
-    queries = PhotoList(asked, root=root, name=f"{called}:queries")
+    there, asked = (np.concatenate(of) for of in rows)
     if part == "test":
-        return PlaceDataset(called, database, queries)
+        return PlaceDataset(called, *_centres(root, called, frames, there, asked))
     radius = RADIUS[part] if radius is None else radius
-    found = truth_positions(database, queries, radius).answerable
-    queries = queries.take(np.flatnonzero(found).tolist())
-    if not len(queries):
-        raise InputError(f"{called}: no query has a photo of the database within {radius:g} m")
-    truth = truth_positions(database, queries, radius)
-    return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}")
+    if not unmatched:
+        asked = asked[truth_windows(*frames, there, asked, radius).answerable]
+        if not len(asked):
+            raise InputError(f"{called}: no query has a photo of the database within {radius:g} m")
+    database, queries = _centres(root, called, frames, there, asked)
+    if task == "im2im":
+        truth = truth_positions(database, queries, radius)
+        return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}")
+    truth = truth_windows(*frames, there, asked, radius)
+    return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}, {task} of {length} frames")
+
+
+def _centres(
+    root: Path, called: str, frames: tuple[list[Photo], list[Photo]], there: Rows, asked: Rows
+) -> tuple[PhotoList, PhotoList]:
+    """The photo in the middle of each sequence."""
+    database, queries = (
+        PhotoList(
+            (of[row] for row in rows[:, rows.shape[1] // 2].tolist()), root=root, name=f"{called}:{side}"
+        )
+        for of, rows, side in zip(frames, (there, asked), ("database", "queries"), strict=True)
+    )
+    return database, queries
 
 
 def _cities(given: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -134,10 +173,11 @@ def _cities(given: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
     return parts.pop(), names
 
 
-def _photos(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) -> Iterator[Photo]:
+def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) -> _Side:
     sequences = _table(folder / "seq_info.csv", ("key", "sequence_key"))
-    keep = [True] * len(sequences)
-    if part != "train":
+    count = len(sequences)
+    keep = [True] * count
+    if part != "train" and subtask != EVERY:
         subtasks = _beside(folder / "subtask_index.csv", (subtask,), sequences)
         keep = [_is_true(row[subtask]) for row in subtasks]
     blank: list[Row] = [{} for _ in sequences]
@@ -148,19 +188,25 @@ def _photos(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) 
             folder / "postprocessed.csv", ("easting", "northing", "night", "view_direction"), sequences
         )
     zones = _Zones(folder)
+    photos = []
     for row, sequence in enumerate(sequences):
-        if not keep[row] or (not panoramas and _is_true(raw[row].get("pano", ""))):
-            continue
         path = folder / "images" / f"{sequence['key']}.jpg"
         compass = _number(raw[row].get("ca", ""))
-        yield Photo(
-            path.relative_to(root).as_posix(),
-            path,
-            position=zones.position(raw[row], post[row]) if post[row] else None,
-            heading=None if compass is None else compass % 360,
-            group=sequence["sequence_key"],
-            tags=_tags(post[row]),
+        photos.append(
+            Photo(
+                path.relative_to(root).as_posix(),
+                path,
+                position=zones.position(raw[row], post[row]) if post[row] else None,
+                heading=None if compass is None else compass % 360,
+                group=sequence["sequence_key"],
+                tags=_tags(post[row]),
+            )
         )
+    kept = [
+        row for row in range(count) if keep[row] and (panoramas or not _is_true(raw[row].get("pano", "")))
+    ]
+    numbers = [_number(sequence.get("frame_number", "")) for sequence in sequences]
+    return _Side(photos, kept, [None if number is None else int(number) for number in numbers])
 
 
 def _tags(post: Row) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dejavlad.datasets.described import is_described, open_described
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.gsv_cities import open_gsv_cities
 from dejavlad.datasets.listing import gather, listed_photos
-from dejavlad.datasets.msls import CITIES, SUBTASKS, open_msls
+from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
 from dejavlad.datasets.netvlad_places import (
     LIGHTS,
     PITTSBURGH,
@@ -182,8 +182,9 @@ def _town_part(part: str) -> Callable[[Path, str], PlaceDataset]:
     return lambda path, name: open_folders(path / part, name)
 
 
-def _msls(cities: str, subtask: str = "all") -> Callable[[Path, str], PlaceDataset]:
-    return lambda path, name: open_msls(path, cities, subtask=subtask, name=name)
+def _msls(cities: str, subtask: str = "all", task: str = "im2im") -> Callable[[Path, str], PlaceDataset]:
+    every = subtask == EVERY
+    return lambda path, name: open_msls(path, cities, subtask=subtask, task=task, unmatched=every, name=name)
 
 
 def _spec(stem: str, family: Family, light: str | None = None) -> Callable[[Path, str], PlaceDataset]:
@@ -221,6 +222,7 @@ DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     **{f"msls-{part}": _msls(part) for part in CITIES},
     **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
     **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},
+    **{f"msls-{part}-{one}": _msls(part, task=one) for part in ("val", "test") for one in TASKS[1:]},
 }
 """Name -> (where it lies, its name) -> dataset."""
 

@@ -298,6 +298,8 @@ def truth_text(description: Mapping[str, Any]) -> str:
                 if (count := description[f"{what}_without_position"])
             ]
             text += f" (without a position: {', '.join(lacking)})" if lacking else ""
+            if (frames := description.get("frames")) is not None:
+                text += f", any of {frames[1]} frames of a query to any of {frames[0]}"
         case _:
             text = ", ".join(f"{key} {value}" for key, value in description.items()) or "as given"
     if (degrees := description.get("degrees")) is not None:
