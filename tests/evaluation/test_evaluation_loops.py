@@ -66,7 +66,7 @@ def test_score_of_loops() -> None:
     assert score.right.tolist() == [True, True, False]
     told = score.to_dict()
     assert (told["n_frames"], told["n_with_loop"], told["n_answers"]) == (80, 40, 3)
-    assert told["loops"]["recall_at_100_precision"] == pytest.approx(2 / 40)
+    assert told["recall_at_100_precision"] == pytest.approx(2 / 40)
     assert told["protocol"]["window"] == 10 and len(told["protocol"]["truth_hash"]) == 64
     other = RowSets.of([[] if i < 40 else [i - 40] for i in range(80)], 80)
     assert (

@@ -21,6 +21,7 @@ from dejavlad.cli import (
     explain,
     extract,
     locate,
+    loops,
     map_,
     match,
     models,
@@ -66,6 +67,7 @@ def build_app() -> App:
     app.command(compare.compare)
     app.command(explain.explain)
     app.command(pairs.pairs)
+    app.command(loops.loops)
     app.command(config.config)
     return app
 

@@ -57,7 +57,7 @@ class LoopScore:
     def to_dict(self) -> dict[str, Any]:
         """As ``result.json`` has it."""
         return {
-            "loops": self.curve.to_dict(),
+            **self.curve.to_dict(),
             "n_frames": self.n_frames,
             "n_with_loop": self.curve.relevant,
             "n_answers": len(self.right),

@@ -61,6 +61,7 @@ font-variant-numeric:tabular-nums}
 .tiles .main{background:var(--blue-soft);border-color:transparent}
 .tiles .main dd{color:var(--blue)}
 .pair{display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr);gap:16px;align-items:start}
+.even{grid-template-columns:repeat(2,minmax(0,1fr))}
 @media(max-width:860px){.pair{grid-template-columns:minmax(0,1fr)}}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:15px}

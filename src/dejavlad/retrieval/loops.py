@@ -239,6 +239,13 @@ def find_loops(
     return found
 
 
+def similarities(store: DescriptorStore, frames: Sequence[int]) -> Floats:
+    """[K, K] cosine similarities of some frames; 0 to those that could not be described."""
+    rows = store.float32(np.asarray(frames, np.int64))
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return np.asarray(rows @ rows.T, np.float32)
+
+
 def write_loops(
     path: str | Path, loops: Iterable[Loop], names: Sequence[str], right: Sequence[bool] | None = None
 ) -> Path:

@@ -1,0 +1,177 @@
+"""`dejavlad loops`: loop closures in a sequence, as it arrives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from dejavlad.cli.options import ModelOptions, Positions, Root
+from dejavlad.cli.terminal import Output, command_line, timed
+from dejavlad.errors import InputError
+
+if TYPE_CHECKING:
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.photo import PhotoList
+
+
+def loops(
+    photos: Annotated[str, Parameter(name="PHOTOS")],
+    /,
+    *,
+    out: Path,
+    model: str | None = None,
+    window: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
+    sequence: Annotated[int, Parameter(allow_leading_hyphen=True)] = 1,
+    threshold: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
+    truth: str | None = None,
+    radius: float | None = None,
+    positions: Positions = None,
+    root: Root = None,
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Loop closures: which frames of a sequence show a place seen before, told from what came before.
+
+    Writes `loops.csv` (each frame with the earlier one that it resembles most: i, j, score, confidence),
+    `predictions.txt` (the loops given, for `dejavlad pairs`), `result.json` and a page.
+
+    Examples:
+
+        dejavlad loops drive/ --model rootsift-vlad --window 30 --out loops
+        dejavlad loops image_2/ --model MODEL --window 250 --sequence 5 --truth poses/00.txt --out loops
+        dejavlad loops frames.desc --truth samples_GT.bmp --out loops
+
+    Parameters
+    ----------
+    photos
+        The sequence in its order: a folder, a list, a video, or a store of descriptors (without --model).
+    out
+        The folder of the results; run again, it goes on where it stopped.
+    model
+        A model's name or folder. One that learns from photos learns from these.
+    window
+        So many frames before each do not count: they resemble it whatever it shows (default: 30).
+    sequence
+        So many frames decide together, along lines of about the same speed; 1: each frame by itself.
+    threshold
+        Score from which on a loop is given (default: where it stands out from what else the sequence shows).
+    truth
+        Which frames show one place: a square bitmap or matrix (`.bmp`, `.png`, `.npy`, `.mat`), poses (`.txt`
+        of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres).
+    radius
+        Metres within which two frames show one place, where poses or positions tell (default: 5).
+    positions
+        Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file.
+    root
+        The folder that paths in a list are relative to, or where a named dataset lies.
+    """
+    from dejavlad.datasets.loop_truth import loop_truth
+    from dejavlad.evaluation import list_hash
+    from dejavlad.evaluation.loops import reachable, score_loops, write_json
+    from dejavlad.evaluation.predictions import write_answers
+    from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
+    from dejavlad.retrieval.loops import WINDOW, LoopDetector, find_loops, similarities, write_loops
+
+    window = WINDOW if window is None else window
+    LoopDetector(
+        window=window, sequence=sequence, threshold=threshold
+    )  # complains before photos are described
+    if radius is not None and truth is None:
+        raise InputError("--radius says which frames are right; give --truth too")
+    seconds: dict[str, float] = {}
+    frames, store = _frames(photos, positions, root, truth)
+    right = described = None
+    if truth is not None:
+        right, described = loop_truth(truth, frames, radius)
+    if store is None:
+        if model is None:
+            raise InputError("give a model (--model), or a store of descriptors")
+        from dejavlad.extraction import extract
+
+        with output.progress() as on_progress, timed(seconds, "describe"):
+            opened = options.fitted(options.load(model, on_progress), frames, out / "model", on_progress)
+            store = extract(
+                opened,
+                frames,
+                out / "frames",
+                batch_size=options.batch_size,
+                workers=options.workers,
+                on_progress=on_progress,
+            )
+    elif model is not None:
+        raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
+    setting = store.manifest.setting
+    with output.progress() as on_progress, timed(seconds, "find loops"):
+        found = find_loops(store, window=window, sequence=sequence, on_progress=on_progress)
+    given = [loop.known if threshold is None else loop.score >= threshold for loop in found]
+    told_model = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
+    how = {
+        "window": window,
+        "sequence": sequence,
+        "given_from": threshold if threshold is not None else "confidence 0.5",
+    }
+    score = None
+    if right is not None:
+        score = score_loops(
+            [loop.frame for loop in found],
+            [loop.closes for loop in found],
+            [loop.score for loop in found],
+            right,
+            window=window,
+            protocol={**how, "truth": described, "frames_hash": list_hash(frames)},
+            model=told_model,
+            seconds=seconds,
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    names = frames.keys
+    csv = write_loops(out / "loops.csv", found, names, None if score is None else score.right.tolist())
+    pairs = {names[loop.frame]: [names[loop.closes]] for loop, held in zip(found, given, strict=True) if held}
+    write_answers(out / "predictions.txt", pairs)
+    told: dict[str, Any] = {
+        "n_frames": len(frames),
+        "n_given": len(pairs),
+        **({} if score is None else score.to_dict()),
+    }
+    if score is None:
+        told |= {"protocol": how, "model": told_model, "seconds": seconds}
+    else:
+        told["n_given_right"] = sum(ok and held for ok, held in zip(score.right.tolist(), given, strict=True))
+    write_json(out / "result.json", told)
+    chosen = shown_frames(len(frames))
+    page = write_loops_page(
+        LoopStory(
+            frames,
+            found,
+            given,
+            {"Model": setting.model, **{k.replace("_", " ").capitalize(): v for k, v in how.items()}},
+            score,
+            None if right is None else reachable(right, window),
+            similarities(store, chosen),
+        ),
+        out / "index.html",
+        command=command_line(),
+    )
+    wrong = "" if score is None else f", {len(pairs) - told['n_given_right']} of them wrong"
+    text = f"{len(pairs)} loops given in {len(frames)} frames{wrong}: {csv}"
+    output.answer(told, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
+    output.failures(store.failed)
+
+
+def _frames(
+    given: str, positions: str | None, root: Path | None, truth: str | None
+) -> tuple[PhotoList, DescriptorStore | None]:
+    """The sequence, and its descriptors where these were given."""
+    from dejavlad.datasets import photos, with_positions
+    from dejavlad.extraction import DescriptorStore, is_bin, read_bin
+
+    path = Path(given)
+    if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
+        store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
+        return with_positions(store.photos, positions), store
+    listed = photos(given, root=root, positions=positions or "auto")
+    if truth is not None and Path(truth).is_file():  # a bitmap of the truth may lie among the photos
+        keep = [i for i, photo in enumerate(listed) if photo.path.resolve() != Path(truth).resolve()]
+        listed = listed.take(keep)
+    return listed, None

@@ -1,0 +1,141 @@
+"""`loops` as a user types it: files, figures, the page, and what is refused in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dejavlad.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+FAST = ("--device", "cpu", "--resize", "none", "--quiet")
+PLACES, LAPS = 12, 2
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def drive(tmp_path: Path, make_view, make_photo) -> Path:
+    """A drive of two laps past twelve places, and its truth among the photos."""
+    for lap in range(LAPS):
+        for place in range(PLACES):
+            make_photo(tmp_path / "drive" / f"{lap * PLACES + place + 1}.png", make_view(place, 4 * lap))
+    n = LAPS * PLACES
+    truth = np.zeros((n, n), np.uint8)
+    truth[np.arange(PLACES, n), np.arange(PLACES)] = 255
+    Image.fromarray(truth).save(tmp_path / "drive" / "truth.bmp")
+    return tmp_path / "drive"
+
+
+def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
+    words = (
+        "loops",
+        drive,
+        "--model",
+        "rootsift-vlad",
+        "--window",
+        "6",
+        "--truth",
+        drive / "truth.bmp",
+        *FAST,
+    )
+    status, out, err = run(*words, "--json", "--out", "results")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert told["recall_at_100_precision"] == 1.0 and told["auc"] == 1.0
+    assert (told["n_frames"], told["n_with_loop"]) == (24, 12)
+    assert told["protocol"]["window"] == 6 and told["protocol"]["truth"] == {"kind": "matrix"}
+    assert json.loads(Path("results/result.json").read_text())["auc"] == 1.0
+    with open("results/loops.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    closed = [row for row in rows if int(row["i"]) >= PLACES]
+    assert all(int(row["i"]) - int(row["j"]) == PLACES and row["right"] == "1" for row in closed)
+    assert closed[0]["frame"] == "13.png" and closed[0]["closes"] == "1.png"
+    page = Path("results/index.html").read_text(encoding="utf-8")
+    assert (
+        "recall at 100&nbsp;% precision" in page
+        and "dejavlad loops" in page
+        and "http://" not in page.replace("http://www.w3.org", "")
+    )
+    before = Path("results/frames/rows.npy").stat().st_mtime_ns
+    assert run(*words, "--out", "results")[0] == 0  # again: nothing is described anew
+    assert Path("results/frames/rows.npy").stat().st_mtime_ns == before
+
+    given = (
+        "loops",
+        "results/frames",
+        "--window",
+        "6",
+        "--sequence",
+        "3",
+        "--threshold",
+        "0.2",
+        "--json",
+        "--out",
+        "more",
+    )
+    status, out, err = run(*given)
+    assert status == 0
+    told = json.loads(out)
+    assert "auc" not in told and told["n_given"] >= 10
+    assert run("pairs", "more", "--format", "colmap", "--out", "pairs.txt")[0] == 0
+    assert "24.png 12.png" in Path("pairs.txt").read_text().splitlines()
+    assert "Without truth" in Path("more/index.html").read_text(encoding="utf-8")
+
+
+def test_positions_tell_the_truth_and_the_page_shows_where(run: Run, drive: Path) -> None:
+    rng = np.random.default_rng(0)
+    (drive / "truth.bmp").unlink()
+    places = [(np.cos(a) * 100, np.sin(a) * 100) for a in np.linspace(0, 6, PLACES)] * LAPS
+    lines = [f"{i + 1}.png,{x:.1f},{y:.1f}\n" for i, (x, y) in enumerate(places)]
+    (drive / "positions.csv").write_text("name,east,north\n" + "".join(lines))
+    np.save("d.npy", np.tile(rng.normal(size=(PLACES, 64)), (LAPS, 1)).astype(np.float32))
+    words = ("loops", drive, "--model", "rootsift-vlad", "--window", "6", "--truth", "positions:5", *FAST)
+    status, out, _ = run(*words, "--json", "--out", "results")
+    assert status == 0 and json.loads(out)["n_with_loop"] == PLACES
+    assert 'id="track"' in Path("results/index.html").read_text(encoding="utf-8")
+
+
+def test_what_is_refused(run: Run, drive: Path) -> None:
+    np.save("rows.npy", np.random.default_rng(0).normal(size=(24, 8)).astype(np.float32))
+    np.save("wide.npy", np.ones((24, 23)))
+    np.save("nan.npy", np.full((24, 8), np.nan, np.float32))
+    Path("poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 nan\n" * 24)
+    for words, told in (
+        ((drive,), "--model"),
+        (("rows.npy", "--model", "rootsift-vlad"), "leave --model"),
+        (("rows.npy", "--truth", "wide.npy"), "24 x 23"),
+        (("rows.npy", "--truth", drive / "truth.bmp", "--window", "20"), "nothing to measure"),
+        (("rows.npy", "--truth", "poses.txt"), "NaN"),
+        (("rows.npy", "--truth", "frames:2"), "valid are"),
+        (("rows.npy", "--truth", "positions:5"), "has a position"),
+        (("rows.npy", "--window", "-1"), "0 frames or more"),
+        (("rows.npy", "--sequence", "40"), "1 to 31 frames"),
+        (("rows.npy", "--radius", "3"), "give --truth"),
+        (("nan.npy",), "NaN"),
+    ):
+        status, out, err = run("loops", *words, "--out", "results", "--quiet")
+        assert (status, out) == (1, "") and told in err and err.count("\n") == 1, (words, err)
+
+
+def test_help_has_an_example(run: Run) -> None:
+    status, out, _ = run("loops", "--help")
+    assert status == 0 and "dejavlad loops" in out and "Example" in out
+    assert "--quiet" in out and "--json" in out and "--resize" in out
