@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from dejavlad.cli import main
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel, save_model
 from dejavlad.model.spec import BackboneSpec
+from dejavlad.training import Run
 
 LAYERS = [
     {"kind": "conv", "name": "conv1", "inputs": 3, "outputs": 6, "kernel": [3, 3], "stride": [2, 2]},
@@ -138,6 +140,26 @@ def test_train_whiten_and_the_models_of_a_run(
     assert plain.provenance["components"]["whitened"] is False and plain.fingerprint != white.fingerprint
     assert main(["whiten", str(run), photos, "--dims", "100", "--out", str(tmp_path / "no")]) == 1
     assert "100 dimensions cannot be learnt from 18 photos" in capsys.readouterr().err
+
+
+def test_a_spec_of_netvlad_is_learnt_from_as_the_folder_is(
+    words: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place / "town" / "train"
+    held: dict[str, object] = {"posDistThr": 25.0, "nonTrivPosDistSqThr": 100.0}
+    for kind, names, at in (("database", "dbImageFns", "utmDb"), ("queries", "qImageFns", "utmQ")):
+        lines = (folder / kind / "positions.csv").read_text().splitlines()[1:]
+        told = [line.split(",") for line in lines]
+        held[names] = np.array([[f"{kind}/{name}"] for name, _, _ in told], dtype=object)
+        held[at] = np.array([[float(x), float(y)] for _, x, y in told]).T
+    scipy.io.savemat(tmp_path / "mine.mat", {"dbStruct": held})
+    assert main([*words, "--val", "none", "--quiet"]) == 0
+    spec = [*words[:3], "--dataset", str(tmp_path / "mine.mat"), "--root", str(folder), *words[5:]]
+    spec[spec.index("--out") + 1] = str(tmp_path / "other")
+    assert main([*spec, "--quiet"]) == 0
+    ours, theirs = Run(tmp_path / "run").losses, Run(tmp_path / "other").losses
+    assert ours == theirs and any(ours)
+    capsys.readouterr()
 
 
 def test_goes_on_where_it_was_interrupted(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from dejavlad import aggregation
 from dejavlad.datasets import PlaceDataset
@@ -142,7 +143,9 @@ def test_positives_that_cannot_be_seen(doctor, make_model, big):
 
 def netvlad_of(make_model, change) -> PlaceModel:
     model = make_model()
-    layer = aggregation.create("netvlad", 8, clusters=16)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = aggregation.create("netvlad", 8, clusters=16)
     change(layer)
     return PlaceModel(model.backbone, layer, model.preprocess, fitted=True, source=model.source).eval()
 
