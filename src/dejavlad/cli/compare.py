@@ -19,6 +19,8 @@ def compare(
 ) -> None:
     """Results side by side; refuses to compare what was measured under different protocols.
 
+    Each but the first is tested against the first, query by query: is it better by more than chance?
+
     Example: `dejavlad compare out/rootsift out/squeezenet`
 
     Parameters
@@ -32,6 +34,11 @@ def compare(
     from dejavlad.evaluation import compare as side_by_side
 
     compared = side_by_side([Result.load(path) for path in results], names=[str(p) for p in results], mix=mix)
-    output.answer(
-        compared.to_dict(), table(compared.header, compared.rows, right=range(1, len(compared.header)))
-    )
+    text = table(compared.header, compared.rows, right=range(1, len(compared.header)))
+    for name, tests in compared.paired.items():
+        told = (f"  {test}" for test in tests)
+        text += f"\n\n{name} against {compared.names[0]} ({tests[0].test}; 95 % intervals; * p below 0.05)\n"
+        text += "\n".join(told)
+    if compared.differences:
+        output.note(f"mixed all the same: {', '.join(compared.differences)} differ")
+    output.answer(compared.to_dict(), text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dejavlad.datasets.relevance import truth_text
 from dejavlad.errors import InputError
+from dejavlad.evaluation import statistics
 from dejavlad.evaluation.result import Result
+from dejavlad.evaluation.statistics import Paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,33 @@ class Comparison:
             for name, result in zip(self.names, self.results, strict=True)
         ]
 
+    @property
+    def paired(self) -> dict[str, list[Paired]]:
+        """Each result but the first against the first, where they are of the same queries and truth."""
+        first = self.results[0]
+        found = {}
+        for name, other in zip(self.names[1:], self.results[1:], strict=True):
+            if first.hits_at is None or other.hits_at is None or self.differences:
+                continue
+            if not (ns := [n for n in first.recall if n in other.recall]):
+                continue
+            blocks = first.blocks if first.blocks is not None else other.blocks
+            found[name] = statistics.paired(first.hits_at, other.hits_at, ns, blocks)
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         results = []
         for name, result in zip(self.names, self.results, strict=True):
             told = result.to_dict()
-            told.pop("hits_at", None)
+            for long in ("hits_at", "blocks"):
+                told.pop(long, None)
             results.append({"name": name, **told})
-        return {"results": results, "differences": {what: list(v) for what, v in self.differences.items()}}
+        return {
+            "results": results,
+            "differences": {what: list(v) for what, v in self.differences.items()},
+            "against_first": {name: [asdict(one) for one in tests] for name, tests in self.paired.items()},
+        }
 
 
 def compare(

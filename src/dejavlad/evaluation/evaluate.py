@@ -9,14 +9,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.relevance import Truth, groups_of
 from dejavlad.errors import InputError
-from dejavlad.evaluation import recall
+from dejavlad.evaluation import breakdown, recall
 from dejavlad.evaluation.result import Result
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
 Misses = Literal["count", "drop"]
+
+NEAR = 10
+"""Answers looked at, at most, for how near they are."""
 
 
 def evaluate(
@@ -42,7 +45,8 @@ def evaluate(
         recall_at: the Ns.
         misses: ``count``: a query without any right answer is a miss; ``drop``: it is left out.
         database: the list that rows are of; its hash becomes part of the protocol.
-        queries: the list of the queries; its hash too.
+        queries: the list of the queries; its hash too. Their tags divide the recall into parts, and their
+            groups (places, panoramas, drives) are the blocks of its intervals.
         model: name and fingerprint of what made the ranking.
         rerank: how it was re-ranked.
         seconds: what took how long.
@@ -66,7 +70,8 @@ def evaluate(
     hits = recall.ranks_of(truth.positives.contains(ranking.indices), kept)
     if ns:
         _check_depth(ranking, truth, kept, hits, ns[-1])
-    counted = hits if misses == "count" else hits[truth.answerable]
+    counts = np.ones(len(hits), np.bool_) if misses == "count" else truth.answerable
+    counted = hits[counts]
     if len(hits) and not len(counted):
         raise InputError("no query has a right answer, and misses=drop leaves those out: nothing to count")
     return Result(
@@ -89,7 +94,24 @@ def evaluate(
         seconds=dict(seconds or {}),
         hits_at=hits,
         metrics=dict(metrics or {}),
+        blocks=_blocks(queries, counts),
+        parts=breakdown.parts(hits, counts, queries, ns) if queries is not None else {},
+        by_distance=breakdown.by_distance(
+            ranking, kept, database, queries, [n for n in ns if n <= NEAR] or ns[:1]
+        )
+        if database is not None and queries is not None
+        else {},
     )
+
+
+def _blocks(queries: PhotoList | None, counts: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """int64 [Q], the number of each query's group, -1 where it does not count; None where all stand alone."""
+    groups = np.full(len(counts), -1, np.int64) if queries is None else groups_of(queries)
+    if counts.all() and len(np.unique(groups[groups >= 0])) == int((groups >= 0).sum()):
+        return None
+    alone = groups < 0
+    groups[alone] = groups.max(initial=-1) + 1 + np.arange(int(alone.sum()))
+    return np.where(counts, groups, -1)
 
 
 def _check_depth(

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
+from dejavlad.evaluation import statistics
+from dejavlad.evaluation.breakdown import Part
 
 FILE = "result.json"
 
@@ -43,6 +45,13 @@ class Result:
     """D -> N -> recall@N with only the first D dimensions of the descriptors."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Further figures by name, as ``mAP`` or ``recall@1/night``."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """Recall of the queries that share a tag, as ``night``."""
+    by_distance: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
+    """N -> metres -> share of the queries with one of their first N answers so near."""
+    blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    """int64 [Q], queries of one number (a place, panorama or drive) are drawn together for intervals; -1 does
+    not count; None where each stands for itself and all count."""
     hits_at: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     """int64 [Q], the rank of each query's first right answer from 1; 0 where the ranking holds none."""
 
@@ -50,6 +59,13 @@ class Result:
     def n_counted(self) -> int:
         """Queries that the recalls are fractions of."""
         return self.n_queries - (self.n_without_truth if self.protocol.get("misses") == "drop" else 0)
+
+    @property
+    def intervals(self) -> dict[int, tuple[float, float]]:
+        """N -> the interval in which recall@N lies with 95 %; empty where the ranks are not known."""
+        if self.hits_at is None or not len(self.hits_at):
+            return {}
+        return statistics.intervals(self.hits_at, list(self.recall), self.blocks)
 
     def to_dict(self) -> dict[str, Any]:
         """As ``result.json`` has it."""
@@ -71,26 +87,55 @@ class Result:
             }
         if self.metrics:
             told["metrics"] = dict(self.metrics)
+        if intervals := self.intervals:
+            told["intervals"] = {str(n): list(ends) for n, ends in intervals.items()}
+        if self.parts:
+            told["parts"] = {
+                name: {"queries": part.queries, "recall": {str(n): v for n, v in part.recall.items()}}
+                for name, part in self.parts.items()
+            }
+        if self.by_distance:
+            told["by_distance"] = {
+                str(n): {f"{metres:g}": share for metres, share in curve.items()}
+                for n, curve in self.by_distance.items()
+            }
+        if self.blocks is not None:
+            told["blocks"] = self.blocks.tolist()
         if self.hits_at is not None:
             told["hits_at"] = self.hits_at.tolist()
         return told
 
     def __str__(self) -> str:
-        recalls = "  ".join(f"recall@{n} {value:.4f}" for n, value in self.recall.items())
+        recalls = _line(self.recall)
         lines = [f"{recalls}  ({self.n_counted} queries, {self.n_without_truth} without a right answer)"]
-        for d, recall in self.dims.items():
-            lines.append(
-                f"{d:>6} dims  " + "  ".join(f"recall@{n} {value:.4f}" for n, value in recall.items())
+        if intervals := self.intervals:
+            ends = (
+                f"{low:.2f} to {high:.2f}".ljust(len(f"recall@{n} 0.0000"))
+                for n, (low, high) in intervals.items()
             )
+            lines.append(f"{'  '.join(ends)}  (95 % intervals{self._of_blocks})")
+        width = max(map(len, self.parts), default=0)
+        for name, part in self.parts.items():
+            lines.append(f"  {name:<{width}}  {_line(part.recall)}  ({part.queries} queries)")
+        for d, recall in self.dims.items():
+            lines.append(f"{d:>6} dims  {_line(recall)}")
         lines += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
         return "\n".join(lines)
 
+    @property
+    def _of_blocks(self) -> str:
+        if self.blocks is None or self.hits_at is None:
+            return ""
+        numbers = np.unique(self.blocks[self.blocks >= 0])
+        alone = len(numbers) == int((self.blocks >= 0).sum())
+        return "" if alone else f" over {len(numbers)} places or drives"
+
     def to_json(self) -> str:
-        """`to_dict` as text, the ranks on one line."""
+        """`to_dict` as text, each list of a number a query on one line."""
         told = self.to_dict()
-        hits = told.pop("hits_at", None)
-        text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
-        return text if hits is None else f'{text[:-2]},\n  "hits_at": {json.dumps(hits)}\n}}'
+        long = {name: told.pop(name) for name in ("blocks", "hits_at") if name in told}
+        text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)[:-2]
+        return text + "".join(f',\n  "{name}": {json.dumps(held)}' for name, held in long.items()) + "\n}"
 
     def save(self, path: str | Path) -> Path:
         """Write ``result.json`` whole or not at all.
@@ -132,7 +177,16 @@ class Result:
                 seconds=dict(held.get("seconds") or {}),
                 dims={int(d): _recalls(recall) for d, recall in (held.get("dims") or {}).items()},
                 metrics={str(name): float(value) for name, value in (held.get("metrics") or {}).items()},
-                hits_at=np.asarray(held["hits_at"], np.int64) if held.get("hits_at") is not None else None,
+                parts={
+                    str(name): Part(int(part["queries"]), _recalls(part["recall"]))
+                    for name, part in (held.get("parts") or {}).items()
+                },
+                by_distance={
+                    int(n): {float(metres): float(share) for metres, share in curve.items()}
+                    for n, curve in (held.get("by_distance") or {}).items()
+                },
+                blocks=_numbers(held, "blocks"),
+                hits_at=_numbers(held, "hits_at"),
             )
         except FileNotFoundError:
             raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
@@ -142,6 +196,20 @@ class Result:
 
 def _recalls(held: Mapping[str, Any]) -> dict[int, float]:
     return {int(n): float(value) for n, value in held.items()}
+
+
+def _numbers(held: Mapping[str, Any], name: str) -> NDArray[np.int64] | None:
+    """int64 [Q]; None where there are none."""
+    if held.get(name) is None:
+        return None
+    numbers = np.asarray(held[name], np.int64)
+    if numbers.shape != (int(held["n_queries"]),):
+        raise ValueError(f"{name} holds {numbers.size} numbers for {held['n_queries']} queries")
+    return numbers
+
+
+def _line(recall: Mapping[int, float]) -> str:
+    return "  ".join(f"recall@{n} {value:.4f}" for n, value in recall.items())
 
 
 def _file(path: str | Path) -> Path:

@@ -64,9 +64,31 @@ def recall_table(result: Result) -> str:
         + "</tr>"
         for name, recall in lines
     )
+    if intervals := result.intervals:
+        ends = "".join(f"<td>{_ends(intervals.get(n))}</td>" for n in ns)
+        body += f'<tr><th scope="row">95&nbsp;% interval</th>{ends}</tr>'
     return (
         '<div class="scroll"><table class="num" aria-label="Recall"><thead><tr><th scope="col">'
         f"{'descriptor' if result.dims else 'share of queries'}</th>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def parts_table(result: Result) -> str:
+    """recall@N of each part of the queries; nothing where there are none."""
+    if not result.parts:
+        return ""
+    ns = list(result.recall)
+    head = "".join(f'<th scope="col">recall@{n}</th>' for n in ns)
+    body = "".join(
+        f'<tr><th scope="row">{plain(name)}</th>'
+        + "".join(f"<td>{percent(part.recall[n]) if n in part.recall else '–'}</td>" for n in ns)
+        + f"<td>{part.queries:,}</td></tr>"
+        for name, part in result.parts.items()
+    )
+    return (
+        '<div class="scroll"><table class="num" aria-label="Recall by parts"><thead><tr>'
+        f'<th scope="col">part</th>{head}<th scope="col">queries</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -151,6 +173,13 @@ def _flat(held: Mapping[str, object]) -> dict[str, object]:
 
 def _name(key: str) -> str:
     return plain(key.replace("_", " ")[:1].upper() + key.replace("_", " ")[1:])
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return "–"
+    low, high = interval
+    return f"{100 * low:.1f}–{100 * high:.1f}&nbsp;%"
 
 
 def _code(value: object) -> str:

@@ -19,6 +19,7 @@ from dejavlad.report.rerank import rerank_section
 from dejavlad.report.sections import (
     located_sections,
     numbers_section,
+    parts_section,
     places_section,
     queries_section,
     recall_section,
@@ -71,6 +72,7 @@ def write_page(
     queries, shown = queries_section(ranking, places, judged, thumbnails, most=most_queries)
     sections = [
         recall_section(result, ranking),
+        parts_section(result),
         rerank_section(result),
         places_section(ranking, places, judged, shown),
         queries,

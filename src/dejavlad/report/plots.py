@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dejavlad.evaluation import Result
+from dejavlad.report.curves import Axes, Curve, curves
 from dejavlad.report.text import percent, sure
 
 WIDTH, HEIGHT = 640, 330
@@ -79,6 +80,30 @@ def recall_curve(result: Result, depth: int) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="Recall over the number of answers looked at: {told}">{"".join(parts)}</svg>'
+    )
+
+
+def distance_curve(result: Result) -> str:
+    """The share of queries with an answer so near, over the distance; nothing where it is not known."""
+    drawn = [
+        Curve(
+            list(curve.items()),
+            style=f"curve t{min(i, 3)}",
+            name=f"best of the first {n}" if n > 1 else "the first answer",
+        )
+        for i, (n, curve) in enumerate(list(result.by_distance.items())[:4])
+    ]
+    truth = result.protocol.get("truth")
+    radius = truth.get("radius_m") if isinstance(truth, Mapping) else None
+    return curves(
+        drawn,
+        Axes(
+            "metres from the query",
+            "Share of queries over the distance of their nearest answer",
+            told=lambda share: f"{share:.0%}",
+            marks=[radius] if radius is not None else [],
+            top=1.0,
+        ),
     )
 
 

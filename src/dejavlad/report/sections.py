@@ -10,10 +10,10 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, gallery
 from dejavlad.report.located import MOST_PHOTOS, failures, located, located_map
-from dejavlad.report.numbers import facts, outcomes, recall_table, reproduce
+from dejavlad.report.numbers import facts, outcomes, parts_table, recall_table, reproduce
 from dejavlad.report.page import Section
 from dejavlad.report.place_plot import Layer, place_plot, spread
-from dejavlad.report.plots import recall_curve
+from dejavlad.report.plots import distance_curve, recall_curve
 from dejavlad.report.text import count, escape
 from dejavlad.report.thumbnails import Thumbnails
 from dejavlad.retrieval import Answer
@@ -34,6 +34,20 @@ def recall_section(result: Result | None, ranking: Ranking) -> Section | None:
         "How often a right answer is among the first N: recall@N is the share of "
         f"{count(result.n_counted, 'query', 'queries')} with at least one right answer among their N best.",
     )
+
+
+def parts_section(result: Result | None) -> Section | None:
+    """Recall by parts, and over the distance within which an answer counts; None where neither is known."""
+    if result is None or not (result.parts or result.by_distance):
+        return None
+    table, curve = parts_table(result), distance_curve(result)
+    both = [f'<div class="card">{part}</div>' for part in (curve, table) if part]
+    lead = "Which queries are hard" if result.parts else ""
+    if result.by_distance:
+        lead += ", and how near the answers are" if lead else "How near the answers are"
+        lead += ": the share of queries with one of their first N answers taken at most so far away"
+    html = f'<div class="pair">{"".join(both)}</div>' if len(both) == 2 else both[0]
+    return Section("parts", "Parts and distances", html, lead + ".")
 
 
 def queries_section(

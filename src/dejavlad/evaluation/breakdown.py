@@ -1,0 +1,109 @@
+"""Where recall comes from: its parts by day and night, city or task, and how near the answers are.
+
+Legend: Q queries, N of recall@N.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.evaluation.recall import recall_at
+from dejavlad.geo import Position, distance
+from dejavlad.photo import PhotoList
+from dejavlad.ranking import Ranking
+
+METRES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
+"""Distances that recall is told for."""
+MOST_PARTS = 24
+"""Parts that are told, the largest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The recall of some of the queries."""
+
+    queries: int
+    """How many of them count."""
+    recall: Mapping[int, float]
+    """N -> recall@N."""
+
+
+def parts(
+    hits: NDArray[np.int64], counted: NDArray[np.bool_], queries: PhotoList, ns: Sequence[int]
+) -> dict[str, Part]:
+    """Recall by the queries' tags; a tag that all or none of them have is no part.
+
+    Args:
+        hits: int64 [Q], the rank of each query's first right answer from 1; 0 for none.
+        counted: bool [Q], which queries count.
+        queries: their photos.
+        ns: the Ns.
+
+    Returns:
+        Tag -> its part, in the order in which they first occur.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, photo in enumerate(queries):
+        if counted[row]:
+            for tag in dict.fromkeys(photo.tags):
+                rows.setdefault(tag, []).append(row)
+    largest = {tag for tag, _ in Counter({tag: len(of) for tag, of in rows.items()}).most_common(MOST_PARTS)}
+    total = int(counted.sum())
+    return {
+        tag: Part(len(of), recall_at(hits[of], ns))
+        for tag, of in rows.items()
+        if tag in largest and len(of) < total
+    }
+
+
+def by_distance(
+    ranking: Ranking,
+    kept: NDArray[np.bool_],
+    database: PhotoList,
+    queries: PhotoList,
+    ns: Sequence[int],
+    metres: Sequence[float] = METRES,
+) -> dict[int, dict[float, float]]:
+    """The share of queries with one of their first N answers so near, for each distance.
+
+    Whatever the protocol takes for right, of the queries whose position is known; an answer without a
+    position is near to nothing.
+
+    Args:
+        ranking: the database's rows for each query.
+        kept: bool [Q, K], which entries are answers, from `counted`.
+        database: its photos.
+        queries: the queries' photos.
+        ns: the Ns.
+        metres: the distances, ascending.
+
+    Returns:
+        N -> metres -> share; empty where one list has no positions.
+    """
+    there, asked = database.positions, queries.positions
+    if not any(there) or not any(asked) or not ranking.depth:
+        return {}
+    depth = max(ns)
+    nearest = np.full((len(asked), depth), np.inf)
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :depth]
+    rows = np.where(np.take_along_axis(kept, order, 1), np.take_along_axis(ranking.indices, order, 1), -1)
+    for query, (at, answers) in enumerate(zip(asked, rows.tolist(), strict=True)):
+        if at is not None:
+            nearest[query, : len(answers)] = [_apart(at, there[row] if row >= 0 else None) for row in answers]
+    nearest = np.minimum.accumulate(nearest, axis=1)[[at is not None for at in asked]]
+    return {
+        int(n): {float(m): float((nearest[:, n - 1] <= m).mean()) for m in metres} for n in sorted(set(ns))
+    }
+
+
+def _apart(a: Position, b: Position | None) -> float:
+    """Metres between two photos; infinite where that is not known."""
+    if b is None or (a.zone is None) != (b.zone is None):
+        return np.inf
+    found = distance(a, b)
+    return found if np.isfinite(found) else np.inf
