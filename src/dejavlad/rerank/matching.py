@@ -17,8 +17,10 @@ from torch import Tensor
 
 from dejavlad.errors import InputError
 from dejavlad.patches import PatchSet
-from dejavlad.rerank.sketch import Sketched
+from dejavlad.rerank.remembered import remembered
+from dejavlad.rerank.sketch import Sketched, stands_for
 from dejavlad.rerank.whole import Rounded, multiplies_whole_numbers
+from dejavlad.rerank.whole import mutual as mutual_whole
 from dejavlad.rerank.workers import side_by_side
 
 BLOCK = 1 << 27
@@ -64,6 +66,8 @@ class Mutual:
     mutual."""
     mutual_BR: Tensor
     """bool [B, R]: whether that one's nearest is this."""
+    stands_for: float = 1.0
+    """Patches of a candidate that each one stands for, where the others were left out."""
 
     def pairs(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """For each candidate, the matching rows [M] of the query and of it, ascending in the latter."""
@@ -136,25 +140,25 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
     query_PD = query.descriptors.detach().to(dtype)
     rough = None if dims is None else Sketched(query_PD, dims)
     sure = rough is None and dtype == torch.float32 and multiplies_whole_numbers()
-    rounded = Rounded(query_PD) if sure else None
+    rounded = remembered(query.descriptors, Rounded, Rounded) if sure else None
 
     def match_one(candidate: PatchSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        candidate_RD = candidate.descriptors.detach()
         if rough is not None:
-            return rough.mutual(candidate_RD)
-        candidate_RD = candidate_RD.to(query_PD)
-        pairs = None if rounded is None else rounded.mutual(candidate_RD)
-        return pairs or next(mutual_nearest(query_PD, candidate_RD[None]).pairs())
+            return rough.mutual(candidate.descriptors, candidate.grid)
+        pairs = None
+        if rounded is not None and candidate.descriptors.device.type == "cpu":
+            pairs = mutual_whole(rounded, remembered(candidate.descriptors, Rounded, Rounded))
+        if pairs is None:
+            candidate_RD = candidate.descriptors.detach().to(query_PD)
+            pairs = next(mutual_nearest(query_PD, candidate_RD[None]).pairs())
+        return pairs
 
     def match(alike: Sequence[PatchSet]) -> Mutual:
         nearest_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.int64)
         mutual_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.bool)
-        found = side_by_side(match_one, alike)
-        for nearest_R, mutual_R, (here_M, there_M) in zip(
-            nearest_BR.numpy(), mutual_BR.numpy(), found, strict=True
-        ):
-            nearest_R[there_M], mutual_R[there_M] = here_M, True
-        return Mutual(nearest_BR, mutual_BR)
+        for b, (here_M, there_M) in enumerate(side_by_side(match_one, alike)):
+            nearest_BR.numpy()[b, there_M], mutual_BR.numpy()[b, there_M] = here_M, True
+        return Mutual(nearest_BR, mutual_BR, 1.0 if rough is None else stands_for(alike[0].grid))
 
     return match
 

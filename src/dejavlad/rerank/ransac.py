@@ -147,12 +147,12 @@ class RansacMatcher:
         groups = list(mutual_groups(query, candidates, dims))
         centres_P2 = query.centres.cpu().numpy()
         points = [
-            (centres_P2[here_M], centres_R2[there_M])
+            (centres_P2[here_M], centres_R2[there_M], mutual.stands_for)
             for alike, mutual in groups
             for centres_R2, (here_M, there_M) in zip(centres(alike), mutual.pairs(), strict=True)
         ]
 
-        def verify(pair: tuple[Points, Points]) -> Match:
+        def verify(pair: tuple[Points, Points, float]) -> Match:
             found, inlier_M = homography(
                 pair[1],
                 pair[0],
@@ -162,7 +162,7 @@ class RansacMatcher:
                 method=method,
                 seed=self.seed,
             )
-            score = -float(inlier_M.sum()) / len(query)
+            score = -float(inlier_M.sum()) * pair[2] / len(query)
             return Match(score, pair[0][inlier_M], pair[1][inlier_M], found)
 
         with ThreadPoolExecutor(self.threads) as pool:

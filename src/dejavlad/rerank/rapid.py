@@ -45,7 +45,7 @@ def rapid_scores(mutual: Mutual, query_grid: tuple[int, int], grid: tuple[int, i
     for most, shift_BR in shifts:
         mean_B1 = (shift_BR * weight_BR).sum(dim=1, keepdim=True) / count_B1
         scores_B -= ((most - (shift_BR - mean_B1).abs()).square() * weight_BR).sum(dim=1)
-    return scores_B / (query_grid[0] * query_grid[1])
+    return scores_B * (mutual.stands_for / (query_grid[0] * query_grid[1]))
 
 
 class RapidMatcher:

@@ -1,12 +1,15 @@
-"""Mutual nearest neighbours roughly: by the first dimensions of descriptors, as numbers of 8 bits.
+"""Mutual nearest neighbours roughly: of every second patch, by the first dimensions, as numbers of 8 bits.
 
-A whitened descriptor's first dimensions are its surest, and whole numbers multiply several times faster than
-float32 and are read from a small part of the memory. What comes of it chooses what is worth matching exactly.
+A whitened descriptor's first dimensions are its surest, neighbouring patches overlap, and whole numbers
+multiply several times faster than float32 and are read from a small part of the memory. What comes of it
+chooses what is worth matching exactly.
 
-Shapes: P patches of the query, R of a candidate, D numbers a descriptor, d of them used.
+Shapes: P patches of the query, R of a candidate, r of them used; D numbers a descriptor, d of them used.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,10 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dejavlad.rerank.remembered import remembered
 from dejavlad.rerank.whole import multiplies_whole_numbers, product, to_whole
 
 LEAST = 8
 """Dimensions below which the product of whole numbers is not to be relied on."""
+FEW = 400
+"""Patches of a candidate up to which none is left out."""
 
 Rows = NDArray[np.int64]
 
@@ -33,30 +39,47 @@ class Sketched:
     def __init__(self, descriptors_PD: Tensor, dims: int) -> None:
         self.dims = min(dims, descriptors_PD.shape[1])
         self.whole = self.dims >= LEAST and multiplies_whole_numbers()
-        self.sketch_dP = self._sketch(descriptors_PD).T.contiguous()
+        self.sketch_Pd = self._sketch(descriptors_PD)
 
-    def mutual(self, candidate_RD: Tensor) -> tuple[Rows, Rows]:
-        """About the mutual nearest neighbours of a candidate.
+    def mutual(self, candidate_RD: Tensor, grid: tuple[int, int]) -> tuple[Rows, Rows]:
+        """About the mutual nearest neighbours of a candidate with so many rows and columns of patches.
 
         Returns:
             The matching rows [M] of the query and of the candidate, no patch of the query twice.
         """
-        sketch_Rd = self._sketch(candidate_RD)
-        likeness_RP: NDArray[np.float32] | NDArray[np.int32]
+        used_r = _used(grid)
+        sketch_rd = remembered(
+            candidate_RD,
+            (Sketched, self.dims, self.whole, grid),
+            lambda of_RD: self._sketch(of_RD.detach()[:, : self.dims].index_select(0, used_r)),
+        )
+        likeness_rP: NDArray[np.float32] | NDArray[np.int32]
         if self.whole:
-            likeness_RP = product(sketch_Rd, self.sketch_dP)
+            likeness_rP = product(sketch_rd, self.sketch_Pd.T)
         else:
-            likeness_RP = torch.mm(sketch_Rd, self.sketch_dP).numpy()
-        nearest_R = likeness_RP.argmax(axis=1)
-        best_R = likeness_RP[np.arange(len(nearest_R)), nearest_R]
-        there_M = np.flatnonzero(best_R == likeness_RP.max(axis=0)[nearest_R])
-        here_M, first_M = np.unique(nearest_R[there_M], return_index=True)
-        return here_M, there_M[first_M]
+            likeness_rP = torch.mm(sketch_rd, self.sketch_Pd.T).numpy()
+        nearest_r = likeness_rP.argmax(axis=1)
+        best_r = likeness_rP[np.arange(len(nearest_r)), nearest_r]
+        there_M = np.flatnonzero(best_r == likeness_rP.max(axis=0)[nearest_r])
+        here_M, first_M = np.unique(nearest_r[there_M], return_index=True)
+        return here_M, used_r.numpy()[there_M[first_M]]
 
     def _sketch(self, descriptors_PD: Tensor) -> Tensor:
         """[P, d]: int8 where whole numbers are multiplied."""
-        part_Pd = F.normalize(descriptors_PD[:, : self.dims].to("cpu", torch.float32))
+        part_Pd = F.normalize(descriptors_PD.detach()[:, : self.dims].to("cpu", torch.float32))
         if not self.whole:
             return part_Pd
         least, most = torch.aminmax(part_Pd)  # one scale for all: products stay comparable
         return to_whole(part_Pd, max(-float(least), float(most), 1e-12))
+
+
+def stands_for(grid: tuple[int, int]) -> float:
+    """How many patches of a candidate each one used stands for."""
+    return grid[0] * grid[1] / len(_used(grid))
+
+
+@cache
+def _used(grid: tuple[int, int]) -> Tensor:
+    """int64 [r]: rows of the patches that count, those of one colour of a chessboard."""
+    rows_R = torch.arange(grid[0] * grid[1])
+    return rows_R if len(rows_R) <= FEW else rows_R[(rows_R // grid[1] + rows_R % grid[1]) % 2 == 0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ CERTAINTY = 6.0
 """Bounds hold but for a share of 2·exp(-CERTAINTY²/2) = 3e-8 of the products (Hoeffding's inequality)."""
 RETRY = 6
 """Products taken again at most, for each patch; where more are in question, all are taken in float32."""
+SMALLEST = 1e-30
+"""Photos whose largest number is below that are taken for blank."""
 CACHED = 1 << 17
 """Numbers of a descriptor block that fit a processor's cache."""
 
@@ -46,14 +49,9 @@ def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
 
 
 def to_whole(descriptors_PD: Tensor, peak: float) -> Tensor:
-    """int8 [P, D]: descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``.
-
-    It holds until this thread rounds others.
-    """
-    shape = tuple(descriptors_PD.shape)
-    scaled_PD = torch.from_numpy(scratch("scaled", shape, np.float32))
-    torch.mul(descriptors_PD, LARGEST / peak, out=scaled_PD).round_()
-    return torch.from_numpy(scratch("whole", shape, np.int8)).copy_(scaled_PD)
+    """int8 [P, D]: descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``."""
+    scaled_PD = torch.from_numpy(scratch("scaled", tuple(descriptors_PD.shape), np.float32))
+    return torch.mul(descriptors_PD, LARGEST / peak, out=scaled_PD).round_().to(torch.int8)
 
 
 def at_least(likeness_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
@@ -63,95 +61,93 @@ def at_least(likeness_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
 
 
 class Rounded:
-    """Descriptors of a query's patches, rounded once for all candidates.
+    """Descriptors of a photo's patches, rounded once for all comparisons.
 
     Args:
-        descriptors_PD: float32 on the processor.
+        descriptors_PD: of any floating type, on the processor.
     """
 
     def __init__(self, descriptors_PD: Tensor) -> None:
-        self.exact_PD = descriptors_PD
-        self.peak = _peak(descriptors_PD)
-        if self.peak:
-            self.whole_DP = to_whole(descriptors_PD, self.peak).T.contiguous()
-            self.length = _longest(descriptors_PD, self.peak)
-
-    def mutual(self, candidate_RD: Tensor) -> tuple[Rows, Rows] | None:
-        """Mutual nearest neighbours of a candidate.
-
-        The errors of rounding are taken for independent and spread evenly over (-1/2, 1/2): those of the D
-        terms of a product have the variance ``(|q|² + |c|²) / 12``, q and c being the rounded rows, and their
-        sum exceeds `CERTAINTY` times its root next to never. Two products differ by two such sums.
-        Among neighbours equally near in float32 the first is taken.
-
-        Args:
-            candidate_RD: float32.
-
-        Returns:
-            The matching rows [M] of the query and of the candidate, ascending in the latter; None where too
-            many are about equally near: the products are better taken in float32.
-        """
-        peak = _peak(candidate_RD)
-        if not (peak and self.peak):
-            return None
-        likeness_RP = product(to_whole(candidate_RD, peak), self.whole_DP)
-        others, patches = likeness_RP.shape
-        apart = math.ceil(CERTAINTY * math.sqrt((self.length**2 + _longest(candidate_RD, peak) ** 2) / 6))
-        least_R, least_P = likeness_RP.max(axis=1) - apart, likeness_RP.max(axis=0) - apart
-        near_R = at_least(likeness_RP, least_R[:, None])
-        # A row counts where something near its best is near the best of its column too.
-        possible = near_R[likeness_RP.ravel()[near_R] >= least_P[near_R % patches]]
-        open_R = np.zeros(others, dtype=bool)
-        open_R[possible // patches] = True
-        near_R = near_R[open_R[near_R // patches]]
-        if len(near_R) > RETRY * others:
-            return None
-        best_R = self._best(candidate_RD, near_R, near_R // patches)
-        open_P = np.zeros(patches, dtype=bool)
-        open_P[best_R % patches] = True
-        near_P = at_least(likeness_RP, np.where(open_P, least_P, np.iinfo(np.int32).max))
-        if len(near_P) > RETRY * patches:
-            return None
-        near_P = near_P[np.argsort(near_P % patches, kind="stable")]
-        best_P = self._best(candidate_RD, near_P, near_P % patches)
-        mutual = np.intersect1d(best_R, best_P, assume_unique=True)
-        return mutual % patches, mutual // patches
-
-    def _best(self, candidate_RD: Tensor, near_E: Rows, group_E: Rows) -> Rows:
-        """Of neighbours sorted by group, the first nearest of each."""
-        same = group_E[1:] == group_E[:-1]
-        contested = np.append(same, False) | np.append(False, same)
-        asked = near_E[contested]
-        likeness_E = np.zeros(len(near_E), dtype=np.float32)
-        patches = len(self.exact_PD)
-        likeness_E[contested] = self._products(candidate_RD, asked // patches, asked % patches)
-        return near_E[_first_best(likeness_E, group_E)]
-
-    def _products(self, candidate_RD: Tensor, there_E: Rows, here_E: Rows) -> NDArray[np.float32]:
-        """Products of single pairs in float32."""
-        found_E = np.empty(len(there_E), dtype=np.float32)
-        step = max(1, CACHED // candidate_RD.shape[1])
-        query_PD, other_RD = self.exact_PD.numpy(), candidate_RD.numpy()
-        for start in range(0, len(there_E), step):
-            part = slice(start, start + step)
-            shape = len(found_E[part]), candidate_RD.shape[1]
-            theirs = np.take(other_RD, there_E[part], 0, scratch("theirs", shape, np.float32), "clip")
-            ours = np.take(query_PD, here_E[part], 0, scratch("ours", shape, np.float32), "clip")
-            np.vecdot(theirs, ours, out=found_E[part])
-        return found_E
+        descriptors_PD = descriptors_PD.detach()
+        kept = descriptors_PD if descriptors_PD.dtype == torch.float16 else descriptors_PD.float()
+        self.exact_PD: NDArray[np.floating[Any]] = kept.numpy()
+        descriptors_PD = descriptors_PD.float()
+        least, most = torch.aminmax(descriptors_PD)
+        self.peak = max(-float(least), float(most))
+        self.sensible = SMALLEST < self.peak < math.inf
+        """Whether there is something to round by."""
+        if self.sensible:
+            self.whole_PD = to_whole(descriptors_PD, self.peak)
+            longest = float(torch.linalg.vector_norm(descriptors_PD, dim=1).max())
+            self.length = longest * LARGEST / self.peak + math.sqrt(descriptors_PD.shape[1]) / 2
+            """Of a rounded row, at most."""
 
 
-def _peak(descriptors_PD: Tensor) -> float:
-    """The largest number; 0 where rounding by it makes no sense."""
-    least, most = torch.aminmax(descriptors_PD)
-    peak = max(-float(least), float(most))
-    return peak if 1e-30 < peak < math.inf else 0.0
+def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
+    """Mutual nearest neighbours of a query and a candidate.
+
+    The errors of rounding are taken for independent and spread evenly over (-1/2, 1/2): those of the D terms
+    of a product have the variance ``(|q|² + |c|²) / 12``, q and c being the rounded rows, and their sum
+    exceeds `CERTAINTY` times its root next to never. Two products differ by two such sums.
+    Among neighbours equally near in float32 the first is taken.
+
+    Returns:
+        The matching rows [M] of the query and of the candidate, ascending in the latter; None where too many
+        are about equally near: the products are better taken in float32.
+    """
+    if not (query.sensible and candidate.sensible):
+        return None
+    likeness_RP = product(candidate.whole_PD, query.whole_PD.T)
+    others, patches = likeness_RP.shape
+    apart = math.ceil(CERTAINTY * math.sqrt((query.length**2 + candidate.length**2) / 6))
+    least_R, least_P = likeness_RP.max(axis=1) - apart, likeness_RP.max(axis=0) - apart
+    near_R = at_least(likeness_RP, least_R[:, None])
+    # A row counts where something near its best is near the best of its column too.
+    possible = near_R[likeness_RP.ravel()[near_R] >= least_P[near_R % patches]]
+    open_R = np.zeros(others, dtype=bool)
+    open_R[possible // patches] = True
+    near_R = near_R[open_R[near_R // patches]]
+    if len(near_R) > RETRY * others:
+        return None
+    best_R = _best(query, candidate, near_R, near_R // patches)
+    open_P = np.zeros(patches, dtype=bool)
+    open_P[best_R % patches] = True
+    near_P = at_least(likeness_RP, np.where(open_P, least_P, np.iinfo(np.int32).max))
+    if len(near_P) > RETRY * patches:
+        return None
+    near_P = near_P[np.argsort(near_P % patches, kind="stable")]
+    best_P = _best(query, candidate, near_P, near_P % patches)
+    both = np.intersect1d(best_R, best_P, assume_unique=True)
+    return both % patches, both // patches
 
 
-def _longest(descriptors_PD: Tensor, peak: float) -> float:
-    """The largest length that a row can have when rounded."""
-    real = float(torch.linalg.vector_norm(descriptors_PD, dim=1).max()) * LARGEST / peak
-    return real + math.sqrt(descriptors_PD.shape[1]) / 2
+def _best(query: Rounded, candidate: Rounded, near_E: Rows, group_E: Rows) -> Rows:
+    """Of neighbours sorted by group, the first nearest of each."""
+    same = group_E[1:] == group_E[:-1]
+    contested = np.append(same, False) | np.append(False, same)
+    there_E, here_E = np.divmod(near_E[contested], len(query.exact_PD))
+    likeness_E = np.zeros(len(near_E), dtype=np.float32)
+    likeness_E[contested] = _products(candidate.exact_PD, query.exact_PD, there_E, here_E)
+    return near_E[_first_best(likeness_E, group_E)]
+
+
+def _products(
+    other_RD: NDArray[np.floating[Any]], query_PD: NDArray[np.floating[Any]], there_E: Rows, here_E: Rows
+) -> NDArray[np.float32]:
+    """Products of single pairs in float32."""
+    found_E = np.empty(len(there_E), dtype=np.float32)
+    step = max(1, CACHED // other_RD.shape[1])
+    for start in range(0, len(there_E), step):
+        part = slice(start, start + step)
+        theirs = _taken(other_RD, there_E[part], "theirs")
+        np.vecdot(theirs, _taken(query_PD, here_E[part], "ours"), out=found_E[part])
+    return found_E
+
+
+def _taken(descriptors_PD: NDArray[np.floating[Any]], rows_E: Rows, use: str) -> NDArray[np.float32]:
+    """Rows of descriptors in float32."""
+    room = scratch(use, (len(rows_E), descriptors_PD.shape[1]), descriptors_PD.dtype)
+    return np.take(descriptors_PD, rows_E, 0, room, "clip").astype(np.float32, copy=False)
 
 
 def _first_best(value_E: NDArray[np.float32], group_E: Rows) -> Rows:

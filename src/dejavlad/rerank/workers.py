@@ -17,14 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
+SHARES = 4
+"""Shares of the work a core takes: few, as threads wake each other slowly; not one, as some take longer."""
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
 def side_by_side(work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
     """What `work` makes of each item, in order, over as many cores as torch may use."""
-    cores = torch.get_num_threads()
-    return list(_workers(cores).map(work, items)) if cores > 1 else list(map(work, items))
+    cores, items = torch.get_num_threads(), list(items)
+    if min(cores, len(items)) < 2:
+        return [work(item) for item in items]
+    share = -(-len(items) // (SHARES * cores))
+    shares = [items[start : start + share] for start in range(0, len(items), share)]
+    return [
+        made for share in _workers(cores).map(lambda share: list(map(work, share)), shares) for made in share
+    ]
 
 
 @cache
