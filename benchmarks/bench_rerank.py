@@ -183,17 +183,14 @@ def compare(
     for name in ("exact", "quick"):
         print(f"  plain and {name}: {Paired(tuple(times['plain']), tuple(times[name]))}")
         print(f"    the plain one's best match in {like_plain[name]} of {len(times[name])}")
+    equal = np.mean(np.array(apart) < 1e-6)
+    print(f"  scores of plain and exact, photo by photo and size by size: {equal:.1%} equal to 1e-6;")
     print(
-        f"  scores of plain and exact, photo by photo, size by size: {np.mean(np.array(apart) < 1e-6):.1%} equal"
-        f"\n    to 1e-6, largest difference {max(apart):.1e}, the largest score being "
-        f"{abs(scored['plain']).max():.3g}"
+        f"    largest difference {max(apart):.1e}, the largest score being {abs(scored['plain']).max():.3g}"
     )
-    print(
-        f"  quick has the best match of exact in {same} of {queries} queries ({same / queries:.1%});\n"
-        f"    the best two were within 0.5 of each other in {close}; the best was right in {right['exact']} by "
-        f"exact, in {right['quick']} by quick",
-        flush=True,
-    )
+    print(f"  quick has the best match of exact in {same} of {queries} queries ({same / queries:.1%});")
+    print(f"    the best two were within 0.5 of each other in {close};")
+    print(f"    the best was right in {right['exact']} by exact, in {right['quick']} by quick", flush=True)
 
 
 def main() -> None:
