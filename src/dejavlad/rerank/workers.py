@@ -31,9 +31,8 @@ def side_by_side(work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
         return [work(item) for item in items]
     share = -(-len(items) // (SHARES * cores))
     shares = [items[start : start + share] for start in range(0, len(items), share)]
-    return [
-        made for share in _workers(cores).map(lambda share: list(map(work, share)), shares) for made in share
-    ]
+    done = _workers(cores).map(lambda share: [work(item) for item in share], shares)
+    return [made for share in done for made in share]
 
 
 @cache
