@@ -1,4 +1,4 @@
-"""Where the photos of a list were taken: from EXIF, from their names, or from a CSV file."""
+"""Where the photos of a list were taken: EXIF, their names, a CSV file, a track by time, or camera poses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from dejavlad.datasets.poses import GROUND, centres_of, ground, is_poses, off_ground, read_poses, split_axes
 from dejavlad.datasets.positions_csv import Fix, read_positions
+from dejavlad.datasets.tracks import read_track, split_track
 from dejavlad.datasets.utm_names import from_utm_name
 from dejavlad.errors import InputError
 from dejavlad.exif import read_exif
+from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
 
 BESIDE = "positions.csv"
@@ -25,11 +29,12 @@ def with_positions(photos: PhotoList, source: str | Path | None) -> PhotoList:
 
     Args:
         photos: the list.
-        source: ``exif``; ``utm-names``; ``none`` or None (as they are); the path of a CSV file; or ``auto``:
-            `BESIDE` in the list's root where there is one, else what the names tell, else EXIF.
+        source: ``exif``; ``utm-names``; ``none`` or None (as they are); the path of a CSV file, of a track
+            (`tracks`) or of poses (`poses`); or ``auto``: `BESIDE` in the list's root where there is one,
+            else what the names tell, else EXIF.
 
     Raises:
-        InputError: no such source, a CSV file that cannot be used, or names of another form.
+        InputError: no such source, a file that cannot be used, or names of another form.
     """
     if source is None or source == "none":
         return photos
@@ -44,9 +49,17 @@ def with_positions(photos: PhotoList, source: str | Path | None) -> PhotoList:
         return from_exif(photos)
     if source == "utm-names":
         return from_names(photos)
+    if (track := split_track(source)) is not None:
+        return from_track(photos, *track)
+    path, axes = split_axes(source)
+    if is_poses(path):
+        return from_poses(photos, path, axes)
     if str(source).lower().endswith(".csv") or Path(source).is_file():
         return from_csv(photos, Path(source))
-    raise InputError(f"positions {str(source)!r}: valid are exif, utm-names, auto, none, or a CSV file")
+    raise InputError(
+        f"positions {str(source)!r}: valid are exif, utm-names, auto, none, a CSV file, a track "
+        "(.gpx, .kml), or poses (.txt of KITTI, TUM or COLMAP, images.bin)"
+    )
 
 
 def from_exif(photos: PhotoList) -> PhotoList:
@@ -99,6 +112,64 @@ def from_csv(photos: PhotoList, path: Path, fixes: Mapping[str, Fix] | None = No
     unused = len(fixes) - sum(new is not None for new in told)
     if unused:
         log.info("%s tells of %d photos that are not in %s", path, unused, photos.name)
+    return _relist(photos, [new or old for new, old in zip(told, photos, strict=True)])
+
+
+def from_track(photos: PhotoList, path: Path, shift: float = 0.0) -> PhotoList:
+    """With the positions of a GPS track at the photos' times (`Photo.time`, else EXIF's).
+
+    Args:
+        photos: the list.
+        path: a ``.gpx`` or ``.kml`` file.
+        shift: seconds to add to the photos' times; the moment of time 0 for videos.
+
+    Raises:
+        InputError: the file cannot be used, or no photo was taken while the track was recorded.
+    """
+    track = read_track(path)
+    told: list[Photo | None] = []
+    for photo in photos:
+        time = photo.time
+        if time is None and photo.pixels is None and photo.frame is None:
+            time = read_exif(photo.path).time
+        at = None if time is None else track.at(time + shift)
+        told.append(None if at is None or time is None else replace(photo, position=at, time=time + shift))
+    first, last = (datetime.fromtimestamp(float(time), UTC) for time in track.times[[0, -1]])
+    _check(
+        photos,
+        told,
+        f"has a time within the track {str(path)!r}, {first:%Y-%m-%d %H:%M:%S} to "
+        f"{last:%Y-%m-%d %H:%M:%S} UTC (does the camera's clock run otherwise? "
+        f"{path!s}:SECONDS adds so many to photos' times)",
+    )
+    return _relist(photos, [new or old for new, old in zip(told, photos, strict=True)])
+
+
+def from_poses(photos: PhotoList, path: Path, axes: str | None = None) -> PhotoList:
+    """With the camera centres that a file of poses tells, in a plane of its own.
+
+    Args:
+        photos: the list.
+        path: poses of KITTI, TUM or COLMAP.
+        axes: which are east and north, as ``xz``; those of the file's kind unless told.
+
+    Raises:
+        InputError: the file cannot be used, or tells of none of the photos.
+    """
+    poses = read_poses(path)
+    axes = axes or GROUND[poses.kind]
+    if off_ground(poses.centres, axes):
+        log.warning(
+            "%s extends far along the axis that is left out of %s: say which two are the ground, as %s:xz",
+            path,
+            axes,
+            path.name,
+        )
+    told = [
+        None if centre is None else replace(photo, position=Position(*ground(centre, axes)))
+        for photo, centre in zip(photos, centres_of(photos, poses, path), strict=True)
+    ]
+    _check(photos, told, f"has a pose in {str(path)!r}")
     return _relist(photos, [new or old for new, old in zip(told, photos, strict=True)])
 
 

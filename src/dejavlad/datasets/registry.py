@@ -11,6 +11,8 @@ from dejavlad.datasets.at_names import SETS as AT_NAMES
 from dejavlad.datasets.described import is_described, open_described
 from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.gsv_cities import open_gsv_cities
+from dejavlad.datasets.holidays import open_holidays
+from dejavlad.datasets.kitti import SEQUENCES, open_kitti
 from dejavlad.datasets.listing import gather, listed_photos
 from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
 from dejavlad.datasets.netvlad_places import (
@@ -25,10 +27,14 @@ from dejavlad.datasets.netvlad_places import (
 )
 from dejavlad.datasets.netvlad_spec import is_spec
 from dejavlad.datasets.nordland import open_nordland
+from dejavlad.datasets.oxford import open_oxford
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
 from dejavlad.datasets.relevance import truth_positions
+from dejavlad.datasets.revisited import RIGHT as DIFFICULTIES
+from dejavlad.datasets.revisited import SETS as REVISITED
+from dejavlad.datasets.revisited import open_revisited
 from dejavlad.datasets.video import video_photos
 from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
 from dejavlad.datasets.vpr_bench import TRUTH, open_numbered, open_vpr_bench
@@ -134,6 +140,17 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
     raise UnknownNameError("dataset (and there is no such folder)", called, DATASETS)
 
 
+def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
+    """Whether `open_dataset` would take this for a dataset, be it whole or not; arguments as there."""
+    called = str(name)
+    if called in DATASETS or is_spec(called) or is_described(called):
+        return True
+    return any(
+        path.is_dir() and all(_part(_inside(path), of) for of in (DATABASE, QUERIES))
+        for path in (Path(called), Path(root or ".") / called)
+    )
+
+
 def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> PhotoList:
     return with_positions(_photos(path, str(path), root, 1, seen=False), positions)
 
@@ -195,6 +212,22 @@ def _tiny(stem: str) -> Callable[[Path, str], PlaceDataset]:
     return lambda path, name: open_tiny(stem, path, name=name)
 
 
+def _oxford(crop: bool) -> Callable[[Path, str], PlaceDataset]:
+    return lambda path, name: open_oxford(path, name, crop=crop)
+
+
+def _revisited(which: str, difficulty: str) -> Callable[[Path, str], PlaceDataset]:
+    return lambda path, name: open_revisited(path, which, difficulty, name=name)
+
+
+def _kitti(sequence: str) -> Callable[[Path, str], PlaceDataset]:
+    return lambda path, name: open_kitti(path, sequence, name=name)
+
+
+def _holidays_rotated(path: Path, name: str) -> PlaceDataset:
+    return open_holidays(path, name, rotated=True)
+
+
 def _nordland_2760(path: Path, name: str) -> PlaceDataset:
     if (path / "ref").is_dir() and (path / "query").is_dir():  # as VPR-Bench lays it out
         return open_numbered(path, "ref", "query", name=name)
@@ -219,6 +252,12 @@ DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     "nordland-2760": _nordland_2760,
     "nordland-3450": _nordland_3450,
     "gsv-cities": open_gsv_cities,
+    **dict.fromkeys(("oxford5k", "paris6k"), _oxford(crop=True)),
+    **dict.fromkeys(("oxford5k-whole", "paris6k-whole"), _oxford(crop=False)),
+    **{f"{which}-{how}": _revisited(which, how) for which in REVISITED for how in DIFFICULTIES},
+    "holidays": open_holidays,
+    "holidays-rotated": _holidays_rotated,
+    **{f"kitti-{sequence}": _kitti(sequence) for sequence in SEQUENCES},
     **{f"msls-{part}": _msls(part) for part in CITIES},
     **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
     **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},

@@ -127,6 +127,21 @@ def map_metrics(ranking: Ranking, truth: Truth, measure: str) -> dict[str, float
     return MEASURES[measure](ranking, truth)
 
 
+def measured(ranking: Ranking, truth: Truth) -> dict[str, float]:
+    """The figures that a truth asks for by its description's ``measure``; none where it asks for none.
+
+    Raises:
+        InputError: see `map_metrics`.
+    """
+    measure = truth.description.get("measure")
+    return {} if measure is None else map_metrics(ranking, truth, str(measure))
+
+
+def needs_whole(truth: Truth | None) -> bool:
+    """Whether what a truth asks for needs rankings of the whole database."""
+    return truth is not None and truth.description.get("measure") in WHOLE
+
+
 def _oxford(ranking: Ranking, truth: Truth) -> dict[str, float]:
     return {"mAP": mean(average_precisions(ranking, truth))}
 
@@ -150,6 +165,8 @@ MEASURES: Final[Mapping[str, Callable[[Ranking, Truth], dict[str, float]]]] = {
     "msls": _msls,
 }
 """Name of a measure -> its figures."""
+WHOLE: Final = ("oxford", "revisited")
+"""Measures that count every right answer, however far down."""
 
 
 def _each(ranks: Ranks, truth: Truth, figure: Callable[[NDArray[np.int64], int], float]) -> Floats:

@@ -28,6 +28,7 @@ from dejavlad.datasets import PlaceDataset
 from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result, answers_alone, depth_needed, evaluate, write_predictions
+from dejavlad.evaluation.average_precision import measured, needs_whole
 from dejavlad.evaluation.predictions import write_patch_netvlad
 from dejavlad.extraction import DescriptorStore, extract
 from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
@@ -128,14 +129,16 @@ def rank(
 ) -> Ranking:
     """The nearest database photos of each query; photos that failed are no one's answer.
 
-    Nor are those that the truth leaves out: ignored ones, and all but the nearest of each group.
+    Nor are those that the truth leaves out: ignored ones, and all but the nearest of each group. Where it is
+    measured by mean average precision, the whole database is ranked.
 
     Raises:
         StoreMismatchError: the two stores were made by different models.
     """
     if database.path is not None:
         database.manifest.setting.check(queries.manifest.setting, database.path)
-    return _search(build_index(scoring.index, database), queries, min(scoring.k, len(database)), truth)
+    k = len(database) if needs_whole(truth) else min(scoring.k, len(database))
+    return _search(build_index(scoring.index, database), queries, k, truth)
 
 
 def patch_sources(
@@ -237,7 +240,7 @@ def score(
         )
     out.mkdir(parents=True, exist_ok=True)
     ranking.save(out / "ranking.npz")
-    write_predictions(out / "predictions.txt", ranking, dataset.database, dataset.queries)
+    write_predictions(out / "predictions.txt", ranking, dataset.database, dataset.queries, top=scoring.k)
     told = None if reranked is None else _reranking(reranked, preset, dataset, scoring)
     result = None
     if dataset.truth is not None:
@@ -252,6 +255,7 @@ def score(
             model=model,
             rerank=None if reranked is None else str(preset),
             seconds=seconds,
+            metrics=measured(ranking, dataset.truth),
         )
         result = replace(result, dims=dims or {}, reranking=told)
     if reranked is not None:
