@@ -8,6 +8,8 @@ from dejavlad.datasets import PlaceDataset
 from dejavlad.evaluation import Result
 from dejavlad.report.text import count, duration, escape, percent, plain, shorten
 
+TOLD_METRES = (5.0, 10.0, 25.0, 50.0, 100.0)
+"""Distances of the table."""
 LONGEST_COMMAND = 20_000
 """Characters of a command that a page shows."""
 
@@ -90,6 +92,24 @@ def parts_table(result: Result) -> str:
         '<div class="scroll"><table class="num" aria-label="Recall by parts"><thead><tr>'
         f'<th scope="col">part</th>{head}<th scope="col">queries</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def distances_table(result: Result) -> str:
+    """The share of queries with an answer so near, at round distances; nothing where it is not known."""
+    if not result.by_distance:
+        return ""
+    head = "".join(f'<th scope="col">first {n}</th>' for n in result.by_distance)
+    body = "".join(
+        f'<tr><th scope="row">within {metres:g}&nbsp;m</th>'
+        + "".join(f"<td>{percent(curve[metres])}</td>" for curve in result.by_distance.values())
+        + "</tr>"
+        for metres in TOLD_METRES
+        if all(metres in curve for curve in result.by_distance.values())
+    )
+    return (
+        '<div class="scroll"><table class="num" aria-label="Recall by distance"><thead><tr>'
+        f'<th scope="col">one of the</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

@@ -88,10 +88,10 @@ def distance_curve(result: Result) -> str:
     drawn = [
         Curve(
             list(curve.items()),
-            style=f"curve t{min(i, 3)}",
+            style=f"curve {colour}",
             name=f"best of the first {n}" if n > 1 else "the first answer",
         )
-        for i, (n, curve) in enumerate(list(result.by_distance.items())[:4])
+        for colour, (n, curve) in zip(("t0", "t2", "t3"), result.by_distance.items(), strict=False)
     ]
     truth = result.protocol.get("truth")
     radius = truth.get("radius_m") if isinstance(truth, Mapping) else None

@@ -10,7 +10,14 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, gallery
 from dejavlad.report.located import MOST_PHOTOS, failures, located, located_map
-from dejavlad.report.numbers import facts, outcomes, parts_table, recall_table, reproduce
+from dejavlad.report.numbers import (
+    distances_table,
+    facts,
+    outcomes,
+    parts_table,
+    recall_table,
+    reproduce,
+)
 from dejavlad.report.page import Section
 from dejavlad.report.place_plot import Layer, place_plot, spread
 from dejavlad.report.plots import distance_curve, recall_curve
@@ -40,14 +47,15 @@ def parts_section(result: Result | None) -> Section | None:
     """Recall by parts, and over the distance within which an answer counts; None where neither is known."""
     if result is None or not (result.parts or result.by_distance):
         return None
-    table, curve = parts_table(result), distance_curve(result)
-    both = [f'<div class="card">{part}</div>' for part in (curve, table) if part]
     lead = "Which queries are hard" if result.parts else ""
     if result.by_distance:
         lead += ", and how near the answers are" if lead else "How near the answers are"
         lead += ": the share of queries with one of their first N answers taken at most so far away"
-    html = f'<div class="pair">{"".join(both)}</div>' if len(both) == 2 else both[0]
-    return Section("parts", "Parts and distances", html, lead + ".")
+    cards = [distance_curve(result), parts_table(result) + distances_table(result)]
+    html = "".join(f'<div class="card">{card}</div>' for card in cards if card)
+    title = "Parts and distances" if result.parts and result.by_distance else None
+    title = title or ("Parts" if result.parts else "How near the answers are")
+    return Section("parts", title, f'<div class="pair">{html}</div>', lead + ".")
 
 
 def queries_section(
