@@ -1,18 +1,21 @@
-"""`dejavlad dataset`: look at datasets, list photos, make a truth file, make a town."""
+"""`dejavlad dataset`: look at datasets, check them, list photos, make a truth file, make a town."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from dejavlad.cli.options import Positions, Root
 from dejavlad.cli.protocols import protocols
 from dejavlad.cli.terminal import Output
-from dejavlad.errors import InputError
+from dejavlad.errors import DejavladError, InputError
 
-app = App(name="dataset", help="Look at a dataset, list photos, make a truth file, make a town.")
+if TYPE_CHECKING:
+    from dejavlad.datasets import PlaceDataset
+
+app = App(name="dataset", help="Look at a dataset, check it, list photos, make a truth file, make a town.")
 
 app.command(protocols)
 
@@ -44,23 +47,95 @@ def info(
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import dataset_info, open_dataset, parse_truth, photos, photos_info
+    from dejavlad.datasets import dataset_info, parse_truth, photos, photos_info, with_positions
     from dejavlad.datasets.info import str_photos
     from dejavlad.images import read_size
 
-    try:
-        places = open_dataset(name, root=root)
-    except InputError as no_dataset:
-        try:
-            found = photos_info(photos(name, root=root, positions=positions or "auto"), read_size=read_size)
-        except InputError:
-            raise no_dataset from None
+    places = _dataset(name, root)
+    if places is None:
+        if truth is not None:
+            raise InputError(
+                f"--truth is for a dataset, and {name!r} holds photos only: give a folder with database and "
+                "queries in it"
+            )
+        found = photos_info(photos(name, root=root, positions=positions or "auto"), read_size=read_size)
         output.answer(asdict(found), str_photos(found))
         return
+    if positions is not None:
+        database, queries = (with_positions(part, positions) for part in (places.database, places.queries))
+        places = replace(places, database=database, queries=queries)
+        if truth is None and (places.truth is None or places.truth.description.get("kind") == "positions"):
+            truth = (places.protocol or "positions:25") if any(queries.positions) else None
     if truth is not None:
         places = replace(places, truth=parse_truth(truth, places.database, places.queries))
     told = dataset_info(places, read_size=read_size)
     output.answer(told.to_dict(), str(told))
+
+
+@app.command
+def check(
+    name: str,
+    /,
+    *,
+    root: Root = None,
+    sample: int | None = None,
+    workers: int = 2,
+    output: Output = Output(),
+) -> None:
+    """Are a dataset's files whole: counts as published, photos missing, misplaced, unreadable or there twice.
+
+    Exit status 1 where something is wrong; each finding says what to do. Nothing is changed.
+
+    Examples:
+
+        dejavlad dataset check pitts30k-test --root /data/pittsburgh
+        dejavlad dataset check photos/ --sample 100
+
+    Parameters
+    ----------
+    name
+        A dataset's name, folder or file, or photos: a folder, a list, a video.
+    root
+        Where a named dataset lies, or the folder that paths in a list are relative to.
+    sample
+        Decode so many photos of each list, evenly spread (default: all of them).
+    workers
+        Threads that decode.
+    """
+    from dejavlad.datasets import photos
+    from dejavlad.datasets.check import check_dataset, check_photos
+    from dejavlad.datasets.published import PUBLISHED
+    from dejavlad.images import read_image
+    from dejavlad.settings import Settings
+
+    if workers < 1:
+        raise InputError(f"--workers {workers}: give 1 or more")
+    places = _dataset(name, root)
+    with output.progress() as on_progress:
+        if places is None:
+            found = check_photos(
+                photos(name, root=root, positions="auto"),
+                read=read_image,
+                sample=sample,
+                workers=workers,
+                on_progress=on_progress,
+            )
+        else:
+            found = check_dataset(
+                places,
+                published=PUBLISHED.get(name),
+                root=root or Settings.load().root(name),
+                read=read_image,
+                sample=sample,
+                workers=workers,
+                on_progress=on_progress,
+            )
+    output.answer(found.to_dict(), str(found))
+    wrong = [finding for finding in found.findings if finding.wrong]
+    if wrong:
+        raise DejavladError(
+            f"{found.name} is not whole: {'; '.join(f'{of.what}: {of.text}' for of in wrong)}"
+        )
 
 
 @app.command(name="list")
@@ -239,3 +314,22 @@ def town(
     output.answer(
         {"town": str(made)}, f"{made}: train, val and test\n\ndejavlad dataset info {made / 'test'}"
     )
+
+
+def _dataset(name: str, root: Path | None) -> PlaceDataset | None:
+    """The dataset of that name, folder or file; None where it is photos only.
+
+    Raises:
+        InputError: neither, or a dataset that cannot be opened.
+    """
+    from dejavlad.datasets import is_dataset, open_dataset, photos
+
+    if not is_dataset(name, root=root):
+        try:
+            photos(name, root=root)
+        except InputError:
+            if Path(name).exists():
+                raise
+        else:
+            return None
+    return open_dataset(name, root=root)

@@ -10,7 +10,6 @@ Legend: N database photos, Q queries.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -222,12 +221,11 @@ def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path
     The first, the last and the middle one are looked for; where there are none, the first folder is told.
     """
     samples = [names[0], names[len(names) // 2], names[-1]]
+    as_png = [f"{name[:-4]}.png" for name in samples if name.lower().endswith(".jpg")]
     for folder in folders:
-        for name in samples:
-            if (root / folder / name).is_file():
-                return root / folder, False
-            if re.search(r"\.jpg\Z", name, re.IGNORECASE) and (root / folder / f"{name[:-4]}.png").is_file():
-                return root / folder, True
+        for some in (samples, as_png):
+            if any((root / folder / name).is_file() for name in some):
+                return root / folder, some is as_png
     return root / folders[0], False
 
 

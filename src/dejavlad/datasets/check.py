@@ -1,0 +1,207 @@
+"""Whether a dataset is whole: its counts, its photos (there, readable, once each), truth and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dejavlad.datasets.check_files import SHOWN, Finding, doubles, files
+from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.published import Published
+from dejavlad.datasets.suspect import out_of_place, what_is_wrong
+from dejavlad.errors import InputError
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.progress import OnProgress, Progress, silent
+
+Read = Callable[[Photo], object]
+"""Decodes a photo (`dejavlad.images.read_image`); raises InputError for one that cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found out."""
+
+    name: str
+    """The dataset's name."""
+    lists: dict[str, int]
+    """List -> how many photos it names."""
+    looked_at: int
+    """How many photos were decoded."""
+    findings: tuple[Finding, ...]
+    """Wrong ones first."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(finding.wrong for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "whole": self.whole}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} photos in {name}" for name, count in self.lists.items())
+        lines = [f"{self.name}: {counts}; {self.looked_at:,} decoded"]
+        for finding in self.findings:
+            lines.append(f"{'WRONG' if finding.wrong else 'note '}  {finding.what}: {finding.text}")
+            if finding.examples:
+                lines.append(f"       e.g. {', '.join(map(repr, finding.examples))}")
+            if finding.do:
+                lines.append(f"       {finding.do}")
+        lines.append("whole" if self.whole else "not whole")
+        return "\n".join(lines)
+
+
+def check_dataset(
+    dataset: PlaceDataset,
+    *,
+    published: Published | None = None,
+    root: str | Path | None = None,
+    read: Read | None = None,
+    sample: int | None = None,
+    workers: int = 2,
+    on_progress: OnProgress = silent,
+) -> Checked:
+    """Look at a dataset's files.
+
+    Args:
+        dataset: the dataset.
+        published: what it should hold.
+        root: the folder below which misplaced photos are looked for; the lists' own unless given.
+        read: decodes a photo; none is decoded unless given.
+        sample: decode so many of each list, evenly spread; all unless given.
+        workers: threads that decode.
+        on_progress: told while photos are decoded.
+
+    Raises:
+        InputError: a sample of fewer than 1.
+    """
+    lists = {"database": dataset.database, "queries": dataset.queries}
+    findings = files(lists, None if root is None else Path(root))
+    told, looked_at = _unreadable(lists, read, sample, workers, on_progress)
+    findings += [*told, *doubles(lists), *_counts(dataset, published), *_truth(dataset)]
+    counts = {name: len(photos) for name, photos in lists.items()}
+    return Checked(dataset.name, counts, looked_at, _sorted(findings))
+
+
+def check_photos(
+    photos: PhotoList,
+    *,
+    read: Read | None = None,
+    sample: int | None = None,
+    workers: int = 2,
+    on_progress: OnProgress = silent,
+) -> Checked:
+    """Look at the files of one list; arguments as of `check_dataset`."""
+    lists = {photos.name: photos}
+    told, looked_at = _unreadable(lists, read, sample, workers, on_progress)
+    findings = [*files(lists, None), *told, *doubles(lists), *_places(lists)]
+    return Checked(photos.name, {photos.name: len(photos)}, looked_at, _sorted(findings))
+
+
+def _sorted(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: not finding.wrong))
+
+
+def _counts(dataset: PlaceDataset, published: Published | None) -> Iterator[Finding]:
+    if published is None:
+        return
+    right = None if dataset.truth is None else int(dataset.truth.positives.counts.sum())
+    held = {"database": len(dataset.database), "queries": len(dataset.queries), "right answers": right}
+    should = {
+        "database": published.database,
+        "queries": published.queries,
+        "right answers": published.positives,
+    }
+    differ = [
+        f"{held[what]:,} in place of {count:,} {what}"
+        for what, count in should.items()
+        if count is not None and held[what] is not None and held[what] != count
+    ]
+    if differ:
+        text = f"{'; '.join(differ)} ({published.source})"
+        do = "use the published lists, or another name for results: published numbers are of other photos"
+        yield Finding("counts", text, published.sure, do=do)
+    elif any(count is not None for count in should.values()):
+        yield Finding("counts", f"as published ({published.source})", False)
+
+
+def _truth(dataset: PlaceDataset) -> Iterator[Finding]:
+    truth = dataset.truth
+    yield from _places({"database": dataset.database, "queries": dataset.queries})
+    if truth is None:
+        yield Finding("truth", "not known: give --truth when you evaluate", False)
+        return
+    if truth.n_queries and not truth.answerable.any():
+        radius = truth.description.get("radius_m", 25.0)
+        why = what_is_wrong(dataset.database.positions, dataset.queries.positions, radius)
+        yield Finding("truth", "no query has a right answer" + (f"; {why}" if why else ""), True)
+    elif truth.n_without_truth:
+        yield Finding(
+            "truth",
+            f"{truth.n_without_truth:,} of {truth.n_queries:,} queries have no right answer",
+            False,
+            tuple(dataset.queries[int(row)].key for row in np.flatnonzero(~truth.answerable)[:SHOWN]),
+        )
+
+
+def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
+    for name, photos in lists.items():
+        positions = photos.positions
+        lacking = [photo.key for photo, at in zip(photos, positions, strict=True) if at is None]
+        if lacking and len(lacking) < len(photos):
+            text = f"{len(lacking):,} of {len(photos):,} photos of {name} have none"
+            yield Finding("positions", text, False, tuple(lacking[:SHOWN]))
+        if far := out_of_place(positions):
+            yield Finding(
+                "positions",
+                f"{len(far)} of {name} are over 1,000 km from the others",
+                True,
+                tuple(photos[row].key for row in far[:SHOWN]),
+                "are their latitude and longitude swapped, or is their zone wrong?",
+            )
+
+
+def _unreadable(
+    lists: dict[str, PhotoList],
+    read: Read | None,
+    sample: int | None,
+    workers: int,
+    on_progress: OnProgress,
+) -> tuple[list[Finding], int]:
+    if sample is not None and sample < 1:
+        raise InputError(f"1 photo or more of each list is decoded; given {sample}")
+    if read is None:
+        return [], 0
+    chosen = [(name, photo) for name, photos in lists.items() for photo in _spread(photos, sample)]
+    chosen = [(name, photo) for name, photo in chosen if photo.pixels is not None or photo.path.is_file()]
+
+    def reason(item: tuple[str, Photo]) -> str | None:
+        try:
+            read(item[1])
+        except InputError as error:
+            return str(error)
+        return None
+
+    broken: dict[str, dict[str, str]] = {}
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for done, ((name, photo), why) in enumerate(zip(chosen, pool.map(reason, chosen), strict=True), 1):
+            if why is not None:
+                broken.setdefault(name, {})[photo.key] = why
+            on_progress(Progress("decoding photos", done, len(chosen)))
+    do = "fetch these again: a photo that is cut short is a download that broke off"
+    return [
+        Finding("unreadable", f"{len(told):,} of {name}", True, tuple(list(told.values())[:SHOWN]), do)
+        for name, told in broken.items()
+    ], len(chosen)
+
+
+def _spread(photos: PhotoList, sample: int | None) -> list[Photo]:
+    if sample is None or sample >= len(photos):
+        return list(photos)
+    return [photos[int(row)] for row in np.linspace(0, len(photos) - 1, sample).round()]

@@ -1,0 +1,183 @@
+"""What is wrong with the files of a dataset's lists: missing, misplaced, not listed, there twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dejavlad.datasets.folder import ENDINGS
+from dejavlad.photo import Photo, PhotoList
+
+SHOWN = 5
+"""Examples of each finding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or worth knowing."""
+
+    what: str
+    """counts, missing, misplaced, unlisted, unreadable, duplicates, twins, same file, truth or positions."""
+    text: str
+    """It in words."""
+    wrong: bool
+    """Whether it is to be mended; else it is only worth knowing."""
+    examples: tuple[str, ...] = ()
+    """The first of the photos that it is about."""
+    do: str = ""
+    """What to do about it."""
+
+
+def files(lists: dict[str, PhotoList], root: Path | None) -> list[Finding]:
+    """Photos that are missing or misplaced (looked for below the root), and such as no list names."""
+    findings: list[Finding] = []
+    listed = {os.path.normcase(photo.path) for photos in lists.values() for photo in photos}
+    for name, photos in lists.items():
+        missing = [photo for photo in photos if photo.pixels is None and not photo.path.is_file()]
+        unlisted = _unlisted(photos)
+        if missing:
+            findings += _missing(name, photos, missing, root or photos.root, listed)
+        if unlisted:
+            text = f"{len(unlisted):,} photos lie among those of {name} that its list does not name"
+            findings.append(Finding("unlisted", text, False, tuple(unlisted[:SHOWN])))
+    return findings
+
+
+def _missing(
+    name: str, photos: PhotoList, missing: list[Photo], root: Path, listed: set[str]
+) -> Iterator[Finding]:
+    """Those that lie elsewhere or under another ending, and those that do not."""
+    beside = {photo.key: found for photo in missing if (found := _other_ending(photo.path))}
+    lost = [photo for photo in missing if photo.key not in beside]
+    elsewhere = _elsewhere(lost, root, listed) if lost else {}
+    for there, text, do in (
+        (
+            beside,
+            "lie there under another ending",
+            "list them as they are, or put them there in the form that the list names",
+        ),
+        (
+            elsewhere,
+            "lie in another folder",
+            "give the folder that holds them all with --root, or move them there",
+        ),
+    ):
+        if there:
+            told = tuple(f"{key} -> {path}" for key, path in list(there.items())[:SHOWN])
+            yield Finding("misplaced", f"{len(there):,} of {name} {text}", True, told, do)
+    gone = [photo.key for photo in lost if photo.key not in elsewhere]
+    if gone:
+        where = f"{str(photos.root)!r}"
+        all_gone = len(gone) == len(photos)
+        how_many = f"{'all ' if all_gone else ''}{len(gone):,} of {len(photos):,}"
+        text = f"{how_many} photos of {name}, sought in {where}"
+        do = (
+            "give their folder with --root, or fetch them; to score a ranking the lists are enough"
+            if all_gone
+            else "unpack or fetch the dataset again; where a publisher tells checksums, compare them"
+        )
+        yield Finding("missing", text, True, tuple(gone[:SHOWN]), do)
+
+
+def _other_ending(path: Path) -> str | None:
+    for ending in ENDINGS:
+        for other in (ending, ending.upper()):
+            if (found := path.with_suffix(other)).is_file():
+                return str(found)
+    return None
+
+
+def _elsewhere(lost: list[Photo], root: Path, listed: set[str]) -> dict[str, str]:
+    """Key -> where else below the root a photo of that name lies that no list names; if there is one such."""
+    wanted: dict[str, list[str]] = {}
+    for photo in lost:
+        wanted.setdefault(photo.path.name, []).append(photo.key)
+    found: dict[str, list[str]] = {}
+    for folder, _, files in os.walk(root):
+        for file in files:
+            if file in wanted and os.path.normcase(Path(folder, file)) not in listed:
+                found.setdefault(file, []).append(str(Path(folder, file)))
+    return {
+        keys[0]: found[file][0] for file, keys in wanted.items() if len(keys) == 1 == len(found.get(file, ()))
+    }
+
+
+def _unlisted(photos: PhotoList) -> list[str]:
+    """Photos in the folders of a list that it does not name."""
+    known = {os.path.normcase(photo.path) for photo in photos}
+    folders = {photo.path.parent for photo in photos if photo.pixels is None and photo.frame is None}
+    found = []
+    for folder in sorted(folders):
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        found += [
+            entry.path
+            for entry in entries
+            if entry.name.lower().endswith(ENDINGS) and os.path.normcase(entry.path) not in known
+        ]
+    return found
+
+
+def doubles(lists: dict[str, PhotoList]) -> Iterator[Finding]:
+    """Photos of which the bytes are the same, in one list or in both."""
+    files = {
+        name: {photo.key: str(photo.path) for photo in photos if photo.pixels is None and photo.frame is None}
+        for name, photos in lists.items()
+    }
+    digests = _digests({path for held in files.values() for path in held.values()})
+    marks = {name: {key: digests.get(path) for key, path in held.items()} for name, held in files.items()}
+    for name, held in marks.items():
+        seen: dict[str, str] = {}
+        paths: dict[str, str] = {}
+        twice = []
+        for key, mark in held.items():
+            if mark is not None and mark in seen and paths[mark] != files[name][key]:
+                twice.append(f"{seen[mark]} = {key}")
+            elif mark is not None:
+                seen[mark], paths[mark] = key, files[name][key]
+        if twice:
+            text = f"{len(twice):,} photos of {name} are there twice, byte for byte"
+            yield Finding("duplicates", text, False, tuple(twice[:SHOWN]))
+    if len(lists) < 2:
+        return
+    there = {mark: key for key, mark in marks["database"].items() if mark is not None}
+    own = set(files["database"].values())
+    same = [key for key, path in files["queries"].items() if path in own]
+    twins = [
+        f"{key} = {there[mark]}"
+        for key, mark in marks["queries"].items()
+        if mark in there and files["queries"][key] not in own and mark is not None
+    ]
+    if same:
+        text = f"{len(same):,} queries are photos of the database"
+        do = "take a query's own photo, or its time, out of its ranking: by a protocol, or ,leave-one-out"
+        yield Finding("same file", text, False, tuple(same[:SHOWN]), do)
+    if twins:
+        text = f"{len(twins):,} queries are there in the database too, byte for byte"
+        do = "recall counts these as found by sight: take them out of one of the lists"
+        yield Finding("twins", text, False, tuple(twins[:SHOWN]), do)
+
+
+def _digests(paths: set[str]) -> dict[str, str]:
+    """Path -> digest of its bytes, of those files of which another has as many bytes."""
+    by_size: dict[int, list[str]] = {}
+    for path in sorted(paths):
+        try:
+            by_size.setdefault(Path(path).stat().st_size, []).append(path)
+        except OSError:
+            continue
+    found = {}
+    for size, group in by_size.items():
+        if size and len(group) > 1:
+            for path in group:
+                try:
+                    with open(path, "rb") as file:
+                        found[path] = hashlib.file_digest(file, "sha256").hexdigest()
+                except OSError:
+                    continue
+    return found

@@ -1,0 +1,126 @@
+"""What may be wrong with positions: degrees swapped, another zone, a list far from the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeGuard
+
+import numpy as np
+
+from dejavlad.errors import InputError
+from dejavlad.geo import Position, Positions, distance, latlon, utm_from_latlon
+
+SAMPLE = 300
+"""Queries that are looked at."""
+FAR = 100_000.0
+"""Metres between two lists' middles beyond which they are told to be far apart."""
+OUT = 1_000_000.0
+"""Metres from the middle of its list beyond which a position is told to be out of place."""
+
+
+def what_is_wrong(
+    database: Sequence[Position | None], queries: Sequence[Position | None], radius: float
+) -> str | None:
+    """Why no query has a photo of the database nearby, if a known mistake would explain it.
+
+    Args:
+        database: positions of the database; None where not known.
+        queries: positions of the queries.
+        radius: metres within which one was sought.
+
+    Returns:
+        One sentence, or None where nothing is found.
+    """
+    there = [at for at in database if _known(at)]
+    asked = [at for at in queries if _known(at)][:: max(1, len(queries) // SAMPLE)]
+    if not there or not asked:
+        return None
+    for turn, why in (
+        (
+            _on_no_zone,
+            "their numbers are near each other, but their zones are {zones}: one is wrong",
+        ),
+        (_other_hemisphere, "they are near each other on the other hemisphere: N or S of a zone is wrong"),
+        (_degrees_swapped, "with latitude and longitude of the queries swapped they are near each other"),
+        (_plane_swapped, "with east and north of the queries swapped they are near each other"),
+    ):
+        if _near(*turn(there, asked), radius):
+            zones = [
+                Counter(at.zone or "none" for at in part).most_common(1)[0][0] for part in (there, asked)
+            ]
+            return why.format(zones=f"{zones[0]} and {zones[1]}")
+    middles = [_middle(part) for part in (there, asked)]
+    try:
+        apart = distance(*middles)
+    except InputError:
+        return None
+    if apart > FAR:
+        return f"their middles are {apart / 1000:,.0f} km apart: are they of the same town?"
+    return None
+
+
+def out_of_place(positions: Sequence[Position | None]) -> list[int]:
+    """Rows of positions more than 1,000 km from the middle of all, where those are few (1 % or fewer)."""
+    rows = [row for row, at in enumerate(positions) if _known(at)]
+    points = [at for at in positions if _known(at)]
+    if len(points) < 3 or any(at.zone is None for at in points):
+        return []
+    middle = Positions.from_list([_middle(points)])
+    near = set(Positions.from_list(points).within(middle, OUT)[0].tolist())
+    far = [row for i, row in enumerate(rows) if i not in near]
+    return far if len(far) <= max(1, len(points) // 100) else []
+
+
+Lists = tuple[list[Position], list[Position]]
+
+
+def _on_no_zone(there: list[Position], asked: list[Position]) -> Lists:
+    """Both on one plane, whatever their zones; nothing where these are the same."""
+    if {at.zone for at in there} == {at.zone for at in asked}:
+        return [], []
+    return [Position(at.east, at.north) for at in there], [Position(at.east, at.north) for at in asked]
+
+
+def _other_hemisphere(there: list[Position], asked: list[Position]) -> Lists:
+    other = {"N": "S", "S": "N"}
+    return there, [
+        Position(at.east, at.north, at.zone[:-1] + other[at.zone[-1]]) for at in asked if at.zone is not None
+    ]
+
+
+def _degrees_swapped(there: list[Position], asked: list[Position]) -> Lists:
+    turned = []
+    for at in asked:
+        try:
+            turned.append(utm_from_latlon(*latlon(at)[::-1]))
+        except InputError:
+            continue
+    return there, turned
+
+
+def _plane_swapped(there: list[Position], asked: list[Position]) -> Lists:
+    return there, [Position(at.north, at.east, at.zone) for at in asked]
+
+
+def _near(there: list[Position], asked: list[Position], radius: float) -> bool:
+    """Whether at least half of the positions asked for have one there nearby."""
+    if not there or not asked:
+        return False
+    try:
+        found = Positions.from_list(there).within(Positions.from_list(asked), radius)
+    except (InputError, ValueError):
+        return False
+    return sum(len(rows) > 0 for rows in found) * 2 >= len(asked)
+
+
+def _known(at: Position | None) -> TypeGuard[Position]:
+    return at is not None and bool(np.isfinite(at.east) and np.isfinite(at.north))
+
+
+def _middle(points: Sequence[Position]) -> Position:
+    """The median position in the commonest zone."""
+    zone = Counter(at.zone for at in points).most_common(1)[0][0]
+    here = np.array([(at.east, at.north) for at in points if at.zone == zone])
+    east, north = np.median(here, axis=0).tolist()
+    return Position(east, north, zone)
