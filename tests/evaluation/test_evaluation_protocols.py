@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -167,3 +168,26 @@ def test_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", "protocols", "tokyo247@relja"]) == 0
     assert "netvlad#37" in capsys.readouterr().out
     assert main(["dataset", "protocols", "nowhere"]) == 1
+
+
+def test_twins_are_told(street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copied = (street / "database" / "03.png").read_bytes()
+    (street / "queries" / "05.png").write_bytes(copied)
+    pixels = cv2.imread(str(street / "database" / "07.png"))
+    cv2.imwrite(str(street / "queries" / "07.jpg"), pixels, [1, 95])
+    (street / "queries" / "07.png").unlink()
+    Ranking(np.arange(12)[:, None], np.zeros((12, 1))).save(tmp_path / "r.npz")
+    lists = ["--database", str(street / "database"), "--queries", str(street / "queries")]
+    words = ["evaluate", "--ranking", str(tmp_path / "r.npz"), *lists, "--recall-at", "1"]
+    assert main([*words, "--truth", "frames:0", "--out", str(tmp_path / "out"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)["twins"]
+    assert (told["queries"], told["bytes"], told["pictures"]) == (2, 1, 1)
+    assert told["first"][0] == {"query": "05.png", "database": "03.png", "same": "bytes"}
+    assert "2 queries are in the database too" in err
+    assert "2 queries are in the database too" in (tmp_path / "out" / "index.html").read_text("utf-8")
+    own = [*lists[:3], lists[1], "--truth", "frames:0,leave-one-out"]
+    deep = Ranking(np.tile(np.arange(12), (12, 1)), np.zeros((12, 12)))
+    deep.save(tmp_path / "r.npz")
+    assert main([*words[:3], *own, "--recall-at", "1", "--out", str(tmp_path / "own"), "--json"]) == 0
+    assert "twins" not in json.loads(capsys.readouterr().out)  # a query is no twin of itself

@@ -96,6 +96,7 @@ def evaluate(
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
+    from dejavlad.datasets.twins import twins_text
     from dejavlad.ranking import Ranking
     from dejavlad.report import write_page
     from dejavlad.retrieval.benchmark import Scoring, score
@@ -135,6 +136,8 @@ def evaluate(
         reranked=made.reranked,
         preset=made.preset,
     )
+    if result is not None and (twins := twins_text(result.twins)):
+        output.note(twins)
     page = write_page(
         result,
         made.ranking,

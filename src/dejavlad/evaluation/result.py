@@ -49,6 +49,8 @@ class Result:
     """Recall of the queries that share a tag, as ``night``."""
     by_distance: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
     """N -> metres -> share of the queries with one of their first N answers so near."""
+    twins: Mapping[str, Any] = field(default_factory=dict)
+    """Queries that the database holds too, as `told_twins` tells; empty where none were found."""
     blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     """int64 [Q], queries of one number (a place, panorama or drive) are drawn together for intervals; -1 does
     not count; None where each stands for itself and all count."""
@@ -99,6 +101,8 @@ class Result:
                 str(n): {f"{metres:g}": share for metres, share in curve.items()}
                 for n, curve in self.by_distance.items()
             }
+        if self.twins:
+            told["twins"] = dict(self.twins)
         if self.blocks is not None:
             told["blocks"] = self.blocks.tolist()
         if self.hits_at is not None:
@@ -185,6 +189,7 @@ class Result:
                     int(n): {float(metres): float(share) for metres, share in curve.items()}
                     for n, curve in (held.get("by_distance") or {}).items()
                 },
+                twins=dict(held.get("twins") or {}),
                 blocks=_numbers(held, "blocks"),
                 hits_at=_numbers(held, "hits_at"),
             )

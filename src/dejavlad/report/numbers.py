@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dejavlad.datasets import PlaceDataset
+from dejavlad.datasets.twins import twins_text
 from dejavlad.evaluation import Result
 from dejavlad.report.text import count, duration, escape, percent, plain, shorten
 
@@ -158,6 +159,8 @@ def facts(result: Result, places: PlaceDataset) -> str:
         ),
         ("Recall is a share of", count(result.n_counted, "query", "queries")),
     ]
+    if twins := twins_text(result.twins):
+        rows.append(("Twins", plain(twins)))
     if result.model is not None:
         rows += [
             (_name(f"model {key}"), _code(value)) for key, value in result.model.items() if value is not None

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.twins import find_twins, told_twins
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result, answers_alone, depth_needed, evaluate, write_predictions
 from dejavlad.evaluation.average_precision import measured, needs_whole
@@ -40,6 +41,8 @@ from dejavlad.retrieval.learnt import for_patches, learn_once
 from dejavlad.retrieval.preset import FRESH, Preset
 from dejavlad.retrieval.reranking import Reranked, Source, rerank_all
 
+LOOKED_AT = 500
+"""Queries whose first answer is compared with them for being the same picture, those nearest to theirs."""
 STEPS = 11
 """Points of the curve of recall against time."""
 
@@ -257,7 +260,8 @@ def score(
             seconds=seconds,
             metrics=measured(ranking, dataset.truth),
         )
-        result = replace(result, dims=dims or {}, reranking=told)
+        twins = _twins(ranking, dataset, dataset.truth)
+        result = replace(result, dims=dims or {}, reranking=told, twins=twins)
     if reranked is not None:
         reranked.first.save(out / "first_ranking.npz")
         write_patch_netvlad(
@@ -272,6 +276,23 @@ def score(
     if result is not None:
         result.save(out / "result.json")
     return result
+
+
+def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, Any]:
+    """Queries that the database holds too, but for what the truth leaves out; empty where there are none.
+
+    The same bytes are sought everywhere, the same picture among the nearest first answers.
+    """
+    database, queries = dataset.database, dataset.queries
+    first = answers_alone(ranking, truth, 1)
+    if not first.depth:
+        return {}
+    near = np.argsort(first.distances[:, 0], kind="stable")[:LOOKED_AT]
+    pairs = np.stack([near, first.indices[near, 0]], axis=1).tolist()
+    found = find_twins(database, queries, pairs=((query, row) for query, row in pairs))
+    if truth.ignored is not None:
+        found = [twin for twin in found if twin.row not in truth.ignored[twin.query]]
+    return told_twins(found, database, queries) if found else {}
 
 
 def _reranking(
