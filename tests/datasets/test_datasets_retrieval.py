@@ -12,7 +12,8 @@ from PIL import Image
 from dejavlad.datasets import open_dataset
 from dejavlad.datasets.kitti import FRAMES
 from dejavlad.datasets.oxford import BROKEN
-from dejavlad.datasets.revisited import PUBLISHED, RIGHT, read_revisited, revisited_truth
+from dejavlad.datasets.published import PUBLISHED
+from dejavlad.datasets.revisited import RIGHT, read_revisited, revisited_truth
 from dejavlad.errors import InputError
 from dejavlad.evaluation.average_precision import map_metrics
 from dejavlad.extraction import DescriptorStore
@@ -188,16 +189,13 @@ def test_published_truth(which: str) -> None:
     if not path.is_file():
         pytest.skip(f"there is no {path}")
     told = read_revisited(path)
-    assert (len(told["imlist"]), len(told["qimlist"])) == PUBLISHED[which]
+    published = {how: PUBLISHED[f"{which}-{how}"] for how in RIGHT}
+    for one in published.values():
+        assert (len(told["imlist"]), len(told["qimlist"])) == (one.database, one.queries)
     assert not BROKEN & {*told["imlist"], *told["qimlist"]}
     counts = {how: int(revisited_truth(told, how).positives.counts.sum()) for how in RIGHT}
-    assert (
-        counts
-        == {
-            "roxford5k": {"easy": 3029, "medium": 5526, "hard": 2497},
-            "rparis6k": {"easy": 6874, "medium": 17224, "hard": 10350},
-        }[which]
-    )
+    assert counts == {how: one.positives for how, one in published.items()}
+    assert len({*told["imlist"], *told["qimlist"]}) == PUBLISHED[which[1:]].database
     assert revisited_truth(told, "easy").n_without_truth == (2 if which == "roxford5k" else 0)
     for how in RIGHT:  # right ones first, then what does not count, is perfect
         truth = revisited_truth(told, how)

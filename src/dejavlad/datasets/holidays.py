@@ -21,8 +21,6 @@ from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 
-PUBLISHED: Final = (1491, 500)
-"""Photos, queries."""
 _NAME: Final = re.compile(r"(\d{4})(\d\d)", re.ASCII)
 
 

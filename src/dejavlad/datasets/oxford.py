@@ -28,8 +28,6 @@ from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 
-PUBLISHED: Final = {"oxford5k": (5063, 55), "paris6k": (6392, 55)}
-"""Name -> photos of the database, queries."""
 PREFIX: Final = "oxc1_"
 BROKEN: Final = frozenset(
     f"paris_{building}_{number:06d}"

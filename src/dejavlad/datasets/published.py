@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dejavlad.datasets.kitti import FRAMES
+
 SPEC = "NetVLAD's dataset spec"
 LISTS = "Patch-NetVLAD's lists"
 BENCH = "VPR-Bench"
@@ -82,5 +84,23 @@ PUBLISHED: dict[str, Published] = {
         for which, queries in (("v1", 1_000), ("v2", 598), ("night", 466), ("occlusion", 76))
     },
     "sf-xl-val": Published(8_015, 7_993, QUOTED, sure=False),
+    **{f"oxford5k{how}": Published(5_063, 55, "NetVLAD's dbVGG.m") for how in ("", "-whole")},
+    **{f"paris6k{how}": Published(6_392, 55, "NetVLAD's dbVGG.m") for how in ("", "-whole")},
+    **{
+        f"roxford5k-{how}": Published(4_993, 70, "gnd_roxford5k.pkl", right)
+        for how, right in (("easy", 3_029), ("medium", 5_526), ("hard", 2_497))
+    },
+    **{
+        f"rparis6k-{how}": Published(6_322, 70, "gnd_rparis6k.pkl", right)
+        for how, right in (("easy", 6_874), ("medium", 17_224), ("hard", 10_350))
+    },
+    **{
+        name: Published(1_491, 500, "NetVLAD's dbHolidays.m", 991)
+        for name in ("holidays", "holidays-rotated")
+    },
+    **{
+        f"kitti-{sequence}": Published(n, n, "KITTI's poses", sure=sequence == "00")
+        for sequence, n in FRAMES.items()
+    },
 }
 """Name -> its counts."""

@@ -24,8 +24,6 @@ from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo, PhotoList
 
 SETS: Final = ("roxford5k", "rparis6k")
-PUBLISHED: Final = {"roxford5k": (4993, 70), "rparis6k": (6322, 70)}
-"""Set -> photos of the database, queries."""
 RIGHT: Final = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}
 """Difficulty -> the lists that are right; the rest does not count."""
 

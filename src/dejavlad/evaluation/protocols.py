@@ -331,8 +331,8 @@ _TABLE = (
         for part, queries in (("v1", 1_000), ("v2", 598), ("night", 466), ("occlusion", 76))
     ),
     Protocol(
-        "kitti00@250-5m",
-        "kitti00",
+        "kitti-00@250-5m",
+        "kitti-00",
         "netvlad_tf_open's test_kitti.py",
         metres=5,
         leave_out="window",
