@@ -239,7 +239,9 @@ def truth(
     from dejavlad.datasets import Truth, TruthPositions, photos, read_netvlad_spec, write_truth_npz
     from dejavlad.datasets.info import truth_info
     from dejavlad.datasets.netvlad_spec import is_spec
+    from dejavlad.datasets.suspect import what_is_wrong
 
+    why = None
     if frames is not None and (radius is not None or positions is not None):
         raise InputError("--frames counts photos: leave --radius and --positions out")
     if is_spec(database):
@@ -260,6 +262,7 @@ def truth(
             photos(part, root=root, positions=positions or "auto") for part in (database, queries)
         )
         made = TruthPositions.of_photos(there, asked, 25.0 if radius is None else radius)
+        why = what_is_wrong(there.positions, asked.positions, made.radius)
     found = truth_info(Truth(made.right(), len(made.database), {}))
     path = write_truth_npz(out, made)
     within = {"radius_m": made.radius} if frames is None else {"frames": frames}
@@ -267,7 +270,7 @@ def truth(
     counts = asdict(found)
     counts.pop("description")
     if found.without_truth == found.queries:
-        output.note("no query has a right answer: are the two lists of the same places?")
+        output.note(f"no query has a right answer: {why or 'are the two lists of the same places?'}")
     output.answer(
         {"truth": str(path), **within, "database": len(made.database), **counts},
         f"{len(made.database)} database photos and {found.queries} queries, right within {within_text}: "

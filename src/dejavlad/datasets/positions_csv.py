@@ -115,7 +115,7 @@ def _fix(row: list[str], columns: dict[str, int], line: int) -> tuple[str, Fix]:
         )
     position = None
     if a is not None and b is not None:
-        position = _latlon(a, b) if first == "lat" else Position(a, b, _zone(field("zone")))
+        position = _latlon(a, b) if first == "lat" else _in_zone(a, b, _zone(field("zone")))
     heading = number("heading")
     fix = Fix(line, position, heading % 360 if heading is not None else None, _time(field("time")))
     return name.removeprefix("./"), fix
@@ -125,6 +125,18 @@ def _latlon(lat: float, lon: float) -> Position:
     if abs(lat) > 90 and abs(lon) <= 90 and abs(lat) <= 180:
         raise ValueError(f"latitude {lat:g} is beyond 90 degrees; are lat and lon swapped?")
     return utm_from_latlon(lat, lon)
+
+
+def _in_zone(east: float, north: float, zone: str | None) -> Position:
+    if zone is not None and not _may_be(east, north):
+        hint = "; are east and north swapped?" if _may_be(north, east) else ""
+        raise ValueError(f"east {east:g}, north {north:g} is nowhere in zone {zone}{hint}")
+    return Position(east, north, zone)
+
+
+def _may_be(east: float, north: float) -> bool:
+    """Whether metres may be of a UTM zone, or of the ones beside it."""
+    return -1e6 <= east <= 2e6 and -1e6 <= north <= 1.1e7
 
 
 def _zone(text: str) -> str | None:

@@ -151,17 +151,6 @@ def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
     )
 
 
-def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
-    """Whether `open_dataset` would take this for a dataset, be it whole or not; arguments as there."""
-    called = str(name)
-    if called in DATASETS or is_spec(called) or is_described(called):
-        return True
-    return any(
-        path.is_dir() and all(_part(_inside(path), of) for of in (DATABASE, QUERIES))
-        for path in (Path(called), Path(root or ".") / called)
-    )
-
-
 def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> PhotoList:
     return with_positions(_photos(path, str(path), root, 1, seen=False), positions)
 

@@ -6,6 +6,7 @@ Legend: Q queries, N database photos.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import re
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.datasets.netvlad_spec import is_spec, read_netvlad_spec
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.suspect import what_is_wrong
 from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
@@ -29,6 +31,7 @@ FORMS = (
     "or a truth file (.npz of Patch-NetVLAD, .mat of NetVLAD), as FILE.npz or, within 10 m, FILE.npz:10"
 )
 
+log = logging.getLogger("dejavlad")
 
 _LEAVE_ONE_OUT = re.compile(r"\s*,\s*leave-one-out\Z")
 TRUTH_FILE = re.compile(r"(.+\.(?:npz|mat))(?::(.*))?", re.IGNORECASE | re.DOTALL)
@@ -167,7 +170,8 @@ def truth_positions(
     """Right are database photos taken at most `radius` metres from the query, across UTM zones.
 
     Photos without a position are right for no query, and queries without one have no right answer; the
-    description says how many there are of each.
+    description says how many there are of each. Where no query has one, a warning says so, and why if a known
+    mistake explains it.
 
     Raises:
         InputError: the radius is negative or not finite, or one list has no position at all.
@@ -180,6 +184,11 @@ def truth_positions(
                 f"give them with --positions (exif, utm-names or a CSV file)"
             )
     sets = RowSets.of(there.within(asked, radius), len(there))
+    if len(there) and len(asked) and not sets.counts.any():
+        here, where = (of.positions if isinstance(of, PhotoList) else of for of in (database, queries))
+        why = what_is_wrong(here, where, radius)
+        told = f"; {why}" if why else ""
+        log.warning("no query has a photo of the database within %g m%s", radius, told)
     return Truth(
         sets,
         len(there),
