@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,19 +73,22 @@ class Ranking:
         """
         path = Path(path)
         try:
-            held = np.load(path, allow_pickle=False)
-            if isinstance(held, np.ndarray):
-                indices = held
-                distances = np.broadcast_to(np.arange(held.shape[-1], dtype=np.float32), held.shape)
-            else:
-                with held:
+            with open(path, "rb") as file:  # np.load leaves what it opened itself open on damaged files
+                held = np.load(file, allow_pickle=False)
+                if isinstance(held, np.ndarray):
+                    indices = held
+                    distances = np.broadcast_to(np.arange(held.shape[-1], dtype=np.float32), held.shape)
+                else:
                     indices, distances = held["indices"], held["distances"]
+            if not np.issubdtype(indices.dtype, np.integer):
+                raise ValueError(f"indices must be whole numbers, not {indices.dtype}")
+            if distances.dtype.kind not in "fiu":
+                raise ValueError(f"distances must be numbers, not {distances.dtype}")
+            return cls(indices, distances)
         except FileNotFoundError:
             raise StoreError(f"there is no ranking at {str(path)!r}") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile, zlib and NumPy raise anything on damaged files
+            told = " ".join(str(error).split()) or type(error).__name__
             raise StoreError(
-                f"{str(path)!r} is not a ranking (.npz with indices and distances, or .npy of rows): {error}"
+                f"{str(path)!r} is not a ranking (.npz with indices and distances, or .npy of rows): {told}"
             ) from error
-        if not np.issubdtype(indices.dtype, np.integer):
-            raise StoreError(f"{str(path)!r}: indices must be whole numbers, not {indices.dtype}")
-        return cls(indices, distances)
