@@ -14,6 +14,15 @@ from dejavlad.training import Run, train
 from dejavlad.training.processes import ALONE, join
 from dejavlad.training.runs import epoch_folder
 
+PLACES = {
+    "mining": "places",
+    "loss": "multi_similarity",
+    "batch_size": 3,
+    "photos_per_place": 3,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "lr_schedule": "linear",
+}
 KINDS = {
     "all learns": {},
     "in parts": {"photos_at_once": 2},
@@ -29,6 +38,16 @@ KINDS = {
         "train_from": "conv3",
         "margin": 0.6,
     },
+    "by subcaches in parts": {
+        "mining": "subcache",
+        "cached_queries": 2,
+        "cached_negatives": 6,
+        "quirk_inverted_violation": True,
+        "photos_at_once": 2,
+        "optimizer": "adam",
+    },
+    "by places": PLACES,
+    "by places in parts": {**PLACES, "photos_at_once": 2, "train_from": "conv3"},
 }
 SCRIPT = """
 import json, os, runpy, signal, sys
@@ -74,7 +93,7 @@ def start(request):
         script = here.parent / "conftest.py", here / "conftest.py"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         code = ["--no-python", sys.executable, "-c", SCRIPT, *map(str, script), told]
-        return subprocess.run([*command, *code], capture_output=True, text=True, timeout=300)
+        return subprocess.run([*command, *code], capture_output=True, text=True, timeout=600)
 
     return launch
 
