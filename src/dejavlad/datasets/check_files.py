@@ -72,7 +72,7 @@ def _missing(
     if gone:
         where = f"{str(photos.root)!r}"
         all_gone = len(gone) == len(photos)
-        how_many = f"{'all ' if all_gone else ''}{len(gone):,} of {len(photos):,}"
+        how_many = f"all {len(gone):,}" if all_gone else f"{len(gone):,} of {len(photos):,}"
         text = f"{how_many} photos of {name}, sought in {where}"
         do = (
             "give their folder with --root, or fetch them; to score a ranking the lists are enough"

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from dejavlad.datasets.relevance import Truth
-from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.row_sets import RowSets, SharedRowSets
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 
@@ -48,17 +48,20 @@ def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> 
     Raises:
         InputError: no photo of a list tells its time.
     """
-    by_time: dict[float, list[int]] = {}
-    for row, photo in enumerate(database):
-        if photo.time is not None:
-            by_time.setdefault(photo.time, []).append(row)
-    if not by_time or all(photo.time is None for photo in queries):
+    there, asked = (
+        np.array([math.nan if photo.time is None else photo.time for photo in photos])
+        for photos in (database, queries)
+    )
+    if not np.isfinite(there).any() or not np.isfinite(asked).any():
         raise InputError(
             f"photos of the query's own time are left out, but those of {queries.name} or of {database.name} "
             "do not tell theirs"
         )
-    same = [by_time.get(photo.time, []) if photo.time is not None else [] for photo in queries]
-    return left_out(truth, RowSets.of(same, truth.n_database), {"same_time_left_out": True})
+    times = np.unique(there[np.isfinite(there)])
+    sets = RowSets.of([np.flatnonzero(there == time) for time in times], truth.n_database)
+    at = np.minimum(np.searchsorted(times, asked), len(times) - 1)
+    same = SharedRowSets(sets, np.where(times[at] == asked, at, -1))
+    return left_out(truth, same, {"same_time_left_out": True})
 
 
 def without_window(truth: Truth, window: int) -> Truth:

@@ -103,7 +103,8 @@ class Truth:
             digest.update(f"{self.n_queries} {self.n_database} {sets is not None};".encode())
             if sets is not None:
                 digest.update(sets.starts.astype("<i8").tobytes())
-                digest.update(sets.rows.astype("<i8").tobytes())
+                for rows in sets.blocks:
+                    digest.update(rows.astype("<i8").tobytes())
         if self.groups is not None:
             digest.update(b"groups;" + _first_rows(self.groups).astype("<i8").tobytes())
         return digest.hexdigest()

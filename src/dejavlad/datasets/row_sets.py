@@ -31,10 +31,19 @@ class RowSets(Sequence[Rows]):
     def __init__(self, starts: Rows, rows: Rows, n_database: int) -> None:
         self.starts = starts
         """int64 [Q + 1]."""
-        self.rows = rows
-        """int64 [T]."""
         self.n_database = n_database
         """Rows are below this."""
+        self._rows = rows
+
+    @property
+    def rows(self) -> Rows:
+        """int64 [T]."""
+        return self._rows
+
+    @property
+    def blocks(self) -> Iterator[Rows]:
+        """`rows` in pieces, for those who need not hold them all."""
+        yield self.rows
 
     @classmethod
     def of(cls, sets: Sequence[ArrayLike], n_database: int) -> Self:
@@ -98,20 +107,82 @@ class RowSets(Sequence[Rows]):
 
     def contains(self, rows_QK: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """bool [Q, K]: whether each row is in its query's set; -1 never is."""
-        keys = self.keys
         held = np.zeros(rows_QK.shape, np.bool_)
-        if not len(keys) or not rows_QK.size:
+        if not rows_QK.size:
             return held
         step = max(1, _BLOCK // rows_QK.shape[1])
+        keys = self.keys
         for start in range(0, len(rows_QK), step):
             block = rows_QK[start : start + step].astype(np.int64)
-            sought = np.arange(start, start + len(block))[:, None] * self.n_database + block
-            at = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
-            held[start : start + step] = (keys[at] == sought) & (block >= 0)
+            queries = np.broadcast_to(np.arange(start, start + len(block))[:, None], block.shape)
+            held[start : start + step] = _held(keys, self.n_database, queries, block)
         return held
+
+    def holds(self, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Whether each row is in the set of the query beside it; -1 never is. Both int64, of one shape."""
+        return _held(self.keys, self.n_database, queries, rows)
 
     def minus(self, other: RowSets) -> RowSets:
         """Each set without the rows of the other's."""
-        stay = ~np.isin(self.keys, other.keys, assume_unique=True)
+        stay = ~other.holds(np.repeat(np.arange(len(self)), self.counts), self.rows)
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[self.starts]
         return RowSets(starts, self.rows[stay], self.n_database)
+
+
+class SharedRowSets(RowSets):
+    """Q sets of which many are the same, each kept once: all photos of a month, for the queries of that
+    month.
+
+    Args:
+        sets: C different sets.
+        of_query: int64 [Q], which of them a query has; -1 for an empty one.
+    """
+
+    def __init__(self, sets: RowSets, of_query: Rows) -> None:
+        self._sets, self._of_query = sets, of_query
+        starts = np.zeros(len(of_query) + 1, np.int64)
+        np.cumsum(np.where(of_query < 0, 0, np.append(sets.counts, 0)[of_query]), out=starts[1:])
+        super().__init__(starts, np.empty(0, np.int64), sets.n_database)
+
+    @property
+    def rows(self) -> Rows:
+        """int64 [T], made each time: rather ask for `blocks`."""
+        return np.concatenate([np.empty(0, np.int64), *self.blocks])
+
+    @property
+    def blocks(self) -> Iterator[Rows]:
+        """The rows query by query."""
+        return iter(self)
+
+    @overload
+    def __getitem__(self, query: int) -> Rows: ...
+    @overload
+    def __getitem__(self, query: slice) -> list[Rows]: ...
+    def __getitem__(self, query: int | slice) -> Rows | list[Rows]:
+        if isinstance(query, slice):
+            return super().__getitem__(query)
+        which = int(self._of_query[query])
+        return np.empty(0, np.int64) if which < 0 else self._sets[which]
+
+    def contains(self, rows_QK: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """bool [Q, K]: whether each row is in its query's set; -1 never is."""
+        held = np.zeros(rows_QK.shape, np.bool_)
+        step = max(1, _BLOCK // max(1, rows_QK.shape[1]))
+        for start in range(0, len(rows_QK), step):
+            block = rows_QK[start : start + step].astype(np.int64)
+            queries = np.broadcast_to(np.arange(start, start + len(block))[:, None], block.shape)
+            held[start : start + step] = self.holds(queries, block)
+        return held
+
+    def holds(self, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Whether each row is in the set of the query beside it; -1 never is."""
+        which = self._of_query[queries]
+        return (which >= 0) & self._sets.holds(np.maximum(which, 0), rows)
+
+
+def _held(keys: Rows, n_database: int, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
+    if not len(keys):
+        return np.zeros(rows.shape, np.bool_)
+    sought = queries * n_database + rows
+    at = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
+    return np.asarray((keys[at] == sought) & (rows >= 0))
