@@ -109,6 +109,7 @@ def test_training_cities(root):
 def test_subtasks_of_validation(root):
     whole = open_dataset("msls-cph", root=root)
     assert (len(whole.database), len(whole.queries), whole.protocol) == (2, 3, "positions:25")
+    assert whole.truth.description["measure"] == "msls"
     assert [rows.tolist() for rows in whole.truth.positives] == [[0], [1], [1]]
     night = open_msls(root, "cph", subtask="d2n")
     assert [key[-6:] for key in night.database.keys] == ["c1.jpg"]
@@ -232,7 +233,7 @@ def test_sequences(root):
     # q1 is q0 to q2 (0 to 20 m): d0 to d3 are near, which are in all but the last
     assert [rows.tolist() for rows in both.truth.positives] == [[0, 1, 2], [0, 1, 2]]
     assert both.protocol == "positions:25, seq2seq of 3 frames"
-    assert both.truth.description["frames"] == [3, 3]
+    assert both.truth.description["frames"] == [3, 3] and both.truth.description["measure"] == "msls"
     one = open_msls(root, "sf", task="im2seq")
     assert [key[-6:-4] for key in one.database.keys] == ["d1", "d2", "d3", "d6"]
     assert [rows.tolist() for rows in one.truth.positives] == [[0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]]

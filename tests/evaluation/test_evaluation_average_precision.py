@@ -13,6 +13,8 @@ from dejavlad.evaluation.average_precision import (
     average_precisions_at,
     map_metrics,
     mean,
+    measured,
+    needs_whole,
     precisions_at,
 )
 from dejavlad.ranking import Ranking
@@ -115,3 +117,13 @@ def test_what_datasets_are_measured_by() -> None:
     assert map_metrics(ranking, truth, "revisited") == {"mAP": 1.0, "mP@1": 1.0, "mP@5": 1.0, "mP@10": 1.0}
     assert map_metrics(ranking, truth, "msls") == {f"mAP@{k}": 1.0 for k in (1, 5, 10, 20)}
     assert set(map_metrics(ranking.top(7), truth, "msls")) == {"mAP@1", "mAP@5"}
+
+
+def test_a_truth_says_what_it_is_measured_by() -> None:
+    ranking = ranked([1, 0, 2])
+    assert measured(ranking, Truth([[0]], 3, {"kind": "frames"})) == {}
+    assert measured(ranking, Truth([[0]], 3, {"measure": "msls"})) == {"mAP@1": 0.0}
+    assert measured(ranking, Truth([[0]], 3, {"measure": "oxford"})) == {"mAP": pytest.approx(1 / 4)}
+    assert measured(ranking, Truth([[]], 3, {"measure": "oxford"})) == {}
+    assert needs_whole(Truth([[0]], 3, {"measure": "revisited"})) and not needs_whole(None)
+    assert not needs_whole(Truth([[0]], 3, {"measure": "msls"}))

@@ -49,6 +49,8 @@ RADIUS: Final[Mapping[str, float]] = {"train": 10.0, "val": 25.0, "test": 25.0}
 """Metres within which a photo is right (posDistThr)."""
 TASKS: Final = ("im2im", "im2seq", "seq2im", "seq2seq")
 """A photo (im) or a short sequence (seq) is sought among photos or sequences."""
+MEASURE: Final = "msls"
+"""mAP@1, 5, 10 and 20, as its ``evaluate.py`` tells beside recall."""
 FITS = 1000.0
 """Metres by which a photo's easting and northing may differ from its longitude and latitude."""
 
@@ -140,8 +142,10 @@ def open_msls(
     database, queries = _centres(root, called, frames, there, asked)
     if task == "im2im":
         truth = truth_positions(database, queries, radius)
+        truth.description["measure"] = MEASURE
         return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}")
     truth = truth_windows(*frames, there, asked, radius)
+    truth.description["measure"] = MEASURE
     return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}, {task} of {length} frames")
 
 

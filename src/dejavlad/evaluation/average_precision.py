@@ -128,13 +128,15 @@ def map_metrics(ranking: Ranking, truth: Truth, measure: str) -> dict[str, float
 
 
 def measured(ranking: Ranking, truth: Truth) -> dict[str, float]:
-    """The figures that a truth asks for by its description's ``measure``; none where it asks for none.
+    """The figures that a truth asks for by its description's ``measure``.
+
+    None where it asks for none, or no query has a right answer.
 
     Raises:
         InputError: see `map_metrics`.
     """
     measure = truth.description.get("measure")
-    return {} if measure is None else map_metrics(ranking, truth, str(measure))
+    return {} if measure is None or not truth.answerable.any() else map_metrics(ranking, truth, str(measure))
 
 
 def needs_whole(truth: Truth | None) -> bool:
