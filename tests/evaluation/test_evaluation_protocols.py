@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dejavlad.cli import main
-from dejavlad.datasets import PlaceDataset, parse_truth, truth_frames
+from dejavlad.datasets import DATASETS, PlaceDataset, parse_truth, truth_frames
 from dejavlad.datasets.refine import facing, without_same_time, without_window
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.evaluation.protocols import PROTOCOLS, protocol
@@ -40,6 +40,7 @@ def bare(n: int) -> PhotoList:
 def test_every_protocol_is_whole() -> None:
     for name, one in PROTOCOLS.items():
         assert name == one.name and name.count("@") == 1 and one.source
+        assert one.dataset in DATASETS, name
         assert (one.metres is None) != (one.frames is None), name
         assert (one.leave_out == "window") == (one.window > 0)
         assert json.loads(json.dumps(one.to_dict()))["name"] == name
@@ -191,3 +192,12 @@ def test_twins_are_told(street: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     deep.save(tmp_path / "r.npz")
     assert main([*words[:3], *own, "--recall-at", "1", "--out", str(tmp_path / "own"), "--json"]) == 0
     assert "twins" not in json.loads(capsys.readouterr().out)  # a query is no twin of itself
+
+
+def test_the_page_lists_every_protocol() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    for one in PROTOCOLS.values():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{one.name}` |"))
+        assert (
+            one.right in line and one.source in line and one.note in line and (one.suppressed or "–") in line
+        )

@@ -63,18 +63,20 @@ class Protocol:
     @property
     def right(self) -> str:
         """What counts as right, in words."""
-        near = f"within {self.metres:g} m" if self.metres is not None else f"within {self.frames} frames"
+        if self.metres is not None:
+            near = f"within {self.metres:g} m"
+        else:
+            few = {0: "the same number", 1: "within 1 frame"}
+            near = few.get(self.frames or 0, f"within {self.frames} frames")
         aside = f" and {self.degrees:g}°" if self.degrees is not None else ""
         return near + aside
 
     @property
     def suppressed(self) -> str:
         """What is taken out of rankings, in words; empty where nothing is."""
-        told = [f"one answer a panorama ({self.one_per})"] if self.one_per is not None else []
+        told = [f"all but one a panorama ({self.one_per})"] if self.one_per is not None else []
         if self.leave_out is not None:
-            told.append(
-                f"not {self.window} around" if self.leave_out == "window" else f"not {self.leave_out}"
-            )
+            told.append(f"{self.window} around" if self.leave_out == "window" else self.leave_out)
         return ", ".join(told)
 
     def to_dict(self) -> dict[str, Any]:
@@ -255,7 +257,7 @@ _TABLE = (
     ),
     Protocol(
         "msls-val@vgbench-11k",
-        "msls-val",
+        "msls-val-every",
         "VPR-datasets-downloader#18, #20; MixVPR#5",
         metres=25,
         n_database=18_871,
@@ -306,19 +308,16 @@ _TABLE = (
     Protocol("gardens@2f", "gardens-point", _BENCH, frames=2, n_database=200, n_queries=200),
     Protocol("sped@0f", "sped", _BENCH + " (m)", frames=0, n_database=607, n_queries=607),
     Protocol("essex@0f", "essex3in1", _BENCH + " (m)", frames=0, n_database=210, n_queries=210),
-    Protocol(
-        "amstertime@0f",
-        "amstertime",
-        "AmsterTime: one to one (m)",
-        frames=0,
-        n_database=1_231,
-        n_queries=1_231,
-    ),
     Protocol("corridor@2f", "corridor", "VPR-Bench", frames=2, n_database=111, n_queries=111),
     _at_names("st-lucia"),
     _at_names("eynsham"),
-    *(_at_names(f"svox-{part}") for part in ("test", "night", "overcast", "rain", "snow", "sun")),
-    _at_names("sf-xl-val"),
+    _at_names("amstertime"),
+    _at_names("san-francisco"),
+    *(
+        _at_names(f"svox-{part}")
+        for part in ("train", "val", "test", "night", "overcast", "rain", "snow", "sun")
+    ),
+    *(_at_names(name) for name in ("sf-xl-val", "sf-xs-val", "sf-xs-test", "tokyo-xs")),
     *(
         Protocol(
             f"sf-xl-{part}@25m",
