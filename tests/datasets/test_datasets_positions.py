@@ -185,3 +185,12 @@ def test_unknown_source() -> None:
         with_positions(listing("a"), "gps")
     with pytest.raises(InputError, match="cannot be read"):
         with_positions(listing("a"), "none_there.csv")
+
+
+def test_auto_leaves_what_all_photos_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "positions.csv").write_text("name,east,north\na.jpg,7,7\n", encoding="utf-8")
+    known = Photo("a.jpg", tmp_path / "a.jpg", position=Position(1, 2))
+    assert with_positions(PhotoList([known], root=tmp_path), "auto")[0].position == Position(1, 2)
+    unknown = Photo("b.jpg", tmp_path / "b.jpg")
+    again = with_positions(PhotoList([known, unknown], root=tmp_path), "auto")
+    assert again.positions == [Position(7, 7), None]

@@ -30,8 +30,8 @@ def with_positions(photos: PhotoList, source: str | Path | None) -> PhotoList:
     Args:
         photos: the list.
         source: ``exif``; ``utm-names``; ``none`` or None (as they are); the path of a CSV file, of a track
-            (`tracks`) or of poses (`poses`); or ``auto``: `BESIDE` in the list's root where there is one,
-            else what the names tell, else EXIF.
+            (`tracks`) or of poses (`poses`); or ``auto``: as they are where all of them know theirs, else
+            `BESIDE` in the list's root where there is one, else what the names tell, else EXIF.
 
     Raises:
         InputError: no such source, a file that cannot be used, or names of another form.
@@ -39,6 +39,8 @@ def with_positions(photos: PhotoList, source: str | Path | None) -> PhotoList:
     if source is None or source == "none":
         return photos
     if source == "auto":
+        if len(photos) and all(photos.positions):
+            return photos
         beside = photos.root / BESIDE
         if beside.is_file():
             return from_csv(photos, beside)
