@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import dejavlad as dv
 from dejavlad.evaluation.average_precision import map_metrics
@@ -18,11 +18,14 @@ DIMS = 16
 
 
 def draw(folder: Path, groups: int = 10) -> None:
-    """Scenes of random blocks, each seen from three places, named as those of Holidays."""
+    """Scenes of random boxes, each seen from three places, named as those of Holidays."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for group in range(groups):
-        scene = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)).resize((256, 192), 0)
+        scene = Image.new("RGB", (256, 192))
+        for x, y, wide, high, *colour in random.integers(0, 256, (80, 7)).tolist():
+            box = (x, y, x + 5 + wide // 5, y + 5 + high // 5)
+            ImageDraw.Draw(scene).rectangle(box, fill=tuple(colour))
         for view in range(3):
             scene.crop((8 * view, 5 * view, 200 + 8 * view, 150 + 5 * view)).save(
                 folder / f"{1000 + group}{view:02d}.jpg"
