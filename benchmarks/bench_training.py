@@ -1,19 +1,25 @@
 """An epoch of training from a late layer on: what the frozen layers make kept, against computing it anew.
 
 VGG-16 NetVLAD from conv5_1 and ResNet-18 NetVLAD from its last block, random weights, 500 photos of the
-database, 64 queries, tuples of 10 negatives, photos described anew twice in the epoch. Small photos: the
-whole epoch both ways, with the losses compared. Photos of 480x640: describing and a step measured on a few
-photos, and the epoch's time computed from that and the numbers of photos that it counted; ``--full`` measures
-that too (an hour or two on a processor).
+database, 64 queries, tuples of 10 negatives, photos described anew twice in the epoch.
+
+1. VGG-16 at 96x128 and ResNet-18 on a made town, float32: the whole epoch both ways, all losses compared.
+2. VGG-16 at 480x640, in bfloat16 where the processor has it: the whole epoch with maps kept. Anew, the same
+   run goes on from the same place for some batches, and describes some of the photos: so many of both ways
+   are compared, and the epoch by proportion is said to be just that. ``--full`` measures all of it.
+
+About a quarter of an hour on two free cores; ``--quick`` is a minute, of too few photos to mean anything.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,15 +36,12 @@ from dejavlad.numerics import kmeans
 from dejavlad.training import Run, TrainConfig, train
 from dejavlad.training.album import Album
 from dejavlad.training.describing import describe_album
-from dejavlad.training.frozen_maps import FrozenMaps, Layout
-from dejavlad.training.jitter import AS_IT_IS
-from dejavlad.training.loss import make_loss
-from dejavlad.training.mining import Mined, Miner
+from dejavlad.training.mining import Miner
 from dejavlad.training.network import Network
-from dejavlad.training.step import Step
+from dejavlad.training.records import OnRecord, ignore
 
 PHOTOS, QUERIES, PER_PLACE = 500, 64, 4
-SMALL, LARGE = (120, 160), (480, 640)
+SMALL, LARGE = (96, 128), (480, 640)
 CONFIG = TrainConfig(
     method="given",
     train_from="conv5_1",
@@ -46,7 +49,7 @@ CONFIG = TrainConfig(
     batch_size=4,
     refresh_every=32,
     save_every=0,
-    margin=0.5,
+    margin=4.0,  # so that every negative counts
     learning_rate=1e-5,
     test_before=False,
     recall_at=(1, 5),
@@ -140,12 +143,19 @@ def counting(times: Times) -> Iterator[None]:
         Miner.choose, Network.describe = choose, describe
 
 
-def epoch(config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, out: Path) -> Times:
+def epoch(
+    config: TrainConfig,
+    model: PlaceModel,
+    dataset: PlaceDataset,
+    out: Path,
+    on_record: OnRecord = ignore,
+) -> Times:
     """One, as `train` does it."""
     times = Times()
     begun = time.perf_counter()
 
     def noted(record):
+        on_record(record)
         if record["kind"] == "batch":
             times.first = times.first or time.perf_counter() - begun - record["seconds"]
             times.steps += record["seconds"]
@@ -160,97 +170,144 @@ def epoch(config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, out: Pa
     return times
 
 
+def apart(losses: list[float], others: list[float]) -> float:
+    """The most by which losses differ, as a share of them."""
+    return float(np.abs(np.array(losses) / np.array(others) - 1).max())
+
+
 def both(what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, folder: Path) -> Times:
     """An epoch both ways, in full; prints what it took and returns the times with maps kept."""
     kept = epoch(replace(config, frozen_maps="memory"), model, dataset, folder / "kept")
     anew = epoch(replace(config, frozen_maps="off"), model, dataset, folder / "anew")
-    worst = float(np.abs(np.array(kept.losses) - anew.losses).max())
+    worst = apart(kept.losses, anew.losses)
     print(f"{what}: measured in full; {kept.seen} photos in steps, {kept.described} described")
     print(f"    anew  {anew}")
     print(f"    kept  {kept}; before that {kept.first:.1f} s (all frozen layers once, and all descriptors)")
     print(
         f"    {anew.total / kept.total:.1f} times faster: steps {anew.steps / kept.steps:.1f}, describing "
-        f"{anew.describing / kept.describing:.1f}; losses differ by {worst:.1e} at most",
+        f"{anew.describing / kept.describing:.1f}; losses differ by {worst:.1e} of themselves",
         flush=True,
     )
     return kept
 
 
-def seconds(task: Callable[[], object]) -> float:
-    """The least of up to three runs, as many as ten seconds allow."""
-    times: list[float] = []
-    while len(times) < 3 and sum(times) < 10:
-        begun = time.perf_counter()
-        task()
-        times.append(time.perf_counter() - begun)
-    return min(times)
+class Enough(Exception):
+    """As much as is measured."""
 
 
-def sample(what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, counted: Times) -> None:
-    """Describing and a step on a few photos, both ways; the epoch that follows from that."""
-    network = Network(model, config)
+def some_batches(
+    config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, out: Path, most: int
+) -> Times:
+    """The first batches of an epoch whose photos are described already."""
+    times = Times()
+
+    def noted(record):
+        if record["kind"] == "batch":
+            times.steps += record["seconds"]
+            times.losses.append(record["loss"])
+            if len(times.losses) == most:
+                raise Enough
+
+    with counting(times), suppress(Enough):
+        train(config, model, dataset, None, out, on_record=noted)
+    times.steps -= times.mining
+    return times
+
+
+def some_described(config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, most: int) -> Times:
+    """Describing some photos anew, evenly drawn."""
+    network = Network(copy.deepcopy(model), config)
     album = Album(dataset, model.preprocess, workers=config.workers)
-    layout = Layout.of(network, album, config.frozen_maps_dtype)
-    maps = FrozenMaps(layout, np.empty(int(layout.starts[-1]), layout.dtype), np.zeros(len(album), np.bool_))
+    among = np.unique(np.linspace(0, len(album) - 1, most).astype(np.int64))
     begun = time.perf_counter()
-    maps.fill(network, album, config.describe_batch)
-    fill = (time.perf_counter() - begun) / len(album)
-    tuples = [(Mined(0, 0, np.arange(1, len(dataset.database))), AS_IT_IS)]
-    took: dict[str, Times] = {}
-    for way, held in (("anew", None), ("kept", maps)):
-        step = Step(network, album, held, make_loss(config), config)
-        stepping = seconds(lambda step=step: step(tuples, [1])) / (len(dataset.database) + 1)
-        describing = seconds(
-            lambda held=held: list(describe_album(network, album, held, config.describe_batch))
-        ) / len(album)
-        took[way] = Times(
-            mining=counted.mining,
-            steps=stepping * counted.seen,
-            describing=describing * counted.described,
-        )
-        print(f"{what}, {way}: {describing:.3f} s a photo described, {stepping:.3f} s a photo in a step")
-    anew, kept = took["anew"], took["kept"]
+    for _ in describe_album(network, album, None, config.describe_batch, among=among):
+        pass
+    return Times(describing=time.perf_counter() - begun, described=len(among))
+
+
+def partly(
+    what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, folder: Path, batches: int
+) -> None:
+    """An epoch with maps kept in full, and some of it anew from the same place; prints both."""
+    kept_at, anew_at = folder / "kept", folder / "anew"
+    each: list[float] = []
+
+    def begun(record):
+        if record["kind"] == "batch":
+            if not each:
+                shutil.copytree(kept_at, anew_at)  # as of the last checkpoint: before the first batch
+            each.append(record["seconds"])
+
+    kept = epoch(replace(config, frozen_maps="memory"), model, dataset, kept_at, begun)
+    print(f"{what}: the whole epoch with maps kept; {kept.seen} photos in steps, {kept.described} described")
+    print(f"    kept  {kept}; before that {kept.first:.1f} s (all frozen layers once, and all descriptors)")
+    off = replace(config, frozen_maps="off")
+    anew = some_batches(off, model, dataset, anew_at, batches)
+    told = some_described(off, model, dataset, len(dataset.database) * batches // len(each))
+    steps = sum(each[:batches]) - kept.mining * batches / len(each)
+    describing = kept.describing * told.described / kept.described
+    worst = apart(kept.losses[:batches], anew.losses)
     print(
-        f"  an epoch of {counted.seen} photos in steps and {counted.described} described, computed from that:"
+        f"  measured anew: {batches} of {len(each)} batches, {anew.seen} photos, in {anew.steps:.1f} s (kept "
+        f"{steps:.1f} s: {anew.steps / steps:.1f} times faster); their losses differ by {worst:.1e} of "
+        f"themselves\n  and {told.described} photos described in {told.describing:.1f} s (kept "
+        f"{describing:.1f} s: {told.describing / describing:.1f} times faster)"
     )
-    print(f"    anew  {anew}\n    kept  {kept}; before that {fill * (PHOTOS + QUERIES):.0f} s")
-    print(
-        f"    {anew.total / kept.total:.1f} times faster: steps {anew.steps / kept.steps:.1f}, describing "
-        f"{anew.describing / kept.describing:.1f}",
-        flush=True,
+    whole = Times(
+        mining=kept.mining,
+        steps=anew.steps / anew.seen * kept.seen,
+        describing=told.describing / told.described * kept.described,
     )
+    print(f"  computed from that, not measured: an epoch anew\n    anew  {whole}")
+    print(f"    {whole.total / kept.total:.1f} times faster in all", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="the whole epoch at 480x640, both ways")
-    parser.add_argument("--device", default=None, help="for --full")
+    parser.add_argument("--full", action="store_true", help="the whole epoch at 480x640 anew too")
+    parser.add_argument("--quick", action="store_true", help="of 40 small photos: only to see that it runs")
+    parser.add_argument("--batches", type=int, default=2, help="of 480x640, measured anew")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="at 480x640; default: see above")
+    parser.add_argument("--only", choices=("small", "large", "town"), help="one part of it")
+    parser.add_argument("--device", default=None, help="for the photos of 480x640")
     given = parser.parse_args()
-    print(f"{processor()}, {torch.get_num_threads()} threads; {PHOTOS} photos, {QUERIES} queries")
+    photos, queries = (40, 8) if given.quick else (PHOTOS, QUERIES)
+    large_size = (96, 128) if given.quick else LARGE
+    config = replace(CONFIG, refresh_every=queries // 2)
+    print(f"{processor()}, {torch.get_num_threads()} threads; {photos} photos, {queries} queries")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small = places(folder / "small", SMALL)
-        vgg = netvlad("vgg16", small)
-        counted = both("VGG-16 from conv5_1, fp32, 120x160", CONFIG, vgg, small, folder / "vgg")
-        few = places(folder / "few", LARGE, 8, 1)
-        precisions = ("fp32", "bf16") if has_bf16() else ("fp32",)
-        for precision in precisions:
-            config = replace(CONFIG, precision=precision)
-            sample(f"VGG-16 from conv5_1, {precision}, 480x640", config, netvlad("vgg16", few), few, counted)
-        town = open_dataset(make_town(folder / "town", photos=240, size=(120, 160), workers=2) / "train")
-        config = replace(CONFIG, train_from="layer3.1")
-        both(
-            "ResNet-18 from layer3.1, fp32, 120x160", config, netvlad("resnet18", town), town, folder / "res"
-        )
-        if given.full:
-            large = places(folder / "large", LARGE)
-            if given.device:
-                vgg.to(given.device)
-            for precision in ("fp32", "bf16"):
-                config = replace(CONFIG, precision=precision)
-                both(f"VGG-16, {precision}, 480x640", config, vgg, large, folder / precision)
+        if given.only in (None, "small"):
+            small = places(folder / "small", SMALL, photos, queries)
+            both(
+                f"VGG-16 from conv5_1, fp32, {_by(SMALL)}",
+                config,
+                netvlad("vgg16", small),
+                small,
+                folder / "s",
+            )
+        if given.only in (None, "town"):
+            made = make_town(folder / "town", photos=60 if given.quick else 240, size=(120, 160), workers=2)
+            town = open_dataset(made / "train")
+            late = replace(config, train_from="layer3.1")
+            what = "ResNet-18 from layer3.1 on a made town, fp32, 120x160"
+            both(what, late, netvlad("resnet18", town), town, folder / "t")
+        if given.only in (None, "large"):
+            large = places(folder / "large", large_size, photos, queries)
+            precision = given.precision or ("bf16" if has_bf16() else "fp32")
+            config = replace(config, precision=precision)
+            model = netvlad("vgg16", large).to(given.device or "cpu")
+            what = f"VGG-16 from conv5_1, {precision}, {_by(large_size)}"
+            if given.full:
+                both(what, config, model, large, folder / "l")
+            else:
+                partly(what, config, model, large, folder / "l", given.batches)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 if __name__ == "__main__":
