@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dejavlad.datasets import open_dataset
+from dejavlad.datasets import open_dataset, truth_text
+from dejavlad.datasets.check import check_dataset
 from dejavlad.datasets.kitti import FRAMES
 from dejavlad.datasets.oxford import BROKEN
 from dejavlad.datasets.published import PUBLISHED
@@ -225,6 +226,30 @@ def test_holidays(tmp_path: Path, name: str, part: str) -> None:
     photo(tmp_path / part / "readme.png")
     with pytest.raises(InputError, match="six digits"):
         open_dataset(name, root=tmp_path)
+
+
+def test_check_takes_queries_among_the_database_for_what_they_are(tmp_path: Path, revisited: Path) -> None:
+    for i, stem in enumerate(("100000", "100001", "100100", "100101")):
+        photo(tmp_path / "jpg" / f"{stem}.jpg", (20 + i, 20))
+    told = check_dataset(open_dataset("holidays", root=tmp_path), published=PUBLISHED["holidays"])
+    assert [one.what for one in told.findings] == ["counts"]
+    assert "4 in place of 1,491 database" in told.findings[0].text
+    told = check_dataset(open_dataset("roxford5k-hard", root=revisited))
+    assert "unlisted" not in [one.what for one in told.findings]
+
+
+def test_truth_in_words(oxford: Path, revisited: Path) -> None:
+    for name, root, words in (
+        (
+            "oxford5k",
+            oxford,
+            "what the good and ok lists name, junk left out, queries being regions of photos",
+        ),
+        ("oxford5k-whole", oxford, "what the good and ok lists name, junk left out"),
+        ("roxford5k-hard", revisited, "what is hard, the rest left out"),
+    ):
+        truth = open_dataset(name, root=root).truth
+        assert truth is not None and truth_text(truth.description) == words
 
 
 def test_rotated_holidays_are_not_the_others(tmp_path: Path) -> None:

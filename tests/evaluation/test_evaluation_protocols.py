@@ -201,3 +201,14 @@ def test_the_page_lists_every_protocol() -> None:
         assert (
             one.right in line and one.source in line and one.note in line and (one.suppressed or "–") in line
         )
+
+
+def test_a_protocol_keeps_what_a_dataset_is_measured_by() -> None:
+    places = PlaceDataset("msls-val", street(4, 20.0), street(2, 20.0), truth_frames(4, 2, 0))
+    assert places.truth is not None
+    assert (
+        "measure" not in (protocol("msls-val@official-740").under(places).truth or places.truth).description
+    )
+    places.truth.description["measure"] = "msls"
+    truth = protocol("msls-val@official-740").under(places).truth
+    assert truth is not None and truth.description["measure"] == "msls"

@@ -84,7 +84,7 @@ def check_dataset(
     lists = {"database": dataset.database, "queries": dataset.queries}
     findings = files(lists, None if root is None else Path(root))
     told, looked_at = _unreadable(lists, read, sample, workers, on_progress)
-    findings += [*told, *doubles(lists), *_counts(dataset, published), *_truth(dataset)]
+    findings += [*told, *doubles(lists, dataset.truth), *_counts(dataset, published), *_truth(dataset)]
     counts = {name: len(photos) for name, photos in lists.items()}
     return Checked(dataset.name, counts, looked_at, _sorted(findings))
 

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dejavlad.datasets.folder import ENDINGS
+from dejavlad.datasets.relevance import Truth
 from dejavlad.photo import Photo, PhotoList
 
 SHOWN = 5
@@ -37,7 +40,7 @@ def files(lists: dict[str, PhotoList], root: Path | None) -> list[Finding]:
     listed = {os.path.normcase(photo.path) for photos in lists.values() for photo in photos}
     for name, photos in lists.items():
         missing = [photo for photo in photos if photo.pixels is None and not photo.path.is_file()]
-        unlisted = _unlisted(photos)
+        unlisted = _unlisted(photos, listed)
         if missing:
             findings += _missing(name, photos, missing, root or photos.root, listed)
         if unlisted:
@@ -105,9 +108,8 @@ def _elsewhere(lost: list[Photo], root: Path, listed: set[str]) -> dict[str, str
     }
 
 
-def _unlisted(photos: PhotoList) -> list[str]:
-    """Photos in the folders of a list that it does not name."""
-    known = {os.path.normcase(photo.path) for photo in photos}
+def _unlisted(photos: PhotoList, listed: set[str]) -> list[str]:
+    """Photos in the folders of a list that no list names."""
     folders = {photo.path.parent for photo in photos if photo.pixels is None and photo.frame is None}
     found = []
     for folder in sorted(folders):
@@ -118,13 +120,13 @@ def _unlisted(photos: PhotoList) -> list[str]:
         found += [
             entry.path
             for entry in entries
-            if entry.name.lower().endswith(ENDINGS) and os.path.normcase(entry.path) not in known
+            if entry.name.lower().endswith(ENDINGS) and os.path.normcase(entry.path) not in listed
         ]
     return found
 
 
-def doubles(lists: dict[str, PhotoList]) -> Iterator[Finding]:
-    """Photos of which the bytes are the same, in one list or in both."""
+def doubles(lists: dict[str, PhotoList], truth: Truth | None = None) -> Iterator[Finding]:
+    """Photos of which the bytes are the same, in one list or in both; not those that the truth leaves out."""
     files = {
         name: {photo.key: str(photo.path) for photo in photos if photo.pixels is None and photo.frame is None}
         for name, photos in lists.items()
@@ -147,7 +149,8 @@ def doubles(lists: dict[str, PhotoList]) -> Iterator[Finding]:
         return
     there = {mark: key for key, mark in marks["database"].items() if mark is not None}
     own = set(files["database"].values())
-    same = [key for key, path in files["queries"].items() if path in own]
+    out = _left_out(lists["database"], lists["queries"], truth)
+    same = [key for key, path in files["queries"].items() if path in own and key not in out]
     twins = [
         f"{key} = {there[mark]}"
         for key, mark in marks["queries"].items()
@@ -161,6 +164,15 @@ def doubles(lists: dict[str, PhotoList]) -> Iterator[Finding]:
         text = f"{len(twins):,} queries are there in the database too, byte for byte"
         do = "recall counts these as found by sight: take them out of one of the lists"
         yield Finding("twins", text, False, tuple(twins[:SHOWN]), do)
+
+
+def _left_out(database: PhotoList, queries: PhotoList, truth: Truth | None) -> set[str]:
+    """Queries whose own photo the truth leaves out of their rankings."""
+    if truth is None or truth.ignored is None:
+        return set()
+    rows = {str(photo.path): row for row, photo in enumerate(database)}
+    own = np.array([[rows.get(str(photo.path), -1)] for photo in queries], np.int64).reshape(-1, 1)
+    return {queries[i].key for i in np.flatnonzero(truth.ignored.contains(own)[:, 0]).tolist()}
 
 
 def _digests(paths: set[str]) -> dict[str, str]:

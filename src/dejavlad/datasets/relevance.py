@@ -298,6 +298,13 @@ def truth_text(description: Mapping[str, Any]) -> str:
             text = "same name"
         case "same-place":
             text = "same place"
+        case "oxford":
+            text = "what the good and ok lists name, junk left out"
+            text += ", queries being regions of photos" if description["crop"] else ""
+        case "revisited":
+            text = f"what is {description['difficulty']}, the rest left out"
+        case "holidays":
+            text = "same group, a query's own photo left out"
         case "listed":
             text = f"what {description['file']} lists"
         case "positions":

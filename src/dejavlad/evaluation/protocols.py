@@ -110,6 +110,8 @@ class Protocol:
             if (groups < 0).any():
                 groups = np.arange(truth.n_database) // self.one_per
             truth = truth.grouped(groups)
+        if places.truth is not None and (measure := places.truth.description.get("measure")) is not None:
+            truth.description["measure"] = measure
         return PlaceDataset(places.name, places.database, places.queries, truth, self.name)
 
     def unlike_published(self, n_database: int, n_queries: int) -> str:
