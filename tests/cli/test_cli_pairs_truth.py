@@ -94,6 +94,12 @@ def test_spec_to_truth_and_lists(run: Run, spec: Path) -> None:
     assert Path("new/list.txt").read_bytes() == b"b.png\na.jpg\n"
 
 
+def test_a_list_of_a_datasets_part_keeps_its_order(run: Run, tmp_path: Path, spec: Path) -> None:
+    status, _, err = run("dataset", "list", f"{spec}:database", "--root", tmp_path, "--out", "l.txt")
+    assert (status, err) == (0, "")
+    assert (tmp_path / "l.txt").read_text(encoding="utf-8").split() == ["images/b.jpg", "images/a.jpg"]
+
+
 def test_pairs_of_a_ranking_and_of_predictions(run: Run, street: Path) -> None:
     np.save("r.npy", np.tile([1, 0], (12, 1)))
     lists = ("--database", street / "database", "--queries", street / "queries")

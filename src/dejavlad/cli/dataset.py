@@ -149,17 +149,20 @@ def list_(
     root: Root = None,
     output: Output = Output(),
 ) -> None:
-    """Write a list of photos, one path a line: of a folder in natural order, of a NetVLAD spec in its order.
+    """Write a list of photos, one path a line: of a folder in natural order, of a dataset's part in its
+    order.
 
     Examples:
 
         dejavlad dataset list photos/ --out photos.txt
+        dejavlad dataset list tokyo247:queries --root /data/tokyo247 --out queries.txt
         dejavlad dataset list pitts30k_test.mat --part queries --prefix queries_real --out queries.txt
 
     Parameters
     ----------
     photos
-        A folder (searched recursively), another list, or the `.mat` spec of a dataset of NetVLAD.
+        A folder (searched recursively), another list, a dataset's part (NAME:database), or the `.mat` spec of
+        a dataset of NetVLAD.
     out
         The text file to write.
     part
@@ -188,8 +191,9 @@ def list_(
     else:
         if part is not None or prefix is not None:
             raise InputError(f"--part and --prefix are for the .mat spec of a dataset; given {photos!r}")
-        listed = open_photos(photos, root=root if Path(photos).is_file() else None)
-        path, count = write_list(listed, out, root=root), len(listed)
+        of_dataset = not Path(photos).exists()
+        listed = open_photos(photos, root=None if Path(photos).is_dir() else root)
+        path, count = write_list(listed, out, root=root, as_given=of_dataset), len(listed)
     output.answer({"list": str(path), "photos": count}, f"{count} photos: {path}")
 
 

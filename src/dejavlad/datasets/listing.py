@@ -88,7 +88,9 @@ def photo_name(path: str, root: Path) -> str:
     return Path(plain).as_posix()
 
 
-def write_list(photos: PhotoList, path: str | Path, *, root: str | Path | None = None) -> Path:
+def write_list(
+    photos: PhotoList, path: str | Path, *, root: str | Path | None = None, as_given: bool = False
+) -> Path:
     """Write the photos' paths, one a line in natural order, so that `listed_photos` finds them again.
 
     Paths are relative to `root` (the list's own folder unless given), whether that was given as an absolute
@@ -98,6 +100,7 @@ def write_list(photos: PhotoList, path: str | Path, *, root: str | Path | None =
         photos: photos that are files of their own.
         path: the list; replaced whole.
         root: the folder that paths shall be relative to.
+        as_given: in the order given, as rows of a truth or a ranking need it.
 
     Raises:
         InputError: a photo is an array, a video frame or a crop, or its path holds a line break.
@@ -109,7 +112,7 @@ def write_list(photos: PhotoList, path: str | Path, *, root: str | Path | None =
         if photo.pixels is not None or photo.frame is not None or photo.crop is not None:
             raise InputError(f"{photo.key!r} is not a file of its own and cannot stand in a list")
         lines.append(_relative(os.path.abspath(photo.path), base))
-    return write_names(natural_order(lines), path)
+    return write_names(lines if as_given else natural_order(lines), path)
 
 
 def write_names(names: Iterable[str], path: str | Path) -> Path:
