@@ -99,8 +99,8 @@ def test_training_cities(root):
     assert [rows.tolist() for rows in found.truth.positives] == [[0], [2]]
     assert [at.zone for at in found.database.positions] == ["30N", "30N", "19N"]
     query = found.queries[0]
-    assert (query.tags, query.heading, query.group) == (("night", "sideways"), 270.0, "sq")
-    assert found.database[0].tags == ("forward",)
+    assert (query.tags, query.heading, query.group) == (("night", "sideways", "london"), 270.0, "sq")
+    assert found.database[0].tags == ("forward", "london")
     assert query.path == root / "train_val/london/query/images/q0.jpg"
     assert len(open_msls(root, "london", panoramas=True).database) == 3
     assert len(open_msls(root, "london", radius=60.0).queries) == 3
@@ -111,6 +111,11 @@ def test_subtasks_of_validation(root):
     assert (len(whole.database), len(whole.queries), whole.protocol) == (2, 3, "positions:25")
     assert whole.truth.description["measure"] == "msls"
     assert [rows.tolist() for rows in whole.truth.positives] == [[0], [1], [1]]
+    assert [photo.tags for photo in whole.queries] == [
+        ("forward", "cph", "d2n"),
+        ("forward", "cph"),
+        ("forward", "cph", "d2n"),
+    ]
     night = open_msls(root, "cph", subtask="d2n")
     assert [key[-6:] for key in night.database.keys] == ["c1.jpg"]
     assert [key[-6:] for key in night.queries.keys] == ["r2.jpg"]
@@ -152,7 +157,7 @@ def test_a_city_in_two_zones_keeps_the_zone_of_its_metres(root):
     found = open_msls(root, "paris", radius=25.0)
     assert [at.zone for at in found.database.positions] == ["31N", "31N"]
     assert [rows.tolist() for rows in found.truth.positives] == [[0, 1], [0, 1]]
-    assert found.database[0].tags == ()
+    assert found.database[0].tags == ("paris",)
 
 
 def test_what_cannot_be_is_refused(root):

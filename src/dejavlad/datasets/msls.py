@@ -88,9 +88,10 @@ def open_msls(
 ) -> PlaceDataset:
     """Cities of Mapillary Street-Level Sequences.
 
-    Photos are tagged ``night``, and ``forward``, ``backward`` or ``sideways``, where that is known; their
-    group is the sequence. Cities are apart by their UTM zones. Where positions are known, queries without a
-    photo nearby are left out. Those of the test cities are withheld, so that these have no truth.
+    Photos are tagged ``night``, and ``forward``, ``backward`` or ``sideways``, where that is known, with
+    their city and with the subtasks that they belong to; their group is the sequence. Cities are apart by
+    their UTM zones. Where positions are known, queries without a photo nearby are left out. Those of the
+    test cities are withheld, so that these have no truth.
 
     Where sequences are matched, a photo of a list stands for the sequence that it is the middle of (see
     `dejavlad.datasets.sequences`).
@@ -181,9 +182,11 @@ def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) ->
     sequences = _table(folder / "seq_info.csv", ("key", "sequence_key"))
     count = len(sequences)
     keep = [True] * count
+    belongs: list[tuple[str, ...]] = [()] * count
     if part != "train" and subtask != EVERY:
         subtasks = _beside(folder / "subtask_index.csv", (subtask,), sequences)
         keep = [_is_true(row[subtask]) for row in subtasks]
+        belongs = [tuple(one for one in SUBTASKS[1:-1] if _is_true(row.get(one, ""))) for row in subtasks]
     blank: list[Row] = [{} for _ in sequences]
     raw, post = blank, blank
     if part != "test":
@@ -203,7 +206,7 @@ def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) ->
                 position=zones.position(raw[row], post[row]) if post[row] else None,
                 heading=None if compass is None else compass % 360,
                 group=sequence["sequence_key"],
-                tags=_tags(post[row]),
+                tags=(*_tags(post[row]), folder.parent.name, *belongs[row]),
             )
         )
     kept = [
