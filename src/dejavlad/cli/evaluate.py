@@ -77,7 +77,8 @@ def evaluate(
     ranking
         Score this ranking (`.npz`, or `.npy` of rows) instead of making one.
     positions
-        Where photos were taken: `exif`, `utm-names`, `none` or a CSV file. Default: as `map build` finds out.
+        Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses). Default: as
+        `map build` finds out.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
     recall_at

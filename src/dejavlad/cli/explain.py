@@ -65,7 +65,7 @@ def explain(
     queries_store
         Descriptors of the queries, likewise.
     positions
-        Where photos were taken: `exif`, `utm-names`, `none` or a CSV file.
+        Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses).
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
     """

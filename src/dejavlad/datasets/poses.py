@@ -105,7 +105,7 @@ def read_poses(path: str | Path) -> Poses:
 def centres_of(photos: PhotoList, poses: Poses, path: str | Path) -> list[Floats | None]:
     """Each photo's camera centre [3]; None where the file has none for it.
 
-    KITTI's lines go with the photos in order, or with the numbers that photos are named by; TUM's by time
+    KITTI's lines go with the photos in order, or with the numbers that some photos are named by; TUM's by time
     (`Photo.time`, else the name as a number), interpolated; COLMAP's by name.
 
     Raises:
@@ -117,12 +117,12 @@ def centres_of(photos: PhotoList, poses: Poses, path: str | Path) -> list[Floats
         return _by_time(photos, poses, path)
     if len(photos) == len(poses):
         return list(poses.centres)
-    numbers = [_whole(photo) for photo in photos]
+    numbers = [_frame(photo) for photo in photos]
     if len(photos) < len(poses) and all(n is not None and n < len(poses) for n in numbers):
         return [poses.centres[n] for n in numbers if n is not None]
     raise InputError(
         f"{str(path)!r} holds {len(poses)} poses, {photos.name} {len(photos)} photos: one line a photo is "
-        f"needed, or photos named by the numbers of their lines, from 0"
+        f"needed, or photos named by the numbers of their lines as 000000.png"
     )
 
 
@@ -327,9 +327,10 @@ def _stem(photo: Photo) -> str:
     return photo.name.rsplit("/", 1)[-1].rpartition(".")[0]
 
 
-def _whole(photo: Photo) -> int | None:
-    stem = _stem(photo)
-    return int(stem) if stem.isascii() and stem.isdecimal() and photo.frame is None else photo.frame
+def _frame(photo: Photo) -> int | None:
+    """A video's frame, or the number that a photo of KITTI is named by: six digits."""
+    found = re.fullmatch(r"\d{6}", _stem(photo), re.ASCII)
+    return int(found[0]) if found and photo.frame is None else photo.frame
 
 
 def _number(photo: Photo) -> float | None:
