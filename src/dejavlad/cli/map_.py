@@ -38,8 +38,8 @@ def build(
     out
         The map, a folder.
     positions
-        Where the photos were taken: `exif`, `utm-names`, `none`, a CSV file with the columns `name,lat,lon` or
-        `name,east,north[,zone]`, a track (`.gpx`, `.kml`), or poses (KITTI, TUM, COLMAP). Default: a
+        Where the photos were taken: `exif`, `utm-names`, `none`, a CSV file with the columns `name,lat,lon`
+        or `name,east,north[,zone]`, a track (`.gpx`, `.kml`), or poses (KITTI, TUM, COLMAP). Default: a
         `positions.csv` among the photos, else what their names or their EXIF tell.
     root
         The folder that paths in a list are relative to.

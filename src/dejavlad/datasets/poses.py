@@ -105,8 +105,8 @@ def read_poses(path: str | Path) -> Poses:
 def centres_of(photos: PhotoList, poses: Poses, path: str | Path) -> list[Floats | None]:
     """Each photo's camera centre [3]; None where the file has none for it.
 
-    KITTI's lines go with the photos in order, or with the numbers that some photos are named by; TUM's by time
-    (`Photo.time`, else the name as a number), interpolated; COLMAP's by name.
+    KITTI's lines go with the photos in order, or with the numbers that some photos are named by; TUM's by
+    time (`Photo.time`, else the name as a number), interpolated; COLMAP's by name.
 
     Raises:
         InputError: numbers of photos and poses differ, or photos have no time.

@@ -263,7 +263,8 @@ def _cards(story: LoopStory, states: Sequence[str], thumbnails: Thumbnails) -> S
         "Loops",
         f'{filter_tools("loops-tools", choices, "frames")}<div class="twins" data-list="loops-tools">\n'
         f"{html}\n</div>",
-        "A frame, and the earlier one that it resembles most. Wrong ones come first, the surest at the top."
+        "A frame, and the earlier one that it resembles most."
+        + (" Wrong ones come first, the surest at the top." if "wrong" in states else "")
         + told,
     )
 
