@@ -20,6 +20,7 @@ from dejavlad.datasets.published import PUBLISHED, Published
 from dejavlad.datasets.registry import DATASETS
 from dejavlad.datasets.suspect import out_of_place, what_is_wrong
 from dejavlad.errors import InputError
+from dejavlad.evaluation.protocols import PROTOCOLS
 from dejavlad.geo import Position, latlon, utm_from_latlon
 from dejavlad.images import read_image
 from dejavlad.photo import Photo, PhotoList
@@ -194,6 +195,14 @@ def test_positions_out_of_place() -> None:
 
 def test_published_sets_have_names() -> None:
     assert set(PUBLISHED) <= set(DATASETS)
+
+
+def test_protocols_are_of_the_same_counts() -> None:
+    for known in PROTOCOLS.values():
+        held = PUBLISHED.get(known.dataset)
+        if held is not None and "@vgbench" not in known.name:
+            for told, counted in ((known.n_database, held.database), (known.n_queries, held.queries)):
+                assert told is None or counted is None or told == counted, known.name
 
 
 def test_the_verb(spec: Path, street: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,13 @@ from dejavlad.datasets import (
     open_dataset,
     parse_truth,
     photos,
+    photos_info,
     truth_frames,
     truth_positions,
     truth_same_name,
     truth_text,
 )
+from dejavlad.datasets.info import str_photos
 from dejavlad.errors import InputError, PhotoError, UnknownNameError
 from dejavlad.geo import Position, distance, utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
@@ -335,6 +337,10 @@ def test_dataset_info() -> None:
     assert "30 x 400 m in zone 33N" in text and "480x640 (3)" in text and "1 of 2 queries" in text
     bare = dataset_info(PlaceDataset("bare", database, queries), sample=1)
     assert bare.truth is None and bare.database.looked_at == 0 and "not known" in str(bare)
+    tagged = PhotoList([Photo(n, Path(n), tags=("night",), group="p", time=1.0) for n in "ab"])
+    told = photos_info(tagged)
+    assert (told.tags, told.groups, told.with_time) == ({"night": 2}, 1, 2)
+    assert "1 groups; night 2" in str_photos(told)
     few = dataset_info(dataset, read_size=size, sample=2)
     assert few.database.looked_at == 2
     with pytest.raises(InputError):

@@ -47,6 +47,12 @@ class PhotosInfo:
     """How many of them know where they were taken."""
     with_heading: int
     """How many know which way they look."""
+    with_time: int
+    """How many know when they were taken."""
+    groups: int
+    """Panoramas, places or drives that they are of."""
+    tags: dict[str, int]
+    """Tag -> how many have it, commonest first."""
     extents: tuple[Extent, ...]
     """One a zone, most photos first."""
     sizes: dict[str, int]
@@ -146,6 +152,9 @@ def photos_info(photos: PhotoList, *, read_size: ReadSize | None = None, sample:
         photos=len(photos),
         with_position=int(positions.known.sum()),
         with_heading=sum(photo.heading is not None for photo in photos),
+        with_time=sum(photo.time is not None for photo in photos),
+        groups=len({photo.group for photo in photos} - {None}),
+        tags=dict(Counter(tag for photo in photos for tag in photo.tags).most_common()),
         extents=_extents(positions),
         sizes=dict(sizes.most_common()),
         looked_at=looked_at,
@@ -174,6 +183,10 @@ def str_photos(info: PhotosInfo) -> str:
         f"{extent.east_m:.0f} x {extent.north_m:.0f} m" + (f" in zone {extent.zone}" if extent.zone else "")
         for extent in info.extents[:3]
     ]
+    if info.groups:
+        parts.append(f"{info.groups} groups")
+    if info.tags:
+        parts.append(", ".join(f"{tag} {count}" for tag, count in list(info.tags.items())[:8]))
     if info.looked_at:
         told = ", ".join(f"{size} ({count})" for size, count in list(info.sizes.items())[:3])
         parts.append(f"height x width of {info.looked_at} looked at: {told or 'none'}")
