@@ -113,6 +113,24 @@ def test_positions_tell_the_truth_and_the_page_shows_where(run: Run, drive: Path
     assert 'id="track"' in Path("results/index.html").read_text(encoding="utf-8")
 
 
+def test_both_ways_as_the_tensorflow_port(run: Run) -> None:
+    angle = np.arange(40) / 20 * 2 * np.pi  # two rounds
+    at = np.stack([50 * np.cos(angle), np.zeros(40), 50 * np.sin(angle)], axis=1)
+    Path("poses.txt").write_text("".join(f"1 0 0 {x} 0 1 0 {y} 0 0 1 {z}\n" for x, y, z in at.tolist()))
+    rows = np.tile(np.random.default_rng(0).normal(size=(20, 8)), (2, 1)).astype(np.float32)
+    rows[25] = rows[3]
+    np.save("rows.npy", rows)
+    words = ("loops", "rows.npy", "--window", "5", "--truth", "poses.txt", "--both-ways", "--json", "--quiet")
+    status, out, err = run(*words, "--out", "results")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert told["n_with_loop"] == 20 and told["both_ways"]["n_with_loop"] == 40
+    assert 0.8 < told["both_ways"]["auc"] < 1
+    np.save("square.npy", np.ones((40, 40)))
+    status, _, err = run(*("square.npy" if word == "poses.txt" else word for word in words), "--out", "more")
+    assert status == 1 and "poses are needed as truth" in err
+
+
 def test_what_is_refused(run: Run, drive: Path) -> None:
     np.save("rows.npy", np.random.default_rng(0).normal(size=(24, 8)).astype(np.float32))
     np.save("wide.npy", np.ones((24, 23)))

@@ -27,6 +27,7 @@ def loops(
     threshold: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
     truth: str | None = None,
     radius: float | None = None,
+    both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
     positions: Positions = None,
     root: Root = None,
     options: ModelOptions = ModelOptions(),
@@ -62,13 +63,17 @@ def loops(
         of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres).
     radius
         Metres within which two frames show one place, where poses or positions tell (default: 5).
+    both_ways
+        Also measure as the TensorFlow port of NetVLAD does on KITTI: each frame's nearest of all, later ones
+        included, by the first 128 dimensions alone. The truth must be poses.
     positions
-        Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file.
+        Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file (CSV, GPX, KML, poses).
     root
         The folder that paths in a list are relative to, or where a named dataset lies.
     """
-    from dejavlad.datasets.loop_truth import loop_truth
+    from dejavlad.datasets.loop_truth import loop_truth, pose_centres
     from dejavlad.evaluation import list_hash
+    from dejavlad.evaluation.loops import both_ways as measure_both_ways
     from dejavlad.evaluation.loops import reachable, score_loops, write_json
     from dejavlad.evaluation.predictions import write_answers
     from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
@@ -85,6 +90,7 @@ def loops(
     right = described = None
     if truth is not None:
         right, described = loop_truth(truth, frames, radius)
+    centres = pose_centres(truth, frames) if both_ways else None
     if store is None:
         if model is None:
             raise InputError("give a model (--model), or a store of descriptors")
@@ -138,6 +144,11 @@ def loops(
         told |= {"protocol": how, "model": told_model, "seconds": seconds}
     else:
         told["n_given_right"] = sum(ok and held for ok, held in zip(score.right.tolist(), given, strict=True))
+        if centres is not None and described is not None:
+            if store.failed:
+                raise InputError(f"--both-ways needs every frame; {len(store.failed)} could not be described")
+            metres = described["radius_m"]
+            told["both_ways"] = measure_both_ways(store.rows, centres, radius=metres, window=window).to_dict()
     write_json(out / "result.json", told)
     chosen = shown_frames(len(frames))
     page = write_loops_page(

@@ -124,6 +124,24 @@ def _of_poses(path: Path, frames: PhotoList, radius: float | None) -> tuple[RowS
     }
 
 
+def pose_centres(given: str | None, frames: PhotoList) -> NDArray[np.float64]:
+    """float64 [N, 3] camera centres of all frames.
+
+    Raises:
+        InputError: the truth is no file of poses, or has none for some frames.
+    """
+    path = Path() if given is None else split_axes(given)[0]
+    if path.suffix.lower() not in (".txt", ".bin"):
+        raise InputError(f"poses are needed as truth (.txt of KITTI or TUM, images.bin); given {given!r}")
+    found = centres_of(frames, read_poses(path), path)
+    lacking = [frame.name for frame, centre in zip(frames, found, strict=True) if centre is None]
+    if lacking:
+        raise InputError(
+            f"{str(path)!r} has no pose of {len(lacking)} of {len(found)} frames, e.g. {lacking[0]!r}"
+        )
+    return np.stack([centre for centre in found if centre is not None])
+
+
 def near_in_space(centres_n3: NDArray[np.float64], rows: list[int], n_frames: int, radius: float) -> RowSets:
     """For each of N frames those at most `radius` away.
 

@@ -176,6 +176,14 @@ class BothWays:
         """Its area: precision times what recall gains, without the first frame's part."""
         return float((np.diff(self.recall) * self.precision[1:]).sum())
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, for JSON."""
+        return {
+            "auc": self.auc,
+            "recall_at_100_precision": self.curve.recall_at_full_precision,
+            "n_with_loop": self.curve.relevant,
+        }
+
 
 def both_ways_curve(
     distances: ArrayLike, taken_apart: ArrayLike, nearest: ArrayLike, radius: float = KITTI_RADIUS
