@@ -1,0 +1,78 @@
+"""Truth from a GPS track and from poses, as a user types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dejavlad.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
+
+
+def walk(folder: Path, seconds: range) -> None:
+    """Photos whose EXIF tells when they were taken."""
+    folder.mkdir()
+    for i, second in enumerate(seconds):
+        exif = Image.Exif()
+        exif[0x0132] = f"2024:05:01 12:00:{second:02d}"
+        Image.new("RGB", (8, 8)).save(folder / f"{i:06d}.jpg", exif=exif)
+
+
+def test_truth_from_a_track(run: Run, tmp_path: Path) -> None:
+    walk(tmp_path / "map", range(0, 50, 10))
+    walk(tmp_path / "new", range(5, 50, 10))
+    points = "".join(
+        f'<trkpt lat="{50 + 9e-6 * s}" lon="8"><time>2024-05-01T12:00:{s:02d}Z</time></trkpt>'
+        for s in range(0, 60, 5)
+    )  # about a metre a second
+    Path("walk.gpx").write_text(f"<gpx><trk><trkseg>{points}</trkseg></trk></gpx>")
+    made = ("dataset", "truth", "map", "new", "--positions", "walk.gpx", "--radius", "6", "--out", "t.npz")
+    status, out, err = run(*made)
+    assert (status, err) == (
+        0,
+        "",
+    ) and "5 database photos and 5 queries, right within 6 m: 1 to 2 each" in out
+    told = json.loads(run("dataset", "info", "map", "--positions", "walk.gpx", "--json")[1])
+    assert told["with_position"] == 5 and told["extents"][0]["north_m"] == pytest.approx(40, abs=0.2)
+    np.save("r.npy", np.tile(np.arange(5), (5, 1)))
+    score = ("evaluate", "--ranking", "r.npy", "--database", "map", "--queries", "new", "--truth", "t.npz")
+    status, out, _ = run(*score, "--recall-at", "1,2", "--json", "--out", "results")
+    assert status == 0 and json.loads(out)["recall"] == {"1": 0.2, "2": 0.4}
+    status, _, err = run(*made[:5], "walk.gpx:86400", *made[6:])
+    assert status == 1 and "has a time within the track" in err and err.count("\n") == 1
+    Path("walk.gpx").write_text('<gpx><trk><trkseg><trkpt lat="50" lon="8"/></trkseg></trk></gpx>')
+    status, _, err = run(*made)
+    assert status == 1 and "its 1 points have no time" in err
+
+
+def test_truth_from_poses(run: Run, tmp_path: Path) -> None:
+    walk(tmp_path / "map", range(6))
+    rows = np.tile(np.eye(3, 4).ravel(), (6, 1))
+    rows[:, 11] = np.arange(6) * 10
+    np.savetxt("00.txt", rows)
+    made = ("dataset", "truth", "map", "map", "--positions", "00.txt", "--radius", "10", "--out", "t.npz")
+    status, out, err = run(*made)
+    assert (status, err) == (0, "") and "6 queries, right within 10 m: 2 to 3 each" in out
+    rows[2, 3] = np.nan
+    np.savetxt("00.txt", rows)
+    status, _, err = run(*made)
+    assert status == 1 and "line 3: a pose is of finite numbers" in err
