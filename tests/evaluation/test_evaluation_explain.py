@@ -268,7 +268,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     held = json.loads(capsys.readouterr().out)
     assert held["does_not_fit"] and held["likely_mistakes"][0]["mistake"] == "rows counted from 1"
     assert main([*words, "--expect", "0.99999"]) == 0
-    assert "comes of none of these" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "comes of none of these" in out and f"Nearest to it is {number(TRUE, PLACES)}: rows counted from 1" in out
     assert main([*words, "--database-store", "x"]) == 1
     assert "give both" in capsys.readouterr().err
 

@@ -78,7 +78,8 @@ def test_mcnemar_is_exact() -> None:
     assert one.p == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # by hand
     assert one.difference == pytest.approx(-8 / 42) and one.low < one.difference < one.high
     assert str(one).endswith("p 0.039 *")
-    assert paired(first, first, [1])[0].p == 1.0
+    same = paired(first, first, [1])[0]
+    assert same.p == 1.0 and str(same) == "recall@1 is the same on every query"
 
 
 def test_drives_that_agree_by_chance_are_not_evidence() -> None:

@@ -110,9 +110,10 @@ def _text(found: Explanation) -> str:
         if found.met:
             parts.append("\n".join([f"{expected} would come of:", *map(_line, found.met[:5])]))
         else:
-            parts.append(
-                f"{expected} comes of none of these, nor of a known mistake and one of them together."
-            )
+            lines = [f"{expected} comes of none of these, nor of a known mistake and one of them together."]
+            if (near := found.nearest) is not None:
+                lines.append(f"Nearest to it is {near.recall[found.n]:.4f}: {near.text}.")
+            parts.append("\n".join(lines))
     likely = [one for one in found.likely if one not in found.met]
     if likely:
         parts.append("\n".join(["Far more is right with one mistake undone:", *map(_line, likely[:3])]))

@@ -122,6 +122,14 @@ class Explanation:
         return sorted(fits, key=lambda one: simple[one.kind])
 
     @property
+    def nearest(self) -> Finding | None:
+        """What comes nearest to the number expected, the simplest of equals; None where none is expected."""
+        if self.expected is None or not self.findings:
+            return None
+        value = self.expected.value
+        return min(self.findings, key=lambda one: abs(one.recall[self.n] - value))
+
+    @property
     def likely(self) -> list[Finding]:
         """Mistakes that, undone, leave far more right answers than there are as given."""
         given = next((one.recall[self.n] for one in self.findings if one.kind == "as given"), 0.0)
@@ -140,6 +148,7 @@ class Explanation:
             "does_not_fit": self.unfit or None,
             "not_tried": self.shortfall or None,
             "explained_by": [one.to_dict() for one in self.met],
+            "nearest": None if self.nearest is None else self.nearest.to_dict(),
             "likely_mistakes": [one.to_dict() for one in self.likely],
             "findings": [one.to_dict() for one in self.findings],
         }

@@ -51,6 +51,8 @@ class Paired:
     """How p was found."""
 
     def __str__(self) -> str:
+        if not self.first_only and not self.second_only:
+            return f"recall@{self.n} is the same on every query"
         return (
             f"recall@{self.n} {self.difference:+.4f} ({self.low:+.4f} to {self.high:+.4f}), "
             f"p {self.p:.2g}" + (" *" if self.p < 1 - LEVEL else "")
