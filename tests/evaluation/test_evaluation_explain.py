@@ -269,7 +269,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert held["does_not_fit"] and held["likely_mistakes"][0]["mistake"] == "rows counted from 1"
     assert main([*words, "--expect", "0.99999"]) == 0
     out = capsys.readouterr().out
-    assert "comes of none of these" in out and f"Nearest to it is {number(TRUE, PLACES)}: rows counted from 1" in out
+    assert (
+        "comes of none of these" in out
+        and f"Nearest to it is {number(TRUE, PLACES)}: rows counted from 1" in out
+    )
     assert main([*words, "--database-store", "x"]) == 1
     assert "give both" in capsys.readouterr().err
 
