@@ -209,14 +209,11 @@ def explain(
 
 def _score(reading: Reading, way: Measure, ns: Sequence[int]) -> list[Finding]:
     """The recalls, with misses counted and (where there are any) dropped; nothing where it does not fit."""
-    truth = turned(way.truth) if reading.turned else way.truth
-    ranking = reading.ranking
-    if (
-        ranking.n_queries != truth.n_queries
-        or ranking.indices.max(initial=-1) >= truth.n_database
-        or not ranking.n_queries
-    ):
+    ranking, sizes = reading.ranking, (way.truth.n_queries, way.truth.n_database)
+    n_queries, n_database = sizes[::-1] if reading.turned else sizes
+    if not n_queries or ranking.n_queries != n_queries or ranking.indices.max(initial=-1) >= n_database:
         return []
+    truth = turned(way.truth) if reading.turned else way.truth
     kept = counted(ranking, truth)
     hits = ranks_of(truth.positives.contains(ranking.indices), kept)
     short = (hits == 0) & (kept.sum(axis=1) < min(ns[-1], truth.n_database))
