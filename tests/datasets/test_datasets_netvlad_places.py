@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from dejavlad.datasets import PlaceDataset, RowSets, open_dataset, photos
+from dejavlad.datasets import PlaceDataset, RowSets, open_dataset, photos, truth_positions
 from dejavlad.datasets.netvlad_places import tiny_rows
+from dejavlad.datasets.published import PUBLISHED
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
 
@@ -50,8 +51,10 @@ def test_the_official_counts(name: str) -> None:
     assert places.truth is not None
     found = nontrivial(places).counts
     counts = (len(places.database), len(places.queries), int((found == 0).sum()), int(found.sum()))
-    assert (*counts, len(places.truth.positives.rows)) == OFFICIAL[name]
-    assert places.truth.n_without_truth == 0
+    right = truth_positions(places.database, places.queries, 25.0) if "tm-" in name else places.truth
+    assert (*counts, int(right.positives.counts.sum())) == OFFICIAL[name]
+    assert right.n_without_truth == places.truth.n_without_truth == 0
+    assert int(places.truth.positives.counts.sum()) == PUBLISHED[name].positives
     if name == "tokyo247":
         groups = places.truth.groups
         assert groups is not None and np.array_equal(groups, np.arange(75984) // 12)
@@ -153,6 +156,8 @@ def test_time_stamps_become_times(tmp_path: Path) -> None:
     assert places.queries[0].time == places.database[1].time
     assert places.queries[0].path == places.database[1].path
     assert places.database[0].group == "x/p/_200912"
+    assert places.truth is not None and places.truth.ignored is not None
+    assert [rows.tolist() for rows in places.truth.positives] == [[0]]  # the other is the query itself
     own = open_dataset(spec(tmp_path / "own.mat", names, names, dbTimeStamp=np.array([[7.0, np.nan]])))
     assert [photo.time for photo in own.database] == [7.0, None]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dejavlad.datasets import Truth
-from dejavlad.datasets.row_sets import RowSets, SharedRowSets
+from dejavlad.datasets.row_sets import Rows, RowSets, SharedRowSets
+from dejavlad.evaluation import answers_alone, answers_of, recall
+from dejavlad.ranking import Ranking
 
 
 @given(st.data())
@@ -37,3 +40,31 @@ def test_shared_sets_are_as_others(data: st.DataObject) -> None:
     assert right.minus(shared) == right.minus(plain) and shared.minus(right) == plain.minus(right)
     truths = [Truth(right, n, {}, ignored=out) for out in (shared, plain)]
     assert truths[0].hash == truths[1].hash and truths[0].positives == truths[1].positives
+    most = 4 if len(which) else 0
+    rows_of = st.lists(st.integers(0, max(0, len(which) - 1)), max_size=most)
+    some = np.array(data.draw(rows_of), np.int64)
+    assert shared.take(some) == plain.take(some) == RowSets.of([plain[i] for i in some.tolist()], n)
+
+
+def test_answers_of_some_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of all at once: queries and database photos of few months, in groups of two."""
+    random = np.random.default_rng(0)
+    n, count = 60, 37
+    distances = random.random((count, n), np.float32)
+    order = np.argsort(distances, axis=1)
+    whole = Ranking(order, np.take_along_axis(distances, order, 1))
+    months = RowSets.of([np.flatnonzero(random.integers(0, 4, n) == 0) for _ in range(5)], n)
+    out = SharedRowSets(months, random.integers(-1, 5, count))
+    truth = Truth(
+        RowSets.of([random.integers(0, n, 3) for _ in range(count)], n), n, {}, out, np.arange(n) // 2
+    )
+    asked: list[int] = []
+
+    def search(some: Rows, depth: int) -> Ranking:
+        asked.append(len(some))
+        return Ranking(whole.indices[some, :depth], whole.distances[some, :depth])
+
+    monkeypatch.setattr(recall, "ENTRIES", 5 * n)
+    found = answers_of(search, truth, 6)
+    assert np.array_equal(found.indices, answers_alone(whole, truth, 6).indices) and max(asked) < count
+    assert not truth.ignored.contains(found.indices).any()  # type: ignore[union-attr]

@@ -64,8 +64,9 @@ def info(
     if positions is not None:
         database, queries = (with_positions(part, positions) for part in (places.database, places.queries))
         places = replace(places, database=database, queries=queries)
-        if truth is None and (places.truth is None or places.truth.description.get("kind") == "positions"):
-            truth = (places.protocol or "positions:25") if any(queries.positions) else None
+        known = {"kind": "positions"} if places.truth is None else places.truth.description
+        if truth is None and known.get("kind") == "positions" and any(queries.positions):
+            truth = f"positions:{known.get('radius_m', 25):g}"
     if truth is not None:
         places = replace(places, truth=parse_truth(truth, places.database, places.queries))
     told = dataset_info(places, read_size=read_size)

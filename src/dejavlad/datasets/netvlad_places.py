@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.refine import without_same_time
 from dejavlad.datasets.relevance import groups_of, truth_positions
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
@@ -51,6 +52,8 @@ class Family:
     """A photo's panorama (and the time it was taken), from its name."""
     one_answer: bool = False
     """Whether of each panorama the best ranked photo alone counts."""
+    other_time: bool = False
+    """Whether photos of the query's own time do not count."""
     lights: bool = False
     """Whether queries are by turns taken by day, at sunset and by night."""
 
@@ -68,7 +71,11 @@ PITTSBURGH = Family(
     _before("_pitch"),
 )
 TOKYO_TIME_MACHINE = Family(
-    ("images", "", "tokyoTimeMachine"), ("images", "", "tokyoTimeMachine"), "54N", _before("/")
+    ("images", "", "tokyoTimeMachine"),
+    ("images", "", "tokyoTimeMachine"),
+    "54N",
+    _before("/"),
+    other_time=True,
 )
 TOKYO_247 = Family(
     ("images", "", "database_gsv_vga", "247_Tokyo_GSV_Perspective", "tokyo247"),
@@ -118,6 +125,8 @@ def open_spec(
     truth = truth_positions(there, asked, spec.truth.radius)
     if family.one_answer:
         truth = truth.grouped(groups_of(there))
+    if family.other_time:
+        truth = without_same_time(truth, there, asked)
     return PlaceDataset(called, there, asked, truth, f"positions:{spec.truth.radius:g}")
 
 

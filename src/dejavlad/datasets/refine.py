@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from dejavlad.datasets.relevance import Truth
-from dejavlad.datasets.row_sets import RowSets, SharedRowSets
+from dejavlad.datasets.row_sets import Rows, RowSets, SharedRowSets
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 
@@ -80,6 +80,13 @@ def without_window(truth: Truth, window: int) -> Truth:
     rows = np.arange(truth.n_database)
     near = [rows[max(0, i - window) : i + window + 1] for i in range(truth.n_queries)]
     return left_out(truth, RowSets.of(near, truth.n_database), {"window": int(window)})
+
+
+def of_queries(truth: Truth, queries: Rows) -> Truth:
+    """The truth of some queries, by their rows."""
+    ignored = None if truth.ignored is None else truth.ignored.take(queries)
+    right = truth.positives.take(queries)
+    return Truth(right, truth.n_database, truth.description, ignored, truth.groups)
 
 
 def left_out(truth: Truth, rows: RowSets, told: dict[str, object]) -> Truth:

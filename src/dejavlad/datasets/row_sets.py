@@ -122,6 +122,12 @@ class RowSets(Sequence[Rows]):
         """Whether each row is in the set of the query beside it; -1 never is. Both int64, of one shape."""
         return _held(self.keys, self.n_database, queries, rows)
 
+    def take(self, queries: Rows) -> RowSets:
+        """The sets of some queries."""
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.counts[queries])])
+        rows = [self[query] for query in queries.tolist()]
+        return RowSets(starts, np.concatenate([np.empty(0, np.int64), *rows]), self.n_database)
+
     def minus(self, other: RowSets) -> RowSets:
         """Each set without the rows of the other's."""
         stay = ~other.holds(np.repeat(np.arange(len(self)), self.counts), self.rows)
@@ -163,6 +169,10 @@ class SharedRowSets(RowSets):
             return super().__getitem__(query)
         which = int(self._of_query[query])
         return np.empty(0, np.int64) if which < 0 else self._sets[which]
+
+    def take(self, queries: Rows) -> RowSets:
+        """The sets of some queries."""
+        return SharedRowSets(self._sets, self._of_query[queries])
 
     def contains(self, rows_QK: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """bool [Q, K]: whether each row is in its query's set; -1 never is."""

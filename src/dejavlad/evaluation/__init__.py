@@ -6,13 +6,21 @@ from dejavlad.evaluation.compare import Comparison, compare
 from dejavlad.evaluation.evaluate import evaluate, list_hash
 from dejavlad.evaluation.pairs import read_answers, write_pairs
 from dejavlad.evaluation.predictions import read_predictions, write_patch_netvlad, write_predictions
-from dejavlad.evaluation.recall import answers_alone, counted, depth_needed, first_hits, recall_at
+from dejavlad.evaluation.recall import (
+    answers_alone,
+    answers_of,
+    counted,
+    depth_needed,
+    first_hits,
+    recall_at,
+)
 from dejavlad.evaluation.result import Result
 
 __all__ = [
     "Comparison",
     "Result",
     "answers_alone",
+    "answers_of",
     "compare",
     "counted",
     "depth_needed",

@@ -8,17 +8,21 @@ Legend: Q queries, K depth of the ranking.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.datasets.refine import of_queries
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.row_sets import Rows
 from dejavlad.errors import InputError
 from dejavlad.ranking import Ranking
 
 _BLOCK = 1 << 20
 """Ranking entries sorted by their groups at once."""
+ENTRIES = 1 << 24
+"""Ranking entries held at once while what does not count is taken out."""
 
 
 def counted(ranking: Ranking, truth: Truth) -> NDArray[np.bool_]:
@@ -75,6 +79,32 @@ def answers_alone(ranking: Ranking, truth: Truth, k: int) -> Ranking:
     indices = np.where(there, np.take_along_axis(ranking.indices, first, 1), -1)
     distances = np.where(indices >= 0, np.take_along_axis(ranking.distances, first, 1), np.inf)
     return Ranking(indices, distances.astype(np.float32))
+
+
+def answers_of(search: Callable[[Rows, int], Ranking], truth: Truth, k: int) -> Ranking:
+    """The first k answers of every query, without what does not count.
+
+    A ranking must be far deeper than k where much is left out, so that some queries are searched at a time.
+
+    Args:
+        search: ranks the database for some queries, by their rows int64 [n], so deep.
+        truth: what is left out.
+        k: answers of each query.
+    """
+    queries = np.arange(truth.n_queries)
+    if truth.groups is None and truth.ignored is None:
+        return search(queries, min(k, truth.n_database))
+    depth = depth_needed(truth, k)
+    step = max(1, ENTRIES // max(1, depth))
+    found = [
+        answers_alone(search(some, depth), of_queries(truth, some), k)
+        for some in (queries[start : start + step] for start in range(0, len(queries), step))
+    ]
+    if not found:
+        return search(queries, k)
+    return Ranking(
+        np.concatenate([one.indices for one in found]), np.concatenate([one.distances for one in found])
+    )
 
 
 def first_hits(ranking: Ranking, truth: Truth) -> NDArray[np.int64]:

@@ -28,7 +28,14 @@ from dejavlad.datasets import PlaceDataset
 from dejavlad.datasets.relevance import Truth
 from dejavlad.datasets.twins import find_twins, told_twins
 from dejavlad.errors import InputError
-from dejavlad.evaluation import Result, answers_alone, depth_needed, evaluate, write_predictions
+from dejavlad.evaluation import (
+    Result,
+    answers_alone,
+    answers_of,
+    depth_needed,
+    evaluate,
+    write_predictions,
+)
 from dejavlad.evaluation.average_precision import measured, needs_whole
 from dejavlad.evaluation.predictions import write_patch_netvlad
 from dejavlad.extraction import DescriptorStore, extract
@@ -363,9 +370,24 @@ def sweep(
 
 def _search(index: Index, queries: DescriptorStore, k: int, truth: Truth | None) -> Ranking:
     """The first k answers of each query, without what the truth leaves out."""
-    if truth is None or (truth.groups is None and truth.ignored is None):
+    if truth is None:
         return index.search(queries, k)
-    return answers_alone(index.search(queries, depth_needed(truth, k)), truth, k)
+    return answers_of(lambda some, depth: index.search(_Some(queries, some), depth), truth, k)
+
+
+class _Some:
+    """Some descriptors of a store, as a source of rows.
+
+    Args:
+        store: the descriptors.
+        some: int64 [n], which.
+    """
+
+    def __init__(self, store: DescriptorStore, some: NDArray[np.int64]) -> None:
+        whole = len(some) == len(store)
+        self.rows: NDArray[Any] = store.rows if whole else store.rows[some]
+        self.done: NDArray[np.bool_] = store.done if whole else store.done[some]
+        self.complete = store.complete
 
 
 def _first(store: DescriptorStore, dims: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:

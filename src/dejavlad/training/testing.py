@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dejavlad.datasets import RowSets, Truth
-from dejavlad.evaluation import depth_needed, evaluate
+from dejavlad.datasets import Truth
+from dejavlad.datasets.refine import of_queries
+from dejavlad.evaluation import answers_of, evaluate
 from dejavlad.index import build_index
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.mining import Descriptors
@@ -51,13 +52,17 @@ def _recall(
     descriptors: Descriptors, truth: Truth, failed: Sequence[int], config: TrainConfig
 ) -> dict[int, float]:
     queries = _sample(truth.n_queries, config.test_queries, config.seed)
-    some = _of_queries(truth, queries)
+    some = truth if len(queries) == truth.n_queries else of_queries(truth, queries)
     alive = np.ones(truth.n_database, np.bool_)
     alive[[number - truth.n_queries for number in failed if number >= truth.n_queries]] = False
     rows = np.flatnonzero(alive)
     held_ND = descriptors.database_ND if alive.all() else descriptors.database_ND[rows]
     index = build_index("flat", held_ND, ids=rows)
-    ranking = index.search(descriptors.queries_QD[queries], depth_needed(some, max(config.recall_at)))
+    ranking = answers_of(
+        lambda rows, depth: index.search(descriptors.queries_QD[queries[rows]], depth),
+        some,
+        max(config.recall_at),
+    )
     unseen = np.isin(queries, list(failed))
     ranking.indices[unseen] = -1
     ranking.distances[unseen] = np.inf
@@ -109,15 +114,3 @@ def _sample(n: int, most: int, seed: int) -> Rows:
     if not most or n <= most:
         return np.arange(n)
     return np.sort(np.random.default_rng([seed, 0]).choice(n, most, replace=False))
-
-
-def _of_queries(truth: Truth, queries: Rows) -> Truth:
-    """The truth of some queries."""
-    if len(queries) == truth.n_queries:
-        return truth
-
-    def some(sets: RowSets) -> RowSets:
-        return RowSets.of([sets[int(query)] for query in queries], truth.n_database)
-
-    ignored = None if truth.ignored is None else some(truth.ignored)
-    return Truth(some(truth.positives), truth.n_database, truth.description, ignored, truth.groups)
