@@ -30,8 +30,10 @@ def test_loads_nothing_heavy(code: str) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not tell what processes that ended have used")
-@pytest.mark.parametrize("words", [["-c", "import dejavlad"], ["-m", "dejavlad", "--help"]])
-def test_is_quick(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "most"), [(["-c", "import dejavlad"], 0.3), (["-m", "dejavlad", "--help"], 0.5)]
+)
+def test_is_quick(words: list[str], most: float) -> None:
     def seconds(command: list[str]) -> float:
         """Of the processor, not of the clock: other tests run beside this one."""
         before = os.times()
@@ -40,7 +42,7 @@ def test_is_quick(words: list[str]) -> None:
         used = after.children_user - before.children_user, after.children_system - before.children_system
         return sum(used)
 
-    assert 0 < min(seconds(words) for _ in range(7)) < 0.3
+    assert 0 < min(seconds(words) for _ in range(7)) < most
 
 
 def test_public_names_resolve() -> None:
