@@ -41,7 +41,7 @@ def info(
     root
         The folder that paths in a list are relative to, or where a named dataset lies.
     positions
-        Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file: CSV, a track (GPX, KML), poses.
+        Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
     truth
         What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     """
@@ -231,8 +231,8 @@ def truth(
     out
         The `.npz` file to write.
     positions
-        Where photos were taken: `exif`, `utm-names`, `auto` (the default), or a file: CSV, a track (GPX, KML),
-        poses.
+        Where photos were taken: `exif`, `utm-names`, `auto` (the default), or a file (CSV, GPX, KML,
+        poses).
     radius
         Metres within which a photo is right (default: 25; of a spec, its own).
     frames
