@@ -85,6 +85,9 @@ PLANTED: dict[str, Callable[[], Ranking]] = {
     "answers of the query before": lambda: Ranking(
         np.roll(TRUE.indices, 1, axis=0), np.roll(TRUE.distances, 1, axis=0)
     ),
+    "answers of the query after": lambda: Ranking(
+        np.roll(TRUE.indices, -1, axis=0), np.roll(TRUE.distances, -1, axis=0)
+    ),
     "the database in alphabetic order": lambda: from_alphabetic(TRUE, True, False),
     "the queries in alphabetic order": lambda: from_alphabetic(TRUE, False, True),
     "both lists in alphabetic order": lambda: from_alphabetic(TRUE, True, True),
@@ -97,9 +100,11 @@ PLANTED: dict[str, Callable[[], Ranking]] = {
 def test_a_planted_mistake_is_found(mistake: str) -> None:
     wrong = PLANTED[mistake]()
     expected = number(TRUE, PLACES)
+    right = PLACES.truth.positives.contains(TRUE.indices[:, :1])  # type: ignore[union-attr]
     if mistake == "answers of the query before":  # the last query's answers are lost
-        last = PLACES.truth.positives.contains(TRUE.indices[:, :1])  # type: ignore[union-attr]
-        expected = f"{last[:-1].sum() / Q:.4f}"
+        expected = f"{right[:-1].sum() / Q:.4f}"
+    if mistake == "answers of the query after":  # the first query's
+        expected = f"{right[1:].sum() / Q:.4f}"
     if mistake.startswith("the first photo"):  # which is no one's answer any more
         lost = Ranking(np.where(TRUE.indices < 1, -1, TRUE.indices), TRUE.distances)
         expected = number(lost, PLACES)
@@ -139,6 +144,16 @@ def test_a_natural_order_is_found() -> None:
     told = explain(TRUE, places, expect=number(TRUE, PLACES))
     assert [one.mistake for one in told.met] == ["the database in natural order"]
     assert natsorted(f"{i}" for i in order)[:3] == ["0", "1", "2"]
+
+
+def test_an_order_by_basenames_is_found() -> None:
+    """Photos of three folders, read as if they were of one."""
+    names = [f"{'cab'[i % 3]}/{i:03d}.jpg" for i in range(N)]
+    by_path = sorted(range(N), key=lambda i: names[i])
+    photos = PhotoList(replace(PLACES.database[i], name=names[i], path=Path(names[i])) for i in by_path)
+    places = places_of(photos, PLACES.queries)  # `TRUE` has the rows of the basenames' order
+    told = explain(TRUE, places, expect=number(TRUE, PLACES))
+    assert [one.mistake for one in told.met] == ["the database in basenames' order"]
 
 
 @pytest.mark.parametrize("metres", [5, 10, 50])
