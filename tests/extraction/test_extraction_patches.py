@@ -77,9 +77,9 @@ def same(a: list[dv.patches.PatchSet], b: list[dv.patches.PatchSet], apart: floa
 )
 def test_codecs_give_back_what_they_took(name: str, dims: int, apart: float) -> None:
     codec, given = CODECS[name](), rows(300, dims)
-    data = codec.encode(given)
+    data = codec.encode(given, (20, 15))
     assert len(data) == codec.bytes_of(300, dims)
-    back = codec.decode(np.frombuffer(data, np.uint8), 300, dims).float().numpy()
+    back = codec.decode(np.frombuffer(data, np.uint8), (20, 15), dims).float().numpy()
     np.testing.assert_allclose(back, given, atol=apart)
 
 
@@ -89,8 +89,41 @@ def test_int8_takes_little_more_than_a_quarter() -> None:
 
 
 def test_int8_of_a_blank_patch_is_blank() -> None:
-    data = CODECS["int8"]().encode(np.zeros((2, 8), np.float32))
-    assert not CODECS["int8"]().decode(np.frombuffer(data, np.uint8), 2, 8).any()
+    data = CODECS["int8"]().encode(np.zeros((2, 8), np.float32), (2, 1))
+    assert not CODECS["int8"]().decode(np.frombuffer(data, np.uint8), (2, 1), 8).any()
+
+
+def overlapping(grid: tuple[int, int], size: int, dims: int = 64) -> NDArray[np.float32]:
+    """Sums over squares of cells, of unit length: what patches of one photo have in common."""
+    h, w = (of + size - 1 for of in grid)
+    sums = np.pad(rows(h * w, dims).reshape(h, w, dims), ((1, 0), (1, 0), (0, 0))).cumsum(0).cumsum(1)
+    found = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    found = found.reshape(-1, dims)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
+@pytest.mark.parametrize("grid", [(24, 40), (1, 40), (24, 1), (1, 1)])
+def test_int8_takes_from_the_neighbours_what_they_tell(grid: tuple[int, int]) -> None:
+    """Errors are those of what is left, and do not add up along the grid; never above those of the patch."""
+    given, codec = overlapping(grid, 5), CODECS["int8"]()
+    back = codec.decode(np.frombuffer(codec.encode(given, grid), np.uint8), grid, 64).numpy()
+    wrong = np.linalg.norm(back - given, axis=1).reshape(grid)
+    alone = np.sqrt(64 / 12) * np.abs(given).max(axis=1).reshape(grid) / 127  # of rounding each by itself
+    assert (wrong <= 1.3 * alone).all()
+    for axis, parts in enumerate(grid):
+        if parts > 1:
+            assert wrong.mean() < 0.8 * alone.mean()
+            inner = wrong.take(range(1, parts), axis)
+            half = np.array_split(inner.mean(axis=1 - axis), 2)
+            assert half[1].mean() < 1.5 * half[0].mean()
+    if min(grid) > 1:
+        assert wrong.mean() < 0.5 * alone.mean()  # four cells are left of 25
+
+
+def test_int8_of_patches_with_nothing_in_common_rounds_each_by_itself() -> None:
+    given, codec = rows(300, 64), CODECS["int8"]()
+    back = codec.decode(np.frombuffer(codec.encode(given, (20, 15)), np.uint8), (20, 15), 64).numpy()
+    np.testing.assert_array_less(np.abs(back - given).max(axis=1), 0.501 / 127 * np.abs(given).max(axis=1))
 
 
 @pytest.mark.parametrize("dims", [16, 21])
@@ -99,9 +132,9 @@ def test_product_quantisation_keeps_who_is_near(dims: int) -> None:
     centres = rows(20, dims)
     given = centres[np.arange(600) % 20] + 0.02 * rows(600, dims, 1)
     codec = CODECS["pq"](learn_codec(given))
-    data = codec.encode(given)
+    data = codec.encode(given, (20, 30))
     assert len(data) == 600 * -(-dims // 8) == codec.bytes_of(600, dims)
-    back = codec.decode(np.frombuffer(data, np.uint8), 600, dims).numpy()
+    back = codec.decode(np.frombuffer(data, np.uint8), (20, 30), dims).numpy()
     assert ((back @ centres.T).argmax(axis=1) == np.arange(600) % 20).all()
     np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=1e-5)
 
@@ -276,6 +309,11 @@ def test_foreign_files_and_formats_are_refused(photos: PhotoList, tmp_path: Path
     told = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**told, "version": 9}))
     with pytest.raises(StoreError, match="later dejavlad"):
+        PatchStore.open(folder)
+    (folder / "manifest.json").write_text(json.dumps({**told, "version": 1}))
+    assert len(PatchStore.open(folder)) == len(photos)
+    (folder / "manifest.json").write_text(json.dumps({**told, "version": 1, "dtype": "int8"}))
+    with pytest.raises(StoreError, match=r"earlier dejavlad, .* extract again"):
         PatchStore.open(folder)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(StoreError, match="damaged"):

@@ -32,7 +32,8 @@ from dejavlad.extraction.manifest import check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.patches import PatchSet
 
-FORMAT, VERSION = "dejavlad-patches", 1
+FORMAT, VERSION = "dejavlad-patches", 2
+"""Version 1 differs in int8 alone: each patch was rounded by itself."""
 Identity = tuple[int, int, str]
 """What changes when a photo changes: size and time of its file, or the hash of an array."""
 
@@ -189,9 +190,8 @@ class PatchStore:
         for grid, size, stride in zip(
             entry.grids, manifest.sizes, manifest.strides, strict=bool(entry.grids)
         ):
-            count = grid[0] * grid[1]
-            end = at + self.codec.bytes_of(count, manifest.dims)
-            rows_PD = self.codec.decode(self._data[at:end], count, manifest.dims)
+            end = at + self.codec.bytes_of(grid[0] * grid[1], manifest.dims)
+            rows_PD = self.codec.decode(self._data[at:end], grid, manifest.dims)
             centres_P2 = patch_centres(grid, size, stride, geometry)
             found.append(PatchSet(rows_PD, centres_P2, grid, size, float(geometry.stride * stride)))
             at = end
@@ -240,6 +240,11 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         if version > VERSION:
             raise StoreError(
                 f"{str(path)!r} was written by a later dejavlad (format {version}); update dejavlad"
+            )
+        if version < 2 and told.get("dtype") == "int8":
+            raise StoreError(
+                f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "
+                "delete that folder and extract again"
             )
         manifest = PatchManifest(**told)
         lines = (path / "photos.jsonl").read_text("utf-8").splitlines(keepends=True)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreBusyError, StoreError
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
-from dejavlad.extraction.writer import COMMIT_SECONDS, disk_errors, write_whole
+from dejavlad.extraction.writer import COMMIT_SECONDS, disk_errors
+from dejavlad.files import write_whole
 from dejavlad.patches import PatchSet
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
@@ -99,7 +100,7 @@ class PatchWriter:
     def put(self, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = "") -> None:
         """Write the patches of a photo, or why it has none."""
         assert self.codec is not None and self._data is not None
-        parts = [self.codec.encode(of.descriptors.float().cpu().numpy()) for of in patches]
+        parts = [self.codec.encode(of.descriptors.float().cpu().numpy(), of.grid) for of in patches]
         if not self._pending:
             self._since = time.monotonic()
         with disk_errors(self.path):
