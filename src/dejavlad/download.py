@@ -7,7 +7,6 @@ was found right. Where a publisher gives none, the first download sets it and la
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 import filelock
 
 from dejavlad.errors import DownloadError
+from dejavlad.files import sha256_of
 from dejavlad.progress import OnProgress, Progress, silent
 
 TRIES = 4
@@ -80,7 +80,7 @@ def fetch(
             if path.is_file():  # another process was faster
                 return path
             _fetch_patiently(url, partial, size, on_progress, timeout, by_hand)
-            found = _sha256(partial)
+            found = sha256_of(partial)
             if promised is not None and not found.startswith(promised):
                 _start_over(partial)
                 raise DownloadError(
@@ -163,7 +163,7 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
 def _as_it_is(path: Path, promised: str | None, by_hand: str) -> Path:
     if promised is None or (_recorded(path) or "").startswith(promised):
         return path
-    found = _sha256(path)
+    found = sha256_of(path)
     if not found.startswith(promised):
         raise DownloadError(
             f"{path} is damaged or another file (its sha256 is {found}, expected {promised}): "
@@ -186,11 +186,6 @@ def _remember(path: Path, found: str) -> None:
         _record(path).write_text(f"{found}  {path.name}\n", encoding="utf-8")
     except OSError:
         return
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _start_over(partial: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.files import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,8 @@ class Ranking:
     def save(self, path: str | Path) -> Path:
         """Write ``indices`` and ``distances`` as an .npz file, atomically."""
         path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        with open(partial, "wb") as file:
+        with replacing(path) as file:
             np.savez(file, indices=self.indices, distances=self.distances)
-        os.replace(partial, path)
         return path
 
     @classmethod

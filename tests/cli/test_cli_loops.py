@@ -11,24 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dejavlad.cli import main
-
 Run = Callable[..., tuple[int, str, str]]
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
 PLACES, LAPS = 12, 2
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -14,19 +14,6 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
 def spec(tmp_path: Path) -> Path:
     names = [np.array([[name] for name in part], object) for part in (["b.jpg", "a.jpg"], ["q.jpg"])]
     held = {"dbImageFns": names[0], "qImageFns": names[1], "posDistThr": np.uint8(25)}

@@ -9,21 +9,10 @@ import pytest
 from cyclopts import App
 from numpy.typing import NDArray
 
-from dejavlad.cli import build_app, main
+from dejavlad.cli import build_app
 from dejavlad.ranking import Ranking
 
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 Run = Callable[..., tuple[int, str, str]]

@@ -1,5 +1,6 @@
 """One contract over every index, checked against the slow obvious search in float64."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,9 @@ def test_a_save_cut_off_leaves_the_old_index(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for name in ("replace", "mkdir"):
+    for owner, name in ((os, "replace"), (Path, "mkdir")):
         with monkeypatch.context() as patch:
-            patch.setattr(Path, name, full)
+            patch.setattr(owner, name, full)
             with pytest.raises(StoreError, match="No space left on device; what was there is kept"):
                 build_index(kind, rows).save(tmp_path / "index")
         after = open_index(tmp_path / "index").search(queries, 3)

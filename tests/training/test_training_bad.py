@@ -1,6 +1,7 @@
 """What can go wrong: said in one line, and nothing that was reached is lost."""
 
 import errno
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -124,12 +125,12 @@ def test_no_readable_photo(config, make_model, town, make_photo, tmp_path):
 @pytest.mark.parametrize("where", ["save_file", "descriptors", "model"])
 def test_a_full_disk(where, config, make_model, town, tmp_path, monkeypatch):
     from dejavlad.model import checkpoint
-    from dejavlad.training import describing, state
+    from dejavlad.training import state
 
     module, name = {
         "save_file": (state, "save_file"),
         "model": (checkpoint, "save_file"),
-        "descriptors": (describing.os, "replace"),
+        "descriptors": (os, "replace"),
     }[where]
     whole = train(config, make_model(), town, None, tmp_path / "whole")
     out = tmp_path / "run"

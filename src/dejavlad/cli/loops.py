@@ -77,7 +77,14 @@ def loops(
     from dejavlad.evaluation.loops import reachable, score_loops, write_json
     from dejavlad.evaluation.predictions import write_answers
     from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
-    from dejavlad.retrieval.loops import WINDOW, LoopDetector, find_loops, similarities, write_loops
+    from dejavlad.retrieval.loops import (
+        KNOWN_FROM,
+        WINDOW,
+        LoopDetector,
+        find_loops,
+        similarities,
+        write_loops,
+    )
 
     window = WINDOW if window is None else window
     LoopDetector(
@@ -116,7 +123,7 @@ def loops(
     how = {
         "window": window,
         "sequence": sequence,
-        "given_from": threshold if threshold is not None else "confidence 0.5",
+        "given_from": threshold if threshold is not None else f"confidence {KNOWN_FROM}",
     }
     score = None
     if right is not None:

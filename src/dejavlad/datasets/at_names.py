@@ -13,10 +13,9 @@ rankings by row are of the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.folder import dataset_folder, first_folder, folder_photos
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import from_names
 from dejavlad.datasets.relevance import truth_positions
@@ -61,11 +60,11 @@ def open_at_names(root: str | Path, name: str) -> PlaceDataset:
         InputError: a folder is not there or holds no photos, or a name tells no position.
     """
     part, queries = SETS[name]
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    root = dataset_folder(root)
     places = [root / above / part for above in ABOVE] + [root / part.rpartition("/")[2], root]
-    folder = next((place for place in places if _part(place, DATABASE) and (place / queries).is_dir()), None)
+    folder = next(
+        (place for place in places if first_folder(place, DATABASE) and (place / queries).is_dir()), None
+    )
     if folder is None:
         tree = Path("images", part)
         raise InputError(
@@ -82,7 +81,7 @@ def open_part(folder: Path, queries: str = "queries", name: str | None = None) -
         InputError: as of `open_at_names`.
     """
     called = name or folder.name
-    database = _part(folder, DATABASE)
+    database = first_folder(folder, DATABASE)
     if database is None:
         raise InputError(f"{str(folder)!r} holds no folder {' or '.join(DATABASE)}")
     there, asked = (
@@ -105,7 +104,3 @@ def _named(folder: Path, called: str) -> PhotoList:
     found = folder_photos(folder)
     in_order = sorted(found, key=lambda photo: photo.name)
     return from_names(PhotoList(in_order, root=folder, name=called))
-
-
-def _part(folder: Path, names: Sequence[str]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from dejavlad.datasets.folder import ENDINGS
 from dejavlad.datasets.relevance import Truth
+from dejavlad.files import sha256_of
 from dejavlad.photo import Photo, PhotoList
 
 SHOWN = 5
@@ -187,9 +188,6 @@ def _digests(paths: set[str]) -> dict[str, str]:
     for size, group in by_size.items():
         if size and len(group) > 1:
             for path in group:
-                try:
-                    with open(path, "rb") as file:
-                        found[path] = hashlib.file_digest(file, "sha256").hexdigest()
-                except OSError:
-                    continue
+                with suppress(OSError):
+                    found[path] = sha256_of(path)
     return found

@@ -4,7 +4,7 @@
     queries = "pitts30k_imageNames_query.txt"
     truth = "pitts30k_test.npz"                     # as --truth: frames:2, positions:25, FILE.npz, FILE.mat
     root = "/data/pittsburgh"                       # that paths in the lists are relative to
-    positions = "auto"                              # exif, utm-names, none, a CSV file (none beside truth)
+    positions = "auto"                              # as --positions; "none" unless told where truth is
     name = "pitts30k"
 
 All but the first two may be left out; paths are relative to where the file lies. Patch-NetVLAD's lists and
@@ -20,6 +20,7 @@ from typing import Any
 
 from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.positions import WORDS
 from dejavlad.datasets.relevance import TRUTH_FILE, parse_truth
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import PhotoList
@@ -51,7 +52,9 @@ def open_described(path: str | Path, root: str | Path | None, open_photos: OpenP
     told = _read(path)
     folder = path.parent
     base = Path(root) if root is not None else folder / told["root"] if "root" in told else None
-    positions = _beside(folder, told.get("positions", "none" if "truth" in told else "auto"), ".csv")
+    positions = told.get("positions", "none" if "truth" in told else "auto")
+    if positions not in WORDS:
+        positions = str(folder / positions)
     database, queries = (
         open_photos(folder / told[part], base, positions) for part in ("database", "queries")
     )
@@ -77,7 +80,3 @@ def _read(path: Path) -> dict[str, str]:
         if key not in told:
             raise InputError(f"{str(path)!r} does not say {key}: a folder, a list or a video of its photos")
     return told
-
-
-def _beside(folder: Path, text: str, ending: str) -> str:
-    return str(folder / text) if text.lower().endswith(ending) else text

@@ -46,6 +46,23 @@ def folder_photos(folder: str | Path, *, name: str | None = None) -> PhotoList:
     )
 
 
+def dataset_folder(root: str | Path) -> Path:
+    """The folder where a known dataset lies.
+
+    Raises:
+        InputError: there is none.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    return root
+
+
+def first_folder(above: Path, names: Iterable[str]) -> Path | None:
+    """The first of these folders that there is."""
+    return next((above / name for name in names if (above / name).is_dir()), None)
+
+
 def natural_order(names: Iterable[str]) -> list[str]:
     """Names sorted folder by folder, numbers in them by their value; the same for any order given."""
     return sorted(sorted(names), key=natural_key)

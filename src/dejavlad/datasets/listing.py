@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dejavlad.datasets.folder import natural_order
 from dejavlad.errors import InputError
+from dejavlad.files import write_whole
 from dejavlad.photo import Photo, PhotoList
 
 
@@ -127,10 +128,7 @@ def write_names(names: Iterable[str], path: str | Path) -> Path:
         if len(line.splitlines()) != 1:
             raise InputError(f"{line!r} holds a line break and cannot stand in a list; rename it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-    os.replace(partial, path)
-    return path
+    return write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def paths_below(

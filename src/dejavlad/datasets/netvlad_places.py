@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.datasets.folder import dataset_folder
 from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.refine import without_same_time
@@ -115,7 +116,7 @@ def open_spec(
         InputError: the spec cannot be used, the root is no folder, or the family knows no lights.
     """
     spec = read_netvlad_spec(path)
-    root = Path(path).parent if root is None else _folder(root)
+    root = Path(path).parent if root is None else dataset_folder(root)
     called = name or spec.name
     there, asked = _listed(spec, root, family, called)
     if light is not None:
@@ -152,7 +153,7 @@ def open_tiny(stem: str, root: str | Path, *, name: str) -> PlaceDataset:
         InputError: what `open_spec` refuses, or nothing is left.
     """
     spec = read_netvlad_spec(find_spec(stem, root, name))
-    all_photos, _ = _listed(spec, _folder(root), TOKYO_TIME_MACHINE, name)
+    all_photos, _ = _listed(spec, dataset_folder(root), TOKYO_TIME_MACHINE, name)
     there, asked = tiny_rows(spec.truth.database)
     if not there:
         raise InputError(f"{name}: no place of {stem} has more than 12 photos; is it the official spec?")
@@ -184,7 +185,7 @@ def find_spec(stem: str, root: str | Path, name: str) -> Path:
     Raises:
         InputError: the root is no folder, or the spec is in none of the usual places.
     """
-    root = _folder(root)
+    root = dataset_folder(root)
     for path in [root / beside / f"{stem}.mat" for beside in BESIDE] + [root.parent / f"{stem}.mat"]:
         if path.is_file():
             return path
@@ -250,10 +251,3 @@ def _month(stamp: float) -> float | None:
 
 def _named(photos: PhotoList, name: str) -> PhotoList:
     return PhotoList(photos, root=photos.root, name=name)
-
-
-def _folder(root: str | Path) -> Path:
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
-    return root

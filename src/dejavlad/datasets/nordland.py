@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dejavlad.datasets.folder import folder_photos, natural_order
+from dejavlad.datasets.folder import dataset_folder, folder_photos, natural_order
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import truth_frames
@@ -56,9 +56,7 @@ def open_nordland(
     Raises:
         InputError: a season is missing, or the seasons' frames differ.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    root = dataset_folder(root)
     listed = _listed(root)
     sides = [_season(root, season, part, listed, name) for season in (database, queries)]
     stems = [[photo.name.rpartition(".")[0] for photo in side] for side in sides]

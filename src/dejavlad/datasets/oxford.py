@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.folder import dataset_folder, folder_photos
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import Truth
@@ -106,8 +106,7 @@ def photos_by_stem(
     Raises:
         InputError: no photos, or two share a basename.
     """
-    if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    root = dataset_folder(root)
     stems: dict[str, Photo] = {}
     for photo in folder_photos(root):
         stem = photo.name.rsplit("/", 1)[-1].rpartition(".")[0]

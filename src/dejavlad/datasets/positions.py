@@ -18,6 +18,8 @@ from dejavlad.exif import read_exif
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
 
+WORDS = ("exif", "utm-names", "auto", "none")
+"""Sources of positions that are no files."""
 BESIDE = "positions.csv"
 """The file that `auto` looks for in the root of a list."""
 
@@ -59,7 +61,7 @@ def with_positions(photos: PhotoList, source: str | Path | None) -> PhotoList:
     if str(source).lower().endswith(".csv") or Path(source).is_file():
         return from_csv(photos, Path(source))
     raise InputError(
-        f"positions {str(source)!r}: valid are exif, utm-names, auto, none, a CSV file, a track "
+        f"positions {str(source)!r}: valid are {', '.join(WORDS)}, a CSV file, a track "
         "(.gpx, .kml), or poses (.txt of KITTI, TUM or COLMAP, images.bin)"
     )
 

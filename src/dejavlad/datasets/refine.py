@@ -5,8 +5,6 @@ Legend: Q queries, N database photos.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from dejavlad.datasets.relevance import Truth
@@ -24,7 +22,7 @@ def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float
     if not 0 <= degrees <= 180:
         raise InputError(f"headings differ by 0 to 180 degrees; given {degrees:g}")
     there, asked = (
-        np.array([math.nan if photo.heading is None else photo.heading for photo in photos])
+        np.array([photo.heading for photo in photos], float)  # None becomes NaN
         for photos in (database, queries)
     )
     for photos, headings in ((database, there), (queries, asked)):
@@ -48,10 +46,7 @@ def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> 
     Raises:
         InputError: no photo of a list tells its time.
     """
-    there, asked = (
-        np.array([math.nan if photo.time is None else photo.time for photo in photos])
-        for photos in (database, queries)
-    )
+    there, asked = (np.array([photo.time for photo in photos], float) for photos in (database, queries))
     if not np.isfinite(there).any() or not np.isfinite(asked).any():
         raise InputError(
             f"photos of the query's own time are left out, but those of {queries.name} or of {database.name} "

@@ -9,7 +9,7 @@ from dejavlad.datasets import folder, video
 from dejavlad.datasets.at_names import PARTS, is_at_named, open_at_names, open_part
 from dejavlad.datasets.at_names import SETS as AT_NAMES
 from dejavlad.datasets.described import is_described, open_described
-from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.folder import first_folder, folder_photos
 from dejavlad.datasets.gsv_cities import open_gsv_cities
 from dejavlad.datasets.holidays import open_holidays
 from dejavlad.datasets.kitti import SEQUENCES, open_kitti
@@ -146,7 +146,7 @@ def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
     if called in DATASETS or is_spec(called) or is_described(called):
         return True
     return any(
-        path.is_dir() and all(_part(_inside(path), of) for of in (DATABASE, QUERIES))
+        path.is_dir() and all(first_folder(_inside(path), of) for of in (DATABASE, QUERIES))
         for path in (Path(called), Path(root or ".") / called)
     )
 
@@ -162,7 +162,7 @@ def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
         InputError: it lacks one of them.
     """
     inside = _inside(path)
-    parts = [_part(inside, names) for names in (DATABASE, QUERIES)]
+    parts = [first_folder(inside, names) for names in (DATABASE, QUERIES)]
     if parts[0] is None or parts[1] is None:
         raise InputError(f"{str(path)!r} is no dataset: {_what_lacks(path)}")
     if (inside / TRUTH).is_file():
@@ -178,7 +178,7 @@ def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
 
 def _inside(path: Path) -> Path:
     """The folder itself, or the one in ``images`` that holds a dataset, where that is one only."""
-    there = [at for at in (path, path / "images") if all(_part(at, of) for of in (DATABASE, QUERIES))]
+    there = [at for at in (path, path / "images") if all(first_folder(at, of) for of in (DATABASE, QUERIES))]
     parts = [path / "images" / part for part in PARTS if (path / "images" / part).is_dir()]
     return there[0] if there else parts[0] if len(parts) == 1 else path
 
@@ -190,7 +190,7 @@ def _what_lacks(path: Path) -> str:
         if len(parts) > 1:
             return f"give one of its parts: {', '.join(map(str, parts))}"
     several = sorted(part.name for part in path.glob("queries_*") if part.is_dir())
-    if several and _part(path, DATABASE):
+    if several and first_folder(path, DATABASE):
         return f"it holds several folders of queries ({', '.join(several)}): give --database and --queries"
     return "a dataset's folder holds the folders database (or map) and queries"
 
@@ -264,10 +264,6 @@ DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     **{f"msls-{part}-{one}": _msls(part, task=one) for part in ("val", "test") for one in TASKS[1:]},
 }
 """Name -> (where it lies, its name) -> dataset."""
-
-
-def _part(path: Path, names: tuple[str, ...]) -> Path | None:
-    return next((path / name for name in names if (path / name).is_dir()), None)
 
 
 def _placed(part: Path, whole: Path) -> PhotoList:

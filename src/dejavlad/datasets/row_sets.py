@@ -6,6 +6,7 @@ Legend: Q queries, K depth of a ranking, T rows of all sets together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, Self, overload
 
 import numpy as np
@@ -78,7 +79,9 @@ class RowSets(Sequence[Rows]):
             return [self[i] for i in range(*query.indices(len(self)))]
         if not -len(self) <= query < len(self):
             raise IndexError(query)
-        query %= len(self)
+        return self._set(query % len(self))
+
+    def _set(self, query: int) -> Rows:
         return self.rows[self.starts[query] : self.starts[query + 1]]
 
     def __iter__(self) -> Iterator[Rows]:
@@ -100,7 +103,7 @@ class RowSets(Sequence[Rows]):
         """int64 [Q], the size of each set."""
         return np.diff(self.starts)
 
-    @property
+    @cached_property
     def keys(self) -> Rows:
         """int64 [T] ascending: query * n_database + row."""
         return np.repeat(np.arange(len(self)), self.counts) * self.n_database + self.rows
@@ -111,16 +114,19 @@ class RowSets(Sequence[Rows]):
         if not rows_QK.size:
             return held
         step = max(1, _BLOCK // rows_QK.shape[1])
-        keys = self.keys
         for start in range(0, len(rows_QK), step):
             block = rows_QK[start : start + step].astype(np.int64)
             queries = np.broadcast_to(np.arange(start, start + len(block))[:, None], block.shape)
-            held[start : start + step] = _held(keys, self.n_database, queries, block)
+            held[start : start + step] = self.holds(queries, block)
         return held
 
     def holds(self, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
         """Whether each row is in the set of the query beside it; -1 never is. Both int64, of one shape."""
-        return _held(self.keys, self.n_database, queries, rows)
+        if not len(self.keys):
+            return np.zeros(rows.shape, np.bool_)
+        sought = queries * self.n_database + rows
+        at = np.minimum(np.searchsorted(self.keys, sought), len(self.keys) - 1)
+        return np.asarray((self.keys[at] == sought) & (rows >= 0))
 
     def take(self, queries: Rows) -> RowSets:
         """The sets of some queries."""
@@ -160,13 +166,7 @@ class SharedRowSets(RowSets):
         """The rows query by query."""
         return iter(self)
 
-    @overload
-    def __getitem__(self, query: int) -> Rows: ...
-    @overload
-    def __getitem__(self, query: slice) -> list[Rows]: ...
-    def __getitem__(self, query: int | slice) -> Rows | list[Rows]:
-        if isinstance(query, slice):
-            return super().__getitem__(query)
+    def _set(self, query: int) -> Rows:
         which = int(self._of_query[query])
         return np.empty(0, np.int64) if which < 0 else self._sets[which]
 
@@ -174,25 +174,7 @@ class SharedRowSets(RowSets):
         """The sets of some queries."""
         return SharedRowSets(self._sets, self._of_query[queries])
 
-    def contains(self, rows_QK: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """bool [Q, K]: whether each row is in its query's set; -1 never is."""
-        held = np.zeros(rows_QK.shape, np.bool_)
-        step = max(1, _BLOCK // max(1, rows_QK.shape[1]))
-        for start in range(0, len(rows_QK), step):
-            block = rows_QK[start : start + step].astype(np.int64)
-            queries = np.broadcast_to(np.arange(start, start + len(block))[:, None], block.shape)
-            held[start : start + step] = self.holds(queries, block)
-        return held
-
     def holds(self, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
         """Whether each row is in the set of the query beside it; -1 never is."""
         which = self._of_query[queries]
         return (which >= 0) & self._sets.holds(np.maximum(which, 0), rows)
-
-
-def _held(keys: Rows, n_database: int, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
-    if not len(keys):
-        return np.zeros(rows.shape, np.bool_)
-    sought = queries * n_database + rows
-    at = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
-    return np.asarray((keys[at] == sought) & (rows >= 0))

@@ -9,7 +9,6 @@ Legend: Q queries, N database photos.
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
+from dejavlad.files import replacing
 from dejavlad.geo import Position, Positions, latlon, utm_from_latlon
 from dejavlad.photo import PhotoList
 
@@ -163,10 +163,8 @@ def write_truth_npz(path: str | Path, truth: TruthPositions) -> Path:
     if path.suffix.lower() != ".npz":
         raise InputError(f"a truth file's name ends in .npz; given {str(path)!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
+    with replacing(path) as file:
         np.savez(file, utmQ=truth.queries, utmDb=truth.database, posDistThr=np.float64(truth.radius))
-    os.replace(partial, path)
     return path
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from dejavlad.decoders import open_image
 from dejavlad.errors import PhotoError
+from dejavlad.files import sha256_of
 from dejavlad.photo import Photo, PhotoList
 
 SIDE = 24
@@ -175,8 +176,7 @@ def _identity(photo: Photo, digests: dict[str, str | None]) -> Identity | None:
     path = str(photo.path)
     if path not in digests:
         try:
-            with open(path, "rb") as file:
-                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path] = sha256_of(path)
         except OSError:
             digests[path] = None
     digest = digests[path]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dejavlad.datasets.folder import folder_photos
+from dejavlad.datasets.folder import dataset_folder, folder_photos
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.plain_pickle import read_object_npy
 from dejavlad.datasets.relevance import Truth, truth_frames
@@ -68,9 +68,7 @@ def open_vpr_bench(root: str | Path, name: str) -> PlaceDataset:
     Raises:
         InputError: a folder is missing, or the ground truth does not fit.
     """
-    known, root = SETS[name], Path(root)
-    if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+    known, root = SETS[name], dataset_folder(root)
     pairs = [*known.pairs, *((there, asked) for there in DATABASE for asked in QUERIES)]
     for folder in (root, root / known.folder, root / name, root / name.replace("-", "_")):
         for there, asked in pairs:

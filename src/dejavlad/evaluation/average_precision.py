@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.evaluation.recall import check_fits
 from dejavlad.ranking import Ranking
 
 REVISITED_AT: Final = (1, 5, 10)
@@ -43,12 +44,7 @@ def hit_ranks(ranking: Ranking, truth: Truth) -> Ranks:
         InputError: ranking and truth are of other numbers of queries or photos, or a row is ranked twice.
     """
     indices = ranking.indices
-    if len(indices) != truth.n_queries:
-        raise InputError(f"the ranking is of {len(indices)} queries, the truth of {truth.n_queries}")
-    if indices.max(initial=-1) >= truth.n_database:
-        raise InputError(
-            f"the ranking holds row {indices.max()}; the truth is of a database of {truth.n_database}"
-        )
+    check_fits(ranking, truth)
     ordered = np.sort(indices, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
         raise InputError("the ranking names a database photo twice for one query; each counts once")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +21,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dejavlad.datasets.kitti import RADIUS, WINDOW
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.errors import InputError
 from dejavlad.evaluation.precision_recall import PrecisionRecall, precision_recall
+from dejavlad.files import write_whole
 
-KITTI_RADIUS: Final = 5.0
-"""Metres (exclusive) within which two frames of KITTI show one place, in the port's protocol."""
-KITTI_WINDOW: Final = 250
-"""Frames before and after each that do not count there."""
 KITTI_DIMS: Final = 128
-"""Dimensions that are compared there, without bringing them to unit length again."""
+"""Dimensions that the port's protocol compares on KITTI, without bringing them to unit length again."""
 _BLOCK: Final = 512
 
 Floats = NDArray[np.float64]
@@ -84,12 +81,7 @@ class LoopScore:
 
 def write_json(path: str | Path, document: Mapping[str, Any]) -> Path:
     """Write a JSON document whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return write_whole(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def reachable(right: RowSets, window: int) -> NDArray[np.bool_]:
@@ -186,7 +178,7 @@ class BothWays:
 
 
 def both_ways_curve(
-    distances: ArrayLike, taken_apart: ArrayLike, nearest: ArrayLike, radius: float = KITTI_RADIUS
+    distances: ArrayLike, taken_apart: ArrayLike, nearest: ArrayLike, radius: float = RADIUS
 ) -> BothWays:
     """Precision and recall as ``evaluate_pr.m`` has them.
 
@@ -222,8 +214,8 @@ def both_ways(
     descriptors_ND: NDArray[np.floating[Any]],
     centres_N3: Floats,
     *,
-    radius: float = KITTI_RADIUS,
-    window: int = KITTI_WINDOW,
+    radius: float = RADIUS,
+    window: int = WINDOW,
     dims: int | None = KITTI_DIMS,
 ) -> BothWays:
     """The whole protocol of the TensorFlow port, from descriptors and camera centres.

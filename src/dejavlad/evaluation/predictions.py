@@ -6,13 +6,13 @@ Answers are kept as a mapping: query name -> names of map photos, best first, qu
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.errors import InputError
+from dejavlad.files import replacing
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
@@ -160,11 +160,9 @@ def write_lines(path: str | Path, lines: Iterable[str], *, head: str = "") -> Pa
     """Write lines that end themselves, after a head; the file is replaced whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.write(head)
-        file.writelines(lines)
-    os.replace(partial, path)
+    with replacing(path) as file:
+        file.write(head.encode("utf-8"))
+        file.writelines(line.encode("utf-8") for line in lines)
     return path
 
 

@@ -25,6 +25,19 @@ ENTRIES = 1 << 24
 """Ranking entries held at once while what does not count is taken out."""
 
 
+def check_fits(ranking: Ranking, truth: Truth) -> None:
+    """Whether a ranking may be of these queries and this database.
+
+    Raises:
+        InputError: it is of another number of queries, or holds a row outside of the database.
+    """
+    if ranking.n_queries != truth.n_queries:
+        raise InputError(f"the ranking is of {ranking.n_queries} queries, the truth of {truth.n_queries}")
+    most = ranking.indices.max(initial=-1)
+    if most >= truth.n_database:
+        raise InputError(f"the ranking holds row {most}; the truth is of a database of {truth.n_database}")
+
+
 def counted(ranking: Ranking, truth: Truth) -> NDArray[np.bool_]:
     """Which entries of a ranking are answers: not the ignored ones, and of each group the best ranked one.
 
@@ -37,13 +50,8 @@ def counted(ranking: Ranking, truth: Truth) -> NDArray[np.bool_]:
     Raises:
         InputError: ranking and truth are of other numbers of queries, or a row is outside of the database.
     """
+    check_fits(ranking, truth)
     indices = ranking.indices
-    if len(indices) != truth.n_queries:
-        raise InputError(f"the ranking is of {len(indices)} queries, the truth of {truth.n_queries}")
-    if indices.max(initial=-1) >= truth.n_database:
-        raise InputError(
-            f"the ranking holds row {indices.max()}; the truth is of a database of {truth.n_database}"
-        )
     kept = np.ones(indices.shape, np.bool_)
     if not indices.size:
         return kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.breakdown import Part
+from dejavlad.files import write_whole
 
 FILE = "result.json"
 
@@ -150,11 +150,7 @@ class Result:
         Returns:
             The file.
         """
-        path = _file(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(self.to_json() + "\n", encoding="utf-8")
-        os.replace(partial, path)
-        return path
+        return write_whole(_file(path), self.to_json() + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

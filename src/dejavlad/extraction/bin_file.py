@@ -6,7 +6,6 @@ Legend: N photos, D numbers of a descriptor, K clusters.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.store import DescriptorStore
+from dejavlad.files import replacing
 
 FLOAT = np.dtype("<f4")
 TOLERANCE = 1e-3
@@ -78,16 +78,12 @@ def write_bin(store: DescriptorStore, path: str | Path, *, clusters: int | None 
         raise InputError(f"descriptors of {store.dims} numbers are not of {clusters} clusters")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
+    with replacing(path) as file:
         for first in range(0, len(store), ROWS):
             rows_ND = store.float32(slice(first, first + ROWS))
             if clusters is not None:
                 rows_ND = matlab_order(rows_ND, clusters)
             file.write(np.ascontiguousarray(rows_ND, FLOAT).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
     return path
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreBusyError, StoreError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
+from dejavlad.files import write_whole
 
 COMMIT_SECONDS = 1.0
 """Finished batches are made permanent together, so long after the first of them (a sync is slow)."""
@@ -227,16 +228,6 @@ def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or as before."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _sync_folder(path: Path) -> None:

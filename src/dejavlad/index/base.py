@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.files import write_whole
 from dejavlad.ranking import Ranking
 
 FORMAT, VERSION = "dejavlad-index", 1
@@ -203,12 +204,8 @@ def save_parts(
             write(folder / files[name])
             with open(folder / files[name], "r+b") as file:
                 os.fsync(file.fileno())
-        partial = folder / "index.json.partial"
-        with open(partial, "w", encoding="utf-8") as text:
-            json.dump({"format": FORMAT, "version": VERSION, **head, "files": files}, text, indent=1)
-            text.flush()
-            os.fsync(text.fileno())
-        partial.replace(folder / "index.json")
+        told = {"format": FORMAT, "version": VERSION, **head, "files": files}
+        write_whole(folder / "index.json", json.dumps(told, indent=1))
     except OSError as error:
         _remove(folder, lambda name: name in files.values())
         raise StoreError(

@@ -6,7 +6,6 @@ finds it there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from dejavlad import aggregation, backbones
 from dejavlad.errors import CheckpointError, InputError
+from dejavlad.files import sha256_of
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, ModelSpec
 from dejavlad.model.whitening import Whitening
@@ -53,7 +53,7 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
     made.mkdir()
     try:
         save_file(tensors, made / WEIGHTS)
-        told["weights_sha256"] = _sha256(made / WEIGHTS)
+        told["weights_sha256"] = sha256_of(made / WEIGHTS)
         (made / SPEC).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         for name in (WEIGHTS, SPEC):
             with open(made / name, "rb+") as file:
@@ -160,7 +160,7 @@ def _read_spec(folder: Path) -> dict[str, Any]:
 def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     try:
         tensors = load_file(folder / WEIGHTS)
-        if sha256 != _sha256(folder / WEIGHTS):
+        if sha256 != sha256_of(folder / WEIGHTS):
             raise ValueError("it is not the file that was saved (its SHA-256 differs from spec.json's)")
         return tensors
     except FileNotFoundError:
@@ -208,8 +208,3 @@ def _replace(made: Path, folder: Path) -> None:
         os.replace(folder, before)
     os.replace(made, folder)
     shutil.rmtree(before, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from dejavlad.evaluation.loops import LoopScore
 from dejavlad.photo import PhotoList
 from dejavlad.report.gallery import filter_tools, label_text
 from dejavlad.report.loop_plots import MATRIX, matrix_plot, precision_recall_plot, sequence_plot
-from dejavlad.report.numbers import reproduce, table, tiles
+from dejavlad.report.numbers import grid, reproduce, table, tiles
 from dejavlad.report.page import Section, page, write
 from dejavlad.report.place_plot import Layer, place_plot, spread
 from dejavlad.report.text import count, duration, escape, label, percent, plain, sure
@@ -151,18 +151,13 @@ def _curve_section(story: LoopStory) -> Section | None:
     if given.any():
         hits = int((right & given).sum())
         rows.append(("as given", None, hits / int(given.sum()), hits / curve.relevant))
-    body = "".join(
-        f'<tr><th scope="row">{name}</th><td>{"–" if score is None else f"{score:.3f}"}</td>'
-        f"<td>{percent(precision)}</td><td>{percent(recall)}</td></tr>"
-        for name, score, precision, recall in rows
-    )
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("loops given", "from score", "precision", "recall")
-    )
-    figures = (
-        '<div class="scroll"><table class="num" aria-label="Precision and recall">'
-        f"<thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+    figures = grid(
+        "Precision and recall",
+        ("loops given", "from score", "precision", "recall"),
+        (
+            (name, ("–" if score is None else f"{score:.3f}", percent(precision), percent(recall)))
+            for name, score, precision, recall in rows
+        ),
     )
     return Section(
         "curve",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dejavlad.errors import InputError
+from dejavlad.files import replacing
 from dejavlad.images import read_image
 from dejavlad.report.match_drawing import PAPER, Pixels, Place, draw_pair, fitted, round_corners
 from dejavlad.report.match_lines import MOST_LINES
@@ -60,9 +60,8 @@ def write_match_figure(
     path = check_figure(path)
     drawn = Image.fromarray(match_figure(pair, rotate=rotate, most=most))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    drawn.save(partial, FORMATS[path.suffix.lower()], quality=90, optimize=True)
-    os.replace(partial, path)
+    with replacing(path) as file:
+        drawn.save(file, FORMATS[path.suffix.lower()], quality=90, optimize=True)
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.datasets.twins import twins_text
@@ -54,27 +54,36 @@ def table(rows: Sequence[tuple[str, str]], caption: str = "") -> str:
     return f'<div class="scroll"><table{told}><tbody>{body}</tbody></table></div>'
 
 
+def grid(caption: str, head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Figures by two things.
+
+    Args:
+        caption: what they are, for those who do not see the page.
+        head: what the first column names, then what the others hold, as HTML.
+        rows: the name of a row and its figures, as HTML.
+    """
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>{"".join(f"<td>{figure}</td>" for figure in figures)}</tr>'
+        for name, figures in rows
+    )
+    return (
+        f'<div class="scroll"><table class="num" aria-label="{escape(caption)}">'
+        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
 def recall_table(result: Result) -> str:
     """recall@N, and with fewer dimensions where that was tried."""
     ns = list(dict.fromkeys([*result.recall, *(n for recall in result.dims.values() for n in recall)]))
-    head = "".join(f'<th scope="col">recall@{n}</th>' for n in ns)
     full = result.model.get("dims") if result.model is not None else None
     lines = [("all" if full is None else f"{plain(full)} dims" if result.dims else "recall", result.recall)]
     lines += [(f"{d:,} dims", recall) for d, recall in sorted(result.dims.items()) if d != full]
-    body = "".join(
-        f'<tr><th scope="row">{name}</th>'
-        + "".join(f"<td>{percent(recall[n]) if n in recall else '–'}</td>" for n in ns)
-        + "</tr>"
-        for name, recall in lines
-    )
+    rows = [(name, _percents(recall, ns)) for name, recall in lines]
     if intervals := result.intervals:
-        ends = "".join(f"<td>{_ends(intervals.get(n))}</td>" for n in ns)
-        body += f'<tr><th scope="row">95&nbsp;% interval</th>{ends}</tr>'
-    return (
-        '<div class="scroll"><table class="num" aria-label="Recall"><thead><tr><th scope="col">'
-        f"{'descriptor' if result.dims else 'share of queries'}</th>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
+        rows.append(("95&nbsp;% interval", [_ends(intervals.get(n)) for n in ns]))
+    first = "descriptor" if result.dims else "share of queries"
+    return grid("Recall", [first, *(f"recall@{n}" for n in ns)], rows)
 
 
 def parts_table(result: Result) -> str:
@@ -82,17 +91,13 @@ def parts_table(result: Result) -> str:
     if not result.parts:
         return ""
     ns = list(result.recall)
-    head = "".join(f'<th scope="col">recall@{n}</th>' for n in ns)
-    body = "".join(
-        f'<tr><th scope="row">{plain(name)}</th>'
-        + "".join(f"<td>{percent(part.recall[n]) if n in part.recall else '–'}</td>" for n in ns)
-        + f"<td>{part.queries:,}</td></tr>"
-        for name, part in result.parts.items()
-    )
-    return (
-        '<div class="scroll"><table class="num" aria-label="Recall by parts"><thead><tr>'
-        f'<th scope="col">part</th>{head}<th scope="col">queries</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+    return grid(
+        "Recall by parts",
+        ["part", *(f"recall@{n}" for n in ns), "queries"],
+        (
+            (plain(name), [*_percents(part.recall, ns), f"{part.queries:,}"])
+            for name, part in result.parts.items()
+        ),
     )
 
 
@@ -100,18 +105,20 @@ def distances_table(result: Result) -> str:
     """The share of queries with an answer so near, at round distances; nothing where it is not known."""
     if not result.by_distance:
         return ""
-    head = "".join(f'<th scope="col">first {n}</th>' for n in result.by_distance)
-    body = "".join(
-        f'<tr><th scope="row">within {metres:g}&nbsp;m</th>'
-        + "".join(f"<td>{percent(curve[metres])}</td>" for curve in result.by_distance.values())
-        + "</tr>"
-        for metres in TOLD_METRES
-        if all(metres in curve for curve in result.by_distance.values())
+    curves = result.by_distance.values()
+    return grid(
+        "Recall by distance",
+        ["one of the", *(f"first {n}" for n in result.by_distance)],
+        (
+            (f"within {metres:g}&nbsp;m", [percent(curve[metres]) for curve in curves])
+            for metres in TOLD_METRES
+            if all(metres in curve for curve in curves)
+        ),
     )
-    return (
-        '<div class="scroll"><table class="num" aria-label="Recall by distance"><thead><tr>'
-        f'<th scope="col">one of the</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+
+
+def _percents(recall: Mapping[int, float], ns: Iterable[int]) -> list[str]:
+    return [percent(recall[n]) if n in recall else "–" for n in ns]
 
 
 def outcomes(result: Result, depth: int) -> str:

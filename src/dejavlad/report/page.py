@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dejavlad.files import write_whole
 from dejavlad.report.style import ICON, SCRIPT, STYLE
 from dejavlad.report.text import escape, label
 
@@ -99,10 +99,7 @@ def write(text: str, path: str | Path) -> Path:
     if path.is_dir():
         path = path / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(text.encode("utf-8"))
-    os.replace(partial, path)
-    return path
+    return write_whole(path, text)
 
 
 def _section(section: Section) -> str:

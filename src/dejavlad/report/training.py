@@ -17,7 +17,7 @@ from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.model.run_folder import BEST_AT, best_epoch, is_run, read_records, recalls
 from dejavlad.report.curves import Axes, Curve, curves, smooth
-from dejavlad.report.numbers import reproduce, table, tiles
+from dejavlad.report.numbers import grid, reproduce, table, tiles
 from dejavlad.report.page import Section, page, write
 from dejavlad.report.text import count, duration, escape, label, percent, plain
 
@@ -131,13 +131,17 @@ class Learnt:
 def learnt_section(learnt: Learnt) -> Section:
     """A training in short: recall before and after on streets held out, and how it came."""
     story = Story.read(learnt.run)
-    rows = "".join(
-        f'<tr><th scope="row">{name}</th>'
-        + "".join(f"<td>{percent(value)}</td>" for value in result.recall.values())
-        + "</tr>"
-        for name, result in (("before training", learnt.before), ("after training", learnt.after))
+    figures = grid(
+        "Recall before and after training",
+        [
+            f"{count(learnt.after.n_counted, 'query', 'queries')} held out",
+            *(f"recall@{n}" for n in learnt.before.recall),
+        ],
+        (
+            (name, [percent(value) for value in result.recall.values()])
+            for name, result in (("before training", learnt.before), ("after training", learnt.after))
+        ),
     )
-    head = "".join(f'<th scope="col">recall@{n}</th>' for n in learnt.before.recall)
     first = min(learnt.before.recall)
     gain = 100 * (learnt.after.recall[first] - learnt.before.recall[first])
     change = f"{abs(gain):.1f} points {'more' if gain > 0 else 'less'}" if gain else "no change"
@@ -153,10 +157,7 @@ def learnt_section(learnt: Learnt) -> Section:
     return Section(
         "training",
         "Learning from positions",
-        f'<div class="pair"><div class="card">{drawn}</div><div class="card"><div class="scroll">'
-        '<table class="num" aria-label="Recall before and after training"><thead><tr><th scope="col">'
-        f"{count(learnt.after.n_counted, 'query', 'queries')} held out</th>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div></div></div>",
+        f'<div class="pair"><div class="card">{drawn}</div><div class="card">{figures}</div></div>',
         lead,
     )
 
@@ -332,26 +333,21 @@ def epochs_section(story: Story) -> Section | None:
         if n in next(iter(found.values()))
     ]
     names = {"val": "validation", "train": "training"}
-    head = "".join(f'<th scope="col">@{n} {names[of]}</th>' for of, n in columns)
     losses: dict[int, list[float]] = {}
     for one in story.batches:
         losses.setdefault(one["epoch"], []).append(one["loss"])
-    lines = ""
+    rows = []
     for epoch in epochs:
         cells = [sets[of].get(epoch, {}).get(n) for of, n in columns]
         mean = f"{sum(losses[epoch]) / len(losses[epoch]):.4f}" if epoch in losses else "–"
         chosen = ' <span class="chip good">best</span>' if epoch == story.best else ""
-        lines += (
-            f'<tr><th scope="row">{epoch if epoch else "before"}{chosen}</th>'
-            + "".join(f"<td>{'–' if cell is None else percent(cell)}</td>" for cell in cells)
-            + f"<td>{mean}</td></tr>"
-        )
+        told = ["–" if cell is None else percent(cell) for cell in cells]
+        rows.append((f"{epoch if epoch else 'before'}{chosen}", [*told, mean]))
+    figures = grid("Epochs", ["epoch", *(f"@{n} {names[of]}" for of, n in columns), "mean loss"], rows)
     return Section(
         "epochs",
         "Epochs",
-        '<div class="card"><div class="scroll"><table class="num" aria-label="Epochs"><thead><tr>'
-        f'<th scope="col">epoch</th>{head}<th scope="col">mean loss</th></tr></thead>'
-        f"<tbody>{lines}</tbody></table></div></div>",
+        f'<div class="card">{figures}</div>',
         f"Best is by recall@{BEST_AT}; <code>{label(story.name)}@epoch:N</code> is the model of any epoch.",
     )
 

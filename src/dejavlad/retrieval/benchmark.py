@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.datasets.relevance import Truth
@@ -32,7 +31,6 @@ from dejavlad.evaluation import (
     Result,
     answers_alone,
     answers_of,
-    depth_needed,
     evaluate,
     write_predictions,
 )
@@ -40,10 +38,11 @@ from dejavlad.evaluation.average_precision import measured, needs_whole
 from dejavlad.evaluation.predictions import write_patch_netvlad
 from dejavlad.extraction import DescriptorStore, extract
 from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
-from dejavlad.index import Index, build_index
+from dejavlad.index import Index, RowSource, build_index
 from dejavlad.model import PlaceModel
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
+from dejavlad.retrieval.held_rows import HeldRows
 from dejavlad.retrieval.learnt import for_patches, learn_once
 from dejavlad.retrieval.preset import FRESH, Preset
 from dejavlad.retrieval.reranking import Reranked, Source, rerank_all
@@ -349,47 +348,17 @@ def sweep(
     """
     if dataset.truth is None:
         return {}
-    recalls: dict[int, Mapping[int, float]] = {}
+    k, recalls = min(scoring.k, len(database)), {}
     for d in dims:
-        if d > database.dims:
-            raise InputError(f"--dims {d}: the descriptors have {database.dims} dimensions")
-        there, asked = np.flatnonzero(database.done), np.flatnonzero(queries.done)
-        index = build_index(scoring.index, _first(database, d, there), ids=there)
-        depth = depth_needed(dataset.truth, min(scoring.k, len(database)))
-        found = index.search(_first(queries, d, asked), depth)
-        indices = np.full((len(queries), found.depth), -1, np.int64)
-        indices[asked] = found.indices
-        distances = np.full(indices.shape, np.inf, np.float32)
-        distances[asked] = found.distances
-        ranking = Ranking(indices, distances)
-        recalls[d] = evaluate(
-            ranking, dataset.truth, recall_at=scoring.recall_at, misses=scoring.misses
-        ).recall
+        there, asked = (HeldRows.of(store).unit(d) for store in (database, queries))
+        ranking = _search(build_index(scoring.index, there), asked, k, dataset.truth)
+        result = evaluate(ranking, dataset.truth, recall_at=scoring.recall_at, misses=scoring.misses)
+        recalls[d] = result.recall
     return recalls
 
 
-def _search(index: Index, queries: DescriptorStore, k: int, truth: Truth | None) -> Ranking:
+def _search(index: Index, queries: RowSource, k: int, truth: Truth | None) -> Ranking:
     """The first k answers of each query, without what the truth leaves out."""
     if truth is None:
         return index.search(queries, k)
-    return answers_of(lambda some, depth: index.search(_Some(queries, some), depth), truth, k)
-
-
-class _Some:
-    """Some descriptors of a store, as a source of rows.
-
-    Args:
-        store: the descriptors.
-        some: int64 [n], which.
-    """
-
-    def __init__(self, store: DescriptorStore, some: NDArray[np.int64]) -> None:
-        whole = len(some) == len(store)
-        self.rows: NDArray[Any] = store.rows if whole else store.rows[some]
-        self.done: NDArray[np.bool_] = store.done if whole else store.done[some]
-        self.complete = store.complete
-
-
-def _first(store: DescriptorStore, dims: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    cut = store.float32(rows)[:, :dims]
-    return np.asarray(cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12), np.float32)
+    return answers_of(lambda some, depth: index.search(HeldRows.of(queries, some), depth), truth, k)

@@ -6,7 +6,6 @@ Legend: N photos.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
 from dejavlad.extraction import PhotoTable
+from dejavlad.files import write_whole
 from dejavlad.photo import PhotoList
 
 FORMAT = "dejavlad-map"
@@ -81,12 +81,7 @@ class Catalogue:
             },
             separators=(",", ":"),
         )
-        partial = path.with_name(path.name + ".partial")
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        write_whole(path, text)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -15,8 +15,7 @@ from dejavlad.evaluation.readings import Reading
 from dejavlad.extraction import DescriptorStore
 from dejavlad.index import build_index
 from dejavlad.ranking import Ranking
-
-Floats = NDArray[np.float32]
+from dejavlad.retrieval.held_rows import HeldRows
 
 
 def of_descriptors(
@@ -37,23 +36,15 @@ def of_descriptors(
         raise InputError(
             f"the database's descriptors have {database.dims} dimensions, the queries' {queries.dims}"
         )
-    there, asked = (np.flatnonzero(store.done) for store in (database, queries))
-    database_ND, queries_QD = database.float32(there), queries.float32(asked)
+    there, asked = HeldRows.of(database), HeldRows.of(queries)
     for name, advice, alike in (
         ("descriptors compared as they are", "they were brought to unit length first", False),
         ("descriptors brought to unit length", "divide each by its length before ranking", True),
     ):
-        rows = (_unit(database_ND), _unit(queries_QD)) if alike else (database_ND, queries_QD)
-        found = build_index("flat", rows[0], ids=there).search(rows[1], min(k, len(there)))
-        indices = np.full((len(queries), found.depth), -1, np.int64)
-        distances = np.full(indices.shape, np.inf, np.float32)
-        indices[asked], distances[asked] = found.indices, found.distances
-        same = _agreement(ranking, indices)
-        yield Reading(name, Ranking(indices, distances), f"{advice} ({same:.0%} of first answers agree)")
-
-
-def _unit(rows: Floats) -> Floats:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
+        rows = (there.unit(), asked.unit()) if alike else (there, asked)
+        found = build_index("flat", rows[0]).search(rows[1], min(k, int(there.done.sum())))
+        same = _agreement(ranking, found.indices)
+        yield Reading(name, found, f"{advice} ({same:.0%} of first answers agree)")
 
 
 def _agreement(ranking: Ranking, indices: NDArray[np.int64]) -> float:

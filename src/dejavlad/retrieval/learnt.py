@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from dejavlad.errors import StoreMismatchError
+from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
 from dejavlad.model import PatchSetting, PlaceModel, load_model, save_model
 from dejavlad.photo import PhotoList
@@ -52,9 +52,7 @@ def learn_once(
             raise StoreMismatchError(folder.parent, differences)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = note.with_name(note.name + ".partial")
-        partial.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-        os.replace(partial, note)
+        write_whole(note, json.dumps(wanted, indent=1))
     if (folder / "spec.json").exists():
         return load_model(folder, device=base.device.type, precision=base.precision)
     learnt = base

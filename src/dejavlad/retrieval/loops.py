@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.extraction import DescriptorStore
+from dejavlad.files import write_whole
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.retrieval.confidence import PLACES, confidence, distinct_places, stand_out
 
@@ -257,7 +257,6 @@ def write_loops(
         names: of all frames.
         right: whether each loop is, where that is known.
     """
-    path = Path(path)
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     judged = right is not None
@@ -271,7 +270,4 @@ def write_loops(
                 *([int(verdict)] if judged else []),
             ]
         )
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text.getvalue(), encoding="utf-8", newline="\n")
-    os.replace(partial, path)
-    return path
+    return write_whole(path, text.getvalue())

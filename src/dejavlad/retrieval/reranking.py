@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction.patches import Cached, FreshPatches
-from dejavlad.extraction.writer import write_whole
+from dejavlad.files import write_whole
 from dejavlad.fitting import learn_patch_whitening
 from dejavlad.model import PlaceModel
 from dejavlad.patches import PatchSet

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import filelock
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import CheckpointError, InputError, StoreBusyError, StoreError
+from dejavlad.files import write_whole
 from dejavlad.model import PlaceModel, load_folder, save_model
 from dejavlad.progress import OnProgress
 from dejavlad.training.config import TrainConfig
@@ -125,8 +125,8 @@ def _new(
     def commit() -> None:
         with _disk(out):
             save_model(copy.deepcopy(prepared).float(), epoch_folder(out, 0))
-            _write(out / CONFIG, config.to_toml())
-            _write(out / RUN, json.dumps(told, indent=2) + "\n")
+            write_whole(out / CONFIG, config.to_toml())
+            write_whole(out / RUN, json.dumps(told, indent=2) + "\n")
 
     return Begun(prepared, None, {}, commit)
 
@@ -161,7 +161,7 @@ def _go_on(
     def commit() -> None:
         if changed:
             with _disk(out):
-                _write(out / CONFIG, config.to_toml())
+                write_whole(out / CONFIG, config.to_toml())
 
     return Begun(begun, State.load(out), changed, commit)
 
@@ -189,9 +189,3 @@ def _disk(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{str(out)!r} cannot be written: {error}") from None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -5,7 +5,6 @@ Legend: M photos of the album, D numbers of a descriptor, n photos of a batch.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import DivergedError, StoreError
+from dejavlad.files import replacing
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.frozen_maps import FrozenMaps
@@ -151,10 +151,9 @@ def write_descriptors(
 
 
 def _write(described: Iterator[tuple[Rows, Floats]], shape: tuple[int, int], path: Path) -> None:
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:  # not through a map: a full disk is an error then, not a crash
+        with replacing(path) as file:  # not through a map: a full disk is an error then, not a crash
             head = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, head)
             begin = file.tell()
@@ -163,14 +162,7 @@ def _write(described: Iterator[tuple[Rows, Floats]], shape: tuple[int, int], pat
                 for number, row_D in zip(numbers.tolist(), rows_nD, strict=True):
                     file.seek(begin + 4 * shape[1] * number)
                     file.write(row_D.astype("<f4").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except DivergedError:
-        partial.unlink()
-        raise
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
 
 

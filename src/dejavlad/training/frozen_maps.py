@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.files import replacing
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
@@ -259,10 +260,8 @@ class MappedMaps(FrozenMaps):
         self._pending = 0
         self._handle.flush()
         os.fsync(self._handle.fileno())
-        partial = self._folder / "done.npy.partial"
-        with open(partial, "wb") as file:
+        with replacing(self._folder / "done.npy") as file:
             np.save(file, self.done)
-        os.replace(partial, self._folder / "done.npy")
 
 
 @contextlib.contextmanager

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import StoreError
+from dejavlad.files import write_whole
 from dejavlad.model.run_folder import LOG, read_records
 from dejavlad.training.finding import Finding
 
@@ -62,7 +62,7 @@ class Records:
             one for one in read_records(self._folder) if tuple(one["at"]) <= at and one["kind"] != "finished"
         ]
         with _disk(self._folder):
-            _replace(self._folder / LOG, "".join(json.dumps(one) + "\n" for one in kept))
+            write_whole(self._folder / LOG, "".join(json.dumps(one) + "\n" for one in kept))
             for name in (BATCHES, TESTS):
                 (self._folder / name).unlink(missing_ok=True)
             for one in kept:
@@ -129,13 +129,3 @@ class _disk:
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
             raise StoreError(f"the log cannot be written in {str(self._folder)!r}: {error}") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

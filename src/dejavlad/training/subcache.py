@@ -8,13 +8,13 @@ Legend: q queries of the part, n database photos of the part, D numbers of a des
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dejavlad.errors import StoreError
+from dejavlad.files import replacing
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.loss import TupleLoss
 from dejavlad.training.mining import Descriptors, Floats, Mined, nearest
@@ -107,12 +107,10 @@ def write_rows(path: Path, numbers: Rows) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.rows.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
+        with replacing(rows_file(path)) as file:
             np.save(file, numbers)
-        os.replace(partial, rows_file(path))
     except OSError as error:
         raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
 

@@ -21,7 +21,7 @@ from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.store import DescriptorStore
-from dejavlad.extraction.writer import write_whole
+from dejavlad.files import write_whole
 from dejavlad.patches import PatchSet
 from dejavlad.progress import OnProgress, Progress, silent
 
