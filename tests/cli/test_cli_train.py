@@ -99,7 +99,7 @@ def test_train_whiten_and_the_models_of_a_run(
     words: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    assert main([*words, "--json", "--quiet", "--set", "seed=3", "--set", "recall_at=[1, 2, 5]"]) == 0
+    assert main([*words, "--json", "--quiet", "--set", "seed=3", "recall_at=[1, 2, 5]"]) == 0
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert err == ""

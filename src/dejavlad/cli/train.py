@@ -83,7 +83,7 @@ def train(
     dataset: str,
     out: Path,
     val: str | None = None,
-    set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    set: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative=())] = None,
     init: str | None = None,
     check: Annotated[bool, Parameter(negative=())] = False,
     tensorboard: Annotated[bool, Parameter(negative=())] = False,
@@ -113,7 +113,7 @@ def train(
         What it is tested on after each epoch: a dataset's name or folder; `none` for nothing. Default: the
         `val` beside `train`, where there is one.
     set
-        Change an option, as `learning_rate=1e-5`; may be given often.
+        Change an option, as `learning_rate=1e-5`; several may follow.
     init
         The model to begin with, instead of the network that the options name.
     check
