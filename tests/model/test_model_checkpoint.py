@@ -42,6 +42,12 @@ def test_round_trip_to_the_bit(make, tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["m", "spec.json", "weights.safetensors"]
 
 
+def test_others_may_read_the_weights_as_they_may_read_the_rest(tmp_path):
+    save_model(whitened(), tmp_path / "m")
+    modes = {path.stat().st_mode for path in (tmp_path / "m").iterdir()}
+    assert len(modes) == 1
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         save_model(whitened(), tmp_path / name)

@@ -55,6 +55,7 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
         save_file(tensors, made / WEIGHTS)
         told["weights_sha256"] = sha256_of(made / WEIGHTS)
         (made / SPEC).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        shutil.copymode(made / SPEC, made / WEIGHTS)  # safetensors writes for the owner's eyes alone
         for name in (WEIGHTS, SPEC):
             with open(made / name, "rb+") as file:
                 os.fsync(file.fileno())
