@@ -144,7 +144,7 @@ def rewrite_weights(folder, change):
     tensors = {key: held.clone() for key, held in tensors.items()}
     change(tensors)
     save_file(tensors, folder / "weights.safetensors")
-    digest = checkpoint._sha256(folder / "weights.safetensors")
+    digest = checkpoint.sha256_of(folder / "weights.safetensors")
     rewrite_spec(folder, lambda told: told.update(weights_sha256=digest))
 
 
