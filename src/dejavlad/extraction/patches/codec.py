@@ -72,7 +72,7 @@ class Int8Codec:
     """A patch as what its neighbours do not tell of it: whole numbers from -127 to 127, and their scale.
 
     Patches overlap, so one is nearly the sum of those to its left and above it less the one above its left.
-    What remains is from 2.5 (patches of 2 cells) to 8 times (8 cells) smaller than the patch, and so are the
+    What remains is from 2.3 (patches of 2 cells) to 8 times (8 cells) smaller than the patch, and so are the
     errors of its rounding; they do not add up, as neighbours are taken as they will be decoded. Patches that
     have little in common are written as they are: the last byte tells which.
     """
