@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_folders_and_positions(street: Path, tmp_path: Path) -> None:
     places = open_dataset(described(tmp_path / "a.toml", **told, positions="p.csv", truth="positions:10"))
     assert places.truth is not None and places.truth.positives.counts.tolist() == [2, *[3] * 10, 2]
     assert open_dataset(described(tmp_path / "b.toml", **told)).truth is None
+
+
+@pytest.mark.parametrize("name", ["gone.gpx", "gone.txt", "gone.csv"])
+def test_a_file_of_positions_is_sought_beside_the_dataset(street: Path, tmp_path: Path, name: str) -> None:
+    told = {"database": str(street / "database"), "queries": str(street / "queries")}
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / name))):
+        open_dataset(described(tmp_path / "a.toml", **told, positions=name))
 
 
 @pytest.mark.parametrize(
