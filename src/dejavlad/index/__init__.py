@@ -24,7 +24,7 @@ from dejavlad.errors import UnknownNameError
 from dejavlad.index import faiss_index, scan
 from dejavlad.index.base import Index, RowSource, checked_rows, read_head
 
-__all__ = ["KINDS", "Index", "RowSource", "build_index", "open_index"]
+__all__ = ["KINDS", "Index", "RowSource", "build_index", "checked_rows", "open_index"]
 
 KINDS = (*scan.KINDS, *faiss_index.KINDS)
 """The kinds that `build_index` knows."""

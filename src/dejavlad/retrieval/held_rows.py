@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
-from dejavlad.index import RowSource
+from dejavlad.index import RowSource, checked_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,15 +20,20 @@ class HeldRows:
     """[N, D] float32 or float16."""
     done: NDArray[np.bool_]
     """[N] whether the row is there."""
-    complete: bool
-    """Whether no more rows are to come."""
+    complete: ClassVar[bool] = True
+    """No more rows are to come: `of` takes them from stores that are whole."""
 
     @classmethod
     def of(cls, source: RowSource, some: NDArray[np.int64] | None = None) -> Self:
-        """The rows of a store, or those of these numbers; what is not chosen stays on disk."""
-        if some is None or len(some) == len(source.done):
-            return cls(source.rows, source.done, source.complete)
-        return cls(source.rows[some], source.done[some], source.complete)
+        """The rows of a store, or those of these numbers; what is not chosen stays on disk.
+
+        Raises:
+            StoreError: a store that is not complete.
+        """
+        rows, done = checked_rows(source, "descriptors")
+        if some is None or len(some) == len(done):
+            return cls(rows, done)
+        return cls(rows[some], done[some])
 
     def unit(self, dims: int | None = None) -> Self:
         """The first dimensions, or all, at unit length in float32.

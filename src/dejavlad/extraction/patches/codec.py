@@ -94,7 +94,7 @@ class Int8Codec:
         scale_P1 = torch.from_numpy(np.array(data[:split].view("<f4"), np.float32))[:, None]
         rounded_PD = torch.from_numpy(np.array(data[split:-1].view(np.int8).reshape(-1, dims)))
         found_PD = rounded_PD.float().mul_(scale_P1)
-        if data[-1]:  # sums along both sides; as loops they are ten times faster than torch's cumsum
+        if data[-1]:  # sums along both sides; as loops they are up to ten times faster than torch's cumsum
             found_HWD = found_PD.view(*grid, dims)
             for y in range(1, grid[0]):
                 found_HWD[y] += found_HWD[y - 1]
