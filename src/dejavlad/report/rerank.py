@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dejavlad.evaluation import Result
+from dejavlad.report.numbers import grid
 from dejavlad.report.page import Section
 from dejavlad.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from dejavlad.report.text import count, escape, percent, plain
@@ -34,17 +35,14 @@ def rerank_section(result: Result | None) -> Section | None:
 
 
 def _table(before: Mapping[str, float], result: Result) -> str:
-    rows = []
-    for n, was in before.items():
-        now = result.recall.get(int(n), was)
-        rows.append(
-            f'<tr><th scope="row">recall@{escape(n)}</th><td>{percent(was)}</td><td>{percent(now)}</td>'
-            f"<td>{100 * (now - was):+.1f}</td></tr>"
-        )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "before", "after", "points"))
-    return (
-        '<div class="scroll"><table aria-label="Recall before and after re-ranking">'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    pairs = [(n, was, result.recall.get(int(n), was)) for n, was in before.items()]
+    return grid(
+        "Recall before and after re-ranking",
+        ("", "before", "after", "points"),
+        (
+            (f"recall@{escape(n)}", (percent(was), percent(now), f"{100 * (now - was):+.1f}"))
+            for n, was, now in pairs
+        ),
     )
 
 
