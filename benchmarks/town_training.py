@@ -2,8 +2,8 @@
 
 For each pooling and seed: the network as it is (its clusters learnt from the town's `train` part), trained on
 `train` (the epoch that is best on `val`), and each of both whitened (learnt from the photos of `train`).
-Recall is that of `test`, other streets of the same town. Run again, it goes on where it stopped; of two
-running at once on one folder, each does what the other has not begun.
+Recall is that of `test`, other streets of the same town, or of another one (`--test`). Run again, it goes on
+where it stopped; of two running at once on one folder, each does what the other has not begun.
 
     python benchmarks/town_training.py --out results                       # ResNet-18 of random weights
     python benchmarks/town_training.py --out results --network squeezenet1_0 --weights FILE.npz --input caffe
@@ -38,6 +38,8 @@ METHODS = {"netvlad": "vlad_preL2_intra", "max": "max", "avg": "avg", "gem": "ge
 STATES = ("as it is", "whitened", "trained", "trained, whitened")
 ADDED = ("training adds", "whitened")
 RECALL_AT = (1, 5, 10)
+WHITENED_BY = 4000
+"""Photos of `train` at most, evenly spread."""
 
 
 def rows_of(model: PlaceModel, photos: Iterable[Any], workers: int) -> NDArray[np.float32]:
@@ -58,10 +60,12 @@ def recall(rows_ND: NDArray[np.float32], test: PlaceDataset) -> dict[int, float]
     return dict(evaluate(ranking, test.truth, recall_at=RECALL_AT).recall)
 
 
-def both(model: PlaceModel, town: Path, dims: int, workers: int) -> tuple[dict[int, float], dict[int, float]]:
+def both(
+    model: PlaceModel, learnt: PlaceDataset, test: PlaceDataset, dims: int, workers: int
+) -> tuple[dict[int, float], dict[int, float]]:
     """Recalls of a model as it is, and whitened."""
-    learnt, test = open_dataset(town / "train"), open_dataset(town / "test")
-    pca = fit_pca(rows_of(model, [*learnt.database, *learnt.queries], workers), dims)
+    photos = [*learnt.database, *learnt.queries]
+    pca = fit_pca(rows_of(model, photos[:: -(-len(photos) // WHITENED_BY)], workers), dims)
     rows_ND = rows_of(model, [*test.database, *test.queries], workers)
     return recall(rows_ND, test), recall(whitened(rows_ND, pca), test)
 
@@ -70,10 +74,11 @@ def one(given: argparse.Namespace, town: Path, config: TrainConfig, model: Place
     """A training, and recalls before and after it, into ``recall.json``."""
     if not (is_run(out / "run") and Run(out / "run").finished):
         train(config, model, open_dataset(town / "train"), open_dataset(town / "val"), out / "run")
+    learnt, test = open_dataset(town / "train"), open_dataset((given.test or town) / "test")
     told: dict[str, Any] = {}
     for which, names in (("epoch:0", STATES[:2]), (f"best:{given.best}", STATES[2:])):
         there = load_model(f"{out / 'run'}@{which}", device="cpu")
-        told.update(zip(names, both(there, town, given.dims, given.workers), strict=True))
+        told.update(zip(names, both(there, learnt, test, given.dims, given.workers), strict=True))
     told["dims"] = [there.descriptor_size, given.dims]
     partial = out / "recall.json.partial"
     partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -106,6 +111,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--town", type=Path, help="a made town; default: one is made in --out")
+    parser.add_argument("--test", type=Path, help="another made town, whose `test` is asked")
     parser.add_argument("--photos", type=int, default=3000, help="of the town that is made, 120x160")
     parser.add_argument("--network", choices=RECIPES, default="resnet18")
     parser.add_argument("--weights", help="a file; default: random, of the same seed as the training")
@@ -140,7 +146,7 @@ def main() -> None:
             found.setdefault(pooling, []).append(told)
             recalls = "; ".join(f"{state} {told[state]['1']:.3f}" for state in STATES)
             print(f"{out.name}: {recalls}", flush=True)
-    print(f"\nRecall@1 on {town / 'test'}; {processor()}\n\n{table(found)}")
+    print(f"\nRecall@1 on {(given.test or town) / 'test'}; {processor()}\n\n{table(found)}")
 
 
 if __name__ == "__main__":
