@@ -175,9 +175,27 @@ def apart(losses: list[float], others: list[float]) -> float:
     return float(np.abs(np.array(losses) / np.array(others) - 1).max())
 
 
-def both(what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, folder: Path) -> Times:
-    """An epoch both ways, in full; prints what it took and returns the times with maps kept."""
-    kept = epoch(replace(config, frozen_maps="memory"), model, dataset, folder / "kept")
+def kept_epoch(
+    config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, folder: Path
+) -> tuple[Times, list[float]]:
+    """An epoch with maps kept, in folder/kept, and the seconds of each batch.
+
+    Afterwards folder/anew is the same run as it was before the first batch, all photos described.
+    """
+    kept_at, each = folder / "kept", list[float]()
+
+    def begun(record):
+        if record["kind"] == "batch":
+            if not each:
+                shutil.copytree(kept_at, folder / "anew")
+            each.append(record["seconds"])
+
+    return epoch(replace(config, frozen_maps="memory"), model, dataset, kept_at, begun), each
+
+
+def both(what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, folder: Path) -> None:
+    """An epoch both ways, in full; prints what it took."""
+    kept, _ = kept_epoch(config, model, dataset, folder)
     anew = epoch(replace(config, frozen_maps="off"), model, dataset, folder / "anew")
     worst = apart(kept.losses, anew.losses)
     print(f"{what}: measured in full; {kept.seen} photos in steps, {kept.described} described")
@@ -188,7 +206,6 @@ def both(what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDatase
         f"{anew.describing / kept.describing:.1f}; losses differ by {worst:.1e} of themselves",
         flush=True,
     )
-    return kept
 
 
 class Enough(Exception):
@@ -229,20 +246,11 @@ def partly(
     what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, folder: Path, batches: int
 ) -> None:
     """An epoch with maps kept in full, and some of it anew from the same place; prints both."""
-    kept_at, anew_at = folder / "kept", folder / "anew"
-    each: list[float] = []
-
-    def begun(record):
-        if record["kind"] == "batch":
-            if not each:
-                shutil.copytree(kept_at, anew_at)  # as of the last checkpoint: before the first batch
-            each.append(record["seconds"])
-
-    kept = epoch(replace(config, frozen_maps="memory"), model, dataset, kept_at, begun)
+    kept, each = kept_epoch(config, model, dataset, folder)
     print(f"{what}: the whole epoch with maps kept; {kept.seen} photos in steps, {kept.described} described")
     print(f"    kept  {kept}; before that {kept.first:.1f} s (all frozen layers once, and all descriptors)")
     off = replace(config, frozen_maps="off")
-    anew = some_batches(off, model, dataset, anew_at, batches)
+    anew = some_batches(off, model, dataset, folder / "anew", batches)
     told = some_described(off, model, dataset, len(dataset.database) * batches // len(each))
     steps = sum(each[:batches]) - kept.mining * batches / len(each)
     describing = kept.describing * told.described / kept.described
