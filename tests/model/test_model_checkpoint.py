@@ -12,7 +12,7 @@ from test_model_place_model import Tiny, images, tiny, whitened
 from dejavlad.aggregation import GeM, NetVLAD
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.images import Preprocess
-from dejavlad.model import checkpoint, load_folder, save_model
+from dejavlad.model import checkpoint, load_folder, save_model, tensors
 from dejavlad.model.spec import ModelSpec
 
 
@@ -97,7 +97,7 @@ def test_nothing_but_a_model_is_replaced(tmp_path):
     save_model(tiny(), tmp_path / "empty")
 
 
-@pytest.mark.parametrize("dies_at", range(6))
+@pytest.mark.parametrize("dies_at", range(11))
 def test_dying_anywhere_leaves_the_old_model_or_the_new_one(dies_at, tmp_path, monkeypatch):
     """Each file-system step of saving is, in turn, the last one that happens."""
     old, new = tiny(seed=0), tiny(seed=1)
@@ -119,7 +119,7 @@ def test_dying_anywhere_leaves_the_old_model_or_the_new_one(dies_at, tmp_path, m
 
     with monkeypatch.context() as patch:
         for place, name in (
-            (checkpoint, "save_file"),
+            (tensors, "save_file"),
             (os, "replace"),
             (os, "fsync"),
             (checkpoint.shutil, "rmtree"),

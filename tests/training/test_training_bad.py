@@ -3,18 +3,23 @@
 import errno
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from dejavlad.aggregation import MaxPool
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import CheckpointError, DivergedError, InputError, StoreError
 from dejavlad.images import Preprocess
-from dejavlad.model import PlaceModel, load_folder
+from dejavlad.model import PlaceModel, load_folder, load_model, tensors
+from dejavlad.photo import PhotoList
 from dejavlad.training import Run, TrainConfig, starting_model, train, trainer
+from dejavlad.training.network import Network
+from dejavlad.training.runs import is_run
 from dejavlad.training.start import prepare
 from dejavlad.training.state import STATE, State
 
@@ -114,6 +119,54 @@ def test_a_photo_that_fails_in_mid_epoch(config, make_model, town, make_photo, t
     assert again.finished
 
 
+def test_a_validation_photo_that_cannot_be_read(config, make_model, town, town_val, make_photo, tmp_path):
+    """It is told of, and neither a positive nor a negative of the ranking loss."""
+    files = on_disk(town_val, tmp_path / "photos", make_photo)
+    gone = files.database[0].path
+    gone.write_bytes(gone.read_bytes()[:200])  # its size can be read, its pixels cannot
+    told, alike = [], replace(config, negatives="all")
+    run = train(alike, make_model(), town, files, tmp_path / "run", on_record=told.append)
+    assert {one["key"] for one in told if one["kind"] == "photo"} == {files.database[0].key}
+    rest = PlaceDataset(files.name, files.database[1:], files.queries)
+    without = train(alike, make_model(), town, rest, tmp_path / "without")
+    assert run.rank_losses() == pytest.approx(without.rank_losses(), rel=1e-6)
+
+
+def test_a_validation_set_of_which_nothing_tells_what_is_right(config, make_model, town, town_val, out):
+    unknown = PlaceDataset(
+        "unknown",
+        *(
+            PhotoList(replace(photo, position=None) for photo in photos)
+            for photos in (town_val.database, town_val.queries)
+        ),
+    )
+    with pytest.raises(InputError):
+        train(replace(config, test_before=False), make_model(), town, unknown, out)
+    assert not is_run(out)
+    train(replace(config, epochs=1), make_model(), town, town_val, out)
+
+
+def test_queries_that_do_not_fill_a_batch(config, make_model, town, out):
+    few = replace(config, batch_size=9, quirk_drop_remainder=True)
+    with pytest.raises(InputError, match="8 queries do not fill a batch of 9"):
+        train(few, make_model(), town, None, out)
+    assert not is_run(out)
+
+
+def test_frozen_batch_norms_keep_their_statistics():
+    model = load_model("resnet18-netvlad", weights="random:0", device="cpu")
+    config = TrainConfig(batch_norm="learnt", fixed_layers=("layer1",), photos_at_once=100)
+    network = Network(model, config)
+    with network.learning([1]):
+        inside = {
+            name: module.training
+            for name, module in model.backbone.named_modules()
+            if isinstance(module, nn.BatchNorm2d)
+        }
+    assert {name for name, learns in inside.items() if not learns} == {n for n in inside if "layer1" in n}
+    assert any(inside.values())
+
+
 def test_no_readable_photo(config, make_model, town, make_photo, tmp_path):
     files = on_disk(town, tmp_path / "photos", make_photo)
     for photo in files.queries:
@@ -122,31 +175,32 @@ def test_no_readable_photo(config, make_model, town, make_photo, tmp_path):
         train(config, make_model(), files, None, tmp_path / "run")
 
 
-@pytest.mark.parametrize("where", ["save_file", "descriptors", "model"])
+@pytest.mark.parametrize("where", ["state", "descriptors", "model"])
 def test_a_full_disk(where, config, make_model, town, tmp_path, monkeypatch):
-    from dejavlad.model import checkpoint
-    from dejavlad.training import state
-
-    module, name = {
-        "save_file": (state, "save_file"),
-        "model": (checkpoint, "save_file"),
-        "descriptors": (os, "replace"),
+    module, name, of = {
+        "state": (tensors, "save_file", STATE),
+        "model": (tensors, "save_file", "weights.safetensors"),
+        "descriptors": (os, "replace", "descriptors"),
     }[where]
     whole = train(config, make_model(), town, None, tmp_path / "whole")
     out = tmp_path / "run"
     original, calls = getattr(module, name), []
 
     def full(*given, **told):
-        calls.append(1)
+        calls.extend(1 for one in given if isinstance(one, Path) and one.name.startswith(of))
         if len(calls) >= 4:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise (
+                SafetensorError("No space left")
+                if module is tensors
+                else OSError(errno.ENOSPC, "No space left")
+            )
         return original(*given, **told)
 
     monkeypatch.setattr(module, name, full)
     with pytest.raises(StoreError, match="No space left"):
         train(config, make_model(), town, None, out)
     monkeypatch.undo()
-    assert not list(out.rglob("*.partial"))
+    assert not [*out.rglob("*.partial"), *out.rglob(".tmp*")]
     train(config, None, town, None, out)
     assert (out / STATE).read_bytes() == (whole.path / STATE).read_bytes()
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dejavlad import aggregation, backbones
 from dejavlad.errors import CheckpointError, InputError
-from dejavlad.files import sha256_of
+from dejavlad.files import sha256_of, write_whole
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, ModelSpec
+from dejavlad.model.tensors import write_tensors
 from dejavlad.model.whitening import Whitening
 
 SPEC, WEIGHTS = "spec.json", "weights.safetensors"
@@ -40,6 +41,7 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
     Raises:
         InputError: something else than a model is there.
         CheckpointError: the weights hold NaN or infinity.
+        OSError: it cannot be written; what was there is left.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / SPEC).is_file() and (not folder.is_dir() or any(folder.iterdir())):
@@ -52,13 +54,9 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     try:
-        save_file(tensors, made / WEIGHTS)
+        write_tensors(made / WEIGHTS, tensors)
         told["weights_sha256"] = sha256_of(made / WEIGHTS)
-        (made / SPEC).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        shutil.copymode(made / SPEC, made / WEIGHTS)  # safetensors writes for the owner's eyes alone
-        for name in (WEIGHTS, SPEC):
-            with open(made / name, "rb+") as file:
-                os.fsync(file.fileno())
+        write_whole(made / SPEC, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
         _replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -8,7 +8,6 @@ random is kept: what is drawn depends on seed and place alone.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dejavlad.errors import CheckpointError, StoreError
+from dejavlad.model.tensors import write_tensors
 from dejavlad.training.tuples import Rows
 
 STATE, FORMAT = "state.safetensors", 1
@@ -62,14 +61,9 @@ class State:
         }
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         held[MEMORY] = torch.from_numpy(memory_QW)
-        partial = folder / f"{STATE}.partial"
         try:
-            save_file(held, partial, metadata={"told": json.dumps(told)})
-            with open(partial, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, folder / STATE)
-        except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
+            write_tensors(folder / STATE, held, metadata={"told": json.dumps(told)})
+        except OSError as error:
             raise StoreError(
                 f"a checkpoint cannot be written to {str(folder)!r}: {error}. The one before it is whole: "
                 "make room, and run the same again"
