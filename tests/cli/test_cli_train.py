@@ -99,21 +99,24 @@ def test_train_whiten_and_the_models_of_a_run(
     words: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    assert main([*words, "--json", "--quiet", "--set", "seed=3", "recall_at=[1, 2, 5]"]) == 0
+    how = ["--json", "--quiet", "--resize", "32x48", "--set", "seed=3", "recall_at=[1, 2, 5]"]
+    assert main([*words, *how]) == 0
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert err == ""
     assert (told["run"], told["epochs"], told["of"]) == (str(run), 2, "val")
     assert list(told["recall"]["2"]) == ["1", "2", "5"]
     assert told["model"] == str(run / "epochs" / f"{told['best']:03d}")
-    assert "seed = 3" in (run / "config.toml").read_text()
+    assert {"seed = 3", 'resize = "32x48"'} <= set((run / "config.toml").read_text().splitlines())
     page = (run / "index.html").read_text(encoding="utf-8")
     assert "Loss and learning rate" in page and "It is done." in page
 
     for name in (run, f"{run}@latest", f"{run}@epoch:1", f"{run}@best:1"):
-        assert dv.load_model(name, device="cpu").name == "small"
+        model = dv.load_model(name, device="cpu")
+        assert (model.name, model.preprocess.resize) == ("small", "32x48")
     first, last = (dv.load_model(f"{run}@{which}", device="cpu") for which in ("epoch:0", "latest"))
-    assert first.fingerprint == dv.load_model(place / "model", device="cpu").fingerprint != last.fingerprint
+    begun = dv.load_model(place / "model", device="cpu", resize="32x48")
+    assert first.fingerprint == begun.fingerprint != last.fingerprint
     assert main(["extract", f"{run}@epoch:9", str(place), "--out", str(tmp_path / "store")]) == 1
     assert "epochs there: 0, 1, 2" in capsys.readouterr().err
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from dejavlad.datasets import PlaceDataset
-from dejavlad.errors import InputError
+from dejavlad.errors import DivergedError, InputError
 from dejavlad.model import load_model
 from dejavlad.photo import PhotoList
-from dejavlad.training import TrainConfig, load_recipe, starting_model, train
+from dejavlad.training import TrainConfig, check, load_recipe, starting_model, train
 from dejavlad.training.album import Album
 from dejavlad.training.jitter import AS_IT_IS
 from dejavlad.training.multi_similarity import MultiSimilarity
@@ -18,6 +18,7 @@ from dejavlad.training.network import Network
 from dejavlad.training.place_step import PlaceStep
 from dejavlad.training.places import PlaceSampler
 from dejavlad.training.schedule import rate
+from dejavlad.training.watch import Watch
 
 PLACES = TrainConfig(mining="places", loss="multi_similarity", batch_size=3, photos_per_place=3)
 
@@ -108,14 +109,91 @@ def test_places_by_heading_and_by_group(make_town):
 
 def test_groups_need_no_positions(make_town, make_model, tmp_path, config):
     town = make_town(4)
+    config = replace(config, mining="places", loss="multi_similarity", places="groups", epochs=1)
+    run = train(config, make_model(), grouped(town), make_town(4, 8), tmp_path / "run")
+    assert len(run.losses) == 2
+    assert run.recalls().keys() == {0, 1}
+
+
+def test_every_epoch_has_a_batch(make_town):
+    """Places of a street lie so near to each other that few orders give a batch."""
+    town = make_town(12)
+    near = replace(PLACES, batch_size=4, negative_radius=250.0)
+    for seed in range(5):
+        sampler = PlaceSampler(town, replace(near, seed=seed))
+        assert sampler.n >= 1
+        assert all(len(sampler.draw(epoch, 1).numbers) == 12 for epoch in range(1, 60))
+
+
+def grouped(town):
+    """Places told by groups, without positions."""
     lists = [
         PhotoList(replace(photo, position=None, group=photo.name.split("-")[0]) for photo in photos)
         for photos in (town.database, town.queries)
     ]
+    return PlaceDataset("groups", *lists)
+
+
+def test_the_doctor_does_not_ask_places_for_positives(make_town, make_model, tmp_path, config):
     config = replace(config, mining="places", loss="multi_similarity", places="groups", epochs=1)
-    run = train(config, make_model(), PlaceDataset("groups", *lists), make_town(4, 8), tmp_path / "run")
-    assert len(run.losses) == 2
-    assert run.recalls().keys() == {0, 1}
+    town = grouped(make_town(4))
+    assert check(config, make_model(), town) == []
+    run = train(config, make_model(), town, None, tmp_path / "run")
+    assert not [one for one in run.records if one["kind"] == "warning"]
+    assert all(one["spread"] > 0 for one in run.records if one["kind"] == "batch")
+    alone = PlaceDataset(
+        "alone",
+        *(
+            PhotoList(replace(one, group=one.name) for one in photos)
+            for photos in (town.database, town.queries)
+        ),
+    )
+    with pytest.raises(InputError, match="0 places have two photos"):
+        check(config, make_model(), alone)
+
+
+def test_descriptors_of_places_that_collapse_are_noticed(config):
+    watch = Watch(replace(config, mining="places", loss="multi_similarity"))
+    record = {"kind": "batch", "loss": 1.3, "violating": 9}
+    assert watch({**record, "spread": 0.4}) == []
+    assert [one.fault for one in watch({**record, "spread": 1e-7})] == ["collapsed descriptors"]
+
+
+def test_places_that_teach_nothing_are_told_in_their_own_words(config):
+    watch = Watch(replace(config, mining="places", loss="multi_similarity"))
+    found = [one for _ in range(10) for one in watch({"kind": "batch", "loss": 0.0, "violating": 0})]
+    assert [one.fault for one in found] == ["pairs that teach nothing"]
+    assert "margin" not in str(found[0]) and "--set ms_epsilon=0.3" in str(found[0])
+
+
+def test_groups_that_change_are_other_photos(make_town, make_model, tmp_path, config):
+    config = replace(config, mining="places", loss="multi_similarity", places="groups", epochs=1)
+    town = grouped(make_town(4))
+    train(config, make_model(), town, None, tmp_path / "run")
+    others = PlaceDataset(
+        town.name, PhotoList(replace(one, group=f"{one.group}!") for one in town.database), town.queries
+    )
+    with pytest.raises(InputError, match=r"other photos or positions \(train\)"):
+        train(replace(config, epochs=2), None, others, None, tmp_path / "run")
+
+
+def test_a_run_of_places_that_breaks_down_goes_on_from_a_sound_state(make_town, make_model, tmp_path, config):
+    """One batch an epoch, whose step nothing looks at before the checkpoint at the epoch's end."""
+    places = replace(
+        config,
+        mining="places",
+        loss="multi_similarity",
+        batch_size=4,
+        optimizer="sgd",
+        learning_rate=1e15,
+        epochs=3,
+        lr_down_every=5,
+    )
+    town, out = make_town(4), tmp_path / "run"
+    with pytest.raises(DivergedError, match="is sound"):
+        train(places, make_model(), town, None, out)
+    run = train(replace(places, learning_rate=1e-4), None, town, None, out)
+    assert run.finished and np.isfinite(run.losses).all()
 
 
 def test_photos_that_are_too_many_at_once_give_the_same_gradient(make_town, make_model):

@@ -144,3 +144,15 @@ def test_recall_is_that_of_evaluate(run, town_val):
     rows = [model.encode(list(photos)) for photos in (town_val.queries, town_val.database)]
     result = evaluate(build_index("flat", rows[1]).search(rows[0], 5), town_val.truth, recall_at=(1, 5))
     assert run.recalls()[2] == result.recall
+
+
+def test_the_best_where_recall_at_5_was_not_taken(config, make_model, town, town_val, tmp_path):
+    for ns, by in (((1, 3, 10), 3), ((7, 10), 7)):
+        out = tmp_path / str(by)
+        run = train(replace(config, recall_at=ns, patience=5), make_model(), town, town_val, out)
+        assert run.best() == run.best(by)
+        assert run.model() == run.model("best") == run.model(f"best:{by}")
+        run.clean_up()
+        assert run.epochs == sorted({0, run.best(by)})
+        with pytest.raises(InputError, match="recall_at was"):
+            train(replace(config, recall_at=(1, 5), epochs=3), None, town, town_val, out)

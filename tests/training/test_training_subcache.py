@@ -72,6 +72,26 @@ def test_the_tuple_is_that_of_the_slow_definition(make_town):
     assert violating > 3
 
 
+def test_very_hard_negatives_are_passed_over_for_the_next(make_town):
+    """Not only where they are among the few that a tuple uses."""
+    town = make_town(10)
+    hard = replace(HARD, loss="squared", margin=4.0, exclude_very_hard=True)
+    candidates, miner = made(town, hard)
+    rows_MD = descriptors(40)
+    numbers = miner.wanted(np.array([1, 4, 8]), 1, 1)
+    cache = subcache_of(numbers, rows_MD[numbers], candidates, 10)
+    hidden = 0
+    for query in (1, 4, 8):
+        away = np.linalg.norm(rows_MD[10:].astype(np.float64) - rows_MD[query], axis=1)
+        best = min(away[row] for row in candidates.positives(query))
+        near = {3 * place + i for place in (1, 4, 8) for i in range(3)}
+        order = sorted(set(range(30)) - near, key=lambda row: away[row])
+        hidden += sum(away[row] < best for row in order[:3]) == 3
+        expected = [row for row in order if away[row] >= best][:3]
+        assert miner.choose(query, cache, 1, 1).negatives.tolist() == expected
+    assert hidden
+
+
 def test_a_positive_that_fits_has_no_violators_but_by_the_quirk(make_town):
     """Likenesses taken for distances: easy negatives pass the test, the hard ones do not."""
     town = make_town(10)

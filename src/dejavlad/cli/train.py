@@ -33,7 +33,7 @@ class StartOptions:
     input: Literal["torchvision", "caffe"] | None = None
     "Preprocessing of the weights (default: the backbone's own)."
     resize: str | None = None
-    "HxW, longest:N or none (default: none, or with --init the model's own)."
+    "HxW, longest:N or none, as --set resize=... (default: none, or with --init the model's own)."
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     "Where to compute."
     precision: Literal["fp32", "bf16", "fp64"] | None = None
@@ -50,6 +50,7 @@ class StartOptions:
     def change(self, config: TrainConfig) -> TrainConfig:
         """The options with what is given here."""
         given: dict[str, Any] = {
+            "resize": self.resize,
             "precision": self.precision,
             "describe_batch": self.batch_size,
             "workers": self.workers,
@@ -68,13 +69,12 @@ class StartOptions:
             device=self.device,
             weights=self.weights,
             input=self.input,
-            resize=self.resize,
             offline=self.offline or None,
         )
 
     def named(self, init: str | None) -> bool:
         """Whether a model is given, rather than left to the options of the training."""
-        return any(given is not None for given in (init, self.weights, self.input, self.resize))
+        return any(given is not None for given in (init, self.weights, self.input))
 
 
 def train(
@@ -110,8 +110,8 @@ def train(
     out
         The run's folder. Its `index.html` shows how it goes.
     val
-        What it is tested on after each epoch: a dataset's name or folder; `none` for nothing. Default: the
-        `val` beside `train`, where there is one.
+        What it is tested on after each epoch: a dataset's name or folder; `none` for nothing. Default: where
+        `--dataset` is a folder with `train` in it, the `val` beside that.
     set
         Change an option, as `learning_rate=1e-5`; several may follow.
     init
@@ -201,6 +201,9 @@ def _train(
             )
         elif record["kind"] == "warning":
             output.note(f"warning: {_told(record)}")
+        elif record["kind"] == "frozen maps":
+            kept = f"kept for {record['serves']}" if record["kept"] else "not kept"
+            output.note(f"frozen layers of {record['set']}: {kept} ({record['why']})")
         elif record["kind"] == "photo":
             output.failures({record["key"]: record["reason"]})
         if record["kind"] in ("test", "warning", "finished"):
@@ -231,7 +234,7 @@ def _answer(run: Run, page: Path, output: Output) -> None:
     of = "val" if run.recalls() else "train"
     recalls = {epoch: recall for epoch, recall in run.recalls(of).items() if recall}
     last = max(recalls, default=0)
-    best = run.best(5 if 5 in recalls[last] else min(recalls[last])) if of == "val" and last else last
+    best = run.best() if of == "val" and last else last
     lines = [
         f"{'before' if not epoch else f'epoch {epoch}'}: "
         + ", ".join(f"recall@{n} {value:.3f}" for n, value in recalls[epoch].items() if n in (1, 5, 10))

@@ -20,7 +20,8 @@ from dejavlad.model.checkpoint import is_model
 
 RUN, LOG, EPOCHS, LATEST = "run.json", "log.jsonl", "epochs", "latest"
 BEST_AT = 5
-"""N of the recall by which an epoch is best, unless told."""
+"""N of the recall by which an epoch is best, unless told; where it was not taken, the next smaller one, or
+the smallest of all."""
 SAME = 1e-6
 """Recalls that differ by less are the same."""
 FORMS = "RUN, RUN@latest, RUN@epoch:7, RUN@best or RUN@best:10"
@@ -74,7 +75,7 @@ def recalls(records: Iterable[Mapping[str, Any]], of: str = "val") -> dict[int, 
     }
 
 
-def best_of_run(run: Path, n: int = BEST_AT) -> int:
+def best_of_run(run: Path, n: int | None = None) -> int:
     """The epoch with the best recall@n on the validation set; see `best_epoch`.
 
     Raises:
@@ -106,7 +107,7 @@ def model_of_run(run: Path, which: str = "") -> Path:
     elif kind == "epoch" and number.isdecimal():
         folder = epoch_folder(run, int(number))
     elif kind == "best" and (number.isdecimal() or which == "best"):
-        folder = epoch_folder(run, best_of_run(run, int(number or BEST_AT)))
+        folder = epoch_folder(run, best_of_run(run, int(number) if number else None))
     else:
         raise InputError(f"{which!r} is none of a run's models; valid: {FORMS}")
     if not is_model(folder):
@@ -129,7 +130,13 @@ def resolve(text: str | Path) -> Path | None:
     return None
 
 
-def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int) -> int:
+def best_at(ns: Iterable[int]) -> int:
+    """N of the recall by which an epoch is best, of those that were taken; see `BEST_AT`."""
+    found = sorted(ns)
+    return max((n for n in found if n <= BEST_AT), default=found[0])
+
+
+def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int | None = None) -> int:
     """The epoch with the highest recall@n.
 
     Among the same, recall at the next smaller N decides, and so on down to the smallest; then at the larger
@@ -137,12 +144,13 @@ def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int) -> int:
 
     Args:
         recalls: epoch -> N -> recall@N.
-        n: one of the Ns.
+        n: one of the Ns; see `BEST_AT`.
 
     Raises:
         InputError: recall was not taken at n.
     """
     ns = sorted(next(iter(recalls.values())))
+    n = best_at(ns) if n is None else n
     if n not in ns:
         raise InputError(f"recall@{n} was not taken; valid: {', '.join(map(str, ns))}")
     order = [n, *reversed([one for one in ns if one < n]), *(one for one in ns if one > n)]

@@ -15,7 +15,7 @@ from typing import Any
 
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
-from dejavlad.model.run_folder import BEST_AT, best_epoch, is_run, read_records, recalls
+from dejavlad.model.run_folder import best_at, best_epoch, is_run, read_records, recalls
 from dejavlad.report.curves import Axes, Curve, curves, smooth
 from dejavlad.report.numbers import grid, reproduce, table, tiles
 from dejavlad.report.page import Section, page, write
@@ -74,12 +74,9 @@ class Story:
 
     @property
     def best(self) -> int | None:
-        """The epoch that is best by recall@5, or the smallest N; None before the first test after one."""
+        """The epoch that is best (see `best_epoch`); None before the first test after one."""
         found = {epoch: recall for epoch, recall in self.recalls.items() if epoch}
-        if not found:
-            return None
-        ns = next(iter(found.values()))
-        return best_epoch(found, BEST_AT if BEST_AT in ns else min(ns))
+        return best_epoch(found) if found else None
 
 
 def write_training_page(
@@ -343,12 +340,13 @@ def epochs_section(story: Story) -> Section | None:
         chosen = ' <span class="chip good">best</span>' if epoch == story.best else ""
         told = ["–" if cell is None else percent(cell) for cell in cells]
         rows.append((f"{epoch if epoch else 'before'}{chosen}", [*told, mean]))
+    by = best_at(next(iter(story.recalls.values())))
     figures = grid("Epochs", ["epoch", *(f"@{n} {names[of]}" for of, n in columns), "mean loss"], rows)
     return Section(
         "epochs",
         "Epochs",
         f'<div class="card">{figures}</div>',
-        f"Best is by recall@{BEST_AT}; <code>{label(story.name)}@epoch:N</code> is the model of any epoch.",
+        f"Best is by recall@{by}; <code>{label(story.name)}@epoch:N</code> is the model of any epoch.",
     )
 
 

@@ -119,7 +119,7 @@ def _new(
     on_progress: OnProgress,
 ) -> Begun:
     given = starting_model(config, on_progress=on_progress) if model is None else model
-    told = {"format": FORMAT, "model": given.fingerprint, **_datasets(train, val)}
+    told = {"format": FORMAT, "model": given.fingerprint, **_datasets(config, train, val)}
     prepared = prepare(given, config, train, on_progress=on_progress)
 
     def commit() -> None:
@@ -141,7 +141,7 @@ def _go_on(
         raise StoreError(f"{str(out / RUN)!r} cannot be read: {error}") from None
     if told.get("format") != FORMAT:
         raise CheckpointError(f"{str(out)!r} is a run of another format: {told.get('format')!r}")
-    now = _datasets(train, val)
+    now = _datasets(config, train, val)
     for what, expected in now.items():
         if told.get(what) != expected:
             raise InputError(
@@ -166,18 +166,20 @@ def _go_on(
     return Begun(begun, State.load(out), changed, commit)
 
 
-def _datasets(train: PlaceDataset, val: PlaceDataset | None) -> dict[str, str | None]:
-    return {"train": _hash(train), "val": None if val is None else _hash(val)}
+def _datasets(config: TrainConfig, train: PlaceDataset, val: PlaceDataset | None) -> dict[str, str | None]:
+    by_place = config.mining == "places"
+    return {"train": _hash(train, by_place), "val": None if val is None else _hash(val)}
 
 
-def _hash(dataset: PlaceDataset) -> str:
-    """Of the photos, where and when they were taken, and what counts as right."""
+def _hash(dataset: PlaceDataset, by_place: bool = False) -> str:
+    """Of the photos, where and when they were taken, and what counts as right; also what makes places."""
     digest = hashlib.sha256()
     for photos in (dataset.queries, dataset.database):
         for photo in photos:
             at = photo.position
             where = None if at is None else [at.east, at.north, at.zone]
-            digest.update(json.dumps([photo.key, where, photo.time, *photo.tags]).encode())
+            place = [photo.group, photo.heading] if by_place else []
+            digest.update(json.dumps([photo.key, where, photo.time, *photo.tags, *place]).encode())
         digest.update(b"end")
     digest.update((dataset.truth.hash if dataset.truth is not None else "none").encode())
     return digest.hexdigest()

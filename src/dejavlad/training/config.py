@@ -92,11 +92,11 @@ class TrainConfig:
     negatives_used: int = 10
     """At most so many of them, the nearest that violate the margin, are in a tuple. (nNegCap)"""
     negatives_remembered: int = 10
-    """So many, the nearest, are among those drawn the next time. (nNegCache)"""
+    """So many, the nearest, are among those drawn the next time; with ``mining = "all"`` only. (nNegCache)"""
     exclude_very_hard: bool = False
-    """Leave out negatives that are nearer than the positive. (excludeVeryHard)"""
+    """Leave out negatives that are nearer than the positive; not of batches of places. (excludeVeryHard)"""
     refresh_every: int = 1000
-    """Queries after which all photos are described anew, for mining. (compFeatsFrequency)"""
+    """Queries after which all photos are described anew, with ``mining = "all"``. (compFeatsFrequency)"""
     refresh_slows: bool = True
     """When the learning rate falls, `refresh_every` grows by the same factor."""
 
@@ -134,7 +134,8 @@ class TrainConfig:
     epochs: int = 30
     """(nEpoch)"""
     patience: int = 0
-    """Stop after so many epochs without a better recall@5 on the validation set; 0: never."""
+    """Stop after so many epochs that were not the best on the validation set (by recall@5, and where that is
+    the same, by the others); 0: never."""
 
     jitter_flip: bool = False
     """Mirror each tuple, all its photos together, with probability a half. (jitterFlip)"""
@@ -158,7 +159,7 @@ class TrainConfig:
     """Queries that recall is taken over, drawn once; 0: all. (nTestSample)"""
     rank_queries: int = 5000
     """The same for the ranking loss. (nTestRankSample)"""
-    recall_at: tuple[int, ...] = RECALL_AT
+    recall_at: tuple[int, ...] = field(default=RECALL_AT, metadata=FIXED)
     """(recallNs)"""
     save_every: int = 2000
     """Queries between checkpoints within an epoch; 0: only at its end. (saveFrequency)"""

@@ -28,6 +28,7 @@ from dejavlad.training.finding import Finding
 from dejavlad.training.loss import make_loss
 from dejavlad.training.mining import Descriptors, Floats, nearest
 from dejavlad.training.network import Network
+from dejavlad.training.places import PlaceSampler
 from dejavlad.training.start import prepare
 from dejavlad.training.tuples import Candidates, Rows
 from dejavlad.training.units import look_at_positions
@@ -70,6 +71,8 @@ def check(
     """
     found = look_at_positions(train, config)
     candidates = candidates_of(train, config, found)
+    if config.mining == "places":
+        PlaceSampler(train, config)  # says whether there are enough
     found += look_at_candidates(candidates, train, config)
     sample = _sample(train, candidates, config)
     prepared = prepare(model, config, sample, on_progress=on_progress)
@@ -107,18 +110,19 @@ def candidates_of(
     """`Candidates.of`; where there are none, the error tells also what is wrong with the positions.
 
     Raises:
-        InputError: see `Candidates.of`.
+        InputError: see `Candidates.of`; batches of places need no positives, nor negatives.
     """
     try:
-        grouped = config.mining == "places" and config.places == "groups"
-        return Candidates.of(dataset, config, required=not grouped)
+        return Candidates.of(dataset, config, required=config.mining != "places")
     except InputError as error:
         told = look_at_positions(dataset, config) if found is None else found
         raise InputError(" ".join([f"{error}.", *map(str, told)]) if told else str(error)) from None
 
 
 def look_at_candidates(candidates: Candidates, dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
-    """Whether queries have positives that look their way, and negatives enough."""
+    """Whether queries have positives that look their way, and negatives enough, where tuples need them."""
+    if config.mining == "places":
+        return []
     found = []
     n, with_positive = len(dataset.queries), np.flatnonzero(candidates.answerable)
     without = 1 - len(with_positive) / max(n, 1)
@@ -221,6 +225,8 @@ def look_at_descriptors(
     apart = spread(np.ascontiguousarray(there_ND[_some(np.arange(len(there_ND)), 200)]))
     if apart < COLLAPSED:
         return [collapsed(apart)]
+    if config.mining == "places":
+        return []
     loss, random = make_loss(config), np.random.default_rng([config.seed, 3])
     nearer, violated = [], []
     for query in _some(np.flatnonzero(candidates.answerable), QUERIES).tolist():
@@ -253,7 +259,7 @@ def look_at_descriptors(
             )
         )
     if np.mean(violated) < EASY:
-        found.append(easy(f"{sum(violated)} of {n} queries have a negative that violates it", config.margin))
+        found.append(easy(f"{sum(violated)} of {n} queries have a negative that violates it", config))
     return found
 
 
@@ -268,8 +274,11 @@ def _some(rows: Rows, most: int) -> Rows:
 
 
 def _sample(dataset: PlaceDataset, candidates: Candidates, config: TrainConfig) -> PlaceDataset:
-    """Some queries with photos near them, and others."""
-    queries = _some(np.flatnonzero(candidates.answerable), QUERIES)
+    """Some queries, with photos near them where they must have some, and others."""
+    asked = (
+        np.arange(len(dataset.queries)) if config.mining == "places" else candidates.answerable.nonzero()[0]
+    )
+    queries = _some(asked, QUERIES)
     wanted = [candidates.positives(int(query))[:POSITIVES] for query in queries]
     random = np.random.default_rng([config.seed, 4])
     n = len(dataset.database)

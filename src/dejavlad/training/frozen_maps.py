@@ -316,7 +316,7 @@ def plan_frozen_maps(
         empty = np.zeros(len(album), np.bool_)
         return FrozenMaps(layout, np.empty(int(layout.starts[-1]), layout.dtype), empty), f"{size} in memory"
     key = _key(network, album, layout)
-    room = _room(folder) * (1 - FREE_SHARE) / processes.on_machine
+    room = _room(folder) * (1 - FREE_SHARE) / processes.count  # they share the folder
     if _text(folder / "key.txt") == key:
         room += layout.n_bytes
     if layout.n_bytes <= room:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dejavlad.errors import InputError
 from dejavlad.training import schedule
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.frozen_maps import FrozenMaps
@@ -62,7 +63,7 @@ def make_lessons(part: Part, config: TrainConfig, processes: Processes) -> Lesso
     """The lessons that the options name.
 
     Raises:
-        InputError: there are not enough places.
+        InputError: there are not enough places, or queries.
     """
     if config.mining == "places":
         return PlaceLessons(part, config, processes)
@@ -76,6 +77,9 @@ class QueryLessons:
         part: the photos.
         config: the options.
         processes: that mine together.
+
+    Raises:
+        InputError: there is no whole batch, where only such are learnt from.
     """
 
     def __init__(self, part: Part, config: TrainConfig, processes: Processes) -> None:
@@ -88,6 +92,11 @@ class QueryLessons:
         self._order: tuple[int, Rows] = 0, np.empty(0, np.int64)
         """That of the epoch that was asked for last."""
         self.n = schedule.n_batches(n_queries, config)
+        if not self.n:
+            raise InputError(
+                f"{part.album.dataset.name}: {n_queries} queries do not fill a batch of {config.batch_size}, "
+                "and what does not is left out (quirk_drop_remainder, parity); set a smaller batch_size"
+            )
 
     @property
     def memory(self) -> list[Rows]:

@@ -74,8 +74,7 @@ class Miner:
         best, squared = nearest(query_D, descriptors.database_ND, positives, 1)
         pool = self._pool(query, epoch, batch)
         config = self._config
-        # Violators come first, unless the very hard ones are passed over.
-        deep = 10 * config.negatives_used if config.exclude_very_hard else config.negatives_used
+        deep = looked_at(config)
         near, near_squared = nearest(
             query_D, descriptors.database_ND, pool, max(deep, config.negatives_remembered)
         )
@@ -91,6 +90,11 @@ class Miner:
         drawn = self.candidates.draw_negatives(query, int(self._config.negatives), random)
         remembered = self.memory[query]
         return np.union1d(drawn, remembered[self.candidates.are_negatives(query, remembered)])
+
+
+def looked_at(config: TrainConfig) -> int:
+    """How many of the nearest negatives are looked at: violators come first, but for very hard ones."""
+    return 10 * config.negatives_used if config.exclude_very_hard else config.negatives_used
 
 
 def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[Rows, NDArray[np.float64]]:

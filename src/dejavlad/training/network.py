@@ -91,9 +91,11 @@ class Network:
     def learning(self, seed: Sequence[int]) -> Iterator[None]:
         """Photos are learnt from; what is drawn (dropout) depends on `seed` alone."""
         self.model.train()
-        if self._config.batch_norm == "fixed":
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                held = list(module.parameters())
+                frozen = held and not any(one.requires_grad for one in held)
+                if frozen or self._config.batch_norm == "fixed":
                     module.eval()
         device = self.model.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):

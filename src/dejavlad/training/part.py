@@ -58,6 +58,14 @@ class Part:
         dataset = self.album.dataset
         return dataset.truth or truth_positions(dataset.database, dataset.queries, self._radius)
 
+    def require_truth(self) -> None:
+        """Find out what counts as right, now.
+
+        Raises:
+            InputError: nothing tells.
+        """
+        _ = self.truth
+
     def newly_failed(self) -> dict[int, str]:
         """Number of a photo -> why it failed, since the last call; they are no candidates any more."""
         new = {n: why for n, why in self.album.failed.items() if n not in self._told}

@@ -17,6 +17,7 @@ from dejavlad.training.multi_similarity import MultiSimilarity
 from dejavlad.training.network import Network
 from dejavlad.training.processes import ALONE, Processes
 from dejavlad.training.step import Gradients, Outcome, Seen
+from dejavlad.training.watch import spread
 
 Labelled = Sequence[tuple[Seen, int]]
 """Photos, each with its place."""
@@ -27,7 +28,7 @@ class PlaceStep(Gradients[Labelled]):
 
     Of its `Outcome` the losses are those of each photo as the anchor, ``triplets`` are all pairs,
     ``violating`` those that are mined, and ``very_hard`` those of different places that are more alike than
-    the anchor's least alike pair of one place.
+    the anchor's least alike pair of one place; ``spread`` is that of all photos.
 
     Args:
         network: it learns.
@@ -59,4 +60,5 @@ class PlaceStep(Gradients[Labelled]):
         found = self._loss(rows_UD[rows], labels)
         if found.mined:
             found.losses_U.mean().backward()  # type: ignore[no-untyped-call]
-        return Outcome(found.losses_U.detach().tolist(), found.pairs, found.mined, found.very_hard)
+        apart = round(spread(rows_UD.detach().float().cpu().numpy()), 8)
+        return Outcome(found.losses_U.detach().tolist(), found.pairs, found.mined, found.very_hard, apart)

@@ -23,6 +23,8 @@ from dejavlad.training.tuples import Rows
 
 FEWEST = 2
 """Photos of a place, below which it teaches nothing."""
+TRIES = 10
+"""Orders that are drawn for an epoch until they give a batch; else it has the first epoch's batches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +93,16 @@ class PlaceSampler:
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - as long as the run
     def _batches(self, epoch: int) -> list[list[int]]:
-        """The places of each batch: each takes the first that are left and lie apart."""
-        left = np.random.default_rng([self._config.seed, epoch, 4]).permutation(len(self.places)).tolist()
+        """The places of each batch; none only where no epoch has any."""
+        for again in range(TRIES):
+            made = self._packed([self._config.seed, epoch, 4, *([again] if again else [])])
+            if made:
+                return made
+        return [] if epoch == 1 else self._batches(1)
+
+    def _packed(self, seed: list[int]) -> list[list[int]]:
+        """Batches of a random order: each takes the first places that are left and lie apart."""
+        left = np.random.default_rng(seed).permutation(len(self.places)).tolist()
         made = []
         while len(left) >= self.size:
             taken: list[int] = []

@@ -21,7 +21,6 @@ from typing import Any
 
 from dejavlad.errors import InputError
 from dejavlad.model.run_folder import (
-    BEST_AT,
     LATEST,
     RUN,
     best_epoch,
@@ -100,7 +99,7 @@ class Run:
         """Epochs whose models are there."""
         return epochs_there(self.path)
 
-    def best(self, n: int = BEST_AT) -> int:
+    def best(self, n: int | None = None) -> int:
         """The epoch with the best recall@n on the validation set; see `best_epoch`.
 
         Raises:

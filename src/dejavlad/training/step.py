@@ -49,6 +49,8 @@ class Outcome:
     """Of those, by the network as it is now; 0: there is no gradient."""
     very_hard: int
     """Of those, nearer than the positive."""
+    spread: float | None = None
+    """Median squared distance of the batch's photos, where nothing else tells of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

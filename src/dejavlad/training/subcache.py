@@ -17,7 +17,7 @@ from dejavlad.errors import StoreError
 from dejavlad.files import replacing
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.loss import TupleLoss
-from dejavlad.training.mining import Descriptors, Floats, Mined, nearest
+from dejavlad.training.mining import Descriptors, Floats, Mined, looked_at, nearest
 from dejavlad.training.tuples import Candidates, Rows
 
 
@@ -76,14 +76,14 @@ class SubcacheMiner:
         positive = int(cache.database[best])
         known = self.candidates.are_negatives(query, cache.database[cache.negatives])  # they may have failed
         pool = cache.negatives[known]
-        near, near_squared = nearest(query_D, cache.database_ND, pool, config.negatives_used)
+        near, near_squared = nearest(query_D, cache.database_ND, pool, looked_at(config))
         if config.quirk("inverted_violation"):
             likeness_P = cache.database_ND[pool] @ query_D
             violating = (1 - squared / 2) - likeness_P + config.margin > 0
             there = near if int(violating.sum()) > config.negatives_used else near[:0]
         else:
             there = near[self._loss.violates(float(squared), near_squared)]
-        return Mined(query, positive, cache.database[there])
+        return Mined(query, positive, cache.database[there[: config.negatives_used]])
 
 
 def subcache_of(numbers: Rows, rows_MD: Floats, candidates: Candidates, n_queries: int) -> Subcache:

@@ -43,8 +43,6 @@ from dejavlad.training.tuples import Candidates, Rows
 from dejavlad.training.watch import Watch, pulse
 
 TRAINING = "training"
-PATIENT_AT = 5
-"""N of the recall that early stopping goes by, or the largest below it."""
 
 
 def train(
@@ -106,6 +104,7 @@ def train(
         if val is not None:
             others = Candidates.of(val, config, required=False)
             tested = Part(val, others, preprocess, config, on_progress)
+            tested.require_truth()
         for part in (learns, tested):
             if part is not None:
                 part.album.look_alike(processes)
@@ -247,6 +246,7 @@ class _Training:
             very_hard=outcome.very_hard,
             rate=rate,
             seconds=round(time.monotonic() - began, 4),
+            **({} if outcome.spread is None else {"spread": outcome.spread}),
         )
         self._note_failed(batch)
 
@@ -261,7 +261,8 @@ class _Training:
         if self.processes.first:
             self.keeper.save_epoch(ended)
         self.epoch, self.batch = at
-        self.good = None  # the checkpoint itself is: all photos were described after its last step
+        if self.config.mining == "all":
+            self.good = None  # the checkpoint itself is: all photos were described after its last step
         self._checkpoint()
 
     def _test(self, epoch: int, at: tuple[int, int], *, whole: bool) -> None:
@@ -278,6 +279,7 @@ class _Training:
             file = self.out / CACHE / "val.npy"
             if part is not self.train:
                 self._describe(part, file)
+                self._note_failed()
             if not self.processes.first:
                 continue
             told = self.descriptors if part is self.train else read_descriptors(file, part.album)
@@ -352,9 +354,10 @@ class _Training:
             self.records.add("warning", (1, 0), **found.to_dict())
 
     def _note_failed(self, batch: int = 0) -> None:
-        for number, why in self.train.newly_failed().items():
-            key = self.train.album.photos[number].key
-            self.records.add("photo", (self.epoch, batch or self.batch), key=key, reason=why)
+        for part in [self.train] if self.val is None else [self.train, self.val]:
+            for number, why in part.newly_failed().items():
+                key = part.album.photos[number].key
+                self.records.add("photo", (self.epoch, batch or self.batch), key=key, reason=why)
 
     def _checkpoint(self) -> None:
         """Keep where the run stands; descriptors of before are deleted."""
@@ -370,8 +373,7 @@ class _Training:
         recalls = {epoch: recall for epoch, recall in told.items() if epoch}
         if not recalls:
             return False
-        n = max([one for one in self.config.recall_at if one <= PATIENT_AT], default=self.config.recall_at[0])
-        return self.epoch - 1 - best_epoch(recalls, n) >= self.config.patience
+        return self.epoch - 1 - best_epoch(recalls) >= self.config.patience
 
     def _diverged(self, batch: int, first: int) -> None:
         key = self.train.album.photos[first].key

@@ -113,8 +113,10 @@ class Watch:
         self._batches += 1
         self._violating += record["violating"]
         self._losses.append(record["loss"])
+        if record.get("spread", 1.0) < COLLAPSED:
+            return collapsed(record["spread"])
         if self._batches == EASY_BATCHES and not self._violating:
-            return easy(f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin)
+            return easy(f"none was mined in the first {EASY_BATCHES} batches", self._config)
         if self._before and len(self._losses) == len(self._before):
             self._jumps.append((_mean(self._before), _mean(self._losses)))
             return self._periodic()
@@ -145,8 +147,17 @@ class Watch:
         return None
 
 
-def easy(seen: str, margin: float) -> Finding:
-    """Nothing violates the margin."""
+def easy(seen: str, config: TrainConfig) -> Finding:
+    """Nothing violates the margin, or no pair is mined."""
+    if config.mining == "places":
+        return Finding(
+            "pairs that teach nothing",
+            f"ms_epsilon is {config.ms_epsilon:g}, and {seen}",
+            "places that are told apart by so much already leave the weights as they are",
+            f"Set a larger ms_epsilon (--set ms_epsilon={3 * config.ms_epsilon:g}), or more places in a "
+            f"batch (--set batch_size={2 * config.batch_size}); or is the training set too easy?",
+        )
+    margin = config.margin
     return Finding(
         "a margin that nothing violates",
         f"the margin is {margin:g}, and {seen}",
@@ -158,13 +169,18 @@ def easy(seen: str, margin: float) -> Finding:
 
 
 def _stale(seen: str, config: TrainConfig) -> Finding:
+    name, now = "refresh_every", max(1, config.refresh_every // 4)
+    if config.mining == "subcache":
+        steps = max(1, config.cached_queries // (4 * config.batch_size))
+        name, now = "cached_queries", steps * config.batch_size
+    often = f"{name}={now}"
     return Finding(
         "stale cache",
         seen,
         "in between, positives and negatives are chosen by what the network no longer says, and what it "
         "learns there is forgotten",
-        f"Refresh more often (--set refresh_every={max(1, config.refresh_every // 4)}), or take smaller "
-        f"steps (--set learning_rate={config.learning_rate / 3:.2g})",
+        f"Refresh more often (--set {often}), or take smaller steps (--set learning_rate="
+        f"{config.learning_rate / 3:.2g})",
     )
 
 
