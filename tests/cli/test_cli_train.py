@@ -209,6 +209,13 @@ def test_warnings_are_told_once_and_kept(
     assert [one["fault"] for one in json.loads(out)["warnings"]] == ["too few negatives"]
 
 
+def test_what_is_kept_of_frozen_layers_is_told(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--set", "train_from=conv2", "epochs=1"]) == 0
+    err = capsys.readouterr().err
+    assert "frozen layers of train: kept for mining and steps (0.00 GB in memory)" in err
+    assert "frozen layers of val: kept" in err
+
+
 def test_tensorboard_events(words: list[str], tmp_path: Path) -> None:
     for epochs in (1, 2):
         assert main([*words, "--tensorboard", "--quiet", "--set", f"epochs={epochs}"]) == 0

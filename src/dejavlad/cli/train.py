@@ -201,7 +201,7 @@ def _train(
             )
         elif record["kind"] == "warning":
             output.note(f"warning: {_told(record)}")
-        elif record["kind"] == "frozen maps":
+        elif record["kind"] == "frozen maps" and (record["kept"] or config.train_from):
             kept = f"kept for {record['serves']}" if record["kept"] else "not kept"
             output.note(f"frozen layers of {record['set']}: {kept} ({record['why']})")
         elif record["kind"] == "photo":
