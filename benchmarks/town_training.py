@@ -132,7 +132,7 @@ def main() -> None:
             config = recipe.changed({"method": METHODS[pooling], "seed": int(seed)}).with_settings(given.set)
             if not (out / "recall.json").is_file():
                 model = load_model(
-                    f"{given.network}-{pooling}",
+                    f"{config.network}-{pooling}",
                     weights=given.weights or f"random:{seed}",
                     input=given.input,
                     device="cpu",
