@@ -5,7 +5,7 @@ For each pooling and seed: the network as it is (its clusters learnt from the to
 Recall is that of `test`, other streets of the same town, or of another one (`--test`). Run again, it goes on
 where it stopped; of two running at once on one folder, each does what the other has not begun.
 
-    python benchmarks/town_training.py --out results                       # ResNet-18 of random weights
+    python benchmarks/town_training.py --out results        # the first stage of ResNet-18, random weights
     python benchmarks/town_training.py --out results --network squeezenet1_0 --weights FILE.npz --input caffe
 """
 

@@ -259,7 +259,7 @@ def look_at_descriptors(
             )
         )
     if np.mean(violated) < EASY:
-        found.append(easy(f"{sum(violated)} of {n} queries have a negative that violates it", config))
+        found.append(easy(f"{sum(violated)} of {n} queries have a negative that violates it", config.margin))
     return found
 
 

@@ -95,7 +95,7 @@ class PlaceSampler:
     def _batches(self, epoch: int) -> list[list[int]]:
         """The places of each batch; none only where no epoch has any."""
         for again in range(TRIES):
-            made = self._packed([self._config.seed, epoch, 4, *([again] if again else [])])
+            made = self._packed([self._config.seed, epoch, 4, again])
             if made:
                 return made
         return [] if epoch == 1 else self._batches(1)

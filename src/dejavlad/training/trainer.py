@@ -130,6 +130,7 @@ class _Training:
         self.records = (Records if processes.first else Unwritten)(out, on_record, Watch(config))
         self.network = Network(begun.model, config)
         self.train, self.val = train, val
+        self.parts = {"train": train, **({} if val is None else {"val": val})}
         self.optimizer = make_optimizer(self.network.learnt, config)
         self.lessons = make_lessons(train, config, processes)
         self.keeper = Keeper(out, config, self.network, self.optimizer, self.lessons, train.album)
@@ -154,8 +155,7 @@ class _Training:
         if begun.changed:
             told = {key: list(pair) for key, pair in begun.changed.items()}
             self.records.add("options", (self.epoch, self.batch), changed=told)
-        parts = {"train": train, **({} if val is None else {"val": val})}
-        for told in keep_maps(parts, self.network, config, out / CACHE, on_progress, processes):
+        for told in keep_maps(self.parts, self.network, config, out / CACHE, on_progress, processes):
             self.records.add("frozen maps", (self.epoch, self.batch), **told)
         self.step = self.lessons.step(self.network, train.maps)
         self._note_failed()
@@ -354,7 +354,7 @@ class _Training:
             self.records.add("warning", (1, 0), **found.to_dict())
 
     def _note_failed(self, batch: int = 0) -> None:
-        for part in [self.train] if self.val is None else [self.train, self.val]:
+        for part in self.parts.values():
             for number, why in part.newly_failed().items():
                 key = part.album.photos[number].key
                 self.records.add("photo", (self.epoch, batch or self.batch), key=key, reason=why)

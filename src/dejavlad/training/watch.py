@@ -116,7 +116,9 @@ class Watch:
         if record.get("spread", 1.0) < COLLAPSED:
             return collapsed(record["spread"])
         if self._batches == EASY_BATCHES and not self._violating:
-            return easy(f"none was mined in the first {EASY_BATCHES} batches", self._config)
+            if self._config.mining == "places":
+                return _no_pairs(self._config)
+            return easy(f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin)
         if self._before and len(self._losses) == len(self._before):
             self._jumps.append((_mean(self._before), _mean(self._losses)))
             return self._periodic()
@@ -147,17 +149,8 @@ class Watch:
         return None
 
 
-def easy(seen: str, config: TrainConfig) -> Finding:
-    """Nothing violates the margin, or no pair is mined."""
-    if config.mining == "places":
-        return Finding(
-            "pairs that teach nothing",
-            f"ms_epsilon is {config.ms_epsilon:g}, and {seen}",
-            "places that are told apart by so much already leave the weights as they are",
-            f"Set a larger ms_epsilon (--set ms_epsilon={3 * config.ms_epsilon:g}), or more places in a "
-            f"batch (--set batch_size={2 * config.batch_size}); or is the training set too easy?",
-        )
-    margin = config.margin
+def easy(seen: str, margin: float) -> Finding:
+    """Nothing violates the margin."""
     return Finding(
         "a margin that nothing violates",
         f"the margin is {margin:g}, and {seen}",
@@ -168,12 +161,22 @@ def easy(seen: str, config: TrainConfig) -> Finding:
     )
 
 
+def _no_pairs(config: TrainConfig) -> Finding:
+    return Finding(
+        "pairs that teach nothing",
+        f"ms_epsilon is {config.ms_epsilon:g}, and no pair was mined in the first {EASY_BATCHES} batches",
+        "places that are told apart by so much already leave the weights as they are",
+        f"Set a larger ms_epsilon (--set ms_epsilon={3 * config.ms_epsilon:g}), or more places in a batch "
+        f"(--set batch_size={2 * config.batch_size}); or is the training set too easy?",
+    )
+
+
 def _stale(seen: str, config: TrainConfig) -> Finding:
-    name, now = "refresh_every", max(1, config.refresh_every // 4)
     if config.mining == "subcache":
         steps = max(1, config.cached_queries // (4 * config.batch_size))
-        name, now = "cached_queries", steps * config.batch_size
-    often = f"{name}={now}"
+        often = f"cached_queries={steps * config.batch_size}"
+    else:
+        often = f"refresh_every={max(1, config.refresh_every // 4)}"
     return Finding(
         "stale cache",
         seen,
