@@ -5,11 +5,12 @@ BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP  := $(VENV)/.installed
 OUT    ?= out/demo
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test goldens lint bench clean
 
 help:
 	@echo "make demo    set up, then map, locate and evaluate a made town; ends with a page to open"
 	@echo "make test    set up, then every check: lint, types, layers, tests, the wheel"
+	@echo "make goldens all published networks against their original code's answers: minutes, gigabytes"
 	@echo "make lint    style, types and layers alone"
 	@echo "make bench   the benchmarks, each a ratio against a plain reference"
 	@echo "make clean   remove .venv, dist and out"
@@ -32,7 +33,10 @@ lint: venv
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow"
+
+goldens: venv
+	$(BIN)/pytest tests/parity/test_parity_models.py
 
 bench: venv
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""Feature maps to descriptors: NetVLAD, VLAD, and pooling by maximum, average and generalised mean."""
+"""Feature maps to descriptors: NetVLAD, VLAD, pooling, and the trained heads of later papers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dejavlad.aggregation.base import Aggregation
+from dejavlad.aggregation.boq import BoQ
+from dejavlad.aggregation.convap import ConvAP
+from dejavlad.aggregation.cricavpr import CricaVPR
+from dejavlad.aggregation.edtformer import EDTformer
+from dejavlad.aggregation.head import Head
+from dejavlad.aggregation.image_tokens import ImageTokens
+from dejavlad.aggregation.mixvpr import MixVPR
 from dejavlad.aggregation.netvlad import VLAD, NetVLAD
 from dejavlad.aggregation.patch_vlad import PatchVLAD, patch_centres, patch_vlad
 from dejavlad.aggregation.pooling import AvgPool, GeM, MaxPool
+from dejavlad.aggregation.projected_gem import ProjectedGeM
+from dejavlad.aggregation.qaa import QAA
+from dejavlad.aggregation.salad import MegaLoc, Salad
+from dejavlad.aggregation.selavprpp import SelaVPRpp
+from dejavlad.aggregation.supervlad import SuperVLAD
 from dejavlad.aggregation.tied_netvlad import TiedNetVLAD
 from dejavlad.errors import InputError, UnknownNameError
 
@@ -18,6 +30,7 @@ __all__ = [
     "Aggregation",
     "AvgPool",
     "GeM",
+    "Head",
     "MaxPool",
     "NetVLAD",
     "PatchVLAD",
@@ -34,6 +47,18 @@ AGGREGATIONS: Final[Mapping[str, Callable[..., Aggregation]]] = {
     "max": MaxPool,
     "avg": AvgPool,
     "gem": GeM,
+    "gem_linear": ProjectedGeM,
+    "convap": ConvAP,
+    "mixvpr": MixVPR,
+    "boq": BoQ,
+    "salad": Salad,
+    "megaloc": MegaLoc,
+    "supervlad": SuperVLAD,
+    "cricavpr": CricaVPR,
+    "edtformer": EDTformer,
+    "selavprpp": SelaVPRpp,
+    "image_tokens": ImageTokens,
+    "qaa": QAA,
 }
 """Name -> constructor, called with the number of channels and the aggregation's own options."""
 

@@ -22,7 +22,8 @@ class Aggregation(nn.Module):
     """Base of the aggregations.
 
     The arithmetic is in float32 (float64 for float64 features) whatever the feature map's type is, also under
-    ``torch.autocast``. The order of locations does not matter, and photos of a batch do not touch each other.
+    ``torch.autocast``. The order of locations does not matter, except for heads that look at the grid, and
+    photos of a batch do not touch each other, except where `alone` is false.
 
     Args:
         dim: D, channels of the feature map.
@@ -33,6 +34,10 @@ class Aggregation(nn.Module):
     """Its name in the table of aggregations."""
     needs_fitting: ClassVar[bool] = False
     """Whether clusters must be learnt from photos (``initialise``) before the descriptors mean anything."""
+    needs_training: ClassVar[bool] = False
+    """Whether it is a network of its own, whose descriptors mean nothing before it is trained."""
+    leading: ClassVar[int] = 0
+    """Tokens before the patches (1: the class token) that the feature map must hold: [N, D, 1 + H*W, 1]."""
 
     def __init__(self, dim: int, *, epsilon: EpsilonRule = "matconvnet") -> None:
         super().__init__()
@@ -47,6 +52,21 @@ class Aggregation(nn.Module):
     def descriptor_size(self) -> int:
         """Numbers of one descriptor."""
         return self.dim
+
+    @property
+    def alone(self) -> bool:
+        """Whether a descriptor is of its photo alone, and not of the photos beside it in the batch."""
+        return True
+
+    @property
+    def least_locations(self) -> int:
+        """Locations that a photo must have."""
+        return 1
+
+    @property
+    def fixed_grid(self) -> tuple[int, int] | None:
+        """The only (H, W) that it takes; None where it takes any."""
+        return None
 
     @property
     def options(self) -> dict[str, Any]:

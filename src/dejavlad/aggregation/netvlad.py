@@ -202,6 +202,8 @@ class VLAD(Clustered):
         residual_norm: bring each residual to unit length before it is summed (Delhumeau et al., 2013).
         power: exponent of the signed power taken of the sums; 1 none, 0.5 the signed square root.
         skip_empty: leave out locations whose features are all zero (no contrast there).
+        cosine: assign to the centre of the greatest cosine, as AnyLoc does, and not to the nearest one;
+            residuals are still to the centre as it is.
         epsilon: see `functional.EpsilonRule`.
 
     Raises:
@@ -221,6 +223,7 @@ class VLAD(Clustered):
         residual_norm: bool = False,
         power: float = 1.0,
         skip_empty: bool = True,
+        cosine: bool = False,
         epsilon: EpsilonRule = "matconvnet",
     ) -> None:
         super().__init__(
@@ -228,6 +231,9 @@ class VLAD(Clustered):
         )
         if power <= 0 or (sharpness is not None and sharpness <= 0):
             raise InputError(f"VLAD needs positive power and sharpness; given {power} and {sharpness}")
+        if cosine and sharpness is not None:
+            raise InputError("VLAD assigns by cosine or softly, not both; leave sharpness out")
+        self.cosine = bool(cosine)
         self.sharpness = sharpness
         self.residual_norm = bool(residual_norm)
         self.power = float(power)
@@ -241,6 +247,7 @@ class VLAD(Clustered):
             "residual_norm": self.residual_norm,
             "power": self.power,
             "skip_empty": self.skip_empty,
+            **({"cosine": True} if self.cosine else {}),  # older models are told apart by their options
             **super().options,
         }
 
@@ -256,6 +263,9 @@ class VLAD(Clustered):
 
     def assign(self, feat_NDL: Tensor) -> Tensor:
         """How much each prepared location belongs to each cluster: [N, K, L]."""
+        if self.cosine:
+            unit_KD = functional.l2_normalize(self.centroids, dim=1, rule="torch")
+            return functional.hard_assignment(feat_NDL, unit_KD)
         if self.sharpness is None:
             return functional.hard_assignment(feat_NDL, self.centroids)
         bias_K = -self.sharpness * self.centroids.square().sum(dim=1)

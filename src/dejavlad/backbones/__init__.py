@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from dejavlad.backbones.alexnet import AlexNet
 from dejavlad.backbones.base import Backbone, Geometry, train_from
 from dejavlad.backbones.chain import Chain
+from dejavlad.backbones.dinov2 import PATCH, REGISTERS, DinoV2
+from dejavlad.backbones.dinov2_adapted import AggregatingDinoV2, CricaDinoV2, SideDinoV2
 from dejavlad.backbones.mobilenet import MobileNetV1, MobileNetV2
 from dejavlad.backbones.resnet import ResNet
 from dejavlad.backbones.rootsift import RootSift
@@ -31,8 +33,11 @@ __all__ = [
     "Backbone",
     "BackboneEntry",
     "Chain",
+    "DinoV2",
     "Geometry",
+    "build",
     "create",
+    "draw_weights",
     "fetch_weights",
     "train_from",
 ]
@@ -40,6 +45,8 @@ __all__ = [
 PUBLISHED = "https://download.pytorch.org/models/"
 """Where torchvision's weights are published; the end of each name is the start of its sha256."""
 TORCHVISION_LICENCE = "BSD-3-Clause (code); weights trained on ImageNet"
+DINOV2_PUBLISHED = "https://dl.fbaipublicfiles.com/dinov2/"
+"""Where facebookresearch/dinov2 publishes its weights; without checksums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +69,27 @@ class BackboneEntry:
     """About how many bytes they have."""
     licence: str = "none needed"
     """Of the weights."""
+    at: str = PUBLISHED
+    """What their address begins with."""
+    multiple: int = 1
+    """What the sides of its photos must be multiples of."""
 
     @property
     def url(self) -> str | None:
         """Where the published weights are."""
-        return PUBLISHED + self.file if self.file else None
+        return self.at + self.file if self.file else None
 
     @property
     def path(self) -> Path | None:
         """Where they lie once fetched."""
-        return Settings.load().models_dir / self.file if self.file else None
+        return Settings.load().models_dir / self.file.rpartition("/")[2] if self.file else None
 
     @property
     def sha256(self) -> str | None:
-        """The first 8 digits of their sha256, from the name."""
-        return self.file.rpartition("-")[2].removesuffix(".pth") if self.file else None
+        """The first 8 digits of their sha256, from the name; None where they are not in it."""
+        if self.file is None or self.at != PUBLISHED:
+            return None
+        return self.file.rpartition("-")[2].removesuffix(".pth")
 
 
 def _published(
@@ -90,6 +103,19 @@ def _resnet(depth: int, file: str, size: float) -> BackboneEntry:
         return ResNet(depth, cut)
 
     return _published(make, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file, size)
+
+
+def _dinov2(variant: str, millions: float, *, registers: int = 0) -> BackboneEntry:
+    def make(cut: str = "norm", **options: Any) -> DinoV2:
+        return DinoV2(variant, cut, **{"registers": registers, **options})
+
+    name = f"dinov2_vit{variant}14"
+    file = f"{name}/{name}_{'reg4_' if registers else ''}pretrain.pth"
+    what = f"DINOv2 ViT-{variant.upper()}/14{' with registers' if registers else ''}"
+    size = int(4e6 * millions)
+    return BackboneEntry(
+        make, what, "norm", "norm", "torchvision", file, size, "Apache-2.0", DINOV2_PUBLISHED, PATCH
+    )
 
 
 def _squeezenet(version: str, cut: str, file: str, size: float) -> BackboneEntry:
@@ -111,19 +137,32 @@ BACKBONES: dict[str, BackboneEntry] = {
         AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth", 244e6
     ),
     "resnet18": _resnet(18, "resnet18-f37072fd.pth", 46.8e6),
+    "resnet34": _resnet(34, "resnet34-b627a593.pth", 87.3e6),
     "resnet50": _resnet(50, "resnet50-0676ba61.pth", 102e6),
     "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
+    "resnet152": _resnet(152, "resnet152-394f9c45.pth", 242e6),
     "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth", 5e6),
     "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth", 5e6),
     "mobilenet_v2": _published(
         MobileNetV2, "MobileNet v2: smaller", "block_12", "Conv_1", "mobilenet_v2-b0353104.pth", 14.2e6
     ),
+    **{
+        f"dinov2_vit{variant}14{'_reg' * bool(registers)}": _dinov2(variant, millions, registers=registers)
+        for registers in (0, REGISTERS)
+        for variant, millions in (("s", 22.1), ("b", 86.6), ("l", 304.4), ("g", 1136.5))
+    },
 }
 """Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well, and
 so are those of `UNPUBLISHED`."""
 
 CHAIN = "chain"
-UNPUBLISHED: dict[str, Callable[..., nn.Module]] = {CHAIN: Chain, "mobilenet_v1": MobileNetV1}
+UNPUBLISHED: dict[str, Callable[..., nn.Module]] = {
+    CHAIN: Chain,
+    "mobilenet_v1": MobileNetV1,
+    "dinov2_crica": CricaDinoV2,
+    "dinov2_side": SideDinoV2,
+    "dinov2_aggregating": AggregatingDinoV2,
+}
 """Networks whose weights come with what is imported; a chain's layers are given as data."""
 
 
@@ -171,8 +210,10 @@ def create(
         inspect.signature(entry.make).bind(**options)
     except TypeError as error:
         raise InputError(f"{name} does not take these options: {error}") from None
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if entry.multiple > 1 else "cpu"):
         backbone = entry.make(**options)
+    if entry.multiple > 1:  # large: without values that are replaced at once
+        backbone = backbone.to_empty(device="cpu")
     if entry.path is None or entry.url is None:
         if weights is not None and seed is None:
             raise InputError(f"{name} has no weights; leave them out")
@@ -189,6 +230,24 @@ def create(
         whole = entry.make(**{**options, "cut": entry.end})
     load_weights(backbone, whole, tensors, source)
     return backbone.eval()
+
+
+def build(name: str, cut: str | None, options: Mapping[str, Any]) -> Any:
+    """A backbone of `BACKBONES` or `UNPUBLISHED`, its weights still to be set; on torch's present device.
+
+    Raises:
+        UnknownNameError: no such backbone.
+        InputError: an option that it does not have.
+    """
+    known = {key: entry.make for key, entry in BACKBONES.items()} | UNPUBLISHED
+    if name not in known:
+        raise UnknownNameError("backbone", name, known)
+    given = dict(options) if cut is None else {"cut": cut, **options}
+    try:
+        inspect.signature(known[name]).bind(**given)
+        return known[name](**given)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these options: {error}") from None
 
 
 def fetch_weights(name: str, *, offline: bool | None = None, on_progress: OnProgress = silent) -> Path | None:

@@ -1,4 +1,4 @@
-"""ResNet-18, 50 and 101 (He et al., CVPR 2016), with torchvision's keys and its stride in the 3x3 layer."""
+"""ResNet-18 to 152 (He et al., CVPR 2016), with torchvision's keys and its stride in the 3x3 layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from dejavlad.backbones.base import Backbone, Window, Windowed, windows
 from dejavlad.errors import InputError, UnknownNameError
 
-DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+DEPTHS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 """Blocks of each of the four stages."""
 STEM = ("conv1", "bn1", "relu", "maxpool")
 PAPER = {"conv2": "layer1", "conv3": "layer2", "conv4": "layer3", "conv5": "layer4"}
@@ -93,7 +99,7 @@ class ResNet(Backbone):
     """ResNet with torchvision's keys, without its classifier.
 
     Args:
-        depth: 18, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         cut: the last layer: ``layer3`` (conv4 of the paper), ``layer4`` (conv5), a block (``layer3.5``), or a
             layer of a block (``layer3.5.conv2``).
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dejavlad.backbones.pickles import check_pickles
+from dejavlad.backbones.dinov2 import DinoV2
+from dejavlad.backbones.tensor_files import read_tensors
 from dejavlad.errors import CheckpointError, InputError
 
 CLASSIFIER = ("classifier.", "fc.")
+DISPENSABLE = ("num_batches_tracked", "mask_token")
+"""Parts that play no role when photos are described, and may be missing."""
 SOME = 6
 """So many keys are named in an error."""
 
@@ -31,39 +30,17 @@ log = logging.getLogger("dejavlad")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a .npz, .safetensors, .pth or .pt file; no pickle is executed.
+    """Named tensors of a file, whatever wraps them (see `tensor_files`); no pickle is executed.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or it holds something else.
     """
     if not path.is_file():
         raise CheckpointError(f"there are no weights at {str(path)!r}")
-    found: Any
     try:
-        ending = path.suffix.lower()
-        if ending == ".npz":
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
-                found = {key: torch.from_numpy(np.array(held[key])) for key in held.files}
-        elif ending == ".safetensors":
-            from safetensors.torch import load_file
-
-            found = load_file(path)
-        else:
-            check_pickles(path)
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as weights: {_line(error)}") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{str(path)!r} holds more than weights, and is not executed: {_line(error)}"
-        ) from error
-    except Exception as error:  # readers raise anything on hostile files
-        raise CheckpointError(f"{str(path)!r} cannot be read as weights: {_line(error)}") from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()) or not found:
-        raise CheckpointError(f"{str(path)!r} holds no named tensors")
-    return {str(key).removeprefix("module."): value for key, value in found.items()}
+        return read_tensors(path).tensors
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as weights: {error}") from None
 
 
 def load_weights(backbone: nn.Module, whole: nn.Module, tensors: Tensors, source: str) -> None:
@@ -80,7 +57,8 @@ def load_weights(backbone: nn.Module, whole: nn.Module, tensors: Tensors, source
     """
     wanted = backbone.state_dict()
     known = whole.state_dict().keys() | wanted.keys()
-    missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
+    tensors = _below_a_name(tensors, known)
+    missing = [k for k in wanted if k not in tensors and not k.endswith(DISPENSABLE)]
     leftover = [k for k in tensors if k not in known and not k.startswith(CLASSIFIER)]
     aside = [k for k in tensors if k not in wanted and k not in leftover]
     if aside:
@@ -97,13 +75,30 @@ def load_weights(backbone: nn.Module, whole: nn.Module, tensors: Tensors, source
             f"not {list(wanted[key].shape)}"
         )
     for key in wanted:
+        if key in tensors and wanted[key].is_floating_point() and not tensors[key].is_floating_point():
+            raise CheckpointError(
+                f"{source}: {key} holds {str(tensors[key].dtype).removeprefix('torch.')}, no real numbers"
+            )
         if key in tensors and not bool(torch.isfinite(tensors[key]).all()):
             raise CheckpointError(f"{source}: {key} holds NaN or infinity; the file is damaged")
-    backbone.load_state_dict({**wanted, **{k: tensors[k] for k in wanted if k in tensors}})
+    backbone.load_state_dict({k: tensors.get(k, torch.zeros_like(wanted[k])) for k in wanted})
+
+
+def _below_a_name(tensors: Tensors, known: Collection[str]) -> Tensors:
+    """Without a name that stands above all of them, as ``backbone.``."""
+    first = next(iter(tensors), "")
+    for end in (i + 1 for i, letter in enumerate(first) if letter == "."):
+        prefix = first[:end]
+        if first[end:] in known and all(key.startswith(prefix) for key in tensors):
+            return {key.removeprefix(prefix): held for key, held in tensors.items()}
+    return tensors
 
 
 def draw_weights(backbone: nn.Module, seed: int) -> None:
     """Random weights after He et al. (2015), a function of the seed and of each layer's name alone."""
+    if isinstance(backbone, DinoV2):
+        backbone.draw(seed)
+        return
     for name, layer in backbone.named_modules():
         if isinstance(layer, nn.Conv2d):
             # Of a generator's seed only 32 bits count.
@@ -133,8 +128,3 @@ def _some(keys: list[str]) -> str:
         return "nothing"
     more = f" and {len(keys) - SOME} more" if len(keys) > SOME else ""
     return ", ".join(keys[:SOME]) + more
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,6 +22,27 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (BT.601)."""
 MOST_SIDE = 16384
 """The largest side that may be asked for, in pixels."""
+CHOICES = {
+    "scale": ("0-1", "0-255"),
+    "channels": ("rgb", "bgr"),
+    "interpolation": ("bilinear", "bicubic"),
+    "resize_on": ("picture", "values"),
+    "multiple_by": ("resize", "crop"),
+}
+"""Settings that are one of a few words."""
+LATER = ("interpolation", "resize_on", "multiple", "multiple_by")
+"""Settings that older models do not tell."""
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True, slots=True)
+class OneSide:
+    """A resize policy by one side."""
+
+    kind: str
+    """``longest``, ``shortest`` or ``most``."""
+    side: int
+    """Pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +54,8 @@ class Preprocess:
 
     resize: str = "none"
     """``"HxW"`` (both sides given, aspect not kept), ``"longest:N"`` (the longer side becomes N, also of
-    smaller photos) or ``"none"``. Bilinear with antialiasing, as Pillow (and so Patch-NetVLAD) does it."""
+    smaller photos), ``"shortest:N"``, ``"most:N"`` (the longer side becomes N where it is more) or ``"none"``.
+    Always with antialiasing, as Pillow (and so Patch-NetVLAD) does it."""
     mean: Triple = (0.0, 0.0, 0.0)
     """Subtracted, in the channels' order, on the scale below."""
     std: Triple = (1.0, 1.0, 1.0)
@@ -46,10 +68,18 @@ class Preprocess:
     """Apply the photo's EXIF orientation (MATLAB does not)."""
     grey: bool = False
     """Make photos grey first: three equal channels."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Between pixels, where photos are resized."""
+    resize_on: Literal["picture", "values"] = "picture"
+    """What is resized: the picture in whole numbers (Pillow), or its values as real numbers (a tensor)."""
+    multiple: int = 1
+    """Both sides are made multiples of this, after `resize`."""
+    multiple_by: Literal["resize", "crop"] = "resize"
+    """How: resized to the nearest multiple (half to even), or cropped to the next smaller one, at the centre."""
 
     def __post_init__(self) -> None:
         parse_resize(self.resize)
-        for name, valid in (("scale", ("0-1", "0-255")), ("channels", ("rgb", "bgr"))):
+        for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
                 raise InputError(f"{name} must be {' or '.join(valid)}; given {getattr(self, name)!r}")
         for name in ("mean", "std"):
@@ -62,16 +92,34 @@ class Preprocess:
             object.__setattr__(self, name, triple)
         if min(self.std) <= 0:
             raise InputError(f"std must be above 0; given {self.std}")
+        if type(self.multiple) is not int or not 1 <= self.multiple <= MOST_SIDE:
+            raise InputError(f"multiple must be a whole number of at least 1; given {self.multiple!r}")
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of a prepared photo."""
+        height, width = self._resized_size(height, width)
+        if self.multiple_by == "crop":
+            height, width = (max(1, side // self.multiple) * self.multiple for side in (height, width))
+        return height, width
+
+    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) after resizing, before any crop."""
         wanted = parse_resize(self.resize)
-        if wanted is None:
+        if isinstance(wanted, int):
+            wanted = OneSide("longest", wanted)
+        if isinstance(wanted, OneSide):
+            kind, side = wanted.kind, wanted.side
+            factor = side / (min if kind == "shortest" else max)(height, width)
+            if kind != "most" or factor < 1:
+                height, width = (max(1, round(s * factor)) for s in (height, width))
+        elif wanted is not None:
+            height, width = wanted
+        if self.multiple == 1:
             return height, width
-        if isinstance(wanted, tuple):
-            return wanted
-        factor = wanted / max(height, width)
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        if self.multiple_by == "crop":
+            return max(height, self.multiple), max(width, self.multiple)
+        height, width = (max(1, round(side / self.multiple)) * self.multiple for side in (height, width))
+        return height, width
 
     def __call__(self, rgb_HWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Prepare one photo.
@@ -87,13 +135,20 @@ class Preprocess:
         """
         if rgb_HWC.dtype != np.uint8 or rgb_HWC.ndim != 3 or rgb_HWC.shape[2] != 3 or 0 in rgb_HWC.shape:
             raise InputError(f"a photo is uint8 RGB [H, W, 3]; given {rgb_HWC.dtype} {list(rgb_HWC.shape)}")
-        height, width = self.output_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
-        if (height, width) != rgb_HWC.shape[:2]:
-            resized = Image.fromarray(rgb_HWC).resize((width, height), Image.Resampling.BILINEAR)
-            rgb_HWC = np.asarray(resized)
+        height, width = self._resized_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
+        resizes = (height, width) != rgb_HWC.shape[:2]
+        how = RESAMPLING[self.interpolation]
+        if resizes and self.resize_on == "picture":
+            rgb_HWC = np.asarray(Image.fromarray(rgb_HWC).resize((width, height), how))
         if self.channels == "bgr":
             rgb_HWC = rgb_HWC[:, :, ::-1]
         values = rgb_HWC.transpose(2, 0, 1).astype(np.float32, order="C")
+        if resizes and self.resize_on == "values":
+            values = np.stack([Image.fromarray(plane).resize((width, height), how) for plane in values])
+        if self.multiple_by == "crop" and self.multiple > 1:
+            h, w = self.output_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
+            top, left = round((height - h) / 2), round((width - w) / 2)
+            values = np.ascontiguousarray(values[:, top : top + h, left : left + w])
         if self.grey:
             luma = np.array(LUMA if self.channels == "rgb" else LUMA[::-1], np.float32)
             values[:] = luma[0] * values[0] + luma[1] * values[1] + luma[2] * values[2]
@@ -106,9 +161,28 @@ class Preprocess:
         return values
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        told = asdict(self)
+        """For JSON; what `LATER` names only where it is not as it always was, so that older models stay equal."""
+        told = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in LATER or getattr(self, field.name) != field.default
+        }
         return told | {"mean": list(self.mean), "std": list(self.std)}
+
+    def __str__(self) -> str:
+        """For people: how photos are resized, and what is done with their values."""
+        size = {"none": "their own size"}.get(self.resize, self.resize)
+        if self.multiple > 1:
+            by = "nearest multiples" if self.multiple_by == "resize" else "cropped to multiples"
+            size += f", {by} of {self.multiple}"
+        if self.resize != "none" or (self.multiple > 1 and self.multiple_by == "resize"):
+            on = "the picture" if self.resize_on == "picture" else "the values"
+            size += f", {self.interpolation} with antialiasing on {on}"
+        values = f"{self.channels.upper()} {self.scale}"
+        if any(self.mean) or self.std != (1.0, 1.0, 1.0):
+            mean, std = (", ".join(f"{value:.4g}" for value in triple) for triple in (self.mean, self.std))
+            values += f", mean {mean}, std {std}"
+        return f"{size}; {values}"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -125,8 +199,8 @@ class Preprocess:
             raise InputError(f"this is no preprocessing: {error}") from None
 
 
-def parse_resize(policy: str) -> tuple[int, int] | int | None:
-    """``"480x640"`` to (480, 640), ``"longest:640"`` to 640, ``"none"`` to None.
+def parse_resize(policy: str) -> tuple[int, int] | OneSide | int | None:
+    """``"480x640"`` to (480, 640), ``"longest:640"`` to 640, ``"none"`` to None, others to `OneSide`.
 
     Raises:
         InputError: it is none of these.
@@ -139,10 +213,12 @@ def parse_resize(policy: str) -> tuple[int, int] | int | None:
         sides = int(found[1]), int(found[2])
         if min(sides) >= 1 and max(sides) <= MOST_SIDE:
             return sides
-    elif (found := re.fullmatch(r"longest:(\d{1,9})", policy, re.ASCII)) and 1 <= int(found[1]) <= MOST_SIDE:
-        return int(found[1])
+    elif found := re.fullmatch(r"(longest|shortest|most):(\d{1,9})", policy, re.ASCII):
+        side = int(found[2])
+        if 1 <= side <= MOST_SIDE:
+            return side if found[1] == "longest" else OneSide(found[1], side)
     raise InputError(
-        f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N or none, "
+        f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N, shortest:N, most:N or none, "
         f"sides of 1 to {MOST_SIDE}"
     )
 

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -80,6 +81,12 @@ class PlaceModel(nn.Module):
             raise InputError(
                 f"the backbone says channels={channels!r}, but the aggregation takes {aggregation.dim}"
             )
+        leading = int(getattr(backbone, "leading", 0))
+        if leading != aggregation.leading:
+            raise InputError(
+                f"{aggregation.name} takes {_leads(aggregation.leading)}, "
+                f"but the backbone gives {_leads(leading)}"
+            )
         for layer in (whitening, patch_whitening):
             if layer is not None and layer.in_dims != aggregation.descriptor_size:
                 raise InputError(
@@ -97,6 +104,14 @@ class PlaceModel(nn.Module):
         self.provenance = dict(provenance or {})
         self.dims = self._checked(dims)
         self.precision = precision
+        self.together = False
+        """Whether photos of a batch may change each other's descriptors, where the model does that at all;
+        if not, `extract` describes them one at a time."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether a descriptor is of its photo alone; if not, it depends on the photos beside it in the batch."""
+        return self.aggregation.alone
 
     @property
     def precision(self) -> str:
@@ -194,6 +209,7 @@ class PlaceModel(nn.Module):
 
     def pooled(self, feat_NCHW: Tensor) -> Tensor:
         """Descriptors float32 [N, D] of feature maps that `features` made; gradients flow."""
+        self._check_grid(feat_NCHW)
         rows_ND: Tensor = self.aggregation(feat_NCHW)
         if self.whitening is not None:
             rows_ND = self.whitening(rows_ND)
@@ -362,6 +378,29 @@ class PlaceModel(nn.Module):
         layer = None if whitening is None else whitening.to(self.device)
         return self._with(patch_whitening=layer, provenance={**self.provenance, **provenance})
 
+    def _check_grid(self, feat_NCHW: Tensor) -> None:
+        """Raises InputError where the aggregation cannot do with so many cells, with sizes of photos that do."""
+        layer, stride = self.aggregation, getattr(self.backbone, "stride", None)
+        if feat_NCHW.ndim != 4 or not isinstance(stride, int):
+            return
+        cells = feat_NCHW.shape[2] * feat_NCHW.shape[3] - layer.leading
+        if cells < layer.least_locations:
+            side = math.isqrt(layer.least_locations - 1) + 1
+            raise InputError(
+                f"photos of {cells} cells of {stride}x{stride} pixels are too small for {self.name}: it needs at "
+                f"least {layer.least_locations}, e.g. photos of {side * stride}x{side * stride} pixels; "
+                f"give larger photos or --resize"
+            )
+        wanted = layer.fixed_grid
+        grid = (cells,) if layer.leading else tuple(feat_NCHW.shape[2:])
+        if wanted is not None and grid != ((math.prod(wanted),) if layer.leading else wanted):
+            height, width = (side * stride for side in wanted)
+            told = "x".join(map(str, grid))
+            raise InputError(
+                f"{self.name} takes photos of {height}x{width} pixels only ({wanted[0]}x{wanted[1]} cells); "
+                f"these have {told} cells: leave --resize out, or give --resize {height}x{width}"
+            )
+
     def _reduced_backbone(self) -> nn.Module:
         """The copy that describes in bfloat16, made anew when a weight was changed or moved."""
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
@@ -386,7 +425,9 @@ class PlaceModel(nn.Module):
             "provenance": self.provenance,
         }
         main = [changed.pop(part, getattr(self, part)) for part in ("backbone", "aggregation", "preprocess")]
-        return PlaceModel(*main, **{**parts, **changed}).train(self.training)
+        made = PlaceModel(*main, **{**parts, **changed}).train(self.training)
+        made.together = self.together
+        return made
 
     def _checked(self, dims: int | None) -> int | None:
         if dims is None:
@@ -397,6 +438,10 @@ class PlaceModel(nn.Module):
                 f"model {self.name!r} describes photos by {size} numbers; --dims {dims} cannot be kept"
             )
         return int(dims)
+
+
+def _leads(tokens: int) -> str:
+    return "the class token before the patches" if tokens else "patches alone"
 
 
 def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:

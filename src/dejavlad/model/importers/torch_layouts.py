@@ -25,6 +25,8 @@ from dejavlad.backbones.base import Backbone, ChainBackbone
 from dejavlad.errors import CheckpointError
 from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.published import dino_of, filled, recognise
+from dejavlad.model.published.parts import numbered as _numbered
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
 
@@ -65,8 +67,6 @@ LAYOUTS = (
 """Asked in this order."""
 PATCH_NETVLADS = ("num_pcs", "not_improved")
 """What only Patch-NetVLAD notes beside its tensors; without them, and without WPCA, it is Nanne's."""
-CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{i}": str(i + 3) for i in range(1, 5)}}
-"""torchvision's parts of a ResNet, and their numbers once they are put in a row."""
 COUNTER = "num_batches_tracked"
 SOME = 6
 
@@ -86,6 +86,9 @@ def build(tensors: Mapping[str, Tensor], told: Mapping[str, Any], path: Path) ->
             not finite.
     """
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    parts = recognise(shapes)
+    if parts is not None:
+        return filled(parts, tensors, name=path.name.split(".")[0], **_noted(told))
     layout = _layout(shapes, told, path)
     backbone, source, names = _backbone(shapes, layout)
     pool = _pooling(shapes, layout, backbone.channels, path)
@@ -115,8 +118,9 @@ def _layout(shapes: Shapes, told: Mapping[str, Any], path: Path) -> Layout:
             continue
         if layout.what == "VG-benchmark" and pools == ["1.p"]:
             raise CheckpointError(
-                "it is VG-benchmark's GeM of normalised features (--l2 before_pool), which is unknown here; "
-                "its NetVLAD, and GeM with --l2 after_pool, are"
+                "it is VG-benchmark's GeM of normalised features (--l2 before_pool) without a linear layer, "
+                "which is unknown here; its NetVLAD, and GeM with --l2 after_pool, are, and so are CosPlace's "
+                "and EigenPlaces' files"
             )
         if layout.what == "VG-benchmark" and pools == ["0.p"]:
             return replace(layout, pooling=f"{layout.pooling}0.")
@@ -149,6 +153,8 @@ def _alone(shapes: Shapes) -> str | None:
         for name, whole in _candidates()
     }
     name = max(shared, key=shared.__getitem__)
+    if "pos_embed" in shapes and "blocks.0.attn.qkv.weight" in shapes:
+        return dino_of(shapes, "").name
     return name if 2 * shared[name] > len(shapes) else None
 
 
@@ -209,18 +215,12 @@ def _candidates() -> tuple[tuple[str, Backbone], ...]:
     """The known backbones, uncut and without memory."""
     found = []
     for name, entry in BACKBONES.items():
-        if entry.end is not None:
+        if entry.end is not None and entry.multiple == 1:
             with torch.device("meta"):
                 whole = entry.make(cut=entry.end)
             assert isinstance(whole, Backbone)
             found.append((name, whole))
     return tuple(found)
-
-
-def _numbered(key: str) -> str:
-    """torchvision's name -> that within a row of layers: ``layer3.0.bn1.bias`` -> ``6.0.bn1.bias``."""
-    head, _, rest = key.partition(".")
-    return rest if head == "features" else f"{CHILDREN.get(head, head)}.{rest}"
 
 
 def _cut(whole: Backbone, keys: list[str]) -> str | None:

@@ -1,0 +1,95 @@
+"""BoQ, a bag of learnt queries (Ali-bey, Chaib-draa & Giguère, CVPR 2024).
+
+Shapes: N photos, D channels, H x W cells, L = H*W, c inner channels, q queries of a block.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dejavlad.aggregation.head import Head, positive
+from dejavlad.errors import InputError
+
+HEAD = 64
+"""Channels of one attention head."""
+
+
+class QueryBlock(nn.Module):
+    """Queries that ask of the tokens what they have learnt to ask."""
+
+    def __init__(self, channels: int, queries: int) -> None:
+        super().__init__()
+        heads = channels // HEAD
+        self.queries = nn.Parameter(torch.randn(1, queries, channels))
+        self.encoder = nn.TransformerEncoderLayer(channels, heads, 4 * channels, batch_first=True, dropout=0.0)
+        self.self_attn = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.norm_q = nn.LayerNorm(channels)
+        self.cross_attn = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.norm_out = nn.LayerNorm(channels)
+
+    def forward(self, x_NLc: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens -> (tokens for the next block [N, L, c], answers [N, q, c])."""
+        x_NLc = self.encoder(x_NLc)
+        asked = self.queries  # of no photo, so attended once for all of them
+        asked = self.norm_q(asked + self.self_attn(asked, asked, asked, need_weights=False)[0])
+        asked_Nqc = asked.expand(len(x_NLc), -1, -1)
+        answers = self.cross_attn(asked_Nqc, x_NLc, x_NLc, need_weights=False)[0]
+        return x_NLc, self.norm_out(answers)
+
+
+class BoQ(Head):
+    """BoQ.
+
+    Args:
+        dim: D.
+        channels: c, a multiple of 64.
+        queries: q.
+        blocks: each with queries of its own.
+        rows: numbers kept for each inner channel.
+
+    Raises:
+        InputError: a size below 1, or another number of channels.
+    """
+
+    name = "boq"
+
+    def __init__(
+        self, dim: int, channels: int = 384, *, queries: int = 64, blocks: int = 2, rows: int = 32
+    ) -> None:
+        super().__init__(dim)
+        positive("BoQ", channels=channels, queries=queries, blocks=blocks, rows=rows)
+        if channels % HEAD:
+            raise InputError(f"BoQ's inner channels are a multiple of {HEAD}; given {channels}")
+        self.channels, self.n_queries, self.rows = channels, queries, rows
+        self.proj_c = nn.Conv2d(dim, channels, 3, padding=1)
+        self.norm_input = nn.LayerNorm(channels)
+        self.boqs = nn.ModuleList(QueryBlock(channels, queries) for _ in range(blocks))
+        self.fc = nn.Linear(blocks * queries, rows)
+
+    @property
+    def descriptor_size(self) -> int:
+        """c * rows; entry channel * rows + row."""
+        return self.channels * self.rows
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {
+            "channels": self.channels,
+            "queries": self.n_queries,
+            "blocks": len(self.boqs),
+            "rows": self.rows,
+        }
+
+    def head(self, feat_NDHW: Tensor) -> Tensor:
+        """[N, c * rows]."""
+        x_NLc = self.norm_input(self.proj_c(feat_NDHW).flatten(2).transpose(1, 2))
+        answers = []
+        for block in self.boqs:
+            x_NLc, answered = block(x_NLc)
+            answers.append(answered)
+        rows: Tensor = self.fc(torch.cat(answers, dim=1).transpose(1, 2))
+        return rows.flatten(1)

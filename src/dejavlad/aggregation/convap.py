@@ -1,0 +1,51 @@
+"""Conv-AP (Ali-bey, Chaib-draa & Giguère, Neurocomputing 2022): fewer channels, averaged over quarters.
+
+Written from the paper's formula. The average is taken first: it and the 1x1 convolution may change places.
+
+Shapes: N photos, D channels, H x W cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dejavlad.aggregation.head import Head, positive
+
+
+class ConvAP(Head):
+    """Conv-AP.
+
+    Args:
+        dim: D.
+        channels: kept of D.
+        side: the photo is averaged over side x side parts.
+
+    Raises:
+        InputError: a size below 1.
+    """
+
+    name = "convap"
+
+    def __init__(self, dim: int, channels: int = 512, *, side: int = 2) -> None:
+        super().__init__(dim)
+        positive("Conv-AP", channels=channels, side=side)
+        self.side = side
+        self.channel_pool = nn.Conv2d(dim, channels, 1)
+
+    @property
+    def descriptor_size(self) -> int:
+        """channels * side^2; entry channel * side^2 + row * side + column."""
+        return int(self.channel_pool.out_channels) * self.side**2
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {"channels": self.channel_pool.out_channels, "side": self.side}
+
+    def head(self, feat_NDHW: Tensor) -> Tensor:
+        """[N, channels * side^2]."""
+        found: Tensor = self.channel_pool(F.adaptive_avg_pool2d(feat_NDHW, self.side))
+        return found.flatten(1)

@@ -1,0 +1,59 @@
+"""What trained heads share: networks behind a backbone that mean nothing before they are trained.
+
+Shapes: N photos, D channels, L = H*W locations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dejavlad.aggregation.base import Aggregation
+from dejavlad.aggregation.functional import l2_normalize_whole
+from dejavlad.errors import InputError
+
+
+class Head(Aggregation):
+    """Base of the heads: `head` makes descriptors of whole feature maps, brought to unit length then."""
+
+    needs_training = True
+    grid: ClassVar[bool] = True
+    """Whether `head` is given the map [N, D, H, W], or its locations [N, D, L]."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, epsilon="torch")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {}
+
+    def head(self, feat: Tensor) -> Tensor:
+        """[N, descriptor_size] of float32 features (see `grid`); not yet of unit length."""
+        raise NotImplementedError
+
+    def forward(self, feat_NDHW: Tensor) -> Tensor:
+        """Descriptors of feature maps; see `Aggregation.forward`."""
+        with torch.autocast(feat_NDHW.device.type, enabled=False):
+            feat = self._locations(feat_NDHW)
+            feat = feat.view(*feat.shape[:2], *feat_NDHW.shape[2:]) if self.grid else feat
+            return l2_normalize_whole(self.head(feat), rule="torch")
+
+    def aggregate(self, feat_NDL: Tensor) -> Tensor:
+        """[N, descriptor_size], for heads that do not look at the grid."""
+        if self.grid:
+            raise InputError(f"{type(self).__name__} needs whole feature maps")
+        return self.head(feat_NDL)
+
+
+def positive(what: str, **sizes: int) -> None:
+    """Refuse sizes below 1.
+
+    Raises:
+        InputError: naming the layer, and all sizes given.
+    """
+    if min(sizes.values()) < 1:
+        told = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise InputError(f"{what} needs sizes of at least 1; given {told}")

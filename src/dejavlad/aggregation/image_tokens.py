@@ -1,0 +1,48 @@
+"""ImAge, implicit aggregation (Lu et al., NeurIPS 2025): the backbone's learnt tokens are the descriptor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from dejavlad.aggregation.head import Head, positive
+from dejavlad.errors import InputError
+
+
+class ImageTokens(Head):
+    """Tokens one after the other.
+
+    Args:
+        dim: D, channels of a token.
+        tokens: how many.
+
+    Raises:
+        InputError: fewer than 1.
+    """
+
+    name = "image_tokens"
+    grid = False
+
+    def __init__(self, dim: int, tokens: int = 8) -> None:
+        super().__init__(dim)
+        positive("ImAge", tokens=tokens)
+        self.tokens = tokens
+
+    @property
+    def descriptor_size(self) -> int:
+        """tokens * D, token by token."""
+        return self.tokens * self.dim
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {"tokens": self.tokens}
+
+    def head(self, feat_NDT: Tensor) -> Tensor:
+        """[N, tokens * D]."""
+        if feat_NDT.shape[2] != self.tokens:
+            raise InputError(
+                f"ImAge takes the {self.tokens} tokens that its backbone has learnt; given {feat_NDT.shape[2]}"
+            )
+        return feat_NDT.transpose(1, 2).flatten(1)

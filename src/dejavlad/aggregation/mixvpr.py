@@ -1,0 +1,91 @@
+"""MixVPR (Ali-bey, Chaib-draa & Giguère, WACV 2023) and DINO-Mix (Huang et al., 2024): mixed feature maps.
+
+Written from the papers' formulas.
+
+Shapes: N photos, D channels, L cells.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from dejavlad.aggregation.head import Head, positive
+from dejavlad.errors import InputError
+
+
+class Mixer(nn.Module):
+    """``x + W2 relu(W1 norm(x))`` along the cells, each channel by itself."""
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(
+            nn.LayerNorm(cells), nn.Linear(cells, cells), nn.ReLU(), nn.Linear(cells, cells)
+        )
+
+    def forward(self, x_NDL: Tensor) -> Tensor:
+        """[N, D, L] -> [N, D, L]."""
+        found: Tensor = x_NDL + self.mix(x_NDL)
+        return found
+
+
+class MixVPR(Head):
+    """MixVPR: photos of one size only, whose cells are mixed by learnt matrices.
+
+    Args:
+        dim: D.
+        channels: kept of D.
+        rows: kept of L.
+        cells: L, that of photos of 320x320 behind a stride of 16.
+        depth: mixers.
+
+    Raises:
+        InputError: a size below 1.
+    """
+
+    name = "mixvpr"
+
+    def __init__(
+        self, dim: int, channels: int = 1024, *, rows: int = 4, cells: int = 400, depth: int = 4
+    ) -> None:
+        super().__init__(dim)
+        positive("MixVPR", channels=channels, rows=rows, cells=cells, depth=depth)
+        self.channels, self.rows, self.cells = channels, rows, cells
+        self.mix = nn.Sequential(*(Mixer(cells) for _ in range(depth)))
+        self.channel_proj = nn.Linear(dim, channels)
+        self.row_proj = nn.Linear(cells, rows)
+
+    @property
+    def fixed_grid(self) -> tuple[int, int] | None:
+        """The only grid that it takes, where it is square."""
+        side = math.isqrt(self.cells)
+        return (side, side) if side * side == self.cells else None
+
+    @property
+    def descriptor_size(self) -> int:
+        """channels * rows; entry channel * rows + row."""
+        return self.channels * self.rows
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {
+            "channels": self.channels,
+            "rows": self.rows,
+            "cells": self.cells,
+            "depth": len(self.mix),
+        }
+
+    def head(self, feat_NDHW: Tensor) -> Tensor:
+        """[N, channels * rows]."""
+        rows, columns = feat_NDHW.shape[2:]
+        if rows * columns != self.cells:
+            raise InputError(
+                f"MixVPR's mixers take {self.cells} cells, those of one size of photos; given {rows}x{columns}"
+            )
+        mixed_NDL = self.mix(feat_NDHW.flatten(2))
+        fewer_NcL = self.channel_proj(mixed_NDL.transpose(1, 2)).transpose(1, 2)
+        found: Tensor = self.row_proj(fewer_NcL)
+        return found.flatten(1)

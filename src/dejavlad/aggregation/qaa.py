@@ -1,0 +1,93 @@
+"""QAA, query-based adaptive aggregation (Xiao et al., ICRA 2026): learnt queries on features and on scores.
+
+Shapes: N photos, D channels, L patches, q queries, K clusters, l channels of a cluster.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dejavlad.aggregation.head import Head, positive
+from dejavlad.errors import InputError
+
+HEADS = 16
+
+
+class Codebook(nn.Module):
+    """Learnt queries that have attended to each other."""
+
+    def __init__(self, queries: int, dim: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1, queries, dim))
+        self.self_attn = nn.MultiheadAttention(dim, HEADS, batch_first=True)
+        self.norm_q = nn.LayerNorm(dim)
+
+    def forward(self) -> Tensor:
+        """[1, q, dim], of no photo."""
+        q = self.queries
+        found: Tensor = self.norm_q(q + self.self_attn(q, q, q, need_weights=False)[0])
+        return found
+
+
+class Score(nn.Module):
+    """What the queries find in a photo, as scores of clusters."""
+
+    def __init__(self, dim: int, clusters: int) -> None:
+        super().__init__()
+        self.cross_attn = nn.MultiheadAttention(dim, HEADS, batch_first=True)
+        self.norm_out = nn.LayerNorm(dim)
+        self.conv = nn.Conv1d(dim, clusters, 1)
+
+    def forward(self, q_1qD: Tensor, patches_NLD: Tensor) -> Tensor:
+        """[N, K, q]."""
+        q_NqD = q_1qD.expand(len(patches_NLD), -1, -1)
+        seen = self.norm_out(self.cross_attn(q_NqD, patches_NLD, patches_NLD, need_weights=False)[0])
+        found: Tensor = self.conv(seen.transpose(1, 2))
+        return found
+
+
+class QAA(Head):
+    """QAA.
+
+    Args:
+        dim: D, a multiple of 16.
+        clusters: K.
+        cluster_dim: l, a multiple of 16.
+        queries: q.
+
+    Raises:
+        InputError: a size below 1, or no multiple of 16.
+    """
+
+    name = "qaa"
+    grid = False
+
+    def __init__(self, dim: int, clusters: int = 64, *, cluster_dim: int = 128, queries: int = 256) -> None:
+        super().__init__(dim)
+        positive("QAA", clusters=clusters, cluster_dim=cluster_dim, queries=queries)
+        if dim % HEADS or cluster_dim % HEADS:
+            raise InputError(f"QAA needs multiples of {HEADS} channels; given {dim} and {cluster_dim}")
+        self.clusters, self.cluster_dim, self.n_queries = clusters, cluster_dim, queries
+        self.queries_feature = Codebook(queries, cluster_dim)
+        self.queries_score = Codebook(queries, dim)
+        self.score = Score(dim, clusters)
+
+    @property
+    def descriptor_size(self) -> int:
+        """l * K; entry channel * K + cluster."""
+        return self.cluster_dim * self.clusters
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {"clusters": self.clusters, "cluster_dim": self.cluster_dim, "queries": self.n_queries}
+
+    def head(self, feat_NDL: Tensor) -> Tensor:
+        """[N, l * K]."""
+        scores_NKq = self.score(self.queries_score(), feat_NDL.transpose(1, 2))
+        sums_NlK = self.queries_feature().transpose(1, 2) @ scores_NKq.transpose(1, 2)
+        return F.normalize(sums_NlK, dim=1).flatten(1)

@@ -1,0 +1,171 @@
+"""SALAD (Izquierdo & Civera, CVPR 2024) and MegaLoc (Berton & Masone, CVPR Workshops 2025): optimal transport.
+
+Written from the papers' formulas. Tensors carry the names of MegaLoc's file.
+
+Shapes: N photos, D channels, L patches, K clusters, l channels of a cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dejavlad.aggregation.head import Head, positive
+from dejavlad.errors import InputError
+
+ROUNDS = 3
+"""Of Sinkhorn's iteration."""
+HIDDEN = 512
+"""Inner width of the three small networks."""
+DROPOUT = 0.3
+
+
+def transport(scores_NKL: Tensor, dust_bin: Tensor, rounds: int = ROUNDS) -> Tensor:
+    """How much of each patch goes to each cluster: optimal transport with a dustbin.
+
+    Each cluster takes an equal share, and the dustbin the rest of the patches; in logarithms.
+
+    Args:
+        scores_NKL: how well patches suit clusters, K < L.
+        dust_bin: the dustbin's score, one number.
+        rounds: of Sinkhorn's iteration; each sets the rows right, then the columns.
+
+    Returns:
+        [N, K, L], summing to 1 over K and the dustbin, which is left out.
+    """
+    n, clusters, patches = scores_NKL.shape
+    if patches <= clusters:
+        raise InputError(
+            f"{patches} patches of a photo are too few for {clusters} clusters and a dustbin: "
+            f"there must be more patches than clusters"
+        )
+    each = -math.log(patches + clusters)
+    row_K = scores_NKL.new_full((clusters + 1, 1), each)
+    row_K[-1] += math.log(patches - clusters)
+    scores_NKL = torch.cat([scores_NKL, dust_bin.to(scores_NKL).expand(n, 1, patches)], dim=1)
+    along = scores_NKL.new_zeros(n, 1, patches)
+    across = scores_NKL.new_zeros(n, clusters + 1, 1)
+    for _ in range(rounds):
+        across = row_K - torch.logsumexp(scores_NKL + along, dim=2, keepdim=True)
+        along = each - torch.logsumexp(scores_NKL + across, dim=1, keepdim=True)
+    return (scores_NKL + across + along - each).exp()[:, :-1]
+
+
+class Transport(nn.Module):
+    """SALAD's descriptor of class token and patches, its last normalisation left out."""
+
+    def __init__(self, dim: int, clusters: int, cluster_dim: int, token_dim: int) -> None:
+        super().__init__()
+        self.token_features = nn.Sequential(nn.Linear(dim, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, token_dim))
+        self.cluster_features = _twice(dim, cluster_dim)
+        self.score = _twice(dim, clusters)
+        self.dust_bin = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, tokens_NDL: Tensor) -> Tensor:
+        """[N, D, 1 + L] -> [N, token_dim + l*K]: the class token's part, then the clusters', channel first."""
+        token_Nt = F.normalize(self.token_features(tokens_NDL[:, :, 0]), dim=1)
+        patches_NDL1 = tokens_NDL[:, :, 1:, None]
+        shares_NKL = transport(self.score(patches_NDL1).squeeze(3), self.dust_bin)
+        sums_NlK = self.cluster_features(patches_NDL1).squeeze(3) @ shares_NKL.transpose(1, 2)
+        return torch.cat([token_Nt, F.normalize(sums_NlK, dim=1).flatten(1)], dim=1)
+
+
+def _twice(dim: int, made: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(dim, HIDDEN, 1), nn.Dropout(DROPOUT), nn.ReLU(), nn.Conv2d(HIDDEN, made, 1))
+
+
+class Salad(Head):
+    """SALAD: patches go to clusters or to a dustbin by optimal transport; the class token goes before them.
+
+    Args:
+        dim: D.
+        clusters: K; photos need more patches than that.
+        cluster_dim: l.
+        token_dim: numbers kept of the class token.
+
+    Raises:
+        InputError: a size below 1.
+    """
+
+    name = "salad"
+    leading = 1
+    grid = False
+
+    def __init__(self, dim: int, clusters: int = 64, *, cluster_dim: int = 128, token_dim: int = 256) -> None:
+        super().__init__(dim)
+        positive("SALAD", clusters=clusters, cluster_dim=cluster_dim, token_dim=token_dim)
+        self.clusters, self.cluster_dim, self.token_dim = clusters, cluster_dim, token_dim
+        self.agg = Transport(dim, clusters, cluster_dim, token_dim)
+
+    @property
+    def least_locations(self) -> int:
+        """Patches that a photo must have."""
+        return self.clusters + 1
+
+    @property
+    def descriptor_size(self) -> int:
+        """token_dim + l * K."""
+        return self.token_dim + self.cluster_dim * self.clusters
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {
+            "clusters": self.clusters,
+            "cluster_dim": self.cluster_dim,
+            "token_dim": self.token_dim,
+        }
+
+    def head(self, feat_NDL: Tensor) -> Tensor:
+        """[N, token_dim + l*K]."""
+        found: Tensor = self.agg(feat_NDL)
+        return found
+
+
+class MegaLoc(Salad):
+    """MegaLoc: SALAD with larger clusters, and a linear layer behind it.
+
+    Args:
+        dim: D.
+        clusters: K; photos need more patches than that.
+        cluster_dim: l.
+        token_dim: numbers kept of the class token.
+        dims: numbers of the descriptor.
+
+    Raises:
+        InputError: a size below 1.
+    """
+
+    name = "megaloc"
+
+    def __init__(
+        self,
+        dim: int,
+        clusters: int = 64,
+        *,
+        cluster_dim: int = 256,
+        token_dim: int = 256,
+        dims: int = 8448,
+    ) -> None:
+        super().__init__(dim, clusters, cluster_dim=cluster_dim, token_dim=token_dim)
+        positive("MegaLoc", dims=dims)
+        self.linear = nn.Linear(super().descriptor_size, dims)
+
+    @property
+    def descriptor_size(self) -> int:
+        """Numbers of one descriptor."""
+        return int(self.linear.out_features)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor."""
+        return {**super().options, "dims": self.linear.out_features}
+
+    def head(self, feat_NDL: Tensor) -> Tensor:
+        """[N, dims]."""
+        found: Tensor = self.linear(F.normalize(super().head(feat_NDL), dim=1))
+        return found

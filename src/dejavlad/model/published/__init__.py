@@ -1,0 +1,9 @@
+"""Networks that others have trained and published: what each is made of, and how its file is read.
+
+`families` tells from tensors which network they are; `names` lists those that are known by name.
+"""
+
+from dejavlad.model.published.families import dino_of, recognise, selavprpp
+from dejavlad.model.published.parts import Parts, filled, make, random
+
+__all__ = ["Parts", "dino_of", "filled", "make", "random", "recognise", "selavprpp"]

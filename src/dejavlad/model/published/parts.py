@@ -1,0 +1,193 @@
+"""What a published network is made of, as data, and how its file names the tensors.
+
+Each tensor of a file is used once and each of ours is filled, or the load is refused with the list; what a
+publisher's file holds and its network never uses is named in `Parts.unused`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dejavlad import aggregation, backbones
+from dejavlad.errors import CheckpointError
+from dejavlad.images import Preprocess
+from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.spec import AggregationSpec, BackboneSpec
+from dejavlad.model.whitening import Whitening
+
+Shapes = Mapping[str, torch.Size]
+
+COUNTER = "num_batches_tracked"
+MASK = "mask_token"
+"""Of DINOv2: takes part in its training only."""
+CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{i}": str(i + 3) for i in range(1, 5)}}
+"""torchvision's parts of a ResNet, and their numbers once they are put in a row."""
+SOME = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A published network, as data."""
+
+    what: str
+    """The program that publishes it."""
+    backbone: BackboneSpec
+    """How the backbone is made."""
+    aggregation: AggregationSpec
+    """How the head is made."""
+    preprocess: Preprocess
+    """As published."""
+    body: str = "backbone."
+    """What the backbone's names begin with in the file."""
+    numbered: bool = False
+    """Whether the backbone's layers are numbered in a row there."""
+    head: Mapping[str, str] = field(default_factory=dict)
+    """What our names of the head's tensors begin with -> what the file's do."""
+    whitening: int | None = None
+    """Dimensions that its whitening keeps."""
+    unused: tuple[str, ...] = ()
+    """Regular expressions of names that the file holds and the network never uses."""
+
+    def same_network(self, other: Parts) -> bool:
+        """Whether both are the same but for preprocessing and names."""
+        return all(
+            getattr(self, part) == getattr(other, part) for part in ("backbone", "aggregation", "whitening")
+        )
+
+    def theirs(self, ours: str) -> str:
+        """The file's name of one of our tensors."""
+        part, _, rest = ours.partition(".")
+        if part == "backbone":
+            return self.body + (numbered(rest) if self.numbered else rest)
+        if part == "aggregation":
+            return next(
+                there + rest.removeprefix(here) for here, there in self.head.items() if rest.startswith(here)
+            )
+        return ours
+
+    def __str__(self) -> str:
+        """In a few words."""
+        told = {**self.backbone.options, **self.aggregation.options}
+        cut = f"@{self.backbone.cut}" if self.backbone.cut else ""
+        options = ", ".join(f"{key}={value}" for key, value in told.items())
+        return f"{self.what}: {self.backbone.name}{cut} + {self.aggregation.name} ({options})"
+
+
+def numbered(key: str) -> str:
+    """torchvision's name -> that within a row of layers: ``layer3.0.bn1.bias`` -> ``6.0.bn1.bias``."""
+    first, _, rest = key.partition(".")
+    return rest if first == "features" else f"{CHILDREN.get(first, first)}.{rest}"
+
+
+def make(parts: Parts, *, name: str, device: str = "meta", **provenance: Any) -> PlaceModel:
+    """The network, without memory for its weights unless another device is told.
+
+    Raises:
+        InputError: its parts do not fit together.
+    """
+    with torch.device(device), torch.random.fork_rng(devices=[]):
+        body = backbones.build(parts.backbone.name, parts.backbone.cut, parts.backbone.options)
+        layer = aggregation.create(
+            parts.aggregation.name, int(body.channels), **parts.aggregation.options
+        )
+        whitening = None if parts.whitening is None else Whitening(layer.descriptor_size, parts.whitening)
+    return PlaceModel(
+        body,
+        layer,
+        parts.preprocess,
+        whitening=whitening,
+        fitted=True,
+        name=name,
+        source=parts.backbone,
+        provenance={"format": parts.what, **provenance},
+    ).eval()
+
+
+def filled(parts: Parts, tensors: Mapping[str, Tensor], *, name: str, **provenance: Any) -> PlaceModel:
+    """The network with the weights of a file.
+
+    Args:
+        parts: what it is made of.
+        tensors: by the file's names; in any precision.
+        name: what to call it.
+        **provenance: for people.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, of another shape, no real numbers, or not finite.
+    """
+    model = make(parts, name=name, **provenance)
+    tensors = _whitening_of(tensors) if parts.whitening is not None else tensors
+    wanted = model.state_dict()
+    names = {key: parts.theirs(key) for key in wanted if not key.endswith(MASK)}
+    missing = [there for there in names.values() if there not in tensors and not there.endswith(COUNTER)]
+    used = set(names.values())
+    left = [key for key in tensors if key not in used and not _is_unused(key, parts)]
+    if missing or left:
+        raise CheckpointError(
+            f"as a network of {parts.what}, it is missing {some(missing)}; left over are {some(left)}"
+        )
+    found: dict[str, Tensor] = {}
+    for ours, there in names.items():
+        held = wanted[ours]
+        if ours.endswith(COUNTER):
+            found[ours] = torch.zeros(held.shape, dtype=held.dtype)
+            continue
+        given = tensors[there]
+        if given.shape != held.shape and given.squeeze().shape == held.squeeze().shape:
+            given = given.reshape(held.shape)
+        if given.shape != held.shape or not given.is_floating_point():
+            raise CheckpointError(f"{there} is {given.dtype} {list(given.shape)}, not numbers {list(held.shape)}")
+        found[ours] = given.to(torch.float32).contiguous().clone()
+        if given.numel() and not bool(torch.stack(found[ours].aminmax()).isfinite().all()):
+            raise CheckpointError(f"{there} holds NaN or infinity")
+        if ours.endswith("aggregation.p") and not bool((found[ours] > 0).all()):
+            raise CheckpointError(f"{there} is {given.tolist()}; GeM needs a positive exponent")
+    found |= {key: torch.zeros(wanted[key].shape) for key in wanted if key.endswith(MASK)}
+    model.load_state_dict(found, assign=True)
+    return model.eval()
+
+
+def random(parts: Parts, seed: int, *, name: str) -> PlaceModel:
+    """The network with random weights, a function of the seed alone: to try the way, or to time it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make(parts, name=name, device="cpu", weights=f"random:{seed}")
+    backbones.draw_weights(model.backbone, seed)
+    if model.whitening is not None:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            model.whitening.weight.normal_(0, model.whitening.in_dims**-0.5)
+    return model
+
+
+def _whitening_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Principal components as scikit-learn keeps them -> our linear layer, with a power of 1/4 (AP-GeM)."""
+    found = dict(tensors)
+    try:
+        mean, components, variance = (
+            found.pop(f"pca.{part}").double() for part in ("mean_", "components_", "explained_variance_")
+        )
+    except KeyError:
+        return found
+    weight = components / variance.clamp(min=1e-12).pow(0.25)[:, None]
+    return found | {"whitening.weight": weight.float(), "whitening.bias": (-weight @ mean).float()}
+
+
+def _is_unused(key: str, parts: Parts) -> bool:
+    if key.endswith((COUNTER, MASK)):
+        return True
+    return any(re.fullmatch(pattern, key) for pattern in parts.unused)
+
+
+def some(keys: Collection[str] | Iterable[str]) -> str:
+    """The first of them, and how many more."""
+    listed = sorted(keys)
+    more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
+    return ", ".join(listed[:SOME]) + more if listed else "nothing"
+
