@@ -39,6 +39,7 @@ __all__ = [
     "create",
     "draw_weights",
     "fetch_weights",
+    "parse_random",
     "train_from",
 ]
 
@@ -306,6 +307,6 @@ def _hub(
         raise InputError(
             f"hub:{model} brings its own weights and layers: no cut, and weights random:SEED at most"
         )
-    if options:
+    if options.keys() - {"leading"}:
         raise InputError(f"hub:{model} takes no options; given {', '.join(options)}")
-    return HubBackbone(model, random=seed, offline=offline)
+    return HubBackbone(model, random=seed, offline=offline, **options)

@@ -34,6 +34,7 @@ class HubBackbone(nn.Module):
         model: a folder that ``save_pretrained`` wrote, or a model's id on the hub.
         random: build from the configuration alone, with random weights of this seed.
         offline: never download.
+        leading: 1 gives the class token and the patch tokens in one column, [N, C, 1 + H*W, 1].
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -44,9 +45,19 @@ class HubBackbone(nn.Module):
 
     scales = 1
 
-    def __init__(self, model: str, *, random: int | None = None, offline: bool = False) -> None:
+    leading = 0
+    """Tokens before the patches in what it gives."""
+
+    def __init__(
+        self, model: str, *, random: int | None = None, offline: bool = False, leading: int = 0
+    ) -> None:
         super().__init__()
         self._adopt(_open(model, random, offline))
+        if leading not in (0, 1):
+            raise InputError(f"0 or 1 token may stand before the patches; given {leading}")
+        if leading and (self.patch is None or not self._before):
+            raise InputError(f"hub:{model} has no class token before its patches, which this head needs")
+        self.leading = leading
 
     @classmethod
     def of(cls, network: nn.Module) -> HubBackbone:
@@ -65,6 +76,7 @@ class HubBackbone(nn.Module):
         self.patch = _patch_of(getattr(network, "config", None))
         """Side of a patch in pixels; None for a model that answers with a map."""
         self._extra: dict[str, Any] = {}
+        self._before = 0
         if "interpolate_pos_encoding" in inspect.signature(network.forward).parameters:
             self._extra["interpolate_pos_encoding"] = True
         found = self._probe()
@@ -106,9 +118,12 @@ class HubBackbone(nn.Module):
         rows, columns = (side // self.patch for side in images_NCHW.shape[2:])
         whole_NCHW = images_NCHW[:, :, : rows * self.patch, : columns * self.patch]
         tokens_NTC: Tensor = self.network(pixel_values=whole_NCHW, **self._extra).last_hidden_state
-        before = tokens_NTC.shape[1] - rows * columns
+        self._before = before = tokens_NTC.shape[1] - rows * columns
         if before < 0:
             raise InputError(f"{type(self.network).__name__} does not keep one token a patch")
+        if self.leading:
+            kept_NTC = torch.cat([tokens_NTC[:, :1], tokens_NTC[:, before:]], dim=1)
+            return kept_NTC.transpose(1, 2).unsqueeze(3)
         return tokens_NTC[:, before:].transpose(1, 2).reshape(len(tokens_NTC), -1, rows, columns)
 
     def _probe(self) -> Tensor:

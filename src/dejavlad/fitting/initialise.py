@@ -64,6 +64,8 @@ def initialise(
     Raises:
         InputError: nothing to learn: no clusters in the model, no photo readable, or all of them blank.
     """
+    if model.aggregation.needs_training:
+        model.require_fitted()
     if not model.aggregation.needs_fitting:
         raise InputError(f"model {model.name!r} has no clusters to learn")
     samples = sample_features(

@@ -99,7 +99,8 @@ class PlaceModel(nn.Module):
         self.patch_whitening = patch_whitening
         self.preprocess = preprocess
         self.name = name
-        self.fitted = not aggregation.needs_fitting if fitted is None else bool(fitted)
+        learns = aggregation.needs_fitting or aggregation.needs_training
+        self.fitted = not learns if fitted is None else bool(fitted)
         self.source = BackboneSpec(CUSTOM) if source is None else source
         self.provenance = dict(provenance or {})
         self.dims = self._checked(dims)
@@ -306,6 +307,11 @@ class PlaceModel(nn.Module):
 
     def require_fitted(self) -> None:
         """Raises InputError, saying what to do, if the model must learn from photos first."""
+        if not self.fitted and self.aggregation.needs_training:
+            raise InputError(
+                f"the head {self.aggregation.name!r} of model {self.name!r} is a network that must be trained "
+                f"first (dejavlad train); published ones are in `dejavlad models`"
+            )
         if not self.fitted:
             raise InputError(
                 f"model {self.name!r} must learn its clusters from photos first: build a map with it "

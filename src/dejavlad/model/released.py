@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dejavlad.download import fetch
+from dejavlad.errors import DownloadError
+from dejavlad.model.published.names import MIT, ORIGINAL, PUBLISHED, Published
 from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import Settings
 
@@ -22,7 +24,6 @@ PATCH_NETVLAD = "https://huggingface.co/TobiasRobotics/Patch-NetVLAD/resolve/mai
 CEREBRO = "https://raw.githubusercontent.com/mpkuse/cerebro/master/scripts/keras.models/"
 """The small networks of Kuse & Shen (2019)."""
 
-MIT = "MIT"
 UNCLEAR = "not said: ask the authors before you publish or sell"
 
 
@@ -44,11 +45,28 @@ class Released:
     """Of the weights."""
     size: int | None = None
     """About how many bytes it has."""
+    code_licence: str = MIT
+    """Of the code that it was trained with."""
+    checked: str = ORIGINAL
+    """How we know that ours is the same network."""
+    published: Published | None = None
+    """What it is made of, where that is known before its file is opened."""
 
     @property
     def path(self) -> Path:
         """Where it lies once downloaded."""
-        return Settings.load().models_dir / f"{self.name}{_ending(self.url)}"
+        name = self.published.file if self.published else None
+        return Settings.load().models_dir / (name or f"{self.name}{_ending(self.url)}")
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a program cannot fetch it."""
+        return self.published is not None and self.published.by_hand
+
+    @property
+    def alone(self) -> bool:
+        """Whether its descriptors are of their photos alone."""
+        return self.published is None or self.published.alone
 
     @property
     def here(self) -> bool:
@@ -65,12 +83,19 @@ def fetch_released(
         DownloadError: it cannot be fetched, or is another file than before; says which file to put where.
     """
     offline = Settings.load().offline if offline is None else offline
+    if released.by_hand and not released.here:
+        raise DownloadError(
+            f"{released.name} has no address that a program can fetch from: get it by hand from "
+            f"{released.url}, and give it as --weights FILE, or put it at {released.path}"
+        )
     return fetch(released.url, released.path, size=released.size, offline=offline, on_progress=on_progress)
 
 
 def _ending(url: str) -> str:
     name = PurePosixPath(url.partition("?")[0]).name
-    return next((ending for ending in (".pth.tar",) if name.endswith(ending)), PurePosixPath(name).suffix)
+    suffix = PurePosixPath(name).suffix
+    known = suffix.isascii() and suffix[1:].isalnum() and not url.startswith("https://drive.google.com/")
+    return next((ending for ending in (".pth.tar",) if name.endswith(ending)), suffix if known else ".pth")
 
 
 def _netvlad() -> Iterator[Released]:
@@ -118,5 +143,26 @@ def _small() -> Iterator[Released]:
         yield Released(name, url, what, dims, "Kuse & Shen's street views", UNCLEAR, 1_290_000)
 
 
-RELEASED: dict[str, Released] = {one.name: one for one in (*_netvlad(), *_patch_netvlad(), *_small())}
+def _later() -> Iterator[Released]:
+    for one in PUBLISHED.values():
+        yield Released(
+            one.name,
+            one.url,
+            one.what,
+            one.dims,
+            one.trained_on,
+            one.licence,
+            int(4e6 * one.parameters) if one.backbone is None else None,
+            one.code_licence,
+            one.checked,
+            one,
+        )
+    url = "https://github.com/yxgeee/OpenIBL/releases/download/v0.1.0-beta/vgg16_netvlad.pth"
+    what = "SFRS of OpenIBL: VGG-16, NetVLAD, whitened"
+    yield Released("sfrs", url, what, 4096, "Pitts30K", MIT, 596_000_000)
+
+
+RELEASED: dict[str, Released] = {
+    one.name: one for one in (*_netvlad(), *_patch_netvlad(), *_small(), *_later())
+}
 """Name -> network."""

@@ -1,5 +1,7 @@
 """Models by name, ``<backbone>[@cut]-<pooling>`` read off the two tables, released ones, folders and files.
 
+`FROM_THE_MAP` names those that need no training: a backbone as it is, and a vocabulary from the map's own photos.
+
 ``rootsift-vlad`` is the model that works without a download. An off-the-shelf model prepares photos as its
 backbone's weights want them; unless told otherwise, the longer side becomes `RESIZE` pixels: enough for signs
 and windows, and bearable without a GPU.
@@ -7,7 +9,7 @@ and windows, and bearable without a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +19,12 @@ import torch
 from dejavlad import aggregation, backbones
 from dejavlad.aggregation import AGGREGATIONS
 from dejavlad.backbones import BACKBONES
-from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.errors import CheckpointError, InputError, UnknownNameError
 from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.checkpoint import is_model, load_folder
 from dejavlad.model.device import check_precision, resolve_device
 from dejavlad.model.place_model import PlaceModel
-from dejavlad.model.released import RELEASED, fetch_released
+from dejavlad.model.released import RELEASED, Released, fetch_released
 from dejavlad.model.run_folder import resolve
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.progress import OnProgress, silent
@@ -34,6 +36,33 @@ DEFAULT_RESIZE = "longest:640"
 
 DEFAULT_MODEL = "rootsift-vlad"
 """The model for whoever names none."""
+
+
+
+@dataclass(frozen=True, slots=True)
+class FromTheMap:
+    """A model that needs no training."""
+
+    backbone: BackboneSpec
+    """As its publishers give it."""
+    pooling: str
+    """Whose clusters are learnt from the map's photos."""
+    options: Mapping[str, Any]
+    """Of the pooling."""
+    preprocess: Preprocess
+    """How photos are prepared."""
+
+
+FROM_THE_MAP: Final[Mapping[str, FromTheMap]] = {
+    f"dinov2-vit{size}14-vlad": FromTheMap(
+        BackboneSpec(f"dinov2_vit{size}14", f"blocks.{block}.value"),
+        "vlad",
+        {"clusters": 32, "cosine": True, "epsilon": "torch"},
+        replace(PREPROCESSING["torchvision"], resize="longest:448", multiple=14),
+    )
+    for size, block in (("s", 9), ("b", 9))
+}
+"""Name -> model: DINOv2's values, hard-assigned as AnyLoc has it, at a size that a robot can afford."""
 
 INPUTS = ("torchvision", "caffe")
 """Preprocessings that weights may have been trained with."""
@@ -62,6 +91,18 @@ class ModelEntry:
     """Of the weights."""
     here: bool
     """Whether it works without a download."""
+    input: str = ""
+    """How it prepares photos, in words."""
+    size: int | None = None
+    """About how many bytes its weights have."""
+    code_licence: str = ""
+    """Of the original code, where the network is another program's."""
+    checked: str = ""
+    """How we know that ours is the same network, where it is another program's."""
+    batch_dependent: bool = False
+    """Whether a descriptor depends on the photos beside it in its batch."""
+    by_hand: bool = False
+    """Whether its file must be fetched by hand."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -89,8 +130,9 @@ def load_model(
             ``RUN@best:10``), or a checkpoint of the originals (see `importers`).
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16`` (the backbone's arithmetic).
-        weights: of a named model's backbone: a file (.npz, .pth, .safetensors with torchvision's keys), or
-            ``random:SEED``; default: the published ones, downloaded on first use.
+        weights: a file (of PyTorch, .safetensors or .npz; see `backbones.tensor_files`), or ``random:SEED``:
+            of a named model's backbone, or of the whole of a published network; default: the published ones,
+            downloaded on first use.
         input: how a named model prepares photos, ``torchvision`` or ``caffe``; default: as its published
             weights want it.
         resize: ``HxW``, ``longest:N`` or ``none``; default: the model's own.
@@ -115,9 +157,9 @@ def load_model(
             )
         model = _imported(Path(src)) if Path(src).is_file() else load_folder(src)
     elif src in RELEASED:
-        if weights is not None or input is not None:
-            raise InputError(f"{src} brings its own weights and input; leave those options out")
-        model = _imported(fetch_released(RELEASED[src], offline=offline, on_progress=on_progress), src)
+        if input is not None:
+            raise InputError(f"{src} brings its own input; leave --input out")
+        model = open_released(RELEASED[src], weights, offline=offline, on_progress=on_progress)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -136,7 +178,9 @@ def list_models() -> list[ModelEntry]:
     entries = []
     for backbone, entry in BACKBONES.items():
         with torch.device("meta"):
-            channels = getattr(entry.make(**({"cut": entry.cut} if entry.cut else {})), "channels", 0)
+            cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone are asked for
+            channels = getattr(entry.make(**({"cut": cut} if cut else {})), "channels", 0)
+        size = f"longer side {RESIZE.get(backbone, DEFAULT_RESIZE).partition(':')[2]}"
         for pooling in _poolings(backbone):
             here = entry.path is None or entry.path.exists()
             source = entry.url or "computed, nothing learnt"
@@ -144,22 +188,108 @@ def list_models() -> list[ModelEntry]:
             what = f"{entry.what}; {type(layer).__name__}"
             name = f"{backbone}-{pooling}"
             learnt = "ImageNet" if entry.url else "nothing"
-            entries.append(ModelEntry(name, layer.descriptor_size, what, learnt, source, entry.licence, here))
-    what = "any vision model of the transformers library, e.g. DINOv2; AvgPool"
-    return [
-        *entries,
-        *(
-            ModelEntry(one.name, one.dims, one.what, one.trained_on, one.url, one.licence, one.here)
-            for one in RELEASED.values()
-        ),
-        ModelEntry(f"{HUB}-avg", None, what, "its own", "its folder, or the hub", "the model's own", False),
-    ]
+            entries.append(
+                ModelEntry(
+                    name, layer.descriptor_size, what, learnt, source, entry.licence, here, size, entry.size
+                )
+            )
+    return [*entries, *_from_the_map(), *map(_released_entry, RELEASED.values()), *_of_the_hub()]
+
+
+def _from_the_map() -> Iterator[ModelEntry]:
+    for name, one in FROM_THE_MAP.items():
+        entry = BACKBONES[one.backbone.name]
+        with torch.device("meta"):
+            channels = int(getattr(entry.make(cut="blocks.0"), "channels", 0))
+            dims = aggregation.create(one.pooling, channels, **one.options).descriptor_size
+        assert entry.path is not None and entry.url is not None
+        yield ModelEntry(
+            name,
+            dims,
+            f"{entry.what}, {one.backbone.cut}; VLAD with a vocabulary from the map's own photos",
+            "things; its vocabulary from your photos",
+            entry.url,
+            entry.licence,
+            entry.path.exists(),
+            str(one.preprocess),
+            entry.size,
+        )
+
+
+def _released_entry(one: Released) -> ModelEntry:
+    return ModelEntry(
+        one.name,
+        one.dims,
+        one.what,
+        one.trained_on,
+        one.url,
+        one.licence,
+        one.here,
+        str(one.published.parts().preprocess) if one.published else "as its file tells",
+        one.size,
+        one.code_licence,
+        one.checked,
+        not one.alone,
+        one.by_hand,
+    )
+
+
+def _of_the_hub() -> Iterator[ModelEntry]:
+    for pooling in _poolings("hub"):
+        layer = aggregation.AGGREGATIONS[pooling].__name__  # type: ignore[attr-defined]
+        what = f"any vision model of the transformers library, e.g. DINOv3; {layer}"
+        source = "its folder, or the hub"
+        yield ModelEntry(f"{HUB}-{pooling}", None, what, "its own", source, "the model's own", False)
 
 
 def model_names() -> list[str]:
     """What `list_models` lists, by name alone."""
     named = [f"{backbone}-{pooling}" for backbone in BACKBONES for pooling in _poolings(backbone)]
-    return [*named, *RELEASED]
+    return [*named, *FROM_THE_MAP, *RELEASED]
+
+
+def open_released(
+    released: Released,
+    weights: str | Path | None = None,
+    *,
+    offline: bool | None = None,
+    on_progress: OnProgress = silent,
+) -> PlaceModel:
+    """A published network, with its own file's weights.
+
+    Args:
+        released: which.
+        weights: its file, wherever it lies; ``random:SEED`` for random weights; default: fetched on first use.
+        offline: never download.
+        on_progress: told of downloads.
+
+    Raises:
+        InputError: random weights of a network whose file alone tells what it is made of.
+        CheckpointError: a file of another network, or one that is damaged.
+        DownloadError: it cannot be fetched.
+    """
+    from dejavlad.model import published
+
+    seed = backbones.parse_random(weights) if isinstance(weights, str) else None
+    one = released.published
+    if seed is not None:
+        if one is None:
+            raise InputError(f"{released.name} has no random weights: its file tells what it is made of")
+        return published.random(one.parts(), seed, name=released.name)
+    if weights is None:
+        path = fetch_released(released, offline=offline, on_progress=on_progress)
+    else:
+        path = Path(weights)
+        if not path.is_file():
+            raise CheckpointError(f"there are no weights at {str(path)!r}")
+    if one is None:
+        return _imported(path, released.name)
+    told = {"weights": path.name, "address": released.url, "licence": released.licence}
+    if one.backbone is not None:
+        body = backbones.fetch_weights(one.backbone, offline=offline, on_progress=on_progress)
+        assert body is not None
+        return published.with_vocabulary(one.parts(), path, body, name=released.name, **told)
+    return published.open_file(one.parts(), path, name=released.name, **told)
 
 
 def _imported(path: Path, name: str | None = None) -> PlaceModel:
@@ -174,11 +304,14 @@ def _off_the_shelf(
     parsed = _parse(name)
     if parsed is None:
         raise UnknownNameError("model", name, [*model_names(), f"{HUB}-avg"], WHAT_A_MODEL_IS)
-    source, pooling = parsed
+    source, pooling, options = parsed
+    leading = AGGREGATIONS[pooling].leading  # type: ignore[attr-defined]
+    if leading:
+        source = replace(source, options={**source.options, "leading": leading})
     backbone = backbones.create(
-        source.name, cut=source.cut, weights=weights, offline=offline, on_progress=on_progress
+        source.name, cut=source.cut, weights=weights, offline=offline, on_progress=on_progress, **source.options
     )
-    layer = aggregation.create(pooling, int(getattr(backbone, "channels", 0)))
+    layer = aggregation.create(pooling, int(getattr(backbone, "channels", 0)), **options)
     entry = BACKBONES.get(source.name)
     provenance: dict[str, Any] = {"weights": source.name if weights is None else Path(weights).name}
     if weights is None and entry is not None:
@@ -186,7 +319,7 @@ def _off_the_shelf(
     return PlaceModel(
         backbone,
         layer,
-        _preprocess(source.name, input),
+        _preprocess(source.name, input) if name not in FROM_THE_MAP else FROM_THE_MAP[name].preprocess,
         name=name,
         source=source,
         provenance=provenance,
@@ -201,18 +334,22 @@ def _preprocess(backbone: str, input: str | None) -> Preprocess:
         if entry is not None and entry.file is None:
             raise InputError(f"{backbone} has no weights that an input could go with; leave --input out")
     wanted = input or (entry.preprocess if entry else "torchvision")
-    return replace(PREPROCESSING[wanted], resize=RESIZE.get(backbone, DEFAULT_RESIZE))
+    multiple = entry.multiple if entry else 1
+    return replace(PREPROCESSING[wanted], resize=RESIZE.get(backbone, DEFAULT_RESIZE), multiple=multiple)
 
 
-def _parse(name: str | Path) -> tuple[BackboneSpec, str] | None:
+def _parse(name: str | Path) -> tuple[BackboneSpec, str, Mapping[str, Any]] | None:
     """``vgg16@conv4_3-max`` to its parts; None where it is no such name."""
+    if str(name) in FROM_THE_MAP:
+        one = FROM_THE_MAP[str(name)]
+        return one.backbone, one.pooling, one.options
     head, _, pooling = str(name).rpartition("-")
     if head.startswith("hub:"):
-        return (BackboneSpec(head), pooling) if pooling in AGGREGATIONS else None
+        return (BackboneSpec(head), pooling, {}) if pooling in AGGREGATIONS else None
     backbone, _, cut = head.partition("@")
     if backbone not in BACKBONES or pooling not in AGGREGATIONS:
         return None
-    return BackboneSpec(backbone, cut or BACKBONES[backbone].cut), pooling
+    return BackboneSpec(backbone, cut or BACKBONES[backbone].cut), pooling, {}
 
 
 def _is_place(src: str) -> bool:
@@ -220,4 +357,7 @@ def _is_place(src: str) -> bool:
 
 
 def _poolings(backbone: str) -> Sequence[str]:
-    return ("vlad",) if backbone == "rootsift" else ("netvlad", "max", "avg", "gem")
+    if backbone == "rootsift":
+        return ("vlad",)
+    patches = backbone == "hub" or BACKBONES[backbone].multiple > 1
+    return ("netvlad", "vlad", "max", "avg", "gem") if patches else ("netvlad", "max", "avg", "gem")

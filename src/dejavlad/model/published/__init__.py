@@ -3,7 +3,8 @@
 `families` tells from tensors which network they are; `names` lists those that are known by name.
 """
 
-from dejavlad.model.published.families import dino_of, recognise, selavprpp
+from dejavlad.model.published.families import dino_of, recognise
+from dejavlad.model.published.opening import open_file, with_vocabulary
 from dejavlad.model.published.parts import Parts, filled, make, random
 
-__all__ = ["Parts", "dino_of", "filled", "make", "random", "recognise", "selavprpp"]
+__all__ = ["Parts", "dino_of", "filled", "make", "open_file", "random", "recognise", "with_vocabulary"]

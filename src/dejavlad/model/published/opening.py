@@ -1,0 +1,63 @@
+"""A file under a name: opened only if it holds that very network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dejavlad.backbones.tensor_files import read_tensors
+from dejavlad.errors import CheckpointError, InputError
+from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.published.families import recognise
+from dejavlad.model.published.parts import Parts, filled, some
+
+
+def open_file(parts: Parts, path: Path, *, name: str, **provenance: Any) -> PlaceModel:
+    """The network of that name, with a file's weights; the file may wrap them in whatever way.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds another network or part of one.
+    """
+    try:
+        tensors = read_tensors(path).tensors
+        found = recognise({key: tensor.shape for key, tensor in tensors.items()})
+        if found is None:
+            raise CheckpointError(f"it holds no network that is known here, but {some(tensors)}")
+        if parts.backbone.name == "dinov2_side" and found.what == parts.what:
+            found = parts  # one file of two descriptors; what does not fit is told below
+        if not found.same_network(parts):
+            raise CheckpointError(f"it holds another network, {found}; {name} is {parts}")
+        found = found if found is parts else _as_named(found, parts)
+        return filled(found, tensors, name=name, **provenance)
+    except (CheckpointError, InputError) as error:
+        raise CheckpointError(f"{str(path)!r} is not {name}: {error}") from None
+
+
+def with_vocabulary(
+    parts: Parts, path: Path, backbone: Path, *, name: str, **provenance: Any
+) -> PlaceModel:
+    """A network that is DINOv2 as it is and a vocabulary, one tensor in a file of its own (AnyLoc).
+
+    Raises:
+        CheckpointError: one of the files is damaged, or holds something else.
+    """
+    try:
+        centres = read_tensors(path, lone=True).tensors
+        if len(centres) != 1:
+            raise CheckpointError(f"it holds {some(centres)}, and not one vocabulary")
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r} is not the vocabulary of {name}: {error}") from None
+    try:
+        tensors = {f"{parts.body}{key}": held for key, held in read_tensors(backbone).tensors.items()}
+        tensors["c_centers"] = next(iter(centres.values()))
+        return filled(parts, tensors, name=name, **provenance)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r} and {str(backbone)!r} are not {name}: {error}") from None
+
+
+def _as_named(found: Parts, parts: Parts) -> Parts:
+    """The file's own names, with what its name tells of preprocessing."""
+    return replace(found, preprocess=parts.preprocess, what=parts.what)
+
+
