@@ -12,7 +12,8 @@ from dejavlad.backbones.resnet import ResNet
 from dejavlad.backbones.squeezenet import SqueezeNet
 from dejavlad.errors import InputError, UnknownNameError
 
-NETWORKS = [name for name, entry in BACKBONES.items() if entry.file]
+NETWORKS = [name for name, entry in BACKBONES.items() if entry.file and entry.multiple == 1]
+"""Convolutional ones; for DINOv2 see test_backbones_dinov2.py."""
 
 # (name, cut, channels, stride, receptive field, offset): worked out by hand, layer by layer.
 GEOMETRY = [

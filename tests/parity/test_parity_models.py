@@ -1,7 +1,7 @@
 """Published networks of others: with made weights, the answers of the original code.
 
-A case is a file ``models/NAME.npz`` of `DEJAVLAD_GOLDEN` (see the README there); those found are run, whatever
-their seed and sizes. Weights are made by a formula from names and shapes, so that they need not be kept.
+A case is a file ``models/NAME.npz`` of `DEJAVLAD_GOLDEN` (see the README there); those found are run,
+whatever their seed and sizes. Weights are made by a formula from names and shapes, so that they need not be kept.
 """
 
 import gc
@@ -33,7 +33,7 @@ TOLERANCE = {
     **dict.fromkeys(("cosplace_vgg16_512", "qaa_vitb14_8192", "sfrs_vgg16_netvlad_4096"), 2e-5),
     **{f"convap_resnet50_{dims}": 2e-5 for dims in (512, 2048, 4096, 8192)},
 }
-"""Of the largest number, from the README's table; 1e-5 for all others. Held-out cases have their program's."""
+"""Of the largest number, from the README's table; 1e-5 for all others. Held-out cases: as their program's."""
 FAMILIES = {"apgem": 7e-5, "mixvpr": 6e-5, "convap": 2e-5, "qaa": 2e-5, "sfrs": 2e-5, "cosplace_vgg16": 2e-5}
 WORK = 4e12
 """Parameters times pixels from which a case is marked slow."""

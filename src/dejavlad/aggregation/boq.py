@@ -24,7 +24,9 @@ class QueryBlock(nn.Module):
         super().__init__()
         heads = channels // HEAD
         self.queries = nn.Parameter(torch.randn(1, queries, channels))
-        self.encoder = nn.TransformerEncoderLayer(channels, heads, 4 * channels, batch_first=True, dropout=0.0)
+        self.encoder = nn.TransformerEncoderLayer(
+            channels, heads, 4 * channels, batch_first=True, dropout=0.0
+        )
         self.self_attn = nn.MultiheadAttention(channels, heads, batch_first=True)
         self.norm_q = nn.LayerNorm(channels)
         self.cross_attn = nn.MultiheadAttention(channels, heads, batch_first=True)

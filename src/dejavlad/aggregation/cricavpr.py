@@ -5,6 +5,7 @@ Shapes: N photos, D channels, 16x16 cells, R = 14 vectors of a photo.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class CricaVPR(Head):
         grid = F.normalize(feat_NDL[:, :, 1:], dim=1).unflatten(2, (SIDE, SIDE))
         vectors = [feat_NDL[:, :, 0]]
         for cuts in CUTS:
-            parts = list(zip(cuts[:-1], cuts[1:], strict=True))
+            parts = list(itertools.pairwise(cuts))
             vectors += [
                 generalized_mean(grid[:, :, top:bottom, left:right].flatten(2), self.p)
                 for top, bottom in parts

@@ -1,7 +1,7 @@
 """The encoder with which CricaVPR and SuperVLAD let the photos of a batch look at each other.
 
-What it makes of a photo depends on the photos beside it: their number, their order, what they show. So it does
-not suit a map, whose rows would depend on what happened to be described together.
+What it makes of a photo depends on the photos beside it: their number, their order, what they show. So it
+does not suit a map, whose rows would depend on what happened to be described together.
 
 Shapes: N photos, R vectors of each, D channels.
 """

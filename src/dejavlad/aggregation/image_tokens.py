@@ -43,6 +43,6 @@ class ImageTokens(Head):
         """[N, tokens * D]."""
         if feat_NDT.shape[2] != self.tokens:
             raise InputError(
-                f"ImAge takes the {self.tokens} tokens that its backbone has learnt; given {feat_NDT.shape[2]}"
+                f"ImAge takes {self.tokens} tokens that its backbone has learnt; given {feat_NDT.shape[2]}"
             )
         return feat_NDT.transpose(1, 2).flatten(1)

@@ -83,7 +83,7 @@ class MixVPR(Head):
         rows, columns = feat_NDHW.shape[2:]
         if rows * columns != self.cells:
             raise InputError(
-                f"MixVPR's mixers take {self.cells} cells, those of one size of photos; given {rows}x{columns}"
+                f"MixVPR's mixers take {self.cells} cells, of one size of photos; given {rows}x{columns}"
             )
         mixed_NDL = self.mix(feat_NDHW.flatten(2))
         fewer_NcL = self.channel_proj(mixed_NDL.transpose(1, 2)).transpose(1, 2)

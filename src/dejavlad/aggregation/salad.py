@@ -1,4 +1,4 @@
-"""SALAD (Izquierdo & Civera, CVPR 2024) and MegaLoc (Berton & Masone, CVPR Workshops 2025): optimal transport.
+"""SALAD (Izquierdo & Civera, CVPR 2024) and MegaLoc (Berton & Masone, CVPRW 2025): optimal transport.
 
 Written from the papers' formulas. Tensors carry the names of MegaLoc's file.
 
@@ -66,7 +66,7 @@ class Transport(nn.Module):
         self.dust_bin = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, tokens_NDL: Tensor) -> Tensor:
-        """[N, D, 1 + L] -> [N, token_dim + l*K]: the class token's part, then the clusters', channel first."""
+        """[N, D, 1 + L] -> [N, token_dim + l*K]: the class token's part, the clusters', channel first."""
         token_Nt = F.normalize(self.token_features(tokens_NDL[:, :, 0]), dim=1)
         patches_NDL1 = tokens_NDL[:, :, 1:, None]
         shares_NKL = transport(self.score(patches_NDL1).squeeze(3), self.dust_bin)
@@ -75,7 +75,9 @@ class Transport(nn.Module):
 
 
 def _twice(dim: int, made: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(dim, HIDDEN, 1), nn.Dropout(DROPOUT), nn.ReLU(), nn.Conv2d(HIDDEN, made, 1))
+    return nn.Sequential(
+        nn.Conv2d(dim, HIDDEN, 1), nn.Dropout(DROPOUT), nn.ReLU(), nn.Conv2d(HIDDEN, made, 1)
+    )
 
 
 class Salad(Head):

@@ -228,7 +228,7 @@ class DinoV2(nn.Module):
             norm), ``blocks.I.norm``, or ``blocks.I.query``, ``.key``, ``.value``.
         registers: register tokens, 0 or 4.
         positions: see `Positions`; default: as its publishers do.
-        leading: 1 gives the class token and the patch tokens, [N, C, 1 + H*W, 1]; 0 the patches, [N, C, H, W].
+        leading: 1 gives class token and patch tokens, [N, C, 1 + H*W, 1]; 0 the patches, [N, C, H, W].
         fit: photos whose sides are no multiples of 14 are refused (``exact``) or resized to the nearest ones
             (``round``, as MegaLoc does).
 

@@ -1,8 +1,8 @@
 """DINOv2 with small networks beside its blocks, as published place recognisers have added them.
 
 - `CricaDinoV2` (CricaVPR, CVPR 2024): an adapter of convolutions inside each block.
-- `SideDinoV2` (EDTformer, TCSVT 2025; SelaVPR++, TPAMI 2025): the blocks stay as they are, and a second stream
-  runs beside them; what the network gives is that stream.
+- `SideDinoV2` (EDTformer, TCSVT 2025; SelaVPR++, TPAMI 2025): the blocks stay as they are, and a second
+  stream runs beside them; what the network gives is that stream.
 - `AggregatingDinoV2` (ImAge, NeurIPS 2025): learnt tokens join before a late block, and are the descriptor.
 
 Legend: N photos, T tokens, C channels, H x W cells.
@@ -111,8 +111,8 @@ class SideDinoV2(DinoV2):
         cut: ``norm`` only: the stream runs beside all blocks, and is normed.
         adapters: ``linear`` (EDTformer) or ``multiconv`` (SelaVPR++; photos must be square).
         first: the first block that has one; the stream begins as the tokens before it.
-        stream: what the adapters are called in the file: ``adapters``, or ``adapters_hashing`` for SelaVPR++'s
-            second stream, which its binary codes are made of.
+        stream: what the adapters are called in the file: ``adapters``, or ``adapters_hashing`` for
+            SelaVPR++'s second stream, which its binary codes are made of.
         **options: of `DinoV2`.
 
     Raises:

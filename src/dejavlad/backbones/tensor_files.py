@@ -1,8 +1,8 @@
 """Named tensors from files of PyTorch, safetensors and NumPy: the one reader of weights, by content.
 
 Nothing is executed. Checkpoints are read by ``torch.load(weights_only=True)``; what they hold beside tensors
-(recalls as NumPy numbers, arguments) is replaced by stand-ins that do nothing, and anything else is refused by
-name. What wraps the tensors is taken off: the dict of a training run, ``module.`` of parallel training,
+(recalls as NumPy numbers, arguments) is replaced by stand-ins that do nothing, and anything else is refused
+by name. What wraps the tensors is taken off: the dict of a training run, ``module.`` of parallel training,
 ``_orig_mod.`` of ``torch.compile``, and a name above all others.
 """
 

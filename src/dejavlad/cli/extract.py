@@ -101,7 +101,7 @@ def extract(
         "described": int(store.done.sum()),
         "failed": store.failed,
         "dims": int(store.rows.shape[1]),
-        "model": {"name": opened.name, "fingerprint": opened.fingerprint},
+        "model": {"name": opened.title, "fingerprint": opened.fingerprint},
     }
     output.answer(told, f"{told['described']} of {len(store)} photos described, {told['dims']} dims: {out}")
     output.failures(store.failed)

@@ -188,7 +188,7 @@ def _pair(
         text += f"\nopen {figure}"
     told = pair.to_dict() | {
         "matcher": setting.matcher,
-        "model": {"name": opened.name, "fingerprint": opened.fingerprint},
+        "model": {"name": opened.title, "fingerprint": opened.fingerprint},
         "seconds": seconds,
         "figure": None if figure is None else str(figure),
     }

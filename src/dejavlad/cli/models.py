@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from dejavlad.cli.options import ModelOptions
 from dejavlad.cli.terminal import Output, table
-from dejavlad.errors import DejavladError, UnknownNameError
+from dejavlad.errors import DejavladError, InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from dejavlad.model import ModelEntry
 
 app = App(
     name="models",
     help="""Names, descriptor size, where weights come from, licence, and whether they are here.
 
-Example: `dejavlad models`
+Example: `dejavlad models`, `dejavlad models megaloc`
 """,
 )
 
 
 @app.default
-def models(*, output: Output = Output()) -> None:
-    """List them."""
+def models(name: str | None = None, /, *, output: Output = Output()) -> None:
+    """List them, or tell all of one.
+
+    Parameters
+    ----------
+    name
+        One of the list, to be told of in full: size, photos as it wants them, licences, address, how it was
+        checked.
+    """
     from dejavlad.model import list_models
 
     entries = list_models()
+    if name is not None:
+        found = next((entry for entry in entries if entry.name == name), None)
+        if found is None:
+            raise UnknownNameError("model", name, [entry.name for entry in entries])
+        output.answer(found.to_dict(), _in_full(found))
+        return
     rows = [
         (
             entry.name,
             entry.dims or "-",
-            "here" if entry.here else "to download",
+            _where(entry),
             entry.trained_on,
             entry.licence,
-            entry.what,
+            entry.what + " (batch-dependent)" * entry.batch_dependent,
         )
         for entry in entries
     ]
@@ -41,6 +57,40 @@ def models(*, output: Output = Output()) -> None:
         [entry.to_dict() for entry in entries],
         table(("name", "dims", "weights", "trained on", "licence", "what"), rows, right=(1,)),
     )
+
+
+def _where(entry: ModelEntry) -> str:
+    """Whether its weights are here."""
+    if entry.here:
+        return "here"
+    return "by hand" if entry.by_hand else "to download"
+
+
+def _in_full(entry: ModelEntry) -> str:
+    """All that is known of a model, a line each."""
+    from dejavlad.model.released import RELEASED
+
+    released = RELEASED.get(entry.name)
+    published = released.published if released is not None else None
+    told = {
+        "what": entry.what,
+        "dims": str(entry.dims or "as the backbone makes them"),
+        "photos": entry.input,
+        "trained on": entry.trained_on,
+        "weights": _where(entry) + (f", {entry.size / 1e6:.0f} MB" if entry.size else ""),
+        "address": entry.source,
+        "licence of the weights": entry.licence,
+        "licence of the code": entry.code_licence,
+        "made of": str(published.parts()) if published is not None else "",
+        "checked by": entry.checked,
+        "batch-dependent": "yes: what it says of a photo depends on the photos described beside it; maps of it "
+        "are refused, and photos described one at a time, unless --batch-dependent is given"
+        if entry.batch_dependent
+        else "",
+        "put its file at": str(released.path) if released is not None and not entry.here else "",
+    }
+    width = max(map(len, told))
+    return "\n".join([entry.name, *(f"  {key.ljust(width)}  {text}" for key, text in told.items() if text)])
 
 
 @app.command
@@ -64,13 +114,19 @@ def download(
     """
     from dejavlad.backbones import BACKBONES, fetch_weights
     from dejavlad.model.released import RELEASED, fetch_released
-    from dejavlad.model.zoo import model_names
+    from dejavlad.model.zoo import FROM_THE_MAP, model_names
 
     backbone = name.partition("-")[0].partition("@")[0]
     with output.progress() as on_progress:
         if name in RELEASED:
             released = RELEASED[name]
             path: Path | None = fetch_released(released, offline=offline or None, on_progress=on_progress)
+            if released.published is not None and released.published.backbone is not None:
+                needed = released.published.backbone
+                fetch_weights(needed, offline=offline or None, on_progress=on_progress)
+        elif name in FROM_THE_MAP:
+            backbone = FROM_THE_MAP[name].backbone.name
+            path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)
         elif name in model_names() or name in BACKBONES:
             path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)
         else:
@@ -119,16 +175,17 @@ def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output 
 
 def verify(
     model: str,
-    reference: Path,
+    reference: Path | None = None,
     /,
     *,
+    alone: Annotated[bool, Parameter(negative=())] = False,
     tolerance: float = 1e-5,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
     """Compare a model's activations with a reference, layer by layer; status 1 where they differ.
 
-    Example: `dejavlad verify patchnetvlad activations.npz`
+    Example: `dejavlad verify patchnetvlad activations.npz`, `dejavlad verify megaloc --alone`
 
     Parameters
     ----------
@@ -136,11 +193,18 @@ def verify(
         A model's name, its folder, or a checkpoint of the originals.
     reference
         A .mat or .npz with `input` and activations by the layers' names.
+    alone
+        Instead: does a photo's descriptor depend on the photos described beside it? Status 1 where it does.
     tolerance
         On each number; relative to the layer's largest where that is above 1.
     """
     from dejavlad.model.verify import verify as compare
 
+    if alone == (reference is not None):
+        raise InputError("give either a reference (.mat, .npz) to compare with, or --alone")
+    if reference is None:
+        _verify_alone(model, options, output)
+        return
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
     rows = compare(opened, reference, tolerance)
@@ -156,6 +220,26 @@ def verify(
     wrong = [row.layer for row in rows if not row.ok]
     if wrong:
         raise DejavladError(f"{len(wrong)} of {len(rows)} layers differ, {wrong[0]} first")
+
+
+def _verify_alone(model: str, options: ModelOptions, output: Output) -> None:
+    from dejavlad.model.alone import beside
+
+    with output.progress() as on_progress:
+        opened = options.load(model, on_progress)
+    rows = beside(opened)
+    told = [
+        {"together": row.how, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
+        for row in rows
+    ]
+    cells = [
+        (row.how, f"{row.difference:.1e}", f"{row.cosine:.6f}", "ok" if row.ok else "DEPENDS") for row in rows
+    ]
+    output.answer(told, table(("described", "difference", "least cosine", ""), cells, right=(1, 2)))
+    if not all(row.ok for row in rows):
+        raise DejavladError(
+            f"{opened.name} is batch-dependent: its descriptor of a photo depends on the photos beside it"
+        )
 
 
 def _finite(value: float) -> float | None:

@@ -23,11 +23,11 @@ class ModelOptions:
     """How a model is opened and run."""
 
     weights: str | None = None
-    "Backbone weights: a file (.npz, .pth, .safetensors with torchvision's keys), or random:SEED."
+    "Weights of the backbone, or of a published network: a file (.pth, .safetensors, .npz), or random:SEED."
     input: Literal["torchvision", "caffe"] | None = None
     "Preprocessing of the weights (default: the backbone's own)."
     resize: str | None = None
-    "HxW, longest:N or none (default: the model's own)."
+    "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     "Where to compute."
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -42,6 +42,8 @@ class ModelOptions:
     "Of everything that is drawn at random."
     offline: Annotated[bool, Parameter(negative=())] = False
     "Never download."
+    batch_dependent: Annotated[bool, Parameter(name="--batch-dependent", negative=())] = False
+    "Let photos of a batch change each other's descriptors, in models that do that; allow maps of them."
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("workers", 0)):
@@ -82,6 +84,7 @@ class ModelOptions:
             and found.whitening is not None
         ):
             found = found.with_dims(min(preset.dims, found.whitening.dims))
+        found.together = self.batch_dependent
         return found
 
     def fitted(

@@ -13,6 +13,9 @@ Running again over what is there:
 - another batch size: finished batches are kept, the rest is planned again with the new size;
 - another model, preprocessing, precision, size or dtype of descriptors: refused.
 
+A model whose descriptors depend on the photos beside them (`PlaceModel.alone` is false) describes photos one
+at a time, unless its `together` says otherwise; the store names it as such.
+
 With `patches`, the same pass makes the patches of each photo (see `patches`), which reach the disk before
 their photo's row counts.
 
@@ -108,8 +111,9 @@ def extract(
         StoreError: `out` cannot be written, or is damaged.
     """
     _check(model, photos, batch_size)
+    batch_size = _companions(model, batch_size)
     setting = Setting(
-        model.name,
+        getattr(model, "title", model.name),
         model.fingerprint,
         model.preprocess.to_dict(),
         model.precision,
@@ -164,6 +168,7 @@ def describe(
         InputError: as `extract`.
     """
     _check(model, photos, batch_size)
+    batch_size = _companions(model, batch_size)
     table = _look(model.preprocess, photos, None, on_progress)
     batches, _, _ = _plan(model.preprocess, table, batch_size, None)
     described = np.zeros((len(photos), model.descriptor_size), np.float32)
@@ -185,6 +190,12 @@ def _check(model: Describer, photos: PhotoList, batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"a batch needs at least one photo; given --batch-size {batch_size}")
     model.require_fitted()
+
+
+def _companions(model: Describer, batch_size: int) -> int:
+    """How many photos go through the network together."""
+    apart = not getattr(model, "alone", True) and not getattr(model, "together", False)
+    return 1 if apart else batch_size
 
 
 def _check_any(photos: PhotoList, failed: dict[str, str], any_done: bool) -> None:

@@ -54,7 +54,7 @@ class Preprocess:
 
     resize: str = "none"
     """``"HxW"`` (both sides given, aspect not kept), ``"longest:N"`` (the longer side becomes N, also of
-    smaller photos), ``"shortest:N"``, ``"most:N"`` (the longer side becomes N where it is more) or ``"none"``.
+    smaller photos), ``"shortest:N"``, ``"most:N"`` (the longer side, where it is more) or ``"none"``.
     Always with antialiasing, as Pillow (and so Patch-NetVLAD) does it."""
     mean: Triple = (0.0, 0.0, 0.0)
     """Subtracted, in the channels' order, on the scale below."""
@@ -75,7 +75,7 @@ class Preprocess:
     multiple: int = 1
     """Both sides are made multiples of this, after `resize`."""
     multiple_by: Literal["resize", "crop"] = "resize"
-    """How: resized to the nearest multiple (half to even), or cropped to the next smaller one, at the centre."""
+    """How: resized to the nearest multiple (half to even), or cropped to the next smaller."""
 
     def __post_init__(self) -> None:
         parse_resize(self.resize)
@@ -161,7 +161,7 @@ class Preprocess:
         return values
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; what `LATER` names only where it is not as it always was, so that older models stay equal."""
+        """For JSON; what `LATER` names only where it is not the default, so that older models stay equal."""
         told = {
             field.name: getattr(self, field.name)
             for field in fields(self)
@@ -218,7 +218,7 @@ def parse_resize(policy: str) -> tuple[int, int] | OneSide | int | None:
         if 1 <= side <= MOST_SIDE:
             return side if found[1] == "longest" else OneSide(found[1], side)
     raise InputError(
-        f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N, shortest:N, most:N or none, "
+        f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N, shortest:N, most:N, none, "
         f"sides of 1 to {MOST_SIDE}"
     )
 

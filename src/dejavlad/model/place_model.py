@@ -111,7 +111,7 @@ class PlaceModel(nn.Module):
 
     @property
     def alone(self) -> bool:
-        """Whether a descriptor is of its photo alone; if not, it depends on the photos beside it in the batch."""
+        """Whether a descriptor is of its photo alone, and not of those beside it in the batch."""
         return self.aggregation.alone
 
     @property
@@ -123,6 +123,13 @@ class PlaceModel(nn.Module):
     def precision(self, precision: str) -> None:
         self._precision = check_precision(precision)
         self._copy: tuple[list[tuple[Tensor, int, torch.device]], nn.Module] | None = None
+
+    @property
+    def title(self) -> str:
+        """The name, and whether it is batch-dependent, which every result must tell."""
+        if self.alone:
+            return self.name
+        return f"{self.name} (batch-dependent{'' if self.together else ', one photo at a time'})"
 
     @property
     def device(self) -> torch.device:
@@ -309,8 +316,8 @@ class PlaceModel(nn.Module):
         """Raises InputError, saying what to do, if the model must learn from photos first."""
         if not self.fitted and self.aggregation.needs_training:
             raise InputError(
-                f"the head {self.aggregation.name!r} of model {self.name!r} is a network that must be trained "
-                f"first (dejavlad train); published ones are in `dejavlad models`"
+                f"the head {self.aggregation.name!r} of model {self.name!r} is a network that must be "
+                f"trained first (dejavlad train); published ones are in `dejavlad models`"
             )
         if not self.fitted:
             raise InputError(
@@ -385,7 +392,7 @@ class PlaceModel(nn.Module):
         return self._with(patch_whitening=layer, provenance={**self.provenance, **provenance})
 
     def _check_grid(self, feat_NCHW: Tensor) -> None:
-        """Raises InputError where the aggregation cannot do with so many cells, with sizes of photos that do."""
+        """Raises InputError where the aggregation cannot take so many cells, with a size that it can take."""
         layer, stride = self.aggregation, getattr(self.backbone, "stride", None)
         if feat_NCHW.ndim != 4 or not isinstance(stride, int):
             return
@@ -393,8 +400,8 @@ class PlaceModel(nn.Module):
         if cells < layer.least_locations:
             side = math.isqrt(layer.least_locations - 1) + 1
             raise InputError(
-                f"photos of {cells} cells of {stride}x{stride} pixels are too small for {self.name}: it needs at "
-                f"least {layer.least_locations}, e.g. photos of {side * stride}x{side * stride} pixels; "
+                f"photos of {cells} cells of {stride}x{stride} pixels are too small for {self.name}: it needs "
+                f"at least {layer.least_locations}, e.g. photos of {side * stride}x{side * stride} pixels; "
                 f"give larger photos or --resize"
             )
         wanted = layer.fixed_grid

@@ -1,6 +1,6 @@
 """Models by name, ``<backbone>[@cut]-<pooling>`` read off the two tables, released ones, folders and files.
 
-`FROM_THE_MAP` names those that need no training: a backbone as it is, and a vocabulary from the map's own photos.
+`FROM_THE_MAP` names those that need no training: a backbone as it is, and a vocabulary from the map's photos.
 
 ``rootsift-vlad`` is the model that works without a download. An off-the-shelf model prepares photos as its
 backbone's weights want them; unless told otherwise, the longer side becomes `RESIZE` pixels: enough for signs
@@ -36,7 +36,6 @@ DEFAULT_RESIZE = "longest:640"
 
 DEFAULT_MODEL = "rootsift-vlad"
 """The model for whoever names none."""
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +258,7 @@ def open_released(
 
     Args:
         released: which.
-        weights: its file, wherever it lies; ``random:SEED`` for random weights; default: fetched on first use.
+        weights: its file, wherever it lies, or ``random:SEED``; default: fetched on first use.
         offline: never download.
         on_progress: told of downloads.
 
@@ -309,7 +308,12 @@ def _off_the_shelf(
     if leading:
         source = replace(source, options={**source.options, "leading": leading})
     backbone = backbones.create(
-        source.name, cut=source.cut, weights=weights, offline=offline, on_progress=on_progress, **source.options
+        source.name,
+        cut=source.cut,
+        weights=weights,
+        offline=offline,
+        on_progress=on_progress,
+        **source.options,
     )
     layer = aggregation.create(pooling, int(getattr(backbone, "channels", 0)), **options)
     entry = BACKBONES.get(source.name)

@@ -38,7 +38,7 @@ class MapInfo:
         """Count what is there."""
         return cls(
             str(folder),
-            model.name,
+            model.title,
             model.fingerprint,
             model.descriptor_size,
             len(photos),

@@ -89,7 +89,8 @@ class PlaceMap:
             on_progress: called with each step.
 
         Raises:
-            InputError: no photos, or none that can be read.
+            InputError: no photos, none that can be read, or a model that is batch-dependent (see
+                `PlaceModel.together`).
             StoreMismatchError: `out` was begun from another model, other photos or another seed.
             StoreBusyError: another process is building there.
         """
@@ -97,6 +98,12 @@ class PlaceMap:
         if not len(photos):
             raise InputError("a map needs at least one photo; given none")
         base = model if isinstance(model, PlaceModel) else load_model(model, seed=seed)
+        if not base.alone and not base.together:
+            raise InputError(
+                f"model {base.name!r} is batch-dependent: what it says of a photo depends on the photos "
+                "described beside it, so that a map of it depends on chance; take another model, or insist with "
+                "--batch-dependent (model.together = True)"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with _one_writer(folder):
             strange = {entry.name for entry in folder.iterdir()} - FILES
@@ -105,6 +112,7 @@ class PlaceMap:
             model = learn_once(
                 base, photos, folder / "model", seed=seed, workers=workers, on_progress=on_progress
             )
+            model.together = base.together
             place_map = cls(folder, model)
             place_map._add(photos, batch_size, workers, on_progress)
         return place_map

@@ -14,7 +14,7 @@ from dejavlad.model.place_model import PlaceModel
 
 
 def read(path: Path) -> PlaceModel:
-    """The model that a checkpoint holds: a place recogniser of those that `published` and `torch_layouts` know.
+    """The model that a checkpoint holds, of those that `published` and `torch_layouts` know.
 
     Raises:
         CheckpointError: the file is damaged, holds more than weights, or holds no such network.

@@ -119,8 +119,8 @@ def _layout(shapes: Shapes, told: Mapping[str, Any], path: Path) -> Layout:
         if layout.what == "VG-benchmark" and pools == ["1.p"]:
             raise CheckpointError(
                 "it is VG-benchmark's GeM of normalised features (--l2 before_pool) without a linear layer, "
-                "which is unknown here; its NetVLAD, and GeM with --l2 after_pool, are, and so are CosPlace's "
-                "and EigenPlaces' files"
+                "which is unknown here; its NetVLAD, and GeM with --l2 after_pool, are, and so are "
+                "CosPlace's and EigenPlaces' files"
             )
         if layout.what == "VG-benchmark" and pools == ["0.p"]:
             return replace(layout, pooling=f"{layout.pooling}0.")

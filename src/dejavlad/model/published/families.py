@@ -257,7 +257,9 @@ def selavprpp(shapes: Shapes, *, bits: bool = False) -> Parts:
         unused = (r"backbone\.adapters_hashing\..*", r"linear[34]\..*", r"aggregation_hashing\.1\.p")
     numbers = [int(f[1]) for key in shapes if (f := re.match(rf"backbone\.{stream}\.(\d+)\.", key))]
     if not numbers or f"{after}weight" not in shapes:
-        raise CheckpointError("it is SelaVPR++'s file without binary codes; those are in the one called _rerank")
+        raise CheckpointError(
+            "it is SelaVPR++'s file without binary codes; those are in the one called _rerank"
+        )
     options = {
         "variant": variant,
         "adapters": "multiconv",
@@ -392,7 +394,9 @@ def recognise(shapes: Shapes) -> Parts | None:
     try:
         return family(shapes)
     except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"it lacks, or has in another shape, what decides how it is made: {error}") from None
+        raise CheckpointError(
+            f"it lacks, or has in another shape, what decides how it is made: {error}"
+        ) from None
 
 
 def _transport(shapes: Shapes, agg: str) -> dict[str, int]:
@@ -407,5 +411,3 @@ def _rows(shapes: Shapes, key: str) -> int:
     if key not in shapes:
         raise KeyError(key)
     return int(shapes[key][0])
-
-

@@ -17,6 +17,7 @@ from dejavlad.model.published import families
 from dejavlad.model.published.parts import CHILDREN, Parts
 
 MIT, APACHE, BSD, GPL = "MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0"
+REPOSITORY = "MIT, as its repository; not told apart"
 NONE = "no licence file in its repository"
 NOT_TOLD = "not said: ask the authors before you publish or sell"
 ORIGINAL = "the original code's answers, with made weights"
@@ -129,7 +130,9 @@ def _convap(channels: int) -> Parts:
 
 def _gem(backbone: str, dims: int) -> Parts:
     depth = int(backbone.removeprefix("resnet")) if backbone.startswith("resnet") else 0
-    body = _resnet("backbone.", depth, 4, in_a_row=True) if depth else {"backbone.28.weight": torch.Size((512,))}
+    body = (
+        _resnet("backbone.", depth, 4, in_a_row=True) if depth else {"backbone.28.weight": torch.Size((512,))}
+    )
     return families.cosplace(body | {"aggregation.3.weight": torch.Size((dims, 512))})
 
 
@@ -185,7 +188,7 @@ def _transported() -> Iterator[Published]:
         8448,
         "GSV-Cities, MSLS, MegaScenes, ScanNet, SF-XL",
         MIT,
-        MIT,
+        REPOSITORY,
         228.64,
         _megaloc,
     )
@@ -223,7 +226,7 @@ def _queried() -> Iterator[Published]:
         12288,
         GSV,
         MIT,
-        MIT,
+        REPOSITORY,
         95.21,
         lambda: _boq(384, _dino("backbone.dino.")),
     )
@@ -234,7 +237,7 @@ def _queried() -> Iterator[Published]:
         16384,
         GSV,
         MIT,
-        MIT,
+        REPOSITORY,
         23.84,
         lambda: _boq(512, _resnet("backbone.net.", 50, 3, in_a_row=True)),
     )
@@ -245,7 +248,7 @@ def _queried() -> Iterator[Published]:
         4096,
         GSV,
         MIT,
-        MIT,
+        REPOSITORY,
         96.96,
         _edtformer,
     )
@@ -296,7 +299,12 @@ def _projected() -> Iterator[Published]:
             },
         ),
     )
-    checked = {"cosplace-resnet18-512", "cosplace-resnet50-2048", "cosplace-vgg16-512", "eigenplaces-resnet50-2048"}
+    checked = {
+        "cosplace-resnet18-512",
+        "cosplace-resnet50-2048",
+        "cosplace-vgg16-512",
+        "eigenplaces-resnet50-2048",
+    }
     for short, called, published in programs:
         for backbone, sizes in published.items():
             channels, body = bases[backbone]
@@ -310,7 +318,7 @@ def _projected() -> Iterator[Published]:
                     dims,
                     "SF-XL",
                     MIT,
-                    MIT,
+                    REPOSITORY,
                     (body + (channels + 1) * dims) / 1e6,
                     lambda backbone=backbone, dims=dims, called=called: replace(  # type: ignore[misc]
                         _gem(backbone, dims), what=called
@@ -362,7 +370,7 @@ def _by_the_same_author() -> Iterator[Published]:
         4096,
         GSV,
         MIT,
-        MIT,
+        REPOSITORY,
         87.6,
         lambda: _mixvpr(1024, 4, 256, 2, _dino("backbone.dino_model.")),
     )
@@ -376,7 +384,7 @@ def _lu_feng() -> Iterator[Published]:
         6144,
         "several data sets, merged",
         MIT,
-        MIT,
+        REPOSITORY,
         86.59,
         _image,
         checked=FORMULAS,
@@ -393,7 +401,7 @@ def _lu_feng() -> Iterator[Published]:
             dims,
             GSV,
             MIT,
-            MIT,
+            REPOSITORY,
             millions,
             lambda rows=rows, crosses=crosses: _supervlad(rows, crosses=crosses),  # type: ignore[misc]
             by_hand=True,
@@ -406,13 +414,16 @@ def _lu_feng() -> Iterator[Published]:
         10752,
         GSV,
         MIT,
-        MIT,
+        REPOSITORY,
         106.76,
         lambda: families.cricavpr(_dino("backbone.")),
         alone=False,
     )
     sela = f"{GITHUB}Lu-Feng/SelaVPRplusplus/releases/download/SelaVPR%2B%2B/SelaVPRplusplus_"
-    for size, variant, dims, plain, both in (("base", "b", 2048, 97.9, 108.0), ("large", "l", 4096, 331.3, 354.5)):
+    for size, variant, dims, plain, both in (
+        ("base", "b", 2048, 97.9, 108.0),
+        ("large", "l", 4096, 331.3, 354.5),
+    ):
         for ending, kind, millions in (
             ("", "", plain),
             ("-rerank", "_rerank", both),
@@ -427,7 +438,7 @@ def _lu_feng() -> Iterator[Published]:
                 512 if bits else dims,
                 "several data sets, merged",
                 MIT,
-                MIT,
+                REPOSITORY,
                 millions,
                 lambda variant=variant, dims=dims, bits=bits: _selavprpp(  # type: ignore[misc]
                     variant, dims, bits=bits
@@ -472,4 +483,3 @@ PUBLISHED: dict[str, Published] = {
     for one in group()
 }
 """Name -> network."""
-

@@ -34,9 +34,7 @@ def open_file(parts: Parts, path: Path, *, name: str, **provenance: Any) -> Plac
         raise CheckpointError(f"{str(path)!r} is not {name}: {error}") from None
 
 
-def with_vocabulary(
-    parts: Parts, path: Path, backbone: Path, *, name: str, **provenance: Any
-) -> PlaceModel:
+def with_vocabulary(parts: Parts, path: Path, backbone: Path, *, name: str, **provenance: Any) -> PlaceModel:
     """A network that is DINOv2 as it is and a vocabulary, one tensor in a file of its own (AnyLoc).
 
     Raises:
@@ -59,5 +57,3 @@ def with_vocabulary(
 def _as_named(found: Parts, parts: Parts) -> Parts:
     """The file's own names, with what its name tells of preprocessing."""
     return replace(found, preprocess=parts.preprocess, what=parts.what)
-
-

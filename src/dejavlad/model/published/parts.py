@@ -93,9 +93,7 @@ def make(parts: Parts, *, name: str, device: str = "meta", **provenance: Any) ->
     """
     with torch.device(device), torch.random.fork_rng(devices=[]):
         body = backbones.build(parts.backbone.name, parts.backbone.cut, parts.backbone.options)
-        layer = aggregation.create(
-            parts.aggregation.name, int(body.channels), **parts.aggregation.options
-        )
+        layer = aggregation.create(parts.aggregation.name, int(body.channels), **parts.aggregation.options)
         whitening = None if parts.whitening is None else Whitening(layer.descriptor_size, parts.whitening)
     return PlaceModel(
         body,
@@ -142,7 +140,9 @@ def filled(parts: Parts, tensors: Mapping[str, Tensor], *, name: str, **provenan
         if given.shape != held.shape and given.squeeze().shape == held.squeeze().shape:
             given = given.reshape(held.shape)
         if given.shape != held.shape or not given.is_floating_point():
-            raise CheckpointError(f"{there} is {given.dtype} {list(given.shape)}, not numbers {list(held.shape)}")
+            raise CheckpointError(
+                f"{there} is {given.dtype} {list(given.shape)}, not numbers {list(held.shape)}"
+            )
         found[ours] = given.to(torch.float32).contiguous().clone()
         if given.numel() and not bool(torch.stack(found[ours].aminmax()).isfinite().all()):
             raise CheckpointError(f"{there} holds NaN or infinity")
@@ -190,4 +190,3 @@ def some(keys: Collection[str] | Iterable[str]) -> str:
     listed = sorted(keys)
     more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
     return ", ".join(listed[:SOME]) + more if listed else "nothing"
-
