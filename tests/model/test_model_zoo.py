@@ -37,7 +37,7 @@ def fitted(model, seed=0):
 def test_listed_models_can_be_made_and_are_of_the_size_told():
     listed = {entry.name: entry for entry in list_models()}
     assert DEFAULT_MODEL in listed and listed[DEFAULT_MODEL].here
-    assert {name.partition("-")[0] for name in listed.keys() - RELEASED - FROM_THE_MAP} == {
+    assert {name.partition("-")[0] for name in listed.keys() - {*RELEASED, *FROM_THE_MAP}} == {
         *backbones.BACKBONES,
         "hub:FOLDER_OR_ID",
     }

@@ -1,7 +1,7 @@
 """Published networks of others: with made weights, the answers of the original code.
 
 A case is a file ``models/NAME.npz`` of `DEJAVLAD_GOLDEN` (see the README there); those found are run,
-whatever their seed and sizes. Weights are made by a formula from names and shapes, so that they need not be kept.
+whatever their seed and sizes. Weights are made by a formula from names and shapes.
 """
 
 import gc

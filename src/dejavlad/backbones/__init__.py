@@ -207,12 +207,8 @@ def create(
         raise InputError(f"{name} has no layers to cut at; given {cut!r}")
     if entry.cut is not None:
         options = {"cut": entry.cut if cut is None else cut, **options}
-    try:
-        inspect.signature(entry.make).bind(**options)
-    except TypeError as error:
-        raise InputError(f"{name} does not take these options: {error}") from None
     with torch.random.fork_rng(devices=[]), torch.device("meta" if entry.multiple > 1 else "cpu"):
-        backbone = entry.make(**options)
+        backbone = _made(name, entry.make, options)
     if entry.multiple > 1:  # large: without values that are replaced at once
         backbone = backbone.to_empty(device="cpu")
     if entry.path is None or entry.url is None:
@@ -243,12 +239,7 @@ def build(name: str, cut: str | None, options: Mapping[str, Any]) -> Any:
     known = {key: entry.make for key, entry in BACKBONES.items()} | UNPUBLISHED
     if name not in known:
         raise UnknownNameError("backbone", name, known)
-    given = dict(options) if cut is None else {"cut": cut, **options}
-    try:
-        inspect.signature(known[name]).bind(**given)
-        return known[name](**given)
-    except TypeError as error:
-        raise InputError(f"{name} does not take these options: {error}") from None
+    return _made(name, known[name], dict(options) if cut is None else {"cut": cut, **options})
 
 
 def fetch_weights(name: str, *, offline: bool | None = None, on_progress: OnProgress = silent) -> Path | None:
@@ -278,6 +269,19 @@ def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Pa
     )
 
 
+def _made(name: str, make: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
+    """A backbone of those options.
+
+    Raises:
+        InputError: it does not have them.
+    """
+    try:
+        inspect.signature(make).bind(**options)
+        return make(**options)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these options: {error}") from None
+
+
 def _unpublished(
     name: str, cut: str | None, weights: object, seed: int | None, options: dict[str, Any]
 ) -> nn.Module:
@@ -287,12 +291,8 @@ def _unpublished(
     if stranger:
         raise InputError(f"{name} takes weights random:SEED at most; others come with what is imported")
     given = options if cut is None else {"cut": cut, **options}
-    try:
-        inspect.signature(UNPUBLISHED[name]).bind(**given)
-    except TypeError as error:
-        raise InputError(f"{name} does not take these options: {error}") from None
     with torch.random.fork_rng(devices=[]):
-        backbone = UNPUBLISHED[name](**given)
+        backbone = _made(name, UNPUBLISHED[name], given)
     if seed is not None:
         draw_weights(backbone, seed)
     return backbone

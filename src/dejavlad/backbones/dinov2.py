@@ -372,7 +372,7 @@ class DinoV2(nn.Module):
         """What `forward` returns, of all tokens."""
         patches_NCT = tokens_NTC[:, 1 + self.registers :].transpose(1, 2)
         if not self.leading:
-            return patches_NCT.unflatten(2, (rows, columns))
+            return torch.unflatten(patches_NCT, 2, (rows, columns))
         return torch.cat([tokens_NTC[:, :1].transpose(1, 2), patches_NCT], dim=2).unsqueeze(3)
 
     def table(self, rows: int, columns: int) -> Tensor:

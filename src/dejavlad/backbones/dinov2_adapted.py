@@ -58,7 +58,7 @@ class MultiConvAdapter(nn.Module):
         """[N, 1 + side*side, C] -> the same."""
         inner_NTC = F.relu(self.D_fc1(x_NTC))
         side = square_side(inner_NTC.shape[1] - 1)
-        grid = inner_NTC[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        grid = torch.unflatten(inner_NTC[:, 1:].transpose(1, 2), 2, (side, side))
         seen = torch.cat([self.branch1(grid), self.branch2(grid), self.branch3(grid)], dim=1)
         patches_NTC = seen.flatten(2).transpose(1, 2)
         whole = inner_NTC + torch.cat([inner_NTC[:, :1], patches_NTC.to(inner_NTC.dtype)], dim=1)
@@ -76,7 +76,8 @@ class LinearAdapter(nn.Module):
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
-        return x_NTC + 0.5 * self.D_fc2(F.gelu(self.D_fc1(x_NTC)))
+        found: Tensor = x_NTC + 0.5 * self.D_fc2(F.gelu(self.D_fc1(x_NTC)))
+        return found
 
 
 class AdaptedBlock(Block):
@@ -88,7 +89,8 @@ class AdaptedBlock(Block):
 
     def feed_forward(self, x_NTC: Tensor) -> Tensor:
         """Of normalised tokens."""
-        return super().feed_forward(x_NTC) + SHARE * self.adapter(x_NTC)
+        found: Tensor = super().feed_forward(x_NTC) + SHARE * self.adapter(x_NTC)
+        return found
 
 
 class CricaDinoV2(DinoV2):

@@ -83,7 +83,7 @@ def _in_full(entry: ModelEntry) -> str:
         "licence of the code": entry.code_licence,
         "made of": str(published.parts()) if published is not None else "",
         "checked by": entry.checked,
-        "batch-dependent": "yes: what it says of a photo depends on the photos described beside it; maps of it "
+        "batch-dependent": "yes: what it says of a photo depends on the photos beside it; maps of it "
         "are refused, and photos described one at a time, unless --batch-dependent is given"
         if entry.batch_dependent
         else "",

@@ -144,7 +144,7 @@ class Preprocess:
             rgb_HWC = rgb_HWC[:, :, ::-1]
         values = rgb_HWC.transpose(2, 0, 1).astype(np.float32, order="C")
         if resizes and self.resize_on == "values":
-            values = np.stack([Image.fromarray(plane).resize((width, height), how) for plane in values])
+            values = np.stack([np.asarray(Image.fromarray(v).resize((width, height), how)) for v in values])
         if self.multiple_by == "crop" and self.multiple > 1:
             h, w = self.output_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
             top, left = round((height - h) / 2), round((width - w) / 2)
@@ -218,7 +218,7 @@ def parse_resize(policy: str) -> tuple[int, int] | OneSide | int | None:
         if 1 <= side <= MOST_SIDE:
             return side if found[1] == "longest" else OneSide(found[1], side)
     raise InputError(
-        f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N, shortest:N, most:N, none, "
+        f"resize {policy!r} is unknown; valid: HxW (480x640), longest:N, shortest:N, most:N, none, "
         f"sides of 1 to {MOST_SIDE}"
     )
 

@@ -400,7 +400,7 @@ class PlaceModel(nn.Module):
         if cells < layer.least_locations:
             side = math.isqrt(layer.least_locations - 1) + 1
             raise InputError(
-                f"photos of {cells} cells of {stride}x{stride} pixels are too small for {self.name}: it needs "
+                f"photos of {cells} cells of {stride}x{stride} pixels are too few for {self.name}: it needs "
                 f"at least {layer.least_locations}, e.g. photos of {side * stride}x{side * stride} pixels; "
                 f"give larger photos or --resize"
             )

@@ -235,7 +235,7 @@ def _released_entry(one: Released) -> ModelEntry:
 
 def _of_the_hub() -> Iterator[ModelEntry]:
     for pooling in _poolings("hub"):
-        layer = aggregation.AGGREGATIONS[pooling].__name__  # type: ignore[attr-defined]
+        layer = aggregation.AGGREGATIONS[pooling].__name__
         what = f"any vision model of the transformers library, e.g. DINOv3; {layer}"
         source = "its folder, or the hub"
         yield ModelEntry(f"{HUB}-{pooling}", None, what, "its own", source, "the model's own", False)
@@ -285,9 +285,10 @@ def open_released(
         return _imported(path, released.name)
     told = {"weights": path.name, "address": released.url, "licence": released.licence}
     if one.backbone is not None:
+        centres_KC = published.read_vocabulary(path, name=released.name)
         body = backbones.fetch_weights(one.backbone, offline=offline, on_progress=on_progress)
         assert body is not None
-        return published.with_vocabulary(one.parts(), path, body, name=released.name, **told)
+        return published.with_vocabulary(one.parts(), centres_KC, body, name=released.name, **told)
     return published.open_file(one.parts(), path, name=released.name, **told)
 
 

@@ -101,7 +101,7 @@ class PlaceMap:
         if not base.alone and not base.together:
             raise InputError(
                 f"model {base.name!r} is batch-dependent: what it says of a photo depends on the photos "
-                "described beside it, so that a map of it depends on chance; take another model, or insist with "
+                "described beside it, so that its maps depend on chance; take another model, or insist with "
                 "--batch-dependent (model.together = True)"
             )
         folder.mkdir(parents=True, exist_ok=True)

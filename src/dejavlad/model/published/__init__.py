@@ -4,7 +4,17 @@
 """
 
 from dejavlad.model.published.families import dino_of, recognise
-from dejavlad.model.published.opening import open_file, with_vocabulary
+from dejavlad.model.published.opening import open_file, read_vocabulary, with_vocabulary
 from dejavlad.model.published.parts import Parts, filled, make, random
 
-__all__ = ["Parts", "dino_of", "filled", "make", "open_file", "random", "recognise", "with_vocabulary"]
+__all__ = [
+    "Parts",
+    "dino_of",
+    "filled",
+    "make",
+    "open_file",
+    "random",
+    "read_vocabulary",
+    "recognise",
+    "with_vocabulary",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from dejavlad.backbones.dinov2 import VARIANTS
 from dejavlad.backbones.resnet import DEPTHS
@@ -171,7 +172,7 @@ def mixvpr(shapes: Shapes) -> Parts:
 def convap(shapes: Shapes) -> Parts:
     """Conv-AP, of 2x2 parts as all that is published."""
     channels = _rows(shapes, "aggregator.channel_pool.weight")
-    how = "bicubic" if channels == 1024 else "bilinear"
+    how: Literal["bicubic", "bilinear"] = "bicubic" if channels == 1024 else "bilinear"
     return Parts(
         "Conv-AP",
         resnet_of(shapes, "backbone.model.", in_a_row=False),
@@ -292,6 +293,7 @@ def image(shapes: Shapes) -> Parts:
         BackboneSpec("dinov2_aggregating", None, options),
         AggregationSpec("image_tokens", {"tokens": tokens}),
         SQUARE,
+        renamed={"backbone.learnable_aggregation_tokens": "learnable_aggregation_tokens"},
     )
 
 

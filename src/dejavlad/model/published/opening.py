@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dejavlad.backbones.tensor_files import read_tensors
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.model.place_model import PlaceModel
@@ -34,24 +36,35 @@ def open_file(parts: Parts, path: Path, *, name: str, **provenance: Any) -> Plac
         raise CheckpointError(f"{str(path)!r} is not {name}: {error}") from None
 
 
-def with_vocabulary(parts: Parts, path: Path, backbone: Path, *, name: str, **provenance: Any) -> PlaceModel:
-    """A network that is DINOv2 as it is and a vocabulary, one tensor in a file of its own (AnyLoc).
+def read_vocabulary(path: Path, *, name: str) -> Tensor:
+    """A vocabulary, the one tensor [clusters, C] of a file (AnyLoc's).
 
     Raises:
-        CheckpointError: one of the files is damaged, or holds something else.
+        CheckpointError: the file is damaged, or holds something else.
     """
     try:
         centres = read_tensors(path, lone=True).tensors
-        if len(centres) != 1:
+        held = next(iter(centres.values()))
+        if len(centres) != 1 or held.ndim != 2:
             raise CheckpointError(f"it holds {some(centres)}, and not one vocabulary")
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r} is not the vocabulary of {name}: {error}") from None
+    return held
+
+
+def with_vocabulary(
+    parts: Parts, centres_KC: Tensor, backbone: Path, *, name: str, **provenance: Any
+) -> PlaceModel:
+    """A network that is DINOv2 as its publishers give it, and a vocabulary (AnyLoc).
+
+    Raises:
+        CheckpointError: the backbone's file is damaged, or holds something else.
+    """
     try:
         tensors = {f"{parts.body}{key}": held for key, held in read_tensors(backbone).tensors.items()}
-        tensors["c_centers"] = next(iter(centres.values()))
-        return filled(parts, tensors, name=name, **provenance)
+        return filled(parts, {**tensors, "c_centers": centres_KC}, name=name, **provenance)
     except CheckpointError as error:
-        raise CheckpointError(f"{str(path)!r} and {str(backbone)!r} are not {name}: {error}") from None
+        raise CheckpointError(f"{str(backbone)!r} is not what {name} needs: {error}") from None
 
 
 def _as_named(found: Parts, parts: Parts) -> Parts:

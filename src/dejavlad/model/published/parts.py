@@ -51,6 +51,8 @@ class Parts:
     """What our names of the head's tensors begin with -> what the file's do."""
     whitening: int | None = None
     """Dimensions that its whitening keeps."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Our whole names -> the file's, before all other rules."""
     unused: tuple[str, ...] = ()
     """Regular expressions of names that the file holds and the network never uses."""
 
@@ -62,6 +64,8 @@ class Parts:
 
     def theirs(self, ours: str) -> str:
         """The file's name of one of our tensors."""
+        if ours in self.renamed:
+            return self.renamed[ours]
         part, _, rest = ours.partition(".")
         if part == "backbone":
             return self.body + (numbered(rest) if self.numbered else rest)
