@@ -1,8 +1,8 @@
 """Published place recognisers with random weights: milliseconds a photo, ours against the original's way.
 
 For each model, in one run and by turns: ours in float32 against a plain restatement of how the original
-computes it (attention, layers and heads one after the other; only where it is written down below), and ours in
-bfloat16 against ours in float32. ``python benchmarks/bench_models.py NAME...`` runs some of them.
+computes it (attention, layers and heads one after the other; only where it is written down below), and ours
+in bfloat16 against ours in float32. ``python benchmarks/bench_models.py NAME...`` runs some of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from _timing import paired, processor
 from dejavlad.backbones import DinoV2
 from dejavlad.model import PlaceModel, load_model
 
-BATCH, ROUNDS = 2, 3
+BATCH, ROUNDS = 1, 3
 MODELS = {
     "megaloc": 322,
     "salad": 322,

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from dejavlad.backbones import create, train_from
 from dejavlad.backbones.hub import HubBackbone
 from dejavlad.errors import CheckpointError, DownloadError, InputError, MissingExtraError
+from dejavlad.model import load_model
 
 transformers = pytest.importorskip("transformers")
 
@@ -81,6 +82,28 @@ def test_patch_tokens_lie_on_their_grid(folders, name):
     for row in range(rows):
         for column in range(columns):
             assert torch.equal(found[0, :, row, column], tokens[before + row * columns + column])
+
+
+@pytest.mark.parametrize("name", ["dinov2", "registers"])
+def test_heads_may_ask_for_the_class_token(folders, name):
+    backbone = create(f"hub:{folders[name]}", offline=True, leading=1)
+    photo = noise(2, 3, 60, 90)
+    with torch.inference_mode():
+        tokens = backbone.network(pixel_values=photo[:, :, :56, :84]).last_hidden_state
+        found = backbone(photo)
+    assert found.shape == (2, 32, 1 + 4 * 6, 1)
+    assert torch.equal(found[:, :, 0, 0], tokens[:, 0])
+    assert torch.equal(found[:, :, 1:, 0].mT, tokens[:, -24:])
+    with pytest.raises(InputError, match="has no class token"):
+        create(f"hub:{folders['resnet']}", offline=True, leading=1)
+
+
+def test_every_aggregation_goes_behind_it(folders):
+    for pooling in ("netvlad", "vlad", "max", "gem", "salad", "boq", "supervlad", "gem_linear", "edtformer"):
+        model = load_model(f"hub:{folders['dinov2']}-{pooling}", offline=True, device="cpu")
+        assert model.aggregation.name == pooling and model.fitted == (pooling in ("max", "gem"))
+        with torch.inference_mode():
+            assert model.pooled(model.features(noise(1, 3, 140, 140))).shape == (1, model.descriptor_size)
 
 
 def test_a_change_in_one_patch_shows_most_in_its_cell(folders):

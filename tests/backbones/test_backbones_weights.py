@@ -57,6 +57,37 @@ def test_tensors_themselves_and_wrapped_ones(tmp_path, tensors):
     )
 
 
+WRAPPINGS = {
+    "parallel within": lambda s: {k.replace("features.", "features.module.", 1): v for k, v in s.items()},
+    "model": lambda s: {"model": s, "epoch": 3},
+    "model_state_dict": lambda s: {"model_state_dict": s, "optimizer": {"state": {}}},
+    "compiled": lambda s: {"state_dict": {f"_orig_mod.module.{k}": v for k, v in s.items()}},
+    "numpy scalars": lambda s: {"state_dict": s, "best": np.float64(0.5), "at": np.arange(3)},
+    "below a name": lambda s: {f"backbone.{k}": v for k, v in s.items()},
+    "half": lambda s: {k: v.half() for k, v in s.items()},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("old", [False, True])
+def test_whatever_wraps_the_tensors(tmp_path, tensors, wrapping, old):
+    body = {key: held for key, held in tensors.items() if key.startswith("features.")}
+    path = tmp_path / "w.weights"  # known by content, not by its name
+    torch.save(WRAPPINGS[wrapping](body), path, _use_new_zipfile_serialization=not old)
+    found = create("squeezenet1_1", weights=path).state_dict()
+    for key, held in found.items():
+        expected = body[key].half().float() if wrapping == "half" else body[key]
+        assert held.dtype == torch.float32 and torch.equal(held, expected)
+
+
+def test_archives_that_grow_and_whole_numbers_are_refused(tmp_path, tensors):
+    np.savez_compressed(tmp_path / "bomb.npz", **{"features.0.weight": np.zeros(20_000_000, np.float32)})
+    with pytest.raises(CheckpointError, match="grows to 80 MB, as no weights do"):
+        read_weights(tmp_path / "bomb.npz")
+    with pytest.raises(CheckpointError, match=r"features\.0\.bias holds int64, no real numbers"):
+        create("squeezenet1_1", weights={**tensors, "features.0.bias": torch.ones(64, dtype=torch.long)})
+
+
 def test_batch_norms_may_lack_their_counters(tmp_path):
     held = create("resnet18", cut="layer1", weights="random:2").state_dict()
     old = {key: value + 1 for key, value in held.items() if not key.endswith("num_batches_tracked")}

@@ -163,3 +163,52 @@ def test_from_another_dict(data: dict[str, Any]) -> None:
 def test_what_is_no_photo(array: Any) -> None:
     with pytest.raises(InputError, match="uint8 RGB"):
         Preprocess()(array)
+
+
+@pytest.mark.parametrize("how", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(64, 90), (20, 30)])
+def test_values_are_resized_as_tensors_are(rgb: Pixels, how: Any, size: tuple[int, int]) -> None:
+    import torch
+
+    found = Preprocess(f"{size[0]}x{size[1]}", interpolation=how, resize_on="values")(rgb)
+    given = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    expected = torch.nn.functional.interpolate(given, size, mode=how, antialias=True)[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    rounded = Preprocess(f"{size[0]}x{size[1]}", interpolation=how)(rgb)
+    assert 1e-4 < np.abs(rounded - found).max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [
+        ({"multiple": 14}, (28, 42)),
+        ({"multiple": 14, "multiple_by": "crop"}, (28, 42)),
+        ({"resize": "35x35", "multiple": 14}, (28, 28)),
+        ({"resize": "longest:94", "multiple": 14}, (56, 98)),
+        ({"resize": "longest:94", "multiple": 14, "multiple_by": "crop"}, (56, 84)),
+        ({"resize": "shortest:62"}, (62, 94)),
+        ({"resize": "most:94"}, (31, 47)),
+        ({"resize": "most:40"}, (26, 40)),
+        ({"resize": "5x5", "multiple": 14}, (14, 14)),
+        ({"resize": "5x5", "multiple": 14, "multiple_by": "crop"}, (14, 14)),
+    ],
+)
+def test_multiples_and_one_side(rgb: Pixels, told: dict[str, Any], size: tuple[int, int]) -> None:
+    how = Preprocess(**told)
+    assert how.output_size(*rgb.shape[:2]) == size
+    assert how(rgb).shape == (3, *size)
+    assert Preprocess.from_dict(json.loads(json.dumps(how.to_dict()))) == how
+
+
+def test_a_crop_is_of_the_centre(rgb: Pixels) -> None:
+    whole = Preprocess()(rgb)
+    np.testing.assert_array_equal(Preprocess(multiple=14, multiple_by="crop")(rgb), whole[:, 2:30, 2:44])
+
+
+def test_older_models_tell_the_same_as_ever() -> None:
+    """The settings are hashed into a model's fingerprint, so later ones are told only where they are used."""
+    assert set(Preprocess("480x640").to_dict()) == {
+        *("resize", "mean", "std", "scale", "channels", "rotate", "grey"),
+    }
+    assert Preprocess(interpolation="bicubic").to_dict()["interpolation"] == "bicubic"
+    assert "multiples of 14" in str(Preprocess(multiple=14)) and "their own size" in str(Preprocess())
