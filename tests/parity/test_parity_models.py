@@ -18,7 +18,7 @@ import torch
 from dejavlad.backbones import create
 from dejavlad.backbones.dinov2 import FACETS
 from dejavlad.model.importers.torch_layouts import build
-from dejavlad.model.published import filled
+from dejavlad.model.published import dino_of, filled
 from dejavlad.model.published.families import anyloc
 
 HERE = Path(__file__).parents[1] / "golden" / "models"
@@ -100,9 +100,11 @@ class Case:
 def opened(case):
     """The model of a case, by the importer; of AnyLoc, whose block and facet no file tells, by its name."""
     if case.name.startswith("anyloc"):
-        found = re.search(rf"_l(\d+)_({'|'.join(FACETS)})", case.name)
+        told = case.name + json.loads(str(case.held["facts"])).get("configuration_here", "")
+        found = re.search(rf"_l(\d+)_({'|'.join(FACETS)})|layer (\d+) .*facet (\w+)", told)
+        block, facet = filter(None, found.groups())
         shapes = {key: held.shape for key, held in case.tensors.items()}
-        parts = anyloc(shapes, block=int(found[1]), facet=found[2])
+        parts = anyloc(shapes, block=int(block), facet=facet)
         return filled(parts, case.tensors, name=case.name)
     return build(case.tensors, {}, Path(f"{case.name}.pth"))
 
@@ -133,7 +135,7 @@ def test_answers_of_the_original_code(name):
 
 def check_dinov2(case):
     """The backbone's tokens, class token, registers and table of positions."""
-    name = case.name
+    name = dino_of({key: held.shape for key, held in case.tensors.items()}, "").name
     limit = tolerance(name)
     depth = 1 + max(int(f[1]) for key in case.tensors if (f := re.match(r"blocks\.(\d+)\.", key)))
     whole = create(name, weights=case.tensors, leading=1)

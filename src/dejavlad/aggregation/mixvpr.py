@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dejavlad.aggregation.head import Head, positive
 from dejavlad.errors import InputError
@@ -80,12 +81,14 @@ class MixVPR(Head):
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """[N, channels * rows]."""
-        rows, columns = feat_NDHW.shape[2:]
-        if rows * columns != self.cells:
+        height, width = feat_NDHW.shape[2:]
+        if height * width != self.cells:
             raise InputError(
-                f"MixVPR's mixers take {self.cells} cells, of one size of photos; given {rows}x{columns}"
+                f"MixVPR's mixers take {self.cells} cells, of one size of photos; given {height}x{width}"
             )
         mixed_NDL = self.mix(feat_NDHW.flatten(2))
-        fewer_NcL = self.channel_proj(mixed_NDL.transpose(1, 2)).transpose(1, 2)
-        found: Tensor = self.row_proj(fewer_NcL)
-        return found.flatten(1)
+        # Cells first: the two projections may change places, and so the one of channels has few cells to do.
+        rows, channels = self.row_proj, self.channel_proj
+        few_NDr = F.linear(mixed_NDL, rows.weight)
+        found: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
+        return (found + channels.bias[:, None] * rows.weight.sum(dim=1) + rows.bias).flatten(1)

@@ -422,7 +422,7 @@ class PlaceModel(nn.Module):
             pairs = zip(now, self._copy[0], strict=True)
             if all(new[0] is old[0] and new[1:] == old[1:] for new, old in pairs):
                 return self._copy[1]
-        made = reduced_copy(self.backbone)
+        made = reduced_copy(self.backbone, exact=not self.aggregation.needs_training)
         self._copy = (now, made)
         return made
 

@@ -31,13 +31,18 @@ class Float32Conv2d(nn.Conv2d):
             return super().forward(input.float())
 
 
-def reduced_copy(backbone: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, channels last, to be run under ``torch.autocast`` to bfloat16."""
+def reduced_copy(backbone: nn.Module, *, exact: bool = True) -> nn.Module:
+    """A copy in evaluation mode, channels last, to be run under ``torch.autocast`` to bfloat16.
+
+    Args:
+        backbone: in float32.
+        exact: leave the last convolutions in float32, for what assigns features sharply.
+    """
     with torch.inference_mode(False), torch.no_grad():
         made = copy.deepcopy(backbone).eval()
-        exact = _last_convolutions(made)
+        kept = _last_convolutions(made) if exact else set()
         for layer in made.modules():
-            if layer in exact:
+            if layer in kept:
                 layer.__class__ = Float32Conv2d
             elif isinstance(layer, nn.Conv2d | nn.Linear):
                 rounded = layer.weight.unsqueeze(-1) if layer.weight.ndim == 2 else layer.weight

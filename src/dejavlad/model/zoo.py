@@ -273,7 +273,9 @@ def open_released(
     one = released.published
     if seed is not None:
         if one is None:
-            raise InputError(f"{released.name} has no random weights: its file tells what it is made of")
+            raise InputError(
+                f"{released.name} brings its own weights, and its file tells what it is made of; no random ones"
+            )
         return published.random(one.parts(), seed, name=released.name)
     if weights is None:
         path = fetch_released(released, offline=offline, on_progress=on_progress)
