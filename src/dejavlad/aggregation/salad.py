@@ -68,9 +68,9 @@ class Transport(nn.Module):
     def forward(self, tokens_NDL: Tensor) -> Tensor:
         """[N, D, 1 + L] -> [N, token_dim + l*K]: the class token's part, the clusters', channel first."""
         token_Nt = F.normalize(self.token_features(tokens_NDL[:, :, 0]), dim=1)
-        patches_NDL1 = tokens_NDL[:, :, 1:, None]
-        shares_NKL = transport(self.score(patches_NDL1).squeeze(3), self.dust_bin)
-        sums_NlK = self.cluster_features(patches_NDL1).squeeze(3) @ shares_NKL.transpose(1, 2)
+        patches_NLD = tokens_NDL[:, :, 1:].transpose(1, 2).contiguous()
+        shares_NKL = transport(_of_each(self.score, patches_NLD).transpose(1, 2), self.dust_bin)
+        sums_NlK = (shares_NKL @ _of_each(self.cluster_features, patches_NLD)).transpose(1, 2)
         return torch.cat([token_Nt, F.normalize(sums_NlK, dim=1).flatten(1)], dim=1)
 
 
@@ -78,6 +78,16 @@ def _twice(dim: int, made: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(dim, HIDDEN, 1), nn.Dropout(DROPOUT), nn.ReLU(), nn.Conv2d(HIDDEN, made, 1)
     )
+
+
+def _of_each(network: nn.Sequential, x_NLD: Tensor) -> Tensor:
+    """[N, L, D] -> [N, L, made]: convolutions of 1x1 as the products of matrices that they are."""
+    for layer in network:
+        if isinstance(layer, nn.Conv2d):
+            x_NLD = F.linear(x_NLD, layer.weight[:, :, 0, 0], layer.bias)
+        else:
+            x_NLD = layer(x_NLD)
+    return x_NLD
 
 
 class Salad(Head):

@@ -274,7 +274,7 @@ def open_released(
     if seed is not None:
         if one is None:
             raise InputError(
-                f"{released.name} brings its own weights, and its file tells what it is made of; no random ones"
+                f"{released.name} brings its own weights, and its file tells what it is made of; not random"
             )
         return published.random(one.parts(), seed, name=released.name)
     if weights is None:
