@@ -72,11 +72,13 @@ def test_photos_of_a_batch_do_not_touch_each_other(head):
 
 
 @torch.no_grad()
-def test_half_precision_features_are_taken_in_float32(head):
+def test_half_precision_features_are_taken_in_float32_except_by_large_heads(head):
     feat = features(head).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rows = head(feat)
-    torch.testing.assert_close(rows, head(feat.float()), atol=1e-6, rtol=1e-5)
+    near = {"atol": 0.02, "rtol": 0.0} if head.reduces else {"atol": 1e-6, "rtol": 1e-5}
+    assert rows.dtype == torch.float32
+    torch.testing.assert_close(rows, head(feat.float()), **near)
 
 
 def test_gradients_reach_every_parameter(head):

@@ -92,7 +92,7 @@ def test_shapes_and_finite_values_at_the_default_cut(name):
     assert found.shape == (2, backbone.channels, *backbone.grid(70, 93))
     assert found.dtype == torch.float32
     size = found.abs().mean()
-    assert 1e-3 < size < 1e7
+    assert 1e-3 < size < 1e9  # random residuals add up, 50 times in the deepest
     linear = ("alexnet", "vgg16", "vgg19", "mobilenet_v2")  # cut before the ReLU, or without one
     assert (found < 0).any() == (name in linear)
 
@@ -242,7 +242,7 @@ def test_unknown_layers_list_near_ones(name, cut, message):
 
 
 def test_unknown_sizes_are_refused():
-    with pytest.raises(InputError, match="18, 50, 101 layers; given 34"):
+    with pytest.raises(InputError, match="18, 50, 101, 152 layers; given 34"):
         ResNet(34)
     with pytest.raises(UnknownNameError, match=r"version of SqueezeNet '1\.2'"):
         SqueezeNet("1.2")

@@ -36,6 +36,8 @@ class Aggregation(nn.Module):
     """Whether clusters must be learnt from photos (``initialise``) before the descriptors mean anything."""
     needs_training: ClassVar[bool] = False
     """Whether it is a network of its own, whose descriptors mean nothing before it is trained."""
+    reduces: ClassVar[bool] = False
+    """Whether it is a large part of all work, so that it computes in bfloat16 where the backbone does."""
     leading: ClassVar[int] = 0
     """Tokens before the patches (1: the class token) that the feature map must hold: [N, D, 1 + H*W, 1]."""
 

@@ -57,6 +57,7 @@ class BoQ(Head):
     """
 
     name = "boq"
+    reduces = True
 
     def __init__(
         self, dim: int, channels: int = 384, *, queries: int = 64, blocks: int = 2, rows: int = 32
@@ -94,4 +95,4 @@ class BoQ(Head):
             x_NLc, answered = block(x_NLc)
             answers.append(answered)
         rows: Tensor = self.fc(torch.cat(answers, dim=1).transpose(1, 2))
-        return rows.flatten(1)
+        return rows.flatten(1).to(torch.promote_types(rows.dtype, torch.float32))

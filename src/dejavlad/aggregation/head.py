@@ -36,10 +36,12 @@ class Head(Aggregation):
 
     def forward(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors of feature maps; see `Aggregation.forward`."""
-        with torch.autocast(feat_NDHW.device.type, enabled=False):
+        device = feat_NDHW.device.type
+        with torch.autocast(device, enabled=self.reduces and torch.is_autocast_enabled(device)):
             feat = self._locations(feat_NDHW)
             feat = feat.view(*feat.shape[:2], *feat_NDHW.shape[2:]) if self.grid else feat
-            return l2_normalize_whole(self.head(feat), rule="torch")
+            rows_ND = self.head(feat)
+        return l2_normalize_whole(rows_ND, rule="torch")
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """[N, descriptor_size], for heads that do not look at the grid."""

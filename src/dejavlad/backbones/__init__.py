@@ -138,7 +138,6 @@ BACKBONES: dict[str, BackboneEntry] = {
         AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth", 244e6
     ),
     "resnet18": _resnet(18, "resnet18-f37072fd.pth", 46.8e6),
-    "resnet34": _resnet(34, "resnet34-b627a593.pth", 87.3e6),
     "resnet50": _resnet(50, "resnet50-0676ba61.pth", 102e6),
     "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
     "resnet152": _resnet(152, "resnet152-394f9c45.pth", 242e6),

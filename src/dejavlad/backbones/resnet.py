@@ -12,7 +12,6 @@ from dejavlad.errors import InputError, UnknownNameError
 
 DEPTHS = {
     18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
@@ -99,7 +98,7 @@ class ResNet(Backbone):
     """ResNet with torchvision's keys, without its classifier.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        depth: 18, 50, 101 or 152.
         cut: the last layer: ``layer3`` (conv4 of the paper), ``layer4`` (conv5), a block (``layer3.5``), or a
             layer of a block (``layer3.5.conv2``).
 

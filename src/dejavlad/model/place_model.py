@@ -218,7 +218,9 @@ class PlaceModel(nn.Module):
     def pooled(self, feat_NCHW: Tensor) -> Tensor:
         """Descriptors float32 [N, D] of feature maps that `features` made; gradients flow."""
         self._check_grid(feat_NCHW)
-        rows_ND: Tensor = self.aggregation(feat_NCHW)
+        reduces = self.aggregation.reduces and self._precision == "bf16" and not torch.is_grad_enabled()
+        with torch.autocast(feat_NCHW.device.type, dtype=torch.bfloat16, enabled=reduces):
+            rows_ND: Tensor = self.aggregation(feat_NCHW)
         if self.whitening is not None:
             rows_ND = self.whitening(rows_ND)
         if self.dims is not None:
