@@ -7,13 +7,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dejavlad import backbones
+from dejavlad.aggregation import create
 from dejavlad.errors import CheckpointError, DownloadError, InputError
 from dejavlad.extraction import extract
+from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel, list_models, load_folder, load_model, save_model
 from dejavlad.model.alone import beside
 from dejavlad.model.importers import import_model
-from dejavlad.model.published import make, recognise
+from dejavlad.model.published import make, read_vocabulary, recognise, with_vocabulary
+from dejavlad.model.published.families import anyloc
 from dejavlad.model.published.names import PUBLISHED
+from dejavlad.model.published.parts import _is_unused
 from dejavlad.model.released import RELEASED
 from dejavlad.photo import PhotoList
 from dejavlad.retrieval import PlaceMap
@@ -211,8 +216,6 @@ def test_one_file_of_selavprs_two_descriptors(tmp_path):
     shared = set(names["rerank"]) & set(names["bits"])
     assert all(key.startswith("backbone.") and "adapters" not in key for key in shared)
     for name, other in (("rerank", "bits"), ("bits", "rerank")):
-        from dejavlad.model.published.parts import _is_unused
-
         assert all(_is_unused(key, parts[name]) for key in set(names[other]) - shared)
         assert not any(
             _is_unused(key, parts[name])
@@ -223,8 +226,6 @@ def test_one_file_of_selavprs_two_descriptors(tmp_path):
 
 def tiny_across(**options):
     """A batch-dependent model that is small."""
-    from dejavlad.aggregation import create
-    from dejavlad.images import Preprocess
 
     class Patches(torch.nn.Module):
         channels, stride = 32, 16
@@ -266,10 +267,6 @@ def test_fixed_sizes_and_too_few_patches_are_told():
     mixed = load_model("mixvpr-128", weights="random:0", device="cpu", resize="longest:320")
     with pytest.raises(InputError, match=r"320x320 pixels only \(20x20 cells\); these have 16x20"):
         mixed.encode(photos()[:1])
-    from dejavlad import backbones
-    from dejavlad.aggregation import create
-    from dejavlad.images import Preprocess
-
     body = backbones.create("dinov2_vits14", cut="blocks.0", weights="random:0", leading=1)
     for resize, told in (
         ("70x70", r"25 cells of 14x14.*at least 33, e\.g\. photos of 84x84"),
@@ -293,3 +290,24 @@ def test_a_head_of_no_training_does_not_describe():
     model = load_model("dinov2_vits14@blocks.0-salad", weights="random:0", device="cpu", resize="126x126")
     with pytest.raises(InputError, match=r"'salad' of model .* is a network that must be trained first"):
         model.encode(photos()[:1])
+
+
+def test_a_vocabulary_and_a_backbone_in_files_of_their_own(tmp_path):
+    """AnyLoc's way, with the smallest DINOv2: one tensor without a name, and DINOv2's own file."""
+    body = backbones.create("dinov2_vits14", weights="random:1").state_dict()
+    centres = torch.randn(5, 384, generator=torch.Generator().manual_seed(0))
+    torch.save(centres, tmp_path / "c_centers.pt")
+    torch.save(body, tmp_path / "dinov2.pth")
+    shapes = {f"dino.{key}": held.shape for key, held in body.items()} | {"c_centers": centres.shape}
+    parts = anyloc(shapes, block=2)
+    found = read_vocabulary(tmp_path / "c_centers.pt", name="anyloc-small")
+    model = with_vocabulary(parts, found, tmp_path / "dinov2.pth", name="anyloc-small")
+    assert torch.equal(model.aggregation.centroids, centres) and len(model.backbone.blocks) == 3
+    assert model.preprocess.output_size(2048, 1024) == (1022, 504)
+    assert np.isfinite(model.with_preprocess(Preprocess(multiple=14)).encode(photos()[:1])).all()
+    torch.save({"a": centres, "b": centres}, tmp_path / "c_centers.pt")
+    with pytest.raises(CheckpointError, match="holds a, b, and not one vocabulary"):
+        read_vocabulary(tmp_path / "c_centers.pt", name="anyloc-small")
+    torch.save({key: held for key, held in body.items() if key != "cls_token"}, tmp_path / "dinov2.pth")
+    with pytest.raises(CheckpointError, match=r"not what anyloc-small needs.*missing dino.cls_token"):
+        with_vocabulary(parts, centres, tmp_path / "dinov2.pth", name="anyloc-small")
