@@ -21,7 +21,7 @@ from dejavlad import aggregation, backbones
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.model.place_model import PlaceModel
-from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, ModelSpec
+from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, BackboneSpec, ModelSpec
 from dejavlad.model.tensors import write_tensors
 from dejavlad.model.whitening import Whitening
 
@@ -106,9 +106,7 @@ def build(spec: ModelSpec, *, backbone: nn.Module | None = None) -> PlaceModel:
             raise InputError(
                 "the backbone is a module of its own; give it: load_folder(folder, backbone=module)"
             )
-        backbone = backbones.create(
-            spec.backbone.name, cut=spec.backbone.cut, weights="random:0", **spec.backbone.options
-        )
+        backbone = _backbone(spec.backbone)
     pooling = aggregation.create(spec.aggregation.name, _channels(backbone), **spec.aggregation.options)
     whitening, of_patches = (
         None if dims is None else Whitening(pooling.descriptor_size, dims)
@@ -127,6 +125,15 @@ def build(spec: ModelSpec, *, backbone: nn.Module | None = None) -> PlaceModel:
         provenance=spec.provenance,
     )
     return model.eval()
+
+
+def _backbone(spec: BackboneSpec) -> nn.Module:
+    """A backbone without weights that mean anything; a large one is not drawn, for all of it is filled."""
+    if spec.name.startswith("dinov2_"):
+        with torch.device("meta"):
+            large: nn.Module = backbones.build(spec.name, spec.cut, spec.options)
+        return large.to_empty(device="cpu").eval()
+    return backbones.create(spec.name, cut=spec.cut, weights="random:0", **spec.options)
 
 
 def _channels(backbone: nn.Module) -> int:
