@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from dejavlad import aggregation, backbones
-from dejavlad.aggregation import AGGREGATIONS
+from dejavlad.aggregation import is_aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.images import PREPROCESSING, Preprocess
@@ -208,9 +208,9 @@ def _parse(name: str | Path) -> tuple[BackboneSpec, str] | None:
     """``vgg16@conv4_3-max`` to its parts; None where it is no such name."""
     head, _, pooling = str(name).rpartition("-")
     if head.startswith("hub:"):
-        return (BackboneSpec(head), pooling) if pooling in AGGREGATIONS else None
+        return (BackboneSpec(head), pooling) if is_aggregation(pooling) else None
     backbone, _, cut = head.partition("@")
-    if backbone not in BACKBONES or pooling not in AGGREGATIONS:
+    if backbone not in BACKBONES or not is_aggregation(pooling):
         return None
     return BackboneSpec(backbone, cut or BACKBONES[backbone].cut), pooling
 

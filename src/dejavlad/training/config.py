@@ -37,7 +37,8 @@ class TrainConfig:
     ``caffenet``, whose weights must be given as a file. (netID, layerName)"""
     method: str = field(default="vlad_preL2_intra", metadata=FIXED)
     """The pooling: ``vlad``, ``vladv2`` or ``vlad_tied`` (alpha learnt, assignment tied to the centres), each
-    with ``_preL2`` and ``_intra`` or without; ``max``, ``avg``, ``gem``; ``given`` keeps the model's own."""
+    with ``_preL2`` and ``_intra`` or without; ``max``, ``avg``, ``gem``, with ``_preL2`` or without;
+    ``given`` keeps the model's own."""
     train_from: str = field(default="", metadata=FIXED)
     """The first layer that learns, as ``conv5_1`` or ``features.24``; empty: all do. (backPropToLayer)"""
     fixed_layers: tuple[str, ...] = field(default=(), metadata=FIXED)
