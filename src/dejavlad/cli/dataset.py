@@ -207,13 +207,13 @@ def truth(
     out: Path,
     positions: Positions = None,
     radius: float | None = None,
-    frames: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
+    frames: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     root: Root = None,
     output: Output = Output(),
 ) -> None:
     """Make a truth file of Patch-NetVLAD's form (`utmDb`, `utmQ`, `posDistThr`), for `--truth FILE.npz`.
 
-    Its rows go in the order of the lists. Where frames are counted, row i lies at (i, 0), so that N is
+    Its rows go in the order of the lists. Where frames are counted, frame i lies at (i, 0), so that N is
     exactly N frames before and after; the original's nordland file has (i, i) and 10, which is 7.
 
     Examples:
@@ -236,13 +236,16 @@ def truth(
     radius
         Metres within which a photo is right (default: 25; of a spec, its own).
     frames
-        Right is the photo of the same number within so many, instead of a radius.
+        Right is the photo of the same number within so many, instead of a radius: the number in the names of
+        both lists, else the row. `2@rows` counts rows in any case, `2+105` where the queries' numbers are 105
+        more.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
     """
     from dataclasses import asdict, replace
 
     from dejavlad.datasets import Truth, TruthPositions, photos, read_netvlad_spec, write_truth_npz
+    from dejavlad.datasets.frames import FrameRule
     from dejavlad.datasets.info import truth_info
     from dejavlad.datasets.netvlad_spec import is_spec
     from dejavlad.datasets.suspect import what_is_wrong
@@ -260,9 +263,8 @@ def truth(
     elif queries is None:
         raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
     elif frames is not None:
-        made = TruthPositions.frames(
-            len(photos(database, root=root)), len(photos(queries, root=root)), frames
-        )
+        rule = FrameRule.parse(frames)
+        made = TruthPositions.of_frames(photos(database, root=root), photos(queries, root=root), rule)
     else:
         there, asked = (
             photos(part, root=root, positions=positions or "auto") for part in (database, queries)
@@ -271,8 +273,10 @@ def truth(
         why = what_is_wrong(there.positions, asked.positions, made.radius)
     found = truth_info(Truth(made.right(), len(made.database), {}))
     path = write_truth_npz(out, made)
-    within = {"radius_m": made.radius} if frames is None else {"frames": frames}
-    within_text = f"{made.radius:g} m" if frames is None else f"{frames} frames"
+    within = {"radius_m": made.radius} if frames is None else {"frames": int(made.radius)}
+    within_text = f"{made.radius:g} m" if frames is None else f"{made.radius:g} frames"
+    if frames is not None and made.tolerance is None:
+        within_text += ", frames by the numbers in names"
     counts = asdict(found)
     counts.pop("description")
     if found.without_truth == found.queries:

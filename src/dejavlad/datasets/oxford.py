@@ -108,7 +108,7 @@ def photos_by_stem(
     """
     root = dataset_folder(root)
     stems: dict[str, Photo] = {}
-    for photo in folder_photos(root):
+    for photo in folder_photos(root, tell=False):
         stem = photo.name.rsplit("/", 1)[-1].rpartition(".")[0]
         if stem in leave_out:
             continue
