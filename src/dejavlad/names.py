@@ -9,11 +9,13 @@ their names as they are on disk; only the comparison looks through these differe
 from __future__ import annotations
 
 import logging
+import os
 import posixpath
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
@@ -127,6 +129,12 @@ class Names:
                 forms.setdefault(FORMS[level](name), []).append(name)
             self._forms[level] = forms
         return self._forms[level]
+
+
+def names_below(names: Iterable[str], root: str | Path) -> Names:
+    """Names to look in, of which some may be whole paths; those below the root are taken relative to it."""
+    above = same_form(Path(os.path.abspath(root)).as_posix()).rstrip("/") + "/"
+    return Names(name if not name.startswith("/") else same_form(name).removeprefix(above) for name in names)
 
 
 def _encoded(name: str) -> bool:

@@ -215,7 +215,7 @@ def read_text(path: Path) -> str:
             raise InputError(f"{str(path)!r} is no text file but {kind[0]}: {kind[1]}") from error
         where = ""
         if isinstance(error, UnicodeDecodeError) and not wide:
-            where = f" (line {len(held[: error.start].splitlines()) or 1})"
+            where = f" (line {len(lines_of(held[: error.start].decode()))})"
         raise InputError(
             f"{str(path)!r} is not a text file in UTF-8: {error}{where}; save it as UTF-8"
         ) from error

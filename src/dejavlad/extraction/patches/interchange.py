@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
+from dejavlad.datasets.listing import lines_of, read_text, write_names
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.store import DescriptorStore
@@ -59,7 +60,7 @@ def write_patchfeats(
             columns_DP = np.ascontiguousarray(of.descriptors.float().numpy().T)
             _write_array(folder / f"patchfeats_psize{of.size}_{stem}.npy", columns_DP)
         on_progress(Progress("writing patches", row + 1, len(stems)))
-    write_whole(folder / "images.txt", "".join(f"{key}\n" for key in store.keys).encode())
+    write_names(store.keys, folder / "images.txt")
     _write_array(folder / "globalfeats.npy", store.float32())
     return folder
 
@@ -141,7 +142,8 @@ def read_patchfeats(
             f"{str(folder)!r} does not tell its photos; put the list that was extracted beside its files as "
             "images.txt, a name a line"
         )
-    names = [line.strip() for line in (folder / "images.txt").read_text("utf-8").splitlines() if line.strip()]
+    lines = lines_of(read_text(folder / "images.txt"))
+    names = [line.strip().replace("\\", "/") for line in lines if line.strip()]
     rows_ND = np.load(folder / "globalfeats.npy", mmap_mode="r", allow_pickle=False)
     if len(rows_ND) != len(names):
         raise StoreError(
