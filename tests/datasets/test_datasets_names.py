@@ -270,6 +270,21 @@ def test_a_mistyped_path_is_told_by_what_is_near(tmp_path: Path, monkeypatch: py
     assert len(str(caught.value)) < 300
 
 
+def test_a_dataset_file_written_on_windows(tmp_path: Path) -> None:
+    touch(tmp_path, "map/1.jpg", "new/2.jpg", f"lists/{NFD[0]}")
+    written(tmp_path / "lists" / "é q.txt", "2.jpg")
+    text = 'database = "map"\nqueries = "lists\\\\é q.txt"\nroot = ".\\\\new"\n'
+    places = open_dataset(written(tmp_path / "mine.toml", form("NFD", text)))
+    assert names(places.database) == ["1.jpg"] and places.queries[0].path == tmp_path / "new" / "2.jpg"
+
+
+def test_a_table_of_photos_takes_no_name_for_a_comment(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg")
+    table = written(tmp_path / "t.csv", "name,east,north\n1.jpg,1,2\n# gone,3,4\n")
+    with pytest.raises(InputError, match=r"1 of 2 photos .*'# gone' \(line 3\)"):
+        photos(table)
+
+
 def test_photos_of_two_folders_of_a_camera(tmp_path: Path) -> None:
     for folder in ("100APPLE", "101APPLE"):
         touch(tmp_path / folder, *(f"IMG_{i}.JPG" for i in (1, 2)), f"only_{folder}.jpg")

@@ -68,15 +68,13 @@ def test_names_of_no_photo_are_told() -> None:
 
 
 def test_a_photo_named_twice_counts_by_its_better_rank() -> None:
-    ranking = ranking_by_name(
-        {"a.jpg": ["2.jpg", "2.jpg", "1.jpg"]}, listing("1.jpg", "2.jpg"), listing("a.jpg"), "p"
-    )
+    given = {"a.jpg": ["2.jpg", "2.jpg", "1.jpg"]}
+    ranking = ranking_by_name(given, listing("1.jpg", "2.jpg"), listing("a.jpg"), "p.txt")
     assert ranking.indices.tolist() == [[1, 0, -1]]
 
 
 def test_a_query_in_two_forms_is_answered_twice(tmp_path: Path) -> None:
-    paths = [
-        write_answers(tmp_path / f"{i}.txt", {name: ["1.jpg"]}) for i, name in enumerate((NFC[0], NFD[0]))
-    ]
+    both = (NFC[0], NFD[0])
+    paths = [write_answers(tmp_path / f"{i}.txt", {name: ["1.jpg"]}) for i, name in enumerate(both)]
     with pytest.raises(InputError, match="answered in a source before it too"):
         read_answers(paths)

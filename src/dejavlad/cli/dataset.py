@@ -351,12 +351,16 @@ def _opened(name: str, root: Path | None, positions: str, all_folders: bool) -> 
     Raises:
         InputError: neither, or a dataset that cannot be opened.
     """
-    from dejavlad.datasets import is_dataset, open_dataset, photos
+    from dejavlad.datasets import is_dataset, open_dataset, photos, with_positions
 
     if not is_dataset(name, root=root):
         try:
-            return photos(name, root=root, positions=positions, all_folders=all_folders)
+            listed = photos(name, root=root, all_folders=all_folders)
         except InputError:
             if Path(name).exists():
                 raise
+        else:
+            placed = with_positions(listed, positions)
+            placed.passed_over = listed.passed_over
+            return placed
     return open_dataset(name, root=root)

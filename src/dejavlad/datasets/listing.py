@@ -50,11 +50,17 @@ def listed_photos(
 
 
 def gather(
-    lines: Iterable[tuple[int, str]], root: Path, *, source: Path, name: str, seen: bool = True
+    lines: Iterable[tuple[int, str]],
+    root: Path,
+    *,
+    source: Path,
+    name: str,
+    seen: bool = True,
+    comments: bool = True,
 ) -> PhotoList:
     """Photos from (line number, path) of a file; each must be there (unless `seen` is False), once.
 
-    Photos are named as they are on disk. Comments are no photos.
+    Photos are named as they are on disk.
 
     Args:
         lines: the paths, relative to `root` or absolute.
@@ -62,6 +68,7 @@ def gather(
         source: the file that they come from, for messages.
         name: what the list is called.
         seen: whether the photos must be there.
+        comments: whether lines that begin with # may be no photos.
 
     Raises:
         InputError: a photo is listed twice, or some are not there (how many, and the first ones).
@@ -72,7 +79,7 @@ def gather(
     disk = DiskNames(root)
     for number, line in lines:
         found = disk.find(line)
-        if found is None and is_comment(line, ENDINGS):
+        if found is None and comments and is_comment(line, ENDINGS):
             continue
         if found is None and not seen:
             found = path_in(line)

@@ -168,7 +168,7 @@ def _photos(
             fixes = read_positions(path)
             base = path.parent if root is None else Path(root)
             lines = [(fix.line, name) for name, fix in fixes.items()]
-            there = gather(lines, base, source=path, name=path.stem, seen=seen)
+            there = gather(lines, base, source=path, name=path.stem, seen=seen, comments=False)
             placed = [apply_fix(photo, fix) for photo, fix in zip(there, fixes.values(), strict=True)]
             return PhotoList(placed, root=base, name=path.stem)
         return listed_photos(path, root=root, seen=seen)
