@@ -10,7 +10,7 @@ import pytest
 
 from dejavlad.datasets import truth_same_name
 from dejavlad.errors import InputError
-from dejavlad.evaluation import evaluate
+from dejavlad.evaluation import evaluate, list_hash
 from dejavlad.evaluation.pairs import read_answers
 from dejavlad.evaluation.predictions import (
     answers,
@@ -38,6 +38,10 @@ def test_a_ranking_by_name_in_the_other_form_scores_the_same(tmp_path: Path) -> 
     assert ranking.indices.tolist() == [[0, 2], [1, 0], [2, 1]]
     assert ranking.distances.tolist() == [[1, 2]] * 3
     assert evaluate(ranking, truth_same_name(database, queries), recall_at=[1]).recall[1] == 1.0
+
+
+def test_results_of_two_systems_are_of_the_same_lists() -> None:
+    assert list_hash(listing(*NFC)) == list_hash(listing(*NFD)) != list_hash(listing(*NFC[::-1]))
 
 
 def test_a_ranking_there_and_back(tmp_path: Path) -> None:

@@ -44,13 +44,15 @@ def test_photos_are_removed_however_their_names_are_written(town: dv.PlaceMap) -
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS knows one form of a name")
 def test_a_collection_that_came_from_another_system_is_known(
-    tmp_path: Path, town: dv.PlaceMap, make_view: View, make_photo: MakePhoto
+    tmp_path: Path, town: dv.PlaceMap, model: dv.PlaceModel, make_view: View, make_photo: MakePhoto
 ) -> None:
     keys = town.photos.keys
     for path in (tmp_path / "photos").iterdir():
         path.rename(path.with_name(form("NFC", path.name)))
     assert town.add(dv.photos(tmp_path / "photos")) == 0
     assert town.photos.keys == keys
+    again = dv.PlaceMap.build(model, dv.photos(tmp_path / "photos"), tmp_path / "map")
+    assert again.photos.keys == keys
     make_photo(tmp_path / "photos" / form("NFC", "é3.PNG"), make_view(33))  # changed since
     assert town.add(dv.photos(tmp_path / "photos")) == 1
     assert len(town) == 6 and set(town.photos.keys) == set(keys)

@@ -125,26 +125,29 @@ def ranking_by_name(given: Answers, database: PhotoList, queries: PhotoList, sou
     Raises:
         InputError: names that are of no photo (how many, and the first one), or none that is of a query.
     """
-    asked = Names(queries.keys).match(list(given), what="queries")
     names = list(dict.fromkeys(name for answers in given.values() for name in answers))
-    there = dict(zip(names, Names(database.keys).match(names, what="map photos"), strict=True))
-    for what, lost, count in (
-        ("queries", [name for name, row in zip(given, asked, strict=True) if row is None], len(given)),
-        ("map photos", [name for name, row in there.items() if row is None], len(names)),
-    ):
-        if lost:
-            raise InputError(
-                f"{len(lost)} of {count} {what} of {str(source)!r} are not in the list, first {lost[0]!r}; "
-                "give the lists and the --root that it was made from"
-            )
+    asked = _rows_of(list(given), queries, "queries", source)
+    there = dict(zip(names, _rows_of(names, database, "map photos", source), strict=True))
     depth = max(map(len, given.values()), default=0)
     indices = np.full((len(queries), depth), -1, np.int64)
     distances = np.full((len(queries), depth), np.inf, np.float32)
     for row, answers in zip(asked, given.values(), strict=True):
-        rows = dict.fromkeys(there[name] for name in answers)  # of one given twice the better rank counts
-        indices[row, : len(rows)] = list(rows)
+        rows = list(dict.fromkeys(there[name] for name in answers))  # the better rank of one given twice
+        indices[row, : len(rows)] = rows
         distances[row, : len(rows)] = np.arange(1, len(rows) + 1)
     return Ranking(indices, distances)
+
+
+def _rows_of(names: list[str], photos: PhotoList, what: str, source: str | Path) -> list[int]:
+    """The row of each name in a list."""
+    found = Names(photos.keys).match(names, what=what)
+    lost = [name for name, row in zip(names, found, strict=True) if row is None]
+    if lost:
+        raise InputError(
+            f"{len(lost)} of {len(names)} {what} of {str(source)!r} are not in the list, first {lost[0]!r}; "
+            "give the lists and the --root that it was made from"
+        )
+    return [row for row in found if row is not None]
 
 
 def open_ranking(path: str | Path, database: PhotoList, queries: PhotoList) -> Ranking:
