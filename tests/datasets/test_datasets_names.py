@@ -27,7 +27,7 @@ from dejavlad.datasets import (
     write_list,
 )
 from dejavlad.datasets.folder import natural_order
-from dejavlad.datasets.registry import near_paths
+from dejavlad.datasets.near import near_paths
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo, PhotoList
 

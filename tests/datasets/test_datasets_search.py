@@ -65,6 +65,7 @@ SPECIAL = [
     (".Trash-1000/files/1.jpg", ".Trash-1000 (bin)"),
     (".Trashes/501/1.jpg", ".Trashes (bin)"),
     ("#snapshot/1.jpg", "#snapshot (snapshots)"),
+    ("files_trashbin/1.jpg", "files_trashbin (bin)"),
     ("__MACOSX/a/1.jpg", "__MACOSX (system)"),
     ("lost+found/1.jpg", "lost+found (system)"),
     ("Mine Previews.lrdata/1.jpg", "Mine Previews.lrdata (previews)"),
@@ -102,9 +103,10 @@ def test_a_photo_library_is_its_originals(tmp_path: Path) -> None:
 
 
 def test_hidden_photos_are_counted_and_a_macs_notes_are_not(tmp_path: Path) -> None:
-    touch(tmp_path, "1.jpg", "._1.jpg", ".trashed-17-2.jpg", ".git/3.jpg")
+    touch(tmp_path, "1.jpg", "._1.jpg", ".trashed-17-2.jpg", ".git/3.jpg", ".4.HEIC.icloud")
     listed = folder_photos(tmp_path)
     assert names(listed) == ["1.jpg"] and passed(listed).hidden == 1
+    assert passed(listed).files == {".icloud": 1}  # not fetched yet
 
 
 def test_links_to_nothing_are_told_and_make_a_folder_not_whole(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from natsort import natsort_keygen
 
+from dejavlad.datasets.near import did_you_mean
 from dejavlad.datasets.search import find_photos, passed_over_text
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
@@ -39,7 +40,7 @@ def folder_photos(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}")
+        raise InputError(f"there is no folder {str(folder)!r}{did_you_mean(folder)}")
     names, passed = find_photos(folder, ENDINGS, all_folders=all_folders)
     told = passed_over_text(passed)
     if not names:
@@ -65,7 +66,8 @@ def dataset_folder(root: str | Path) -> Path:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+        meant = did_you_mean(root)
+        raise InputError(f"there is no folder {str(root)!r}{meant}; give where the dataset lies with --root")
     return root
 
 

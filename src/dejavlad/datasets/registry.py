@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +17,7 @@ from dejavlad.datasets.holidays import open_holidays
 from dejavlad.datasets.kitti import SEQUENCES, open_kitti
 from dejavlad.datasets.listing import gather, listed_photos
 from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
+from dejavlad.datasets.near import did_you_mean, near_paths
 from dejavlad.datasets.netvlad_places import (
     LIGHTS,
     PITTSBURGH,
@@ -52,9 +51,6 @@ RADIUS = 25.0
 
 DATABASE, QUERIES = ("database", "map", "ref", "reference", "gallery"), ("queries", "query")
 """Names of the two folders of a dataset, in order of preference."""
-
-MOST_ENTRIES = 5000
-"""Of a larger folder so many entries are compared with a path that is not there."""
 
 TOWN_PARTS = ("train", "val", "test")
 
@@ -132,22 +128,6 @@ def _by_path(given: str, photo: Photo) -> str:
     return photo.path.as_posix()
 
 
-def near_paths(given: str | Path, most: int = 3) -> list[str]:
-    """Paths that there are and that are written nearly like one that is not."""
-    path = Path(given)
-    above = next((folder for folder in path.parents if folder.is_dir()), None)
-    if above is None or path.exists():
-        return []
-    wrong = path.relative_to(above).parts[0]
-    try:
-        names = sorted(entry.name for entry in itertools.islice(above.iterdir(), MOST_ENTRIES))
-    except OSError:
-        return []
-    lower = {name.lower(): name for name in names if not name.startswith(".")}
-    near = difflib.get_close_matches(wrong.lower(), lower, n=most, cutoff=0.6)
-    return [repr((above / lower[name]).as_posix()) for name in near]
-
-
 def _photos(
     path: Path,
     given: str,
@@ -176,11 +156,9 @@ def _photos(
     if colon and part in ("database", "queries"):
         dataset = open_dataset(name, root=root)
         return dataset.database if part == "database" else dataset.queries
-    near = near_paths(path)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
     raise InputError(
-        f"there is no {given!r}{meant}; photos are a folder, a text file with one path a line, a CSV file of "
-        f"positions, a video, or a dataset's part as NAME:database"
+        f"there is no {given!r}{did_you_mean(path)}; photos are a folder, a text file with one path a line, a "
+        f"CSV file of positions, a video, or a dataset's part as NAME:database"
     )
 
 

@@ -22,6 +22,8 @@ SPECIAL: Final = {
     **dict.fromkeys(("@eadir", ".@__thumb", ".thumbnails", ".thumbs", ".thumb"), "thumbnails"),
     **dict.fromkeys(("$recycle.bin", "recycler", "recycled", "#recycle", "@recycle", ".dtrash"), "bin"),
     **dict.fromkeys(("#snapshot", "~snapshot", "@recently-snapshot", ".snapshots", ".zfs"), "snapshots"),
+    "files_trashbin": "bin",
+    "files_versions": "snapshots",
     **dict.fromkeys(("__macosx", "lost+found", "system volume information"), "system"),
 }
 """Name of a folder, in lower case -> what it is for."""
@@ -91,13 +93,14 @@ def find_photos(
                 if entry.is_symlink() and not entry.name.startswith(".") and ending in ("", *endings):
                     nowhere.append(name)
             elif entry.name.startswith("."):
+                files[".icloud"] += ending == ".icloud"  # a photo that was not fetched from the cloud yet
                 hidden += ending in endings and not entry.name.startswith("._")  # a Mac's notes on a file
             elif ending in endings:
                 names.append(_text(name, root))
             elif entry.name.lower() not in COMPANIONS:
                 files[ending] += 1
     return names, PassedOver(
-        dict(sorted(files.items(), key=lambda item: (-item[1], item[0]))),
+        dict(sorted((+files).items(), key=lambda item: (-item[1], item[0]))),
         dict(sorted(folders_passed.items())),
         tuple(nowhere),
         tuple(unreadable),

@@ -142,7 +142,7 @@ def _check_depth(
 
 
 def list_hash(photos: PhotoList) -> str:
-    """Of the photos' keys in their order, wherever the files lie and in whatever Unicode form; 64 hex digits."""
+    """Of the keys in their order, one for both Unicode forms, wherever the files lie; 64 hex digits."""
     digest = hashlib.sha256()
     for key in photos.keys:
         held = same_form(key).encode("utf-8", "surrogatepass")

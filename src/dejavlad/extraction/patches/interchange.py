@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
+from dejavlad.datasets.disk_names import DiskNames
 from dejavlad.datasets.listing import lines_of, read_text, write_names
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
@@ -83,6 +84,7 @@ class PatchFeats:
         self, folder: Path, keys: Sequence[str], sizes: Sequence[int], photo: tuple[int, int] = (480, 640)
     ) -> None:
         self.folder, self.stems, self.photo = folder, _stems(keys), photo
+        self._disk = DiskNames(folder)
         self.sizes, self.strides = tuple(sizes), (1,) * len(sizes)
         for size in self.sizes:
             if self.stems and not self._path(size, self.stems[0]).is_file():
@@ -117,7 +119,8 @@ class PatchFeats:
         return found
 
     def _path(self, size: int, stem: str) -> Path:
-        return self.folder / f"patchfeats_psize{size}_{stem}.npy"
+        name = f"patchfeats_psize{size}_{stem}.npy"
+        return self.folder / (name if name.isascii() else self._disk.find(name) or name)
 
 
 def read_patchfeats(
