@@ -95,4 +95,11 @@ def test_truth_by_frames_says_what_to_do(run: Run, tmp_path: Path) -> None:
     assert status == 1 and "frames:2+105" in err and "frames:2@rows" in err
     (tmp_path / "winter" / "110.jpg").unlink()
     status, out, _ = run(*words, "--frames", "2+105")
+    lists = ("--database", "summer", "--queries", "winter", "--truth", "frames:2+105")
+    Path("mine.txt").write_text("105.jpg, 000.jpg\n", encoding="utf-8")
+    err = run("evaluate", "--ranking", "mine.txt", *lists, "--recall-at", "1", "--out", "out")[2]
+    assert (
+        "right is same frame number within 2, frames by the numbers in names, queries' numbers 105 more"
+        in err
+    )
     assert status == 0 and "20 database photos and 19 queries, right within 2 frames, frames by the" in out

@@ -192,12 +192,6 @@ def _read_query(path: Path) -> _Query:
         ) from None
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
         raise InputError(f"{str(path)!r}: a region is of finite numbers")
-    lists = [
-        [
-            same_form(line)
-            for line in lines_of(read_text(path.with_name(f"{name}_{which}.txt")))
-            if line.strip()
-        ]
-        for which in LISTS
-    ]
+    files = [path.with_name(f"{name}_{which}.txt") for which in LISTS]
+    lists = [[same_form(line) for line in lines_of(read_text(file)) if line.strip()] for file in files]
     return _Query(name, same_form(fields[0]).removeprefix(PREFIX), (x1, y1, x2, y2), *lists)

@@ -157,8 +157,8 @@ def _photos(
         dataset = open_dataset(name, root=root)
         return dataset.database if part == "database" else dataset.queries
     raise InputError(
-        f"there is no {given!r}{did_you_mean(path)}; photos are a folder, a text file with one path a line, a "
-        f"CSV file of positions, a video, or a dataset's part as NAME:database"
+        f"there is no {given!r}{did_you_mean(path)}; photos are a folder, a text file with one path a line, "
+        "a CSV file of positions, a video, or a dataset's part as NAME:database"
     )
 
 
