@@ -19,8 +19,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+MOST_NAMES = 40
+"""Of a longer table a message tells so many names."""
 
 
 class DejavladError(Exception):
@@ -39,12 +42,26 @@ class UnknownNameError(InputError):
         given: the name that was given.
         valid: the names that exist.
         note: what else may be given.
+        near: what else is near to the name that was given, as paths are.
+        listed: what lists the names that exist, where they are too many for a message.
     """
 
-    def __init__(self, kind: str, given: str, valid: Iterable[str], note: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        given: str,
+        valid: Iterable[str],
+        note: str = "",
+        *,
+        near: Sequence[str] = (),
+        listed: str = "",
+    ) -> None:
         self.kind, self.given, self.valid = kind, given, sorted(valid)
-        near = difflib.get_close_matches(given, self.valid, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(self.valid) or 'none'}"
+        near = [*near, *difflib.get_close_matches(given, self.valid, n=3, cutoff=0.5)]
+        shown = ", ".join(self.valid[:MOST_NAMES]) or "none"
+        if len(self.valid) > MOST_NAMES:
+            shown += f" and {len(self.valid) - MOST_NAMES:,} more"
+        hint = f"did you mean {' or '.join(near)}?" if near else listed or f"valid: {shown}"
         if note:
             hint = f"{hint} ({note})"
         super().__init__(f"unknown {kind} {given!r}; {hint}")

@@ -53,6 +53,22 @@ class Photo:
         return key
 
 
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """What lay among the photos of a folder and is not in the list."""
+
+    files: dict[str, int] = field(default_factory=dict)
+    """Ending in lower case -> how many files, commonest first."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """A folder's name and what it is for -> how many of them."""
+    nowhere: tuple[str, ...] = ()
+    """Links to photos or folders that are not there."""
+    unreadable: tuple[str, ...] = ()
+    """Folders that cannot be read."""
+    hidden: int = 0
+    """Photos whose names begin with a dot."""
+
+
 class PhotoList(Sequence[Photo]):
     """Photos in a fixed order, under one root.
 
@@ -60,15 +76,24 @@ class PhotoList(Sequence[Photo]):
         photos: the photos, their keys unique.
         root: the folder that names are relative to.
         name: what the list is called in messages and results.
+        passed_over: what lay among them and is not in the list, where they are those of a folder.
 
     Raises:
         InputError: two photos share a key.
     """
 
-    def __init__(self, photos: Iterable[Photo], *, root: Path | str = ".", name: str = "photos") -> None:
+    def __init__(
+        self,
+        photos: Iterable[Photo],
+        *,
+        root: Path | str = ".",
+        name: str = "photos",
+        passed_over: PassedOver | None = None,
+    ) -> None:
         self._photos = tuple(photos)
         self.root = Path(root)
         self.name = name
+        self.passed_over = passed_over
         seen: set[str] = set()
         for photo in self._photos:
             if photo.key in seen:

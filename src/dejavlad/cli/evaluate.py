@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, RerankOptions, Root, numbers
+from dejavlad.cli.options import AllFolders, ModelOptions, Positions, RerankOptions, Root, numbers
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
@@ -38,6 +38,7 @@ def evaluate(
     ranking: Path | None = None,
     positions: Positions = None,
     root: Root = None,
+    all_folders: AllFolders = False,
     recall_at: str = "1,5,10",
     protocol: str | None = None,
     misses: Literal["count", "drop"] | None = None,
@@ -75,12 +76,15 @@ def evaluate(
         Patch-NetVLAD, `FILE.mat` of NetVLAD, `FILE.npz:10` within 10 m instead of its own radius. Default:
         the dataset's own. Without any, there are rankings, predictions and the page only.
     ranking
-        Score this ranking (`.npz`, or `.npy` of rows) instead of making one.
+        Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
+        kapture's form).
     positions
         Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses). Default: as
         `map build` finds out.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     recall_at
         N of recall@N, with commas between.
     protocol
@@ -97,8 +101,9 @@ def evaluate(
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
+    from dejavlad.datasets import truth_text
     from dejavlad.datasets.twins import twins_text
-    from dejavlad.ranking import Ranking
+    from dejavlad.evaluation.predictions import open_ranking
     from dejavlad.report import write_page
     from dejavlad.retrieval.benchmark import Scoring, score
 
@@ -113,17 +118,19 @@ def evaluate(
     preset = reranking.chosen()
     if named is not None and dataset is None and database is None and queries is None:
         dataset = named.dataset
-    places, stores = open_places(dataset, database, queries, truth, positions, root)
+    places, stores = open_places(dataset, database, queries, truth, positions, root, all_folders)
     if named is not None:
         places = named.under(places, given=truth is not None)
         if unlike := named.unlike_published(len(places.database), len(places.queries)):
             output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
+    if places.truth is not None and places.truth.description.get("by") == "names":
+        output.note(f"right is {truth_text(places.truth.description)}")
     if ranking is not None:
         if model is not None or stores is not None:
             raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
         if preset is not None or budget is not None:
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
-        made = _Made(Ranking.load(ranking))
+        made = _Made(open_ranking(ranking, places.database, places.queries))
     else:
         made = _make(model, places, stores, out, scoring, preset, budget, options, output)
     result = score(
@@ -239,6 +246,7 @@ def open_places(
     truth: str | None,
     positions: str | None,
     root: Path | None,
+    all_folders: bool = False,
 ) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
     """The dataset, and the stores where descriptors rather than photos were given."""
     from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth
@@ -251,7 +259,9 @@ def open_places(
     elif database is None or queries is None:
         raise InputError("give --dataset, or both --database and --queries")
     else:
-        (there, db), (asked, q) = (_photos_or_store(given, positions, root) for given in (database, queries))
+        (there, db), (asked, q) = (
+            _photos_or_store(given, positions, root, all_folders) for given in (database, queries)
+        )
         if (db is None) != (q is None):
             raise InputError("--database and --queries must both be photos, or both stores of descriptors")
         stores = (db, q) if db is not None and q is not None else None
@@ -273,7 +283,7 @@ def _protocol(name: str | None, misses: str | None) -> Protocol | None:
 
 
 def _photos_or_store(
-    given: str, positions: str | None, root: Path | None
+    given: str, positions: str | None, root: Path | None, all_folders: bool
 ) -> tuple[PhotoList, DescriptorStore | None]:
     from dejavlad.datasets import photos, with_positions
 
@@ -281,7 +291,7 @@ def _photos_or_store(
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = open_store(given)
         return with_positions(store.photos, positions), store
-    return photos(given, root=root, positions=positions or "auto"), None
+    return photos(given, root=root, positions=positions or "auto", all_folders=all_folders), None
 
 
 def open_store(given: str | Path) -> DescriptorStore:

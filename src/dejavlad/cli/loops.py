@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
@@ -30,6 +30,7 @@ def loops(
     both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
     positions: Positions = None,
     root: Root = None,
+    all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -70,6 +71,8 @@ def loops(
         Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file (CSV, GPX, KML, poses).
     root
         The folder that paths in a list are relative to, or where a named dataset lies.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dejavlad.datasets.loop_truth import loop_truth, pose_centres
     from dejavlad.evaluation import list_hash
@@ -93,7 +96,7 @@ def loops(
     if radius is not None and truth is None:
         raise InputError("--radius says which frames are right; give --truth too")
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, positions, root, truth)
+    frames, store = _frames(photos, positions, root, truth, all_folders)
     right = described = None
     if truth is not None:
         right, described = loop_truth(truth, frames, radius)
@@ -178,7 +181,7 @@ def loops(
 
 
 def _frames(
-    given: str, positions: str | None, root: Path | None, truth: str | None
+    given: str, positions: str | None, root: Path | None, truth: str | None, all_folders: bool
 ) -> tuple[PhotoList, DescriptorStore | None]:
     """The sequence, and its descriptors where these were given."""
     from dejavlad.datasets import photos, with_positions
@@ -188,7 +191,7 @@ def _frames(
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
         return with_positions(store.photos, positions), store
-    listed = photos(given, root=root, positions=positions or "auto")
+    listed = photos(given, root=root, positions=positions or "auto", all_folders=all_folders)
     if truth is not None and Path(truth).is_file():  # a bitmap of the truth may lie among the photos
         keep = [i for i, photo in enumerate(listed) if photo.path.resolve() != Path(truth).resolve()]
         listed = listed.take(keep)

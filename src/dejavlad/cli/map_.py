@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root
 from dejavlad.cli.terminal import Output
 
 app = App(name="map", help="A map to locate photos in: build it, add and remove photos, look at it.")
@@ -22,6 +22,7 @@ def build(
     out: Path,
     positions: Positions = None,
     root: Root = None,
+    all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -43,13 +44,15 @@ def build(
         `positions.csv` among the photos, else what their names or their EXIF tell.
     root
         The folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
     with output.progress() as on_progress:
         base = options.load(model, on_progress)
-        listed = open_photos(photos, root=root, positions=positions or "auto")
+        listed = open_photos(photos, root=root, positions=positions or "auto", all_folders=all_folders)
         town = PlaceMap.build(
             base,
             listed,
@@ -72,6 +75,7 @@ def add(
     *,
     positions: Positions = None,
     root: Root = None,
+    all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -89,11 +93,13 @@ def add(
         As in `map build`.
     root
         The folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
-    listed = open_photos(photos, root=root, positions=positions or "auto")
+    listed = open_photos(photos, root=root, positions=positions or "auto", all_folders=all_folders)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         added = town.add(
@@ -120,7 +126,7 @@ def remove(
     place_map
         The map.
     names
-        Names as `dejavlad map info MAP --json` lists them.
+        Names as `dejavlad map info MAP --json` lists them; another Unicode form or letter case will do.
     """
     from dejavlad.retrieval import PlaceMap
 

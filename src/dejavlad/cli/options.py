@@ -142,4 +142,6 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 Root = Annotated[Path | None, Parameter(name="--root")]
+AllFolders = Annotated[bool, Parameter(name="--all-folders", negative=())]
+"""Whether hidden folders, bins, thumbnails and previews of photo libraries are searched too."""
 Positions = Annotated[str | None, Parameter(name="--positions")]

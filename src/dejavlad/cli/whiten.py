@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
@@ -20,6 +20,7 @@ def whiten(
     out: Path,
     no_whiten: Annotated[bool, Parameter(name="--no-whiten", negative=())] = False,
     root: Root = None,
+    all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -46,6 +47,8 @@ def whiten(
         Keep principal components as they are: shorter, not whitened.
     root
         The folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dataclasses import replace
 
@@ -59,7 +62,7 @@ def whiten(
         raise InputError(f"--dims {options.dims}: a model keeps one number of dimensions")
     how = {"seed": options.seed, "workers": options.workers, "batch_size": options.batch_size}
     with output.progress() as on_progress:
-        listed = open_photos(photos, root=root)
+        listed = open_photos(photos, root=root, all_folders=all_folders)
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:
             base = initialise(base, listed, on_progress=on_progress, **how)

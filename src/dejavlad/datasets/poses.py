@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.errors import InputError
+from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList
 
 Floats = NDArray[np.float64]
@@ -287,14 +288,12 @@ _READERS: Final[dict[str, Callable[[Path, str], Poses]]] = {
 def _by_name(photos: PhotoList, poses: Poses) -> list[Floats | None]:
     """By the whole name; by the basename where no two of either side share one."""
     names = poses.names or ()
-    rows = {name: i for i, name in enumerate(names)}
-    if not any(photo.name in rows for photo in photos):
-        bases = {name.rsplit("/", 1)[-1]: i for i, name in enumerate(names)}
-        own = {photo.name.rsplit("/", 1)[-1] for photo in photos}
-        if len(bases) == len(names) and len(own) == len(photos):
-            found = [bases.get(photo.name.rsplit("/", 1)[-1]) for photo in photos]
-            return [None if i is None else poses.centres[i] for i in found]
-    return [poses.centres[rows[photo.name]] if photo.name in rows else None for photo in photos]
+    rows = Names(names).match([photo.name for photo in photos], what="photos")
+    if not any(row is not None for row in rows):
+        bases, own = ([name.rsplit("/", 1)[-1] for name in of] for of in (names, [p.name for p in photos]))
+        if len(set(bases)) == len(names) and len(set(own)) == len(photos):
+            rows = Names(bases).match(own, what="photos")
+    return [None if row is None else poses.centres[row] for row in rows]
 
 
 def _by_time(photos: PhotoList, poses: Poses, path: str | Path) -> list[Floats | None]:

@@ -16,6 +16,7 @@ from dejavlad.datasets.utm_names import from_utm_name
 from dejavlad.errors import InputError
 from dejavlad.exif import read_exif
 from dejavlad.geo import Position
+from dejavlad.names import Names, names_below
 from dejavlad.photo import Photo, PhotoList
 
 WORDS = ("exif", "utm-names", "auto", "none")
@@ -97,7 +98,8 @@ def from_names(photos: PhotoList) -> PhotoList:
 def from_csv(photos: PhotoList, path: Path, fixes: Mapping[str, Fix] | None = None) -> PhotoList:
     """With what a CSV file tells (`positions_csv`); photos that it does not name are counted in a warning.
 
-    Names are looked up as they stand; where the file's are bare and no two photos share a basename, by that.
+    Names are compared as `dejavlad.names` does, whole paths below the list's root too; where the file's are
+    bare and no two photos share a basename, by that.
 
     Args:
         photos: the list.
@@ -108,8 +110,11 @@ def from_csv(photos: PhotoList, path: Path, fixes: Mapping[str, Fix] | None = No
         InputError: the file cannot be used, or names none of the photos.
     """
     fixes = read_positions(path) if fixes is None else dict(fixes)
-    turned = {name.replace("\\", "/"): fix for name, fix in fixes.items()} | fixes
-    told = [apply_fix(photo, fix) if (fix := turned.get(photo.name)) else None for photo in photos]
+    named = list(fixes.values())
+    rows = names_below(fixes, photos.root).match([photo.name for photo in photos], what="photos")
+    told = [
+        None if row is None else apply_fix(photo, named[row]) for photo, row in zip(photos, rows, strict=True)
+    ]
     if not any(told):
         told = _by_basename(photos, fixes)
     _check(photos, told, f"is named in {str(path)!r}, whose first name is {next(iter(fixes))!r}")
@@ -181,8 +186,11 @@ def _by_basename(photos: PhotoList, fixes: Mapping[str, Fix]) -> list[Photo | No
     bases = Counter(photo.name.rsplit("/", 1)[-1] for photo in photos)
     if max(bases.values(), default=0) > 1 or any("/" in name for name in fixes):
         return [None] * len(photos)
-    found = [fixes.get(photo.name.rsplit("/", 1)[-1]) for photo in photos]
-    return [apply_fix(photo, fix) if fix else None for photo, fix in zip(photos, found, strict=True)]
+    named = list(fixes.values())
+    rows = Names(fixes).match([photo.name.rsplit("/", 1)[-1] for photo in photos], what="photos")
+    return [
+        None if row is None else apply_fix(photo, named[row]) for photo, row in zip(photos, rows, strict=True)
+    ]
 
 
 def apply_fix(photo: Photo, fix: Fix) -> Photo:

@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.datasets.frames import FrameRule, frames_of
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.geo import Position, Positions, latlon, utm_from_latlon
@@ -67,6 +68,18 @@ class TruthPositions:
             np.stack([np.arange(n, dtype=np.float64), np.zeros(n)], axis=1) for n in (n_database, n_queries)
         )
         return cls(database, queries, float(tolerance))
+
+    @classmethod
+    def of_frames(cls, database: PhotoList, queries: PhotoList, rule: FrameRule) -> Self:
+        """Right are the frames that a rule tells (`frames_of`): each photo lies at (its number, 0).
+
+        Raises:
+            InputError: which frames are the same is not known.
+        """
+        found = frames_of(database, queries, rule)
+        numbers = (np.stack([of, np.zeros_like(of)], axis=1) for of in (found.database, found.queries))
+        there, asked = (of.astype(np.float64) for of in numbers)
+        return cls(there, asked, float(rule.tolerance))
 
     @classmethod
     def of_photos(cls, database: PhotoList, queries: PhotoList, radius: float) -> Self:

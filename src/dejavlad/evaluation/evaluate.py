@@ -13,6 +13,7 @@ from dejavlad.datasets.relevance import Truth, groups_of
 from dejavlad.errors import InputError
 from dejavlad.evaluation import breakdown, recall
 from dejavlad.evaluation.result import Result
+from dejavlad.names import same_form
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
@@ -141,9 +142,9 @@ def _check_depth(
 
 
 def list_hash(photos: PhotoList) -> str:
-    """Of the photos' keys in their order, wherever the files lie; 64 hex digits."""
+    """Of the keys in their order, one for both Unicode forms, wherever the files lie; 64 hex digits."""
     digest = hashlib.sha256()
     for key in photos.keys:
-        held = key.encode("utf-8", "surrogatepass")
+        held = same_form(key).encode("utf-8", "surrogatepass")
         digest.update(f"{len(held)}:".encode() + held)
     return digest.hexdigest()

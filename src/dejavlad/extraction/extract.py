@@ -35,6 +35,7 @@ from dejavlad.extraction.patches.making import Patching
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size
+from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -126,7 +127,9 @@ def extract(
         reasons: dict[int, str] = dict(table.unreadable)
         if known is not None:
             failed_before = np.flatnonzero(state == FAILED).tolist()
-            reasons |= {row: known.failed[table.keys[row]] for row in failed_before}
+            why = list(known.failed.values())
+            at = Names(known.failed).match([table.keys[row] for row in failed_before], loosely=False)
+            reasons |= {row: why[i] for row, i in zip(failed_before, at, strict=True) if i is not None}
         state[list(table.unreadable)] = FAILED
         del known  # its rows may not stay mapped while files are replaced
         writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows)

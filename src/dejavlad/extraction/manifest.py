@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
+from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList
 
 FORMAT = "dejavlad-descriptors"
@@ -149,9 +150,12 @@ class PhotoTable:
         return table
 
     def rows_in(self, other: PhotoTable) -> Rows:
-        """[N] where each photo stands in `other` with nothing changed; -1 where it does not."""
-        where = {key: row for row, key in enumerate(other.keys)}
-        found = np.fromiter((where.get(key, -1) for key in self.keys), np.int64, len(self.keys))
+        """[N] where each photo stands in `other` with nothing changed; -1 where it does not.
+
+        A key in another Unicode form is the same photo, if its file is.
+        """
+        rows = Names(other.keys).match(self.keys, loosely=False)
+        found = np.fromiter((-1 if row is None else row for row in rows), np.int64, len(self.keys))
         for row in np.flatnonzero(found >= 0):
             if self.identity(int(row)) != other.identity(int(found[row])):
                 found[row] = -1

@@ -18,6 +18,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from dejavlad.extraction import PhotoTable, describe, extract
 from dejavlad.geo import Positions
 from dejavlad.index import Index, build_index
 from dejavlad.model import PlaceModel, load_model
+from dejavlad.names import Names, same_form
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
@@ -185,7 +187,9 @@ class PlaceMap:
             return self._add(PhotoList.of(photos), batch_size, workers, on_progress)
 
     def remove(self, names: Sequence[str]) -> int:
-        """Take photos out of the map by their keys; the files of the photos stay where they are.
+        """Take photos out of the map by their keys, however written (`dejavlad.names`).
+
+        The files of the photos stay where they are.
 
         Returns:
             How many were removed.
@@ -196,12 +200,15 @@ class PlaceMap:
         """
         with _one_writer(self.folder):
             self.refresh()
-            there = set(self._catalogue.table.keys) | set(self.failed)
+            there = [*self._catalogue.table.keys, *self.failed]
+            known, keys = Names(there), set()
             for name in names:
-                if name not in there:
+                row = known.find(name)
+                if row is None:
                     raise UnknownNameError("photo in the map", name, there)
-            self._commit(self._catalogue.without(names))
-        return len(set(names))
+                keys.add(there[row])
+            self._commit(self._catalogue.without(keys))
+        return len(keys)
 
     def locate(
         self,
@@ -317,6 +324,7 @@ class PlaceMap:
 
     def _add(self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress) -> int:
         old = self._catalogue
+        photos = self._as_in_map(photos)
         now = PhotoTable.look(photos, lambda _: (0, 0))
         self._refuse_namesakes(now)
         new = np.flatnonzero(now.rows_in(old.table) < 0)
@@ -341,11 +349,25 @@ class PlaceMap:
         shutil.rmtree(extracting)
         return len(done)
 
+    def _as_in_map(self, photos: PhotoList) -> PhotoList:
+        """The photos, by the names that the map has for them where these differ in their Unicode form alone.
+
+        So it is where a collection came from another system. Two files whose names differ so are two photos.
+        """
+        rows = Names(self._catalogue.table.keys).match(photos.keys, loosely=False)
+        named = []
+        for photo, row in zip(photos, rows, strict=True):
+            there = None if row is None else self.photos[row]
+            if there is not None and there.key != photo.key and _same_file(there.path, photo.path):
+                photo = replace(photo, name=there.name)
+            named.append(photo)
+        return PhotoList(named, root=photos.root, name=photos.name)
+
     def _refuse_namesakes(self, now: PhotoTable) -> None:
         there = {photo.key: photo.path for photo in self.photos}
         for photo in now.photos:
             path = there.get(photo.key)
-            if photo.pixels is None and path is not None and path.absolute() != photo.path.absolute():
+            if photo.pixels is None and path is not None and not _same_path(path, photo.path):
                 raise InputError(
                     f"the map holds {photo.key!r} of {str(path.parent)!r} already; photos of another folder "
                     f"need other names: add a folder above both, or make another map"
@@ -367,6 +389,19 @@ def _one_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _same_path(one: Path, other: Path) -> bool:
+    """Whether two paths are written alike, but for their Unicode form."""
+    return same_form(one.absolute().as_posix()) == same_form(other.absolute().as_posix())
+
+
+def _same_file(there: Path, here: Path) -> bool:
+    """Whether a path of the map, written in another Unicode form, is that of the file that is here now."""
+    try:
+        return _same_path(there, here) and (not there.exists() or there.samefile(here))
+    except OSError:
+        return False
 
 
 def _append_rows(path: Path, n_rows: int, rows_MD: NDArray[Any], chosen: NDArray[np.int64]) -> None:

@@ -30,6 +30,7 @@ from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
+from dejavlad.names import Names
 from dejavlad.patches import PatchSet
 
 FORMAT, VERSION = "dejavlad-patches", 2
@@ -160,7 +161,8 @@ class PatchStore:
         return len(self.entries)
 
     def __contains__(self, key: object) -> bool:
-        return key in self.entries and not self.entries[str(key)].failed
+        entry = self._entry(str(key))
+        return entry is not None and not entry.failed
 
     def __repr__(self) -> str:
         return (
@@ -182,9 +184,9 @@ class PatchStore:
         Raises:
             InputError: the store has no such photo.
         """
-        if key not in self.entries:
+        entry, manifest = self._entry(key), self.manifest
+        if entry is None:
             raise InputError(f"{str(self.path)!r} holds no patches of {key!r}; extract with --patches again")
-        entry, manifest = self.entries[key], self.manifest
         geometry = Geometry(stride=manifest.stride, offset=manifest.offset)
         at, found = entry.offset, []
         for grid, size, stride in zip(
@@ -200,6 +202,17 @@ class PatchStore:
     def rows(self, keys: Sequence[str]) -> StoredPatches:
         """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``."""
         return StoredPatches(self, keys)
+
+    def _entry(self, key: str) -> Entry | None:
+        """What is there of a photo, its key in whatever Unicode form."""
+        if key in self.entries:
+            return self.entries[key]
+        row = self._names.find(key, loosely=False)
+        return None if row is None else list(self.entries.values())[row]
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self.entries)
 
     @cached_property
     def _data(self) -> NDArray[np.uint8]:

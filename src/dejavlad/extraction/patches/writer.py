@@ -22,6 +22,7 @@ from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
 from dejavlad.extraction.writer import COMMIT_SECONDS, disk_errors
 from dejavlad.files import write_whole
+from dejavlad.names import Names
 from dejavlad.patches import PatchSet
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
@@ -48,6 +49,7 @@ class PatchWriter:
     def __init__(self, path: Path, manifest: PatchManifest) -> None:
         self.path, self.manifest = path, manifest
         self.entries: dict[str, Entry] = {}
+        self._earlier: tuple[Names, list[Entry]] | None = None
         self.codec: Codec | None = None
         self._lock = filelock.FileLock(path / "writer.lock", timeout=0)
         self._pending: list[Entry] = []
@@ -94,8 +96,18 @@ class PatchWriter:
 
     def has(self, key: str, identity: Identity) -> bool:
         """Whether the patches of a photo are there, of the file as it is now."""
-        entry = self.entries.get(key)
+        entry = self.entries.get(key) or self._other_form(key)
         return entry is not None and entry.identity == identity
+
+    def _other_form(self, key: str) -> Entry | None:
+        """What an earlier run wrote of a photo whose key had another Unicode form."""
+        if key.isascii():
+            return None
+        if self._earlier is None:
+            self._earlier = Names(self.entries), list(self.entries.values())
+        names, entries = self._earlier
+        row = names.find(key, loosely=False)
+        return None if row is None else entries[row]
 
     def put(self, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = "") -> None:
         """Write the patches of a photo, or why it has none."""
