@@ -60,15 +60,25 @@ class PhotoList(Sequence[Photo]):
         photos: the photos, their keys unique.
         root: the folder that names are relative to.
         name: what the list is called in messages and results.
+        notes: what is worth telling of how the list came about, each a line.
 
     Raises:
         InputError: two photos share a key.
     """
 
-    def __init__(self, photos: Iterable[Photo], *, root: Path | str = ".", name: str = "photos") -> None:
+    def __init__(
+        self,
+        photos: Iterable[Photo],
+        *,
+        root: Path | str = ".",
+        name: str = "photos",
+        notes: Iterable[str] = (),
+    ) -> None:
         self._photos = tuple(photos)
         self.root = Path(root)
         self.name = name
+        self.notes = tuple(notes)
+        """What is worth telling of how the list came about, each a line: what was left out, or assumed."""
         seen: set[str] = set()
         for photo in self._photos:
             if photo.key in seen:
@@ -119,7 +129,7 @@ class PhotoList(Sequence[Photo]):
     def __getitem__(self, index: slice) -> PhotoList: ...
     def __getitem__(self, index: int | slice) -> Photo | PhotoList:
         if isinstance(index, slice):
-            return PhotoList(self._photos[index], root=self.root, name=self.name)
+            return PhotoList(self._photos[index], root=self.root, name=self.name, notes=self.notes)
         return self._photos[index]
 
     def __iter__(self) -> Iterator[Photo]:
@@ -130,7 +140,9 @@ class PhotoList(Sequence[Photo]):
 
     def take(self, rows: Iterable[int]) -> PhotoList:
         """The photos of the given rows, in that order."""
-        return PhotoList((self._photos[int(i)] for i in rows), root=self.root, name=self.name)
+        return PhotoList(
+            (self._photos[int(i)] for i in rows), root=self.root, name=self.name, notes=self.notes
+        )
 
     @property
     def keys(self) -> list[str]:

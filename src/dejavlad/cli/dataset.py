@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import Positions, Root
+from dejavlad.cli.options import Positions, Root, TimeOffset
 from dejavlad.cli.protocols import protocols
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
@@ -27,6 +27,7 @@ def info(
     *,
     root: Root = None,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     truth: str | None = None,
     output: Output = Output(),
 ) -> None:
@@ -42,12 +43,14 @@ def info(
         The folder that paths in a list are relative to, or where a named dataset lies.
     positions
         Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none (`UTC+2`).
     truth
         What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import dataset_info, parse_truth, photos, photos_info, with_positions
+    from dejavlad.datasets import dataset_info, parse_truth, photos, photos_info, placed_again
     from dejavlad.datasets.info import str_photos
     from dejavlad.images import read_size
 
@@ -58,15 +61,11 @@ def info(
                 f"--truth is for a dataset, and {name!r} holds photos only: give a folder with database and "
                 "queries in it"
             )
-        found = photos_info(photos(name, root=root, positions=positions or "auto"), read_size=read_size)
+        listed = photos(name, root=root, positions=positions or "auto", time_offset=time_offset)
+        found = photos_info(listed, read_size=read_size)
         output.answer(asdict(found), str_photos(found))
         return
-    if positions is not None:
-        database, queries = (with_positions(part, positions) for part in (places.database, places.queries))
-        places = replace(places, database=database, queries=queries)
-        known = {"kind": "positions"} if places.truth is None else places.truth.description
-        if truth is None and known.get("kind") == "positions" and any(queries.positions):
-            truth = f"positions:{known.get('radius_m', 25):g}"
+    places = placed_again(places, positions, time_offset)
     if truth is not None:
         places = replace(places, truth=parse_truth(truth, places.database, places.queries))
     told = dataset_info(places, read_size=read_size)
@@ -206,6 +205,7 @@ def truth(
     *,
     out: Path,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     radius: float | None = None,
     frames: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
     root: Root = None,
@@ -233,6 +233,8 @@ def truth(
     positions
         Where photos were taken: `exif`, `utm-names`, `auto` (the default), or a file (CSV, GPX, KML,
         poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none (`UTC+2`).
     radius
         Metres within which a photo is right (default: 25; of a spec, its own).
     frames
@@ -265,8 +267,10 @@ def truth(
         )
     else:
         there, asked = (
-            photos(part, root=root, positions=positions or "auto") for part in (database, queries)
+            photos(part, root=root, positions=positions or "auto", time_offset=time_offset)
+            for part in (database, queries)
         )
+        output.notes(there, asked)
         made = TruthPositions.of_photos(there, asked, 25.0 if radius is None else radius)
         why = what_is_wrong(there.positions, asked.positions, made.radius)
     found = truth_info(Truth(made.right(), len(made.database), {}))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, Root
+from dejavlad.cli.options import ModelOptions, Positions, Root, TimeOffset
 from dejavlad.cli.terminal import Output
 
 app = App(name="map", help="A map to locate photos in: build it, add and remove photos, look at it.")
@@ -21,6 +21,7 @@ def build(
     *,
     out: Path,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -38,9 +39,12 @@ def build(
     out
         The map, a folder.
     positions
-        Where the photos were taken: `exif`, `utm-names`, `none`, a CSV file with the columns `name,lat,lon`
-        or `name,east,north[,zone]`, a track (`.gpx`, `.kml`), or poses (KITTI, TUM, COLMAP). Default: a
-        `positions.csv` among the photos, else what their names or their EXIF tell.
+        Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
+        `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or of `exiftool -csv`),
+        a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a `positions.csv`
+        among the photos, else what their names or their EXIF tell.
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none (`UTC+2`).
     root
         The folder that paths in a list are relative to.
     """
@@ -49,7 +53,8 @@ def build(
 
     with output.progress() as on_progress:
         base = options.load(model, on_progress)
-        listed = open_photos(photos, root=root, positions=positions or "auto")
+        listed = open_photos(photos, root=root, positions=positions or "auto", time_offset=time_offset)
+        output.notes(listed)
         town = PlaceMap.build(
             base,
             listed,
@@ -71,6 +76,7 @@ def add(
     /,
     *,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -87,13 +93,16 @@ def add(
         As in `map build`.
     positions
         As in `map build`.
+    time_offset
+        As in `map build`.
     root
         The folder that paths in a list are relative to.
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
-    listed = open_photos(photos, root=root, positions=positions or "auto")
+    listed = open_photos(photos, root=root, positions=positions or "auto", time_offset=time_offset)
+    output.notes(listed)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         added = town.add(

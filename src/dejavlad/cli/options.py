@@ -143,3 +143,4 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
 
 Root = Annotated[Path | None, Parameter(name="--root")]
 Positions = Annotated[str | None, Parameter(name="--positions")]
+TimeOffset = Annotated[str | None, Parameter(name="--time-offset", allow_leading_hyphen=True)]

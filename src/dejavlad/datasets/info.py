@@ -61,6 +61,8 @@ class PhotosInfo:
     """How many photos' sizes were looked at."""
     unreadable: dict[str, str]
     """Key -> reason, of those looked at that cannot be read."""
+    notes: tuple[str, ...] = ()
+    """What is worth telling of how the list came about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def photos_info(photos: PhotoList, *, read_size: ReadSize | None = None, sample:
         sizes=dict(sizes.most_common()),
         looked_at=looked_at,
         unreadable=unreadable,
+        notes=photos.notes,
     )
 
 
@@ -192,7 +195,7 @@ def str_photos(info: PhotosInfo) -> str:
         parts.append(f"height x width of {info.looked_at} looked at: {told or 'none'}")
     if info.unreadable:
         parts.append(f"{len(info.unreadable)} cannot be read")
-    return "; ".join(parts)
+    return "\n  ".join(["; ".join(parts), *info.notes])
 
 
 def _extents(positions: Positions) -> tuple[Extent, ...]:

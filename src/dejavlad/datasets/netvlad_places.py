@@ -23,6 +23,7 @@ from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.refine import without_same_time
 from dejavlad.datasets.relevance import groups_of, truth_positions
+from dejavlad.datasets.positions import without_zeros
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
@@ -221,7 +222,7 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
             )
             for row, (name, (east, north)) in enumerate(zip(names, points.tolist(), strict=True))
         )
-        lists.append(PhotoList(photos, root=folder, name=f"{called}:{part}"))
+        lists.append(without_zeros(PhotoList(photos, root=folder, name=f"{called}:{part}")))
     return lists[0], lists[1]
 
 

@@ -29,7 +29,8 @@ from dejavlad.datasets.netvlad_spec import is_spec
 from dejavlad.datasets.nordland import open_nordland
 from dejavlad.datasets.oxford import open_oxford
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
+from dejavlad.datasets.moments import TimeOffset
+from dejavlad.datasets.positions import BESIDE, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.revisited import RIGHT as DIFFICULTIES
@@ -59,6 +60,7 @@ def photos(
     root: str | Path | None = None,
     positions: str | Path | None = None,
     step: int = 1,
+    time_offset: str | None = None,
 ) -> PhotoList:
     """The photos that a path or name stands for.
 
@@ -67,17 +69,29 @@ def photos(
             photos, at those positions), a video, one photo, or a dataset's part, ``NAME:database`` or
             ``NAME:queries``.
         root: the folder that paths in a list are relative to; of a named dataset, where it lies.
-        positions: ``exif``, ``utm-names``, ``auto``, ``none`` or a CSV file (see `with_positions`); unless
-            given, what `path` itself tells.
+        positions: ``exif``, ``utm-names``, ``auto``, ``none`` or a file (see `with_positions`); unless given,
+            what `path` itself tells.
         step: of a video, take every step-th frame.
+        time_offset: what is to be added to the photos' times (`moments.TimeOffset`).
 
     Raises:
         InputError: there is nothing like that, or nothing in it.
     """
-    return with_positions(_photos(Path(path), str(path), root, step), positions)
+    offset = TimeOffset.parse(time_offset)
+    listed = _photos(Path(path), str(path), root, step, offset=offset)
+    placed = listed.notes and positions in (None, "auto", "none")  # the table itself has told them
+    return listed if placed else with_positions(listed, positions, time_offset=offset)
 
 
-def _photos(path: Path, given: str, root: str | Path | None, step: int, seen: bool = True) -> PhotoList:
+def _photos(
+    path: Path,
+    given: str,
+    root: str | Path | None,
+    step: int,
+    *,
+    seen: bool = True,
+    offset: TimeOffset = TimeOffset(),
+) -> PhotoList:
     ending = path.suffix.lower()
     if path.is_dir():
         return folder_photos(path)
@@ -86,13 +100,13 @@ def _photos(path: Path, given: str, root: str | Path | None, step: int, seen: bo
             return video_photos(path, step=step)
         if ending in folder.ENDINGS:
             return PhotoList([Photo(path.name, path)], root=path.parent, name=path.stem)
-        if ending == ".csv":
+        if ending in (".csv", ".tsv"):
             fixes = read_positions(path)
             base = path.parent if root is None else Path(root)
             lines = [(fix.line, name) for name, fix in fixes.items()]
-            there = gather(lines, base, source=path, name=path.stem, seen=seen)
-            placed = [apply_fix(photo, fix) for photo, fix in zip(there, fixes.values(), strict=True)]
-            return PhotoList(placed, root=base, name=path.stem)
+            listed = gather(lines, base, source=path, name=path.stem, seen=seen)
+            own = dict(zip((photo.name for photo in listed), fixes.values(), strict=True))
+            return from_csv(listed, path, own, offset)
         return listed_photos(path, root=root, seen=seen)
     name, colon, part = given.rpartition(":")
     if colon and part in ("database", "queries"):
@@ -153,6 +167,33 @@ def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
 
 def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> PhotoList:
     return with_positions(_photos(path, str(path), root, 1, seen=False), positions)
+
+
+def placed_again(
+    places: PlaceDataset, positions: str | Path | None, time_offset: str | None = None
+) -> PlaceDataset:
+    """A dataset with the positions of another source, and what is right by these.
+
+    Args:
+        places: the dataset.
+        positions: where its photos were taken (see `with_positions`); as they are unless given.
+        time_offset: what is to be added to the photos' times.
+
+    Raises:
+        InputError: see `with_positions`.
+    """
+    if positions is None and time_offset is None:
+        return places
+    database, queries = (
+        with_positions(part, positions or "auto", time_offset=time_offset)
+        for part in (places.database, places.queries)
+    )
+    truth, protocol = places.truth, places.protocol
+    description = {"kind": "positions"} if truth is None else truth.description
+    if description.get("kind") == "positions" and any(database.positions) and any(queries.positions):
+        radius = float(description.get("radius_m", RADIUS))
+        truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
+    return PlaceDataset(places.name, database, queries, truth, protocol)
 
 
 def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
