@@ -24,7 +24,10 @@ ZONES: Final = tuple(
     sorted(
         {
             *(hours * 3600.0 for hours in range(-12, 15)),
-            *(hours * 3600.0 for hours in (-9.5, -3.5, 3.5, 4.5, 5.5, 5.75, 6.5, 8.75, 9.5, 10.5, 12.75, 13.75)),
+            *(
+                hours * 3600.0
+                for hours in (-9.5, -3.5, 3.5, 4.5, 5.5, 5.75, 6.5, 8.75, 9.5, 10.5, 12.75, 13.75)
+            ),
         }
     )
 )
@@ -44,8 +47,8 @@ class Exif:
     heading: float | None = None
     """Compass direction of the view in degrees, 0 <= heading < 360; magnetic north is taken for true."""
     time: float | None = None
-    """When, in seconds since 1970: of the camera's clock with its parts of a second and its offset, which the GPS
-    fix tells where EXIF does not; else of the GPS fix (UTC)."""
+    """When, in seconds since 1970: of the camera's clock with its parts of a second and its offset, which the
+    GPS fix tells where EXIF does not; else of the GPS fix (UTC)."""
     orientation: int = 1
     """How the pixels are stored, 1 (upright) to 8."""
     zoned: bool = True

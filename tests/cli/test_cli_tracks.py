@@ -32,10 +32,9 @@ def test_truth_from_a_track(run: Run, tmp_path: Path) -> None:
     Path("walk.gpx").write_text(f"<gpx><trk><trkseg>{points}</trkseg></trk></gpx>")
     made = ("dataset", "truth", "map", "new", "--positions", "walk.gpx", "--radius", "6", "--out", "t.npz")
     status, out, err = run(*made)
-    assert (status, err) == (
-        0,
-        "",
-    ) and "5 database photos and 5 queries, right within 6 m: 1 to 2 each" in out
+    assert status == 0 and "5 database photos and 5 queries, right within 6 m: 1 to 2 each" in out
+    assert "map: 5 of 5 photos have a position (from walk.gpx)\n" in err
+    assert "new: 5 of 5 photos' times have no time zone, and are taken for UTC" in err
     told = json.loads(run("dataset", "info", "map", "--positions", "walk.gpx", "--json")[1])
     assert told["with_position"] == 5 and told["extents"][0]["north_m"] == pytest.approx(40, abs=0.2)
     np.save("r.npy", np.tile(np.arange(5), (5, 1)))
@@ -56,7 +55,8 @@ def test_truth_from_poses(run: Run, tmp_path: Path) -> None:
     np.savetxt("00.txt", rows)
     made = ("dataset", "truth", "map", "map", "--positions", "00.txt", "--radius", "10", "--out", "t.npz")
     status, out, err = run(*made)
-    assert (status, err) == (0, "") and "6 queries, right within 10 m: 2 to 3 each" in out
+    assert status == 0 and "6 queries, right within 10 m: 2 to 3 each" in out
+    assert err == "map: 6 of 6 photos have a position (from 00.txt)\n"
     rows[2, 3] = np.nan
     np.savetxt("00.txt", rows)
     status, _, err = run(*made)

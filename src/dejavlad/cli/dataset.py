@@ -44,7 +44,8 @@ def info(
     positions
         Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
     time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none (`UTC+2`).
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     truth
         What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     """
@@ -234,7 +235,8 @@ def truth(
         Where photos were taken: `exif`, `utm-names`, `auto` (the default), or a file (CSV, GPX, KML,
         poses).
     time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none (`UTC+2`).
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     radius
         Metres within which a photo is right (default: 25; of a spec, its own).
     frames

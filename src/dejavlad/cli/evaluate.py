@@ -81,7 +81,8 @@ def evaluate(
         Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses). Default: as
         `map build` finds out.
     time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none (`UTC+2`).
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
     recall_at

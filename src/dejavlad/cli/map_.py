@@ -40,11 +40,12 @@ def build(
         The map, a folder.
     positions
         Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
-        `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or of `exiftool -csv`),
-        a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a `positions.csv`
-        among the photos, else what their names or their EXIF tell.
+        `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
+        `exiftool -csv`), a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a
+        `positions.csv` among the photos, else what their names or their EXIF tell.
     time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none (`UTC+2`).
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in a list are relative to.
     """

@@ -108,6 +108,10 @@ class NumberStyle:
         )
 
 
+UNKNOWN_STYLE: Final = NumberStyle(None)
+"""Of a file whose numbers do not tell."""
+
+
 def _unspaced(text: str) -> str:
     """A number without the spaces and apostrophes that separate thousands."""
     return _SPACES.sub("", text.strip().translate(_TYPOGRAPHY))
@@ -127,7 +131,7 @@ def _decimal_mark(plain: str) -> str | None:
     return None
 
 
-def parse_degrees(text: str, axis: str, style: NumberStyle = NumberStyle(None), side: str = "") -> float:
+def parse_degrees(text: str, axis: str, style: NumberStyle = UNKNOWN_STYLE, side: str = "") -> float:
     """Signed degrees of a cell.
 
     Args:
@@ -156,7 +160,9 @@ def parse_degrees(text: str, axis: str, style: NumberStyle = NumberStyle(None), 
     except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= 3 or any(number < 0 for number in numbers):
-        reason = "is not a finite number" if body.lower().lstrip("+-").startswith("inf") else "is not a number"
+        reason = (
+            "is not a finite number" if body.lower().lstrip("+-").startswith("inf") else "is not a number"
+        )
         raise ValueError(f"{text!r} {reason}, nor degrees as 55.6983 or 55°41'53.8\"N")
     if any(number >= 60 for number in numbers[1:]) or any(number % 1 for number in numbers[:-1]):
         raise ValueError(f"{text!r} is not degrees, minutes and seconds: these are whole, and below 60")
@@ -202,9 +208,9 @@ def names_bands(zones: Iterable[tuple[str, float]]) -> bool | None:
     for text, north in zones:
         found = _ZONE.fullmatch(text.strip())
         letter = (found[2] or "").upper() if found else ""
-        if letter in ("S", "SOUTH", "SOUTHERN") and not BAND_S[0] <= north <= BAND_S[1]:
-            seen.add(False)
-        elif letter == "N" and north > BAND_N_END:
+        if (letter in ("S", "SOUTH", "SOUTHERN") and not BAND_S[0] <= north <= BAND_S[1]) or (
+            letter == "N" and north > BAND_N_END
+        ):
             seen.add(False)
         elif len(letter) == 1 and letter not in "NS":
             seen.add(True)

@@ -1,15 +1,15 @@
 """When the frames of a sequence were taken: by a file beside them, or by their names.
 
-====================  ==============================================================  ==========================
+====================  ==========================================================================
 ``times.txt``         KITTI odometry: seconds, line i of frame i
 ``timestamps.txt``    KITTI raw: a date and time, line i of frame i
 ``rgb.txt``           TUM: ``time name`` a line
 ``data.csv``          EuRoC: ``time,name`` a line, time in nanoseconds since 1970
-names                 ``1305031102.175304.png`` (seconds), ``1403636579763555584.png`` (nanoseconds since 1970)
-====================  ==============================================================  ==========================
+names                 ``1305031102.175304.png`` (seconds), or nanoseconds since 1970
+====================  ==========================================================================
 
-A file lies in the photos' folder or in the one above. A whole number that is no plausible time since 1970 is the
-number of a frame, not a time.
+A file lies in the photos' folder or in the one above. A whole number that is no plausible time since 1970 is
+the number of a frame, not a time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def name_time(photo: Photo) -> float | None:
     if re.fullmatch(r"\d+\.\d+", name, re.ASCII):
         return float(name)
     if re.fullmatch(r"[1-9]\d{9}|[1-9]\d{12}|[1-9]\d{15}|[1-9]\d{18}", name, re.ASCII):
-        return int(name) / 10 ** (len(name) - 10)  # since 1970, in seconds to nanoseconds
+        return since_1970(int(name))
     return None
 
 

@@ -48,7 +48,11 @@ def loop_truth(given: str, frames: PhotoList, radius: float | None = None) -> tu
     if kind == "positions":
         told = rest.removesuffix("m") if colon else ""
         right, description = _of_positions(frames, _metres(told, given) if told else radius)
-    elif (suffix := (path := (poses := split_poses(given)).path).suffix.lower()) in (*BITMAPS, ".npy", ".mat"):
+    elif (suffix := (path := (poses := split_poses(given)).path).suffix.lower()) in (
+        *BITMAPS,
+        ".npy",
+        ".mat",
+    ):
         if radius is not None:
             raise InputError(
                 f"--radius is for poses and positions; {str(path)!r} says which frames are right"

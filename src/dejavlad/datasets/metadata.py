@@ -1,8 +1,8 @@
 """What photos tell of themselves: EXIF, the XMP in them, and the files beside them.
 
-A position comes from an XMP file beside the photo (written later, and on purpose), else from EXIF, else from the
-XMP in the photo, else from Google Takeout. The time is EXIF's; where its clock tells no time zone, one of the
-others that knows it says which, if a time zone in use explains their difference.
+A position comes from an XMP file beside the photo (written later, and on purpose), else from EXIF, else from
+the XMP in the photo, else from Google Takeout. The time is EXIF's; where its clock tells no time zone, one of
+the others that knows it says which, if a time zone in use explains their difference.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def time_notes(times: Iterable[tuple[float | None, bool]], offset: TimeOffset, s
         taken = "UTC" if offset.zone is None else zone_text(offset.zone)
         more = "" if offset else " (--time-offset UTC+2 says that their clocks ran on that)"
         notes.append(
-            f"{counts[False]} of {counts.total()} photos' times have no time zone, and are taken for {taken}{more}"
+            f"{counts[False]} of {counts.total()} photos' times have no time zone, and are taken for "
+            f"{taken}{more}"
         )
     if offset.seconds:
         notes.append(f"{offset.seconds:+g} s were added to the photos' times")

@@ -107,8 +107,8 @@ class TimeOffset:
             if math.isfinite(seconds):
                 return cls(seconds, None, given)
         raise InputError(
-            f"--time-offset {text!r}: give seconds to add to the photos' times (-7200, or -2:00 hours), or the "
-            "zone of clocks that tell none (UTC+2)"
+            f"--time-offset {text!r}: give seconds to add to the photos' times (-7200, or -2:00 hours), or "
+            "the zone of clocks that tell none (UTC+2)"
         )
 
     def apply(self, time: float, zoned: bool) -> float:
@@ -117,6 +117,10 @@ class TimeOffset:
 
     def __bool__(self) -> bool:
         return self.seconds != 0 or self.zone is not None
+
+
+NO_OFFSET: Final = TimeOffset()
+"""Nothing is added."""
 
 
 def zone_text(seconds: float) -> str:

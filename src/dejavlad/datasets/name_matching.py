@@ -1,8 +1,8 @@
 """Which row of a file tells of which photo, by their names.
 
 Whole names come first. Else a photo and a row belong together where one name ends with the other, folder by
-folder (``1.jpg`` and ``left/1.jpg``; ``left/1.jpg`` and ``/data/left/1.jpg``), if that is so of no other photo
-and no other row.
+folder (``1.jpg`` and ``left/1.jpg``; ``left/1.jpg`` and ``/data/left/1.jpg``), if that is so of no other
+photo and no other row.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
     DRIVE/image_02/data/0000000000.png
     DRIVE/image_02/timestamps.txt
 
-In the synchronised drives frame i of a camera goes with file i. Where there are other numbers of them, as in the
-drives as recorded, they go by their times.
+In the synchronised drives frame i of a camera goes with file i. Where there are other numbers of them, as in
+the drives as recorded, they go by their times.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST_SECONDS: Final = 0.1
 
 
 def oxts_folder(given: str | Path) -> Path | None:
-    """The folder ``oxts`` of a drive, where `given` is that folder or the drive's; None where it is neither."""
+    """The folder ``oxts`` of a drive, where `given` is that folder or the drive's; else None."""
     for folder in (Path(given), Path(given) / "oxts"):
         if (folder / "data").is_dir() and next(folder.glob("data/*.txt"), None) is not None:
             return folder
@@ -72,8 +72,8 @@ def placed_by_oxts(photos: PhotoList, folder: Path) -> list[Photo | None]:
             number = numbers[nearest] if abs(times[nearest] - time) <= MOST_SECONDS else None
         elif number is None:
             raise InputError(
-                f"{photo.name!r} is not named by its frame's number, as 0000000000.png, which {str(folder)!r} "
-                "goes by"
+                f"{photo.name!r} is not named by its frame's number, as 0000000000.png, which "
+                f"{str(folder)!r} goes by"
             )
         if number not in readings:
             placed.append(None)
@@ -89,7 +89,9 @@ def _reading(path: Path) -> tuple[Position, float]:
     try:
         lat, lon, yaw = (float(fields[i]) for i in (0, 1, 5))
     except (ValueError, IndexError):
-        raise InputError(f"{str(path)!r} is no reading of KITTI's oxts (latitude, longitude ... yaw)") from None
+        raise InputError(
+            f"{str(path)!r} is no reading of KITTI's oxts (latitude, longitude ... yaw)"
+        ) from None
     if not math.isfinite(yaw):
         raise InputError(f"{str(path)!r}: yaw is no finite number")
     return utm_from_latlon(lat, lon), (90 - math.degrees(yaw)) % 360

@@ -10,8 +10,8 @@ colmap    ``images.txt`` (one or two lines a photo) or ``images.bin``; world to 
 The last column says which axes are taken for east and north, unless told otherwise: ``FILE.txt:xz``. Where a
 file's unit is not the metre (COLMAP without known positions), neither is that of the positions.
 
-Poses by time go with the times of photos (`frame_times`). Photos that are named by whole numbers are numbered,
-not timed: ``FILE.txt:10hz`` says that ten were taken a second.
+Poses by time go with the times of photos (`frame_times`). Photos that are named by whole numbers are
+numbered, not timed: ``FILE.txt:10hz`` says that ten were taken a second.
 
 Legend: N poses.
 """
@@ -29,9 +29,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.datasets.frame_times import frame_number, frame_times
+from dejavlad.datasets.frame_times import frame_number, frame_times, stem
 from dejavlad.datasets.listing import lines_of, read_text
-from dejavlad.datasets.moments import TimeOffset, since_1970
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset, since_1970
 from dejavlad.datasets.name_matching import match_names
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
@@ -147,7 +147,7 @@ def centres_of(
     path: str | Path,
     *,
     rate: float | None = None,
-    offset: TimeOffset = TimeOffset(),
+    offset: TimeOffset = NO_OFFSET,
 ) -> list[Floats | None]:
     """Each photo's camera centre [3]; None where the file has none for it.
 
@@ -217,9 +217,7 @@ def _fields(line: str) -> list[str]:
 def _is_photo_line(line: str) -> bool:
     """Whether a line of COLMAP is that of a photo: nine numbers and a name, which is none."""
     fields = line.split(maxsplit=9)
-    return (
-        len(fields) == 10 and _numbers(fields[:9]) is not None and _numbers(fields[9].split()) is None
-    )
+    return len(fields) == 10 and _numbers(fields[:9]) is not None and _numbers(fields[9].split()) is None
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -258,9 +256,7 @@ def _tum(path: Path, text: str) -> Poses:
 
 def _euroc(path: Path, text: str) -> Poses:
     """Ground truth of EuRoC's form: at least a time and a position, whatever follows."""
-    return _timed(
-        "euroc", path, ((n, _row(path, n, _fields(line)[:4], 4)) for n, line in _lines(text))
-    )
+    return _timed("euroc", path, ((n, _row(path, n, _fields(line)[:4], 4)) for n, line in _lines(text)))
 
 
 def _timed(kind: str, path: Path, rows: Iterator[tuple[int, list[float]]]) -> Poses:
@@ -277,7 +273,9 @@ def _timed(kind: str, path: Path, rows: Iterator[tuple[int, list[float]]]) -> Po
             given = f"{str(path)!r} line {number}: time {row[0]:.6f}"
             if time == times[-1]:
                 raise InputError(f"{given} stands twice, with two different poses: keep one of them")
-            raise InputError(f"{given} is not after the line before ({poses[-1][0]:.6f}); sort the file by time")
+            raise InputError(
+                f"{given} is not after the line before ({poses[-1][0]:.6f}); sort the file by time"
+            )
         times.append(time)
         poses.append(row)
     if not times:
@@ -386,19 +384,22 @@ def _by_time(
     assert poses.times is not None
     times = frame_times(photos, rate)
     known = [time for time in times if time is not None]
-    if len(known) < len(times):
-        lacking = photos[times.index(None)]
-        numbered = frame_number(lacking) is not None or lacking.name.rsplit("/", 1)[-1].split(".")[0].isdigit()
+    if photos and not known:
+        first = photos[0]
+        numbered = re.fullmatch(r"\d+", stem(first), re.ASCII) is not None
         raise InputError(
-            f"{str(path)!r} goes by time, but {lacking.name!r} has none"
+            f"{str(path)!r} goes by time, but {first.name!r} has none"
             + (": its name is a number, not a time" if numbered else "")
-            + "; put a times.txt (a time a line, as KITTI has it) beside the photos, say how many were taken a "
-            f"second as {str(path)}:10hz, or name them by their time (1305031102.175304.png)"
+            + "; put a times.txt (a time a line, as KITTI has it) beside the photos, say how many were taken "
+            f"a second as {path}:10hz, or name them by their time (1305031102.175304.png)"
         )
-    times_N = np.array([offset.apply(time, True) for time in known])
-    centres = [between(time, poses.times, poses.centres, MOST_SECONDS) for time in times_N.tolist()]
+    centres = [
+        None if time is None else between(offset.apply(time, True), poses.times, poses.centres, MOST_SECONDS)
+        for time in times
+    ]
     if photos and all(centre is None for centre in centres):
-        raise InputError(no_time_within(f"the poses {str(path)!r}", times_N, poses.times, MOST_SECONDS))
+        moved = [offset.apply(time, True) for time in known]
+        raise InputError(no_time_within(f"the poses {str(path)!r}", moved, poses.times, MOST_SECONDS))
     return centres
 
 

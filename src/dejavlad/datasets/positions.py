@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dejavlad.datasets.metadata import Metadata, read_metadata, time_notes
-from dejavlad.datasets.moments import TimeOffset, zone_text
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset, zone_text
 from dejavlad.datasets.name_matching import match_names
 from dejavlad.datasets.oxts import oxts_above, oxts_folder, placed_by_oxts
 from dejavlad.datasets.poses import (
@@ -48,10 +48,11 @@ def with_positions(
 
     Args:
         photos: the list.
-        source: ``exif`` (`metadata`: EXIF, XMP, and the files beside photos); ``utm-names``; ``none`` or None (as
-            they are); the path of a table (`positions_csv`), of a track (`tracks`), of poses (`poses`) or of a
-            raw drive of KITTI (`oxts`); or ``auto``: as they are where all of them know theirs, else `BESIDE` in
-            the list's root where there is one, else what the names tell, and EXIF where they do not.
+        source: ``exif`` (`metadata`: EXIF, XMP, and the files beside photos); ``utm-names``; ``none`` or None
+            (as they are); the path of a table (`positions_csv`), of a track (`tracks`), of poses (`poses`) or
+            of a raw drive of KITTI (`oxts`); or ``auto``: as they are where all of them know theirs, else
+            `BESIDE` in the list's root where there is one, else what the names tell, and EXIF where they do
+            not.
         time_offset: what is to be added to the photos' own times, or what `TimeOffset.parse` reads.
 
     Raises:
@@ -119,7 +120,7 @@ def _auto(photos: PhotoList, offset: TimeOffset) -> PhotoList:
     return _placed(photos, new, sources, zeros=zeros, notes=_metadata_notes(data, offset), strict=False)
 
 
-def from_metadata(photos: PhotoList, offset: TimeOffset = TimeOffset()) -> PhotoList:
+def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoList:
     """With the position, direction and time of EXIF, XMP and files beside photos, where they have them."""
     data = read_metadata(photos)
     new = [_of_metadata(photo, at, offset) for photo, at in zip(photos, data, strict=True)]
@@ -148,7 +149,7 @@ def from_csv(
     photos: PhotoList,
     path: Path,
     fixes: Mapping[str, Fix] | None = None,
-    offset: TimeOffset = TimeOffset(),
+    offset: TimeOffset = NO_OFFSET,
 ) -> PhotoList:
     """With what a table tells (`positions_csv`), matched by names (`match_names`).
 
@@ -191,7 +192,7 @@ def from_csv(
 def from_track(
     photos: PhotoList,
     given: TrackGiven | Path,
-    offset: TimeOffset = TimeOffset(),
+    offset: TimeOffset = NO_OFFSET,
 ) -> PhotoList:
     """With the positions of a GPS track at the photos' times (`Photo.time`, else `metadata`).
 
@@ -230,9 +231,7 @@ def from_track(
     return _placed(photos, new, [given.path.name] * len(new), notes=notes)
 
 
-def from_poses(
-    photos: PhotoList, given: PosesGiven | Path, offset: TimeOffset = TimeOffset()
-) -> PhotoList:
+def from_poses(photos: PhotoList, given: PosesGiven | Path, offset: TimeOffset = NO_OFFSET) -> PhotoList:
     """With the camera centres that a file of poses tells, in a plane of its own.
 
     Args:
@@ -319,16 +318,16 @@ def _no_place(
     path = str(given.path)
     if not known:
         return (
-            f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) has a time, which the "
-            f"track {path!r} goes by: give a CSV file of times, or of positions"
+            f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) has a time, which "
+            f"the track {path!r} goes by: give a CSV file of times, or of positions"
         )
     first, last = (_utc(float(time)) for time in track.times[[0, -1]])
     if any(track.times[0] <= time <= track.times[-1] for time in known):
         why = no_time_within(f"the track {path!r}", known, track.times, given.gap)
         return f"{why} ({path}:gap=300 joins points up to 300 s apart)"
     text = (
-        f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) has a time within the track "
-        f"{path!r}, {first} to {last} UTC: they are of {_utc(min(known))} to {_utc(max(known))}"
+        f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) has a time within the "
+        f"track {path!r}, {first} to {last} UTC: they are of {_utc(min(known))} to {_utc(max(known))}"
     )
     unzoned = [time for time, zoned in times if time is not None and not zoned]
     if unzoned and offset.zone is None:
@@ -377,7 +376,9 @@ def _placed(
         InputError: no photo is told of.
     """
     if strict and photos and not any(new):
-        raise InputError(f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) {what}")
+        raise InputError(
+            f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) {what}"
+        )
     both = [told or old for told, old in zip(new, photos, strict=True)]
     lost = at_zero([photo.position for photo in both])
     both = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(both)]
@@ -397,16 +398,20 @@ def _placed(
     text = f"{photos.name}: {len(both) - len(lacking)} of {len(both)} photos have a position"
     text += f" ({origin})" if origin else ""
     if lacking and len(lacking) < len(both):
-        text += f"; {len(lacking)} of {len(both)} photos of {photos.name} have no position, e.g. {lacking[0]!r}"
+        text += (
+            f"; {len(lacking)} of {len(both)} photos of {photos.name} have no position, e.g. {lacking[0]!r}"
+        )
     said = [text]
     if all_zeros := {*zeros, *lost}:
         said.append(_zeros_text(photos, all_zeros))
     if unlike:
         said.append(
-            f"{len(unlike)} positions are on another kind of plane (with a UTM zone, or without) than the others, "
-            f"and are left out, e.g. that of {unlike[0]!r}"
+            f"{len(unlike)} positions are on another kind of plane (with a UTM zone, or without) than the "
+            f"others, and are left out, e.g. that of {unlike[0]!r}"
         )
-    extra = [note if note.startswith(photos.name) else f"{photos.name}: {note}" for note in (*said[1:], *notes)]
+    extra = [
+        note if note.startswith(photos.name) else f"{photos.name}: {note}" for note in (*said[1:], *notes)
+    ]
     return PhotoList(both, root=photos.root, name=photos.name, notes=(*photos.notes, text, *extra))
 
 

@@ -17,7 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from dejavlad.datasets.coordinates import NumberStyle, is_blank, names_bands, parse_degrees, read_zone
+from dejavlad.datasets.coordinates import (
+    UNKNOWN_STYLE,
+    NumberStyle,
+    is_blank,
+    names_bands,
+    parse_degrees,
+    read_zone,
+)
 from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.moments import UNITS, offset_seconds, parse_moment, since_1970
 from dejavlad.errors import InputError
@@ -68,7 +75,7 @@ class Fix:
     zoned: bool = True
     """False where the time is of a clock without a time zone, and taken for UTC."""
     zero: bool = False
-    """Whether the position is 0,0, as programs write it where they know none."""
+    """Whether it is latitude 0, longitude 0, as programs write where they know none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class _Table:
     """A table's columns, and how it writes numbers and zones."""
 
     columns: dict[str, list[_Column]]
-    style: NumberStyle = NumberStyle(None)
+    style: NumberStyle = UNKNOWN_STYLE
     bands: bool | None = None
 
     def field(self, row: list[str], name: str) -> tuple[str, str]:
@@ -124,8 +131,8 @@ def read_positions(path: str | Path) -> dict[str, Fix]:
         for line, row in body:
             if extra := [field for field in row[len(head) :] if field.strip()]:
                 raise ValueError(
-                    f"it has {len(row)} fields, the first line {len(head)} (from {extra[0]!r} on); where commas "
-                    "stand in names or before decimals, quote the fields or separate them by semicolons"
+                    f"it has {len(row)} fields, the first line {len(head)} (from {extra[0]!r} on); where "
+                    "commas stand in names or before decimals, quote fields or separate them by semicolons"
                 )
             name, fix = _fix(row, table, line)
             if name in fixes:
@@ -217,9 +224,7 @@ def _columns(row: list[str]) -> dict[str, list[_Column]]:
 def _styled(table: _Table, body: list[tuple[int, list[str]]]) -> _Table:
     """With how the file writes numbers and zones."""
     numeric = [
-        column.index
-        for name in ("lat", "lon", "east", "north", "heading")
-        for column in table.columns[name]
+        column.index for name in ("lat", "lon", "east", "north", "heading") for column in table.columns[name]
     ]
     style = NumberStyle.of(row[i] for _, row in body for i in numeric if i < len(row))
     table = replace(table, style=style)
@@ -249,7 +254,7 @@ def _fix(row: list[str], table: _Table, line: int) -> tuple[str, Fix]:
 
 
 def _position(row: list[str], table: _Table, name: str) -> tuple[Position | None, bool]:
-    """Where a row says, and whether that is 0,0, which is no position."""
+    """Where a row says, and whether that is latitude 0, longitude 0, which is no position."""
     both, _ = table.field(row, "latlon")
     texts = {axis: table.field(row, axis)[0] for axis in ("lat", "lon", "east", "north")}
     if both and not texts["lat"] and not texts["lon"]:
@@ -273,11 +278,9 @@ def _position(row: list[str], table: _Table, name: str) -> tuple[Position | None
                 values.append(table.style.read(texts[axis]))
         except ValueError as error:
             raise ValueError(f"{axis} {error}") from None
-    zone = table.field(row, "zone")[0]
-    if values == [0, 0] and (first == "lat" or zone):
-        return None, True
     if first == "lat":
-        return _latlon(values[0], values[1]), False
+        return (None, True) if values == [0, 0] else (_latlon(values[0], values[1]), False)
+    zone = table.field(row, "zone")[0]
     told = read_zone(zone, values[1], table.bands) if zone else None
     return _in_zone(values[0], values[1], told), False
 
@@ -292,9 +295,8 @@ def _split_both(text: str) -> tuple[str, str]:
 
 
 def _latlon(lat: float, lon: float) -> Position:
-    if abs(lat) > 90:
-        hint = "; are lat and lon swapped?" if abs(lon) <= 90 and abs(lat) <= 180 else ""
-        raise ValueError(f"latitude {lat:g} is beyond 90 degrees{hint}")
+    if abs(lat) > 90 and abs(lon) <= 90 and abs(lat) <= 180:
+        raise ValueError(f"latitude {lat:g} is beyond 90 degrees; are lat and lon swapped?")
     return utm_from_latlon(lat, lon)
 
 
@@ -327,9 +329,7 @@ def _time(row: list[str], table: _Table) -> tuple[float | None, bool]:
         try:
             value = float(text.replace(",", "."))
         except ValueError:
-            raise ValueError(
-                f"time {text!r} is neither a number nor a date as 2024-05-01T12:30:00"
-            ) from None
+            raise ValueError(f"time {text!r} is neither a number nor a date as 2024-05-01T12:30:00") from None
         if not math.isfinite(value):
             raise ValueError(f"time {text!r} is not a finite number")
         return since_1970(value, column.unit if column.unit in UNITS else ""), True

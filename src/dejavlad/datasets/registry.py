@@ -14,6 +14,7 @@ from dejavlad.datasets.gsv_cities import open_gsv_cities
 from dejavlad.datasets.holidays import open_holidays
 from dejavlad.datasets.kitti import SEQUENCES, open_kitti
 from dejavlad.datasets.listing import gather, listed_photos
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset
 from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
 from dejavlad.datasets.netvlad_places import (
     LIGHTS,
@@ -29,7 +30,6 @@ from dejavlad.datasets.netvlad_spec import is_spec
 from dejavlad.datasets.nordland import open_nordland
 from dejavlad.datasets.oxford import open_oxford
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.moments import TimeOffset
 from dejavlad.datasets.positions import BESIDE, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
 from dejavlad.datasets.relevance import truth_positions
@@ -90,7 +90,7 @@ def _photos(
     step: int,
     *,
     seen: bool = True,
-    offset: TimeOffset = TimeOffset(),
+    offset: TimeOffset = NO_OFFSET,
 ) -> PhotoList:
     ending = path.suffix.lower()
     if path.is_dir():

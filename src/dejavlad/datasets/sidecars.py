@@ -1,12 +1,12 @@
 """What files beside a photo tell: XMP, as photo managers write it, and the JSON files of Google Takeout.
 
-======================================================  ========================================================
-``IMG_1.jpg.xmp``, ``IMG_1.xmp``                        XMP
-``IMG_1.jpg.json``                                      Takeout until 2024
-``IMG_1.jpg.supplemental-metadata.json``                Takeout since; cut to 46 characters before ``.json``
-``IMG_1.jpg(1).json``, ``IMG_1.jpg.supp...(1).json``    of ``IMG_1(1).jpg``
-``IMG_1.jpg.json``                                      also of ``IMG_1-edited.jpg``, where it has none of its own
-======================================================  ========================================================
+==================================================  ======================================================
+``IMG_1.jpg.xmp``, ``IMG_1.xmp``                    XMP
+``IMG_1.jpg.json``                                  Takeout until 2024
+``IMG_1.jpg.supplemental-metadata.json``            Takeout since; cut to 46 characters before ``.json``
+``IMG_1.jpg(1).json``, ``IMG_1.jpg.supp...(1)...``  of ``IMG_1(1).jpg``
+``IMG_1.jpg.json``                                  also of ``IMG_1-edited.jpg``, where it has none of its own
+==================================================  ======================================================
 
 Whatever cannot be read counts as not told.
 """
@@ -79,7 +79,9 @@ class Sidecars:
         for name, number in _takeout_names(photo.name):
             cut = len(name) > LONGEST
             numbers = (number, *(f"({i})" for i in range(1, 10))) if cut else (number,)
-            for file in (file for n in numbers for file in candidates.get(f"{name[:LONGEST]}{n}".lower(), [])):
+            for file in (
+                file for n in numbers for file in candidates.get(f"{name[:LONGEST]}{n}".lower(), [])
+            ):
                 held = _json(_bytes(photo.parent / file))
                 if held is not None and (not cut or _titled(held, name)):
                     return _of_takeout(held)
@@ -89,7 +91,7 @@ class Sidecars:
         """Lower case -> name of the files in a folder; those of Takeout by the photo that they are of."""
         if folder not in self._files:
             try:
-                names = sorted(os.listdir(folder))
+                names = sorted(entry.name for entry in os.scandir(folder))
             except OSError:
                 names = []
             self._files[folder] = {name.lower(): name for name in names if name.lower().endswith(".xmp")}

@@ -80,15 +80,20 @@ def out_of_place(positions: Sequence[Position | None]) -> list[int]:
 def at_zero(positions: Sequence[Position | None]) -> set[int]:
     """Rows of positions that are 0,0, as programs write where they know none.
 
-    In a UTM zone that is 0,0 in metres or in degrees. On a plane of the user's own it is a place like any other,
-    unless it lies over 100 km from the middle of the others.
+    In degrees that is the point in the ocean. In metres it is a place like any other on a plane of the user's
+    own, unless it lies over 100 km from the middle of the others, as it does in a UTM zone.
     """
-    rows = {i for i, at in enumerate(positions) if at is not None and at.zone is not None and _is_zero(at)}
-    plane = [i for i, at in enumerate(positions) if at is not None and at.zone is None]
-    metres = np.array([(at.east, at.north) for at in positions if at is not None and at.zone is None])
-    if plane:
-        rows.update(plane[i] for i in np.flatnonzero(_zero_rows(metres)).tolist())
-    return rows
+    known = [i for i, at in enumerate(positions) if at is not None]
+    places = [at for at in positions if at is not None]
+    if not places:
+        return set()
+    zeros = _zero_rows(np.array([(at.east, at.north) for at in places]))
+    return {row for row, at, zero in zip(known, places, zeros.tolist(), strict=True) if zero or _is_zero(at)}
+
+
+def _is_zero(at: Position) -> bool:
+    """Whether it is latitude 0, longitude 0."""
+    return at.zone in ("31N", "31S") and abs(at.east - ZERO_EAST) < 0.5 and abs(at.north % 1e7) < 0.5
 
 
 def without_zero_rows(east_north: Floats) -> Floats:
@@ -101,12 +106,6 @@ def _zero_rows(east_north: Floats) -> NDArray[np.bool_]:
     others = east_north[~zeros & np.isfinite(east_north).all(axis=1)]
     far = len(others) > 0 and np.hypot(*np.median(others, axis=0)) > FAR
     return zeros if far else np.zeros_like(zeros)
-
-
-def _is_zero(at: Position) -> bool:
-    if at.east == at.north == 0:
-        return True
-    return at.zone in ("31N", "31S") and abs(at.east - ZERO_EAST) < 0.5 and abs(at.north % 1e7) < 0.5
 
 
 Lists = tuple[list[Position], list[Position]]

@@ -1,9 +1,9 @@
 """Tracks of a GPS logger, GPX, KML and KMZ: where photos were taken, by when.
 
 Between two points of a track a photo lies on the straight line between them, as long as they are at most a
-minute apart (``FILE.gpx:gap=300``: five). Times of photos without a zone are taken for UTC, as a track's are:
-``FILE.gpx:-7200`` adds so many seconds to the photos' times; ``FILE.gpx:2024-05-01T12:30:00Z`` is the moment of
-time 0, for videos.
+minute apart (``FILE.gpx:gap=300``: five). Times of photos without a zone are taken for UTC, as a track's:
+``FILE.gpx:-7200`` adds so many seconds to the photos' times; ``FILE.gpx:2024-05-01T12:30:00Z`` is the moment
+of time 0, for videos.
 
 KML has times in ``gx:Track`` and in placemarks with a ``TimeStamp`` or a ``TimeSpan``; in other lines it has
 none. A point that cannot be used (no position, or 0,0; no time) is passed over and counted, which is why the
@@ -15,6 +15,7 @@ Legend: N points.
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import re
 import zipfile
@@ -215,7 +216,7 @@ def _in_order(points: list[_Point], path: Path, passed: Counter[str]) -> list[_P
     Raises:
         InputError: more than a few go backwards.
     """
-    if all(a.time <= b.time for a, b in zip(points, points[1:], strict=False)):
+    if all(a.time <= b.time for a, b in itertools.pairwise(points)):
         return points
     tails: list[float] = []  # the longest row of times that do not go backwards, by patience sorting
     rows: list[int] = []
@@ -232,10 +233,10 @@ def _in_order(points: list[_Point], path: Path, passed: Counter[str]) -> list[_P
         i = before[i]
     dropped = len(points) - len(keep)
     if dropped > MOST_BACKWARDS * len(points):
-        late = next(b for a, b in zip(points, points[1:], strict=False) if b.time < a.time)
+        late = next(b for a, b in itertools.pairwise(points) if b.time < a.time)
+        when = datetime.fromtimestamp(late.time, UTC)
         raise InputError(
-            f"{str(path)!r}: times go backwards at {datetime.fromtimestamp(late.time, UTC):%Y-%m-%dT%H:%M:%SZ}; "
-            "sort the points by time"
+            f"{str(path)!r}: times go backwards at {when:%Y-%m-%dT%H:%M:%SZ}; sort the points by time"
         )
     passed["have a time that goes backwards"] += dropped
     return [points[i] for i in reversed(keep)]
