@@ -15,7 +15,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 def walk(folder: Path, seconds: range) -> None:
     """Photos whose EXIF tells when they were taken."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for i, second in enumerate(seconds):
         exif = Image.Exif()
         exif[0x0132] = f"2024:05:01 12:00:{second:02d}"
@@ -61,3 +61,31 @@ def test_truth_from_poses(run: Run, tmp_path: Path) -> None:
     np.savetxt("00.txt", rows)
     status, _, err = run(*made)
     assert status == 1 and "line 3: a pose is of finite numbers" in err
+
+
+def test_positions_are_told_wherever_they_are_given(run: Run, tmp_path: Path) -> None:
+    walk(tmp_path / "d" / "database", range(0, 50, 10))
+    walk(tmp_path / "d" / "queries", range(5, 50, 10))
+    table = (
+        "name,lat,lon\n" + "".join(f"{i:06d}.jpg,{50 + i * 1e-3},8\n" for i in range(4)) + "000004.jpg,0,0\n"
+    )
+    for part in ("database", "queries"):
+        Path(f"d/{part}/positions.csv").write_text(table)
+    told = "database: 4 of 5 photos have a position (from positions.csv)"
+    zero = "database: 1 positions are 0,0, which means none, and are left out, e.g. that of '000004.jpg'"
+    status, out, _ = run("dataset", "info", "d")
+    assert status == 0 and told in out and zero in out
+    found = json.loads(run("dataset", "check", "d", "--json")[1])["findings"]
+    assert {"positions"} == {f["what"] for f in found if f["text"] == zero}
+    np.save("r.npy", np.tile(np.arange(5), (5, 1)))
+    score = ("evaluate", "--ranking", "r.npy", "--dataset", "d", "--out", "results")
+    status, _, err = run(*score)
+    assert status == 0 and told in err and zero in err
+    assert "database: " not in run(*score, "--quiet")[2]
+    rows = "".join(f"{i:06d}.jpg,{i * 100},0\n" for i in range(5))
+    Path("other.csv").write_text(f"name,east,north\n{rows}")
+    status, out, err = run(*score, "--positions", "other.csv", "--json")
+    assert status == 0 and "5 of 5 photos have a position (from other.csv)" in err
+    assert json.loads(out)["recall"]["1"] == 0.2
+    status, _, err = run("dataset", "info", "d", "--positions", "exif", "--time-offset", "soon")
+    assert status == 1 and "--time-offset 'soon'" in err and err.count("\n") == 1

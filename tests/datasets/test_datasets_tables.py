@@ -64,7 +64,7 @@ def test_degrees(text: str, axis: str, degrees: float) -> None:
         ("55.5 30", "whole"),
         ("1 2 3 4", "not a number"),
         ("-5 S", "both a sign and a side"),
-        ("1e999", "finite"),
+        ("1e999", "not a number"),
         ("=1+1", "not a number"),
         ("٥٥", "not a number"),
         ("55..5", "not a number"),
@@ -96,7 +96,8 @@ def test_numbers_with_marks_of_thousands() -> None:
 
 
 def test_decimal_commas_and_what_excel_writes(tmp_path: Path) -> None:
-    text = "sep=;\r\nName;Latitude;Longitude;Heading\r\na.jpg;55,7051;13,1913;-90\r\nb.jpg;NaN;;\r\nc.jpg;-;-;\r\n"
+    text = "sep=;\r\nName;Latitude;Longitude;Heading\r\n"
+    text += "a.jpg;55,7051;13,1913;-90\r\nb.jpg;NaN;;\r\nc.jpg;-;-;\r\n"
     fixes = read_positions(table(tmp_path, text, "utf-16"))
     assert fixes["a.jpg"].position == utm_from_latlon(55.7051, 13.1913)
     assert (fixes["a.jpg"].heading, fixes["a.jpg"].line) == (270, 3)
@@ -116,7 +117,8 @@ def test_exiftool(tmp_path: Path) -> None:
         "SubSecTimeOriginal\n"
     )
     text = (
-        '/home/me/photos/a.jpg,"55 deg 41\' 53.80"" N","13 deg 11\' 28.68"" E",271.5,2024:05:01 14:00:00,+02:00,50\n'
+        '/home/me/photos/a.jpg,"55 deg 41\' 53.80"" N","13 deg 11\' 28.68"" E",271.5,2024:05:01 14:00:00,'
+        "+02:00,50\n"
         "/home/me/photos/b.jpg,-33.8,151.2,,2024:05:01 12:00:00,,\n"
         '/home/me/photos/c.jpg,"0 deg 0\' 0.00"" N","0 deg 0\' 0.00"" E",,0000:00:00 00:00:00,,\n'
         "/home/me/photos/d.jpg,,,,,,\n"

@@ -136,7 +136,7 @@ def _xmp_axis(told: dict[str, str], name: str, axis: str) -> float | None:
     """Degrees as ``55,41.8966N`` or ``55,41,53N``; decimal ones too, which some programs write."""
     text = told.get(f"GPS{name}", "")
     if found := _XMP_AXIS.fullmatch(text):
-        text = f"{found[1]} {found[2]} {found[3] or 0} {found[4]}"
+        text = " ".join(part for part in found.groups() if part)
     try:
         return parse_degrees(text, axis, side=told.get(f"GPS{name}Ref", ""))
     except ValueError:
