@@ -53,6 +53,7 @@ def test_frame_numbers_are_no_seconds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"its name is a number"):
         loop_truth(str(path), frames(folder, *SIX))
     assert east(with_positions(frames(folder, *SIX), f"{path}:10hz")) == [0, 10, 27]
+    assert east(with_positions(frames(folder, "frame_000010.jpg"), f"{path}:5hz")) == [20]
     (folder.parent / "times.txt").write_text("".join(f"{i / 10:.6e}\n" for i in range(30)))
     assert east(with_positions(frames(folder, *SIX), path)) == [0, 10, 27]
     right, _ = loop_truth(str(path), frames(folder, *SIX), radius=11)
@@ -265,6 +266,8 @@ def test_gaps_and_zones_are_named(tmp_path: Path) -> None:
     placed = photos(tmp_path / "photos", positions=walked, time_offset="UTC+2")
     assert placed.positions[0] is not None and placed[0].time == NOON + 30
     assert "1 of 1 photos' times have no time zone, and are taken for UTC+2" in "\n".join(placed.notes)
+    again = with_positions(photos(tmp_path / "photos", positions="exif"), walked, time_offset="UTC+2")
+    assert again.positions == placed.positions  # that the clock told no zone is not forgotten
     shifted = photos(tmp_path / "photos", positions=f"{walked}:-7200")
     assert shifted.positions == placed.positions and "-7200 s were added" in "\n".join(shifted.notes)
     with pytest.raises(InputError, match=r"'b\.jpg'.* has a time, which the track"):

@@ -54,29 +54,34 @@ def frame_times(photos: PhotoList, rate: float | None = None) -> list[float | No
     """Each photo's time in seconds, as the sequence counts it; None where it is not known.
 
     Args:
-        photos: the frames; a time that they have already stays.
+        photos: the frames; a video's have their times.
         rate: frames a second, where nothing but their numbers is known.
 
     Raises:
         InputError: a file of times beside them cannot be used.
     """
     tables: dict[Path, _Times | None] = {}
-    times: list[float | None] = []
-    for row, photo in enumerate(photos):
-        time = photo.time
-        if time is None and rate is not None:
-            number = re.fullmatch(r"\d+", stem(photo), re.ASCII)
-            time = int(number[0]) / rate if number else None
-        if time is None:
-            time = name_time(photo)
-        if time is None:
-            folder = photo.path.parent
-            if folder not in tables:
-                tables[folder] = _read_beside(folder)
-            if (table := tables[folder]) is not None:
-                time = table.of(photo, row, len(photos))
-        times.append(time)
-    return times
+    return [
+        photo.time if photo.frame is not None else _time(photo, row, len(photos), rate, tables)
+        for row, photo in enumerate(photos)
+    ]
+
+
+def _time(
+    photo: Photo, row: int, count: int, rate: float | None, tables: dict[Path, _Times | None]
+) -> float | None:
+    """By what was told, its name, a file beside it, else as the photo has it, whose clock is the camera's."""
+    if rate is not None:
+        number = re.search(r"\d+$", stem(photo), re.ASCII)  # also of frame_000027.jpg
+        return int(number[0]) / rate if number else photo.time
+    if (time := name_time(photo)) is not None:
+        return time
+    folder = photo.path.parent
+    if folder not in tables:
+        tables[folder] = _read_beside(folder)
+    table = tables[folder]
+    time = None if table is None else table.of(photo, row, count)
+    return photo.time if time is None else time
 
 
 class _Times:

@@ -206,12 +206,10 @@ def from_track(
     """
     given = given if isinstance(given, TrackGiven) else TrackGiven(given)
     track = read_track(given.path)
-    told = read_metadata(PhotoList([p for p in photos if p.time is None], root=photos.root, name=photos.name))
-    unread = iter(told)
+    told = read_metadata(photos)
     times = [
-        (photo.time, True) if photo.time is not None else (data.time, data.zoned)
-        for photo in photos
-        for data in [Metadata() if photo.time is not None else next(unread)]
+        (photo.time, True) if photo.time not in (None, data.time) else (data.time, data.zoned)
+        for photo, data in zip(photos, told, strict=True)
     ]
     at = [
         None if time is None else offset.apply(time + given.shift, zoned or given.shift != 0)
