@@ -77,6 +77,7 @@ class PhotoList(Sequence[Photo]):
         root: the folder that names are relative to.
         name: what the list is called in messages and results.
         passed_over: what lay among them and is not in the list, where they are those of a folder.
+        notes: what is worth telling of how the list came about, each a line.
 
     Raises:
         InputError: two photos share a key.
@@ -89,11 +90,14 @@ class PhotoList(Sequence[Photo]):
         root: Path | str = ".",
         name: str = "photos",
         passed_over: PassedOver | None = None,
+        notes: Iterable[str] = (),
     ) -> None:
         self._photos = tuple(photos)
         self.root = Path(root)
         self.name = name
         self.passed_over = passed_over
+        self.notes = tuple(notes)
+        """What is worth telling of how the list came about, each a line: what was left out, or assumed."""
         seen: set[str] = set()
         for photo in self._photos:
             if photo.key in seen:
@@ -144,7 +148,7 @@ class PhotoList(Sequence[Photo]):
     def __getitem__(self, index: slice) -> PhotoList: ...
     def __getitem__(self, index: int | slice) -> Photo | PhotoList:
         if isinstance(index, slice):
-            return PhotoList(self._photos[index], root=self.root, name=self.name)
+            return PhotoList(self._photos[index], root=self.root, name=self.name, notes=self.notes)
         return self._photos[index]
 
     def __iter__(self) -> Iterator[Photo]:
@@ -155,7 +159,9 @@ class PhotoList(Sequence[Photo]):
 
     def take(self, rows: Iterable[int]) -> PhotoList:
         """The photos of the given rows, in that order."""
-        return PhotoList((self._photos[int(i)] for i in rows), root=self.root, name=self.name)
+        return PhotoList(
+            (self._photos[int(i)] for i in rows), root=self.root, name=self.name, notes=self.notes
+        )
 
     @property
     def keys(self) -> list[str]:

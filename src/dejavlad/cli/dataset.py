@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import AllFolders, Positions, Root
+from dejavlad.cli.options import AllFolders, Positions, Root, TimeOffset
 from dejavlad.cli.protocols import protocols
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
@@ -29,6 +29,7 @@ def info(
     root: Root = None,
     all_folders: AllFolders = False,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     truth: str | None = None,
     output: Output = Output(),
 ) -> None:
@@ -46,12 +47,15 @@ def info(
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     positions
         Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     truth
         What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import dataset_info, parse_truth, photos_info, with_positions
+    from dejavlad.datasets import dataset_info, parse_truth, photos_info, placed_again
     from dejavlad.datasets.info import str_photos
     from dejavlad.images import read_size
     from dejavlad.photo import PhotoList
@@ -66,12 +70,7 @@ def info(
         found = photos_info(places, read_size=read_size)
         output.answer(asdict(found), str_photos(found))
         return
-    if positions is not None:
-        database, queries = (with_positions(part, positions) for part in (places.database, places.queries))
-        places = replace(places, database=database, queries=queries)
-        known = {"kind": "positions"} if places.truth is None else places.truth.description
-        if truth is None and known.get("kind") == "positions" and any(queries.positions):
-            truth = f"positions:{known.get('radius_m', 25):g}"
+    places = placed_again(places, positions, time_offset)
     if truth is not None:
         places = replace(places, truth=parse_truth(truth, places.database, places.queries))
     told = dataset_info(places, read_size=read_size)
@@ -217,6 +216,7 @@ def truth(
     *,
     out: Path,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     radius: float | None = None,
     frames: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     root: Root = None,
@@ -245,6 +245,9 @@ def truth(
     positions
         Where photos were taken: `exif`, `utm-names`, `auto` (the default), or a file (CSV, GPX, KML,
         poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     radius
         Metres within which a photo is right (default: 25; of a spec, its own).
     frames
@@ -282,9 +285,16 @@ def truth(
         made = TruthPositions.of_frames(there, asked, rule)
     else:
         there, asked = (
-            photos(part, root=root, positions=positions or "auto", all_folders=all_folders)
+            photos(
+                part,
+                root=root,
+                positions=positions or "auto",
+                time_offset=time_offset,
+                all_folders=all_folders,
+            )
             for part in (database, queries)
         )
+        output.notes(there, asked)
         made = TruthPositions.of_photos(there, asked, 25.0 if radius is None else radius)
         why = what_is_wrong(there.positions, asked.positions, made.radius)
     found = truth_info(Truth(made.right(), len(made.database), {}))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Positions, RerankOptions, Root, numbers
+from dejavlad.cli.options import (
+    AllFolders,
+    ModelOptions,
+    Positions,
+    RerankOptions,
+    Root,
+    TimeOffset,
+    numbers,
+)
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
@@ -37,6 +45,7 @@ def evaluate(
     truth: str | None = None,
     ranking: Path | None = None,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
     all_folders: AllFolders = False,
     recall_at: str = "1,5,10",
@@ -81,6 +90,9 @@ def evaluate(
     positions
         Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses). Default: as
         `map build` finds out.
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
     all_folders
@@ -118,7 +130,8 @@ def evaluate(
     preset = reranking.chosen()
     if named is not None and dataset is None and database is None and queries is None:
         dataset = named.dataset
-    places, stores = open_places(dataset, database, queries, truth, positions, root, all_folders)
+    places, stores = open_places(dataset, database, queries, truth, positions, root, time_offset, all_folders)
+    output.notes(places.database, places.queries)
     if named is not None:
         places = named.under(places, given=truth is not None)
         if unlike := named.unlike_published(len(places.database), len(places.queries)):
@@ -246,21 +259,23 @@ def open_places(
     truth: str | None,
     positions: str | None,
     root: Path | None,
+    time_offset: str | None = None,
     all_folders: bool = False,
 ) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
     """The dataset, and the stores where descriptors rather than photos were given."""
-    from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth
+    from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth, placed_again
 
     stores = None
     if dataset is not None:
         if database is not None or queries is not None:
             raise InputError("give --dataset, or --database and --queries, but not both")
-        places = open_dataset(dataset, root=root)
+        places = placed_again(open_dataset(dataset, root=root), positions, time_offset)
     elif database is None or queries is None:
         raise InputError("give --dataset, or both --database and --queries")
     else:
         (there, db), (asked, q) = (
-            _photos_or_store(given, positions, root, all_folders) for given in (database, queries)
+            _photos_or_store(given, positions, root, time_offset, all_folders)
+            for given in (database, queries)
         )
         if (db is None) != (q is None):
             raise InputError("--database and --queries must both be photos, or both stores of descriptors")
@@ -283,15 +298,22 @@ def _protocol(name: str | None, misses: str | None) -> Protocol | None:
 
 
 def _photos_or_store(
-    given: str, positions: str | None, root: Path | None, all_folders: bool
+    given: str, positions: str | None, root: Path | None, time_offset: str | None, all_folders: bool
 ) -> tuple[PhotoList, DescriptorStore | None]:
     from dejavlad.datasets import photos, with_positions
 
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = open_store(given)
-        return with_positions(store.photos, positions), store
-    return photos(given, root=root, positions=positions or "auto", all_folders=all_folders), None
+        return with_positions(store.photos, positions, time_offset=time_offset), store
+    listed = photos(
+        given,
+        root=root,
+        positions=positions or "auto",
+        time_offset=time_offset,
+        all_folders=all_folders,
+    )
+    return listed, None
 
 
 def open_store(given: str | Path) -> DescriptorStore:

@@ -74,6 +74,7 @@ def explain(
     from dejavlad.retrieval.explaining import of_descriptors
 
     places, stores = open_places(dataset, database, queries, truth, positions, root)
+    output.notes(places.database, places.queries)
     if (database_store is None) != (queries_store is None):
         raise InputError("give both --database-store and --queries-store, or neither")
     if database_store is not None and queries_store is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, TimeOffset
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
@@ -29,6 +29,7 @@ def loops(
     radius: float | None = None,
     both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
     all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
@@ -69,6 +70,9 @@ def loops(
         included, by the first 128 dimensions alone. The truth must be poses.
     positions
         Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file (CSV, GPX, KML, poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in a list are relative to, or where a named dataset lies.
     all_folders
@@ -96,7 +100,8 @@ def loops(
     if radius is not None and truth is None:
         raise InputError("--radius says which frames are right; give --truth too")
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, positions, root, truth, all_folders)
+    frames, store = _frames(photos, positions, root, truth, time_offset, all_folders)
+    output.notes(frames)
     right = described = None
     if truth is not None:
         right, described = loop_truth(truth, frames, radius)
@@ -181,7 +186,12 @@ def loops(
 
 
 def _frames(
-    given: str, positions: str | None, root: Path | None, truth: str | None, all_folders: bool
+    given: str,
+    positions: str | None,
+    root: Path | None,
+    truth: str | None,
+    time_offset: str | None,
+    all_folders: bool,
 ) -> tuple[PhotoList, DescriptorStore | None]:
     """The sequence, and its descriptors where these were given."""
     from dejavlad.datasets import photos, with_positions
@@ -190,8 +200,14 @@ def _frames(
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
-        return with_positions(store.photos, positions), store
-    listed = photos(given, root=root, positions=positions or "auto", all_folders=all_folders)
+        return with_positions(store.photos, positions, time_offset=time_offset), store
+    listed = photos(
+        given,
+        root=root,
+        positions=positions or "auto",
+        time_offset=time_offset,
+        all_folders=all_folders,
+    )
     if truth is not None and Path(truth).is_file():  # a bitmap of the truth may lie among the photos
         keep = [i for i, photo in enumerate(listed) if photo.path.resolve() != Path(truth).resolve()]
         listed = listed.take(keep)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, TimeOffset
 from dejavlad.cli.terminal import Output
 
 app = App(name="map", help="A map to locate photos in: build it, add and remove photos, look at it.")
@@ -21,6 +21,7 @@ def build(
     *,
     out: Path,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
     all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
@@ -39,9 +40,13 @@ def build(
     out
         The map, a folder.
     positions
-        Where the photos were taken: `exif`, `utm-names`, `none`, a CSV file with the columns `name,lat,lon`
-        or `name,east,north[,zone]`, a track (`.gpx`, `.kml`), or poses (KITTI, TUM, COLMAP). Default: a
+        Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
+        `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
+        `exiftool -csv`), a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a
         `positions.csv` among the photos, else what their names or their EXIF tell.
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in a list are relative to.
     all_folders
@@ -52,7 +57,14 @@ def build(
 
     with output.progress() as on_progress:
         base = options.load(model, on_progress)
-        listed = open_photos(photos, root=root, positions=positions or "auto", all_folders=all_folders)
+        listed = open_photos(
+            photos,
+            root=root,
+            positions=positions or "auto",
+            time_offset=time_offset,
+            all_folders=all_folders,
+        )
+        output.notes(listed)
         town = PlaceMap.build(
             base,
             listed,
@@ -74,6 +86,7 @@ def add(
     /,
     *,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
     all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
@@ -91,6 +104,8 @@ def add(
         As in `map build`.
     positions
         As in `map build`.
+    time_offset
+        As in `map build`.
     root
         The folder that paths in a list are relative to.
     all_folders
@@ -99,7 +114,14 @@ def add(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
-    listed = open_photos(photos, root=root, positions=positions or "auto", all_folders=all_folders)
+    listed = open_photos(
+        photos,
+        root=root,
+        positions=positions or "auto",
+        time_offset=time_offset,
+        all_folders=all_folders,
+    )
+    output.notes(listed)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         added = town.add(

@@ -145,3 +145,4 @@ Root = Annotated[Path | None, Parameter(name="--root")]
 AllFolders = Annotated[bool, Parameter(name="--all-folders", negative=())]
 """Whether hidden folders, bins, thumbnails and previews of photo libraries are searched too."""
 Positions = Annotated[str | None, Parameter(name="--positions")]
+TimeOffset = Annotated[str | None, Parameter(name="--time-offset", allow_leading_hyphen=True)]

@@ -19,6 +19,8 @@ from dejavlad.progress import OnProgress, Progress, silent
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from dejavlad.photo import PhotoList
+
 
 @Parameter(name="*", group="Output")
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Output:
         """A remark beside the answer, on standard error."""
         if not self.quiet:
             print(text, file=sys.stderr)
+
+    def notes(self, *lists: PhotoList) -> None:
+        """What is worth telling of how photo lists came about, on standard error; each line once."""
+        for text in dict.fromkeys(note for photos in lists for note in photos.notes):
+            self.note(text)
 
     def failures(self, failed: Mapping[str, str], most: int = 5) -> None:
         """The photos that could not be used, on standard error; the first few by name."""

@@ -152,6 +152,8 @@ def _truth(dataset: PlaceDataset) -> Iterator[Finding]:
 
 def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
     for name, photos in lists.items():
+        for note in photos.notes:
+            yield Finding("positions", note, False)
         positions = photos.positions
         lacking = [photo.key for photo, at in zip(photos, positions, strict=True) if at is None]
         if lacking and len(lacking) < len(photos):

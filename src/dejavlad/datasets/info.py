@@ -64,6 +64,8 @@ class PhotosInfo:
     """Key -> reason, of those looked at that cannot be read."""
     passed_over: str = ""
     """What lay among them and was passed over, in words; empty where nothing was, or it is no folder."""
+    notes: tuple[str, ...] = ()
+    """What is worth telling of how the list came about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def photos_info(photos: PhotoList, *, read_size: ReadSize | None = None, sample:
         sizes=dict(sizes.most_common()),
         looked_at=looked_at,
         unreadable=unreadable,
+        notes=photos.notes,
         passed_over="" if photos.passed_over is None else passed_over_text(photos.passed_over),
     )
 
@@ -198,7 +201,7 @@ def str_photos(info: PhotosInfo) -> str:
         parts.append(f"{len(info.unreadable)} cannot be read")
     if info.passed_over:
         parts.append(info.passed_over)
-    return "; ".join(parts)
+    return "\n  ".join(["; ".join(parts), *info.notes])
 
 
 def _extents(positions: Positions) -> tuple[Extent, ...]:

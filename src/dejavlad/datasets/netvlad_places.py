@@ -22,6 +22,7 @@ from dejavlad.datasets.disk_names import DiskNames
 from dejavlad.datasets.folder import dataset_folder
 from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.positions import without_zeros
 from dejavlad.datasets.refine import without_same_time
 from dejavlad.datasets.relevance import groups_of, truth_positions
 from dejavlad.errors import InputError
@@ -223,7 +224,7 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
             )
             for row, (name, (east, north)) in enumerate(zip(names, points.tolist(), strict=True))
         )
-        lists.append(PhotoList(photos, root=folder, name=f"{called}:{part}"))
+        lists.append(without_zeros(PhotoList(photos, root=folder, name=f"{called}:{part}")))
     return lists[0], lists[1]
 
 

@@ -16,6 +16,7 @@ from dejavlad.datasets.gsv_cities import open_gsv_cities
 from dejavlad.datasets.holidays import open_holidays
 from dejavlad.datasets.kitti import SEQUENCES, open_kitti
 from dejavlad.datasets.listing import gather, listed_photos
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset
 from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
 from dejavlad.datasets.near import did_you_mean, near_paths
 from dejavlad.datasets.netvlad_places import (
@@ -32,7 +33,7 @@ from dejavlad.datasets.netvlad_spec import is_spec
 from dejavlad.datasets.nordland import open_nordland
 from dejavlad.datasets.oxford import open_oxford
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
+from dejavlad.datasets.positions import BESIDE, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.revisited import RIGHT as DIFFICULTIES
@@ -64,6 +65,7 @@ def photos(
     positions: str | Path | None = None,
     step: int = 1,
     all_folders: bool = False,
+    time_offset: str | None = None,
 ) -> PhotoList:
     """The photos that a path or name stands for.
 
@@ -72,18 +74,19 @@ def photos(
             photos, at those positions), a video, one photo, or a dataset's part, ``NAME:database`` or
             ``NAME:queries``.
         root: the folder that paths in a list are relative to; of a named dataset, where it lies.
-        positions: ``exif``, ``utm-names``, ``auto``, ``none`` or a CSV file (see `with_positions`); unless
-            given, what `path` itself tells.
+        positions: ``exif``, ``utm-names``, ``auto``, ``none`` or a file (see `with_positions`); unless given,
+            what `path` itself tells.
         step: of a video, take every step-th frame.
         all_folders: of a folder, also take what lies in hidden folders, bins, thumbnails and the like.
+        time_offset: what is to be added to the photos' times (`moments.TimeOffset`).
 
     Raises:
         InputError: there is nothing like that, or nothing in it.
     """
-    listed = _photos(Path(path), str(path), root, step, all_folders=all_folders)
-    placed = with_positions(listed, positions)
-    placed.passed_over = listed.passed_over
-    return placed
+    offset = TimeOffset.parse(time_offset)
+    listed = _photos(Path(path), str(path), root, step, offset=offset, all_folders=all_folders)
+    placed = listed.notes and positions in (None, "auto", "none")  # the table itself has placed them
+    return listed if placed else with_positions(listed, positions, time_offset=offset)
 
 
 def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> PhotoList:
@@ -133,7 +136,9 @@ def _photos(
     given: str,
     root: str | Path | None,
     step: int,
+    *,
     seen: bool = True,
+    offset: TimeOffset = NO_OFFSET,
     all_folders: bool = False,
 ) -> PhotoList:
     ending = path.suffix.lower()
@@ -144,13 +149,13 @@ def _photos(
             return video_photos(path, step=step)
         if ending in folder.ENDINGS:
             return PhotoList([Photo(path.name, path)], root=path.parent, name=path.stem)
-        if ending == ".csv":
+        if ending in (".csv", ".tsv"):
             fixes = read_positions(path)
             base = path.parent if root is None else Path(root)
             lines = [(fix.line, name) for name, fix in fixes.items()]
-            there = gather(lines, base, source=path, name=path.stem, seen=seen, comments=False)
-            placed = [apply_fix(photo, fix) for photo, fix in zip(there, fixes.values(), strict=True)]
-            return PhotoList(placed, root=base, name=path.stem)
+            listed = gather(lines, base, source=path, name=path.stem, seen=seen, comments=False)
+            own = dict(zip((photo.name for photo in listed), fixes.values(), strict=True))
+            return from_csv(listed, path, own, offset)
         return listed_photos(path, root=root, seen=seen)
     name, colon, part = given.rpartition(":")
     if colon and part in ("database", "queries"):
@@ -217,6 +222,33 @@ def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
 
 def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> PhotoList:
     return with_positions(_photos(path, str(path), root, 1, seen=False), positions)
+
+
+def placed_again(
+    places: PlaceDataset, positions: str | Path | None, time_offset: str | None = None
+) -> PlaceDataset:
+    """A dataset with the positions of another source, and what is right by these.
+
+    Args:
+        places: the dataset.
+        positions: where its photos were taken (see `with_positions`); as they are unless given.
+        time_offset: what is to be added to the photos' times.
+
+    Raises:
+        InputError: see `with_positions`.
+    """
+    if positions is None and time_offset is None:
+        return places
+    database, queries = (
+        with_positions(part, positions or "auto", time_offset=time_offset)
+        for part in (places.database, places.queries)
+    )
+    truth, protocol = places.truth, places.protocol
+    description = {"kind": "positions"} if truth is None else truth.description
+    if description.get("kind") == "positions" and any(database.positions) and any(queries.positions):
+        radius = float(description.get("radius_m", RADIUS))
+        truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
+    return PlaceDataset(places.name, database, queries, truth, protocol)
 
 
 def open_folders(path: Path, name: str = "folders") -> PlaceDataset:

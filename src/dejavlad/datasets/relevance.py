@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from dejavlad.datasets.frames import FORM, FrameRule, frames_of
 from dejavlad.datasets.netvlad_spec import is_spec, read_netvlad_spec
 from dejavlad.datasets.row_sets import RowSets
-from dejavlad.datasets.suspect import what_is_wrong
+from dejavlad.datasets.suspect import at_zero, what_is_wrong
 from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
@@ -396,7 +396,10 @@ def _first_rows(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _positions(of: PhotoList | Sequence[Position | None]) -> Positions:
-    return Positions.from_list(of.positions if isinstance(of, PhotoList) else of)
+    """Where photos were taken; 0,0, which means none, is not known (`suspect.at_zero`)."""
+    positions = of.positions if isinstance(of, PhotoList) else of
+    zeros = at_zero(positions)
+    return Positions.from_list([None if i in zeros else at for i, at in enumerate(positions)])
 
 
 def _stems(photos: PhotoList, common: bool) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.datasets.frames import FrameRule, frames_of
+from dejavlad.datasets.suspect import without_zero_rows
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.geo import Position, Positions, latlon, utm_from_latlon
@@ -117,8 +118,10 @@ class TruthPositions:
 
     def right(self) -> list[NDArray[np.int64]]:
         """For each query the database rows at most `radius` metres away, ascending."""
-        there = Positions(self.database, [None] * len(self.database))
-        return there.within(Positions(self.queries, [None] * len(self.queries)), self.radius)
+        there, asked = (
+            Positions(without_zero_rows(rows), [None] * len(rows)) for rows in (self.database, self.queries)
+        )
+        return there.within(asked, self.radius)
 
     @property
     def tolerance(self) -> int | None:
