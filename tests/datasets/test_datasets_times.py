@@ -204,7 +204,8 @@ KML = (
 )
 TRACK = (
     "<gx:Track><when>2024-05-01T12:00:00Z</when><when>2024-05-01T12:00:20Z</when>"
-    "<when>2024-05-01T12:00:40Z</when><gx:coord>13 55 0</gx:coord>{}<gx:coord>13 55.004 0</gx:coord></gx:Track>"
+    "<when>2024-05-01T12:00:40Z</when><gx:coord>13 55 0</gx:coord>{}"
+    "<gx:coord>13 55.004 0</gx:coord></gx:Track>"
 )
 
 
