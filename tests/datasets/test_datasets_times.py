@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dejavlad.datasets import open_dataset, photos, with_positions
+from dejavlad.datasets import PlaceDataset, open_dataset, photos, with_positions
 from dejavlad.datasets.loop_truth import loop_truth
 from dejavlad.datasets.poses import centres_of, is_poses, read_poses, split_poses
 from dejavlad.datasets.tracks import read_track
@@ -204,7 +204,8 @@ KML = (
 )
 TRACK = (
     "<gx:Track><when>2024-05-01T12:00:00Z</when><when>2024-05-01T12:00:20Z</when>"
-    "<when>2024-05-01T12:00:40Z</when><gx:coord>13 55 0</gx:coord>{}<gx:coord>13 55.004 0</gx:coord></gx:Track>"
+    "<when>2024-05-01T12:00:40Z</when><gx:coord>13 55 0</gx:coord>{}"
+    "<gx:coord>13 55.004 0</gx:coord></gx:Track>"
 )
 
 
@@ -291,5 +292,7 @@ def test_zeros_in_truth_files(tmp_path: Path) -> None:
         1,
         1,
     )
+    held = PlaceDataset.from_arrays(["a", "b"], np.array([[55.7, 13.2], [0, 0]]), degrees=True)
+    assert held.database.positions[1] is None and "1 positions are 0,0" in held.database.notes[0]
     rows = np.stack([np.arange(4.0), np.zeros(4)], axis=1)  # numbers of frames begin at 0,0
     assert [r.tolist() for r in TruthPositions(rows, rows, 0.0).right()] == [[0], [1], [2], [3]]

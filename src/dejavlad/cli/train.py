@@ -130,6 +130,9 @@ def train(
     goes_on = is_run(out)
     chosen = options.change(_config(config, out, goes_on).with_settings(set or ()))
     learnt, tested = _datasets(dataset, val, root)
+    for places in (learnt, tested):
+        if places is not None:
+            output.notes(places.database, places.queries)
     with output.progress() as on_progress:
         kept = goes_on and not options.named(init)
         model = None if kept else options.load(chosen, init, on_progress)

@@ -22,7 +22,7 @@ from dejavlad.datasets.disk_names import DiskNames
 from dejavlad.datasets.folder import dataset_folder
 from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.positions import without_zeros
+from dejavlad.datasets.position_notes import without_zeros
 from dejavlad.datasets.refine import without_same_time
 from dejavlad.datasets.relevance import groups_of, truth_positions
 from dejavlad.errors import InputError

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dejavlad.datasets.metadata import Metadata, read_metadata, time_notes
-from dejavlad.datasets.moments import NO_OFFSET, TimeOffset, zone_text
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset
 from dejavlad.datasets.name_matching import match_names
 from dejavlad.datasets.oxts import oxts_above, oxts_folder, placed_by_oxts
 from dejavlad.datasets.poses import (
@@ -18,17 +16,16 @@ from dejavlad.datasets.poses import (
     centres_of,
     ground,
     is_poses,
-    no_time_within,
     off_ground,
     read_poses,
     split_poses,
 )
+from dejavlad.datasets.position_notes import placed_photos
 from dejavlad.datasets.positions_csv import Fix, apply_fix, read_positions
-from dejavlad.datasets.suspect import at_zero
-from dejavlad.datasets.tracks import Track, TrackGiven, read_track, split_track
+from dejavlad.datasets.track_positions import from_track
+from dejavlad.datasets.tracks import split_track
 from dejavlad.datasets.utm_names import from_utm_name
 from dejavlad.errors import InputError
-from dejavlad.exif import ZONES
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
 
@@ -117,7 +114,7 @@ def _auto(photos: PhotoList, offset: TimeOffset) -> PhotoList:
     ]
     sources = ["names" if name else at.source for name, at in zip(named, data, strict=True)]
     zeros = [i for i, at in enumerate(data) if at.zero]
-    return _placed(photos, new, sources, zeros=zeros, notes=_metadata_notes(data, offset), strict=False)
+    return placed_photos(photos, new, sources, zeros=zeros, notes=_metadata_notes(data, offset), strict=False)
 
 
 def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoList:
@@ -126,7 +123,7 @@ def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoLis
     new = [_of_metadata(photo, at, offset) for photo, at in zip(photos, data, strict=True)]
     zeros = [i for i, at in enumerate(data) if at.zero]
     notes = _metadata_notes(data, offset)
-    return _placed(photos, new, [at.source for at in data], zeros=zeros, notes=notes, strict=False)
+    return placed_photos(photos, new, [at.source for at in data], zeros=zeros, notes=notes, strict=False)
 
 
 def from_exif(photos: PhotoList) -> PhotoList:
@@ -142,7 +139,7 @@ def from_names(photos: PhotoList) -> PhotoList:
     """
     new = [from_utm_name(photo) for photo in photos]
     what = "has a name that tells its position, as @east@north@zone@letter@... does"
-    return _placed(photos, new, ["names"] * len(new), what=what)
+    return placed_photos(photos, new, ["names"] * len(new), what=what)
 
 
 def from_csv(
@@ -169,11 +166,7 @@ def from_csv(
     what = f"is named in {str(path)!r}, whose first name is {names[0]!r}" if names else f"is in {str(path)!r}"
     notes = []
     if matches.ambiguous:
-        first = photos[matches.ambiguous[0]].name
-        text = (
-            f"{len(matches.ambiguous)} photos (e.g. {first!r}) share their bare name with others, and "
-            f"{path.name} does not tell them apart: write their folders into it"
-        )
+        text = _ambiguous_text(photos, matches.ambiguous, path)
         what += f": {text}"
         notes.append(text)
     unused = len(rows) - sum(fix is not None for fix in of_photo)
@@ -186,47 +179,7 @@ def from_csv(
     ]
     zeros = [i for i, fix in enumerate(of_photo) if fix is not None and fix.zero]
     notes += time_notes(times, offset)
-    return _placed(photos, new, [path.name] * len(new), zeros=zeros, notes=notes, what=what)
-
-
-def from_track(
-    photos: PhotoList,
-    given: TrackGiven | Path,
-    offset: TimeOffset = NO_OFFSET,
-) -> PhotoList:
-    """With the positions of a GPS track at the photos' times (`Photo.time`, else `metadata`).
-
-    Args:
-        photos: the list.
-        given: the track, and what is to be added to the photos' times (the moment of time 0 for videos).
-        offset: what is to be added besides, and the zone of clocks that tell none.
-
-    Raises:
-        InputError: the file cannot be used, or no photo was taken while the track was recorded.
-    """
-    given = given if isinstance(given, TrackGiven) else TrackGiven(given)
-    track = read_track(given.path)
-    told = read_metadata(photos)
-    times = [
-        (photo.time, True) if photo.time not in (None, data.time) else (data.time, data.zoned)
-        for photo, data in zip(photos, told, strict=True)
-    ]
-    at = [
-        None if time is None else offset.apply(time + given.shift, zoned or given.shift != 0)
-        for time, zoned in times
-    ]
-    new: list[Photo | None] = []
-    for photo, time in zip(photos, at, strict=True):
-        position = None if time is None else track.at(time, given.gap)
-        new.append(None if position is None else replace(photo, position=position, time=time))
-    known = [time for time in at if time is not None]
-    if photos and not any(new):
-        raise InputError(_no_place(photos, known, times, track, given, offset))
-    notes = [*track.notes, *_why_unplaced(new, at, track, given.gap)]
-    notes += time_notes(times if given.shift == 0 else [], offset, sum(data.stale for data in told))
-    if given.shift and not offset.seconds and abs(given.shift) < 1e8:
-        notes.append(f"{given.shift:+g} s were added to the photos' times")
-    return _placed(photos, new, [given.path.name] * len(new), notes=notes)
+    return placed_photos(photos, new, [path.name] * len(new), zeros=zeros, notes=notes, what=what)
 
 
 def from_poses(photos: PhotoList, given: PosesGiven | Path, offset: TimeOffset = NO_OFFSET) -> PhotoList:
@@ -252,12 +205,18 @@ def from_poses(photos: PhotoList, given: PosesGiven | Path, offset: TimeOffset =
             f"{path} extends far along the axis that is left out of {axes}: say which two are the ground, as "
             f"{path.name}:xz"
         )
+    if poses.names is not None and (
+        ambiguous := match_names([photo.name for photo in photos], poses.names).ambiguous
+    ):
+        notes.append(_ambiguous_text(photos, ambiguous, path))
     centres = centres_of(photos, poses, path, rate=given.rate, offset=offset)
     new = [
         None if centre is None else replace(photo, position=Position(*ground(centre, axes)))
         for photo, centre in zip(photos, centres, strict=True)
     ]
-    return _placed(photos, new, [path.name] * len(new), notes=notes, what=f"has a pose in {str(path)!r}")
+    return placed_photos(
+        photos, new, [path.name] * len(new), notes=notes, what=f"has a pose in {str(path)!r}"
+    )
 
 
 def from_oxts(photos: PhotoList, folder: Path) -> PhotoList:
@@ -267,7 +226,14 @@ def from_oxts(photos: PhotoList, folder: Path) -> PhotoList:
         InputError: it holds none, or photos are not named by their frames' numbers.
     """
     new = placed_by_oxts(photos, folder)
-    return _placed(photos, new, ["oxts"] * len(new), what=f"has a reading in {str(folder)!r}")
+    return placed_photos(photos, new, ["oxts"] * len(new), what=f"has a reading in {str(folder)!r}")
+
+
+def _ambiguous_text(photos: PhotoList, rows: Sequence[int], path: Path) -> str:
+    return (
+        f"{len(rows)} photos (e.g. {photos[rows[0]].name!r}) share their bare name with others, and "
+        f"{path.name} does not tell them apart: write their folders into it"
+    )
 
 
 def _of_metadata(photo: Photo, data: Metadata, offset: TimeOffset) -> Photo:
@@ -287,165 +253,3 @@ def _shifted(photo: Photo, time: float | None, zoned: bool, offset: TimeOffset) 
 def _metadata_notes(data: Sequence[Metadata], offset: TimeOffset) -> list[str]:
     times = [(at.time, at.zoned) for at in data]
     return time_notes(times, offset, sum(at.stale for at in data))
-
-
-def _why_unplaced(
-    new: Sequence[Photo | None], times: Sequence[float | None], track: Track, gap: float
-) -> list[str]:
-    """Why some photos have no position by a track."""
-    counts: Counter[str] = Counter()
-    for photo, time in zip(new, times, strict=True):
-        if time is None:
-            counts["have no time"] += 1
-        elif photo is None and track.times[0] <= time <= track.times[-1]:
-            counts[f"fall into a gap of the track of over {gap:g} s"] += 1
-        elif photo is None:
-            counts["were taken before or after the track"] += 1
-    return [f"{', '.join(f'{count} photos {why}' for why, count in counts.items())}"] if counts else []
-
-
-def _no_place(
-    photos: PhotoList,
-    known: Sequence[float],
-    times: Sequence[tuple[float | None, bool]],
-    track: Track,
-    given: TrackGiven,
-    offset: TimeOffset,
-) -> str:
-    """Why a track tells the position of no photo, and what to type."""
-    path = str(given.path)
-    if not known:
-        return (
-            f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) has a time, which "
-            f"the track {path!r} goes by: give a CSV file of times, or of positions"
-        )
-    first, last = (_utc(float(time)) for time in track.times[[0, -1]])
-    if any(track.times[0] <= time <= track.times[-1] for time in known):
-        why = no_time_within(f"the track {path!r}", known, track.times, given.gap)
-        return f"{why} ({path}:gap=300 joins points up to 300 s apart)"
-    text = (
-        f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) has a time within the "
-        f"track {path!r}, {first} to {last} UTC: they are of {_utc(min(known))} to {_utc(max(known))}"
-    )
-    unzoned = [time for time, zoned in times if time is not None and not zoned]
-    if unzoned and offset.zone is None:
-        fitting = {
-            zone: sum(track.at(offset.apply(time, True) - zone, given.gap) is not None for time in unzoned)
-            for zone in ZONES
-        }
-        best = max(fitting, key=lambda zone: (fitting[zone], -abs(zone)))
-        if fitting[best]:
-            return (
-                f"{text}, by clocks without a time zone, taken for UTC; with --time-offset {zone_text(best)} "
-                f"{fitting[best]} of them would"
-            )
-    return f"{text} (--time-offset SECONDS, or {path}:SECONDS, adds so many to photos' times)"
-
-
-def _utc(time: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}"
-    except (OverflowError, ValueError, OSError):
-        return f"{time:g} s"
-
-
-def _placed(
-    photos: PhotoList,
-    new: Sequence[Photo | None],
-    sources: Sequence[str],
-    *,
-    zeros: Sequence[int] = (),
-    notes: Sequence[str] = (),
-    what: str = "",
-    strict: bool = True,
-) -> PhotoList:
-    """The list with its new photos, and notes of what they know.
-
-    Args:
-        photos: the list as it was.
-        new: the photos with what is told of them; None where nothing is.
-        sources: what tells each photo's position.
-        zeros: rows whose position is 0,0, and was left out already.
-        notes: what else is to be said.
-        what: what none of the photos has, where all lack it.
-        strict: whether it is an error that no photo is told of.
-
-    Raises:
-        InputError: no photo is told of.
-    """
-    if strict and photos and not any(new):
-        raise InputError(
-            f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) {what}"
-        )
-    both = [told or old for told, old in zip(new, photos, strict=True)]
-    lost = at_zero([photo.position for photo in both])
-    both = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(both)]
-    both, unlike = _one_plane(both)
-    counts = Counter(
-        source if told is not None and source else "before"
-        for photo, told, source in zip(both, new, sources, strict=True)
-        if photo.position is not None
-    )
-    lacking = [photo.name for photo in both if photo.position is None]
-    origin = " and ".join(
-        f"{count} from {source}" if source != "before" else f"{count} had one"
-        for source, count in counts.most_common()
-    )
-    if len(counts) == 1 and "before" not in counts:
-        origin = f"from {next(iter(counts))}"
-    text = f"{photos.name}: {len(both) - len(lacking)} of {len(both)} photos have a position"
-    text += f" ({origin})" if origin else ""
-    if lacking and len(lacking) < len(both):
-        text += (
-            f"; {len(lacking)} of {len(both)} photos of {photos.name} have no position, e.g. {lacking[0]!r}"
-        )
-    said = [text]
-    if all_zeros := {*zeros, *lost}:
-        said.append(_zeros_text(photos, all_zeros))
-    if unlike:
-        said.append(
-            f"{len(unlike)} positions are on another kind of plane (with a UTM zone, or without) than the "
-            f"others, and are left out, e.g. that of {unlike[0]!r}"
-        )
-    extra = [
-        note if note.startswith(photos.name) else f"{photos.name}: {note}" for note in (*said[1:], *notes)
-    ]
-    return PhotoList(
-        both,
-        root=photos.root,
-        name=photos.name,
-        notes=(*photos.notes, text, *extra),
-        passed_over=photos.passed_over,
-    )
-
-
-def without_zeros(photos: PhotoList) -> PhotoList:
-    """The list without positions that are 0,0 (`suspect.at_zero`), and a note of how many these were."""
-    lost = at_zero(photos.positions)
-    if not lost:
-        return photos
-    kept = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(photos)]
-    note = f"{photos.name}: {_zeros_text(photos, lost)}"
-    return PhotoList(
-        kept, root=photos.root, name=photos.name, notes=(*photos.notes, note), passed_over=photos.passed_over
-    )
-
-
-def _zeros_text(photos: PhotoList, rows: Collection[int]) -> str:
-    return (
-        f"{len(rows)} positions are 0,0, which means none, and are left out, e.g. that of "
-        f"{photos[min(rows)].name!r}"
-    )
-
-
-def _one_plane(photos: list[Photo]) -> tuple[list[Photo], list[str]]:
-    """The photos without positions that cannot be compared with those of most, and the names of these."""
-    zoned = Counter(photo.position.zone is not None for photo in photos if photo.position is not None)
-    if len(zoned) < 2:
-        return photos, []
-    keep = zoned.most_common(1)[0][0]
-    unlike = [p.name for p in photos if p.position is not None and (p.position.zone is not None) != keep]
-    return [
-        replace(p, position=None) if p.position is not None and (p.position.zone is not None) != keep else p
-        for p in photos
-    ], unlike
