@@ -53,7 +53,7 @@ class FrameRule:
         found = FORM.fullmatch(text.strip())
         if not found:
             raise InputError(
-                f"frames are right within 0 or more, as 2, 2@rows or 2+105; given {text.strip() or 'nothing'}"
+                f"frames are right within 0 or more; given {text.strip() or 'nothing'} (valid: 2, 2@rows, 2+105)"
             )
         return cls(int(found[1]), found[2] is not None, int(found[3] or 0))
 
