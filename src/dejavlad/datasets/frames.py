@@ -52,9 +52,8 @@ class FrameRule:
         """
         found = FORM.fullmatch(text.strip())
         if not found:
-            raise InputError(
-                f"frames are right within 0 or more; given {text.strip() or 'nothing'} (valid: 2, 2@rows, 2+105)"
-            )
+            given = text.strip() or "nothing"
+            raise InputError(f"frames are right within 0 or more; given {given} (valid: 2, 2@rows, 2+105)")
         return cls(int(found[1]), found[2] is not None, int(found[3] or 0))
 
     def __str__(self) -> str:
