@@ -32,8 +32,14 @@ def same_form(name: str) -> str:
     """
     if name.isascii() and not _UNTIDY.search(name):
         return name
-    tidy = unicodedata.normalize("NFC", name).strip().replace("\\", "/")
-    return posixpath.normpath(tidy) if tidy else tidy
+    tidy = _tidied(unicodedata.normalize("NFC", name).replace("\\", "/"))
+    while tidy != (again := _tidied(tidy)):  # a space behind a last slash
+        tidy = again
+    return tidy
+
+
+def _tidied(name: str) -> str:
+    return posixpath.normpath(bare) if (bare := name.strip()) else ""
 
 
 def plain_form(name: str) -> str:
@@ -79,8 +85,8 @@ class Names:
         if name in self._rows:
             return self._rows[name]
         for level in range(len(FORMS) if loosely else 1):
-            if meant := self._of(level).get(FORMS[level](name)):
-                return self._rows[meant[0]] if len(meant) == 1 else None
+            if candidates := self._of(level).get(FORMS[level](name)):
+                return self._rows[candidates[0]] if len(candidates) == 1 else None
         return None
 
     def match(self, sought: Sequence[str], *, loosely: bool = True, what: str = "names") -> list[int | None]:
@@ -94,32 +100,34 @@ class Names:
             loosely: also percent-decoded, and in other letter case.
             what: what is sought, for the warning.
         """
-        found = {name: name for name in sought if name in self._rows}
-        left = [name for name in dict.fromkeys(sought) if name not in found]
+        matches = {name: name for name in sought if name in self._rows}
+        left = [name for name in dict.fromkeys(sought) if name not in matches]
         for level in range(len(FORMS) if loosely else 1):
             if not left:
                 break
-            form, taken = FORMS[level], set(found.values())
-            asked = {name: form(name) for name in left}
-            counts = Counter(asked.values())
+            form, taken = FORMS[level], set(matches.values())
+            forms = {name: form(name) for name in left}
+            counts = Counter(forms.values())
             new = {}
-            for name, key in asked.items():
-                meant = [one for one in self._of(level).get(key, ()) if one not in taken]
-                if len(meant) == 1 and counts[key] == 1:
-                    new[name] = meant[0]
+            for name, key in forms.items():
+                candidates = [
+                    candidate for candidate in self._of(level).get(key, ()) if candidate not in taken
+                ]
+                if len(candidates) == 1 and counts[key] == 1:
+                    new[name] = candidates[0]
             if new and level:
-                name, meant_name = next(iter(new.items()))
+                name, match = next(iter(new.items()))
                 log.warning(
                     "%d %s were found %s, e.g. %r is %r",
                     len(new),
                     what,
                     "by decoding their %-signs" if form is plain_form else "in other letter case",
                     name,
-                    meant_name,
+                    match,
                 )
-            found |= new
+            matches |= new
             left = [name for name in left if name not in new]
-        return [self._rows[found[name]] if name in found else None for name in sought]
+        return [self._rows[matches[name]] if name in matches else None for name in sought]
 
     def _of(self, level: int) -> dict[str, list[str]]:
         """Form -> the names that have it."""

@@ -30,10 +30,10 @@ def path_in(line: str) -> str:
     forward slashes.
     """
     bare = line
-    if found := _INTRINSICS.fullmatch(bare):
-        bare = found[1]
-    if found := _QUOTED.fullmatch(bare):
-        bare = found[2]
+    if match := _INTRINSICS.fullmatch(bare):
+        bare = match[1]
+    if match := _QUOTED.fullmatch(bare):
+        bare = match[2]
     return bare.strip().replace("\\", "/")
 
 
@@ -65,26 +65,26 @@ class DiskNames:
                     return path
         for path in dict.fromkeys(map(same_form, _readings(line))):
             with suppress(OSError, ValueError):
-                if path and (found := self._walk(path)) is not None:
-                    if same_form(found) != path:
-                        self.by_case.append((line, found))
-                    return found
+                if path and (lies := self._walk(path)) is not None:
+                    if same_form(lies) != path:
+                        self.by_case.append((line, lies))
+                    return lies
         return None
 
     def _walk(self, path: str) -> str | None:
         """Part by part, each in the form that is on disk."""
         at = PurePosixPath(path)
         here = Path(at.anchor) if at.anchor else self.root
-        found: list[str] = []
+        parts: list[str] = []
         for part in at.parts[1:] if at.anchor else at.parts:
-            own: str | None = part
+            entry: str | None = part
             if part != ".." and not (here / part).exists():
-                own = self._entry(here, part)
-            if own is None:
+                entry = self._entry(here, part)
+            if entry is None:
                 return None
-            here /= own
-            found.append(own)
-        return at.anchor + "/".join(found) if here.is_file() else None
+            here /= entry
+            parts.append(entry)
+        return at.anchor + "/".join(parts) if here.is_file() else None
 
     def _entry(self, folder: Path, name: str) -> str | None:
         """The one entry of a folder that a name means."""

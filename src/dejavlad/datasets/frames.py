@@ -50,12 +50,11 @@ class FrameRule:
         Raises:
             InputError: another text.
         """
-        found = FORM.fullmatch(text.strip())
-        if not found:
-            raise InputError(
-                f"frames are right within 0 or more, as 2, 2@rows or 2+105; given {text.strip() or 'nothing'}"
-            )
-        return cls(int(found[1]), found[2] is not None, int(found[3] or 0))
+        parsed = FORM.fullmatch(text.strip())
+        if not parsed:
+            given = text.strip() or "nothing"
+            raise InputError(f"frames are right within 0 or more; given {given} (valid: 2, 2@rows, 2+105)")
+        return cls(int(parsed[1]), parsed[2] is not None, int(parsed[3] or 0))
 
     def __str__(self) -> str:
         shift = f"{self.shift:+d}" if self.shift else ""
@@ -96,10 +95,10 @@ def frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) -> Frame
             _refuse_unlike(database, queries, rule)
         rows = np.arange(len(database)), np.arange(len(queries)) - rule.shift
         return Frames(rows[0].astype(np.int64), rows[1].astype(np.int64), False)
-    found = Frames(sides[0], sides[1] - rule.shift, True)
-    if not _any_near(found, rule.tolerance):
+    frames = Frames(sides[0], sides[1] - rule.shift, True)
+    if not _any_near(frames, rule.tolerance):
         raise InputError(_far_apart(database, queries, rule, sides))
-    return found
+    return frames
 
 
 def numbers_agree(database: PhotoList, queries: PhotoList) -> bool | None:
@@ -121,28 +120,38 @@ def number_gaps(photos: PhotoList) -> list[int]:
 
 def _numbered(database: PhotoList, queries: PhotoList, rule: FrameRule) -> tuple[Numbers, Numbers] | None:
     """The numbers of both lists; None where they are of no common scheme."""
-    there, asked = _parts(database), _parts(queries)
-    if there is None or asked is None:
+    database_parts, query_parts = _parts(database), _parts(queries)
+    if database_parts is None or query_parts is None:
         return None
-    schemes, others = (list(dict.fromkeys(scheme for scheme, _ in parts)) for parts in (there, asked))
+    schemes, others = (
+        list(dict.fromkeys(scheme for scheme, _ in parts)) for parts in (database_parts, query_parts)
+    )
     if len(schemes) == len(others) == 1:
         which = {schemes[0]: 0, others[0]: 0}  # Summer012.jpg and Winter012.jpg
     elif set(others) <= set(schemes) or set(schemes) <= set(others):
         which = {scheme: i for i, scheme in enumerate(dict.fromkeys([*schemes, *others]))}
     else:
         return None
-    widest = max(number for _, number in [*there, *asked]) + 2 * rule.tolerance + abs(rule.shift) + 2
+    widest = (
+        max(number for _, number in [*database_parts, *query_parts])
+        + 2 * rule.tolerance
+        + abs(rule.shift)
+        + 2
+    )
     if widest * len(which) > 2**62:
         raise InputError(f"{rule}: numbers to {widest:,} are more than can be counted")
-    sides = [np.array([which[s] * widest + n for s, n in parts], np.int64) for parts in (there, asked)]
+    sides = [
+        np.array([which[s] * widest + n for s, n in parts], np.int64)
+        for parts in (database_parts, query_parts)
+    ]
     return sides[0], sides[1]
 
 
 def _parts(photos: PhotoList) -> list[tuple[str, int]] | None:
     """Each photo's sequence and its number in it; None where a name tells none, or two the same."""
-    found = [_part(photo) for photo in photos]
-    parts = [part for part in found if part is not None]
-    if not parts or len(parts) < len(found) or len(set(parts)) < len(parts):
+    parsed = [_part(photo) for photo in photos]
+    parts = [part for part in parsed if part is not None]
+    if not parts or len(parts) < len(parsed) or len(set(parts)) < len(parts):
         return None
     return parts
 
@@ -154,10 +163,10 @@ def _part(photo: Photo) -> tuple[str, int] | None:
         return f"{same_form(photo.name)}#", photo.frame
     folder, _, base = same_form(photo.name).rpartition("/")
     stem = base.rpartition(".")[0] or base
-    found = _LAST_DIGITS.fullmatch(stem)
-    if not found or len(found[2]) > 18 or int(found[2]) >= MOST_NUMBER or _DATE.search(found[1]):
+    parsed = _LAST_DIGITS.fullmatch(stem)
+    if not parsed or len(parsed[2]) > 18 or int(parsed[2]) >= MOST_NUMBER or _DATE.search(parsed[1]):
         return None
-    return f"{folder}/{found[1]}", int(found[2])
+    return f"{folder}/{parsed[1]}", int(parsed[2])
 
 
 def _any_near(frames: Frames, tolerance: int) -> bool:
@@ -168,13 +177,13 @@ def _any_near(frames: Frames, tolerance: int) -> bool:
 
 
 def _refuse_unlike(database: PhotoList, queries: PhotoList, rule: FrameRule) -> None:
-    told = [_parts(of) is not None for of in (database, queries)]
-    if len(database) == len(queries) and told[0] == told[1]:
+    numbered = [_parts(photos) is not None for photos in (database, queries)]
+    if len(database) == len(queries) and numbered[0] == numbered[1]:
         return
     lengths = f"{len(database)} map photos and {len(queries)} queries"
-    if told[0] != told[1]:
+    if numbered[0] != numbered[1]:
         why = f"the names of only one list end in frame numbers ({_examples(database, queries)})"
-    elif told[0]:
+    elif numbered[0]:
         why = f"the names' numbers are of different sequences ({_examples(database, queries)}; {lengths})"
     else:
         why = f"the lists differ in length ({lengths}) and their names end in no frame numbers"
@@ -188,14 +197,15 @@ def _refuse_unlike(database: PhotoList, queries: PhotoList, rule: FrameRule) -> 
 def _far_apart(database: PhotoList, queries: PhotoList, rule: FrameRule, sides: Sequence[Numbers]) -> str:
     first, last = ([int(side[at]) for side in map(np.sort, sides)] for at in (0, -1))
     shift = first[1] - first[0]
-    told = "" if len(database) != len(queries) else f" to compare row by row frames:{rule.tolerance}@rows,"
+    by_rows = f" to compare row by row frames:{rule.tolerance}@rows,"
+    by_rows = by_rows if len(database) == len(queries) else ""
     return (
         f"{rule}: by the numbers in their names no query has a map photo within {rule.tolerance} frames (map "
         f"{first[0]} to {last[0]}, queries {first[1]} to {last[1]}; {_examples(database, queries)}). If the "
-        f"first query shows the place of the first map photo, say frames:{rule.tolerance}{shift:+d};{told} "
-        "or give a truth by positions or a truth file"
+        f"first query shows the place of the first map photo, say frames:{rule.tolerance}{shift:+d};{by_rows}"
+        " or give a truth by positions or a truth file"
     )
 
 
 def _examples(database: PhotoList, queries: PhotoList) -> str:
-    return ", ".join(repr(of[0].key) if len(of) else "no photo" for of in (database, queries))
+    return ", ".join(repr(photos[0].key) if len(photos) else "no photo" for photos in (database, queries))

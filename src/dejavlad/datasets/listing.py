@@ -219,7 +219,7 @@ def read_text(path: Path) -> str:
             raise ValueError("it holds zero bytes")
     except ValueError as error:
         if (kind := binary_kind(held[:HEAD])) is not None:
-            raise InputError(f"{str(path)!r} is no text file but {kind[0]}: {kind[1]}") from error
+            raise InputError(f"{str(path)!r} is not a text file but {kind[0]}: {kind[1]}") from error
         where = ""
         if isinstance(error, UnicodeDecodeError) and not wide:
             where = f" (line {len(lines_of(held[: error.start].decode()))})"

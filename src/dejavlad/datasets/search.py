@@ -128,14 +128,14 @@ def passed_over_text(passed: PassedOver) -> str:
 def _parts(passed: PassedOver) -> Iterator[str]:
     if passed.files:
         count = sum(passed.files.values())
-        told = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in passed.files.items())
-        yield f"{_count(count, 'file')} passed over: {told}"
+        listing = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in passed.files.items())
+        yield f"{_count(count, 'file')} passed over: {listing}"
     if passed.hidden:
         yield f"{_count(passed.hidden, 'hidden photo')} passed over"
     if passed.folders:
         count = sum(passed.folders.values())
-        told = ", ".join(f"{n} {what}" if n > 1 else what for what, n in passed.folders.items())
-        yield f"{_count(count, 'folder')} passed over: {told} (--all-folders takes them)"
+        listing = ", ".join(f"{n} {what}" if n > 1 else what for what, n in passed.folders.items())
+        yield f"{_count(count, 'folder')} passed over: {listing} (--all-folders takes them)"
     if passed.nowhere:
         yield f"{_count(len(passed.nowhere), 'link')} to nothing, e.g. {passed.nowhere[0]!r}"
     if passed.unreadable:
