@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dejavlad.datasets.folder import ENDINGS
 from dejavlad.datasets.relevance import Truth
+from dejavlad.decoders import ENDINGS
 from dejavlad.files import sha256_of
 from dejavlad.photo import Photo, PhotoList
 

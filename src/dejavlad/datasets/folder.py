@@ -8,11 +8,9 @@ from pathlib import Path
 
 from natsort import natsort_keygen
 
+from dejavlad.decoders import ENDINGS
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
-
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-"""Endings that count as a photo, in any case."""
 
 _part_key = natsort_keygen()
 

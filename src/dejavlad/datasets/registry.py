@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dejavlad.datasets import folder, video
+from dejavlad.datasets import video
 from dejavlad.datasets.at_names import PARTS, is_at_named, open_at_names, open_part
 from dejavlad.datasets.at_names import SETS as AT_NAMES
 from dejavlad.datasets.described import is_described, open_described
@@ -38,6 +38,7 @@ from dejavlad.datasets.revisited import open_revisited
 from dejavlad.datasets.video import video_photos
 from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
 from dejavlad.datasets.vpr_bench import TRUTH, open_numbered, open_vpr_bench
+from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.settings import Settings
@@ -84,7 +85,7 @@ def _photos(path: Path, given: str, root: str | Path | None, step: int, seen: bo
     if path.is_file():
         if ending in video.ENDINGS:
             return video_photos(path, step=step)
-        if ending in folder.ENDINGS:
+        if ending in ENDINGS or ending in RAW_ENDINGS:
             return PhotoList([Photo(path.name, path)], root=path.parent, name=path.stem)
         if ending == ".csv":
             fixes = read_positions(path)

@@ -245,7 +245,7 @@ def groups_of(photos: PhotoList) -> NDArray[np.int64]:
 
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
     """The same, with each query's own photo (same file, frame and crop) left out of its ranking."""
-    there: dict[tuple[str, int | None, object], list[int]] = {}
+    there: dict[tuple[str, object], list[int]] = {}
     for row, photo in enumerate(database):
         there.setdefault(_identity(photo), []).append(row)
     own = RowSets.of([there.get(_identity(photo), []) for photo in queries], truth.n_database)
@@ -386,10 +386,10 @@ def _shared(folders: list[list[str]]) -> str:
     return "".join(f"{part}/" for part in low[:depth])
 
 
-def _identity(photo: Photo) -> tuple[str, int | None, object]:
+def _identity(photo: Photo) -> tuple[str, object]:
     pixels = id(photo.pixels) if photo.pixels is not None else 0
     path = photo.name if pixels else os.path.realpath(photo.path)
-    return (f"{pixels}:{path}", photo.frame, photo.crop)
+    return (f"{pixels}:{path}", photo.part)
 
 
 def _first(photos: PhotoList) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.images.preprocess import Preprocess
-from dejavlad.images.read import read_image, read_size
+from dejavlad.images.read import read_image, read_reduced, read_size
 from dejavlad.photo import Photo
 
 Size = tuple[int, int]
@@ -134,6 +134,11 @@ def _load(
 
 def _prepare(photo: Photo, preprocess: Preprocess) -> Prepared:
     try:
+        if preprocess.reduce or preprocess.levels != "photo":
+            wanted = preprocess.output_size if preprocess.reduce else None
+            return preprocess(
+                *read_reduced(photo, wanted, rotate=preprocess.rotate, levels=preprocess.levels)
+            )
         return preprocess(read_image(photo, rotate=preprocess.rotate))
     except PhotoError as error:
         return error

@@ -94,8 +94,8 @@ class Thumbnails:
 
 def _identity(photo: Photo) -> Hashable:
     if photo.pixels is not None:
-        return id(photo.pixels), photo.crop
-    return str(photo.path), photo.frame, photo.crop
+        return id(photo.pixels), photo.part
+    return str(photo.path), photo.part
 
 
 def _name(rule: str) -> str:
