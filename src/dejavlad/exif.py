@@ -52,6 +52,21 @@ def read_exif(path: Path) -> Exif:
         return Exif()
 
 
+def panorama_heading(path: Path) -> float | None:
+    """Compass direction of a panorama's middle in degrees: of its XMP (GPano), else of its EXIF."""
+    try:
+        with open_image(Path(path)) as image:
+            xmp = image.info.get("xmp", b"")
+            told = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+            found = re.search(r"PoseHeadingDegrees\s*(?:=\s*[\"']|>)\s*([-+0-9.]{1,20})", told)
+            heading = _number(found[1]) if found else None
+            if heading is not None and -360 <= heading <= 360:
+                return heading % 360
+            return _heading(_part(image.getexif(), ExifTags.IFD.GPSInfo))
+    except InputError:
+        return None
+
+
 def orientation_of(tags: Tags) -> int:
     """The orientation tag, 1 where it is absent or out of range."""
     told = tags.get(ExifTags.Base.Orientation, 1)

@@ -106,7 +106,7 @@ def check(
     from dejavlad.datasets import photos
     from dejavlad.datasets.check import check_dataset, check_photos
     from dejavlad.datasets.published import PUBLISHED
-    from dejavlad.images import read_image
+    from dejavlad.images import read_image, read_stretch
     from dejavlad.settings import Settings
 
     if workers < 1:
@@ -117,6 +117,7 @@ def check(
             found = check_photos(
                 photos(name, root=root, positions="auto"),
                 read=read_image,
+                stretch=read_stretch,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,
@@ -127,6 +128,7 @@ def check(
                 published=PUBLISHED.get(name),
                 root=root or Settings.load().root(name),
                 read=read_image,
+                stretch=read_stretch,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, RerankOptions, Root, numbers
+from dejavlad.cli.options import ModelOptions, Panorama, Positions, RerankOptions, Root, numbers
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
@@ -38,6 +38,7 @@ def evaluate(
     ranking: Path | None = None,
     positions: Positions = None,
     root: Root = None,
+    panorama: Panorama = None,
     recall_at: str = "1,5,10",
     protocol: str | None = None,
     misses: Literal["count", "drop"] | None = None,
@@ -81,6 +82,8 @@ def evaluate(
         `map build` finds out.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
+    panorama
+        Cut panoramas of --database and --queries into so many views, as `map build` does.
     recall_at
         N of recall@N, with commas between.
     protocol
@@ -113,7 +116,8 @@ def evaluate(
     preset = reranking.chosen()
     if named is not None and dataset is None and database is None and queries is None:
         dataset = named.dataset
-    places, stores = open_places(dataset, database, queries, truth, positions, root)
+    views = None if panorama is None else (panorama, output)
+    places, stores = open_places(dataset, database, queries, truth, positions, root, views)
     if named is not None:
         places = named.under(places, given=truth is not None)
         if unlike := named.unlike_published(len(places.database), len(places.queries)):
@@ -146,6 +150,7 @@ def evaluate(
         out / "index.html",
         command=command_line(),
         matches=made.pairs(places, result),
+        rotate=made.preprocess.get("rotate", True),
     )
     if result is None:
         output.answer(
@@ -220,6 +225,7 @@ def _make(
         found = rank(database, queries, scoring, places.truth)
     dims = options.dims_list if len(options.dims_list) > 1 else ()
     made = _Made(found, told, seconds, sweep(database, queries, places, dims, scoring) if dims else {})
+    made.preprocess = setting.preprocess
     if preset is not None:
         preset, asked, there = patch_sources(preset, database, queries, model)
         with output.progress() as on_progress:
@@ -227,7 +233,6 @@ def _make(
                 found, asked, there, preset, out, setting=told, budget_ms=budget, on_progress=on_progress
             )
         made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (asked, there)
-        made.preprocess = setting.preprocess
         seconds["re-rank"] = made.reranked.spent
     return made
 
@@ -239,11 +244,14 @@ def open_places(
     truth: str | None,
     positions: str | None,
     root: Path | None,
+    views: tuple[str, Output] | None = None,
 ) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
     """The dataset, and the stores where descriptors rather than photos were given."""
     from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth
 
     stores = None
+    if views is not None and database is None:
+        raise InputError("--panorama cuts photos of --database and --queries; give these, or leave it out")
     if dataset is not None:
         if database is not None or queries is not None:
             raise InputError("give --dataset, or --database and --queries, but not both")
@@ -255,11 +263,31 @@ def open_places(
         if (db is None) != (q is None):
             raise InputError("--database and --queries must both be photos, or both stores of descriptors")
         stores = (db, q) if db is not None and q is not None else None
+        if views is not None:
+            there, asked = _cut(there, asked, stores is not None, truth, *views)
         places = PlaceDataset(f"{there.name} / {asked.name}", there, asked)
     if truth is not None:
         told = parse_truth(truth, places.database, places.queries)
         places = replace(places, truth=told, protocol=truth)
     return places, stores
+
+
+def _cut(
+    database: PhotoList, queries: PhotoList, stored: bool, truth: str | None, panorama: str, output: Output
+) -> tuple[PhotoList, PhotoList]:
+    """Both lists with their panoramas cut."""
+    from dejavlad.cli.options import cut
+
+    if stored:
+        raise InputError("--panorama cuts photos, and stores hold descriptors: give it to `dejavlad extract`")
+    if truth is not None and truth.startswith("frames:"):
+        raise InputError(
+            f"--truth {truth} compares rows, and --panorama makes several of one photo; give same-name or "
+            f"positions:METRES"
+        )
+    cut_up = cut(database, panorama, output, must=False)
+    asked = cut(queries, panorama, output, must=cut_up is database or len(cut_up) == len(database))
+    return cut_up, asked
 
 
 def _protocol(name: str | None, misses: str | None) -> Protocol | None:

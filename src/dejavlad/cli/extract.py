@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, RerankOptions, Root
+from dejavlad.cli.options import ModelOptions, Panorama, RerankOptions, Root, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
@@ -23,6 +23,7 @@ def extract(
     *,
     out: Path,
     root: Root = None,
+    panorama: Panorama = None,
     dtype: Literal["float32", "float16"] = "float32",
     patches: Annotated[bool, Parameter(negative=())] = False,
     reranking: RerankOptions = RerankOptions(),
@@ -50,6 +51,8 @@ def extract(
         The store, a folder.
     root
         The folder that paths in a list are relative to.
+    panorama
+        Cut panoramas into so many views, as `map build` does.
     dtype
         How descriptors are stored.
     patches
@@ -73,7 +76,7 @@ def extract(
     preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
-        listed = open_photos(photos, root=root)
+        listed = cut(open_photos(photos, root=root), panorama, output)
         kept = out.with_name(out.name + ".model")
         opened = options.fitted(base, listed, kept, on_progress)
         if preset is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, Root
+from dejavlad.cli.options import ModelOptions, Panorama, Positions, Root, cut
 from dejavlad.cli.terminal import Output
 
 app = App(name="map", help="A map to locate photos in: build it, add and remove photos, look at it.")
@@ -22,6 +22,7 @@ def build(
     out: Path,
     positions: Positions = None,
     root: Root = None,
+    panorama: Panorama = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -43,13 +44,16 @@ def build(
         `positions.csv` among the photos, else what their names or their EXIF tell.
     root
         The folder that paths in a list are relative to.
+    panorama
+        Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
+        headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
     with output.progress() as on_progress:
         base = options.load(model, on_progress)
-        listed = open_photos(photos, root=root, positions=positions or "auto")
+        listed = cut(open_photos(photos, root=root, positions=positions or "auto"), panorama, output)
         town = PlaceMap.build(
             base,
             listed,
@@ -72,6 +76,7 @@ def add(
     *,
     positions: Positions = None,
     root: Root = None,
+    panorama: Panorama = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -89,12 +94,19 @@ def add(
         As in `map build`.
     root
         The folder that paths in a list are relative to.
+    panorama
+        As in `map build` (default: as the map's own panoramas were cut).
     """
     from dejavlad.datasets import photos as open_photos
+    from dejavlad.datasets.panorama import Views
     from dejavlad.retrieval import PlaceMap
 
     listed = open_photos(photos, root=root, positions=positions or "auto")
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
+    there = Views.used_in(town.photos)
+    if panorama is None and there is not None:
+        panorama = f"{there.count}:{there.degrees:g}"
+    listed = cut(listed, panorama, output, must=there is None)
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress

@@ -1,9 +1,9 @@
 """Photos to arrays: reading, preprocessing, and loading in order, by batches of one size."""
 
-from dejavlad.images.levels import Levels, parse_levels, stretched_range, to_eight_bits
+from dejavlad.images.levels import Levels, parse_levels
 from dejavlad.images.loader import Batch, load_batches, plan_batches
 from dejavlad.images.preprocess import PREPROCESSING, Preprocess, parse_resize
-from dejavlad.images.read import read_depth, read_image, read_reduced, read_size
+from dejavlad.images.read import read_image, read_reduced, read_size, read_stretch
 
 __all__ = [
     "PREPROCESSING",
@@ -14,10 +14,8 @@ __all__ = [
     "parse_levels",
     "parse_resize",
     "plan_batches",
-    "read_depth",
     "read_image",
     "read_reduced",
     "read_size",
-    "stretched_range",
-    "to_eight_bits",
+    "read_stretch",
 ]

@@ -110,6 +110,8 @@ def _load(
             yield finish(rows, [_prepare(photos[int(row)], preprocess) for row in rows])
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dejavlad-decode")
+    # A video is read in order: by one thread in one pass, by several in one pass each.
+    video = ThreadPoolExecutor(1, thread_name_prefix="dejavlad-decode-video")
     todo = iter(plan)
     ahead: deque[tuple[Rows, list[Future[Prepared]]]] = deque()
 
@@ -118,7 +120,16 @@ def _load(
         while len(ahead) < 2 or sum(len(rows) for rows, _ in ahead) < 2 * workers:
             if (rows := next(todo, None)) is None:
                 return
-            ahead.append((rows, [pool.submit(_prepare, photos[int(row)], preprocess) for row in rows]))
+            wanted = [photos[int(row)] for row in rows]
+            ahead.append(
+                (
+                    rows,
+                    [
+                        (pool if photo.frame is None else video).submit(_prepare, photo, preprocess)
+                        for photo in wanted
+                    ],
+                )
+            )
 
     try:
         look_ahead()
@@ -129,7 +140,8 @@ def _load(
             look_ahead()
             yield batch
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for executor in (pool, video):
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _prepare(photo: Photo, preprocess: Preprocess) -> Prepared:

@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from dejavlad.decoders import colours_of_16_bits, depth_of, open_image, open_video
 from dejavlad.errors import PhotoError
 from dejavlad.exif import orientation_of
-from dejavlad.images.levels import Levels, to_eight_bits
+from dejavlad.images.levels import Levels, stretched_range, to_eight_bits
 from dejavlad.images.panorama import Panoramas, view_of, view_size
 from dejavlad.memory import free_memory
 from dejavlad.photo import Photo
@@ -139,6 +139,19 @@ def read_depth(photo: Photo | Path | str) -> tuple[NDArray[Any], int | None] | N
         return None
     with open_image(photo.path) as image:
         return _deep(image, photo.path)
+
+
+def read_stretch(photo: Photo | Path | str) -> tuple[float, float] | None:
+    """The range from which a photo of more than 8 bits is stretched; None where none is.
+
+    Raises:
+        PhotoError: as `read_image`.
+    """
+    deep = read_depth(photo)
+    if deep is None:
+        return None
+    values, top = deep
+    return stretched_range(values[:, :, :3] if values.ndim == 3 else values, top)
 
 
 _panoramas = Panoramas()
