@@ -45,7 +45,7 @@ class Views:
     @property
     def degrees(self) -> float:
         """How far a view reaches."""
-        return self.fov or min(WIDEST, max(NARROWEST, 720 / self.count))
+        return min(WIDEST, max(NARROWEST, 720 / self.count)) if self.fov is None else self.fov
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -9,7 +9,7 @@ Legend: n photos of a batch, h x w their prepared size.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -115,21 +115,18 @@ def _load(
     todo = iter(plan)
     ahead: deque[tuple[Rows, list[Future[Prepared]]]] = deque()
 
+    def submit(photo: Photo) -> Future[Prepared]:
+        if photo.frame is None:
+            return pool.submit(_prepare, photo, preprocess)
+        pixels = video.submit(read_image, photo)
+        return pool.submit(_prepare, photo, preprocess, pixels.result)
+
     def look_ahead() -> None:
         """Keep two batches under way, and as many more as give each thread two photos."""
         while len(ahead) < 2 or sum(len(rows) for rows, _ in ahead) < 2 * workers:
             if (rows := next(todo, None)) is None:
                 return
-            wanted = [photos[int(row)] for row in rows]
-            ahead.append(
-                (
-                    rows,
-                    [
-                        (pool if photo.frame is None else video).submit(_prepare, photo, preprocess)
-                        for photo in wanted
-                    ],
-                )
-            )
+            ahead.append((rows, [submit(photos[int(row)]) for row in rows]))
 
     try:
         look_ahead()
@@ -140,12 +137,17 @@ def _load(
             look_ahead()
             yield batch
     finally:
-        for executor in (pool, video):
+        for executor in (video, pool):
             executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(photo: Photo, preprocess: Preprocess) -> Prepared:
+def _prepare(
+    photo: Photo, preprocess: Preprocess, read: Callable[[], NDArray[np.uint8]] | None = None
+) -> Prepared:
+    """One photo, prepared; `read` gives its pixels where another thread reads them."""
     try:
+        if read is not None:
+            return preprocess(read())
         if preprocess.reduce or preprocess.levels != "photo":
             wanted = preprocess.output_size if preprocess.reduce else None
             return preprocess(

@@ -325,14 +325,14 @@ class _Video(threading.local):
         self._open(path)
         if self.last is not None and self.last[0] == frame:
             return self.last[1].copy()
-        if 0 <= frame < self.next and (self.end is None or frame < self.end):
+        if 0 <= frame < self.next and not self._is_beyond(frame):
             self._start()
-        while 0 <= frame >= self.next and self.end is None:
-            if not self.capture.grab():
+        while frame >= self.next and not self._is_beyond(frame):
+            if self.capture.grab():
+                self.next += 1
+            else:
                 self.end = self.next
-                break
-            self.next += 1
-        if self.end is not None and frame >= self.end:
+        if self._is_beyond(frame):
             raise PhotoError(path, f"frame {frame} cannot be read: the video ends after {self.end} frames")
         good, bgr = self.capture.retrieve() if frame >= 0 else (False, None)
         if not good or bgr is None:
@@ -345,6 +345,9 @@ class _Video(threading.local):
         if self.capture is not None:
             self.capture.release()
         self.opened, self.capture, self.next, self.last, self.end = None, None, 0, None, None
+
+    def _is_beyond(self, frame: int) -> bool:
+        return self.end is not None and frame >= self.end
 
     def _start(self) -> None:
         """Read it from its start again."""
