@@ -8,7 +8,7 @@ from pathlib import Path
 
 from natsort import natsort_keygen
 
-from dejavlad.decoders import ENDINGS
+from dejavlad.decoders import ENDINGS as ENDINGS
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 

@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -244,7 +245,7 @@ def groups_of(photos: PhotoList) -> NDArray[np.int64]:
 
 
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
-    """The same, with each query's own photo (same file, frame and crop) left out of its ranking."""
+    """The same, with each query's own photo (same file, frame, view and crop) left out of its ranking."""
     there: dict[tuple[str, object], list[int]] = {}
     for row, photo in enumerate(database):
         there.setdefault(_identity(photo), []).append(row)
@@ -373,7 +374,8 @@ def _stems(photos: PhotoList, common: bool) -> list[str]:
     for photo, name in zip(photos, names, strict=True):
         folder, slash, base = name[cut:].rpartition("/")
         stem = base.rpartition(".")[0] or base
-        stems.append(folder + slash + stem + photo.key.removeprefix(name))
+        part = replace(photo, view=None).key.removeprefix(name)  # all views of a panorama have its name
+        stems.append(folder + slash + stem + part)
     return stems
 
 
