@@ -105,6 +105,20 @@ def _xmp(image: Image.Image) -> bytes | None:
     return packet if isinstance(packet, bytes) else None
 
 
+def panorama_heading(path: Path) -> float | None:
+    """Compass direction of a panorama's middle in degrees: of its XMP (GPano), else of its EXIF."""
+    try:
+        with open_image(Path(path)) as image:
+            xmp = (_xmp(image) or b"").decode("utf-8", "replace")
+            tag = re.search(r"PoseHeadingDegrees\s*(?:=\s*[\"']|>)\s*([-+0-9.]{1,20})", xmp)
+            heading = _number(tag[1]) if tag else None
+            if heading is not None and -360 <= heading <= 360:
+                return heading % 360
+            return _heading(_part(image.getexif(), ExifTags.IFD.GPSInfo))
+    except InputError:
+        return None
+
+
 def orientation_of(tags: Tags) -> int:
     """The orientation tag, 1 where it is absent or out of range."""
     told = tags.get(ExifTags.Base.Orientation, 1)

@@ -112,7 +112,7 @@ def check(
     """
     from dejavlad.datasets.check import check_dataset, check_photos
     from dejavlad.datasets.published import PUBLISHED
-    from dejavlad.images import read_image
+    from dejavlad.images import read_image, read_stretch
     from dejavlad.photo import PhotoList
     from dejavlad.settings import Settings
 
@@ -124,6 +124,7 @@ def check(
             found = check_photos(
                 places,
                 read=read_image,
+                stretch=read_stretch,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,
@@ -134,6 +135,7 @@ def check(
                 published=PUBLISHED.get(name),
                 root=root or Settings.load().root(name),
                 read=read_image,
+                stretch=read_stretch,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,

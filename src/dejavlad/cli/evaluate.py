@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from dejavlad.cli.options import (
     AllFolders,
     ModelOptions,
+    Panorama,
     Positions,
     RerankOptions,
     Root,
@@ -48,6 +49,7 @@ def evaluate(
     time_offset: TimeOffset = None,
     root: Root = None,
     all_folders: AllFolders = False,
+    panorama: Panorama = None,
     recall_at: str = "1,5,10",
     protocol: str | None = None,
     misses: Literal["count", "drop"] | None = None,
@@ -97,6 +99,8 @@ def evaluate(
         The folder that paths in lists are relative to, or where a named dataset lies.
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        Cut panoramas of --database and --queries into so many views, as `map build` does.
     recall_at
         N of recall@N, with commas between.
     protocol
@@ -130,7 +134,10 @@ def evaluate(
     preset = reranking.chosen()
     if named is not None and dataset is None and database is None and queries is None:
         dataset = named.dataset
-    places, stores = open_places(dataset, database, queries, truth, positions, root, time_offset, all_folders)
+    views = None if panorama is None else (panorama, output)
+    places, stores = open_places(
+        dataset, database, queries, truth, positions, root, time_offset, all_folders, views
+    )
     output.notes(places.database, places.queries)
     if named is not None:
         places = named.under(places, given=truth is not None)
@@ -166,6 +173,7 @@ def evaluate(
         out / "index.html",
         command=command_line(),
         matches=made.pairs(places, result),
+        rotate=made.preprocess.get("rotate", True),
     )
     if result is None:
         output.answer(
@@ -240,6 +248,7 @@ def _make(
         found = rank(database, queries, scoring, places.truth)
     dims = options.dims_list if len(options.dims_list) > 1 else ()
     made = _Made(found, told, seconds, sweep(database, queries, places, dims, scoring) if dims else {})
+    made.preprocess = setting.preprocess
     if preset is not None:
         preset, asked, there = patch_sources(preset, database, queries, model)
         with output.progress() as on_progress:
@@ -247,7 +256,6 @@ def _make(
                 found, asked, there, preset, out, setting=told, budget_ms=budget, on_progress=on_progress
             )
         made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (asked, there)
-        made.preprocess = setting.preprocess
         seconds["re-rank"] = made.reranked.spent
     return made
 
@@ -261,11 +269,14 @@ def open_places(
     root: Path | None,
     time_offset: str | None = None,
     all_folders: bool = False,
+    views: tuple[str, Output] | None = None,
 ) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
     """The dataset, and the stores where descriptors rather than photos were given."""
     from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth, placed_again
 
     stores = None
+    if views is not None and database is None:
+        raise InputError("--panorama cuts photos of --database and --queries; give these, or leave it out")
     if dataset is not None:
         if database is not None or queries is not None:
             raise InputError("give --dataset, or --database and --queries, but not both")
@@ -280,11 +291,31 @@ def open_places(
         if (db is None) != (q is None):
             raise InputError("--database and --queries must both be photos, or both stores of descriptors")
         stores = (db, q) if db is not None and q is not None else None
+        if views is not None:
+            there, asked = _cut(there, asked, stores is not None, truth, *views)
         places = PlaceDataset(f"{there.name} / {asked.name}", there, asked)
     if truth is not None:
         told = parse_truth(truth, places.database, places.queries)
         places = replace(places, truth=told, protocol=truth)
     return places, stores
+
+
+def _cut(
+    database: PhotoList, queries: PhotoList, stored: bool, truth: str | None, panorama: str, output: Output
+) -> tuple[PhotoList, PhotoList]:
+    """Both lists with their panoramas cut."""
+    from dejavlad.cli.options import cut
+
+    if stored:
+        raise InputError("--panorama cuts photos, and stores hold descriptors: give it to `dejavlad extract`")
+    if truth is not None and truth.startswith("frames:"):
+        raise InputError(
+            f"--truth {truth} compares rows, and --panorama makes several of one photo; give same-name or "
+            f"positions:METRES"
+        )
+    cut_up = cut(database, panorama, output, must=False)
+    asked = cut(queries, panorama, output, must=cut_up is database or len(cut_up) == len(database))
+    return cut_up, asked
 
 
 def _protocol(name: str | None, misses: str | None) -> Protocol | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, RerankOptions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Panorama, RerankOptions, Root, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
@@ -24,6 +24,7 @@ def extract(
     out: Path,
     root: Root = None,
     all_folders: AllFolders = False,
+    panorama: Panorama = None,
     dtype: Literal["float32", "float16"] = "float32",
     patches: Annotated[bool, Parameter(negative=())] = False,
     reranking: RerankOptions = RerankOptions(),
@@ -53,6 +54,8 @@ def extract(
         The folder that paths in a list are relative to.
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        Cut panoramas into so many views, as `map build` does.
     dtype
         How descriptors are stored.
     patches
@@ -76,7 +79,7 @@ def extract(
     preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
-        listed = open_photos(photos, root=root, all_folders=all_folders)
+        listed = cut(open_photos(photos, root=root, all_folders=all_folders), panorama, output)
         kept = out.with_name(out.name + ".model")
         opened = options.fitted(base, listed, kept, on_progress)
         if preset is not None:

@@ -178,6 +178,7 @@ def loops(
         ),
         out / "index.html",
         command=command_line(),
+        rotate=setting.preprocess.get("rotate", True),
     )
     wrong = "" if score is None else f", {len(pairs) - told['n_given_right']} of them wrong"
     text = f"{len(pairs)} loops given in {len(frames)} frames{wrong}: {csv}"

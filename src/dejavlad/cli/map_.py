@@ -7,7 +7,15 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, TimeOffset
+from dejavlad.cli.options import (
+    AllFolders,
+    ModelOptions,
+    Panorama,
+    Positions,
+    Root,
+    TimeOffset,
+    cut,
+)
 from dejavlad.cli.terminal import Output
 
 app = App(name="map", help="A map to locate photos in: build it, add and remove photos, look at it.")
@@ -24,6 +32,7 @@ def build(
     time_offset: TimeOffset = None,
     root: Root = None,
     all_folders: AllFolders = False,
+    panorama: Panorama = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -51,6 +60,9 @@ def build(
         The folder that paths in a list are relative to.
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
+        headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
@@ -65,6 +77,7 @@ def build(
             all_folders=all_folders,
         )
         output.notes(listed)
+        listed = cut(listed, panorama, output)
         town = PlaceMap.build(
             base,
             listed,
@@ -89,6 +102,7 @@ def add(
     time_offset: TimeOffset = None,
     root: Root = None,
     all_folders: AllFolders = False,
+    panorama: Panorama = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -110,8 +124,11 @@ def add(
         The folder that paths in a list are relative to.
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        As in `map build` (default: as the map's own panoramas were cut).
     """
     from dejavlad.datasets import photos as open_photos
+    from dejavlad.datasets.panorama import Views
     from dejavlad.retrieval import PlaceMap
 
     listed = open_photos(
@@ -123,6 +140,10 @@ def add(
     )
     output.notes(listed)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
+    there = Views.used_in(town.photos)
+    if panorama is None and there is not None:
+        panorama = f"{there.count}:{there.degrees:g}"
+    listed = cut(listed, panorama, output, must=there is None)
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress

@@ -243,7 +243,7 @@ def _live(
                 _say(frame, output)
                 if drawn is None and window is None:
                     continue
-                picture = live_picture(frame)
+                picture = live_picture(frame, rotate=opened.preprocess.rotate)
                 if drawn is not None:
                     drawn.write(picture)
                 key = window.show(picture) if window is not None else ""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.progress import OnProgress, silent
+from dejavlad.settings import PREFIX
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.retrieval.preset import Preset
+
+MAX_PIXELS = f"{PREFIX}MAX_PIXELS"
 
 
 @Parameter(name="*", group="Model")
@@ -40,13 +45,20 @@ class ModelOptions:
     "Keep the first D dimensions of the descriptors (`evaluate` takes several, with commas between)."
     seed: int = 0
     "Of everything that is drawn at random."
+    levels: str | None = None
+    "How more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH (default: photo)."
+    max_pixels: Annotated[int | None, Parameter(name="--max-pixels")] = None
+    "Refuse photos that claim more pixels (default: as configured, 178956970)."
     offline: Annotated[bool, Parameter(negative=())] = False
     "Never download."
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        for name, least in (("batch_size", 1), ("workers", 0), ("max_pixels", 1)):
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise InputError(f"--{name.replace('_', '-')} {given}: give {least} or more")
+        if self.max_pixels is not None:  # for all that this process, and those it starts, will read
+            os.environ[MAX_PIXELS] = str(self.max_pixels)
 
     @property
     def dims_list(self) -> tuple[int, ...]:
@@ -71,6 +83,7 @@ class ModelOptions:
             input=self.input,
             resize=self.resize or (preset.resize if preset is not None else None),
             dims=max(self.dims_list, default=None),
+            levels=self.levels,
             seed=self.seed,
             offline=self.offline or None,
             on_progress=on_progress,
@@ -146,3 +159,41 @@ AllFolders = Annotated[bool, Parameter(name="--all-folders", negative=())]
 """Whether hidden folders, bins, thumbnails and previews of photo libraries are searched too."""
 Positions = Annotated[str | None, Parameter(name="--positions")]
 TimeOffset = Annotated[str | None, Parameter(name="--time-offset", allow_leading_hyphen=True)]
+Panorama = Annotated[str | None, Parameter(name="--panorama")]
+
+
+def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool = True) -> PhotoList:
+    """The photos, their panoramas cut into views where that is asked for, and hinted at where it is not.
+
+    Args:
+        photos: the list.
+        panorama: how, as the command writes it; None for not at all.
+        output: is told how many were cut.
+        must: whether there must be one.
+
+    Raises:
+        InputError: another text, or there is no panorama.
+    """
+    from dejavlad.datasets.panorama import Views, cut_panoramas, told_panoramas
+
+    if panorama is None:
+        if found := told_panoramas(photos):
+            output.note(
+                f"{found[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: --panorama 12 "
+                f"cuts each into 12 views, which photos match better"
+            )
+        return photos
+    views = Views.parse(panorama)
+    cut_up, count = cut_panoramas(photos, views)
+    if count == 0 and must:
+        raise InputError(
+            f"--panorama {panorama}: no photo of {photos.name} is an equirectangular panorama (twice as wide "
+            f"as high); leave it out"
+        )
+    if count:
+        whole = len(photos) - count
+        output.note(
+            f"{photos.name}: {count:,} panoramas cut into {views.count} views of {views.degrees:g} degrees"
+            + (f"; {whole:,} photos are none and stay whole" if whole else "")
+        )
+    return cut_up

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dejavlad.datasets.folder import ENDINGS
 from dejavlad.datasets.relevance import Truth
 from dejavlad.datasets.search import passed_over_text
+from dejavlad.decoders import ENDINGS
 from dejavlad.files import sha256_of
 from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
@@ -26,8 +26,8 @@ class Finding:
     """One thing that is wrong, or worth knowing."""
 
     what: str
-    """counts, missing, misplaced, unlisted, links, folders, passed over, unreadable, duplicates, twins, same
-    file, truth or positions.
+    """counts, missing, misplaced, unlisted, links, folders, passed over, unreadable, levels, panoramas,
+    duplicates, twins, same file, truth or positions.
     """
     text: str
     """It in words."""

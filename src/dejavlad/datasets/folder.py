@@ -10,11 +10,9 @@ from natsort import natsort_keygen
 
 from dejavlad.datasets.near import did_you_mean
 from dejavlad.datasets.search import find_photos, passed_over_text
+from dejavlad.decoders import ENDINGS as ENDINGS
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
-
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-"""Endings that count as a photo, in any case."""
 
 log = logging.getLogger("dejavlad")
 

@@ -136,13 +136,13 @@ def write_list(
         as_given: in the order given, as rows of a truth or a ranking need it.
 
     Raises:
-        InputError: a photo is an array, a video frame or a crop, or its path holds a line break.
+        InputError: a photo is an array, a video frame, a view or a crop, or its path holds a line break.
     """
     path = Path(path)
     base = os.path.abspath(path.parent if root is None else root)
     lines = []
     for photo in photos:
-        if photo.pixels is not None or photo.frame is not None or photo.crop is not None:
+        if not photo.is_file:
             raise InputError(f"{photo.key!r} is not a file of its own and cannot stand in a list")
         lines.append(_relative(os.path.abspath(photo.path), base))
     return write_names(lines if as_given else natural_order(lines), path)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dejavlad.datasets import folder, video
+from dejavlad.datasets import video
 from dejavlad.datasets.at_names import PARTS, is_at_named, open_at_names, open_part
 from dejavlad.datasets.at_names import SETS as AT_NAMES
 from dejavlad.datasets.described import is_described, open_described
@@ -42,6 +42,7 @@ from dejavlad.datasets.revisited import open_revisited
 from dejavlad.datasets.video import video_photos
 from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
 from dejavlad.datasets.vpr_bench import TRUTH, open_numbered, open_vpr_bench
+from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
@@ -147,7 +148,7 @@ def _photos(
     if path.is_file():
         if ending in video.ENDINGS:
             return video_photos(path, step=step)
-        if ending in folder.ENDINGS:
+        if ending in ENDINGS or ending in RAW_ENDINGS:
             return PhotoList([Photo(path.name, path)], root=path.parent, name=path.stem)
         if ending in (".csv", ".tsv"):
             fixes = read_positions(path)

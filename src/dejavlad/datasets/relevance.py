@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -276,8 +277,8 @@ def groups_of(photos: PhotoList) -> NDArray[np.int64]:
 
 
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
-    """The same, with each query's own photo (same file, frame and crop) left out of its ranking."""
-    there: dict[tuple[str, int | None, object], list[int]] = {}
+    """The same, with each query's own photo (same file, frame, view and crop) left out of its ranking."""
+    there: dict[tuple[str, object], list[int]] = {}
     for row, photo in enumerate(database):
         there.setdefault(_identity(photo), []).append(row)
     own = RowSets.of([there.get(_identity(photo), []) for photo in queries], truth.n_database)
@@ -412,7 +413,8 @@ def _stems(photos: PhotoList, common: bool) -> list[str]:
     for photo, name in zip(photos, names, strict=True):
         folder, slash, base = name[cut:].rpartition("/")
         stem = base.rpartition(".")[0] or base
-        stems.append(folder + slash + stem + photo.key.removeprefix(photo.name))
+        part = replace(photo, view=None).key.removeprefix(photo.name)  # all views of a panorama have its name
+        stems.append(folder + slash + stem + part)
     return stems
 
 
@@ -425,10 +427,10 @@ def _shared(folders: list[list[str]]) -> str:
     return "".join(f"{part}/" for part in low[:depth])
 
 
-def _identity(photo: Photo) -> tuple[str, int | None, object]:
+def _identity(photo: Photo) -> tuple[str, object]:
     pixels = id(photo.pixels) if photo.pixels is not None else 0
     path = photo.name if pixels else os.path.realpath(photo.path)
-    return (f"{pixels}:{path}", photo.frame, photo.crop)
+    return (f"{pixels}:{path}", photo.part)
 
 
 def _first(photos: PhotoList) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
 from dejavlad.names import Names
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo import Photo, PhotoList, View
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
@@ -96,7 +96,7 @@ class PhotoTable:
     """The photos of a store: what they are, and what tells whether one has changed since."""
 
     photos: PhotoList
-    """Names, paths, crops, frames, positions (never pixels)."""
+    """Names, paths, frames, views, crops, positions (never pixels)."""
     keys: list[str]
     """Each photo's key, in order."""
     bytes: NDArray[np.int64]
@@ -205,6 +205,7 @@ class PhotoTable:
             "path": [None if arrays else _relative(p, root) for p in photos],
             "crop": [p.crop for p in photos],
             "frame": [p.frame for p in photos],
+            "view": [None if p.view is None else [p.view.yaw, p.view.fov] for p in photos],
             "bytes": self.bytes.tolist(),
             "mtime_ns": self.mtime_ns.tolist(),
             "sha256": [digest or None for digest in self.sha256] if self.sha256 is not None else [],
@@ -247,6 +248,7 @@ class PhotoTable:
                 heading=at.get("heading"),
                 time=at.get("time"),
                 group=at.get("group"),
+                view=View(*at["view"]) if at.get("view") else None,
             )
 
         photos = PhotoList((photo(row) for row in range(n)), root=root, name=data["list"])

@@ -9,7 +9,7 @@ Legend: n photos of a batch, h x w their prepared size.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.images.preprocess import Preprocess
-from dejavlad.images.read import read_image, read_size
+from dejavlad.images.read import read_image, read_reduced, read_size
 from dejavlad.photo import Photo
 
 Size = tuple[int, int]
@@ -110,15 +110,23 @@ def _load(
             yield finish(rows, [_prepare(photos[int(row)], preprocess) for row in rows])
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dejavlad-decode")
+    # A video is read in order: by one thread in one pass, by several in one pass each.
+    video = ThreadPoolExecutor(1, thread_name_prefix="dejavlad-decode-video")
     todo = iter(plan)
     ahead: deque[tuple[Rows, list[Future[Prepared]]]] = deque()
+
+    def submit(photo: Photo) -> Future[Prepared]:
+        if photo.frame is None:
+            return pool.submit(_prepare, photo, preprocess)
+        pixels = video.submit(read_image, photo)
+        return pool.submit(_prepare, photo, preprocess, pixels.result)
 
     def look_ahead() -> None:
         """Keep two batches under way, and as many more as give each thread two photos."""
         while len(ahead) < 2 or sum(len(rows) for rows, _ in ahead) < 2 * workers:
             if (rows := next(todo, None)) is None:
                 return
-            ahead.append((rows, [pool.submit(_prepare, photos[int(row)], preprocess) for row in rows]))
+            ahead.append((rows, [submit(photos[int(row)]) for row in rows]))
 
     try:
         look_ahead()
@@ -129,11 +137,22 @@ def _load(
             look_ahead()
             yield batch
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for executor in (video, pool):
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(photo: Photo, preprocess: Preprocess) -> Prepared:
+def _prepare(
+    photo: Photo, preprocess: Preprocess, read: Callable[[], NDArray[np.uint8]] | None = None
+) -> Prepared:
+    """One photo, prepared; `read` gives its pixels where another thread reads them."""
     try:
+        if read is not None:
+            return preprocess(read())
+        if preprocess.reduce or preprocess.levels != "photo":
+            wanted = preprocess.output_size if preprocess.reduce else None
+            return preprocess(
+                *read_reduced(photo, wanted, rotate=preprocess.rotate, levels=preprocess.levels)
+            )
         return preprocess(read_image(photo, rotate=preprocess.rotate))
     except PhotoError as error:
         return error

@@ -18,7 +18,7 @@ from dejavlad import aggregation, backbones
 from dejavlad.aggregation import is_aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.errors import InputError, UnknownNameError
-from dejavlad.images import PREPROCESSING, Preprocess
+from dejavlad.images import PREPROCESSING, Preprocess, parse_levels
 from dejavlad.model.checkpoint import is_model, load_folder
 from dejavlad.model.device import check_precision, resolve_device
 from dejavlad.model.place_model import PlaceModel
@@ -77,6 +77,7 @@ def load_model(
     input: str | None = None,
     resize: str | None = None,
     dims: int | None = None,
+    levels: str | None = None,
     seed: int = 0,
     offline: bool | None = None,
     on_progress: OnProgress = silent,
@@ -95,6 +96,8 @@ def load_model(
             weights want it.
         resize: ``HxW``, ``longest:N`` or ``none``; default: the model's own.
         dims: keep the first so many dimensions, again at unit length.
+        levels: how photos of more than 8 bits become 8: ``photo``, ``upper`` or ``LOW,HIGH``
+            (`dejavlad.images.levels`); default: the model's own.
         seed: of what is drawn at random where nothing is learnt yet.
         offline: never download; default: as configured.
         on_progress: told of downloads.
@@ -124,6 +127,8 @@ def load_model(
             model = _off_the_shelf(src, weights, input, offline, on_progress)
     if resize is not None:
         model = model.with_preprocess(replace(model.preprocess, resize=resize))
+    if levels is not None:
+        model = model.with_preprocess(replace(model.preprocess, levels=parse_levels(levels)))
     if dims is not None:
         model = model.with_dims(dims)
     model = model.to(where)

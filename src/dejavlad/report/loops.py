@@ -72,7 +72,12 @@ def shown_frames(n_frames: int) -> list[int]:
 
 
 def write_loops_page(
-    story: LoopStory, path: str | Path, *, command: str | None = None, budget: int = BUDGET
+    story: LoopStory,
+    path: str | Path,
+    *,
+    command: str | None = None,
+    rotate: bool = True,
+    budget: int = BUDGET,
 ) -> Path:
     """Write the page: one HTML file that loads nothing.
 
@@ -80,13 +85,14 @@ def write_loops_page(
         story: what it tells of.
         path: the file, or an existing folder to write ``index.html`` in.
         command: how it was made.
+        rotate: as the model read photos: ``model.preprocess.rotate``.
         budget: bytes of thumbnails, at most.
 
     Returns:
         The file.
     """
     states = story.states
-    thumbnails = Thumbnails(400, budget)
+    thumbnails = Thumbnails(400, budget, rotate=rotate)
     cards = _cards(story, states, thumbnails)
     sections = [
         _curve_section(story),

@@ -45,6 +45,7 @@ def write_page(
     title: str | None = None,
     matches: Sequence[ShownMatch] = (),
     most_queries: int = MOST_QUERIES,
+    rotate: bool = True,
     budget: int = BUDGET,
 ) -> Path:
     """The page of an evaluation: one HTML file that loads nothing.
@@ -58,6 +59,7 @@ def write_page(
         title: the page's heading; the dataset's name unless told otherwise.
         matches: queries and answers whose matching patches are shown.
         most_queries: queries shown with their photos, at most.
+        rotate: as the model read photos: ``model.preprocess.rotate``.
         budget: bytes of thumbnails, at most; queries beyond it are not shown.
 
     Returns:
@@ -67,7 +69,7 @@ def write_page(
         InputError: the ranking is of another number of queries, or holds rows that the database has not.
     """
     _fit(ranking, places)
-    thumbnails = Thumbnails(_side(min(len(places.queries), most_queries)), budget)
+    thumbnails = Thumbnails(_side(min(len(places.queries), most_queries)), budget, rotate=rotate)
     judged = Judged.of(result, places, len(places.queries))
     queries, shown = queries_section(ranking, places, judged, thumbnails, most=most_queries)
     sections = [
@@ -119,7 +121,8 @@ def write_locate_page(
             f"{len(answers)} answers, but `asked` holds other photos: give those that were located"
         )
     photos = town.photos
-    thumbnails = Thumbnails(_side(min(len(answers), most_photos)), budget)
+    rotate = town.model.preprocess.rotate
+    thumbnails = Thumbnails(_side(min(len(answers), most_photos)), budget, rotate=rotate)
     sections = located_sections(answers, photos, thumbnails, asked=asked, most=most_photos)
     sections.append(matches_section(matches, thumbnails))
     known = sum(answer.known for answer in answers)
@@ -172,7 +175,7 @@ def write_demo_page(
         The file.
     """
     _fit(ranking, places)
-    thumbnails = Thumbnails(400, budget)
+    thumbnails = Thumbnails(400, budget, rotate=town.model.preprocess.rotate)
     judged = Judged.of(result, places, len(places.queries))
     contact = sheet(places.database, thumbnails)
     located_at, photos, failed = located_sections(
