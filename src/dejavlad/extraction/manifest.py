@@ -212,6 +212,7 @@ class PhotoTable:
             "heading": [p.heading for p in photos],
             "time": [p.time for p in photos],
             "group": [p.group for p in photos],
+            "tags": [list(p.tags) or None for p in photos],
         }
         told = {
             key: column
@@ -243,6 +244,7 @@ class PhotoTable:
                 heading=at.get("heading"),
                 time=at.get("time"),
                 group=at.get("group"),
+                tags=tuple(at.get("tags") or ()),
             )
 
         photos = PhotoList((photo(row) for row in range(n)), root=root, name=data["list"])

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +19,7 @@ from dejavlad.errors import StoreBusyError, StoreError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole
+from dejavlad.storage import disk_errors, sync_folder
 
 COMMIT_SECONDS = 1.0
 """Finished batches are made permanent together, so long after the first of them (a sync is slow)."""
@@ -175,7 +175,7 @@ class StoreWriter:
             for name in _FILES:
                 if (folder / name).is_file():
                     (folder / name).replace(self.path / name)
-            _sync_folder(self.path)
+            sync_folder(self.path)
         for name in _FILES:  # these alone: nothing of the user's is ever deleted
             (folder / name).unlink(missing_ok=True)
             (folder / f"{name}.partial").unlink(missing_ok=True)
@@ -228,25 +228,3 @@ def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
-
-
-def _sync_folder(path: Path) -> None:
-    """Make renames permanent, where the system can (not on Windows)."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Trouble with the disk told as a StoreError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to {str(path)!r}: {error.strerror or error}; what was finished is kept, "
-            f"run the same again when it can be written"
-        ) from error

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreBusyError, StoreError
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
-from dejavlad.extraction.writer import COMMIT_SECONDS, disk_errors
+from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
 from dejavlad.patches import PatchSet
+from dejavlad.storage import disk_errors
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
 WORTH_PACKING = 0.5
