@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.storage.state import checksum
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
 DTYPES = ("float32", "float16")
+CHECKSUM = ',"checksum":'
+"""What the text of a manifest ends with, before the number and a bracket."""
 
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
 """Columns of photos that are told even where they are empty."""
@@ -268,8 +271,8 @@ class Manifest:
     """The plan, made once: rows described together, the unit of commit. No batch has unreadable photos."""
 
     def to_json(self) -> str:
-        """The text of the file; equal manifests give equal text."""
-        return json.dumps(
+        """The text of the file, with its checksum at the end; equal manifests give equal text."""
+        text = json.dumps(
             {
                 "format": FORMAT,
                 "version": VERSION,
@@ -280,6 +283,7 @@ class Manifest:
             },
             separators=(",", ":"),
         )
+        return f"{text[:-1]}{CHECKSUM}{checksum(text)}}}"
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
@@ -297,6 +301,10 @@ class Manifest:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
+            if "checksum" in data:  # stores of earlier versions have none
+                whole, _, _ = text.rpartition(CHECKSUM)
+                if checksum(whole + "}") != data["checksum"]:
+                    raise ValueError("its checksum is wrong")
             return cls(
                 Setting(**data["setting"]),
                 PhotoTable.from_dict(data),

@@ -107,22 +107,38 @@ def encode(
     """Numbers and texts of photos that come in change `version`; paths are relative to `root`."""
     numbers = np.zeros(len(records), NUMBERS)
     numbers["row"], numbers["added"], numbers["removed"] = rows, version, STILL_THERE
-    texts: Texts = []
-    for line, record in zip(numbers, records, strict=True):
-        photo = record.photo
-        line["bytes"], line["mtime_ns"], sha256 = record.identity
-        line["size"] = record.size
-        known = 0
-        if photo.position is not None:
-            known |= POSITION
-            line["east"], line["north"] = photo.position.east, photo.position.north
-            line["zone"] = (photo.position.zone or "").encode()
-        for bit, name in ((HEADING, "heading"), (TIME, "time"), (CROP, "crop"), (FRAME, "frame")):
-            if (value := getattr(photo, name)) is not None:
-                known |= bit
-                line[name] = value
-        line["known"] = known
-        texts.append([photo.name, relative_path(photo, root, sha256), photo.group, list(photo.tags), sha256])
+    if not records:
+        return numbers, []
+    photos = [record.photo for record in records]
+    numbers["bytes"] = [record.identity[0] for record in records]
+    numbers["mtime_ns"] = [record.identity[1] for record in records]
+    numbers["size"] = [record.size for record in records]
+    positions = [photo.position for photo in photos]
+    numbers["east"] = [0.0 if p is None else p.east for p in positions]
+    numbers["north"] = [0.0 if p is None else p.north for p in positions]
+    numbers["zone"] = [b"" if p is None or p.zone is None else p.zone.encode() for p in positions]
+    columns: dict[int, list[Any]] = {POSITION: positions}
+    for bit, name, nothing in (
+        (HEADING, "heading", 0.0),
+        (TIME, "time", 0.0),
+        (CROP, "crop", (0, 0, 0, 0)),
+        (FRAME, "frame", 0),
+    ):
+        columns[bit] = [getattr(photo, name) for photo in photos]
+        numbers[name] = [nothing if value is None else value for value in columns[bit]]
+    for bit, column in columns.items():
+        numbers["known"] |= np.array([bit if value is not None else 0 for value in column], np.int32)
+    absolute = Path(os.path.abspath(root))
+    texts: Texts = [
+        [
+            photo.name,
+            relative_path(photo, absolute, record.identity[2]),
+            photo.group,
+            list(photo.tags),
+            record.identity[2],
+        ]
+        for photo, record in zip(photos, records, strict=True)
+    ]
     return numbers, texts
 
 
@@ -149,10 +165,12 @@ def decode(line: Any, text: Sequence[Any], root: Path) -> PhotoRecord:
 
 
 def relative_path(photo: Photo, root: Path, sha256: str = "") -> str | None:
-    """The photo's path under `root`, absolute where it lies elsewhere; None where its name says it."""
+    """The photo's path under an absolute `root`, absolute where it lies elsewhere; None where its name says it."""
     if sha256:  # an array lies nowhere
         return None if photo.path == Path(photo.name) else photo.path.as_posix()
-    root, path = Path(os.path.abspath(root)), Path(os.path.abspath(photo.path))
+    if photo.path == root / photo.name:
+        return None
+    path = Path(os.path.abspath(photo.path))
     if path == root / photo.name:
         return None
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
