@@ -145,7 +145,7 @@ def test_a_changed_number_is_told_when_rows_are_read(tmp_path: Path) -> None:
         file = tmp_path / "s" / name
         good = file.read_bytes()
         file.write_bytes(good[:at] + bytes([good[at] ^ 2]) + (good[at + 1 :] if at < -1 else b""))
-        with pytest.raises(StoreError, match="is damaged: .*; delete it and extract again"):
+        with pytest.raises(StoreError, match=r"is damaged: .*; delete it and extract again"):
             _ = DescriptorStore.open(tmp_path / "s").rows
         file.write_bytes(good)
     file = tmp_path / "s" / "manifest.json"

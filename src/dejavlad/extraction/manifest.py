@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.storage.state import checksum
+from dejavlad.storage.checked_text import check_text, with_checksum
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
 DTYPES = ("float32", "float16")
-CHECKSUM = ',"checksum":'
-"""What the text of a manifest ends with, before the number and a bracket."""
 
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
 """Columns of photos that are told even where they are empty."""
@@ -283,7 +281,7 @@ class Manifest:
             },
             separators=(",", ":"),
         )
-        return f"{text[:-1]}{CHECKSUM}{checksum(text)}}}"
+        return with_checksum(text)
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
@@ -301,10 +299,7 @@ class Manifest:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
-            if "checksum" in data:  # stores of earlier versions have none
-                whole, _, _ = text.rpartition(CHECKSUM)
-                if checksum(whole + "}") != data["checksum"]:
-                    raise ValueError("its checksum is wrong")
+            check_text(text)
             return cls(
                 Setting(**data["setting"]),
                 PhotoTable.from_dict(data),

@@ -30,8 +30,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import CHECKSUM, Manifest, PhotoTable, Setting
+from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.storage.checked_text import check_text
 
 NOT_YET, DONE, FAILED = 0, 1, 2
 CHANGE = "change.partial"
@@ -92,7 +93,7 @@ class DescriptorStore:
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
         rows = _map_array(path / "rows.npy")
-        sums = _map_array(path / "sums.npy") if CHECKSUM in text else None
+        sums = _map_array(path / "sums.npy") if check_text(text) else None
         n, setting = len(manifest.table), manifest.setting
         if rows.shape != (n, setting.dims) or rows.dtype != setting.dtype or state.shape != (n,):
             raise StoreError(

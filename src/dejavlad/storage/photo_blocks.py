@@ -165,7 +165,7 @@ def decode(line: Any, text: Sequence[Any], root: Path) -> PhotoRecord:
 
 
 def relative_path(photo: Photo, root: Path, sha256: str = "") -> str | None:
-    """The photo's path under an absolute `root`, absolute where it lies elsewhere; None where its name says it."""
+    """The photo's path under an absolute `root`, or absolute; None where its name says it."""
     if sha256:  # an array lies nowhere
         return None if photo.path == Path(photo.name) else photo.path.as_posix()
     if photo.path == root / photo.name:

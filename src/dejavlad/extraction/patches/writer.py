@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
 from dejavlad.patches import PatchSet
 from dejavlad.storage import disk_errors
+from dejavlad.storage.checked_text import with_checksum
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
 WORTH_PACKING = 0.5
@@ -108,7 +110,10 @@ class PatchWriter:
             offset = self._data.seek(0, os.SEEK_END)
             for part in parts:
                 self._data.write(part)
-        self._pending.append(Entry(key, identity, offset, tuple(of.grid for of in patches), failed))
+        crc = 0
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        self._pending.append(Entry(key, identity, offset, tuple(of.grid for of in patches), failed, crc))
         if time.monotonic() - self._since >= COMMIT_SECONDS:
             self.commit()
 
@@ -143,7 +148,9 @@ class PatchWriter:
         else:
             told = {"format": FORMAT, "version": VERSION, **asdict(self.manifest)}
             write_whole(self.path / "photos.jsonl", b"")
-            write_whole(self.path / "manifest.json", json.dumps(told).encode())
+            write_whole(
+                self.path / "manifest.json", with_checksum(json.dumps(told, separators=(",", ":"))).encode()
+            )
         if self.codec is None and self.manifest.dtype != "pq":
             self.codec = CODECS[self.manifest.dtype]()
         data = self.path / "patches.bin"
