@@ -11,15 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.errors import StoreError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore, row_sum
 from dejavlad.files import write_whole
-from dejavlad.storage import disk_errors, sync_folder
+from dejavlad.storage import disk_errors, one_writer, sync_folder
 
 COMMIT_SECONDS = 1.0
 """Finished batches are made permanent together, so long after the first of them (a sync is slow)."""
@@ -46,7 +45,7 @@ class StoreWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.found: DescriptorStore | None = None
-        self._lock = filelock.FileLock(path / "writer.lock", timeout=0)
+        self._lock = contextlib.ExitStack()
         self._files: dict[str, tuple[io.BufferedRandom, int]] = {}
         self._pending: list[tuple[Rows, int]] = []
         self._since = 0.0
@@ -59,10 +58,7 @@ class StoreWriter:
             raise StoreError(f"{str(self.path)!r} is a file; a store of descriptors is a folder")
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout:
-                raise StoreBusyError(self.path) from None
+        self._lock.enter_context(one_writer(self.path))
         try:
             with disk_errors(self.path):
                 strange = {p.name for p in self.path.iterdir()} - {*_FILES, CHANGE, "writer.lock", "patches"}
@@ -76,7 +72,7 @@ class StoreWriter:
             if (self.path / "manifest.json").is_file():
                 self.found = DescriptorStore.open(self.path)
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         return self
 
@@ -93,7 +89,7 @@ class StoreWriter:
             for file, _ in self._files.values():
                 with contextlib.suppress(OSError):
                     file.close()
-            self._lock.release()
+            self._lock.close()
 
     def begin(
         self,

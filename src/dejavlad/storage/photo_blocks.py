@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.errors import InputError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo
 from dejavlad.storage.state import State, checksum
@@ -116,6 +117,9 @@ def encode(
     positions = [photo.position for photo in photos]
     numbers["east"] = [0.0 if p is None else p.east for p in positions]
     numbers["north"] = [0.0 if p is None else p.north for p in positions]
+    zones = {p.zone for p in positions if p is not None and p.zone is not None}
+    if zones and max(map(len, zones)) > NUMBERS["zone"].itemsize:
+        raise InputError(f"{max(zones, key=len)!r} is no UTM zone; valid: 1 to 60 with N or S, e.g. 33N")
     numbers["zone"] = [b"" if p is None or p.zone is None else p.zone.encode() for p in positions]
     columns: dict[int, list[Any]] = {POSITION: positions}
     for bit, name, nothing in (

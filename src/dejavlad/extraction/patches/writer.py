@@ -14,17 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.errors import StoreError
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
 from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
 from dejavlad.patches import PatchSet
-from dejavlad.storage import disk_errors
+from dejavlad.storage import disk_errors, one_writer
 from dejavlad.storage.checked_text import with_checksum
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
@@ -52,7 +51,7 @@ class PatchWriter:
         self.path, self.manifest = path, manifest
         self.entries: dict[str, Entry] = {}
         self.codec: Codec | None = None
-        self._lock = filelock.FileLock(path / "writer.lock", timeout=0)
+        self._lock = contextlib.ExitStack()
         self._pending: list[Entry] = []
         self._since = 0.0
         self._data: io.BufferedRandom | None = None
@@ -60,15 +59,12 @@ class PatchWriter:
     def __enter__(self) -> Self:
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout:
-                raise StoreBusyError(self.path) from None
+        self._lock.enter_context(one_writer(self.path))
         try:
             with disk_errors(self.path):
                 self._begin()
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         return self
 
@@ -85,7 +81,7 @@ class PatchWriter:
             if self._data is not None:
                 with contextlib.suppress(OSError):
                     self._data.close()
-            self._lock.release()
+            self._lock.close()
 
     def learn(self, centres_MCS: NDArray[np.float32]) -> None:
         """Write from now on by product quantisation with these centres."""
