@@ -466,3 +466,24 @@ def test_names_of_any_bytes_and_facts_of_all_kinds_survive(
     town = dv.PlaceMap.open(tmp_path / "map", device="cpu")
     assert list(town.photos) == list(photos)
     assert town.remove(["bad\udcff.png"]) == 1
+
+
+def test_building_goes_on_after_a_kill_while_its_model_was_kept(
+    tmp_path: Path, model: PlaceModel, make_view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = shown(make_view, 0, 1)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(PlaceModel, "describe", lambda _, images: images.flatten(1)[:, :128])
+    for steps in itertools.count(1, 5):
+        with killed_at(steps, monkeypatch):
+            try:
+                dv.PlaceMap.build(model, photos, tmp_path / f"map{steps}")
+                break
+            except Killed:
+                pass
+        assert len(dv.PlaceMap.build(model, photos, tmp_path / f"map{steps}")) == 2
+        assert not [p for p in (tmp_path / f"map{steps}").iterdir() if "partial" in p.name]
+    assert steps > 10
+    for name in (".model.partial", ".model.before"):
+        (tmp_path / "map1" / name).mkdir()
+    assert len(dv.PlaceMap.build(model, photos, tmp_path / "map1")) == 2

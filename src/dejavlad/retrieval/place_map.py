@@ -44,7 +44,7 @@ from dejavlad.storage import PhotoRecord, discard, one_writer
 
 STAGING = "extracting"
 FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, "writer.lock"}
-FILES |= {f"{OLD_STATE}.partial", "model.json.partial", "model.partial"}
+FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {STATE + ending for ending in ("", "-journal", ".partial", ".partial-journal")}
 
 SAME_PLACE = 25.0
