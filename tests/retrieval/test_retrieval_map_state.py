@@ -21,7 +21,7 @@ from dejavlad.cli import main
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction import writer
 from dejavlad.geo import Position
-from dejavlad.model import PlaceModel
+from dejavlad.model import PlaceModel, save_model
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.storage import photo_blocks, state
 
@@ -115,18 +115,28 @@ def test_adding_positions_to_a_map_without_them(street: Path, tmp_path: Path, mo
 
 
 def test_the_command_corrects_swapped_positions(
-    street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    street: Path, tmp_path: Path, model: PlaceModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    save_model(model, tmp_path / "small")
     names = sorted(p.name for p in (street / "database").iterdir())
     right, swapped = tmp_path / "right.csv", tmp_path / "swapped.csv"
     right.write_text("name,lat,lon\n" + "".join(f"{n},52.5{i:02},13.4\n" for i, n in enumerate(names)))
     swapped.write_text("name,lat,lon\n" + "".join(f"{n},13.4,52.5{i:02}\n" for i, n in enumerate(names)))
-    build = ["map", "build", "rootsift-vlad", str(street / "database"), "--out", str(tmp_path / "map")]
-    build += ["--device", "cpu", "--quiet"]
+    build = [
+        "map",
+        "build",
+        str(tmp_path / "small"),
+        str(street / "database"),
+        "--out",
+        str(tmp_path / "map"),
+    ]
+    build += ["--device", "cpu"]
     assert main([*build, "--positions", str(swapped)]) == 0
     assert main([*build, "--positions", str(right)]) == 0
-    assert "12 photos that were there have another position" in capsys.readouterr().out
+    assert "12 photos that were there have other positions" in capsys.readouterr().out
     town = dv.PlaceMap.open(tmp_path / "map", device="cpu")
+    assert main(["map", "check", str(tmp_path / "map")]) == 0
+    assert "12 photos, all as they were written" in capsys.readouterr().out
     assert town.photos[3].position == dv.photos(street / "database", positions=right)[3].position
 
 
