@@ -42,6 +42,14 @@ def _tidied(name: str) -> str:
     return posixpath.normpath(bare) if (bare := name.strip()) else ""
 
 
+def unicode_variants(name: str) -> tuple[str, ...]:
+    """The composed and decomposed forms of a name, where they differ from it."""
+    if name.isascii():
+        return ()
+    forms = (unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return tuple(form for form in dict.fromkeys(forms) if form != name)
+
+
 def plain_form(name: str) -> str:
     """As `same_form`, of a name that may be percent-encoded (``a%20b.jpg``)."""
     return same_form(unquote(name, errors="strict") if _encoded(name) else name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -18,7 +18,10 @@ from dejavlad.cli.options import (
 )
 from dejavlad.cli.terminal import Output
 
-app = App(name="map", help="A map to locate photos in: build it, add and remove photos, look at it.")
+if TYPE_CHECKING:
+    from dejavlad.retrieval import PlaceMap
+
+app = App(name="map", help="A map to locate photos in: build it, add, remove and move photos, look at it.")
 
 
 @app.command
@@ -37,6 +40,8 @@ def build(
     output: Output = Output(),
 ) -> None:
     """Make a map of photos; run it again after an interruption and it goes on.
+
+    Run again over a finished map, corrected positions take the place of those that it holds.
 
     Example: `dejavlad map build rootsift-vlad photos/ --out town.map`
 
@@ -87,8 +92,9 @@ def build(
             seed=options.seed,
             on_progress=on_progress,
         )
-    told = town.info().to_dict()
-    output.answer(told, f"{town.info()}\n\ndejavlad locate {out} PHOTO")
+    info = town.info()
+    lines = [str(info), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
+    output.answer({**info.to_dict(), "updated": town.updated}, "\n".join(lines))
     output.failures(town.failed)
 
 
@@ -106,9 +112,13 @@ def add(
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
-    """Add photos to a map; those that are in it already are skipped.
+    """Add photos to a map; those that are in it already are not described again, but positions that are given
+    take the place of those that the map holds.
 
-    Example: `dejavlad map add town.map more_photos/`
+    Examples:
+
+        dejavlad map add town.map more_photos/
+        dejavlad map add town.map photos/ --positions corrected.csv
 
     Parameters
     ----------
@@ -148,7 +158,8 @@ def add(
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
         )
-    output.answer({"added": added, **town.info().to_dict()}, f"{added} photos added, {len(town)} in the map")
+    lines = [f"{added} photos added, {len(town)} in the map", *_corrected(town)]
+    output.answer({"added": added, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
     output.failures(town.failed)
 
 
@@ -195,3 +206,74 @@ def info(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output
 
     town = PlaceMap.open(place_map, device="cpu")
     output.answer(town.info().to_dict(names=True), str(town.info()))
+
+
+@app.command
+def move(
+    place_map: Annotated[Path, Parameter(name="MAP")],
+    old: Path,
+    new: Path,
+    /,
+    *,
+    output: Output = Output(),
+) -> None:
+    """Photos lie elsewhere now: tell the map, which describes nothing anew.
+
+    Example: `dejavlad map move town.map /home/me/photos /mnt/archive/photos`
+
+    Parameters
+    ----------
+    place_map
+        The map.
+    old
+        Where they lay: a folder with all below it, or a photo.
+    new
+        Where they lie now.
+    """
+    from dejavlad.retrieval import PlaceMap
+
+    moved = PlaceMap.open(place_map, device="cpu").move(old, new)
+    lines = [f"{moved.photos} photos lie in {new} now"]
+    for keys, what in (
+        (moved.missing, "of them are not there"),
+        (moved.changed, "of them have another size there: `dejavlad map add` describes them anew"),
+    ):
+        if keys:
+            lines.append(f"{len(keys)} {what}, e.g. {keys[0]}")
+    output.answer(
+        {"moved": moved.photos, "missing": list(moved.missing), "changed": list(moved.changed)},
+        "\n".join(lines),
+    )
+
+
+@app.command
+def check(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+    """Compare all numbers of a map with their checksums: is it as it was written?
+
+    Example: `dejavlad map check town.map`
+
+    Parameters
+    ----------
+    place_map
+        The map.
+    """
+    from dejavlad.retrieval import PlaceMap
+
+    town = PlaceMap.open(place_map, device="cpu")
+    with output.progress() as on_progress:
+        checked = town.check(on_progress)
+    text = f"{place_map}: {len(town)} photos, all as they were written"
+    if not checked:
+        text = (
+            f"{place_map}: {len(town)} photos; a map of an earlier version has no checksums to compare with"
+        )
+    output.answer({"photos": len(town), "checksums": checked}, text)
+
+
+def _corrected(town: PlaceMap) -> list[str]:
+    """A line of photos whose positions or other facts were corrected, if any were."""
+    if not town.updated:
+        return []
+    return [
+        f"{town.updated} photos that were there have other positions, headings, times, groups or tags now"
+    ]

@@ -150,10 +150,11 @@ def _opened(
     model: str, photos: list[Photo], setting: PairSetting, options: ModelOptions, output: Output
 ) -> PlaceModel:
     """The model, or that of a map; fitted."""
+    from dejavlad.retrieval.map_state import is_map
     from dejavlad.retrieval.pair import learnt_from
 
     with output.progress() as on_progress:
-        of_map = Path(model) / "model" if (Path(model) / "map.json").is_file() else model
+        of_map = Path(model) / "model" if is_map(Path(model)) else model
         base = options.load(str(of_map), on_progress)
         fitted = learnt_from(
             base, photos, setting.patches, seed=options.seed, workers=options.workers, on_progress=on_progress

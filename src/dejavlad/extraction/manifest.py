@@ -20,6 +20,7 @@ from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchErr
 from dejavlad.geo import Position
 from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList, View
+from dejavlad.storage.checked_text import check_text, with_checksum
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
@@ -217,6 +218,7 @@ class PhotoTable:
             "heading": [p.heading for p in photos],
             "time": [p.time for p in photos],
             "group": [p.group for p in photos],
+            "tags": [list(p.tags) or None for p in photos],
         }
         told = {
             key: column
@@ -249,6 +251,7 @@ class PhotoTable:
                 time=at.get("time"),
                 group=at.get("group"),
                 view=View(*at["view"]) if at.get("view") else None,
+                tags=tuple(at.get("tags") or ()),
             )
 
         photos = PhotoList((photo(row) for row in range(n)), root=root, name=data["list"])
@@ -272,8 +275,8 @@ class Manifest:
     """The plan, made once: rows described together, the unit of commit. No batch has unreadable photos."""
 
     def to_json(self) -> str:
-        """The text of the file; equal manifests give equal text."""
-        return json.dumps(
+        """The text of the file, with its checksum at the end; equal manifests give equal text."""
+        text = json.dumps(
             {
                 "format": FORMAT,
                 "version": VERSION,
@@ -284,6 +287,7 @@ class Manifest:
             },
             separators=(",", ":"),
         )
+        return with_checksum(text)
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
@@ -301,6 +305,7 @@ class Manifest:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
+            check_text(text)
             return cls(
                 Setting(**data["setting"]),
                 PhotoTable.from_dict(data),

@@ -4,12 +4,14 @@ The folder::
 
     STORE/manifest.json   the setting, the photos, the plan of batches (see `manifest`)
     STORE/rows.npy        [N, D] float32 or float16; zeros where there is no descriptor (yet)
+    STORE/sums.npy        uint32 [N]: CRC-32 of each row that is described, compared when rows are first read
     STORE/done.npy        uint8 [N]: 0 not yet, 1 described, 2 failed
     STORE/failed.json     key -> why that photo failed
     STORE/change.partial/ a prepared change, while one is being made
     STORE/writer.lock     held by the one writer; readers need no lock
 
-Two rules keep it whole wherever a run is cut off. A row reaches the disk before ``done.npy`` says so. And a
+Two rules keep it whole wherever a run is cut off. A row and its checksum reach the disk before ``done.npy``
+says so. And a
 change of the manifest is prepared whole in ``change.partial/``, whose manifest comes last; from then on it is
 moved into place, by this run or the one after.
 
@@ -19,6 +21,7 @@ Legend: N photos, D the descriptor's size.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.storage.checked_text import check_text
 
 NOT_YET, DONE, FAILED = 0, 1, 2
 CHANGE = "change.partial"
@@ -47,11 +51,14 @@ class DescriptorStore:
         state_N: NDArray[np.uint8],
         failed: dict[str, str],
         path: Path | None = None,
+        sums_N: NDArray[np.uint32] | None = None,
     ) -> None:
         self.manifest = manifest
         """Setting, photos and plan."""
-        self.rows: NDArray[Any] = rows_ND
-        """[N, D] float32 or float16, memory-mapped where it lies on disk; zeros where not `done`."""
+        self._rows_ND = rows_ND
+        self.sums = sums_N
+        """uint32 [N]: CRC-32 of each row; None in memory, and in stores of earlier versions."""
+        self._compared = sums_N is None
         self.state = state_N
         """uint8 [N]: `NOT_YET`, `DONE` or `FAILED`."""
         self.failed = failed
@@ -79,20 +86,25 @@ class DescriptorStore:
                 f"{str(path)!r} is in the middle of a change; run `dejavlad extract` there again"
             )
         try:
-            manifest = Manifest.from_json((path / "manifest.json").read_text("utf-8"), path)
+            text = (path / "manifest.json").read_text("utf-8")
+            manifest = Manifest.from_json(text, path)
             state = np.load(path / "done.npy", allow_pickle=False)
             failed = json.loads((path / "failed.json").read_text("utf-8"))
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
         rows = _map_array(path / "rows.npy")
+        sums = _map_array(path / "sums.npy") if check_text(text) else None
         n, setting = len(manifest.table), manifest.setting
         if rows.shape != (n, setting.dims) or rows.dtype != setting.dtype or state.shape != (n,):
             raise StoreError(
                 f"{str(path)!r} is damaged: its manifest tells of {n} rows of {setting.dims} "
                 f"{setting.dtype}, but there are {list(rows.shape)} {rows.dtype} and {len(state)} marks"
             )
-        bad = {manifest.table.keys[row] for row in np.flatnonzero(state == FAILED)}
-        return cls(manifest, rows, state, {key: why for key, why in failed.items() if key in bad}, path)
+        keys = [manifest.table.keys[row] for row in np.flatnonzero(state == FAILED)]
+        damaged = [key for key in keys if key not in failed]
+        if damaged or (state > FAILED).any() or (sums is not None and sums.shape != (n,)):
+            raise StoreError(f"{str(path)!r} is damaged: its marks are; delete it and extract again")
+        return cls(manifest, rows, state, {key: failed[key] for key in keys}, path, sums)
 
     @classmethod
     def from_arrays(
@@ -135,7 +147,7 @@ class DescriptorStore:
         return cls(manifest, rows, np.full(n, DONE, np.uint8), {}, path)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._rows_ND)
 
     def __repr__(self) -> str:
         done, failed = int(self.done.sum()), len(self.failed)
@@ -146,7 +158,28 @@ class DescriptorStore:
     @property
     def dims(self) -> int:
         """D."""
-        return int(self.rows.shape[1])
+        return int(self._rows_ND.shape[1])
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """[N, D] float32 or float16, memory-mapped where it lies on disk; zeros where not `done`.
+
+        Raises:
+            StoreError: a row is not what was written (looked at once).
+        """
+        if not self._compared:
+            self._compare()
+            self._compared = True
+        return self._rows_ND
+
+    def _compare(self) -> None:
+        assert self.sums is not None
+        for row in np.flatnonzero(self.state == DONE).tolist():
+            if row_sum(self._rows_ND[row]) != self.sums[row]:
+                raise StoreError(
+                    f"{str(self.path)!r} is damaged: the row of {self.keys[row]!r} is not what was written; "
+                    "delete it and extract again"
+                )
 
     @property
     def keys(self) -> list[str]:
@@ -176,6 +209,11 @@ class DescriptorStore:
             self.rows if rows is None else self.rows[rows if isinstance(rows, slice) else np.asarray(rows)]
         )
         return np.array(chosen, dtype=np.float32)
+
+
+def row_sum(row_D: NDArray[Any]) -> int:
+    """CRC-32 of a row as it lies on disk."""
+    return zlib.crc32(np.ascontiguousarray(row_D).data)
 
 
 def _map_array(path: Path) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What is in a map: its photos, the row of each in ``rows.bin``, and the photos that could not be read.
+"""What a map of format 1 says in its ``map.json``; read only: its next change gives it the new form.
 
 Legend: N photos.
 """
@@ -6,7 +6,6 @@ Legend: N photos.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
 from dejavlad.extraction import PhotoTable
-from dejavlad.files import write_whole
 from dejavlad.photo import PhotoList
 
 FORMAT = "dejavlad-map"
@@ -27,7 +25,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The whole of ``map.json``; never changed, only replaced by another."""
+    """The whole of ``map.json``."""
 
     dims: int
     """The descriptors' size."""
@@ -46,46 +44,9 @@ class Catalogue:
         nothing = PhotoTable.look(PhotoList([], name="map"), lambda _: (0, 0))
         return cls(dims, 0, nothing, np.empty(0, np.int64))
 
-    def with_photos(self, table: PhotoTable, rows: Rows, n_rows: int, failed: dict[str, str]) -> Catalogue:
-        """This and more photos; where a key is there already, the new photo takes its place."""
-        new = set(table.keys) | set(failed)
-        kept = self._without(new)
-        return Catalogue(
-            self.dims,
-            n_rows,
-            PhotoTable.concatenate(kept.table, table),
-            np.concatenate([kept.rows, rows]),
-            dict(sorted((kept.failed | failed).items())),
-        )
-
-    def without(self, keys: Iterable[str]) -> Catalogue:
-        """This, less the photos of these keys."""
-        return self._without(set(keys))
-
-    def _without(self, keys: set[str]) -> Catalogue:
-        stay = np.array([i for i, key in enumerate(self.table.keys) if key not in keys], dtype=np.int64)
-        failed = {key: reason for key, reason in self.failed.items() if key not in keys}
-        return Catalogue(self.dims, self.n_rows, self.table.take(stay), self.rows[stay], failed)
-
-    def save(self, path: Path) -> None:
-        """Replace the file whole."""
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "dims": self.dims,
-                "n_rows": self.n_rows,
-                "rows": self.rows.tolist(),
-                "failed": self.failed,
-                **self.table.to_dict(),
-            },
-            separators=(",", ":"),
-        )
-        write_whole(path, text)
-
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read the file.
 
         Raises:
             StoreError: it is no map, damaged, or of a later version.

@@ -3,7 +3,7 @@
 The folder::
 
     PATCHES/manifest.json   what made the patches: model, sizes, strides, how they are written
-    PATCHES/photos.jsonl    a line a photo: its key, what its file was then, and where its patches lie
+    PATCHES/photos.jsonl    a line a photo: its key, its file as it was then, where its patches lie, CRC-32
     PATCHES/patches.bin     the patches; grows at the end, and bytes that no line tells of do not count
     PATCHES/centres.npy     of product quantisation, where that is how they are written
     PATCHES/writer.lock     held by the one writer; readers need none
@@ -16,6 +16,7 @@ Legend: P patches of one size, D dimensions.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ from dejavlad.extraction.manifest import check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
+from dejavlad.storage.checked_text import check_text, with_checksum
 
 FORMAT, VERSION = "dejavlad-patches", 2
 """Version 1 differs in int8 alone: each patch was rounded by itself."""
@@ -103,6 +105,8 @@ class Entry:
     """(H, W) patches of each size; none where the photo has no patches."""
     failed: str = ""
     """Why it has none."""
+    crc: int | None = None
+    """CRC-32 of its patches' bytes; None in stores of earlier versions."""
 
     def to_line(self) -> str:
         """As it stands in ``photos.jsonl``."""
@@ -114,16 +118,20 @@ class Entry:
         }
         if self.failed:
             told["failed"] = self.failed
-        return json.dumps(told, separators=(",", ":")) + "\n"
+        if self.crc is not None:
+            told["crc"] = self.crc
+        return with_checksum(json.dumps(told, separators=(",", ":"))) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Self:
         """What `to_line` wrote."""
         told = json.loads(line)
+        check_text(line)
         file_bytes, mtime_ns, sha256 = told["identity"]
         grids = tuple((int(h), int(w)) for h, w in told["grids"])
         identity = int(file_bytes), int(mtime_ns), str(sha256)
-        return cls(str(told["key"]), identity, int(told["offset"]), grids, str(told.get("failed", "")))
+        crc, failed = told.get("crc"), str(told.get("failed", ""))
+        return cls(str(told["key"]), identity, int(told["offset"]), grids, failed, crc)
 
 
 class PatchStore:
@@ -131,6 +139,7 @@ class PatchStore:
 
     def __init__(self, path: Path, manifest: PatchManifest, entries: dict[str, Entry], codec: Codec) -> None:
         self.path, self.manifest, self.entries, self.codec = path, manifest, entries, codec
+        self._compared: set[str] = set()
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -183,12 +192,20 @@ class PatchStore:
 
         Raises:
             InputError: the store has no such photo.
+            StoreError: they are not what was written (looked at when they are read for the first time).
         """
         entry, manifest = self._entry(key), self.manifest
         if entry is None:
             raise InputError(f"{str(self.path)!r} holds no patches of {key!r}; extract with --patches again")
         geometry = Geometry(stride=manifest.stride, offset=manifest.offset)
         at, found = entry.offset, []
+        if entry.crc is not None and key not in self._compared:
+            if zlib.crc32(self._data[at : at + self.bytes_of(entry)].data) != entry.crc:
+                raise StoreError(
+                    f"{str(self.path)!r} is damaged: the patches of {key!r} are not what was written; delete "
+                    "that folder and extract again"
+                )
+            self._compared.add(key)
         for grid, size, stride in zip(
             entry.grids, manifest.sizes, manifest.strides, strict=bool(entry.grids)
         ):
@@ -246,9 +263,11 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         StoreError: it is damaged or of a later format.
     """
     try:
-        told = json.loads((path / "manifest.json").read_text("utf-8"))
+        text = (path / "manifest.json").read_text("utf-8")
+        told = json.loads(text)
         if told.pop("format") != FORMAT:
             raise ValueError("another format")
+        told.pop("checksum", None)
         version = told.pop("version")
         if version > VERSION:
             raise StoreError(
@@ -259,6 +278,7 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
                 f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "
                 "delete that folder and extract again"
             )
+        check_text(text)
         manifest = PatchManifest(**told)
         lines = (path / "photos.jsonl").read_text("utf-8").splitlines(keepends=True)
         whole = [Entry.from_line(line) for line in lines if line.endswith("\n")]

@@ -7,23 +7,25 @@ import io
 import json
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.errors import StoreError
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
-from dejavlad.extraction.writer import COMMIT_SECONDS, disk_errors
+from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
+from dejavlad.storage import disk_errors, one_writer
+from dejavlad.storage.checked_text import with_checksum
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
 WORTH_PACKING = 0.5
@@ -51,7 +53,7 @@ class PatchWriter:
         self.entries: dict[str, Entry] = {}
         self._earlier: tuple[Names, list[Entry]] | None = None
         self.codec: Codec | None = None
-        self._lock = filelock.FileLock(path / "writer.lock", timeout=0)
+        self._lock = contextlib.ExitStack()
         self._pending: list[Entry] = []
         self._since = 0.0
         self._data: io.BufferedRandom | None = None
@@ -59,15 +61,12 @@ class PatchWriter:
     def __enter__(self) -> Self:
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout:
-                raise StoreBusyError(self.path) from None
+        self._lock.enter_context(one_writer(self.path))
         try:
             with disk_errors(self.path):
                 self._begin()
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         return self
 
@@ -84,7 +83,7 @@ class PatchWriter:
             if self._data is not None:
                 with contextlib.suppress(OSError):
                     self._data.close()
-            self._lock.release()
+            self._lock.close()
 
     def learn(self, centres_MCS: NDArray[np.float32]) -> None:
         """Write from now on by product quantisation with these centres."""
@@ -119,7 +118,10 @@ class PatchWriter:
             offset = self._data.seek(0, os.SEEK_END)
             for part in parts:
                 self._data.write(part)
-        self._pending.append(Entry(key, identity, offset, tuple(of.grid for of in patches), failed))
+        crc = 0
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        self._pending.append(Entry(key, identity, offset, tuple(of.grid for of in patches), failed, crc))
         if time.monotonic() - self._since >= COMMIT_SECONDS:
             self.commit()
 
@@ -154,7 +156,9 @@ class PatchWriter:
         else:
             told = {"format": FORMAT, "version": VERSION, **asdict(self.manifest)}
             write_whole(self.path / "photos.jsonl", b"")
-            write_whole(self.path / "manifest.json", json.dumps(told).encode())
+            write_whole(
+                self.path / "manifest.json", with_checksum(json.dumps(told, separators=(",", ":"))).encode()
+            )
         if self.codec is None and self.manifest.dtype != "pq":
             self.codec = CODECS[self.manifest.dtype]()
         data = self.path / "patches.bin"
