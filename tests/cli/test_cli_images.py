@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dejavlad.cli import main
+from dejavlad.retrieval import PlaceMap
 
 Pixels = NDArray[np.uint8]
 MODEL = ("squeezenet1_0-max", "--weights", "random:0", "--resize", "96x128")
@@ -91,8 +92,8 @@ def test_panoramas_become_views(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "2 panoramas cut into 6 views of 70 degrees; 1 photos are none and stay whole" in error
     status, told, _ = run(capsys, "map", "info", str(town))
     assert told["names"] == [f"{i}.png#view={60 * v},70" for i in range(2) for v in range(6)] + ["n.png"]
-    held = json.loads((town / "map.json").read_text(encoding="utf-8"))["photos"]
-    assert held["heading"] == [30, 90, 150, 210, 270, 330, 350, 50, 110, 170, 230, 290, 0]
+    headings = [photo.heading for photo in PlaceMap.open(town).photos]
+    assert headings == [30, 90, 150, 210, 270, 330, 350, 50, 110, 170, 230, 290, 0]
     more = folder(tmp_path / "more", {"5.png": panorama(5)})
     status, told, _ = run(capsys, "map", "add", str(town), str(more))
     assert status == 0 and told["added"] == 6  # as the map's own
