@@ -106,7 +106,7 @@ def check(
     from dejavlad.datasets import photos
     from dejavlad.datasets.check import check_dataset, check_photos
     from dejavlad.datasets.published import PUBLISHED
-    from dejavlad.images import read_image
+    from dejavlad.images import read_content
     from dejavlad.settings import Settings
 
     if workers < 1:
@@ -116,7 +116,7 @@ def check(
         if places is None:
             found = check_photos(
                 photos(name, root=root, positions="auto"),
-                read=read_image,
+                read=read_content,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,
@@ -126,7 +126,7 @@ def check(
                 places,
                 published=PUBLISHED.get(name),
                 root=root or Settings.load().root(name),
-                read=read_image,
+                read=read_content,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,

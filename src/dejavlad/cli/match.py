@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions, numbers
 from dejavlad.cli.terminal import Output, table
-from dejavlad.errors import InputError
+from dejavlad.errors import BlankPhotoError, InputError
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
@@ -221,7 +221,7 @@ def _live(
 ) -> None:
     from dejavlad.cli.window import Window
     from dejavlad.report.match_video import MatchVideo, live_picture
-    from dejavlad.retrieval.live import Frames, Live, reference_photo, spread_frames
+    from dejavlad.retrieval.live import Frames, Live, reference_photo, shows_anything, spread_frames
     from dejavlad.retrieval.pair import PairMatcher
 
     chosen = reference_photo(reference, source)
@@ -229,17 +229,24 @@ def _live(
         frames = held.enter_context(Frames(source, every=every))
         drawn = held.enter_context(MatchVideo(out, frames.rate / every)) if out is not None else None
         coming = iter(frames)
-        first = next(coming, None)
+        first, n_blank = next(coming, None), 0
+        while chosen is None and first is not None and not shows_anything(first):
+            first, n_blank = next(coming, None), n_blank + 1
         if first is None:
-            raise InputError(f"{frames.name}: no frame can be read")
+            raise InputError(f"{frames.name}: no frame can be read" + " and shows anything" * bool(n_blank))
         chosen = first if chosen is None else chosen
         learnt = [chosen] if isinstance(source, int) else [chosen, *spread_frames(source, LEARN_FROM)]
         opened = _opened(model, learnt, setting, options, output)
         live = Live(PairMatcher(opened, setting), chosen, known_from=known_from)
+        live.blank = n_blank
         window = Window.open()
         try:
             for photo in chain([first], coming):
-                frame = live.compare(photo)
+                try:
+                    frame = live.compare(photo)
+                except BlankPhotoError:
+                    live.blank += 1
+                    continue
                 _say(frame, output)
                 if drawn is None and window is None:
                     continue
@@ -260,7 +267,9 @@ def _live(
     summary: dict[str, Any] = {
         "frames": live.compared,
         "known": live.known,
-        "passed_over": frames.failed,
+        "passed_over": frames.failed + live.blank,
+        "n_unread": frames.failed,
+        "n_blank": live.blank,
         "reference": live.reference.key,
         "out": None if out is None else str(out),
     }
@@ -270,6 +279,8 @@ def _live(
     text = f"{live.compared:,} frames compared with {live.reference.key}: {live.known:,} show its place"
     if frames.failed:
         text += f"; {frames.failed:,} could not be read"
+    if live.blank:
+        text += f"; {live.blank:,} {'shows' if live.blank == 1 else 'show'} nothing"
     output.answer(summary, text + (f"\nopen {out}" if out is not None else ""))
 
 

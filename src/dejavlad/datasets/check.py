@@ -14,7 +14,7 @@ from dejavlad.datasets.check_files import SHOWN, Finding, doubles, files
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.published import Published
 from dejavlad.datasets.suspect import out_of_place, what_is_wrong
-from dejavlad.errors import InputError
+from dejavlad.errors import BlankPhotoError, InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -181,24 +181,37 @@ def _unreadable(
     chosen = [(name, photo) for name, photos in lists.items() for photo in _spread(photos, sample)]
     chosen = [(name, photo) for name, photo in chosen if photo.pixels is not None or photo.path.is_file()]
 
-    def reason(item: tuple[str, Photo]) -> str | None:
+    def fault(item: tuple[str, Photo]) -> InputError | None:
         try:
             read(item[1])
         except InputError as error:
-            return str(error)
+            return error
         return None
 
     broken: dict[str, dict[str, str]] = {}
+    empty: dict[str, dict[str, str]] = {}
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for done, ((name, photo), why) in enumerate(zip(chosen, pool.map(reason, chosen), strict=True), 1):
-            if why is not None:
-                broken.setdefault(name, {})[photo.key] = why
+        for done, ((name, photo), why) in enumerate(zip(chosen, pool.map(fault, chosen), strict=True), 1):
+            if isinstance(why, BlankPhotoError):
+                empty.setdefault(name, {})[photo.key] = f"{photo.key}: {why.reason}"
+            elif why is not None:
+                broken.setdefault(name, {})[photo.key] = str(why)
             on_progress(Progress("decoding photos", done, len(chosen)))
     do = "fetch these again: a photo that is cut short is a download that broke off"
-    return [
+    found = [
         Finding("unreadable", f"{len(told):,} of {name}", True, tuple(list(told.values())[:SHOWN]), do)
         for name, told in broken.items()
-    ], len(chosen)
+    ]
+    found += [
+        Finding(
+            "blank",
+            f"{len(told):,} of {name} show nothing: they are left out of maps and rankings",
+            False,
+            tuple(list(told.values())[:SHOWN]),
+        )
+        for name, told in empty.items()
+    ]
+    return found, len(chosen)
 
 
 def _spread(photos: PhotoList, sample: int | None) -> list[Photo]:

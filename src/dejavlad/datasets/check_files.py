@@ -24,7 +24,8 @@ class Finding:
     """One thing that is wrong, or worth knowing."""
 
     what: str
-    """counts, missing, misplaced, unlisted, unreadable, duplicates, twins, same file, truth or positions."""
+    """counts, missing, misplaced, unlisted, unreadable, blank, duplicates, twins, same file, truth or
+    positions."""
     text: str
     """It in words."""
     wrong: bool

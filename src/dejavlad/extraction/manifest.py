@@ -27,6 +27,11 @@ DTYPES = ("float32", "float16")
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
 """Columns of photos that are told even where they are empty."""
 
+INCOMPARABLE = (
+    "Only descriptors of one model can be compared: describe database and queries with the same one, or give "
+    "both as files of another program"
+)
+
 Rows = NDArray[np.int64]
 ReadSize = Callable[[Photo], tuple[int, int]]
 
@@ -64,14 +69,29 @@ class Setting:
         """
         check_same(asdict(self), asdict(wanted), path)
 
+    def check_comparable(self, other: Setting, path: Path | None) -> None:
+        """Refuse to compare rows of the store at `path` with those of another, unless one model made both.
 
-def check_same(here: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+        How rows are stored (float16, float32) may differ.
+
+        Raises:
+            StoreMismatchError: names every setting that differs.
+        """
+        here, there = ({**asdict(of), "dtype": ""} for of in (self, other))
+        check_same(here, there, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
+
+
+def check_same(
+    here: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, hint: str = "", other: str = "now"
+) -> None:
     """Refuse to go on where what made a store is not what is there now; the model's name alone may differ.
 
     Args:
         here: the store's setting, with ``model``, ``fingerprint`` and ``preprocess``.
         now: that of this run.
         path: the store.
+        hint: what to do; unless told, to write to another folder.
+        other: what `now` is called: of this run, or of the queries.
 
     Raises:
         StoreMismatchError: names every setting that differs.
@@ -87,7 +107,7 @@ def check_same(here: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> N
             if old_steps.get(step) != new_steps.get(step):
                 differences[f"preprocess.{step}"] = (old_steps.get(step), new_steps.get(step))
     if differences:
-        raise StoreMismatchError(path, differences)
+        raise StoreMismatchError(path, differences, hint, other)
 
 
 @dataclass(frozen=True, slots=True)

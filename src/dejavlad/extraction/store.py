@@ -28,10 +28,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.unit_rows import at_unit_length
+from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.photo import Photo, PhotoList
 
 NOT_YET, DONE, FAILED = 0, 1, 2
 CHANGE = "change.partial"
+UNKNOWN = "unknown"
+"""The precision of rows that were made elsewhere."""
 
 
 class DescriptorStore:
@@ -52,12 +56,10 @@ class DescriptorStore:
         """Setting, photos and plan."""
         self.rows: NDArray[Any] = rows_ND
         """[N, D] float32 or float16, memory-mapped where it lies on disk; zeros where not `done`."""
-        self.state = state_N
-        """uint8 [N]: `NOT_YET`, `DONE` or `FAILED`."""
-        self.failed = failed
-        """Key -> reason, of the photos that could not be described."""
         self.path = path
         """The folder; None in memory."""
+        self._state, self._failed, self._seen = state_N, failed, False
+        self._compared: tuple[NDArray[Any], tuple[float, float] | None] | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -106,6 +108,9 @@ class DescriptorStore:
     ) -> Self:
         """A complete store in memory, of rows made elsewhere.
 
+        Rows that are not of unit length are compared at that length (see `unit_rows`), as scores and
+        confidences assume it. Rows of zeros are of photos that failed.
+
         Args:
             rows_ND: [N, D] float32 or float16, kept as it is (a memory map stays one); others become float32.
             photos: what they describe, or their names; 0, 1, 2 ... unless told.
@@ -130,9 +135,64 @@ class DescriptorStore:
             raise InputError(f"{len(rows)} rows of descriptors but {len(photos)} photos")
         n = len(rows)
         unknown = np.full(n, -1, np.int64), np.zeros(n, np.int64), np.zeros((n, 2), np.int32)
-        setting = Setting(model, fingerprint, {}, "unknown", rows.shape[1], str(rows.dtype))
+        setting = Setting(model, fingerprint, {}, UNKNOWN, rows.shape[1], str(rows.dtype))
         manifest = Manifest(setting, PhotoTable(photos, photos.keys, *unknown), max(1, n), [])
         return cls(manifest, rows, np.full(n, DONE, np.uint8), {}, path)
+
+    @property
+    def state(self) -> NDArray[np.uint8]:
+        """uint8 [N]: `NOT_YET`, `DONE` or `FAILED`; a row of zeros has failed, also in stores of old."""
+        self._see()
+        return self._state
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Key -> reason, of the photos that could not be described, or show nothing."""
+        self._see()
+        return self._failed
+
+    def _see(self) -> None:
+        """Count rows of zeros among the failed, once; most rows are told by their first number."""
+        if self._seen:
+            return
+        empty = np.flatnonzero(self._state == DONE)
+        empty = empty[np.asarray(self.rows[empty, 0] == 0)] if len(empty) else empty
+        step = max(1, (1 << 22) // self.dims)
+        parts = [empty[first : first + step] for first in range(0, len(empty), step)]
+        zero = [part[~np.asarray(self.rows[part]).any(axis=1)] for part in parts]
+        if any(map(len, zero)):
+            rows = np.concatenate(zero)
+            self._state = self._state.copy()
+            self._state[rows] = FAILED
+            keys = self.keys
+            self._failed = self._failed | {keys[row]: NO_DESCRIPTOR for row in rows.tolist()}
+        self._seen = True
+
+    @property
+    def unit_rows(self) -> NDArray[Any]:
+        """[N, D] `rows` as they are compared: those made elsewhere are brought to unit length as they are
+        read, where they are not of it (all of them are read once to see).
+
+        Raises:
+            InputError: rows made elsewhere are not finite.
+        """
+        return self._looked_at()[0]
+
+    @property
+    def scaled(self) -> tuple[float, float] | None:
+        """The least and the greatest length of rows made elsewhere, where they are not 1; else None.
+
+        Raises:
+            InputError: they are not finite.
+        """
+        return self._looked_at()[1]
+
+    def _looked_at(self) -> tuple[NDArray[Any], tuple[float, float] | None]:
+        if self._compared is None:
+            made_here = self.manifest.setting.precision != UNKNOWN
+            name = str(self.path) if self.path is not None else self.photos.name
+            self._compared = (self.rows, None) if made_here else at_unit_length(self.rows, name)
+        return self._compared
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -168,7 +228,7 @@ class DescriptorStore:
     @property
     def complete(self) -> bool:
         """Whether every photo is described or has failed."""
-        return bool((self.state != NOT_YET).all())
+        return bool((self._state != NOT_YET).all())
 
     def float32(self, rows: ArrayLike | slice | None = None) -> NDArray[np.float32]:
         """The given rows (all, unless told) as a float32 array [n, D] in memory."""

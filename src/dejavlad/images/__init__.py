@@ -1,16 +1,20 @@
 """Photos to arrays: reading, preprocessing, and loading in order, by batches of one size."""
 
+from dejavlad.images.content import Content, measure_content
 from dejavlad.images.loader import Batch, load_batches, plan_batches
 from dejavlad.images.preprocess import PREPROCESSING, Preprocess, parse_resize
-from dejavlad.images.read import read_image, read_size
+from dejavlad.images.read import read_content, read_image, read_size
 
 __all__ = [
     "PREPROCESSING",
     "Batch",
+    "Content",
     "Preprocess",
     "load_batches",
+    "measure_content",
     "parse_resize",
     "plan_batches",
+    "read_content",
     "read_image",
     "read_size",
 ]

@@ -18,8 +18,9 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dejavlad.decoders import open_image, open_video
-from dejavlad.errors import PhotoError
+from dejavlad.errors import BlankPhotoError, PhotoError
 from dejavlad.exif import orientation_of
+from dejavlad.images.content import measure_content
 from dejavlad.photo import Photo
 
 Pixels = NDArray[np.uint8]
@@ -65,6 +66,30 @@ def read_image(photo: Photo | Path | str, *, rotate: bool = True) -> Pixels:
         return pixels
     left, top, right, bottom = _checked_crop(photo, photo.crop, pixels.shape[0], pixels.shape[1])
     return np.ascontiguousarray(pixels[top:bottom, left:right])
+
+
+def read_content(photo: Photo | Path | str, *, rotate: bool = True) -> Pixels:
+    """As `read_image`, but of a photo that shows something.
+
+    Raises:
+        BlankPhotoError: it shows nothing (see `dejavlad.images.content`).
+        PhotoError: as `read_image`.
+    """
+    photo = _as_photo(photo)
+    pixels = read_image(photo, rotate=rotate)
+    check_content(photo, pixels)
+    return pixels
+
+
+def check_content(photo: Photo, pixels: Pixels) -> None:
+    """Refuse a photo of which the pixels show nothing.
+
+    Raises:
+        BlankPhotoError: so it is.
+    """
+    content = measure_content(pixels)
+    if not content.anything:
+        raise BlankPhotoError(photo.path, content.reason)
 
 
 def read_size(photo: Photo | Path | str, *, rotate: bool = True) -> tuple[int, int]:

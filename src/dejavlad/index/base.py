@@ -34,7 +34,10 @@ Ids = NDArray[np.int64]
 
 @runtime_checkable
 class RowSource(Protocol):
-    """Descriptors on disk, with some missing; `dejavlad.extraction.DescriptorStore` is one."""
+    """Descriptors on disk, with some missing; `dejavlad.extraction.DescriptorStore` is one.
+
+    Where it has ``unit_rows``, these are what is searched: `rows` at unit length.
+    """
 
     @property
     def rows(self) -> NDArray[Any]:
@@ -50,7 +53,11 @@ class RowSource(Protocol):
 
 
 class Index(Protocol):
-    """Rows to search: Euclidean distance (not squared), ascending, equal distances by smaller id."""
+    """Rows to search: Euclidean distance (not squared), ascending, equal distances by smaller id.
+
+    A row of zeros is of a photo that shows nothing. It lies at the same distance from everything, so that it
+    would answer whatever has no clear answer: it is no row of an index, and as a query has no answers.
+    """
 
     kind: str
     """Its name in `build_index`."""
@@ -67,7 +74,7 @@ class Index(Protocol):
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
         """Add rows [n, D]; ids are not negative and not in the index, the next free ones unless told.
 
-        Rows of a store that failed are left out, and their ids stay free.
+        Rows of a store that failed, and rows of zeros, are left out, and their ids stay free.
 
         Raises:
             InputError: other dimensions, values that are not finite, ids of the wrong number or taken.
@@ -82,7 +89,8 @@ class Index(Protocol):
         """
 
     def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
-        """The k nearest rows of each query [Q, D]; -1 and +inf where there are fewer, or the query failed.
+        """The k nearest rows of each query [Q, D]; -1 and +inf where there are fewer, or the query failed or
+        is all zeros.
 
         Raises:
             InputError: k below 1, other dimensions, or queries that are not finite.
@@ -106,7 +114,7 @@ def checked_rows(source: ArrayLike | RowSource, what: str) -> tuple[NDArray[Any]
     if isinstance(source, RowSource):
         if not source.complete:
             raise StoreError(f"{source!r} is not complete; run its extraction again, it resumes")
-        return source.rows, np.asarray(source.done)
+        return getattr(source, "unit_rows", source.rows), np.asarray(source.done)
     rows = np.asanyarray(source)
     if rows.ndim != 2:
         raise InputError(f"{what} must be [N, D]; given {list(rows.shape)}")
@@ -140,8 +148,8 @@ def checked_ids(ids: ArrayLike | None, count: int, taken: Ids) -> Ids:
     return given
 
 
-def squares(rows_nD: Floats, what: str, first: int = 0) -> Floats:
-    """Squared lengths [n] of finite rows; errors count rows from `first`.
+def squares(rows_nD: Floats, what: str, numbers_n: Ids | range) -> Floats:
+    """Squared lengths [n] of finite rows; errors name the row by its number.
 
     Raises:
         InputError: a row is not finite, or too long for float32.
@@ -151,14 +159,16 @@ def squares(rows_nD: Floats, what: str, first: int = 0) -> Floats:
     if not (square_n < LARGEST_SQUARE).all():
         row = int(np.flatnonzero(~(square_n < LARGEST_SQUARE))[0])
         fault = "holds NaN or infinity" if not np.isfinite(rows_nD[row]).all() else "is too long for float32"
-        raise InputError(f"{what} {first + row} {fault}; descriptors are finite, and of length 1 as a rule")
+        number = int(numbers_n[row])
+        raise InputError(f"{what} {number} {fault}; descriptors are finite, and of length 1 as a rule")
     return square_n
 
 
 def query_chunks(
     queries: ArrayLike | RowSource, k: int, dims: int, size: int
 ) -> tuple[int, Iterator[tuple[Ids, Floats, Floats]]]:
-    """Q, and chunks of at most `size` queries: rows, values [n, D], squared lengths [n]; without failed ones.
+    """Q, and chunks of at most `size` queries: rows, values [n, D], squared lengths [n]; without failed ones
+    and zeros.
 
     Raises:
         InputError: see `Index.search`.
@@ -173,7 +183,9 @@ def query_chunks(
         for first in range(0, len(rows), size):
             chunk = np.flatnonzero(there[first : first + size]) + first
             values = np.ascontiguousarray(rows[chunk], dtype=np.float32)
-            yield chunk, values, squares(values, "query", first)
+            square_n = squares(values, "query", chunk)
+            seen = values.any(axis=1)
+            yield (chunk, values, square_n) if seen.all() else (chunk[seen], values[seen], square_n[seen])
 
     return len(rows), chunks()
 

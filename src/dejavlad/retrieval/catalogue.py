@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
 from dejavlad.extraction import PhotoTable
+from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.files import write_whole
 from dejavlad.photo import PhotoList
 
@@ -38,7 +39,9 @@ class Catalogue:
     rows: Rows
     """[N] the row of each photo; rows of removed photos are in no one's hands."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Key -> reason, of the photos that could not be described."""
+    """Key -> reason, of the photos that could not be described, or show nothing."""
+    without_zeros: bool = True
+    """Whether no row is all zeros; older maps may hold such rows, of photos that show nothing."""
 
     @classmethod
     def empty(cls, dims: int) -> Self:
@@ -57,6 +60,16 @@ class Catalogue:
             np.concatenate([kept.rows, rows]),
             dict(sorted((kept.failed | failed).items())),
         )
+
+    def leave_out_zeros(self, rows_MD: NDArray[np.float32]) -> Catalogue:
+        """This, with the photos of which the row [M, D] is all zeros among the failed."""
+        suspects = np.flatnonzero(rows_MD[self.rows, 0] == 0) if len(self.rows) else self.rows
+        step = max(1, (1 << 22) // self.dims)
+        parts = [suspects[first : first + step] for first in range(0, len(suspects), step)]
+        empty = [i for part in parts for i in part[~rows_MD[self.rows[part]].any(axis=1)].tolist()]
+        failed = {self.table.keys[i]: NO_DESCRIPTOR for i in empty}
+        kept = self._without(set(failed))
+        return replace(kept, failed=dict(sorted((kept.failed | failed).items())), without_zeros=True)
 
     def without(self, keys: Iterable[str]) -> Catalogue:
         """This, less the photos of these keys."""
@@ -77,6 +90,7 @@ class Catalogue:
                 "n_rows": self.n_rows,
                 "rows": self.rows.tolist(),
                 "failed": self.failed,
+                "without_zeros": self.without_zeros,
                 **self.table.to_dict(),
             },
             separators=(",", ":"),
@@ -103,6 +117,9 @@ class Catalogue:
             table = PhotoTable.from_dict(data)
             if len(rows) != len(table) or (len(rows) and not 0 <= rows.min() <= rows.max() < data["n_rows"]):
                 raise ValueError("rows do not fit the photos")
-            return cls(int(data["dims"]), int(data["n_rows"]), table, rows, dict(data["failed"]))
+            without_zeros = bool(data.get("without_zeros", False))
+            return cls(
+                int(data["dims"]), int(data["n_rows"]), table, rows, dict(data["failed"]), without_zeros
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{str(path)!r} is not a map: {error}") from error

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from dejavlad.failures import failures_dict, failures_text
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 
@@ -27,7 +28,7 @@ class MapInfo:
     with_position: int
     """How many of them know where they were taken."""
     failed: Mapping[str, str]
-    """Key -> reason, of the photos that could not be read."""
+    """Key -> reason, of the photos that could not be read, or show nothing."""
     bytes: int
     """Size of the folder on disk."""
     names: tuple[str, ...]
@@ -50,7 +51,7 @@ class MapInfo:
 
     def to_dict(self, *, names: bool = False) -> dict[str, Any]:
         """For JSON; with the photos' names where asked for."""
-        told = asdict(self)
+        told = asdict(self) | failures_dict(self.failed)
         if not names:
             del told["names"]
         return told
@@ -58,7 +59,7 @@ class MapInfo:
     def __str__(self) -> str:
         lines = [
             f"{self.folder}: {self.photos} photos, {self.with_position} with a position, "
-            f"{len(self.failed)} left out",
+            f"{len(self.failed)} left out" + (f" ({failures_text(self.failed)})" if self.failed else ""),
             f"model {self.model}, {self.dims} dims, {self.bytes / 1e6:.1f} MB on disk",
         ]
         return "\n".join(lines)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dejavlad.decoders import open_camera, open_video
 from dejavlad.errors import InputError
-from dejavlad.images import read_image
+from dejavlad.images import measure_content, read_image
 from dejavlad.photo import Photo
 from dejavlad.retrieval.pair import PairMatch, PairMatcher, Patched
 
@@ -147,7 +147,7 @@ class Live:
             known; default: as `KNOWN` has it.
 
     Raises:
-        PhotoError: the reference cannot be read.
+        PhotoError: the reference cannot be read, or shows nothing.
         InputError: it has too few cells for a patch.
     """
 
@@ -155,6 +155,8 @@ class Live:
         self.matcher = matcher
         self.known_from = KNOWN.get(matcher.setting.matcher, 0.05) if known_from is None else known_from
         self.compared = self.known = 0
+        self.blank = 0
+        """Frames that show nothing, counted by whoever passes them over."""
         self._began: list[float] = []
         self._last: Patched | None = None
         self._reference = matcher.look([reference])[0]
@@ -173,6 +175,7 @@ class Live:
         """Compare one frame.
 
         Raises:
+            BlankPhotoError: it shows nothing.
             InputError: it has too few cells for a patch.
         """
         self._began = [*self._began[-9:], time.perf_counter()]
@@ -207,6 +210,11 @@ def reference_photo(given: str | None, source: Path | int) -> Photo | None:
         raise InputError(f"--reference {given}: frames of a camera have no numbers; give a photo, or nothing")
     pixels = read_image(Photo(source.as_posix(), source, frame=int(given)))
     return Photo(source.as_posix(), source, frame=int(given), pixels=pixels)
+
+
+def shows_anything(frame: Photo) -> bool:
+    """Whether a frame of `Frames` is not black, or of one colour."""
+    return frame.pixels is None or measure_content(frame.pixels).anything
 
 
 def spread_frames(video: Path, most: int) -> list[Photo]:

@@ -141,7 +141,7 @@ class PairMatcher:
         """Photos with their patches.
 
         Raises:
-            PhotoError: a photo cannot be read.
+            PhotoError: a photo cannot be read, or shows nothing.
             InputError: it has too few cells for a patch, or the model has no clusters.
         """
         photos = [as_photo(image, row) for row, image in enumerate(images)]
@@ -196,7 +196,7 @@ def match_pair(
         setting: how they are compared.
 
     Raises:
-        PhotoError: a photo cannot be read.
+        PhotoError: a photo cannot be read, or shows nothing.
         InputError: a photo has too few cells for a patch, or the model has no clusters.
     """
     matcher = PairMatcher(model, setting)

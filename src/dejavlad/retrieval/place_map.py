@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError, UnknownNameError
-from dejavlad.extraction import PhotoTable, describe, extract
+from dejavlad.extraction import PhotoTable, at_unit_length, describe, extract
+from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.geo import Positions
 from dejavlad.index import Index, build_index
 from dejavlad.model import PlaceModel, load_model
@@ -81,7 +82,8 @@ class PlaceMap:
         Args:
             model: a model or its name; where its vocabulary and whitening are not learnt yet, they are learnt
                 from `photos` and kept with the map.
-            photos: what the map holds; a photo that cannot be read is listed in `failed` and left out.
+            photos: what the map holds; a photo that cannot be read, or shows nothing, is listed in `failed`
+                and left out.
             out: the folder to make.
             batch_size: photos described at once.
             workers: threads that decode photos.
@@ -135,8 +137,11 @@ class PlaceMap:
         size = self.model.descriptor_size
         self._catalogue = Catalogue.load(path) if path.exists() else Catalogue.empty(size)
         if self._catalogue.dims != size:
-            raise StoreMismatchError(self.folder, {"dims": (self._catalogue.dims, size)})
+            hint = "Its model was changed after it was built; build it anew in another folder."
+            raise StoreMismatchError(self.folder, {"dims": (self._catalogue.dims, size)}, hint)
         self._rows_ND = _map_rows(self.folder / "rows.bin", self._catalogue.n_rows, size)
+        if not self._catalogue.without_zeros:  # written before rows of zeros were left out
+            self._catalogue = self._catalogue.leave_out_zeros(self._rows_ND)
         self._index: Index | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
         self._places = Positions.from_list(self.photos.positions)
@@ -154,7 +159,7 @@ class PlaceMap:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Key -> reason, of the photos that could not be described."""
+        """Key -> reason, of the photos that could not be described, or show nothing (see `failures`)."""
         return self._catalogue.failed
 
     @property
@@ -216,7 +221,7 @@ class PlaceMap:
         """Where were these photos taken?
 
         Args:
-            photos: files or arrays; one that cannot be read gets an answer that says why.
+            photos: files or arrays; one that cannot be read, or shows nothing, gets an answer that says why.
             k: how many places to tell, at most.
             rerank: compare the nearest photos patch by patch, and tell those that match best first; how sure
                 the map is does not depend on it.
@@ -229,7 +234,12 @@ class PlaceMap:
         """
         photos = PhotoList.of(photos)
         rows_QD, failed = describe(
-            self.model, photos, batch_size=batch_size, workers=workers, on_progress=on_progress
+            self.model,
+            photos,
+            batch_size=batch_size,
+            workers=workers,
+            blank_too=True,
+            on_progress=on_progress,
         )
         good = [i for i, photo in enumerate(photos) if photo.key not in failed]
         found = iter(self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank))
@@ -246,7 +256,7 @@ class PlaceMap:
         """As `locate`, from descriptors of `photos` that this map's model made.
 
         Args:
-            rows_QD: float32 [Q, D], of unit length.
+            rows_QD: float32 [Q, D], brought to unit length; a row of zeros is of a photo that shows nothing.
             photos: what they are descriptors of.
             k: how many places to tell, at most.
             rerank: as `locate` takes it.
@@ -255,10 +265,14 @@ class PlaceMap:
             raise InputError(f"-k {k}: ask for at least 1 place")
         if not len(self):
             raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
+        rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
+        rows_QD = np.asarray(rows_QD)
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
-        reorder = None if rerank is None else self.reranker(rerank)
+        reorder = None if rerank is None or not rows_QD.any() else self.reranker(rerank)
         return [
             self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder)
+            if row_D.any()
+            else Answer(photo.key, photo.path, (), 0.0, False, failed=NO_DESCRIPTOR)
             for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True))
         ]
 
@@ -330,6 +344,7 @@ class PlaceMap:
             extracting,
             batch_size=batch_size,
             workers=workers,
+            allow_none=len(self) > 0,  # photos that failed before are tried again
             on_progress=on_progress,
         )
         done = np.flatnonzero(store.done)

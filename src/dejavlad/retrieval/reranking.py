@@ -142,7 +142,9 @@ def rerank_all(
                 break
             if np.isnan(seconds_Q[q]):
                 began = time.perf_counter()
-                _rerank_one(reranker, ranking.indices[q, :count], queries(q), database, scores_QC[q])
+                rows_C = ranking.indices[q, :count]
+                if (rows_C >= 0).any():  # else it has no descriptor, and its patches need not be there
+                    _rerank_one(reranker, rows_C, _patches(queries, q), database, scores_QC[q])
                 seconds_Q[q] = time.perf_counter() - began
                 spent += float(seconds_Q[q])
                 done += 1
@@ -174,7 +176,7 @@ class MapReranker:
 
         Photos that cannot be read any more, or are too small for a patch, stand behind those compared.
         """
-        first = FreshPatches(self.model, PhotoList([photo]), self.setting)(0)
+        first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
         compared = {at: self._patches(int(row)) for at, row in enumerate(rows_K[: self.depth])}
         with_patches = [at for at, patches in compared.items() if patches]
         if not first or not with_patches:
@@ -185,14 +187,12 @@ class MapReranker:
 
     def compare(self, photo: Photo, row: int) -> tuple[Sequence[PatchSet], list[Match]]:
         """The photo's patches, and how they match those of one of the map; no matches without patches."""
-        first, there = FreshPatches(self.model, PhotoList([photo]), self.setting)(0), self._patches(row)
+        first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
+        there = self._patches(row)
         return first, self.reranker.match(first, [there])[0] if first and there else []
 
     def _patches(self, row: int) -> Sequence[PatchSet]:
-        try:
-            return self._there(row)
-        except PhotoError:
-            return []
+        return _patches(self._there, row)
 
 
 def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:
@@ -216,10 +216,18 @@ def _rerank_one(
     """Fill in a query's scores."""
     if not query:
         return
-    candidates = {at: database(int(row)) for at, row in enumerate(rows_C) if row >= 0}
+    candidates = {at: _patches(database, int(row)) for at, row in enumerate(rows_C) if row >= 0}
     with_patches = [at for at, patches in candidates.items() if patches]
     if with_patches:
         scores_C[with_patches] = reranker.scores(query, [candidates[at] for at in with_patches])
+
+
+def _patches(source: Source, row: int) -> Sequence[PatchSet]:
+    """Patches of a photo; none where it cannot be read (any more)."""
+    try:
+        return source(row)
+    except PhotoError:
+        return []
 
 
 def _told(ranking: Ranking, setting: Mapping[str, Any]) -> str:

@@ -65,15 +65,17 @@ class SubcacheMiner:
         return np.concatenate([queries, self._n_queries + np.unique(np.concatenate([*positives, drawn]))])
 
     def choose(self, query: int, descriptors: Descriptors, epoch: int, batch: int) -> Mined | None:
-        """The tuple of a query; None where it has no positive."""
+        """The tuple of a query; None where it has no positive, or no descriptor."""
         assert isinstance(descriptors, Subcache)
         cache, config = descriptors, self._config
         positives = np.searchsorted(cache.database, self.candidates.positives(query))
         if not len(positives):
             return None
         query_D = cache.queries_QD[int(np.searchsorted(cache.queries, query))]
-        (best,), (squared,) = nearest(query_D, cache.database_ND, positives, 1)
-        positive = int(cache.database[best])
+        nearest_one, of_it = nearest(query_D, cache.database_ND, positives, 1)
+        if not len(nearest_one) or not query_D.any():
+            return None
+        squared, positive = float(of_it[0]), int(cache.database[nearest_one[0]])
         known = self.candidates.are_negatives(query, cache.database[cache.negatives])  # they may have failed
         pool = cache.negatives[known]
         near, near_squared = nearest(query_D, cache.database_ND, pool, looked_at(config))
@@ -82,7 +84,7 @@ class SubcacheMiner:
             violating = (1 - squared / 2) - likeness_P + config.margin > 0
             there = near if int(violating.sum()) > config.negatives_used else near[:0]
         else:
-            there = near[self._loss.violates(float(squared), near_squared)]
+            there = near[self._loss.violates(squared, near_squared)]
         return Mined(query, positive, cache.database[there[: config.negatives_used]])
 
 

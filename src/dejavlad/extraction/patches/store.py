@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import check_same
+from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.patches import PatchSet
 
@@ -85,7 +85,7 @@ class PatchManifest:
             {key: value for key, value in asdict(of).items() if key not in ("dtype", "precision")}
             for of in (self, other)
         )
-        check_same(here, there, path)
+        check_same(here, there, path, hint=INCOMPARABLE, other="queries")
 
 
 @dataclass(frozen=True, slots=True)
