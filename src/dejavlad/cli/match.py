@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions, numbers
 from dejavlad.cli.terminal import Output, table
-from dejavlad.errors import BlankPhotoError, InputError
+from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
@@ -193,6 +193,7 @@ def _pair(
         "figure": None if figure is None else str(figure),
     }
     output.answer(told, text)
+    output.failures(pair.blank)
 
 
 def _told(pair: PairMatch) -> str:
@@ -242,11 +243,7 @@ def _live(
         window = Window.open()
         try:
             for photo in chain([first], coming):
-                try:
-                    frame = live.compare(photo)
-                except BlankPhotoError:
-                    live.blank += 1
-                    continue
+                frame = live.compare(photo)
                 _say(frame, output)
                 if drawn is None and window is None:
                     continue
@@ -267,7 +264,7 @@ def _live(
     summary: dict[str, Any] = {
         "frames": live.compared,
         "known": live.known,
-        "passed_over": frames.failed + live.blank,
+        "passed_over": frames.failed,
         "n_unread": frames.failed,
         "n_blank": live.blank,
         "reference": live.reference.key,

@@ -52,7 +52,8 @@ class Result:
     """N -> metres -> share of the queries with one of their first N answers so near."""
     unread: Mapping[str, Mapping[str, str]] | None = None
     """``database`` and ``queries`` -> key -> why that photo could not be described: it cannot be read, or
-    shows nothing. Such a query is a miss, such a database photo is nobody's answer. None where it is not known."""
+    shows nothing. Such a query is a miss, such a database photo is nobody's answer. None where that is not
+    known."""
     twins: Mapping[str, Any] = field(default_factory=dict)
     """Queries that the database holds too, as `told_twins` tells; empty where none were found."""
     blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)

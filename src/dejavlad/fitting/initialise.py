@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from dejavlad import aggregation
-from dejavlad.errors import InputError, PhotoError
+from dejavlad.errors import BlankPhotoError, InputError, PhotoError
 from dejavlad.failures import OnFailed, ignored
 from dejavlad.images import load_batches, plan_batches, read_size
 from dejavlad.model import PlaceModel
@@ -149,6 +149,8 @@ def sample_features(
         on_failed({key: error.reason for key, error in failed.items()})
     if not chosen:
         reason = next(iter(failed.values()))
+        if all(isinstance(error, BlankPhotoError) for error in failed.values()):
+            raise InputError(f"nothing can be learnt from {photos.name}: its photos are all blank; {reason}")
         raise InputError(f"none of the {len(drawn)} photos of {photos.name} could be learnt from; {reason}")
     rows = np.concatenate([chosen[place] for place in sorted(chosen)])
     if not len(rows):

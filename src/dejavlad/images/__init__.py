@@ -3,13 +3,14 @@
 from dejavlad.images.content import Content, measure_content
 from dejavlad.images.loader import Batch, load_batches, plan_batches
 from dejavlad.images.preprocess import PREPROCESSING, Preprocess, parse_resize
-from dejavlad.images.read import read_content, read_image, read_size
+from dejavlad.images.read import blank_reason, read_content, read_image, read_size
 
 __all__ = [
     "PREPROCESSING",
     "Batch",
     "Content",
     "Preprocess",
+    "blank_reason",
     "load_batches",
     "measure_content",
     "parse_resize",

@@ -11,7 +11,8 @@ outermost fiftieth (a line around nothing is nothing), in square cells of `CELL`
 - **structure**: how much cells differ from a smooth surface *together with their neighbours*: the square root
   of the mean product of neighbours, where that is at least `ALIKE` of the cells' variance. Noise of single
   pixels is not shared by neighbours, however strong; what was before the lens is, however dark. The surface,
-  a polynomial, takes out gradients, fog and vignetting;
+  a polynomial, takes out gradients, fog and vignetting. Photos of a few grey levels (14 bits of heat in 16)
+  have little of it, but a share of cells farther off the surface than rounding makes of a gradient;
 - **spots**: how many cells differ from that surface by more than `SPOT`: lamps in the night. (A date stamp on
   a black frame has spots too, and counts as content: it is there to be seen.)
 - **texture**: how much pixels differ within a cell (mean absolute difference, median over the cells): fine
@@ -20,8 +21,9 @@ outermost fiftieth (a line around nothing is nothing), in square cells of `CELL`
 A photo shows nothing if all three are small. Margins, on real photos of seven sources: structure is 0.77 or
 more in each (17 or more but for two of bare walls), 0.88 or more at a twentieth of the exposure with noise
 and rounding to 8 bits (bare walls excepted: these then show nothing), and 0.67 or more there at 64x48 pixels.
-Noise of 2 to 10 grey levels, flat colours and gradients, through JPEG of any usual quality, have a structure
-of at most 0.34 (JPEG of quality 50 at 64x48; 0.25 at usual sizes), no spots, and a texture of at most 4.
+Noise of 2 to 10 grey levels, flat colours and gradients, through JPEG of quality 75 or more, have a structure
+of at most 0.25, no spots, and a texture of at most 4. (A poorer JPEG makes bands of a smooth gradient, which
+may count as content: rather one photo of fog too many than one of a place too few.)
 
 Of photos smaller than `LEAST` nothing is said: they count as showing something.
 
@@ -45,10 +47,12 @@ CELLS: Final = 48
 """Cells along the longer side, at most."""
 CELL: Final = 4
 """The least side of a cell, in pixels of the small copy."""
-STRUCTURE: Final = 0.35
-"""Grey levels of structure from which on a photo shows something."""
-ALIKE: Final = 0.25
-"""The share of the cells' variance that neighbours must share for that."""
+STRUCTURE, ALIKE = 0.35, 0.25
+"""Grey levels of structure from which on a photo shows something, and the share of the cells' variance that
+neighbours must share for that."""
+FAINT, FAINT_SHARE, FAINT_ALIKE = 0.75, 0.005, 0.4
+"""The same for photos of few grey levels: so many levels off the surface (more than rounding makes of a
+gradient), in that share of the cells, of which neighbours share so much."""
 SPOT: Final = 6.0
 """Grey levels off the smooth surface from which on a cell is a spot."""
 SPOTS: Final = 3
@@ -71,6 +75,8 @@ class Content:
     """Grey levels by which neighbouring cells differ together from a smooth surface."""
     alike: float
     """Share of the cells' variance that neighbours share, -1 to 1."""
+    faint: float
+    """Share of the cells that differ from a smooth surface by more than rounding makes, 0 to 1."""
     spots: int
     """Cells that differ from a smooth surface."""
     texture: float
@@ -82,6 +88,7 @@ class Content:
         if min(self.size) < LEAST:
             return True
         structured = self.structure >= STRUCTURE and self.alike >= ALIKE
+        structured |= self.faint >= FAINT_SHARE and self.alike >= FAINT_ALIKE
         return structured or self.spots >= SPOTS or self.texture >= TEXTURE
 
     @property
@@ -120,6 +127,7 @@ def measure_content(rgb_HWC: NDArray[np.uint8]) -> Content:
         level=float(cells_rc.mean()),
         structure=max(common, 0.0) ** 0.5,
         alike=common / variance if variance > 1e-9 else 0.0,
+        faint=float((np.abs(rest_rc) > FAINT).mean()),
         spots=int((np.abs(rest_rc) > SPOT).sum()),
         texture=float(np.median(texture_rc)),
     )

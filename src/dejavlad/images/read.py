@@ -81,6 +81,19 @@ def read_content(photo: Photo | Path | str, *, rotate: bool = True) -> Pixels:
     return pixels
 
 
+def blank_reason(photo: Photo | Path | str, *, rotate: bool = True) -> str:
+    """Why a photo shows nothing; empty where it shows something.
+
+    Raises:
+        PhotoError: as `read_image`.
+    """
+    try:
+        read_content(photo, rotate=rotate)
+    except BlankPhotoError as error:
+        return error.reason
+    return ""
+
+
 def check_content(photo: Photo, pixels: Pixels) -> None:
     """Refuse a photo of which the pixels show nothing.
 

@@ -242,6 +242,7 @@ class PlaceModel(nn.Module):
         dims: int | None = None,
         batch_size: int = 8,
         workers: int = 0,
+        keep_blank: bool = False,
     ) -> list[list[PatchSet]]:
         """Patches of photos, of mixed sizes (Patch-NetVLAD): what `dejavlad.Reranker` compares.
 
@@ -252,6 +253,7 @@ class PlaceModel(nn.Module):
             dims: the first `dims` whitened dimensions are kept; all unless told.
             batch_size: photos described at once.
             workers: threads that decode photos.
+            keep_blank: make patches also of photos that show nothing.
 
         Returns:
             For each photo, its patches of each size, on the model's device.
@@ -264,7 +266,7 @@ class PlaceModel(nn.Module):
         photos = _photos(images)
         found: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
-            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=False):
+            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
                 for row, patches in zip(rows.tolist(), layer(self.features(images_NCHW)), strict=True):
                     found[row] = patches
         return found

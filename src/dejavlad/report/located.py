@@ -79,7 +79,7 @@ def located(
 
 
 def failures(failed: Sequence[tuple[str, str]]) -> str:
-    """A table of photos that could not be read, or show nothing, with the reason; nothing where there are none.
+    """A table of photos that could not be read, or show nothing, with the reason; empty where there are none.
 
     Args:
         failed: name and reason of each.

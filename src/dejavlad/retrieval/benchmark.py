@@ -179,7 +179,10 @@ def patch_sources(
     stored_q, stored_db = (PatchStore.open(of.path) for of in (queries, database) if of.path is not None)
     stored_db.manifest.check_comparable(stored_q.manifest, stored_db.path)
     preset = preset.fitted_to(stored_db.manifest.sizes, stored_db.manifest.strides)
-    return preset, Cached(stored_q.rows(queries.keys)), Cached(stored_db.rows(database.keys))
+    asked, there = (
+        Cached(stored.rows(of.keys, of.failed)) for stored, of in ((stored_q, queries), (stored_db, database))
+    )
+    return preset, asked, there
 
 
 def rerank(

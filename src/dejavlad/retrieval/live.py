@@ -125,12 +125,19 @@ class LiveFrame:
             "agreement": self.pair.agreement,
             "inliers": list(self.pair.inliers),
             "known": self.known,
+            "blank": bool(self.pair.blank),
             "frames_per_second": round(self.rate, 3),
         }
 
     def __str__(self) -> str:
         inliers = " + ".join(f"{n:,}" for n in self.pair.inliers)
         told = "known place" if self.known else "unknown"
+        if self.pair.blank:
+            told = (
+                "shows nothing"
+                if self.pair.candidate.key in self.pair.blank
+                else "the reference shows nothing"
+            )
         return (
             f"frame {self.number}: {told}, score {self.pair.score:.5f}, {inliers} patches match, "
             f"{self.rate:.2f} frames/s"
@@ -147,7 +154,7 @@ class Live:
             known; default: as `KNOWN` has it.
 
     Raises:
-        PhotoError: the reference cannot be read, or shows nothing.
+        PhotoError: the reference cannot be read.
         InputError: it has too few cells for a patch.
     """
 
@@ -156,7 +163,7 @@ class Live:
         self.known_from = KNOWN.get(matcher.setting.matcher, 0.05) if known_from is None else known_from
         self.compared = self.known = 0
         self.blank = 0
-        """Frames that show nothing, counted by whoever passes them over."""
+        """Frames that show nothing: they are never known."""
         self._began: list[float] = []
         self._last: Patched | None = None
         self._reference = matcher.look([reference])[0]
@@ -175,14 +182,15 @@ class Live:
         """Compare one frame.
 
         Raises:
-            BlankPhotoError: it shows nothing.
             InputError: it has too few cells for a patch.
         """
         self._began = [*self._began[-9:], time.perf_counter()]
         self._last = self.matcher.look([frame])[0]
         pair = self.matcher.compare(self._reference, self._last)
         known = pair.agreement >= self.known_from and sum(pair.inliers) >= CHANCE * len(pair.inliers)
+        known &= not pair.blank
         self.compared += 1
+        self.blank += bool(self._last.blank)
         self.known += known
         spent = max(1e-9, time.perf_counter() - self._began[0])
         return LiveFrame(frame.frame or 0, pair, known, len(self._began) / spent)

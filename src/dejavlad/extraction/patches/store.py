@@ -16,7 +16,7 @@ Legend: P patches of one size, D dimensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,9 +197,9 @@ class PatchStore:
             at = end
         return found
 
-    def rows(self, keys: Sequence[str]) -> StoredPatches:
-        """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``."""
-        return StoredPatches(self, keys)
+    def rows(self, keys: Sequence[str], failed: Container[str] = ()) -> StoredPatches:
+        """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``; none where it failed."""
+        return StoredPatches(self, keys, failed)
 
     @cached_property
     def _data(self) -> NDArray[np.uint8]:
@@ -215,15 +215,17 @@ class StoredPatches:
     Args:
         store: where they are.
         keys: of the photo of each row.
+        failed: keys of photos that could not be described, or show nothing: they have no patches.
     """
 
-    def __init__(self, store: PatchStore, keys: Sequence[str]) -> None:
-        self.store, self.keys = store, keys
+    def __init__(self, store: PatchStore, keys: Sequence[str], failed: Container[str] = ()) -> None:
+        self.store, self.keys, self._failed = store, keys, failed
         self.sizes, self.strides = store.manifest.sizes, store.manifest.strides
 
     def __call__(self, row: int) -> list[PatchSet]:
-        """The patches of a row."""
-        return self.store.patches(self.keys[row])
+        """The patches of a row; none where its photo failed."""
+        key = self.keys[row]
+        return [] if key in self._failed else self.store.patches(key)
 
 
 def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
