@@ -132,7 +132,17 @@ def test_a_mismatch_tells_nobody_to_delete_their_files(street: Path, run: Run) -
         assert status == 1 and "describe database and queries with the same one" in err
         assert "delete" not in err
     np.save("half.npy", np.eye(12, 8, dtype=np.float16))
-    words = ["--database", "mine.npy", "--queries", "half.npy", "--truth", "frames:0", "--out", "r2", "--json"]
+    words = [
+        "--database",
+        "mine.npy",
+        "--queries",
+        "half.npy",
+        "--truth",
+        "frames:0",
+        "--out",
+        "r2",
+        "--json",
+    ]
     assert json.loads(run("evaluate", *words)[1])["recall"]["1"] == 1.0
 
 
