@@ -125,13 +125,13 @@ def test_descriptors_of_other_programs(run: Run) -> None:
 
 def test_a_mismatch_tells_nobody_to_delete_their_files(street: Path, run: Run) -> None:
     run("extract", "rootsift-vlad", street / "database", "--out", "s")
-    np.save("mine.npy", np.eye(12, 8, dtype=np.float32))
+    np.save("mine.npy", np.eye(12, dtype=np.float32))
     for lists in (["mine.npy", "s"], ["s", "mine.npy"]):
         words = ["--database", lists[0], "--queries", lists[1], "--out", "r"]
         status, _, err = run("evaluate", *words)
         assert status == 1 and "describe database and queries with the same one" in err
         assert "delete" not in err
-    np.save("half.npy", np.eye(12, 8, dtype=np.float16))
+    np.save("half.npy", np.eye(12, dtype=np.float16))
     words = [
         "--database",
         "mine.npy",
