@@ -5,7 +5,8 @@
     DejavladError                    anything below; the command prints it as one line
     ├── InputError (ValueError)      a value given by the caller: what was given, what is valid
     │   ├── UnknownNameError         a name that is in no table; lists the near ones
-    │   └── PhotoError               a photo that cannot be read: path and reason
+    │   ├── PhotoError               a photo that cannot be read: path and reason
+    │   └── MalformedFileError       the content of a file is damaged or hostile; the caller adds which file
     ├── StoreError                   something on disk that cannot be used as it is
     │   ├── StoreMismatchError       made by another model, preprocessing, list ... than expected
     │   ├── StoreBusyError           another process is writing there
@@ -64,6 +65,14 @@ class PhotoError(InputError):
 
     def __reduce__(self) -> tuple[type[PhotoError], tuple[str, str]]:
         return type(self), (self.path, self.reason)  # crosses process borders
+
+
+class MalformedFileError(InputError):
+    """The content of a file is damaged, hostile, or no regular file's; the text is the reason alone.
+
+    Raised by `dejavlad.guarded`; who reads a file says in an error of its own which file it is, and what it
+    should have been.
+    """
 
 
 class StoreError(DejavladError):

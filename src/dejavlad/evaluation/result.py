@@ -15,6 +15,7 @@ from dejavlad.errors import StoreError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.breakdown import Part
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import LARGE, read_json_object
 
 FILE = "result.json"
 
@@ -164,7 +165,7 @@ class Result:
         """
         path = _file(path)
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = read_json_object(path, LARGE)
             return cls(
                 recall=_recalls(held["recall"]),
                 n_database=int(held["n_database"]),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.photo import Photo, PhotoList
 
 FORMAT = "dejavlad-descriptors"
@@ -287,7 +288,7 @@ class Manifest:
             StoreError: it is no such manifest, or of a later version.
         """
         try:
-            data = json.loads(text)
+            data = parse_json_object(text)
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}")
             if data["version"] > VERSION:

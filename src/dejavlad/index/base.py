@@ -11,13 +11,15 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.plain_file import plain_name
 from dejavlad.ranking import Ranking
 
 FORMAT, VERSION = "dejavlad-index", 1
@@ -231,13 +233,14 @@ def read_head(folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / "index.json"
     try:
-        head = json.loads(path.read_text("utf-8"))
+        head = read_json_object(path)
         if head["format"] != FORMAT:
             raise ValueError(f"its format is {head['format']!r}")
         if head["version"] > VERSION:
             raise StoreError(f"{str(folder)!r} was written by a later dejavlad; update dejavlad")
+        head["files"] = {str(part): plain_name(name) for part, name in head["files"].items()}
     except FileNotFoundError:
         raise StoreError(f"there is no index in {str(folder)!r}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{str(path)!r} is not an index: {error}") from error
-    return cast("dict[str, Any]", head)
+    return head

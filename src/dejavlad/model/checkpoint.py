@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from dejavlad import aggregation, backbones
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.files import sha256_of, write_whole
+from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.plain_file import check_regular
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, ModelSpec
 from dejavlad.model.tensors import write_tensors
@@ -138,7 +140,7 @@ def _channels(backbone: nn.Module) -> int:
 
 def _read_spec(folder: Path) -> dict[str, Any]:
     try:
-        told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        told = read_json_object(folder / SPEC)
         version = told.pop("format")
     except FileNotFoundError:
         what = "it has no spec.json" if folder.exists() else "there is nothing there"
@@ -158,6 +160,7 @@ def _read_spec(folder: Path) -> dict[str, Any]:
 
 def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     try:
+        check_regular(folder / WEIGHTS)
         tensors = load_file(folder / WEIGHTS)
         if sha256 != sha256_of(folder / WEIGHTS):
             raise ValueError("it is not the file that was saved (its SHA-256 differs from spec.json's)")

@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.guarded.json_file import parse_json
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.model.checkpoint import is_model
 
 RUN, LOG, EPOCHS, LATEST = "run.json", "log.jsonl", "epochs", "latest"
@@ -50,15 +51,15 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         StoreError: they cannot be read.
     """
     try:
-        text = (folder / LOG).read_text(encoding="utf-8")
+        text = read_utf8(folder / LOG)
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{str(folder / LOG)!r} cannot be read: {error}") from None
     found = []
     for line in text.split("\n"):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if isinstance(record, dict) and "kind" in record and "at" in record:

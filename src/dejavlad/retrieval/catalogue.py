@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError
 from dejavlad.extraction import PhotoTable
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.photo import PhotoList
 
 FORMAT = "dejavlad-map"
@@ -91,7 +92,7 @@ class Catalogue:
             StoreError: it is no map, damaged, or of a later version.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json_object(path, LARGE)
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}")
             if data["version"] > VERSION:

@@ -16,6 +16,7 @@ import filelock
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import CheckpointError, InputError, StoreBusyError, StoreError
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.model import PlaceModel, load_folder, save_model
 from dejavlad.progress import OnProgress
 from dejavlad.training.config import TrainConfig
@@ -136,7 +137,7 @@ def _go_on(
 ) -> Begun:
     changed = config.changes_from(TrainConfig.from_file(out / CONFIG))
     try:
-        told = json.loads((out / RUN).read_text(encoding="utf-8"))
+        told = read_json_object(out / RUN)
     except (OSError, ValueError) as error:
         raise StoreError(f"{str(out / RUN)!r} cannot be read: {error}") from None
     if told.get("format") != FORMAT:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dejavlad.errors import DivergedError, StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.frozen_maps import FrozenMaps
@@ -174,7 +175,7 @@ def read_descriptors(path: Path, album: Album) -> Descriptors:
     """
     try:
         large = path.stat().st_size > MAPPED_ABOVE
-        rows_MD: NDArray[np.float32] = np.load(path, mmap_mode="r" if large else None)
+        rows_MD: NDArray[np.float32] = map_npy(path) if large else read_npy(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
     if len(rows_MD) != len(album):

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import read_npy
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
@@ -216,7 +217,7 @@ class MappedMaps(FrozenMaps):
             folder.mkdir(parents=True, exist_ok=True)
             if _text(folder / "key.txt") == key and self._file.is_file():
                 with contextlib.suppress(OSError, ValueError):
-                    found = np.load(folder / "done.npy")
+                    found = read_npy(folder / "done.npy")
                     done = found if found.shape == done.shape else done
             else:
                 for path in (folder / "key.txt", folder / "done.npy", self._file):

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dejavlad.errors import CheckpointError, StoreError
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.model.tensors import write_tensors
 from dejavlad.training.tuples import Rows
 
@@ -81,7 +82,7 @@ class State:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                told = json.loads((file.metadata() or {})["told"])
+                told = parse_json_object((file.metadata() or {})["told"])
                 if told["format"] != FORMAT:
                     raise CheckpointError(
                         f"{str(path)!r} is of format {told['format']!r}; this dejavlad goes on from {FORMAT}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from dejavlad.errors import StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import read_npy
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.loss import TupleLoss
 from dejavlad.training.mining import Descriptors, Floats, Mined, looked_at, nearest
@@ -122,7 +123,7 @@ def read_rows(path: Path) -> tuple[Rows, Floats]:
         StoreError: it is not there, or damaged.
     """
     try:
-        numbers, rows_MD = np.load(rows_file(path)), np.load(path)
+        numbers, rows_MD = read_npy(rows_file(path)), read_npy(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
     if len(numbers) != len(rows_MD):

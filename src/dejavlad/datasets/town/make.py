@@ -30,6 +30,7 @@ import numpy as np
 from dejavlad.datasets.town.drives import VIEWS, Drive, Stop, photo, plan_drives, stops_of
 from dejavlad.datasets.town.paint import Bytes
 from dejavlad.errors import InputError, StoreMismatchError
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.progress import OnProgress, Progress, silent
 
 VERSION = 1
@@ -131,8 +132,8 @@ def _claim(out: Path, made_with: dict[str, int]) -> None:
     path = out / "town.json"
     if path.is_file():
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            there = read_json_object(path)
+        except (OSError, ValueError) as error:
             raise InputError(f"{str(path)!r} is not the settings of a town: {error}") from error
         if there != made_with:
             old = there if isinstance(there, dict) else {}

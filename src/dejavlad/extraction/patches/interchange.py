@@ -22,6 +22,7 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.store import DescriptorStore
 from dejavlad.files import write_whole
+from dejavlad.guarded.npy_file import read_npy
 from dejavlad.patches import PatchSet
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -101,8 +102,8 @@ class PatchFeats:
             path = self._path(size, self.stems[row])
             rows, columns = (side // VGG.stride - size + 1 for side in self.photo)
             try:
-                columns_DP = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+                columns_DP = read_npy(path)
+            except (OSError, ValueError) as error:
                 raise StoreError(f"cannot read the patches in {str(path)!r}: {error}") from error
             if columns_DP.ndim != 2 or columns_DP.shape[1] != rows * columns:
                 raise StoreError(

@@ -30,6 +30,9 @@ from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
+from dejavlad.guarded.json_file import parse_json_object, read_json_object
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.patches import PatchSet
 
 FORMAT, VERSION = "dejavlad-patches", 2
@@ -118,7 +121,7 @@ class Entry:
     @classmethod
     def from_line(cls, line: str) -> Self:
         """What `to_line` wrote."""
-        told = json.loads(line)
+        told = parse_json_object(line)
         file_bytes, mtime_ns, sha256 = told["identity"]
         grids = tuple((int(h), int(w)) for h, w in told["grids"])
         identity = int(file_bytes), int(mtime_ns), str(sha256)
@@ -233,7 +236,7 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         StoreError: it is damaged or of a later format.
     """
     try:
-        told = json.loads((path / "manifest.json").read_text("utf-8"))
+        told = read_json_object(path / "manifest.json")
         if told.pop("format") != FORMAT:
             raise ValueError("another format")
         version = told.pop("version")
@@ -247,7 +250,7 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
                 "delete that folder and extract again"
             )
         manifest = PatchManifest(**told)
-        lines = (path / "photos.jsonl").read_text("utf-8").splitlines(keepends=True)
+        lines = read_utf8(path / "photos.jsonl").splitlines(keepends=True)
         whole = [Entry.from_line(line) for line in lines if line.endswith("\n")]
         codec = CODECS[manifest.dtype](*_centres(path, manifest))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -258,4 +261,4 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
 
 
 def _centres(path: Path, manifest: PatchManifest) -> list[NDArray[np.float32]]:
-    return [np.load(path / "centres.npy", allow_pickle=False)] if manifest.dtype == "pq" else []
+    return [read_npy(path / "centres.npy")] if manifest.dtype == "pq" else []
