@@ -15,7 +15,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write into, which takes the place of what is there only once it is whole and on the disk.
 
     Raises:
-        OSError: it cannot be written, and says which file; what was there is left, and nothing of the attempt.
+        OSError: it cannot be written (it says which file); what was there is left, and nothing of the
+            attempt.
     """
     partial = path.with_name(path.name + ".partial")
     try:

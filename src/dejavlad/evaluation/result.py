@@ -15,7 +15,8 @@ from dejavlad.errors import StoreError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.breakdown import Part
 from dejavlad.files import write_whole
-from dejavlad.guarded.json_file import LARGE, read_json_object
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import CHECKSUM, LARGE, read_json_object, with_checksum, without_checksum
 
 FILE = "result.json"
 
@@ -137,10 +138,17 @@ class Result:
 
     def to_json(self) -> str:
         """`to_dict` as text, each list of a number a query on one line."""
-        told = self.to_dict()
+        told = with_checksum(self.to_dict())
+        checksum = told.pop(CHECKSUM)
         long = {name: told.pop(name) for name in ("blocks", "hits_at") if name in told}
         text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)[:-2]
-        return text + "".join(f',\n  "{name}": {json.dumps(held)}' for name, held in long.items()) + "\n}"
+        return (
+            text
+            + "".join(
+                f',\n  "{name}": {json.dumps(held)}' for name, held in (*long.items(), (CHECKSUM, checksum))
+            )
+            + "\n}"
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write ``result.json`` whole or not at all.
@@ -165,7 +173,7 @@ class Result:
         """
         path = _file(path)
         try:
-            held = read_json_object(path, LARGE)
+            held = without_checksum(read_json_object(path, LARGE))
             return cls(
                 recall=_recalls(held["recall"]),
                 n_database=int(held["n_database"]),
@@ -192,7 +200,7 @@ class Result:
             )
         except FileNotFoundError:
             raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a result: {type(error).__name__} {error}") from error
 
 

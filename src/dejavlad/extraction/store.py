@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.guarded.fields import DAMAGED, check_column
 from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.guarded.plain_file import read_utf8
@@ -84,7 +85,10 @@ class DescriptorStore:
             manifest = Manifest.from_json(read_utf8(path / "manifest.json"), path)
             state = read_npy(path / "done.npy")
             failed = read_json_object(path / "failed.json", LARGE)
-        except (OSError, ValueError) as error:
+            check_column("reasons", list(failed.values()), str)
+            if state.dtype != np.uint8 or state.ndim != 1 or state.max(initial=0) > FAILED:
+                raise ValueError("done.npy holds no marks")
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
         rows = _map_array(path / "rows.npy")
         n, setting = len(manifest.table), manifest.setting

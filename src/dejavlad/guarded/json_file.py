@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,18 @@ from dejavlad.errors import MalformedFileError
 from dejavlad.guarded.nesting import check_depth, too_deep
 from dejavlad.guarded.plain_file import LARGE, SMALL, decode_utf8, read_bytes
 
-__all__ = ["LARGE", "SMALL", "parse_json", "parse_json_object", "read_json_object"]
+__all__ = [
+    "LARGE",
+    "SMALL",
+    "parse_json",
+    "parse_json_object",
+    "read_json_object",
+    "with_checksum",
+    "without_checksum",
+]
+
+CHECKSUM = "checksum"
+"""The key under which an object's own checksum stands."""
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -53,6 +66,32 @@ def read_json_object(path: str | Path, most: int = SMALL) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     return parse_json_object(read_bytes(path, most))
+
+
+def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with a checksum of all its values as its last one; see `without_checksum`."""
+    plain = json.loads(json.dumps(value))  # keys that are numbers become texts, as when read again
+    return {**value, CHECKSUM: _checksum(plain)}
+
+
+def without_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The object that `with_checksum` was given; one without a checksum is taken as it is.
+
+    Raises:
+        MalformedFileError: it was changed since.
+    """
+    bare = {key: inner for key, inner in value.items() if key != CHECKSUM}
+    if CHECKSUM in value and value[CHECKSUM] != _checksum(bare):
+        raise MalformedFileError(
+            f"it was changed since it was written: its {CHECKSUM} differs (take that out to use it as it is)"
+        )
+    return bare
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    """The first 64 bits of a SHA-256, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _kind(value: Any) -> str:

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import write_whole
-from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import plain_name
 from dejavlad.ranking import Ranking
 
@@ -207,7 +208,7 @@ def save_parts(
             with open(folder / files[name], "r+b") as file:
                 os.fsync(file.fileno())
         told = {"format": FORMAT, "version": VERSION, **head, "files": files}
-        write_whole(folder / "index.json", json.dumps(told, indent=1))
+        write_whole(folder / "index.json", json.dumps(with_checksum(told), indent=1))
     except OSError as error:
         _remove(folder, lambda name: name in files.values())
         raise StoreError(
@@ -233,7 +234,7 @@ def read_head(folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / "index.json"
     try:
-        head = read_json_object(path)
+        head = without_checksum(read_json_object(path))
         if head["format"] != FORMAT:
             raise ValueError(f"its format is {head['format']!r}")
         if head["version"] > VERSION:
@@ -241,6 +242,6 @@ def read_head(folder: Path | str) -> dict[str, Any]:
         head["files"] = {str(part): plain_name(name) for part, name in head["files"].items()}
     except FileNotFoundError:
         raise StoreError(f"there is no index in {str(folder)!r}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGED as error:
         raise StoreError(f"{str(path)!r} is not an index: {error}") from error
     return head

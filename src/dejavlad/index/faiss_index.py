@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import check_regular
 from dejavlad.index.base import (
@@ -188,7 +189,7 @@ class FaissIndex:
             )
             if not len(index._ids) == len(index._alive) == index._index.ntotal:
                 raise ValueError(f"{len(index._ids)} ids of {index._index.ntotal} rows")
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RuntimeError) as error:
+        except (*DAMAGED, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise StoreError(f"the index in {str(folder)!r} is damaged: {reason}") from error
         return index

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.npy_file import map_npy
 from dejavlad.index.base import (
     WORK_BYTES,
@@ -181,7 +182,7 @@ class ScanIndex:
                     raise ValueError(f"its files hold {list(codes.shape)}, not {[n, index.dims]}")
                 ids, alive = np.array(arrays["ids.npy"]), np.ones(n, dtype=np.bool_)
                 index._segments.append(Segment(codes, scales, arrays["squares.npy"], ids, alive))
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        except DAMAGED as error:
             raise StoreError(f"the index in {str(folder)!r} is damaged: {error}") from error
         return index
 

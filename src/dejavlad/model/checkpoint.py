@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from dejavlad import aggregation, backbones
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.files import sha256_of, write_whole
-from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import check_regular
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, ModelSpec
@@ -58,7 +59,7 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
     try:
         write_tensors(made / WEIGHTS, tensors)
         told["weights_sha256"] = sha256_of(made / WEIGHTS)
-        write_whole(made / SPEC, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        write_whole(made / SPEC, json.dumps(with_checksum(told), indent=2, ensure_ascii=False) + "\n")
         _replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -140,7 +141,7 @@ def _channels(backbone: nn.Module) -> int:
 
 def _read_spec(folder: Path) -> dict[str, Any]:
     try:
-        told = read_json_object(folder / SPEC)
+        told = without_checksum(read_json_object(folder / SPEC))
         version = told.pop("format")
     except FileNotFoundError:
         what = "it has no spec.json" if folder.exists() else "there is nothing there"
@@ -149,7 +150,7 @@ def _read_spec(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{str(folder)!r} is a file; a model is a folder with {SPEC} and {WEIGHTS}, or a name"
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{str(folder / SPEC)!r} cannot be read: {error}") from None
     if version != FORMAT_VERSION:
         raise CheckpointError(

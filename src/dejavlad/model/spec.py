@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dejavlad.errors import CheckpointError, InputError
+from dejavlad.errors import CheckpointError
+from dejavlad.guarded.fields import DAMAGED, checked_fields
 from dejavlad.images import Preprocess
 
 FORMAT_VERSION = 1
@@ -95,15 +96,16 @@ class ModelSpec:
             given = dict(told)
             backbone, aggregation = given.pop("backbone"), given.pop("aggregation")
             whitening, of_patches = given.pop("whitening"), given.pop("patch_whitening", None)
-            return cls(
-                backbone=BackboneSpec(**backbone),
-                aggregation=AggregationSpec(**aggregation),
+            made = cls(
+                backbone=checked_fields(BackboneSpec(**backbone)),
+                aggregation=checked_fields(AggregationSpec(**aggregation)),
                 preprocess=Preprocess.from_dict(given.pop("preprocess")),
                 whitening=None if whitening is None else int(whitening["dims"]),
                 patch_whitening=None if of_patches is None else int(of_patches["dims"]),
                 **given,
             )
+            return checked_fields(made)
         except KeyError as error:
             raise CheckpointError(f"spec.json: {error} is missing") from None
-        except (TypeError, ValueError, AttributeError, InputError) as error:
+        except DAMAGED as error:
             raise CheckpointError(f"spec.json: {error}") from None

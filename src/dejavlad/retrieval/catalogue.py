@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError
 from dejavlad.extraction import PhotoTable
 from dejavlad.files import write_whole
+from dejavlad.guarded.fields import DAMAGED, check_column
 from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.photo import PhotoList
 
@@ -100,10 +101,18 @@ class Catalogue:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
-            rows = np.asarray(data["rows"], np.int64).reshape(-1)
+            check_column("rows", data["rows"], int)
+            for name in ("dims", "n_rows"):
+                check_column(name, [data[name]], int)
+            check_column("failed", [data["failed"]], dict[str, str])
+            rows = np.asarray(data["rows"], np.int64)
             table = PhotoTable.from_dict(data)
-            if len(rows) != len(table) or (len(rows) and not 0 <= rows.min() <= rows.max() < data["n_rows"]):
+            if (
+                len(rows) != len(table)
+                or len(set(data["rows"])) < len(rows)
+                or (len(rows) and not 0 <= rows.min() <= rows.max() < data["n_rows"])
+            ):
                 raise ValueError("rows do not fit the photos")
             return cls(int(data["dims"]), int(data["n_rows"]), table, rows, dict(data["failed"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a map: {error}") from error

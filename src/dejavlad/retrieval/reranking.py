@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction.patches import Cached, FreshPatches
-from dejavlad.files import write_whole
+from dejavlad.files import naming, write_whole
 from dejavlad.fitting import learn_patch_whitening
 from dejavlad.guarded.npy_file import map_npy
 from dejavlad.guarded.plain_file import read_utf8
@@ -243,7 +243,7 @@ def _kept(
     if not _same(note, told, files):
         note.unlink(missing_ok=True)
         for name, size in files.items():
-            with open(keep / name, "wb") as file:
+            with naming(keep / name), open(keep / name, "wb") as file:
                 np.save(file, np.full(size, np.nan, np.float32))
         write_whole(note, told.encode())
     scores, seconds = (map_npy(keep / name, "r+") for name in files)

@@ -25,6 +25,7 @@ from torch import Tensor
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import replacing
 from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import SMALL, read_utf8
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
@@ -363,6 +364,6 @@ def _held(maps_NChw: Tensor) -> Tensor:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
+        return read_utf8(path, SMALL)
+    except (OSError, ValueError):
         return None

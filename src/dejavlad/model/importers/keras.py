@@ -105,7 +105,7 @@ def _read_h5(path: Path) -> tuple[object, Arrays]:
         for name, dataset in file.datasets(root):
             if dataset.dtype.kind != "f" or dataset.ndim > 5:
                 raise CheckpointError(f"{name} is {dataset.dtype} with {dataset.ndim} axes, no weights")
-            *_, layer, last = name.split("/")
+            *_, layer, last = ("", *name.split("/"))
             key = f"{layer}/{last.partition(':')[0]}"
             arrays[key] = np.asarray(file.array(dataset), np.float32)
         return file.root.attrs.get("model_config"), arrays
