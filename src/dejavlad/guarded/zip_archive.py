@@ -118,6 +118,9 @@ def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str
             file of its size can.
         OSError: it cannot be read.
     """
+    with open_regular(path) as file:
+        if file.read(6) == b"\x93NUMPY":
+            raise MalformedFileError("it is one array, an .npy file")
     with open_zip(path) as archive:
         there = {name.removesuffix(".npy"): name for name in archive.members}
         lacking = [name for name in names or () if name not in there]

@@ -219,7 +219,12 @@ class MappedMaps(FrozenMaps):
             if _text(folder / "key.txt") == key and self._file.is_file():
                 with contextlib.suppress(OSError, ValueError):
                     found = read_npy(folder / "done.npy")
-                    done = found if found.shape == done.shape else done
+                    if found.shape == done.shape and found.dtype == np.bool_:
+                        done = found.view(np.uint8) == 1
+                ends = layout.starts[1:] * layout.dtype.itemsize
+                done &= (
+                    ends <= self._file.stat().st_size
+                )  # of a file that was cut short, the rest is made anew
             else:
                 for path in (folder / "key.txt", folder / "done.npy", self._file):
                     path.unlink(missing_ok=True)
@@ -243,8 +248,9 @@ class MappedMaps(FrozenMaps):
                     self._note()
             finally:
                 self._handle = None
-            if self._file.stat().st_size:
-                self._values = np.memmap(self._file, self.layout.dtype, "r")
+            length = min(self._file.stat().st_size // self.layout.dtype.itemsize, int(self.layout.starts[-1]))
+            if length:
+                self._values = np.memmap(self._file, self.layout.dtype, "r", shape=(length,))
 
     def commit(self, numbers: Rows) -> None:
         """Every 1000 photos what is done is noted."""
