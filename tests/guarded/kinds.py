@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import pickle
 import sys
 from functools import cache
@@ -416,5 +415,3 @@ KINDS: dict[str, Kind] = {
     "weights": Kind(make_weights, weights, ("*",), ("*.pth",)),
 }
 """By name."""
-
-__all__ = ["KINDS", "json"]

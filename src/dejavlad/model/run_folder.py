@@ -40,6 +40,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "rank_loss": Real | None,
         "seconds": Real,
     },
+    "warning": dict.fromkeys(("fault", "seen", "why", "do"), str),
 }
 """What stands in each record, and in those of some kinds; a loss may be no number (NaN)."""
 FORMS = "RUN, RUN@latest, RUN@epoch:7, RUN@best or RUN@best:10"

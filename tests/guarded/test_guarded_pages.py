@@ -1,15 +1,20 @@
-"""Names, tags, reasons and options from files are text on every page: nothing of them becomes markup or a script."""
+"""Names, reasons and options from files are text on every page: nothing becomes markup or a script."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from kinds import make_run, model
 
+import dejavlad as dv
 from dejavlad import cli
+from dejavlad.guarded.json_file import with_checksum
+from dejavlad.report.training import write_training_page
 
 NAMES = [
     "<img src=x onerror=alert(1)>",
@@ -39,7 +44,8 @@ class Markup(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._inside = tag
         for name, value in attrs:
-            if name.startswith("on") or (value or "").strip().lower().startswith("javascript:"):
+            leads = name in ("href", "src", "action", "formaction", "xlink:href", "data")
+            if name.startswith("on") or (leads and (value or "").strip().lower().startswith("javascript:")):
                 self.wrong.append(f"{tag} {name}={value}")
             if tag == "img" and name == "src" and not (value or "").startswith("data:"):
                 self.wrong.append(f"{tag} {name}={value}")
@@ -89,13 +95,35 @@ def run(*words: object) -> None:
 
 def test_pages_of_hostile_names(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--positions", hostile / "where.csv")
-    model = "rootsift-vlad"
-    run("map", "build", model, hostile / "database", "--out", hostile / "map", *where)
-    run("locate", hostile / "map", hostile / "queries", "--report", hostile / "located.html")
-    check(hostile / "located.html")
-    run(
-        "evaluate", hostile / "map" / "model", "--database", hostile / "database", "--queries", hostile / "queries",
-        "--truth", "positions:25", "--out", hostile / "<i>results", *where,
-    )  # fmt: skip
+    dv.save_model(model(), hostile / "<i>model")
+    run("map", "build", hostile / "<i>model", hostile / "database", "--out", hostile / "map", *where)
+    run("locate", hostile / "map", hostile / "queries", "--out", hostile / "located")
+    check(hostile / "located" / "index.html")
+    both = ("--database", hostile / "database", "--queries", hostile / "queries")
+    truth = ("--truth", "positions:25")
+    run("evaluate", hostile / "<i>model", *both, *truth, "--out", hostile / "<i>results", *where)
     check(hostile / "<i>results" / "index.html")
+    run(
+        "loops",
+        hostile / "database",
+        "--model",
+        hostile / "<i>model",
+        "--window",
+        "1",
+        "--out",
+        hostile / "loops",
+    )
+    check(hostile / "loops" / "index.html", told=False)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_training_page(tmp_path: Path) -> None:
+    folder = tmp_path / "<i onmouseover=alert(1)>run"
+    make_run(folder.parent / "made")
+    (folder.parent / "made" / "run").rename(folder)
+    log = folder / "log.jsonl"
+    warning = {"kind": "warning", "at": [1, 1], "fault": NAMES[0], "seen": NAMES[2]}
+    warning |= {"why": NAMES[3], "do": NAMES[1]}
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(json.dumps(with_checksum(warning)) + "\n")
+    check(write_training_page(folder, command=f"dejavlad train {NAMES[0]}"))
