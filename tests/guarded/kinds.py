@@ -396,7 +396,7 @@ KINDS: dict[str, Kind] = {
         make_run,
         run,
         ("run/*.toml", "run/*.json", "run/*.jsonl", "run/state.safetensors", "run/latest/*"),
-        ("run/*.toml",),
+        ("run/*.toml", "run/log.jsonl"),  # of which whole lines may be taken out
     ),
     "run again": Kind(
         make_run,

@@ -87,8 +87,9 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
         model = build(spec, backbone=backbone)
     except CheckpointError as error:
         raise CheckpointError(f"{str(named)!r}: {error}") from None
-    except InputError as error:
-        raise CheckpointError(f"{str(named)!r}: spec.json: {error}") from None
+    except (*DAMAGED, RuntimeError, MemoryError) as error:  # layers refuse sizes that cannot be in many ways
+        line = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{str(named)!r}: spec.json: {line or type(error).__name__}") from None
     _fill(model, _read_weights(folder, sha256), named)
     return model
 

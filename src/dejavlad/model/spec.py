@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dejavlad.errors import CheckpointError
+from dejavlad.errors import CheckpointError, InputError
 from dejavlad.guarded.fields import DAMAGED, checked_fields
 from dejavlad.images import Preprocess
 
@@ -16,6 +16,10 @@ FORMAT_VERSION = 1
 
 CUSTOM = "custom"
 """Name of a backbone that is no entry of the table: any module, given anew when its model is loaded."""
+
+
+LARGEST_SIZE = 1 << 20
+"""Of channels, clusters and dimensions; what is larger would only take memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,19 @@ class ModelSpec:
                 patch_whitening=None if of_patches is None else int(of_patches["dims"]),
                 **given,
             )
+            _check_sizes([backbone, aggregation, made.whitening, made.patch_whitening, made.dims])
             return checked_fields(made)
         except KeyError as error:
             raise CheckpointError(f"spec.json: {error} is missing") from None
         except DAMAGED as error:
             raise CheckpointError(f"spec.json: {error}") from None
+
+
+def _check_sizes(options: Any) -> None:
+    if isinstance(options, Mapping):
+        options = list(options.values())
+    if isinstance(options, list):
+        for inner in options:
+            _check_sizes(inner)
+    elif isinstance(options, int) and abs(options) > LARGEST_SIZE:
+        raise InputError(f"a size of {options} cannot be; at most {LARGEST_SIZE}")
