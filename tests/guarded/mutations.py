@@ -209,6 +209,7 @@ def main(count: int, names: list[str]) -> int:
             KINDS[name].make(Path(folder) / "case")
             shutil.copytree(Path(folder) / "case", Path(folder) / "whole")
             found: Counter[str] = Counter()
+            others: Counter[str] = Counter()
             first = 0
             while first < count:
                 words = ["--batch", name, str(Path(folder) / "whole"), str(first), str(count - first)]
@@ -223,10 +224,12 @@ def main(count: int, names: list[str]) -> int:
                     first = int(case) + 1
                     good = told in ("same", "refused", "other, unchecked")
                     found[told if good else "other" if told == "other" else "bad"] += 1
+                    others[path] += told == "other, unchecked"
                     if not good:
                         bad += 1
                         print(f"  {name} case {case} {path}: {told[:400]}", flush=True)
-            print(f"{name}: {count} files, {dict(found)}", flush=True)
+            unknown = {path: number for path, number in others.items() if number}
+            print(f"{name}: {count} files, {dict(found)}, unchecked {unknown}", flush=True)
     return bad
 
 
