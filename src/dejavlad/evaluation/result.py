@@ -201,7 +201,8 @@ class Result:
         except FileNotFoundError:
             raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
         except DAMAGED as error:
-            raise StoreError(f"{str(path)!r} is not a result: {type(error).__name__} {error}") from error
+            reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+            raise StoreError(f"{str(path)!r} is not a result: {reason}") from error
 
 
 def _recalls(held: Mapping[str, Any]) -> dict[int, float]:
