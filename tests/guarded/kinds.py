@@ -402,7 +402,7 @@ KINDS: dict[str, Kind] = {
         make_run,
         run_again,
         ("run/*.toml", "run/*.json*", "run/state.safetensors", "run/cache/*"),
-        ("run/*.toml",),
+        ("run/*.toml", "run/log.jsonl"),
     ),
     "frozen maps": Kind(make_frozen, frozen, ("maps/*",), ("maps/*",)),
     "truth": Kind(make_truth, truth, ("*",)),
