@@ -5,8 +5,9 @@
     DejavladError                    anything below; the command prints it as one line
     ├── InputError (ValueError)      a value given by the caller: what was given, what is valid
     │   ├── UnknownNameError         a name that is in no table; lists the near ones
-    │   └── PhotoError               a photo that cannot be read: path and reason
-    │       └── BlankPhotoError      it can be read, but shows nothing
+    │   ├── PhotoError               a photo that cannot be read: path and reason
+    │   │   └── BlankPhotoError      it can be read, but shows nothing
+    │   └── MalformedFileError       the content of a file is damaged or hostile; the caller adds which file
     ├── StoreError                   something on disk that cannot be used as it is
     │   ├── StoreMismatchError       made by another model, preprocessing, list ... than expected
     │   ├── StoreBusyError           another process is writing there
@@ -83,6 +84,14 @@ class BlankPhotoError(PhotoError):
         if not reason.startswith(SHOWS_NOTHING):
             self.reason = f"{SHOWS_NOTHING}: {reason}"
         self.args = (f"photo {str(path)!r} {self.reason}",)
+
+
+class MalformedFileError(InputError):
+    """The content of a file is damaged, hostile, or no regular file's; the text is the reason alone.
+
+    Raised by `dejavlad.guarded`; who reads a file says in an error of its own which file it is, and what it
+    should have been.
+    """
 
 
 class StoreError(DejavladError):

@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (nobody reads on)
         return 1
     except OSError as error:
-        return complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return 0
 
 

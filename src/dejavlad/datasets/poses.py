@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.datasets.listing import lines_of, read_text
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, MalformedFileError
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.photo import Photo, PhotoList
 
 Floats = NDArray[np.float64]
@@ -222,9 +223,11 @@ def _colmap_txt(path: Path, text: str) -> Poses:
 
 def _colmap_bin(path: Path) -> Poses:
     try:
-        held = path.read_bytes()
+        held = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     names: list[str] = []
     centres: list[Floats] = []
     at = 8

@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.datasets.poses import between
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.guarded.plain_file import read_bytes
 
 Floats = NDArray[np.float64]
 
@@ -132,9 +133,11 @@ Point = tuple[tuple[str, str], str | None]
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        held = path.read_bytes()
+        held = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     if _ENTITIES.search(held):  # entities can nest a file of a kilobyte to gigabytes
         raise InputError(f"{str(path)!r} declares a document type, which no track needs; remove it")
     try:

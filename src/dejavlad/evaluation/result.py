@@ -16,6 +16,8 @@ from dejavlad.evaluation import statistics
 from dejavlad.evaluation.breakdown import Part
 from dejavlad.failures import blank, failures_text, unread
 from dejavlad.files import write_whole
+from dejavlad.guarded.fields import DAMAGED, check_column
+from dejavlad.guarded.json_file import CHECKSUM, LARGE, read_json_object, with_checksum, without_checksum
 
 FILE = "result.json"
 
@@ -159,10 +161,17 @@ class Result:
 
     def to_json(self) -> str:
         """`to_dict` as text, each list of a number a query on one line."""
-        told = self.to_dict()
+        told = with_checksum(self.to_dict())
+        checksum = told.pop(CHECKSUM)
         long = {name: told.pop(name) for name in ("blocks", "hits_at") if name in told}
         text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)[:-2]
-        return text + "".join(f',\n  "{name}": {json.dumps(held)}' for name, held in long.items()) + "\n}"
+        return (
+            text
+            + "".join(
+                f',\n  "{name}": {json.dumps(held)}' for name, held in (*long.items(), (CHECKSUM, checksum))
+            )
+            + "\n}"
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write ``result.json`` whole or not at all.
@@ -187,7 +196,7 @@ class Result:
         """
         path = _file(path)
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = without_checksum(read_json_object(path, LARGE))
             return cls(
                 recall=_recalls(held["recall"]),
                 n_database=int(held["n_database"]),
@@ -215,18 +224,18 @@ class Result:
             )
         except FileNotFoundError:
             raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{str(path)!r} is not a result: {type(error).__name__} {error}") from error
+        except DAMAGED as error:
+            reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+            raise StoreError(f"{str(path)!r} is not a result: {reason}") from error
 
 
 def _recalls(held: Mapping[str, Any]) -> dict[int, float]:
     return {int(n): float(value) for n, value in held.items()}
 
 
-def _failed(held: Mapping[str, Mapping[str, str]] | None) -> dict[str, dict[str, str]] | None:
-    if held is None:
-        return None
-    return {str(what): {str(k): str(why) for k, why in failed.items()} for what, failed in held.items()}
+def _failed(held: Any) -> dict[str, dict[str, str]] | None:
+    check_column("unread", [held], dict[str, dict[str, str]] | None)
+    return None if held is None else {what: dict(failed) for what, failed in held.items()}
 
 
 def _numbers(held: Mapping[str, Any], name: str) -> NDArray[np.int64] | None:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
+from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.photo import Photo, PhotoList
 
 FORMAT = "dejavlad-descriptors"
@@ -31,6 +33,25 @@ INCOMPARABLE = (
     "Only descriptors of one model can be compared: describe database and queries with the same one, or give "
     "both as files of another program"
 )
+
+COLUMNS: dict[str, Any] = {
+    "name": str,
+    "path": str | None,
+    "crop": tuple[int, int, int, int] | None,
+    "frame": int | None,
+    "bytes": int,
+    "mtime_ns": int,
+    "sha256": str | None,
+    "height": int,
+    "width": int,
+    "east": float | None,
+    "north": float | None,
+    "zone": str | None,
+    "heading": float | None,
+    "time": float | None,
+    "group": str | None,
+}
+"""The columns of photos in a manifest, and what stands in them."""
 
 Rows = NDArray[np.int64]
 ReadSize = Callable[[Photo], tuple[int, int]]
@@ -245,6 +266,10 @@ class PhotoTable:
         """The table that `to_dict` told."""
         columns: dict[str, list[Any]] = data["photos"]
         n = len(columns["name"])
+        for key, column in columns.items():
+            if key not in COLUMNS:
+                raise ValueError(f"photos have no {key}")
+            check_column(key, column, COLUMNS[key])
         if any(len(column) != n for column in columns.values()):
             raise ValueError("columns of photos differ in length")
         root = Path(data["root"])
@@ -307,7 +332,7 @@ class Manifest:
             StoreError: it is no such manifest, or of a later version.
         """
         try:
-            data = json.loads(text)
+            data = parse_json_object(text)
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}")
             if data["version"] > VERSION:
@@ -315,13 +340,20 @@ class Manifest:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
+            table, batches = PhotoTable.from_dict(data), data["batches"]
+            check_column("batches", batches, list[int])
+            planned = [row for batch in batches for row in batch]
+            if len(set(planned)) < len(planned) or (
+                planned and not 0 <= min(planned) <= max(planned) < len(table)
+            ):
+                raise ValueError("its batches are of other photos")
             return cls(
-                Setting(**data["setting"]),
-                PhotoTable.from_dict(data),
+                checked_fields(Setting(**data["setting"])),
+                table,
                 int(data["batch_size"]),
-                [np.asarray(batch, np.int64) for batch in data["batches"]],
+                [np.asarray(batch, np.int64) for batch in batches],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a manifest of descriptors: {error}") from error
 
 

@@ -18,7 +18,6 @@ Legend: N photos, D the descriptor's size.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +29,10 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
 from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.failures import NO_DESCRIPTOR
+from dejavlad.guarded.fields import DAMAGED, check_column
+from dejavlad.guarded.json_file import LARGE, read_json_object
+from dejavlad.guarded.npy_file import map_npy, read_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.photo import Photo, PhotoList
 
 NOT_YET, DONE, FAILED = 0, 1, 2
@@ -81,10 +84,13 @@ class DescriptorStore:
                 f"{str(path)!r} is in the middle of a change; run `dejavlad extract` there again"
             )
         try:
-            manifest = Manifest.from_json((path / "manifest.json").read_text("utf-8"), path)
-            state = np.load(path / "done.npy", allow_pickle=False)
-            failed = json.loads((path / "failed.json").read_text("utf-8"))
-        except (OSError, ValueError, EOFError) as error:
+            manifest = Manifest.from_json(read_utf8(path / "manifest.json"), path)
+            state = read_npy(path / "done.npy")
+            failed = read_json_object(path / "failed.json", LARGE)
+            check_column("reasons", list(failed.values()), str)
+            if state.dtype != np.uint8 or state.ndim != 1 or state.max(initial=0) > FAILED:
+                raise ValueError("done.npy holds no marks")
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
         rows = _map_array(path / "rows.npy")
         n, setting = len(manifest.table), manifest.setting
@@ -240,7 +246,6 @@ class DescriptorStore:
 
 def _map_array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return map_npy(path)
+    except (OSError, ValueError) as error:
         raise StoreError(f"cannot read the descriptors in {str(path)!r}: {error}") from error
-    return array

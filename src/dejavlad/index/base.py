@@ -11,13 +11,16 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import write_whole
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
+from dejavlad.guarded.plain_file import plain_name
 from dejavlad.ranking import Ranking
 
 FORMAT, VERSION = "dejavlad-index", 1
@@ -217,7 +220,7 @@ def save_parts(
             with open(folder / files[name], "r+b") as file:
                 os.fsync(file.fileno())
         told = {"format": FORMAT, "version": VERSION, **head, "files": files}
-        write_whole(folder / "index.json", json.dumps(told, indent=1))
+        write_whole(folder / "index.json", json.dumps(with_checksum(told), indent=1))
     except OSError as error:
         _remove(folder, lambda name: name in files.values())
         raise StoreError(
@@ -243,13 +246,14 @@ def read_head(folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / "index.json"
     try:
-        head = json.loads(path.read_text("utf-8"))
+        head = without_checksum(read_json_object(path))
         if head["format"] != FORMAT:
             raise ValueError(f"its format is {head['format']!r}")
         if head["version"] > VERSION:
             raise StoreError(f"{str(folder)!r} was written by a later dejavlad; update dejavlad")
+        head["files"] = {str(part): plain_name(name) for part, name in head["files"].items()}
     except FileNotFoundError:
         raise StoreError(f"there is no index in {str(folder)!r}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise StoreError(f"{str(path)!r} is not an index: {error}") from error
-    return cast("dict[str, Any]", head)
+    return head

@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import check_regular
 from dejavlad.index.base import (
     WORK_BYTES,
     Floats,
@@ -190,17 +193,18 @@ class FaissIndex:
             index = cls(head["kind"], int(head["dims"]), **head["options"])
             files = head["files"]
             path = folder / files["rows.faiss"]
+            check_regular(path)
             index._index = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP))
             index._mapped = path
             index._ids, index._alive = (
-                np.load(folder / files["ids.npy"]),
-                np.load(folder / files["alive.npy"]),
+                read_npy(folder / files["ids.npy"]),
+                read_npy(folder / files["alive.npy"]),
             )
             if not len(index._ids) == len(index._alive) == index._index.ntotal:
                 raise ValueError(f"{len(index._ids)} ids of {index._index.ntotal} rows")
             if not head.get("without_zeros"):  # written before rows of zeros were left out
                 index._leave_out_zeros()
-        except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError) as error:
+        except (*DAMAGED, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise StoreError(f"the index in {str(folder)!r} is damaged: {reason}") from error
         return index

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.npy_file import map_npy
 from dejavlad.index.base import (
     WORK_BYTES,
     Floats,
@@ -177,13 +179,13 @@ class ScanIndex:
             index = cls(head["kind"], int(head["dims"]))
             n, files = int(head["count"]), head["files"]
             if n:
-                arrays = {name: np.load(folder / file, mmap_mode="r") for name, file in files.items()}
+                arrays = {name: map_npy(folder / file) for name, file in files.items()}
                 codes, scales = arrays["rows.npy"], arrays.get("scales.npy")
                 if codes.shape != (n, index.dims) or any(len(array) != n for array in arrays.values()):
                     raise ValueError(f"its files hold {list(codes.shape)}, not {[n, index.dims]}")
                 ids, alive = np.array(arrays["ids.npy"]), np.asarray(arrays["squares.npy"] > 0)
                 index._segments.append(Segment(codes, scales, arrays["squares.npy"], ids, alive))
-        except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"the index in {str(folder)!r} is damaged: {error}") from error
         return index
 

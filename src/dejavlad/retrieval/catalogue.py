@@ -18,6 +18,8 @@ from dejavlad.errors import StoreError
 from dejavlad.extraction import PhotoTable
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.files import write_whole
+from dejavlad.guarded.fields import DAMAGED, check_column
+from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.photo import PhotoList
 
 FORMAT = "dejavlad-map"
@@ -105,7 +107,7 @@ class Catalogue:
             StoreError: it is no map, damaged, or of a later version.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json_object(path, LARGE)
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}")
             if data["version"] > VERSION:
@@ -113,13 +115,22 @@ class Catalogue:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
-            rows = np.asarray(data["rows"], np.int64).reshape(-1)
+            check_column("rows", data["rows"], int)
+            for name in ("dims", "n_rows"):
+                check_column(name, [data[name]], int)
+            check_column("failed", [data["failed"]], dict[str, str])
+            rows = np.asarray(data["rows"], np.int64)
             table = PhotoTable.from_dict(data)
-            if len(rows) != len(table) or (len(rows) and not 0 <= rows.min() <= rows.max() < data["n_rows"]):
+            if (
+                len(rows) != len(table)
+                or len(set(data["rows"])) < len(rows)
+                or (len(rows) and not 0 <= rows.min() <= rows.max() < data["n_rows"])
+            ):
                 raise ValueError("rows do not fit the photos")
-            without_zeros = bool(data.get("without_zeros", False))
+            without_zeros = data.get("without_zeros", False)
+            check_column("without_zeros", [without_zeros], bool)
             return cls(
                 int(data["dims"]), int(data["n_rows"]), table, rows, dict(data["failed"]), without_zeros
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a map: {error}") from error

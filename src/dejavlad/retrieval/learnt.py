@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-from dejavlad.errors import StoreMismatchError
+from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.model import PatchSetting, PlaceModel, load_model, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
@@ -46,7 +48,7 @@ def learn_once(
         "seed": seed,
     }
     if note.exists():
-        there = json.loads(note.read_text(encoding="utf-8"))
+        there = _read_note(note)
         differences = {key: (there.get(key), now) for key, now in wanted.items() if there.get(key) != now}
         if differences:
             raise StoreMismatchError(folder.parent, differences)
@@ -60,6 +62,13 @@ def learn_once(
         learnt = fit(base, photos, seed=seed, workers=workers, on_progress=on_progress)
     save_model(learnt, folder)
     return learnt
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(note)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{str(note)!r} cannot be read: {error}; delete it and its folder") from error
 
 
 def for_patches(

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError, UnknownNameError
 from dejavlad.extraction import PhotoTable, at_unit_length, describe, extract
 from dejavlad.failures import NO_DESCRIPTOR
+from dejavlad.files import naming
 from dejavlad.geo import Positions
 from dejavlad.index import Index, build_index
 from dejavlad.model import PlaceModel, load_model
@@ -387,7 +388,7 @@ def _one_writer(folder: Path) -> Iterator[None]:
 def _append_rows(path: Path, n_rows: int, rows_MD: NDArray[Any], chosen: NDArray[np.int64]) -> None:
     """Write rows from row `n_rows` on, over whatever an interrupted run left there."""
     size = rows_MD.shape[1] * 4
-    with open(path, "r+b" if path.exists() else "w+b") as file:
+    with naming(path), open(path, "r+b" if path.exists() else "w+b") as file:
         file.seek(n_rows * size)
         for start in range(0, len(chosen), 1024):
             file.write(np.ascontiguousarray(rows_MD[chosen[start : start + 1024]], dtype="<f4").tobytes())

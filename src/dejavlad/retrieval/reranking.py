@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction.patches import Cached, FreshPatches
-from dejavlad.files import write_whole
+from dejavlad.files import naming, write_whole
 from dejavlad.fitting import learn_patch_whitening
+from dejavlad.guarded.npy_file import map_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.model import PlaceModel
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
@@ -246,19 +248,29 @@ def _kept(
     keep.mkdir(parents=True, exist_ok=True)
     files = {"scores.npy": shape, "seconds.npy": shape[:1]}
     note = keep / "setting.json"
-    same = (
-        note.is_file() and note.read_text("utf-8") == told and all((keep / name).is_file() for name in files)
-    )
-    if not same:
+    if not _same(note, told, files):
         note.unlink(missing_ok=True)
         for name, size in files.items():
-            with open(keep / name, "wb") as file:
+            with naming(keep / name), open(keep / name, "wb") as file:
                 np.save(file, np.full(size, np.nan, np.float32))
         write_whole(note, told.encode())
-    scores, seconds = (np.load(keep / name, mmap_mode="r+") for name in files)
+    scores, seconds = (map_npy(keep / name, "r+") for name in files)
     try:
         yield scores, seconds
     finally:
-        scores.flush()
-        seconds.flush()
-        del scores, seconds
+        for array in (scores, seconds):
+            if isinstance(array, np.memmap):
+                array.flush()
+        del array, scores, seconds
+
+
+def _same(note: Path, told: str, files: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether what an earlier run kept is of this setting, and whole."""
+    try:
+        arrays = [map_npy(note.with_name(name)) for name in files]
+        return read_utf8(note) == told and all(
+            array.shape == shape and array.dtype == np.float32
+            for array, shape in zip(arrays, files.values(), strict=True)
+        )
+    except (OSError, ValueError):
+        return False

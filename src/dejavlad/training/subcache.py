@@ -8,6 +8,7 @@ Legend: q queries of the part, n database photos of the part, D numbers of a des
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from dejavlad.errors import StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.loss import TupleLoss
 from dejavlad.training.mining import Descriptors, Floats, Mined, looked_at, nearest
@@ -103,6 +106,30 @@ def rows_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.rows")
 
 
+def sum_file(path: Path) -> Path:
+    """Beside a file of descriptors, the checksum of them all."""
+    return path.with_name(f"{path.name}.sum")
+
+
+def row_sum(number: int, row_D: Floats) -> int:
+    """What a row adds to the checksum, whenever it is written; rows of zeros add nothing."""
+    return zlib.crc32(row_D.astype("<f4").tobytes(), number & 0xFFFFFFFF) if row_D.any() else 0
+
+
+def check_sum(path: Path, rows_MD: Floats) -> None:
+    """Compare descriptors with their checksum, where they have one.
+
+    Raises:
+        ValueError: they are no float32 [M, D], or were changed since they were written.
+    """
+    if rows_MD.ndim != 2 or rows_MD.dtype != np.float32:
+        raise ValueError(f"they are {rows_MD.dtype} {list(rows_MD.shape)}")
+    if sum_file(path).is_file():
+        total = sum(row_sum(number, row_D) for number, row_D in enumerate(rows_MD))
+        if read_utf8(sum_file(path), 1 << 10) != f"{total}\n":
+            raise ValueError("they were changed since they were written; delete the run's cache folder")
+
+
 def write_rows(path: Path, numbers: Rows) -> None:
     """Write which photos the descriptors in a file are of, before these.
 
@@ -124,7 +151,8 @@ def read_rows(path: Path) -> tuple[Rows, Floats]:
         StoreError: it is not there, or damaged.
     """
     try:
-        numbers, rows_MD = np.load(rows_file(path)), np.load(path)
+        numbers, rows_MD = read_npy(rows_file(path)), read_npy(path)
+        check_sum(path, rows_MD)
     except (OSError, ValueError) as error:
         raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
     if len(numbers) != len(rows_MD):

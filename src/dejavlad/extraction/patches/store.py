@@ -30,6 +30,10 @@ from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
+from dejavlad.guarded.fields import DAMAGED, checked_fields
+from dejavlad.guarded.json_file import parse_json_object, read_json_object
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.patches import PatchSet
 
 FORMAT, VERSION = "dejavlad-patches", 2
@@ -118,10 +122,12 @@ class Entry:
     @classmethod
     def from_line(cls, line: str) -> Self:
         """What `to_line` wrote."""
-        told = json.loads(line)
+        told = parse_json_object(line)
         file_bytes, mtime_ns, sha256 = told["identity"]
         grids = tuple((int(h), int(w)) for h, w in told["grids"])
         identity = int(file_bytes), int(mtime_ns), str(sha256)
+        if min((int(told["offset"]), *(side for grid in grids for side in grid))) < 0:
+            raise ValueError("a line tells of less than no bytes or patches")
         return cls(str(told["key"]), identity, int(told["offset"]), grids, str(told.get("failed", "")))
 
 
@@ -235,7 +241,7 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         StoreError: it is damaged or of a later format.
     """
     try:
-        told = json.loads((path / "manifest.json").read_text("utf-8"))
+        told = read_json_object(path / "manifest.json")
         if told.pop("format") != FORMAT:
             raise ValueError("another format")
         version = told.pop("version")
@@ -248,11 +254,15 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
                 f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "
                 "delete that folder and extract again"
             )
-        manifest = PatchManifest(**told)
-        lines = (path / "photos.jsonl").read_text("utf-8").splitlines(keepends=True)
+        manifest = checked_fields(PatchManifest(**told))
+        lines = read_utf8(path / "photos.jsonl").splitlines(keepends=True)
+        if any(size < 1 for size in (*manifest.sizes, *manifest.strides, manifest.dims, manifest.stride)):
+            raise ValueError("sizes, strides and dimensions are 1 or more")
         whole = [Entry.from_line(line) for line in lines if line.endswith("\n")]
+        if any(entry.grids and len(entry.grids) != len(manifest.sizes) for entry in whole):
+            raise ValueError("a line tells of patches of other sizes")
         codec = CODECS[manifest.dtype](*_centres(path, manifest))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise StoreError(
             f"the patches in {str(path)!r} are damaged: {error}; delete that folder and extract again"
         ) from error
@@ -260,4 +270,11 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
 
 
 def _centres(path: Path, manifest: PatchManifest) -> list[NDArray[np.float32]]:
-    return [np.load(path / "centres.npy", allow_pickle=False)] if manifest.dtype == "pq" else []
+    """Of product quantisation: [M, 256, S], where M * S is D or more."""
+    if manifest.dtype != "pq":
+        return []
+    centres = read_npy(path / "centres.npy")
+    parts, count, width = centres.shape if centres.ndim == 3 else (0, 0, 0)
+    if count != 256 or parts * width < manifest.dims or centres.dtype.kind != "f":
+        raise ValueError(f"centres.npy holds {centres.dtype} {list(centres.shape)}")
+    return [centres]
