@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import pickle
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -91,9 +92,15 @@ def told_photos(given: dv.PhotoList, folder: Path) -> str:
     )
 
 
+def photos_that_fail(folder: Path) -> Path:
+    """Photos, and one more that cannot be read, and one that shows nothing."""
+    (photos(folder) / "broken.png").write_bytes(b"no photo")
+    photos_of_tests.write(folder / "black.png", np.zeros((32, 40, 3), np.uint8))
+    return folder
+
+
 def make_store(folder: Path) -> None:
-    broken = photos(folder / "photos") / "broken.png"
-    broken.write_bytes(b"no photo")
+    photos_that_fail(folder / "photos")
     dv.extract(model(), dv.photos(folder / "photos"), folder / "store", batch_size=2)
 
 
@@ -135,7 +142,7 @@ def patches(folder: Path) -> Any:
 
 
 def make_map(folder: Path) -> None:
-    dv.PlaceMap.build(model(), dv.photos(photos(folder / "photos")), folder / "map")
+    dv.PlaceMap.build(model(), dv.photos(photos_that_fail(folder / "photos")), folder / "map")
 
 
 def place_map(folder: Path) -> Any:
@@ -182,7 +189,8 @@ def make_result(folder: Path) -> None:
         names, np.arange(6.0).reshape(3, 2) * 30, names, np.arange(6.0).reshape(3, 2) * 30
     )
     folder.mkdir()
-    dv.evaluate(made, town.truth, recall_at=(1, 2)).save(folder / "result.json")
+    unread = {"database": {"0.jpg": "it cannot be read"}, "queries": {"2.jpg": "shows nothing: it is black"}}
+    replace(dv.evaluate(made, town.truth, recall_at=(1, 2)), unread=unread).save(folder / "result.json")
 
 
 def result(folder: Path) -> Any:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
 from dejavlad.extraction.patches.making import Patching
-from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
+from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.failures import NO_DESCRIPTOR, blank
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_content, read_size
@@ -236,9 +236,12 @@ def _plan(
     old_rows = table.rows_in(known.manifest.table)
     same_list = len(known) == n and np.array_equal(old_rows, np.arange(n))
     for row in np.flatnonzero(old_rows >= 0):
-        if known.state[old_rows[row]] != FAILED or known.failed[table.keys[int(row)]] == NO_DESCRIPTOR:
+        if known.state[old_rows[row]] != FAILED:
             continue
-        if _decodes(table.photos[int(row)], preprocess):
+        reason = known.failed[table.keys[int(row)]]
+        if reason == NO_DESCRIPTOR:
+            continue
+        if reason == REASON_LOST or _decodes(table.photos[int(row)], preprocess):
             old_rows[row] = -1
     finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
     kept: list[Rows] = []

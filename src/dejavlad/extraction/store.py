@@ -39,6 +39,8 @@ NOT_YET, DONE, FAILED = 0, 1, 2
 CHANGE = "change.partial"
 UNKNOWN = "unknown"
 """The precision of rows that were made elsewhere."""
+REASON_LOST = "it could not be described; why is no longer in failed.json"
+"""The reason of a failed photo that ``failed.json`` does not name; the next run tries it again."""
 
 
 class DescriptorStore:
@@ -99,8 +101,8 @@ class DescriptorStore:
                 f"{str(path)!r} is damaged: its manifest tells of {n} rows of {setting.dims} "
                 f"{setting.dtype}, but there are {list(rows.shape)} {rows.dtype} and {len(state)} marks"
             )
-        bad = {manifest.table.keys[row] for row in np.flatnonzero(state == FAILED)}
-        return cls(manifest, rows, state, {key: why for key, why in failed.items() if key in bad}, path)
+        bad = [manifest.table.keys[row] for row in np.flatnonzero(state == FAILED).tolist()]
+        return cls(manifest, rows, state, {key: failed.get(key, REASON_LOST) for key in bad}, path)
 
     @classmethod
     def from_arrays(
