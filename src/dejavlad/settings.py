@@ -16,7 +16,6 @@ are relative to where it lies. A variable that is set but empty counts as not se
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.guarded.toml_file import read_toml
 
 PREFIX = "DEJAVLAD_"
 ROOT_PREFIX = PREFIX + "ROOT_"
@@ -144,7 +144,7 @@ def _default_cache() -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        told = read_toml(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

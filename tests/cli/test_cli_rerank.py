@@ -206,7 +206,7 @@ def test_stores_that_cannot_be_re_ranked(
     assert "there are no patches" in refused(str(tmp_path / "bare"))
     other = ["extract", model, str(street / "queries"), "--out", str(tmp_path / "other"), "--quiet"]
     assert main([*other, "--patches", "--preset", "speed"]) == 0
-    assert "was made otherwise (sizes: (2, 4) there, (5,) now" in refused(str(tmp_path / "other"))
+    assert "was made otherwise (sizes: (2, 4) there, (5,) in the queries" in refused(str(tmp_path / "other"))
     assert "'speed' needs patches of sizes [5]" in refused(str(results / "queries"), "--preset", "speed")
     (tmp_path / "one").mkdir()
     np.save(tmp_path / "one" / "short.npy", np.zeros((3, 2), np.int64))

@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dejavlad.backbones.pickles import check_pickles
 from dejavlad.errors import CheckpointError, InputError
+from dejavlad.guarded.zip_archive import read_npz
 
 CLASSIFIER = ("classifier.", "fc.")
 SOME = 6
@@ -42,8 +41,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         ending = path.suffix.lower()
         if ending == ".npz":
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
-                found = {key: torch.from_numpy(np.array(held[key])) for key in held.files}
+            found = {key: torch.from_numpy(array) for key, array in read_npz(path).items()}
         elif ending == ".safetensors":
             from safetensors.torch import load_file
 
@@ -51,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             check_pickles(path)
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read as weights: {_line(error)}") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(

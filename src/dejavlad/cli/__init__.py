@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (nobody reads on)
         return 1
     except OSError as error:
-        return complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     finally:  # --max-pixels holds for this command
         os.environ.pop(MAX_PIXELS, None)
         if most_pixels is not None:

@@ -112,7 +112,7 @@ def check(
     """
     from dejavlad.datasets.check import check_dataset, check_photos
     from dejavlad.datasets.published import PUBLISHED
-    from dejavlad.images import read_image, read_stretch
+    from dejavlad.images import read_content, read_stretch
     from dejavlad.photo import PhotoList
     from dejavlad.settings import Settings
 
@@ -123,7 +123,7 @@ def check(
         if isinstance(places, PhotoList):
             found = check_photos(
                 places,
-                read=read_image,
+                read=read_content,
                 stretch=read_stretch,
                 sample=sample,
                 workers=workers,
@@ -134,7 +134,7 @@ def check(
                 places,
                 published=PUBLISHED.get(name),
                 root=root or Settings.load().root(name),
-                read=read_image,
+                read=read_content,
                 stretch=read_stretch,
                 sample=sample,
                 workers=workers,

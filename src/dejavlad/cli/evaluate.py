@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from dejavlad.retrieval.preset import Preset
     from dejavlad.retrieval.reranking import Reranked, Source
 
+NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
+
 
 def evaluate(
     model: str | None = None,
@@ -163,7 +165,10 @@ def evaluate(
         dims=made.swept or None,
         reranked=made.reranked,
         preset=made.preset,
+        unread=made.unread,
     )
+    for what, failed in (made.unread or {}).items():
+        output.failures(failed, *NOUNS[what])
     if result is not None and (twins := twins_text(result.twins)):
         output.note(twins)
     page = write_page(
@@ -174,10 +179,11 @@ def evaluate(
         command=command_line(),
         matches=made.pairs(places, result),
         rotate=made.preprocess.get("rotate", True),
+        unread=made.unread,
     )
     if result is None:
         output.answer(
-            {"ranking": str(out / "ranking.npz"), "page": str(page)},
+            {"ranking": str(out / "ranking.npz"), "page": str(page), "unread": made.unread},
             f"{len(places.queries)} queries ranked; without truth there is no recall (--truth)\nopen {page}",
         )
     else:
@@ -196,6 +202,7 @@ class _Made:
     preset: Preset | None = None
     patches: tuple[Source, Source] | None = None
     preprocess: dict[str, Any] = field(default_factory=dict)
+    unread: dict[str, dict[str, str]] | None = None
 
     def pairs(self, places: PlaceDataset, result: Result | None) -> list[ShownMatch]:
         """Queries and answers whose matching patches the page shows."""
@@ -218,7 +225,14 @@ def _make(
     output: Output,
 ) -> _Made:
     """Describe, search, and re-rank."""
-    from dejavlad.retrieval.benchmark import describe_dataset, patch_sources, rank, rerank, sweep
+    from dejavlad.retrieval.benchmark import (
+        describe_dataset,
+        patch_sources,
+        rank,
+        rerank,
+        sweep,
+        unread_of,
+    )
 
     if budget is not None and preset is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
@@ -249,6 +263,8 @@ def _make(
     dims = options.dims_list if len(options.dims_list) > 1 else ()
     made = _Made(found, told, seconds, sweep(database, queries, places, dims, scoring) if dims else {})
     made.preprocess = setting.preprocess
+    made.unread = unread_of(database, queries)
+    output.scaled(database, queries)
     if preset is not None:
         preset, asked, there = patch_sources(preset, database, queries, model)
         with output.progress() as on_progress:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from dejavlad.cli.options import AllFolders, ModelOptions, Panorama, RerankOptions, Root, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
@@ -105,7 +106,7 @@ def extract(
         "store": str(out),
         "photos": len(store),
         "described": int(store.done.sum()),
-        "failed": store.failed,
+        **failures_dict(store.failed),
         "dims": int(store.rows.shape[1]),
         "model": {"name": opened.name, "fingerprint": opened.fingerprint},
     }

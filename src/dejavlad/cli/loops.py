@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, TimeOffset
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict
 
 if TYPE_CHECKING:
     from dejavlad.extraction import DescriptorStore
@@ -153,6 +154,7 @@ def loops(
     told: dict[str, Any] = {
         "n_frames": len(frames),
         "n_given": len(pairs),
+        **failures_dict(store.failed),
         **({} if score is None else score.to_dict()),
     }
     if score is None:
@@ -175,6 +177,7 @@ def loops(
             score,
             None if right is None else reachable(right, window),
             similarities(store, chosen),
+            store.failed,
         ),
         out / "index.html",
         command=command_line(),
@@ -183,7 +186,7 @@ def loops(
     wrong = "" if score is None else f", {len(pairs) - told['n_given_right']} of them wrong"
     text = f"{len(pairs)} loops given in {len(frames)} frames{wrong}: {csv}"
     output.answer(told, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
-    output.failures(store.failed)
+    output.failures(store.failed, "frame", "frames")
 
 
 def _frames(

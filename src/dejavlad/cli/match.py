@@ -194,6 +194,7 @@ def _pair(
         "figure": None if figure is None else str(figure),
     }
     output.answer(told, text)
+    output.failures(pair.blank)
 
 
 def _told(pair: PairMatch) -> str:
@@ -222,7 +223,7 @@ def _live(
 ) -> None:
     from dejavlad.cli.window import Window
     from dejavlad.report.match_video import MatchVideo, live_picture
-    from dejavlad.retrieval.live import Frames, Live, reference_photo, spread_frames
+    from dejavlad.retrieval.live import Frames, Live, reference_photo, shows_anything, spread_frames
     from dejavlad.retrieval.pair import PairMatcher
 
     chosen = reference_photo(reference, source)
@@ -230,13 +231,16 @@ def _live(
         frames = held.enter_context(Frames(source, every=every))
         drawn = held.enter_context(MatchVideo(out, frames.rate / every)) if out is not None else None
         coming = iter(frames)
-        first = next(coming, None)
+        first, n_blank = next(coming, None), 0
+        while chosen is None and first is not None and not shows_anything(first):
+            first, n_blank = next(coming, None), n_blank + 1
         if first is None:
-            raise InputError(f"{frames.name}: no frame can be read")
+            raise InputError(f"{frames.name}: no frame can be read" + " and shows anything" * bool(n_blank))
         chosen = first if chosen is None else chosen
         learnt = [chosen] if isinstance(source, int) else [chosen, *spread_frames(source, LEARN_FROM)]
         opened = _opened(model, learnt, setting, options, output)
         live = Live(PairMatcher(opened, setting), chosen, known_from=known_from)
+        live.blank = n_blank
         window = Window.open()
         try:
             for photo in chain([first], coming):
@@ -262,6 +266,8 @@ def _live(
         "frames": live.compared,
         "known": live.known,
         "passed_over": frames.failed,
+        "n_unread": frames.failed,
+        "n_blank": live.blank,
         "reference": live.reference.key,
         "out": None if out is None else str(out),
     }
@@ -271,6 +277,8 @@ def _live(
     text = f"{live.compared:,} frames compared with {live.reference.key}: {live.known:,} show its place"
     if frames.failed:
         text += f"; {frames.failed:,} could not be read"
+    if live.blank:
+        text += f"; {live.blank:,} {'shows' if live.blank == 1 else 'show'} nothing"
     output.answer(summary, text + (f"\nopen {out}" if out is not None else ""))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from dejavlad.cli.options import AllFolders, ModelOptions, Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict
 
 
 def whiten(
@@ -60,7 +61,13 @@ def whiten(
     dims = options.dims_list
     if len(dims) > 1:
         raise InputError(f"--dims {options.dims}: a model keeps one number of dimensions")
-    how = {"seed": options.seed, "workers": options.workers, "batch_size": options.batch_size}
+    failed: dict[str, str] = {}
+    how: dict[str, Any] = {
+        "seed": options.seed,
+        "workers": options.workers,
+        "batch_size": options.batch_size,
+        "on_failed": failed.update,
+    }
     with output.progress() as on_progress:
         listed = open_photos(photos, root=root, all_folders=all_folders)
         base = replace(options, dims=None).load(model, on_progress)
@@ -77,7 +84,9 @@ def whiten(
         "dims": found.descriptor_size,
         "whitened": not no_whiten,
         "components": found.provenance.get("components"),
+        **failures_dict(failed),
     }
     output.answer(
         told, f"{found.name}: {base.aggregation.descriptor_size} to {found.descriptor_size} dims: {out}"
     )
+    output.failures(failed)

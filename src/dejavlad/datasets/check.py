@@ -16,7 +16,7 @@ from dejavlad.datasets.panorama import told_panoramas
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.published import Published
 from dejavlad.datasets.suspect import out_of_place, what_is_wrong
-from dejavlad.errors import InputError
+from dejavlad.errors import BlankPhotoError, InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -223,27 +223,39 @@ def _decoded(
     chosen = [(name, photo) for name, photos in lists.items() for photo in _spread(photos, sample)]
     chosen = [(name, photo) for name, photo in chosen if photo.pixels is not None or photo.path.is_file()]
 
-    def look(item: tuple[str, Photo]) -> str | tuple[float, float] | None:
-        """Why it cannot be read; else the range that it is stretched from, if it is."""
+    def look(item: tuple[str, Photo]) -> InputError | tuple[float, float] | None:
+        """Why it cannot be used; else the range that it is stretched from, if it is."""
         try:
             read(item[1])
             return None if stretch is None else stretch(item[1])
         except InputError as error:
-            return str(error)
+            return error
 
     ranges: dict[str, dict[str, tuple[float, float]]] = {}
     broken: dict[str, dict[str, str]] = {}
+    empty: dict[str, dict[str, str]] = {}
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for done, ((name, photo), told) in enumerate(zip(chosen, pool.map(look, chosen), strict=True), 1):
-            if isinstance(told, str):
-                broken.setdefault(name, {})[photo.key] = told
-            elif told is not None:
-                ranges.setdefault(name, {})[photo.key] = told
+        for done, ((name, photo), seen) in enumerate(zip(chosen, pool.map(look, chosen), strict=True), 1):
+            if isinstance(seen, BlankPhotoError):
+                empty.setdefault(name, {})[photo.key] = f"{photo.key}: {seen.reason}"
+            elif isinstance(seen, InputError):
+                broken.setdefault(name, {})[photo.key] = str(seen)
+            elif seen is not None:
+                ranges.setdefault(name, {})[photo.key] = seen
             on_progress(Progress("decoding photos", done, len(chosen)))
     do = "fetch these again: a photo that is cut short is a download that broke off"
     findings = [
         Finding("unreadable", f"{len(why):,} of {name}", True, tuple(list(why.values())[:SHOWN]), do)
         for name, why in broken.items()
+    ]
+    findings += [
+        Finding(
+            "blank",
+            f"{len(why):,} of {name} show nothing: they are left out of maps and rankings",
+            False,
+            tuple(list(why.values())[:SHOWN]),
+        )
+        for name, why in empty.items()
     ]
     return findings + _stretched(ranges, Counter(name for name, _ in chosen)), len(chosen)
 

@@ -26,8 +26,8 @@ class Finding:
     """One thing that is wrong, or worth knowing."""
 
     what: str
-    """counts, missing, misplaced, unlisted, links, folders, passed over, unreadable, levels, panoramas,
-    duplicates, twins, same file, truth or positions.
+    """counts, missing, misplaced, unlisted, links, folders, passed over, unreadable, blank, levels,
+    panoramas, duplicates, twins, same file, truth or positions.
     """
     text: str
     """It in words."""

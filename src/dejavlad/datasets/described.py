@@ -13,7 +13,6 @@ truth are opened so. Photos of lists need not be there to score a ranking.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import WORDS
 from dejavlad.datasets.relevance import TRUTH_FILE, parse_truth
-from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.errors import InputError, MalformedFileError, UnknownNameError
+from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.photo import PhotoList
 
 KEYS = ("name", "root", "database", "queries", "truth", "positions")
@@ -76,8 +76,8 @@ def _lies(folder: Path, text: str) -> Path:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        told: dict[str, Any] = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+        told: dict[str, Any] = parse_toml(read_text(path))
+    except MalformedFileError as error:
         raise InputError(f"{str(path)!r} cannot be read as a dataset: {error}") from None
     for key, value in told.items():
         if key not in KEYS:

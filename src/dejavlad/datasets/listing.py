@@ -13,8 +13,9 @@ from pathlib import Path
 from dejavlad.datasets.disk_names import DiskNames, is_comment, path_in
 from dejavlad.datasets.file_kinds import HEAD, binary_kind
 from dejavlad.datasets.folder import ENDINGS, natural_order
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.files import write_whole
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.photo import Photo, PhotoList
 
 log = logging.getLogger("dejavlad")
@@ -209,9 +210,11 @@ def read_text(path: Path) -> str:
         InputError: there is no such file, or it is not text.
     """
     try:
-        held = path.read_bytes()
+        held = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     wide = held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = held.decode("utf-16" if wide else "utf-8-sig")

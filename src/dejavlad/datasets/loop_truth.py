@@ -20,6 +20,7 @@ from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.decoders import open_image
 from dejavlad.errors import CheckpointError, InputError
+from dejavlad.guarded.npy_file import read_npy
 from dejavlad.matlab.mat_file import read_mat
 from dejavlad.photo import PhotoList
 
@@ -103,10 +104,10 @@ def _matrix(path: Path, suffix: str) -> NDArray[np.bool_]:
                 raise InputError(f"it holds {len(held)} matrices, and one is needed")
             matrix = held[0]
         else:
-            matrix = np.load(path, allow_pickle=False)
+            matrix = read_npy(path)
         if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
             raise InputError(f"it is {matrix.dtype} {list(matrix.shape)}, and numbers [N, N] are needed")
-    except (InputError, CheckpointError, OSError, ValueError, EOFError) as error:
+    except (CheckpointError, OSError, ValueError) as error:
         raise InputError(f"{str(path)!r} is no truth of loops: {error}") from error
     if not np.isfinite(matrix).all():
         raise InputError(f"{str(path)!r} holds NaN or infinity; right is what is not 0")

@@ -33,7 +33,8 @@ from dejavlad.datasets.frame_times import frame_number, frame_times, stem
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.datasets.moments import NO_OFFSET, TimeOffset, since_1970
 from dejavlad.datasets.name_matching import match_names
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, MalformedFileError
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.photo import PhotoList
 
 Floats = NDArray[np.float64]
@@ -315,9 +316,11 @@ def _colmap_txt(path: Path, text: str) -> Poses:
 
 def _colmap_bin(path: Path) -> Poses:
     try:
-        held = path.read_bytes()
+        held = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     names: list[str] = []
     centres: list[Floats] = []
     at = 8

@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 
 from dejavlad.datasets.moments import parse_moment
 from dejavlad.datasets.poses import between
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.guarded.plain_file import read_bytes
 
 Floats = NDArray[np.float64]
 
@@ -244,9 +245,11 @@ def _in_order(points: list[_Point], path: Path, passed: Counter[str]) -> list[_P
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        held = _unzipped(path) if path.suffix.lower() == ".kmz" else path.read_bytes()
+        held = _unzipped(path) if path.suffix.lower() == ".kmz" else read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     if _ENTITIES.search(held):  # entities can nest a file of a kilobyte to gigabytes
         raise InputError(f"{str(path)!r} declares a document type, which no track needs; remove it")
     try:

@@ -9,12 +9,10 @@ Legend: Q queries, N database photos.
 from __future__ import annotations
 
 import math
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from dejavlad.datasets.suspect import without_zero_rows
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.geo import Position, Positions, latlon, utm_from_latlon
+from dejavlad.guarded.zip_archive import read_npz
 from dejavlad.photo import PhotoList
 
 Floats = NDArray[np.float64]
@@ -148,21 +147,13 @@ def read_truth_npz(path: str | Path) -> TruthPositions:
     path = Path(path)
     names = ("utmDb", "utmQ", "posDistThr")
     try:
-        with open(path, "rb") as file:
-            held = np.load(file, allow_pickle=False)
-            if isinstance(held, np.ndarray):
-                raise ValueError("it is one array, an .npy file")
-            if lacking := [name for name in names if name not in held.files]:
-                raise ValueError(
-                    f"it lacks {', '.join(lacking)} (it holds {', '.join(held.files) or 'nothing'})"
-                )
-            database, queries, radius = (held[name] for name in names)
+        database, queries, radius = read_npz(path, names).values()
         if radius.size != 1 or radius.dtype.kind not in "iuf":
             raise ValueError(f"posDistThr is one number, not {radius.dtype} {list(radius.shape)}")
         return TruthPositions(database, queries, float(radius.reshape(-1)[0]))
     except FileNotFoundError:
         raise InputError(f"there is no truth file {str(path)!r}") from None
-    except (OSError, ValueError, EOFError, MemoryError, RuntimeError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{str(path)!r} is no truth file of Patch-NetVLAD (.npz with utmDb [N, 2], utmQ [Q, 2] and "
             f"posDistThr): {error}"

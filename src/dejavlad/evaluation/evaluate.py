@@ -36,6 +36,7 @@ def evaluate(
     seconds: Mapping[str, float] | None = None,
     metrics: Mapping[str, float] | None = None,
     protocol: str | None = None,
+    unread: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Result:
     """recall@N of a ranking, with all that it depends on.
 
@@ -53,6 +54,7 @@ def evaluate(
         seconds: what took how long.
         metrics: further figures by name.
         protocol: the name of the protocol that the truth and `misses` are of.
+        unread: the photos that could not be described, of ``database`` and ``queries`` (see `Result.unread`).
 
     Raises:
         InputError: the ranking does not fit the truth or the lists, is less deep than the largest N needs, or
@@ -95,6 +97,7 @@ def evaluate(
         seconds=dict(seconds or {}),
         hits_at=hits,
         metrics=dict(metrics or {}),
+        unread=unread,
         blocks=_blocks(queries, counts),
         parts=breakdown.parts(hits, counts, queries, ns) if queries is not None else {},
         by_distance=breakdown.by_distance(

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
+from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList, View
 from dejavlad.storage.checked_text import check_text, with_checksum
@@ -28,6 +30,30 @@ DTYPES = ("float32", "float16")
 
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
 """Columns of photos that are told even where they are empty."""
+
+INCOMPARABLE = (
+    "Only descriptors of one model can be compared: describe database and queries with the same one, or give "
+    "both as files of another program"
+)
+
+COLUMNS: dict[str, Any] = {
+    "name": str,
+    "path": str | None,
+    "crop": tuple[int, int, int, int] | None,
+    "frame": int | None,
+    "bytes": int,
+    "mtime_ns": int,
+    "sha256": str | None,
+    "height": int,
+    "width": int,
+    "east": float | None,
+    "north": float | None,
+    "zone": str | None,
+    "heading": float | None,
+    "time": float | None,
+    "group": str | None,
+}
+"""The columns of photos in a manifest, and what stands in them."""
 
 Rows = NDArray[np.int64]
 ReadSize = Callable[[Photo], tuple[int, int]]
@@ -66,14 +92,29 @@ class Setting:
         """
         check_same(asdict(self), asdict(wanted), path)
 
+    def check_comparable(self, other: Setting, path: Path | None) -> None:
+        """Refuse to compare rows of the store at `path` with those of another, unless one model made both.
 
-def check_same(here: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+        How rows are stored (float16, float32) may differ.
+
+        Raises:
+            StoreMismatchError: names every setting that differs.
+        """
+        here, there = ({**asdict(of), "dtype": ""} for of in (self, other))
+        check_same(here, there, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
+
+
+def check_same(
+    here: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, hint: str = "", other: str = "now"
+) -> None:
     """Refuse to go on where what made a store is not what is there now; the model's name alone may differ.
 
     Args:
         here: the store's setting, with ``model``, ``fingerprint`` and ``preprocess``.
         now: that of this run.
         path: the store.
+        hint: what to do; unless told, to write to another folder.
+        other: what `now` is called: of this run, or of the queries.
 
     Raises:
         StoreMismatchError: names every setting that differs.
@@ -89,7 +130,7 @@ def check_same(here: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> N
             if old_steps.get(step) != new_steps.get(step):
                 differences[f"preprocess.{step}"] = (old_steps.get(step), new_steps.get(step))
     if differences:
-        raise StoreMismatchError(path, differences)
+        raise StoreMismatchError(path, differences, hint, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +273,10 @@ class PhotoTable:
         """The table that `to_dict` told."""
         columns: dict[str, list[Any]] = data["photos"]
         n = len(columns["name"])
+        for key, column in columns.items():
+            if key not in COLUMNS:
+                raise ValueError(f"photos have no {key}")
+            check_column(key, column, COLUMNS[key])
         if any(len(column) != n for column in columns.values()):
             raise ValueError("columns of photos differ in length")
         root = Path(data["root"])
@@ -297,7 +342,7 @@ class Manifest:
             StoreError: it is no such manifest, or of a later version.
         """
         try:
-            data = json.loads(text)
+            data = parse_json_object(text)
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}")
             if data["version"] > VERSION:
@@ -306,13 +351,20 @@ class Manifest:
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
             check_text(text)
+            table, batches = PhotoTable.from_dict(data), data["batches"]
+            check_column("batches", batches, list[int])
+            planned = [row for batch in batches for row in batch]
+            if len(set(planned)) < len(planned) or (
+                planned and not 0 <= min(planned) <= max(planned) < len(table)
+            ):
+                raise ValueError("its batches are of other photos")
             return cls(
-                Setting(**data["setting"]),
-                PhotoTable.from_dict(data),
+                checked_fields(Setting(**data["setting"])),
+                table,
                 int(data["batch_size"]),
-                [np.asarray(batch, np.int64) for batch in data["batches"]],
+                [np.asarray(batch, np.int64) for batch in batches],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a manifest of descriptors: {error}") from error
 
 

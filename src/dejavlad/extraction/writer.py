@@ -118,6 +118,8 @@ class StoreWriter:
             "manifest.json": manifest.to_json().encode(),
         }
         with disk_errors(self.path):
+            if found is not None and old_rows_N is None and (found.done & (state_N != DONE)).any():
+                old_rows_N = np.arange(len(state_N))  # rows that no longer count become zeros
             moved = found is None or old_rows_N is not None
             if moved or any(_content(self.path / name) != data for name, data in contents.items()):
                 folder = self.path / CHANGE

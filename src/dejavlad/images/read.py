@@ -20,8 +20,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dejavlad.decoders import colours_of_16_bits, depth_of, open_image, open_video
-from dejavlad.errors import PhotoError
+from dejavlad.errors import BlankPhotoError, PhotoError
 from dejavlad.exif import orientation_of
+from dejavlad.images.content import measure_content
 from dejavlad.images.levels import Levels, stretched_range, to_eight_bits
 from dejavlad.images.panorama import Panoramas, view_of, view_size
 from dejavlad.memory import free_memory
@@ -100,6 +101,43 @@ def read_reduced(
         left, top, right, bottom = _checked_crop(photo, photo.crop, pixels.shape[0], pixels.shape[1])
         pixels = np.ascontiguousarray(pixels[top:bottom, left:right])
     return pixels, (pixels.shape[0], pixels.shape[1])
+
+
+def read_content(photo: Photo | Path | str, *, rotate: bool = True) -> Pixels:
+    """As `read_image`, but of a photo that shows something.
+
+    Raises:
+        BlankPhotoError: it shows nothing (see `dejavlad.images.content`).
+        PhotoError: as `read_image`.
+    """
+    photo = _as_photo(photo)
+    pixels = read_image(photo, rotate=rotate)
+    check_content(photo, pixels)
+    return pixels
+
+
+def blank_reason(photo: Photo | Path | str, *, rotate: bool = True) -> str:
+    """Why a photo shows nothing; empty where it shows something.
+
+    Raises:
+        PhotoError: as `read_image`.
+    """
+    try:
+        read_content(photo, rotate=rotate)
+    except BlankPhotoError as error:
+        return error.reason
+    return ""
+
+
+def check_content(photo: Photo, pixels: Pixels) -> None:
+    """Refuse a photo of which the pixels show nothing.
+
+    Raises:
+        BlankPhotoError: so it is.
+    """
+    content = measure_content(pixels)
+    if not content.anything:
+        raise BlankPhotoError(photo.path, content.reason)
 
 
 def read_size(photo: Photo | Path | str, *, rotate: bool = True) -> Size:

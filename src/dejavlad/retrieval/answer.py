@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dejavlad.errors import SHOWS_NOTHING
 from dejavlad.geo import Position, latlon
 
 
@@ -52,7 +53,12 @@ class Answer:
     standing: float = 0.0
     """How far the best place stands out from the others; what the confidence is computed from."""
     failed: str | None = None
-    """Why the photo could not be read."""
+    """Why there is no answer: the photo could not be read, or it shows nothing (`blank`)."""
+
+    @property
+    def blank(self) -> bool:
+        """Whether the photo can be read, but shows nothing."""
+        return self.failed is not None and self.failed.startswith(SHOWS_NOTHING)
 
     @property
     def position(self) -> Position | None:
@@ -69,9 +75,12 @@ class Answer:
             "position": position_to_dict(self.position),
             "matches": [match.to_dict() for match in self.matches],
             "failed": self.failed,
+            "blank": self.blank,
         }
 
     def __str__(self) -> str:
+        if self.blank:
+            return f"{self.name}: {self.failed}"
         if self.failed is not None:
             return f"{self.name}: cannot be read: {self.failed}"
         if not self.known:

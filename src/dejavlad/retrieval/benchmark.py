@@ -144,10 +144,14 @@ def rank(
     Raises:
         StoreMismatchError: the two stores were made by different models.
     """
-    if database.path is not None:
-        database.manifest.setting.check(queries.manifest.setting, database.path)
+    database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
     k = len(database) if needs_whole(truth) else min(scoring.k, len(database))
     return _search(build_index(scoring.index, database), queries, k, truth)
+
+
+def unread_of(database: DescriptorStore, queries: DescriptorStore) -> dict[str, dict[str, str]]:
+    """The photos of both that could not be described, as `Result.unread` holds them."""
+    return {"database": dict(database.failed), "queries": dict(queries.failed)}
 
 
 def patch_sources(
@@ -175,7 +179,10 @@ def patch_sources(
     stored_q, stored_db = (PatchStore.open(of.path) for of in (queries, database) if of.path is not None)
     stored_db.manifest.check_comparable(stored_q.manifest, stored_db.path)
     preset = preset.fitted_to(stored_db.manifest.sizes, stored_db.manifest.strides)
-    return preset, Cached(stored_q.rows(queries.keys)), Cached(stored_db.rows(database.keys))
+    asked, there = (
+        Cached(stored.rows(of.keys, of.failed)) for stored, of in ((stored_q, queries), (stored_db, database))
+    )
+    return preset, asked, there
 
 
 def rerank(
@@ -224,6 +231,7 @@ def score(
     dims: Mapping[int, Mapping[int, float]] | None = None,
     reranked: Reranked | None = None,
     preset: Preset | None = None,
+    unread: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
 
@@ -237,6 +245,7 @@ def score(
         dims: recalls with fewer dimensions, from `sweep`.
         reranked: what `ranking` was before it was re-ranked, and how that went.
         preset: how it was re-ranked.
+        unread: the photos that could not be described, from `unread_of`.
 
     Raises:
         InputError: the ranking is for other lists.
@@ -265,6 +274,7 @@ def score(
             rerank=None if reranked is None else str(preset),
             seconds=seconds,
             metrics=measured(ranking, dataset.truth),
+            unread=unread,
         )
         twins = _twins(ranking, dataset, dataset.truth)
         result = replace(result, dims=dims or {}, reranking=told, twins=twins)

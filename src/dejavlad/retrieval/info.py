@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from dejavlad.failures import failures_dict, failures_text
 from dejavlad.model import PlaceModel
 
 
@@ -26,7 +27,7 @@ class MapInfo:
     with_position: int
     """How many of them know where they were taken."""
     failed: Mapping[str, str]
-    """Key -> reason, of the photos that could not be read."""
+    """Key -> reason, of the photos that could not be read, or show nothing."""
     bytes: int
     """Size of the folder on disk."""
     read_names: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
@@ -63,13 +64,13 @@ class MapInfo:
     def to_dict(self, *, names: bool = False) -> dict[str, Any]:
         """For JSON; with the photos' names where asked for."""
         figures = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "read_names"}
-        figures["failed"] = dict(self.failed)
+        figures |= failures_dict(self.failed)
         return {**figures, "names": self.names} if names else figures
 
     def __str__(self) -> str:
         lines = [
             f"{self.folder}: {self.photos} photos, {self.with_position} with a position, "
-            f"{len(self.failed)} left out",
+            f"{len(self.failed)} left out" + (f" ({failures_text(self.failed)})" if self.failed else ""),
             f"model {self.model}, {self.dims} dims, {self.bytes / 1e6:.1f} MB on disk",
         ]
         return "\n".join(lines)

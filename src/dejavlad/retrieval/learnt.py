@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
-from dejavlad.errors import StoreMismatchError
+from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.model import PatchSetting, PlaceModel, load_model, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
@@ -47,9 +49,9 @@ def learn_once(
         "seed": seed,
     }
     if note.exists():
-        there = json.loads(note.read_text(encoding="utf-8"))
+        there = _read_note(note)
         forms = ([normalize(form, key) for key in photos.keys] for form in ("NFC", "NFD"))
-        if there.get("photos") in map(_marked, forms):
+        if there.get("photos") in [_marked(keys) for keys in forms]:
             wanted["photos"] = there["photos"]  # the same names, as another system writes them
         differences = {key: (there.get(key), now) for key, now in wanted.items() if there.get(key) != now}
         if differences:
@@ -70,6 +72,13 @@ def _marked(keys: Sequence[str]) -> str:
     """How many photos, and a mark of their keys."""
     digest = hashlib.sha256("\n".join(map(repr, keys)).encode()).hexdigest()
     return f"{len(keys)} ({digest[:12]})"
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(note)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{str(note)!r} cannot be read: {error}; delete it and its folder") from error
 
 
 def for_patches(

@@ -394,7 +394,7 @@ class MapState:
         old = self.folder / OLD_STATE
         head = Head(self.dims)
         if old.exists():
-            catalogue = Catalogue.load(old)
+            catalogue = self._old_catalogue()
             head, numbers, texts = _from_catalogue(catalogue)
             photo_blocks.append(connection, self.state, 0, numbers, texts, catalogue.table.keys)
             _put_failed(connection, catalogue.failed)
@@ -405,8 +405,7 @@ class MapState:
         return head
 
     def _old_snapshot(self) -> MapSnapshot:
-        old = self.folder / OLD_STATE
-        catalogue = Catalogue.load(old) if old.exists() else Catalogue.empty(self.dims)
+        catalogue = self._old_catalogue()
         head, numbers, texts = _from_catalogue(catalogue)
         rows = MappedRows(self.file, head.rows, None)
         size = photo_blocks.BLOCK
@@ -417,6 +416,16 @@ class MapState:
             lambda block: texts[block * size : (block + 1) * size],
             lambda: catalogue.failed,
         )
+
+    def _old_catalogue(self) -> Catalogue:
+        """What a map of format 1 holds, less photos that show nothing, whose rows of zeros it may have."""
+        old = self.folder / OLD_STATE
+        if not old.exists():
+            return Catalogue.empty(self.dims)
+        catalogue = Catalogue.load(old)
+        if catalogue.without_zeros or catalogue.dims != self.dims:
+            return catalogue
+        return catalogue.leave_out_zeros(self.file.map(catalogue.n_rows))
 
     def _retire(self, connection: sqlite3.Connection, head: Head, keys: Sequence[str]) -> Head:
         """Take photos of these keys out, and forget that they failed."""

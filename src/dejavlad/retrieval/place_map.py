@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError, UnknownNameError
-from dejavlad.extraction import DescriptorStore, PhotoTable, describe, extract
+from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe, extract
 from dejavlad.extraction.writer import StoreWriter
+from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.index import Index, build_index
 from dejavlad.model import PlaceModel, load_model
 from dejavlad.names import Names, same_form, unicode_variants
@@ -92,7 +93,8 @@ class PlaceMap:
         Args:
             model: a model or its name; where its vocabulary and whitening are not learnt yet, they are learnt
                 from `photos` and kept with the map.
-            photos: what the map holds; a photo that cannot be read is listed in `failed` and left out.
+            photos: what the map holds; a photo that cannot be read, or shows nothing, is listed in `failed`
+                and left out.
             out: the folder to make.
             batch_size: photos described at once.
             workers: threads that decode photos.
@@ -144,7 +146,8 @@ class PlaceMap:
         """See what another process has added or removed since."""
         snapshot, size = self._state.snapshot(), self.model.descriptor_size
         if snapshot.head.dims != size:
-            raise StoreMismatchError(self.folder, {"dims": (snapshot.head.dims, size)})
+            hint = "Its model was changed after it was built; build it anew in another folder."
+            raise StoreMismatchError(self.folder, {"dims": (snapshot.head.dims, size)}, hint)
         self._snapshot = snapshot
         self._index: Index | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
@@ -163,7 +166,7 @@ class PlaceMap:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Key -> reason, of the photos that could not be described."""
+        """Key -> reason, of the photos that could not be described, or show nothing (see `failures`)."""
         return self._snapshot.failed
 
     @property
@@ -268,7 +271,7 @@ class PlaceMap:
         """Where were these photos taken?
 
         Args:
-            photos: files or arrays; one that cannot be read gets an answer that says why.
+            photos: files or arrays; one that cannot be read, or shows nothing, gets an answer that says why.
             k: how many places to tell, at most.
             rerank: compare the nearest photos patch by patch, and tell those that match best first; how sure
                 the map is does not depend on it.
@@ -281,7 +284,12 @@ class PlaceMap:
         """
         photos = PhotoList.of(photos)
         rows_QD, failed = describe(
-            self.model, photos, batch_size=batch_size, workers=workers, on_progress=on_progress
+            self.model,
+            photos,
+            batch_size=batch_size,
+            workers=workers,
+            blank_too=True,
+            on_progress=on_progress,
         )
         good = [i for i, photo in enumerate(photos) if photo.key not in failed]
         found = iter(self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank))
@@ -298,7 +306,7 @@ class PlaceMap:
         """As `locate`, from descriptors of `photos` that this map's model made.
 
         Args:
-            rows_QD: float32 [Q, D], of unit length.
+            rows_QD: float32 [Q, D], brought to unit length; a row of zeros is of a photo that shows nothing.
             photos: what they are descriptors of.
             k: how many places to tell, at most.
             rerank: as `locate` takes it.
@@ -307,10 +315,14 @@ class PlaceMap:
             raise InputError(f"-k {k}: ask for at least 1 place")
         if not len(self):
             raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
+        rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
+        rows_QD = np.asarray(rows_QD)
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
-        reorder = None if rerank is None else self.reranker(rerank)
+        reorder = None if rerank is None or not rows_QD.any() else self.reranker(rerank)
         return [
             self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder)
+            if row_D.any()
+            else Answer(photo.key, photo.path, (), 0.0, False, failed=NO_DESCRIPTOR)
             for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True))
         ]
 
@@ -402,6 +414,7 @@ class PlaceMap:
                 staging,
                 batch_size=batch_size,
                 workers=workers,
+                allow_none=len(self) > 0,  # photos that failed before are tried again
                 on_progress=on_progress,
             )
 
@@ -411,10 +424,6 @@ class PlaceMap:
         except StoreMismatchError:  # left by a run at another precision
             discard(staging)
             store = described()
-        except InputError:  # none of these: no error where the map has others
-            store = DescriptorStore.open(staging)
-            if not store.complete or not len(self):
-                raise
         done = np.flatnonzero(store.done)
         self._state.add(store.manifest.table.take(done), store.rows, done, store.failed)
         return len(done)

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction.patches import Cached, FreshPatches
-from dejavlad.files import write_whole
+from dejavlad.files import naming, write_whole
 from dejavlad.fitting import learn_patch_whitening
+from dejavlad.guarded.npy_file import map_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.model import PlaceModel
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
@@ -142,7 +144,9 @@ def rerank_all(
                 break
             if np.isnan(seconds_Q[q]):
                 began = time.perf_counter()
-                _rerank_one(reranker, ranking.indices[q, :count], queries(q), database, scores_QC[q])
+                rows_C = ranking.indices[q, :count]
+                if (rows_C >= 0).any():  # else it has no descriptor, and its patches need not be there
+                    _rerank_one(reranker, rows_C, _patches(queries, q), database, scores_QC[q])
                 seconds_Q[q] = time.perf_counter() - began
                 spent += float(seconds_Q[q])
                 done += 1
@@ -174,7 +178,7 @@ class MapReranker:
 
         Photos that cannot be read any more, or are too small for a patch, stand behind those compared.
         """
-        first = FreshPatches(self.model, PhotoList([photo]), self.setting)(0)
+        first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
         compared = {at: self._patches(int(row)) for at, row in enumerate(rows_K[: self.depth])}
         with_patches = [at for at, patches in compared.items() if patches]
         if not first or not with_patches:
@@ -185,14 +189,12 @@ class MapReranker:
 
     def compare(self, photo: Photo, row: int) -> tuple[Sequence[PatchSet], list[Match]]:
         """The photo's patches, and how they match those of one of the map; no matches without patches."""
-        first, there = FreshPatches(self.model, PhotoList([photo]), self.setting)(0), self._patches(row)
+        first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
+        there = self._patches(row)
         return first, self.reranker.match(first, [there])[0] if first and there else []
 
     def _patches(self, row: int) -> Sequence[PatchSet]:
-        try:
-            return self._there(row)
-        except PhotoError:
-            return []
+        return _patches(self._there, row)
 
 
 def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:
@@ -216,10 +218,18 @@ def _rerank_one(
     """Fill in a query's scores."""
     if not query:
         return
-    candidates = {at: database(int(row)) for at, row in enumerate(rows_C) if row >= 0}
+    candidates = {at: _patches(database, int(row)) for at, row in enumerate(rows_C) if row >= 0}
     with_patches = [at for at, patches in candidates.items() if patches]
     if with_patches:
         scores_C[with_patches] = reranker.scores(query, [candidates[at] for at in with_patches])
+
+
+def _patches(source: Source, row: int) -> Sequence[PatchSet]:
+    """Patches of a photo; none where it cannot be read (any more)."""
+    try:
+        return source(row)
+    except PhotoError:
+        return []
 
 
 def _told(ranking: Ranking, setting: Mapping[str, Any]) -> str:
@@ -238,19 +248,29 @@ def _kept(
     keep.mkdir(parents=True, exist_ok=True)
     files = {"scores.npy": shape, "seconds.npy": shape[:1]}
     note = keep / "setting.json"
-    same = (
-        note.is_file() and note.read_text("utf-8") == told and all((keep / name).is_file() for name in files)
-    )
-    if not same:
+    if not _same(note, told, files):
         note.unlink(missing_ok=True)
         for name, size in files.items():
-            with open(keep / name, "wb") as file:
+            with naming(keep / name), open(keep / name, "wb") as file:
                 np.save(file, np.full(size, np.nan, np.float32))
         write_whole(note, told.encode())
-    scores, seconds = (np.load(keep / name, mmap_mode="r+") for name in files)
+    scores, seconds = (map_npy(keep / name, "r+") for name in files)
     try:
         yield scores, seconds
     finally:
-        scores.flush()
-        seconds.flush()
-        del scores, seconds
+        for array in (scores, seconds):
+            if isinstance(array, np.memmap):
+                array.flush()
+        del array, scores, seconds
+
+
+def _same(note: Path, told: str, files: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether what an earlier run kept is of this setting, and whole."""
+    try:
+        arrays = [map_npy(note.with_name(name)) for name in files]
+        return read_utf8(note) == told and all(
+            array.shape == shape and array.dtype == np.float32
+            for array, shape in zip(arrays, files.values(), strict=True)
+        )
+    except (OSError, ValueError):
+        return False

@@ -25,6 +25,8 @@ from torch import Tensor
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import SMALL, read_utf8
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
@@ -224,9 +226,13 @@ class MappedMaps(FrozenMaps):
             folder.mkdir(parents=True, exist_ok=True)
             if _text(folder / "key.txt") == key and self._file.is_file():
                 with contextlib.suppress(OSError, ValueError):
-                    found, sums = np.load(folder / "done.npy"), np.load(folder / "sums.npy")
-                    if found.shape == sums.shape == done.shape and found.dtype == done.dtype:
-                        done, self._sums = found, sums
+                    marks, sums = read_npy(folder / "done.npy"), read_npy(folder / "sums.npy")
+                    if marks.shape == sums.shape == done.shape and marks.dtype == np.bool_:
+                        done, self._sums = marks.view(np.uint8) == 1, sums
+                ends = layout.starts[1:] * layout.dtype.itemsize
+                done &= (
+                    ends <= self._file.stat().st_size
+                )  # of a file that was cut short, the rest is made anew
             else:
                 for path in (folder / "key.txt", folder / "done.npy", folder / "sums.npy", self._file):
                     path.unlink(missing_ok=True)
@@ -250,8 +256,9 @@ class MappedMaps(FrozenMaps):
                     self._note()
             finally:
                 self._handle = None
-            if self._file.stat().st_size:
-                self._values = np.memmap(self._file, self.layout.dtype, "r")
+            length = min(self._file.stat().st_size // self.layout.dtype.itemsize, int(self.layout.starts[-1]))
+            if length:
+                self._values = np.memmap(self._file, self.layout.dtype, "r", shape=(length,))
 
     def commit(self, numbers: Rows) -> None:
         """Every 1000 photos what is done is noted."""
@@ -385,6 +392,6 @@ def _held(maps_NChw: Tensor) -> Tensor:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
+        return read_utf8(path, SMALL)
+    except (OSError, ValueError):
         return None

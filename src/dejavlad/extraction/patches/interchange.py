@@ -24,6 +24,7 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.store import DescriptorStore
 from dejavlad.files import write_whole
+from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.patches import PatchSet
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -104,8 +105,8 @@ class PatchFeats:
             path = self._path(size, self.stems[row])
             rows, columns = (side // VGG.stride - size + 1 for side in self.photo)
             try:
-                columns_DP = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+                columns_DP = read_npy(path)
+            except (OSError, ValueError) as error:
                 raise StoreError(f"cannot read the patches in {str(path)!r}: {error}") from error
             if columns_DP.ndim != 2 or columns_DP.shape[1] != rows * columns:
                 raise StoreError(
@@ -145,12 +146,15 @@ def read_patchfeats(
             f"{str(folder)!r} does not tell its photos; put the list that was extracted beside its files as "
             "images.txt, a name a line"
         )
-    lines = lines_of(read_text(folder / "images.txt"))
-    names = [line.strip().replace("\\", "/") for line in lines if line.strip()]
-    rows_ND = np.load(folder / "globalfeats.npy", mmap_mode="r", allow_pickle=False)
-    if len(rows_ND) != len(names):
+    try:
+        lines = lines_of(read_text(folder / "images.txt"))
+        names = [line.strip().replace("\\", "/") for line in lines if line.strip()]
+        rows_ND = map_npy(folder / "globalfeats.npy")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the files of {str(folder)!r} cannot be read: {error}") from error
+    if rows_ND.ndim != 2 or len(rows_ND) != len(names):
         raise StoreError(
-            f"{str(folder)!r}: images.txt tells {len(names)} photos, globalfeats.npy {len(rows_ND)}"
+            f"{str(folder)!r}: images.txt tells {len(names)} photos, globalfeats.npy {list(rows_ND.shape)}"
         )
     found = {
         int(path.name[len("patchfeats_psize") :].split("_")[0])

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +29,12 @@ from numpy.typing import NDArray
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import check_same
+from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
+from dejavlad.guarded.fields import DAMAGED, checked_fields
+from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
 from dejavlad.storage.checked_text import check_text, with_checksum
@@ -88,7 +92,7 @@ class PatchManifest:
             {key: value for key, value in asdict(of).items() if key not in ("dtype", "precision")}
             for of in (self, other)
         )
-        check_same(here, there, path)
+        check_same(here, there, path, hint=INCOMPARABLE, other="queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,13 @@ class Entry:
     @classmethod
     def from_line(cls, line: str) -> Self:
         """What `to_line` wrote."""
-        told = json.loads(line)
+        told = parse_json_object(line)
         check_text(line)
         file_bytes, mtime_ns, sha256 = told["identity"]
         grids = tuple((int(h), int(w)) for h, w in told["grids"])
         identity = int(file_bytes), int(mtime_ns), str(sha256)
+        if min((int(told["offset"]), *(side for grid in grids for side in grid))) < 0:
+            raise ValueError("a line tells of less than no bytes or patches")
         crc, failed = told.get("crc"), str(told.get("failed", ""))
         return cls(str(told["key"]), identity, int(told["offset"]), grids, failed, crc)
 
@@ -216,9 +222,9 @@ class PatchStore:
             at = end
         return found
 
-    def rows(self, keys: Sequence[str]) -> StoredPatches:
-        """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``."""
-        return StoredPatches(self, keys)
+    def rows(self, keys: Sequence[str], failed: Container[str] = ()) -> StoredPatches:
+        """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``; none where it failed."""
+        return StoredPatches(self, keys, failed)
 
     def _entry(self, key: str) -> Entry | None:
         """What is there of a photo, its key in whatever Unicode form."""
@@ -245,15 +251,17 @@ class StoredPatches:
     Args:
         store: where they are.
         keys: of the photo of each row.
+        failed: keys of photos that could not be described, or show nothing: they have no patches.
     """
 
-    def __init__(self, store: PatchStore, keys: Sequence[str]) -> None:
-        self.store, self.keys = store, keys
+    def __init__(self, store: PatchStore, keys: Sequence[str], failed: Container[str] = ()) -> None:
+        self.store, self.keys, self._failed = store, keys, failed
         self.sizes, self.strides = store.manifest.sizes, store.manifest.strides
 
     def __call__(self, row: int) -> list[PatchSet]:
-        """The patches of a row."""
-        return self.store.patches(self.keys[row])
+        """The patches of a row; none where its photo failed."""
+        key = self.keys[row]
+        return [] if key in self._failed else self.store.patches(key)
 
 
 def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
@@ -263,8 +271,8 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         StoreError: it is damaged or of a later format.
     """
     try:
-        text = (path / "manifest.json").read_text("utf-8")
-        told = json.loads(text)
+        text = read_utf8(path / "manifest.json")
+        told = parse_json_object(text)
         if told.pop("format") != FORMAT:
             raise ValueError("another format")
         told.pop("checksum", None)
@@ -279,11 +287,15 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
                 "delete that folder and extract again"
             )
         check_text(text)
-        manifest = PatchManifest(**told)
-        lines = (path / "photos.jsonl").read_text("utf-8").splitlines(keepends=True)
+        manifest = checked_fields(PatchManifest(**told))
+        lines = read_utf8(path / "photos.jsonl").splitlines(keepends=True)
+        if any(size < 1 for size in (*manifest.sizes, *manifest.strides, manifest.dims, manifest.stride)):
+            raise ValueError("sizes, strides and dimensions are 1 or more")
         whole = [Entry.from_line(line) for line in lines if line.endswith("\n")]
+        if any(entry.grids and len(entry.grids) != len(manifest.sizes) for entry in whole):
+            raise ValueError("a line tells of patches of other sizes")
         codec = CODECS[manifest.dtype](*_centres(path, manifest))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise StoreError(
             f"the patches in {str(path)!r} are damaged: {error}; delete that folder and extract again"
         ) from error
@@ -291,4 +303,11 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
 
 
 def _centres(path: Path, manifest: PatchManifest) -> list[NDArray[np.float32]]:
-    return [np.load(path / "centres.npy", allow_pickle=False)] if manifest.dtype == "pq" else []
+    """Of product quantisation: [M, 256, S], where M * S is D or more."""
+    if manifest.dtype != "pq":
+        return []
+    centres = read_npy(path / "centres.npy")
+    parts, count, width = centres.shape if centres.ndim == 3 else (0, 0, 0)
+    if count != 256 or parts * width < manifest.dims or centres.dtype.kind != "f":
+        raise ValueError(f"centres.npy holds {centres.dtype} {list(centres.shape)}")
+    return [centres]

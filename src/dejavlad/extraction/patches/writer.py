@@ -22,6 +22,7 @@ from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
 from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
 from dejavlad.storage import disk_errors, one_writer
@@ -148,7 +149,7 @@ class PatchWriter:
             )
         self._finish_packing()
         if (self.path / "manifest.json").is_file():
-            found = json.loads((self.path / "manifest.json").read_text("utf-8"))
+            found = read_json_object(self.path / "manifest.json")
             if found.get("dtype") != "pq" or (self.path / "centres.npy").is_file():
                 manifest, self.entries, self.codec = read_folder(self.path)
                 manifest.check(self.manifest, self.path)

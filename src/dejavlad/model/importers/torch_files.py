@@ -11,7 +11,6 @@ import contextlib
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from torch import Tensor
 
 from dejavlad.backbones.pickles import check_pickles
 from dejavlad.errors import CheckpointError, InputError
+from dejavlad.guarded.plain_file import open_regular
+from dejavlad.guarded.zip_archive import open_zip
 from dejavlad.model.importers.torch_layouts import build
 from dejavlad.model.place_model import PlaceModel
 
@@ -84,7 +85,7 @@ def _allowed() -> Iterator[None]:
 
 def _load(path: Path) -> object:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(512)
         if head[8:10] == b'{"':
             from safetensors.torch import load_file
@@ -109,9 +110,9 @@ def _load(path: Path) -> object:
 
 def _check_zip(path: Path) -> None:
     """PyTorch stores without compression, so that nothing grows when it is read."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    names = {one.filename.rpartition("/")[2] for one in members}
+    with open_zip(path) as archive:
+        names = {name.rpartition("/")[2] for name in archive.members}
+        grows = not archive.stored or archive.unpacked > archive.size
     if "constants.pkl" in names:
         raise CheckpointError(
             "it is a TorchScript program, which is not executed; save its weights alone: "
@@ -119,8 +120,7 @@ def _check_zip(path: Path) -> None:
         )
     if "data.pkl" not in names:
         raise CheckpointError("it is a zip archive, but not PyTorch's: it has no data.pkl")
-    packed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
-    if packed or sum(one.file_size for one in members) > path.stat().st_size:
+    if grows:
         raise CheckpointError(
             "it is no archive that PyTorch writes: it is compressed, or says too large sizes"
         )
