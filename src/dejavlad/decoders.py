@@ -25,7 +25,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from dejavlad.errors import MissingExtraError, PhotoError
+from dejavlad.errors import MalformedFileError, MissingExtraError, PhotoError
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.settings import MAX_PIXELS, PREFIX, Settings
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -132,8 +133,12 @@ def colours_of_16_bits(path: Path) -> NDArray[np.uint16]:
     """
     import cv2
 
+    try:
+        content = read_bytes(path)
+    except (OSError, MalformedFileError) as error:
+        raise PhotoError(path, str(error)) from None
     with _quiet_opencv():
-        decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
         raise PhotoError(path, "its colours of 16 bits cannot be decoded; save it with 8")
     return np.ascontiguousarray(decoded[:, :, [2, 1, 0, 3][: decoded.shape[2]]])

@@ -6,15 +6,14 @@ import ctypes
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 
 def free_memory() -> int | None:
     """Bytes that programs can take without pushing others out; None where the system does not tell."""
     if sys.platform == "win32":
         return _of_windows()
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+    with suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as lines:
+        for line in lines:
             if line.startswith("MemAvailable:"):
                 return 1024 * int(line.split()[1])
     with suppress(OSError, ValueError, AttributeError):

@@ -13,7 +13,7 @@ Whatever cannot be read counts as not told.
 
 from __future__ import annotations
 
-import json
+import codecs
 import os
 import re
 from collections.abc import Iterator
@@ -24,8 +24,10 @@ from xml.etree import ElementTree
 
 from dejavlad.datasets.coordinates import parse_degrees
 from dejavlad.datasets.moments import parse_moment
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.plain_file import read_bytes
 
 MOST_BYTES: Final = 16 << 20
 """Larger files are no sidecars."""
@@ -215,17 +217,14 @@ def _number(value: Any) -> float | None:
 
 def _json(held: bytes) -> dict[str, Any] | None:
     try:
-        read = json.loads(held.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        return parse_json_object(held.removeprefix(codecs.BOM_UTF8))
+    except MalformedFileError:
         return None
-    return read if isinstance(read, dict) else None
 
 
 def _bytes(path: Path) -> bytes:
     """A file's bytes; none where it is too large, no file, or cannot be read."""
     try:
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:
-            return b""
-        return path.read_bytes()
-    except OSError:
+        return read_bytes(path, MOST_BYTES)
+    except (OSError, MalformedFileError):
         return b""

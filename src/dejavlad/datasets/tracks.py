@@ -18,8 +18,6 @@ import bisect
 import itertools
 import math
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +34,7 @@ from dejavlad.datasets.poses import between
 from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.guarded.plain_file import read_bytes
+from dejavlad.guarded.zip_archive import open_zip
 
 Floats = NDArray[np.float64]
 
@@ -261,18 +260,18 @@ def _parse(path: Path) -> ElementTree.Element:
 def _unzipped(path: Path) -> bytes:
     """The KML of a KMZ: ``doc.kml``, else the first one."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            inside = [info for info in archive.infolist() if info.filename.lower().endswith(".kml")]
+        with open_zip(path) as archive:
+            inside = [name for name in archive.members if name.lower().endswith(".kml")]
             if not inside:
                 raise InputError(f"{str(path)!r} holds no .kml")
-            chosen = next((info for info in inside if info.filename.lower() == "doc.kml"), inside[0])
+            chosen = next((name for name in inside if name.lower() == "doc.kml"), inside[0])
             with archive.open(chosen) as file:
-                held = file.read(MOST_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+                content = file.read(MOST_BYTES + 1)
+    except MalformedFileError as error:
         raise InputError(f"{str(path)!r} is no KMZ (a zip file with a .kml in it): {error}") from error
-    if len(held) > MOST_BYTES:
+    if len(content) > MOST_BYTES:
         raise InputError(f"{str(path)!r}: its .kml is larger than {MOST_BYTES >> 20} MiB")
-    return held
+    return content
 
 
 def _gpx(root: ElementTree.Element) -> Iterator[list[_RawPoint]]:

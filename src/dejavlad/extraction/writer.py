@@ -18,6 +18,7 @@ from dejavlad.errors import StoreError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore, row_sum
 from dejavlad.files import write_whole
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.storage import disk_errors, one_writer, sync_folder
 
 COMMIT_SECONDS = 1.0
@@ -257,7 +258,7 @@ def _sums(
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         return None
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
+from dejavlad.guarded.json_file import parse_json
 from dejavlad.photo import Photo, View
 from dejavlad.storage.state import State, checksum
 
@@ -208,7 +209,7 @@ def read_blocks(
         found = _numbers(state, number, line[0], line[2])
         if checksum(number, line[1]) != line[3]:
             raise state.damaged(f"the checksum of block {number} of photos is wrong")
-        texts: Texts = json.loads(line[1])
+        texts: Texts = parse_json(line[1])
         if len(texts) != len(found):
             raise state.damaged(f"block {number} of photos is incomplete")
         yield number, found, texts

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.guarded.json_file import parse_json
 from dejavlad.storage.folder import disk_errors, sync_folder
 
 META = "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
@@ -115,7 +116,7 @@ class State:
             raise self.damaged(f"it has no {name!r}")
         if checksum(name, line[0]) != line[1]:
             raise self.damaged(f"the checksum of {name!r} is wrong")
-        return json.loads(line[0])
+        return parse_json(line[0])
 
     def check(self, connection: sqlite3.Connection) -> None:
         """SQLite's own look at the whole file, and every single value.
