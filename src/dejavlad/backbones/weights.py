@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dejavlad.backbones.pickles import check_pickles
 from dejavlad.errors import CheckpointError, InputError
 
-CLASSIFIER = ("classifier.", "fc.")
+CLASSIFIER = ("classifier.", "fc.", "_fc.")
 SOME = 6
 """So many keys are named in an error."""
 

@@ -139,11 +139,11 @@ def list_models() -> list[ModelEntry]:
             channels = getattr(entry.make(**({"cut": entry.cut} if entry.cut else {})), "channels", 0)
         for pooling in _poolings(backbone):
             here = entry.path is None or entry.path.exists()
-            source = entry.url or "computed, nothing learnt"
+            source = entry.source or "computed, nothing learnt"
             layer = aggregation.create(pooling, channels)
             what = f"{entry.what}; {type(layer).__name__}"
             name = f"{backbone}-{pooling}"
-            learnt = "ImageNet" if entry.url else "nothing"
+            learnt = "ImageNet" if entry.file else "nothing"
             entries.append(ModelEntry(name, layer.descriptor_size, what, learnt, source, entry.licence, here))
     what = "any vision model of the transformers library, e.g. DINOv2; AvgPool"
     return [
@@ -182,7 +182,7 @@ def _off_the_shelf(
     entry = BACKBONES.get(source.name)
     provenance: dict[str, Any] = {"weights": source.name if weights is None else Path(weights).name}
     if weights is None and entry is not None:
-        provenance = {"weights": entry.url, "licence": entry.licence}
+        provenance = {"weights": entry.source, "licence": entry.licence}
     return PlaceModel(
         backbone,
         layer,
