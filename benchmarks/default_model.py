@@ -1,10 +1,10 @@
 """Which model `dejavlad map build PHOTOS` should use: what pip brings, compared on small sets of real photos.
 
-    python benchmarks/default_model.py SHARED_DATA TOWN [CACHE]
+    python benchmarks/default_model.py SHARED_DATA TOWN [CACHE [NETWORK,... [SIDE,...]]]
 
-SHARED_DATA holds gardens_point, corridor and loop_rtabmap; TOWN is a made town. Every other photo of the walks
-is used (100 and 100). Features of all cuts of a network are made in one pass and kept in CACHE. Each
-combination is printed with recall@1 on every set, also on maps of 25 photos, whose vocabulary they must learn.
+SHARED_DATA holds gardens_point, corridor and loop_rtabmap; TOWN is a made town. Every other photo of
+gardens_point is used (100 and 100). Features of all cuts of a network are made in one pass, kept in CACHE.
+Each combination is printed with recall@1 on every set, also on maps of 25 photos (their vocabulary as well).
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def features(network: str, side: int, photos: PhotoList, cache: Path, tag: str) 
             if i in cuts:
                 found[i].append(x.half().numpy()[0])
     spent = (time.process_time() - started) / len(photos)
-    print(f"# {network} {side} {tag}: {spent * 1000:.0f} ms a photo (decode and {max(cuts)} blocks)", flush=True)
+    print(
+        f"# {network} {side} {tag}: {spent * 1000:.0f} ms a photo (decode and {max(cuts)} blocks)", flush=True
+    )
     stacked = {cut: np.stack(rows) for cut, rows in found.items()}
     np.savez(path, **{str(k): v for k, v in stacked.items()})
     return stacked
@@ -134,7 +136,9 @@ def described(maps_d, maps_q, pooling: str, words: int):
             samples = np.concatenate(samples)
             layer.initialise(kmeans(samples, words, seed=0), samples)
         return [
-            np.concatenate([layer(torch.from_numpy(m[i : i + 16]).float()).numpy() for i in range(0, len(m), 16)])
+            np.concatenate(
+                [layer(torch.from_numpy(m[i : i + 16]).float()).numpy() for i in range(0, len(m), 16)]
+            )
             for m in (maps_d, maps_q)
         ]
 
@@ -157,7 +161,7 @@ def few_recall(one: Set, make) -> float:
     return float(hit[best, np.arange(len(best))][has].mean())
 
 
-def main(data: Path, town: Path, cache: Path) -> None:
+def main(data: Path, town: Path, cache: Path, networks=NETWORKS, sides=SIDES) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     all_sets = sets(data, town)
     print("# " + "; ".join(f"{s.name} {len(s.database)}/{len(s.queries)}" for s in all_sets), flush=True)
@@ -170,7 +174,7 @@ def main(data: Path, town: Path, cache: Path) -> None:
         print(f"| {name} | {cells} | {np.nanmean(values):.3f} |", flush=True)
 
     kept: dict[str, list] = {}
-    for network, side in itertools.product(NETWORKS, SIDES):
+    for network, side in itertools.product(networks, sides):
         maps = [
             tuple(
                 features(network, side, part, cache, f"{s.name}-{which}")
@@ -179,19 +183,22 @@ def main(data: Path, town: Path, cache: Path) -> None:
             for s in all_sets
         ]
         for cut in CUTS[network]:
-            settings = [("netvlad", 64)]
-            if network == "efficientnet_lite0" and side == 320 and cut == 10:
-                settings += [("netvlad", 16), ("netvlad", 32), ("netvlad", 128), ("vlad", 64), ("gem", 0), ("avg", 0)]
+            settings = [("netvlad", 64), ("vlad", 64)] if side == min(sides) else [("vlad", 64)]
+            if network == networks[0] and side == min(sides) and cut == 10:
+                settings += [(pooling, words) for pooling in ("netvlad", "vlad") for words in (16, 32, 128)]
+                settings += [("gem", 0), ("avg", 0)]
             for pooling, words in settings:
                 name = f"{network[-5:]}@{cut} {side} {pooling} {words or ''}"
                 made = [described(d[cut], q[cut], pooling, words) for d, q in maps]
                 few = [
-                    few_recall(s, lambda keep, d=d, q=q, p=pooling, w=words: described(d[cut][keep], q[cut], p, w))
+                    few_recall(
+                        s, lambda keep, d=d[cut], q=q[cut], p=pooling, w=words: described(d[keep], q, p, w)
+                    )
                     for s, (d, q) in zip(all_sets[:2], maps[:2], strict=True)
                 ]
                 kept[name] = made
                 row(name, [recall(*m, s.truth) for m, s in zip(made, all_sets, strict=True)], few)
-    for a, b in itertools.combinations([n for n in kept if "netvlad 64" in n], 2):
+    for a, b in itertools.combinations([n for n in kept if " vlad 64" in n], 2):
         both = [
             tuple(np.concatenate([x, y], axis=1) for x, y in zip(m, n, strict=True))
             for m, n in zip(kept[a], kept[b], strict=True)
@@ -200,5 +207,11 @@ def main(data: Path, town: Path, cache: Path) -> None:
 
 
 if __name__ == "__main__":
-    given = [Path(part) for part in sys.argv[1:]]
-    main(given[0], given[1], given[2] if len(given) > 2 else Path("/tmp/default-model"))
+    given = sys.argv[1:]
+    main(
+        Path(given[0]),
+        Path(given[1]),
+        Path(given[2]) if len(given) > 2 else Path("default-model-features"),
+        tuple(given[3].split(",")) if len(given) > 3 else NETWORKS,
+        tuple(map(int, given[4].split(","))) if len(given) > 4 else SIDES,
+    )

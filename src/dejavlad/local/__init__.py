@@ -1,4 +1,4 @@
-"""Local features: points of a photo that can be found again in other photos. One table holds what makes them."""
+"""Local features: points of a photo that can be found again in others. One table holds what makes them."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def local_features(
 
 
 def _at_full_size(of: Found, full: tuple[int, int], prepared: tuple[int, int], kind: str) -> LocalFeatures:
-    """Points in pixels of the photo: both photos' borders lie on each other, not their first pixels' centres."""
+    """Points in pixels of the photo: borders lie on each other, not the first pixels' centres."""
     by = np.array([full[1] / prepared[1], full[0] / prepared[0]], np.float32)
     keypoints = (of.keypoints + 0.5) * by - 0.5
     return LocalFeatures(keypoints, of.descriptors, of.scores, full, kind)

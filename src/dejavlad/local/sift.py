@@ -1,4 +1,4 @@
-"""SIFT (Lowe, IJCV 2004) of OpenCV, with Arandjelović & Zisserman's square root (CVPR 2012): no weights needed."""
+"""OpenCV's SIFT (Lowe, IJCV 2004) with Arandjelović & Zisserman's square root (CVPR 2012): no weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sift:
 
     def __init__(self, *, points: int = POINTS, longest: int = LONGEST) -> None:
         self.points, self.longest = points, longest
-        self._sift = cv2.SIFT_create(nfeatures=points)
+        self._sift = cv2.SIFT.create(nfeatures=points)
 
     def __call__(self, images_NCHW: NDArray[np.float32]) -> list[Found]:
         """The points of each photo; see `LocalExtractor`."""
@@ -35,7 +35,9 @@ class Sift:
     def _one(self, grey_HW: NDArray[np.uint8]) -> Found:
         points, described = self._sift.detectAndCompute(grey_HW, None)
         if described is None or not len(points):
-            return Found(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0, np.float32))
+            return Found(
+                np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0, np.float32)
+            )
         scores = np.array([point.response for point in points], np.float32)
         order = np.argsort(-scores, kind="stable")[: self.points]
         keypoints = np.array([point.pt for point in points], np.float32)[order]

@@ -35,7 +35,7 @@ class Nearness:
     shift: float = math.inf
     """Distance from the query's centre to where the candidate's centre comes to lie, in longer sides."""
     parallax: float = math.inf
-    """Median distance of points from where the similarity takes them, in longer sides: depth seen from elsewhere."""
+    """Median distance of points from where the similarity takes them, in longer sides."""
     displacement: float = math.inf
     """Median distance of the two places of a point, in longer sides."""
     coverage: tuple[float, float] = (0.0, 0.0)

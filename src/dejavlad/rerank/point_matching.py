@@ -56,8 +56,8 @@ class MutualNearest:
     threshold: float = -1.0
     """Pairs below this cosine are left out; -1 keeps all."""
     ratio: float = 1.0
-    """Lowe's test, on Euclidean distances: pairs are left out whose distance is above this share of that to the
-    query point's second neighbour; 1 keeps all."""
+    """Lowe's test, on Euclidean distances: pairs are left out whose distance is above this share of the query
+    point's distance to its second neighbour; 1 keeps all."""
 
     def __post_init__(self) -> None:
         if not (-1 <= self.threshold <= 1 and 0 < self.ratio <= 1):
@@ -91,7 +91,7 @@ class MutualNearest:
 
 MUTUAL: Final[Mapping[str, MutualNearest]] = {
     "sift": MutualNearest(ratio=0.85),
-    "xfeat": MutualNearest(threshold=0.82),
+    "xfeat": MutualNearest(threshold=0.8),
     "aliked": MutualNearest(threshold=0.75),
     "disk": MutualNearest(ratio=0.95),
 }

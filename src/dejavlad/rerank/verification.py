@@ -27,6 +27,8 @@ LEAST: Final[dict[str, int]] = {"fundamental": 8, "homography": 4, "essential": 
 """Matches below which a model says nothing."""
 UNIT = 640.0
 """Pixels of the longer side at which thresholds are meant."""
+STORED = 1.5
+"""No threshold is below so many pixels of the photo as it is: points of small photos are less exact."""
 FLAT = 3.0
 """Inliers that lie within so many pixels (standard deviation, at `UNIT`) of one line say nothing."""
 
@@ -43,10 +45,10 @@ class VerifySetting:
     """
 
     model: Model = "fundamental"
-    """What the points must obey: ``fundamental`` for any rigid scene, ``homography`` for a flat one or a camera
-    that only turned, ``essential`` for a rigid scene and cameras of known focal length."""
+    """What the points must obey: ``fundamental`` for any rigid scene, ``homography`` for a flat one or a
+    camera that only turned, ``essential`` for a rigid scene and cameras of known focal length."""
     threshold: float = 3.0
-    """Largest error of an inlier in pixels, where the longer side has `UNIT`."""
+    """Largest error of an inlier, in pixels where the longer side has `UNIT`, at least `STORED`."""
     iterations: int = 1000
     """Most hypotheses tried."""
     confidence: float = 0.999
@@ -59,8 +61,8 @@ class VerifySetting:
             raise UnknownNameError("model of verification", str(self.model), MODELS)
         if not self.threshold > 0 or self.iterations < 1 or not 0 < self.confidence < 1 or self.seed < 0:
             raise InputError(
-                "verification needs a threshold above 0, at least 1 iteration, a confidence between 0 and 1 and "
-                f"a seed from 0; given {self.threshold}, {self.iterations}, {self.confidence} and {self.seed}"
+                "verification needs a threshold above 0, at least 1 iteration, a confidence between 0 and 1 "
+                f"and a seed from 0; given {self.threshold}, {self.iterations}, {self.confidence}, {self.seed}"
             )
 
 
@@ -75,8 +77,8 @@ class Verified:
     model: Model
     """What they agree with."""
     matrix: Matrix | None = None
-    """float64 [3, 3] in pixels of the photos: of F and E ``q' M c = 0``, a homography takes the candidate's
-    points to the query's; None where nothing agrees."""
+    """float64 [3, 3]: for F ``q' F c = 0`` in pixels of the photos, for E the same in rays; a homography
+    takes the candidate's points to the query's. None where nothing agrees."""
     nearness: Nearness = field(default_factory=Nearness)
     """How near to each other the two views are."""
 
@@ -123,7 +125,8 @@ def verify(
     matrix, inlier_M = None, np.zeros(len(matches), dtype=bool)
     if len(matches) >= LEAST[setting.model]:
         cameras = _cameras(query, candidate, scales, focal) if setting.model == "essential" else None
-        matrix, inlier_M = _search(points_M2, others_M2, setting, cameras)
+        threshold = max(setting.threshold, STORED * max(scales))
+        matrix, inlier_M = _search(points_M2, others_M2, setting, threshold, cameras)
     agreeing = matches.take(inlier_M)
     nothing = Verified(matches.take(np.zeros(len(matches), dtype=bool)), len(matches), setting.model)
     if matrix is None or inlier_M.sum() < LEAST[setting.model]:
@@ -144,25 +147,23 @@ def _search(
     points_M2: NDArray[np.float32],
     others_M2: NDArray[np.float32],
     setting: VerifySetting,
+    threshold: float,
     cameras: tuple[Matrix, Matrix] | None,
 ) -> tuple[Matrix | None, NDArray[np.bool_]]:
     """The model, from the candidate's points to the query's, and which matches obey it."""
     params = cv2.UsacParams()
     params.randomGeneratorState = setting.seed
     params.confidence, params.maxIterations = setting.confidence, setting.iterations
-    params.threshold, params.isParallel = setting.threshold, False
+    params.threshold, params.isParallel = threshold, False
     params.score, params.loMethod = cv2.SCORE_METHOD_MAGSAC, cv2.LOCAL_OPTIM_SIGMA
     params.final_polisher = cv2.MAGSAC
-    first, second = np.ascontiguousarray(others_M2), np.ascontiguousarray(points_M2)
+    first, second = (np.ascontiguousarray(of, np.float64) for of in (others_M2, points_M2))
     try:
         if setting.model == "homography":
             found, mask = cv2.findHomography(first, second, params)
         elif cameras is not None:
-            focal = (cameras[0][0, 0] + cameras[1][0, 0]) / 2
-            params.threshold = setting.threshold / focal
-            first, second = (_rays(of, camera) for of, camera in ((first, cameras[1]), (second, cameras[0])))
-            eye, none = np.eye(3), np.zeros(0)
-            found, mask = cv2.findEssentialMat(first, second, eye, eye, none, none, params)
+            none = np.zeros(0)
+            found, mask = cv2.findEssentialMat(first, second, cameras[1], cameras[0], none, none, params)
         else:
             found, mask = cv2.findFundamentalMat(first, second, params)
     except cv2.error:  # degenerate points
@@ -185,10 +186,6 @@ def _cameras(
         y, x = ((side - 1) / 2 * scale for side in of.size)
         made.append(np.array([[length * scale, 0, x], [0, length * scale, y], [0, 0, 1]]))
     return made[0], made[1]
-
-
-def _rays(points_M2: NDArray[np.float32], camera: Matrix) -> NDArray[np.float64]:
-    return np.asarray((points_M2 - camera[:2, 2]) / camera[0, 0], np.float64)
 
 
 def _at_full_size(matrix: Matrix, scales: tuple[float, float], model: Model) -> Matrix:
