@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -21,6 +21,7 @@ def locate(
     /,
     *,
     k: Annotated[int, Parameter(name=["-k"])] = 5,
+    verify: Literal["auto", "none", "sift", "xfeat", "aliked", "disk"] = "auto",
     out: Path | None = None,
     reranking: RerankOptions = RerankOptions(),
     options: ModelOptions = ModelOptions(),
@@ -41,12 +42,16 @@ def locate(
         Photos, or folders of photos.
     k
         How many places to tell, at most.
+    verify
+        Check the nearest photos by local features that agree in space: `auto` takes the best that is
+        installed, `none` leaves it at how far the best place stands out.
     out
         A folder to write a page to.
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.retrieval import PlaceMap
+    from dejavlad.retrieval.points import PointSetting
 
     asked: list[Photo] = []
     for given in photos:
@@ -58,6 +63,9 @@ def locate(
         raise InputError("give at least one photo to locate")
     listed = PhotoList(asked)
     preset = reranking.chosen(depth=DEPTH)
+    points = None if verify == "none" else PointSetting(verify).chosen()
+    if points is not None and points.second_best:
+        output.note(points.second_best)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         answers = town.locate(
@@ -66,6 +74,7 @@ def locate(
             batch_size=options.batch_size,
             workers=options.workers,
             rerank=preset,
+            verify=points,
             on_progress=on_progress,
         )
     text = "\n\n".join(str(answer) for answer in answers)

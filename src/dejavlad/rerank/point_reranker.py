@@ -1,9 +1,9 @@
 """A ranking in a better order by verified local features: one more member of the re-ranking family.
 
 Counting the points that agree in space is not enough: frames of one walk ahead and behind show the same
-things, and agree as well. How many points look alike at all falls faster with a change of view. So what agrees
-in space decides whether a candidate counts, and what looks alike how much. That is added to the first ranking's
-distances; below `DECISIVE` it is nothing: photos of different places reach that.
+things, and agree as well. How many points look alike at all falls faster with a change of view. So what
+agrees in space decides whether a candidate counts, and what looks alike how much. That is added to the
+distances of the first ranking; below `DECISIVE` it is nothing: photos of different places reach that.
 
 Shapes: C candidates of one query.
 """

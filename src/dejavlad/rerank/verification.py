@@ -61,8 +61,8 @@ class VerifySetting:
             raise UnknownNameError("model of verification", str(self.model), MODELS)
         if not self.threshold > 0 or self.iterations < 1 or not 0 < self.confidence < 1 or self.seed < 0:
             raise InputError(
-                "verification needs a threshold above 0, at least 1 iteration, a confidence between 0 and 1 "
-                f"and a seed from 0; given {self.threshold}, {self.iterations}, {self.confidence}, {self.seed}"
+                "verification needs a threshold above 0, an iteration, a confidence between 0 and 1, and "
+                f"a seed from 0; given {self.threshold}, {self.iterations}, {self.confidence}, {self.seed}"
             )
 
 

@@ -53,6 +53,8 @@ class Answer:
     """How far the best place stands out from the others; what the confidence is computed from."""
     failed: str | None = None
     """Why the photo could not be read."""
+    reason: str = ""
+    """What the geometry says, where it was looked at: how many points agree, and how many elsewhere."""
 
     @property
     def position(self) -> Position | None:
@@ -69,6 +71,7 @@ class Answer:
             "position": position_to_dict(self.position),
             "matches": [match.to_dict() for match in self.matches],
             "failed": self.failed,
+            "reason": self.reason,
         }
 
     def __str__(self) -> str:
@@ -86,7 +89,8 @@ class Answer:
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]
-        return "\n".join([head, *lines])
+        because = [f"  {self.reason}"] if self.reason else []
+        return "\n".join([head, *because, *lines])
 
 
 def position_text(position: Position) -> str:

@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad import local
 from dejavlad.errors import InputError, PhotoError, UnknownNameError
 from dejavlad.local.base import LONGEST, POINTS, LocalExtractor
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
-from dejavlad.photo import PhotoList
-from dejavlad.rerank import PointReranker, VerifySetting
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.rerank import PointReranker, Verified, VerifySetting
+from dejavlad.rerank.point_reranker import nearness_scores
 
 KEPT = 4096
 """Photos whose features are kept for the next query, about 70 kB each."""
@@ -74,6 +76,51 @@ class PointSetting:
         return f"{self.kind} ({self.points} points, {self.verification.model}, first {self.depth})"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """A query's candidates after they were compared with it."""
+
+    order: NDArray[np.int64]
+    """[K] places in the candidates, those that show the query's place from nearby first."""
+    compared: dict[int, Verified]
+    """Place in the candidates -> what that photo, if it could be read, and the query have in common."""
+
+
+class MapVerifier:
+    """Photos of a map in the order of how near their views are to a photo's.
+
+    Args:
+        photos: the map's photos.
+        setting: how; ``"auto"`` is chosen already.
+        options: of `dejavlad.local.create`.
+    """
+
+    def __init__(self, photos: PhotoList, setting: PointSetting, **options: Any) -> None:
+        self.setting = setting
+        self.extractor = setting.extractor(**options)
+        self.reranker = setting.reranker()
+        self._source = PointSource(self.extractor, photos)
+
+    def __call__(
+        self, photo: Photo, rows_K: NDArray[np.int64], distances_K: NDArray[np.floating[Any]]
+    ) -> Checked:
+        """Compare the first candidates with a photo.
+
+        Photos that cannot be read any more are not compared, and stand as having nothing in common with it.
+
+        Args:
+            photo: the query.
+            rows_K: candidates, as rows of the map.
+            distances_K: their distances, ascending.
+        """
+        query = PointSource(self.extractor, PhotoList([photo]))(0)
+        count = min(self.setting.depth, len(rows_K))
+        found = [self.reranker.verified(query, self._source(int(row))) for row in rows_K[:count]]
+        first = np.argsort(nearness_scores(found, distances_K[:count]), kind="stable")
+        read = {at: of for at, of in enumerate(found) if int(rows_K[at]) not in self._source.failed}
+        return Checked(np.concatenate([first, np.arange(count, len(rows_K))]), read)
+
+
 class PointSource:
     """Local features of listed photos by row, made when asked for; the last `KEPT` are kept, packed.
 
@@ -84,6 +131,8 @@ class PointSource:
 
     def __init__(self, extractor: LocalExtractor, photos: PhotoList) -> None:
         self.extractor, self.photos = extractor, photos
+        self.failed: set[int] = set()
+        """Rows of photos that could not be read."""
         self._kept: OrderedDict[int, bytes] = OrderedDict()
 
     def __call__(self, row: int) -> LocalFeatures:
@@ -100,6 +149,7 @@ class PointSource:
         try:
             (made,) = local.local_features(self.extractor, [self.photos[row]])
         except PhotoError:
+            self.failed.add(row)
             dims, nothing = self.extractor.dims, np.zeros(0, np.float32)
             return LocalFeatures(
                 nothing.reshape(0, 2), nothing.reshape(0, dims), nothing, (1, 1), self.extractor.kind
