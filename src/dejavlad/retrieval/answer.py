@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dejavlad.geo import Position, latlon
+from dejavlad.retrieval.verified_confidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Answer:
     """How far the best place stands out from the others; what the confidence is computed from."""
     failed: str | None = None
     """Why the photo could not be read."""
+    evidence: Evidence | None = None
+    """What the confidence is computed from, where the geometry was looked at."""
     reason: str = ""
     """What the geometry says, where it was looked at: how many points agree, and how many elsewhere."""
 

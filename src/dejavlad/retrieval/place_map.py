@@ -41,7 +41,12 @@ from dejavlad.retrieval.learnt import learn_once
 from dejavlad.retrieval.points import Checked, MapVerifier, PointSetting
 from dejavlad.retrieval.preset import Preset
 from dejavlad.retrieval.reranking import MapReranker
-from dejavlad.retrieval.verified_confidence import Evidence, reason, search_confidence, verified_confidence
+from dejavlad.retrieval.verified_confidence import (
+    Evidence,
+    reason,
+    search_confidence,
+    verified_confidence,
+)
 
 FILES = {"map.json", "map.json.partial", "rows.bin", "model", "model.json", "extracting", "writer.lock"}
 
@@ -313,7 +318,7 @@ class PlaceMap:
             wider = self.search(row_D[None], k=4 * len(near_K))
             near_K, distances_K = wider.indices[0], wider.distances[0]
         standing = stand_out(distances_K[best])
-        sure, why = confidence(standing), ""
+        sure, why, evidence = confidence(standing), "", None
         order = np.arange(len(near_K)) if reorder is None else reorder(photo, near_K)
         if check is not None:
             checked = check(photo, near_K, distances_K)
@@ -336,7 +341,9 @@ class PlaceMap:
             )
             for i, d in zip(near_K[order[:k]].tolist(), distances_K[order[:k]].tolist(), strict=True)
         )
-        return Answer(photo.key, photo.path, matches, sure, sure >= 0.5, standing, reason=why)
+        return Answer(
+            photo.key, photo.path, matches, sure, sure >= 0.5, standing, evidence=evidence, reason=why
+        )
 
     def _evidence(
         self, checked: Checked, first: int, near_K: NDArray[np.int64], standing: float, places: int

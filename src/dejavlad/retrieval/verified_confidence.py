@@ -17,7 +17,7 @@ from dejavlad.retrieval.confidence import PLACES
 
 KNOWN = 0.5
 """An answer counts as known from this probability on."""
-INLIERS, COVERAGE, ADVANTAGE, STANDING, OFFSET = 3.3, 13.2, 1.2, 7.1, -17.9
+INLIERS, COVERAGE, ADVANTAGE, STANDING, OFFSET = 3.4, 12.4, 1.0, 7.5, -17.7
 """The logistic curve: what the logarithm of 1 + inliers, the smaller coverage, the logarithm of how many
 times the next place's inliers they are, and the standing count."""
 CHANCE = 5
