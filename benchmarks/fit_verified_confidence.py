@@ -2,10 +2,10 @@
 
     python benchmarks/fit_verified_confidence.py SHARED_DATA TOWN
 
-SHARED_DATA holds gardens_point, corridor, photos_lund, photos_arezzo and toy; TOWN is a made town. Maps of 5 to
-200 photos are asked for photos of their own place and for those of every other set. Answers that may or may not
-show the same place (frames of one walk some way apart) are left out, and so are districts of one town asked of
-each other: their houses have the same fronts.
+SHARED_DATA holds gardens_point, corridor, photos_lund, photos_arezzo and toy; TOWN is a made town. Maps of
+5 to 200 photos are asked for photos of their own place and of every other set. Answers that may or may not
+show the same place (frames of one walk some way apart) are left out, and so are districts of one town asked
+of each other: their houses have the same fronts.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """Matching and verifying local features: oracles, degenerate input, nearness, order."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -192,3 +193,17 @@ def test_reranker_prefers_the_nearer_view():
     other = features(seen(scene(120, seed=5)), np.roll(described, 3, axis=1))
     scores = PointReranker(k=5).scores(query, [other, here], np.array([0.5, 0.6]))
     assert scores[1] < scores[0]
+
+
+def test_evaluate_reranks_by_local_features(street, tmp_path, capsys):
+    from dejavlad.cli import main
+
+    told = ["--database", str(street / "database"), "--queries", str(street / "queries"), "--json"]
+    told += ["--truth", "same-name", "--recall-at", "1", "--out", str(tmp_path / "out"), "--resize", "longest:128"]
+    main(["evaluate", "rootsift-vlad", *told, "--rerank", "sift", "--depth", "3"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["recall"]["1"] == 1 and result["rerank"].startswith(
+        "sift (1024 points, fundamental, first 3)"
+    )
+    assert main(["evaluate", "rootsift-vlad", *told, "--rerank", "sift", "--preset", "speed"]) != 0
+    assert "--rerank sift has none" in capsys.readouterr().err

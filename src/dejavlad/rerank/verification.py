@@ -10,7 +10,7 @@ Shapes: M matches, of which I agree (the inliers).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -158,6 +158,8 @@ def _search(
     params.score, params.loMethod = cv2.SCORE_METHOD_MAGSAC, cv2.LOCAL_OPTIM_SIGMA
     params.final_polisher = cv2.MAGSAC
     first, second = (np.ascontiguousarray(of, np.float64) for of in (others_M2, points_M2))
+    found: Any
+    mask: Any
     try:
         if setting.model == "homography":
             found, mask = cv2.findHomography(first, second, params)

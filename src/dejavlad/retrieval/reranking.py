@@ -40,7 +40,10 @@ Described = TypeVar("Described", bound=Sized)
 """What a photo is compared by: its patches, or its local features; empty where it has none."""
 
 
-class CandidateReranker(Protocol[Described]):
+Compared = TypeVar("Compared", bound=Sized, contravariant=True)
+
+
+class CandidateReranker(Protocol[Compared]):
     """What scores the first candidates of a query: `Reranker` by patches, `PointReranker` by points."""
 
     k: int
@@ -48,8 +51,8 @@ class CandidateReranker(Protocol[Described]):
 
     def scores(
         self,
-        query: Described,
-        candidates: Sequence[Described],
+        query: Compared,
+        candidates: Sequence[Compared],
         distances_C: NDArray[np.floating[Any]] | None = None,
     ) -> NDArray[np.float64]:
         """Scores [C], smaller being better; the distances are those of the first ranking."""
