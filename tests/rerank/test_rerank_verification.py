@@ -199,7 +199,8 @@ def test_evaluate_reranks_by_local_features(street, tmp_path, capsys):
     from dejavlad.cli import main
 
     told = ["--database", str(street / "database"), "--queries", str(street / "queries"), "--json"]
-    told += ["--truth", "same-name", "--recall-at", "1", "--out", str(tmp_path / "out"), "--resize", "longest:128"]
+    told += ["--truth", "same-name", "--recall-at", "1", "--out", str(tmp_path / "out")]
+    told += ["--resize", "longest:128"]
     main(["evaluate", "rootsift-vlad", *told, "--rerank", "sift", "--depth", "3"])
     result = json.loads(capsys.readouterr().out)
     assert result["recall"]["1"] == 1 and result["rerank"].startswith(
