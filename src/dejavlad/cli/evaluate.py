@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dejavlad.ranking import Ranking
     from dejavlad.report import ShownMatch
     from dejavlad.retrieval.benchmark import Scoring
+    from dejavlad.retrieval.points import PointSetting
     from dejavlad.retrieval.preset import Preset
     from dejavlad.retrieval.reranking import Reranked, Source
 
@@ -133,7 +134,8 @@ def evaluate(
         index=index,
         protocol=protocol,
     )
-    preset = reranking.chosen()
+    points = reranking.points()
+    preset = reranking.chosen() if points is None else None
     if named is not None and dataset is None and database is None and queries is None:
         dataset = named.dataset
     views = None if panorama is None else (panorama, output)
@@ -150,11 +152,11 @@ def evaluate(
     if ranking is not None:
         if model is not None or stores is not None:
             raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
-        if preset is not None or budget is not None:
+        if preset is not None or points is not None or budget is not None:
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
         made = _Made(open_ranking(ranking, places.database, places.queries))
     else:
-        made = _make(model, places, stores, out, scoring, preset, budget, options, output)
+        made = _make(model, places, stores, out, scoring, preset or points, budget, options, output)
     result = score(
         made.ranking,
         places,
@@ -199,7 +201,7 @@ class _Made:
     seconds: dict[str, float] = field(default_factory=dict)
     swept: dict[int, Mapping[int, float]] = field(default_factory=dict)
     reranked: Reranked | None = None
-    preset: Preset | None = None
+    preset: Preset | PointSetting | None = None
     patches: tuple[Source, Source] | None = None
     preprocess: dict[str, Any] = field(default_factory=dict)
     unread: dict[str, dict[str, str]] | None = None
@@ -207,8 +209,9 @@ class _Made:
     def pairs(self, places: PlaceDataset, result: Result | None) -> list[ShownMatch]:
         """Queries and answers whose matching patches the page shows."""
         from dejavlad.report import matched_pairs
+        from dejavlad.retrieval.preset import Preset
 
-        if self.preset is None or self.patches is None:
+        if not isinstance(self.preset, Preset) or self.patches is None:
             return []
         return matched_pairs(self.ranking, places, result, self.preset, *self.patches, self.preprocess)
 
@@ -219,22 +222,29 @@ def _make(
     stores: tuple[DescriptorStore, DescriptorStore] | None,
     out: Path,
     scoring: Scoring,
-    preset: Preset | None,
+    asked: Preset | PointSetting | None,
     budget: float | None,
     options: ModelOptions,
     output: Output,
 ) -> _Made:
     """Describe, search, and re-rank."""
+    from dejavlad.model.device import resolve_device
     from dejavlad.retrieval.benchmark import (
         describe_dataset,
         patch_sources,
         rank,
         rerank,
+        rerank_points,
         sweep,
         unread_of,
     )
+    from dejavlad.retrieval.points import PointSetting
 
-    if budget is not None and preset is None:
+    points = asked.chosen() if isinstance(asked, PointSetting) else None
+    preset = None if isinstance(asked, PointSetting) else asked
+    if points is not None and (why := points.second_best):
+        output.note(why)
+    if budget is not None and asked is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
     seconds: dict[str, float] = {}
     model = None
@@ -265,13 +275,35 @@ def _make(
     made.preprocess = setting.preprocess
     made.unread = unread_of(database, queries)
     output.scaled(database, queries)
+    if points is not None:
+        with output.progress() as on_progress:
+            made.reranked = rerank_points(
+                found,
+                places,
+                points,
+                out,
+                setting=told,
+                budget_ms=budget,
+                on_progress=on_progress,
+                device=str(resolve_device(options.device)),
+                offline=options.offline or None,
+            )
+        made.ranking, made.preset = made.reranked.ranking, points
+        seconds["re-rank"] = made.reranked.spent
     if preset is not None:
-        preset, asked, there = patch_sources(preset, database, queries, model)
+        preset, of_query, of_candidate = patch_sources(preset, database, queries, model)
         with output.progress() as on_progress:
             made.reranked = rerank(
-                found, asked, there, preset, out, setting=told, budget_ms=budget, on_progress=on_progress
+                found,
+                of_query,
+                of_candidate,
+                preset,
+                out,
+                setting=told,
+                budget_ms=budget,
+                on_progress=on_progress,
             )
-        made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (asked, there)
+        made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (of_query, of_candidate)
         seconds["re-rank"] = made.reranked.spent
     return made
 

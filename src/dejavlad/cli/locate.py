@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -21,6 +21,7 @@ def locate(
     /,
     *,
     k: Annotated[int, Parameter(name=["-k"])] = 5,
+    verify: Literal["auto", "none", "sift", "xfeat", "aliked", "disk"] = "auto",
     out: Path | None = None,
     all_folders: AllFolders = False,
     reranking: RerankOptions = RerankOptions(),
@@ -43,6 +44,9 @@ def locate(
         folder and name.
     k
         How many places to tell, at most.
+    verify
+        Check the nearest photos by local features that agree in space: `auto` takes the best that is
+        installed, `none` leaves it at how far the best place stands out.
     out
         A folder to write a page to.
     all_folders
@@ -53,6 +57,7 @@ def locate(
     from dejavlad.datasets.video import ENDINGS as VIDEOS
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.retrieval import PlaceMap
+    from dejavlad.retrieval.points import PointSetting
 
     def opened(given: str) -> PhotoList:
         path = Path(given)
@@ -64,6 +69,9 @@ def locate(
     if not listed:
         raise InputError("give at least one photo to locate")
     preset = reranking.chosen(depth=DEPTH)
+    points = None if verify == "none" else PointSetting(verify).chosen()
+    if points is not None and points.second_best:
+        output.note(points.second_best)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         answers = town.locate(
@@ -72,6 +80,7 @@ def locate(
             batch_size=options.batch_size,
             workers=options.workers,
             rerank=preset,
+            verify=points,
             on_progress=on_progress,
         )
     text = "\n\n".join(str(answer) for answer in answers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +17,7 @@ from dejavlad.settings import PREFIX
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
+    from dejavlad.retrieval.points import PointSetting
     from dejavlad.retrieval.preset import Preset
 
 MAX_PIXELS = f"{PREFIX}MAX_PIXELS"
@@ -115,8 +116,8 @@ class ModelOptions:
 class RerankOptions:
     """How the first answers are compared patch by patch."""
 
-    rerank: Literal["none", "rapid", "ransac"] | None = None
-    "Compare the first answers patch by patch: rapid spatial scoring, or a homography by RANSAC."
+    rerank: Literal["none", "rapid", "ransac", "auto", "sift", "xfeat", "aliked", "disk"] | None = None
+    "Compare the first answers by patches (rapid, ransac) or local features (auto: the best installed)."
     preset: str | None = None
     "performance, speed, storage (the original's), a .toml of your own, or an .ini of the original."
     depth: int | None = None
@@ -129,9 +130,15 @@ class RerankOptions:
     "How patches are stored (default: the preset's); none makes them when they are compared."
 
     def chosen(self, *, depth: int | None = None) -> Preset | None:
-        """What that asks for, with another depth where none is told; None for no re-ranking."""
+        """What that asks for, with another depth where none is told; None for no re-ranking.
+
+        Raises:
+            InputError: local features are asked for, where only patches can be compared.
+        """
         from dejavlad.retrieval.preset import chosen_preset
 
+        if self.points() is not None:
+            raise InputError(f"--rerank {self.rerank} is for `dejavlad evaluate`; give rapid or ransac")
         found = chosen_preset(
             self.rerank,
             self.preset,
@@ -140,6 +147,20 @@ class RerankOptions:
             patch_dtype=self.patch_dtype,
         )
         return found if found is None or self.depth is not None else found.with_options(depth=depth)
+
+    def points(self) -> PointSetting | None:
+        """The local features that are asked for; None where none are."""
+        from dejavlad.local import AUTO, EXTRACTORS
+        from dejavlad.retrieval.points import PointSetting
+
+        if self.rerank not in (AUTO, *EXTRACTORS):
+            return None
+        if any(given is not None for given in (self.preset, self.shortlist, self.patch_dtype)):
+            raise InputError(
+                f"--preset, --shortlist and --patch-dtype are for patches; --rerank {self.rerank} has none"
+            )
+        found = PointSetting(self.rerank)
+        return found if self.depth is None else replace(found, depth=self.depth)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

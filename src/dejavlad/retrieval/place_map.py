@@ -40,8 +40,15 @@ from dejavlad.retrieval.confidence import PLACES, confidence, distinct_places, s
 from dejavlad.retrieval.info import MapInfo
 from dejavlad.retrieval.learnt import learn_once
 from dejavlad.retrieval.map_state import OLD_STATE, ROWS, STATE, MapState, Moved, is_map, records_of
+from dejavlad.retrieval.points import Checked, MapVerifier, PointSetting
 from dejavlad.retrieval.preset import Preset
 from dejavlad.retrieval.reranking import MapReranker
+from dejavlad.retrieval.verified_confidence import (
+    Evidence,
+    reason,
+    search_confidence,
+    verified_confidence,
+)
 from dejavlad.storage import PhotoRecord, discard, one_writer
 
 STAGING = "extracting"
@@ -152,6 +159,7 @@ class PlaceMap:
         self._index: Index | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
         self._state.file.map(snapshot.head.rows)  # a file that is cut short is refused at once
+        self._verifiers: dict[PointSetting, MapVerifier] = {}
 
     def __len__(self) -> int:
         return self._snapshot.head.photos
@@ -266,6 +274,7 @@ class PlaceMap:
         batch_size: int = 8,
         workers: int = 0,
         rerank: Preset | None = None,
+        verify: PointSetting | None = None,
         on_progress: OnProgress = silent,
     ) -> list[Answer]:
         """Where were these photos taken?
@@ -275,6 +284,8 @@ class PlaceMap:
             k: how many places to tell, at most.
             rerank: compare the nearest photos patch by patch, and tell those that match best first; how sure
                 the map is does not depend on it.
+            verify: compare the nearest photos by local features that agree in space: those seen from nearby
+                come first (unless `rerank` orders them), and how sure the map is depends on it.
             batch_size: photos described at once.
             workers: threads that decode photos.
             on_progress: called with each step.
@@ -292,7 +303,9 @@ class PlaceMap:
             on_progress=on_progress,
         )
         good = [i for i, photo in enumerate(photos) if photo.key not in failed]
-        found = iter(self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank))
+        found = iter(
+            self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank, verify=verify)
+        )
         return [
             next(found)
             if photo.key not in failed
@@ -301,7 +314,13 @@ class PlaceMap:
         ]
 
     def locate_descriptors(
-        self, rows_QD: Floats, photos: PhotoList, *, k: int = 5, rerank: Preset | None = None
+        self,
+        rows_QD: Floats,
+        photos: PhotoList,
+        *,
+        k: int = 5,
+        rerank: Preset | None = None,
+        verify: PointSetting | None = None,
     ) -> list[Answer]:
         """As `locate`, from descriptors of `photos` that this map's model made.
 
@@ -310,6 +329,7 @@ class PlaceMap:
             photos: what they are descriptors of.
             k: how many places to tell, at most.
             rerank: as `locate` takes it.
+            verify: likewise.
         """
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
@@ -319,8 +339,9 @@ class PlaceMap:
         rows_QD = np.asarray(rows_QD)
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
         reorder = None if rerank is None or not rows_QD.any() else self.reranker(rerank)
+        check = None if verify is None or not rows_QD.any() else self.verifier(verify)
         return [
-            self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder)
+            self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder, check)
             if row_D.any()
             else Answer(photo.key, photo.path, (), 0.0, False, failed=NO_DESCRIPTOR)
             for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True))
@@ -331,6 +352,12 @@ class PlaceMap:
         if preset not in self._rerankers:
             self._rerankers[preset] = MapReranker(self.model, self.photos, preset)
         return self._rerankers[preset]
+
+    def verifier(self, setting: PointSetting) -> MapVerifier:
+        """What compares photos with those of the map by local features; kept for the next call."""
+        if setting not in self._verifiers:
+            self._verifiers[setting] = MapVerifier(self.photos, setting.chosen())
+        return self._verifiers[setting]
 
     def search(self, rows_QD: Floats, *, k: int) -> Ranking:
         """The k nearest photos of the map for each descriptor, as places in `photos`."""
@@ -348,6 +375,7 @@ class PlaceMap:
         distances_K: Floats,
         k: int,
         reorder: MapReranker | None,
+        check: MapVerifier | None,
     ) -> Answer:
         while True:
             best = distinct_places(distances_K, self._same_place(near_K), self.descriptors_of(near_K))
@@ -356,14 +384,36 @@ class PlaceMap:
             wider = self.search(row_D[None], k=4 * len(near_K))
             near_K, distances_K = wider.indices[0], wider.distances[0]
         standing = stand_out(distances_K[best])
-        sure = confidence(standing)
+        sure, why, evidence = confidence(standing), "", None
         order = np.arange(len(near_K)) if reorder is None else reorder(photo, near_K)
+        if check is not None:
+            checked = check(photo, near_K, distances_K)
+            order = checked.order if reorder is None else order
+            first = int(order[0])
+            if first in checked.compared:
+                evidence = self._evidence(checked, first, near_K, standing, len(best))
+                sure = verified_confidence(evidence)
+                why = reason(evidence, self._snapshot.photo(int(near_K[first])).key)
+            else:
+                sure = search_confidence(Evidence(standing, len(best)))
+                why = "not verified: the map's photo cannot be read any more"
         nearest = [self._snapshot.photo(i) for i in near_K[order[:k]].tolist()]
         matches = tuple(
             Match(near.key, near.path, float(d), float(1 - d * d / 2), near.position)
             for near, d in zip(nearest, distances_K[order[:k]].tolist(), strict=True)
         )
-        return Answer(photo.key, photo.path, matches, sure, sure >= 0.5, standing)
+        return Answer(
+            photo.key, photo.path, matches, sure, sure >= 0.5, standing, evidence=evidence, reason=why
+        )
+
+    def _evidence(
+        self, checked: Checked, first: int, near_K: NDArray[np.int64], standing: float, places: int
+    ) -> Evidence:
+        """What speaks for the first of the candidates."""
+        found = checked.compared[first]
+        other = ~self._same_place(near_K)[first]
+        runner_up = max((of.inliers for at, of in checked.compared.items() if other[at]), default=0)
+        return Evidence(standing, places, found.inliers, min(found.nearness.coverage), runner_up)
 
     def descriptors_of(self, places_K: NDArray[np.int64]) -> Floats:
         """float32 [K, D], the descriptors of some of `photos`."""

@@ -15,10 +15,10 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,33 @@ from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.rerank import Match, Reranker
+from dejavlad.rerank import Match
 from dejavlad.retrieval.preset import Preset
 
 Source = Callable[[int], Sequence[PatchSet]]
+Described = TypeVar("Described", bound=Sized)
+"""What a photo is compared by: its patches, or its local features; empty where it has none."""
+
+
+Compared = TypeVar("Compared", bound=Sized, contravariant=True)
+
+
+class CandidateReranker(Protocol[Compared]):
+    """What scores the first candidates of a query: `Reranker` by patches, `PointReranker` by points."""
+
+    k: int
+    """How many of them it compares."""
+
+    def scores(
+        self,
+        query: Compared,
+        candidates: Sequence[Compared],
+        distances_C: NDArray[np.floating[Any]] | None = None,
+    ) -> NDArray[np.float64]:
+        """Scores [C], smaller being better; the distances are those of the first ranking."""
+        ...
+
+
 RERANKING = "re-ranking"
 
 
@@ -103,10 +126,10 @@ class Reranked:
 
 
 def rerank_all(
-    reranker: Reranker,
+    reranker: CandidateReranker[Described],
     ranking: Ranking,
-    queries: Source,
-    database: Source,
+    queries: Callable[[int], Described],
+    database: Callable[[int], Described],
     *,
     keep: Path | None = None,
     setting: Mapping[str, Any] | None = None,
@@ -118,8 +141,8 @@ def rerank_all(
     Args:
         reranker: how; its ``k`` says how many candidates are compared.
         ranking: rows of the database for each query.
-        queries: patches of the query by its row; none where it has none: it stays as it was.
-        database: patches by row; candidates without any stand behind those that were compared.
+        queries: patches, or local features, of the query by its row; where it has none it stays as it was.
+        database: the same by row; candidates without any stand behind those that were compared.
         keep: a folder for what is finished, so that an interrupted run goes on.
         setting: all that decides the scores besides the ranking; kept with them.
         budget_ms: milliseconds a query, as a mean over all; queries whose first ranking is surer are left
@@ -144,9 +167,9 @@ def rerank_all(
                 break
             if np.isnan(seconds_Q[q]):
                 began = time.perf_counter()
-                rows_C = ranking.indices[q, :count]
-                if (rows_C >= 0).any():  # else it has no descriptor, and its patches need not be there
-                    _rerank_one(reranker, rows_C, _patches(queries, q), database, scores_QC[q])
+                if (ranking.indices[q, :count] >= 0).any():  # else it has no descriptor, nor patches
+                    first = ranking.indices[q, :count], ranking.distances[q, :count]
+                    _rerank_one(reranker, *first, _described(queries, q), database, scores_QC[q])
                 seconds_Q[q] = time.perf_counter() - began
                 spent += float(seconds_Q[q])
                 done += 1
@@ -209,19 +232,30 @@ def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:
 
 
 def _rerank_one(
-    reranker: Reranker,
+    reranker: CandidateReranker[Described],
     rows_C: NDArray[np.int64],
-    query: Sequence[PatchSet],
-    database: Source,
+    distances_C: NDArray[np.float32],
+    query: Described | None,
+    database: Callable[[int], Described],
     scores_C: NDArray[np.float32],
 ) -> None:
     """Fill in a query's scores."""
-    if not query:
+    if query is None:
         return
-    candidates = {at: _patches(database, int(row)) for at, row in enumerate(rows_C) if row >= 0}
-    with_patches = [at for at, patches in candidates.items() if patches]
-    if with_patches:
-        scores_C[with_patches] = reranker.scores(query, [candidates[at] for at in with_patches])
+    every = {at: _described(database, int(row)) for at, row in enumerate(rows_C) if row >= 0}
+    candidates = {at: candidate for at, candidate in every.items() if candidate is not None}
+    if candidates:
+        compared = list(candidates)
+        scores_C[compared] = reranker.scores(query, list(candidates.values()), distances_C[compared])
+
+
+def _described(source: Callable[[int], Described], row: int) -> Described | None:
+    """What a photo is compared by; None where it has nothing, or cannot be read (any more)."""
+    try:
+        description = source(row)
+    except PhotoError:
+        return None
+    return description if len(description) else None
 
 
 def _patches(source: Source, row: int) -> Sequence[PatchSet]:
