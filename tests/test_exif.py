@@ -104,7 +104,9 @@ def test_times(tmp_path: Path) -> None:
     assert read_exif(saved(path, None, {Base.DateTime: "2020:01:01 00:00:00"})).time == at(2020, 1, 1)
     assert read_exif(saved(path, None, None, clock)).time == at(2019, 5, 6, 7, 8, 9)
     assert read_exif(saved(path, None, None, clock | offset)).time == at(2019, 5, 6, 9, 38, 9)
-    assert read_exif(saved(path, fix, None, clock)).time == at(2018, 1, 2, 3, 4, 5) + 0.5
+    stale = read_exif(saved(path, fix, None, clock))  # of another year than the clock
+    assert (stale.time, stale.zoned, stale.stale) == (at(2019, 5, 6, 7, 8, 9), False, True)
+    assert read_exif(saved(path, fix)).time == at(2018, 1, 2, 3, 4, 5) + 0.5
 
 
 @pytest.mark.parametrize(

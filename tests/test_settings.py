@@ -31,6 +31,7 @@ def test_defaults(tmp_path):
         "cache_dir": "default",
         "models_dir": "in cache_dir",
         "offline": "default",
+        "max_pixels": "default",
     }
 
 
@@ -60,6 +61,7 @@ def test_environment_wins_over_file_over_default(config, tmp_path):
         ("cache_dir", str(other), "environment DEJAVLAD_CACHE_DIR"),
         ("models_dir", str(tmp_path / "models"), file),
         ("offline", "True", "environment DEJAVLAD_OFFLINE"),
+        ("max_pixels", "178956970", "default"),
         ("roots.pitts30k", str(tmp_path / "pitts"), file),
         ("roots.tokyo-247", str(other), "environment DEJAVLAD_ROOT_TOKYO_247"),
     ]
@@ -103,6 +105,9 @@ def test_unknown_setting_lists_near_ones(config):
         ("models_dir = ' '", "models_dir must be a folder"),
         ("cache_dir = '~nobody-of-this-name/x'", "cache_dir must be a folder"),
         ("offline = 'perhaps'", "offline must be true or false; given 'perhaps'"),
+        ("max_pixels = 0", "max_pixels must be a whole number of 1 or more; given 0"),
+        ("max_pixels = 1.5", "max_pixels must be a whole number of 1 or more; given 1.5"),
+        ("max_pixels = true", "max_pixels must be a whole number of 1 or more; given True"),
         ("roots = 'pitts'", "roots is a table of folders"),
         ("[roots]\npitts30k = 5", r"roots\.pitts30k must be a folder"),
     ],

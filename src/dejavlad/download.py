@@ -19,7 +19,8 @@ from pathlib import Path
 import filelock
 
 from dejavlad.errors import DownloadError
-from dejavlad.files import sha256_of
+from dejavlad.files import naming, sha256_of
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.progress import OnProgress, Progress, silent
 
 TRIES = 4
@@ -115,7 +116,7 @@ def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgre
     """Fetch what is missing of `partial`, from the start where the server has another version by now."""
     have = partial.stat().st_size if partial.exists() else 0
     tag_path = _tag_path(partial)
-    tag = tag_path.read_text(encoding="utf-8") if tag_path.exists() else ""
+    tag = read_utf8(tag_path, 1 << 16) if tag_path.exists() else ""
     request = urllib.request.Request(url, headers={"User-Agent": "dejavlad"})
     if have and tag:
         request.add_header("Range", f"bytes={have}-")
@@ -144,7 +145,7 @@ def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgre
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
         what, found = f"downloading {partial.name.removesuffix('.partial')}", have
-        with open(partial, "ab") as file:
+        with naming(partial), open(partial, "ab") as file:
             while chunk := _read(answer):
                 file.write(chunk)
                 have += len(chunk)
@@ -175,7 +176,7 @@ def _as_it_is(path: Path, promised: str | None, by_hand: str) -> Path:
 
 def _recorded(path: Path) -> str | None:
     try:
-        return _record(path).read_text(encoding="utf-8").split()[0]
+        return read_utf8(_record(path), 1 << 16).split()[0]
     except (OSError, ValueError, IndexError):
         return None
 

@@ -5,7 +5,9 @@
     DejavladError                    anything below; the command prints it as one line
     ├── InputError (ValueError)      a value given by the caller: what was given, what is valid
     │   ├── UnknownNameError         a name that is in no table; lists the near ones
-    │   └── PhotoError               a photo that cannot be read: path and reason
+    │   ├── PhotoError               a photo that cannot be read: path and reason
+    │   │   └── BlankPhotoError      it can be read, but shows nothing
+    │   └── MalformedFileError       the content of a file is damaged or hostile; the caller adds which file
     ├── StoreError                   something on disk that cannot be used as it is
     │   ├── StoreMismatchError       made by another model, preprocessing, list ... than expected
     │   ├── StoreBusyError           another process is writing there
@@ -19,8 +21,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+MOST_NAMES = 40
+"""Of a longer table a message tells so many names."""
+SHOWS_NOTHING = "shows nothing"
+"""What the reason of a photo begins with that can be read, but shows nothing."""
 
 
 class DejavladError(Exception):
@@ -39,12 +46,26 @@ class UnknownNameError(InputError):
         given: the name that was given.
         valid: the names that exist.
         note: what else may be given.
+        near: what else is near to the name that was given, as paths are.
+        listed: what lists the names that exist, where they are too many for a message.
     """
 
-    def __init__(self, kind: str, given: str, valid: Iterable[str], note: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        given: str,
+        valid: Iterable[str],
+        note: str = "",
+        *,
+        near: Sequence[str] = (),
+        listed: str = "",
+    ) -> None:
         self.kind, self.given, self.valid = kind, given, sorted(valid)
-        near = difflib.get_close_matches(given, self.valid, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(self.valid) or 'none'}"
+        near = [*near, *difflib.get_close_matches(given, self.valid, n=3, cutoff=0.5)]
+        shown = ", ".join(self.valid[:MOST_NAMES]) or "none"
+        if len(self.valid) > MOST_NAMES:
+            shown += f" and {len(self.valid) - MOST_NAMES:,} more"
+        hint = f"did you mean {' or '.join(near)}?" if near else listed or f"valid: {shown}"
         if note:
             hint = f"{hint} ({note})"
         super().__init__(f"unknown {kind} {given!r}; {hint}")
@@ -66,6 +87,29 @@ class PhotoError(InputError):
         return type(self), (self.path, self.reason)  # crosses process borders
 
 
+class BlankPhotoError(PhotoError):
+    """A photo that can be read, but shows nothing: black, white, of one colour, fog.
+
+    Args:
+        path: the file, or the name of an array.
+        reason: what there is instead, in words; `reason` begins with ``shows nothing``.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(path, reason)
+        if not reason.startswith(SHOWS_NOTHING):
+            self.reason = f"{SHOWS_NOTHING}: {reason}"
+        self.args = (f"photo {str(path)!r} {self.reason}",)
+
+
+class MalformedFileError(InputError):
+    """The content of a file is damaged, hostile, or no regular file's; the text is the reason alone.
+
+    Raised by `dejavlad.guarded`; who reads a file says in an error of its own which file it is, and what it
+    should have been.
+    """
+
+
 class StoreError(DejavladError):
     """Something on disk cannot be used as it is."""
 
@@ -76,14 +120,20 @@ class StoreMismatchError(StoreError):
     Args:
         path: the store.
         differences: setting -> (in the store, expected now).
-        hint: what to do.
+        hint: what to do; unless told, to write to another folder.
+        other: what is expected is called: now, or what the store is compared with.
     """
 
     def __init__(
-        self, path: str | Path, differences: dict[str, tuple[object, object]], hint: str = ""
+        self,
+        path: str | Path,
+        differences: dict[str, tuple[object, object]],
+        hint: str = "",
+        other: str = "now",
     ) -> None:
         self.path, self.differences = str(path), differences
-        told = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differences.items())
+        whose = other if other == "now" else f"in the {other}"
+        told = "; ".join(f"{key}: {old!r} there, {new!r} {whose}" for key, (old, new) in differences.items())
         super().__init__(
             f"{str(path)!r} was made otherwise ({told}). {hint or 'Give another --out, or delete it.'}"
         )

@@ -6,10 +6,10 @@ import contextlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from PIL import ExifTags, Image
 
@@ -18,6 +18,24 @@ from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
 
 Tags = Mapping[int, Any]
+
+
+ZONES: Final = tuple(
+    sorted(
+        {
+            *(hours * 3600.0 for hours in range(-12, 15)),
+            *(
+                hours * 3600.0
+                for hours in (-9.5, -3.5, 3.5, 4.5, 5.5, 5.75, 6.5, 8.75, 9.5, 10.5, 12.75, 13.75)
+            ),
+        }
+    )
+)
+"""Seconds east of Greenwich of the time zones in use."""
+STALE: Final = (-120.0, 900.0)
+"""Seconds that a camera's clock may be ahead of the GPS fix that it wrote: clocks err, and fixes grow old."""
+FIRST_GPS_YEAR: Final = 1995
+"""No photo has a GPS time from before; receivers without one write 1970 or 1980."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +47,18 @@ class Exif:
     heading: float | None = None
     """Compass direction of the view in degrees, 0 <= heading < 360; magnetic north is taken for true."""
     time: float | None = None
-    """When, in seconds since 1970: of the GPS fix (UTC), else of the camera's clock, taken for UTC unless its
-    offset is told."""
+    """When, in seconds since 1970: of the camera's clock with its parts of a second and its offset, which the
+    GPS fix tells where EXIF does not; else of the GPS fix (UTC)."""
     orientation: int = 1
     """How the pixels are stored, 1 (upright) to 8."""
+    zoned: bool = True
+    """False where `time` is of a clock whose offset is not told, taken for UTC."""
+    zero: bool = False
+    """Whether the position is 0,0, as cameras write it that have no fix; `position` is None then."""
+    stale: bool = False
+    """Whether a GPS time was left out, because it does not go with the camera's clock."""
+    xmp: bytes | None = field(default=None, repr=False)
+    """The XMP packet in the file."""
 
 
 def read_exif(path: Path) -> Exif:
@@ -41,15 +67,56 @@ def read_exif(path: Path) -> Exif:
         with open_image(Path(path)) as image:
             tags = image.getexif()
             gps, details = _part(tags, ExifTags.IFD.GPSInfo), _part(tags, ExifTags.IFD.Exif)
-            fixed_at = _gps_time(gps)
-            return Exif(
-                position=_position(gps),
-                heading=_heading(gps),
-                time=fixed_at if fixed_at is not None else _camera_time(tags, details),
-                orientation=orientation_of(tags),
-            )
+            position, zero = _position(gps)
+            time, zoned, stale = _time(_gps_time(gps), _camera_time(tags, details))
+            return Exif(position, _heading(gps), time, orientation_of(tags), zoned, zero, stale, _xmp(image))
     except InputError:  # a broken file is reported when its pixels are read
         return Exif()
+
+
+def zone_of(clock: float, utc: float) -> float | None:
+    """The offset of a clock without a time zone, in seconds east, by a UTC time that was written beside it.
+
+    Returns:
+        None where no time zone in use explains their difference.
+    """
+    fitting = [zone for zone in ZONES if STALE[0] <= clock - utc - zone <= STALE[1]]
+    return min(fitting, key=lambda zone: abs(clock - utc - zone), default=None)
+
+
+def _time(gps: float | None, camera: tuple[float, float | None] | None) -> tuple[float | None, bool, bool]:
+    """The time, whether its zone is known, and whether the GPS time was left out."""
+    if camera is None:
+        return gps, True, False
+    clock, offset = camera
+    if offset is not None:
+        stale = gps is not None and not STALE[0] <= clock - offset - gps <= STALE[1]
+        return clock - offset, True, stale
+    if gps is None:
+        return clock, False, False
+    zone = zone_of(clock, gps)
+    return (clock, False, True) if zone is None else (clock - zone, True, False)
+
+
+def _xmp(image: Image.Image) -> bytes | None:
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "replace")
+    return packet if isinstance(packet, bytes) else None
+
+
+def panorama_heading(path: Path) -> float | None:
+    """Compass direction of a panorama's middle in degrees: of its XMP (GPano), else of its EXIF."""
+    try:
+        with open_image(Path(path)) as image:
+            xmp = (_xmp(image) or b"").decode("utf-8", "replace")
+            tag = re.search(r"PoseHeadingDegrees\s*(?:=\s*[\"']|>)\s*([-+0-9.]{1,20})", xmp)
+            heading = _number(tag[1]) if tag else None
+            if heading is not None and -360 <= heading <= 360:
+                return heading % 360
+            return _heading(_part(image.getexif(), ExifTags.IFD.GPSInfo))
+    except InputError:
+        return None
 
 
 def orientation_of(tags: Tags) -> int:
@@ -65,15 +132,16 @@ def _part(tags: Image.Exif, part: ExifTags.IFD) -> dict[int, Any]:
         return {}
 
 
-def _position(gps: Tags) -> Position | None:
+def _position(gps: Tags) -> tuple[Position | None, bool]:
+    """Where, and whether that is 0,0, which cameras without a fix write."""
     lat = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "N", "S")
     lon = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "E", "W")
-    if lat is None or lon is None or (lat == 0 and lon == 0):  # cameras without a fix write zeros
-        return None
+    if lat is None or lon is None or (lat == 0 and lon == 0):
+        return None, lat == 0 and lon == 0
     try:
-        return utm_from_latlon(lat, lon)
+        return utm_from_latlon(lat, lon), False
     except InputError:
-        return None
+        return None, False
 
 
 def _degrees(parts: Any, side: Any, plus: str, minus: str) -> float | None:
@@ -96,27 +164,37 @@ def _gps_time(gps: Tags) -> float | None:
     with contextlib.suppress(Exception):
         hours, minutes, seconds = (float(part) for part in gps[ExifTags.GPS.GPSTimeStamp])
         day = datetime.strptime(_text(gps[ExifTags.GPS.GPSDateStamp]), "%Y:%m:%d").replace(tzinfo=UTC)
-        if 0 <= hours < 24 and 0 <= minutes < 60 and 0 <= seconds <= 60:  # a leap second is the 61st
+        in_day = 0 <= hours < 24 and 0 <= minutes < 60 and 0 <= seconds <= 60  # a leap second is the 61st
+        if in_day and day.year >= FIRST_GPS_YEAR:
             return day.timestamp() + 3600 * hours + 60 * minutes + seconds
     return None
 
 
-def _camera_time(tags: Tags, details: Tags) -> float | None:
-    for told, offset in (
-        (details.get(ExifTags.Base.DateTimeOriginal), details.get(ExifTags.Base.OffsetTimeOriginal)),
-        (tags.get(ExifTags.Base.DateTime), details.get(ExifTags.Base.OffsetTime)),
+def _camera_time(tags: Tags, details: Tags) -> tuple[float, float | None] | None:
+    """The camera's clock, and its offset in seconds east where it is told: of the original photo first."""
+    base = ExifTags.Base
+    for told, part, offset in (
+        (details.get(base.DateTimeOriginal), base.SubsecTimeOriginal, base.OffsetTimeOriginal),
+        (details.get(base.DateTimeDigitized), base.SubsecTimeDigitized, base.OffsetTimeDigitized),
+        (tags.get(base.DateTime), base.SubsecTime, base.OffsetTime),
     ):
         with contextlib.suppress(Exception):
-            at = datetime.strptime(_text(told), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
-            return at - _seconds_east(_text(offset))
+            at = datetime.strptime(_text(told), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+            if (at.year, at.month, at.day) == (1970, 1, 1):  # a clock that was never set
+                continue
+            digits = _text(details.get(part))
+            fraction = float(f"0.{digits}") if re.fullmatch(r"\d{1,9}", digits, re.ASCII) else 0.0
+            return at.timestamp() + fraction, _seconds_east(_text(details.get(offset)))
     return None
 
 
-def _seconds_east(offset: str) -> float:
-    """``"+02:00"`` to 7200; 0 where it is not told."""
+def _seconds_east(offset: str) -> float | None:
+    """``"+02:00"`` to 7200; None where it is not told."""
+    if offset == "Z":
+        return 0.0
     found = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset, re.ASCII)
     if not found or int(found[2]) > 14 or int(found[3]) > 59:
-        return 0.0
+        return None
     return float(f"{found[1]}1") * (3600 * int(found[2]) + 60 * int(found[3]))
 
 

@@ -15,17 +15,36 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write into, which takes the place of what is there only once it is whole and on the disk.
 
     Raises:
-        OSError: it cannot be written; what was there is left, and nothing of the attempt.
+        OSError: it cannot be written (it says which file); what was there is left, and nothing of the
+            attempt.
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with naming(path):
+            with open(partial, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """An error of the system that says no file, as that of a full disk, says this one.
+
+    Raises:
+        OSError: the same error, with its file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(f"{str(path)!r} cannot be written: {error}") from error
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -14,6 +14,27 @@ from dejavlad.errors import InputError
 from dejavlad.geo import Position
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class View:
+    """A perspective view of an equirectangular panorama, level, four to three.
+
+    Raises:
+        InputError: it cannot be.
+    """
+
+    yaw: float
+    """Degrees clockwise from the panorama's middle, 0 <= yaw < 360."""
+    fov: float
+    """How far it reaches from left to right, in degrees, 1 <= fov <= 150."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.yaw < 360 and 1 <= self.fov <= 150):
+            raise InputError(
+                f"a view looks 0 to 360 degrees to the right and is 1 to 150 degrees wide; "
+                f"given {self.yaw:g} and {self.fov:g}"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Photo:
     """One photo, or a part of one, and what is known of where it was taken.
@@ -22,11 +43,13 @@ class Photo:
     """
 
     name: str
-    """Path relative to the root of its list, with forward slashes: unique in the list with crop and frame."""
+    """Path relative to the root of its list, with forward slashes: unique in the list with frame, view and
+    crop."""
     path: Path
     """Where the pixels lie; for an array, its name."""
     crop: tuple[int, int, int, int] | None = None
-    """Region (left, top, right, bottom) in pixels of the upright photo, right and bottom excluded."""
+    """Region (left, top, right, bottom) in pixels of the upright photo, or of its view, right and bottom
+    excluded."""
     frame: int | None = None
     """Frame number, from 0, where `path` is a video."""
     position: Position | None = None
@@ -41,16 +64,46 @@ class Photo:
     """What else is known of it, as ``night`` or ``sideways``."""
     pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     """RGB [H, W, 3], where the photo is an array in memory rather than a file."""
+    view: View | None = None
+    """Where the file is a panorama, which view of it this is."""
 
     @property
     def key(self) -> str:
-        """The photo's identity in stores: its name, and crop and frame where it has them."""
+        """The photo's identity in stores: its name, and frame, view and crop where it has them."""
         key = self.name
         if self.frame is not None:
             key += f"#frame={self.frame}"
+        if self.view is not None:
+            key += f"#view={self.view.yaw:g},{self.view.fov:g}"
         if self.crop is not None:
             key += "#crop=" + ",".join(map(str, self.crop))
         return key
+
+    @property
+    def part(self) -> tuple[int | None, View | None, tuple[int, int, int, int] | None]:
+        """Which part of its file it is: frame, view and crop; all None for a file of its own."""
+        return self.frame, self.view, self.crop
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of its own: no array, and no part of a file."""
+        return self.pixels is None and self.part == (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """What lay among the photos of a folder and is not in the list."""
+
+    files: dict[str, int] = field(default_factory=dict)
+    """Ending in lower case -> how many files, commonest first."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """A folder's name and what it is for -> how many of them."""
+    nowhere: tuple[str, ...] = ()
+    """Links to photos or folders that are not there."""
+    unreadable: tuple[str, ...] = ()
+    """Folders that cannot be read."""
+    hidden: int = 0
+    """Photos whose names begin with a dot."""
 
 
 class PhotoList(Sequence[Photo]):
@@ -60,15 +113,28 @@ class PhotoList(Sequence[Photo]):
         photos: the photos, their keys unique.
         root: the folder that names are relative to.
         name: what the list is called in messages and results.
+        passed_over: what lay among them and is not in the list, where they are those of a folder.
+        notes: what is worth telling of how the list came about, each a line.
 
     Raises:
         InputError: two photos share a key.
     """
 
-    def __init__(self, photos: Iterable[Photo], *, root: Path | str = ".", name: str = "photos") -> None:
+    def __init__(
+        self,
+        photos: Iterable[Photo],
+        *,
+        root: Path | str = ".",
+        name: str = "photos",
+        passed_over: PassedOver | None = None,
+        notes: Iterable[str] = (),
+    ) -> None:
         self._photos = tuple(photos)
         self.root = Path(root)
         self.name = name
+        self.passed_over = passed_over
+        self.notes = tuple(notes)
+        """What is worth telling of how the list came about, each a line: what was left out, or assumed."""
         seen: set[str] = set()
         for photo in self._photos:
             if photo.key in seen:
@@ -119,7 +185,7 @@ class PhotoList(Sequence[Photo]):
     def __getitem__(self, index: slice) -> PhotoList: ...
     def __getitem__(self, index: int | slice) -> Photo | PhotoList:
         if isinstance(index, slice):
-            return PhotoList(self._photos[index], root=self.root, name=self.name)
+            return PhotoList(self._photos[index], root=self.root, name=self.name, notes=self.notes)
         return self._photos[index]
 
     def __iter__(self) -> Iterator[Photo]:
@@ -130,7 +196,9 @@ class PhotoList(Sequence[Photo]):
 
     def take(self, rows: Iterable[int]) -> PhotoList:
         """The photos of the given rows, in that order."""
-        return PhotoList((self._photos[int(i)] for i in rows), root=self.root, name=self.name)
+        return PhotoList(
+            (self._photos[int(i)] for i in rows), root=self.root, name=self.name, notes=self.notes
+        )
 
     @property
     def keys(self) -> list[str]:

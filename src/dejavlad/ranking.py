@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.zip_archive import is_zip, read_npz
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,13 @@ class Ranking:
         """
         path = Path(path)
         try:
-            with open(path, "rb") as file:  # np.load leaves what it opened itself open on damaged files
-                held = np.load(file, allow_pickle=False)
-                if isinstance(held, np.ndarray):
-                    indices = held
-                    distances = np.broadcast_to(np.arange(held.shape[-1], dtype=np.float32), held.shape)
-                else:
-                    indices, distances = held["indices"], held["distances"]
+            if is_zip(path):
+                arrays = read_npz(path, ("indices", "distances"))
+                indices, distances = arrays["indices"], arrays["distances"]
+            else:
+                indices = read_npy(path)
+                depth = indices.shape[-1] if indices.ndim else 0
+                distances = np.broadcast_to(np.arange(depth, dtype=np.float32), indices.shape)
             if not np.issubdtype(indices.dtype, np.integer):
                 raise ValueError(f"indices must be whole numbers, not {indices.dtype}")
             if distances.dtype.kind not in "fiu":
@@ -85,8 +87,7 @@ class Ranking:
             return cls(indices, distances)
         except FileNotFoundError:
             raise StoreError(f"there is no ranking at {str(path)!r}") from None
-        except Exception as error:  # zipfile, zlib and NumPy raise anything on damaged files
-            told = " ".join(str(error).split()) or type(error).__name__
+        except (OSError, ValueError) as error:
             raise StoreError(
-                f"{str(path)!r} is not a ranking (.npz with indices and distances, or .npy of rows): {told}"
+                f"{str(path)!r} is not a ranking (.npz with indices and distances, or .npy of rows): {error}"
             ) from error

@@ -5,6 +5,7 @@ Later sources win: the built-in defaults, then ``config.toml``, then the environ
     cache_dir = "/data/dejavlad"         # DEJAVLAD_CACHE_DIR
     models_dir = "/data/models"          # DEJAVLAD_MODELS_DIR
     offline = true                       # DEJAVLAD_OFFLINE
+    max_pixels = 500_000_000             # DEJAVLAD_MAX_PIXELS
     [roots]
     pitts30k = "/data/pittsburgh"        # DEJAVLAD_ROOT_PITTS30K
 
@@ -15,7 +16,6 @@ are relative to where it lies. A variable that is set but empty counts as not se
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,14 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.guarded.toml_file import read_toml
 
 PREFIX = "DEJAVLAD_"
 ROOT_PREFIX = PREFIX + "ROOT_"
-KEYS = ("cache_dir", "models_dir", "offline")
+KEYS = ("cache_dir", "models_dir", "offline", "max_pixels")
+FOLDERS = ("cache_dir", "models_dir")
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -46,6 +50,8 @@ class Settings:
     """Setting -> where it comes from."""
     config_file: Path | None = field(default=None, compare=False)
     """The settings file that was looked for; it need not be there."""
+    max_pixels: int = MAX_PIXELS
+    """Photos that claim more pixels are taken for decompression bombs and refused."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -70,13 +76,14 @@ class Settings:
                 return environ[variable]
             if key in told:
                 sources[key] = str(path)
-                return told[key] if key == "offline" else _beside(path, told[key])
+                return _beside(path, told[key]) if key in FOLDERS else told[key]
             sources[key] = default_source
             return default
 
         cache_dir = _folder(find("cache_dir", _default_cache()), "cache_dir")
         models_dir = _folder(find("models_dir", cache_dir / "models", "in cache_dir"), "models_dir")
         offline = _switch(find("offline", False), "offline")
+        max_pixels = _count(find("max_pixels", MAX_PIXELS), "max_pixels")
         roots: dict[str, Path] = {}
         for name, root in told.get("roots", {}).items():
             roots[_called(name)] = _folder(_beside(path, root), f"roots.{name}")
@@ -93,6 +100,7 @@ class Settings:
             MappingProxyType(roots),
             MappingProxyType(sources),
             path.absolute(),
+            max_pixels,
         )
 
     def root(self, dataset: str) -> Path | None:
@@ -136,7 +144,7 @@ def _default_cache() -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        told = read_toml(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -175,3 +183,11 @@ def _switch(value: Any, key: str) -> bool:
     if isinstance(value, str) and value.strip().lower() in TRUE + FALSE:
         return value.strip().lower() in TRUE
     raise InputError(f"{key} must be true or false; given {value!r}")
+
+
+def _count(value: Any, key: str) -> int:
+    if isinstance(value, str) and value.strip().replace("_", "").isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise InputError(f"{key} must be a whole number of 1 or more; given {value!r}")

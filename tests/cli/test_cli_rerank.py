@@ -108,6 +108,8 @@ def test_locate_tells_the_best_match_first(
         *(str(street / "queries" / f"{i:02d}.png") for i in (1, 4, 7)),
         "-k",
         "4",
+        "--verify",
+        "none",
         "--json",
     ]
     answers = []
@@ -206,7 +208,7 @@ def test_stores_that_cannot_be_re_ranked(
     assert "there are no patches" in refused(str(tmp_path / "bare"))
     other = ["extract", model, str(street / "queries"), "--out", str(tmp_path / "other"), "--quiet"]
     assert main([*other, "--patches", "--preset", "speed"]) == 0
-    assert "was made otherwise (sizes: (2, 4) there, (5,) now" in refused(str(tmp_path / "other"))
+    assert "was made otherwise (sizes: (2, 4) there, (5,) in the queries" in refused(str(tmp_path / "other"))
     assert "'speed' needs patches of sizes [5]" in refused(str(results / "queries"), "--preset", "speed")
     (tmp_path / "one").mkdir()
     np.save(tmp_path / "one" / "short.npy", np.zeros((3, 2), np.int64))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dejavlad.datasets.plain_pickle import plain_value, read_object_npy, read_pickle
@@ -127,6 +127,7 @@ def test_damaged(tmp_path: Path, steps: bytes) -> None:
         read_pickle(path)
 
 
+@settings(deadline=None)  # other processes share the machine
 @given(st.data())
 def test_any_damage_is_told(data: st.DataObject) -> None:
     whole = bytearray(pickle.dumps([np.arange(3), {"a": [1, (2.0, "x")]}, np.array([[1], None], object)], 2))

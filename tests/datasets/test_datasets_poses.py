@@ -191,7 +191,7 @@ def test_bad_truths_of_loops(tmp_path: Path) -> None:
         ("empty.npy", np.eye(3), "holds no loop"),
         ("nan.npy", np.full((3, 3), np.nan), "NaN"),
         ("flat.npy", np.ones(9), "are needed"),
-        ("texts.npy", np.full((3, 3), "x"), "are needed"),
+        ("texts.npy", np.full((3, 3), "x"), "not numbers"),
     ):
         np.save(tmp_path / name, array)
         with pytest.raises(InputError, match=told):

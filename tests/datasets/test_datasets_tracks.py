@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dejavlad.datasets import photos, with_positions
-from dejavlad.datasets.tracks import read_track, split_track
+from dejavlad.datasets.tracks import TrackGiven, read_track, split_track
 from dejavlad.errors import InputError
 from dejavlad.geo import distance, latlon, utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
@@ -42,14 +42,18 @@ def listed(*times: float | None) -> PhotoList:
     return PhotoList(Photo(f"{i}.jpg", Path(f"{i}.jpg"), time=time) for i, time in enumerate(times))
 
 
-def test_photos_lie_between_the_points_of_a_track(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_photos_lie_between_the_points_of_a_track(tmp_path: Path) -> None:
     path = gpx(tmp_path / "walk.gpx", *WALK)
     assert len(read_track(path)) == 3
     placed = with_positions(listed(NOON, NOON + 25, NOON + 50, NOON + 300, NOON - 1, NOON + 9999, None), path)
     at = [None if p is None else latlon(p) for p in placed.positions]
     assert at[0] == pytest.approx((55.70, 13.19)) and at[1] == pytest.approx((55.705, 13.195))
     assert at[2] == pytest.approx((55.71, 13.20)) and at[3:] == [None] * 4
-    assert "4 of 7 photos" in caplog.text
+    assert "4 of 7 photos of photos have no position" in placed.notes[0]
+    why = "2 photos were taken before or after the track"
+    assert any(
+        "1 photos fall into a gap of the track of over 60 s" in note and why in note for note in placed.notes
+    )
 
 
 def test_a_clock_that_runs_otherwise_and_a_video(tmp_path: Path) -> None:
@@ -129,7 +133,7 @@ def test_kml_as_google_and_loggers_write_it(tmp_path: Path) -> None:
         ((WALK[1], WALK[0]), "times go backwards at 2024-05-01T12:00:00Z"),
         ((point(13, 255, "2024-05-01T12:00:00Z"),), "no latitude and longitude"),
         ((point(float("nan"), 2, "2024-05-01T12:00:00Z"),), "no latitude and longitude"),
-        ((point(1, 1, "yesterday"),), "is no time"),
+        ((point(1, 1, "yesterday"),), "have no time as 2024-05-01"),
     ],
 )
 def test_bad_tracks(tmp_path: Path, points: tuple[str, ...], told: str) -> None:
@@ -156,11 +160,16 @@ def test_what_is_no_track(tmp_path: Path, text: str, told: str) -> None:
 
 def test_what_a_track_is() -> None:
     assert split_track("exif") is None and split_track("poses.txt") is None
-    assert split_track("C:\\walks\\a.GPX") == (Path("C:\\walks\\a.GPX"), 0.0)
-    assert split_track("C:\\walks\\a.gpx:3600") == (Path("C:\\walks\\a.gpx"), 3600.0)
+    assert split_track("C:\\walks\\a.GPX") == TrackGiven(Path("C:\\walks\\a.GPX"))
+    assert split_track("C:\\walks\\a.gpx:3600") == TrackGiven(Path("C:\\walks\\a.gpx"), 3600.0)
+    assert split_track("a.kmz:gap=300") == TrackGiven(Path("a.kmz"), 0.0, 300.0)
+    moment = split_track("a.kml:2024-05-01T12:00:00Z:gap=90")
+    assert moment == TrackGiven(Path("a.kml"), NOON, 90.0)
+    with pytest.raises(InputError, match="a gap is a number of seconds"):
+        split_track("a.gpx:gap=-1")
 
 
-def test_positions_from_poses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_positions_from_poses(tmp_path: Path) -> None:
     path = tmp_path / "00.txt"
     path.write_text("1 0 0 1 0 1 0 2 0 0 1 3\n1 0 0 4 0 1 0 2 0 0 1 9\n")
     two = listed(None, None)
@@ -168,7 +177,7 @@ def test_positions_from_poses(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert [(p.east, p.north, p.zone) for p in placed.positions if p] == [(1, 3, None), (4, 9, None)]
     placed = with_positions(two, f"{path}:xy")
     assert [(p.east, p.north) for p in placed.positions if p] == [(1, 2), (4, 2)]
-    assert "extends far along the axis" in caplog.text
+    assert any("extends far along the axis" in note for note in placed.notes)
     with pytest.raises(InputError, match="2 poses"):
         with_positions(PhotoList([Photo("a.jpg", Path("a.jpg"))]), path)
     tum = tmp_path / "tum.txt"

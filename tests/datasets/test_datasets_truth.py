@@ -187,7 +187,8 @@ def test_hash_is_of_what_is_right() -> None:
 
 def test_parse_truth() -> None:
     database, queries = listing("1", "2", "3"), listing("2", "1")
-    assert lists(parse_truth("frames:0", database, queries)) == [[0], [1]]
+    assert lists(parse_truth("frames:0", database, queries)) == [[1], [0]]  # by the numbers in names
+    assert lists(parse_truth("frames:0@rows", database, queries)) == [[0], [1]]
     assert lists(parse_truth("same-name", database, queries)) == [[1], [0]]
     for wrong in ("frames", "frames:-1", "frames:x", "name", "", "frames:1,leave-two-out", "positions"):
         with pytest.raises(InputError, match="valid are frames:2, same-name or positions:25"):

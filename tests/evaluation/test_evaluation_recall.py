@@ -318,3 +318,11 @@ def test_predictions_in_kapture_form(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(InputError, match="does not fit 2 queries and a database of 1"):
         write_predictions(path, ranking_of([[0], [2]]), listing("a"), queries)
+
+
+def test_a_ranking_too_shallow_for_groups_that_count_once_is_refused() -> None:
+    truth = Truth([np.array([30])], 36, {}).grouped(np.arange(36) // 12)  # 3 panoramas of 12 cut-outs
+    shallow = ranking_of([[*range(10), 12]])  # cut-outs of two panoramas, none of them right
+    assert evaluate(shallow, truth, recall_at=[2]).recall == {2: 0.0}
+    with pytest.raises(InputError, match=r"cut-outs of one group count once.*hold only 2.*-k 36"):
+        evaluate(shallow, truth, recall_at=[3])

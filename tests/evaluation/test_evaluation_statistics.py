@@ -172,6 +172,10 @@ def test_results_have_intervals_over_drives(tmp_path: Path) -> None:
     held = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert held["intervals"]["1"] == list(drives.intervals[1]) and held["blocks"] == [0, 0, 1, 1, 2]
     (tmp_path / "result.json").write_text(json.dumps({**held, "blocks": [1]}), encoding="utf-8")
+    with pytest.raises(StoreError, match="was changed since it was written"):
+        Result.load(tmp_path)
+    del held["checksum"]
+    (tmp_path / "result.json").write_text(json.dumps({**held, "blocks": [1]}), encoding="utf-8")
     with pytest.raises(StoreError, match="blocks holds 1 numbers for 5 queries"):
         Result.load(tmp_path)
     assert replace(free, hits_at=None).intervals == {}

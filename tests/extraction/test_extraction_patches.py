@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,12 +27,14 @@ from dejavlad.extraction.patches import (
     read_patchfeats,
     write_patchfeats,
 )
+from dejavlad.extraction.patches.store import Entry
 from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, PlaceModel, Whitening
 from dejavlad.photo import PhotoList
 
 PLAIN = Preprocess(resize="none", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), scale="0-1", channels="rgb")
 SETTING = PatchSetting(sizes=(2, 5), dims=24)
+OLD = Path(__file__).parent.parent / "golden" / "old_formats" / "patches"
 
 
 class Eighth(nn.Module):
@@ -263,7 +266,8 @@ def test_packing_cut_off(moved: bool, photos: PhotoList, tmp_path: Path) -> None
     shifted = [json.loads(line) for line in lines.splitlines()]
     for entry in shifted:
         entry["offset"] += 64
-    packed = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in shifted)
+        del entry["checksum"]
+    packed = "".join(Entry.from_line(json.dumps(entry)).to_line() for entry in shifted)
     (folder / "packed.jsonl.partial").write_text(packed)
     if moved:
         (folder / "patches.bin").write_bytes(bytes(64) + data)
@@ -307,6 +311,7 @@ def test_foreign_files_and_formats_are_refused(photos: PhotoList, tmp_path: Path
     with pytest.raises(StoreError, match=r"holds 'diary.txt'"):
         extract(made(), photos, tmp_path / "db", patches=SETTING)
     told = json.loads((folder / "manifest.json").read_text())
+    del told["checksum"]
     (folder / "manifest.json").write_text(json.dumps({**told, "version": 9}))
     with pytest.raises(StoreError, match="later dejavlad"):
         PatchStore.open(folder)
@@ -400,3 +405,39 @@ def test_one_stem_twice_is_refused(street: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one stem"):
         write_patchfeats(store, PatchStore.open(tmp_path / "db"), tmp_path / "feats")
     assert not (tmp_path / "feats").exists()
+
+
+def test_a_changed_number_of_patches_is_told(photos: PhotoList, tmp_path: Path) -> None:
+    extract(made(), photos, tmp_path / "db", patches=SETTING)
+    folder = tmp_path / "db" / "patches"
+    data = (folder / "patches.bin").read_bytes()
+    (folder / "patches.bin").write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    store = PatchStore.open(folder)
+    with pytest.raises(StoreError, match=r"the patches of '00\.png' are not what was written; delete that"):
+        store.patches("00.png")
+    assert store.patches("01.png")
+    (folder / "patches.bin").write_bytes(data)
+    for name, old, new in (
+        ("photos.jsonl", '"offset":0', '"offset":8'),
+        ("manifest.json", '"stride":8', '"stride":9'),
+    ):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1))
+        with pytest.raises(StoreError, match=r"damaged: its checksum is wrong"):
+            PatchStore.open(folder)
+        (folder / name).write_text(text)
+
+
+def test_patches_of_an_earlier_version_open_and_go_on(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(OLD, tmp_path / "old"))
+    before = PatchStore.open(folder)
+    assert sorted(before.entries) == ["p0", "p1", "p2"] and before.manifest.sizes == (2,)
+    (of,) = before.patches("p1")
+    assert of.grid == (5, 7) and torch.allclose(of.descriptors.float().norm(dim=1), torch.ones(35), atol=1e-3)
+    with PatchWriter(folder / "patches", before.manifest) as writer:
+        assert writer.has("p1", before.entries["p1"].identity)
+        writer.put("p9", (1, 2, ""), [of])
+    after = PatchStore.open(folder)
+    same(after.patches("p9"), [of])
+    same(after.patches("p1"), [of])

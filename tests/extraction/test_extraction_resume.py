@@ -290,6 +290,22 @@ def test_failed_photos_are_listed_keep_their_slot_and_are_tried_again(folder: Pa
     assert contents(tmp_path / "s") == contents(tmp_path / "fresh")
 
 
+def test_reasons_that_were_lost_are_told_again_by_the_next_run(folder: Path, tmp_path: Path) -> None:
+    photos = listed(folder)
+    broken = folder / "a" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:-30])
+    (folder / "b" / "2.png").unlink()
+    store = extract(Tiny(), photos, tmp_path / "s", batch_size=3)
+    before = contents(tmp_path / "s")
+    (tmp_path / "s" / "failed.json").write_text("{}")
+    lost = DescriptorStore.open(tmp_path / "s").failed
+    assert list(lost) == list(store.failed) and all(
+        "no longer in failed.json" in why for why in lost.values()
+    )
+    assert extract(Tiny(), photos, tmp_path / "s", batch_size=3).failed == store.failed
+    assert contents(tmp_path / "s") == before
+
+
 def test_a_photo_too_small_for_the_model_fails_alone(folder: Path, tmp_path: Path) -> None:
     class Picky(Tiny):
         def describe(self, images: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """A descriptor store as read: opened, told apart from other things, made from arrays, saved."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_what_is_no_store_is_told_in_words(tmp_path: Path) -> None:
         DescriptorStore.open(tmp_path / "bad.npy")
 
 
-@pytest.mark.parametrize("name", ["rows.npy", "done.npy", "failed.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["rows.npy", "sums.npy", "done.npy", "failed.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
 def test_a_damaged_store_is_told(tmp_path: Path, name: str, damage: str) -> None:
     store = save_store(DescriptorStore.from_arrays(rows_ND()), tmp_path / "s")
@@ -86,6 +87,7 @@ def test_a_later_format_and_a_strange_manifest_are_refused(tmp_path: Path) -> No
     save_store(DescriptorStore.from_arrays(rows_ND()), tmp_path / "s")
     file = tmp_path / "s" / "manifest.json"
     data = json.loads(file.read_text())
+    del data["checksum"]
     for change, told in (
         ({"version": 99}, "update dejavlad"),
         ({"format": "other"}, "format is 'other'"),
@@ -102,3 +104,51 @@ def test_a_setting_must_make_sense() -> None:
         Setting("m", "f", {}, "fp32", 4, "float64")
     with pytest.raises(InputError, match="at least one"):
         Setting("m", "f", {}, "fp32", 0)
+
+
+OLD = Path(__file__).parent.parent / "golden" / "old_formats" / "store"
+
+
+def test_a_store_of_an_earlier_version_opens_and_gets_checksums_when_it_goes_on(tmp_path: Path) -> None:
+    from test_extraction_resume import Tiny
+
+    from dejavlad.extraction import extract
+
+    folder = Path(shutil.copytree(OLD, tmp_path / "s"))
+    store = DescriptorStore.open(folder)
+    assert store.sums is None and store.complete and store.keys == [f"a{i}" for i in range(7)]
+    rows = store.float32()
+    photos = PhotoList(
+        Photo(
+            f"a{i}",
+            Path(f"a{i}"),
+            position=Position(1.0 * i, 2.0),
+            pixels=np.random.default_rng(i).integers(0, 256, (8, 10, 3), dtype=np.uint8),
+        )
+        for i in range(7)
+    )
+    assert list(store.photos) == list(photos)
+    del store
+    model = Tiny()
+    store = extract(model, photos, folder, batch_size=2)
+    assert model.batches == 0 and store.sums is not None
+    np.testing.assert_array_equal(store.float32(), rows)
+    fresh = extract(Tiny(), photos, tmp_path / "fresh", batch_size=2)
+    for file in ("rows.npy", "sums.npy", "done.npy", "manifest.json"):
+        assert (folder / file).read_bytes() == (tmp_path / "fresh" / file).read_bytes()
+    np.testing.assert_array_equal(fresh.sums, store.sums)
+
+
+def test_a_changed_number_is_told_when_rows_are_read(tmp_path: Path) -> None:
+    save_store(DescriptorStore.from_arrays(rows_ND()), tmp_path / "s")
+    for name, at in (("rows.npy", -1), ("rows.npy", -100), ("sums.npy", -5), ("done.npy", -2)):
+        file = tmp_path / "s" / name
+        good = file.read_bytes()
+        file.write_bytes(good[:at] + bytes([good[at] ^ 2]) + (good[at + 1 :] if at < -1 else b""))
+        with pytest.raises(StoreError, match=r"is damaged: .*; delete it and extract again"):
+            _ = DescriptorStore.open(tmp_path / "s").rows
+        file.write_bytes(good)
+    file = tmp_path / "s" / "manifest.json"
+    file.write_text(file.read_text().replace('"mtime_ns":[0', '"mtime_ns":[1'))
+    with pytest.raises(StoreError, match="its checksum is wrong"):
+        DescriptorStore.open(tmp_path / "s")

@@ -106,9 +106,11 @@ def test_blank_places_are_not_drawn():
     images = [photo.pixels.copy() for photo in places(3)]
     images.append(np.full((48, 48, 3), 90, np.uint8))
     images[0][:, :24] = int(images[0][:, 24:].mean())
-    samples = sample_features(model(), PhotoList.from_arrays(images))
+    told = []
+    samples = sample_features(model(), PhotoList.from_arrays(images), on_failed=told.append)
     assert (samples.features != 0).any(axis=1).all()
-    assert samples.photos == 4
+    assert samples.photos == 3
+    assert told == [{"3": "shows nothing: it is of one colour, or a smooth gradient"}]
 
 
 def test_one_photo_is_enough():

@@ -10,14 +10,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from dejavlad.errors import PhotoError
-from dejavlad.images import read_image, read_size
+from dejavlad.images import read, read_image, read_size
 from dejavlad.photo import Photo
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -139,11 +140,52 @@ def test_large_photos_are_not_bombs(tmp_path: Path) -> None:
     assert read_size(claims(tmp_path / "a.png", 12000, 12000)) == (12000, 12000)  # where Pillow warns
 
 
-def test_floating_point_and_deep_pixels(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((3, 4), np.float32)).save(tmp_path / "f.tif")
+def test_floating_point_in_several_channels_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "f.tif"), np.zeros((3, 4, 3), np.float32))
     assert "floating-point" in reason(tmp_path / "f.tif")
-    Image.fromarray(np.full((3, 4), 2**20, np.int32)).save(tmp_path / "i.tif")
-    assert "16 bits" in reason(tmp_path / "i.tif")
+
+
+@pytest.mark.parametrize("ending", [".dng", ".NEF", ".raw", ".orf"])
+def test_raw_files_of_cameras_are_refused(tmp_path: Path, ending: str) -> None:
+    """Most are TIFF files, whose first picture is a small preview."""
+    for content in (encoded("TIFF"), b"IIRO" + bytes(100)):
+        (tmp_path / f"a{ending}").write_bytes(content)
+        assert "raw file" in reason(tmp_path / f"a{ending}")
+    (tmp_path / f"a{ending}").write_bytes(encoded("JPEG"))
+    assert read_image(tmp_path / f"a{ending}").shape == (40, 60, 3)
+
+
+def test_dng_is_known_by_its_tag(tmp_path: Path) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[50706] = b"\x01\x04\x00\x00"
+    Image.fromarray(NOISE).save(tmp_path / "a.tif", tiffinfo=tags)
+    assert "raw file" in reason(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("more", [{"DEJAVLAD_MAX_PIXELS": "2399"}, {}])
+def test_the_limit_of_pixels_is_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    (tmp_path / "config.toml").write_text("max_pixels = 2399", encoding="utf-8")
+    (tmp_path / "a.png").write_bytes(encoded("PNG"))
+    for name, value in (more or {"DEJAVLAD_CONFIG": str(tmp_path / "config.toml")}).items():
+        monkeypatch.setenv(name, value)
+    assert "--max-pixels 2400" in reason(tmp_path / "a.png")
+    monkeypatch.setenv("DEJAVLAD_MAX_PIXELS", "2400")
+    assert read_image(tmp_path / "a.png").shape == (40, 60, 3)
+
+
+def test_a_lifted_limit_lifts_that_of_pillow_and_no_longer_than_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    path = claims(tmp_path / "a.png", 30000, 20000)
+    assert "bomb" in reason(path)
+    monkeypatch.setenv("DEJAVLAD_MAX_PIXELS", "600_000_000")
+    assert read_size(path) == (20000, 30000)
+    assert before == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(read, "free_memory", lambda: 10**9)
+    assert "7.2 GB of memory and 1.0 GB are free" in reason(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
@@ -165,12 +207,12 @@ def test_damaged_files_are_read_or_refused(
     except PhotoError:
         size = None
     try:
-        read = read_image(path)
+        pixels = read_image(path)
     except PhotoError as error:
         assert len(str(error).splitlines()) == 1
     else:
-        assert read.dtype == np.uint8
-        assert read.shape == (*(size or ()), 3)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (*(size or ()), 3)
 
 
 def test_c_libraries_say_nothing(tmp_path: Path) -> None:
@@ -212,6 +254,6 @@ def test_c_libraries_say_nothing(tmp_path: Path) -> None:
 def test_a_video_frame_of_no_video(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no video", encoding="ascii")
     for path, says in ((tmp_path / "a.mp4", "video"), (tmp_path / "b.mp4", "no such"), (tmp_path, "folder")):
-        for read in (read_image, read_size):
+        for reads in (read_image, read_size):
             with pytest.raises(PhotoError, match=says):
-                read(Photo("a", path, frame=0))
+                reads(Photo("a", path, frame=0))

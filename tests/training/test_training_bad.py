@@ -273,6 +273,10 @@ def test_the_pooling_becomes_that_of_the_options(config, make_model, make_town):
     assert fitted.fitted and fitted.aggregation.options["version"] == 2
     assert not fitted.aggregation.options["intra_norm"]
     assert prepare(fitted, replace(config, method="max"), town).aggregation.name == "max"
+    pooled = fitted
+    for method in ("max", "max_preL2", "max"):
+        pooled = prepare(pooled, replace(config, method=method), town)
+        assert pooled.aggregation.options.get("normalize_input", False) == ("preL2" in method)
     again = prepare(fitted, replace(config, method="vladv2_preL2"), town)
     assert again.fingerprint == fitted.fingerprint
     first = prepare(model, replace(config, method="vlad_preL2_intra", parity=True), town)

@@ -104,6 +104,7 @@ def test_methods_are_understood_in_any_order():
         {"clusters": 64, "normalize_input": True, "intra_norm": True},
     )
     assert parse_method("max") == ("max", {})
+    assert parse_method("preL2_avg") == ("avg", {"normalize_input": True})
     assert parse_method("given") is None
 
 

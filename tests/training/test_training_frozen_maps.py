@@ -225,3 +225,24 @@ def test_any_backbone_is_computed_once_where_all_of_it_is_fixed(config, town, tm
     assert changed == {"aggregation.centroids", "aggregation.conv.weight"}
     free = Network(copy.deepcopy(model), replace(config, fixed_layers=()))
     assert (len(free.lower), len(free.upper)) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["maps.bin", "sums.npy"])
+def test_a_changed_number_is_told_when_a_map_is_read(name, frozen, make_model, town, tmp_path):
+    model = make_model("max")
+    network, album = Network(model, frozen), Album(town, model.preprocess)
+
+    def kept():
+        config = replace(frozen, frozen_maps="disk")
+        maps, _ = plan_frozen_maps(network, album, config, tmp_path / "kept", 1e9)
+        maps.fill(network, album, 4)
+        return maps
+
+    expected = kept().get(np.arange(4))
+    torch.testing.assert_close(kept().get(np.arange(4)), expected, rtol=0, atol=0)
+    data = bytearray((tmp_path / "kept" / name).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "kept" / name).write_bytes(data)
+    with pytest.raises(StoreError, match=r"the map of photo \d+ is not what was written; delete"):
+        for number in range(len(album)):
+            kept().get([number])

@@ -26,6 +26,7 @@ from dejavlad.errors import InputError, UnknownNameError
 
 __all__ = [
     "AGGREGATIONS",
+    "PRE_L2",
     "VLAD",
     "Aggregation",
     "AvgPool",
@@ -36,6 +37,7 @@ __all__ = [
     "PatchVLAD",
     "TiedNetVLAD",
     "create",
+    "is_aggregation",
     "patch_centres",
     "patch_vlad",
 ]
@@ -63,11 +65,20 @@ AGGREGATIONS: Final[Mapping[str, Callable[..., Aggregation]]] = {
 """Name -> constructor, called with the number of channels and the aggregation's own options."""
 
 
+PRE_L2 = ("max_preL2", "avg_preL2", "gem_preL2")
+"""Poolings of local features brought to unit length first, by the original's names."""
+
+
+def is_aggregation(name: str) -> bool:
+    """Whether `create` knows the name."""
+    return name in AGGREGATIONS or name in PRE_L2
+
+
 def create(name: str, dim: int, **options: Any) -> Aggregation:
     """An aggregation by name.
 
     Args:
-        name: see `AGGREGATIONS`.
+        name: see `AGGREGATIONS` and `PRE_L2`.
         dim: channels of the feature map.
         options: the aggregation's own, e.g. ``clusters=64``.
 
@@ -75,8 +86,10 @@ def create(name: str, dim: int, **options: Any) -> Aggregation:
         UnknownNameError: there is no such aggregation.
         InputError: it has no such option, or the option cannot be that.
     """
-    if name not in AGGREGATIONS:
-        raise UnknownNameError("aggregation", name, AGGREGATIONS)
+    if not is_aggregation(name):
+        raise UnknownNameError("aggregation", name, [*AGGREGATIONS, *PRE_L2])
+    if name in PRE_L2:
+        name, options = name.removesuffix("_preL2"), {"normalize_input": True, **options}
     try:
         return AGGREGATIONS[name](dim, **options)
     except TypeError as error:

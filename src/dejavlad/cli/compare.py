@@ -39,6 +39,8 @@ def compare(
         told = (f"  {test}" for test in tests)
         text += f"\n\n{name} against {compared.names[0]} ({tests[0].test}; 95 % intervals; * p below 0.05)\n"
         text += "\n".join(told)
+    if compared.unread:
+        output.note(compared.unread)
     if compared.differences:
         output.note(f"mixed all the same: {', '.join(compared.differences)} differ")
     output.answer(compared.to_dict(), text)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import Positions, Root
+from dejavlad.cli.options import AllFolders, Positions, Root, TimeOffset
 from dejavlad.cli.protocols import protocols
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
 
 if TYPE_CHECKING:
     from dejavlad.datasets import PlaceDataset
+    from dejavlad.photo import PhotoList
 
 app = App(name="dataset", help="Look at a dataset, check it, list photos, make a truth file, make a town.")
 
@@ -26,7 +27,9 @@ def info(
     /,
     *,
     root: Root = None,
+    all_folders: AllFolders = False,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     truth: str | None = None,
     output: Output = Output(),
 ) -> None:
@@ -40,33 +43,34 @@ def info(
         A dataset's name or folder, or photos: a folder, a list, a video.
     root
         The folder that paths in a list are relative to, or where a named dataset lies.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     positions
         Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     truth
         What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import dataset_info, parse_truth, photos, photos_info, with_positions
+    from dejavlad.datasets import dataset_info, parse_truth, photos_info, placed_again
     from dejavlad.datasets.info import str_photos
     from dejavlad.images import read_size
+    from dejavlad.photo import PhotoList
 
-    places = _dataset(name, root)
-    if places is None:
+    places = _opened(name, root, positions or "auto", all_folders)
+    if isinstance(places, PhotoList):
         if truth is not None:
             raise InputError(
                 f"--truth is for a dataset, and {name!r} holds photos only: give a folder with database and "
                 "queries in it"
             )
-        found = photos_info(photos(name, root=root, positions=positions or "auto"), read_size=read_size)
+        found = photos_info(places, read_size=read_size)
         output.answer(asdict(found), str_photos(found))
         return
-    if positions is not None:
-        database, queries = (with_positions(part, positions) for part in (places.database, places.queries))
-        places = replace(places, database=database, queries=queries)
-        known = {"kind": "positions"} if places.truth is None else places.truth.description
-        if truth is None and known.get("kind") == "positions" and any(queries.positions):
-            truth = f"positions:{known.get('radius_m', 25):g}"
+    places = placed_again(places, positions, time_offset)
     if truth is not None:
         places = replace(places, truth=parse_truth(truth, places.database, places.queries))
     told = dataset_info(places, read_size=read_size)
@@ -79,6 +83,7 @@ def check(
     /,
     *,
     root: Root = None,
+    all_folders: AllFolders = False,
     sample: int | None = None,
     workers: int = 2,
     output: Output = Output(),
@@ -98,25 +103,28 @@ def check(
         A dataset's name, folder or file, or photos: a folder, a list, a video.
     root
         Where a named dataset lies, or the folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     sample
         Decode so many photos of each list, evenly spread (default: all of them).
     workers
         Threads that decode.
     """
-    from dejavlad.datasets import photos
     from dejavlad.datasets.check import check_dataset, check_photos
     from dejavlad.datasets.published import PUBLISHED
-    from dejavlad.images import read_image
+    from dejavlad.images import read_content, read_stretch
+    from dejavlad.photo import PhotoList
     from dejavlad.settings import Settings
 
     if workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more")
-    places = _dataset(name, root)
+    places = _opened(name, root, "auto", all_folders)
     with output.progress() as on_progress:
-        if places is None:
+        if isinstance(places, PhotoList):
             found = check_photos(
-                photos(name, root=root, positions="auto"),
-                read=read_image,
+                places,
+                read=read_content,
+                stretch=read_stretch,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,
@@ -126,7 +134,8 @@ def check(
                 places,
                 published=PUBLISHED.get(name),
                 root=root or Settings.load().root(name),
-                read=read_image,
+                read=read_content,
+                stretch=read_stretch,
                 sample=sample,
                 workers=workers,
                 on_progress=on_progress,
@@ -148,6 +157,7 @@ def list_(
     part: Literal["database", "queries"] | None = None,
     prefix: str | None = None,
     root: Root = None,
+    all_folders: AllFolders = False,
     output: Output = Output(),
 ) -> None:
     """Write a list of photos, one path a line: of a folder in natural order, of a dataset's part in its
@@ -173,6 +183,8 @@ def list_(
     root
         The folder that the paths shall be relative to (default: that of the list). Of a spec: where the
         photos are looked for; left out, they are listed unseen.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dejavlad.datasets import paths_below, read_netvlad_spec, write_list, write_names
     from dejavlad.datasets import photos as open_photos
@@ -193,7 +205,7 @@ def list_(
         if part is not None or prefix is not None:
             raise InputError(f"--part and --prefix are for the .mat spec of a dataset; given {photos!r}")
         of_dataset = not Path(photos).exists()
-        listed = open_photos(photos, root=None if Path(photos).is_dir() else root)
+        listed = open_photos(photos, root=None if Path(photos).is_dir() else root, all_folders=all_folders)
         path, count = write_list(listed, out, root=root, as_given=of_dataset), len(listed)
     output.answer({"list": str(path), "photos": count}, f"{count} photos: {path}")
 
@@ -206,14 +218,16 @@ def truth(
     *,
     out: Path,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     radius: float | None = None,
-    frames: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
+    frames: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     root: Root = None,
+    all_folders: AllFolders = False,
     output: Output = Output(),
 ) -> None:
     """Make a truth file of Patch-NetVLAD's form (`utmDb`, `utmQ`, `posDistThr`), for `--truth FILE.npz`.
 
-    Its rows go in the order of the lists. Where frames are counted, row i lies at (i, 0), so that N is
+    Its rows go in the order of the lists. Where frames are counted, frame i lies at (i, 0), so that N is
     exactly N frames before and after; the original's nordland file has (i, i) and 10, which is 7.
 
     Examples:
@@ -233,16 +247,24 @@ def truth(
     positions
         Where photos were taken: `exif`, `utm-names`, `auto` (the default), or a file (CSV, GPX, KML,
         poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     radius
         Metres within which a photo is right (default: 25; of a spec, its own).
     frames
-        Right is the photo of the same number within so many, instead of a radius.
+        Right is the photo of the same number within so many, instead of a radius: the number in the names of
+        both lists, else the row. `2@rows` counts rows in any case, `2+105` where the queries' numbers are 105
+        more.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dataclasses import asdict, replace
 
     from dejavlad.datasets import Truth, TruthPositions, photos, read_netvlad_spec, write_truth_npz
+    from dejavlad.datasets.frames import FrameRule
     from dejavlad.datasets.info import truth_info
     from dejavlad.datasets.netvlad_spec import is_spec
     from dejavlad.datasets.suspect import what_is_wrong
@@ -260,19 +282,29 @@ def truth(
     elif queries is None:
         raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
     elif frames is not None:
-        made = TruthPositions.frames(
-            len(photos(database, root=root)), len(photos(queries, root=root)), frames
-        )
+        rule = FrameRule.parse(frames)
+        there, asked = (photos(part, root=root, all_folders=all_folders) for part in (database, queries))
+        made = TruthPositions.of_frames(there, asked, rule)
     else:
         there, asked = (
-            photos(part, root=root, positions=positions or "auto") for part in (database, queries)
+            photos(
+                part,
+                root=root,
+                positions=positions or "auto",
+                time_offset=time_offset,
+                all_folders=all_folders,
+            )
+            for part in (database, queries)
         )
+        output.notes(there, asked)
         made = TruthPositions.of_photos(there, asked, 25.0 if radius is None else radius)
         why = what_is_wrong(there.positions, asked.positions, made.radius)
     found = truth_info(Truth(made.right(), len(made.database), {}))
     path = write_truth_npz(out, made)
-    within = {"radius_m": made.radius} if frames is None else {"frames": frames}
-    within_text = f"{made.radius:g} m" if frames is None else f"{frames} frames"
+    within = {"radius_m": made.radius} if frames is None else {"frames": int(made.radius)}
+    within_text = f"{made.radius:g} m" if frames is None else f"{made.radius:g} frames"
+    if frames is not None and made.tolerance is None:
+        within_text += ", frames by the numbers in names"
     counts = asdict(found)
     counts.pop("description")
     if found.without_truth == found.queries:
@@ -325,20 +357,22 @@ def town(
     )
 
 
-def _dataset(name: str, root: Path | None) -> PlaceDataset | None:
-    """The dataset of that name, folder or file; None where it is photos only.
+def _opened(name: str, root: Path | None, positions: str, all_folders: bool) -> PlaceDataset | PhotoList:
+    """The dataset of that name, folder or file; its photos where it is photos only.
 
     Raises:
         InputError: neither, or a dataset that cannot be opened.
     """
-    from dejavlad.datasets import is_dataset, open_dataset, photos
+    from dejavlad.datasets import is_dataset, open_dataset, photos, with_positions
 
     if not is_dataset(name, root=root):
         try:
-            photos(name, root=root)
+            listed = photos(name, root=root, all_folders=all_folders)
         except InputError:
             if Path(name).exists():
                 raise
         else:
-            return None
+            placed = with_positions(listed, positions)
+            placed.passed_over = listed.passed_over
+            return placed
     return open_dataset(name, root=root)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, RerankOptions, Root, numbers
+from dejavlad.cli.options import (
+    AllFolders,
+    ModelOptions,
+    Panorama,
+    Positions,
+    RerankOptions,
+    Root,
+    TimeOffset,
+    numbers,
+)
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
@@ -22,8 +31,11 @@ if TYPE_CHECKING:
     from dejavlad.ranking import Ranking
     from dejavlad.report import ShownMatch
     from dejavlad.retrieval.benchmark import Scoring
+    from dejavlad.retrieval.points import PointSetting
     from dejavlad.retrieval.preset import Preset
     from dejavlad.retrieval.reranking import Reranked, Source
+
+NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
 
 
 def evaluate(
@@ -37,7 +49,10 @@ def evaluate(
     truth: str | None = None,
     ranking: Path | None = None,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
+    all_folders: AllFolders = False,
+    panorama: Panorama = None,
     recall_at: str = "1,5,10",
     protocol: str | None = None,
     misses: Literal["count", "drop"] | None = None,
@@ -75,12 +90,20 @@ def evaluate(
         Patch-NetVLAD, `FILE.mat` of NetVLAD, `FILE.npz:10` within 10 m instead of its own radius. Default:
         the dataset's own. Without any, there are rankings, predictions and the page only.
     ranking
-        Score this ranking (`.npz`, or `.npy` of rows) instead of making one.
+        Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
+        kapture's form).
     positions
         Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses). Default: as
         `map build` finds out.
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        Cut panoramas of --database and --queries into so many views, as `map build` does.
     recall_at
         N of recall@N, with commas between.
     protocol
@@ -97,8 +120,9 @@ def evaluate(
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
+    from dejavlad.datasets import truth_text
     from dejavlad.datasets.twins import twins_text
-    from dejavlad.ranking import Ranking
+    from dejavlad.evaluation.predictions import open_ranking
     from dejavlad.report import write_page
     from dejavlad.retrieval.benchmark import Scoring, score
 
@@ -110,22 +134,29 @@ def evaluate(
         index=index,
         protocol=protocol,
     )
-    preset = reranking.chosen()
+    points = reranking.points()
+    preset = reranking.chosen() if points is None else None
     if named is not None and dataset is None and database is None and queries is None:
         dataset = named.dataset
-    places, stores = open_places(dataset, database, queries, truth, positions, root)
+    views = None if panorama is None else (panorama, output)
+    places, stores = open_places(
+        dataset, database, queries, truth, positions, root, time_offset, all_folders, views
+    )
+    output.notes(places.database, places.queries)
     if named is not None:
         places = named.under(places, given=truth is not None)
         if unlike := named.unlike_published(len(places.database), len(places.queries)):
             output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
+    if places.truth is not None and places.truth.description.get("by") == "names":
+        output.note(f"right is {truth_text(places.truth.description)}")
     if ranking is not None:
         if model is not None or stores is not None:
             raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
-        if preset is not None or budget is not None:
+        if preset is not None or points is not None or budget is not None:
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
-        made = _Made(Ranking.load(ranking))
+        made = _Made(open_ranking(ranking, places.database, places.queries))
     else:
-        made = _make(model, places, stores, out, scoring, preset, budget, options, output)
+        made = _make(model, places, stores, out, scoring, preset or points, budget, options, output)
     result = score(
         made.ranking,
         places,
@@ -136,7 +167,10 @@ def evaluate(
         dims=made.swept or None,
         reranked=made.reranked,
         preset=made.preset,
+        unread=made.unread,
     )
+    for what, failed in (made.unread or {}).items():
+        output.failures(failed, *NOUNS[what])
     if result is not None and (twins := twins_text(result.twins)):
         output.note(twins)
     page = write_page(
@@ -146,10 +180,12 @@ def evaluate(
         out / "index.html",
         command=command_line(),
         matches=made.pairs(places, result),
+        rotate=made.preprocess.get("rotate", True),
+        unread=made.unread,
     )
     if result is None:
         output.answer(
-            {"ranking": str(out / "ranking.npz"), "page": str(page)},
+            {"ranking": str(out / "ranking.npz"), "page": str(page), "unread": made.unread},
             f"{len(places.queries)} queries ranked; without truth there is no recall (--truth)\nopen {page}",
         )
     else:
@@ -165,15 +201,17 @@ class _Made:
     seconds: dict[str, float] = field(default_factory=dict)
     swept: dict[int, Mapping[int, float]] = field(default_factory=dict)
     reranked: Reranked | None = None
-    preset: Preset | None = None
+    preset: Preset | PointSetting | None = None
     patches: tuple[Source, Source] | None = None
     preprocess: dict[str, Any] = field(default_factory=dict)
+    unread: dict[str, dict[str, str]] | None = None
 
     def pairs(self, places: PlaceDataset, result: Result | None) -> list[ShownMatch]:
         """Queries and answers whose matching patches the page shows."""
         from dejavlad.report import matched_pairs
+        from dejavlad.retrieval.preset import Preset
 
-        if self.preset is None or self.patches is None:
+        if not isinstance(self.preset, Preset) or self.patches is None:
             return []
         return matched_pairs(self.ranking, places, result, self.preset, *self.patches, self.preprocess)
 
@@ -184,15 +222,29 @@ def _make(
     stores: tuple[DescriptorStore, DescriptorStore] | None,
     out: Path,
     scoring: Scoring,
-    preset: Preset | None,
+    asked: Preset | PointSetting | None,
     budget: float | None,
     options: ModelOptions,
     output: Output,
 ) -> _Made:
     """Describe, search, and re-rank."""
-    from dejavlad.retrieval.benchmark import describe_dataset, patch_sources, rank, rerank, sweep
+    from dejavlad.model.device import resolve_device
+    from dejavlad.retrieval.benchmark import (
+        describe_dataset,
+        patch_sources,
+        rank,
+        rerank,
+        rerank_points,
+        sweep,
+        unread_of,
+    )
+    from dejavlad.retrieval.points import PointSetting
 
-    if budget is not None and preset is None:
+    points = asked.chosen() if isinstance(asked, PointSetting) else None
+    preset = None if isinstance(asked, PointSetting) else asked
+    if points is not None and (why := points.second_best):
+        output.note(why)
+    if budget is not None and asked is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
     seconds: dict[str, float] = {}
     model = None
@@ -220,14 +272,38 @@ def _make(
         found = rank(database, queries, scoring, places.truth)
     dims = options.dims_list if len(options.dims_list) > 1 else ()
     made = _Made(found, told, seconds, sweep(database, queries, places, dims, scoring) if dims else {})
+    made.preprocess = setting.preprocess
+    made.unread = unread_of(database, queries)
+    output.scaled(database, queries)
+    if points is not None:
+        with output.progress() as on_progress:
+            made.reranked = rerank_points(
+                found,
+                places,
+                points,
+                out,
+                setting=told,
+                budget_ms=budget,
+                on_progress=on_progress,
+                device=str(resolve_device(options.device)),
+                offline=options.offline or None,
+            )
+        made.ranking, made.preset = made.reranked.ranking, points
+        seconds["re-rank"] = made.reranked.spent
     if preset is not None:
-        preset, asked, there = patch_sources(preset, database, queries, model)
+        preset, of_query, of_candidate = patch_sources(preset, database, queries, model)
         with output.progress() as on_progress:
             made.reranked = rerank(
-                found, asked, there, preset, out, setting=told, budget_ms=budget, on_progress=on_progress
+                found,
+                of_query,
+                of_candidate,
+                preset,
+                out,
+                setting=told,
+                budget_ms=budget,
+                on_progress=on_progress,
             )
-        made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (asked, there)
-        made.preprocess = setting.preprocess
+        made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (of_query, of_candidate)
         seconds["re-rank"] = made.reranked.spent
     return made
 
@@ -239,27 +315,55 @@ def open_places(
     truth: str | None,
     positions: str | None,
     root: Path | None,
+    time_offset: str | None = None,
+    all_folders: bool = False,
+    views: tuple[str, Output] | None = None,
 ) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
     """The dataset, and the stores where descriptors rather than photos were given."""
-    from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth
+    from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth, placed_again
 
     stores = None
+    if views is not None and database is None:
+        raise InputError("--panorama cuts photos of --database and --queries; give these, or leave it out")
     if dataset is not None:
         if database is not None or queries is not None:
             raise InputError("give --dataset, or --database and --queries, but not both")
-        places = open_dataset(dataset, root=root)
+        places = placed_again(open_dataset(dataset, root=root), positions, time_offset)
     elif database is None or queries is None:
         raise InputError("give --dataset, or both --database and --queries")
     else:
-        (there, db), (asked, q) = (_photos_or_store(given, positions, root) for given in (database, queries))
+        (there, db), (asked, q) = (
+            _photos_or_store(given, positions, root, time_offset, all_folders)
+            for given in (database, queries)
+        )
         if (db is None) != (q is None):
             raise InputError("--database and --queries must both be photos, or both stores of descriptors")
         stores = (db, q) if db is not None and q is not None else None
+        if views is not None:
+            there, asked = _cut(there, asked, stores is not None, truth, *views)
         places = PlaceDataset(f"{there.name} / {asked.name}", there, asked)
     if truth is not None:
         told = parse_truth(truth, places.database, places.queries)
         places = replace(places, truth=told, protocol=truth)
     return places, stores
+
+
+def _cut(
+    database: PhotoList, queries: PhotoList, stored: bool, truth: str | None, panorama: str, output: Output
+) -> tuple[PhotoList, PhotoList]:
+    """Both lists with their panoramas cut."""
+    from dejavlad.cli.options import cut
+
+    if stored:
+        raise InputError("--panorama cuts photos, and stores hold descriptors: give it to `dejavlad extract`")
+    if truth is not None and truth.startswith("frames:"):
+        raise InputError(
+            f"--truth {truth} compares rows, and --panorama makes several of one photo; give same-name or "
+            f"positions:METRES"
+        )
+    cut_up = cut(database, panorama, output, must=False)
+    asked = cut(queries, panorama, output, must=cut_up is database or len(cut_up) == len(database))
+    return cut_up, asked
 
 
 def _protocol(name: str | None, misses: str | None) -> Protocol | None:
@@ -273,15 +377,22 @@ def _protocol(name: str | None, misses: str | None) -> Protocol | None:
 
 
 def _photos_or_store(
-    given: str, positions: str | None, root: Path | None
+    given: str, positions: str | None, root: Path | None, time_offset: str | None, all_folders: bool
 ) -> tuple[PhotoList, DescriptorStore | None]:
     from dejavlad.datasets import photos, with_positions
 
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = open_store(given)
-        return with_positions(store.photos, positions), store
-    return photos(given, root=root, positions=positions or "auto"), None
+        return with_positions(store.photos, positions, time_offset=time_offset), store
+    listed = photos(
+        given,
+        root=root,
+        positions=positions or "auto",
+        time_offset=time_offset,
+        all_folders=all_folders,
+    )
+    return listed, None
 
 
 def open_store(given: str | Path) -> DescriptorStore:

@@ -70,10 +70,11 @@ def explain(
         The folder that paths in lists are relative to, or where a named dataset lies.
     """
     from dejavlad.evaluation.explain import explain as explained
-    from dejavlad.ranking import Ranking
+    from dejavlad.evaluation.predictions import open_ranking
     from dejavlad.retrieval.explaining import of_descriptors
 
     places, stores = open_places(dataset, database, queries, truth, positions, root)
+    output.notes(places.database, places.queries)
     if (database_store is None) != (queries_store is None):
         raise InputError("give both --database-store and --queries-store, or neither")
     if database_store is not None and queries_store is not None:
@@ -85,7 +86,7 @@ def explain(
                 raise InputError(
                     f"--{what}-store holds {len(store)} descriptors, the list {len(photos)} photos"
                 )
-    held = Ranking.load(ranking)
+    held = open_ranking(ranking, places.database, places.queries)
     ns = numbers("--recall-at", recall_at)
     found = explained(
         held,

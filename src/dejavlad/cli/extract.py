@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, RerankOptions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Panorama, RerankOptions, Root, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
@@ -23,6 +24,8 @@ def extract(
     *,
     out: Path,
     root: Root = None,
+    all_folders: AllFolders = False,
+    panorama: Panorama = None,
     dtype: Literal["float32", "float16"] = "float32",
     patches: Annotated[bool, Parameter(negative=())] = False,
     reranking: RerankOptions = RerankOptions(),
@@ -50,6 +53,10 @@ def extract(
         The store, a folder.
     root
         The folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        Cut panoramas into so many views, as `map build` does.
     dtype
         How descriptors are stored.
     patches
@@ -73,7 +80,7 @@ def extract(
     preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
-        listed = open_photos(photos, root=root)
+        listed = cut(open_photos(photos, root=root, all_folders=all_folders), panorama, output)
         kept = out.with_name(out.name + ".model")
         opened = options.fitted(base, listed, kept, on_progress)
         if preset is not None:
@@ -99,7 +106,7 @@ def extract(
         "store": str(out),
         "photos": len(store),
         "described": int(store.done.sum()),
-        "failed": store.failed,
+        **failures_dict(store.failed),
         "dims": int(store.rows.shape[1]),
         "model": {"name": opened.title, "fingerprint": opened.fingerprint},
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, RerankOptions
+from dejavlad.cli.options import AllFolders, ModelOptions, RerankOptions
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -21,7 +21,9 @@ def locate(
     /,
     *,
     k: Annotated[int, Parameter(name=["-k"])] = 5,
+    verify: Literal["auto", "none", "sift", "xfeat", "aliked", "disk"] = "auto",
     out: Path | None = None,
+    all_folders: AllFolders = False,
     reranking: RerankOptions = RerankOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -38,26 +40,38 @@ def locate(
     place_map
         A map, from `dejavlad map build`.
     photos
-        Photos, or folders of photos.
+        Photos, or folders, lists or videos of them. Where two folders hold photos of one name, answers go by
+        folder and name.
     k
         How many places to tell, at most.
+    verify
+        Check the nearest photos by local features that agree in space: `auto` takes the best that is
+        installed, `none` leaves it at how far the best place stands out.
     out
         A folder to write a page to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
+    from dejavlad.datasets import joined
     from dejavlad.datasets import photos as open_photos
+    from dejavlad.datasets.video import ENDINGS as VIDEOS
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.retrieval import PlaceMap
+    from dejavlad.retrieval.points import PointSetting
 
-    asked: list[Photo] = []
-    for given in photos:
-        if Path(given).is_dir():
-            asked += list(open_photos(given))
-        else:
-            asked.append(Photo(Path(given).as_posix(), Path(given)))
-    if not asked:
+    def opened(given: str) -> PhotoList:
+        path = Path(given)
+        if path.is_dir() or path.suffix.lower() in (".txt", ".csv", *VIDEOS):
+            return open_photos(given, all_folders=all_folders)
+        return PhotoList([Photo(path.as_posix(), path)])
+
+    listed = joined([(given, opened(given)) for given in photos])
+    if not listed:
         raise InputError("give at least one photo to locate")
-    listed = PhotoList(asked)
     preset = reranking.chosen(depth=DEPTH)
+    points = None if verify == "none" else PointSetting(verify).chosen()
+    if points is not None and points.second_best:
+        output.note(points.second_best)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         answers = town.locate(
@@ -66,6 +80,7 @@ def locate(
             batch_size=options.batch_size,
             workers=options.workers,
             rerank=preset,
+            verify=points,
             on_progress=on_progress,
         )
     text = "\n\n".join(str(answer) for answer in answers)

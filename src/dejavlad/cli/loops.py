@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, TimeOffset
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict
 
 if TYPE_CHECKING:
     from dejavlad.extraction import DescriptorStore
@@ -29,7 +30,9 @@ def loops(
     radius: float | None = None,
     both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
+    all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -68,8 +71,13 @@ def loops(
         included, by the first 128 dimensions alone. The truth must be poses.
     positions
         Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file (CSV, GPX, KML, poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in a list are relative to, or where a named dataset lies.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dejavlad.datasets.loop_truth import loop_truth, pose_centres
     from dejavlad.evaluation import list_hash
@@ -93,7 +101,8 @@ def loops(
     if radius is not None and truth is None:
         raise InputError("--radius says which frames are right; give --truth too")
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, positions, root, truth)
+    frames, store = _frames(photos, positions, root, truth, time_offset, all_folders)
+    output.notes(frames)
     right = described = None
     if truth is not None:
         right, described = loop_truth(truth, frames, radius)
@@ -145,6 +154,7 @@ def loops(
     told: dict[str, Any] = {
         "n_frames": len(frames),
         "n_given": len(pairs),
+        **failures_dict(store.failed),
         **({} if score is None else score.to_dict()),
     }
     if score is None:
@@ -167,18 +177,25 @@ def loops(
             score,
             None if right is None else reachable(right, window),
             similarities(store, chosen),
+            store.failed,
         ),
         out / "index.html",
         command=command_line(),
+        rotate=setting.preprocess.get("rotate", True),
     )
     wrong = "" if score is None else f", {len(pairs) - told['n_given_right']} of them wrong"
     text = f"{len(pairs)} loops given in {len(frames)} frames{wrong}: {csv}"
     output.answer(told, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
-    output.failures(store.failed)
+    output.failures(store.failed, "frame", "frames")
 
 
 def _frames(
-    given: str, positions: str | None, root: Path | None, truth: str | None
+    given: str,
+    positions: str | None,
+    root: Path | None,
+    truth: str | None,
+    time_offset: str | None,
+    all_folders: bool,
 ) -> tuple[PhotoList, DescriptorStore | None]:
     """The sequence, and its descriptors where these were given."""
     from dejavlad.datasets import photos, with_positions
@@ -187,8 +204,14 @@ def _frames(
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
-        return with_positions(store.photos, positions), store
-    listed = photos(given, root=root, positions=positions or "auto")
+        return with_positions(store.photos, positions, time_offset=time_offset), store
+    listed = photos(
+        given,
+        root=root,
+        positions=positions or "auto",
+        time_offset=time_offset,
+        all_folders=all_folders,
+    )
     if truth is not None and Path(truth).is_file():  # a bitmap of the truth may lie among the photos
         keep = [i for i, photo in enumerate(listed) if photo.path.resolve() != Path(truth).resolve()]
         listed = listed.take(keep)

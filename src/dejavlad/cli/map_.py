@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import ModelOptions, Positions, Root
+from dejavlad.cli.options import (
+    AllFolders,
+    ModelOptions,
+    Panorama,
+    Positions,
+    Root,
+    TimeOffset,
+    cut,
+)
 from dejavlad.cli.terminal import Output
 
-app = App(name="map", help="A map to locate photos in: build it, add and remove photos, look at it.")
+if TYPE_CHECKING:
+    from dejavlad.retrieval import PlaceMap
+
+app = App(name="map", help="A map to locate photos in: build it, add, remove and move photos, look at it.")
 
 
 @app.command
@@ -21,11 +32,16 @@ def build(
     *,
     out: Path,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
+    all_folders: AllFolders = False,
+    panorama: Panorama = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
     """Make a map of photos; run it again after an interruption and it goes on.
+
+    Run again over a finished map, corrected positions take the place of those that it holds.
 
     Example: `dejavlad map build rootsift-vlad photos/ --out town.map`
 
@@ -38,18 +54,35 @@ def build(
     out
         The map, a folder.
     positions
-        Where the photos were taken: `exif`, `utm-names`, `none`, a CSV file with the columns `name,lat,lon`
-        or `name,east,north[,zone]`, a track (`.gpx`, `.kml`), or poses (KITTI, TUM, COLMAP). Default: a
+        Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
+        `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
+        `exiftool -csv`), a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a
         `positions.csv` among the photos, else what their names or their EXIF tell.
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     root
         The folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
+        headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
     with output.progress() as on_progress:
         base = options.load(model, on_progress)
-        listed = open_photos(photos, root=root, positions=positions or "auto")
+        listed = open_photos(
+            photos,
+            root=root,
+            positions=positions or "auto",
+            time_offset=time_offset,
+            all_folders=all_folders,
+        )
+        output.notes(listed)
+        listed = cut(listed, panorama, output)
         town = PlaceMap.build(
             base,
             listed,
@@ -59,8 +92,9 @@ def build(
             seed=options.seed,
             on_progress=on_progress,
         )
-    told = town.info().to_dict()
-    output.answer(told, f"{town.info()}\n\ndejavlad locate {out} PHOTO")
+    info = town.info()
+    lines = [str(info), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
+    output.answer({**info.to_dict(), "updated": town.updated}, "\n".join(lines))
     output.failures(town.failed)
 
 
@@ -71,13 +105,20 @@ def add(
     /,
     *,
     positions: Positions = None,
+    time_offset: TimeOffset = None,
     root: Root = None,
+    all_folders: AllFolders = False,
+    panorama: Panorama = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
-    """Add photos to a map; those that are in it already are skipped.
+    """Add photos to a map; those that are in it already are not described again, but positions that are given
+    take the place of those that the map holds.
 
-    Example: `dejavlad map add town.map more_photos/`
+    Examples:
+
+        dejavlad map add town.map more_photos/
+        dejavlad map add town.map photos/ --positions corrected.csv
 
     Parameters
     ----------
@@ -87,19 +128,38 @@ def add(
         As in `map build`.
     positions
         As in `map build`.
+    time_offset
+        As in `map build`.
     root
         The folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        As in `map build` (default: as the map's own panoramas were cut).
     """
     from dejavlad.datasets import photos as open_photos
+    from dejavlad.datasets.panorama import Views
     from dejavlad.retrieval import PlaceMap
 
-    listed = open_photos(photos, root=root, positions=positions or "auto")
+    listed = open_photos(
+        photos,
+        root=root,
+        positions=positions or "auto",
+        time_offset=time_offset,
+        all_folders=all_folders,
+    )
+    output.notes(listed)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
+    there = Views.used_in(town.photos)
+    if panorama is None and there is not None:
+        panorama = f"{there.count}:{there.degrees:g}"
+    listed = cut(listed, panorama, output, must=there is None)
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
         )
-    output.answer({"added": added, **town.info().to_dict()}, f"{added} photos added, {len(town)} in the map")
+    lines = [f"{added} photos added, {len(town)} in the map", *_corrected(town)]
+    output.answer({"added": added, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
     output.failures(town.failed)
 
 
@@ -120,7 +180,7 @@ def remove(
     place_map
         The map.
     names
-        Names as `dejavlad map info MAP --json` lists them.
+        Names as `dejavlad map info MAP --json` lists them; another Unicode form or letter case will do.
     """
     from dejavlad.retrieval import PlaceMap
 
@@ -146,3 +206,74 @@ def info(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output
 
     town = PlaceMap.open(place_map, device="cpu")
     output.answer(town.info().to_dict(names=True), str(town.info()))
+
+
+@app.command
+def move(
+    place_map: Annotated[Path, Parameter(name="MAP")],
+    old: Path,
+    new: Path,
+    /,
+    *,
+    output: Output = Output(),
+) -> None:
+    """Photos lie elsewhere now: tell the map, which describes nothing anew.
+
+    Example: `dejavlad map move town.map /home/me/photos /mnt/archive/photos`
+
+    Parameters
+    ----------
+    place_map
+        The map.
+    old
+        Where they lay: a folder with all below it, or a photo.
+    new
+        Where they lie now.
+    """
+    from dejavlad.retrieval import PlaceMap
+
+    moved = PlaceMap.open(place_map, device="cpu").move(old, new)
+    lines = [f"{moved.photos} photos lie in {new} now"]
+    for keys, what in (
+        (moved.missing, "of them are not there"),
+        (moved.changed, "of them have another size there: `dejavlad map add` describes them anew"),
+    ):
+        if keys:
+            lines.append(f"{len(keys)} {what}, e.g. {keys[0]}")
+    output.answer(
+        {"moved": moved.photos, "missing": list(moved.missing), "changed": list(moved.changed)},
+        "\n".join(lines),
+    )
+
+
+@app.command
+def check(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+    """Compare all numbers of a map with their checksums: is it as it was written?
+
+    Example: `dejavlad map check town.map`
+
+    Parameters
+    ----------
+    place_map
+        The map.
+    """
+    from dejavlad.retrieval import PlaceMap
+
+    town = PlaceMap.open(place_map, device="cpu")
+    with output.progress() as on_progress:
+        checked = town.check(on_progress)
+    text = f"{place_map}: {len(town)} photos, all as they were written"
+    if not checked:
+        text = (
+            f"{place_map}: {len(town)} photos; a map of an earlier version has no checksums to compare with"
+        )
+    output.answer({"photos": len(town), "checksums": checked}, text)
+
+
+def _corrected(town: PlaceMap) -> list[str]:
+    """A line of photos whose positions or other facts were corrected, if any were."""
+    if not town.updated:
+        return []
+    return [
+        f"{town.updated} photos that were there have other positions, headings, times, groups or tags now"
+    ]

@@ -150,10 +150,11 @@ def _opened(
     model: str, photos: list[Photo], setting: PairSetting, options: ModelOptions, output: Output
 ) -> PlaceModel:
     """The model, or that of a map; fitted."""
+    from dejavlad.retrieval.map_state import is_map
     from dejavlad.retrieval.pair import learnt_from
 
     with output.progress() as on_progress:
-        of_map = Path(model) / "model" if (Path(model) / "map.json").is_file() else model
+        of_map = Path(model) / "model" if is_map(Path(model)) else model
         base = options.load(str(of_map), on_progress)
         fitted = learnt_from(
             base, photos, setting.patches, seed=options.seed, workers=options.workers, on_progress=on_progress
@@ -193,6 +194,7 @@ def _pair(
         "figure": None if figure is None else str(figure),
     }
     output.answer(told, text)
+    output.failures(pair.blank)
 
 
 def _told(pair: PairMatch) -> str:
@@ -221,7 +223,7 @@ def _live(
 ) -> None:
     from dejavlad.cli.window import Window
     from dejavlad.report.match_video import MatchVideo, live_picture
-    from dejavlad.retrieval.live import Frames, Live, reference_photo, spread_frames
+    from dejavlad.retrieval.live import Frames, Live, reference_photo, shows_anything, spread_frames
     from dejavlad.retrieval.pair import PairMatcher
 
     chosen = reference_photo(reference, source)
@@ -229,13 +231,16 @@ def _live(
         frames = held.enter_context(Frames(source, every=every))
         drawn = held.enter_context(MatchVideo(out, frames.rate / every)) if out is not None else None
         coming = iter(frames)
-        first = next(coming, None)
+        first, n_blank = next(coming, None), 0
+        while chosen is None and first is not None and not shows_anything(first):
+            first, n_blank = next(coming, None), n_blank + 1
         if first is None:
-            raise InputError(f"{frames.name}: no frame can be read")
+            raise InputError(f"{frames.name}: no frame can be read" + " and shows anything" * bool(n_blank))
         chosen = first if chosen is None else chosen
         learnt = [chosen] if isinstance(source, int) else [chosen, *spread_frames(source, LEARN_FROM)]
         opened = _opened(model, learnt, setting, options, output)
         live = Live(PairMatcher(opened, setting), chosen, known_from=known_from)
+        live.blank = n_blank
         window = Window.open()
         try:
             for photo in chain([first], coming):
@@ -243,7 +248,7 @@ def _live(
                 _say(frame, output)
                 if drawn is None and window is None:
                     continue
-                picture = live_picture(frame)
+                picture = live_picture(frame, rotate=opened.preprocess.rotate)
                 if drawn is not None:
                     drawn.write(picture)
                 key = window.show(picture) if window is not None else ""
@@ -261,6 +266,8 @@ def _live(
         "frames": live.compared,
         "known": live.known,
         "passed_over": frames.failed,
+        "n_unread": frames.failed,
+        "n_blank": live.blank,
         "reference": live.reference.key,
         "out": None if out is None else str(out),
     }
@@ -270,6 +277,8 @@ def _live(
     text = f"{live.compared:,} frames compared with {live.reference.key}: {live.known:,} show its place"
     if frames.failed:
         text += f"; {frames.failed:,} could not be read"
+    if live.blank:
+        text += f"; {live.blank:,} {'shows' if live.blank == 1 else 'show'} nothing"
     output.answer(summary, text + (f"\nopen {out}" if out is not None else ""))
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.progress import OnProgress, silent
+from dejavlad.settings import PREFIX
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
+    from dejavlad.retrieval.points import PointSetting
     from dejavlad.retrieval.preset import Preset
+
+MAX_PIXELS = f"{PREFIX}MAX_PIXELS"
 
 
 @Parameter(name="*", group="Model")
@@ -40,15 +46,22 @@ class ModelOptions:
     "Keep the first D dimensions of the descriptors (`evaluate` takes several, with commas between)."
     seed: int = 0
     "Of everything that is drawn at random."
+    levels: str | None = None
+    "How more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH (default: photo)."
+    max_pixels: Annotated[int | None, Parameter(name="--max-pixels")] = None
+    "Refuse photos that claim more pixels (default: as configured, 178956970)."
     offline: Annotated[bool, Parameter(negative=())] = False
     "Never download."
     batch_dependent: Annotated[bool, Parameter(name="--batch-dependent", negative=())] = False
     "Let photos of a batch change each other's descriptors, in models that do that; allow maps of them."
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        for name, least in (("batch_size", 1), ("workers", 0), ("max_pixels", 1)):
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise InputError(f"--{name.replace('_', '-')} {given}: give {least} or more")
+        if self.max_pixels is not None:  # for all that this process, and those it starts, will read
+            os.environ[MAX_PIXELS] = str(self.max_pixels)
 
     @property
     def dims_list(self) -> tuple[int, ...]:
@@ -73,6 +86,7 @@ class ModelOptions:
             input=self.input,
             resize=self.resize or (preset.resize if preset is not None else None),
             dims=max(self.dims_list, default=None),
+            levels=self.levels,
             seed=self.seed,
             offline=self.offline or None,
             on_progress=on_progress,
@@ -105,8 +119,8 @@ class ModelOptions:
 class RerankOptions:
     """How the first answers are compared patch by patch."""
 
-    rerank: Literal["none", "rapid", "ransac"] | None = None
-    "Compare the first answers patch by patch: rapid spatial scoring, or a homography by RANSAC."
+    rerank: Literal["none", "rapid", "ransac", "auto", "sift", "xfeat", "aliked", "disk"] | None = None
+    "Compare the first answers by patches (rapid, ransac) or local features (auto: the best installed)."
     preset: str | None = None
     "performance, speed, storage (the original's), a .toml of your own, or an .ini of the original."
     depth: int | None = None
@@ -119,9 +133,15 @@ class RerankOptions:
     "How patches are stored (default: the preset's); none makes them when they are compared."
 
     def chosen(self, *, depth: int | None = None) -> Preset | None:
-        """What that asks for, with another depth where none is told; None for no re-ranking."""
+        """What that asks for, with another depth where none is told; None for no re-ranking.
+
+        Raises:
+            InputError: local features are asked for, where only patches can be compared.
+        """
         from dejavlad.retrieval.preset import chosen_preset
 
+        if self.points() is not None:
+            raise InputError(f"--rerank {self.rerank} is for `dejavlad evaluate`; give rapid or ransac")
         found = chosen_preset(
             self.rerank,
             self.preset,
@@ -130,6 +150,20 @@ class RerankOptions:
             patch_dtype=self.patch_dtype,
         )
         return found if found is None or self.depth is not None else found.with_options(depth=depth)
+
+    def points(self) -> PointSetting | None:
+        """The local features that are asked for; None where none are."""
+        from dejavlad.local import AUTO, EXTRACTORS
+        from dejavlad.retrieval.points import PointSetting
+
+        if self.rerank not in (AUTO, *EXTRACTORS):
+            return None
+        if any(given is not None for given in (self.preset, self.shortlist, self.patch_dtype)):
+            raise InputError(
+                f"--preset, --shortlist and --patch-dtype are for patches; --rerank {self.rerank} has none"
+            )
+        found = PointSetting(self.rerank)
+        return found if self.depth is None else replace(found, depth=self.depth)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:
@@ -145,4 +179,45 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 Root = Annotated[Path | None, Parameter(name="--root")]
+AllFolders = Annotated[bool, Parameter(name="--all-folders", negative=())]
+"""Whether hidden folders, bins, thumbnails and previews of photo libraries are searched too."""
 Positions = Annotated[str | None, Parameter(name="--positions")]
+TimeOffset = Annotated[str | None, Parameter(name="--time-offset", allow_leading_hyphen=True)]
+Panorama = Annotated[str | None, Parameter(name="--panorama")]
+
+
+def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool = True) -> PhotoList:
+    """The photos, their panoramas cut into views where that is asked for, and hinted at where it is not.
+
+    Args:
+        photos: the list.
+        panorama: how, as the command writes it; None for not at all.
+        output: is told how many were cut.
+        must: whether there must be one.
+
+    Raises:
+        InputError: another text, or there is no panorama.
+    """
+    from dejavlad.datasets.panorama import Views, cut_panoramas, told_panoramas
+
+    if panorama is None:
+        if found := told_panoramas(photos):
+            output.note(
+                f"{found[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: --panorama 12 "
+                f"cuts each into 12 views, which photos match better"
+            )
+        return photos
+    views = Views.parse(panorama)
+    cut_up, count = cut_panoramas(photos, views)
+    if count == 0 and must:
+        raise InputError(
+            f"--panorama {panorama}: no photo of {photos.name} is an equirectangular panorama (twice as wide "
+            f"as high); leave it out"
+        )
+    if count:
+        whole = len(photos) - count
+        output.note(
+            f"{photos.name}: {count:,} panoramas cut into {views.count} views of {views.degrees:g} degrees"
+            + (f"; {whole:,} photos are none and stay whole" if whole else "")
+        )
+    return cut_up

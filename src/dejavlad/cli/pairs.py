@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from dejavlad.cli.options import Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict
 
 RANKINGS = (".npz", ".npy")
 
@@ -66,6 +67,7 @@ def pairs(
     from dejavlad.evaluation.pairs import count_pairs, in_folders, read_answers, write_pairs
     from dejavlad.evaluation.predictions import answers
 
+    failed: dict[str, str] = {}
     if any(path.suffix.lower() in RANKINGS for path in ranking):
         from dejavlad.datasets import photos
         from dejavlad.ranking import Ranking
@@ -80,7 +82,7 @@ def pairs(
     elif database is not None or queries is not None or root is not None:
         raise InputError("predictions hold names already: leave --database, --queries and --root out")
     elif any((path / "manifest.json").is_file() for path in ranking):
-        found = _of_stores(ranking, top)
+        found, failed = _of_stores(ranking, top, output)
     else:
         found = read_answers(ranking)
     found = in_folders(found, queries_folder, database_folder)
@@ -94,16 +96,28 @@ def pairs(
     count = count_pairs(found, top)
     answered = sum(bool(names) for names in found.values())
     output.answer(
-        {"pairs": count, "queries": answered, "format": format, "file": str(path)},
+        {
+            "pairs": count,
+            "queries": answered,
+            "format": format,
+            "file": str(path),
+            **failures_dict(failed),
+        },
         f"{count} pairs of {answered} queries: {path}",
     )
+    output.failures(failed)
 
 
-def _of_stores(paths: list[Path], top: int | None) -> dict[str, list[str]]:
+def _of_stores(
+    paths: list[Path], top: int | None, output: Output
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Neighbours, and the photos that have none as they could not be described."""
     from dejavlad.extraction import DescriptorStore
     from dejavlad.retrieval.neighbours import TOP, neighbours
 
     if len(paths) > 2:
         raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
     stores = [DescriptorStore.open(path) for path in paths]
-    return neighbours(stores[0], stores[-1], TOP if top is None else top)
+    found = neighbours(stores[0], stores[-1], TOP if top is None else top)
+    output.scaled(*stores)
+    return found, {key: why for store in stores for key, why in store.failed.items()}

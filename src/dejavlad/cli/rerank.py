@@ -93,7 +93,7 @@ def _opened(path: Path, resize: str) -> tuple[StoredPatches | PatchFeats, int]:
         store, feats = read_patchfeats(path, photo=(int(height), int(width)))
         return feats, len(store)
     store = DescriptorStore.open(path)
-    return PatchStore.open(path).rows(store.keys), len(store)
+    return PatchStore.open(path).rows(store.keys, store.failed), len(store)
 
 
 def _comparable(there: StoredPatches | PatchFeats, asked: StoredPatches | PatchFeats) -> None:

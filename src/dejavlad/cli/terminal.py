@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from dejavlad.failures import blank, failures_text, unread
 from dejavlad.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.photo import PhotoList
 
 
 @Parameter(name="*", group="Output")
@@ -42,12 +46,33 @@ class Output:
         if not self.quiet:
             print(text, file=sys.stderr)
 
-    def failures(self, failed: Mapping[str, str], most: int = 5) -> None:
-        """The photos that could not be used, on standard error; the first few by name."""
-        for key, reason in list(failed.items())[:most]:
-            self.note(f"left out {key!r}: {reason}")
-        if len(failed) > most:
-            self.note(f"... and {len(failed) - most} more")
+    def notes(self, *lists: PhotoList) -> None:
+        """What is worth telling of how photo lists came about, on standard error; each line once."""
+        for text in dict.fromkeys(note for photos in lists for note in photos.notes):
+            self.note(text)
+
+    def failures(
+        self, failed: Mapping[str, str], photo: str = "photo", photos: str = "photos", *, most: int = 5
+    ) -> None:
+        """The photos that could not be used, on standard error: those that cannot be read and those that show
+        nothing, each with their number and the first few by name."""
+        for some in (unread(failed), blank(failed)):
+            if some:
+                self.note(f"{failures_text(some, photo, photos)}:")
+            for key, reason in list(some.items())[:most]:
+                self.note(f"left out {key!r}: {reason}")
+            if len(some) > most:
+                self.note(f"... and {len(some) - most} more")
+
+    def scaled(self, *stores: DescriptorStore) -> None:
+        """Say of descriptors made elsewhere that they were not of unit length."""
+        for store in stores:
+            if store.scaled is not None:
+                least, most = store.scaled
+                self.note(
+                    f"{store.path or store.photos.name}: rows are of length {least:.3g} to {most:.3g}; "
+                    "they are compared at length 1"
+                )
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[OnProgress]:

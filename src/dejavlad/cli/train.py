@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from dejavlad.cli.options import Root
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict, failures_text
 from dejavlad.progress import OnProgress, Progress
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ def train(
     goes_on = is_run(out)
     chosen = options.change(_config(config, out, goes_on).with_settings(set or ()))
     learnt, tested = _datasets(dataset, val, root)
+    for places in (learnt, tested):
+        if places is not None:
+            output.notes(places.database, places.queries)
     with output.progress() as on_progress:
         kept = goes_on and not options.named(init)
         model = None if kept else options.load(chosen, init, on_progress)
@@ -205,7 +209,7 @@ def _train(
             kept = f"kept for {record['serves']}" if record["kept"] else "not kept"
             output.note(f"frozen layers of {record['set']}: {kept} ({record['why']})")
         elif record["kind"] == "photo":
-            output.failures({record["key"]: record["reason"]})
+            output.note(f"left out {record['key']!r}: {record['reason']}")
         if record["kind"] in ("test", "warning", "finished"):
             write_training_page(out, command=command_line())
 
@@ -241,6 +245,7 @@ def _answer(run: Run, page: Path, output: Output) -> None:
         for epoch in sorted({0, best} & recalls.keys())
     ]
     model = run.model()
+    failed = {record["key"]: record["reason"] for record in run.records if record["kind"] == "photo"}
     output.answer(
         {
             "run": str(run.path),
@@ -251,9 +256,12 @@ def _answer(run: Run, page: Path, output: Output) -> None:
             "of": of,
             "warnings": [one for one in run.records if one["kind"] == "warning"],
             "page": str(page),
+            **failures_dict(failed),
         },
         "\n".join([*lines, f"model: {run.path}", f"open {page}"]),
     )
+    if failed:
+        output.note(f"{failures_text(failed)}, and are neither queries nor answers")
 
 
 def _told(record: Mapping[str, Any]) -> str:

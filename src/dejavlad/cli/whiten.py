@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Root
+from dejavlad.cli.options import AllFolders, ModelOptions, Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_dict
 
 
 def whiten(
@@ -20,6 +21,7 @@ def whiten(
     out: Path,
     no_whiten: Annotated[bool, Parameter(name="--no-whiten", negative=())] = False,
     root: Root = None,
+    all_folders: AllFolders = False,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -46,6 +48,8 @@ def whiten(
         Keep principal components as they are: shorter, not whitened.
     root
         The folder that paths in a list are relative to.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dataclasses import replace
 
@@ -57,9 +61,15 @@ def whiten(
     dims = options.dims_list
     if len(dims) > 1:
         raise InputError(f"--dims {options.dims}: a model keeps one number of dimensions")
-    how = {"seed": options.seed, "workers": options.workers, "batch_size": options.batch_size}
+    failed: dict[str, str] = {}
+    how: dict[str, Any] = {
+        "seed": options.seed,
+        "workers": options.workers,
+        "batch_size": options.batch_size,
+        "on_failed": failed.update,
+    }
     with output.progress() as on_progress:
-        listed = open_photos(photos, root=root)
+        listed = open_photos(photos, root=root, all_folders=all_folders)
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:
             base = initialise(base, listed, on_progress=on_progress, **how)
@@ -74,7 +84,9 @@ def whiten(
         "dims": found.descriptor_size,
         "whitened": not no_whiten,
         "components": found.provenance.get("components"),
+        **failures_dict(failed),
     }
     output.answer(
         told, f"{found.name}: {base.aggregation.descriptor_size} to {found.descriptor_size} dims: {out}"
     )
+    output.failures(failed)

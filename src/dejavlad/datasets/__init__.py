@@ -9,7 +9,7 @@ from dejavlad.datasets.msls import open_msls
 from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import with_positions
-from dejavlad.datasets.registry import DATASETS, is_dataset, open_dataset, photos
+from dejavlad.datasets.registry import DATASETS, is_dataset, joined, open_dataset, photos, placed_again
 from dejavlad.datasets.relevance import (
     Truth,
     groups_of,
@@ -37,6 +37,7 @@ __all__ = [
     "folder_photos",
     "groups_of",
     "is_dataset",
+    "joined",
     "leave_one_out",
     "listed_photos",
     "open_dataset",
@@ -45,6 +46,7 @@ __all__ = [
     "paths_below",
     "photos",
     "photos_info",
+    "placed_again",
     "read_netvlad_spec",
     "read_truth_npz",
     "truth_file",

@@ -96,7 +96,7 @@ def is_at_named(folder: Path) -> bool:
     """Whether the first photo of a folder is ``@``-named."""
     if not folder.is_dir():
         return False
-    first = next(iter(folder_photos(folder)), None)
+    first = next(iter(folder_photos(folder, tell=False)), None)
     return first is not None and from_utm_name(first) is not None
 
 

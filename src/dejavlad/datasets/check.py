@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -11,15 +12,18 @@ from typing import Any
 import numpy as np
 
 from dejavlad.datasets.check_files import SHOWN, Finding, doubles, files
+from dejavlad.datasets.panorama import told_panoramas
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.published import Published
 from dejavlad.datasets.suspect import out_of_place, what_is_wrong
-from dejavlad.errors import InputError
+from dejavlad.errors import BlankPhotoError, InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
 Read = Callable[[Photo], object]
 """Decodes a photo (`dejavlad.images.read_image`); raises InputError for one that cannot be."""
+Stretch = Callable[[Photo], tuple[float, float] | None]
+"""The range that a photo of more than 8 bits is stretched from (`dejavlad.images.read_stretch`), if it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ def check_dataset(
     published: Published | None = None,
     root: str | Path | None = None,
     read: Read | None = None,
+    stretch: Stretch | None = None,
     sample: int | None = None,
     workers: int = 2,
     on_progress: OnProgress = silent,
@@ -74,6 +79,7 @@ def check_dataset(
         published: what it should hold.
         root: the folder below which misplaced photos are looked for; the lists' own unless given.
         read: decodes a photo; none is decoded unless given.
+        stretch: tells of photos of more than 8 bits; these are not looked for unless given.
         sample: decode so many of each list, evenly spread; all unless given.
         workers: threads that decode.
         on_progress: told while photos are decoded.
@@ -83,8 +89,14 @@ def check_dataset(
     """
     lists = {"database": dataset.database, "queries": dataset.queries}
     findings = files(lists, None if root is None else Path(root))
-    told, looked_at = _unreadable(lists, read, sample, workers, on_progress)
-    findings += [*told, *doubles(lists, dataset.truth), *_counts(dataset, published), *_truth(dataset)]
+    told, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
+    findings += [
+        *told,
+        *_panoramas(lists),
+        *doubles(lists, dataset.truth),
+        *_counts(dataset, published),
+        *_truth(dataset),
+    ]
     counts = {name: len(photos) for name, photos in lists.items()}
     return Checked(dataset.name, counts, looked_at, _sorted(findings))
 
@@ -93,14 +105,15 @@ def check_photos(
     photos: PhotoList,
     *,
     read: Read | None = None,
+    stretch: Stretch | None = None,
     sample: int | None = None,
     workers: int = 2,
     on_progress: OnProgress = silent,
 ) -> Checked:
     """Look at the files of one list; arguments as of `check_dataset`."""
     lists = {photos.name: photos}
-    told, looked_at = _unreadable(lists, read, sample, workers, on_progress)
-    findings = [*files(lists, None), *told, *doubles(lists), *_places(lists)]
+    told, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
+    findings = [*files(lists, None), *told, *_panoramas(lists), *doubles(lists), *_places(lists)]
     return Checked(photos.name, {photos.name: len(photos)}, looked_at, _sorted(findings))
 
 
@@ -152,6 +165,8 @@ def _truth(dataset: PlaceDataset) -> Iterator[Finding]:
 
 def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
     for name, photos in lists.items():
+        for note in photos.notes:
+            yield Finding("positions", note, False)
         positions = photos.positions
         lacking = [photo.key for photo, at in zip(photos, positions, strict=True) if at is None]
         if lacking and len(lacking) < len(photos):
@@ -167,9 +182,36 @@ def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
             )
 
 
-def _unreadable(
+def _panoramas(lists: dict[str, PhotoList]) -> Iterator[Finding]:
+    for name, photos in lists.items():
+        if found := told_panoramas(photos):
+            yield Finding(
+                "panoramas",
+                f"{name} holds equirectangular panoramas of 360 degrees",
+                False,
+                tuple(found[:SHOWN]),
+                "cut them into views with --panorama 12, which photos match better",
+            )
+
+
+def _stretched(ranges: dict[str, dict[str, tuple[float, float]]], looked_at: Counter[str]) -> list[Finding]:
+    found = []
+    for name, held in ranges.items():
+        low, high = min(low for low, _ in held.values()), max(high for _, high in held.values())
+        text = (
+            f"{len(held):,} of {looked_at[name]:,} photos of {name} have more than 8 bits and use few of "
+            f"their levels, {low:,.6g} to {high:,.6g} in all: each is stretched from its own lowest to its "
+            f"own highest number"
+        )
+        do = f"to read all alike, make the map with --levels LOW,HIGH ({low:g},{high:g} holds all of these)"
+        found.append(Finding("levels", text, False, tuple(list(held)[:SHOWN]), do))
+    return found
+
+
+def _decoded(
     lists: dict[str, PhotoList],
     read: Read | None,
+    stretch: Stretch | None,
     sample: int | None,
     workers: int,
     on_progress: OnProgress,
@@ -181,24 +223,41 @@ def _unreadable(
     chosen = [(name, photo) for name, photos in lists.items() for photo in _spread(photos, sample)]
     chosen = [(name, photo) for name, photo in chosen if photo.pixels is not None or photo.path.is_file()]
 
-    def reason(item: tuple[str, Photo]) -> str | None:
+    def look(item: tuple[str, Photo]) -> InputError | tuple[float, float] | None:
+        """Why it cannot be used; else the range that it is stretched from, if it is."""
         try:
             read(item[1])
+            return None if stretch is None else stretch(item[1])
         except InputError as error:
-            return str(error)
-        return None
+            return error
 
+    ranges: dict[str, dict[str, tuple[float, float]]] = {}
     broken: dict[str, dict[str, str]] = {}
+    empty: dict[str, dict[str, str]] = {}
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for done, ((name, photo), why) in enumerate(zip(chosen, pool.map(reason, chosen), strict=True), 1):
-            if why is not None:
-                broken.setdefault(name, {})[photo.key] = why
+        for done, ((name, photo), seen) in enumerate(zip(chosen, pool.map(look, chosen), strict=True), 1):
+            if isinstance(seen, BlankPhotoError):
+                empty.setdefault(name, {})[photo.key] = f"{photo.key}: {seen.reason}"
+            elif isinstance(seen, InputError):
+                broken.setdefault(name, {})[photo.key] = str(seen)
+            elif seen is not None:
+                ranges.setdefault(name, {})[photo.key] = seen
             on_progress(Progress("decoding photos", done, len(chosen)))
     do = "fetch these again: a photo that is cut short is a download that broke off"
-    return [
-        Finding("unreadable", f"{len(told):,} of {name}", True, tuple(list(told.values())[:SHOWN]), do)
-        for name, told in broken.items()
-    ], len(chosen)
+    findings = [
+        Finding("unreadable", f"{len(why):,} of {name}", True, tuple(list(why.values())[:SHOWN]), do)
+        for name, why in broken.items()
+    ]
+    findings += [
+        Finding(
+            "blank",
+            f"{len(why):,} of {name} show nothing: they are left out of maps and rankings",
+            False,
+            tuple(list(why.values())[:SHOWN]),
+        )
+        for name, why in empty.items()
+    ]
+    return findings + _stretched(ranges, Counter(name for name, _ in chosen)), len(chosen)
 
 
 def _spread(photos: PhotoList, sample: int | None) -> list[Photo]:

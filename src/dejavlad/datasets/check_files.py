@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from dejavlad.datasets.folder import ENDINGS
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.search import passed_over_text
+from dejavlad.decoders import ENDINGS
 from dejavlad.files import sha256_of
+from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
 
 SHOWN = 5
@@ -24,7 +26,9 @@ class Finding:
     """One thing that is wrong, or worth knowing."""
 
     what: str
-    """counts, missing, misplaced, unlisted, unreadable, duplicates, twins, same file, truth or positions."""
+    """counts, missing, misplaced, unlisted, links, folders, passed over, unreadable, blank, levels,
+    panoramas, duplicates, twins, same file, truth or positions.
+    """
     text: str
     """It in words."""
     wrong: bool
@@ -40,6 +44,7 @@ def files(lists: dict[str, PhotoList], root: Path | None) -> list[Finding]:
     findings: list[Finding] = []
     listed = {os.path.normcase(photo.path) for photos in lists.values() for photo in photos}
     for name, photos in lists.items():
+        findings += _passed_over(name, photos)
         missing = [photo for photo in photos if photo.pixels is None and not photo.path.is_file()]
         unlisted = _unlisted(photos, listed)
         if missing:
@@ -48,6 +53,23 @@ def files(lists: dict[str, PhotoList], root: Path | None) -> list[Finding]:
             text = f"{len(unlisted):,} photos lie among those of {name} that its list does not name"
             findings.append(Finding("unlisted", text, False, tuple(unlisted[:SHOWN])))
     return findings
+
+
+def _passed_over(name: str, photos: PhotoList) -> Iterator[Finding]:
+    """Links to nothing and folders that cannot be read, which are wrong; and what else was passed over."""
+    passed = photos.passed_over
+    if passed is None:
+        return
+    if passed.nowhere:
+        text = f"{len(passed.nowhere):,} links among the photos of {name} lead to nothing"
+        do = "mount or restore what they point to, or take them away"
+        yield Finding("links", text, True, passed.nowhere[:SHOWN], do)
+    if passed.unreadable:
+        text = f"{len(passed.unreadable):,} folders among the photos of {name} cannot be read"
+        do = "give yourself the right to read them, if they hold photos"
+        yield Finding("folders", text, False, passed.unreadable[:SHOWN], do)
+    if told := passed_over_text(replace(passed, nowhere=(), unreadable=())):
+        yield Finding("passed over", f"of {name}: {told}", False)
 
 
 def _missing(
@@ -98,12 +120,12 @@ def _elsewhere(lost: list[Photo], root: Path, listed: set[str]) -> dict[str, str
     """Key -> where else below the root a photo of that name lies that no list names; if there is one such."""
     wanted: dict[str, list[str]] = {}
     for photo in lost:
-        wanted.setdefault(photo.path.name, []).append(photo.key)
+        wanted.setdefault(same_form(photo.path.name), []).append(photo.key)
     found: dict[str, list[str]] = {}
     for folder, _, files in os.walk(root):
         for file in files:
-            if file in wanted and os.path.normcase(Path(folder, file)) not in listed:
-                found.setdefault(file, []).append(str(Path(folder, file)))
+            if (name := same_form(file)) in wanted and os.path.normcase(Path(folder, file)) not in listed:
+                found.setdefault(name, []).append(str(Path(folder, file)))
     return {
         keys[0]: found[file][0] for file, keys in wanted.items() if len(keys) == 1 == len(found.get(file, ()))
     }
@@ -121,7 +143,10 @@ def _unlisted(photos: PhotoList, listed: set[str]) -> list[str]:
         found += [
             entry.path
             for entry in entries
-            if entry.name.lower().endswith(ENDINGS) and os.path.normcase(entry.path) not in listed
+            if entry.name.lower().endswith(ENDINGS)
+            and Path(entry.path).is_file()  # no link to nothing
+            and not entry.name.startswith(".")
+            and os.path.normcase(entry.path) not in listed
         ]
     return found
 

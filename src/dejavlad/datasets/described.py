@@ -13,16 +13,17 @@ truth are opened so. Photos of lists need not be there to score a ranking.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dejavlad.datasets.disk_names import DiskNames
 from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.positions import WORDS
 from dejavlad.datasets.relevance import TRUTH_FILE, parse_truth
-from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.errors import InputError, MalformedFileError, UnknownNameError
+from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.photo import PhotoList
 
 KEYS = ("name", "root", "database", "queries", "truth", "positions")
@@ -51,25 +52,32 @@ def open_described(path: str | Path, root: str | Path | None, open_photos: OpenP
     path = Path(path)
     told = _read(path)
     folder = path.parent
-    base = Path(root) if root is not None else folder / told["root"] if "root" in told else None
+    base = Path(root) if root is not None else _lies(folder, told["root"]) if "root" in told else None
     positions = told.get("positions", "none" if "truth" in told else "auto")
     if positions not in WORDS:
-        positions = str(folder / positions)
+        positions = str(_lies(folder, positions))
     database, queries = (
-        open_photos(folder / told[part], base, positions) for part in ("database", "queries")
+        open_photos(_lies(folder, told[part]), base, positions) for part in ("database", "queries")
     )
     name = told.get("name", path.stem)
     if "truth" not in told:
         return PlaceDataset(name, database, queries)
     text = told["truth"]
-    truth = parse_truth(str(folder / text) if TRUTH_FILE.match(text) else text, database, queries)
+    truth = parse_truth(str(_lies(folder, text)) if TRUTH_FILE.match(text) else text, database, queries)
     return PlaceDataset(name, database, queries, truth, text)
+
+
+def _lies(folder: Path, text: str) -> Path:
+    """What a path in the file means, which may have been written on Windows or in another Unicode form."""
+    if (folder / text).exists():
+        return folder / text
+    return folder / (DiskNames(folder).find(text) or text.replace("\\", "/"))
 
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        told: dict[str, Any] = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+        told: dict[str, Any] = parse_toml(read_text(path))
+    except MalformedFileError as error:
         raise InputError(f"{str(path)!r} cannot be read as a dataset: {error}") from None
     for key, value in told.items():
         if key not in KEYS:

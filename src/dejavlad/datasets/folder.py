@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from natsort import natsort_keygen
 
+from dejavlad.datasets.near import did_you_mean
+from dejavlad.datasets.search import find_photos, passed_over_text
+from dejavlad.decoders import ENDINGS as ENDINGS
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-"""Endings that count as a photo, in any case."""
+log = logging.getLogger("dejavlad")
 
 _part_key = natsort_keygen()
 
 
-def folder_photos(folder: str | Path, *, name: str | None = None) -> PhotoList:
+def folder_photos(
+    folder: str | Path, *, name: str | None = None, all_folders: bool = False, tell: bool = True
+) -> PhotoList:
     """All photos of a folder and the folders in it, in natural order (2.jpg before 10.jpg).
 
-    Hidden files and folders (a leading dot) are skipped. A linked folder is followed once: one that leads
-    back to where the search has been, or above the folder, is skipped.
+    Hidden files and folders (a leading dot), bins, thumbnails and previews are passed over (`search`); what
+    was passed over is told in a warning and kept with the list (`PhotoList.passed_over`).
 
     Args:
         folder: where to search; photos are named relative to it.
         name: what the list is called; the folder's name unless given.
+        all_folders: also search hidden folders, bins, thumbnails and the like.
+        tell: whether to warn; not where other files are part of a known layout.
 
     Raises:
         InputError: there is no such folder, it cannot be read, or holds no photo.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}")
-    names, others = _search(folder)
+        raise InputError(f"there is no folder {str(folder)!r}{did_you_mean(folder)}")
+    names, passed = find_photos(folder, ENDINGS, all_folders=all_folders)
+    told = passed_over_text(passed)
     if not names:
-        beside = f"it holds {others} other files" if others else "it is empty"
         raise InputError(
-            f"no photos in {str(folder)!r} or the folders in it: {beside} (endings read: {' '.join(ENDINGS)})"
+            f"no photos in {str(folder)!r} or the folders in it: {told or 'it is empty'} (endings read: "
+            f"{' '.join(ENDINGS)})"
         )
+    if told and tell:
+        log.warning("%s: %s", folder, told)
     return PhotoList(
         (Photo(photo, folder / photo) for photo in natural_order(names)),
         root=folder,
         name=name or folder.resolve().name,
+        passed_over=passed,
     )
 
 
@@ -54,7 +64,8 @@ def dataset_folder(root: str | Path) -> Path:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give where the dataset lies with --root")
+        meant = did_you_mean(root)
+        raise InputError(f"there is no folder {str(root)!r}{meant}; give where the dataset lies with --root")
     return root
 
 
@@ -71,53 +82,3 @@ def natural_order(names: Iterable[str]) -> list[str]:
 def natural_key(name: str) -> tuple[object, ...]:
     """What `natural_order` sorts by."""
     return tuple(_part_key(part) for part in name.split("/"))
-
-
-def _search(root: Path) -> tuple[list[str], int]:
-    """Names of the photos relative to `root`, and the number of other files."""
-    names: list[str] = []
-    others = 0
-    top = root.resolve()
-    seen = {top, *top.parents}
-    folders = [""]
-    links: list[str] = []  # followed after all real folders, so that photos go by their real names
-    while folders or links:
-        inside = folders.pop() if folders else links.pop(0)
-        if inside:
-            real = (root / inside).resolve()
-            if real in seen:
-                continue
-            seen.add(real)
-        try:
-            entries = sorted(os.scandir(root / inside), key=lambda entry: entry.name)
-        except OSError as error:
-            raise InputError(
-                f"the folder {str(root / inside)!r} cannot be read: {error.strerror or error}"
-            ) from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            name = f"{inside}/{entry.name}" if inside else entry.name
-            try:
-                is_folder, is_file = entry.is_dir(), entry.is_file()
-            except OSError:  # a link to itself
-                continue
-            if is_folder:
-                (links if entry.is_symlink() else folders).append(name)
-            elif not is_file:
-                continue
-            elif entry.name.lower().endswith(ENDINGS):
-                names.append(_text(name, root))
-            else:
-                others += 1
-    return names, others
-
-
-def _text(name: str, root: Path) -> str:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(
-            f"a photo in {str(root)!r} has a name that is not UTF-8 text: {name!r}; rename it"
-        ) from None
-    return name

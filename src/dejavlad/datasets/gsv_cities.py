@@ -21,6 +21,7 @@ from pathlib import Path
 
 from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.position_notes import without_zeros
 from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.geo import utm_from_latlon
@@ -75,8 +76,8 @@ def open_gsv_cities(
         start += len(photos) - 1
     return PlaceDataset(
         name,
-        PhotoList(database, root=root, name=f"{name}:database"),
-        PhotoList((photos[0] for photos in held), root=root, name=f"{name}:queries"),
+        without_zeros(PhotoList(database, root=root, name=f"{name}:database")),
+        without_zeros(PhotoList((photos[0] for photos in held), root=root, name=f"{name}:queries")),
         Truth(right, len(database), {"kind": "same-place", "fewest": max(2, fewest)}),
         "same-place",
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import Truth, truth_text
+from dejavlad.datasets.search import passed_over_text
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo, PhotoList
@@ -61,6 +62,10 @@ class PhotosInfo:
     """How many photos' sizes were looked at."""
     unreadable: dict[str, str]
     """Key -> reason, of those looked at that cannot be read."""
+    passed_over: str = ""
+    """What lay among them and was passed over, in words; empty where nothing was, or it is no folder."""
+    notes: tuple[str, ...] = ()
+    """What is worth telling of how the list came about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,8 @@ def photos_info(photos: PhotoList, *, read_size: ReadSize | None = None, sample:
         sizes=dict(sizes.most_common()),
         looked_at=looked_at,
         unreadable=unreadable,
+        notes=photos.notes,
+        passed_over="" if photos.passed_over is None else passed_over_text(photos.passed_over),
     )
 
 
@@ -192,7 +199,9 @@ def str_photos(info: PhotosInfo) -> str:
         parts.append(f"height x width of {info.looked_at} looked at: {told or 'none'}")
     if info.unreadable:
         parts.append(f"{len(info.unreadable)} cannot be read")
-    return "; ".join(parts)
+    if info.passed_over:
+        parts.append(info.passed_over)
+    return "\n  ".join(["; ".join(parts), *info.notes])
 
 
 def _extents(positions: Positions) -> tuple[Extent, ...]:

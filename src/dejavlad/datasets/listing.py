@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import logging
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from dejavlad.datasets.folder import natural_order
-from dejavlad.errors import InputError
+from dejavlad.datasets.disk_names import DiskNames, is_comment, path_in
+from dejavlad.datasets.file_kinds import HEAD, binary_kind
+from dejavlad.datasets.folder import ENDINGS, natural_order
+from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.files import write_whole
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.photo import Photo, PhotoList
+
+log = logging.getLogger("dejavlad")
+
+_ABSOLUTE = re.compile(r"\s*[\"']?(?:/|\\\\|[A-Za-z]:[\\/])")
 
 
 def listed_photos(
@@ -19,7 +28,9 @@ def listed_photos(
 ) -> PhotoList:
     """The photos that a text file names, in its order.
 
-    Blank lines are skipped; a line is a path as it stands, spaces and quotes included.
+    Blank lines and comments (``# ...``) are skipped. A line is a path as it stands, spaces and quotes
+    included, where there is such a photo; else what `disk_names` makes of it: in quotes, with a camera model
+    behind it, from another system.
 
     Args:
         path: the list, UTF-8 (or UTF-16 with its mark), any line endings.
@@ -32,16 +43,25 @@ def listed_photos(
     """
     path = Path(path)
     lines = [(i, line) for i, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
-    if not lines:
-        raise InputError(f"the list {str(path)!r} is empty; it should hold one photo's path a line")
     base = path.parent if root is None else Path(root)
-    return gather(lines, base, source=path, name=name or path.stem, seen=seen)
+    listed = gather(lines, base, source=path, name=name or path.stem, seen=seen)
+    if not listed:
+        raise InputError(f"the list {str(path)!r} is empty; it should hold one photo's path a line")
+    return listed
 
 
 def gather(
-    lines: Iterable[tuple[int, str]], root: Path, *, source: Path, name: str, seen: bool = True
+    lines: Iterable[tuple[int, str]],
+    root: Path,
+    *,
+    source: Path,
+    name: str,
+    seen: bool = True,
+    comments: bool = True,
 ) -> PhotoList:
     """Photos from (line number, path) of a file; each must be there (unless `seen` is False), once.
+
+    Photos are named as they are on disk.
 
     Args:
         lines: the paths, relative to `root` or absolute.
@@ -49,6 +69,7 @@ def gather(
         source: the file that they come from, for messages.
         name: what the list is called.
         seen: whether the photos must be there.
+        comments: whether lines that begin with # may be no photos.
 
     Raises:
         InputError: a photo is listed twice, or some are not there (how many, and the first ones).
@@ -56,10 +77,13 @@ def gather(
     photos: list[Photo] = []
     missing: list[tuple[int, str]] = []
     first: dict[str, int] = {}
+    disk = DiskNames(root)
     for number, line in lines:
-        found = _find(line, root)
+        found = disk.find(line)
+        if found is None and comments and is_comment(line, ENDINGS):
+            continue
         if found is None and not seen:
-            found = line.strip().replace("\\", "/")
+            found = path_in(line)
         if found is None:
             missing.append((number, line))
             continue
@@ -73,9 +97,18 @@ def gather(
     if missing:
         told = ", ".join(f"{line[:100]!r} (line {number})" for number, line in missing[:3])
         more = ", ..." if len(missing) > 3 else ""
+        if all(_ABSOLUTE.match(line) for _, line in missing):
+            more += "; these are whole paths, perhaps of another computer: make them relative"
         raise InputError(
             f"{len(missing)} of {len(missing) + len(photos)} photos of {str(source)!r} are not in "
             f"{str(root)!r}: {told}{more}; give the folder that the paths are relative to with --root"
+        )
+    if disk.by_case:
+        log.warning(
+            "%d photos of %s are there in other letter case, e.g. %r is %r",
+            len(disk.by_case),
+            source,
+            *disk.by_case[0],
         )
     return PhotoList(photos, root=root, name=name)
 
@@ -104,13 +137,13 @@ def write_list(
         as_given: in the order given, as rows of a truth or a ranking need it.
 
     Raises:
-        InputError: a photo is an array, a video frame or a crop, or its path holds a line break.
+        InputError: a photo is an array, a video frame, a view or a crop, or its path holds a line break.
     """
     path = Path(path)
     base = os.path.abspath(path.parent if root is None else root)
     lines = []
     for photo in photos:
-        if photo.pixels is not None or photo.frame is not None or photo.crop is not None:
+        if not photo.is_file:
             raise InputError(f"{photo.key!r} is not a file of its own and cannot stand in a list")
         lines.append(_relative(os.path.abspath(photo.path), base))
     return write_names(lines if as_given else natural_order(lines), path)
@@ -177,31 +210,31 @@ def read_text(path: Path) -> str:
         InputError: there is no such file, or it is not text.
     """
     try:
-        held = path.read_bytes()
+        held = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     wide = held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = held.decode("utf-16" if wide else "utf-8-sig")
         if "\0" in text:
             raise ValueError("it holds zero bytes")
     except ValueError as error:
-        raise InputError(f"{str(path)!r} is not a text file in UTF-8: {error}") from error
+        if (kind := binary_kind(held[:HEAD])) is not None:
+            raise InputError(f"{str(path)!r} is not a text file but {kind[0]}: {kind[1]}") from error
+        where = ""
+        if isinstance(error, UnicodeDecodeError) and not wide:
+            where = f" (line {len(lines_of(held[: error.start].decode()))})"
+        raise InputError(
+            f"{str(path)!r} is not a text file in UTF-8: {error}{where}; save it as UTF-8"
+        ) from error
     return text
 
 
 def lines_of(text: str) -> list[str]:
     """Lines ended by LF, CRLF or CR, and by nothing else (`str.splitlines` knows eleven ends)."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def _find(line: str, root: Path) -> str | None:
-    """The path as it stands; else without outer spaces; else with a Windows list's slashes turned."""
-    for path in (line, line.strip(), line.strip().replace("\\", "/")):
-        with contextlib.suppress(OSError):  # a line too long to be a path
-            if (root / path).is_file():
-                return path
-    return None
 
 
 def _relative(path: str, base: str) -> str:

@@ -15,11 +15,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.datasets.poses import centres_of, read_poses, split_axes
+from dejavlad.datasets.poses import TEXTS, PosesGiven, centres_of, read_poses, split_poses
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.decoders import open_image
 from dejavlad.errors import CheckpointError, InputError
+from dejavlad.guarded.npy_file import read_npy
 from dejavlad.matlab.mat_file import read_mat
 from dejavlad.photo import PhotoList
 
@@ -48,14 +49,18 @@ def loop_truth(given: str, frames: PhotoList, radius: float | None = None) -> tu
     if kind == "positions":
         told = rest.removesuffix("m") if colon else ""
         right, description = _of_positions(frames, _metres(told, given) if told else radius)
-    elif (suffix := (path := split_axes(given)[0]).suffix.lower()) in (*BITMAPS, ".npy", ".mat"):
+    elif (suffix := (path := (poses := split_poses(given)).path).suffix.lower()) in (
+        *BITMAPS,
+        ".npy",
+        ".mat",
+    ):
         if radius is not None:
             raise InputError(
                 f"--radius is for poses and positions; {str(path)!r} says which frames are right"
             )
         right, description = loops_of_matrix(_matrix(path, suffix), len(frames), path), {"kind": "matrix"}
-    elif suffix in (".txt", ".bin"):
-        right, description = _of_poses(path, frames, radius)
+    elif suffix in (*TEXTS, ".bin"):
+        right, description = _of_poses(poses, frames, radius)
     else:
         raise InputError(f"truth of loops {given!r}: valid are {FORMS}")
     if not len(right.rows):
@@ -99,21 +104,21 @@ def _matrix(path: Path, suffix: str) -> NDArray[np.bool_]:
                 raise InputError(f"it holds {len(held)} matrices, and one is needed")
             matrix = held[0]
         else:
-            matrix = np.load(path, allow_pickle=False)
+            matrix = read_npy(path)
         if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
             raise InputError(f"it is {matrix.dtype} {list(matrix.shape)}, and numbers [N, N] are needed")
-    except (InputError, CheckpointError, OSError, ValueError, EOFError) as error:
+    except (CheckpointError, OSError, ValueError) as error:
         raise InputError(f"{str(path)!r} is no truth of loops: {error}") from error
     if not np.isfinite(matrix).all():
         raise InputError(f"{str(path)!r} holds NaN or infinity; right is what is not 0")
     return np.asarray(matrix != 0)
 
 
-def _of_poses(path: Path, frames: PhotoList, radius: float | None) -> tuple[RowSets, dict[str, Any]]:
+def _of_poses(given: PosesGiven, frames: PhotoList, radius: float | None) -> tuple[RowSets, dict[str, Any]]:
     """Frames taken within the radius of each other, in space."""
     metres = _radius(RADIUS if radius is None else radius)
-    poses = read_poses(path)
-    centres = centres_of(frames, poses, path)
+    path = given.path
+    centres = centres_of(frames, read_poses(path), path, rate=given.rate)
     known = [i for i, centre in enumerate(centres) if centre is not None]
     if not known:
         raise InputError(f"{str(path)!r} has a pose of none of the {len(frames)} frames")
@@ -130,10 +135,11 @@ def pose_centres(given: str | None, frames: PhotoList) -> NDArray[np.float64]:
     Raises:
         InputError: the truth is no file of poses, or has none for some frames.
     """
-    path = Path() if given is None else split_axes(given)[0]
-    if path.suffix.lower() not in (".txt", ".bin"):
+    poses = PosesGiven(Path()) if given is None else split_poses(given)
+    path = poses.path
+    if path.suffix.lower() not in (*TEXTS, ".bin"):
         raise InputError(f"poses are needed as truth (.txt of KITTI or TUM, images.bin); given {given!r}")
-    found = centres_of(frames, read_poses(path), path)
+    found = centres_of(frames, read_poses(path), path, rate=poses.rate)
     lacking = [frame.name for frame, centre in zip(frames, found, strict=True) if centre is None]
     if lacking:
         raise InputError(

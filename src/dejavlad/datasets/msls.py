@@ -26,6 +26,7 @@ import numpy as np
 
 from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.position_notes import without_zeros
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.sequences import Rows, truth_windows, windows
 from dejavlad.errors import InputError, UnknownNameError
@@ -155,8 +156,10 @@ def _centres(
 ) -> tuple[PhotoList, PhotoList]:
     """The photo in the middle of each sequence."""
     database, queries = (
-        PhotoList(
-            (of[row] for row in rows[:, rows.shape[1] // 2].tolist()), root=root, name=f"{called}:{side}"
+        without_zeros(
+            PhotoList(
+                (of[row] for row in rows[:, rows.shape[1] // 2].tolist()), root=root, name=f"{called}:{side}"
+            )
         )
         for of, rows, side in zip(frames, (there, asked), ("database", "queries"), strict=True)
     )

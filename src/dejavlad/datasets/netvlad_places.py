@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.datasets.disk_names import DiskNames
 from dejavlad.datasets.folder import dataset_folder
 from dejavlad.datasets.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.datasets.place import PlaceDataset
+from dejavlad.datasets.position_notes import without_zeros
 from dejavlad.datasets.refine import without_same_time
 from dejavlad.datasets.relevance import groups_of, truth_positions
 from dejavlad.errors import InputError
@@ -210,10 +212,11 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
         ("queries", spec.queries, spec.truth.queries, spec.query_times, family.queries),
     ):
         folder, png = _lie(root, folders, names)
+        disk = DiskNames(folder)
         photos = (
             Photo(
                 name,
-                folder / (f"{name[:-4]}.png" if png and name.lower().endswith(".jpg") else name),
+                folder / _on_disk(name, png, disk),
                 position=Position(east, north, family.zone),
                 time=None if times is None else _month(float(times[row])),
                 group=family.panorama(name),
@@ -221,8 +224,14 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
             )
             for row, (name, (east, north)) in enumerate(zip(names, points.tolist(), strict=True))
         )
-        lists.append(PhotoList(photos, root=folder, name=f"{called}:{part}"))
+        lists.append(without_zeros(PhotoList(photos, root=folder, name=f"{called}:{part}")))
     return lists[0], lists[1]
+
+
+def _on_disk(name: str, png: bool, disk: DiskNames) -> str:
+    """The path of a name: as it is on disk where it holds letters that can be written in two ways."""
+    path = f"{name[:-4]}.png" if png and name.lower().endswith(".jpg") else name
+    return path if path.isascii() else disk.find(path) or path
 
 
 def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path, bool]:
@@ -234,7 +243,8 @@ def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path
     as_png = [f"{name[:-4]}.png" for name in samples if name.lower().endswith(".jpg")]
     for folder in folders:
         for some in (samples, as_png):
-            if any((root / folder / name).is_file() for name in some):
+            disk = DiskNames(root / folder)
+            if any(((root / folder / name).is_file() or disk.find(name)) for name in some):
                 return root / folder, some is as_png
     return root / folders[0], False
 

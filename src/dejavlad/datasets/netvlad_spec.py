@@ -115,7 +115,7 @@ def _names(fields: dict[str, Any], field: str) -> tuple[str, ...]:
             raise InputError(f"{field}: entry {i + 1} is no name")
     if not cells:
         raise InputError(f"{field} is empty")
-    return tuple(cells)
+    return tuple(cell.replace("\\", "/") for cell in cells)  # lists made by MATLAB on Windows
 
 
 def _array(fields: dict[str, Any], field: str, shape: tuple[int, int]) -> Floats:

@@ -26,6 +26,7 @@ from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import Truth
 from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
+from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
 
 PREFIX: Final = "oxc1_"
@@ -108,8 +109,8 @@ def photos_by_stem(
     """
     root = dataset_folder(root)
     stems: dict[str, Photo] = {}
-    for photo in folder_photos(root):
-        stem = photo.name.rsplit("/", 1)[-1].rpartition(".")[0]
+    for photo in folder_photos(root, tell=False):
+        stem = same_form(photo.name.rsplit("/", 1)[-1].rpartition(".")[0])
         if stem in leave_out:
             continue
         if stem in stems:
@@ -191,8 +192,6 @@ def _read_query(path: Path) -> _Query:
         ) from None
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
         raise InputError(f"{str(path)!r}: a region is of finite numbers")
-    lists = [
-        [line.strip() for line in lines_of(read_text(path.with_name(f"{name}_{which}.txt"))) if line.strip()]
-        for which in LISTS
-    ]
-    return _Query(name, fields[0].removeprefix(PREFIX), (x1, y1, x2, y2), *lists)
+    files = [path.with_name(f"{name}_{which}.txt") for which in LISTS]
+    lists = [[same_form(line) for line in lines_of(read_text(file)) if line.strip()] for file in files]
+    return _Query(name, same_form(fields[0]).removeprefix(PREFIX), (x1, y1, x2, y2), *lists)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.datasets.position_notes import without_zeros
 from dejavlad.datasets.relevance import Truth, leave_one_out, truth_positions
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
@@ -118,14 +119,11 @@ def _listed(
     for what, count in (("positions", len(where)), ("images", len(pixels))):
         if count != len(names):
             raise InputError(f"{called}: {len(names)} names but {count} {what}")
-    return PhotoList(
-        (
-            Photo(str(name), Path(name) if image is not None else root / name, position=at, pixels=image)
-            for name, at, image in zip(names, where, pixels, strict=True)
-        ),
-        root=root,
-        name=called,
+    photos = (
+        Photo(str(name), Path(name) if image is not None else root / name, position=at, pixels=image)
+        for name, at, image in zip(names, where, pixels, strict=True)
     )
+    return without_zeros(PhotoList(photos, root=root, name=called))
 
 
 def _places(positions: Where, zone: str | None, degrees: bool) -> list[Position | None]:

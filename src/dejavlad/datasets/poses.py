@@ -1,13 +1,17 @@
-"""Camera poses of a sequence as KITTI, TUM and COLMAP write them; what a file is follows from its content.
+"""Camera poses as KITTI, TUM, EuRoC and COLMAP write them; what a file is follows from its content.
 
 ========  =====================================================================================  ======
 kitti     twelve numbers a line, the 3 x 4 matrix from camera to world by rows; line i is frame i  x, z
 tum       ``time tx ty tz qx qy qz qw`` a line, time in seconds; camera in the world                x, y
-colmap    ``images.txt`` (two lines a photo) or ``images.bin``; world to camera                     x, y
+euroc     ``time,x,y,z,...`` a line, time in nanoseconds since 1970; body in the world              x, y
+colmap    ``images.txt`` (one or two lines a photo) or ``images.bin``; world to camera              x, y
 ========  =====================================================================================  ======
 
 The last column says which axes are taken for east and north, unless told otherwise: ``FILE.txt:xz``. Where a
 file's unit is not the metre (COLMAP without known positions), neither is that of the positions.
+
+Poses by time go with the times of photos (`frame_times`). Photos that are named by whole numbers are
+numbered, not timed: ``FILE.txt:10hz`` says that ten were taken a second.
 
 Legend: N poses.
 """
@@ -17,7 +21,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,17 +29,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.datasets.frame_times import frame_number, frame_times, stem
 from dejavlad.datasets.listing import lines_of, read_text
-from dejavlad.errors import InputError
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset, since_1970
+from dejavlad.datasets.name_matching import match_names
+from dejavlad.errors import InputError, MalformedFileError
+from dejavlad.guarded.plain_file import read_bytes
+from dejavlad.photo import PhotoList
 
 Floats = NDArray[np.float64]
 
-GROUND: Final = {"kitti": "xz", "tum": "xy", "colmap": "xy"}
+GROUND: Final = {"kitti": "xz", "tum": "xy", "euroc": "xy", "colmap": "xy"}
 """Kind of file -> its axes that are taken for east and north."""
+TEXTS: Final = (".txt", ".csv", ".tum")
+"""Endings of texts that may hold poses."""
 MOST_SECONDS = 1.0
 """Two poses of a trajectory farther apart in time are not joined."""
-_AXES = re.compile(r"(.+\.(?:txt|bin))(?::([xyz])([xyz]))?", re.IGNORECASE | re.DOTALL)
+_GIVEN = re.compile(r"(.+\.(?:txt|bin|csv|tum))((?::(?:[xyz]{2}|[\d.]+ ?hz))*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,41 +53,71 @@ class Poses:
     """Where a camera was, in a file's order."""
 
     kind: str
-    """``kitti``, ``tum`` or ``colmap``."""
+    """``kitti``, ``tum``, ``euroc`` or ``colmap``."""
     centres: Floats
     """float64 [N, 3], camera centres in the world."""
     times: Floats | None = None
-    """float64 [N] ascending seconds, of ``tum``."""
+    """float64 [N] ascending seconds, of ``tum`` and ``euroc``."""
     names: tuple[str, ...] | None = None
     """N names of photos, of ``colmap``."""
+    notes: tuple[str, ...] = ()
+    """What was passed over in the file."""
 
     def __len__(self) -> int:
         return len(self.centres)
 
 
-def split_axes(given: str | Path) -> tuple[Path, str | None]:
-    """``FILE.txt:xz`` to the file and its ground axes; None for those of its kind.
+@dataclass(frozen=True, slots=True)
+class PosesGiven:
+    """A file of poses as a user writes it."""
+
+    path: Path
+    """The file."""
+    axes: str | None = None
+    """Which axes are east and north; None: those of its kind."""
+    rate: float | None = None
+    """Photos a second, where they are named by their numbers; None where not told."""
+
+
+def split_poses(given: str | Path) -> PosesGiven:
+    """``FILE.txt[:xz][:10hz]`` to the file, its ground axes and the photos a second.
 
     Raises:
-        InputError: the same axis twice.
+        InputError: the same axis twice, or no photos a second.
     """
-    found = _AXES.fullmatch(str(given))
-    if not found or found[2] is None:
-        return Path(given), None
-    axes = (found[2] + found[3]).lower()
-    if axes[0] == axes[1]:
+    found = _GIVEN.fullmatch(str(given))
+    if not found or not found[2]:
+        return PosesGiven(Path(given))
+    axes, rate = None, None
+    for option in found[2].lower().split(":")[1:]:
+        if not option.endswith("hz"):
+            axes = option
+            continue
+        try:
+            rate = float(option.removesuffix("hz"))
+        except ValueError:
+            rate = 0.0
+        if not (math.isfinite(rate) and rate > 0):
+            raise InputError(f"{str(given)!r}: photos a second are more than 0, as in :10hz")
+    if axes is not None and axes[0] == axes[1]:
         raise InputError(f"{str(given)!r}: east and north are two different axes, as in :xz")
-    return Path(found[1]), axes
+    return PosesGiven(Path(found[1]), axes, rate)
+
+
+def split_axes(given: str | Path) -> tuple[Path, str | None]:
+    """The file and its ground axes alone; see `split_poses`."""
+    found = split_poses(given)
+    return found.path, found.axes
 
 
 def is_poses(path: Path) -> bool:
-    """Whether a file is one of poses: ``images.bin``, or a ``.txt`` whose first line is of such a form."""
+    """Whether a file is one of poses: ``images.bin``, or a text whose first line is of such a form."""
     if not path.is_file():
         return False
     if path.suffix.lower() == ".bin":
         return True
     try:
-        return path.suffix.lower() == ".txt" and _kind(read_text(path)) is not None
+        return path.suffix.lower() in TEXTS and _kind(read_text(path)) is not None
     except InputError:
         return False
 
@@ -102,23 +142,38 @@ def read_poses(path: str | Path) -> Poses:
     return _READERS[kind](path, text)
 
 
-def centres_of(photos: PhotoList, poses: Poses, path: str | Path) -> list[Floats | None]:
+def centres_of(
+    photos: PhotoList,
+    poses: Poses,
+    path: str | Path,
+    *,
+    rate: float | None = None,
+    offset: TimeOffset = NO_OFFSET,
+) -> list[Floats | None]:
     """Each photo's camera centre [3]; None where the file has none for it.
 
-    KITTI's lines go with the photos in order, or with the numbers that some photos are named by; TUM's by
-    time (`Photo.time`, else the name as a number), interpolated; COLMAP's by name.
+    KITTI's lines go with the photos in order, or with the numbers that some photos are named by; those with
+    times by time (`frame_times`), interpolated; COLMAP's by name.
+
+    Args:
+        photos: the photos.
+        poses: what the file holds.
+        path: the file, for messages.
+        rate: photos a second, where photos are named by their numbers and poses go by time.
+        offset: what is to be added to the photos' times.
 
     Raises:
         InputError: numbers of photos and poses differ, or photos have no time.
     """
     if poses.names is not None:
-        return _by_name(photos, poses)
+        rows = match_names([photo.name for photo in photos], poses.names).rows
+        return [None if row is None else poses.centres[row] for row in rows]
     if poses.times is not None:
-        return _by_time(photos, poses, path)
+        return _by_time(photos, poses, path, rate, offset)
     if len(photos) == len(poses):
         return list(poses.centres)
-    numbers = [_frame(photo) for photo in photos]
-    if len(photos) < len(poses) and all(n is not None and n < len(poses) for n in numbers):
+    numbers = [frame_number(photo) for photo in photos]
+    if all(n is not None and n < len(poses) for n in numbers):
         return [poses.centres[n] for n in numbers if n is not None]
     raise InputError(
         f"{str(path)!r} holds {len(poses)} poses, {photos.name} {len(photos)} photos: one line a photo is "
@@ -140,14 +195,30 @@ def off_ground(centres: Floats, axes: str) -> bool:
 
 def _kind(text: str) -> str | None:
     """Of which form the first line that holds something is."""
+    if re.match(r"#\s*timestamp\b[^\n]*,", text):
+        return "euroc"
     for _, line in _lines(text):
-        fields = line.split()
-        if len(fields) >= 10 and _numbers(fields[:9]) is not None and _numbers(fields[9:10]) is None:
+        if _is_photo_line(line):
             return "colmap"
-        if _numbers(fields) is None:
+        fields = _fields(line)
+        values = _numbers(fields)
+        if values is None:
             return None
+        if "," in line and len(fields) >= 4 and since_1970(values[0]) != values[0]:
+            return "euroc"
         return {12: "kitti", 8: "tum"}.get(len(fields))
     return None
+
+
+def _fields(line: str) -> list[str]:
+    """The fields of a line, separated by spaces or commas."""
+    return [field.strip() for field in line.split(",")] if "," in line else line.split()
+
+
+def _is_photo_line(line: str) -> bool:
+    """Whether a line of COLMAP is that of a photo: nine numbers and a name, which is none."""
+    fields = line.split(maxsplit=9)
+    return len(fields) == 10 and _numbers(fields[:9]) is not None and _numbers(fields[9].split()) is None
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -176,55 +247,80 @@ def _row(path: Path, number: int, fields: list[str], count: int) -> list[float]:
 
 
 def _kitti(path: Path, text: str) -> Poses:
-    rows = [_row(path, number, line.split(), 12) for number, line in _lines(text)]
+    rows = [_row(path, number, _fields(line), 12) for number, line in _lines(text)]
     return Poses("kitti", np.array(rows, np.float64).reshape(-1, 3, 4)[:, :, 3])
 
 
 def _tum(path: Path, text: str) -> Poses:
-    rows: list[list[float]] = []
-    for number, line in _lines(text):
-        row = _row(path, number, line.split(), 8)
-        if rows and row[0] <= rows[-1][0]:
+    return _timed("tum", path, ((n, _row(path, n, _fields(line), 8)) for n, line in _lines(text)))
+
+
+def _euroc(path: Path, text: str) -> Poses:
+    """Ground truth of EuRoC's form: at least a time and a position, whatever follows."""
+    return _timed("euroc", path, ((n, _row(path, n, _fields(line)[:4], 4)) for n, line in _lines(text)))
+
+
+def _timed(kind: str, path: Path, rows: Iterator[tuple[int, list[float]]]) -> Poses:
+    """Poses of lines that begin with a time and a position."""
+    times: list[float] = []
+    poses: list[list[float]] = []
+    doubled = 0
+    for number, row in rows:
+        time = since_1970(row[0])
+        if times and time == times[-1] and row == poses[-1]:
+            doubled += 1
+            continue
+        if times and time <= times[-1]:
+            given = f"{str(path)!r} line {number}: time {row[0]:.6f}"
+            if time == times[-1]:
+                raise InputError(f"{given} stands twice, with two different poses: keep one of them")
             raise InputError(
-                f"{str(path)!r} line {number}: time {row[0]:.6f} is not after the line before "
-                f"({rows[-1][0]:.6f}); sort the file by time"
+                f"{given} is not after the line before ({poses[-1][0]:.6f}); sort the file by time"
             )
-        rows.append(row)
-    table = np.array(rows, np.float64).reshape(-1, 8)
-    return Poses("tum", table[:, 1:4], times=table[:, 0])
+        times.append(time)
+        poses.append(row)
+    if not times:
+        raise InputError(f"{str(path)!r} holds no poses")
+    notes = (f"{path.name}: {doubled} poses stand twice, and count once",) if doubled else ()
+    return Poses(kind, np.array([row[1:4] for row in poses]), times=np.array(times), notes=notes)
 
 
 def _colmap_txt(path: Path, text: str) -> Poses:
     names: list[str] = []
     centres: list[Floats] = []
-    points = False  # after the line of a photo comes one of its points, which may be empty
+    points = False  # after the line of a photo may come one of its points, which may be empty
     for number, raw in enumerate(lines_of(text), 1):
         line = raw.strip()
         if line.startswith("#"):
             continue
-        if points:
+        if _is_photo_line(line):
+            fields = line.split(maxsplit=9)
+            values = _row(path, number, fields[1:8], 7)
+            centres.append(_centre(values, f"{str(path)!r} line {number}"))
+            names.append(fields[9])
+            points = True
+        elif points:
             points = False
-            continue
-        if not line:
-            continue
-        fields = line.split(maxsplit=9)
-        if len(fields) < 10:
+            if len(line.split()) % 3 or _numbers(line.split()) is None:
+                raise InputError(
+                    f"{str(path)!r} line {number}: neither a photo of COLMAP (id, quaternion, translation, "
+                    "camera, name) nor its points (x, y, id of each)"
+                )
+        elif line:
             raise InputError(
                 f"{str(path)!r} line {number}: a photo of COLMAP has 10 fields (id, quaternion, translation, "
-                f"camera, name); this line has {len(fields)}"
+                f"camera, name); this line has {len(line.split())}"
             )
-        values = _row(path, number, fields[1:8], 7)
-        centres.append(_centre(values, f"{str(path)!r} line {number}"))
-        names.append(fields[9])
-        points = True
     return _colmap(path, names, centres)
 
 
 def _colmap_bin(path: Path) -> Poses:
     try:
-        held = path.read_bytes()
+        held = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     names: list[str] = []
     centres: list[Floats] = []
     at = 8
@@ -280,33 +376,57 @@ def _centre(pose: list[float], where: str) -> Floats:
 _READERS: Final[dict[str, Callable[[Path, str], Poses]]] = {
     "kitti": _kitti,
     "tum": _tum,
+    "euroc": _euroc,
     "colmap": _colmap_txt,
 }
 
 
-def _by_name(photos: PhotoList, poses: Poses) -> list[Floats | None]:
-    """By the whole name; by the basename where no two of either side share one."""
-    names = poses.names or ()
-    rows = {name: i for i, name in enumerate(names)}
-    if not any(photo.name in rows for photo in photos):
-        bases = {name.rsplit("/", 1)[-1]: i for i, name in enumerate(names)}
-        own = {photo.name.rsplit("/", 1)[-1] for photo in photos}
-        if len(bases) == len(names) and len(own) == len(photos):
-            found = [bases.get(photo.name.rsplit("/", 1)[-1]) for photo in photos]
-            return [None if i is None else poses.centres[i] for i in found]
-    return [poses.centres[rows[photo.name]] if photo.name in rows else None for photo in photos]
-
-
-def _by_time(photos: PhotoList, poses: Poses, path: str | Path) -> list[Floats | None]:
-    times = [photo.time if photo.time is not None else _number(photo) for photo in photos]
-    lacking = next((photo for photo, time in zip(photos, times, strict=True) if time is None), None)
-    if lacking is not None:
-        raise InputError(
-            f"{str(path)!r} goes by time, but {lacking.name!r} has none: name photos by their time in "
-            f"seconds (1305031102.175304.png), or give it in a CSV file"
-        )
+def _by_time(
+    photos: PhotoList, poses: Poses, path: str | Path, rate: float | None, offset: TimeOffset
+) -> list[Floats | None]:
     assert poses.times is not None
-    return [between(time, poses.times, poses.centres, MOST_SECONDS) for time in times if time is not None]
+    times = frame_times(photos, rate)
+    known = [time for time in times if time is not None]
+    if photos and not known:
+        first = photos[0]
+        numbered = re.fullmatch(r"\d+", stem(first), re.ASCII) is not None
+        raise InputError(
+            f"{str(path)!r} goes by time, but {first.name!r} has none"
+            + (": its name is a number, not a time" if numbered else "")
+            + "; put a times.txt (a time a line, as KITTI has it) beside the photos, say how many were taken "
+            f"a second as {path}:10hz, or name them by their time (1305031102.175304.png)"
+        )
+    centres = [
+        None if time is None else between(offset.apply(time, True), poses.times, poses.centres, MOST_SECONDS)
+        for time in times
+    ]
+    if photos and all(centre is None for centre in centres):
+        moved = [offset.apply(time, True) for time in known]
+        raise InputError(no_time_within(f"the poses {str(path)!r}", moved, poses.times, MOST_SECONDS))
+    return centres
+
+
+def no_time_within(what: str, times: Floats | Sequence[float], known_N: Floats, most: float) -> str:
+    """Why none of some times lies within a track, as a message.
+
+    Args:
+        what: the track, as it is called in the message.
+        times: times of photos, at least one.
+        known_N: times of the track, ascending.
+        most: seconds between two of them beyond which they are not joined.
+    """
+    inside = [time for time in times if known_N[0] <= time <= known_N[-1]]
+    if inside:
+        after = min(max(int(np.searchsorted(known_N, inside[0])), 1), len(known_N) - 1)
+        gap = float(known_N[after] - known_N[after - 1])
+        return (
+            f"none of the {len(times)} photos was taken within {most:g} s of two points of {what}: "
+            f"{len(inside)} fall into gaps, as of {gap:.0f} s"
+        )
+    return (
+        f"none of the {len(times)} photos has a time within {what}: they are of {min(times):.3f} to "
+        f"{max(times):.3f} s, it of {known_N[0]:.3f} to {known_N[-1]:.3f} s (--time-offset adds seconds)"
+    )
 
 
 def between(time: float, times_N: Floats, values_ND: Floats, most: float) -> Floats | None:
@@ -321,18 +441,3 @@ def between(time: float, times_N: Floats, values_ND: Floats, most: float) -> Flo
         return None
     share = (time - times_N[after - 1]) / gap
     return np.asarray((1 - share) * values_ND[after - 1] + share * values_ND[after])
-
-
-def _stem(photo: Photo) -> str:
-    return photo.name.rsplit("/", 1)[-1].rpartition(".")[0]
-
-
-def _frame(photo: Photo) -> int | None:
-    """A video's frame, or the number that a photo of KITTI is named by: six digits."""
-    found = re.fullmatch(r"\d{6}", _stem(photo), re.ASCII)
-    return int(found[0]) if found and photo.frame is None else photo.frame
-
-
-def _number(photo: Photo) -> float | None:
-    found = re.fullmatch(r"\d+(\.\d+)?", _stem(photo), re.ASCII)
-    return float(found[0]) if found else None

@@ -1,20 +1,31 @@
-"""Where the photos of a list were taken: EXIF, their names, a CSV file, a track by time, or camera poses."""
+"""Where the photos of a list were taken: metadata, their names, a table, a track by time, or camera poses."""
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from dejavlad.datasets.poses import GROUND, centres_of, ground, is_poses, off_ground, read_poses, split_axes
-from dejavlad.datasets.positions_csv import Fix, read_positions
-from dejavlad.datasets.tracks import read_track, split_track
+from dejavlad.datasets.metadata import Metadata, read_metadata, time_notes
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset
+from dejavlad.datasets.name_matching import match_names
+from dejavlad.datasets.oxts import oxts_above, oxts_folder, placed_by_oxts
+from dejavlad.datasets.poses import (
+    GROUND,
+    PosesGiven,
+    centres_of,
+    ground,
+    is_poses,
+    off_ground,
+    read_poses,
+    split_poses,
+)
+from dejavlad.datasets.position_notes import placed_photos
+from dejavlad.datasets.positions_csv import Fix, apply_fix, read_positions
+from dejavlad.datasets.track_positions import from_track
+from dejavlad.datasets.tracks import split_track
 from dejavlad.datasets.utm_names import from_utm_name
 from dejavlad.errors import InputError
-from dejavlad.exif import read_exif
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
 
@@ -23,64 +34,101 @@ WORDS = ("exif", "utm-names", "auto", "none")
 BESIDE = "positions.csv"
 """The file that `auto` looks for in the root of a list."""
 
-log = logging.getLogger("dejavlad")
 
-
-def with_positions(photos: PhotoList, source: str | Path | None) -> PhotoList:
+def with_positions(
+    photos: PhotoList, source: str | Path | None, *, time_offset: TimeOffset | str | None = None
+) -> PhotoList:
     """The same photos with what `source` tells of where, when and which way they were taken.
+
+    `PhotoList.notes` of the result says how many photos have a position and from what, what was left out and
+    why, and what was assumed of times.
 
     Args:
         photos: the list.
-        source: ``exif``; ``utm-names``; ``none`` or None (as they are); the path of a CSV file, of a track
-            (`tracks`) or of poses (`poses`); or ``auto``: as they are where all of them know theirs, else
-            `BESIDE` in the list's root where there is one, else what the names tell, else EXIF.
+        source: ``exif`` (`metadata`: EXIF, XMP, and the files beside photos); ``utm-names``; ``none`` or None
+            (as they are); the path of a table (`positions_csv`), of a track (`tracks`), of poses (`poses`) or
+            of a raw drive of KITTI (`oxts`); or ``auto``: as they are where all of them know theirs, else
+            `BESIDE` in the list's root where there is one, else what the names tell, and EXIF where they do
+            not.
+        time_offset: what is to be added to the photos' own times, or what `TimeOffset.parse` reads.
 
     Raises:
-        InputError: no such source, a file that cannot be used, or names of another form.
+        InputError: no such source, a file that cannot be used, names of another form, or a time offset for
+            positions that do not go by time.
     """
+    offset = time_offset if isinstance(time_offset, TimeOffset) else TimeOffset.parse(time_offset)
     if source is None or source == "none":
+        _timeless(offset, "without positions there are no times to shift; give --positions too")
         return photos
     if source == "auto":
-        if len(photos) and all(photos.positions):
-            return photos
-        beside = photos.root / BESIDE
-        if beside.is_file():
-            return from_csv(photos, beside)
-        if any(from_utm_name(photo) for photo in photos[:1]):
-            return from_names(photos)
-        return from_exif(photos)
+        return _auto(photos, offset)
     if source == "exif":
-        return from_exif(photos)
+        return from_metadata(photos, offset)
     if source == "utm-names":
+        _timeless(offset, "positions in names do not go by time")
         return from_names(photos)
     if (track := split_track(source)) is not None:
-        return from_track(photos, *track)
-    path, axes = split_axes(source)
-    if is_poses(path):
-        return from_poses(photos, path, axes)
-    if str(source).lower().endswith(".csv") or Path(source).is_file():
-        return from_csv(photos, Path(source))
+        return from_track(photos, track, offset)
+    poses = split_poses(source)
+    if is_poses(poses.path):
+        return from_poses(photos, poses, offset)
+    if (drive := oxts_folder(source)) is not None:
+        _timeless(offset, "KITTI's frames go by their numbers")
+        return from_oxts(photos, drive)
+    if str(source).lower().endswith((".csv", ".tsv")) or Path(source).is_file():
+        return from_csv(photos, Path(source), offset=offset)
     raise InputError(
         f"positions {str(source)!r}: valid are {', '.join(WORDS)}, a CSV file, a track "
-        "(.gpx, .kml), or poses (.txt of KITTI, TUM or COLMAP, images.bin)"
+        "(.gpx, .kml, .kmz), or poses (.txt of KITTI, TUM or COLMAP, images.bin, .csv of EuRoC, KITTI's oxts)"
     )
 
 
+def _timeless(offset: TimeOffset, why: str) -> None:
+    if offset:
+        raise InputError(f"--time-offset {offset.text}: {why}")
+
+
+def _auto(photos: PhotoList, offset: TimeOffset) -> PhotoList:
+    if len(photos) and all(photos.positions):
+        _timeless(offset, f"the photos of {photos.name} know their positions already; give --positions")
+        return photos
+    if (beside := photos.root / BESIDE).is_file():
+        return from_csv(photos, beside, offset=offset)
+    if (drive := oxts_above(photos)) is not None:
+        return from_oxts(photos, drive)
+    named = [from_utm_name(photo) for photo in photos]
+    if named and all(named):
+        return from_names(photos)
+    rest = PhotoList(
+        [photo for photo, new in zip(photos, named, strict=True) if new is None],
+        root=photos.root,
+        name=photos.name,
+    )
+    told = read_metadata(rest)
+    if not any(named) and not any(data.position or data.time is not None or data.zero for data in told):
+        return photos
+    by_key = dict(zip(rest.keys, told, strict=True))
+    data = [by_key.get(photo.key, Metadata()) for photo in photos]
+    new = [
+        name or _of_metadata(photo, at, offset) for photo, name, at in zip(photos, named, data, strict=True)
+    ]
+    sources = ["names" if name else at.source for name, at in zip(named, data, strict=True)]
+    zeros = [i for i, at in enumerate(data) if at.zero]
+    return placed_photos(photos, new, sources, zeros=zeros, notes=_metadata_notes(data, offset), strict=False)
+
+
+def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoList:
+    """With the position, direction and time of EXIF, XMP and files beside photos, where they have them."""
+    data = read_metadata(photos)
+    new = [_of_metadata(photo, at, offset) for photo, at in zip(photos, data, strict=True)]
+    zeros = [i for i, at in enumerate(data) if at.zero]
+    notes = _metadata_notes(data, offset)
+    return placed_photos(photos, new, [at.source for at in data], zeros=zeros, notes=notes, strict=False)
+
+
 def from_exif(photos: PhotoList) -> PhotoList:
-    """With EXIF's GPS position, direction and time, where photos have them."""
-
-    def told(photo: Photo) -> Photo:
-        if photo.pixels is not None or photo.frame is not None:
-            return photo
-        exif = read_exif(photo.path)
-        return replace(
-            photo,
-            position=exif.position or photo.position,
-            heading=exif.heading if exif.heading is not None else photo.heading,
-            time=exif.time if exif.time is not None else photo.time,
-        )
-
-    return _relist(photos, [told(photo) for photo in photos])
+    """See `from_metadata`."""
+    return from_metadata(photos)
 
 
 def from_names(photos: PhotoList) -> PhotoList:
@@ -89,125 +137,119 @@ def from_names(photos: PhotoList) -> PhotoList:
     Raises:
         InputError: no name has this form.
     """
-    told = [from_utm_name(photo) for photo in photos]
-    _check(photos, told, "has a name that tells its position, as @east@north@zone@letter@... does")
-    return _relist(photos, [new or old for new, old in zip(told, photos, strict=True)])
+    new = [from_utm_name(photo) for photo in photos]
+    what = "has a name that tells its position, as @east@north@zone@letter@... does"
+    return placed_photos(photos, new, ["names"] * len(new), what=what)
 
 
-def from_csv(photos: PhotoList, path: Path, fixes: Mapping[str, Fix] | None = None) -> PhotoList:
-    """With what a CSV file tells (`positions_csv`); photos that it does not name are counted in a warning.
-
-    Names are looked up as they stand; where the file's are bare and no two photos share a basename, by that.
+def from_csv(
+    photos: PhotoList,
+    path: Path,
+    fixes: Mapping[str, Fix] | None = None,
+    offset: TimeOffset = NO_OFFSET,
+) -> PhotoList:
+    """With what a table tells (`positions_csv`), matched by names (`match_names`).
 
     Args:
         photos: the list.
         path: the file.
         fixes: what it tells, by the list's names, where it was read already.
+        offset: what is to be added to the file's times.
 
     Raises:
         InputError: the file cannot be used, or names none of the photos.
     """
-    fixes = read_positions(path) if fixes is None else dict(fixes)
-    turned = {name.replace("\\", "/"): fix for name, fix in fixes.items()} | fixes
-    told = [apply_fix(photo, fix) if (fix := turned.get(photo.name)) else None for photo in photos]
-    if not any(told):
-        told = _by_basename(photos, fixes)
-    _check(photos, told, f"is named in {str(path)!r}, whose first name is {next(iter(fixes))!r}")
-    unused = len(fixes) - sum(new is not None for new in told)
+    fixes = read_positions(path) if fixes is None else fixes
+    names, rows = list(fixes), list(fixes.values())
+    matches = match_names([photo.name for photo in photos], names, photos.root)
+    of_photo = [None if row is None else rows[row] for row in matches.rows]
+    what = f"is named in {str(path)!r}, whose first name is {names[0]!r}" if names else f"is in {str(path)!r}"
+    notes = []
+    if matches.ambiguous:
+        text = _ambiguous_text(photos, matches.ambiguous, path)
+        what += f": {text}"
+        notes.append(text)
+    unused = len(rows) - sum(fix is not None for fix in of_photo)
     if unused:
-        log.info("%s tells of %d photos that are not in %s", path, unused, photos.name)
-    return _relist(photos, [new or old for new, old in zip(told, photos, strict=True)])
+        notes.append(f"{path.name} tells of {unused} photos that are not in {photos.name}")
+    times = [(fix.time, fix.zoned) if fix else (None, True) for fix in of_photo]
+    new = [
+        None if fix is None else _shifted(apply_fix(photo, fix), fix.time, fix.zoned, offset)
+        for photo, fix in zip(photos, of_photo, strict=True)
+    ]
+    zeros = [i for i, fix in enumerate(of_photo) if fix is not None and fix.zero]
+    notes += time_notes(times, offset)
+    return placed_photos(photos, new, [path.name] * len(new), zeros=zeros, notes=notes, what=what)
 
 
-def from_track(photos: PhotoList, path: Path, shift: float = 0.0) -> PhotoList:
-    """With the positions of a GPS track at the photos' times (`Photo.time`, else EXIF's).
-
-    Args:
-        photos: the list.
-        path: a ``.gpx`` or ``.kml`` file.
-        shift: seconds to add to the photos' times; the moment of time 0 for videos.
-
-    Raises:
-        InputError: the file cannot be used, or no photo was taken while the track was recorded.
-    """
-    track = read_track(path)
-    told: list[Photo | None] = []
-    for photo in photos:
-        time = photo.time
-        if time is None and photo.pixels is None and photo.frame is None:
-            time = read_exif(photo.path).time
-        at = None if time is None else track.at(time + shift)
-        told.append(None if at is None or time is None else replace(photo, position=at, time=time + shift))
-    first, last = (datetime.fromtimestamp(float(time), UTC) for time in track.times[[0, -1]])
-    _check(
-        photos,
-        told,
-        f"has a time within the track {str(path)!r}, {first:%Y-%m-%d %H:%M:%S} to "
-        f"{last:%Y-%m-%d %H:%M:%S} UTC (does the camera's clock run otherwise? "
-        f"{path!s}:SECONDS adds so many to photos' times)",
-    )
-    return _relist(photos, [new or old for new, old in zip(told, photos, strict=True)])
-
-
-def from_poses(photos: PhotoList, path: Path, axes: str | None = None) -> PhotoList:
+def from_poses(photos: PhotoList, given: PosesGiven | Path, offset: TimeOffset = NO_OFFSET) -> PhotoList:
     """With the camera centres that a file of poses tells, in a plane of its own.
 
     Args:
         photos: the list.
-        path: poses of KITTI, TUM or COLMAP.
-        axes: which are east and north, as ``xz``; those of the file's kind unless told.
+        given: poses of KITTI, TUM, EuRoC or COLMAP, and which axes are east and north.
+        offset: what is to be added to the photos' times, where the poses go by time.
 
     Raises:
         InputError: the file cannot be used, or tells of none of the photos.
     """
+    given = given if isinstance(given, PosesGiven) else PosesGiven(given)
+    path = given.path
     poses = read_poses(path)
-    axes = axes or GROUND[poses.kind]
+    if poses.times is None:
+        _timeless(offset, f"the poses of {str(path)!r} do not go by time")
+    axes = given.axes or GROUND[poses.kind]
+    notes = list(poses.notes)
     if off_ground(poses.centres, axes):
-        log.warning(
-            "%s extends far along the axis that is left out of %s: say which two are the ground, as %s:xz",
-            path,
-            axes,
-            path.name,
+        notes.append(
+            f"{path} extends far along the axis that is left out of {axes}: say which two are the ground, as "
+            f"{path.name}:xz"
         )
-    told = [
+    if poses.names is not None and (
+        ambiguous := match_names([photo.name for photo in photos], poses.names).ambiguous
+    ):
+        notes.append(_ambiguous_text(photos, ambiguous, path))
+    centres = centres_of(photos, poses, path, rate=given.rate, offset=offset)
+    new = [
         None if centre is None else replace(photo, position=Position(*ground(centre, axes)))
-        for photo, centre in zip(photos, centres_of(photos, poses, path), strict=True)
+        for photo, centre in zip(photos, centres, strict=True)
     ]
-    _check(photos, told, f"has a pose in {str(path)!r}")
-    return _relist(photos, [new or old for new, old in zip(told, photos, strict=True)])
-
-
-def _by_basename(photos: PhotoList, fixes: Mapping[str, Fix]) -> list[Photo | None]:
-    bases = Counter(photo.name.rsplit("/", 1)[-1] for photo in photos)
-    if max(bases.values(), default=0) > 1 or any("/" in name for name in fixes):
-        return [None] * len(photos)
-    found = [fixes.get(photo.name.rsplit("/", 1)[-1]) for photo in photos]
-    return [apply_fix(photo, fix) if fix else None for photo, fix in zip(photos, found, strict=True)]
-
-
-def apply_fix(photo: Photo, fix: Fix) -> Photo:
-    """The photo with what a line of a CSV file tells of it."""
-    return replace(
-        photo,
-        position=fix.position or photo.position,
-        heading=fix.heading if fix.heading is not None else photo.heading,
-        time=fix.time if fix.time is not None else photo.time,
+    return placed_photos(
+        photos, new, [path.name] * len(new), notes=notes, what=f"has a pose in {str(path)!r}"
     )
 
 
-def _check(photos: PhotoList, told: list[Photo | None], what: str) -> None:
-    lacking = [photo.name for photo, new in zip(photos, told, strict=True) if new is None]
-    if photos and len(lacking) == len(photos):
-        raise InputError(f"none of the {len(photos)} photos of {photos.name} (e.g. {lacking[0]!r}) {what}")
-    if lacking:
-        log.warning(
-            "%d of %d photos of %s have no position, e.g. %r",
-            len(lacking),
-            len(photos),
-            photos.name,
-            lacking[0],
-        )
+def from_oxts(photos: PhotoList, folder: Path) -> PhotoList:
+    """With the readings of a raw drive of KITTI.
+
+    Raises:
+        InputError: it holds none, or photos are not named by their frames' numbers.
+    """
+    new = placed_by_oxts(photos, folder)
+    return placed_photos(photos, new, ["oxts"] * len(new), what=f"has a reading in {str(folder)!r}")
 
 
-def _relist(photos: PhotoList, new: list[Photo]) -> PhotoList:
-    return PhotoList(new, root=photos.root, name=photos.name)
+def _ambiguous_text(photos: PhotoList, rows: Sequence[int], path: Path) -> str:
+    return (
+        f"{len(rows)} photos (e.g. {photos[rows[0]].name!r}) share their bare name with others, and "
+        f"{path.name} does not tell them apart: write their folders into it"
+    )
+
+
+def _of_metadata(photo: Photo, data: Metadata, offset: TimeOffset) -> Photo:
+    told = replace(
+        photo,
+        position=data.position or photo.position,
+        heading=data.heading if data.heading is not None else photo.heading,
+    )
+    return _shifted(told, data.time, data.zoned, offset)
+
+
+def _shifted(photo: Photo, time: float | None, zoned: bool, offset: TimeOffset) -> Photo:
+    """The photo at a time, with what is to be added to it."""
+    return photo if time is None else replace(photo, time=offset.apply(time, zoned))
+
+
+def _metadata_notes(data: Sequence[Metadata], offset: TimeOffset) -> list[str]:
+    times = [(at.time, at.zoned) for at in data]
+    return time_notes(times, offset, sum(at.stale for at in data))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from dejavlad.datasets import folder, video
+from dejavlad.datasets import video
 from dejavlad.datasets.at_names import PARTS, is_at_named, open_at_names, open_part
 from dejavlad.datasets.at_names import SETS as AT_NAMES
 from dejavlad.datasets.described import is_described, open_described
@@ -14,7 +16,9 @@ from dejavlad.datasets.gsv_cities import open_gsv_cities
 from dejavlad.datasets.holidays import open_holidays
 from dejavlad.datasets.kitti import SEQUENCES, open_kitti
 from dejavlad.datasets.listing import gather, listed_photos
+from dejavlad.datasets.moments import NO_OFFSET, TimeOffset
 from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
+from dejavlad.datasets.near import did_you_mean, near_paths
 from dejavlad.datasets.netvlad_places import (
     LIGHTS,
     PITTSBURGH,
@@ -29,7 +33,7 @@ from dejavlad.datasets.netvlad_spec import is_spec
 from dejavlad.datasets.nordland import open_nordland
 from dejavlad.datasets.oxford import open_oxford
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.positions import BESIDE, apply_fix, from_csv, with_positions
+from dejavlad.datasets.positions import BESIDE, from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.revisited import RIGHT as DIFFICULTIES
@@ -38,7 +42,9 @@ from dejavlad.datasets.revisited import open_revisited
 from dejavlad.datasets.video import video_photos
 from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
 from dejavlad.datasets.vpr_bench import TRUTH, open_numbered, open_vpr_bench
+from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.settings import Settings
 
@@ -59,6 +65,8 @@ def photos(
     root: str | Path | None = None,
     positions: str | Path | None = None,
     step: int = 1,
+    all_folders: bool = False,
+    time_offset: str | None = None,
 ) -> PhotoList:
     """The photos that a path or name stands for.
 
@@ -67,40 +75,96 @@ def photos(
             photos, at those positions), a video, one photo, or a dataset's part, ``NAME:database`` or
             ``NAME:queries``.
         root: the folder that paths in a list are relative to; of a named dataset, where it lies.
-        positions: ``exif``, ``utm-names``, ``auto``, ``none`` or a CSV file (see `with_positions`); unless
-            given, what `path` itself tells.
+        positions: ``exif``, ``utm-names``, ``auto``, ``none`` or a file (see `with_positions`); unless given,
+            what `path` itself tells.
         step: of a video, take every step-th frame.
+        all_folders: of a folder, also take what lies in hidden folders, bins, thumbnails and the like.
+        time_offset: what is to be added to the photos' times (`moments.TimeOffset`).
 
     Raises:
         InputError: there is nothing like that, or nothing in it.
     """
-    return with_positions(_photos(Path(path), str(path), root, step), positions)
+    offset = TimeOffset.parse(time_offset)
+    listed = _photos(Path(path), str(path), root, step, offset=offset, all_folders=all_folders)
+    placed = listed.notes and positions in (None, "auto", "none")  # the table itself has placed them
+    return listed if placed else with_positions(listed, positions, time_offset=offset)
 
 
-def _photos(path: Path, given: str, root: str | Path | None, step: int, seen: bool = True) -> PhotoList:
+def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> PhotoList:
+    """Several lists as one, in their order; a photo that is in two of them is there once.
+
+    Where photos of two folders share a name, all go by the folder too: ``100APPLE/IMG_0001.JPG``; and where
+    that is not enough, by the whole path as it was given.
+
+    Args:
+        lists: what each was given as (a folder, a photo), and its photos.
+        name: what the list is called.
+    """
+    rows: list[tuple[str, Photo]] = []
+    seen: set[tuple[str, int | None, object]] = set()
+    for given, photos_of in lists:
+        marks = [(os.path.realpath(photo.path), photo.frame, photo.crop) for photo in photos_of]
+        rows += [
+            (given, photo)
+            for photo, mark in zip(photos_of, marks, strict=True)
+            if photo.pixels is not None or mark not in seen
+        ]
+        seen.update(marks)
+    for naming in (_plainly, _by_folder, _by_path):
+        named = [replace(photo, name=naming(given, photo)) for given, photo in rows]
+        if len({photo.key for photo in named}) == len(named):
+            break
+    return PhotoList(named, name=name)
+
+
+def _plainly(given: str, photo: Photo) -> str:
+    return photo.name
+
+
+def _by_folder(given: str, photo: Photo) -> str:
+    folder = Path(given)
+    if not folder.is_dir():
+        return photo.name
+    return f"{folder.name or folder.resolve().name}/{photo.name}"
+
+
+def _by_path(given: str, photo: Photo) -> str:
+    return photo.path.as_posix()
+
+
+def _photos(
+    path: Path,
+    given: str,
+    root: str | Path | None,
+    step: int,
+    *,
+    seen: bool = True,
+    offset: TimeOffset = NO_OFFSET,
+    all_folders: bool = False,
+) -> PhotoList:
     ending = path.suffix.lower()
     if path.is_dir():
-        return folder_photos(path)
+        return folder_photos(path, all_folders=all_folders)
     if path.is_file():
         if ending in video.ENDINGS:
             return video_photos(path, step=step)
-        if ending in folder.ENDINGS:
+        if ending in ENDINGS or ending in RAW_ENDINGS:
             return PhotoList([Photo(path.name, path)], root=path.parent, name=path.stem)
-        if ending == ".csv":
+        if ending in (".csv", ".tsv"):
             fixes = read_positions(path)
             base = path.parent if root is None else Path(root)
             lines = [(fix.line, name) for name, fix in fixes.items()]
-            there = gather(lines, base, source=path, name=path.stem, seen=seen)
-            placed = [apply_fix(photo, fix) for photo, fix in zip(there, fixes.values(), strict=True)]
-            return PhotoList(placed, root=base, name=path.stem)
+            listed = gather(lines, base, source=path, name=path.stem, seen=seen, comments=False)
+            own = dict(zip((photo.name for photo in listed), fixes.values(), strict=True))
+            return from_csv(listed, path, own, offset)
         return listed_photos(path, root=root, seen=seen)
     name, colon, part = given.rpartition(":")
     if colon and part in ("database", "queries"):
         dataset = open_dataset(name, root=root)
         return dataset.database if part == "database" else dataset.queries
     raise InputError(
-        f"there is no {given!r}; photos are a folder, a text file with one path a line, a CSV file of "
-        f"positions, a video, or a dataset's part as NAME:database"
+        f"there is no {given!r}{did_you_mean(path)}; photos are a folder, a text file with one path a line, "
+        "a CSV file of positions, a video, or a dataset's part as NAME:database"
     )
 
 
@@ -137,7 +201,13 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
     for path in (Path(called), Path(root or ".") / called):
         if path.is_dir():
             return open_folders(path, called)
-    raise UnknownNameError("dataset (and there is no such folder)", called, DATASETS)
+    raise UnknownNameError(
+        "dataset (and there is no such folder)",
+        called,
+        DATASETS,
+        near=near_paths(called),
+        listed="`dejavlad dataset protocols` lists the names; a dataset of your own is a folder or a file",
+    )
 
 
 def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
@@ -153,6 +223,33 @@ def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
 
 def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> PhotoList:
     return with_positions(_photos(path, str(path), root, 1, seen=False), positions)
+
+
+def placed_again(
+    places: PlaceDataset, positions: str | Path | None, time_offset: str | None = None
+) -> PlaceDataset:
+    """A dataset with the positions of another source, and what is right by these.
+
+    Args:
+        places: the dataset.
+        positions: where its photos were taken (see `with_positions`); as they are unless given.
+        time_offset: what is to be added to the photos' times.
+
+    Raises:
+        InputError: see `with_positions`.
+    """
+    if positions is None and time_offset is None:
+        return places
+    database, queries = (
+        with_positions(part, positions or "auto", time_offset=time_offset)
+        for part in (places.database, places.queries)
+    )
+    truth, protocol = places.truth, places.protocol
+    description = {"kind": "positions"} if truth is None else truth.description
+    if description.get("kind") == "positions" and any(database.positions) and any(queries.positions):
+        radius = float(description.get("radius_m", RADIUS))
+        truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
+    return PlaceDataset(places.name, database, queries, truth, protocol)
 
 
 def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
@@ -271,7 +368,14 @@ def _placed(part: Path, whole: Path) -> PhotoList:
     listed = folder_photos(part)
     if not (part / BESIDE).is_file() and (whole / BESIDE).is_file():
         fixes = read_positions(whole / BESIDE)
-        own = f"{part.name}/"
-        inside = {name.removeprefix(own): fix for name, fix in fixes.items() if name.startswith(own)}
-        return from_csv(listed, whole / BESIDE, inside or fixes)
-    return with_positions(listed, "auto")
+        own = f"{same_form(part.name)}/"
+        inside = {
+            same_form(name).removeprefix(own): fix
+            for name, fix in fixes.items()
+            if same_form(name).startswith(own)
+        }
+        placed = from_csv(listed, whole / BESIDE, inside or fixes)
+    else:
+        placed = with_positions(listed, "auto")
+    placed.passed_over = listed.passed_over
+    return placed

@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dejavlad.datasets.frames import FORM, FrameRule, frames_of
 from dejavlad.datasets.netvlad_spec import is_spec, read_netvlad_spec
 from dejavlad.datasets.row_sets import RowSets
-from dejavlad.datasets.suspect import what_is_wrong
+from dejavlad.datasets.suspect import at_zero, what_is_wrong
 from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
+from dejavlad.names import Names, same_form
 from dejavlad.photo import Photo, PhotoList
 
 FORMS = (
-    "frames:2, same-name or positions:25, each with ,leave-one-out where photos are sought among themselves; "
+    "frames:2, same-name or positions:25, each with ,leave-one-out where photos are sought among themselves "
+    "(frames:2@rows: by rows of the lists, not numbers in names; frames:2+105: queries' numbers 105 more); "
     "or a truth file (.npz of Patch-NetVLAD, .mat of NetVLAD), as FILE.npz or, within 10 m, FILE.npz:10"
 )
 
@@ -142,10 +146,37 @@ def truth_frames(n_database: int, n_queries: int, tolerance: int, *, every: int 
     return Truth(RowSets(starts, rows, n_database), n_database, description)
 
 
+def truth_frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) -> Truth:
+    """Right is a database photo whose frame number is within the rule's tolerance of the query's.
+
+    Numbers are those in the photos' names (or of video frames), or their rows: see `frames_of`. The
+    description tells of numbers only where they make other photos right than rows would.
+
+    Raises:
+        InputError: which frames are the same is not known (what `frames_of` refuses).
+    """
+    frames = frames_of(database, queries, rule)
+    by_rows = truth_frames(len(database), len(queries), rule.tolerance)
+    if all(np.array_equal(of, np.arange(len(of))) for of in (frames.database, frames.queries)):
+        return by_rows
+    order = np.argsort(frames.database, kind="stable")
+    numbers = frames.database[order]
+    low = np.searchsorted(numbers, frames.queries - rule.tolerance, "left")
+    high = np.searchsorted(numbers, frames.queries + rule.tolerance, "right")
+    positives = RowSets.of([order[a:b] for a, b in zip(low, high, strict=True)], len(database))
+    if positives == by_rows.positives:
+        return by_rows
+    description = {"kind": "frames", "tolerance": rule.tolerance}
+    description |= {"by": "names"} if frames.by_name else {}
+    description |= {"shift": rule.shift} if rule.shift else {}
+    return Truth(positives, len(database), description)
+
+
 def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
     """Right are database photos of the query's name, its ending left out.
 
     Names are relative to each list's root; where none agrees, to the folder that holds all photos of a list.
+    They are compared as `dejavlad.names` does, whatever their Unicode form.
 
     Raises:
         InputError: not one name agrees.
@@ -154,7 +185,9 @@ def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
         there: dict[str, list[int]] = {}
         for row, name in enumerate(_stems(database, common)):
             there.setdefault(name, []).append(row)
-        positives = [there.get(name, []) for name in _stems(queries, common)]
+        rows = list(there.values())
+        found = Names(there).match(_stems(queries, common), what="names of queries")
+        positives = [[] if at is None else rows[at] for at in found]
         if any(positives):
             return Truth(positives, len(database), {"kind": "same-name"})
     raise InputError(
@@ -244,8 +277,8 @@ def groups_of(photos: PhotoList) -> NDArray[np.int64]:
 
 
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
-    """The same, with each query's own photo (same file, frame and crop) left out of its ranking."""
-    there: dict[tuple[str, int | None, object], list[int]] = {}
+    """The same, with each query's own photo (same file, frame, view and crop) left out of its ranking."""
+    there: dict[tuple[str, object], list[int]] = {}
     for row, photo in enumerate(database):
         there.setdefault(_identity(photo), []).append(row)
     own = RowSets.of([there.get(_identity(photo), []) for photo in queries], truth.n_database)
@@ -262,19 +295,20 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
     """Truth as the command writes it.
 
     Args:
-        text: ``frames:N``, ``same-name``, ``positions:METRES``, ``FILE.npz`` or ``FILE.mat`` (either with
+        text: ``frames:N`` (``frames:N@rows``, ``frames:N+SHIFT``), ``same-name``, ``positions:METRES``,
+            ``FILE.npz`` or ``FILE.mat`` (either with
             ``:METRES`` after it, instead of the file's radius); ``,leave-one-out`` after it takes each
             query's own photo out of its ranking.
         database: the database's photos.
         queries: the queries.
 
     Raises:
-        InputError: another text, or what `truth_frames`, `truth_same_name`, `truth_positions` and
+        InputError: another text, or what `truth_frames_of`, `truth_same_name`, `truth_positions` and
             `truth_file` refuse.
     """
     kind, option = _LEAVE_ONE_OUT.subn("", text.strip())
-    if found := re.fullmatch(r"frames:(\d+)", kind):
-        truth = truth_frames(len(database), len(queries), int(found[1]))
+    if kind.startswith("frames:") and FORM.fullmatch(rule := kind.removeprefix("frames:")):
+        truth = truth_frames_of(database, queries, FrameRule.parse(rule))
     elif kind == "same-name":
         truth = truth_same_name(database, queries)
     elif kind.startswith("positions:"):
@@ -292,6 +326,9 @@ def truth_text(description: Mapping[str, Any]) -> str:
     match description.get("kind"):
         case "frames":
             text = f"same frame number within {description['tolerance']}"
+            text += ", frames by the numbers in names" if description.get("by") == "names" else ""
+            if (shift := description.get("shift", 0)) != 0:
+                text += f", queries' numbers {abs(shift)} {'more' if shift > 0 else 'less'}"
             if (every := description.get("every", 1)) != 1:
                 text += f", queries being every {every}th frame"
         case "same-name":
@@ -360,11 +397,14 @@ def _first_rows(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _positions(of: PhotoList | Sequence[Position | None]) -> Positions:
-    return Positions.from_list(of.positions if isinstance(of, PhotoList) else of)
+    """Where photos were taken; 0,0, which means none, is not known (`suspect.at_zero`)."""
+    positions = of.positions if isinstance(of, PhotoList) else of
+    zeros = at_zero(positions)
+    return Positions.from_list([None if i in zeros else at for i, at in enumerate(positions)])
 
 
 def _stems(photos: PhotoList, common: bool) -> list[str]:
-    names = [photo.name for photo in photos]
+    names = [same_form(photo.name) for photo in photos]
     folders = [name.rpartition("/")[0] for name in names]
     cut = 0
     if common and folders and all(folders):
@@ -373,7 +413,8 @@ def _stems(photos: PhotoList, common: bool) -> list[str]:
     for photo, name in zip(photos, names, strict=True):
         folder, slash, base = name[cut:].rpartition("/")
         stem = base.rpartition(".")[0] or base
-        stems.append(folder + slash + stem + photo.key.removeprefix(name))
+        part = replace(photo, view=None).key.removeprefix(photo.name)  # all views of a panorama have its name
+        stems.append(folder + slash + stem + part)
     return stems
 
 
@@ -386,10 +427,10 @@ def _shared(folders: list[list[str]]) -> str:
     return "".join(f"{part}/" for part in low[:depth])
 
 
-def _identity(photo: Photo) -> tuple[str, int | None, object]:
+def _identity(photo: Photo) -> tuple[str, object]:
     pixels = id(photo.pixels) if photo.pixels is not None else 0
     path = photo.name if pixels else os.path.realpath(photo.path)
-    return (f"{pixels}:{path}", photo.frame, photo.crop)
+    return (f"{pixels}:{path}", photo.part)
 
 
 def _first(photos: PhotoList) -> str:

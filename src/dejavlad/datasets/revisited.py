@@ -21,6 +21,7 @@ from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.plain_pickle import read_pickle
 from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
 
 SETS: Final = ("roxford5k", "rparis6k")
@@ -89,7 +90,7 @@ def read_revisited(path: str | Path) -> dict[str, Any]:
     """
     held = read_pickle(path)
     try:
-        names = {what: [str(name) for name in held[what]] for what in ("imlist", "qimlist")}
+        names = {what: [same_form(str(name)) for name in held[what]] for what in ("imlist", "qimlist")}
         lists = [
             {
                 "bbx": _numbers(one["bbx"], "f").reshape(4),

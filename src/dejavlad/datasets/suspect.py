@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from typing import TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions, distance, latlon, utm_from_latlon
+
+Floats = NDArray[np.float64]
 
 SAMPLE = 300
 """Queries that are looked at."""
 FAR = 100_000.0
 """Metres between two lists' middles beyond which they are told to be far apart."""
+ZERO_EAST = 166021.4431
+"""East of latitude 0, longitude 0, in metres of zone 31."""
 OUT = 1_000_000.0
 """Metres from the middle of its list beyond which a position is told to be out of place."""
 
@@ -70,6 +75,37 @@ def out_of_place(positions: Sequence[Position | None]) -> list[int]:
     near = set(Positions.from_list(points).within(middle, OUT)[0].tolist())
     far = [row for i, row in enumerate(rows) if i not in near]
     return far if len(far) <= max(1, len(points) // 100) else []
+
+
+def at_zero(positions: Sequence[Position | None]) -> set[int]:
+    """Rows of positions that are 0,0, as programs write where they know none.
+
+    In degrees that is the point in the ocean. In metres it is a place like any other on a plane of the user's
+    own, unless it lies over 100 km from the middle of the others, as it does in a UTM zone.
+    """
+    known = [i for i, at in enumerate(positions) if at is not None]
+    places = [at for at in positions if at is not None]
+    if not places:
+        return set()
+    zeros = _zero_rows(np.array([(at.east, at.north) for at in places]))
+    return {row for row, at, zero in zip(known, places, zeros.tolist(), strict=True) if zero or _is_zero(at)}
+
+
+def _is_zero(at: Position) -> bool:
+    """Whether it is latitude 0, longitude 0."""
+    return at.zone in ("31N", "31S") and abs(at.east - ZERO_EAST) < 0.5 and abs(at.north % 1e7) < 0.5
+
+
+def without_zero_rows(east_north: Floats) -> Floats:
+    """float64 [N, 2] on a plane of the user's own, with NaN in place of 0,0 where `at_zero` says so."""
+    return np.where(_zero_rows(east_north)[:, None], np.nan, east_north)
+
+
+def _zero_rows(east_north: Floats) -> NDArray[np.bool_]:
+    zeros: NDArray[np.bool_] = np.asarray((east_north == 0).all(axis=1))
+    others = east_north[~zeros & np.isfinite(east_north).all(axis=1)]
+    far = len(others) > 0 and np.hypot(*np.median(others, axis=0)) > FAR
+    return zeros if far else np.zeros_like(zeros)
 
 
 Lists = tuple[list[Position], list[Position]]

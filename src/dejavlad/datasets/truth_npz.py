@@ -9,19 +9,20 @@ Legend: Q queries, N database photos.
 from __future__ import annotations
 
 import math
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.datasets.frames import FrameRule, frames_of
+from dejavlad.datasets.suspect import without_zero_rows
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.geo import Position, Positions, latlon, utm_from_latlon
+from dejavlad.guarded.zip_archive import read_npz
 from dejavlad.photo import PhotoList
 
 Floats = NDArray[np.float64]
@@ -69,6 +70,18 @@ class TruthPositions:
         return cls(database, queries, float(tolerance))
 
     @classmethod
+    def of_frames(cls, database: PhotoList, queries: PhotoList, rule: FrameRule) -> Self:
+        """Right are the frames that a rule tells (`frames_of`): each photo lies at (its number, 0).
+
+        Raises:
+            InputError: which frames are the same is not known.
+        """
+        found = frames_of(database, queries, rule)
+        numbers = (np.stack([of, np.zeros_like(of)], axis=1) for of in (found.database, found.queries))
+        there, asked = (of.astype(np.float64) for of in numbers)
+        return cls(there, asked, float(rule.tolerance))
+
+    @classmethod
     def of_photos(cls, database: PhotoList, queries: PhotoList, radius: float) -> Self:
         """From the positions of the photos.
 
@@ -104,8 +117,10 @@ class TruthPositions:
 
     def right(self) -> list[NDArray[np.int64]]:
         """For each query the database rows at most `radius` metres away, ascending."""
-        there = Positions(self.database, [None] * len(self.database))
-        return there.within(Positions(self.queries, [None] * len(self.queries)), self.radius)
+        there, asked = (
+            Positions(without_zero_rows(rows), [None] * len(rows)) for rows in (self.database, self.queries)
+        )
+        return there.within(asked, self.radius)
 
     @property
     def tolerance(self) -> int | None:
@@ -132,21 +147,13 @@ def read_truth_npz(path: str | Path) -> TruthPositions:
     path = Path(path)
     names = ("utmDb", "utmQ", "posDistThr")
     try:
-        with open(path, "rb") as file:
-            held = np.load(file, allow_pickle=False)
-            if isinstance(held, np.ndarray):
-                raise ValueError("it is one array, an .npy file")
-            if lacking := [name for name in names if name not in held.files]:
-                raise ValueError(
-                    f"it lacks {', '.join(lacking)} (it holds {', '.join(held.files) or 'nothing'})"
-                )
-            database, queries, radius = (held[name] for name in names)
+        database, queries, radius = read_npz(path, names).values()
         if radius.size != 1 or radius.dtype.kind not in "iuf":
             raise ValueError(f"posDistThr is one number, not {radius.dtype} {list(radius.shape)}")
         return TruthPositions(database, queries, float(radius.reshape(-1)[0]))
     except FileNotFoundError:
         raise InputError(f"there is no truth file {str(path)!r}") from None
-    except (OSError, ValueError, EOFError, MemoryError, RuntimeError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{str(path)!r} is no truth file of Patch-NetVLAD (.npz with utmDb [N, 2], utmQ [Q, 2] and "
             f"posDistThr): {error}"

@@ -111,14 +111,15 @@ def twins_text(told: Mapping[str, Any]) -> str:
 
 
 def small_picture(photo: Photo) -> Small | None:
-    """float32 [24, 24] grey levels of a photo or its crop; None for video frames and what is unreadable."""
+    """float32 [24, 24] grey levels of a photo or its crop; None for video frames, views and what is
+    unreadable."""
     if photo.pixels is not None:
         pixels = photo.pixels
         if photo.crop is not None:
             left, top, right, bottom = photo.crop
             pixels = pixels[top:bottom, left:right]
         return _reduced(Image.fromarray(pixels).convert("L")) if pixels.size else None
-    if photo.frame is not None:
+    if photo.frame is not None or photo.view is not None:
         return None
     try:
         with open_image(photo.path) as image:
@@ -172,7 +173,7 @@ def _identity(photo: Photo, digests: dict[str, str | None]) -> Identity | None:
     """What twins share: the bytes, and the part of them that is the photo; None where they cannot be read."""
     if photo.pixels is not None:
         digest: str | None = hashlib.sha256(np.ascontiguousarray(photo.pixels).tobytes()).hexdigest()
-        return (digest, photo.pixels.shape, photo.crop)
+        return (digest, photo.pixels.shape, photo.part)
     path = str(photo.path)
     if path not in digests:
         try:
@@ -180,4 +181,4 @@ def _identity(photo: Photo, digests: dict[str, str | None]) -> Identity | None:
         except OSError:
             digests[path] = None
     digest = digests[path]
-    return None if digest is None else (digest, photo.frame, photo.crop)
+    return None if digest is None else (digest, photo.part)

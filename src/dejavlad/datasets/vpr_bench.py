@@ -7,11 +7,13 @@
         query/0000000.jpg ...
         ground_truth_new.npy      rows (query, its reference photos); a pickle, of which nothing is executed
 
-Photos go by the number that is their name. Where there is no such file, right is what the set's numbers tell.
+Where there is no such file, right is what the numbers in the photos' names tell. The file's own rows count
+the photos of a folder in order, and are of others where one is missing: gaps between the numbers are told.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,15 @@ from typing import Any
 import numpy as np
 
 from dejavlad.datasets.folder import dataset_folder, folder_photos
+from dejavlad.datasets.frames import FrameRule, number_gaps
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.plain_pickle import read_object_npy
-from dejavlad.datasets.relevance import Truth, truth_frames
+from dejavlad.datasets.relevance import Truth, truth_frames, truth_frames_of
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.errors import InputError
+from dejavlad.photo import PhotoList
+
+log = logging.getLogger("dejavlad")
 
 TRUTH = "ground_truth_new.npy"
 DATABASE, QUERIES = ("ref", "reference", "database"), ("query", "queries")
@@ -92,18 +98,19 @@ def open_numbered(
             given.
 
     Raises:
-        InputError: no photos, or a ground truth that cannot be used or is of other numbers of photos.
+        InputError: no photos, a ground truth that cannot be used or is of other numbers of photos, or names
+            that do not tell which frames are the same.
     """
     database = folder_photos(folder / there, name=f"{name}:database")
     queries = folder_photos(folder / asked, name=f"{name}:queries")
     if (folder / TRUTH).is_file():
+        _tell_gaps(folder / TRUTH, database, queries)
         truth = read_ground_truth(folder / TRUTH, len(database), len(queries))
         return PlaceDataset(name, database, queries, truth, TRUTH)
     if frames is None:
         return PlaceDataset(name, database, queries)
-    return PlaceDataset(
-        name, database, queries, truth_frames(len(database), len(queries), frames), f"frames:{frames}"
-    )
+    truth = truth_frames_of(database, queries, FrameRule(frames))
+    return PlaceDataset(name, database, queries, truth, f"frames:{frames}")
 
 
 def read_ground_truth(path: str | Path, n_database: int, n_queries: int) -> Truth:
@@ -143,6 +150,20 @@ def read_ground_truth(path: str | Path, n_database: int, n_queries: int) -> Trut
     except InputError as error:
         raise InputError(f"{told} for these photos: {error}") from None
     return _in_short(right) or Truth(right, n_database, {"kind": "listed", "file": Path(path).name})
+
+
+def _tell_gaps(path: Path, database: PhotoList, queries: PhotoList) -> None:
+    """Warn where photos seem to be missing: the ground truth counts rows, which are then others' photos."""
+    for photos in (database, queries):
+        if gaps := number_gaps(photos):
+            log.warning(
+                "the names of %s lack %d numbers, the first is %d: %s counts photos by rows, so if photos "
+                "are missing its answers are of other photos",
+                photos.name,
+                len(gaps),
+                gaps[0],
+                path,
+            )
 
 
 def _in_short(right: RowSets) -> Truth | None:

@@ -51,6 +51,19 @@ class Comparison:
         ]
 
     @property
+    def unread(self) -> str:
+        """What is to be known of photos that could not be described, where the results differ in them; empty
+        where they do not: a part of the difference between two such results is not the models'."""
+        told = [result.unread for result in self.results]
+        if all(one == told[0] for one in told) or not any(any(one.values()) for one in told if one):
+            return ""
+        counts = (
+            f"{name}: {result.unread_text or ('none' if result.unread is not None else 'not known')}"
+            for name, result in zip(self.names, self.results, strict=True)
+        )
+        return f"the results differ in the photos that could not be used: {'; '.join(counts)}"
+
+    @property
     def paired(self) -> dict[str, list[Paired]]:
         """Each result but the first against the first, where they are of the same queries and truth."""
         first = self.results[0]
@@ -75,6 +88,7 @@ class Comparison:
         return {
             "results": results,
             "differences": {what: list(v) for what, v in self.differences.items()},
+            "unread": self.unread,
             "against_first": {name: [asdict(one) for one in tests] for name, tests in self.paired.items()},
         }
 

@@ -13,6 +13,7 @@ from dejavlad.datasets.relevance import Truth, groups_of
 from dejavlad.errors import InputError
 from dejavlad.evaluation import breakdown, recall
 from dejavlad.evaluation.result import Result
+from dejavlad.names import same_form
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
@@ -35,6 +36,7 @@ def evaluate(
     seconds: Mapping[str, float] | None = None,
     metrics: Mapping[str, float] | None = None,
     protocol: str | None = None,
+    unread: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Result:
     """recall@N of a ranking, with all that it depends on.
 
@@ -52,6 +54,7 @@ def evaluate(
         seconds: what took how long.
         metrics: further figures by name.
         protocol: the name of the protocol that the truth and `misses` are of.
+        unread: the photos that could not be described, of ``database`` and ``queries`` (see `Result.unread`).
 
     Raises:
         InputError: the ranking does not fit the truth or the lists, is less deep than the largest N needs, or
@@ -94,6 +97,7 @@ def evaluate(
         seconds=dict(seconds or {}),
         hits_at=hits,
         metrics=dict(metrics or {}),
+        unread=unread,
         blocks=_blocks(queries, counts),
         parts=breakdown.parts(hits, counts, queries, ns) if queries is not None else {},
         by_distance=breakdown.by_distance(
@@ -141,9 +145,9 @@ def _check_depth(
 
 
 def list_hash(photos: PhotoList) -> str:
-    """Of the photos' keys in their order, wherever the files lie; 64 hex digits."""
+    """Of the keys in their order, one for both Unicode forms, wherever the files lie; 64 hex digits."""
     digest = hashlib.sha256()
     for key in photos.keys:
-        held = key.encode("utf-8", "surrogatepass")
+        held = same_form(key).encode("utf-8", "surrogatepass")
         digest.update(f"{len(held)}:".encode() + held)
     return digest.hexdigest()

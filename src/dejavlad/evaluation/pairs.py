@@ -27,6 +27,7 @@ from dejavlad.evaluation.predictions import (
     write_answers,
     write_lines,
 )
+from dejavlad.names import same_form
 
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}\Z")
 """An image's ending; what follows the point of a time stamp is not one."""
@@ -46,14 +47,16 @@ def read_answers(sources: Sequence[str | Path]) -> dict[str, list[str]]:
     if not sources:
         raise InputError("give predictions in kapture's form, or results folders")
     joined: dict[str, list[str]] = {}
+    before: set[str] = set()
     for source in sources:
         found = read_predictions(_file(Path(source)))
-        if both := joined.keys() & found.keys():
-            query = next(query for query in found if query in both)
+        both = [query for query in found if same_form(query) in before]
+        if both:
             raise InputError(
                 f"{len(both)} queries of {str(source)!r} are answered in a source before it too, "
-                f"first {query!r}"
+                f"first {both[0]!r}"
             )
+        before.update(map(same_form, found))
         joined.update(found)
     return joined
 

@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
+from dejavlad.names import Names
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
@@ -29,8 +32,8 @@ FIRST_FILE, RERANKED_FILE, RECALLS_FILE = (
 
 Answers = Mapping[str, Sequence[str]]
 
-_ESCAPED = re.compile(r"[,\r\n]|\A#|%(?=2C|0A|0D|23|25)")
-_ESCAPE = re.compile(r"%(2C|0A|0D|23|25)")
+_ESCAPED = re.compile(r"[,\r\n\\]|\A#|%(?=2C|0A|0D|23|25|5C)")
+_ESCAPE = re.compile(r"%(2C|0A|0D|23|25|5C)")
 
 
 def write_predictions(
@@ -39,8 +42,8 @@ def write_predictions(
     """Write one line ``query, map photo`` an answer: queries in order, best answers first.
 
     Photos go by their keys (relative to their lists' roots). The form knows no quoting: a comma or a line
-    break in a name, and a leading ``#``, are written as ``%2C``, ``%0A``, ``%0D`` and ``%23`` (and a ``%``
-    before one of these as ``%25``).
+    break in a name, a backslash, and a leading ``#``, are written as ``%2C``, ``%0A``, ``%0D``, ``%5C`` and
+    ``%23`` (and a ``%`` before one of these as ``%25``).
 
     Args:
         path: the file; replaced whole.
@@ -81,7 +84,8 @@ def write_answers(path: str | Path, given: Answers) -> Path:
 def read_predictions(path: str | Path) -> dict[str, list[str]]:
     """Read what `write_predictions`, Patch-NetVLAD or kapture wrote: query -> map photos in the file's order.
 
-    A third field, kapture's score, is not looked at.
+    A third field, kapture's score, is not looked at. A backslash, as a file made on Windows has it, is taken
+    for a slash.
 
     Raises:
         InputError: there is no such file, a line is of another form (its number is told), or it holds no
@@ -105,6 +109,56 @@ def read_predictions(path: str | Path) -> dict[str, list[str]]:
             f"{str(path)!r} holds no predictions; its lines should be 'query.jpg, map_photo.jpg'"
         )
     return found
+
+
+def ranking_by_name(given: Answers, database: PhotoList, queries: PhotoList, source: str | Path) -> Ranking:
+    """Answers by name as a ranking of two lists; names are compared as `dejavlad.names` does.
+
+    Distances are the ranks, from 1, since the form tells none. A query without answers has none.
+
+    Args:
+        given: query -> map photos, best first.
+        database: the map's photos.
+        queries: the queries.
+        source: where they come from, for messages.
+
+    Raises:
+        InputError: names that are of no photo (how many, and the first one), or none that is of a query.
+    """
+    names = list(dict.fromkeys(name for answers in given.values() for name in answers))
+    asked = _rows_of(list(given), queries, "queries", source)
+    there = dict(zip(names, _rows_of(names, database, "map photos", source), strict=True))
+    depth = max(map(len, given.values()), default=0)
+    indices = np.full((len(queries), depth), -1, np.int64)
+    distances = np.full((len(queries), depth), np.inf, np.float32)
+    for row, answers in zip(asked, given.values(), strict=True):
+        rows = list(dict.fromkeys(there[name] for name in answers))  # the better rank of one given twice
+        indices[row, : len(rows)] = rows
+        distances[row, : len(rows)] = np.arange(1, len(rows) + 1)
+    return Ranking(indices, distances)
+
+
+def _rows_of(names: list[str], photos: PhotoList, what: str, source: str | Path) -> list[int]:
+    """The row of each name in a list."""
+    found = Names(photos.keys).match(names, what=what)
+    lost = [name for name, row in zip(names, found, strict=True) if row is None]
+    if lost:
+        raise InputError(
+            f"{len(lost)} of {len(names)} {what} of {str(source)!r} are not in the list, first {lost[0]!r}; "
+            "give the lists and the --root that it was made from"
+        )
+    return [row for row in found if row is not None]
+
+
+def open_ranking(path: str | Path, database: PhotoList, queries: PhotoList) -> Ranking:
+    """A ranking of two lists from a file: rows (``.npz``, ``.npy``), or names in kapture's form.
+
+    Raises:
+        InputError: the file cannot be read, or does not fit the lists.
+    """
+    if Path(path).suffix.lower() in (".npz", ".npy"):
+        return Ranking.load(path)
+    return ranking_by_name(read_predictions(path), database, queries, path)
 
 
 def write_patch_netvlad(
@@ -171,7 +225,7 @@ def _plain(name: str) -> str:
 
 
 def _name(plain: str) -> str:
-    return _ESCAPE.sub(lambda mark: chr(int(mark[1], 16)), plain)
+    return _ESCAPE.sub(lambda mark: chr(int(mark[1], 16)), plain.replace("\\", "/"))
 
 
 def _is_number(text: str) -> bool:

@@ -21,7 +21,9 @@ from dejavlad.datasets import (
     truth_positions,
     truth_text,
 )
+from dejavlad.datasets.frames import FrameRule, numbers_agree
 from dejavlad.datasets.refine import facing, without_same_time, without_window
+from dejavlad.datasets.relevance import truth_frames_of
 from dejavlad.errors import InputError, UnknownNameError
 
 
@@ -130,6 +132,10 @@ class Protocol:
         database, queries = places.database, places.queries
         located = any(database.positions) and any(queries.positions)
         if self.frames is not None and not given:
+            if self.every == 1 and (
+                len(database) != len(queries) or numbers_agree(database, queries) is False
+            ):
+                return truth_frames_of(database, queries, FrameRule(self.frames))
             return truth_frames(len(database), len(queries), self.frames, every=self.every)
         if self.metres is not None and not given and located:
             return truth_positions(database, queries, self.metres)

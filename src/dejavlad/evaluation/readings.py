@@ -5,8 +5,10 @@ Legend: Q queries, N database photos, K depth of a ranking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from natsort import natsorted
@@ -22,7 +24,9 @@ from dejavlad.datasets import (
     truth_positions,
     truth_same_name,
 )
+from dejavlad.datasets.frames import FrameRule
 from dejavlad.datasets.refine import facing
+from dejavlad.datasets.relevance import truth_frames_of
 from dejavlad.errors import InputError
 from dejavlad.evaluation.evaluate import Misses
 from dejavlad.evaluation.protocols import PROTOCOLS, Protocol
@@ -178,7 +182,15 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
         for metres in RADII:
             yield f"within {metres:g} m", truth_positions(database, queries, metres)
     counts = (len(database), len(queries))
-    if (own is not None and own.description.get("kind") == "frames") or not located:
+    rule = None if own is None else _rule(own.description)
+    if rule is not None:
+        for frames in TOLERANCES:
+            with suppress(InputError):  # too few: no query has a frame as near as that
+                yield (
+                    f"within {frames} frames",
+                    truth_frames_of(database, queries, replace(rule, tolerance=frames)),
+                )
+    elif (own is not None and own.description.get("kind") == "frames") or not located:
         every = 10 if abs(counts[0] - 10 * counts[1]) < 10 else 1
         if counts[0] == counts[1] or every == 10:
             for frames in TOLERANCES:
@@ -201,6 +213,14 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
         yield f"also at most {DEGREES:g}° aside", facing(plain, database, queries, DEGREES)
 
 
+def _rule(description: Mapping[str, Any]) -> FrameRule | None:
+    """The rule of a truth by frame numbers that are not rows; None for any other truth."""
+    if description.get("kind") != "frames" or not description.keys() & {"by", "shift"}:
+        return None
+    rows = description.get("by") != "names"
+    return FrameRule(description["tolerance"], rows, description.get("shift", 0))
+
+
 def _plain(truth: Truth, places: PlaceDataset) -> Truth:
     """The truth with nothing left out of rankings, found again where that is needed."""
     if truth.ignored is None:
@@ -208,6 +228,8 @@ def _plain(truth: Truth, places: PlaceDataset) -> Truth:
     told = truth.description
     match told.get("kind"):
         case "frames":
+            if (rule := _rule(told)) is not None:
+                return truth_frames_of(places.database, places.queries, rule)
             return truth_frames(
                 truth.n_database, truth.n_queries, told["tolerance"], every=told.get("every", 1)
             )

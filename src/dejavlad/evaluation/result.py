@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.breakdown import Part
+from dejavlad.failures import blank, failures_text, unread
 from dejavlad.files import write_whole
+from dejavlad.guarded.fields import DAMAGED, check_column
+from dejavlad.guarded.json_file import CHECKSUM, LARGE, read_json_object, with_checksum, without_checksum
 
 FILE = "result.json"
 
@@ -49,6 +52,10 @@ class Result:
     """Recall of the queries that share a tag, as ``night``."""
     by_distance: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
     """N -> metres -> share of the queries with one of their first N answers so near."""
+    unread: Mapping[str, Mapping[str, str]] | None = None
+    """``database`` and ``queries`` -> key -> why that photo could not be described: it cannot be read, or
+    shows nothing. Such a query is a miss, such a database photo is nobody's answer. None where that is not
+    known."""
     twins: Mapping[str, Any] = field(default_factory=dict)
     """Queries that the database holds too, as `told_twins` tells; empty where none were found."""
     blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
@@ -83,6 +90,11 @@ class Result:
             **({"reranking": dict(self.reranking)} if self.reranking is not None else {}),
             "seconds": dict(self.seconds),
         }
+        if self.unread is not None:
+            for what in ("queries", "database"):
+                told[f"n_unread_{what}"] = len(unread(self.unread.get(what, {})))
+                told[f"n_blank_{what}"] = len(blank(self.unread.get(what, {})))
+            told["unread"] = {what: dict(failed) for what, failed in self.unread.items()}
         if self.dims:
             told["dims"] = {
                 str(d): {str(n): value for n, value in recall.items()} for d, recall in self.dims.items()
@@ -118,6 +130,8 @@ class Result:
                 for n, (low, high) in intervals.items()
             )
             lines.append(f"{'  '.join(ends)}  (95 % intervals{self._of_blocks})")
+        if left_out := self.unread_text:
+            lines.append(left_out)
         width = max(map(len, self.parts), default=0)
         for name, part in self.parts.items():
             lines.append(f"  {name:<{width}}  {_line(part.recall)}  ({part.queries} queries)")
@@ -125,6 +139,17 @@ class Result:
             lines.append(f"{d:>6} dims  {_line(recall)}")
         lines += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
         return "\n".join(lines)
+
+    @property
+    def unread_text(self) -> str:
+        """How many photos could not be described, and what that makes of them; empty where all could."""
+        queries, database = (dict((self.unread or {}).get(what, {})) for what in ("queries", "database"))
+        parts = []
+        if queries:
+            parts.append(f"{failures_text(queries, 'query', 'queries')} (counted as missed)")
+        if database:
+            parts.append(f"{failures_text(database, 'database photo', 'database photos')} (left out)")
+        return "; ".join(parts)
 
     @property
     def _of_blocks(self) -> str:
@@ -136,10 +161,17 @@ class Result:
 
     def to_json(self) -> str:
         """`to_dict` as text, each list of a number a query on one line."""
-        told = self.to_dict()
+        told = with_checksum(self.to_dict())
+        checksum = told.pop(CHECKSUM)
         long = {name: told.pop(name) for name in ("blocks", "hits_at") if name in told}
         text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)[:-2]
-        return text + "".join(f',\n  "{name}": {json.dumps(held)}' for name, held in long.items()) + "\n}"
+        return (
+            text
+            + "".join(
+                f',\n  "{name}": {json.dumps(held)}' for name, held in (*long.items(), (CHECKSUM, checksum))
+            )
+            + "\n}"
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write ``result.json`` whole or not at all.
@@ -164,7 +196,7 @@ class Result:
         """
         path = _file(path)
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = without_checksum(read_json_object(path, LARGE))
             return cls(
                 recall=_recalls(held["recall"]),
                 n_database=int(held["n_database"]),
@@ -185,18 +217,25 @@ class Result:
                     int(n): {float(metres): float(share) for metres, share in curve.items()}
                     for n, curve in (held.get("by_distance") or {}).items()
                 },
+                unread=_failed(held.get("unread")),
                 twins=dict(held.get("twins") or {}),
                 blocks=_numbers(held, "blocks"),
                 hits_at=_numbers(held, "hits_at"),
             )
         except FileNotFoundError:
             raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{str(path)!r} is not a result: {type(error).__name__} {error}") from error
+        except DAMAGED as error:
+            reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+            raise StoreError(f"{str(path)!r} is not a result: {reason}") from error
 
 
 def _recalls(held: Mapping[str, Any]) -> dict[int, float]:
     return {int(n): float(value) for n, value in held.items()}
+
+
+def _failed(held: Any) -> dict[str, dict[str, str]] | None:
+    check_column("unread", [held], dict[str, dict[str, str]] | None)
+    return None if held is None else {what: dict(failed) for what, failed in held.items()}
 
 
 def _numbers(held: Mapping[str, Any], name: str) -> NDArray[np.int64] | None:

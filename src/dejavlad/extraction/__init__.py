@@ -4,6 +4,7 @@ from dejavlad.extraction.bin_file import is_bin, read_bin, write_bin
 from dejavlad.extraction.extract import describe, extract
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
 from dejavlad.extraction.store import DescriptorStore
+from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.extraction.writer import save_store
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Manifest",
     "PhotoTable",
     "Setting",
+    "at_unit_length",
     "describe",
     "extract",
     "is_bin",

@@ -35,7 +35,7 @@ def read_bin(path: str | Path, dims: int | None = None) -> DescriptorStore:
 
     Args:
         path: the file; ``FILE.bin:4096`` tells the dimensions too.
-        dims: D; default: found out from the rows' length, which is 1.
+        dims: D; default: found out from the rows' length, which is 1 (0 of photos that failed).
 
     Raises:
         StoreError: there is no such file, D does not divide it, or D cannot be found out.
@@ -100,15 +100,21 @@ def our_order(rows_ND: NDArray[np.float32], clusters: int) -> NDArray[np.float32
 
 
 def _found_dims(values: NDArray[Any], name: str) -> int:
-    """D of rows of unit length: the first that gives them."""
+    """D of rows of unit length, or of zeros (photos that failed): the first that gives them."""
     head = np.cumsum(np.square(values[:LARGEST].astype(np.float64)))
-    for d in (np.flatnonzero(np.abs(head - 1) < TOLERANCE) + 1).tolist():
-        if len(values) % d:
-            continue
-        rows_ND = values.reshape(-1, d)
-        some_ND = rows_ND[:: max(1, len(rows_ND) // SOME)].astype(np.float64)
-        if np.allclose(np.linalg.norm(some_ND, axis=1), 1, rtol=0, atol=TOLERANCE):
-            return int(d)
+    zeros = int(np.argmax(head > 0))
+    for end in (np.flatnonzero(np.abs(head - 1) < TOLERANCE) + 1).tolist():
+        for n_rows in range(1, 2 + zeros):  # up to the end of the first row that is not zero
+            d, rest = divmod(end, n_rows)
+            if rest or d * (n_rows - 1) > zeros or len(values) % d:
+                continue
+            rows_ND = values.reshape(-1, d)
+            some_ND = rows_ND[:: max(1, len(rows_ND) // SOME)].astype(np.float64)
+            length = np.linalg.norm(some_ND, axis=1)
+            if ((np.abs(length - 1) < TOLERANCE) | (length == 0)).all():
+                return int(d)
+            if n_rows >= SOME:
+                break
     raise StoreError(
         f"{name!r} does not hold rows of unit length, so their dimensions cannot be found out; "
         f"tell them: {name}:4096"

@@ -9,7 +9,8 @@ Running again over what is there:
 - the same list: the recorded plan goes on; a complete store is left as it is;
 - a photo changed (size or time; content, for arrays): its whole batch is computed anew;
 - photos added, removed or moved: the list is planned again, and batches that come out the same are kept;
-- a photo had failed: it is tried again, and its batch is computed anew once it can be decoded;
+- a photo had failed: it is tried again, and its batch is computed anew once it can be decoded and shows
+  something;
 - another batch size: finished batches are kept, the rest is planned again with the new size;
 - another model, preprocessing, precision, size or dtype of descriptors: refused.
 
@@ -35,9 +36,11 @@ from numpy.typing import NDArray
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
 from dejavlad.extraction.patches.making import Patching
-from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
+from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size
+from dejavlad.failures import NO_DESCRIPTOR, blank
+from dejavlad.images import Preprocess, load_batches, plan_batches, read_content, read_size
+from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -84,11 +87,13 @@ def extract(
     dtype: str = "float32",
     patches: PatchSetting | None = None,
     patch_dtype: str = "float16",
+    allow_none: bool = False,
     on_progress: OnProgress = silent,
 ) -> DescriptorStore:
     """Describe photos into the folder `out`; run again, it goes on where it was cut off.
 
-    Photos that cannot be described are listed in the store's `failed` and do not end the run.
+    Photos that cannot be described, or show nothing, are listed in the store's `failed`; they do not end the
+    run.
 
     Args:
         model: a fitted model.
@@ -99,6 +104,7 @@ def extract(
         dtype: how rows are stored, ``"float32"`` or ``"float16"``.
         patches: also make these patches of each photo, in the folder ``patches`` of `out` (a `PatchStore`).
         patch_dtype: how patches are stored: ``"float32"``, ``"float16"``, ``"int8"`` or ``"pq"``.
+        allow_none: be content where no photo could be described.
         on_progress: told of `LOOKING` (file sizes and times) and `DESCRIBING` (``found``: from earlier runs).
 
     Returns:
@@ -130,7 +136,9 @@ def extract(
         reasons: dict[int, str] = dict(table.unreadable)
         if known is not None:
             failed_before = np.flatnonzero(state == FAILED).tolist()
-            reasons |= {row: known.failed[table.keys[row]] for row in failed_before}
+            why = list(known.failed.values())
+            at = Names(known.failed).match([table.keys[row] for row in failed_before], loosely=False)
+            reasons |= {row: why[i] for row, i in zip(failed_before, at, strict=True) if i is not None}
         state[list(table.unreadable)] = FAILED
         del known  # its rows may not stay mapped while files are replaced
         writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows)
@@ -147,7 +155,7 @@ def extract(
             done += len(rows) + len(failed)
             on_progress(Progress(DESCRIBING, done, len(photos), found))
     store = DescriptorStore.open(out)
-    _check_any(photos, store.failed, bool(store.done.any()))
+    _check_any(photos, store.failed, allow_none or bool(store.done.any()))
     return store
 
 
@@ -157,9 +165,18 @@ def describe(
     *,
     batch_size: int = 8,
     workers: int = 0,
+    blank_too: bool = False,
     on_progress: OnProgress = silent,
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
     """Describe photos in memory, with the same batches as `extract`.
+
+    Args:
+        model: as `extract` takes it, and so the others.
+        photos: the list.
+        batch_size: photos described together, at most.
+        workers: threads that decode ahead.
+        blank_too: be content where no photo could be described, but some can be read and show nothing.
+        on_progress: told of `LOOKING` and `DESCRIBING`.
 
     Returns:
         float32 [N, D] (zeros where a photo failed), and key -> reason of the photos that failed.
@@ -180,7 +197,7 @@ def describe(
         done += len(rows) + len(failed)
         on_progress(Progress(DESCRIBING, done, len(photos)))
     failed_keys = {table.keys[row]: reasons[row] for row in sorted(reasons)}
-    _check_any(photos, failed_keys, len(reasons) < len(photos))
+    _check_any(photos, failed_keys, len(reasons) < len(photos) or (blank_too and bool(blank(failed_keys))))
     return described, failed_keys
 
 
@@ -233,7 +250,12 @@ def _plan(
     old_rows = table.rows_in(known.manifest.table)
     same_list = len(known) == n and np.array_equal(old_rows, np.arange(n))
     for row in np.flatnonzero(old_rows >= 0):
-        if known.state[old_rows[row]] == FAILED and _decodes(table.photos[int(row)], preprocess):
+        if known.state[old_rows[row]] != FAILED:
+            continue
+        reason = known.failed[table.keys[int(row)]]
+        if reason == NO_DESCRIPTOR:
+            continue
+        if reason == REASON_LOST or _decodes(table.photos[int(row)], preprocess):
             old_rows[row] = -1
     finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
     kept: list[Rows] = []
@@ -263,8 +285,9 @@ def _prepared(preprocess: Preprocess, table: PhotoTable) -> list[tuple[int, int]
 
 
 def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
+    """Whether it can be read, and shows anything."""
     try:
-        read_image(photo, rotate=preprocess.rotate)
+        read_content(photo, rotate=preprocess.rotate)
     except DejavladError:
         return False
     return True
@@ -303,13 +326,16 @@ def _described(
                 except InputError as error:  # e.g. photos too small for the network
                     failed = {int(row): failed.get(int(row), str(error)) for row in batch.rows}
                     good[:] = False
-            for row, value in zip(batch.rows[good], values, strict=True):
+            rows = batch.rows[good]
+            for row, value in zip(rows, values, strict=True):
                 if not np.isfinite(value).all():
                     raise InputError(
                         f"{model.name} describes {photos[int(row)].key!r} by NaN or infinity; "
                         f"its weights may be damaged"
                     )
-            yield batch.rows[good], values, failed
+            seen = values.any(axis=1)
+            failed |= dict.fromkeys(rows[~seen].tolist(), NO_DESCRIPTOR)
+            yield rows[seen], values[seen], failed
 
 
 @contextlib.contextmanager

@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
+from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.names import Names
+from dejavlad.photo import Photo, PhotoList, View
+from dejavlad.storage.checked_text import check_text, with_checksum
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
@@ -26,6 +30,30 @@ DTYPES = ("float32", "float16")
 
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
 """Columns of photos that are told even where they are empty."""
+
+INCOMPARABLE = (
+    "Only descriptors of one model can be compared: describe database and queries with the same one, or give "
+    "both as files of another program"
+)
+
+COLUMNS: dict[str, Any] = {
+    "name": str,
+    "path": str | None,
+    "crop": tuple[int, int, int, int] | None,
+    "frame": int | None,
+    "bytes": int,
+    "mtime_ns": int,
+    "sha256": str | None,
+    "height": int,
+    "width": int,
+    "east": float | None,
+    "north": float | None,
+    "zone": str | None,
+    "heading": float | None,
+    "time": float | None,
+    "group": str | None,
+}
+"""The columns of photos in a manifest, and what stands in them."""
 
 Rows = NDArray[np.int64]
 ReadSize = Callable[[Photo], tuple[int, int]]
@@ -64,14 +92,29 @@ class Setting:
         """
         check_same(asdict(self), asdict(wanted), path)
 
+    def check_comparable(self, other: Setting, path: Path | None) -> None:
+        """Refuse to compare rows of the store at `path` with those of another, unless one model made both.
 
-def check_same(here: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+        How rows are stored (float16, float32) may differ.
+
+        Raises:
+            StoreMismatchError: names every setting that differs.
+        """
+        here, there = ({**asdict(of), "dtype": ""} for of in (self, other))
+        check_same(here, there, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
+
+
+def check_same(
+    here: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, hint: str = "", other: str = "now"
+) -> None:
     """Refuse to go on where what made a store is not what is there now; the model's name alone may differ.
 
     Args:
         here: the store's setting, with ``model``, ``fingerprint`` and ``preprocess``.
         now: that of this run.
         path: the store.
+        hint: what to do; unless told, to write to another folder.
+        other: what `now` is called: of this run, or of the queries.
 
     Raises:
         StoreMismatchError: names every setting that differs.
@@ -87,7 +130,7 @@ def check_same(here: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> N
             if old_steps.get(step) != new_steps.get(step):
                 differences[f"preprocess.{step}"] = (old_steps.get(step), new_steps.get(step))
     if differences:
-        raise StoreMismatchError(path, differences)
+        raise StoreMismatchError(path, differences, hint, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +138,7 @@ class PhotoTable:
     """The photos of a store: what they are, and what tells whether one has changed since."""
 
     photos: PhotoList
-    """Names, paths, crops, frames, positions (never pixels)."""
+    """Names, paths, frames, views, crops, positions (never pixels)."""
     keys: list[str]
     """Each photo's key, in order."""
     bytes: NDArray[np.int64]
@@ -149,9 +192,12 @@ class PhotoTable:
         return table
 
     def rows_in(self, other: PhotoTable) -> Rows:
-        """[N] where each photo stands in `other` with nothing changed; -1 where it does not."""
-        where = {key: row for row, key in enumerate(other.keys)}
-        found = np.fromiter((where.get(key, -1) for key in self.keys), np.int64, len(self.keys))
+        """[N] where each photo stands in `other` with nothing changed; -1 where it does not.
+
+        A key in another Unicode form is the same photo, if its file is.
+        """
+        rows = Names(other.keys).match(self.keys, loosely=False)
+        found = np.fromiter((-1 if row is None else row for row in rows), np.int64, len(self.keys))
         for row in np.flatnonzero(found >= 0):
             if self.identity(int(row)) != other.identity(int(found[row])):
                 found[row] = -1
@@ -201,6 +247,7 @@ class PhotoTable:
             "path": [None if arrays else _relative(p, root) for p in photos],
             "crop": [p.crop for p in photos],
             "frame": [p.frame for p in photos],
+            "view": [None if p.view is None else [p.view.yaw, p.view.fov] for p in photos],
             "bytes": self.bytes.tolist(),
             "mtime_ns": self.mtime_ns.tolist(),
             "sha256": [digest or None for digest in self.sha256] if self.sha256 is not None else [],
@@ -212,6 +259,7 @@ class PhotoTable:
             "heading": [p.heading for p in photos],
             "time": [p.time for p in photos],
             "group": [p.group for p in photos],
+            "tags": [list(p.tags) or None for p in photos],
         }
         told = {
             key: column
@@ -225,6 +273,10 @@ class PhotoTable:
         """The table that `to_dict` told."""
         columns: dict[str, list[Any]] = data["photos"]
         n = len(columns["name"])
+        for key, column in columns.items():
+            if key not in COLUMNS:
+                raise ValueError(f"photos have no {key}")
+            check_column(key, column, COLUMNS[key])
         if any(len(column) != n for column in columns.values()):
             raise ValueError("columns of photos differ in length")
         root = Path(data["root"])
@@ -243,6 +295,8 @@ class PhotoTable:
                 heading=at.get("heading"),
                 time=at.get("time"),
                 group=at.get("group"),
+                view=View(*at["view"]) if at.get("view") else None,
+                tags=tuple(at.get("tags") or ()),
             )
 
         photos = PhotoList((photo(row) for row in range(n)), root=root, name=data["list"])
@@ -266,8 +320,8 @@ class Manifest:
     """The plan, made once: rows described together, the unit of commit. No batch has unreadable photos."""
 
     def to_json(self) -> str:
-        """The text of the file; equal manifests give equal text."""
-        return json.dumps(
+        """The text of the file, with its checksum at the end; equal manifests give equal text."""
+        text = json.dumps(
             {
                 "format": FORMAT,
                 "version": VERSION,
@@ -278,6 +332,7 @@ class Manifest:
             },
             separators=(",", ":"),
         )
+        return with_checksum(text)
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
@@ -287,7 +342,7 @@ class Manifest:
             StoreError: it is no such manifest, or of a later version.
         """
         try:
-            data = json.loads(text)
+            data = parse_json_object(text)
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}")
             if data["version"] > VERSION:
@@ -295,13 +350,21 @@ class Manifest:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
+            check_text(text)
+            table, batches = PhotoTable.from_dict(data), data["batches"]
+            check_column("batches", batches, list[int])
+            planned = [row for batch in batches for row in batch]
+            if len(set(planned)) < len(planned) or (
+                planned and not 0 <= min(planned) <= max(planned) < len(table)
+            ):
+                raise ValueError("its batches are of other photos")
             return cls(
-                Setting(**data["setting"]),
-                PhotoTable.from_dict(data),
+                checked_fields(Setting(**data["setting"])),
+                table,
                 int(data["batch_size"]),
-                [np.asarray(batch, np.int64) for batch in data["batches"]],
+                [np.asarray(batch, np.int64) for batch in batches],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a manifest of descriptors: {error}") from error
 
 

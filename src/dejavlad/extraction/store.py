@@ -4,12 +4,14 @@ The folder::
 
     STORE/manifest.json   the setting, the photos, the plan of batches (see `manifest`)
     STORE/rows.npy        [N, D] float32 or float16; zeros where there is no descriptor (yet)
+    STORE/sums.npy        uint32 [N]: CRC-32 of each row that is described, compared when rows are first read
     STORE/done.npy        uint8 [N]: 0 not yet, 1 described, 2 failed
     STORE/failed.json     key -> why that photo failed
     STORE/change.partial/ a prepared change, while one is being made
     STORE/writer.lock     held by the one writer; readers need no lock
 
-Two rules keep it whole wherever a run is cut off. A row reaches the disk before ``done.npy`` says so. And a
+Two rules keep it whole wherever a run is cut off. A row and its checksum reach the disk before ``done.npy``
+says so. And a
 change of the manifest is prepared whole in ``change.partial/``, whose manifest comes last; from then on it is
 moved into place, by this run or the one after.
 
@@ -18,7 +20,7 @@ Legend: N photos, D the descriptor's size.
 
 from __future__ import annotations
 
-import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -28,10 +30,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.unit_rows import at_unit_length
+from dejavlad.failures import NO_DESCRIPTOR
+from dejavlad.guarded.fields import DAMAGED, check_column
+from dejavlad.guarded.json_file import LARGE, read_json_object
+from dejavlad.guarded.npy_file import map_npy, read_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.storage.checked_text import check_text
 
 NOT_YET, DONE, FAILED = 0, 1, 2
 CHANGE = "change.partial"
+UNKNOWN = "unknown"
+"""The precision of rows that were made elsewhere."""
+REASON_LOST = "it could not be described; why is no longer in failed.json"
+"""The reason of a failed photo that ``failed.json`` does not name; the next run tries it again."""
 
 
 class DescriptorStore:
@@ -47,17 +60,18 @@ class DescriptorStore:
         state_N: NDArray[np.uint8],
         failed: dict[str, str],
         path: Path | None = None,
+        sums_N: NDArray[np.uint32] | None = None,
     ) -> None:
         self.manifest = manifest
         """Setting, photos and plan."""
-        self.rows: NDArray[Any] = rows_ND
-        """[N, D] float32 or float16, memory-mapped where it lies on disk; zeros where not `done`."""
-        self.state = state_N
-        """uint8 [N]: `NOT_YET`, `DONE` or `FAILED`."""
-        self.failed = failed
-        """Key -> reason, of the photos that could not be described."""
+        self._rows_ND = rows_ND
+        self.sums = sums_N
+        """uint32 [N]: CRC-32 of each row; None in memory, and in stores of earlier versions."""
+        self._verified = sums_N is None
         self.path = path
         """The folder; None in memory."""
+        self._state, self._failed, self._seen = state_N, failed, False
+        self._compared: tuple[NDArray[Any], tuple[float, float] | None] | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -79,20 +93,34 @@ class DescriptorStore:
                 f"{str(path)!r} is in the middle of a change; run `dejavlad extract` there again"
             )
         try:
-            manifest = Manifest.from_json((path / "manifest.json").read_text("utf-8"), path)
-            state = np.load(path / "done.npy", allow_pickle=False)
-            failed = json.loads((path / "failed.json").read_text("utf-8"))
-        except (OSError, ValueError, EOFError) as error:
+            text = read_utf8(path / "manifest.json")
+            manifest = Manifest.from_json(text, path)
+            state = read_npy(path / "done.npy")
+            failed = read_json_object(path / "failed.json", LARGE)
+            check_column("reasons", list(failed.values()), str)
+            if state.dtype != np.uint8 or state.ndim != 1 or state.max(initial=0) > FAILED:
+                raise ValueError("done.npy holds no marks")
+        except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
         rows = _map_array(path / "rows.npy")
+        sums = _map_array(path / "sums.npy") if check_text(text) else None
         n, setting = len(manifest.table), manifest.setting
         if rows.shape != (n, setting.dims) or rows.dtype != setting.dtype or state.shape != (n,):
             raise StoreError(
                 f"{str(path)!r} is damaged: its manifest tells of {n} rows of {setting.dims} "
                 f"{setting.dtype}, but there are {list(rows.shape)} {rows.dtype} and {len(state)} marks"
             )
-        bad = {manifest.table.keys[row] for row in np.flatnonzero(state == FAILED)}
-        return cls(manifest, rows, state, {key: why for key, why in failed.items() if key in bad}, path)
+        if sums is not None and sums.shape != (n,):
+            raise StoreError(f"{str(path)!r} is damaged: its checksums are; delete it and extract again")
+        failed_keys = [manifest.table.keys[row] for row in np.flatnonzero(state == FAILED).tolist()]
+        if (lost := [key for key in failed_keys if key not in failed]) and sums is not None:
+            raise StoreError(
+                f"{str(path)!r} is damaged: failed.json does not name {lost[0]!r}; delete it and extract "
+                "again"
+            )
+        return cls(
+            manifest, rows, state, {key: failed.get(key, REASON_LOST) for key in failed_keys}, path, sums
+        )
 
     @classmethod
     def from_arrays(
@@ -105,6 +133,9 @@ class DescriptorStore:
         path: Path | None = None,
     ) -> Self:
         """A complete store in memory, of rows made elsewhere.
+
+        Rows that are not of unit length are compared at that length (see `unit_rows`), as scores and
+        confidences assume it. Rows of zeros are of photos that failed.
 
         Args:
             rows_ND: [N, D] float32 or float16, kept as it is (a memory map stays one); others become float32.
@@ -130,12 +161,67 @@ class DescriptorStore:
             raise InputError(f"{len(rows)} rows of descriptors but {len(photos)} photos")
         n = len(rows)
         unknown = np.full(n, -1, np.int64), np.zeros(n, np.int64), np.zeros((n, 2), np.int32)
-        setting = Setting(model, fingerprint, {}, "unknown", rows.shape[1], str(rows.dtype))
+        setting = Setting(model, fingerprint, {}, UNKNOWN, rows.shape[1], str(rows.dtype))
         manifest = Manifest(setting, PhotoTable(photos, photos.keys, *unknown), max(1, n), [])
         return cls(manifest, rows, np.full(n, DONE, np.uint8), {}, path)
 
+    @property
+    def state(self) -> NDArray[np.uint8]:
+        """uint8 [N]: `NOT_YET`, `DONE` or `FAILED`; a row of zeros has failed, also in stores of old."""
+        self._see()
+        return self._state
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Key -> reason, of the photos that could not be described, or show nothing."""
+        self._see()
+        return self._failed
+
+    def _see(self) -> None:
+        """Count rows of zeros among the failed, once; most rows are told by their first number."""
+        if self._seen:
+            return
+        empty = np.flatnonzero(self._state == DONE)
+        empty = empty[np.asarray(self.rows[empty, 0] == 0)] if len(empty) else empty
+        step = max(1, (1 << 22) // self.dims)
+        parts = [empty[first : first + step] for first in range(0, len(empty), step)]
+        zero = [part[~np.asarray(self.rows[part]).any(axis=1)] for part in parts]
+        if any(map(len, zero)):
+            rows = np.concatenate(zero)
+            self._state = self._state.copy()
+            self._state[rows] = FAILED
+            keys = self.keys
+            self._failed = self._failed | {keys[row]: NO_DESCRIPTOR for row in rows.tolist()}
+        self._seen = True
+
+    @property
+    def unit_rows(self) -> NDArray[Any]:
+        """[N, D] `rows` as they are compared: those made elsewhere are brought to unit length as they are
+        read, where they are not of it (all of them are read once to see).
+
+        Raises:
+            InputError: rows made elsewhere are not finite.
+        """
+        return self._looked_at()[0]
+
+    @property
+    def scaled(self) -> tuple[float, float] | None:
+        """The least and the greatest length of rows made elsewhere, where they are not 1; else None.
+
+        Raises:
+            InputError: they are not finite.
+        """
+        return self._looked_at()[1]
+
+    def _looked_at(self) -> tuple[NDArray[Any], tuple[float, float] | None]:
+        if self._compared is None:
+            made_here = self.manifest.setting.precision != UNKNOWN
+            name = str(self.path) if self.path is not None else self.photos.name
+            self._compared = (self.rows, None) if made_here else at_unit_length(self.rows, name)
+        return self._compared
+
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._rows_ND)
 
     def __repr__(self) -> str:
         done, failed = int(self.done.sum()), len(self.failed)
@@ -146,7 +232,28 @@ class DescriptorStore:
     @property
     def dims(self) -> int:
         """D."""
-        return int(self.rows.shape[1])
+        return int(self._rows_ND.shape[1])
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """[N, D] float32 or float16, memory-mapped where it lies on disk; zeros where not `done`.
+
+        Raises:
+            StoreError: a row is not what was written (looked at once).
+        """
+        if not self._verified:
+            self._verify()
+            self._verified = True
+        return self._rows_ND
+
+    def _verify(self) -> None:
+        assert self.sums is not None
+        for row in np.flatnonzero(self._state == DONE).tolist():
+            if row_sum(self._rows_ND[row]) != self.sums[row]:
+                raise StoreError(
+                    f"{str(self.path)!r} is damaged: the row of {self.keys[row]!r} is not what was written; "
+                    "delete it and extract again"
+                )
 
     @property
     def keys(self) -> list[str]:
@@ -168,7 +275,7 @@ class DescriptorStore:
     @property
     def complete(self) -> bool:
         """Whether every photo is described or has failed."""
-        return bool((self.state != NOT_YET).all())
+        return bool((self._state != NOT_YET).all())
 
     def float32(self, rows: ArrayLike | slice | None = None) -> NDArray[np.float32]:
         """The given rows (all, unless told) as a float32 array [n, D] in memory."""
@@ -178,9 +285,13 @@ class DescriptorStore:
         return np.array(chosen, dtype=np.float32)
 
 
+def row_sum(row_D: NDArray[Any]) -> int:
+    """CRC-32 of a row as it lies on disk."""
+    return zlib.crc32(np.ascontiguousarray(row_D).data)
+
+
 def _map_array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return map_npy(path)
+    except (OSError, ValueError) as error:
         raise StoreError(f"cannot read the descriptors in {str(path)!r}: {error}") from error
-    return array

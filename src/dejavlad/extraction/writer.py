@@ -7,24 +7,30 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.errors import StoreError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
-from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
+from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore, row_sum
 from dejavlad.files import write_whole
+from dejavlad.guarded.plain_file import read_bytes
+from dejavlad.storage import disk_errors, one_writer, sync_folder
 
 COMMIT_SECONDS = 1.0
 """Finished batches are made permanent together, so long after the first of them (a sync is slow)."""
 
-_FILES = ("rows.npy", "failed.json", "done.npy", "manifest.json")  # in the order in which a change moves in
+_FILES = (
+    "rows.npy",
+    "sums.npy",
+    "failed.json",
+    "done.npy",
+    "manifest.json",
+)  # in the order in which a change moves in
 
 
 class StoreWriter:
@@ -40,22 +46,20 @@ class StoreWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.found: DescriptorStore | None = None
-        self._lock = filelock.FileLock(path / "writer.lock", timeout=0)
+        self._lock = contextlib.ExitStack()
         self._files: dict[str, tuple[io.BufferedRandom, int]] = {}
         self._pending: list[tuple[Rows, int]] = []
         self._since = 0.0
         self._failed: dict[int, str] = {}
         self._failed_written = True
+        self._sums: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{str(self.path)!r} is a file; a store of descriptors is a folder")
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout:
-                raise StoreBusyError(self.path) from None
+        self._lock.enter_context(one_writer(self.path))
         try:
             with disk_errors(self.path):
                 strange = {p.name for p in self.path.iterdir()} - {*_FILES, CHANGE, "writer.lock", "patches"}
@@ -69,7 +73,7 @@ class StoreWriter:
             if (self.path / "manifest.json").is_file():
                 self.found = DescriptorStore.open(self.path)
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         return self
 
@@ -86,7 +90,7 @@ class StoreWriter:
             for file, _ in self._files.values():
                 with contextlib.suppress(OSError):
                     file.close()
-            self._lock.release()
+            self._lock.close()
 
     def begin(
         self,
@@ -107,14 +111,18 @@ class StoreWriter:
         self._manifest, self._failed = manifest, dict(failed)
         shape, dtype = (len(state_N), manifest.setting.dims), manifest.setting.dtype
         done_header = _npy_header(shape[:1], "uint8")
+        sums_header = _npy_header(shape[:1], "uint32")
         contents = {
+            "sums.npy": sums_header + _sums(found, state_N, old_rows_N).tobytes(),
             "failed.json": self._failed_text(),
             "done.npy": done_header + state_N.tobytes(),
             "manifest.json": manifest.to_json().encode(),
         }
         with disk_errors(self.path):
+            if found is not None and old_rows_N is None and (found.done & (state_N != DONE)).any():
+                old_rows_N = np.arange(len(state_N))  # rows that no longer count become zeros
             moved = found is None or old_rows_N is not None
-            if moved or any((self.path / name).read_bytes() != data for name, data in contents.items()):
+            if moved or any(_content(self.path / name) != data for name, data in contents.items()):
                 folder = self.path / CHANGE
                 folder.mkdir()
                 if moved:
@@ -123,7 +131,11 @@ class StoreWriter:
                     write_whole(folder / name, data)
                 del found
                 self._finish_change()
-            for name, header in (("rows.npy", _npy_header(shape, dtype)), ("done.npy", done_header)):
+            for name, header in (
+                ("rows.npy", _npy_header(shape, dtype)),
+                ("sums.npy", sums_header),
+                ("done.npy", done_header),
+            ):
                 self._files[name] = (open(self.path / name, "r+b"), len(header))  # noqa: SIM115 (closed on exit)
 
     def put(self, rows: Rows, values_nD: NDArray[Any], failed: dict[int, str]) -> None:
@@ -138,6 +150,7 @@ class StoreWriter:
             for i, row in enumerate(rows):
                 file.seek(offset + int(row) * row_bytes)
                 file.write(values[i].data)
+                self._sums[int(row)] = row_sum(values[i])
             file.flush()
         if failed:
             self._failed.update(failed)
@@ -154,6 +167,13 @@ class StoreWriter:
             return
         with disk_errors(self.path):
             os.fsync(self._files["rows.npy"][0].fileno())
+            sums, self._sums = self._sums, {}
+            file, offset = self._files["sums.npy"]
+            for row, crc in sums.items():
+                file.seek(offset + row * 4)
+                file.write(np.uint32(crc).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
             if not self._failed_written:
                 write_whole(self.path / "failed.json", self._failed_text())
                 self._failed_written = True
@@ -175,7 +195,7 @@ class StoreWriter:
             for name in _FILES:
                 if (folder / name).is_file():
                     (folder / name).replace(self.path / name)
-            _sync_folder(self.path)
+            sync_folder(self.path)
         for name in _FILES:  # these alone: nothing of the user's is ever deleted
             (folder / name).unlink(missing_ok=True)
             (folder / f"{name}.partial").unlink(missing_ok=True)
@@ -223,30 +243,28 @@ def _copy_rows(
         os.fsync(file.fileno())
 
 
+def _sums(
+    found: DescriptorStore | None, state_N: NDArray[np.uint8], old_rows_N: Rows | None
+) -> NDArray[np.uint32]:
+    """Checksums of the rows that are kept; computed where the store, of an earlier version, has none."""
+    sums = np.zeros(len(state_N), np.uint32)
+    kept = np.flatnonzero(state_N == DONE)
+    if found is None or not len(kept):
+        return sums
+    old = kept if old_rows_N is None else old_rows_N[kept]
+    sums[kept] = [row_sum(found.rows[row]) for row in old] if found.sums is None else found.sums[old]
+    return sums
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return read_bytes(path)
+    except FileNotFoundError:
+        return None
+
+
 def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     buffer = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
-
-
-def _sync_folder(path: Path) -> None:
-    """Make renames permanent, where the system can (not on Windows)."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Trouble with the disk told as a StoreError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to {str(path)!r}: {error.strerror or error}; what was finished is kept, "
-            f"run the same again when it can be written"
-        ) from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from dejavlad.errors import InputError
+from dejavlad.failures import OnFailed, ignored
 from dejavlad.fitting.initialise import initialise
 from dejavlad.fitting.whiten import learn_whitening, learn_whitening_if_sound
 from dejavlad.model import PlaceModel
@@ -25,10 +26,12 @@ def fit(
     on_progress: OnProgress = silent,
     whiten: Literal["auto", False] | int = "auto",
     batch_size: int = 8,
+    on_failed: OnFailed = ignored,
 ) -> PlaceModel:
     """A fitted model, learnt from photos; the model given is not changed.
 
-    The same photos, seed and machine give the same bits. Photos that cannot be read are passed over.
+    The same photos, seed and machine give the same bits. Photos that cannot be read, or show
+    nothing, are passed over.
 
     Args:
         model: fitted or not; clusters that are learnt already are kept.
@@ -40,25 +43,27 @@ def fit(
             enough for it (at least `WORTH_TRYING`, see `learn_whitening_if_sound`), and where the model keeps
             only its first ``dims``.
         batch_size: photos that go through the network together, at most.
+        on_failed: told of the photos that are passed over, once for the clusters and once for the whitening.
 
     Raises:
         InputError: no photo can be learnt from, or too few for the dimensions asked for.
     """
     if whiten is True or (whiten != "auto" and whiten is not False and int(whiten) < 1):
         raise InputError(f"whiten must be a number of dimensions, False or 'auto'; given {whiten!r}")
+    how: dict[str, Any] = {
+        "seed": seed,
+        "workers": workers,
+        "batch_size": batch_size,
+        "on_progress": on_progress,
+        "on_failed": on_failed,
+    }
     if not model.fitted:
-        model = initialise(
-            model, photos, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
-        )
+        model = initialise(model, photos, **how)
     if whiten is False or (whiten == "auto" and model.whitening is not None):
         return model
     dims = model.dims if whiten == "auto" else int(whiten)
     if dims is None and len(photos) < WORTH_TRYING:
         return model
     if dims is None:
-        return learn_whitening_if_sound(
-            model, photos, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
-        )
-    return learn_whitening(
-        model, photos, dims, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
-    )
+        return learn_whitening_if_sound(model, photos, **how)
+    return learn_whitening(model, photos, dims, **how)

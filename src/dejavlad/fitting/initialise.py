@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from dejavlad import aggregation
-from dejavlad.errors import InputError, PhotoError
+from dejavlad.errors import BlankPhotoError, InputError, PhotoError
+from dejavlad.failures import OnFailed, ignored
 from dejavlad.images import load_batches, plan_batches, read_size
 from dejavlad.model import PlaceModel
 from dejavlad.numerics import kmeans
@@ -47,6 +48,7 @@ def initialise(
     workers: int = 0,
     batch_size: int = 8,
     on_progress: OnProgress = silent,
+    on_failed: OnFailed = ignored,
 ) -> PlaceModel:
     """The model with clusters (and NetVLAD's alpha) learnt from photos, without whitening.
 
@@ -55,11 +57,12 @@ def initialise(
 
     Args:
         model: one whose aggregation has clusters; a model that is fitted is fitted anew.
-        photos: what to learn from; those that cannot be read are passed over.
+        photos: what to learn from; those that cannot be read, or show nothing, are passed over.
         seed: of the photos, locations and first centres drawn.
         workers: threads that decode; the answer does not depend on it.
         batch_size: photos that go through the network together, at most.
         on_progress: told of `SAMPLING` (photos) and `CLUSTERING`.
+        on_failed: told of the photos that were passed over.
 
     Raises:
         InputError: nothing to learn: no clusters in the model, no photo readable, or all of them blank.
@@ -69,7 +72,13 @@ def initialise(
     if not model.aggregation.needs_fitting:
         raise InputError(f"model {model.name!r} has no clusters to learn")
     samples = sample_features(
-        model, photos, seed=seed, workers=workers, batch_size=batch_size, on_progress=on_progress
+        model,
+        photos,
+        seed=seed,
+        workers=workers,
+        batch_size=batch_size,
+        on_progress=on_progress,
+        on_failed=on_failed,
     )
     on_progress(Progress(CLUSTERING, 0, 1))
     model = _with_room(model, len(samples.features))
@@ -90,6 +99,7 @@ def sample_features(
     workers: int = 0,
     batch_size: int = 8,
     on_progress: OnProgress = silent,
+    on_failed: OnFailed = ignored,
 ) -> Samples:
     """Local features at random locations of random photos.
 
@@ -105,9 +115,10 @@ def sample_features(
         workers: threads that decode.
         batch_size: photos that go through the network together, at most.
         on_progress: told of `SAMPLING`.
+        on_failed: told of the drawn photos that cannot be read, or show nothing.
 
     Raises:
-        InputError: no photo can be read, or all of them are blank.
+        InputError: no photo can be read, or all of them show nothing.
     """
     if not len(photos):
         raise InputError(f"{photos.name}: there are no photos to learn from")
@@ -116,7 +127,7 @@ def sample_features(
     order = np.random.default_rng(seed).permutation(len(photos))
     drawn = np.sort(order[: max(1, -(-features // per_photo))])
     share = -(-features // len(drawn))
-    sizes, reason = _sizes(model, photos, drawn.tolist())
+    sizes, failed = _sizes(model, photos, drawn.tolist())
     chosen: dict[int, NDArray[np.float32]] = {}
     done = sum(size is None for size in sizes)
     training = model.training
@@ -129,14 +140,19 @@ def sample_features(
                 local_NLD = model.local_features(torch.as_tensor(batch.images)).float().cpu().numpy()
             for slot, place in enumerate(batch.rows.tolist()):
                 if place in batch.failed:
-                    reason = reason or str(batch.failed[place])
+                    failed[listed[place].key] = batch.failed[place]
                     continue
                 chosen[place] = _draw(local_NLD[slot], share, seed, int(drawn[place]))
             done += len(batch.rows)
             on_progress(Progress(SAMPLING, done, len(drawn)))
     finally:
         model.train(training)
+    if failed:
+        on_failed({key: error.reason for key, error in failed.items()})
     if not chosen:
+        reason = next(iter(failed.values()))
+        if all(isinstance(error, BlankPhotoError) for error in failed.values()):
+            raise InputError(f"nothing can be learnt from {photos.name}: its photos are all blank; {reason}")
         raise InputError(f"none of the {len(drawn)} photos of {photos.name} could be learnt from; {reason}")
     rows = np.concatenate([chosen[place] for place in sorted(chosen)])
     if not len(rows):
@@ -148,18 +164,18 @@ def sample_features(
 
 def _sizes(
     model: PlaceModel, photos: Sequence[Photo], rows: Sequence[int]
-) -> tuple[list[tuple[int, int] | None], str]:
-    """Prepared sizes of photos, None where unreadable; and the first reason why."""
+) -> tuple[list[tuple[int, int] | None], dict[str, PhotoError]]:
+    """Prepared sizes of photos, None where unreadable; and why those are, by key."""
     sizes: list[tuple[int, int] | None] = []
-    reason = ""
+    failed: dict[str, PhotoError] = {}
     for row in rows:
         try:
             size = read_size(photos[row], rotate=model.preprocess.rotate)
             sizes.append(model.preprocess.output_size(*size))
         except PhotoError as error:
             sizes.append(None)
-            reason = reason or str(error)
-    return sizes, reason
+            failed[photos[row].key] = error
+    return sizes, failed
 
 
 def _draw(local_LD: NDArray[np.float32], share: int, seed: int, row: int) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.extraction import describe
+from dejavlad.failures import OnFailed, ignored
 from dejavlad.model import PlaceModel, Whitening
 from dejavlad.numerics import Pca, fit_pca, held_out_share
 from dejavlad.photo import PhotoList
@@ -38,6 +39,7 @@ def learn_whitening(
     workers: int = 0,
     batch_size: int = 8,
     on_progress: OnProgress = silent,
+    on_failed: OnFailed = ignored,
 ) -> PlaceModel:
     """The model with principal components, whitened or not, learnt from descriptors of photos.
 
@@ -53,11 +55,12 @@ def learn_whitening(
         workers: threads that decode; the answer does not depend on it.
         batch_size: photos that go through the network together, at most.
         on_progress: told of the photos described, then of `WHITENING`.
+        on_failed: told of the photos that cannot be read, or show nothing: they are passed over.
 
     Raises:
         InputError: too few photos for `dims`, or none that can be read.
     """
-    rows_ND = _rows(model, photos, PHOTOS, seed, workers, batch_size, on_progress)
+    rows_ND = _rows(model, photos, PHOTOS, seed, workers, batch_size, on_progress, on_failed)
     if dims is not None and not 1 <= dims < len(rows_ND):
         raise InputError(
             f"{dims} dimensions cannot be learnt from {len(rows_ND)} photos; valid: 1 to {len(rows_ND) - 1}, "
@@ -77,6 +80,7 @@ def learn_whitening_if_sound(
     workers: int = 0,
     batch_size: int = 8,
     on_progress: OnProgress = silent,
+    on_failed: OnFailed = ignored,
 ) -> PlaceModel:
     """The model, whitened where the photos are enough to learn that from.
 
@@ -86,7 +90,7 @@ def learn_whitening_if_sound(
 
     Args and errors as `learn_whitening`; `PHOTOS_UNASKED` photos are drawn of more.
     """
-    rows_ND = _rows(model, photos, PHOTOS_UNASKED, seed, workers, batch_size, on_progress)
+    rows_ND = _rows(model, photos, PHOTOS_UNASKED, seed, workers, batch_size, on_progress, on_failed)
     on_progress(Progress(WHITENING, 0, 1))
     folds = 5
     share = held_out_share(rows_ND, folds) if len(rows_ND) >= 2 * folds else 0.0
@@ -104,12 +108,16 @@ def _rows(
     workers: int,
     batch_size: int,
     on_progress: OnProgress,
+    on_failed: OnFailed,
 ) -> NDArray[np.float32]:
-    """Descriptors [N, D] without whitening of at most `most` photos, those that can be read."""
+    """Descriptors [N, D] without whitening of at most `most` photos, those that can be read and show
+    something."""
     base = model.with_whitening(None).with_dims(None)
     order = np.random.default_rng([seed, 2]).permutation(len(photos))
     drawn = photos.take(np.sort(order[:most]).tolist())
     rows_ND, failed = describe(base, drawn, batch_size=batch_size, workers=workers, on_progress=on_progress)
+    if failed:
+        on_failed(failed)
     return rows_ND[[key not in failed for key in drawn.keys]] if failed else rows_ND
 
 

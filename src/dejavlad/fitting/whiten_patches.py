@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
-from dejavlad.images import read_size
+from dejavlad.images import blank_reason, read_size
 from dejavlad.model import PatchSetting, PlaceModel, Whitening, cell_geometry
 from dejavlad.numerics import fit_pca
 from dejavlad.photo import Photo, PhotoList
@@ -42,7 +42,8 @@ def learn_patch_whitening(
 ) -> PlaceModel:
     """The model with a whitening of its patches, learnt from photos spread evenly over the list.
 
-    Nothing is drawn at random. Photos that cannot be read, or are too small for a patch, are passed over.
+    Nothing is drawn at random. Photos that cannot be read, show nothing, or are too small for a patch, are
+    passed over.
 
     Args:
         model: fitted, with clusters.
@@ -58,13 +59,19 @@ def learn_patch_whitening(
     """
     bare = model.with_patch_whitening(None).with_whitening(None).with_dims(None)
     chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, PHOTOS).round().astype(int))]
-    sample, why = [], None
+    sample, why, empty = [], None, False
     for done, photo in enumerate(chosen):
         on_progress(Progress(LEARNING, done, len(chosen)))
         try:
-            sample += _sampled(bare, photo, patches, PATCHES / len(chosen) / len(patches.sizes))
+            found = _sampled(bare, photo, patches, PATCHES / len(chosen) / len(patches.sizes))
+            if blank_reason(photo, rotate=bare.preprocess.rotate):
+                empty = True
+            else:
+                sample += found
         except (PhotoError, InputError) as error:
             why = error
+    if not sample and empty:
+        return model
     if not sample:
         raise InputError(f"no patches to learn from: {why or 'there are no photos'}")
     rows_ND = np.concatenate(sample)
@@ -93,5 +100,7 @@ def _sampled(
     preprocess, cell = model.preprocess, cell_geometry(model.backbone).stride
     height, width = preprocess.output_size(*read_size(photo, rotate=preprocess.rotate))
     step = max(1, round(math.sqrt(height * width / each) / cell))
-    (found,) = model.encode_patches(photo, sizes=patches.sizes, strides=[step] * len(patches.sizes))
+    (found,) = model.encode_patches(
+        photo, sizes=patches.sizes, strides=[step] * len(patches.sizes), keep_blank=True
+    )
     return [of.descriptors.float().cpu().numpy() for of in found]

@@ -9,7 +9,7 @@ Legend: n photos of a batch, h x w their prepared size.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.images.preprocess import Preprocess
-from dejavlad.images.read import read_image, read_size
+from dejavlad.images.read import check_content, read_image, read_reduced, read_size
 from dejavlad.photo import Photo
 
 Size = tuple[int, int]
@@ -72,12 +72,14 @@ def load_batches(
     *,
     workers: int = 0,
     sizes: Sequence[Size | None] | None = None,
+    keep_blank: bool = False,
 ) -> Generator[Batch, None, None]:
     """Prepare the photos of a plan, in its order.
 
-    A photo that cannot be read leaves zeros in its slot and its reason in `Batch.failed`; so does one whose
-    prepared size is not that of its batch. What comes does not depend on `workers`. Closing the generator, or
-    an interrupt, waits for the photos being decoded and drops those that wait their turn.
+    A photo that cannot be read leaves zeros in its slot and its reason in `Batch.failed`; so does one that
+    shows nothing (`BlankPhotoError`), and one whose prepared size is not that of its batch. What comes does
+    not depend on `workers`. Closing the generator, or an interrupt, waits for the photos being decoded and
+    drops those that wait their turn.
 
     Args:
         photos: the list.
@@ -85,13 +87,14 @@ def load_batches(
         preprocess: how photos are prepared.
         workers: threads that decode ahead; 0 decodes when asked.
         sizes: what the plan was made from; unless given, a batch has the size of most of its photos.
+        keep_blank: prepare photos that show nothing as any others.
 
     Raises:
         InputError: `workers` is negative.
     """
     if workers < 0:
         raise InputError(f"workers cannot be negative; given {workers}")
-    return _load(photos, plan, preprocess, workers, sizes)
+    return _load(photos, plan, preprocess, workers, sizes, keep_blank)
 
 
 def _load(
@@ -100,6 +103,7 @@ def _load(
     preprocess: Preprocess,
     workers: int,
     sizes: Sequence[Size | None] | None,
+    keep_blank: bool,
 ) -> Generator[Batch, None, None]:
     def finish(rows: Rows, prepared: list[Prepared]) -> Batch:
         planned = sizes[int(rows[0])] if sizes is not None and len(rows) else None
@@ -107,18 +111,26 @@ def _load(
 
     if workers == 0:
         for rows in plan:
-            yield finish(rows, [_prepare(photos[int(row)], preprocess) for row in rows])
+            yield finish(rows, [_prepare(photos[int(row)], preprocess, keep_blank) for row in rows])
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dejavlad-decode")
+    # A video is read in order: by one thread in one pass, by several in one pass each.
+    video = ThreadPoolExecutor(1, thread_name_prefix="dejavlad-decode-video")
     todo = iter(plan)
     ahead: deque[tuple[Rows, list[Future[Prepared]]]] = deque()
+
+    def submit(photo: Photo) -> Future[Prepared]:
+        if photo.frame is None:
+            return pool.submit(_prepare, photo, preprocess, keep_blank)
+        pixels = video.submit(read_image, photo)
+        return pool.submit(_prepare, photo, preprocess, keep_blank, pixels.result)
 
     def look_ahead() -> None:
         """Keep two batches under way, and as many more as give each thread two photos."""
         while len(ahead) < 2 or sum(len(rows) for rows, _ in ahead) < 2 * workers:
             if (rows := next(todo, None)) is None:
                 return
-            ahead.append((rows, [pool.submit(_prepare, photos[int(row)], preprocess) for row in rows]))
+            ahead.append((rows, [submit(photos[int(row)]) for row in rows]))
 
     try:
         look_ahead()
@@ -129,12 +141,29 @@ def _load(
             look_ahead()
             yield batch
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for executor in (video, pool):
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(photo: Photo, preprocess: Preprocess) -> Prepared:
+def _prepare(
+    photo: Photo,
+    preprocess: Preprocess,
+    keep_blank: bool,
+    read: Callable[[], NDArray[np.uint8]] | None = None,
+) -> Prepared:
+    """One photo, prepared; `read` gives its pixels where another thread reads them."""
     try:
-        return preprocess(read_image(photo, rotate=preprocess.rotate))
+        whole: Size | None = None
+        if read is not None:
+            pixels = read()
+        elif preprocess.reduce or preprocess.levels != "photo":
+            wanted = preprocess.output_size if preprocess.reduce else None
+            pixels, whole = read_reduced(photo, wanted, rotate=preprocess.rotate, levels=preprocess.levels)
+        else:
+            pixels = read_image(photo, rotate=preprocess.rotate)
+        if not keep_blank:
+            check_content(photo, pixels)
+        return preprocess(pixels) if whole is None else preprocess(pixels, whole)
     except PhotoError as error:
         return error
     except MemoryError:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dejavlad.errors import InputError
+from dejavlad.images.levels import Levels, checked_levels
 
 Triple = tuple[float, float, float]
 
@@ -30,7 +31,7 @@ CHOICES = {
     "multiple_by": ("resize", "crop"),
 }
 """Settings that are one of a few words."""
-LATER = ("interpolation", "resize_on", "multiple", "multiple_by")
+LATER = ("interpolation", "resize_on", "multiple", "multiple_by", "levels", "reduce")
 """Settings that older models do not tell."""
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -76,6 +77,11 @@ class Preprocess:
     """Both sides are made multiples of this, after `resize`."""
     multiple_by: Literal["resize", "crop"] = "resize"
     """How: resized to the nearest multiple (half to even), or cropped to the next smaller."""
+    levels: Levels = "photo"
+    """How photos of more than 8 bits become 8 (`dejavlad.images.levels`)."""
+    reduce: bool = False
+    """Decode JPEG at a half, a quarter or an eighth of its size where the network takes no more than that:
+    far quicker for large photos, and not quite the same pixels."""
 
     def __post_init__(self) -> None:
         parse_resize(self.resize)
@@ -94,6 +100,7 @@ class Preprocess:
             raise InputError(f"std must be above 0; given {self.std}")
         if type(self.multiple) is not int or not 1 <= self.multiple <= MOST_SIDE:
             raise InputError(f"multiple must be a whole number of at least 1; given {self.multiple!r}")
+        object.__setattr__(self, "levels", checked_levels(self.levels))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of a prepared photo."""
@@ -121,11 +128,14 @@ class Preprocess:
         height, width = (max(1, round(side / self.multiple)) * self.multiple for side in (height, width))
         return height, width
 
-    def __call__(self, rgb_HWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(
+        self, rgb_HWC: NDArray[np.uint8], size: tuple[int, int] | None = None
+    ) -> NDArray[np.float32]:
         """Prepare one photo.
 
         Args:
             rgb_HWC: uint8 [H, W, 3].
+            size: (H, W) of the whole photo, where `rgb_HWC` was decoded at a smaller scale.
 
         Returns:
             float32 [3, h, w].
@@ -135,7 +145,8 @@ class Preprocess:
         """
         if rgb_HWC.dtype != np.uint8 or rgb_HWC.ndim != 3 or rgb_HWC.shape[2] != 3 or 0 in rgb_HWC.shape:
             raise InputError(f"a photo is uint8 RGB [H, W, 3]; given {rgb_HWC.dtype} {list(rgb_HWC.shape)}")
-        height, width = self._resized_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
+        whole = size or (rgb_HWC.shape[0], rgb_HWC.shape[1])
+        height, width = self._resized_size(*whole)
         resizes = (height, width) != rgb_HWC.shape[:2]
         how = RESAMPLING[self.interpolation]
         if resizes and self.resize_on == "picture":
@@ -146,7 +157,7 @@ class Preprocess:
         if resizes and self.resize_on == "values":
             values = np.stack([np.asarray(Image.fromarray(v).resize((width, height), how)) for v in values])
         if self.multiple_by == "crop" and self.multiple > 1:
-            h, w = self.output_size(rgb_HWC.shape[0], rgb_HWC.shape[1])
+            h, w = self.output_size(*whole)
             top, left = round((height - h) / 2), round((width - w) / 2)
             values = np.ascontiguousarray(values[:, top : top + h, left : left + w])
         if self.grey:
@@ -162,12 +173,15 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; what `LATER` names only where it is not the default, so that older models stay equal."""
-        told = {
+        values = {
             field.name: getattr(self, field.name)
             for field in fields(self)
             if field.name not in LATER or getattr(self, field.name) != field.default
         }
-        return told | {"mean": list(self.mean), "std": list(self.std)}
+        values |= {"mean": list(self.mean), "std": list(self.std)}
+        if isinstance(self.levels, tuple):
+            values["levels"] = list(self.levels)
+        return values
 
     def __str__(self) -> str:
         """For people: how photos are resized, and what is done with their values."""
@@ -226,6 +240,7 @@ def parse_resize(policy: str) -> tuple[int, int] | OneSide | int | None:
 PREPROCESSING: dict[str, Preprocess] = {
     "plain": Preprocess(),
     "torchvision": Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "efficientnet-lite": Preprocess(mean=(127.0,) * 3, std=(128.0,) * 3, scale="0-255"),
     "caffe": Preprocess(mean=(104.0, 117.0, 123.0), scale="0-255", channels="bgr"),
 }
 """What published weights were trained with, by name."""

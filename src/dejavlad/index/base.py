@@ -11,13 +11,16 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import write_whole
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
+from dejavlad.guarded.plain_file import plain_name
 from dejavlad.ranking import Ranking
 
 FORMAT, VERSION = "dejavlad-index", 1
@@ -34,7 +37,10 @@ Ids = NDArray[np.int64]
 
 @runtime_checkable
 class RowSource(Protocol):
-    """Descriptors on disk, with some missing; `dejavlad.extraction.DescriptorStore` is one."""
+    """Descriptors on disk, with some missing; `dejavlad.extraction.DescriptorStore` is one.
+
+    Where it has ``unit_rows``, these are what is searched: `rows` at unit length.
+    """
 
     @property
     def rows(self) -> NDArray[Any]:
@@ -50,7 +56,11 @@ class RowSource(Protocol):
 
 
 class Index(Protocol):
-    """Rows to search: Euclidean distance (not squared), ascending, equal distances by smaller id."""
+    """Rows to search: Euclidean distance (not squared), ascending, equal distances by smaller id.
+
+    A row of zeros is of a photo that shows nothing. It lies at the same distance from everything, so that it
+    would answer whatever has no clear answer: it is no row of an index, and as a query has no answers.
+    """
 
     kind: str
     """Its name in `build_index`."""
@@ -67,7 +77,7 @@ class Index(Protocol):
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
         """Add rows [n, D]; ids are not negative and not in the index, the next free ones unless told.
 
-        Rows of a store that failed are left out, and their ids stay free.
+        Rows of a store that failed, and rows of zeros, are left out, and their ids stay free.
 
         Raises:
             InputError: other dimensions, values that are not finite, ids of the wrong number or taken.
@@ -82,7 +92,8 @@ class Index(Protocol):
         """
 
     def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
-        """The k nearest rows of each query [Q, D]; -1 and +inf where there are fewer, or the query failed.
+        """The k nearest rows of each query [Q, D]; -1 and +inf where there are fewer, or the query failed or
+        is all zeros.
 
         Raises:
             InputError: k below 1, other dimensions, or queries that are not finite.
@@ -106,7 +117,7 @@ def checked_rows(source: ArrayLike | RowSource, what: str) -> tuple[NDArray[Any]
     if isinstance(source, RowSource):
         if not source.complete:
             raise StoreError(f"{source!r} is not complete; run its extraction again, it resumes")
-        return source.rows, np.asarray(source.done)
+        return getattr(source, "unit_rows", source.rows), np.asarray(source.done)
     rows = np.asanyarray(source)
     if rows.ndim != 2:
         raise InputError(f"{what} must be [N, D]; given {list(rows.shape)}")
@@ -140,8 +151,8 @@ def checked_ids(ids: ArrayLike | None, count: int, taken: Ids) -> Ids:
     return given
 
 
-def squares(rows_nD: Floats, what: str, first: int = 0) -> Floats:
-    """Squared lengths [n] of finite rows; errors count rows from `first`.
+def squares(rows_nD: Floats, what: str, numbers_n: Ids | range) -> Floats:
+    """Squared lengths [n] of finite rows; errors name the row by its number.
 
     Raises:
         InputError: a row is not finite, or too long for float32.
@@ -151,14 +162,16 @@ def squares(rows_nD: Floats, what: str, first: int = 0) -> Floats:
     if not (square_n < LARGEST_SQUARE).all():
         row = int(np.flatnonzero(~(square_n < LARGEST_SQUARE))[0])
         fault = "holds NaN or infinity" if not np.isfinite(rows_nD[row]).all() else "is too long for float32"
-        raise InputError(f"{what} {first + row} {fault}; descriptors are finite, and of length 1 as a rule")
+        number = int(numbers_n[row])
+        raise InputError(f"{what} {number} {fault}; descriptors are finite, and of length 1 as a rule")
     return square_n
 
 
 def query_chunks(
     queries: ArrayLike | RowSource, k: int, dims: int, size: int
 ) -> tuple[int, Iterator[tuple[Ids, Floats, Floats]]]:
-    """Q, and chunks of at most `size` queries: rows, values [n, D], squared lengths [n]; without failed ones.
+    """Q, and chunks of at most `size` queries: rows, values [n, D], squared lengths [n]; without failed ones
+    and zeros.
 
     Raises:
         InputError: see `Index.search`.
@@ -173,7 +186,9 @@ def query_chunks(
         for first in range(0, len(rows), size):
             chunk = np.flatnonzero(there[first : first + size]) + first
             values = np.ascontiguousarray(rows[chunk], dtype=np.float32)
-            yield chunk, values, squares(values, "query", first)
+            square_n = squares(values, "query", chunk)
+            seen = values.any(axis=1)
+            yield (chunk, values, square_n) if seen.all() else (chunk[seen], values[seen], square_n[seen])
 
     return len(rows), chunks()
 
@@ -205,7 +220,7 @@ def save_parts(
             with open(folder / files[name], "r+b") as file:
                 os.fsync(file.fileno())
         told = {"format": FORMAT, "version": VERSION, **head, "files": files}
-        write_whole(folder / "index.json", json.dumps(told, indent=1))
+        write_whole(folder / "index.json", json.dumps(with_checksum(told), indent=1))
     except OSError as error:
         _remove(folder, lambda name: name in files.values())
         raise StoreError(
@@ -231,13 +246,14 @@ def read_head(folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / "index.json"
     try:
-        head = json.loads(path.read_text("utf-8"))
+        head = without_checksum(read_json_object(path))
         if head["format"] != FORMAT:
             raise ValueError(f"its format is {head['format']!r}")
         if head["version"] > VERSION:
             raise StoreError(f"{str(folder)!r} was written by a later dejavlad; update dejavlad")
+        head["files"] = {str(part): plain_name(name) for part, name in head["files"].items()}
     except FileNotFoundError:
         raise StoreError(f"there is no index in {str(folder)!r}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise StoreError(f"{str(path)!r} is not an index: {error}") from error
-    return cast("dict[str, Any]", head)
+    return head

@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import check_regular
 from dejavlad.index.base import (
     WORK_BYTES,
     Floats,
@@ -34,6 +37,8 @@ from dejavlad.ranking import Ranking
 KINDS = ("faiss-flat", "faiss-hnsw", "faiss-sq8", "faiss-fp16")
 SPARE = 16
 TRAINING_ROWS = 65536
+NEARLY_ZERO = 1e-3
+"""Squared length up to which a row of an older index was a row of zeros before it was coded."""
 
 
 def _faiss() -> Any:
@@ -90,12 +95,17 @@ class FaissIndex:
         source, there = checked_rows(rows, "rows")
         if source.shape[1] != self.dims:
             raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
-        new_ids = checked_ids(ids, len(source), self.ids)[there]
+        new_ids = checked_ids(ids, len(source), self.ids)
         kept = np.flatnonzero(there)
+        seen = np.zeros(len(kept), np.bool_)
+        for part in self._chunks(len(kept)):
+            values = np.asarray(source[kept[part]], dtype=np.float32)
+            squares(values, "row", kept[part])
+            seen[part] = values.any(axis=1)
+        kept = kept[seen]
+        new_ids = new_ids[kept]
         if not len(kept):
             return
-        for part in self._chunks(len(kept)):
-            squares(np.asarray(source[kept[part]], dtype=np.float32), "row", part.start)
         if self._mapped is not None:  # a mapped index cannot grow
             self._index, self._mapped = _faiss().read_index(str(self._mapped)), None
         if not self._index.is_trained:
@@ -160,7 +170,13 @@ class FaissIndex:
             "ids.npy": lambda path: np.save(path, self._ids),
             "alive.npy": lambda path: np.save(path, self._alive),
         }
-        head = {"kind": self.kind, "dims": self.dims, "count": len(self), "options": {"effort": self.effort}}
+        head = {
+            "kind": self.kind,
+            "dims": self.dims,
+            "count": len(self),
+            "options": {"effort": self.effort},
+            "without_zeros": True,
+        }
         return save_parts(folder, head, parts)
 
     def _write(self, path: Path) -> None:
@@ -177,18 +193,27 @@ class FaissIndex:
             index = cls(head["kind"], int(head["dims"]), **head["options"])
             files = head["files"]
             path = folder / files["rows.faiss"]
+            check_regular(path)
             index._index = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP))
             index._mapped = path
             index._ids, index._alive = (
-                np.load(folder / files["ids.npy"]),
-                np.load(folder / files["alive.npy"]),
+                read_npy(folder / files["ids.npy"]),
+                read_npy(folder / files["alive.npy"]),
             )
             if not len(index._ids) == len(index._alive) == index._index.ntotal:
                 raise ValueError(f"{len(index._ids)} ids of {index._index.ntotal} rows")
-        except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError) as error:
+            if not head.get("without_zeros"):  # written before rows of zeros were left out
+                index._leave_out_zeros()
+        except (*DAMAGED, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise StoreError(f"the index in {str(folder)!r} is damaged: {reason}") from error
         return index
+
+    def _leave_out_zeros(self) -> None:
+        """Pass over rows of zeros; 8 bits make nearly zeros of them."""
+        for part in self._chunks(len(self._ids)):
+            rows = self._index.reconstruct_n(part.start, part.stop - part.start)
+            self._alive[part] &= np.einsum("nd,nd->n", rows, rows) > NEARLY_ZERO
 
     def _chunks(self, n: int) -> Iterator[slice]:
         step = max(1, WORK_BYTES // (4 * self.dims))

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.npy_file import map_npy
 from dejavlad.index.base import (
     WORK_BYTES,
     Floats,
@@ -49,7 +51,7 @@ class Segment:
     ids: Ids
     """[n]."""
     alive: NDArray[np.bool_]
-    """[n] False where removed, or never there."""
+    """[n] False where removed, never there, or zeros."""
 
     def decode(self, rows: slice) -> Floats:
         """Rows as float32 (a view where they are stored so)."""
@@ -95,7 +97,7 @@ class ScanIndex:
         segment = Segment(codes, scales, np.zeros(n, np.float32), new_ids, there.copy())
         for part in self._chunks(n):
             values = np.where(there[part, None], source[part], np.float32(0)).astype(np.float32, copy=False)
-            segment.squares[part] = squares(values, "row", part.start)
+            segment.squares[part] = squares(values, "row", range(part.start, part.stop))
             if scales is not None:
                 scales[part] = np.abs(values).max(axis=1, initial=0) / 127
                 codes[part] = np.rint(values / np.maximum(scales[part, None], np.finfo(np.float32).tiny))
@@ -103,8 +105,11 @@ class ScanIndex:
                 with np.errstate(over="ignore"):
                     codes[part] = values
             if self.kind != "flat":
-                segment.squares[part] = squares(segment.decode(part), f"{self.kind} row", part.start)
-        self._segments.append(segment)
+                decoded = segment.decode(part)
+                segment.squares[part] = squares(decoded, f"{self.kind} row", range(part.start, part.stop))
+            segment.alive[part] &= segment.decode(part).any(axis=1)
+        if segment.alive.any():
+            self._segments.append(segment)
 
     def remove(self, ids: ArrayLike) -> None:
         """See `Index.remove`."""
@@ -174,13 +179,13 @@ class ScanIndex:
             index = cls(head["kind"], int(head["dims"]))
             n, files = int(head["count"]), head["files"]
             if n:
-                arrays = {name: np.load(folder / file, mmap_mode="r") for name, file in files.items()}
+                arrays = {name: map_npy(folder / file) for name, file in files.items()}
                 codes, scales = arrays["rows.npy"], arrays.get("scales.npy")
                 if codes.shape != (n, index.dims) or any(len(array) != n for array in arrays.values()):
                     raise ValueError(f"its files hold {list(codes.shape)}, not {[n, index.dims]}")
-                ids, alive = np.array(arrays["ids.npy"]), np.ones(n, dtype=np.bool_)
+                ids, alive = np.array(arrays["ids.npy"]), np.asarray(arrays["squares.npy"] > 0)
                 index._segments.append(Segment(codes, scales, arrays["squares.npy"], ids, alive))
-        except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise StoreError(f"the index in {str(folder)!r} is damaged: {error}") from error
         return index
 

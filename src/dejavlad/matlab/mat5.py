@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import CheckpointError
+from dejavlad.guarded.room import Room
 from dejavlad.matlab.mat_objects import CONVERT, Objects
 
 MATRIX, COMPRESSED = 14, 15
@@ -27,26 +27,6 @@ CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13:
 COMPLEX_FLAG = 0x0800
 HEADER = 128
 DEEPEST = 48
-
-
-@dataclass(slots=True)
-class Room:
-    """What may still be made of a file: bytes and values."""
-
-    nbytes: int
-    values: int = 1_000_000
-
-    @classmethod
-    def of(cls, size: int) -> Room:
-        """For a file of so many bytes; networks hardly compress."""
-        return cls(64 * 2**20 + 32 * size)
-
-    def take(self, nbytes: int, values: int = 1) -> None:
-        """Raises CheckpointError where there is no such room left."""
-        self.nbytes -= nbytes
-        self.values -= values
-        if self.nbytes < 0 or self.values < 0:
-            raise CheckpointError("it declares far more data than a file of its size can hold")
 
 
 def read(data: memoryview, room: Room) -> dict[str, Any]:

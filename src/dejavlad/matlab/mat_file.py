@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from dejavlad.errors import CheckpointError, MissingExtraError
+from dejavlad.guarded.hdf5_file import Hdf5File, open_hdf5
+from dejavlad.guarded.plain_file import open_regular
+from dejavlad.guarded.room import Room
 from dejavlad.matlab import mat5
-from dejavlad.matlab.mat5 import DEEPEST, Room
+from dejavlad.matlab.mat5 import DEEPEST
 from dejavlad.matlab.mat_objects import Objects
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -43,10 +46,10 @@ def read_mat(path: Path) -> dict[str, Any]:
     """
     try:
         size = path.stat().st_size
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(USER_BLOCK + 8)
         if is_mat73(head):
-            return _read_hdf5(path, Room.of(size))
+            return _read_hdf5(path)
         if is_mat5(head):
             return mat5.read(memoryview(np.memmap(path, np.uint8, "r").data), Room.of(size))
     except MissingExtraError:
@@ -59,19 +62,16 @@ def read_mat(path: Path) -> dict[str, Any]:
     raise CheckpointError(f"{str(path)!r} is no .mat file of version 5 to 7.3; in MATLAB, save it with '-v7'")
 
 
-def _read_hdf5(path: Path, room: Room) -> dict[str, Any]:
-    try:
-        import h5py
-    except ImportError:
-        raise MissingExtraError("reading .mat files of version 7.3", "import") from None
-    with h5py.File(path, "r") as file:
-        reader = _Hdf5(file, h5py, room)
-        return {name: reader.value(file[name]) for name in list(file) if not name.startswith("#")}
+def _read_hdf5(path: Path) -> dict[str, Any]:
+    with open_hdf5(path, "reading .mat files of version 7.3") as file:
+        reader = _Hdf5(file)
+        names = [name for name in file.names(file.root) if not name.startswith("#")]
+        return {name: reader.value(file.child(file.root, name)) for name in names}
 
 
 class _Hdf5:
-    def __init__(self, file: Any, h5py: Any, room: Room) -> None:
-        self.file, self.h5py, self.room = file, h5py, room
+    def __init__(self, file: Hdf5File) -> None:
+        self.file, self.room = file, file.room
         self.objects: Objects | None = None
 
     def value(self, node: Any, depth: int = 0) -> Any:
@@ -81,20 +81,20 @@ class _Hdf5:
             raise CheckpointError(f"its values are nested more than {DEEPEST} deep")
         kind = node.attrs.get("MATLAB_class", b"")
         kind = kind.decode("latin-1") if isinstance(kind, bytes) else str(kind)
-        if isinstance(node, self.h5py.Group):
+        if self.file.is_group(node):
             return (
                 None
                 if kind == "function_handle" or "MATLAB_sparse" in node.attrs
                 else self._struct(node, depth)
             )
-        if not isinstance(node, self.h5py.Dataset):
+        if not self.file.is_dataset(node):
             raise CheckpointError("it holds what MATLAB does not write")
         if node.attrs.get("MATLAB_object_decode", 0) == OPAQUE_HINT and kind != "FileWrapper__":
             return self._objects().resolve(self._array(node))
         if node.attrs.get("MATLAB_empty", 0):
             return {"char": "", "cell": [], "struct": []}.get(kind, np.zeros((0, 0)))
         if node.dtype.kind == "O":
-            return [self.value(self.file[ref], depth + 1) for ref in self._references(node)]
+            return [self.value(self.file.target(ref), depth + 1) for ref in self._references(node)]
         array = self._array(node).T
         if kind == "char":
             rows = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
@@ -108,13 +108,13 @@ class _Hdf5:
         )
 
     def _struct(self, group: Any, depth: int) -> Any:
-        members = {name: group[name] for name in list(group)}
+        members = {name: self.file.child(group, name) for name in self.file.names(group)}
         if members and all(
-            isinstance(one, self.h5py.Dataset) and one.dtype.kind == "O" and "MATLAB_class" not in one.attrs
+            self.file.is_dataset(one) and one.dtype.kind == "O" and "MATLAB_class" not in one.attrs
             for one in members.values()
         ):
             columns = {
-                name: [self.value(self.file[ref], depth + 1) for ref in self._references(one)]
+                name: [self.value(self.file.target(ref), depth + 1) for ref in self._references(one)]
                 for name, one in members.items()
             }
             return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -122,18 +122,14 @@ class _Hdf5:
 
     def _references(self, node: Any) -> list[Any]:
         self.room.take(0, int(node.size or 0))
-        found = list(self._array(node).reshape(-1))
-        if not all(isinstance(ref, self.h5py.Reference) and ref for ref in found):
-            raise CheckpointError("its references lead nowhere")
-        return found
+        return list(self._array(node).reshape(-1))
 
     def _array(self, node: Any) -> Any:
-        chunk = int(np.prod(node.chunks, dtype=object)) if node.chunks else 0
-        self.room.take((int(node.size or 0) + chunk) * max(1, node.dtype.itemsize))
-        return np.asarray(node[()])
+        return self.file.array(node)
 
     def _objects(self) -> Objects:
         if self.objects is None:
-            cells = self.file["#subsystem#/MCOS"]
-            self.objects = Objects([self.value(self.file[ref]) for ref in self._references(cells)])
+            cells = self.file.at("#subsystem#/MCOS")
+            references = self._references(cells)
+            self.objects = Objects([self.value(self.file.target(ref)) for ref in references])
         return self.objects

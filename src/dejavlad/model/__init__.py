@@ -5,9 +5,10 @@ from dejavlad.model.patching import PatchSetting, cell_geometry, patch_layer
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
-from dejavlad.model.zoo import DEFAULT_MODEL, ModelEntry, list_models, load_model
+from dejavlad.model.zoo import BEST_MODEL, DEFAULT_MODEL, ModelEntry, default_model, list_models, load_model
 
 __all__ = [
+    "BEST_MODEL",
     "DEFAULT_MODEL",
     "AggregationSpec",
     "BackboneSpec",
@@ -17,6 +18,7 @@ __all__ = [
     "PlaceModel",
     "Whitening",
     "cell_geometry",
+    "default_model",
     "list_models",
     "load_folder",
     "load_model",

@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from dejavlad import aggregation, backbones
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.files import sha256_of, write_whole
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
+from dejavlad.guarded.plain_file import check_regular
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, BackboneSpec, ModelSpec
 from dejavlad.model.tensors import write_tensors
@@ -56,7 +59,7 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
     try:
         write_tensors(made / WEIGHTS, tensors)
         told["weights_sha256"] = sha256_of(made / WEIGHTS)
-        write_whole(made / SPEC, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        write_whole(made / SPEC, json.dumps(with_checksum(told), indent=2, ensure_ascii=False) + "\n")
         _replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -84,8 +87,9 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
         model = build(spec, backbone=backbone)
     except CheckpointError as error:
         raise CheckpointError(f"{str(named)!r}: {error}") from None
-    except InputError as error:
-        raise CheckpointError(f"{str(named)!r}: spec.json: {error}") from None
+    except (*DAMAGED, RuntimeError, MemoryError) as error:  # layers refuse sizes that cannot be in many ways
+        line = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{str(named)!r}: spec.json: {line or type(error).__name__}") from None
     _fill(model, _read_weights(folder, sha256), named)
     return model
 
@@ -145,7 +149,7 @@ def _channels(backbone: nn.Module) -> int:
 
 def _read_spec(folder: Path) -> dict[str, Any]:
     try:
-        told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        told = without_checksum(read_json_object(folder / SPEC))
         version = told.pop("format")
     except FileNotFoundError:
         what = "it has no spec.json" if folder.exists() else "there is nothing there"
@@ -154,7 +158,7 @@ def _read_spec(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{str(folder)!r} is a file; a model is a folder with {SPEC} and {WEIGHTS}, or a name"
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{str(folder / SPEC)!r} cannot be read: {error}") from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -165,6 +169,7 @@ def _read_spec(folder: Path) -> dict[str, Any]:
 
 def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     try:
+        check_regular(folder / WEIGHTS)
         tensors = load_file(folder / WEIGHTS)
         if sha256 != sha256_of(folder / WEIGHTS):
             raise ValueError("it is not the file that was saved (its SHA-256 differs from spec.json's)")

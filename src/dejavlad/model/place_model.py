@@ -234,7 +234,10 @@ class PlaceModel(nn.Module):
     def encode(
         self, images: Image | Iterable[Image], *, batch_size: int = 8, workers: int = 0
     ) -> NDArray[np.float32]:
-        """Descriptors of photos, of mixed sizes.
+        """Descriptors of photos, of mixed sizes, whatever these show.
+
+        What the network makes of a photo that shows nothing (black, fog) resembles everything:
+        `dejavlad.extract` and maps leave such photos out.
 
         Args:
             images: paths, photos, or uint8 RGB arrays [H, W, 3]; or one of them alone.
@@ -242,7 +245,7 @@ class PlaceModel(nn.Module):
             workers: threads that decode photos.
 
         Returns:
-            float32 [N, D] of unit length, in the order given.
+            float32 [N, D] of unit length, in the order given; zeros where the network sees nothing.
 
         Raises:
             PhotoError: a photo cannot be read.
@@ -252,7 +255,7 @@ class PlaceModel(nn.Module):
         photos = _photos(images)
         rows_ND = np.empty((len(photos), self.descriptor_size), np.float32)
         with self.describing():
-            for rows, images_NCHW in self._prepared(photos, batch_size, workers):
+            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=True):
                 rows_ND[rows] = self.describe(images_NCHW).float().cpu().numpy()
         return rows_ND
 
@@ -265,6 +268,7 @@ class PlaceModel(nn.Module):
         dims: int | None = None,
         batch_size: int = 8,
         workers: int = 0,
+        keep_blank: bool = False,
     ) -> list[list[PatchSet]]:
         """Patches of photos, of mixed sizes (Patch-NetVLAD): what `dejavlad.Reranker` compares.
 
@@ -275,19 +279,20 @@ class PlaceModel(nn.Module):
             dims: the first `dims` whitened dimensions are kept; all unless told.
             batch_size: photos described at once.
             workers: threads that decode photos.
+            keep_blank: make patches also of photos that show nothing.
 
         Returns:
             For each photo, its patches of each size, on the model's device.
 
         Raises:
-            PhotoError: a photo cannot be read.
+            PhotoError: a photo cannot be read, or shows nothing (`BlankPhotoError`).
             InputError: as `encode` and `patch_layer`, or a photo has too few cells for a patch.
         """
         layer = patch_layer(self, PatchSetting(tuple(sizes), tuple(strides), dims))
         photos = _photos(images)
         found: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
-            for rows, images_NCHW in self._prepared(photos, batch_size, workers):
+            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
                 for row, patches in zip(rows.tolist(), layer(self.features(images_NCHW)), strict=True):
                     found[row] = patches
         return found
@@ -304,12 +309,15 @@ class PlaceModel(nn.Module):
             self.train(training)
 
     def _prepared(
-        self, photos: Sequence[Photo], batch_size: int, workers: int
+        self, photos: Sequence[Photo], batch_size: int, workers: int, *, keep_blank: bool
     ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Photos in batches, prepared: their rows [n], and [n, 3, H, W]."""
         sizes = [self.preprocess.output_size(*read_size(p, rotate=self.preprocess.rotate)) for p in photos]
         plan = plan_batches(sizes, batch_size)
-        for batch in load_batches(photos, plan, self.preprocess, workers=workers, sizes=sizes):
+        loaded = load_batches(
+            photos, plan, self.preprocess, workers=workers, sizes=sizes, keep_blank=keep_blank
+        )
+        for batch in loaded:
             for error in batch.failed.values():
                 raise error
             yield batch.rows, torch.as_tensor(batch.images)

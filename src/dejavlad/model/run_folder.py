@@ -10,12 +10,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.guarded.fields import fits
+from dejavlad.guarded.json_file import CHECKSUM, parse_json_object, without_checksum
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.model.checkpoint import is_model
 
 RUN, LOG, EPOCHS, LATEST = "run.json", "log.jsonl", "epochs", "latest"
@@ -24,6 +27,22 @@ BEST_AT = 5
 the smallest of all."""
 SAME = 1e-6
 """Recalls that differ by less are the same."""
+FIELDS: dict[str, dict[str, Any]] = {
+    "": {"kind": str, "at": tuple[int, int]},
+    "batch": {
+        **dict.fromkeys(("epoch", "batch", "tuples", "triplets", "violating", "very_hard"), int),
+        **dict.fromkeys(("loss", "rate", "seconds"), Real),
+    },
+    "test": {
+        "epoch": int,
+        "set": str,
+        "recall": dict[str, Real],
+        "rank_loss": Real | None,
+        "seconds": Real,
+    },
+    "warning": dict.fromkeys(("fault", "seen", "why", "do"), str),
+}
+"""What stands in each record, and in those of some kinds; a loss may be no number (NaN)."""
 FORMS = "RUN, RUN@latest, RUN@epoch:7, RUN@best or RUN@best:10"
 
 
@@ -47,23 +66,43 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """All records of a run; a last line that was cut off is left out.
 
     Raises:
-        StoreError: they cannot be read.
+        StoreError: they cannot be read, or another line is damaged.
     """
     try:
-        text = (folder / LOG).read_text(encoding="utf-8")
+        text = read_utf8(folder / LOG)
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{str(folder / LOG)!r} cannot be read: {error}") from None
-    found = []
-    for line in text.split("\n"):
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    records: list[dict[str, Any]] = []
+    for number, line in lines:
         try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "kind" in record and "at" in record:
-            found.append(record)
-    return found
+            records.append(parse_json_object(line))
+        except ValueError as error:
+            if number < lines[-1][0]:
+                raise _damaged(folder, number, error) from None
+    checked = any(CHECKSUM in record for record in records)  # all have one, or none
+    for (number, _), record in zip(lines, records, strict=False):
+        try:
+            if checked and CHECKSUM not in record:
+                raise ValueError("it has no checksum")
+            _check_record(without_checksum(record))
+        except ValueError as error:
+            raise _damaged(folder, number, error) from None
+    return [without_checksum(record) for record in records]
+
+
+def _damaged(folder: Path, number: int, error: ValueError) -> StoreError:
+    return StoreError(
+        f"{str(folder / LOG)!r} line {number} is damaged: {error}; take that line out to go without it"
+    )
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    for name, kind in {**FIELDS[""], **FIELDS.get(str(record.get("kind")), {})}.items():
+        if name not in record or not fits(record[name], kind):
+            raise ValueError(f"{name} cannot be {repr(record.get(name))[:60]}")
 
 
 def recalls(records: Iterable[Mapping[str, Any]], of: str = "val") -> dict[int, dict[int, float]]:

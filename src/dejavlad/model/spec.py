@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dejavlad.errors import CheckpointError, InputError
+from dejavlad.guarded.fields import DAMAGED, checked_fields
 from dejavlad.images import Preprocess
 
 FORMAT_VERSION = 1
@@ -15,6 +16,10 @@ FORMAT_VERSION = 1
 
 CUSTOM = "custom"
 """Name of a backbone that is no entry of the table: any module, given anew when its model is loaded."""
+
+
+LARGEST_SIZE = 1 << 20
+"""Of channels, clusters and dimensions; what is larger would only take memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +100,27 @@ class ModelSpec:
             given = dict(told)
             backbone, aggregation = given.pop("backbone"), given.pop("aggregation")
             whitening, of_patches = given.pop("whitening"), given.pop("patch_whitening", None)
-            return cls(
-                backbone=BackboneSpec(**backbone),
-                aggregation=AggregationSpec(**aggregation),
+            made = cls(
+                backbone=checked_fields(BackboneSpec(**backbone)),
+                aggregation=checked_fields(AggregationSpec(**aggregation)),
                 preprocess=Preprocess.from_dict(given.pop("preprocess")),
                 whitening=None if whitening is None else int(whitening["dims"]),
                 patch_whitening=None if of_patches is None else int(of_patches["dims"]),
                 **given,
             )
+            _check_sizes([backbone, aggregation, made.whitening, made.patch_whitening, made.dims])
+            return checked_fields(made)
         except KeyError as error:
             raise CheckpointError(f"spec.json: {error} is missing") from None
-        except (TypeError, ValueError, AttributeError, InputError) as error:
+        except DAMAGED as error:
             raise CheckpointError(f"spec.json: {error}") from None
+
+
+def _check_sizes(options: Any) -> None:
+    if isinstance(options, Mapping):
+        options = list(options.values())
+    if isinstance(options, list):
+        for inner in options:
+            _check_sizes(inner)
+    elif isinstance(options, int) and abs(options) > LARGEST_SIZE:
+        raise InputError(f"a size of {options} cannot be; at most {LARGEST_SIZE}")

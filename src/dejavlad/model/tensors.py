@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dejavlad.files import naming
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write tensors on the processor; the file takes the place of what is there once it is on the disk.
@@ -26,12 +28,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     aside.mkdir()
     made = aside / path.name
     try:
-        save_file(dict(tensors), made, metadata=metadata)
-        made.chmod(aside.stat().st_mode & 0o666)
-        with open(made, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(made, path)
+        with naming(path):
+            save_file(dict(tensors), made, metadata=metadata)
+            made.chmod(aside.stat().st_mode & 0o666)
+            with open(made, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(made, path)
     except SafetensorError as error:
-        raise OSError(str(error)) from None
+        raise OSError(f"{str(path)!r} cannot be written: {error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)

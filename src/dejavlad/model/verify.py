@@ -5,7 +5,6 @@ Legend: N photos, H x W cells, C channels, K clusters, D channels before the poo
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 from dejavlad.aggregation import NetVLAD, functional
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
-from dejavlad.matlab.mat5 import Room
+from dejavlad.guarded.plain_file import open_regular
+from dejavlad.guarded.zip_archive import read_npz
 from dejavlad.matlab.mat_file import is_mat5, is_mat73, read_mat
 from dejavlad.model.place_model import PlaceModel
 
@@ -106,19 +106,16 @@ def verify(model: PlaceModel, reference: str | Path, tolerance: float = 1e-5) ->
 def _read(path: Path) -> tuple[bool, dict[str, Any]]:
     """(whether it is MATLAB's, what it holds)."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(1024)
         if is_mat5(head) or is_mat73(head):
             return True, {
                 key: one for key, one in read_mat(path).items() if isinstance(one, np.ndarray | float)
             }
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            Room.of(path.stat().st_size).take(sum(one.file_size for one in archive.infolist()))
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
-            return False, {key: held[key] for key in held.files}
+        return False, dict(read_npz(path))
     except MissingExtraError:
         raise
-    except Exception as error:  # numpy's and zipfile's, of damaged files
+    except (CheckpointError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{str(path)!r} cannot be read as activations (.npz or .mat): {error}"
         ) from None

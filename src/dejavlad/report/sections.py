@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.evaluation import Result
+from dejavlad.failures import blank, failures_text, unread
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, gallery
@@ -169,13 +170,14 @@ def located_sections(
     notes: Sequence[str] | None = None,
     most: int = MOST_PHOTOS,
 ) -> list[Section | None]:
-    """Where the photos were taken, their cards, and those that could not be read."""
+    """Where the photos were taken, their cards, and those that could not be read or show nothing."""
     made = located(answers, photos, thumbnails, asked=asked, notes=notes, most=most)
     lead = (
         "The confidence is the estimated probability that the best match shows the same place; a place "
         "counts as known from the tick at 50&nbsp;% on."
     )
-    drawing, failed = located_map(answers, photos, made.answers), failures(answers)
+    drawing = located_map(answers, photos, made.answers)
+    failed = {answer.name: answer.failed for answer in answers if answer.failed is not None}
     cards = None
     if made.answers:
         told = " ".join(filter(None, (lead, escape(made.lead))))
@@ -183,8 +185,31 @@ def located_sections(
     return [
         Section("located", "Where they were taken", drawing) if drawing else None,
         cards,
-        Section("failed", "Photos that could not be read", failed) if failed else None,
+        failed_section(failed),
     ]
+
+
+def failed_section(failed: Mapping[str, str], lead: str = "") -> Section | None:
+    """Photos that could not be read, then those that show nothing, each with the reason; None without any."""
+    if not failed:
+        return None
+    bad, empty = unread(failed), blank(failed)
+    titles = {(True, False): "Photos that could not be read", (False, True): "Photos that show nothing"}
+    title = titles.get((bool(bad), bool(empty)), "Photos that could not be read, or show nothing")
+    told = f"{failures_text(failed)[:1].upper()}{failures_text(failed)[1:]}. {lead}".strip()
+    return Section("failed", title, failures([*bad.items(), *empty.items()]), escape(told))
+
+
+def unread_section(failed: Mapping[str, Mapping[str, str]] | None) -> Section | None:
+    """Queries and database photos that could not be described; None where all could."""
+    queries, database = ((failed or {}).get(what, {}) for what in ("queries", "database"))
+    named = {f"query {key}": reason for key, reason in queries.items()}
+    named |= {f"database {key}": reason for key, reason in database.items()}
+    return failed_section(
+        named,
+        f"{count(len(queries), 'query', 'queries')} and {count(len(database), 'database photo')}: such a "
+        "query counts as missed, and such a database photo is nobody's answer.",
+    )
 
 
 def sheet(photos: PhotoList, thumbnails: Thumbnails, number: int = SHEET) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import PhotoError
-from dejavlad.images import read_image
+from dejavlad.images import read_reduced
 from dejavlad.photo import Photo
 from dejavlad.report.text import escape, label
 
@@ -34,10 +34,11 @@ class Thumbnails:
     Args:
         side: the longer side in pixels, at most.
         budget: bytes that all of them take at most.
+        rotate: as the model reads photos: ``model.preprocess.rotate``.
     """
 
-    def __init__(self, side: int = 320, budget: int = BUDGET) -> None:
-        self.side, self.left = side, budget
+    def __init__(self, side: int = 320, budget: int = BUDGET, *, rotate: bool = True) -> None:
+        self.side, self.left, self.rotate = side, budget, rotate
         self._classes: dict[Hashable, str | None] = {}
         self._rules: dict[str, str] = {}
         self._held: list[Photo] = []  # keeps pixels alive, so that their ids stay theirs
@@ -48,8 +49,7 @@ class Thumbnails:
         A photo that cannot be read is taken in as an empty tile.
         """
         new = {_identity(photo): photo for photo in photos if _identity(photo) not in self._classes}
-        with ThreadPoolExecutor(THREADS) as pool:
-            made = list(pool.map(self._make, new.values()))
+        made = self._made(list(new.values()))
         fresh = {rule: None for rule in made if rule is not None and _name(rule) not in self._rules}
         cost = sum(len(rule) + 20 for rule in fresh)
         if cost > self.left:
@@ -79,12 +79,26 @@ class Thumbnails:
         """The style rules that hold the pixels."""
         return "\n".join(f".{name}{rule}" for name, rule in self._rules.items())
 
+    def _made(self, photos: list[Photo]) -> list[str | None]:
+        """The rules of photos; frames one after the other, as a video is read in order."""
+        in_order = sorted(photos, key=lambda photo: (str(photo.path), photo.frame or 0))
+        frames = [photo for photo in in_order if photo.frame is not None and photo.pixels is None]
+        rules = {id(photo): self._make(photo) for photo in frames}
+        rest = [photo for photo in photos if id(photo) not in rules]
+        with ThreadPoolExecutor(THREADS) as pool:
+            rules |= {id(photo): rule for photo, rule in zip(rest, pool.map(self._make, rest), strict=True)}
+        return [rules[id(photo)] for photo in photos]
+
+    def _wanted(self, height: int, width: int) -> tuple[int, int]:
+        """Twice the pixels that are shown, so that decoding at a smaller scale is not seen."""
+        scale = 2 * self.side / max(height, width)
+        return round(height * scale), round(width * scale)
+
     def _make(self, photo: Photo) -> str | None:
         try:
-            pixels = read_image(photo)
+            pixels, (height, width) = read_reduced(photo, self._wanted, rotate=self.rotate)
         except PhotoError:
             return None
-        height, width = pixels.shape[:2]
         aspect = min(max(width / height, TALLEST), WIDEST)
         return (
             f"{{aspect-ratio:{aspect:.3f};"
@@ -94,8 +108,8 @@ class Thumbnails:
 
 def _identity(photo: Photo) -> Hashable:
     if photo.pixels is not None:
-        return id(photo.pixels), photo.crop
-    return str(photo.path), photo.frame, photo.crop
+        return id(photo.pixels), photo.part
+    return str(photo.path), photo.part
 
 
 def _name(rule: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
+from dejavlad.guarded.toml_file import read_toml
 from dejavlad.model.run_folder import best_at, best_epoch, is_run, read_records, recalls
 from dejavlad.report.curves import Axes, Curve, curves, smooth
 from dejavlad.report.numbers import grid, reproduce, table, tiles
@@ -48,7 +48,7 @@ class Story:
         if not is_run(run):
             raise InputError(f"{str(run)!r} is no training run")
         try:
-            options = tomllib.loads((run / RUN_CONFIG).read_text(encoding="utf-8"))
+            options = read_toml(run / RUN_CONFIG)
         except (OSError, ValueError) as error:
             raise InputError(f"{str(run / RUN_CONFIG)!r} cannot be read: {error}") from None
         return cls(run.resolve().name, read_records(run), options)

@@ -2,24 +2,37 @@
 
 from dejavlad.rerank.fusion import FUSIONS, fuse_sum, fuse_zscores
 from dejavlad.rerank.matching import Match, Matcher, RoughMatcher, mutual_nearest
+from dejavlad.rerank.nearness import Nearness
+from dejavlad.rerank.point_matching import MUTUAL, MutualNearest, PointMatcher, PointMatches
+from dejavlad.rerank.point_reranker import PointReranker
 from dejavlad.rerank.ransac import METHODS, RansacMatcher
 from dejavlad.rerank.rapid import RapidMatcher, rapid_scores
 from dejavlad.rerank.reranker import MATCHERS, Reranker
 from dejavlad.rerank.shortlist import Shortlist
+from dejavlad.rerank.verification import Verified, VerifySetting, verify
 
 __all__ = [
     "FUSIONS",
     "MATCHERS",
     "METHODS",
+    "MUTUAL",
     "Match",
     "Matcher",
+    "MutualNearest",
+    "Nearness",
+    "PointMatcher",
+    "PointMatches",
+    "PointReranker",
     "RansacMatcher",
     "RapidMatcher",
     "Reranker",
     "RoughMatcher",
     "Shortlist",
+    "Verified",
+    "VerifySetting",
     "fuse_sum",
     "fuse_zscores",
     "mutual_nearest",
     "rapid_scores",
+    "verify",
 ]

@@ -142,8 +142,15 @@ class Reranker:
         order_C = np.argsort(fused_C, kind="stable")
         return np.asarray(rows_C)[order_C], fused_C[order_C]
 
-    def scores(self, query: Patches, candidates: Sequence[Patches]) -> NDArray[np.float64]:
+    def scores(
+        self,
+        query: Patches,
+        candidates: Sequence[Patches],
+        distances_C: NDArray[np.floating[Any]] | None = None,
+    ) -> NDArray[np.float64]:
         """Fused scores [C] of candidates of one query, smaller being better.
+
+        The first ranking's distances do not count here, as in Patch-NetVLAD.
 
         Raises:
             InputError: see `__call__`.

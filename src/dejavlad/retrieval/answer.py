@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dejavlad.errors import SHOWS_NOTHING
 from dejavlad.geo import Position, latlon
+from dejavlad.retrieval.verified_confidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,16 @@ class Answer:
     standing: float = 0.0
     """How far the best place stands out from the others; what the confidence is computed from."""
     failed: str | None = None
-    """Why the photo could not be read."""
+    """Why there is no answer: the photo could not be read, or it shows nothing (`blank`)."""
+    evidence: Evidence | None = None
+    """What the confidence is computed from, where the geometry was looked at."""
+    reason: str = ""
+    """What the geometry says, where it was looked at: how many points agree, and how many elsewhere."""
+
+    @property
+    def blank(self) -> bool:
+        """Whether the photo can be read, but shows nothing."""
+        return self.failed is not None and self.failed.startswith(SHOWS_NOTHING)
 
     @property
     def position(self) -> Position | None:
@@ -69,9 +80,13 @@ class Answer:
             "position": position_to_dict(self.position),
             "matches": [match.to_dict() for match in self.matches],
             "failed": self.failed,
+            "blank": self.blank,
+            "reason": self.reason,
         }
 
     def __str__(self) -> str:
+        if self.blank:
+            return f"{self.name}: {self.failed}"
         if self.failed is not None:
             return f"{self.name}: cannot be read: {self.failed}"
         if not self.known:
@@ -86,7 +101,8 @@ class Answer:
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]
-        return "\n".join([head, *lines])
+        because = [f"  {self.reason}"] if self.reason else []
+        return "\n".join([head, *because, *lines])
 
 
 def position_text(position: Position) -> str:

@@ -44,6 +44,7 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.retrieval.held_rows import HeldRows
 from dejavlad.retrieval.learnt import for_patches, learn_once
+from dejavlad.retrieval.points import PointSetting, PointSource
 from dejavlad.retrieval.preset import FRESH, Preset
 from dejavlad.retrieval.reranking import Reranked, Source, rerank_all
 
@@ -144,10 +145,14 @@ def rank(
     Raises:
         StoreMismatchError: the two stores were made by different models.
     """
-    if database.path is not None:
-        database.manifest.setting.check(queries.manifest.setting, database.path)
+    database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
     k = len(database) if needs_whole(truth) else min(scoring.k, len(database))
     return _search(build_index(scoring.index, database), queries, k, truth)
+
+
+def unread_of(database: DescriptorStore, queries: DescriptorStore) -> dict[str, dict[str, str]]:
+    """The photos of both that could not be described, as `Result.unread` holds them."""
+    return {"database": dict(database.failed), "queries": dict(queries.failed)}
 
 
 def patch_sources(
@@ -175,7 +180,46 @@ def patch_sources(
     stored_q, stored_db = (PatchStore.open(of.path) for of in (queries, database) if of.path is not None)
     stored_db.manifest.check_comparable(stored_q.manifest, stored_db.path)
     preset = preset.fitted_to(stored_db.manifest.sizes, stored_db.manifest.strides)
-    return preset, Cached(stored_q.rows(queries.keys)), Cached(stored_db.rows(database.keys))
+    asked, there = (
+        Cached(stored.rows(of.keys, of.failed)) for stored, of in ((stored_q, queries), (stored_db, database))
+    )
+    return preset, asked, there
+
+
+def rerank_points(
+    ranking: Ranking,
+    dataset: PlaceDataset,
+    points: PointSetting,
+    out: Path,
+    *,
+    setting: Mapping[str, Any] | None = None,
+    budget_ms: float | None = None,
+    on_progress: OnProgress = silent,
+    **options: Any,
+) -> Reranked:
+    """A ranking re-ranked by verified local features; what is finished is kept in ``out/reranking``.
+
+    Args:
+        ranking: rows of the database for each query.
+        dataset: the photos.
+        points: how.
+        out: the results' folder.
+        setting: what the ranking was made by.
+        budget_ms: milliseconds a query, as a mean; see `rerank_all`.
+        on_progress: told of each query.
+        options: of `dejavlad.local.create`, e.g. ``device``.
+    """
+    extractor = points.extractor(on_progress=on_progress, **options)
+    return rerank_all(
+        points.reranker(),
+        ranking,
+        PointSource(extractor, dataset.queries),
+        PointSource(extractor, dataset.database),
+        keep=out / "reranking",
+        setting={"points": points.to_dict(), **(setting or {})},
+        budget_ms=budget_ms,
+        on_progress=on_progress,
+    )
 
 
 def rerank(
@@ -223,7 +267,8 @@ def score(
     seconds: Mapping[str, float] | None = None,
     dims: Mapping[int, Mapping[int, float]] | None = None,
     reranked: Reranked | None = None,
-    preset: Preset | None = None,
+    preset: Preset | PointSetting | None = None,
+    unread: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
 
@@ -237,6 +282,7 @@ def score(
         dims: recalls with fewer dimensions, from `sweep`.
         reranked: what `ranking` was before it was re-ranked, and how that went.
         preset: how it was re-ranked.
+        unread: the photos that could not be described, from `unread_of`.
 
     Raises:
         InputError: the ranking is for other lists.
@@ -265,6 +311,7 @@ def score(
             rerank=None if reranked is None else str(preset),
             seconds=seconds,
             metrics=measured(ranking, dataset.truth),
+            unread=unread,
         )
         twins = _twins(ranking, dataset, dataset.truth)
         result = replace(result, dims=dims or {}, reranking=told, twins=twins)
@@ -302,7 +349,7 @@ def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, A
 
 
 def _reranking(
-    reranked: Reranked, preset: Preset | None, dataset: PlaceDataset, scoring: Scoring
+    reranked: Reranked, preset: Preset | PointSetting | None, dataset: PlaceDataset, scoring: Scoring
 ) -> dict[str, Any]:
     """How it was re-ranked, the recall before, and recall against time, for ``result.json``."""
     done = int(reranked.done.sum())

@@ -37,11 +37,12 @@ def of_descriptors(
             f"the database's descriptors have {database.dims} dimensions, the queries' {queries.dims}"
         )
     there, asked = HeldRows.of(database), HeldRows.of(queries)
+    raw = HeldRows(database.rows, there.done), HeldRows(queries.rows, asked.done)
     for name, advice, alike in (
         ("descriptors compared as they are", "they were brought to unit length first", False),
         ("descriptors brought to unit length", "divide each by its length before ranking", True),
     ):
-        rows = (there.unit(), asked.unit()) if alike else (there, asked)
+        rows = (there.unit(), asked.unit()) if alike else raw
         found = build_index("flat", rows[0]).search(rows[1], min(k, int(there.done.sum())))
         same = _agreement(ranking, found.indices)
         yield Reading(name, found, f"{advice} ({same:.0%} of first answers agree)")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from dejavlad.failures import failures_dict, failures_text
 from dejavlad.model import PlaceModel
-from dejavlad.photo import PhotoList
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,38 +27,50 @@ class MapInfo:
     with_position: int
     """How many of them know where they were taken."""
     failed: Mapping[str, str]
-    """Key -> reason, of the photos that could not be read."""
+    """Key -> reason, of the photos that could not be read, or show nothing."""
     bytes: int
     """Size of the folder on disk."""
-    names: tuple[str, ...]
-    """The photos' keys."""
+    read_names: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
+    """Reads the photos' keys, which takes longer the more there are."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The photos' keys."""
+        return self.read_names()
 
     @classmethod
-    def of(cls, folder: Path, model: PlaceModel, photos: PhotoList, failed: Mapping[str, str]) -> Self:
-        """Count what is there."""
+    def of(
+        cls,
+        folder: Path,
+        model: PlaceModel,
+        photos: int,
+        with_position: int,
+        failed: Mapping[str, str],
+        names: Callable[[], tuple[str, ...]],
+    ) -> Self:
+        """Put together what is known, and look how large it is."""
         return cls(
             str(folder),
             model.title,
             model.fingerprint,
             model.descriptor_size,
-            len(photos),
-            sum(position is not None for position in photos.positions),
+            photos,
+            with_position,
             dict(failed),
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-            tuple(photos.keys),
+            names,
         )
 
     def to_dict(self, *, names: bool = False) -> dict[str, Any]:
         """For JSON; with the photos' names where asked for."""
-        told = asdict(self)
-        if not names:
-            del told["names"]
-        return told
+        figures = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "read_names"}
+        figures |= failures_dict(self.failed)
+        return {**figures, "names": self.names} if names else figures
 
     def __str__(self) -> str:
         lines = [
             f"{self.folder}: {self.photos} photos, {self.with_position} with a position, "
-            f"{len(self.failed)} left out",
+            f"{len(self.failed)} left out" + (f" ({failures_text(self.failed)})" if self.failed else ""),
             f"model {self.model}, {self.dims} dims, {self.bytes / 1e6:.1f} MB on disk",
         ]
         return "\n".join(lines)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
-from dejavlad.errors import StoreMismatchError
+from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.model import PatchSetting, PlaceModel, load_model, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
@@ -39,14 +43,16 @@ def learn_once(
         StoreMismatchError: what is there was learnt from another model, other photos or another seed.
     """
     note = folder.with_name(folder.name + ".json")
-    keys = hashlib.sha256("\n".join(map(repr, photos.keys)).encode()).hexdigest()
     wanted = {
         "model": f"{base.name} ({base.fingerprint[:12]})",
-        "photos": f"{len(photos)} ({keys[:12]})",
+        "photos": _marked(photos.keys),
         "seed": seed,
     }
     if note.exists():
-        there = json.loads(note.read_text(encoding="utf-8"))
+        there = _read_note(note)
+        forms = ([normalize(form, key) for key in photos.keys] for form in ("NFC", "NFD"))
+        if there.get("photos") in [_marked(keys) for keys in forms]:
+            wanted["photos"] = there["photos"]  # the same names, as another system writes them
         differences = {key: (there.get(key), now) for key, now in wanted.items() if there.get(key) != now}
         if differences:
             raise StoreMismatchError(folder.parent, differences)
@@ -60,6 +66,19 @@ def learn_once(
         learnt = fit(base, photos, seed=seed, workers=workers, on_progress=on_progress)
     save_model(learnt, folder)
     return learnt
+
+
+def _marked(keys: Sequence[str]) -> str:
+    """How many photos, and a mark of their keys."""
+    digest = hashlib.sha256("\n".join(map(repr, keys)).encode()).hexdigest()
+    return f"{len(keys)} ({digest[:12]})"
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(note)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{str(note)!r} cannot be read: {error}; delete it and its folder") from error
 
 
 def for_patches(

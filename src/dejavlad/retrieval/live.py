@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dejavlad.decoders import open_camera, open_video
 from dejavlad.errors import InputError
-from dejavlad.images import read_image
+from dejavlad.images import measure_content, read_image
 from dejavlad.photo import Photo
 from dejavlad.retrieval.pair import PairMatch, PairMatcher, Patched
 
@@ -125,12 +125,19 @@ class LiveFrame:
             "agreement": self.pair.agreement,
             "inliers": list(self.pair.inliers),
             "known": self.known,
+            "blank": bool(self.pair.blank),
             "frames_per_second": round(self.rate, 3),
         }
 
     def __str__(self) -> str:
         inliers = " + ".join(f"{n:,}" for n in self.pair.inliers)
         told = "known place" if self.known else "unknown"
+        if self.pair.blank:
+            told = (
+                "shows nothing"
+                if self.pair.candidate.key in self.pair.blank
+                else "the reference shows nothing"
+            )
         return (
             f"frame {self.number}: {told}, score {self.pair.score:.5f}, {inliers} patches match, "
             f"{self.rate:.2f} frames/s"
@@ -155,6 +162,8 @@ class Live:
         self.matcher = matcher
         self.known_from = KNOWN.get(matcher.setting.matcher, 0.05) if known_from is None else known_from
         self.compared = self.known = 0
+        self.blank = 0
+        """Frames that show nothing: they are never known."""
         self._began: list[float] = []
         self._last: Patched | None = None
         self._reference = matcher.look([reference])[0]
@@ -179,7 +188,9 @@ class Live:
         self._last = self.matcher.look([frame])[0]
         pair = self.matcher.compare(self._reference, self._last)
         known = pair.agreement >= self.known_from and sum(pair.inliers) >= CHANCE * len(pair.inliers)
+        known &= not pair.blank
         self.compared += 1
+        self.blank += bool(self._last.blank)
         self.known += known
         spent = max(1e-9, time.perf_counter() - self._began[0])
         return LiveFrame(frame.frame or 0, pair, known, len(self._began) / spent)
@@ -207,6 +218,11 @@ def reference_photo(given: str | None, source: Path | int) -> Photo | None:
         raise InputError(f"--reference {given}: frames of a camera have no numbers; give a photo, or nothing")
     pixels = read_image(Photo(source.as_posix(), source, frame=int(given)))
     return Photo(source.as_posix(), source, frame=int(given), pixels=pixels)
+
+
+def shows_anything(frame: Photo) -> bool:
+    """Whether a frame of `Frames` is not black, or of one colour."""
+    return frame.pixels is None or measure_content(frame.pixels).anything
 
 
 def spread_frames(video: Path, most: int) -> list[Photo]:

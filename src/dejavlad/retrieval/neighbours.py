@@ -26,8 +26,7 @@ def neighbours(database: DescriptorStore, queries: DescriptorStore, top: int = T
     """
     if top < 1:
         raise InputError(f"--top {top}: ask for at least 1 neighbour")
-    if database.path is not None:
-        database.manifest.setting.check(queries.manifest.setting, database.path)
+    database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
     same = database is queries
     ranking = build_index("flat", database).search(queries, min(top + same, len(database)))
     found: dict[str, list[str]] = {}

@@ -6,7 +6,7 @@ Shapes: S patch sizes, M matches of one size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.fitting import fit, learn_patch_whitening
-from dejavlad.images import read_size
+from dejavlad.images import blank_reason, read_size
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
@@ -66,6 +66,8 @@ class Patched:
     """One set a size."""
     size: tuple[int, int]
     """Height and width of the prepared photo, in whose pixels patches lie."""
+    blank: str = ""
+    """What there is to see, where the photo shows nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +92,8 @@ class PairMatch:
     """Height and width of the query, prepared."""
     candidate_size: tuple[int, int]
     """Height and width of the candidate, prepared."""
+    blank: Mapping[str, str] = field(default_factory=dict)
+    """Key -> reason, of those of the two that show nothing: what their patches match then tells nothing."""
 
     @property
     def inliers(self) -> tuple[int, ...]:
@@ -109,6 +113,7 @@ class PairMatch:
             "candidate": self.candidate.key,
             "score": self.score,
             "agreement": self.agreement,
+            "blank": dict(self.blank),
             "sizes": [
                 {
                     "size": size,
@@ -138,7 +143,7 @@ class PairMatcher:
         self._reranker = Reranker(setting.matcher, weights=setting.weights, fusion="sum")
 
     def look(self, images: Sequence[Image], *, batch_size: int = 2) -> list[Patched]:
-        """Photos with their patches.
+        """Photos with their patches; also of those that show nothing (`Patched.blank`).
 
         Raises:
             PhotoError: a photo cannot be read.
@@ -147,10 +152,16 @@ class PairMatcher:
         photos = [as_photo(image, row) for row, image in enumerate(images)]
         wanted, preprocess = self.setting.patches, self.model.preprocess
         found = self.model.encode_patches(
-            photos, sizes=wanted.sizes, strides=wanted.strides, dims=wanted.dims, batch_size=batch_size
+            photos,
+            sizes=wanted.sizes,
+            strides=wanted.strides,
+            dims=wanted.dims,
+            batch_size=batch_size,
+            keep_blank=True,
         )
         sizes = [preprocess.output_size(*read_size(photo, rotate=preprocess.rotate)) for photo in photos]
-        return [Patched(*of) for of in zip(photos, found, sizes, strict=True)]
+        blank = [blank_reason(photo, rotate=preprocess.rotate) for photo in photos]
+        return [Patched(*of) for of in zip(photos, found, sizes, blank, strict=True)]
 
     def compare(self, query: Patched, candidate: Patched) -> PairMatch:
         """How well two photos match.
@@ -176,6 +187,7 @@ class PairMatcher:
             tuple(map(len, query.patches)),
             query.size,
             candidate.size,
+            {of.photo.key: of.blank for of in (query, candidate) if of.blank},
         )
 
     def _most(self, of: PatchSet) -> float:

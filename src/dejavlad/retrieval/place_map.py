@@ -2,46 +2,59 @@
 
 The folder::
 
-    MAP/map.json       what is in the map; replaced whole, and its replacement is the commit
-    MAP/rows.bin       descriptors, float32 [N, D]; grows at the end; rows past map.json's count do not count
+    MAP/map.sqlite     what is in the map; each change is one transaction, and that is the commit
+    MAP/rows.bin       descriptors, float32 [N, D]; grows at the end; rows past the state's count do not count
     MAP/model/         the model, with the vocabulary and whitening learnt from the first photos
     MAP/model.json     what the model was learnt from: an interrupted `build` goes on only with the same
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
     MAP/writer.lock    held by the one writer; readers need none
+
+Opening reads a few numbers; photos, positions and rows are read when they are asked for, and compared with
+their checksums. What a change costs does not grow with the map. (``map.json`` is that of format 1.)
 
 Legend: N photos of the map, K candidates, D the model's descriptor size.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar, Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError, UnknownNameError
-from dejavlad.extraction import PhotoTable, describe, extract
-from dejavlad.geo import Positions
+from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe, extract
+from dejavlad.extraction.writer import StoreWriter
+from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.index import Index, build_index
 from dejavlad.model import PlaceModel, load_model
+from dejavlad.names import Names, same_form, unicode_variants
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.retrieval.answer import Answer, Match
-from dejavlad.retrieval.catalogue import Catalogue
 from dejavlad.retrieval.confidence import PLACES, confidence, distinct_places, stand_out
 from dejavlad.retrieval.info import MapInfo
 from dejavlad.retrieval.learnt import learn_once
+from dejavlad.retrieval.map_state import OLD_STATE, ROWS, STATE, MapState, Moved, is_map, records_of
+from dejavlad.retrieval.points import Checked, MapVerifier, PointSetting
 from dejavlad.retrieval.preset import Preset
 from dejavlad.retrieval.reranking import MapReranker
+from dejavlad.retrieval.verified_confidence import (
+    Evidence,
+    reason,
+    search_confidence,
+    verified_confidence,
+)
+from dejavlad.storage import PhotoRecord, discard, one_writer
 
-FILES = {"map.json", "map.json.partial", "rows.bin", "model", "model.json", "extracting", "writer.lock"}
+STAGING = "extracting"
+FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, "writer.lock"}
+FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
+FILES |= {STATE + ending for ending in ("", "-journal", ".partial", ".partial-journal")}
 
 SAME_PLACE = 25.0
 """Photos within so many metres show one place."""
@@ -62,6 +75,9 @@ class PlaceMap:
 
     def __init__(self, folder: Path, model: PlaceModel) -> None:
         self.folder, self.model = folder, model
+        self.updated = 0
+        """Photos whose position, heading, time, group or tags the last `build` or `add` corrected."""
+        self._state = MapState(folder, model.descriptor_size)
         self.refresh()
 
     @classmethod
@@ -78,10 +94,14 @@ class PlaceMap:
     ) -> Self:
         """Make a map; run again after an interruption, it goes on.
 
+        Run again over a finished map, positions, headings, times, groups and tags follow `photos`; no photo
+        that is the same file as before is described anew.
+
         Args:
             model: a model or its name; where its vocabulary and whitening are not learnt yet, they are learnt
                 from `photos` and kept with the map.
-            photos: what the map holds; a photo that cannot be read is listed in `failed` and left out.
+            photos: what the map holds; a photo that cannot be read, or shows nothing, is listed in `failed`
+                and left out.
             out: the folder to make.
             batch_size: photos described at once.
             workers: threads that decode photos.
@@ -105,7 +125,7 @@ class PlaceMap:
                 "--batch-dependent (model.together = True)"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with _one_writer(folder):
+        with one_writer(folder):
             strange = {entry.name for entry in folder.iterdir()} - FILES
             if strange:
                 raise StoreError(f"{str(folder)!r} is no map: it holds {min(strange)!r}; give another --out")
@@ -114,7 +134,7 @@ class PlaceMap:
             )
             model.together = base.together
             place_map = cls(folder, model)
-            place_map._add(photos, batch_size, workers, on_progress)
+            place_map._add(photos, batch_size, workers, on_progress, keep=False)
         return place_map
 
     @classmethod
@@ -125,7 +145,7 @@ class PlaceMap:
             StoreError: there is no map, it was never finished, or it is damaged.
         """
         folder = Path(folder)
-        if not (folder / "map.json").exists():
+        if not is_map(folder):
             begun = (folder / "model.json").exists()
             raise StoreError(
                 f"there is no map at {str(folder)!r}: "
@@ -139,18 +159,18 @@ class PlaceMap:
 
     def refresh(self) -> None:
         """See what another process has added or removed since."""
-        path = self.folder / "map.json"
-        size = self.model.descriptor_size
-        self._catalogue = Catalogue.load(path) if path.exists() else Catalogue.empty(size)
-        if self._catalogue.dims != size:
-            raise StoreMismatchError(self.folder, {"dims": (self._catalogue.dims, size)})
-        self._rows_ND = _map_rows(self.folder / "rows.bin", self._catalogue.n_rows, size)
+        snapshot, size = self._state.snapshot(), self.model.descriptor_size
+        if snapshot.head.dims != size:
+            hint = "Its model was changed after it was built; build it anew in another folder."
+            raise StoreMismatchError(self.folder, {"dims": (snapshot.head.dims, size)}, hint)
+        self._snapshot = snapshot
         self._index: Index | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
-        self._places = Positions.from_list(self.photos.positions)
+        self._state.file.map(snapshot.head.rows)  # a file that is cut short is refused at once
+        self._verifiers: dict[PointSetting, MapVerifier] = {}
 
     def __len__(self) -> int:
-        return len(self._catalogue.table)
+        return self._snapshot.head.photos
 
     def __repr__(self) -> str:
         return f"PlaceMap({str(self.folder)!r}, {len(self)} photos, {self.model.name})"
@@ -158,28 +178,34 @@ class PlaceMap:
     @property
     def photos(self) -> PhotoList:
         """The photos of the map, in the order in which they came."""
-        return self._catalogue.table.photos
+        return self._snapshot.photos
 
     @property
     def failed(self) -> dict[str, str]:
-        """Key -> reason, of the photos that could not be described."""
-        return self._catalogue.failed
+        """Key -> reason, of the photos that could not be described, or show nothing (see `failures`)."""
+        return self._snapshot.failed
 
     @property
     def descriptors(self) -> Floats:
         """float32 [N, D], the descriptors of `photos`; memory-mapped until photos are removed."""
-        rows = self._catalogue.rows
-        untouched = len(rows) == len(self._rows_ND) and bool((np.diff(rows) == 1).all())
-        return self._rows_ND if untouched else self._rows_ND[rows]
+        rows, file_ND = self._snapshot.rows, self._snapshot.file_rows.all()
+        return file_ND if len(rows) == len(file_ND) else np.asarray(file_ND[rows])
 
     def info(self) -> MapInfo:
         """What is in the map, in figures."""
-        return MapInfo.of(self.folder, self.model, self.photos, self.failed)
+        head = self._snapshot.head
+        return MapInfo.of(self.folder, self.model, head.photos, head.with_position, self.failed, self._names)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.photos.keys)
 
     def add(
         self, photos: Images, *, batch_size: int = 8, workers: int = 0, on_progress: OnProgress = silent
     ) -> int:
         """Add photos; those that are there already are skipped, those that changed since are described anew.
+
+        What `photos` tells of a photo that is there (position, heading, time, group, tags) takes the place of
+        what the map holds; what it does not tell stays.
 
         Returns:
             How many photos were added or described anew.
@@ -188,12 +214,14 @@ class PlaceMap:
             InputError: a photo of another folder has the name of one in the map.
             StoreBusyError: another process is writing there.
         """
-        with _one_writer(self.folder):
+        with one_writer(self.folder):
             self.refresh()
-            return self._add(PhotoList.of(photos), batch_size, workers, on_progress)
+            return self._add(PhotoList.of(photos), batch_size, workers, on_progress, keep=True)
 
     def remove(self, names: Sequence[str]) -> int:
-        """Take photos out of the map by their keys; the files of the photos stay where they are.
+        """Take photos out of the map by their keys, however written (`dejavlad.names`).
+
+        The files of the photos stay where they are.
 
         Returns:
             How many were removed.
@@ -202,14 +230,49 @@ class PlaceMap:
             UnknownNameError: the map has no such photo; nothing is removed.
             StoreBusyError: another process is writing there.
         """
-        with _one_writer(self.folder):
+        with one_writer(self.folder):
             self.refresh()
-            there = set(self._catalogue.table.keys) | set(self.failed)
-            for name in names:
-                if name not in there:
-                    raise UnknownNameError("photo in the map", name, there)
-            self._commit(self._catalogue.without(names))
-        return len(set(names))
+            self._state.convert()
+            records = self._state.lookup(names)
+            keys = {name for name in names if name in records or name in self.failed}
+            if unknown := [name for name in names if name not in keys]:
+                known = [*self.photos.keys, *self.failed]
+                written_otherwise = Names(known)
+                for name in unknown:
+                    row = written_otherwise.find(name)
+                    if row is None:
+                        raise UnknownNameError("photo in the map", name, known)
+                    keys.add(known[row])
+            self._state.remove(keys)
+            self.refresh()
+        return len(keys)
+
+    def move(self, old: str | Path, new: str | Path) -> Moved:
+        """Photos that lay at `old` (a file, or a folder with all below it) lie at `new` now.
+
+        Nothing is described anew: a file of the same size counts as the same photo. Names in the map stay,
+        but for photos that moved within the folder that their names are relative to.
+
+        Raises:
+            InputError: no photo of the map lies at `old`, nothing is at `new`, or two would share a name.
+            StoreBusyError: another process is writing there.
+        """
+        with one_writer(self.folder):
+            self._state.convert()
+            moved = self._state.move(Path(old), Path(new))
+            self.refresh()
+        return moved
+
+    def check(self, on_progress: OnProgress = silent) -> bool:
+        """Compare all numbers of the map with their checksums.
+
+        Returns:
+            Whether there are any: a map of format 1 has none until it is changed.
+
+        Raises:
+            StoreError: something is not what was written.
+        """
+        return self._state.check(on_progress)
 
     def locate(
         self,
@@ -219,15 +282,18 @@ class PlaceMap:
         batch_size: int = 8,
         workers: int = 0,
         rerank: Preset | None = None,
+        verify: PointSetting | None = None,
         on_progress: OnProgress = silent,
     ) -> list[Answer]:
         """Where were these photos taken?
 
         Args:
-            photos: files or arrays; one that cannot be read gets an answer that says why.
+            photos: files or arrays; one that cannot be read, or shows nothing, gets an answer that says why.
             k: how many places to tell, at most.
             rerank: compare the nearest photos patch by patch, and tell those that match best first; how sure
                 the map is does not depend on it.
+            verify: compare the nearest photos by local features that agree in space: those seen from nearby
+                come first (unless `rerank` orders them), and how sure the map is depends on it.
             batch_size: photos described at once.
             workers: threads that decode photos.
             on_progress: called with each step.
@@ -237,10 +303,17 @@ class PlaceMap:
         """
         photos = PhotoList.of(photos)
         rows_QD, failed = describe(
-            self.model, photos, batch_size=batch_size, workers=workers, on_progress=on_progress
+            self.model,
+            photos,
+            batch_size=batch_size,
+            workers=workers,
+            blank_too=True,
+            on_progress=on_progress,
         )
         good = [i for i, photo in enumerate(photos) if photo.key not in failed]
-        found = iter(self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank))
+        found = iter(
+            self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank, verify=verify)
+        )
         return [
             next(found)
             if photo.key not in failed
@@ -249,24 +322,36 @@ class PlaceMap:
         ]
 
     def locate_descriptors(
-        self, rows_QD: Floats, photos: PhotoList, *, k: int = 5, rerank: Preset | None = None
+        self,
+        rows_QD: Floats,
+        photos: PhotoList,
+        *,
+        k: int = 5,
+        rerank: Preset | None = None,
+        verify: PointSetting | None = None,
     ) -> list[Answer]:
         """As `locate`, from descriptors of `photos` that this map's model made.
 
         Args:
-            rows_QD: float32 [Q, D], of unit length.
+            rows_QD: float32 [Q, D], brought to unit length; a row of zeros is of a photo that shows nothing.
             photos: what they are descriptors of.
             k: how many places to tell, at most.
             rerank: as `locate` takes it.
+            verify: likewise.
         """
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
         if not len(self):
             raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
+        rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
+        rows_QD = np.asarray(rows_QD)
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
-        reorder = None if rerank is None else self.reranker(rerank)
+        reorder = None if rerank is None or not rows_QD.any() else self.reranker(rerank)
+        check = None if verify is None or not rows_QD.any() else self.verifier(verify)
         return [
-            self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder)
+            self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder, check)
+            if row_D.any()
+            else Answer(photo.key, photo.path, (), 0.0, False, failed=NO_DESCRIPTOR)
             for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True))
         ]
 
@@ -276,11 +361,19 @@ class PlaceMap:
             self._rerankers[preset] = MapReranker(self.model, self.photos, preset)
         return self._rerankers[preset]
 
+    def verifier(self, setting: PointSetting) -> MapVerifier:
+        """What compares photos with those of the map by local features; kept for the next call."""
+        if setting not in self._verifiers:
+            self._verifiers[setting] = MapVerifier(self.photos, setting.chosen())
+        return self._verifiers[setting]
+
     def search(self, rows_QD: Floats, *, k: int) -> Ranking:
         """The k nearest photos of the map for each descriptor, as places in `photos`."""
         if self._index is None:
-            self._index = build_index("flat", self.descriptors)
-        return self._index.search(rows_QD, min(k, len(self)))
+            self._index = build_index("flat", _FileRows(self._snapshot.file_rows.all(), self._snapshot.rows))
+        ranking = self._index.search(rows_QD, min(k, len(self)))
+        photos = np.where(ranking.indices < 0, -1, np.searchsorted(self._snapshot.rows, ranking.indices))
+        return Ranking(photos, ranking.distances)
 
     def _answer(
         self,
@@ -290,6 +383,7 @@ class PlaceMap:
         distances_K: Floats,
         k: int,
         reorder: MapReranker | None,
+        check: MapVerifier | None,
     ) -> Answer:
         while True:
             best = distinct_places(distances_K, self._same_place(near_K), self.descriptors_of(near_K))
@@ -298,101 +392,172 @@ class PlaceMap:
             wider = self.search(row_D[None], k=4 * len(near_K))
             near_K, distances_K = wider.indices[0], wider.distances[0]
         standing = stand_out(distances_K[best])
-        sure = confidence(standing)
+        sure, why, evidence = confidence(standing), "", None
         order = np.arange(len(near_K)) if reorder is None else reorder(photo, near_K)
+        if check is not None:
+            checked = check(photo, near_K, distances_K)
+            order = checked.order if reorder is None else order
+            first = int(order[0])
+            if first in checked.compared:
+                evidence = self._evidence(checked, first, near_K, standing, len(best))
+                sure = verified_confidence(evidence)
+                why = reason(evidence, self._snapshot.photo(int(near_K[first])).key)
+            else:
+                sure = search_confidence(Evidence(standing, len(best)))
+                why = "not verified: the map's photo cannot be read any more"
+        nearest = [self._snapshot.photo(i) for i in near_K[order[:k]].tolist()]
         matches = tuple(
-            Match(
-                self.photos[i].key,
-                self.photos[i].path,
-                float(d),
-                float(1 - d * d / 2),
-                self.photos[i].position,
-            )
-            for i, d in zip(near_K[order[:k]].tolist(), distances_K[order[:k]].tolist(), strict=True)
+            Match(near.key, near.path, float(d), float(1 - d * d / 2), near.position)
+            for near, d in zip(nearest, distances_K[order[:k]].tolist(), strict=True)
         )
-        return Answer(photo.key, photo.path, matches, sure, sure >= 0.5, standing)
+        return Answer(
+            photo.key, photo.path, matches, sure, sure >= 0.5, standing, evidence=evidence, reason=why
+        )
+
+    def _evidence(
+        self, checked: Checked, first: int, near_K: NDArray[np.int64], standing: float, places: int
+    ) -> Evidence:
+        """What speaks for the first of the candidates."""
+        found = checked.compared[first]
+        other = ~self._same_place(near_K)[first]
+        runner_up = max((of.inliers for at, of in checked.compared.items() if other[at]), default=0)
+        return Evidence(standing, places, found.inliers, min(found.nearness.coverage), runner_up)
 
     def descriptors_of(self, places_K: NDArray[np.int64]) -> Floats:
         """float32 [K, D], the descriptors of some of `photos`."""
-        return np.asarray(self._rows_ND[self._catalogue.rows[places_K]])
+        return np.asarray(self._snapshot.file_rows.take(self._snapshot.rows[places_K]))
 
     def _same_place(self, places_K: NDArray[np.int64]) -> NDArray[np.bool_]:
         """[K, K] whether two photos of the map are known to show one place."""
-        apart_KK = self._places.take(places_K).distances()
+        apart_KK = self._snapshot.positions.take(places_K).distances()
         stretch = max(3, round(SAME_STRETCH * len(self)))
         in_sequence = np.abs(places_K[:, None] - places_K) <= stretch
         return np.where(np.isnan(apart_KK), in_sequence, apart_KK <= SAME_PLACE)
 
-    def _add(self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress) -> int:
-        old = self._catalogue
+    def _add(
+        self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress, *, keep: bool
+    ) -> int:
+        """Add photos, and correct what is known of those that are there (`keep`: what is not told stays)."""
+        self._state.convert()
+        photos = self._as_in_map(photos)
         now = PhotoTable.look(photos, lambda _: (0, 0))
-        self._refuse_namesakes(now)
-        new = np.flatnonzero(now.rows_in(old.table) < 0)
-        if not len(new):
-            self._commit(old)
-            return 0
-        extracting = self.folder / "extracting"
-        store = extract(
-            self.model,
-            photos.take(new),
-            extracting,
-            batch_size=batch_size,
-            workers=workers,
-            on_progress=on_progress,
-        )
+        there = self._state.lookup(now.keys)
+        _refuse_namesakes(now.photos, there)
+        facts: dict[int, PhotoRecord] = {}
+        new: list[int] = []
+        for row, record in enumerate(records_of(now)):
+            place, known = there.get(record.photo.key, (-1, record))
+            if place < 0 or known.identity != record.identity:
+                new.append(row)
+                continue
+            corrected = known.with_facts(record.photo, keep=keep)
+            if corrected != known:
+                facts[place] = corrected
+        if facts:
+            self._state.update(facts)
+        self.updated = len(facts)
+        added = self._describe(photos.take(new), batch_size, workers, on_progress) if new else 0
+        discard(self.folder / STAGING)
+        self.refresh()
+        return added
+
+    def _describe(self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress) -> int:
+        """Describe photos aside, where a run that is cut off goes on, and take them in at once."""
+        staging = self.folder / STAGING
+
+        def described() -> DescriptorStore:
+            return extract(
+                self.model,
+                photos,
+                staging,
+                batch_size=batch_size,
+                workers=workers,
+                allow_none=len(self) > 0,  # photos that failed before are tried again
+                on_progress=on_progress,
+            )
+
+        _throw_away_unless_usable(staging)
+        try:
+            store = described()
+        except StoreMismatchError:  # left by a run at another precision
+            discard(staging)
+            store = described()
         done = np.flatnonzero(store.done)
-        rows = old.n_rows + np.arange(len(done))
-        _append_rows(self.folder / "rows.bin", old.n_rows, store.rows, done)
-        added = old.with_photos(store.manifest.table.take(done), rows, old.n_rows + len(done), store.failed)
-        del store
-        self._commit(added)
-        shutil.rmtree(extracting)
+        self._state.add(store.manifest.table.take(done), store.rows, done, store.failed)
         return len(done)
 
-    def _refuse_namesakes(self, now: PhotoTable) -> None:
-        there = {photo.key: photo.path for photo in self.photos}
-        for photo in now.photos:
-            path = there.get(photo.key)
-            if photo.pixels is None and path is not None and path.absolute() != photo.path.absolute():
-                raise InputError(
-                    f"the map holds {photo.key!r} of {str(path.parent)!r} already; photos of another folder "
-                    f"need other names: add a folder above both, or make another map"
-                )
+    def _as_in_map(self, photos: PhotoList) -> PhotoList:
+        """The photos, by the names that the map has for them where these differ in their Unicode form alone.
 
-    def _commit(self, catalogue: Catalogue) -> None:
-        catalogue.save(self.folder / "map.json")
-        self.refresh()
-
-
-@contextlib.contextmanager
-def _one_writer(folder: Path) -> Iterator[None]:
-    lock = filelock.FileLock(folder / "writer.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise StoreBusyError(folder) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _append_rows(path: Path, n_rows: int, rows_MD: NDArray[Any], chosen: NDArray[np.int64]) -> None:
-    """Write rows from row `n_rows` on, over whatever an interrupted run left there."""
-    size = rows_MD.shape[1] * 4
-    with open(path, "r+b" if path.exists() else "w+b") as file:
-        file.seek(n_rows * size)
-        for start in range(0, len(chosen), 1024):
-            file.write(np.ascontiguousarray(rows_MD[chosen[start : start + 1024]], dtype="<f4").tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _map_rows(path: Path, n_rows: int, dims: int) -> Floats:
-    if n_rows == 0:
-        return np.empty((0, dims), np.float32)
-    if not path.exists() or path.stat().st_size < n_rows * dims * 4:
-        raise StoreError(
-            f"{str(path)!r} is cut short: {n_rows} rows of {dims} are missing; build the map again"
+        So it is where a collection came from another system. Two files whose names differ so are two photos.
+        """
+        variants = {photo.key: unicode_variants(photo.key) for photo in photos}
+        records = self._state.lookup([v for key, forms in variants.items() for v in (key, *forms)])
+        named = []
+        for photo in photos:
+            if photo.key not in records:
+                for form in variants[photo.key]:
+                    if form in records and _same_file(records[form][1].photo.path, photo.path):
+                        photo = replace(photo, name=records[form][1].photo.name)
+                        break
+            named.append(photo)
+        return PhotoList(
+            named, root=photos.root, name=photos.name, notes=photos.notes, passed_over=photos.passed_over
         )
-    return np.memmap(path, dtype="<f4", mode="r", shape=(n_rows, dims))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FileRows:
+    """A `RowSource`: all rows of a map's file, those of removed photos counting for nothing."""
+
+    rows: Floats
+    """[rows of the file, D]."""
+    photos: NDArray[np.int64]
+    """[N] the row of each photo."""
+    complete: ClassVar[bool] = True
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """[rows of the file] whether a photo has the row."""
+        done = np.zeros(len(self.rows), np.bool_)
+        done[self.photos] = True
+        return done
+
+
+def _throw_away_unless_usable(staging: Path) -> None:
+    """What an earlier run described aside is taken up; half-cleared or damaged, it goes."""
+    if not staging.exists():
+        return
+    try:
+        with StoreWriter(staging):
+            pass
+    except StoreBusyError:
+        raise
+    except StoreError:
+        discard(staging)
+
+
+def _same_path(one: Path, other: Path) -> bool:
+    """Whether two paths are written alike, but for their Unicode form."""
+    return same_form(one.absolute().as_posix()) == same_form(other.absolute().as_posix())
+
+
+def _same_file(mapped: Path, current: Path) -> bool:
+    """Whether a path of the map, written in another Unicode form, is that of the file that is here now."""
+    try:
+        return _same_path(mapped, current) and (not mapped.exists() or mapped.samefile(current))
+    except OSError:
+        return False
+
+
+def _refuse_namesakes(photos: PhotoList, records: dict[str, tuple[int, PhotoRecord]]) -> None:
+    for photo in photos:
+        if photo.pixels is not None or photo.key not in records:
+            continue
+        path = records[photo.key][1].photo.path
+        if not _same_path(path, photo.path):
+            raise InputError(
+                f"the map holds {photo.key!r} of {str(path.parent)!r} already; photos of another folder need "
+                f"other names: add a folder above both, or make another map; photos that lie elsewhere "
+                f"now are moved: `dejavlad map move MAP OLD NEW`"
+            )

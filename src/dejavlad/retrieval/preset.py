@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.extraction.patches import CODECS
+from dejavlad.guarded.toml_file import parse_toml, read_toml
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.rerank import FUSIONS, MATCHERS, Reranker
 from dejavlad.retrieval.patch_ini import read_ini
@@ -127,7 +127,7 @@ def load_preset(name: str | Path) -> Preset:
     path = Path(name)
     if str(name) in PRESETS:
         text = resources.files("dejavlad.recipes").joinpath("rerank", f"{name}.toml").read_text("utf-8")
-        return _of(tomllib.loads(text), str(name))
+        return _of(parse_toml(text), str(name))
     if path.suffix.lower() == ".ini":
         told = read_ini(path)
         if told["matcher"] is None:
@@ -137,7 +137,7 @@ def load_preset(name: str | Path) -> Preset:
     if path.suffix.lower() != ".toml" or not path.is_file():
         raise UnknownNameError("preset", str(name), PRESETS, note="or a .toml or .ini file")
     try:
-        return _of(tomllib.loads(path.read_text("utf-8")), path.stem)
+        return _of(read_toml(path), path.stem)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot use the preset {str(path)!r}: {error}") from error
 

@@ -15,27 +15,52 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction.patches import Cached, FreshPatches
-from dejavlad.files import write_whole
+from dejavlad.files import naming, write_whole
 from dejavlad.fitting import learn_patch_whitening
+from dejavlad.guarded.npy_file import map_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.model import PlaceModel
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.rerank import Match, Reranker
+from dejavlad.rerank import Match
 from dejavlad.retrieval.preset import Preset
 
 Source = Callable[[int], Sequence[PatchSet]]
+Described = TypeVar("Described", bound=Sized)
+"""What a photo is compared by: its patches, or its local features; empty where it has none."""
+
+
+Compared = TypeVar("Compared", bound=Sized, contravariant=True)
+
+
+class CandidateReranker(Protocol[Compared]):
+    """What scores the first candidates of a query: `Reranker` by patches, `PointReranker` by points."""
+
+    k: int
+    """How many of them it compares."""
+
+    def scores(
+        self,
+        query: Compared,
+        candidates: Sequence[Compared],
+        distances_C: NDArray[np.floating[Any]] | None = None,
+    ) -> NDArray[np.float64]:
+        """Scores [C], smaller being better; the distances are those of the first ranking."""
+        ...
+
+
 RERANKING = "re-ranking"
 
 
@@ -101,10 +126,10 @@ class Reranked:
 
 
 def rerank_all(
-    reranker: Reranker,
+    reranker: CandidateReranker[Described],
     ranking: Ranking,
-    queries: Source,
-    database: Source,
+    queries: Callable[[int], Described],
+    database: Callable[[int], Described],
     *,
     keep: Path | None = None,
     setting: Mapping[str, Any] | None = None,
@@ -116,8 +141,8 @@ def rerank_all(
     Args:
         reranker: how; its ``k`` says how many candidates are compared.
         ranking: rows of the database for each query.
-        queries: patches of the query by its row; none where it has none: it stays as it was.
-        database: patches by row; candidates without any stand behind those that were compared.
+        queries: patches, or local features, of the query by its row; where it has none it stays as it was.
+        database: the same by row; candidates without any stand behind those that were compared.
         keep: a folder for what is finished, so that an interrupted run goes on.
         setting: all that decides the scores besides the ranking; kept with them.
         budget_ms: milliseconds a query, as a mean over all; queries whose first ranking is surer are left
@@ -142,7 +167,9 @@ def rerank_all(
                 break
             if np.isnan(seconds_Q[q]):
                 began = time.perf_counter()
-                _rerank_one(reranker, ranking.indices[q, :count], queries(q), database, scores_QC[q])
+                if (ranking.indices[q, :count] >= 0).any():  # else it has no descriptor, nor patches
+                    first = ranking.indices[q, :count], ranking.distances[q, :count]
+                    _rerank_one(reranker, *first, _described(queries, q), database, scores_QC[q])
                 seconds_Q[q] = time.perf_counter() - began
                 spent += float(seconds_Q[q])
                 done += 1
@@ -174,7 +201,7 @@ class MapReranker:
 
         Photos that cannot be read any more, or are too small for a patch, stand behind those compared.
         """
-        first = FreshPatches(self.model, PhotoList([photo]), self.setting)(0)
+        first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
         compared = {at: self._patches(int(row)) for at, row in enumerate(rows_K[: self.depth])}
         with_patches = [at for at, patches in compared.items() if patches]
         if not first or not with_patches:
@@ -185,14 +212,12 @@ class MapReranker:
 
     def compare(self, photo: Photo, row: int) -> tuple[Sequence[PatchSet], list[Match]]:
         """The photo's patches, and how they match those of one of the map; no matches without patches."""
-        first, there = FreshPatches(self.model, PhotoList([photo]), self.setting)(0), self._patches(row)
+        first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
+        there = self._patches(row)
         return first, self.reranker.match(first, [there])[0] if first and there else []
 
     def _patches(self, row: int) -> Sequence[PatchSet]:
-        try:
-            return self._there(row)
-        except PhotoError:
-            return []
+        return _patches(self._there, row)
 
 
 def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:
@@ -207,19 +232,38 @@ def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:
 
 
 def _rerank_one(
-    reranker: Reranker,
+    reranker: CandidateReranker[Described],
     rows_C: NDArray[np.int64],
-    query: Sequence[PatchSet],
-    database: Source,
+    distances_C: NDArray[np.float32],
+    query: Described | None,
+    database: Callable[[int], Described],
     scores_C: NDArray[np.float32],
 ) -> None:
     """Fill in a query's scores."""
-    if not query:
+    if query is None:
         return
-    candidates = {at: database(int(row)) for at, row in enumerate(rows_C) if row >= 0}
-    with_patches = [at for at, patches in candidates.items() if patches]
-    if with_patches:
-        scores_C[with_patches] = reranker.scores(query, [candidates[at] for at in with_patches])
+    every = {at: _described(database, int(row)) for at, row in enumerate(rows_C) if row >= 0}
+    candidates = {at: candidate for at, candidate in every.items() if candidate is not None}
+    if candidates:
+        compared = list(candidates)
+        scores_C[compared] = reranker.scores(query, list(candidates.values()), distances_C[compared])
+
+
+def _described(source: Callable[[int], Described], row: int) -> Described | None:
+    """What a photo is compared by; None where it has nothing, or cannot be read (any more)."""
+    try:
+        description = source(row)
+    except PhotoError:
+        return None
+    return description if len(description) else None
+
+
+def _patches(source: Source, row: int) -> Sequence[PatchSet]:
+    """Patches of a photo; none where it cannot be read (any more)."""
+    try:
+        return source(row)
+    except PhotoError:
+        return []
 
 
 def _told(ranking: Ranking, setting: Mapping[str, Any]) -> str:
@@ -238,19 +282,29 @@ def _kept(
     keep.mkdir(parents=True, exist_ok=True)
     files = {"scores.npy": shape, "seconds.npy": shape[:1]}
     note = keep / "setting.json"
-    same = (
-        note.is_file() and note.read_text("utf-8") == told and all((keep / name).is_file() for name in files)
-    )
-    if not same:
+    if not _same(note, told, files):
         note.unlink(missing_ok=True)
         for name, size in files.items():
-            with open(keep / name, "wb") as file:
+            with naming(keep / name), open(keep / name, "wb") as file:
                 np.save(file, np.full(size, np.nan, np.float32))
         write_whole(note, told.encode())
-    scores, seconds = (np.load(keep / name, mmap_mode="r+") for name in files)
+    scores, seconds = (map_npy(keep / name, "r+") for name in files)
     try:
         yield scores, seconds
     finally:
-        scores.flush()
-        seconds.flush()
-        del scores, seconds
+        for array in (scores, seconds):
+            if isinstance(array, np.memmap):
+                array.flush()
+        del array, scores, seconds
+
+
+def _same(note: Path, told: str, files: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether what an earlier run kept is of this setting, and whole."""
+    try:
+        arrays = [map_npy(note.with_name(name)) for name in files]
+        return read_utf8(note) == told and all(
+            array.shape == shape and array.dtype == np.float32
+            for array, shape in zip(arrays, files.values(), strict=True)
+        )
+    except (OSError, ValueError):
+        return False

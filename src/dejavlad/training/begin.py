@@ -16,6 +16,7 @@ import filelock
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import CheckpointError, InputError, StoreBusyError, StoreError
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.model import PlaceModel, load_folder, save_model
 from dejavlad.progress import OnProgress
 from dejavlad.training.config import TrainConfig
@@ -126,7 +127,7 @@ def _new(
         with _disk(out):
             save_model(copy.deepcopy(prepared).float(), epoch_folder(out, 0))
             write_whole(out / CONFIG, config.to_toml())
-            write_whole(out / RUN, json.dumps(told, indent=2) + "\n")
+            write_whole(out / RUN, json.dumps(with_checksum(told), indent=2) + "\n")
 
     return Begun(prepared, None, {}, commit)
 
@@ -136,7 +137,7 @@ def _go_on(
 ) -> Begun:
     changed = config.changes_from(TrainConfig.from_file(out / CONFIG))
     try:
-        told = json.loads((out / RUN).read_text(encoding="utf-8"))
+        told = without_checksum(read_json_object(out / RUN))
     except (OSError, ValueError) as error:
         raise StoreError(f"{str(out / RUN)!r} cannot be read: {error}") from None
     if told.get("format") != FORMAT:

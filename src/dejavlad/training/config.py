@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import json
-import tomllib
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.errors import InputError, MalformedFileError, UnknownNameError
+from dejavlad.guarded.plain_file import read_utf8
+from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.images import parse_resize
 from dejavlad.training.method import parse_method
 
@@ -37,7 +38,8 @@ class TrainConfig:
     ``caffenet``, whose weights must be given as a file. (netID, layerName)"""
     method: str = field(default="vlad_preL2_intra", metadata=FIXED)
     """The pooling: ``vlad``, ``vladv2`` or ``vlad_tied`` (alpha learnt, assignment tied to the centres), each
-    with ``_preL2`` and ``_intra`` or without; ``max``, ``avg``, ``gem``; ``given`` keeps the model's own."""
+    with ``_preL2`` and ``_intra`` or without; ``max``, ``avg``, ``gem``, with ``_preL2`` or without;
+    ``given`` keeps the model's own."""
     train_from: str = field(default="", metadata=FIXED)
     """The first layer that learns, as ``conv5_1`` or ``features.24``; empty: all do. (backPropToLayer)"""
     fixed_layers: tuple[str, ...] = field(default=(), metadata=FIXED)
@@ -296,8 +298,8 @@ class TrainConfig:
             if not equals:
                 raise InputError(f"an option is set as key=value; given {setting!r}")
             try:
-                given[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-            except tomllib.TOMLDecodeError:
+                given[key.strip()] = parse_toml(f"value = {text}")["value"]
+            except MalformedFileError:
                 given[key.strip()] = text.strip()  # a bare word
         return self.changed(given)
 
@@ -322,9 +324,9 @@ class TrainConfig:
             UnknownNameError: no such option.
         """
         try:
-            return cls().changed(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{source} is no TOML: {error}") from None
+            return cls().changed(parse_toml(text))
+        except MalformedFileError as error:
+            raise InputError(f"{source} cannot be used: {error}") from None
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -334,8 +336,8 @@ class TrainConfig:
             InputError: it cannot be read, or what `from_toml` refuses.
         """
         try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
+            return cls.from_toml(read_utf8(path), str(path))
+        except (OSError, MalformedFileError) as error:
             raise InputError(f"options cannot be read from {str(path)!r}: {error}") from None
 
     def to_toml(self) -> str:

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import DivergedError, StoreError
-from dejavlad.files import replacing
+from dejavlad.files import replacing, write_whole
+from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.frozen_maps import FrozenMaps
 from dejavlad.training.mining import Descriptors, Floats
 from dejavlad.training.network import Network
 from dejavlad.training.processes import ALONE, Processes
-from dejavlad.training.subcache import write_rows
+from dejavlad.training.subcache import check_sum, row_sum, sum_file, write_rows
 from dejavlad.training.tuples import Rows
 
 DESCRIBING = "describing photos"
@@ -158,10 +159,13 @@ def _write(described: Iterator[tuple[Rows, Floats]], shape: tuple[int, int], pat
             np.lib.format.write_array_header_1_0(file, head)
             begin = file.tell()
             file.truncate(begin + 4 * shape[0] * shape[1])
+            total = 0
             for numbers, rows_nD in described:
                 for number, row_D in zip(numbers.tolist(), rows_nD, strict=True):
                     file.seek(begin + 4 * shape[1] * number)
                     file.write(row_D.astype("<f4").tobytes())
+                    total += row_sum(number, row_D)
+            write_whole(sum_file(path), f"{total}\n")
     except OSError as error:
         raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
 
@@ -174,7 +178,8 @@ def read_descriptors(path: Path, album: Album) -> Descriptors:
     """
     try:
         large = path.stat().st_size > MAPPED_ABOVE
-        rows_MD: NDArray[np.float32] = np.load(path, mmap_mode="r" if large else None)
+        rows_MD: NDArray[np.float32] = map_npy(path) if large else read_npy(path)
+        check_sum(path, rows_MD)
     except (OSError, ValueError) as error:
         raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
     if len(rows_MD) != len(album):

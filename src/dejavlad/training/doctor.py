@@ -17,6 +17,7 @@ import torch
 from dejavlad.aggregation import NetVLAD
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
+from dejavlad.failures import failures_text
 from dejavlad.fitting.initialise import sample_features
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
@@ -85,7 +86,9 @@ def check(
     ):
         rows_MD[numbers] = rows_nD
     descriptors = Descriptors(rows_MD[: album.n_queries], rows_MD[album.n_queries :])
-    return found + look_at_descriptors(descriptors, Candidates.of(sample, config, required=False), config)
+    seen = Candidates.of(sample, config, required=False)
+    seen.leave_out([number - album.n_queries for number in album.failed if number >= album.n_queries])
+    return found + look_at_photos(album) + look_at_descriptors(descriptors, seen, config)
 
 
 def first_look(
@@ -173,6 +176,22 @@ def _headings(candidates: Candidates, dataset: PlaceDataset, queries: Rows) -> l
     ]
 
 
+def look_at_photos(album: Album) -> list[Finding]:
+    """Photos of the sample that cannot be read, or show nothing."""
+    if not album.failed:
+        return []
+    failed = {album.photos[number].key: why for number, why in sorted(album.failed.items())}
+    key, reason = next(iter(failed.items()))
+    return [
+        Finding(
+            "photos left out",
+            f"{failures_text(failed)}, of {len(album)} that were looked at (e.g. {key!r}: {reason})",
+            "they are neither query nor positive nor negative",
+            "Fetch those that are damaged again; those that show nothing do no harm",
+        )
+    ]
+
+
 def look_at_clusters(model: PlaceModel, photos: PhotoList, config: TrainConfig) -> list[Finding]:
     """Whether NetVLAD's clusters fit the local features that they are to sort."""
     if not isinstance(model.aggregation, NetVLAD):
@@ -222,7 +241,8 @@ def look_at_descriptors(
 ) -> list[Finding]:
     """Whether photos differ at all, positives are nearer than others, and anything violates the margin."""
     there_ND = descriptors.database_ND
-    apart = spread(np.ascontiguousarray(there_ND[_some(np.arange(len(there_ND)), 200)]))
+    some_ND = np.ascontiguousarray(there_ND[_some(np.arange(len(there_ND)), 200)])
+    apart = spread(some_ND[some_ND.any(axis=1)])
     if apart < COLLAPSED:
         return [collapsed(apart)]
     if config.mining == "places":
@@ -239,7 +259,10 @@ def look_at_descriptors(
             continue
         best = nearest(query_D, there_ND, positives, 1)[1]
         few = np.sort(random.permutation(negatives)[: len(positives)])
-        nearer.append(bool(best[0] < nearest(query_D, there_ND, few, 1)[1][0]))
+        others = nearest(query_D, there_ND, few, 1)[1]
+        if not len(best) or not len(others):  # blank or unreadable
+            continue
+        nearer.append(bool(best[0] < others[0]))
         violated.append(
             bool(loss.violates(float(best[0]), nearest(query_D, there_ND, negatives, 1)[1]).any())
         )

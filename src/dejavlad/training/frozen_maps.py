@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from torch import Tensor
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import SMALL, read_utf8
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
@@ -140,7 +143,7 @@ class FrozenMaps:
         stepped = self.layout.dtype == np.uint16
         found = np.empty((len(numbers), *shape), np.float32 if stepped else self.layout.dtype)
         for place, number in enumerate(numbers):
-            kept = self._values[self.layout.starts[number] : self.layout.starts[number + 1]]
+            kept = self._read(int(number))
             found[place] = from_steps(kept, shape) if stepped else kept.reshape(shape)
         return torch.from_numpy(found)
 
@@ -160,11 +163,15 @@ class FrozenMaps:
                     + "; begin another run with frozen_maps_dtype=int16" * (self.layout.dtype == np.float16)
                 )
             kept = to_steps(kept) if self.layout.dtype == np.uint16 else kept.reshape(-1)
-            self._write(int(self.layout.starts[number]), kept)
+            self._write(int(number), kept)
             self.done[number] = True
 
-    def _write(self, start: int, kept: NDArray[Any]) -> None:
-        self._values[start : start + len(kept)] = kept
+    def _read(self, number: int) -> NDArray[Any]:
+        kept: NDArray[Any] = self._values[self.layout.starts[number] : self.layout.starts[number + 1]]
+        return kept
+
+    def _write(self, number: int, kept: NDArray[Any]) -> None:
+        self._values[self.layout.starts[number] : self.layout.starts[number + 1]] = kept
 
     def fill(
         self,
@@ -200,7 +207,8 @@ class MappedMaps(FrozenMaps):
 
     Args:
         layout: where each lies.
-        folder: the file ``maps.bin`` lies there, with ``done.npy`` and ``key.txt``.
+        folder: the file ``maps.bin`` lies there, with ``done.npy``, ``sums.npy`` (uint32 [N], CRC-32 of each
+            photo's map, compared when it is read for the first time) and ``key.txt``.
         key: what the maps depend on; a file made for another is made anew.
 
     Raises:
@@ -212,14 +220,21 @@ class MappedMaps(FrozenMaps):
         self._handle: BinaryIO | None = None
         self._pending = 0
         done = np.zeros(len(layout.shapes), np.bool_)
+        self._sums = np.zeros(len(done), np.uint32)
+        self._unread = np.ones(len(done), np.bool_)
         with _disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if _text(folder / "key.txt") == key and self._file.is_file():
                 with contextlib.suppress(OSError, ValueError):
-                    found = np.load(folder / "done.npy")
-                    done = found if found.shape == done.shape else done
+                    marks, sums = read_npy(folder / "done.npy"), read_npy(folder / "sums.npy")
+                    if marks.shape == sums.shape == done.shape and marks.dtype == np.bool_:
+                        done, self._sums = marks.view(np.uint8) == 1, sums
+                ends = layout.starts[1:] * layout.dtype.itemsize
+                done &= (
+                    ends <= self._file.stat().st_size
+                )  # of a file that was cut short, the rest is made anew
             else:
-                for path in (folder / "key.txt", folder / "done.npy", self._file):
+                for path in (folder / "key.txt", folder / "done.npy", folder / "sums.npy", self._file):
                     path.unlink(missing_ok=True)
                 self._file.touch()
                 (folder / "key.txt").write_text(key, encoding="utf-8")
@@ -241,8 +256,9 @@ class MappedMaps(FrozenMaps):
                     self._note()
             finally:
                 self._handle = None
-            if self._file.stat().st_size:
-                self._values = np.memmap(self._file, self.layout.dtype, "r")
+            length = min(self._file.stat().st_size // self.layout.dtype.itemsize, int(self.layout.starts[-1]))
+            if length:
+                self._values = np.memmap(self._file, self.layout.dtype, "r", shape=(length,))
 
     def commit(self, numbers: Rows) -> None:
         """Every 1000 photos what is done is noted."""
@@ -250,18 +266,32 @@ class MappedMaps(FrozenMaps):
         if self._pending >= 1000:
             self._note()
 
-    def _write(self, start: int, kept: NDArray[Any]) -> None:
+    def _read(self, number: int) -> NDArray[Any]:
+        kept = super()._read(number)
+        if self._unread[number]:
+            if zlib.crc32(kept.data) != self._sums[number]:
+                raise StoreError(
+                    f"{str(self._file)!r} is damaged: the map of photo {number} is not what was written; "
+                    f"delete {str(self._folder)!r} and run the same again"
+                )
+            self._unread[number] = False
+        return kept
+
+    def _write(self, number: int, kept: NDArray[Any]) -> None:
         assert self._handle is not None
-        self._handle.seek(start * self.layout.dtype.itemsize)
-        self._handle.write(kept.tobytes())
+        data = kept.tobytes()
+        self._handle.seek(int(self.layout.starts[number]) * self.layout.dtype.itemsize)
+        self._handle.write(data)
+        self._sums[number] = zlib.crc32(data)
 
     def _note(self) -> None:
         assert self._handle is not None
         self._pending = 0
         self._handle.flush()
         os.fsync(self._handle.fileno())
-        with replacing(self._folder / "done.npy") as file:
-            np.save(file, self.done)
+        for name, values in (("sums.npy", self._sums), ("done.npy", self.done)):
+            with replacing(self._folder / name) as file:
+                np.save(file, values)
 
 
 @contextlib.contextmanager
@@ -362,6 +392,6 @@ def _held(maps_NChw: Tensor) -> Tensor:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
+        return read_utf8(path, SMALL)
+    except (OSError, ValueError):
         return None

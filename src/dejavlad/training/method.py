@@ -17,8 +17,8 @@ OPTIONS = ("preL2", "intra", "tied")
 def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
     """A method to the aggregation's name and options; None for `GIVEN`.
 
-    Equivalent to the grammar of ``addLayers.m``: tokens between underscores, in any order. Its ``max_preL2``
-    and ``avg_preL2`` are not known here; ``vlad_tied``, with alpha learnt and centres tied, is not its.
+    Equivalent to the grammar of ``addLayers.m``: tokens between underscores, in any order. ``gem`` and
+    ``vlad_tied`` (alpha learnt, centres tied) are not its own.
 
     Raises:
         InputError: no pooling or two, or an option that does not go with it.
@@ -36,9 +36,10 @@ def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
     pooling = poolings[0]
     rest = tokens - {pooling}
     if not pooling.startswith("vlad"):
-        if rest:
-            raise InputError(f"{'_'.join(sorted(rest))} goes with vlad and vladv2 only; given {method!r}")
-        return pooling, {}
+        if rest - {"preL2"}:
+            wrong = "_".join(sorted(rest - {"preL2"}))
+            raise InputError(f"{wrong} goes with vlad and vladv2 only; given {method!r}")
+        return pooling, {"normalize_input": True} if rest else {}
     options = {"clusters": CLUSTERS, "normalize_input": "preL2" in rest, "intra_norm": "intra" in rest}
     if "tied" not in rest:
         return "netvlad", {"version": 2 if pooling == "vladv2" else 1, **options}

@@ -63,7 +63,7 @@ class Miner:
         """Of each query, the negatives that were nearest the last time, nearest first."""
 
     def choose(self, query: int, descriptors: Descriptors, epoch: int, batch: int) -> Mined | None:
-        """The tuple of a query; None where it has no positive.
+        """The tuple of a query; None where it has no positive, or no descriptor.
 
         Equivalent to the inner loop of ``trainWeakly.m``.
         """
@@ -72,6 +72,8 @@ class Miner:
             return None
         query_D = descriptors.queries_QD[query]
         best, squared = nearest(query_D, descriptors.database_ND, positives, 1)
+        if not len(best) or not query_D.any():
+            return None
         pool = self._pool(query, epoch, batch)
         config = self._config
         deep = looked_at(config)
@@ -100,7 +102,8 @@ def looked_at(config: TrainConfig) -> int:
 def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[Rows, NDArray[np.float64]]:
     """The rows nearest to a query, of some.
 
-    A product screens them; the nearest are measured in float64, equal distances ordered by row.
+    A product screens them; the nearest are measured in float64, equal distances ordered by row. Rows of zeros
+    are left out: these photos could not be described, or the network sees nothing in them.
 
     Args:
         query_D: float32 [D].
@@ -109,7 +112,7 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
         count: how many at most.
 
     Returns:
-        Rows, nearest first, and their squared distances float64.
+        Rows, nearest first, and their squared distances float64; fewer than `count` where there are no more.
     """
     if len(among) > count + SLACK:
         step = max(1, WORK_VALUES // rows_ND.shape[1])
@@ -121,6 +124,9 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
             screen_P = np.concatenate(parts)
         among = among[np.sort(np.argpartition(screen_P, count + SLACK - 1)[: count + SLACK])]
     part_PD = rows_ND[among]
+    seen_P = part_PD.any(axis=1)
+    if not seen_P.all():
+        among, part_PD = among[seen_P], part_PD[seen_P]
     gap_PD = part_PD.astype(np.float64) - query_D
     squared_P = np.einsum("pd,pd->p", gap_PD, gap_PD)
     order = np.lexsort((among, squared_P))[:count]
@@ -128,5 +134,6 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
 
 
 def _screen(query_D: Floats, part_PD: Floats) -> Floats:
-    """Squared distances [P] but for the query's own length, with a product's rounding."""
-    return np.asarray(np.vecdot(part_PD, part_PD) - 2 * (part_PD @ query_D))
+    """Squared distances [P] but for the query's own length, with a product's rounding; +inf to zeros."""
+    square_P = np.vecdot(part_PD, part_PD)
+    return np.where(square_P > 0, square_P - 2 * (part_PD @ query_D), np.float32(np.inf))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.errors import InputError, MalformedFileError, UnknownNameError
+from dejavlad.guarded.plain_file import read_utf8
+from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.training.config import TrainConfig
 
 
@@ -36,9 +37,9 @@ def load_recipe(name: str | Path) -> TrainConfig:
 
 def _options(name: str | Path, extended: tuple[str, ...]) -> dict[str, Any]:
     try:
-        told = tomllib.loads(_text(name))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"recipe {str(name)!r} is no TOML: {error}") from None
+        told = parse_toml(_text(name))
+    except MalformedFileError as error:
+        raise InputError(f"recipe {str(name)!r} cannot be used: {error}") from None
     base = told.pop("extends", None)
     if base is None:
         return told
@@ -53,6 +54,6 @@ def _text(name: str | Path) -> str:
     if Path(name).suffix != ".toml":
         raise UnknownNameError("recipe", str(name), list_recipes(), "or the path of a .toml file")
     try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_utf8(name)
+    except (OSError, MalformedFileError) as error:
         raise InputError(f"recipe {str(name)!r} cannot be read: {error}") from None

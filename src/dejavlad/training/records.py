@@ -14,6 +14,7 @@ from typing import Any
 
 from dejavlad.errors import StoreError
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import with_checksum
 from dejavlad.model.run_folder import LOG, read_records
 from dejavlad.training.finding import Finding
 
@@ -62,7 +63,7 @@ class Records:
             one for one in read_records(self._folder) if tuple(one["at"]) <= at and one["kind"] != "finished"
         ]
         with _disk(self._folder):
-            write_whole(self._folder / LOG, "".join(json.dumps(one) + "\n" for one in kept))
+            write_whole(self._folder / LOG, "".join(_line_of(one) for one in kept))
             for name in (BATCHES, TESTS):
                 (self._folder / name).unlink(missing_ok=True)
             for one in kept:
@@ -83,7 +84,7 @@ class Records:
         record = {"kind": kind, "at": list(at), **told}
         with _disk(self._folder):
             with open(self._folder / LOG, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(_line_of(record))
             self._tell_csv(record)
         self._on_record(record)
         for finding in self._look(record):
@@ -129,3 +130,7 @@ class _disk:
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
             raise StoreError(f"the log cannot be written in {str(self._folder)!r}: {error}") from None
+
+
+def _line_of(record: Record) -> str:
+    return json.dumps(with_checksum(record)) + "\n"

@@ -101,7 +101,8 @@ def _as_many(model: PlaceModel, config: TrainConfig) -> bool:
 
 def _has(model: PlaceModel, name: str, options: dict[str, object]) -> bool:
     """Whether a model's pooling is that already; one with another number of clusters keeps them."""
-    held = model.aggregation.options
+    existing = {"normalize_input": False, **model.aggregation.options}
+    wanted = {"normalize_input": False, **options}
     return model.aggregation.name == name and all(
-        held.get(key) == value for key, value in options.items() if key != "clusters"
+        existing.get(key) == value for key, value in wanted.items() if key != "clusters"
     )

@@ -8,6 +8,7 @@ random is kept: what is drawn depends on seed and place alone.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dejavlad.errors import CheckpointError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import parse_json_object, with_checksum, without_checksum
+from dejavlad.guarded.plain_file import plain_name
 from dejavlad.model.tensors import write_tensors
 from dejavlad.training.tuples import Rows
 
@@ -61,8 +65,9 @@ class State:
         }
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         held[MEMORY] = torch.from_numpy(memory_QW)
+        told["crc32"] = _crc32(held)
         try:
-            write_tensors(folder / STATE, held, metadata={"told": json.dumps(told)})
+            write_tensors(folder / STATE, held, metadata={"told": json.dumps(with_checksum(told))})
         except OSError as error:
             raise StoreError(
                 f"a checkpoint cannot be written to {str(folder)!r}: {error}. The one before it is whole: "
@@ -81,23 +86,36 @@ class State:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                told = json.loads((file.metadata() or {})["told"])
+                told = parse_json_object((file.metadata() or {})["told"])
                 if told["format"] != FORMAT:
                     raise CheckpointError(
                         f"{str(path)!r} is of format {told['format']!r}; this dejavlad goes on from {FORMAT}"
                     )
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            told = without_checksum(told)
+            if told.get("crc32", (crc32 := _crc32(tensors))) != crc32:
+                raise ValueError("its tensors were changed since they were written")
             memory_QW = tensors.pop(MEMORY).numpy()
+            descriptors = str(told["descriptors"])
             return cls(
                 int(told["epoch"]),
                 int(told["batch"]),
                 tensors,
                 [row[row >= 0] for row in memory_QW],
-                str(told["descriptors"]),
+                plain_name(descriptors) if descriptors else "",
                 {int(number): str(why) for number, why in told["failed"].items()},
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except (*DAMAGED, SafetensorError) as error:
             raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from None
+
+
+def _crc32(tensors: Mapping[str, Tensor]) -> int:
+    """Of all tensors by name, with their shapes."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), found)
+        found = zlib.crc32(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data, found)
+    return found
 
 
 def model_tensors(model: nn.Module, learnt: Sequence[str]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ Legend: q queries of the part, n database photos of the part, D numbers of a des
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from dejavlad.errors import StoreError
 from dejavlad.files import replacing
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.loss import TupleLoss
 from dejavlad.training.mining import Descriptors, Floats, Mined, looked_at, nearest
@@ -65,15 +68,17 @@ class SubcacheMiner:
         return np.concatenate([queries, self._n_queries + np.unique(np.concatenate([*positives, drawn]))])
 
     def choose(self, query: int, descriptors: Descriptors, epoch: int, batch: int) -> Mined | None:
-        """The tuple of a query; None where it has no positive."""
+        """The tuple of a query; None where it has no positive, or no descriptor."""
         assert isinstance(descriptors, Subcache)
         cache, config = descriptors, self._config
         positives = np.searchsorted(cache.database, self.candidates.positives(query))
         if not len(positives):
             return None
         query_D = cache.queries_QD[int(np.searchsorted(cache.queries, query))]
-        (best,), (squared,) = nearest(query_D, cache.database_ND, positives, 1)
-        positive = int(cache.database[best])
+        nearest_one, of_it = nearest(query_D, cache.database_ND, positives, 1)
+        if not len(nearest_one) or not query_D.any():
+            return None
+        squared, positive = float(of_it[0]), int(cache.database[nearest_one[0]])
         known = self.candidates.are_negatives(query, cache.database[cache.negatives])  # they may have failed
         pool = cache.negatives[known]
         near, near_squared = nearest(query_D, cache.database_ND, pool, looked_at(config))
@@ -82,7 +87,7 @@ class SubcacheMiner:
             violating = (1 - squared / 2) - likeness_P + config.margin > 0
             there = near if int(violating.sum()) > config.negatives_used else near[:0]
         else:
-            there = near[self._loss.violates(float(squared), near_squared)]
+            there = near[self._loss.violates(squared, near_squared)]
         return Mined(query, positive, cache.database[there[: config.negatives_used]])
 
 
@@ -99,6 +104,30 @@ def subcache_of(numbers: Rows, rows_MD: Floats, candidates: Candidates, n_querie
 def rows_file(path: Path) -> Path:
     """Beside a file of descriptors, which photos they are of."""
     return path.with_name(f"{path.name}.rows")
+
+
+def sum_file(path: Path) -> Path:
+    """Beside a file of descriptors, the checksum of them all."""
+    return path.with_name(f"{path.name}.sum")
+
+
+def row_sum(number: int, row_D: Floats) -> int:
+    """What a row adds to the checksum, whenever it is written; rows of zeros add nothing."""
+    return zlib.crc32(row_D.astype("<f4").tobytes(), number & 0xFFFFFFFF) if row_D.any() else 0
+
+
+def check_sum(path: Path, rows_MD: Floats) -> None:
+    """Compare descriptors with their checksum, where they have one.
+
+    Raises:
+        ValueError: they are no float32 [M, D], or were changed since they were written.
+    """
+    if rows_MD.ndim != 2 or rows_MD.dtype != np.float32:
+        raise ValueError(f"they are {rows_MD.dtype} {list(rows_MD.shape)}")
+    if sum_file(path).is_file():
+        total = sum(row_sum(number, row_D) for number, row_D in enumerate(rows_MD))
+        if read_utf8(sum_file(path), 1 << 10) != f"{total}\n":
+            raise ValueError("they were changed since they were written; delete the run's cache folder")
 
 
 def write_rows(path: Path, numbers: Rows) -> None:
@@ -122,7 +151,8 @@ def read_rows(path: Path) -> tuple[Rows, Floats]:
         StoreError: it is not there, or damaged.
     """
     try:
-        numbers, rows_MD = np.load(rows_file(path)), np.load(path)
+        numbers, rows_MD = read_npy(rows_file(path)), read_npy(path)
+        check_sum(path, rows_MD)
     except (OSError, ValueError) as error:
         raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
     if len(numbers) != len(rows_MD):

@@ -30,6 +30,9 @@ import numpy as np
 from dejavlad.datasets.town.drives import VIEWS, Drive, Stop, photo, plan_drives, stops_of
 from dejavlad.datasets.town.paint import Bytes
 from dejavlad.errors import InputError, StoreMismatchError
+from dejavlad.files import naming
+from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.progress import OnProgress, Progress, silent
 
 VERSION = 1
@@ -131,8 +134,8 @@ def _claim(out: Path, made_with: dict[str, int]) -> None:
     path = out / "town.json"
     if path.is_file():
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            there = read_json_object(path)
+        except (OSError, ValueError) as error:
             raise InputError(f"{str(path)!r} is not the settings of a town: {error}") from error
         if there != made_with:
             old = there if isinstance(there, dict) else {}
@@ -205,8 +208,9 @@ def _panorama(batch: list[Job]) -> int:
 
 def _write(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with naming(path):
+        partial.write_bytes(data)
+        os.replace(partial, path)
 
 
 def _write_tables(out: Path, part: str, jobs: list[Job]) -> None:
@@ -268,7 +272,7 @@ def contact_sheet(town: str | Path, path: str | Path, n: int = 24) -> Path:
 
 
 def _decoded(path: Path) -> Bytes:
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise InputError(f"{str(path)!r} is not a photo any more; delete it and make the town again")
     return np.asarray(image, np.uint8)

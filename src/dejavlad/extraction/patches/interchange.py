@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
+from dejavlad.datasets.disk_names import DiskNames
+from dejavlad.datasets.listing import lines_of, read_text, write_names
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.store import DescriptorStore
 from dejavlad.files import write_whole
+from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.patches import PatchSet
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -59,7 +62,7 @@ def write_patchfeats(
             columns_DP = np.ascontiguousarray(of.descriptors.float().numpy().T)
             _write_array(folder / f"patchfeats_psize{of.size}_{stem}.npy", columns_DP)
         on_progress(Progress("writing patches", row + 1, len(stems)))
-    write_whole(folder / "images.txt", "".join(f"{key}\n" for key in store.keys).encode())
+    write_names(store.keys, folder / "images.txt")
     _write_array(folder / "globalfeats.npy", store.float32())
     return folder
 
@@ -82,6 +85,7 @@ class PatchFeats:
         self, folder: Path, keys: Sequence[str], sizes: Sequence[int], photo: tuple[int, int] = (480, 640)
     ) -> None:
         self.folder, self.stems, self.photo = folder, _stems(keys), photo
+        self._disk = DiskNames(folder)
         self.sizes, self.strides = tuple(sizes), (1,) * len(sizes)
         for size in self.sizes:
             if self.stems and not self._path(size, self.stems[0]).is_file():
@@ -101,8 +105,8 @@ class PatchFeats:
             path = self._path(size, self.stems[row])
             rows, columns = (side // VGG.stride - size + 1 for side in self.photo)
             try:
-                columns_DP = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+                columns_DP = read_npy(path)
+            except (OSError, ValueError) as error:
                 raise StoreError(f"cannot read the patches in {str(path)!r}: {error}") from error
             if columns_DP.ndim != 2 or columns_DP.shape[1] != rows * columns:
                 raise StoreError(
@@ -116,7 +120,8 @@ class PatchFeats:
         return found
 
     def _path(self, size: int, stem: str) -> Path:
-        return self.folder / f"patchfeats_psize{size}_{stem}.npy"
+        name = f"patchfeats_psize{size}_{stem}.npy"
+        return self.folder / (name if name.isascii() else self._disk.find(name) or name)
 
 
 def read_patchfeats(
@@ -141,11 +146,15 @@ def read_patchfeats(
             f"{str(folder)!r} does not tell its photos; put the list that was extracted beside its files as "
             "images.txt, a name a line"
         )
-    names = [line.strip() for line in (folder / "images.txt").read_text("utf-8").splitlines() if line.strip()]
-    rows_ND = np.load(folder / "globalfeats.npy", mmap_mode="r", allow_pickle=False)
-    if len(rows_ND) != len(names):
+    try:
+        lines = lines_of(read_text(folder / "images.txt"))
+        names = [line.strip().replace("\\", "/") for line in lines if line.strip()]
+        rows_ND = map_npy(folder / "globalfeats.npy")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the files of {str(folder)!r} cannot be read: {error}") from error
+    if rows_ND.ndim != 2 or len(rows_ND) != len(names):
         raise StoreError(
-            f"{str(folder)!r}: images.txt tells {len(names)} photos, globalfeats.npy {len(rows_ND)}"
+            f"{str(folder)!r}: images.txt tells {len(names)} photos, globalfeats.npy {list(rows_ND.shape)}"
         )
     found = {
         int(path.name[len("patchfeats_psize") :].split("_")[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from dejavlad.errors import InputError, PhotoError
+from dejavlad.errors import BlankPhotoError, InputError, PhotoError
 from dejavlad.model import PatchSetting, PlaceModel, patch_layer
 from dejavlad.patches import PatchSet
 from dejavlad.photo import PhotoList
@@ -32,7 +32,7 @@ class FreshPatches:
         self.model, self.photos, self.setting = model, photos, patches
 
     def __call__(self, row: int) -> Patches:
-        """The patches of a row; none where the photo has too few cells for a patch.
+        """The patches of a row; none where the photo has too few cells for a patch, or shows nothing.
 
         Raises:
             PhotoError: the photo cannot be read.
@@ -42,9 +42,9 @@ class FreshPatches:
             return self.model.encode_patches(
                 self.photos[row], sizes=setting.sizes, strides=setting.strides, dims=setting.dims
             )[0]
-        except PhotoError:
-            raise
-        except InputError:
+        except InputError as error:
+            if isinstance(error, PhotoError) and not isinstance(error, BlankPhotoError):
+                raise
             return []
 
 

@@ -3,7 +3,7 @@
 The folder::
 
     PATCHES/manifest.json   what made the patches: model, sizes, strides, how they are written
-    PATCHES/photos.jsonl    a line a photo: its key, what its file was then, and where its patches lie
+    PATCHES/photos.jsonl    a line a photo: its key, its file as it was then, where its patches lie, CRC-32
     PATCHES/patches.bin     the patches; grows at the end, and bytes that no line tells of do not count
     PATCHES/centres.npy     of product quantisation, where that is how they are written
     PATCHES/writer.lock     held by the one writer; readers need none
@@ -16,7 +16,8 @@ Legend: P patches of one size, D dimensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +29,15 @@ from numpy.typing import NDArray
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import check_same
+from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
+from dejavlad.guarded.fields import DAMAGED, checked_fields
+from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.npy_file import read_npy
+from dejavlad.guarded.plain_file import read_utf8
+from dejavlad.names import Names
 from dejavlad.patches import PatchSet
+from dejavlad.storage.checked_text import check_text, with_checksum
 
 FORMAT, VERSION = "dejavlad-patches", 2
 """Version 1 differs in int8 alone: each patch was rounded by itself."""
@@ -85,7 +92,7 @@ class PatchManifest:
             {key: value for key, value in asdict(of).items() if key not in ("dtype", "precision")}
             for of in (self, other)
         )
-        check_same(here, there, path)
+        check_same(here, there, path, hint=INCOMPARABLE, other="queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,8 @@ class Entry:
     """(H, W) patches of each size; none where the photo has no patches."""
     failed: str = ""
     """Why it has none."""
+    crc: int | None = None
+    """CRC-32 of its patches' bytes; None in stores of earlier versions."""
 
     def to_line(self) -> str:
         """As it stands in ``photos.jsonl``."""
@@ -113,16 +122,22 @@ class Entry:
         }
         if self.failed:
             told["failed"] = self.failed
-        return json.dumps(told, separators=(",", ":")) + "\n"
+        if self.crc is not None:
+            told["crc"] = self.crc
+        return with_checksum(json.dumps(told, separators=(",", ":"))) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Self:
         """What `to_line` wrote."""
-        told = json.loads(line)
+        told = parse_json_object(line)
+        check_text(line)
         file_bytes, mtime_ns, sha256 = told["identity"]
         grids = tuple((int(h), int(w)) for h, w in told["grids"])
         identity = int(file_bytes), int(mtime_ns), str(sha256)
-        return cls(str(told["key"]), identity, int(told["offset"]), grids, str(told.get("failed", "")))
+        if min((int(told["offset"]), *(side for grid in grids for side in grid))) < 0:
+            raise ValueError("a line tells of less than no bytes or patches")
+        crc, failed = told.get("crc"), str(told.get("failed", ""))
+        return cls(str(told["key"]), identity, int(told["offset"]), grids, failed, crc)
 
 
 class PatchStore:
@@ -130,6 +145,7 @@ class PatchStore:
 
     def __init__(self, path: Path, manifest: PatchManifest, entries: dict[str, Entry], codec: Codec) -> None:
         self.path, self.manifest, self.entries, self.codec = path, manifest, entries, codec
+        self._compared: set[str] = set()
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -160,7 +176,8 @@ class PatchStore:
         return len(self.entries)
 
     def __contains__(self, key: object) -> bool:
-        return key in self.entries and not self.entries[str(key)].failed
+        entry = self._entry(str(key))
+        return entry is not None and not entry.failed
 
     def __repr__(self) -> str:
         return (
@@ -181,12 +198,20 @@ class PatchStore:
 
         Raises:
             InputError: the store has no such photo.
+            StoreError: they are not what was written (looked at when they are read for the first time).
         """
-        if key not in self.entries:
+        entry, manifest = self._entry(key), self.manifest
+        if entry is None:
             raise InputError(f"{str(self.path)!r} holds no patches of {key!r}; extract with --patches again")
-        entry, manifest = self.entries[key], self.manifest
         geometry = Geometry(stride=manifest.stride, offset=manifest.offset)
         at, found = entry.offset, []
+        if entry.crc is not None and key not in self._compared:
+            if zlib.crc32(self._data[at : at + self.bytes_of(entry)].data) != entry.crc:
+                raise StoreError(
+                    f"{str(self.path)!r} is damaged: the patches of {key!r} are not what was written; delete "
+                    "that folder and extract again"
+                )
+            self._compared.add(key)
         for grid, size, stride in zip(
             entry.grids, manifest.sizes, manifest.strides, strict=bool(entry.grids)
         ):
@@ -197,9 +222,20 @@ class PatchStore:
             at = end
         return found
 
-    def rows(self, keys: Sequence[str]) -> StoredPatches:
-        """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``."""
-        return StoredPatches(self, keys)
+    def rows(self, keys: Sequence[str], failed: Container[str] = ()) -> StoredPatches:
+        """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``; none where it failed."""
+        return StoredPatches(self, keys, failed)
+
+    def _entry(self, key: str) -> Entry | None:
+        """What is there of a photo, its key in whatever Unicode form."""
+        if key in self.entries:
+            return self.entries[key]
+        row = self._names.find(key, loosely=False)
+        return None if row is None else list(self.entries.values())[row]
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self.entries)
 
     @cached_property
     def _data(self) -> NDArray[np.uint8]:
@@ -215,15 +251,17 @@ class StoredPatches:
     Args:
         store: where they are.
         keys: of the photo of each row.
+        failed: keys of photos that could not be described, or show nothing: they have no patches.
     """
 
-    def __init__(self, store: PatchStore, keys: Sequence[str]) -> None:
-        self.store, self.keys = store, keys
+    def __init__(self, store: PatchStore, keys: Sequence[str], failed: Container[str] = ()) -> None:
+        self.store, self.keys, self._failed = store, keys, failed
         self.sizes, self.strides = store.manifest.sizes, store.manifest.strides
 
     def __call__(self, row: int) -> list[PatchSet]:
-        """The patches of a row."""
-        return self.store.patches(self.keys[row])
+        """The patches of a row; none where its photo failed."""
+        key = self.keys[row]
+        return [] if key in self._failed else self.store.patches(key)
 
 
 def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
@@ -233,9 +271,11 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         StoreError: it is damaged or of a later format.
     """
     try:
-        told = json.loads((path / "manifest.json").read_text("utf-8"))
+        text = read_utf8(path / "manifest.json")
+        told = parse_json_object(text)
         if told.pop("format") != FORMAT:
             raise ValueError("another format")
+        told.pop("checksum", None)
         version = told.pop("version")
         if version > VERSION:
             raise StoreError(
@@ -246,11 +286,16 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
                 f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "
                 "delete that folder and extract again"
             )
-        manifest = PatchManifest(**told)
-        lines = (path / "photos.jsonl").read_text("utf-8").splitlines(keepends=True)
+        check_text(text)
+        manifest = checked_fields(PatchManifest(**told))
+        lines = read_utf8(path / "photos.jsonl").splitlines(keepends=True)
+        if any(size < 1 for size in (*manifest.sizes, *manifest.strides, manifest.dims, manifest.stride)):
+            raise ValueError("sizes, strides and dimensions are 1 or more")
         whole = [Entry.from_line(line) for line in lines if line.endswith("\n")]
+        if any(entry.grids and len(entry.grids) != len(manifest.sizes) for entry in whole):
+            raise ValueError("a line tells of patches of other sizes")
         codec = CODECS[manifest.dtype](*_centres(path, manifest))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise StoreError(
             f"the patches in {str(path)!r} are damaged: {error}; delete that folder and extract again"
         ) from error
@@ -258,4 +303,11 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
 
 
 def _centres(path: Path, manifest: PatchManifest) -> list[NDArray[np.float32]]:
-    return [np.load(path / "centres.npy", allow_pickle=False)] if manifest.dtype == "pq" else []
+    """Of product quantisation: [M, 256, S], where M * S is D or more."""
+    if manifest.dtype != "pq":
+        return []
+    centres = read_npy(path / "centres.npy")
+    parts, count, width = centres.shape if centres.ndim == 3 else (0, 0, 0)
+    if count != 256 or parts * width < manifest.dims or centres.dtype.kind != "f":
+        raise ValueError(f"centres.npy holds {centres.dtype} {list(centres.shape)}")
+    return [centres]

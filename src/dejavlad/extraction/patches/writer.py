@@ -7,22 +7,26 @@ import io
 import json
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.errors import StoreError
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
-from dejavlad.extraction.writer import COMMIT_SECONDS, disk_errors
+from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import read_json_object
+from dejavlad.names import Names
 from dejavlad.patches import PatchSet
+from dejavlad.storage import disk_errors, one_writer
+from dejavlad.storage.checked_text import with_checksum
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
 WORTH_PACKING = 0.5
@@ -48,8 +52,9 @@ class PatchWriter:
     def __init__(self, path: Path, manifest: PatchManifest) -> None:
         self.path, self.manifest = path, manifest
         self.entries: dict[str, Entry] = {}
+        self._earlier: tuple[Names, list[Entry]] | None = None
         self.codec: Codec | None = None
-        self._lock = filelock.FileLock(path / "writer.lock", timeout=0)
+        self._lock = contextlib.ExitStack()
         self._pending: list[Entry] = []
         self._since = 0.0
         self._data: io.BufferedRandom | None = None
@@ -57,15 +62,12 @@ class PatchWriter:
     def __enter__(self) -> Self:
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout:
-                raise StoreBusyError(self.path) from None
+        self._lock.enter_context(one_writer(self.path))
         try:
             with disk_errors(self.path):
                 self._begin()
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         return self
 
@@ -82,7 +84,7 @@ class PatchWriter:
             if self._data is not None:
                 with contextlib.suppress(OSError):
                     self._data.close()
-            self._lock.release()
+            self._lock.close()
 
     def learn(self, centres_MCS: NDArray[np.float32]) -> None:
         """Write from now on by product quantisation with these centres."""
@@ -94,8 +96,18 @@ class PatchWriter:
 
     def has(self, key: str, identity: Identity) -> bool:
         """Whether the patches of a photo are there, of the file as it is now."""
-        entry = self.entries.get(key)
+        entry = self.entries.get(key) or self._other_form(key)
         return entry is not None and entry.identity == identity
+
+    def _other_form(self, key: str) -> Entry | None:
+        """What an earlier run wrote of a photo whose key had another Unicode form."""
+        if key.isascii():
+            return None
+        if self._earlier is None:
+            self._earlier = Names(self.entries), list(self.entries.values())
+        names, entries = self._earlier
+        row = names.find(key, loosely=False)
+        return None if row is None else entries[row]
 
     def put(self, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = "") -> None:
         """Write the patches of a photo, or why it has none."""
@@ -107,7 +119,10 @@ class PatchWriter:
             offset = self._data.seek(0, os.SEEK_END)
             for part in parts:
                 self._data.write(part)
-        self._pending.append(Entry(key, identity, offset, tuple(of.grid for of in patches), failed))
+        crc = 0
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        self._pending.append(Entry(key, identity, offset, tuple(of.grid for of in patches), failed, crc))
         if time.monotonic() - self._since >= COMMIT_SECONDS:
             self.commit()
 
@@ -134,7 +149,7 @@ class PatchWriter:
             )
         self._finish_packing()
         if (self.path / "manifest.json").is_file():
-            found = json.loads((self.path / "manifest.json").read_text("utf-8"))
+            found = read_json_object(self.path / "manifest.json")
             if found.get("dtype") != "pq" or (self.path / "centres.npy").is_file():
                 manifest, self.entries, self.codec = read_folder(self.path)
                 manifest.check(self.manifest, self.path)
@@ -142,7 +157,9 @@ class PatchWriter:
         else:
             told = {"format": FORMAT, "version": VERSION, **asdict(self.manifest)}
             write_whole(self.path / "photos.jsonl", b"")
-            write_whole(self.path / "manifest.json", json.dumps(told).encode())
+            write_whole(
+                self.path / "manifest.json", with_checksum(json.dumps(told, separators=(",", ":"))).encode()
+            )
         if self.codec is None and self.manifest.dtype != "pq":
             self.codec = CODECS[self.manifest.dtype]()
         data = self.path / "patches.bin"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dejavlad.errors import CheckpointError
+from dejavlad.guarded.plain_file import open_regular
 from dejavlad.matlab.mat_file import HDF5, is_mat5, is_mat73
 from dejavlad.model.place_model import PlaceModel
 
@@ -52,7 +53,7 @@ def import_model(src: str | Path, *, name: str | None = None) -> PlaceModel:
     head = b""
     try:
         if path.is_file():
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 head = file.read(HEAD)
     except OSError as error:
         raise CheckpointError(f"{str(src)!r} cannot be read: {error}") from None

@@ -10,7 +10,6 @@ Shapes: D channels, K clusters.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,8 +23,10 @@ from torch import Tensor
 from dejavlad import aggregation, backbones
 from dejavlad.backbones.base import ChainBackbone
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
+from dejavlad.guarded.hdf5_file import open_hdf5
+from dejavlad.guarded.json_file import parse_json
+from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.images import Preprocess
-from dejavlad.matlab.mat5 import Room
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import BackboneSpec
 
@@ -74,7 +75,7 @@ def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
     """The network's description, and its arrays by ``layer/name``."""
     described: object = None
     if path.suffix.lower() == ".json":
-        described = path.read_text(encoding="utf-8")
+        described = read_utf8(path)
         weights = path.with_suffix(".h5")
         if not weights.is_file():
             raise CheckpointError(f"its weights, {weights.name}, are not beside it")
@@ -83,12 +84,12 @@ def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
     found, arrays = _read_h5(weights)
     described = found if described is None else described
     if described is None and path.with_suffix(".json").is_file():
-        described = path.with_suffix(".json").read_text(encoding="utf-8")
+        described = read_utf8(path.with_suffix(".json"))
     if described is None:
         raise CheckpointError(
             "it holds weights but no network; put the network's .json beside it, by the same name"
         )
-    config = json.loads(described if isinstance(described, str | bytes) else str(described))
+    config = parse_json(described if isinstance(described, str | bytes) else str(described))
     if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
         raise CheckpointError("its description is none of a Keras model")
     return config, arrays
@@ -96,30 +97,18 @@ def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
 
 def _read_h5(path: Path) -> tuple[object, Arrays]:
     """(what describes the network, the arrays)."""
-    try:
-        import h5py
-    except ImportError:
-        raise MissingExtraError("reading Keras networks", "import") from None
     arrays: Arrays = {}
-    room = Room.of(path.stat().st_size)
-
-    def take(name: str, node: object) -> None:
-        if not isinstance(node, h5py.Dataset):
-            return
-        if node.is_virtual or node.external:
-            raise CheckpointError(f"{name} lies in another file")
-        if node.dtype.kind != "f" or node.ndim > 5:
-            raise CheckpointError(f"{name} is {node.dtype} with {node.ndim} axes, no weights")
-        room.take(8 * int(np.prod(node.shape, dtype=np.float64)) + 256)
-        *_, layer, last = name.split("/")
-        arrays[f"{layer}/{last.partition(':')[0]}"] = np.asarray(node[()], np.float32)
-
-    with h5py.File(path, "r") as file:
-        root = file.get("model_weights", file)
-        if not isinstance(root, h5py.Group):
+    with open_hdf5(path, "reading Keras networks") as file:
+        root = file.at("model_weights") or file.root
+        if not file.is_group(root):
             raise CheckpointError("its model_weights are no group")
-        root.visititems(take)
-        return file.attrs.get("model_config"), arrays
+        for name, dataset in file.datasets(root):
+            if dataset.dtype.kind != "f" or dataset.ndim > 5:
+                raise CheckpointError(f"{name} is {dataset.dtype} with {dataset.ndim} axes, no weights")
+            *_, layer, last = ("", *name.split("/"))
+            key = f"{layer}/{last.partition(':')[0]}"
+            arrays[key] = np.asarray(file.array(dataset), np.float32)
+        return file.root.attrs.get("model_config"), arrays
 
 
 def _model(config: Mapping[str, Any], arrays: Arrays, path: Path) -> PlaceModel:

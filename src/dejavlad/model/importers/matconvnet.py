@@ -92,7 +92,7 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
         pool, whitening = aggregation.create("netvlad", backbone.channels, clusters=CLUSTERS), None
     else:
         before, rest = layers[:pooling], list(zip(kinds, layers, strict=True))[pooling:]
-        normalised = kinds[pooling] == "vlad" and bool(before) and _is_l2(before[-1], _outputs(before))
+        normalised = bool(before) and _is_l2(before[-1], _outputs(before))
         backbone, source = _backbone(before[: len(before) - normalised])
         pool, rest = _pooling(rest, backbone.channels, normalised)
         whitening = _whitening(rest, pool)
@@ -177,7 +177,7 @@ def _pooling(
     if kind == "vlad":
         pool, rest = _vlad(core, rest, channels, normalised)
     else:
-        pool = aggregation.create(kind, channels)
+        pool = aggregation.create(kind, channels, **({"normalize_input": True} if normalised else {}))
     if not rest or rest[0][0] != "whole":
         raise CheckpointError(f"after {core['name']!r} must come postL2; given {_names(rest)}")
     return pool, rest[1:]

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import CheckpointError
+from dejavlad.errors import CheckpointError, MalformedFileError
+from dejavlad.guarded.plain_file import read_bytes
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER, TRAILER = 48, 5
@@ -54,9 +55,9 @@ def read_bundle(prefix: Path) -> dict[str, NDArray[Any]]:
     """
     index = Path(f"{prefix}.index")
     try:
-        if index.stat().st_size > LARGEST_INDEX:
-            raise CheckpointError(f"{index.name} is far too large for an index")
-        entries = dict(_entries(index.read_bytes()))
+        entries = dict(_entries(read_bytes(index, LARGEST_INDEX)))
+    except MalformedFileError as error:
+        raise CheckpointError(f"{index.name} is no index: {error}") from None
     except OSError as error:
         raise CheckpointError(f"{index.name} cannot be read: {error.strerror or error}") from None
     header = _message(entries.pop("", b""))

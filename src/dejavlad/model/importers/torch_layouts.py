@@ -9,7 +9,6 @@ ours does.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from dejavlad.aggregation import Aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.backbones.base import Backbone, ChainBackbone
 from dejavlad.errors import CheckpointError
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published import dino_of, filled, recognise
@@ -166,10 +166,8 @@ def _flags(path: Path) -> Mapping[str, Any]:
     """What Nanne's program notes in ``flags.json``, beside its checkpoints or above them."""
     for folder in (path.parent, path.parent.parent):
         try:
-            with open(folder / "flags.json", "rb") as file:
-                found = json.loads(file.read(1 << 16))
-            return found if isinstance(found, Mapping) else {}
-        except (OSError, ValueError, RecursionError):
+            return read_json_object(folder / "flags.json", 1 << 16)
+        except (OSError, ValueError):
             continue
     return {}
 

@@ -1,0 +1,285 @@
+"""Kills whatever writes, at random moments and at every kind of step, and runs it again: is anything lost?
+
+    python benchmarks/kills.py --kills 500 --folder /tmp/kills
+
+Each run is a forked process that ends by SIGKILL: half of them at a random moment, half at a chosen step that
+reaches the disk (a sync, a replacement, a removal while clearing up, a commit), at times twice in a row. Then
+a reader must see the state before or after, all checksums must hold, and the same run once more must end in
+what a run without kills ends in. Needs fork (Linux, macOS).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+import dejavlad as dv
+from dejavlad.aggregation import GeM, NetVLAD
+from dejavlad.extraction import DescriptorStore, extract, writer
+from dejavlad.extraction.patches import PatchStore
+from dejavlad.geo import Position
+from dejavlad.images import Preprocess
+from dejavlad.model import PatchSetting, PlaceModel, Whitening
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.storage import photo_blocks, state
+
+PLAIN = Preprocess(resize="none", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), scale="0-1", channels="rgb")
+PATCHES = PatchSetting(sizes=(2,), dims=8)
+STEPS = (
+    (os, ("fsync", "replace", "unlink", "rmdir")),
+    (Path, ("unlink", "rmdir", "mkdir", "replace")),
+    (state, ("commit", "sync_folder")),
+    (photo_blocks, ("write_block",)),
+)
+
+
+class Cells(nn.Module):
+    """A layer of cells of 8 x 8 pixels."""
+
+    channels, stride = 12, 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 8, stride=8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """[n, 3, H, W] -> [n, 12, H/8, W/8]."""
+        return self.conv(images)
+
+
+@dataclass
+class Verb:
+    """Something that writes."""
+
+    name: str
+    start: Callable[[Path], None]
+    """Makes what is there before."""
+    run: Callable[[Path], None]
+    """Ends in the same state however often it is cut off."""
+    told: Callable[[Path], object]
+    """All that a reader sees; raises where something is not whole."""
+
+
+def main() -> None:
+    """Kill and compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    writer.COMMIT_SECONDS = 0.0
+    chance = random.Random(given.seed)
+    folder: Path = given.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    verbs = make_verbs(folder)
+    expected, seconds, steps = {}, {}, {}
+    for verb in verbs:
+        whole = folder / "whole" / verb.name
+        whole.mkdir(parents=True)
+        verb.start(whole)
+        shutil.copytree(whole, folder / "start" / verb.name)
+        before = verb.told(whole)
+        started = time.monotonic()
+        steps[verb.name] = counted(lambda verb=verb, whole=whole: verb.run(whole))
+        seconds[verb.name] = time.monotonic() - started
+        expected[verb.name] = before, verb.told(whole), bytes_of(whole)
+    kills, finished, seen = 0, Counter(), Counter()
+    while kills < given.kills:
+        verb = verbs[kills % len(verbs)]
+        cut = folder / "cut"
+        shutil.copytree(folder / "start" / verb.name, cut)
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            step = chance.randrange(steps[verb.name] + 1) if chance.random() < 0.5 else None
+            killed = run_killed(
+                lambda verb=verb, cut=cut: verb.run(cut), step, chance.uniform(0, 1.1 * seconds[verb.name])
+            )
+            finished[verb.name] += not killed
+            kills += killed
+            seen[verb.name] += killed
+            told = verb.told(cut)
+            assert verb.name.startswith("extract") or told in expected[verb.name][:2], (verb.name, kills)
+        verb.run(cut)
+        assert verb.told(cut) == expected[verb.name][1], (verb.name, kills)
+        assert bytes_of(cut) == expected[verb.name][2], (verb.name, kills)
+        shutil.rmtree(cut)
+        if kills % 50 < 3:
+            print(f"{kills} kills", flush=True)
+    for verb in verbs:
+        print(
+            f"{verb.name:12s} {seen[verb.name]:4d} kills, {steps[verb.name]:3d} steps that can be cut off at"
+        )
+    print(f"{kills} kills: nothing lost, equal bytes after each")
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """What lies there, but for locks and for SQLite's own order of pages, which `told` compares."""
+    return {
+        path.relative_to(folder).as_posix(): b"" if path.suffix == ".sqlite" else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def make_verbs(folder: Path) -> list[Verb]:
+    """All that writes rows."""
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        path = folder / "photos" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    (folder / "photos" / "bad.png").write_bytes(b"no photo")
+    shutil.copytree(folder / "photos", folder / "elsewhere")
+    photos = dv.photos(folder / "photos")
+    placed = PhotoList(
+        (
+            Photo(p.name, p.path, position=Position(float(i), 0.0), tags=("day",))
+            for i, p in enumerate(photos)
+        ),
+        root=photos.root,
+    )
+    base = dv.load_model("rootsift-vlad", device="cpu")
+    model = PlaceModel(base.backbone, GeM(128), base.preprocess, fitted=True, source=base.source)
+    torch.manual_seed(0)
+    patching = PlaceModel(
+        Cells(), NetVLAD(12, 4, epsilon="torch"), PLAIN, whitening=Whitening(48, 8), fitted=True
+    )
+
+    def built(some: PhotoList) -> Callable[[Path], None]:
+        return lambda out: void(dv.PlaceMap.build(model, some, out / "map", batch_size=2))
+
+    def opened(out: Path) -> dv.PlaceMap:
+        return dv.PlaceMap(out / "map", model)
+
+    def map_told(out: Path) -> object:
+        if not (out / "map" / "map.sqlite").exists():
+            return None
+        town = opened(out)
+        assert town.check()
+        return list(town.photos), np.array(town.descriptors).tobytes(), dict(town.failed)
+
+    def remove(out: Path) -> None:
+        town = opened(out)
+        keys = [key for key in ("1.png", "5.png") if key in town.photos.keys]
+        if keys:
+            town.remove(keys)
+
+    def move(out: Path) -> None:
+        town = opened(out)
+        if town.photos.root != folder / "elsewhere":
+            town.move(folder / "photos", folder / "elsewhere")
+
+    def described(patches: bool) -> Callable[[Path], None]:
+        def run(out: Path) -> None:
+            extract(patching, photos, out / "db", batch_size=2, patches=PATCHES if patches else None)
+
+        return run
+
+    def store_told(out: Path) -> object:
+        if not (out / "db" / "manifest.json").exists() or (out / "db" / "change.partial").exists():
+            return None
+        store = DescriptorStore.open(out / "db")
+        assert len(store.rows)
+        if (out / "db" / "patches" / "photos.jsonl").exists() and (out / "db/patches/manifest.json").exists():
+            patches = PatchStore.open(out / "db")
+            for key in patches.entries:
+                patches.patches(key)
+        return None
+
+    def nothing(out: Path) -> None:
+        pass
+
+    return [
+        Verb("map build", nothing, built(photos), map_told),
+        Verb("map add", built(photos[:4]), lambda out: void(opened(out).add(photos, batch_size=2)), map_told),
+        Verb("map correct", built(photos), built(placed), map_told),
+        Verb("map remove", built(photos), remove, map_told),
+        Verb("map move", built(photos), move, map_told),
+        Verb("extract", nothing, described(False), store_told),
+        Verb("extract more", described(False), described(True), store_told),
+        Verb(
+            "extract part",
+            lambda out: void(extract(patching, photos[:5], out / "db")),
+            described(True),
+            store_told,
+        ),
+    ]
+
+
+def void(_: object) -> None:
+    """Nothing."""
+
+
+def hook(at: int | None) -> list[int]:
+    """Counts the steps that reach the disk, and ends the process at one of them."""
+    count = [0]
+
+    def hooked(owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def step(*args: object, **options: object) -> object:
+            if count[0] == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count[0] += 1
+            return real(*args, **options)
+
+        setattr(owner, name, step)
+
+    for owner, names in STEPS:
+        for name in names:
+            hooked(owner, name)
+    return count
+
+
+def counted(run: Callable[[], None]) -> int:
+    """How many steps a run has; it runs in another process."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        count = hook(None)
+        run()
+        os.write(write, str(count[0]).encode())
+        os._exit(0)
+    os.close(write)
+    assert os.waitpid(child, 0)[1] == 0
+    return int(os.read(read, 100))
+
+
+def run_killed(run: Callable[[], None], step: int | None, seconds: float) -> bool:
+    """Run in another process and kill it at a step, or after some seconds; whether it was killed."""
+    child = os.fork()
+    if not child:
+        try:
+            if step is not None:
+                hook(step)
+            run()
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    if step is None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""LightGlue (Lindenberger et al., ICCV 2023) in its form for XFeat (LighterGlue).
+
+Points of two photos are matched by a network that sees all of them at once: slower than mutual nearest
+neighbours, for pairs.
+
+Shapes: P points of the query, R of the candidate, M matches.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dejavlad.errors import InputError
+from dejavlad.local.kornia_networks import lighterglue
+from dejavlad.local_features import LocalFeatures
+from dejavlad.progress import OnProgress, silent
+from dejavlad.rerank.point_matching import PointMatches, check_alike
+
+KIND = "xfeat"
+"""The only local features that it has learnt to match."""
+
+
+class LightGlueMatcher:
+    """Matches XFeat's points.
+
+    Args:
+        weights: a file; default: the released ones, from the package that pip brought where it is installed.
+        device: where it computes.
+        offline: never download; default: as configured.
+        on_progress: told of downloads.
+
+    Raises:
+        MissingExtraError: kornia is not installed.
+        CheckpointError: weights that do not fit.
+        DownloadError: weights that are not here and cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        device: torch.device | str = "cpu",
+        offline: bool | None = None,
+        on_progress: OnProgress = silent,
+    ) -> None:
+        self.device = torch.device(device)
+        self._network = lighterglue(weights, offline=offline, on_progress=on_progress).to(self.device)
+
+    def __call__(self, query: LocalFeatures, candidate: LocalFeatures) -> PointMatches:
+        """The matches, in the order of the query's points; scores are how sure the network is, 0 to 1.
+
+        Raises:
+            InputError: features of two kinds, or of another kind than XFeat's.
+        """
+        check_alike(query, candidate)
+        if query.kind != KIND:
+            raise InputError(f"LightGlue's weights are for local features by {KIND}; given {query.kind}")
+        if min(len(query), len(candidate)) < 2:
+            return PointMatches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        with torch.inference_mode():
+            found = self._network({"image0": self._told(query), "image1": self._told(candidate)})
+        pairs_M2, scores_M = found["matches"][0].cpu().numpy(), found["scores"][0].float().cpu().numpy()
+        order = np.argsort(pairs_M2[:, 0], kind="stable")
+        return PointMatches(
+            pairs_M2[order, 0].astype(np.int64),
+            pairs_M2[order, 1].astype(np.int64),
+            scores_M[order].astype(np.float32),
+        )
+
+    def _told(self, of: LocalFeatures) -> dict[str, Tensor]:
+        size = torch.tensor([[of.size[1], of.size[0]]], dtype=torch.float32, device=self.device)
+        return {
+            "keypoints": torch.from_numpy(of.keypoints)[None].to(self.device),
+            "descriptors": torch.from_numpy(of.descriptors)[None].to(self.device),
+            "image_size": size,
+        }

@@ -1,0 +1,103 @@
+"""A ranking in a better order by verified local features: one more member of the re-ranking family.
+
+Counting the points that agree in space is not enough: frames of one walk ahead and behind show the same
+things, and agree as well. How many points look alike at all falls faster with a change of view. So what
+agrees in space decides whether a candidate counts, and what looks alike how much. That is added to the
+distances of the first ranking; below `DECISIVE` it is nothing: photos of different places reach that.
+
+Shapes: C candidates of one query.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError
+from dejavlad.local_features import LocalFeatures
+from dejavlad.rerank.point_matching import MUTUAL, PointMatcher
+from dejavlad.rerank.verification import Verified, VerifySetting, verify
+
+DECISIVE: Final = 20
+"""Matches that must agree in space before they change the order."""
+WEIGHT: Final = 10.0
+"""Standard deviations of the candidates' distances that e times as many matches count for."""
+
+
+class PointReranker:
+    """Puts the first candidates of each query in the order of how near their views are.
+
+    Args:
+        matcher: matches points of two photos; default: mutual nearest neighbours, as `MUTUAL` has it for the
+            kind of the features.
+        setting: how matches are verified.
+        k: how many of each query's candidates are compared; the others stay behind them, as they were.
+
+    Raises:
+        InputError: k below 1.
+    """
+
+    def __init__(
+        self,
+        matcher: PointMatcher | None = None,
+        setting: VerifySetting = VerifySetting(),
+        *,
+        k: int = 20,
+    ) -> None:
+        if k < 1:
+            raise InputError(f"at least 1 candidate must be re-ranked; given k={k}")
+        self.matcher, self.setting, self.k = matcher, setting, k
+
+    def verified(self, query: LocalFeatures, candidate: LocalFeatures) -> Verified:
+        """What two photos have in common.
+
+        Raises:
+            InputError: features of two kinds.
+        """
+        matcher = self.matcher or MUTUAL[query.kind]
+        return verify(query, candidate, matcher(query, candidate), self.setting)
+
+    def scores(
+        self,
+        query: LocalFeatures,
+        candidates: Sequence[LocalFeatures],
+        distances_C: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.float64]:
+        """Scores [C] of one query's candidates, smaller being better.
+
+        Args:
+            query: its points.
+            candidates: those of each candidate.
+            distances_C: of the first ranking, on any scale; None where there is none.
+
+        Raises:
+            InputError: features of two kinds.
+        """
+        return nearness_scores([self.verified(query, other) for other in candidates], distances_C)
+
+
+def evidence(verified: Verified) -> float:
+    """How much speaks for one place seen from nearby: a logarithm, 0 where fewer than `DECISIVE` agree."""
+    return math.log(verified.tried / DECISIVE) if verified.inliers >= DECISIVE else 0.0
+
+
+def nearness_scores(
+    verified: Sequence[Verified], distances_C: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
+    """Scores [C] of candidates, smaller being better.
+
+    Args:
+        verified: what each has in common with the query.
+        distances_C: of the first ranking, on any scale; None where there is none.
+    """
+    gained_C = np.array([evidence(of) for of in verified], np.float64)
+    if distances_C is None or not len(gained_C):
+        return -gained_C
+    first_C = np.asarray(distances_C, np.float64)
+    spread = float(first_C.std())
+    first_C = (first_C - first_C.min()) / spread if spread > 0 else np.zeros_like(first_C)
+    return np.asarray(first_C - WEIGHT * gained_C)

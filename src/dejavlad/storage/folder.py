@@ -1,0 +1,67 @@
+"""A folder with one writer: its lock, trouble with the disk in one line, and how it is thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from dejavlad.errors import StoreBusyError, StoreError
+
+LOCK = "writer.lock"
+
+
+@contextlib.contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which must exist; a killed process leaves none behind.
+
+    Raises:
+        StoreBusyError: another process writes there.
+        StoreError: the lock cannot be written.
+    """
+    lock = filelock.FileLock(folder / LOCK)
+    with disk_errors(folder):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise StoreBusyError(folder) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Trouble with the disk as a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to {str(path)!r}: {error.strerror or error}; what was finished is kept, "
+            f"run the same again when it can be written"
+        ) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames permanent, where the system can (not on Windows)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that is ours; cut off half-way, the next call removes the rest.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    with disk_errors(folder), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)

@@ -1,0 +1,31 @@
+"""A few dozen damaged files of each kind; `mutations` tries as many as one likes."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from kinds import KINDS
+from mutations import fresh, targets, try_case
+
+CASES = 24
+FEW = ("map again", "run", "run again")
+"""Slow ones."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_damaged_files(name: str, tmp_path: Path) -> None:
+    kind, scratch, whole = KINDS[name], tmp_path / "case", tmp_path / "whole"
+    kind.make(scratch)
+    shutil.copytree(scratch, whole)
+    right = kind.answer(fresh(whole, scratch))
+    assert kind.answer(fresh(whole, scratch)) == right
+    assert targets(kind, scratch)
+    told = Counter[str]()
+    for case in range(6 if name in FEW else CASES):
+        path, outcome = try_case(kind, whole, scratch, case, right)
+        assert outcome in ("same", "refused", "other, unchecked"), f"{name} case {case} of {path}: {outcome}"
+        told[outcome] += 1
+    assert told["refused"] or name == "frozen maps"  # which are made anew

@@ -1,0 +1,210 @@
+"""Matching and verifying local features: oracles, degenerate input, nearness, order."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.local_features import LocalFeatures
+from dejavlad.rerank.nearness import nearness
+from dejavlad.rerank.point_matching import MutualNearest, PointMatches
+from dejavlad.rerank.point_reranker import DECISIVE, PointReranker, evidence, nearness_scores
+from dejavlad.rerank.verification import Verified, VerifySetting, verify
+
+SIZE = (480, 640)
+
+
+def features(keypoints, descriptors=None, size=SIZE, kind="sift"):
+    keypoints = np.asarray(keypoints, np.float32).reshape(-1, 2)
+    if descriptors is None:
+        descriptors = np.eye(max(1, len(keypoints)), dtype=np.float32)[: len(keypoints)]
+    return LocalFeatures(keypoints, descriptors, np.ones(len(keypoints)), size, kind)
+
+
+def all_match(count):
+    return PointMatches(np.arange(count), np.arange(count), np.ones(count, np.float32))
+
+
+def scene(points=80, seed=0):
+    """Points in front of two cameras: [P, 3] in metres."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform([-4, -3, 6], [4, 3, 14], (points, 3))
+
+
+def seen(points_P3, ahead=0.0, aside=0.0, turn=0.0, focal=500.0, size=SIZE):
+    """Where a camera sees them, in pixels."""
+    c, s = np.cos(turn), np.sin(turn)
+    moved = (points_P3 - [aside, 0, ahead]) @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]).T
+    return moved[:, :2] / moved[:, 2:] * focal + [(size[1] - 1) / 2, (size[0] - 1) / 2]
+
+
+def mutual_by_hand(query, candidate, threshold, ratio):
+    found = []
+    cos = query.descriptors.astype(float) @ candidate.descriptors.T.astype(float)
+    for i, j in itertools.product(range(len(query)), range(len(candidate))):
+        if cos[i, j] < max(cos[i].max(), cos[:, j].max()) or cos[i, j] < threshold:
+            continue
+        others = np.delete(cos[i], j)
+        apart, second = np.sqrt(2 - 2 * cos[i, j]), np.sqrt(2 - 2 * others.max())
+        if ratio == 1 or apart <= ratio * second:
+            found.append((i, j))
+    return found
+
+
+@pytest.mark.parametrize(("threshold", "ratio"), [(-1, 1.0), (0.3, 1.0), (-1, 0.9), (0.2, 0.8)])
+def test_mutual_neighbours_are_what_one_finds_by_hand(threshold, ratio):
+    rng = np.random.default_rng(0)
+    described = rng.normal(size=(2, 30, 6)).astype(np.float32)
+    described /= np.linalg.norm(described, axis=2, keepdims=True)
+    query, candidate = (
+        features(np.zeros((30, 2)), described[0]),
+        features(np.zeros((25, 2)), described[1, :25]),
+    )
+    found = MutualNearest(threshold, ratio)(query, candidate)
+    wanted = mutual_by_hand(query, candidate, threshold, ratio)
+    assert list(zip(found.query.tolist(), found.candidate.tolist(), strict=True)) == wanted and wanted
+    assert np.array_equal(found.take(found.scores > 0.5).scores, found.scores[found.scores > 0.5])
+
+
+def test_matching_refuses_what_cannot_be():
+    with pytest.raises(InputError, match=r"sift .* and xfeat"):
+        MutualNearest()(features([[0, 0]]), features([[0, 0]], kind="xfeat"))
+    for setting in ({"threshold": 2}, {"ratio": 0}):
+        with pytest.raises(InputError):
+            MutualNearest(**setting)
+    assert len(MutualNearest()(features([]), features([[1, 1]]))) == 0
+
+
+@pytest.mark.parametrize("model", ["fundamental", "homography", "essential"])
+def test_points_that_agree_are_told_from_others(model):
+    points = scene()
+    if model == "homography":
+        points[:, 2] = 10
+    query, candidate = seen(points, ahead=0.5, aside=0.4), seen(points)
+    candidate[60:] = np.random.default_rng(1).uniform(0, 480, (20, 2))
+    size = (960, 1280)  # twice the pixels: thresholds stay those of 640
+    of = features(query), features(candidate * 2 + 0.5, size=size)
+    found = verify(*of, all_match(80), VerifySetting(model), focal=(500, 1000))
+    assert set(range(60)) <= set(found.matches.query.tolist()) and found.inliers <= 66
+    assert found.tried == 80 and found.share == found.inliers / 80
+    again = verify(*of, all_match(80), VerifySetting(model), focal=(500, 1000))
+    assert np.array_equal(found.matrix, again.matrix)
+    first, second = (np.c_[f.keypoints[:60], np.ones(60)].astype(float) for f in of)
+    if model == "homography":
+        taken = second @ found.matrix.T
+        assert np.abs(taken[:, :2] / taken[:, 2:] - first[:, :2]).max() < 1
+    elif model == "fundamental":
+        lines = second @ found.matrix.T
+        assert (abs((lines * first).sum(axis=1)) / np.linalg.norm(lines[:, :2], axis=1)).max() < 2
+
+
+def test_a_photo_agrees_with_itself():
+    points = seen(scene())
+    found = verify(features(points), features(points), all_match(80))
+    near = found.nearness
+    assert found.inliers == 80 and not near.mirrored
+    assert near.scale == pytest.approx(1) and near.overlap == pytest.approx(1)
+    assert max(near.shift, near.parallax, near.displacement, abs(near.rotation)) < 1e-6
+
+
+def test_degenerate_matches_say_nothing():
+    points = seen(scene())
+    line = np.stack([np.linspace(50, 600, 40), np.linspace(30, 400, 40)], axis=1)
+    mirror = points * [-1, 1] + [SIZE[1] - 1, 0]
+    for query, candidate in (
+        (points[:7], points[:7]),
+        (points[:0], points[:0]),
+        (line, line),
+        (line, line + 3),
+        (np.full((20, 2), 50.0), np.full((20, 2), 60.0)),
+        (mirror, points),
+    ):
+        for model in ("fundamental", "homography"):
+            if len(points[:7]) == len(query) and model == "homography":
+                continue  # seven points fix a homography
+            found = verify(features(query), features(candidate), all_match(len(query)), VerifySetting(model))
+            assert (found.inliers, found.matrix, found.share) == (0, None, 0)
+            assert found.tried == len(query) and found.nearness.overlap == 0 and evidence(found) == 0
+
+
+def test_random_matches_hardly_agree():
+    rng = np.random.default_rng(0)
+    query, candidate = rng.uniform(0, 480, (2, 60, 2))
+    assert verify(features(query), features(candidate), all_match(60)).inliers < 20
+
+
+def test_upside_down_is_told():
+    points = seen(scene())
+    turned = [SIZE[1] - 1, SIZE[0] - 1] - points
+    found = verify(features(turned), features(points), all_match(80))
+    assert found.inliers == 80 and abs(found.nearness.rotation) == pytest.approx(180, abs=1e-3)
+
+
+def test_nearness_tells_ahead_aside_and_turned():
+    points = scene(200)
+    here, size = seen(points), (480.0, 640.0)
+    ahead = nearness(seen(points, ahead=2), here, size, size)
+    aside = nearness(seen(points, aside=1), here, size, size)
+    further = nearness(seen(points, aside=2), here, size, size)
+    assert ahead.scale > 1.15 > aside.scale > 0.9
+    assert 0 < aside.parallax < further.parallax and aside.shift < further.shift
+    assert further.overlap < aside.overlap < 1
+    corner = here[(here < [320, 240]).all(axis=1)]
+    assert nearness(corner, corner, size, size).coverage[0] < nearness(here, here, size, size).coverage[0]
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(UnknownNameError):
+        VerifySetting("affine")
+    for wrong in ({"threshold": 0}, {"iterations": 0}, {"confidence": 1}, {"seed": -1}):
+        with pytest.raises(InputError):
+            VerifySetting(**wrong)
+    with pytest.raises(InputError, match="focal lengths"):
+        verify(features([]), features([]), all_match(0), VerifySetting("essential"))
+    with pytest.raises(InputError, match="k=0"):
+        PointReranker(k=0)
+
+
+def counted(tried, inliers):
+    return Verified(all_match(inliers), tried, "fundamental")
+
+
+def test_only_decisive_evidence_changes_the_order():
+    weak = [counted(30, 9), counted(40, 10), counted(12, 8)]
+    order = nearness_scores(weak, np.array([0.8, 0.9, 1.0])).argsort()
+    assert order.tolist() == [0, 1, 2]
+    strong = [*weak[:2], counted(200, 150)]
+    assert nearness_scores(strong, np.array([0.8, 0.9, 1.0])).argsort()[0] == 2
+    assert evidence(counted(int(DECISIVE), int(DECISIVE))) == 0
+    # The scale of the first ranking's distances does not matter.
+    first, scaled = (nearness_scores(strong, np.array([0.8, 0.9, 1.0]) * by) for by in (1, 1000))
+    np.testing.assert_allclose(first, scaled)
+    assert nearness_scores(strong).argsort()[0] == 2 and len(nearness_scores([])) == 0
+
+
+def test_reranker_prefers_the_nearer_view():
+    points = scene(120)
+    described = np.random.default_rng(0).normal(size=(120, 128)).astype(np.float32)
+    described /= np.linalg.norm(described, axis=1, keepdims=True)
+    query = features(seen(points), described)
+    here = features(seen(points, aside=0.1), described)
+    other = features(seen(scene(120, seed=5)), np.roll(described, 3, axis=1))
+    scores = PointReranker(k=5).scores(query, [other, here], np.array([0.5, 0.6]))
+    assert scores[1] < scores[0]
+
+
+def test_evaluate_reranks_by_local_features(street, tmp_path, capsys):
+    from dejavlad.cli import main
+
+    told = ["--database", str(street / "database"), "--queries", str(street / "queries"), "--json"]
+    told += ["--truth", "same-name", "--recall-at", "1", "--out", str(tmp_path / "out")]
+    told += ["--resize", "longest:128"]
+    main(["evaluate", "rootsift-vlad", *told, "--rerank", "sift", "--depth", "3"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["recall"]["1"] == 1 and result["rerank"].startswith(
+        "sift (1024 points, fundamental, first 3)"
+    )
+    assert main(["evaluate", "rootsift-vlad", *told, "--rerank", "sift", "--preset", "speed"]) != 0
+    assert "--rerank sift has none" in capsys.readouterr().err

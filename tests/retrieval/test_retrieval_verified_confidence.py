@@ -1,0 +1,74 @@
+"""Confidence from search and geometry: monotone, honest where there is little to go by; `locate` with it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import dejavlad as dv
+from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.photo import Photo
+from dejavlad.retrieval.points import PointSetting
+from dejavlad.retrieval.verified_confidence import Evidence, reason, search_confidence, verified_confidence
+
+SURE = Evidence(standing=0.3, places=10, inliers=142, coverage=0.5, runner_up=9)
+
+
+def test_it_rises_with_what_speaks_for_the_answer_and_falls_with_the_next_place():
+    middle = Evidence(standing=0.1, places=10, inliers=40, coverage=0.2, runner_up=10)
+    for better in ({"standing": 0.2}, {"inliers": 50}, {"coverage": 0.3}, {"runner_up": 5}):
+        assert verified_confidence(replace(middle, **better)) > verified_confidence(middle)
+    assert verified_confidence(replace(middle, places=2)) < verified_confidence(middle)
+    assert 0.98 < verified_confidence(SURE) <= 1
+
+
+def test_what_chance_makes_is_not_known():
+    # The most that photos of other places reached, on the real sets and the towns (see the fit).
+    for places in (1, 2, 5, 10):
+        assert verified_confidence(Evidence(0.1, places, 34, 0.2, 20)) < 0.5
+        assert verified_confidence(Evidence(5.0, places)) < 0.5
+
+
+@pytest.mark.parametrize("places", [0, 1, 2, 5, 9])
+def test_a_map_of_few_places_cannot_be_sure_without_geometry(places):
+    assert search_confidence(Evidence(3.0, places)) < 0.5
+    assert search_confidence(Evidence(0.3, 10)) > 0.9 > 0.1 > search_confidence(Evidence(0.02, 10))
+
+
+def test_it_tells_why():
+    assert reason(SURE, "27.jpg") == "142 points agree with 27.jpg; the next place has 9"
+    assert reason(Evidence(0, 1, 1), "a.jpg") == "1 point agrees with a.jpg"
+    assert reason(Evidence(0, 3), "a.jpg") == "no points agree with a.jpg"
+
+
+@pytest.fixture
+def three(tmp_path, make_view, make_photo):
+    """A map of three places, and their files."""
+    paths = [make_photo(tmp_path / f"{place}.png", make_view(place, 0, 192, 256)) for place in range(3)]
+    photos = [Photo(path.name, path) for path in paths]
+    return dv.PlaceMap.build("rootsift-vlad", photos, tmp_path / "map"), paths
+
+
+SETTING = PointSetting("sift", longest=256)
+
+
+def test_locate_verifies_and_says_why(three, make_view):
+    town, paths = three
+    queries = [make_view(1, 6, 192, 256), make_view(9, 0, 192, 256), np.full((192, 256, 3), 90, np.uint8)]
+    found = town.locate(queries, verify=SETTING)
+    assert [answer.known for answer in found] == [True, False, False]
+    assert found[0].matches[0].name == "1.png"
+    assert "points agree with 1.png" in found[0].reason and found[0].reason in str(found[0])
+    assert found[0].to_dict()["reason"] == found[0].reason
+    paths[1].unlink()  # what is left still answers
+    town.refresh()
+    first, gone = town.locate([make_view(0, 5, 192, 256), queries[0]], verify=SETTING)
+    assert first.known and first.matches[0].name == "0.png"
+    assert not gone.known
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(UnknownNameError, match="did you mean sift"):
+        PointSetting("siftt")
+    with pytest.raises(InputError, match="at least 1"):
+        PointSetting("sift", depth=0)
