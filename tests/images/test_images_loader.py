@@ -218,7 +218,7 @@ def test_an_interrupt_ends_it() -> None:
         plan = loader.plan_batches([(4, 4)] * len(photos), 8)
         came = 0
         try:
-            for batch in loader.load_batches(photos, plan, loader.Preprocess(), workers=3):
+            for batch in loader.load_batches(photos, plan, loader.Preprocess(), workers=3, keep_blank=True):
                 came += 1
         except KeyboardInterrupt:
             sys.exit(7 if came < 10000 else 8)

@@ -150,7 +150,7 @@ def _load(path: Path) -> object:
     except CheckpointError:
         raise
     except MalformedFileError as error:
-        raise CheckpointError(str(error)) from None
+        raise CheckpointError(f"it is damaged, or cut short: {error}") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(str(error))) from None
     except Exception as error:  # readers raise anything on damaged files

@@ -97,7 +97,8 @@ def describe_local(
             done += 1
             yield row, error
     plan = plan_batches(sizes, batch_size)
-    for batch in load_batches(photos, plan, preprocess, workers=workers, sizes=sizes):
+    loaded = load_batches(photos, plan, preprocess, workers=workers, sizes=sizes, keep_blank=True)
+    for batch in loaded:  # of a photo that shows nothing come no features, and that says it
         found = extractor(batch.images)
         for row, of in zip(batch.rows.tolist(), found, strict=True):
             if row in batch.failed:
