@@ -16,8 +16,8 @@ class Progress:
     """Units finished so far, those found finished at the start included."""
     total: int
     """Units in all."""
-    found: int = 0
-    """Units that had been finished by an earlier run (so that the time left is told rightly)."""
+    resumed: int = 0
+    """Units that had been finished by an earlier run (so that the time left is right)."""
     note: str = ""
     """How it goes, in a few words."""
 

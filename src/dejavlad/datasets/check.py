@@ -89,9 +89,9 @@ def check_dataset(
     """
     lists = {"database": dataset.database, "queries": dataset.queries}
     findings = files(lists, None if root is None else Path(root))
-    told, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
+    findings_of_photos, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
     findings += [
-        *told,
+        *findings_of_photos,
         *_panoramas(lists),
         *doubles(lists, dataset.truth),
         *_counts(dataset, published),
@@ -112,8 +112,14 @@ def check_photos(
 ) -> Checked:
     """Look at the files of one list; arguments as of `check_dataset`."""
     lists = {photos.name: photos}
-    told, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
-    findings = [*files(lists, None), *told, *_panoramas(lists), *doubles(lists), *_places(lists)]
+    findings_of_photos, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
+    findings = [
+        *files(lists, None),
+        *findings_of_photos,
+        *_panoramas(lists),
+        *doubles(lists),
+        *_places(lists),
+    ]
     return Checked(photos.name, {photos.name: len(photos)}, looked_at, _sorted(findings))
 
 
@@ -125,16 +131,16 @@ def _counts(dataset: PlaceDataset, published: Published | None) -> Iterator[Find
     if published is None:
         return
     right = None if dataset.truth is None else int(dataset.truth.positives.counts.sum())
-    held = {"database": len(dataset.database), "queries": len(dataset.queries), "right answers": right}
+    counts = {"database": len(dataset.database), "queries": len(dataset.queries), "right answers": right}
     should = {
         "database": published.database,
         "queries": published.queries,
         "right answers": published.positives,
     }
     differ = [
-        f"{held[what]:,} in place of {count:,} {what}"
+        f"{counts[what]:,} in place of {count:,} {what}"
         for what, count in should.items()
-        if count is not None and held[what] is not None and held[what] != count
+        if count is not None and counts[what] is not None and counts[what] != count
     ]
     if differ:
         text = f"{'; '.join(differ)} ({published.source})"
@@ -184,28 +190,28 @@ def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
 
 def _panoramas(lists: dict[str, PhotoList]) -> Iterator[Finding]:
     for name, photos in lists.items():
-        if found := told_panoramas(photos):
+        if panoramas := told_panoramas(photos):
             yield Finding(
                 "panoramas",
                 f"{name} holds equirectangular panoramas of 360 degrees",
                 False,
-                tuple(found[:SHOWN]),
+                tuple(panoramas[:SHOWN]),
                 "cut them into views with --panorama 12, which photos match better",
             )
 
 
 def _stretched(ranges: dict[str, dict[str, tuple[float, float]]], looked_at: Counter[str]) -> list[Finding]:
-    found = []
-    for name, held in ranges.items():
-        low, high = min(low for low, _ in held.values()), max(high for _, high in held.values())
+    findings = []
+    for name, levels in ranges.items():
+        low, high = min(low for low, _ in levels.values()), max(high for _, high in levels.values())
         text = (
-            f"{len(held):,} of {looked_at[name]:,} photos of {name} have more than 8 bits and use few of "
+            f"{len(levels):,} of {looked_at[name]:,} photos of {name} have more than 8 bits and use few of "
             f"their levels, {low:,.6g} to {high:,.6g} in all: each is stretched from its own lowest to its "
             f"own highest number"
         )
         do = f"to read all alike, make the map with --levels LOW,HIGH ({low:g},{high:g} holds all of these)"
-        found.append(Finding("levels", text, False, tuple(list(held)[:SHOWN]), do))
-    return found
+        findings.append(Finding("levels", text, False, tuple(list(levels)[:SHOWN]), do))
+    return findings
 
 
 def _decoded(

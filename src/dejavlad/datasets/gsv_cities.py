@@ -66,18 +66,18 @@ def open_gsv_cities(
     for city in cities or tables:
         for photo in _photos(root, city, tables[city]):
             places.setdefault(str(photo.group), []).append(photo)
-    held = [photos for photos in places.values() if len(photos) >= max(2, fewest)]
-    if not held:
+    photographed = [photos for photos in places.values() if len(photos) >= max(2, fewest)]
+    if not photographed:
         raise InputError(f"{name}: no place has {max(2, fewest)} photos in {', '.join(cities or tables)}")
-    database = [photo for photos in held for photo in photos[1:]]
+    database = [photo for photos in photographed for photo in photos[1:]]
     right, start = [], 0
-    for photos in held:
+    for photos in photographed:
         right.append(range(start, start + len(photos) - 1))
         start += len(photos) - 1
     return PlaceDataset(
         name,
         without_zeros(PhotoList(database, root=root, name=f"{name}:database")),
-        without_zeros(PhotoList((photos[0] for photos in held), root=root, name=f"{name}:queries")),
+        without_zeros(PhotoList((photos[0] for photos in photographed), root=root, name=f"{name}:queries")),
         Truth(right, len(database), {"kind": "same-place", "fewest": max(2, fewest)}),
         "same-place",
     )
@@ -93,7 +93,9 @@ def _photos(root: Path, city: str, table: Path) -> Iterator[Photo]:
             stem = _stem(row)
             folder = root / "Images" / city
             if ending is None:
-                ending = next((one for one in ENDINGS if (folder / f"{stem}{one}").is_file()), ENDINGS[0])
+                ending = next(
+                    (known for known in ENDINGS if (folder / f"{stem}{known}").is_file()), ENDINGS[0]
+                )
             moment = datetime(int(row["year"]), int(row["month"]), 1, tzinfo=UTC)
             yield Photo(
                 f"Images/{city}/{stem}{ENDINGS[0]}",

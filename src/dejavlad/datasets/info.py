@@ -110,11 +110,11 @@ class DatasetInfo:
                 "truth: not known (no positions); say --truth frames:N, same-name or positions:METRES"
             )
         else:
-            found = self.truth
-            answered = found.queries - found.without_truth
+            truth = self.truth
+            answered = truth.queries - truth.without_truth
             lines.append(
-                f"right is {truth_text(found.description)}: {answered} of {found.queries} queries have a "
-                f"right answer, {found.fewest} to {found.most} each (median {found.median:g})"
+                f"right is {truth_text(truth.description)}: {answered} of {truth.queries} queries have a "
+                f"right answer, {truth.fewest} to {truth.most} each (median {truth.median:g})"
             )
         return "\n".join(lines)
 
@@ -195,8 +195,8 @@ def str_photos(info: PhotosInfo) -> str:
     if info.tags:
         parts.append(", ".join(f"{tag} {count}" for tag, count in list(info.tags.items())[:8]))
     if info.looked_at:
-        told = ", ".join(f"{size} ({count})" for size, count in list(info.sizes.items())[:3])
-        parts.append(f"height x width of {info.looked_at} looked at: {told or 'none'}")
+        common = ", ".join(f"{size} ({count})" for size, count in list(info.sizes.items())[:3])
+        parts.append(f"height x width of {info.looked_at} looked at: {common or 'none'}")
     if info.unreadable:
         parts.append(f"{len(info.unreadable)} cannot be read")
     if info.passed_over:

@@ -44,10 +44,10 @@ class PlaceDataset:
         if self.truth is None:
             return
         given = (len(self.database), len(self.queries))
-        told = (self.truth.n_database, self.truth.n_queries)
-        if given != told:
+        of_truth = (self.truth.n_database, self.truth.n_queries)
+        if given != of_truth:
             raise InputError(
-                f"{self.name}: the truth is of {told[0]} database photos and {told[1]} queries, "
+                f"{self.name}: the truth is of {of_truth[0]} database photos and {of_truth[1]} queries, "
                 f"the lists hold {given[0]} and {given[1]}"
             )
 

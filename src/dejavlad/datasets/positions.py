@@ -104,10 +104,10 @@ def _auto(photos: PhotoList, offset: TimeOffset) -> PhotoList:
         root=photos.root,
         name=photos.name,
     )
-    told = read_metadata(rest)
-    if not any(named) and not any(data.position or data.time is not None or data.zero for data in told):
+    metadata = read_metadata(rest)
+    if not any(named) and not any(data.position or data.time is not None or data.zero for data in metadata):
         return photos
-    by_key = dict(zip(rest.keys, told, strict=True))
+    by_key = dict(zip(rest.keys, metadata, strict=True))
     data = [by_key.get(photo.key, Metadata()) for photo in photos]
     new = [
         name or _of_metadata(photo, at, offset) for photo, name, at in zip(photos, named, data, strict=True)
@@ -237,12 +237,12 @@ def _ambiguous_text(photos: PhotoList, rows: Sequence[int], path: Path) -> str:
 
 
 def _of_metadata(photo: Photo, data: Metadata, offset: TimeOffset) -> Photo:
-    told = replace(
+    placed = replace(
         photo,
         position=data.position or photo.position,
         heading=data.heading if data.heading is not None else photo.heading,
     )
-    return _shifted(told, data.time, data.zoned, offset)
+    return _shifted(placed, data.time, data.zoned, offset)
 
 
 def _shifted(photo: Photo, time: float | None, zoned: bool, offset: TimeOffset) -> Photo:

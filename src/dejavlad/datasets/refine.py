@@ -21,14 +21,16 @@ def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float
     """
     if not 0 <= degrees <= 180:
         raise InputError(f"headings differ by 0 to 180 degrees; given {degrees:g}")
-    there, asked = (
+    database_headings, query_headings = (
         np.array([photo.heading for photo in photos], float)  # None becomes NaN
         for photos in (database, queries)
     )
-    for photos, headings in ((database, there), (queries, asked)):
+    for photos, headings in ((database, database_headings), (queries, query_headings)):
         if len(headings) and not np.isfinite(headings).any():
             raise InputError(f"none of the {len(headings)} photos of {photos.name} tells its heading")
-    aside = np.abs(there[truth.positives.rows] - np.repeat(asked, truth.positives.counts))
+    aside = np.abs(
+        database_headings[truth.positives.rows] - np.repeat(query_headings, truth.positives.counts)
+    )
     stay = np.minimum(aside, 360 - aside) <= degrees  # NaN is not
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[truth.positives.starts]
     return Truth(
@@ -46,16 +48,18 @@ def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> 
     Raises:
         InputError: no photo of a list tells its time.
     """
-    there, asked = (np.array([photo.time for photo in photos], float) for photos in (database, queries))
-    if not np.isfinite(there).any() or not np.isfinite(asked).any():
+    database_times, query_times = (
+        np.array([photo.time for photo in photos], float) for photos in (database, queries)
+    )
+    if not np.isfinite(database_times).any() or not np.isfinite(query_times).any():
         raise InputError(
             f"photos of the query's own time are left out, but those of {queries.name} or of {database.name} "
             "do not tell theirs"
         )
-    times = np.unique(there[np.isfinite(there)])
-    sets = RowSets.of([np.flatnonzero(there == time) for time in times], truth.n_database)
-    at = np.minimum(np.searchsorted(times, asked), len(times) - 1)
-    same = SharedRowSets(sets, np.where(times[at] == asked, at, -1))
+    times = np.unique(database_times[np.isfinite(database_times)])
+    sets = RowSets.of([np.flatnonzero(database_times == time) for time in times], truth.n_database)
+    at = np.minimum(np.searchsorted(times, query_times), len(times) - 1)
+    same = SharedRowSets(sets, np.where(times[at] == query_times, at, -1))
     return left_out(truth, same, {"same_time_left_out": True})
 
 
@@ -84,10 +88,10 @@ def of_queries(truth: Truth, queries: Rows) -> Truth:
     return Truth(right, truth.n_database, truth.description, ignored, truth.groups)
 
 
-def left_out(truth: Truth, rows: RowSets, told: dict[str, object]) -> Truth:
-    """The same, with further rows left out of the rankings; `told` joins its description."""
+def left_out(truth: Truth, rows: RowSets, entries: dict[str, object]) -> Truth:
+    """The same, with further rows left out of the rankings; `entries` join its description."""
     if truth.ignored is not None:
         rows = RowSets.of(
             [np.union1d(a, b) for a, b in zip(rows, truth.ignored, strict=True)], truth.n_database
         )
-    return Truth(truth.positives, truth.n_database, {**truth.description, **told}, rows, truth.groups)
+    return Truth(truth.positives, truth.n_database, {**truth.description, **entries}, rows, truth.groups)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dejavlad.datasets import video
-from dejavlad.datasets.at_names import PARTS, is_at_named, open_at_names, open_part
-from dejavlad.datasets.at_names import SETS as AT_NAMES
-from dejavlad.datasets.described import is_described, open_described
+from dejavlad.datasets.at_names import PARTS, is_vg_benchmark, open_part, open_vg_benchmark
+from dejavlad.datasets.at_names import SETS as VG_BENCHMARK
+from dejavlad.datasets.described import is_toml_dataset, open_toml_dataset
 from dejavlad.datasets.folder import first_folder, folder_photos
 from dejavlad.datasets.gsv_cities import open_gsv_cities
 from dejavlad.datasets.holidays import open_holidays
@@ -196,8 +196,8 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
         return DATASETS[called](lies, called)
     if is_spec(called):
         return open_spec(called, root)
-    if is_described(called):
-        return open_described(called, root, _unseen)
+    if is_toml_dataset(called):
+        return open_toml_dataset(called, root, _unseen)
     for path in (Path(called), Path(root or ".") / called):
         if path.is_dir():
             return open_folders(path, called)
@@ -213,10 +213,10 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
 def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
     """Whether `open_dataset` would take this for a dataset, be it whole or not; arguments as there."""
     called = str(name)
-    if called in DATASETS or is_spec(called) or is_described(called):
+    if called in DATASETS or is_spec(called) or is_toml_dataset(called):
         return True
     return any(
-        path.is_dir() and all(first_folder(_inside(path), of) for of in (DATABASE, QUERIES))
+        path.is_dir() and all(first_folder(_inside(path), kind) for kind in (DATABASE, QUERIES))
         for path in (Path(called), Path(root or ".") / called)
     )
 
@@ -264,7 +264,7 @@ def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
         raise InputError(f"{str(path)!r} is no dataset: {_what_lacks(path)}")
     if (inside / TRUTH).is_file():
         return open_numbered(inside, parts[0].name, parts[1].name, name=name)
-    if parts[0].name in ("database", "gallery") and parts[1].name == "queries" and is_at_named(parts[0]):
+    if parts[0].name in ("database", "gallery") and parts[1].name == "queries" and is_vg_benchmark(parts[0]):
         return open_part(inside, name=name)
     database, queries = (_placed(part, inside) for part in parts if part is not None)
     if not (any(database.positions) and any(queries.positions)):
@@ -275,9 +275,11 @@ def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
 
 def _inside(path: Path) -> Path:
     """The folder itself, or the one in ``images`` that holds a dataset, where that is one only."""
-    there = [at for at in (path, path / "images") if all(first_folder(at, of) for of in (DATABASE, QUERIES))]
+    holders = [
+        at for at in (path, path / "images") if all(first_folder(at, kind) for kind in (DATABASE, QUERIES))
+    ]
     parts = [path / "images" / part for part in PARTS if (path / "images" / part).is_dir()]
-    return there[0] if there else parts[0] if len(parts) == 1 else path
+    return holders[0] if holders else parts[0] if len(parts) == 1 else path
 
 
 def _what_lacks(path: Path) -> str:
@@ -338,12 +340,12 @@ def _nordland_3450(path: Path, name: str) -> PlaceDataset:
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     "folders": open_folders,
     **{f"town-{part}": _town_part(part) for part in TOWN_PARTS},
-    **{f"{of}-{part}": _spec(f"{of}_{part}", PITTSBURGH) for of in PITTS for part in TOWN_PARTS},
+    **{f"{place}-{part}": _spec(f"{place}_{part}", PITTSBURGH) for place in PITTS for part in TOWN_PARTS},
     **{f"tokyotm-{part}": _spec(f"tokyoTM_{part}", TOKYO_TIME_MACHINE) for part in TOWN_PARTS[:2]},
     **{f"tokyotm-tiny-{part}": _tiny(f"tokyoTM_{part}") for part in TOWN_PARTS[:2]},
     "tokyo247": _spec("tokyo247", TOKYO_247),
     **{f"tokyo247-{light}": _spec("tokyo247", TOKYO_247, light) for light in LIGHTS},
-    **dict.fromkeys(AT_NAMES, open_at_names),
+    **dict.fromkeys(VG_BENCHMARK, open_vg_benchmark),
     **dict.fromkeys(VPR_BENCH, open_vpr_bench),
     "nordland": open_nordland,
     "nordland-2760": _nordland_2760,
@@ -357,8 +359,8 @@ DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
     **{f"kitti-{sequence}": _kitti(sequence) for sequence in SEQUENCES},
     **{f"msls-{part}": _msls(part) for part in CITIES},
     **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
-    **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},
-    **{f"msls-{part}-{one}": _msls(part, task=one) for part in ("val", "test") for one in TASKS[1:]},
+    **{f"msls-{part}-{kind}": _msls(part, kind) for part in ("val", "test") for kind in SUBTASKS[1:]},
+    **{f"msls-{part}-{kind}": _msls(part, task=kind) for part in ("val", "test") for kind in TASKS[1:]},
 }
 """Name -> (where it lies, its name) -> dataset."""
 

@@ -157,7 +157,9 @@ def truth_frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) ->
     """
     frames = frames_of(database, queries, rule)
     by_rows = truth_frames(len(database), len(queries), rule.tolerance)
-    if all(np.array_equal(of, np.arange(len(of))) for of in (frames.database, frames.queries)):
+    if all(
+        np.array_equal(numbered, np.arange(len(numbered))) for numbered in (frames.database, frames.queries)
+    ):
         return by_rows
     order = np.argsort(frames.database, kind="stable")
     numbers = frames.database[order]
@@ -182,12 +184,12 @@ def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
         InputError: not one name agrees.
     """
     for common in (False, True):
-        there: dict[str, list[int]] = {}
+        rows_of: dict[str, list[int]] = {}
         for row, name in enumerate(_stems(database, common)):
-            there.setdefault(name, []).append(row)
-        rows = list(there.values())
-        found = Names(there).match(_stems(queries, common), what="names of queries")
-        positives = [[] if at is None else rows[at] for at in found]
+            rows_of.setdefault(name, []).append(row)
+        rows = list(rows_of.values())
+        matches = Names(rows_of).match(_stems(queries, common), what="names of queries")
+        positives = [[] if at is None else rows[at] for at in matches]
         if any(positives):
             return Truth(positives, len(database), {"kind": "same-name"})
     raise InputError(
@@ -210,27 +212,29 @@ def truth_positions(
     Raises:
         InputError: the radius is negative or not finite, or one list has no position at all.
     """
-    there, asked = _positions(database), _positions(queries)
-    for name, positions in (("database", there), ("queries", asked)):
+    database_positions, query_positions = _positions(database), _positions(queries)
+    for name, positions in (("database", database_positions), ("queries", query_positions)):
         if len(positions) and not positions.known.any():
             raise InputError(
                 f"truth by positions: none of the {len(positions)} photos of the {name} has a position; "
                 f"give them with --positions (exif, utm-names or a CSV file)"
             )
-    sets = RowSets.of(there.within(asked, radius), len(there))
-    if len(there) and len(asked) and not sets.counts.any():
-        here, where = (of.positions if isinstance(of, PhotoList) else of for of in (database, queries))
+    sets = RowSets.of(database_positions.within(query_positions, radius), len(database_positions))
+    if len(database_positions) and len(query_positions) and not sets.counts.any():
+        here, where = (
+            photos.positions if isinstance(photos, PhotoList) else photos for photos in (database, queries)
+        )
         why = what_is_wrong(here, where, radius)
-        told = f"; {why}" if why else ""
-        log.warning("no query has a photo of the database within %g m%s", radius, told)
+        reason = f"; {why}" if why else ""
+        log.warning("no query has a photo of the database within %g m%s", radius, reason)
     return Truth(
         sets,
-        len(there),
+        len(database_positions),
         {
             "kind": "positions",
             "radius_m": float(radius),
-            "database_without_position": int((~there.known).sum()),
-            "queries_without_position": int((~asked.known).sum()),
+            "database_without_position": int((~database_positions.known).sum()),
+            "queries_without_position": int((~query_positions.known).sum()),
         },
     )
 
@@ -251,37 +255,40 @@ def truth_file(
     Raises:
         InputError: the file cannot be used, it is of other numbers of photos, or the radius is none.
     """
-    held = read_netvlad_spec(path).truth if is_spec(path) else read_truth_npz(path)
-    told, given = (len(held.database), len(held.queries)), (len(database), len(queries))
-    if told != given:
-        turned = " (are the two lists swapped?)" if told == given[::-1] else ""
+    file_truth = read_netvlad_spec(path).truth if is_spec(path) else read_truth_npz(path)
+    counted, given = (len(file_truth.database), len(file_truth.queries)), (len(database), len(queries))
+    if counted != given:
+        turned = " (are the two lists swapped?)" if counted == given[::-1] else ""
         raise InputError(
-            f"{str(path)!r} is of {told[0]} database photos and {told[1]} queries, the lists hold {given[0]} "
-            f"and {given[1]}{turned}; its rows go in the order of the lists"
+            f"{str(path)!r} is of {counted[0]} database photos and {counted[1]} queries, the lists hold "
+            f"{given[0]} and {given[1]}{turned}; its rows go in the order of the lists"
         )
     if radius is not None:
-        held = TruthPositions(held.database, held.queries, radius)
-    if (tolerance := held.tolerance) is not None:
+        file_truth = TruthPositions(file_truth.database, file_truth.queries, radius)
+    if (tolerance := file_truth.tolerance) is not None:
         return truth_frames(len(database), len(queries), tolerance)
-    there, asked = (
-        [Position(east, north) for east, north in rows.tolist()] for rows in (held.database, held.queries)
+    database_positions, query_positions = (
+        [Position(east, north) for east, north in rows.tolist()]
+        for rows in (file_truth.database, file_truth.queries)
     )
-    return truth_positions(there, asked, held.radius)
+    return truth_positions(database_positions, query_positions, file_truth.radius)
 
 
 def groups_of(photos: PhotoList) -> NDArray[np.int64]:
     """int64 [N], the groups that photos tell (`Photo.group`: a panorama, a place, a drive); -1 for none."""
     numbers: dict[str, int] = {}
-    told = (-1 if photo.group is None else numbers.setdefault(photo.group, len(numbers)) for photo in photos)
-    return np.fromiter(told, np.int64, len(photos))
+    groups = (
+        -1 if photo.group is None else numbers.setdefault(photo.group, len(numbers)) for photo in photos
+    )
+    return np.fromiter(groups, np.int64, len(photos))
 
 
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
     """The same, with each query's own photo (same file, frame, view and crop) left out of its ranking."""
-    there: dict[tuple[str, object], list[int]] = {}
+    rows_of: dict[tuple[str, object], list[int]] = {}
     for row, photo in enumerate(database):
-        there.setdefault(_identity(photo), []).append(row)
-    own = RowSets.of([there.get(_identity(photo), []) for photo in queries], truth.n_database)
+        rows_of.setdefault(_identity(photo), []).append(row)
+    own = RowSets.of([rows_of.get(_identity(photo), []) for photo in queries], truth.n_database)
     if truth.ignored is not None:
         own = RowSets.of(
             [np.union1d(a, b) for a, b in zip(own, truth.ignored, strict=True)], truth.n_database
@@ -313,9 +320,9 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
         truth = truth_same_name(database, queries)
     elif kind.startswith("positions:"):
         truth = truth_positions(database, queries, _metres(kind.removeprefix("positions:"), text))
-    elif found := TRUTH_FILE.fullmatch(kind):
-        radius = None if found[2] is None else _metres(found[2], text)
-        truth = truth_file(found[1], database, queries, radius)
+    elif match := TRUTH_FILE.fullmatch(kind):
+        radius = None if match[2] is None else _metres(match[2], text)
+        truth = truth_file(match[1], database, queries, radius)
     else:
         raise InputError(f"truth {text!r}: valid are {FORMS}")
     return leave_one_out(truth, database, queries) if option else truth
@@ -392,13 +399,13 @@ def _groups(given: ArrayLike, n_database: int) -> NDArray[np.int64]:
 
 def _first_rows(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """[N] the first row of each row's group; -1 stays: the same whatever numbers the groups have."""
-    _, first, of = np.unique(groups, return_index=True, return_inverse=True)
-    return np.where(groups < 0, -1, first[of])
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.where(groups < 0, -1, first[inverse])
 
 
-def _positions(of: PhotoList | Sequence[Position | None]) -> Positions:
+def _positions(photos: PhotoList | Sequence[Position | None]) -> Positions:
     """Where photos were taken; 0,0, which means none, is not known (`suspect.at_zero`)."""
-    positions = of.positions if isinstance(of, PhotoList) else of
+    positions = photos.positions if isinstance(photos, PhotoList) else photos
     zeros = at_zero(positions)
     return Positions.from_list([None if i in zeros else at for i, at in enumerate(positions)])
 

@@ -42,15 +42,15 @@ def windows(
     if length < 1 or length % 2 == 0:
         raise InputError(f"a sequence has an odd number of frames, 1 or more; given {length}")
     half = length // 2
-    found = []
+    starts = []
     for centre in centres:
         rows = range(centre - half, centre + half + 1)
         if rows[0] < 0 or rows[-1] >= len(groups):
             continue
         steps = [(groups[row], _minus(numbers[row], row)) for row in rows]
         if length == 1 or (len(set(steps)) == 1 and steps[0][1] is not None):
-            found.append(list(rows))
-    return np.array(found, np.int64).reshape(-1, length)
+            starts.append(list(rows))
+    return np.array(starts, np.int64).reshape(-1, length)
 
 
 def truth_windows(
@@ -70,10 +70,10 @@ def truth_windows(
         radius: metres.
     """
     at = Positions.from_list([photo.position for photo in database])
-    asked = Positions.from_list([photo.position for photo in queries])
+    query_positions = Positions.from_list([photo.position for photo in queries])
     n = len(there_NL)
     used, where = np.unique(asked_QL, return_inverse=True)
-    near = at.within(asked.take(used), radius)
+    near = at.within(query_positions.take(used), radius)
     order = np.argsort(there_NL.ravel(), kind="stable")  # sequences of each frame, frame by frame
     frames, of_frame = there_NL.ravel()[order], order // max(1, there_NL.shape[1])
     sets = []
@@ -86,7 +86,7 @@ def truth_windows(
         "kind": "positions",
         "radius_m": float(radius),
         "database_without_position": int((~at.known[there_NL]).all(axis=1).sum()),
-        "queries_without_position": int((~asked.known[asked_QL]).all(axis=1).sum()),
+        "queries_without_position": int((~query_positions.known[asked_QL]).all(axis=1).sum()),
         "frames": [int(there_NL.shape[1]), int(asked_QL.shape[1])],
     }
     return Truth(RowSets.of(sets, n), n, description)

@@ -187,7 +187,7 @@ def _pitts(part: str, n_database: int, n_queries: int) -> Protocol:
     return Protocol(f"{part}@25m", part, _RELJA, metres=25, n_database=n_database, n_queries=n_queries)
 
 
-def _at_names(name: str, n_database: int | None = None, n_queries: int | None = None) -> Protocol:
+def _vg_benchmark(name: str, n_database: int | None = None, n_queries: int | None = None) -> Protocol:
     return Protocol(f"{name}@25m", name, _VG, metres=25, n_database=n_database, n_queries=n_queries)
 
 
@@ -317,15 +317,15 @@ _TABLE = (
     Protocol("sped@0f", "sped", _BENCH + " (m)", frames=0, n_database=607, n_queries=607),
     Protocol("essex@0f", "essex3in1", _BENCH + " (m)", frames=0, n_database=210, n_queries=210),
     Protocol("corridor@2f", "corridor", "VPR-Bench", frames=2, n_database=111, n_queries=111),
-    _at_names("st-lucia"),
-    _at_names("eynsham"),
-    _at_names("amstertime"),
-    _at_names("san-francisco"),
+    _vg_benchmark("st-lucia"),
+    _vg_benchmark("eynsham"),
+    _vg_benchmark("amstertime"),
+    _vg_benchmark("san-francisco"),
     *(
-        _at_names(f"svox-{part}")
+        _vg_benchmark(f"svox-{part}")
         for part in ("train", "val", "test", "night", "overcast", "rain", "snow", "sun")
     ),
-    *(_at_names(name) for name in ("sf-xl-val", "sf-xs-val", "sf-xs-test", "tokyo-xs")),
+    *(_vg_benchmark(name) for name in ("sf-xl-val", "sf-xs-val", "sf-xs-test", "tokyo-xs")),
     *(
         Protocol(
             f"sf-xl-{part}@25m",
