@@ -209,6 +209,8 @@ def test_a_protocol_keeps_what_a_dataset_is_measured_by() -> None:
     assert (
         "measure" not in (protocol("msls-val@official-740").under(places).truth or places.truth).description
     )
-    places.truth.description["measure"] = "msls"
-    truth = protocol("msls-val@official-740").under(places).truth
+    measured = PlaceDataset(
+        "msls-val", places.database, places.queries, places.truth.refined("measure", "msls")
+    )
+    truth = protocol("msls-val@official-740").under(measured).truth
     assert truth is not None and truth.description["measure"] == "msls"

@@ -16,6 +16,7 @@ from dejavlad.datasets.panorama import told_panoramas
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.published import Published
 from dejavlad.datasets.suspect import out_of_place, what_is_wrong
+from dejavlad.datasets.truth_rules import WithinMetres
 from dejavlad.errors import BlankPhotoError, InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
@@ -157,7 +158,7 @@ def _truth(dataset: PlaceDataset) -> Iterator[Finding]:
         yield Finding("truth", "not known: give --truth when you evaluate", False)
         return
     if truth.n_queries and not truth.answerable.any():
-        radius = truth.description.get("radius_m", 25.0)
+        radius = truth.rule.radius_m if isinstance(truth.rule, WithinMetres) else 25.0
         why = what_is_wrong(dataset.database.positions, dataset.queries.positions, radius)
         yield Finding("truth", "no query has a right answer" + (f"; {why}" if why else ""), True)
     elif truth.n_without_truth:

@@ -23,6 +23,7 @@ from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.position_notes import without_zeros
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.geo import utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
@@ -78,7 +79,7 @@ def open_gsv_cities(
         name,
         without_zeros(PhotoList(database, root=root, name=f"{name}:database")),
         without_zeros(PhotoList((photos[0] for photos in photographed), root=root, name=f"{name}:queries")),
-        Truth(right, len(database), {"kind": "same-place", "fewest": max(2, fewest)}),
+        Truth(right, len(database), Listed("same-place", (("fewest", max(2, fewest)),))),
         "same-place",
     )
 

@@ -18,6 +18,7 @@ from typing import Final
 from dejavlad.datasets.oxford import photos_by_stem
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 
@@ -58,7 +59,7 @@ def open_holidays(root: str | Path, name: str = "holidays", *, rotated: bool = F
     truth = Truth(
         [groups[group] for group in queries],
         len(database),
-        {"kind": "holidays", "measure": "oxford"},
+        Listed("holidays", (("measure", "oxford"),)),
         [[row] for row in queries.values()],
     )
     query_photos = PhotoList((database[row] for row in queries.values()), root=folder, name=f"{name}:queries")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.relevance import Truth, truth_text
+from dejavlad.datasets.relevance import Truth
 from dejavlad.datasets.search import passed_over_text
+from dejavlad.datasets.truth_rules import truth_text
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo, PhotoList

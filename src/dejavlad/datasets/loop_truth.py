@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dejavlad.datasets.poses import TEXTS, PosesGiven, centres_of, read_poses, split_poses
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.truth_rules import WithinMetres
 from dejavlad.decoders import open_image
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.guarded.npy_file import read_npy
@@ -171,11 +172,11 @@ def near_in_space(centres_n3: NDArray[np.float64], rows: list[int], n_frames: in
 def _of_positions(frames: PhotoList, radius: float | None) -> tuple[RowSets, dict[str, Any]]:
     truth = truth_positions(frames, frames, _radius(RADIUS if radius is None else radius))
     own = RowSets.of([[i] for i in range(len(frames))], len(frames))
-    description = truth.description
+    assert isinstance(truth.rule, WithinMetres)  # as `truth_positions` makes it
     return truth.positives.minus(own), {
         "kind": "positions",
-        "radius_m": description["radius_m"],
-        "frames_without_position": description["queries_without_position"],
+        "radius_m": truth.rule.radius_m,
+        "frames_without_position": truth.rule.queries_without_position,
     }
 
 

@@ -148,12 +148,11 @@ def open_msls(
             raise InputError(f"{called}: no query has a photo of the database within {radius:g} m")
     database, queries = _centres(root, called, frames, database_rows, query_rows)
     if task == "im2im":
-        truth = truth_positions(database, queries, radius)
-        truth.description["measure"] = MEASURE
-        return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}")
-    truth = truth_windows(*frames, database_rows, query_rows, radius)
-    truth.description["measure"] = MEASURE
-    return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}, {task} of {length} frames")
+        truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
+    else:
+        truth = truth_windows(*frames, database_rows, query_rows, radius)
+        protocol = f"positions:{radius:g}, {task} of {length} frames"
+    return PlaceDataset(called, database, queries, truth.refined("measure", MEASURE), protocol)
 
 
 def _centres(

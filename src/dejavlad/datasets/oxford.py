@@ -24,6 +24,7 @@ from dejavlad.datasets.folder import dataset_folder, folder_photos
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
 from dejavlad.names import same_form
@@ -92,7 +93,7 @@ def open_oxford(
     truth = Truth(
         [[rows[stem] for stem in (*query.good, *query.ok)] for query in query_texts],
         len(database),
-        {"kind": "oxford", "measure": "oxford", "crop": crop, "margin": margin},
+        Listed("oxford", (("measure", "oxford"), ("crop", crop), ("margin", margin))),
         [[rows[stem] for stem in query.junk] for query in query_texts],
     )
     listed = PhotoList(queries, root=root, name=f"{name}:queries")

@@ -33,13 +33,8 @@ def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float
     )
     stay = np.minimum(aside, 360 - aside) <= degrees  # NaN is not
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[truth.positives.starts]
-    return Truth(
-        RowSets(starts, truth.positives.rows[stay], truth.n_database),
-        truth.n_database,
-        {**truth.description, "degrees": float(degrees)},
-        truth.ignored,
-        truth.groups,
-    )
+    right = RowSets(starts, truth.positives.rows[stay], truth.n_database)
+    return truth.refined("degrees", float(degrees), positives=right)
 
 
 def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
@@ -60,7 +55,7 @@ def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> 
     sets = RowSets.of([np.flatnonzero(database_times == time) for time in times], truth.n_database)
     at = np.minimum(np.searchsorted(times, query_times), len(times) - 1)
     same = SharedRowSets(sets, np.where(times[at] == query_times, at, -1))
-    return left_out(truth, same, {"same_time_left_out": True})
+    return left_out(truth, same, "same_time_left_out", True)
 
 
 def without_window(truth: Truth, window: int) -> Truth:
@@ -78,20 +73,20 @@ def without_window(truth: Truth, window: int) -> Truth:
         )
     rows = np.arange(truth.n_database)
     near = [rows[max(0, i - window) : i + window + 1] for i in range(truth.n_queries)]
-    return left_out(truth, RowSets.of(near, truth.n_database), {"window": int(window)})
+    return left_out(truth, RowSets.of(near, truth.n_database), "window", int(window))
 
 
 def of_queries(truth: Truth, queries: Rows) -> Truth:
     """The truth of some queries, by their rows."""
     ignored = None if truth.ignored is None else truth.ignored.take(queries)
     right = truth.positives.take(queries)
-    return Truth(right, truth.n_database, truth.description, ignored, truth.groups)
+    return Truth(right, truth.n_database, truth.rule, ignored, truth.groups, truth.refinements)
 
 
-def left_out(truth: Truth, rows: RowSets, entries: dict[str, object]) -> Truth:
-    """The same, with further rows left out of the rankings; `entries` join its description."""
+def left_out(truth: Truth, rows: RowSets, name: str, value: int | bool) -> Truth:
+    """The same, with further rows left out of the rankings, which the refinement `name` describes."""
     if truth.ignored is not None:
         rows = RowSets.of(
             [np.union1d(a, b) for a, b in zip(rows, truth.ignored, strict=True)], truth.n_database
         )
-    return Truth(truth.positives, truth.n_database, {**truth.description, **entries}, rows, truth.groups)
+    return truth.refined(name, value, ignored=rows)

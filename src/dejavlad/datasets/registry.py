@@ -39,6 +39,7 @@ from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.revisited import RIGHT as DIFFICULTIES
 from dejavlad.datasets.revisited import SETS as REVISITED
 from dejavlad.datasets.revisited import open_revisited
+from dejavlad.datasets.truth_rules import WithinMetres
 from dejavlad.datasets.video import video_photos
 from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
 from dejavlad.datasets.vpr_bench import TRUTH, open_numbered, open_vpr_bench
@@ -245,9 +246,9 @@ def placed_again(
         for part in (places.database, places.queries)
     )
     truth, protocol = places.truth, places.protocol
-    description = {"kind": "positions"} if truth is None else truth.description
-    if description.get("kind") == "positions" and any(database.positions) and any(queries.positions):
-        radius = float(description.get("radius_m", RADIUS))
+    rule = WithinMetres(RADIUS) if truth is None else truth.rule
+    if isinstance(rule, WithinMetres) and any(database.positions) and any(queries.positions):
+        radius = float(rule.radius_m)
         truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
     return PlaceDataset(places.name, database, queries, truth, protocol)
 

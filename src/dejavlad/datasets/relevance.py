@@ -24,6 +24,15 @@ from dejavlad.datasets.netvlad_spec import is_spec, read_netvlad_spec
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.datasets.suspect import at_zero, what_is_wrong
 from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz
+from dejavlad.datasets.truth_rules import (
+    Refinement,
+    SameName,
+    TruthRule,
+    WithinFrames,
+    WithinMetres,
+    described,
+    parsed,
+)
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
 from dejavlad.names import Names, same_form
@@ -48,11 +57,13 @@ class Truth:
     Args:
         positives: for each query the database rows that are right, in any order.
         n_database: N.
-        description: how they were found, as plain data; part of the protocol of results.
+        rule: what counts as right: a typed rule, or a description as results hold it (`truth_rules`).
         ignored: for each query rows that are neither right nor wrong: they are taken out of a ranking before
             counting (and out of the positives).
         groups: whole numbers [N], a database row's group: rows that share one, as the cut-outs of a panorama
             do, count as one answer, the best ranked of them; -1 for a row that stands alone.
+        refinements: what was done to the right answers of the rule, in order; of one name the last
+                counts.
 
     Raises:
         InputError: a row is outside of the database, `ignored` is of another number of queries, or `groups`
@@ -63,9 +74,10 @@ class Truth:
         self,
         positives: RowSets | Sequence[ArrayLike],
         n_database: int,
-        description: Mapping[str, Any],
+        rule: TruthRule | Mapping[str, Any],
         ignored: RowSets | Sequence[ArrayLike] | None = None,
         groups: ArrayLike | None = None,
+        refinements: Sequence[Refinement] = (),
     ) -> None:
         right = positives if isinstance(positives, RowSets) else RowSets.of(positives, n_database)
         out = ignored if ignored is None or isinstance(ignored, RowSets) else RowSets.of(ignored, n_database)
@@ -79,10 +91,27 @@ class Truth:
         """N."""
         self.groups = None if groups is None else _groups(groups, n_database)
         """int64 [N], rows of one group count as one answer, -1 stands alone; None where all of them do."""
-        self.description = dict(description)
-        """How the right answers were found."""
+        given: tuple[Refinement, ...] = ()
+        if isinstance(rule, Mapping):
+            rule, given = parsed(rule)
+        self.rule: TruthRule = rule
+        """What counts as right."""
+        by_name = {refinement.name: refinement for refinement in (*given, *refinements)}
         if self.groups is not None:
-            self.description["groups"] = len(np.unique(self.groups[self.groups >= 0]))
+            by_name["groups"] = Refinement("groups", len(np.unique(self.groups[self.groups >= 0])))
+        self.refinements = tuple(by_name.values())
+        """What was done to the right answers of the rule, each name once, in order."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The rule and its refinements as plain data: part of the protocol of results."""
+        return described(self.rule, self.refinements)
+
+    @property
+    def measure(self) -> str | None:
+        """The figure that is published besides recall (`evaluation.average_precision`); None for none."""
+        value = self.description.get("measure")
+        return None if value is None else str(value)
 
     @property
     def n_queries(self) -> int:
@@ -115,8 +144,33 @@ class Truth:
 
     def grouped(self, groups: ArrayLike | None) -> Truth:
         """The same right answers with other groups of database rows, or (None) with none."""
-        description = {what: value for what, value in self.description.items() if what != "groups"}
-        return Truth(self.positives, self.n_database, description, self.ignored, groups)
+        others = [refinement for refinement in self.refinements if refinement.name != "groups"]
+        return Truth(self.positives, self.n_database, self.rule, self.ignored, groups, others)
+
+    def refined(
+        self,
+        name: str,
+        value: float | int | bool | str,
+        *,
+        positives: RowSets | None = None,
+        ignored: RowSets | None = None,
+    ) -> Truth:
+        """The same after one more refinement.
+
+        Args:
+            name: a key of `truth_rules.REFINEMENTS`.
+            value: its value.
+            positives: the right rows of each query, where these change.
+            ignored: the rows of each query that do not count, where these change.
+        """
+        return Truth(
+            self.positives if positives is None else positives,
+            self.n_database,
+            self.rule,
+            self.ignored if ignored is None else ignored,
+            self.groups,
+            (*self.refinements, Refinement(name, value)),
+        )
 
     def __repr__(self) -> str:
         return (
@@ -140,10 +194,7 @@ def truth_frames(n_database: int, n_queries: int, tolerance: int, *, every: int 
     high = np.clip(queries + tolerance + 1, 0, n_database)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(high - low)])
     rows = np.arange(starts[-1]) + np.repeat(low - starts[:-1], high - low)
-    description = {"kind": "frames", "tolerance": int(tolerance)}
-    if every != 1:
-        description["every"] = int(every)
-    return Truth(RowSets(starts, rows, n_database), n_database, description)
+    return Truth(RowSets(starts, rows, n_database), n_database, WithinFrames(int(tolerance), int(every)))
 
 
 def truth_frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) -> Truth:
@@ -168,10 +219,8 @@ def truth_frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) ->
     positives = RowSets.of([order[a:b] for a, b in zip(low, high, strict=True)], len(database))
     if positives == by_rows.positives:
         return by_rows
-    description = {"kind": "frames", "tolerance": rule.tolerance}
-    description |= {"by": "names"} if frames.by_name else {}
-    description |= {"shift": rule.shift} if rule.shift else {}
-    return Truth(positives, len(database), description)
+    by_numbers = WithinFrames(rule.tolerance, by_names=frames.by_name, shift=rule.shift)
+    return Truth(positives, len(database), by_numbers)
 
 
 def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
@@ -191,7 +240,7 @@ def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
         matches = Names(rows_of).match(_stems(queries, common), what="names of queries")
         positives = [[] if at is None else rows[at] for at in matches]
         if any(positives):
-            return Truth(positives, len(database), {"kind": "same-name"})
+            return Truth(positives, len(database), SameName())
     raise InputError(
         f"no photo of {queries.name} has the name of one of {database.name}; "
         f"e.g. {_first(queries)} and {_first(database)}"
@@ -230,12 +279,11 @@ def truth_positions(
     return Truth(
         sets,
         len(database_positions),
-        {
-            "kind": "positions",
-            "radius_m": float(radius),
-            "database_without_position": int((~database_positions.known).sum()),
-            "queries_without_position": int((~query_positions.known).sum()),
-        },
+        WithinMetres(
+            float(radius),
+            int((~database_positions.known).sum()),
+            int((~query_positions.known).sum()),
+        ),
     )
 
 
@@ -293,9 +341,7 @@ def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Trut
         own = RowSets.of(
             [np.union1d(a, b) for a, b in zip(own, truth.ignored, strict=True)], truth.n_database
         )
-    return Truth(
-        truth.positives, truth.n_database, {**truth.description, "leave_one_out": True}, own, truth.groups
-    )
+    return truth.refined("leave_one_out", True, ignored=own)
 
 
 def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
@@ -326,52 +372,6 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
     else:
         raise InputError(f"truth {text!r}: valid are {FORMS}")
     return leave_one_out(truth, database, queries) if option else truth
-
-
-def truth_text(description: Mapping[str, Any]) -> str:
-    """A truth's description in words, for a terminal or a page."""
-    match description.get("kind"):
-        case "frames":
-            text = f"same frame number within {description['tolerance']}"
-            text += ", frames by the numbers in names" if description.get("by") == "names" else ""
-            if (shift := description.get("shift", 0)) != 0:
-                text += f", queries' numbers {abs(shift)} {'more' if shift > 0 else 'less'}"
-            if (every := description.get("every", 1)) != 1:
-                text += f", queries being every {every}th frame"
-        case "same-name":
-            text = "same name"
-        case "same-place":
-            text = "same place"
-        case "oxford":
-            text = "what the good and ok lists name, junk left out"
-            text += ", queries being regions of photos" if description["crop"] else ""
-        case "revisited":
-            text = f"what is {description['difficulty']}, the rest left out"
-        case "holidays":
-            text = "same group, a query's own photo left out"
-        case "listed":
-            text = f"what {description['file']} lists"
-        case "positions":
-            text = f"taken within {description['radius_m']:g} m"
-            lacking = [
-                f"{count} {what}"
-                for what in ("database", "queries")
-                if (count := description[f"{what}_without_position"])
-            ]
-            text += f" (without a position: {', '.join(lacking)})" if lacking else ""
-            if (frames := description.get("frames")) is not None:
-                text += f", any of {frames[1]} frames of a query to any of {frames[0]}"
-        case _:
-            text = ", ".join(f"{key} {value}" for key, value in description.items()) or "as given"
-    if (degrees := description.get("degrees")) is not None:
-        text += f", looking at most {degrees:g} degrees aside"
-    if (window := description.get("window")) is not None:
-        text += f", {window} photos before and after the query's own left out"
-    if description.get("same_time_left_out"):
-        text += ", photos of the query's own time left out"
-    if (groups := description.get("groups")) is not None:
-        text += f", one answer of each of {groups} groups"
-    return text + (", a query's own photo left out" if description.get("leave_one_out") else "")
 
 
 def _metres(text: str, whole: str) -> float:

@@ -20,6 +20,7 @@ from dejavlad.datasets.oxford import photos_by_stem, region, require_there
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.plain_pickle import read_pickle
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
@@ -77,7 +78,7 @@ def revisited_truth(truth_lists: dict[str, Any], difficulty: str) -> Truth:
     return Truth(
         [np.concatenate([lists[which] for which in right]) for lists in truth_lists["gnd"]],
         len(truth_lists["imlist"]),
-        {"kind": "revisited", "measure": "revisited", "difficulty": difficulty},
+        Listed("revisited", (("measure", "revisited"), ("difficulty", difficulty))),
         [np.concatenate([lists[which] for which in out]) for lists in truth_lists["gnd"]],
     )
 

@@ -1,12 +1,13 @@
 """The rule by which photos are right, as a typed value: within metres, within frames, by name, or listed.
 
-A rule says what a dataset's right answers are; a `Refinement` says what was done to them afterwards (which way
-photos look, what is left out of rankings, which figure is published). Together they are the description that
-results hold as plain data, which `described` writes and `parsed` reads, also from results of earlier versions.
+A rule says what a dataset's right answers are; a `Refinement` says what was done to them afterwards (which
+way photos look, what is left out of rankings, which figure is published). Together they are the description
+that results hold as plain data, which `described` writes and `parsed` reads, also of earlier versions.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,8 @@ class Listed:
     def __str__(self) -> str:
         details = dict(self.details)
         if self.kind in LISTS:
-            return LISTS[self.kind].format_map(details) + (CROPPED if details.get("crop") else "")
+            text = LISTS[self.kind].format_map(defaultdict(str, details))
+            return text + (CROPPED if details.get("crop") else "")
         return ", ".join(f"{key} {value}" for key, value in self.to_dict().items()) or "as given"
 
 
@@ -154,8 +156,9 @@ REFINEMENTS = {
     "measure": "",
     "turned": "",
 }
-"""Name of a refinement, as results hold it -> in words, in the order in which they are said. ``measure`` names
-the figure that is published (`evaluation.average_precision`); ``turned`` says that the lists are swapped."""
+"""Name of a refinement, as results hold it -> in words, in the order in which they are said. ``measure``
+names the figure that is published (`evaluation.average_precision`); ``turned`` says that the lists are
+swapped."""
 
 
 def described(rule: TruthRule, refinements: Sequence[Refinement] = ()) -> dict[str, Any]:

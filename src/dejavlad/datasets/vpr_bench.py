@@ -27,6 +27,7 @@ from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.plain_pickle import read_object_npy
 from dejavlad.datasets.relevance import Truth, truth_frames, truth_frames_of
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 
@@ -149,7 +150,7 @@ def read_ground_truth(path: str | Path, n_database: int, n_queries: int) -> Trut
         right = RowSets.of([rows or [] for rows in sets], n_database)
     except InputError as error:
         raise InputError(f"{refusal} for these photos: {error}") from None
-    return _in_short(right) or Truth(right, n_database, {"kind": "listed", "file": Path(path).name})
+    return _in_short(right) or Truth(right, n_database, Listed("listed", (("file", Path(path).name),)))
 
 
 def _tell_gaps(path: Path, database: PhotoList, queries: PhotoList) -> None:

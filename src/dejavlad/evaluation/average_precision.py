@@ -124,20 +124,20 @@ def map_metrics(ranking: Ranking, truth: Truth, measure: str) -> dict[str, float
 
 
 def measured(ranking: Ranking, truth: Truth) -> dict[str, float]:
-    """The figures that a truth asks for by its description's ``measure``.
+    """The figures that a truth asks for by its ``measure``.
 
     None where it asks for none, or no query has a right answer.
 
     Raises:
         InputError: see `map_metrics`.
     """
-    measure = truth.description.get("measure")
-    return {} if measure is None or not truth.answerable.any() else map_metrics(ranking, truth, str(measure))
+    measure = truth.measure
+    return {} if measure is None or not truth.answerable.any() else map_metrics(ranking, truth, measure)
 
 
 def needs_whole(truth: Truth | None) -> bool:
     """Whether what a truth asks for needs rankings of the whole database."""
-    return truth is not None and truth.description.get("measure") in WHOLE
+    return truth is not None and truth.measure in WHOLE
 
 
 def _oxford(ranking: Ranking, truth: Truth) -> dict[str, float]:

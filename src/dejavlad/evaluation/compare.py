@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dejavlad.datasets.relevance import truth_text
+from dejavlad.datasets.truth_rules import truth_text
 from dejavlad.errors import InputError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.result import Result

@@ -15,6 +15,8 @@ import numpy as np
 from dejavlad.datasets import (
     PlaceDataset,
     Truth,
+    WithinFrames,
+    WithinMetres,
     groups_of,
     leave_one_out,
     truth_frames,
@@ -112,8 +114,8 @@ class Protocol:
             if (groups < 0).any():
                 groups = np.arange(truth.n_database) // self.one_per
             truth = truth.grouped(groups)
-        if places.truth is not None and (measure := places.truth.description.get("measure")) is not None:
-            truth.description["measure"] = measure
+        if places.truth is not None and (measure := places.truth.measure) not in (None, truth.measure):
+            truth = truth.refined("measure", measure)
         return PlaceDataset(places.name, places.database, places.queries, truth, self.name)
 
     def unlike_published(self, n_database: int, n_queries: int) -> str:
@@ -145,17 +147,18 @@ class Protocol:
                 f"{self.name} counts what lies {self.right}, but the photos' positions are not known: "
                 "give them with --positions, or a truth file with --truth"
             )
-        told = truth.description
-        same = (
-            told.get("kind") == "frames"
-            and (told["tolerance"], told.get("every", 1)) == (self.frames, self.every)
-            if self.frames is not None
-            else told.get("kind") == "positions" and told["radius_m"] == self.metres
-        )
-        if not same or truth.ignored is not None or "degrees" in told:
+        match truth.rule:
+            case WithinFrames(tolerance=tolerance, every=every) if self.frames is not None:
+                same = (tolerance, every) == (self.frames, self.every)
+            case WithinMetres(radius_m=radius) if self.frames is None:
+                same = radius == self.metres
+            case _:
+                same = False
+        faces = any(refinement.name == "degrees" for refinement in truth.refinements)
+        if not same or truth.ignored is not None or faces:
             raise InputError(
                 f"{self.name} counts what lies {self.right}; the truth given was found otherwise "
-                f"({truth_text(told)}): leave --truth or --protocol out"
+                f"({truth_text(truth.description)}): leave --truth or --protocol out"
             )
         return truth.grouped(None)
 

@@ -5,10 +5,9 @@ Legend: Q queries, N database photos, K depth of a ranking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from natsort import natsorted
@@ -17,7 +16,11 @@ from numpy.typing import NDArray
 from dejavlad.datasets import (
     PlaceDataset,
     RowSets,
+    SameName,
     Truth,
+    TruthRule,
+    WithinFrames,
+    WithinMetres,
     groups_of,
     leave_one_out,
     truth_frames,
@@ -27,6 +30,7 @@ from dejavlad.datasets import (
 from dejavlad.datasets.frames import FrameRule
 from dejavlad.datasets.refine import facing
 from dejavlad.datasets.relevance import truth_frames_of
+from dejavlad.datasets.truth_rules import Refinement
 from dejavlad.errors import InputError
 from dejavlad.evaluation.evaluate import Misses
 from dejavlad.evaluation.protocols import PROTOCOLS, Protocol
@@ -168,7 +172,8 @@ def turned(truth: Truth) -> Truth:
             [np.zeros(1, np.int64), np.cumsum(np.bincount(sets.rows, minlength=truth.n_database))]
         )
         back.append(RowSets(starts, asked[order], truth.n_queries))
-    return Truth(back[0] or [], truth.n_queries, {**truth.description, "turned": True}, back[1])
+    refinements = (*truth.refinements, Refinement("turned", True))
+    return Truth(back[0] or [], truth.n_queries, truth.rule, back[1], refinements=refinements)
 
 
 def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
@@ -182,7 +187,7 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
         for metres in RADII:
             yield f"within {metres:g} m", truth_positions(database, queries, metres)
     counts = (len(database), len(queries))
-    rule = None if own is None else _rule(own.description)
+    rule = None if own is None else _frame_rule(own.rule)
     if rule is not None:
         for frames in TOLERANCES:
             with suppress(InputError):  # too few: no query has a frame as near as that
@@ -190,7 +195,7 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
                     f"within {frames} frames",
                     truth_frames_of(database, queries, replace(rule, tolerance=frames)),
                 )
-    elif (own is not None and own.description.get("kind") == "frames") or not located:
+    elif (own is not None and isinstance(own.rule, WithinFrames)) or not located:
         every = 10 if abs(counts[0] - 10 * counts[1]) < 10 else 1
         if counts[0] == counts[1] or every == 10:
             for frames in TOLERANCES:
@@ -201,8 +206,9 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
     grouped = groups[groups >= 0]
     if len(np.unique(grouped)) < len(grouped):
         left_out = None if own is None else own.ignored
-        one = Truth(plain.positives, plain.n_database, plain.description, left_out, groups)
-        yield "one answer a panorama", one
+        refinements = plain.refinements
+        by_panorama = Truth(plain.positives, plain.n_database, plain.rule, left_out, groups, refinements)
+        yield "one answer a panorama", by_panorama
     if own is not None and own.groups is not None:
         yield "every photo an answer", own.grouped(None)
     alone = leave_one_out(plain, database, queries)
@@ -213,31 +219,28 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
         yield f"also at most {DEGREES:g}° aside", facing(plain, database, queries, DEGREES)
 
 
-def _rule(description: Mapping[str, Any]) -> FrameRule | None:
+def _frame_rule(rule: TruthRule) -> FrameRule | None:
     """The rule of a truth by frame numbers that are not rows; None for any other truth."""
-    if description.get("kind") != "frames" or not description.keys() & {"by", "shift"}:
+    if not isinstance(rule, WithinFrames) or not (rule.by_names or rule.shift):
         return None
-    rows = description.get("by") != "names"
-    return FrameRule(description["tolerance"], rows, description.get("shift", 0))
+    return FrameRule(rule.tolerance, not rule.by_names, rule.shift)
 
 
 def _plain(truth: Truth, places: PlaceDataset) -> Truth:
     """The truth with nothing left out of rankings, found again where that is needed."""
     if truth.ignored is None:
         return truth.grouped(None)
-    told = truth.description
-    match told.get("kind"):
-        case "frames":
-            if (rule := _rule(told)) is not None:
-                return truth_frames_of(places.database, places.queries, rule)
-            return truth_frames(
-                truth.n_database, truth.n_queries, told["tolerance"], every=told.get("every", 1)
-            )
-        case "same-name":
+    located = any(places.database.positions) and any(places.queries.positions)
+    match truth.rule:
+        case WithinFrames(tolerance=tolerance, every=every) as rule:
+            if (by_numbers := _frame_rule(rule)) is not None:
+                return truth_frames_of(places.database, places.queries, by_numbers)
+            return truth_frames(truth.n_database, truth.n_queries, tolerance, every=every)
+        case SameName():
             return truth_same_name(places.database, places.queries)
-        case "positions" if any(places.database.positions) and any(places.queries.positions):
-            return truth_positions(places.database, places.queries, told["radius_m"])
-    return Truth(truth.positives, truth.n_database, told)
+        case WithinMetres(radius_m=radius) if located:
+            return truth_positions(places.database, places.queries, radius)
+    return Truth(truth.positives, truth.n_database, truth.rule, refinements=truth.refinements)
 
 
 def _orders(photos: PhotoList, also: PhotoList | None) -> Iterator[tuple[str, tuple[NDArray[np.int64], ...]]]:
