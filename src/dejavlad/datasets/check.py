@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from dejavlad.datasets.card import Published
 from dejavlad.datasets.check_files import SHOWN, Finding, doubles, files
 from dejavlad.datasets.panorama import told_panoramas
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.published import Published
 from dejavlad.datasets.suspect import out_of_place, what_is_wrong
 from dejavlad.datasets.truth_rules import WithinMetres
 from dejavlad.errors import BlankPhotoError, InputError
