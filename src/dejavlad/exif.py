@@ -43,7 +43,7 @@ class Exif:
     """What EXIF tells of a photo; None where it does not."""
 
     position: Position | None = None
-    """Where, in UTM."""
+    """Where the photo was taken, in metres of UTM."""
     heading: float | None = None
     """Compass direction of the view in degrees, 0 <= heading < 360; magnetic north is taken for true."""
     time: float | None = None

@@ -34,9 +34,9 @@ class Position:
     """A point in metres, on a map plane."""
 
     east: float
-    """Metres eastwards."""
+    """Metres eastwards, in the zone or on the user's own plane."""
     north: float
-    """Metres northwards."""
+    """Metres northwards, in the zone or on the user's own plane."""
     zone: str | None = None
     """UTM zone with its hemisphere, e.g. ``"33N"``; None for a plane of the user's own."""
 
@@ -128,7 +128,7 @@ class Positions:
         """float64 [N, 2], metres in each position's own zone; NaN where not known."""
         self.zones = tuple(zones)
         self.known: NDArray[np.bool_] = np.asarray(np.isfinite(east_north).all(axis=1))
-        """bool [N]."""
+        """bool [N], whether a position is known."""
 
     @classmethod
     def from_list(cls, positions: Sequence[Position | None]) -> Self:

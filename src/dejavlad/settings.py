@@ -30,7 +30,7 @@ ROOT_PREFIX = PREFIX + "ROOT_"
 KEYS = ("cache_dir", "models_dir", "offline", "max_pixels")
 FOLDERS = ("cache_dir", "models_dir")
 MAX_PIXELS = 178_956_970
-"""Pillow's own limit."""
+"""The most pixels that a photo may have unless the user says otherwise: Pillow's own limit."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -43,7 +43,7 @@ class Settings:
     models_dir: Path
     """Downloaded weights and models lie here."""
     offline: bool = False
-    """Never download."""
+    """Whether downloads are forbidden: what is not on disk is then refused, with the way to get it."""
     roots: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     """Where datasets lie, by the dataset's name in small letters and with dashes: ``tokyo-247``."""
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)

@@ -29,7 +29,7 @@ class Published:
     queries: int | None
     """Queries; None where it is not known."""
     source: str
-    """Who says so."""
+    """The file or paper that says so."""
     positives: int | None = None
     """Right answers of all queries together, as the dataset itself tells them."""
     sure: bool = True
@@ -55,9 +55,9 @@ class Way:
     name: str
     """``DATASET@WAY``."""
     source: str
-    """Who measures so."""
+    """The program or paper that measures so."""
     rule: Mapping[str, Any]
-    """Further fields of `Protocol`."""
+    """Further fields of `Protocol` by name, e.g. ``metres`` (25)."""
     counts: tuple[Count, ...]
     """Which of the card's counts are published for this protocol."""
 
@@ -74,13 +74,13 @@ class Card:
     name: str
     """Its name for `open_dataset` and ``--dataset``."""
     open: Opener
-    """Opens it."""
+    """Opens the dataset from the folder where it lies."""
     page: Page
-    """Where it comes from."""
+    """Where the photos come from, and under which terms."""
     counts: Published | None = None
     """Its counts as published, where they are known."""
     ways: tuple[Way, ...] = ()
-    """How it is measured."""
+    """The ways in which it is measured; empty where there is no named protocol."""
     note: str = ""
     """What the table of the documentation adds."""
     shown: bool = True

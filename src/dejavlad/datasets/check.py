@@ -29,24 +29,24 @@ Stretch = Callable[[Photo], tuple[float, float] | None]
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found out."""
+    """What `check_dataset` and `check_photos` report about a dataset or a list of photos."""
 
     name: str
-    """The dataset's name."""
+    """The name of the dataset, or of the list of photos."""
     lists: dict[str, int]
     """List -> how many photos it names."""
     looked_at: int
     """How many photos were decoded."""
     findings: tuple[Finding, ...]
-    """Wrong ones first."""
+    """What was noticed: errors first, then remarks."""
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no finding is an error; remarks may remain."""
         return not any(finding.wrong for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as plain data for JSON, with ``whole`` added."""
         return {**asdict(self), "whole": self.whole}
 
     def __str__(self) -> str:

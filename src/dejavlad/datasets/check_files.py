@@ -18,7 +18,7 @@ from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
 
 SHOWN = 5
-"""Examples of each finding."""
+"""How many examples a finding names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Finding:
     panoramas, duplicates, twins, same file, truth or positions.
     """
     text: str
-    """It in words."""
+    """The finding in words, without the name of the list."""
     wrong: bool
     """Whether it is to be mended; else it is only worth knowing."""
     examples: tuple[str, ...] = ()

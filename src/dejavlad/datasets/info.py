@@ -28,7 +28,7 @@ class Extent:
     zone: str | None
     """The zone; None for a plane of the user's own."""
     photos: int
-    """Photos in it."""
+    """How many photos lie in it."""
     east_m: float
     """From west to east, metres."""
     north_m: float
@@ -37,14 +37,14 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class PhotosInfo:
-    """One list of photos."""
+    """The figures of one list of photos."""
 
     name: str
-    """The list's name."""
+    """The name of the list."""
     root: str
     """The folder that names are relative to."""
     photos: int
-    """How many."""
+    """How many photos the list holds."""
     with_position: int
     """How many of them know where they were taken."""
     with_heading: int
@@ -71,12 +71,12 @@ class PhotosInfo:
 
 @dataclass(frozen=True, slots=True)
 class TruthInfo:
-    """The right answers."""
+    """The figures of the right answers of a dataset."""
 
     description: dict[str, Any]
-    """How they were found."""
+    """How the right answers are defined, as plain data (`Truth.description`)."""
     queries: int
-    """How many queries."""
+    """How many queries there are, with or without a right answer."""
     without_truth: int
     """Queries that have no right answer."""
     fewest: int
@@ -89,19 +89,19 @@ class TruthInfo:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """A dataset."""
+    """The figures of a dataset: those of its lists, and of its right answers."""
 
     name: str
-    """The dataset's name."""
+    """The name of the dataset."""
     database: PhotosInfo
     """The photos of the map."""
     queries: PhotosInfo
-    """The photos to recognise."""
+    """The figures of the photos to recognise."""
     truth: TruthInfo | None
     """The right answers; None where they are not known."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The figures as plain data for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -37,7 +37,7 @@ FRAMES: Final = dict(
 """Sequence with poses -> its frames."""
 SEQUENCES: Final = tuple(f"{i:02d}" for i in range(22))
 CAMERAS: Final = ("image_2", "image_0", "image_3", "image_1")
-"""In order of preference."""
+"""The folders of the four cameras, colour before grey, in order of preference."""
 RADIUS: Final = 5.0
 """Metres within which a frame is right."""
 WINDOW: Final = 250

@@ -23,13 +23,13 @@ class Metadata:
     """What is known of one photo; None where it is not told."""
 
     position: Position | None = None
-    """Where."""
+    """Where the photo was taken; None where that is not known."""
     source: str = ""
-    """What tells the position."""
+    """What the position was read from: EXIF, an XMP file ...; empty without a position."""
     heading: float | None = None
     """Degrees, 0 <= heading < 360."""
     time: float | None = None
-    """Unix time."""
+    """When it was taken, in seconds since 1970 (UTC)."""
     zoned: bool = True
     """False where the time is of a clock without a zone, taken for UTC."""
     zero: bool = False

@@ -25,7 +25,7 @@ UNITS: Final = {"s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6, "ns": 1e9}
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point in time."""
+    """A point in time, and whether its zone is known."""
 
     time: float
     """Unix time; where `zoned` is False, of a clock that is taken for UTC."""
@@ -76,11 +76,11 @@ class TimeOffset:
     """What is to be added to the times of photos, as ``--time-offset`` says it."""
 
     seconds: float = 0.0
-    """Added to each time."""
+    """Seconds to add to each time; negative for clocks that were fast."""
     zone: float | None = None
     """Seconds east of Greenwich of clocks that tell no zone; None: they are taken for UTC."""
     text: str = ""
-    """As it was given."""
+    """The text as the user gave it, for messages."""
 
     @classmethod
     def parse(cls, text: str | None) -> TimeOffset:
@@ -120,7 +120,7 @@ class TimeOffset:
 
 
 NO_OFFSET: Final = TimeOffset()
-"""Nothing is added."""
+"""The offset that adds nothing."""
 
 
 def zone_text(seconds: float) -> str:

@@ -45,7 +45,7 @@ class NetvladSpec:
     database_times: Floats | None
     """float64 [N], months as YYYYMM; only the Tokyo Time Machine files have them."""
     query_times: Floats | None
-    """float64 [Q], likewise."""
+    """float64 [Q], months of the queries as YYYYMM; None where the file has none."""
 
 
 def is_spec(path: str | Path) -> bool:

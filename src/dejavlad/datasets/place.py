@@ -34,7 +34,7 @@ class PlaceDataset:
     database: PhotoList
     """The photos of the map."""
     queries: PhotoList
-    """The photos to recognise."""
+    """The photos whose place is to be recognised, in the order of the truth's rows."""
     truth: Truth | None = None
     """The right answers; None where they are not known."""
     protocol: str | None = None

@@ -296,7 +296,7 @@ def _build(unset: Any, state: Any) -> Any:
 
 
 def _kind(kind: Any) -> np.dtype[Any]:
-    """A dtype of numbers."""
+    """The dtype that a pickle describes; refused unless it is one of plain numbers."""
     if isinstance(kind, _Unset) and kind.what == "dtype":
         kind = np.dtype(kind.code)
     if not isinstance(kind, np.dtype) or kind.hasobject:

@@ -72,7 +72,7 @@ class PosesGiven:
     """A file of poses as a user writes it."""
 
     path: Path
-    """The file."""
+    """The file of poses."""
     axes: str | None = None
     """Which axes are east and north; None: those of its kind."""
     rate: float | None = None

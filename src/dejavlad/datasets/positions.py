@@ -127,7 +127,7 @@ def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoLis
 
 
 def from_exif(photos: PhotoList) -> PhotoList:
-    """See `from_metadata`."""
+    """The photos with the positions, headings and times that EXIF and the files beside them tell."""
     return from_metadata(photos)
 
 

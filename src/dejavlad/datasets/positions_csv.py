@@ -62,7 +62,7 @@ _HEAD = re.compile(r"(?:[A-Za-z0-9]+:)?([^\[(]*)(?:[\[(](.*)[\])])?.*", re.DOTAL
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What one line tells."""
+    """What one line of a table tells of a photo."""
 
     line: int
     """Its number in the file, from 1."""

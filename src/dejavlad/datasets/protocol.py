@@ -27,9 +27,9 @@ class Protocol:
     """One way of measuring on one dataset."""
 
     name: str
-    """``DATASET@WAY``."""
+    """``DATASET@WAY``, e.g. ``tokyo247@relja``."""
     dataset: str
-    """The dataset's name."""
+    """The name of the dataset that it is a way of measuring."""
     source: str
     """Where it is told, or done so."""
     metres: float | None = None
@@ -55,7 +55,7 @@ class Protocol:
     n_queries: int | None = None
     """Queries as published, where a source tells it."""
     note: str = ""
-    """What else to know."""
+    """What else one should know of it; empty where there is nothing."""
 
     @property
     def right(self) -> str:
@@ -77,7 +77,7 @@ class Protocol:
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Its fields by name, for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def under(self, places: PlaceDataset, *, given: bool = False) -> PlaceDataset:

@@ -10,4 +10,4 @@ __all__ = ["PUBLISHED", "Published"]
 PUBLISHED: dict[str, Published] = {
     card.name: card.counts for card in CARDS.values() if card.counts is not None
 }
-"""Name -> its counts."""
+"""Name of a dataset -> its counts, for those where they are known."""

@@ -88,14 +88,14 @@ class Truth:
         self.ignored = out
         """Rows of each query that do not count; None where there are none."""
         self.n_database = n_database
-        """N."""
+        """The number of database photos, N."""
         self.groups = None if groups is None else _groups(groups, n_database)
         """int64 [N], rows of one group count as one answer, -1 stands alone; None where all of them do."""
         given: tuple[Refinement, ...] = ()
         if isinstance(rule, Mapping):
             rule, given = parsed(rule)
         self.rule: TruthRule = rule
-        """What counts as right."""
+        """What counts as right, as a typed rule."""
         by_name = {refinement.name: refinement for refinement in (*given, *refinements)}
         if self.groups is not None:
             by_name["groups"] = Refinement("groups", len(np.unique(self.groups[self.groups >= 0])))
@@ -115,7 +115,7 @@ class Truth:
 
     @property
     def n_queries(self) -> int:
-        """Q."""
+        """The number of queries, Q."""
         return len(self.positives)
 
     @property

@@ -31,14 +31,14 @@ class RowSets(Sequence[Rows]):
 
     def __init__(self, starts: Rows, rows: Rows, n_database: int) -> None:
         self.starts = starts
-        """int64 [Q + 1]."""
+        """int64 [Q + 1], where each query's rows begin in `rows`; the last number is T."""
         self.n_database = n_database
-        """Rows are below this."""
+        """The number of database photos: rows are from 0 to one below this."""
         self._rows = rows
 
     @property
     def rows(self) -> Rows:
-        """int64 [T]."""
+        """int64 [T], the rows of all queries one after another, ascending within each query."""
         return self._rows
 
     @property

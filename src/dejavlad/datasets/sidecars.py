@@ -46,11 +46,11 @@ class Sidecar:
     """What a file beside a photo tells; None where it does not."""
 
     position: Position | None = None
-    """Where."""
+    """Where the photo was taken; None where the file does not tell."""
     heading: float | None = None
     """Degrees, 0 <= heading < 360."""
     time: float | None = None
-    """Unix time."""
+    """When it was taken, in seconds since 1970 (UTC)."""
     zoned: bool = True
     """False where the time is of a clock without a zone, taken for UTC."""
     zero: bool = False

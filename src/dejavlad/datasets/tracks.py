@@ -81,7 +81,7 @@ class TrackGiven:
     """A track as a user writes it."""
 
     path: Path
-    """The file."""
+    """The file of the track."""
     shift: float = 0.0
     """Seconds to add to photos' times."""
     gap: float = MOST_SECONDS

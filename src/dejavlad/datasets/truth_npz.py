@@ -41,11 +41,11 @@ class TruthPositions:
     """
 
     database: Floats
-    """float64 [N, 2], metres."""
+    """float64 [N, 2], east and north of the database's photos in metres."""
     queries: Floats
-    """float64 [Q, 2], metres."""
+    """float64 [Q, 2], east and north of the queries in metres."""
     radius: float
-    """Metres, inclusive."""
+    """Metres within which a photo is right, that distance included."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "database", _checked("the database", self.database))

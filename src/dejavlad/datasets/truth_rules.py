@@ -127,7 +127,7 @@ LISTS = {
 CROPPED = ", queries being regions of photos"
 
 TruthRule = WithinMetres | WithinFrames | SameName | Listed
-"""What counts as right."""
+"""Any of the rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Refinement:
     """What was done to the right answers of a rule."""
 
     name: str
-    """A key of `REFINEMENTS`."""
+    """What was done: a key of `REFINEMENTS`."""
     value: float | int | bool | str
     """How: degrees, photos, groups, the measure's name, or True."""
 

@@ -38,9 +38,9 @@ class Twin:
     """A query that the database holds too."""
 
     query: int
-    """Its row."""
+    """The query's row in its list."""
     row: int
-    """Of the database."""
+    """The row of the database that shows the same picture."""
     how: Literal["bytes", "picture"]
     """The same bytes, or the same picture."""
 

@@ -41,10 +41,10 @@ MOST_FRAMES = 50
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A dataset of VPR-Bench."""
+    """How one dataset of VPR-Bench lies on disk, and what is right in it."""
 
     folder: str
-    """Its folder there."""
+    """The folder that holds it in VPR-Bench's archive."""
     frames: int | None = None
     """Where the ground truth's file is missing, right is the same number within so many."""
     pairs: tuple[tuple[str, str], ...] = ()

@@ -57,7 +57,7 @@ class Job:
 
     @property
     def files(self) -> list[Path]:
-        """Where its views go."""
+        """The files that its views are written to, one a view."""
         drive = self.stop.drive
         part = "queries" if drive.queries else "database"
         folder = Path(self.folder, drive.part, part, drive.look)

@@ -27,13 +27,13 @@ class Camera:
     """Where a camera is and how it looks."""
 
     place: Vector
-    """[3] metres."""
+    """float [3], where the camera stands, in metres: east, north, up."""
     axes: Vector
     """[3, 3]: rows point to the photo's right, down, and ahead."""
     focal: float
-    """Pixels."""
+    """The focal length in pixels."""
     size: tuple[int, int]
-    """(height, width) in pixels."""
+    """The size of the picture, (height, width) in pixels."""
 
     @classmethod
     def looking(
@@ -68,7 +68,7 @@ class Camera:
 
 @dataclass
 class Buffers:
-    """What a camera saw."""
+    """What a camera sees: colour and nearness of each pixel."""
 
     colour: Bytes
     """[H, W, 4]: RGB as under white light, and what shines."""
@@ -126,7 +126,7 @@ class Shape:
 
     face: Face
     points: Vector
-    """[4, 3] its corners."""
+    """float [4, 3], its corners in the camera's coordinates, metres."""
     frame: Vector
     """[3, 3] columns: right, down, corner."""
     normal: Vector
