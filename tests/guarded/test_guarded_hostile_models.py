@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +92,12 @@ def test_a_table_of_failures_that_is_none(name: str, tmp_path: Path) -> None:
     from kinds import KINDS
 
     KINDS[name].make(tmp_path / "made")
-    path = tmp_path / "made" / {"store": "store/failed.json", "map": "map/map.json"}[name]
     if name == "store":
-        path.write_text("null")
+        (tmp_path / "made" / "store" / "failed.json").write_text("null")
     else:
-        content = json.loads(path.read_text())
-        path.write_text(json.dumps({**content, "failed": None}))
+        state = tmp_path / "made" / "map" / "map.sqlite"
+        with contextlib.closing(sqlite3.connect(state)) as connection, connection:
+            connection.execute("DROP TABLE failed")
+            connection.execute("CREATE TABLE failed(key BLOB PRIMARY KEY)")
     with pytest.raises(StoreError):
         KINDS[name].answer(tmp_path / "made")
