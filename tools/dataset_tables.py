@@ -23,7 +23,7 @@ COLUMNS = ("name", "database", "queries", "right answers", "protocols", "")
 
 def blocks() -> dict[str, str]:
     """What belongs between the marks of each key: a page's table and source, and the table of protocols."""
-    made = {"protocols": protocol_table([one for card in CARDS.values() for one in card.protocols])}
+    made = {"protocols": protocol_table([known for card in CARDS.values() for known in card.protocols])}
     for page in {card.page.key: card.page for card in CARDS.values()}.values():
         cards = [card for card in CARDS.values() if card.page == page and card.shown]
         text = dataset_table(cards)
@@ -53,13 +53,13 @@ def protocol_table(protocols: Iterable[Protocol]) -> str:
         ("protocol", "right", "without a right answer", "left out", "source"),
         (
             (
-                f"`{one.name}`",
-                one.right,
-                "does not count" if one.misses == "drop" else "a miss",
-                one.suppressed or "–",
-                "; ".join(text for text in (one.source, one.note) if text),
+                f"`{protocol.name}`",
+                protocol.right,
+                "does not count" if protocol.misses == "drop" else "a miss",
+                protocol.suppressed or "–",
+                "; ".join(text for text in (protocol.source, protocol.note) if text),
             )
-            for one in protocols
+            for protocol in protocols
         ),
     )
 

@@ -97,5 +97,5 @@ def test_what_is_not_there(boston: Path, tmp_path: Path) -> None:
         open_dataset(several)
     made(tmp_path / "bad" / "database", "a.jpg")
     made(tmp_path / "bad" / "queries", "b.jpg")
-    with pytest.raises(InputError, match=r"none of the 1 photos .* has a name that tells its position"):
+    with pytest.raises(InputError, match=r"none of the 1 photos .* has a name that holds its position"):
         open_dataset("eynsham", root=tmp_path / "bad")

@@ -104,7 +104,7 @@ def test_directions_times_and_windows() -> None:
     assert same.ignored is not None
     assert [rows.tolist() for rows in same.ignored] == [[1, 2], []]
     assert same.positives[0].tolist() == [0, 3]
-    with pytest.raises(InputError, match="do not tell theirs"):
+    with pytest.raises(InputError, match="have no known time"):
         without_same_time(truth, street(4, 1.0), ask)
     loop = street(5, 1.0)
     window = without_window(parse_truth("positions:3", loop, loop), 1)

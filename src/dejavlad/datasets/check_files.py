@@ -103,7 +103,7 @@ def _missing(
         do = (
             "give their folder with --root, or fetch them; to score a ranking the lists are enough"
             if all_gone
-            else "unpack or fetch the dataset again; where a publisher tells checksums, compare them"
+            else "unpack or fetch the dataset again; where the publisher gives checksums, compare them"
         )
         yield Finding("missing", text, True, tuple(gone[:SHOWN]), do)
 

@@ -327,7 +327,7 @@ def _colmap_bin(path: Path) -> Poses:
     try:
         (count,) = struct.unpack_from("<Q", content, 0)
         if count > len(content) // 77:  # of one photo, at least
-            raise ValueError(f"it tells of {count} photos, more than it has room for")
+            raise ValueError(f"it announces {count} photos, more than it has room for")
         for i in range(count):
             values = struct.unpack_from("<I7dI", content, at)
             end = content.index(b"\0", at + 64)

@@ -138,7 +138,7 @@ def from_names(photos: PhotoList) -> PhotoList:
         InputError: no name has this form.
     """
     new = [from_utm_name(photo) for photo in photos]
-    what = "has a name that tells its position, as @east@north@zone@letter@... does"
+    what = "has a name that holds its position, as @east@north@zone@letter@... does"
     return placed_photos(photos, new, ["names"] * len(new), what=what)
 
 
@@ -171,7 +171,7 @@ def from_csv(
         notes.append(text)
     unused = len(rows) - sum(fix is not None for fix in of_photo)
     if unused:
-        notes.append(f"{path.name} tells of {unused} photos that are not in {photos.name}")
+        notes.append(f"{path.name} names {unused} photos that are not in {photos.name}")
     times = [(fix.time, fix.zoned) if fix else (None, True) for fix in of_photo]
     new = [
         None if fix is None else _shifted(apply_fix(photo, fix), fix.time, fix.zoned, offset)

@@ -17,7 +17,7 @@ def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float
     """The same, with only those right that look at most so many degrees aside of the query.
 
     Raises:
-        InputError: the angle is not from 0 to 180, or no photo of a list tells its heading.
+        InputError: the angle is not from 0 to 180, or no photo of a list has a known heading.
     """
     if not 0 <= degrees <= 180:
         raise InputError(f"headings differ by 0 to 180 degrees; given {degrees:g}")
@@ -27,7 +27,7 @@ def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float
     )
     for photos, headings in ((database, database_headings), (queries, query_headings)):
         if len(headings) and not np.isfinite(headings).any():
-            raise InputError(f"none of the {len(headings)} photos of {photos.name} tells its heading")
+            raise InputError(f"none of the {len(headings)} photos of {photos.name} has a known heading")
     aside = np.abs(
         database_headings[truth.positives.rows] - np.repeat(query_headings, truth.positives.counts)
     )
@@ -49,7 +49,7 @@ def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> 
     if not np.isfinite(database_times).any() or not np.isfinite(query_times).any():
         raise InputError(
             f"photos of the query's own time are left out, but those of {queries.name} or of {database.name} "
-            "do not tell theirs"
+            "have no known time"
         )
     times = np.unique(database_times[np.isfinite(database_times)])
     sets = RowSets.of([np.flatnonzero(database_times == time) for time in times], truth.n_database)

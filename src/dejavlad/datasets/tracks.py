@@ -164,7 +164,7 @@ def read_track(path: str | Path) -> Track:
             f"its {count} points {why}" + (f", e.g. {examples[why]}" if why in examples else "")
             for why, count in passed.most_common()
         )
-        raise InputError(f"{str(path)!r} tells no position by time: {why or 'it holds no track'}")
+        raise InputError(f"{str(path)!r} has no positions by time: {why or 'it holds no track'}")
     used.sort(key=lambda point: point.time)
     moments = np.array([point.time for point in used])
     places = np.array([(point.lat, point.lon) for point in used])
