@@ -64,13 +64,13 @@ class LoopScore:
         }
 
     def __str__(self) -> str:
-        told = self.curve.to_dict()
+        figures = self.curve.to_dict()
         lines = [
-            f"AUC {told['auc']:.4f}  recall at 100 % precision {told['recall_at_100_precision']:.4f}"
-            + (f"  best F1 {told['max_f1']:.4f}" if "max_f1" in told else "")
+            f"AUC {figures['auc']:.4f}  recall at 100 % precision {figures['recall_at_100_precision']:.4f}"
+            + (f"  best F1 {figures['max_f1']:.4f}" if "max_f1" in figures else "")
             + f"  ({self.curve.relevant} of {self.n_frames} frames close a loop)"
         ]
-        if (from_score := told["score_at_100_precision"]) is not None:
+        if (from_score := figures["score_at_100_precision"]) is not None:
             lines.append(f"no loop is wrong from score {from_score:.4f} on")
         return "\n".join(lines)
 

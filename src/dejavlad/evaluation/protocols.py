@@ -76,10 +76,10 @@ class Protocol:
     @property
     def suppressed(self) -> str:
         """What is taken out of rankings, in words; empty where nothing is."""
-        told = [f"all but one a panorama ({self.one_per})"] if self.one_per is not None else []
+        parts = [f"all but one a panorama ({self.one_per})"] if self.one_per is not None else []
         if self.leave_out is not None:
-            told.append(f"{self.window} around" if self.leave_out == "window" else self.leave_out)
-        return ", ".join(told)
+            parts.append(f"{self.window} around" if self.leave_out == "window" else self.leave_out)
+        return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -118,7 +118,7 @@ class Protocol:
 
     def unlike_published(self, n_database: int, n_queries: int) -> str:
         """Which counts are not those published, in words; empty where they agree or none are known."""
-        told = [
+        differences = [
             f"{count:,} {what}, published {published:,}"
             for what, count, published in (
                 ("database photos", n_database, self.n_database),
@@ -126,7 +126,7 @@ class Protocol:
             )
             if published is not None and count != published
         ]
-        return "; ".join(told)
+        return "; ".join(differences)
 
     def _right(self, places: PlaceDataset, given: bool) -> Truth:
         database, queries = places.database, places.queries
@@ -145,17 +145,17 @@ class Protocol:
                 f"{self.name} counts what lies {self.right}, but the photos' positions are not known: "
                 "give them with --positions, or a truth file with --truth"
             )
-        told = truth.description
+        description = truth.description
         same = (
-            told.get("kind") == "frames"
-            and (told["tolerance"], told.get("every", 1)) == (self.frames, self.every)
+            description.get("kind") == "frames"
+            and (description["tolerance"], description.get("every", 1)) == (self.frames, self.every)
             if self.frames is not None
-            else told.get("kind") == "positions" and told["radius_m"] == self.metres
+            else description.get("kind") == "positions" and description["radius_m"] == self.metres
         )
-        if not same or truth.ignored is not None or "degrees" in told:
+        if not same or truth.ignored is not None or "degrees" in description:
             raise InputError(
                 f"{self.name} counts what lies {self.right}; the truth given was found otherwise "
-                f"({truth_text(told)}): leave --truth or --protocol out"
+                f"({truth_text(description)}): leave --truth or --protocol out"
             )
         return truth.grouped(None)
 
@@ -168,7 +168,7 @@ def protocol(name: str) -> Protocol:
     """
     if name not in PROTOCOLS:
         dataset = name.partition("@")[0]
-        own = [known for known, held in PROTOCOLS.items() if held.dataset == dataset]
+        own = [known for known, entry in PROTOCOLS.items() if entry.dataset == dataset]
         raise UnknownNameError(
             "protocol", name, own or PROTOCOLS, note="all of them: dejavlad dataset protocols"
         )
@@ -351,5 +351,5 @@ _TABLE = (
     Protocol("town@25m", "town-test", "dejavlad dataset town", metres=25),
 )
 
-PROTOCOLS: dict[str, Protocol] = {one.name: one for one in _TABLE}
+PROTOCOLS: dict[str, Protocol] = {entry.name: entry for entry in _TABLE}
 """Name -> protocol."""

@@ -120,18 +120,21 @@ def paired(
     """
     if len(first) != len(second):
         raise InputError(f"a pair is of the same queries; given {len(first)} and {len(second)}")
-    one, two = _right(first, ns), _right(second, ns)
-    counted = np.ones(len(first), np.bool_) if blocks is None else blocks >= 0
-    apart, sizes = _by_block(two.astype(np.int64) - one, blocks, len(first))
+    first_right, second_right = _right(first, ns), _right(second, ns)
+    valid_mask = np.ones(len(first), np.bool_) if blocks is None else blocks >= 0
+    apart, sizes = _by_block(second_right.astype(np.int64) - first_right, blocks, len(first))
     random = np.random.default_rng(seed)
     drawn = _drawn(apart, sizes, draws, random)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    found = []
+    pairs = []
     for i, n in enumerate(ns):
-        only = [int((a & ~b)[counted, i].sum()) for a, b in ((one, two), (two, one))]
+        only = [
+            int((a & ~b)[valid_mask, i].sum())
+            for a, b in ((first_right, second_right), (second_right, first_right))
+        ]
         p = _mcnemar(*only) if (sizes == 1).all() else _signs(apart[:, i], random)
-        found.append(
+        pairs.append(
             Paired(
                 n=int(n),
                 difference=float(apart[:, i].sum() / sizes.sum()),
@@ -143,7 +146,7 @@ def paired(
                 test="McNemar, exact" if (sizes == 1).all() else f"random signs of {len(sizes)} blocks",
             )
         )
-    return found
+    return pairs
 
 
 def _right(hits: Hits, ns: Sequence[int]) -> NDArray[np.bool_]:
@@ -158,26 +161,26 @@ def _by_block(
     if blocks is not None and blocks.shape != (n_queries,):
         raise InputError(f"{n_queries} queries, but {list(blocks.shape)} numbers of blocks")
     numbers = np.arange(n_queries) if blocks is None else blocks
-    counted = numbers >= 0
-    if not counted.any():
+    valid_mask = numbers >= 0
+    if not valid_mask.any():
         raise InputError("recall needs at least one query that counts; there is none")
-    _, of = np.unique(numbers[counted], return_inverse=True)
-    sums = np.zeros((int(of.max()) + 1, values.shape[1]), np.int64)
-    np.add.at(sums, of, values[counted].astype(np.int64))
-    return sums, np.bincount(of)
+    _, block_of = np.unique(numbers[valid_mask], return_inverse=True)
+    sums = np.zeros((int(block_of.max()) + 1, values.shape[1]), np.int64)
+    np.add.at(sums, block_of, values[valid_mask].astype(np.int64))
+    return sums, np.bincount(block_of)
 
 
 def _drawn(sums: Hits, sizes: Hits, draws: int, random: np.random.Generator) -> NDArray[np.float64]:
     """float64 [draws, len(ns)]: the shares of blocks drawn with replacement."""
     n_blocks = len(sizes)
-    found = np.empty((draws, sums.shape[1]))
+    recalls = np.empty((draws, sums.shape[1]))
     step = max(1, _AT_ONCE // n_blocks)
     for start in range(0, draws, step):
         count = min(step, draws - start)
         chosen = random.integers(n_blocks, size=(count, n_blocks))
         times = np.stack([np.bincount(row, minlength=n_blocks) for row in chosen])
-        found[start : start + count] = (times @ sums) / (times @ sizes)[:, None]
-    return found
+        recalls[start : start + count] = (times @ sums) / (times @ sizes)[:, None]
+    return recalls
 
 
 def _mcnemar(first_only: int, second_only: int) -> float:
