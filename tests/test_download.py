@@ -136,7 +136,7 @@ def test_tries_are_bounded_and_the_next_run_goes_on(server, tmp_path):
     reports = []
     fetch(server.url, tmp_path / "f", sha256=SHA256, on_progress=reports.append)
     assert server.sent == len(CONTENT)
-    assert 0 < reports[0].found < reports[0].done <= reports[-1].total == len(CONTENT)
+    assert 0 < reports[0].resumed < reports[0].done <= reports[-1].total == len(CONTENT)
     assert not left(tmp_path / "f")
 
 

@@ -16,7 +16,7 @@ class Progress:
     """Units finished so far, those found finished at the start included."""
     total: int
     """Units in all."""
-    found: int = 0
+    resumed: int = 0
     """Units that had been finished by an earlier run (so that the time left is told rightly)."""
     note: str = ""
     """How it goes, in a few words."""

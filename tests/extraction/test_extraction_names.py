@@ -78,5 +78,5 @@ def test_another_order_and_another_form(tmp_path: Path) -> None:
 def test_letter_case_is_no_identity(tmp_path: Path) -> None:
     photos = PhotoList([Photo("a.png", a_list(tmp_path)[0].path)], root=tmp_path)
     upper = PhotoList([replace(photos[0], name="A.png")], root=tmp_path)
-    tables = [PhotoTable.look(of, lambda _: (8, 8)) for of in (photos, upper)]
+    tables = [PhotoTable.look(listing, lambda _: (8, 8)) for listing in (photos, upper)]
     assert tables[1].rows_in(tables[0]).tolist() == [-1]

@@ -107,7 +107,7 @@ def test_a_complete_store_is_left_as_it_is(folder: Path, tmp_path: Path) -> None
     extract(model, listed(folder), tmp_path / "s", batch_size=3, on_progress=reports.append)
     assert model.batches == 0
     assert {p: p.stat().st_mtime_ns for p in times} == times
-    assert (reports[-1].done, reports[-1].total, reports[-1].found) == (12, 12, 12)
+    assert (reports[-1].done, reports[-1].total, reports[-1].resumed) == (12, 12, 12)
 
 
 class Killed(BaseException):
@@ -169,7 +169,7 @@ from pathlib import Path
 from test_extraction_resume import Tiny, extract, listed, writer
 writer.COMMIT_SECONDS = 0.0
 def tell(report):
-    print(report.what == "describing photos" and report.done - report.found, flush=True)
+    print(report.what == "describing photos" and report.done - report.resumed, flush=True)
 _, _, photos, out, workers = sys.argv
 extract(Tiny(), listed(Path(photos)), out, batch_size=1, workers=int(workers), on_progress=tell)
 """
@@ -219,7 +219,7 @@ def test_ctrl_c_keeps_what_is_finished(folder: Path, tmp_path: Path) -> None:
     assert 6 <= kept < 12 and not part.complete
     reports = []
     extract(Tiny(), listed(folder), tmp_path / "s", batch_size=3, on_progress=reports.append)
-    assert reports[-1].found == kept
+    assert reports[-1].resumed == kept
     extract(Tiny(), listed(folder), tmp_path / "whole", batch_size=3)
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 

@@ -88,14 +88,14 @@ def test_a_later_format_and_a_strange_manifest_are_refused(tmp_path: Path) -> No
     file = tmp_path / "s" / "manifest.json"
     data = json.loads(file.read_text())
     del data["checksum"]
-    for change, told in (
+    for change, message in (
         ({"version": 99}, "update dejavlad"),
         ({"format": "other"}, "format is 'other'"),
         ({"photos": {**data["photos"], "bytes": [1]}}, "differ in length"),
         ({"setting": {**data["setting"], "dims": 5}}, "7 rows of 5 float32"),
     ):
         file.write_text(json.dumps({**data, **change}))
-        with pytest.raises(StoreError, match=told):
+        with pytest.raises(StoreError, match=message):
             DescriptorStore.open(tmp_path / "s")
 
 

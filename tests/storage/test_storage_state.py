@@ -227,7 +227,7 @@ def test_photos_in_blocks_come_back_in_order(state: State, monkeypatch: pytest.M
             photo_blocks.append(connection, state, at, lines, texts, [r.photo.key for r in some])
         at += part
     with state.reading() as connection:
-        found = [
+        stored = [
             photo_blocks.decode(line, text, root)
             for _, lines, texts in photo_blocks.read_blocks(state, connection, range(6))
             for line, text in zip(lines, texts, strict=True)
@@ -236,7 +236,7 @@ def test_photos_in_blocks_come_back_in_order(state: State, monkeypatch: pytest.M
         assert photo_blocks.places_of(connection, ["7.jpg", "x", "22.jpg"]) == {"7.jpg": 7, "22.jpg": 22}
         with pytest.raises(StoreError, match="holds 23 records of photos, not 24"):
             photo_blocks.all_numbers(state, connection, 24)
-    assert found == made
+    assert stored == made
 
 
 def test_a_zone_that_is_none_is_refused() -> None:

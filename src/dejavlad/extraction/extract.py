@@ -124,7 +124,7 @@ def extract(
     )
     extra = None if patches is None else Patching(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
-        known = writer.found
+        known = writer.existing
         if known is not None:
             known.manifest.setting.check(setting, writer.path)
         table = _look(model.preprocess, photos, known.manifest.table if known else None, on_progress)
@@ -144,12 +144,12 @@ def extract(
             extra.prepare(table, np.flatnonzero(table.sizes.all(axis=1)))
         todo = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
         again = [row for batch in todo for row in batch if state[row] != NOT_YET]
-        found = done = done - len(again)
-        on_progress(Progress(DESCRIBING, done, len(photos), found))
+        resumed = done = done - len(again)
+        on_progress(Progress(DESCRIBING, done, len(photos), resumed))
         for rows, values, failed in _described(model, table, todo, workers, extra):
             writer.put(rows, values, failed)
             done += len(rows) + len(failed)
-            on_progress(Progress(DESCRIBING, done, len(photos), found))
+            on_progress(Progress(DESCRIBING, done, len(photos), resumed))
     store = DescriptorStore.open(out)
     _check_any(photos, store.failed, allow_none or bool(store.done.any()))
     return store
@@ -220,11 +220,11 @@ def _look(
         preprocess.output_size(height, width)  # refuses a size it cannot make
         return height, width
 
-    def told(row: int) -> None:
+    def report_row(row: int) -> None:
         if row % 100 == 0 or row == len(photos):
             on_progress(Progress(LOOKING, row, len(photos)))
 
-    return PhotoTable.look(photos, size, known, told)
+    return PhotoTable.look(photos, size, known, report_row)
 
 
 def _plan(

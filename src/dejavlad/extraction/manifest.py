@@ -100,8 +100,8 @@ class Setting:
         Raises:
             StoreMismatchError: names every setting that differs.
         """
-        here, there = ({**asdict(of), "dtype": ""} for of in (self, other))
-        check_same(here, there, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
+        this, that = ({**asdict(setting), "dtype": ""} for setting in (self, other))
+        check_same(this, that, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
 
 
 def check_same(
@@ -122,7 +122,7 @@ def check_same(
     differences = {key: (here[key], now[key]) for key in here if here[key] != now[key] and key != "model"}
     if "fingerprint" in differences:
         del differences["fingerprint"]
-        old, new = (f"{of['model']} ({of['fingerprint'][:12]})" for of in (here, now))
+        old, new = (f"{setting['model']} ({setting['fingerprint'][:12]})" for setting in (here, now))
         differences = {"model": (old, new), **differences}
     if "preprocess" in differences:
         old_steps, new_steps = differences.pop("preprocess")
@@ -197,11 +197,11 @@ class PhotoTable:
         A key in another Unicode form is the same photo, if its file is.
         """
         rows = Names(other.keys).match(self.keys, loosely=False)
-        found = np.fromiter((-1 if row is None else row for row in rows), np.int64, len(self.keys))
-        for row in np.flatnonzero(found >= 0):
-            if self.identity(int(row)) != other.identity(int(found[row])):
-                found[row] = -1
-        return found
+        rows_there = np.fromiter((-1 if row is None else row for row in rows), np.int64, len(self.keys))
+        for row in np.flatnonzero(rows_there >= 0):
+            if self.identity(int(row)) != other.identity(int(rows_there[row])):
+                rows_there[row] = -1
+        return rows_there
 
     def take(self, rows: Rows) -> PhotoTable:
         """The table of some of the photos, in that order."""
@@ -261,12 +261,12 @@ class PhotoTable:
             "group": [p.group for p in photos],
             "tags": [list(p.tags) or None for p in photos],
         }
-        told = {
+        kept_columns = {
             key: column
             for key, column in columns.items()
             if key in ALWAYS or any(value is not None for value in column)
         }
-        return {"list": photos.name, "root": "" if arrays else root.as_posix(), "photos": told}
+        return {"list": photos.name, "root": "" if arrays else root.as_posix(), "photos": kept_columns}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -83,7 +83,7 @@ class ScanIndex:
 
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
         """See `Index.add`."""
-        source, there = checked_rows(rows, "rows")
+        source, valid_rows = checked_rows(rows, "rows")
         if source.shape[1] != self.dims:
             raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
         new_ids = checked_ids(ids, len(source), self.ids)
@@ -94,9 +94,11 @@ class ScanIndex:
         if self.kind != "flat":
             codes = np.zeros((n, self.dims), np.int8 if self.kind == "int8" else np.float16)
         scales = np.zeros(n, np.float32) if self.kind == "int8" else None
-        segment = Segment(codes, scales, np.zeros(n, np.float32), new_ids, there.copy())
+        segment = Segment(codes, scales, np.zeros(n, np.float32), new_ids, valid_rows.copy())
         for part in self._chunks(n):
-            values = np.where(there[part, None], source[part], np.float32(0)).astype(np.float32, copy=False)
+            values = np.where(valid_rows[part, None], source[part], np.float32(0)).astype(
+                np.float32, copy=False
+            )
             segment.squares[part] = squares(values, "row", range(part.start, part.stop))
             if scales is not None:
                 scales[part] = np.abs(values).max(axis=1, initial=0) / 127
@@ -148,7 +150,7 @@ class ScanIndex:
         n = len(self)
 
         def column(
-            shape: tuple[int, ...], dtype: Any, of: Callable[[Segment], Any]
+            shape: tuple[int, ...], dtype: Any, column_of: Callable[[Segment], Any]
         ) -> Callable[[Path], None]:
             def write(path: Path) -> None:
                 with open(path, "wb") as file:
@@ -156,7 +158,7 @@ class ScanIndex:
                     head = {"descr": described, "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, head)
                     for segment in self._segments:
-                        values = of(segment)
+                        values = column_of(segment)
                         for part in self._chunks(len(segment.ids)):
                             chosen = values[part][segment.alive[part]]
                             file.write(np.ascontiguousarray(chosen, dtype=dtype).tobytes())

@@ -116,13 +116,13 @@ def fit_pca(
         components = _from_dual(rows_ND, mean, vectors[:, :keep])
     largest = components[np.arange(keep), np.abs(components).argmax(axis=1)]
     components *= np.where(largest < 0, -1.0, 1.0)[:, None]
-    held = np.maximum(variances[:keep], 0.0)
+    kept_variances = np.maximum(variances[:keep], 0.0)
     added = 0.0
     if whiten:
         automatic = regularisation == "auto"
         added = sampling_error(float(variances[0]), total, n) if automatic else float(regularisation)
-    scales = 1.0 / np.sqrt(held + added) if whiten else np.ones(keep)
-    return Pca(mean, components, held, scales, total, n, added)
+    scales = 1.0 / np.sqrt(kept_variances + added) if whiten else np.ones(keep)
+    return Pca(mean, components, kept_variances, scales, total, n, added)
 
 
 def sampling_error(largest: float, total: float, rows: int) -> float:

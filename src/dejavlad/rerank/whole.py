@@ -43,9 +43,9 @@ def multiplies_whole_numbers() -> bool:
 
 def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
     """Matrix product [R, P] of int8 matrices, exactly; it holds until this thread's next one."""
-    found_RP = scratch("product", (left_RD.shape[0], right_DP.shape[1]), np.int32)
-    torch._int_mm(left_RD, right_DP, out=torch.from_numpy(found_RP))
-    return found_RP
+    products_RP = scratch("product", (left_RD.shape[0], right_DP.shape[1]), np.int32)
+    torch._int_mm(left_RD, right_DP, out=torch.from_numpy(products_RP))
+    return products_RP
 
 
 def to_whole(descriptors_PD: Tensor, peak: float) -> Tensor:
@@ -135,13 +135,13 @@ def _products(
     other_RD: NDArray[np.floating[Any]], query_PD: NDArray[np.floating[Any]], there_E: Rows, here_E: Rows
 ) -> NDArray[np.float32]:
     """Products of single pairs in float32."""
-    found_E = np.empty(len(there_E), dtype=np.float32)
+    products_E = np.empty(len(there_E), dtype=np.float32)
     step = max(1, CACHED // other_RD.shape[1])
     for start in range(0, len(there_E), step):
         part = slice(start, start + step)
         theirs = _taken(other_RD, there_E[part], "theirs")
-        np.vecdot(theirs, _taken(query_PD, here_E[part], "ours"), out=found_E[part])
-    return found_E
+        np.vecdot(theirs, _taken(query_PD, here_E[part], "ours"), out=products_E[part])
+    return products_E
 
 
 def _taken(descriptors_PD: NDArray[np.floating[Any]], rows_E: Rows, use: str) -> NDArray[np.float32]:

@@ -83,9 +83,9 @@ class Int8Codec:
 
     def encode(self, patches_PD: Floats, grid: Grid) -> bytes:
         """See `Codec`."""
-        plain, told = _rounded(patches_PD), _rounded_from_neighbours(patches_PD.reshape(*grid, -1))
-        from_neighbours = bool(told[0].sum() < plain[0].sum())
-        scale_P, rounded_PD = told if from_neighbours else plain
+        plain, predicted = _rounded(patches_PD), _rounded_from_neighbours(patches_PD.reshape(*grid, -1))
+        from_neighbours = bool(predicted[0].sum() < plain[0].sum())
+        scale_P, rounded_PD = predicted if from_neighbours else plain
         return b"".join([scale_P.astype("<f4").tobytes(), rounded_PD.tobytes(), bytes([from_neighbours])])
 
     def decode(self, data: NDArray[np.uint8], grid: Grid, dims: int) -> Tensor:
