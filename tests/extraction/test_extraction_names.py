@@ -46,7 +46,7 @@ def a_list(root: Path) -> PhotoList:
     photos = []
     for i in range(3):
         path = root / f"{i}.png"
-        cv2.imwrite(str(path), np.full((8, 8, 3), 40 * i, np.uint8))
+        cv2.imwrite(str(path), np.full((8, 8, 3), 40 * (i + 1), np.uint8))
         photos.append(Photo(f"é{i}.png", path))
     (root / "2.png").write_bytes(b"no photo")
     return PhotoList(photos, root=root)

@@ -10,7 +10,7 @@ import pytest
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction import DescriptorStore, Setting, save_store
 from dejavlad.geo import Position
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo import Photo, PhotoList, View
 
 
 def rows_ND(n: int = 7, d: int = 4) -> np.ndarray:
@@ -35,17 +35,18 @@ def test_a_saved_store_is_what_it_was(tmp_path: Path) -> None:
             Photo("a b.jpg", tmp_path / "root" / "a b.jpg", position=Position(1.5, 2.5, "33N"), heading=10.0),
             Photo("c/d.jpg", tmp_path / "else where" / "d.jpg", crop=(1, 2, 3, 4), time=5.0, group="g"),
             Photo("v.mp4", tmp_path / "root" / "v.mp4", frame=7),
+            Photo("p.jpg", tmp_path / "root" / "p.jpg", view=View(45.0, 90.0), tags=("night", "rain")),
         ],
         root=tmp_path / "root",
-        name="three",
+        name="four",
     )
-    made = DescriptorStore.from_arrays(rows_ND(3).astype(np.float16), photos, model="m", fingerprint="f")
+    made = DescriptorStore.from_arrays(rows_ND(4).astype(np.float16), photos, model="m", fingerprint="f")
     store = save_store(made, tmp_path / "s")
     np.testing.assert_array_equal(store.rows, made.rows)
     assert isinstance(store.rows, np.memmap) and store.rows.dtype == np.float16
-    assert list(store.photos) == list(photos) and store.photos.name == "three"
+    assert list(store.photos) == list(photos) and store.photos.name == "four"
     assert store.photos.root == tmp_path / "root"
-    assert store.keys == ["a b.jpg", "c/d.jpg#crop=1,2,3,4", "v.mp4#frame=7"]
+    assert store.keys == ["a b.jpg", "c/d.jpg#crop=1,2,3,4", "v.mp4#frame=7", "p.jpg#view=45,90"]
     assert store.manifest.setting == Setting("m", "f", {}, "unknown", 4, "float16")
     with pytest.raises(StoreError, match="already"):
         save_store(made, tmp_path / "s")

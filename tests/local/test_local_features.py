@@ -85,8 +85,8 @@ def test_a_photo_in_a_batch_is_a_photo_alone(kind):
 def test_blank_and_tiny_photos_have_no_features(kind, shape):
     extractor = create(kind, longest=64)
     for value in (0, 128, 255):
-        (features,) = local_features(extractor, [photo(np.full((*shape, 3), value, np.uint8))])
-        assert len(features) <= 8 and features.dims == extractor.dims
+        (features,) = extractor(np.full((1, 3, *shape), value / 255, np.float32))
+        assert len(features.keypoints) <= 8 and features.descriptors.shape[1] == extractor.dims
 
 
 def test_one_bad_photo_does_not_end_the_run(tmp_path):

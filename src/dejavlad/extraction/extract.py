@@ -241,7 +241,7 @@ def _plan(
     for row in np.flatnonzero(old_rows >= 0):
         if known.state[old_rows[row]] != FAILED:
             continue
-        reason = known.failed[table.keys[int(row)]]
+        reason = known.failed[known.keys[int(old_rows[row])]]  # its key may have another Unicode form
         if reason == NO_DESCRIPTOR:
             continue
         if reason == REASON_LOST or _decodes(table.photos[int(row)], preprocess):

@@ -41,6 +41,7 @@ COLUMNS: dict[str, Any] = {
     "path": str | None,
     "crop": tuple[int, int, int, int] | None,
     "frame": int | None,
+    "view": tuple[float, float] | None,
     "bytes": int,
     "mtime_ns": int,
     "sha256": str | None,
@@ -52,6 +53,7 @@ COLUMNS: dict[str, Any] = {
     "heading": float | None,
     "time": float | None,
     "group": str | None,
+    "tags": list[str] | None,
 }
 """The columns of photos in a manifest, and what stands in them."""
 
