@@ -151,5 +151,5 @@ def test_a_changed_number_is_told_when_rows_are_read(tmp_path: Path) -> None:
         file.write_bytes(good)
     file = tmp_path / "s" / "manifest.json"
     file.write_text(file.read_text().replace('"mtime_ns":[0', '"mtime_ns":[1'))
-    with pytest.raises(StoreError, match="its checksum is wrong"):
+    with pytest.raises(StoreError, match="its checksum differs"):
         DescriptorStore.open(tmp_path / "s")

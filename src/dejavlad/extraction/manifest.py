@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
 from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
-from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.json_file import CHECKSUM, parse_json_object, with_checksum, without_checksum
 from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList, View
-from dejavlad.storage.checked_text import check_text, with_checksum
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
@@ -320,21 +319,20 @@ class Manifest:
     """Photos in a batch, at most."""
     batches: list[Rows]
     """The plan, made once: rows described together, the unit of commit. No batch has unreadable photos."""
+    checked: bool = field(default=True, compare=False)
+    """Whether the file it was read from had a checksum; stores of earlier versions have none."""
 
     def to_json(self) -> str:
         """The text of the file, with its checksum at the end; equal manifests give equal text."""
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "setting": asdict(self.setting),
-                "batch_size": self.batch_size,
-                **self.table.to_dict(),
-                "batches": [batch.tolist() for batch in self.batches],
-            },
-            separators=(",", ":"),
-        )
-        return with_checksum(text)
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "setting": asdict(self.setting),
+            "batch_size": self.batch_size,
+            **self.table.to_dict(),
+            "batches": [batch.tolist() for batch in self.batches],
+        }
+        return json.dumps(with_checksum(content), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
@@ -352,7 +350,7 @@ class Manifest:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
-            check_text(text)
+            checked, data = CHECKSUM in data, without_checksum(data)
             table, batches = PhotoTable.from_dict(data), data["batches"]
             check_column("batches", batches, list[int])
             planned = [row for batch in batches for row in batch]
@@ -365,6 +363,7 @@ class Manifest:
                 table,
                 int(data["batch_size"]),
                 [np.asarray(batch, np.int64) for batch in batches],
+                checked,
             )
         except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a manifest of descriptors: {error}") from error

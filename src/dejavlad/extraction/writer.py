@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
-from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore, row_sum
+from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.storage import disk_errors, one_writer, sync_folder
+from dejavlad.storage.rows import row_checksum
 
 COMMIT_SECONDS = 1.0
 """Finished batches are made permanent together, so long after the first of them (a sync is slow)."""
@@ -150,7 +151,7 @@ class StoreWriter:
             for i, row in enumerate(rows):
                 file.seek(offset + int(row) * row_bytes)
                 file.write(values[i].data)
-                self._sums[int(row)] = row_sum(values[i])
+                self._sums[int(row)] = row_checksum(values[i])
             file.flush()
         if failed:
             self._failed.update(failed)
@@ -256,7 +257,9 @@ def _sums(
     if existing is None or not len(kept):
         return sums
     old = kept if old_rows_N is None else old_rows_N[kept]
-    sums[kept] = [row_sum(existing.rows[row]) for row in old] if existing.sums is None else existing.sums[old]
+    sums[kept] = (
+        [row_checksum(existing.rows[row]) for row in old] if existing.sums is None else existing.sums[old]
+    )
     return sums
 
 

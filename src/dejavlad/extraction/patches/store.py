@@ -16,7 +16,6 @@ Legend: P patches of one size, D dimensions.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -32,12 +31,17 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.guarded.fields import DAMAGED, checked_fields
-from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.json_file import (
+    parse_json_object,
+    read_json_object,
+    with_checksum,
+    without_checksum,
+)
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
-from dejavlad.storage.checked_text import check_text, with_checksum
+from dejavlad.storage.rows import row_checksum
 
 FORMAT, VERSION = "dejavlad-patches", 2
 """Version 1 differs in int8 alone: each patch was rounded by itself."""
@@ -124,13 +128,12 @@ class Entry:
             fields["failed"] = self.failed
         if self.crc is not None:
             fields["crc"] = self.crc
-        return with_checksum(json.dumps(fields, separators=(",", ":"))) + "\n"
+        return json.dumps(with_checksum(fields), separators=(",", ":")) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Self:
         """What `to_line` wrote."""
-        fields = parse_json_object(line)
-        check_text(line)
+        fields = without_checksum(parse_json_object(line))
         file_bytes, mtime_ns, sha256 = fields["identity"]
         grids = tuple((int(h), int(w)) for h, w in fields["grids"])
         identity = int(file_bytes), int(mtime_ns), str(sha256)
@@ -206,7 +209,7 @@ class PatchStore:
         geometry = Geometry(stride=manifest.stride, offset=manifest.offset)
         at, patch_sets = entry.offset, []
         if entry.crc is not None and key not in self._compared:
-            if zlib.crc32(self._data[at : at + self.bytes_of(entry)].data) != entry.crc:
+            if row_checksum(self._data[at : at + self.bytes_of(entry)]) != entry.crc:
                 raise StoreError(
                     f"{str(self.path)!r} is damaged: the patches of {key!r} are not what was written; delete "
                     "that folder and extract again"
@@ -271,12 +274,10 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         StoreError: it is damaged or of a later format.
     """
     try:
-        text = read_utf8(path / "manifest.json")
-        fields = parse_json_object(text)
-        if fields.pop("format") != FORMAT:
+        fields = read_json_object(path / "manifest.json")
+        if fields["format"] != FORMAT:
             raise ValueError("another format")
-        fields.pop("checksum", None)
-        version = fields.pop("version")
+        version = fields["version"]
         if version > VERSION:
             raise StoreError(
                 f"{str(path)!r} was written by a later dejavlad (format {version}); update dejavlad"
@@ -286,7 +287,8 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
                 f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "
                 "delete that folder and extract again"
             )
-        check_text(text)
+        fields = without_checksum(fields)
+        del fields["format"], fields["version"]
         manifest = checked_fields(PatchManifest(**fields))
         lines = read_utf8(path / "photos.jsonl").splitlines(keepends=True)
         if any(size < 1 for size in (*manifest.sizes, *manifest.strides, manifest.dims, manifest.stride)):

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,11 +21,11 @@ from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
 from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
-from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.json_file import read_json_object, with_checksum
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
 from dejavlad.storage import disk_errors, one_writer
-from dejavlad.storage.checked_text import with_checksum
+from dejavlad.storage.rows import row_checksum
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
 WORTH_PACKING = 0.5
@@ -124,7 +123,7 @@ class PatchWriter:
                 self._data.write(part)
         crc = 0
         for part in parts:
-            crc = zlib.crc32(part, crc)
+            crc = row_checksum(part, crc)
         self._pending.append(
             Entry(key, identity, offset, tuple(patch_set.grid for patch_set in patches), failed, crc)
         )
@@ -163,7 +162,7 @@ class PatchWriter:
             fields = {"format": FORMAT, "version": VERSION, **asdict(self.manifest)}
             write_whole(self.path / "photos.jsonl", b"")
             write_whole(
-                self.path / "manifest.json", with_checksum(json.dumps(fields, separators=(",", ":"))).encode()
+                self.path / "manifest.json", json.dumps(with_checksum(fields), separators=(",", ":")).encode()
             )
         if self.codec is None and self.manifest.dtype != "pq":
             self.codec = CODECS[self.manifest.dtype]()
