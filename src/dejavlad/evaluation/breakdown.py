@@ -25,12 +25,12 @@ MOST_PARTS = 24
 
 @dataclass(frozen=True, slots=True)
 class TagRecall:
-    """The recall of some of the queries."""
+    """The recall of the queries that have one tag."""
 
     queries: int
     """How many of them count."""
     recall: Mapping[int, float]
-    """N -> recall@N."""
+    """N -> recall@N of these queries, 0 to 1."""
 
 
 def parts(

@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def header(self) -> list[str]:
-        """The table's columns."""
+        """The names of the columns of `rows`, in their order."""
         return ["result", "model", *(f"recall@{n}" for n in self.ns), "queries", "without truth", "database"]
 
     @property
@@ -80,7 +80,7 @@ class Comparison:
         return tests
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The results, where their protocols differ, and the tests against the first, for JSON."""
         results = []
         for name, result in zip(self.names, self.results, strict=True):
             description = result.to_dict()

@@ -22,7 +22,7 @@ Kind = Literal["as given", "protocol", "other measure", "mistake", "both"]
 
 @dataclass(frozen=True, slots=True)
 class ScoredHypothesis:
-    """A number that the ranking gives."""
+    """A recall that the ranking gives under one measure, as it is or with one mistake undone."""
 
     kind: Kind
     """As given; under another protocol or measure; with a mistake undone; with both."""
@@ -33,7 +33,7 @@ class ScoredHypothesis:
     misses: Misses
     """Whether queries without a right answer count."""
     recall: dict[int, float]
-    """N -> recall@N."""
+    """N -> recall@N, 0 to 1."""
     whole: bool
     """Whether the ranking is deep enough; if not, the recalls are at least so much."""
     advice: str = ""
@@ -51,7 +51,7 @@ class ScoredHypothesis:
         return f"{self.mistake}; {measure}{dropped}" if self.mistake else f"{measure}{dropped}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The hypothesis with its recalls, for JSON; what is empty becomes null."""
         return {
             "kind": self.kind,
             "mistake": self.mistake or None,
@@ -68,7 +68,7 @@ class Expected:
     """A number that was expected, as exact as it was written."""
 
     value: float
-    """A fraction."""
+    """The recall, 0 to 1."""
     within: float
     """Half a unit of its last digit."""
 
@@ -106,7 +106,7 @@ class Explanation:
     n: int
     """The N of recall@N that was expected, and that findings are compared by."""
     expected: Expected | None = None
-    """What was expected."""
+    """The recall that was expected; None where none was given."""
     unfit: str = ""
     """Why the ranking cannot be scored as it is."""
     shortfall: str = ""
@@ -141,7 +141,7 @@ class Explanation:
         return sorted(better, key=lambda finding: -finding.recall[self.n])
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Everything with its findings, for JSON."""
         return {
             "expected": None if self.expected is None else self.expected.value,
             "at": self.n,

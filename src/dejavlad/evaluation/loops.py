@@ -43,7 +43,7 @@ class LoopScore:
     right: NDArray[np.bool_]
     """bool [L], whether each answer is right."""
     n_frames: int
-    """N."""
+    """N, the number of frames."""
     protocol: Mapping[str, Any]
     """Window, truth, and hashes of the frames and the truth."""
     model: Mapping[str, Any] | None = None
@@ -161,7 +161,7 @@ class BothWays:
     precision: Floats
     """float64 [N], after each frame, the surest first."""
     recall: Floats
-    """float64 [N]."""
+    """float64 [N]: recall after each frame, the surest first."""
 
     @property
     def auc(self) -> float:

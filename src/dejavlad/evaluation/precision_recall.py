@@ -30,7 +30,7 @@ class PrecisionRecall:
     given: NDArray[np.int64]
     """int64 [P], answers with this score or more."""
     relevant: int
-    """R."""
+    """R, how many right answers there are to find."""
 
     @property
     def precision(self) -> Floats:

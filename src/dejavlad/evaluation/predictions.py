@@ -28,7 +28,7 @@ FIRST_FILE, RERANKED_FILE, RECALLS_FILE = (
     "PatchNetVLAD_predictions.txt",
     "recalls.txt",
 )
-"""Patch-NetVLAD's own names."""
+"""Names that Patch-NetVLAD itself gives to its predictions and recalls."""
 
 Answers = Mapping[str, Sequence[str]]
 

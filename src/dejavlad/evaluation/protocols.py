@@ -32,9 +32,9 @@ class Protocol:
     """One way of measuring on one dataset."""
 
     name: str
-    """``DATASET@WAY``."""
+    """``DATASET@WAY``: the dataset, and what counts as right."""
     dataset: str
-    """The dataset's name."""
+    """The name of the dataset that it is for."""
     source: str
     """Where it is told, or done so."""
     metres: float | None = None
@@ -82,7 +82,7 @@ class Protocol:
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """All fields by their names, for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def under(self, places: PlaceDataset, *, given: bool = False) -> PlaceDataset:
@@ -352,4 +352,4 @@ _TABLE = (
 )
 
 PROTOCOLS: dict[str, Protocol] = {entry.name: entry for entry in _TABLE}
-"""Name -> protocol."""
+"""Name of each known protocol -> the protocol."""

@@ -62,7 +62,7 @@ class Measure:
     """What counts as right, and what is left out."""
 
     truth: Truth
-    """The right answers."""
+    """The right answers of each query, and what is left out of rankings."""
     ways: tuple[str, ...]
     """What it is called in words; several, where they come to the same."""
     protocols: tuple[Protocol, ...] = ()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError
 
 LEVEL = 0.95
-"""Of the intervals."""
+"""Share of cases in which the true recall lies in its interval."""
 DRAWS = 2000
 """Times that the blocks are drawn anew."""
 FLIPS = 10_000
@@ -34,13 +34,13 @@ class Paired:
     """One method against another, on the same queries."""
 
     n: int
-    """N of recall@N."""
+    """The N of the recall@N that is compared."""
     difference: float
     """recall@N of the second minus that of the first."""
     low: float
     """Lower end of the difference's interval."""
     high: float
-    """Upper end."""
+    """Upper end of the difference's interval."""
     first_only: int
     """Queries that the first alone answers."""
     second_only: int
@@ -150,7 +150,7 @@ def paired(
 
 
 def _right(hits: Hits, ns: Sequence[int]) -> NDArray[np.bool_]:
-    """bool [Q, len(ns)]."""
+    """bool [Q, len(ns)]: whether the first right answer of a query is among the first N."""
     return np.asarray((hits[:, None] > 0) & (hits[:, None] <= np.asarray(ns, np.int64)))
 
 

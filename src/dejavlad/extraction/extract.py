@@ -65,7 +65,7 @@ class Describer(Protocol):
 
     @property
     def descriptor_size(self) -> int:
-        """D."""
+        """D, numbers in a descriptor."""
 
     def require_fitted(self) -> None:
         """Raises InputError unless all that it learns from photos is learnt."""

@@ -65,15 +65,15 @@ class Setting:
     """All that decides a row besides its photo; rows of two settings never share a store."""
 
     model: str
-    """The model's name."""
+    """The name of the model that made the rows; two names may stand for one model."""
     fingerprint: str
     """The model's fingerprint: its spec and weights."""
     preprocess: dict[str, Any]
     """How photos are prepared, as `Preprocess.to_dict` tells it."""
     precision: str
-    """``"fp32"`` or ``"bf16"``."""
+    """What the model computed in: ``"fp32"`` or ``"bf16"``."""
     dims: int
-    """D."""
+    """D, numbers in a row."""
     dtype: str = "float32"
     """What a row is stored as: ``"float32"`` or ``"float16"``."""
 

@@ -229,7 +229,7 @@ class DescriptorStore:
 
     @property
     def dims(self) -> int:
-        """D."""
+        """D, numbers in a descriptor."""
         return int(self._rows_ND.shape[1])
 
     @property

@@ -45,7 +45,7 @@ TURNS = {
 }
 """What makes a photo of each EXIF orientation upright."""
 BACK = TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-"""What undoes it."""
+"""What turns an upright photo back to how its pixels are stored, by EXIF orientation."""
 
 
 def read_image(photo: Photo | Path | str, *, rotate: bool = True, levels: Levels = "photo") -> Pixels:

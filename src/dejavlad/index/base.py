@@ -65,7 +65,7 @@ class Index(Protocol):
     kind: str
     """Its name in `build_index`."""
     dims: int
-    """D."""
+    """D, numbers in a row."""
 
     def __len__(self) -> int:
         """N, without the removed rows."""

@@ -87,11 +87,11 @@ class FaissIndex:
 
     @property
     def ids(self) -> Ids:
-        """See `Index.ids`."""
+        """int64 [N]: the ids of all rows in it, in the order in which they were added."""
         return self._ids[self._alive]
 
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
-        """See `Index.add`."""
+        """Add rows [n, D]; `Index.add` tells the arguments and errors."""
         source, valid_rows = checked_rows(rows, "rows")
         if source.shape[1] != self.dims:
             raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
@@ -117,7 +117,7 @@ class FaissIndex:
         self._alive = np.concatenate([self._alive, np.ones(len(new_ids), np.bool_)])
 
     def remove(self, ids: ArrayLike) -> None:
-        """See `Index.remove`."""
+        """Take rows out by their ids; an id that is not in it is an `InputError`."""
         gone = np.unique(np.asarray(ids, dtype=np.int64))
         missing = np.setdiff1d(gone, self.ids)
         if len(missing):
@@ -125,7 +125,7 @@ class FaissIndex:
         self._alive &= ~np.isin(self._ids, gone)
 
     def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
-        """See `Index.search`."""
+        """The k nearest rows of each query; `Index.search` tells the arguments and errors."""
         n_candidates = min(len(self), k + SPARE)
         size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
         n, chunks = query_chunks(queries, k, self.dims, size)
@@ -164,7 +164,7 @@ class FaissIndex:
         return np.where(places_QF >= 0, self._ids[places_QF], -1), measured_QF
 
     def save(self, folder: Path | str) -> Path:
-        """See `Index.save`."""
+        """Write the index to a folder, whole or not at all; `Index.save` tells the errors."""
         parts = {
             "rows.faiss": self._write,
             "ids.npy": lambda path: np.save(path, self._ids),

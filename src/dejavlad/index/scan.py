@@ -49,7 +49,7 @@ class Segment:
     squares: Floats
     """[n] squared length of each decoded row."""
     ids: Ids
-    """[n]."""
+    """int64 [n]: the id of each row."""
     alive: NDArray[np.bool_]
     """[n] False where removed, never there, or zeros."""
 
@@ -78,11 +78,11 @@ class ScanIndex:
 
     @property
     def ids(self) -> Ids:
-        """See `Index.ids`."""
+        """int64 [N]: the ids of all rows in it, in the order in which they were added."""
         return np.concatenate([np.empty(0, np.int64), *(s.ids[s.alive] for s in self._segments)])
 
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
-        """See `Index.add`."""
+        """Add rows [n, D]; `Index.add` tells the arguments and errors."""
         source, valid_rows = checked_rows(rows, "rows")
         if source.shape[1] != self.dims:
             raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
@@ -114,7 +114,7 @@ class ScanIndex:
             self._segments.append(segment)
 
     def remove(self, ids: ArrayLike) -> None:
-        """See `Index.remove`."""
+        """Take rows out by their ids; an id that is not in it is an `InputError`."""
         gone = np.unique(np.asarray(ids, dtype=np.int64))
         missing = np.setdiff1d(gone, self.ids)
         if len(missing):
@@ -124,7 +124,7 @@ class ScanIndex:
         self._segments = [segment for segment in self._segments if segment.alive.any()]
 
     def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
-        """See `Index.search`."""
+        """The k nearest rows of each query; `Index.search` tells the arguments and errors."""
         size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
         n, chunks = query_chunks(queries, k, self.dims, size)
         indices = np.full((n, k), -1, dtype=np.int64)
@@ -140,7 +140,7 @@ class ScanIndex:
         return Ranking(indices, distances)
 
     def save(self, folder: Path | str) -> Path:
-        """See `Index.save`."""
+        """Write the index to a folder, whole or not at all; `Index.save` tells the errors."""
         kinds = {segment.codes.dtype for segment in self._segments}
         coded = (
             next(iter(kinds)) if len(kinds) == 1 else np.dtype(np.int8 if self.kind == "int8" else np.float32)

@@ -37,7 +37,7 @@ class DetectedPoints:
     descriptors: Floats
     """float32 [P, D], of unit length."""
     scores: Floats
-    """float32 [P]."""
+    """float32 [P]: how sure each point is, on a scale of the kind, descending."""
 
 
 class LocalExtractor(Protocol):
@@ -46,7 +46,7 @@ class LocalExtractor(Protocol):
     kind: str
     """Its name in `dejavlad.local.EXTRACTORS`."""
     dims: int
-    """D."""
+    """D, numbers in the descriptor of a point."""
     points: int
     """Points kept of a photo, at most."""
     longest: int

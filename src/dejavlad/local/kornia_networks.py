@@ -119,7 +119,7 @@ class KorniaExtractor:
 
 
 class XFeat(KorniaExtractor):
-    """XFeat: 64 numbers a point, quick on a processor. See `KorniaExtractor`."""
+    """XFeat (CVPR 2024): 64 numbers a point, quick on a processor; arguments as of `KorniaExtractor`."""
 
     kind = "xfeat"
     dims = 64
@@ -146,7 +146,7 @@ class XFeat(KorniaExtractor):
 
 
 class Aliked(KorniaExtractor):
-    """ALIKED-N(16): 128 numbers a point, by deformable convolutions. See `KorniaExtractor`."""
+    """ALIKED-N(16) (2023): 128 numbers a point, by deformable convolutions; else as `KorniaExtractor`."""
 
     kind = "aliked"
     dims = 128
@@ -164,7 +164,7 @@ class Aliked(KorniaExtractor):
 
 
 class Disk(KorniaExtractor):
-    """DISK, its model that learnt from depth: 128 numbers a point. See `KorniaExtractor`."""
+    """DISK (NeurIPS 2020) as learnt from depth: 128 numbers a point; else as `KorniaExtractor`."""
 
     kind = "disk"
     dims = 128

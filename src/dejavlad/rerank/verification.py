@@ -50,11 +50,11 @@ class VerifySetting:
     threshold: float = 3.0
     """Largest error of an inlier, in pixels where the longer side has `UNIT`, at least `STORED`."""
     iterations: int = 1000
-    """Most hypotheses tried."""
+    """How many models are tried at most."""
     confidence: float = 0.999
     """Of having found the best, at which the search ends early."""
     seed: int = 0
-    """Of the hypotheses."""
+    """Decides which matches each model is tried from."""
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -73,7 +73,7 @@ class Verified:
     matches: PointMatches
     """[I] the matches that agree."""
     tried: int
-    """M, all matches."""
+    """M, how many matches there were."""
     model: Model
     """What they agree with."""
     matrix: Matrix | None = None
@@ -84,7 +84,7 @@ class Verified:
 
     @property
     def inliers(self) -> int:
-        """I."""
+        """I, how many matches agree with the model."""
         return len(self.matches)
 
     @property

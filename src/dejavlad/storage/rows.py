@@ -38,7 +38,7 @@ class RowFile:
 
     path: Path
     dims: int
-    """D."""
+    """D, numbers in a row."""
     again: str
     """What to do where it is damaged, in words."""
     dtype: str = "<f4"

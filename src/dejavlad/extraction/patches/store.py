@@ -54,19 +54,19 @@ class PatchManifest:
     """All that decides the patches of a photo; patches of two such never share a store."""
 
     model: str
-    """The model's name."""
+    """The name of the model that made the patches; two names may stand for one model."""
     fingerprint: str
-    """The model's fingerprint."""
+    """The model's fingerprint: its spec and weights."""
     preprocess: dict[str, Any]
     """How photos are prepared."""
     precision: str
-    """``"fp32"`` or ``"bf16"``."""
+    """What the model computed in: ``"fp32"`` or ``"bf16"``."""
     sizes: tuple[int, ...]
     """Sides of the patches, in cells."""
     strides: tuple[int, ...]
     """For each size, cells from one patch to the next."""
     dims: int
-    """D."""
+    """D, numbers in the descriptor of a patch."""
     dtype: str
     """How they are written: a name in `CODECS`."""
     stride: int
@@ -104,7 +104,7 @@ class Entry:
     """The patches of one photo."""
 
     key: str
-    """The photo's key."""
+    """The key of the photo that they are of."""
     identity: Identity
     """What its file was when it was described."""
     offset: int
@@ -132,7 +132,7 @@ class Entry:
 
     @classmethod
     def from_line(cls, line: str) -> Self:
-        """What `to_line` wrote."""
+        """The entry of a line that `to_line` wrote; `MalformedFileError` where it was changed."""
         fields = without_checksum(parse_json_object(line))
         file_bytes, mtime_ns, sha256 = fields["identity"]
         grids = tuple((int(h), int(w)) for h, w in fields["grids"])
