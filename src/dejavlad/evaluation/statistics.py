@@ -171,7 +171,7 @@ def _by_block(
 
 
 def _drawn(sums: Hits, sizes: Hits, draws: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """float64 [draws, len(ns)]: the shares of blocks drawn with replacement."""
+    """float64 [draws, len(ns)]: recall@N of blocks drawn with replacement."""
     n_blocks = len(sizes)
     recalls = np.empty((draws, sums.shape[1]))
     step = max(1, _AT_ONCE // n_blocks)

@@ -246,8 +246,12 @@ def _plan(
             continue
         if reason == REASON_LOST or _decodes(table.photos[int(row)], preprocess):
             old_rows[row] = -1
+    # A photo's descriptor depends a little, by rounding, on the photos in its batch. A batch counts as
+    # finished only if the same photos, unchanged, were described together: then the store ends as a fresh
+    # run's would.
     finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
     kept: list[Rows] = []
+    # The same photos keep their plan; a new batch size applies to what is not described yet.
     if same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
         batches = known.manifest.batches
         if batch_size != known.manifest.batch_size:

@@ -1,5 +1,8 @@
 """Principal components, with or without whitening: float64, primal or dual, the same answer either way.
 
+SciPy does the decomposition. scikit-learn's PCA would hold all rows in memory, has no regularised
+whitening and another rule of signs from version to version, and would be a dependency for this alone.
+
 Shapes: N rows, D dimensions, d components kept. Rows may be a memory map: they are read in blocks.
 """
 

@@ -60,6 +60,7 @@ class CoarseDescriptors:
             likeness_rP = torch.mm(coarse_rd, self.coarse_Pd.T).numpy()
         nearest_r = likeness_rP.argmax(axis=1)
         best_r = likeness_rP[np.arange(len(nearest_r)), nearest_r]
+        # Comparing values finds the mutual ones without a second argmax, down the columns, which is slow.
         there_M = np.flatnonzero(best_r == likeness_rP.max(axis=0)[nearest_r])
         here_M, first_M = np.unique(nearest_r[there_M], return_index=True)
         return here_M, used_r.numpy()[there_M[first_M]]

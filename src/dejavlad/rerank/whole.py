@@ -97,6 +97,7 @@ def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
     """
     if not (query.sensible and candidate.sensible):
         return None
+    # One exact product of whole numbers screens all pairs; what follows keeps the few that may be nearest.
     likeness_RP = product(candidate.whole_PD, query.whole_PD.T)
     others, patches = likeness_RP.shape
     apart = math.ceil(CERTAINTY * math.sqrt((query.length**2 + candidate.length**2) / 6))
@@ -107,9 +108,10 @@ def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
     open_R = np.zeros(others, dtype=bool)
     open_R[possible // patches] = True
     near_R = near_R[open_R[near_R // patches]]
-    if len(near_R) > RETRY * others:
+    if len(near_R) > RETRY * others:  # single pairs cost far more each than a float32 product of them all
         return None
     best_R = _best(query, candidate, near_R, near_R // patches)
+    # Only columns that some row chose can be mutual: for the others the way back need not be settled.
     open_P = np.zeros(patches, dtype=bool)
     open_P[best_R % patches] = True
     near_P = at_least(likeness_RP, np.where(open_P, least_P, np.iinfo(np.int32).max))
@@ -124,6 +126,7 @@ def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
 def _best(query: Rounded, candidate: Rounded, near_E: Rows, group_E: Rows) -> Rows:
     """Of neighbours sorted by group, the first nearest of each."""
     same = group_E[1:] == group_E[:-1]
+    # A neighbour that is alone in its group has won already: no product of it is taken again.
     contested = np.append(same, False) | np.append(False, same)
     there_E, here_E = np.divmod(near_E[contested], len(query.exact_PD))
     likeness_E = np.zeros(len(near_E), dtype=np.float32)
