@@ -1,5 +1,6 @@
 """Extraction ends in the same bytes wherever it was cut off, and computes anew what changed, nothing else."""
 
+import json
 import os
 import signal
 import subprocess
@@ -65,6 +66,14 @@ def contents(store: Path) -> dict[str, bytes]:
     files = {p.relative_to(store).as_posix(): p.read_bytes() for p in store.rglob("*") if p.is_file()}
     files.pop("writer.lock", None)
     return files
+
+
+def without_checksums(store: Path) -> None:
+    """Make a store one of an earlier version."""
+    manifest = json.loads((store / "manifest.json").read_text())
+    del manifest["checksum"]
+    (store / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")))
+    (store / "sums.npy").unlink()
 
 
 def touch(path: Path) -> None:
@@ -298,6 +307,9 @@ def test_reasons_that_were_lost_are_told_again_by_the_next_run(folder: Path, tmp
     store = extract(Tiny(), photos, tmp_path / "s", batch_size=3)
     before = contents(tmp_path / "s")
     (tmp_path / "s" / "failed.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"failed.json does not name 'a/1.png'"):
+        DescriptorStore.open(tmp_path / "s")
+    without_checksums(tmp_path / "s")  # stores of earlier versions had none, and may have lost reasons
     lost = DescriptorStore.open(tmp_path / "s").failed
     assert list(lost) == list(store.failed) and all(
         "no longer in failed.json" in why for why in lost.values()

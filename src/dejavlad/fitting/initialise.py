@@ -184,16 +184,16 @@ def _draw(local_LD: NDArray[np.float32], share: int, seed: int, row: int) -> NDA
 
 
 def _clusters(model: PlaceModel) -> int:
-    held: Any = model.aggregation
-    return int(held.clusters)
+    layer: Any = model.aggregation
+    return int(layer.clusters)
 
 
 def _with_room(model: PlaceModel, features: int) -> PlaceModel:
     """The model with as many clusters as there are features, if they are fewer."""
     if features >= _clusters(model):
         return model
-    held = model.aggregation
-    fewer = aggregation.create(held.name, held.dim, **{**held.options, "clusters": features})
+    layer = model.aggregation
+    fewer = aggregation.create(layer.name, layer.dim, **{**layer.options, "clusters": features})
     return PlaceModel(
         model.backbone,
         fewer.to(model.device),

@@ -122,7 +122,7 @@ def _rows(
 
 
 def _with_pca(model: PlaceModel, pca: Pca, photos: PhotoList, whiten: bool, seed: int) -> PlaceModel:
-    told: dict[str, object] = {
+    description: dict[str, object] = {
         "from": photos.name,
         "photos": pca.rows,
         "dims": pca.dims,
@@ -131,4 +131,4 @@ def _with_pca(model: PlaceModel, pca: Pca, photos: PhotoList, whiten: bool, seed
         "explained": round(pca.explained, 4),
         "seed": seed,
     }
-    return model.with_whitening(Whitening.from_pca(pca), components=told)
+    return model.with_whitening(Whitening.from_pca(pca), components=description)

@@ -68,7 +68,7 @@ class Content:
     """What a photo shows, in figures (see the module)."""
 
     size: tuple[int, int]
-    """H and W."""
+    """Height and width in pixels."""
     level: float
     """Mean grey level, 0 to 255."""
     structure: float

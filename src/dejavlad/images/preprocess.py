@@ -117,15 +117,15 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; what came with later versions is told where it differs from what was before."""
-        told = asdict(self)
-        told |= {"mean": list(self.mean), "std": list(self.std)}
+        settings = asdict(self)
+        settings |= {"mean": list(self.mean), "std": list(self.std)}
         if self.levels == "photo":
-            del told["levels"]
+            del settings["levels"]
         elif isinstance(self.levels, tuple):
-            told["levels"] = list(self.levels)
+            settings["levels"] = list(self.levels)
         if not self.reduce:
-            del told["reduce"]
-        return told
+            del settings["reduce"]
+        return settings
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -152,12 +152,14 @@ def parse_resize(policy: str) -> tuple[int, int] | int | None:
         return None
     if not isinstance(policy, str):
         raise InputError(f"resize must be text; given {policy!r}")
-    if found := re.fullmatch(r"(\d{1,9})x(\d{1,9})", policy, re.ASCII):
-        sides = int(found[1]), int(found[2])
+    if numbers := re.fullmatch(r"(\d{1,9})x(\d{1,9})", policy, re.ASCII):
+        sides = int(numbers[1]), int(numbers[2])
         if min(sides) >= 1 and max(sides) <= MOST_SIDE:
             return sides
-    elif (found := re.fullmatch(r"longest:(\d{1,9})", policy, re.ASCII)) and 1 <= int(found[1]) <= MOST_SIDE:
-        return int(found[1])
+    elif (numbers := re.fullmatch(r"longest:(\d{1,9})", policy, re.ASCII)) and 1 <= int(
+        numbers[1]
+    ) <= MOST_SIDE:
+        return int(numbers[1])
     raise InputError(
         f"resize {policy!r} is not known; valid: HEIGHTxWIDTH (480x640), longest:N or none, "
         f"sides of 1 to {MOST_SIDE}"
