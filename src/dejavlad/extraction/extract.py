@@ -102,8 +102,8 @@ def extract(
         patches: also make these patches of each photo, in the folder ``patches`` of `out` (a `PatchStore`).
         patch_dtype: how patches are stored: ``"float32"``, ``"float16"``, ``"int8"`` or ``"pq"``.
         allow_none: be content where no photo could be described.
-        on_progress: called with reports of `LOOKING` (file sizes and times) and `DESCRIBING` (``resumed``: photos
-            of earlier runs).
+        on_progress: called with reports of `LOOKING` (file sizes and times) and `DESCRIBING`
+            (``resumed``: photos of earlier runs).
 
     Returns:
         The complete store, opened.
