@@ -18,9 +18,9 @@ from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
 METRES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
-"""Distances that recall is told for."""
+"""Distances in metres that recall is given for."""
 MOST_PARTS = 24
-"""Parts that are told, the largest."""
+"""How many tags are listed at most: those of the most queries."""
 
 
 @dataclass(frozen=True, slots=True)

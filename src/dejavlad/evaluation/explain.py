@@ -172,11 +172,11 @@ def explain(
     Args:
         ranking: rows of the database for each query, or what was taken for that.
         places: the lists and the truth.
-        recall_at: the Ns that are told.
+        recall_at: the Ns that are listed, each 1 or more.
         at: the N of the number expected.
         expect: the number expected, as written: ``0.85``, ``85.0%``.
         others: further readings, as rankings made of the descriptors in other ways.
-        shortfall: what could not be tried, to be told.
+        shortfall: what could not be tried, in words for the user.
 
     Raises:
         InputError: there is nothing that counts as right, or neither way of reading the ranking fits.

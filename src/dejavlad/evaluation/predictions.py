@@ -88,7 +88,7 @@ def read_predictions(path: str | Path) -> dict[str, list[str]]:
     for a slash.
 
     Raises:
-        InputError: there is no such file, a line is of another form (its number is told), or it holds no
+        InputError: there is no such file, a line is of another form (its number is named), or it holds no
             answer.
     """
     path = Path(path)

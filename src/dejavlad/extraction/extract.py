@@ -102,7 +102,8 @@ def extract(
         patches: also make these patches of each photo, in the folder ``patches`` of `out` (a `PatchStore`).
         patch_dtype: how patches are stored: ``"float32"``, ``"float16"``, ``"int8"`` or ``"pq"``.
         allow_none: be content where no photo could be described.
-        on_progress: told of `LOOKING` (file sizes and times) and `DESCRIBING` (``found``: from earlier runs).
+        on_progress: called with reports of `LOOKING` (file sizes and times) and `DESCRIBING`
+            (``resumed``: photos of earlier runs).
 
     Returns:
         The complete store, opened.
@@ -172,7 +173,7 @@ def describe(
         batch_size: photos described together, at most.
         workers: threads that decode ahead.
         blank_too: be content where no photo could be described, but some can be read and show nothing.
-        on_progress: told of `LOOKING` and `DESCRIBING`.
+        on_progress: called with reports of `LOOKING` and `DESCRIBING`.
 
     Returns:
         float32 [N, D] (zeros where a photo failed), and key -> reason of the photos that failed.

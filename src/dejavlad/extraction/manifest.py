@@ -28,7 +28,7 @@ VERSION = 1
 DTYPES = ("float32", "float16")
 
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
-"""Columns of photos that are told even where they are empty."""
+"""Columns of photos that are written even where they are empty."""
 
 INCOMPARABLE = (
     "Only descriptors of one model can be compared: describe database and queries with the same one, or give "
@@ -114,7 +114,7 @@ def check_same(
         here: the store's setting, with ``model``, ``fingerprint`` and ``preprocess``.
         now: that of this run.
         path: the store.
-        hint: what to do; unless told, to write to another folder.
+        hint: what to do; unless given, to write to another folder.
         other: what `now` is called: of this run, or of the queries.
 
     Raises:
@@ -271,7 +271,7 @@ class PhotoTable:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The table that `to_dict` told."""
+        """The table that `to_dict` made a dictionary of."""
         columns: dict[str, list[Any]] = data["photos"]
         n = len(columns["name"])
         for key, column in columns.items():

@@ -137,7 +137,7 @@ class DescriptorStore:
 
         Args:
             rows_ND: [N, D] float32 or float16, kept as it is (a memory map stays one); others become float32.
-            photos: what they describe, or their names; 0, 1, 2 ... unless told.
+            photos: what they describe, or their names; 0, 1, 2 ... unless given.
             model: what made them.
             fingerprint: of what made them, where it is known.
             path: where they came from.
@@ -176,7 +176,7 @@ class DescriptorStore:
         return self._failed
 
     def _see(self) -> None:
-        """Count rows of zeros among the failed, once; most rows are told by their first number."""
+        """Count rows of zeros among the failed, once; of most rows the first number is enough to see."""
         if self._seen:
             return
         empty = np.flatnonzero(self._state == DONE)
@@ -262,7 +262,7 @@ class DescriptorStore:
 
     @property
     def photos(self) -> PhotoList:
-        """The photos, with their paths and positions as they were told when they were described."""
+        """The photos, with their paths and positions as they were given when they were described."""
         return self.manifest.table.photos
 
     @property
@@ -276,7 +276,7 @@ class DescriptorStore:
         return bool((self._state != NOT_YET).all())
 
     def float32(self, rows: ArrayLike | slice | None = None) -> NDArray[np.float32]:
-        """The given rows (all, unless told) as a float32 array [n, D] in memory."""
+        """The given rows (all, unless given) as a float32 array [n, D] in memory."""
         chosen = (
             self.rows if rows is None else self.rows[rows if isinstance(rows, slice) else np.asarray(rows)]
         )

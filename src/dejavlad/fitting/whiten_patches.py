@@ -49,7 +49,7 @@ def learn_patch_whitening(
         model: fitted, with clusters.
         photos: what to learn from.
         patches: which patches; ``dims`` is how many dimensions are kept, at most, and never more than `DIMS`.
-        on_progress: told of each photo.
+        on_progress: called with reports of each photo.
 
     Returns:
         A model that shares all else with the one given; that one, where the patches are too much alike.

@@ -116,7 +116,7 @@ class Preprocess:
         return values
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; what came with later versions is told where it differs from what was before."""
+        """For JSON; what came with later versions is written only where it differs from what was before."""
         settings = asdict(self)
         settings |= {"mean": list(self.mean), "std": list(self.std)}
         if self.levels == "photo":
@@ -129,7 +129,7 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """What `to_dict` told.
+        """What `to_dict` made.
 
         Raises:
             InputError: it holds something else.

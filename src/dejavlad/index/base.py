@@ -75,7 +75,7 @@ class Index(Protocol):
         """[N] the ids it holds, in the order in which they were added."""
 
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
-        """Add rows [n, D]; ids are not negative and not in the index, the next free ones unless told.
+        """Add rows [n, D]; ids are not negative and not in the index, the next free ones unless given.
 
         Rows of a store that failed, and rows of zeros, are left out, and their ids stay free.
 

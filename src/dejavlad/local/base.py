@@ -19,7 +19,7 @@ from dejavlad.photo import Photo
 from dejavlad.progress import OnProgress, Progress, silent
 
 DESCRIBING = "finding local features"
-"""The task that `OnProgress` is told of."""
+"""The name of the task in reports of progress."""
 LONGEST = 640
 """Pixels of the longer side of prepared photos, unless another number is given."""
 POINTS = 1024
@@ -78,7 +78,7 @@ def describe_local(
         photos: the list.
         batch_size: photos that go through a network together, at most.
         workers: threads that decode; what comes does not depend on it.
-        on_progress: told of each batch.
+        on_progress: called with reports of each batch.
 
     Yields:
         A row of the list, and its features or why it has none; each row once.

@@ -51,7 +51,7 @@ class KorniaExtractor:
         device: where it computes.
         bf16: the convolutions compute in bfloat16; default: on CUDA, where that is faster.
         offline: never download; default: as configured.
-        on_progress: told of downloads.
+        on_progress: called with reports of downloads.
 
     Raises:
         MissingExtraError: kornia is not installed.
@@ -205,7 +205,7 @@ def lighterglue(
     Args:
         weights: a file; default: the released ones.
         offline: never download; default: as configured.
-        on_progress: told of downloads.
+        on_progress: called with reports of downloads.
 
     Raises:
         MissingExtraError: kornia is not installed.

@@ -31,7 +31,7 @@ class LightGlueMatcher:
         weights: a file; default: the released ones, from the package that pip brought where it is installed.
         device: where it computes.
         offline: never download; default: as configured.
-        on_progress: told of downloads.
+        on_progress: called with reports of downloads.
 
     Raises:
         MissingExtraError: kornia is not installed.

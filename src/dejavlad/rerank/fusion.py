@@ -24,7 +24,7 @@ def fuse_zscores(scores_CS: Scores, weights: Sequence[float] | None = None) -> S
 
     Args:
         scores_CS: smaller is better.
-        weights: one a size; equal, with sum 1, unless told.
+        weights: one a size; equal, with sum 1, unless given.
 
     Returns:
         [C], smaller is better.

@@ -1,4 +1,4 @@
-"""How near to each other two views are, told by where their matching points lie.
+"""How near to each other two views are, judged by where their matching points lie.
 
 A photo taken a few steps ahead shows the same things larger, one taken a few steps aside shows them moved; so
 counting matches alone prefers whatever has most texture. The points are fitted by a similarity (shift,

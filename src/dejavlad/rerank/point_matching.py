@@ -97,7 +97,7 @@ MUTUAL: Final[Mapping[str, MutualNearest]] = {
     "aliked": MutualNearest(threshold=0.75),
     "disk": MutualNearest(ratio=0.95),
 }
-"""Kind of local features -> how they are matched, unless told otherwise."""
+"""Kind of local features -> how they are matched, unless another way is given."""
 
 
 def check_alike(query: LocalFeatures, candidate: LocalFeatures) -> None:

@@ -32,7 +32,7 @@ MATCHERS: Final[Mapping[str, Callable[..., Matcher]]] = {"rapid": RapidMatcher, 
 
 
 RERANKING = "re-ranking"
-"""The task that `OnProgress` is told of."""
+"""The name of the task in reports of progress."""
 
 
 class Reranker:
@@ -43,7 +43,7 @@ class Reranker:
 
     Args:
         kind: a name in `MATCHERS`, or a matcher.
-        weights: one a patch size; equal unless told.
+        weights: one a patch size; equal unless given.
         fusion: a name in `FUSIONS`.
         k: how many of each query's candidates are compared; the others stay behind them, as they were.
         shortlist: None compares all of them exactly. A number, or "auto", first compares all approximately
@@ -99,7 +99,7 @@ class Reranker:
             ranking: of Q queries over the database.
             queries: patches of the query by its row in the ranking.
             database: patches of a photo of the database by its row.
-            on_progress: told of each query.
+            on_progress: called with reports of each query.
 
         Returns:
             The same rows [Q, K] in a new order. Distances of the re-ranked ones are their fused scores; those

@@ -41,7 +41,7 @@ def write_patchfeats(
         store: descriptors of all photos, in order.
         patches: their patches.
         folder: made if need be; files of these names are replaced.
-        on_progress: told of each photo.
+        on_progress: called with reports of each photo.
 
     Raises:
         InputError: two photos have one stem, or one has no descriptor or no patches.
@@ -133,7 +133,7 @@ def read_patchfeats(
 
     Args:
         folder: with ``globalfeats.npy``, the patches, and ``images.txt``: the list that was extracted.
-        sizes: which sizes to read; all that are there, ascending, unless told.
+        sizes: which sizes to read; all that are there, ascending, unless given.
         photo: (height, width) to which photos were brought before the network.
 
     Raises:
