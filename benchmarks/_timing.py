@@ -39,10 +39,10 @@ def paired(reference: Task, ours: Task, *, rounds: int = 7, warm: int = 1) -> Pa
     for turn in range(-warm, rounds):
         for which in (0, 1) if turn % 2 else (1, 0):
             gc.collect()
-            begun = time.perf_counter()
+            started = time.perf_counter()
             (reference, ours)[which]()
             if turn >= 0:
-                times[which].append(time.perf_counter() - begun)
+                times[which].append(time.perf_counter() - started)
     return Paired(tuple(times[0]), tuple(times[1]))
 
 
@@ -58,10 +58,10 @@ def peak_bytes(task: Task) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         task()
     events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = most = 0
+    in_use = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
+        in_use += event.nbytes()
+        most = max(most, in_use)
     return most
 
 

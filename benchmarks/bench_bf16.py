@@ -42,9 +42,9 @@ def streets(n: int) -> torch.Tensor:
     return photos / photos.std()
 
 
-def similarity(one: PlaceModel, other: PlaceModel, batches: list[torch.Tensor]) -> torch.Tensor:
+def similarity(first: PlaceModel, second: PlaceModel, batches: list[torch.Tensor]) -> torch.Tensor:
     """Cosines [n] of what two models say of the same photos."""
-    said = [torch.cat([model(batch) for batch in batches]) for model in (one, other)]
+    said = [torch.cat([model(batch) for batch in batches]) for model in (first, second)]
     return torch.nn.functional.cosine_similarity(*said)
 
 

@@ -63,9 +63,9 @@ def run(photos: Path, out: Path, count: int, workers: int) -> None:
     torch.manual_seed(0)
     names = [f"{row:05}.jpg" for row in range(count)]
     listed = PhotoList((Photo(name, photos / name) for name in names), root=photos)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     extract(Tiny().eval(), listed, out, batch_size=BATCH, workers=workers, on_progress=tell)
-    print(max(peak, anonymous_mib()), time.perf_counter() - begun)
+    print(max(peak, anonymous_mib()), time.perf_counter() - started)
 
 
 def main() -> int:
@@ -84,13 +84,13 @@ def main() -> int:
             peaks = []
             for count in COUNTS:
                 out = Path(folder) / f"{count}-{workers}"
-                told = subprocess.run(
+                output = subprocess.run(
                     [sys.executable, __file__, str(photos), str(out), str(count), str(workers)],
                     check=True,
                     capture_output=True,
                     text=True,
                 )
-                peak, seconds = map(float, told.stdout.split())
+                peak, seconds = map(float, output.stdout.split())
                 peaks.append(peak)
                 print(f"  {count:6} photos, {workers} workers: {peak:.1f} MiB anonymous, {seconds:.1f} s")
             grew = max(grew, peaks[-1] / peaks[0])

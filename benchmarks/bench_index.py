@@ -60,18 +60,18 @@ def main() -> int:
         memory = [peak_mib(task) for task in tasks]
         print(f"    peak memory: {memory[0]:.0f} and {memory[1]:.0f} MiB: {memory[1] / memory[0]:.2f} of it")
         for kind in KINDS[1:]:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             try:
                 index = build_index(kind, rows)
             except MissingExtraError as error:
                 print(f"    {kind}: SKIPPED, {error}")
                 continue
-            built = time.perf_counter() - begun
-            begun = time.perf_counter()
-            found = index.search(queries, K).indices
-            seconds = time.perf_counter() - begun
-            hits = [len(np.intersect1d(a, b)) / K for a, b in zip(found, best, strict=True)]
-            first = (found[:, 0] == best[:, 0]).mean()
+            built = time.perf_counter() - started
+            started = time.perf_counter()
+            indices = index.search(queries, K).indices
+            seconds = time.perf_counter() - started
+            hits = [len(np.intersect1d(a, b)) / K for a, b in zip(indices, best, strict=True)]
+            first = (indices[:, 0] == best[:, 0]).mean()
             print(
                 f"    {kind}: built in {built:.1f} s, {1000 * seconds / q:.2f} ms a query, "
                 f"recall of the best {K} {np.mean(hits):.4f}, of the best {first:.4f}"

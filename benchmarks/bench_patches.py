@@ -28,7 +28,7 @@ def plain(layer: NetVLAD, whitening: Whitening, feat_1DHW: torch.Tensor) -> list
         [shares_1KHW[:, k, None] * (x_1DHW - layer.centroids[k, :, None, None]) for k in range(K)]
     )
     integral_KDHW = F.pad(residuals_KDHW.cumsum(dim=3).cumsum(dim=2), (1, 0, 1, 0))
-    found = []
+    descriptors = []
     for p in SIZES:
         boxes_KDHW = (
             integral_KDHW[:, :, p:, p:]
@@ -37,8 +37,10 @@ def plain(layer: NetVLAD, whitening: Whitening, feat_1DHW: torch.Tensor) -> list
             + integral_KDHW[:, :, :-p, :-p]
         ) / p**2
         patches_PE = F.normalize(boxes_KDHW, dim=1).flatten(2).permute(2, 0, 1).flatten(1)
-        found.append(F.normalize(F.linear(F.normalize(patches_PE, dim=1), whitening.weight, whitening.bias)))
-    return found
+        descriptors.append(
+            F.normalize(F.linear(F.normalize(patches_PE, dim=1), whitening.weight, whitening.bias))
+        )
+    return descriptors
 
 
 def main() -> None:

@@ -96,21 +96,21 @@ def plain(matcher: str, query: Photo, candidates: Sequence[Photo]) -> np.ndarray
             apart_PR = torch.sqrt(2 - 2 * likeness_PR + 1e-9)
             forward = torch.argmin(apart_PR, dim=0).numpy()
             backward = torch.argmin(apart_PR, dim=1).numpy()
-            there = np.flatnonzero(backward[forward] == np.arange(len(forward)))
-            here = forward[there]
-            if matcher == "ransac" and len(there) > 3:
+            candidate_rows = np.flatnonzero(backward[forward] == np.arange(len(forward)))
+            query_rows = forward[candidate_rows]
+            if matcher == "ransac" and len(candidate_rows) > 3:
                 _, mask = cv2.findHomography(
-                    theirs.centres.numpy()[there],
-                    ours.centres.numpy()[here],
+                    theirs.centres.numpy()[candidate_rows],
+                    ours.centres.numpy()[query_rows],
                     cv2.RANSAC,
                     ransacReprojThreshold=24,
                 )
                 scores[c, s] = -float((mask == 1).sum()) / len(ours)
-            elif matcher == "rapid" and len(there):
+            elif matcher == "rapid" and len(candidate_rows):
                 height, width = ours.grid
                 for many, shift in (
-                    (width, there % width - here % width),
-                    (height, there // width - here // width),
+                    (width, candidate_rows % width - query_rows % width),
+                    (height, candidate_rows // width - query_rows // width),
                 ):
                     scores[c, s] -= ((many - 1 - abs(shift - shift.mean())) ** 2).sum() / len(ours)
     return scores
@@ -146,8 +146,8 @@ def compare(
         return fused(scored["plain"], weights)
 
     def by_exact(query: Photo, candidates: list[Photo]) -> np.ndarray:
-        found = exact.match(query, candidates)
-        scored["exact"] = np.array([[match.score for match in of] for of in found])
+        matches = exact.match(query, candidates)
+        scored["exact"] = np.array([[match.score for match in by_size] for by_size in matches])
         return fused(scored["exact"], weights)
 
     ways = {"plain": by_plain, "exact": by_exact, "quick": quick.scores}
@@ -163,21 +163,21 @@ def compare(
         true, others = np.flatnonzero(shows == number), draw.permutation(np.flatnonzero(shows != number))
         rows = draw.permutation([*true, *others[: CANDIDATES - len(true)]])
         candidates = [database[n] for n in rows]
-        found, best = {}, {}
+        scores, best = {}, {}
         for name in (*ways,)[:: -1 if q % 2 else 1]:
             if name != "plain" or q < TIMED:
                 began = time.perf_counter()
-                found[name] = ways[name](query, candidates)
+                scores[name] = ways[name](query, candidates)
                 if q < TIMED:
                     times[name].append(time.perf_counter() - began)
-                best[name] = int(found[name].argmin())
+                best[name] = int(scores[name].argmin())
                 right[name] += int(rows[best[name]]) in true
         if q < TIMED:
             apart += np.abs(scored["plain"] - scored["exact"]).ravel().tolist()
             for name in ways:
                 like_plain[name] += best[name] == best["plain"]
         same += best["quick"] == best["exact"]
-        close += bool(np.diff(np.sort(found["exact"])[:2])[0] < 0.5)
+        close += bool(np.diff(np.sort(scores["exact"])[:2])[0] < 0.5)
         if (q + 1) % max(1, queries // 5) == 0:
             print(f"  {q + 1} queries: the same best match in {same}", flush=True)
     for name in ("exact", "quick"):

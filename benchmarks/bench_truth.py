@@ -31,24 +31,24 @@ def positions() -> TruthPositions:
     if SPEC.is_file():
         return read_netvlad_spec(SPEC).truth
     rng = np.random.default_rng(0)
-    there, asked = (
+    database, queries = (
         np.repeat(np.stack([rng.uniform(0, 3000, n), rng.integers(0, 30, n) * 100.0], axis=1), 24, axis=0)
         for n in (3498, 345)
     )
-    return TruthPositions(there, asked, 25.0)
+    return TruthPositions(database, queries, 25.0)
 
 
-def ours(held: TruthPositions, ranking: Ranking) -> dict[int, float]:
-    there, asked = ([Position(*at) for at in rows.tolist()] for rows in (held.database, held.queries))
-    return recall_at(first_hits(ranking, truth_positions(there, asked, held.radius)), NS)
+def ours(truth: TruthPositions, ranking: Ranking) -> dict[int, float]:
+    database, queries = ([Position(*at) for at in rows.tolist()] for rows in (truth.database, truth.queries))
+    return recall_at(first_hits(ranking, truth_positions(database, queries, truth.radius)), NS)
 
 
-def plain(held: TruthPositions, ranking: Ranking) -> dict[int, float]:
+def plain(truth: TruthPositions, ranking: Ranking) -> dict[int, float]:
     """What one writes first: every distance, and for each query a look at its ranking."""
-    first = np.full(len(held.queries), 10**9)
-    for start in range(0, len(held.queries), BLOCK):
-        apart = held.queries[start : start + BLOCK, None] - held.database
-        right = (apart**2).sum(axis=2) <= held.radius**2
+    first = np.full(len(truth.queries), 10**9)
+    for start in range(0, len(truth.queries), BLOCK):
+        apart = truth.queries[start : start + BLOCK, None] - truth.database
+        right = (apart**2).sum(axis=2) <= truth.radius**2
         for i, rows in enumerate(right, start):
             hits = np.isin(ranking.indices[i], np.flatnonzero(rows))
             if hits.any():
@@ -72,14 +72,14 @@ def random_ranking(n: int, queries: int) -> Ranking:
 
 
 def main() -> int:
-    held = positions()
-    ranking = random_ranking(len(held.database), len(held.queries))
-    print(f"truth: {len(held.database)} x {len(held.queries)} within {held.radius:g} m; {processor()}")
+    truth = positions()
+    ranking = random_ranking(len(truth.database), len(truth.queries))
+    print(f"truth: {len(truth.database)} x {len(truth.queries)} within {truth.radius:g} m; {processor()}")
     times, answers = [], []
     for task in (ours, plain):
-        begun = time.perf_counter()
-        answers.append(task(held, ranking))
-        times.append(time.perf_counter() - begun)
+        started = time.perf_counter()
+        answers.append(task(truth, ranking))
+        times.append(time.perf_counter() - started)
         if task is ours:
             peak = peak_bytes()
     agrees = answers[0] == answers[1]

@@ -59,13 +59,13 @@ def every(photos: PhotoList, step: int) -> PhotoList:
 
 
 def sets(data: Path, town: Path) -> list[Set]:
-    found = []
-    for name, there, asked, step in (
+    sets = []
+    for name, database_part, query_part, step in (
         ("gardens", "gardens_point/day_left", "gardens_point/day_right", 2),
         ("corridor", "corridor/ref", "corridor/query", 1),
     ):
-        d, q = (every(dv.photos(str(data / part)), step) for part in (there, asked))
-        found.append(Set(name, d, q, parse_truth(f"frames:{2 // step}", d, q)))
+        d, q = (every(dv.photos(str(data / part)), step) for part in (database_part, query_part))
+        sets.append(Set(name, d, q, parse_truth(f"frames:{2 // step}", d, q)))
     robot = dv.photos(str(data / "loop_rtabmap"))
     robot = robot.take([i for i, photo in enumerate(robot) if photo.key.endswith(".jpg")])
     # The second round (frames 43 to 84) asks for the first; the picture tells which frames close a loop.
@@ -74,13 +74,13 @@ def sets(data: Path, town: Path) -> list[Set]:
     d, q = robot.take(list(range(half))), robot.take(list(range(half, len(robot))))
     right = [np.flatnonzero(closes[half + i, :half]) for i in range(len(q))]
     kept = [i for i, rows in enumerate(right) if len(rows)]
-    found.append(Set("robot", d, q.take(kept), _truth([right[i] for i in kept], len(d))))
+    sets.append(Set("robot", d, q.take(kept), _truth([right[i] for i in kept], len(d))))
     for part in ("test", "train"):
         places = dv.open_dataset(town / part)
         q = every(places.queries, max(1, len(places.queries) // 60))
         truth = truth_positions(places.database, q, 25)
-        found.append(Set(f"town-{part}", places.database, q, truth))
-    return found
+        sets.append(Set(f"town-{part}", places.database, q, truth))
+    return sets
 
 
 def _loops(folder: Path) -> np.ndarray:
@@ -96,13 +96,13 @@ def features(network: str, side: int, photos: PhotoList, cache: Path, tag: str) 
     """Cut -> float16 [N, C, H, W]; photos of one set have one size."""
     path = cache / f"{network}-{side}-{tag}.npz"
     if path.exists():
-        with np.load(path) as held:
-            return {int(k): held[k] for k in held.files}
+        with np.load(path) as archive:
+            return {int(k): archive[k] for k in archive.files}
     cuts = CUTS[network]
     model = create(network, cut=f"block_{max(cuts)}")
     prepare = PREPROCESSING[BACKBONES[network].preprocess]
     prepare = replace(prepare, resize=f"longest:{side}")
-    found: dict[int, list[np.ndarray]] = {cut: [] for cut in cuts}
+    maps: dict[int, list[np.ndarray]] = {cut: [] for cut in cuts}
     started = time.process_time()
     for photo in photos:
         x = torch.from_numpy(prepare(read_image(photo)))[None]
@@ -110,12 +110,12 @@ def features(network: str, side: int, photos: PhotoList, cache: Path, tag: str) 
         for i, block in enumerate(model._blocks):
             x = block(x)
             if i in cuts:
-                found[i].append(x.half().numpy()[0])
+                maps[i].append(x.half().numpy()[0])
     spent = (time.process_time() - started) / len(photos)
     print(
         f"# {network} {side} {tag}: {spent * 1000:.0f} ms a photo (decode and {max(cuts)} blocks)", flush=True
     )
-    stacked = {cut: np.stack(rows) for cut, rows in found.items()}
+    stacked = {cut: np.stack(rows) for cut, rows in maps.items()}
     np.savez(path, **{str(k): v for k, v in stacked.items()})
     return stacked
 
@@ -130,8 +130,8 @@ def described(maps_d, maps_q, pooling: str, words: int):
             rng = np.random.default_rng(0)
             share = max(1, 20000 // len(maps_d))
             samples = []
-            for one in maps_d:
-                local = layer.local_features(torch.from_numpy(one[None]).float())[0].numpy()
+            for map_ in maps_d:
+                local = layer.local_features(torch.from_numpy(map_[None]).float())[0].numpy()
                 samples.append(local[rng.permutation(len(local))[:share]])
             samples = np.concatenate(samples)
             layer.initialise(kmeans(samples, words, seed=0), samples)
@@ -151,8 +151,8 @@ def recall(d, q, truth, keep=None) -> float:
     return float(truth.positives.contains(best[:, None])[:, 0].mean())
 
 
-def few_recall(one: Set, make) -> float:
-    keep, hit = one.few(25)
+def few_recall(photo_set: Set, make) -> float:
+    keep, hit = photo_set.few(25)
     has = hit.any(axis=0)
     if not has.any():
         return float("nan")

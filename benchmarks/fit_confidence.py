@@ -32,10 +32,10 @@ def answers(
     town: dv.PlaceMap, photos: PhotoList, truth: dv.datasets.Truth | None
 ) -> tuple[NDArray, NDArray, NDArray]:
     """How far each answer stands out, its confidence, and whether it is right (never, without truth)."""
-    found = [answer for answer in town.locate(photos, k=1, workers=2) if answer.failed is None]
-    best = np.array([[town.photos.keys.index(answer.matches[0].name)] for answer in found])
-    right = truth.positives.contains(best)[:, 0] if truth is not None else np.zeros(len(found), bool)
-    return np.array([a.standing for a in found]), np.array([a.confidence for a in found]), right
+    answers = [answer for answer in town.locate(photos, k=1, workers=2) if answer.failed is None]
+    best = np.array([[town.photos.keys.index(answer.matches[0].name)] for answer in answers])
+    right = truth.positives.contains(best)[:, 0] if truth is not None else np.zeros(len(answers), bool)
+    return np.array([a.standing for a in answers]), np.array([a.confidence for a in answers]), right
 
 
 def fit(folder: Path) -> None:
@@ -48,8 +48,8 @@ def fit(folder: Path) -> None:
         truth = truth_positions(here.database, here.queries, 25)
         for photos, known in ((here.queries, truth), (elsewhere.queries, None)):
             s, _, right = answers(town, photos, known)
-            told = f"{len(s)} photos, {right.mean():.2f} right, standing {np.median(s):.3f}"
-            print(f"town {seed}, {photos.root}: {told}")
+            text = f"{len(s)} photos, {right.mean():.2f} right, standing {np.median(s):.3f}"
+            print(f"town {seed}, {photos.root}: {text}")
             standing.append(s)
             label.append(right)
     s, y = np.concatenate(standing), np.concatenate(label)
@@ -67,9 +67,9 @@ def fit(folder: Path) -> None:
 
 def check(folder: Path, map_photos: str, queries: str, truth: str, *others: str) -> None:
     """How honest the confidence is on photos that had no part in the fit."""
-    there, asked = dv.photos(map_photos), dv.photos(queries)
-    town = dv.PlaceMap.build(MODEL, there, folder / "map", workers=2)
-    _, sure, right = answers(town, asked, parse_truth(truth, there, asked))
+    database, query_photos = dv.photos(map_photos), dv.photos(queries)
+    town = dv.PlaceMap.build(MODEL, database, folder / "map", workers=2)
+    _, sure, right = answers(town, query_photos, parse_truth(truth, database, query_photos))
     rows = [("right answers", sure[right]), ("wrong answers", sure[~right])]
     rows += [(other, answers(town, dv.photos(other), None)[1]) for other in others]
     print("| photos | count | known | unknown |\n|---|---|---|---|")
@@ -80,8 +80,8 @@ def check(folder: Path, map_photos: str, queries: str, truth: str, *others: str)
     for low in (0.0, 0.2, 0.4, 0.6, 0.8):
         inside = (sure >= low) & ((sure < low + 0.2) | (low == 0.8))
         if inside.any():
-            told = f"{inside.sum()} | {sure[inside].mean():.2f} | {right[inside].mean():.2f}"
-            print(f"| {low:.1f} to {low + 0.2:.1f} | {told} |")
+            text = f"{inside.sum()} | {sure[inside].mean():.2f} | {right[inside].mean():.2f}"
+            print(f"| {low:.1f} to {low + 0.2:.1f} | {text} |")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def main(data: Path, town_folder: Path, out: Path) -> None:
         "arezzo": ("photos_arezzo", None),
         "toy": ("toy/database", None),
     }
-    database = {name: dv.photos(str(data / there)) for name, (there, _) in folders.items()}
+    database = {name: dv.photos(str(data / folder)) for name, (folder, _) in folders.items()}
     queries = {
         name: database[name] if own is None else dv.photos(str(data / own))
         for name, (_, own) in folders.items()
@@ -122,14 +122,14 @@ def report(x, right, group) -> None:
         return float((weight * np.logaddexp(0, np.where(right[fitted], -logit, logit))).mean())
 
     used = np.array([INLIERS, COVERAGE, ADVANTAGE, STANDING, OFFSET])
-    found = minimize(loss, used, bounds=[(0, None)] * 4 + [(None, None)]).x
-    print(f"fitted: {np.round(found, 1).tolist()}; in use: {used.tolist()}")
+    weights = minimize(loss, used, bounds=[(0, None)] * 4 + [(None, None)]).x
+    print(f"fitted: {np.round(weights, 1).tolist()}; in use: {used.tolist()}")
     known = x @ used[:-1] + used[-1] >= 0
     print("| map | right answers | known | photos of elsewhere | known |\n|---|---|---|---|---|")
     for name in [*dict.fromkeys(group), "held back"]:
-        of = ~fitted if name == "held back" else group == name
+        chosen = ~fitted if name == "held back" else group == name
         cells = []
-        for which in (of & right, of & ~right):
+        for which in (chosen & right, chosen & ~right):
             cells.append(f"{which.sum()} | {known[which].mean():.3f}" if which.any() else "0 | ")
         print(f"| {name} | {' | '.join(cells)} |")
 

@@ -69,7 +69,7 @@ class Verb:
     """Makes what is there before."""
     run: Callable[[Path], None]
     """Ends in the same state however often it is cut off."""
-    told: Callable[[Path], object]
+    content: Callable[[Path], object]
     """All that a reader sees; raises where something is not whole."""
 
 
@@ -93,11 +93,11 @@ def main() -> None:
         whole.mkdir(parents=True)
         verb.start(whole)
         shutil.copytree(whole, folder / "start" / verb.name)
-        before = verb.told(whole)
+        before = verb.content(whole)
         started = time.monotonic()
         steps[verb.name] = counted(lambda verb=verb, whole=whole: verb.run(whole))
         seconds[verb.name] = time.monotonic() - started
-        expected[verb.name] = before, verb.told(whole), bytes_of(whole)
+        expected[verb.name] = before, verb.content(whole), bytes_of(whole)
     kills, finished, seen = 0, Counter(), Counter()
     while kills < given.kills:
         verb = verbs[kills % len(verbs)]
@@ -111,10 +111,10 @@ def main() -> None:
             finished[verb.name] += not killed
             kills += killed
             seen[verb.name] += killed
-            told = verb.told(cut)
-            assert verb.name.startswith("extract") or told in expected[verb.name][:2], (verb.name, kills)
+            content = verb.content(cut)
+            assert verb.name.startswith("extract") or content in expected[verb.name][:2], (verb.name, kills)
         verb.run(cut)
-        assert verb.told(cut) == expected[verb.name][1], (verb.name, kills)
+        assert verb.content(cut) == expected[verb.name][1], (verb.name, kills)
         assert bytes_of(cut) == expected[verb.name][2], (verb.name, kills)
         shutil.rmtree(cut)
         if kills % 50 < 3:

@@ -87,9 +87,9 @@ def measured(folder: Path, model: PlaceModel, size: int) -> str:
     looked = seconds(lambda: town._state.lookup([f"{size // 2 // 1000:04d}/{size // 2:07d}.jpg"]), REPEATS)
     query = rng.normal(size=(1, model.descriptor_size)).astype(np.float32)
     query /= np.linalg.norm(query)
-    one = PhotoList([Photo("q", Path("q"))])
-    first = seconds(lambda: town.locate_descriptors(query, one))
-    following = seconds(lambda: town.locate_descriptors(query, one), 5)
+    photo = PhotoList([Photo("q", Path("q"))])
+    first = seconds(lambda: town.locate_descriptors(query, photo))
+    following = seconds(lambda: town.locate_descriptors(query, photo), 5)
     state = (folder / "map.sqlite").stat().st_size / 1e6
     return (
         f"{size:8d} {fill:7.2f} {opened * 1e3:8.2f} {added * 1e3:8.1f} {removed * 1e3:10.1f} "

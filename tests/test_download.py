@@ -39,8 +39,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        asked = self.headers.get("Range")
-        server.requests.append((self.path, asked))
+        wanted = self.headers.get("Range")
+        server.requests.append((self.path, wanted))
         mishap = server.mishaps.pop(0) if server.mishaps else None
         if self.path == "/moved":
             self.send_response(302)
@@ -54,8 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             server.going_down.wait(10)
             return
         start, status = 0, 200
-        if asked and server.ranges and (not server.checks_tag or self.headers["If-Range"] == server.tag):
-            start, status = int(asked.removeprefix("bytes=").removesuffix("-")), 206
+        if wanted and server.ranges and (not server.checks_tag or self.headers["If-Range"] == server.tag):
+            start, status = int(wanted.removeprefix("bytes=").removesuffix("-")), 206
             if start >= len(server.content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(server.content)}")
@@ -136,7 +136,7 @@ def test_tries_are_bounded_and_the_next_run_goes_on(server, tmp_path):
     reports = []
     fetch(server.url, tmp_path / "f", sha256=SHA256, on_progress=reports.append)
     assert server.sent == len(CONTENT)
-    assert 0 < reports[0].found < reports[0].done <= reports[-1].total == len(CONTENT)
+    assert 0 < reports[0].resumed < reports[0].done <= reports[-1].total == len(CONTENT)
     assert not left(tmp_path / "f")
 
 
@@ -173,7 +173,7 @@ def test_without_a_firm_mark_of_the_version_it_starts_over(server, tmp_path, tag
     half_done(server, tmp_path)
     server.content = CONTENT[::-1]
     assert fetch(server.url, tmp_path / "f").read_bytes() == CONTENT[::-1]
-    assert all(asked is None for _, asked in server.requests)
+    assert all(span is None for _, span in server.requests)
 
 
 def test_server_without_ranges(server, tmp_path):

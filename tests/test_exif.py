@@ -43,29 +43,29 @@ def saved(
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
 def test_position_and_heading(tmp_path: Path, ending: str) -> None:
-    told = read_exif(saved(tmp_path / f"a.{ending}", LUND | {GPS.GPSImgDirection: 271.5}))
-    assert told.position is not None
-    assert told.position.zone == "33N"
-    assert latlon(told.position) == pytest.approx(HERE, abs=1e-6)
-    assert told.heading == 271.5
+    exif = read_exif(saved(tmp_path / f"a.{ending}", LUND | {GPS.GPSImgDirection: 271.5}))
+    assert exif.position is not None
+    assert exif.position.zone == "33N"
+    assert latlon(exif.position) == pytest.approx(HERE, abs=1e-6)
+    assert exif.heading == 271.5
 
 
 @pytest.mark.parametrize(("ns", "ew", "zone"), [("S", "E", "33S"), ("N", "W", "28N"), ("s", "w\0", "28S")])
 def test_hemispheres(tmp_path: Path, ns: str, ew: str, zone: str) -> None:
     gps = LUND | {GPS.GPSLatitudeRef: ns, GPS.GPSLongitudeRef: ew}
-    told = read_exif(saved(tmp_path / "a.jpg", gps))
-    assert told.position is not None
-    assert told.position.zone == zone
-    assert [abs(x) for x in latlon(told.position)] == pytest.approx(HERE, abs=1e-6)
+    exif = read_exif(saved(tmp_path / "a.jpg", gps))
+    assert exif.position is not None
+    assert exif.position.zone == zone
+    assert [abs(x) for x in latlon(exif.position)] == pytest.approx(HERE, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     "parts", [(55.0, 42.306, 0.0), (55.0, 42.306), (55.7051,), (IFDRational(557051, 10000), 0.0, 0.0)]
 )
 def test_forms_of_degrees(tmp_path: Path, parts: tuple[Any, ...]) -> None:
-    told = read_exif(saved(tmp_path / "a.jpg", LUND | {GPS.GPSLatitude: parts}))
-    assert told.position is not None
-    assert latlon(told.position)[0] == pytest.approx(HERE[0], abs=1e-6)
+    exif = read_exif(saved(tmp_path / "a.jpg", LUND | {GPS.GPSLatitude: parts}))
+    assert exif.position is not None
+    assert latlon(exif.position)[0] == pytest.approx(HERE[0], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_what_is_no_position(tmp_path: Path, change: dict[int, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_", "told"), [(0.0, 0.0), (360.0, 0.0), (361.0, None), (IFDRational(1, 0), None)]
+    ("given_", "heading"), [(0.0, 0.0), (360.0, 0.0), (361.0, None), (IFDRational(1, 0), None)]
 )
-def test_headings(tmp_path: Path, given_: Any, told: float | None) -> None:
-    assert read_exif(saved(tmp_path / "a.jpg", {GPS.GPSImgDirection: given_})).heading == told
+def test_headings(tmp_path: Path, given_: Any, heading: float | None) -> None:
+    assert read_exif(saved(tmp_path / "a.jpg", {GPS.GPSImgDirection: given_})).heading == heading
 
 
 def at(*when: int) -> float:
@@ -125,9 +125,9 @@ def test_a_broken_fix_leaves_the_clock(tmp_path: Path, change: dict[int, Any]) -
     assert read_exif(saved(tmp_path / "a.jpg", fix | change, None, clock)).time == at(2019, 5, 6, 7, 8, 9)
 
 
-@pytest.mark.parametrize(("given_", "told"), [(1, 1), (6, 6), (8, 8), (0, 1), (9, 1)])
-def test_orientations(tmp_path: Path, given_: int, told: int) -> None:
-    assert read_exif(saved(tmp_path / "a.jpg", None, {Base.Orientation: given_})).orientation == told
+@pytest.mark.parametrize(("given_", "orientation"), [(1, 1), (6, 6), (8, 8), (0, 1), (9, 1)])
+def test_orientations(tmp_path: Path, given_: int, orientation: int) -> None:
+    assert read_exif(saved(tmp_path / "a.jpg", None, {Base.Orientation: given_})).orientation == orientation
 
 
 def test_nothing_is_told_by_what_cannot_be_read(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_damaged_tags(tmp_path: Path, damage: list[tuple[int, int]]) -> None:
         data[start + place % (stop - start)] = value
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    told = read_exif(path)
-    assert told.heading is None or 0 <= told.heading < 360
-    assert told.position is None or math.isfinite(told.position.east + told.position.north)
-    assert told.time is None or math.isfinite(told.time)
+    read = read_exif(path)
+    assert read.heading is None or 0 <= read.heading < 360
+    assert read.position is None or math.isfinite(read.position.east + read.position.north)
+    assert read.time is None or math.isfinite(read.time)

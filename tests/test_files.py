@@ -25,22 +25,22 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_names_its_file(tmp_path: Path) -> None:
     with (
-        pytest.raises(OSError, match="No space left") as told,
+        pytest.raises(OSError, match="No space left") as raised,
         naming(tmp_path / "a"),
         open("/dev/full", "wb", buffering=0) as file,
     ):
         file.write(b"a")
-    assert told.value.filename == str(tmp_path / "a") and told.value.errno == errno.ENOSPC
+    assert raised.value.filename == str(tmp_path / "a") and raised.value.errno == errno.ENOSPC
 
 
 def test_replacing_names_its_file(tmp_path: Path) -> None:
     for error in (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), OSError("5 requested and 2 written")):
-        with pytest.raises(OSError) as told, replacing(tmp_path / "a"):
+        with pytest.raises(OSError) as raised, replacing(tmp_path / "a"):
             raise error
-        assert str(tmp_path / "a") in str(told.value) and not list(tmp_path.iterdir())
-    with pytest.raises(FileNotFoundError) as told, naming(tmp_path / "a"):
+        assert str(tmp_path / "a") in str(raised.value) and not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError) as raised, naming(tmp_path / "a"):
         raise FileNotFoundError(errno.ENOENT, "not there", "b")
-    assert told.value.filename == "b"
+    assert raised.value.filename == "b"
 
 
 def test_tensors_name_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +48,6 @@ def test_tensors_name_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(tensors, "save_file", full)
-    with pytest.raises(OSError, match=r"weights\.safetensors' cannot be written: .*No space left") as told:
+    with pytest.raises(OSError, match=r"weights\.safetensors' cannot be written: .*No space left") as raised:
         tensors.write_tensors(tmp_path / "weights.safetensors", {"a": torch.zeros(1)})
-    assert str(tmp_path) in str(told.value) and not list(tmp_path.iterdir())
+    assert str(tmp_path) in str(raised.value) and not list(tmp_path.iterdir())

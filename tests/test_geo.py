@@ -38,11 +38,11 @@ def test_zones_of_norway_and_of_the_south() -> None:
 
 @given(lats, lons)
 def test_there_and_back(lat: float, lon: float) -> None:
-    there = latlon(utm_from_latlon(lat, lon))
-    assert there[0] == pytest.approx(lat, abs=1e-6)
-    turn = (there[1] - lon + 180) % 360 - 180
+    back = latlon(utm_from_latlon(lat, lon))
+    assert back[0] == pytest.approx(lat, abs=1e-6)
+    turn = (back[1] - lon + 180) % 360 - 180
     assert turn * math.cos(math.radians(lat)) == pytest.approx(0, abs=1e-6)
-    assert -180 <= there[1] < 180
+    assert -180 <= back[1] < 180
 
 
 @given(lats, st.floats(-179.9, 179.9), st.sampled_from([-1, 1]))
@@ -116,7 +116,7 @@ def test_distance_on_a_plane() -> None:
 
 
 def within_slowly(
-    places: list[Position | None], asked: list[Position | None], radius: float
+    places: list[Position | None], queries: list[Position | None], radius: float
 ) -> list[list[int]]:
     def near(a: Position | None, b: Position | None) -> bool:
         if a is None or b is None or not math.isfinite(a.east + a.north + b.east + b.north):
@@ -125,7 +125,7 @@ def within_slowly(
             return (a.east - b.east) ** 2 + (a.north - b.north) ** 2 <= radius * radius
         return distance(a, b) <= radius
 
-    return [[i for i, place in enumerate(places) if near(place, query)] for query in asked]
+    return [[i for i, place in enumerate(places) if near(place, query)] for query in queries]
 
 
 grid = st.one_of(
@@ -148,35 +148,35 @@ edges = st.one_of(
     st.lists(grid, max_size=30), st.lists(grid, max_size=10), st.sampled_from([0.0, 5.0, 13.0, 25.0, 60.5])
 )
 def test_within_equals_the_slow_way_on_a_plane(
-    places: list[Position | None], asked: list[Position | None], radius: float
+    places: list[Position | None], queries: list[Position | None], radius: float
 ) -> None:
-    found = Positions.from_list(places).within(Positions.from_list(asked), radius)
-    assert [rows.tolist() for rows in found] == within_slowly(places, asked, radius)
-    assert all(rows.dtype == np.int64 for rows in found)
+    rows_of = Positions.from_list(places).within(Positions.from_list(queries), radius)
+    assert [rows.tolist() for rows in rows_of] == within_slowly(places, queries, radius)
+    assert all(rows.dtype == np.int64 for rows in rows_of)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(edges, max_size=15), st.lists(edges, max_size=6), st.floats(0.5, 90))
 def test_within_equals_the_slow_way_across_zones(
-    places: list[Position | None], asked: list[Position | None], radius: float
+    places: list[Position | None], queries: list[Position | None], radius: float
 ) -> None:
-    found = Positions.from_list(places).within(Positions.from_list(asked), radius)
-    assert [rows.tolist() for rows in found] == within_slowly(places, asked, radius)
+    rows_of = Positions.from_list(places).within(Positions.from_list(queries), radius)
+    assert [rows.tolist() for rows in rows_of] == within_slowly(places, queries, radius)
 
 
 def test_the_radius_is_included_exactly() -> None:
     here = Position(583000.0, 4477000.0, "17N")
     ring = [Position(here.east + 7, here.north - 24, "17N"), Position(here.east + 25, here.north, "17N")]
     ring.append(Position(np.nextafter(ring[1].east, 1e9), here.north, "17N"))
-    found = Positions.from_list(ring).within(Positions.from_list([here]), 25)
-    assert found[0].tolist() == [0, 1]
+    rows_of = Positions.from_list(ring).within(Positions.from_list([here]), 25)
+    assert rows_of[0].tolist() == [0, 1]
 
 
 def test_a_stray_photo_of_another_zone_changes_no_answer() -> None:
     places = [Position(500000.0 + 3 * i, 4000000.0, "33N") for i in range(20)]
-    asked = Positions.from_list([places[3]])
-    alone = Positions.from_list(places).within(asked, 9)
-    beside = Positions.from_list([*places, utm_from_latlon(10, 20)]).within(asked, 9)
+    queries = Positions.from_list([places[3]])
+    alone = Positions.from_list(places).within(queries, 9)
+    beside = Positions.from_list([*places, utm_from_latlon(10, 20)]).within(queries, 9)
     assert alone[0].tolist() == beside[0].tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 

@@ -59,7 +59,7 @@ def test_what_is_no_ranking(tmp_path: Path) -> None:
         Ranking.load(tmp_path / "none.npz")
     with pytest.raises(StoreError, match="is not a ranking"):
         Ranking.load(tmp_path)
-    for name, held in (
+    for name, arrays in (
         ("fractions", {"indices": np.zeros((2, 2)), "distances": np.zeros((2, 2))}),
         ("words", {"indices": np.zeros((2, 2), int), "distances": np.full((2, 2), "x")}),
         ("shapes", {"indices": np.zeros((2, 2), int), "distances": np.zeros((2, 3))}),
@@ -67,7 +67,7 @@ def test_what_is_no_ranking(tmp_path: Path) -> None:
         ("nan", {"indices": np.zeros((2, 2), int), "distances": np.full((2, 2), np.nan)}),
         ("lacking", {"indices": np.zeros((2, 2), int)}),
     ):
-        np.savez(tmp_path / f"{name}.npz", **held)
+        np.savez(tmp_path / f"{name}.npz", **arrays)
         with pytest.raises(StoreError, match="is not a ranking"):
             Ranking.load(tmp_path / f"{name}.npz")
     np.save(tmp_path / "one.npy", np.int64(3))

@@ -21,12 +21,12 @@ def config(tmp_path):
 
 
 def test_defaults(tmp_path):
-    found = Settings.load({"DEJAVLAD_CONFIG": str(tmp_path / "none.toml")})
-    assert found.cache_dir.name == "dejavlad" and found.cache_dir.is_absolute()
-    assert found.models_dir == found.cache_dir / "models"
-    assert (found.offline, dict(found.roots)) == (False, {})
-    told = {name: source for name, _, source in found.explain()}
-    assert told == {
+    settings = Settings.load({"DEJAVLAD_CONFIG": str(tmp_path / "none.toml")})
+    assert settings.cache_dir.name == "dejavlad" and settings.cache_dir.is_absolute()
+    assert settings.models_dir == settings.cache_dir / "models"
+    assert (settings.offline, dict(settings.roots)) == (False, {})
+    sources = {name: source for name, _, source in settings.explain()}
+    assert sources == {
         "config.toml": "not there",
         "cache_dir": "default",
         "models_dir": "in cache_dir",
@@ -52,11 +52,11 @@ def test_environment_wins_over_file_over_default(config, tmp_path):
         DEJAVLAD_ROOT_TOKYO_247=str(other),
         DEJAVLAD_MODELS_DIR="",
     )
-    found = Settings.load(environ)
-    assert (found.cache_dir, found.models_dir, found.offline) == (other, tmp_path / "models", True)
-    assert dict(found.roots) == {"pitts30k": tmp_path / "pitts", "tokyo-247": other}
+    settings = Settings.load(environ)
+    assert (settings.cache_dir, settings.models_dir, settings.offline) == (other, tmp_path / "models", True)
+    assert dict(settings.roots) == {"pitts30k": tmp_path / "pitts", "tokyo-247": other}
     file = environ["DEJAVLAD_CONFIG"]
-    assert found.explain() == [
+    assert settings.explain() == [
         ("config.toml", file, "read"),
         ("cache_dir", str(other), "environment DEJAVLAD_CACHE_DIR"),
         ("models_dir", str(tmp_path / "models"), file),
@@ -73,22 +73,22 @@ def test_models_lie_in_the_cache_unless_told_otherwise(tmp_path):
 
 
 def test_relative_folders_in_the_file_are_beside_it(config, tmp_path):
-    found = Settings.load(config("cache_dir = 'cache'\nmodels_dir = '~/models'"))
-    assert found.cache_dir == tmp_path / "cache"
-    assert found.models_dir == Path("~/models").expanduser()
+    settings = Settings.load(config("cache_dir = 'cache'\nmodels_dir = '~/models'"))
+    assert settings.cache_dir == tmp_path / "cache"
+    assert settings.models_dir == Path("~/models").expanduser()
 
 
 def test_root_of_a_dataset_and_of_its_parts(tmp_path):
-    found = Settings(tmp_path, tmp_path, roots={"Pitts30k": Path("a"), "tokyo_247": Path("b")})
-    assert found.root("pitts30k") == found.root("pitts30k-test") == Path("a")
-    assert found.root("tokyo-247") == found.root("TOKYO_247-val") == Path("b")
-    assert found.root("pitts") is None
-    assert found.root("tokyo") is None
+    settings = Settings(tmp_path, tmp_path, roots={"Pitts30k": Path("a"), "tokyo_247": Path("b")})
+    assert settings.root("pitts30k") == settings.root("pitts30k-test") == Path("a")
+    assert settings.root("tokyo-247") == settings.root("TOKYO_247-val") == Path("b")
+    assert settings.root("pitts") is None
+    assert settings.root("tokyo") is None
 
 
-@pytest.mark.parametrize(("told", "means"), [("yes", True), ("0", False), ("False", False), (" ON ", True)])
-def test_offline_switch(tmp_path, told, means):
-    environ = {"DEJAVLAD_CONFIG": str(tmp_path / "none"), "DEJAVLAD_OFFLINE": told}
+@pytest.mark.parametrize(("text", "means"), [("yes", True), ("0", False), ("False", False), (" ON ", True)])
+def test_offline_switch(tmp_path, text, means):
+    environ = {"DEJAVLAD_CONFIG": str(tmp_path / "none"), "DEJAVLAD_OFFLINE": text}
     assert Settings.load(environ).offline is means
 
 

@@ -87,7 +87,7 @@ def most_pixels() -> int:
     Raises:
         InputError: the settings cannot be read.
     """
-    return _most_pixels(*(os.environ.get(PREFIX + of) for of in ("MAX_PIXELS", "CONFIG")))
+    return _most_pixels(*(os.environ.get(PREFIX + name) for name in ("MAX_PIXELS", "CONFIG")))
 
 
 @functools.lru_cache(8)
@@ -105,21 +105,21 @@ def depth_of(image: Image.Image) -> int | None:
     if image.mode in ("I", "F"):
         return 32
     tiles = cast("ImageFile", image).tile
-    told: Any = tiles[0].args if tiles else ()
-    told = told if isinstance(told, tuple) else (told,)
-    if told and isinstance(told[0], str) and ";16" in told[0]:
+    arguments: Any = tiles[0].args if tiles else ()
+    arguments = arguments if isinstance(arguments, tuple) else (arguments,)
+    if arguments and isinstance(arguments[0], str) and ";16" in arguments[0]:
         return 16
-    if image.format == "PPM" and len(told) == 2 and isinstance(told[1], int) and told[1] > 255:
-        return 16 if told[1] == 65535 else None
+    if image.format == "PPM" and len(arguments) == 2 and isinstance(arguments[1], int) and arguments[1] > 255:
+        return 16 if arguments[1] == 65535 else None
     return _depth_of_jpeg_2000(image) if image.format == "JPEG2000" else None
 
 
 def _depth_of_jpeg_2000(image: Image.Image) -> int | None:
     file = cast("IO[bytes]", cast("ImageFile", image).fp)
-    there = file.tell()
+    start = file.tell()
     file.seek(0)
     head = file.read(65536)
-    file.seek(there)
+    file.seek(start)
     begins = head.find(b"\xff\x4f\xff\x51")  # start of codestream, and the sizes of the image
     depth = (head[begins + 42] & 127) + 1 if 0 <= begins < len(head) - 42 else 8
     return depth if depth > 8 else None
@@ -197,12 +197,12 @@ _capture_lock = threading.Lock()
 
 
 def _check_file(path: Path) -> None:
-    told = path.stat()  # opening a pipe would wait for a writer
-    if stat.S_ISDIR(told.st_mode):
+    status = path.stat()  # opening a pipe would wait for a writer
+    if stat.S_ISDIR(status.st_mode):
         raise PhotoError(path, "it is a folder")
-    if not stat.S_ISREG(told.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise PhotoError(path, "it is not a regular file")
-    if told.st_size == 0:
+    if status.st_size == 0:
         raise PhotoError(path, "the file is empty")
 
 
@@ -267,16 +267,16 @@ def _too_large(width: int, height: int, limit: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    told = " ".join(str(error).split()) or type(error).__name__
+    message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, Image.DecompressionBombError):
-        return f"it is far too large (a decompression bomb?): {told}"
+        return f"it is far too large (a decompression bomb?): {message}"
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
     if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror or told
-    return "it is cut short" if "truncated" in told else f"it is damaged ({told})"
+        return error.strerror or message
+    return "it is cut short" if "truncated" in message else f"it is damaged ({message})"
 
 
 class _Quiet:

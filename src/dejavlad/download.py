@@ -81,16 +81,16 @@ def fetch(
             if path.is_file():  # another process was faster
                 return path
             _fetch_patiently(url, partial, size, on_progress, timeout, by_hand)
-            found = sha256_of(partial)
-            if promised is not None and not found.startswith(promised):
+            checksum = sha256_of(partial)
+            if promised is not None and not checksum.startswith(promised):
                 _start_over(partial)
                 raise DownloadError(
-                    f"{url} is not the file that it should be (its sha256 is {found}, expected {promised}) "
-                    f"and was deleted: try again, or {by_hand}"
+                    f"{url} is not the file that it should be (its sha256 is {checksum}, expected "
+                    f"{promised}) and was deleted: try again, or {by_hand}"
                 )
             os.replace(partial, path)
             _tag_path(partial).unlink(missing_ok=True)
-            _remember(path, found)
+            _remember(path, checksum)
     except OSError as error:
         raise DownloadError(
             f"{str(path.parent)!r} cannot be written to: {error.strerror or error}"
@@ -144,12 +144,12 @@ def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgre
             tag_path.write_text(new_tag, encoding="utf-8")
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
-        what, found = f"downloading {partial.name.removesuffix('.partial')}", have
+        what, n_before = f"downloading {partial.name.removesuffix('.partial')}", have
         with naming(partial), open(partial, "ab") as file:
             while chunk := _read(answer):
                 file.write(chunk)
                 have += len(chunk)
-                on_progress(Progress(what, have, max(total or size or 0, have), found))
+                on_progress(Progress(what, have, max(total or size or 0, have), n_before))
     if total is not None and have < total:
         raise _BrokenOff(f"the connection broke off after {have} of {total} bytes")
 
@@ -164,13 +164,13 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
 def _as_it_is(path: Path, promised: str | None, by_hand: str) -> Path:
     if promised is None or (_recorded(path) or "").startswith(promised):
         return path
-    found = sha256_of(path)
-    if not found.startswith(promised):
+    checksum = sha256_of(path)
+    if not checksum.startswith(promised):
         raise DownloadError(
-            f"{path} is damaged or another file (its sha256 is {found}, expected {promised}): "
+            f"{path} is damaged or another file (its sha256 is {checksum}, expected {promised}): "
             f"delete it, and {by_hand}"
         )
-    _remember(path, found)
+    _remember(path, checksum)
     return path
 
 
@@ -181,10 +181,10 @@ def _recorded(path: Path) -> str | None:
         return None
 
 
-def _remember(path: Path, found: str) -> None:
+def _remember(path: Path, checksum: str) -> None:
     """Note the checksum in the form that ``sha256sum --check`` reads, where that is allowed."""
     try:
-        _record(path).write_text(f"{found}  {path.name}\n", encoding="utf-8")
+        _record(path).write_text(f"{checksum}  {path.name}\n", encoding="utf-8")
     except OSError:
         return
 
@@ -209,8 +209,8 @@ def _tag(headers: Message) -> str:
 
 
 def _first_byte(headers: Message) -> int | None:
-    found = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
-    return int(found[1]) if found else None
+    match = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+    return int(match[1]) if match else None
 
 
 def _told_size(size: int | None) -> str:

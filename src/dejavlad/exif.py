@@ -43,7 +43,7 @@ class Exif:
     """What EXIF tells of a photo; None where it does not."""
 
     position: Position | None = None
-    """Where, in UTM."""
+    """Where the photo was taken, in metres of UTM."""
     heading: float | None = None
     """Compass direction of the view in degrees, 0 <= heading < 360; magnetic north is taken for true."""
     time: float | None = None
@@ -121,8 +121,8 @@ def panorama_heading(path: Path) -> float | None:
 
 def orientation_of(tags: Tags) -> int:
     """The orientation tag, 1 where it is absent or out of range."""
-    told = tags.get(ExifTags.Base.Orientation, 1)
-    return told if isinstance(told, int) and 1 <= told <= 8 else 1
+    orientation = tags.get(ExifTags.Base.Orientation, 1)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _part(tags: Image.Exif, part: ExifTags.IFD) -> dict[int, Any]:
@@ -156,8 +156,8 @@ def _degrees(parts: Any, side: Any, plus: str, minus: str) -> float | None:
 
 
 def _heading(gps: Tags) -> float | None:
-    told = _number(gps.get(ExifTags.GPS.GPSImgDirection))
-    return told % 360 if told is not None and 0 <= told <= 360 else None
+    degrees = _number(gps.get(ExifTags.GPS.GPSImgDirection))
+    return degrees % 360 if degrees is not None and 0 <= degrees <= 360 else None
 
 
 def _gps_time(gps: Tags) -> float | None:
@@ -173,13 +173,13 @@ def _gps_time(gps: Tags) -> float | None:
 def _camera_time(tags: Tags, details: Tags) -> tuple[float, float | None] | None:
     """The camera's clock, and its offset in seconds east where it is told: of the original photo first."""
     base = ExifTags.Base
-    for told, part, offset in (
+    for stamp, part, offset in (
         (details.get(base.DateTimeOriginal), base.SubsecTimeOriginal, base.OffsetTimeOriginal),
         (details.get(base.DateTimeDigitized), base.SubsecTimeDigitized, base.OffsetTimeDigitized),
         (tags.get(base.DateTime), base.SubsecTime, base.OffsetTime),
     ):
         with contextlib.suppress(Exception):
-            at = datetime.strptime(_text(told), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+            at = datetime.strptime(_text(stamp), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
             if (at.year, at.month, at.day) == (1970, 1, 1):  # a clock that was never set
                 continue
             digits = _text(details.get(part))
@@ -192,15 +192,15 @@ def _seconds_east(offset: str) -> float | None:
     """``"+02:00"`` to 7200; None where it is not told."""
     if offset == "Z":
         return 0.0
-    found = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset, re.ASCII)
-    if not found or int(found[2]) > 14 or int(found[3]) > 59:
+    match = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset, re.ASCII)
+    if not match or int(match[2]) > 14 or int(match[3]) > 59:
         return None
-    return float(f"{found[1]}1") * (3600 * int(found[2]) + 60 * int(found[3]))
+    return float(f"{match[1]}1") * (3600 * int(match[2]) + 60 * int(match[3]))
 
 
 def _text(value: Any) -> str:
-    told = value.decode("ascii", "replace") if isinstance(value, bytes) else value
-    return told.strip("\0 ") if isinstance(told, str) else ""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    return text.strip("\0 ") if isinstance(text, str) else ""
 
 
 def _number(value: Any) -> float | None:

@@ -23,7 +23,7 @@ def ignored(_: Mapping[str, str]) -> None:
 
 
 def blank(failed: Mapping[str, str]) -> dict[str, str]:
-    """Those that show nothing."""
+    """Of the photos that failed, by key, those that were readable but show nothing."""
     return {key: reason for key, reason in failed.items() if reason.startswith(SHOWS_NOTHING)}
 
 

@@ -34,9 +34,9 @@ class Position:
     """A point in metres, on a map plane."""
 
     east: float
-    """Metres eastwards."""
+    """Metres eastwards, in the zone or on the user's own plane."""
     north: float
-    """Metres northwards."""
+    """Metres northwards, in the zone or on the user's own plane."""
     zone: str | None = None
     """UTM zone with its hemisphere, e.g. ``"33N"``; None for a plane of the user's own."""
 
@@ -89,10 +89,10 @@ def parse_zone(zone: str) -> tuple[int, bool]:
     Raises:
         InputError: it is no zone.
     """
-    found = re.fullmatch(r"\s*(\d{1,2})\s*([NSns])\s*", zone)
-    if not found or not 1 <= int(found[1]) <= 60:
+    match = re.fullmatch(r"\s*(\d{1,2})\s*([NSns])\s*", zone)
+    if not match or not 1 <= int(match[1]) <= 60:
         raise InputError(f"{zone!r} is no UTM zone; valid: 1 to 60 with N or S, e.g. 33N")
-    return int(found[1]), found[2].upper() == "N"
+    return int(match[1]), match[2].upper() == "N"
 
 
 def distance(a: Position, b: Position) -> float:
@@ -128,7 +128,7 @@ class Positions:
         """float64 [N, 2], metres in each position's own zone; NaN where not known."""
         self.zones = tuple(zones)
         self.known: NDArray[np.bool_] = np.asarray(np.isfinite(east_north).all(axis=1))
-        """bool [N]."""
+        """bool [N], whether a position is known."""
 
     @classmethod
     def from_list(cls, positions: Sequence[Position | None]) -> Self:
@@ -171,24 +171,24 @@ class Positions:
         """
         if not (math.isfinite(radius) and radius >= 0):
             raise InputError(f"a radius is 0 metres or more; given {radius}")
-        found = [np.empty(0, np.int64)] * len(queries)
-        here, there = _by_zone(self, queries), _by_zone(queries, self)
-        for zone in here.keys() & there.keys():
-            rows, asked = here[zone], there[zone]
-            near = _near(self.east_north[rows], queries.east_north[asked], radius)
-            for query, hits in zip(asked.tolist(), near, strict=True):
-                found[query] = rows[hits]
-        if here and there and len(here.keys() | there.keys()) > 1:
-            points, asked_points = _in_space(self, here), _in_space(queries, there)
-            for zone, asked in there.items():
+        rows_of = [np.empty(0, np.int64)] * len(queries)
+        here, query_zones = _by_zone(self, queries), _by_zone(queries, self)
+        for zone in here.keys() & query_zones.keys():
+            rows, zone_queries = here[zone], query_zones[zone]
+            near = _near(self.east_north[rows], queries.east_north[zone_queries], radius)
+            for query, hits in zip(zone_queries.tolist(), near, strict=True):
+                rows_of[query] = rows[hits]
+        if here and query_zones and len(here.keys() | query_zones.keys()) > 1:
+            points, asked_points = _in_space(self, here), _in_space(queries, query_zones)
+            for zone, zone_queries in query_zones.items():
                 others = [rows for other, rows in here.items() if other != zone]
                 if others:
                     rows = np.sort(np.concatenate(others))
-                    near = _near(points[rows], asked_points[asked], radius)
-                    for query, hits in zip(asked.tolist(), near, strict=True):
+                    near = _near(points[rows], asked_points[zone_queries], radius)
+                    for query, hits in zip(zone_queries.tolist(), near, strict=True):
                         if len(hits):
-                            found[query] = np.sort(np.concatenate([found[query], rows[hits]]))
-        return found
+                            rows_of[query] = np.sort(np.concatenate([rows_of[query], rows[hits]]))
+        return rows_of
 
 
 def _near(points_ND: Floats, queries_QD: Floats, radius: float) -> Iterator[NDArray[np.int64]]:
@@ -208,15 +208,15 @@ def _near(points_ND: Floats, queries_QD: Floats, radius: float) -> Iterator[NDAr
             yield rows[squared <= radius * radius]
 
 
-def _by_zone(of: Positions, beside: Positions | None = None) -> dict[str | None, NDArray[np.int64]]:
+def _by_zone(positions: Positions, beside: Positions | None = None) -> dict[str | None, NDArray[np.int64]]:
     """Zone -> the known rows in it, ascending.
 
     Raises:
         InputError: of these and those `beside`, some have a UTM zone and some have none.
     """
     groups: dict[str | None, list[int]] = {}
-    for row in np.flatnonzero(of.known).tolist():
-        groups.setdefault(of.zones[row], []).append(row)
+    for row in np.flatnonzero(positions.known).tolist():
+        groups.setdefault(positions.zones[row], []).append(row)
     zones = set(groups)
     if beside is not None:
         zones |= {beside.zones[row] for row in np.flatnonzero(beside.known).tolist()}
@@ -235,16 +235,16 @@ def _group_of(n: int, groups: dict[str | None, NDArray[np.int64]]) -> NDArray[np
     return numbers
 
 
-def _in_space(of: Positions, groups: dict[str | None, NDArray[np.int64]]) -> Floats:
+def _in_space(positions: Positions, groups: dict[str | None, NDArray[np.int64]]) -> Floats:
     """[N, 3] metres from the centre of the earth, at height 0; NaN where not known."""
     import utm
 
-    points = np.full((len(of), 3), np.nan)
+    points = np.full((len(positions), 3), np.nan)
     for zone, rows in groups.items():
         if zone is None:
             raise InputError("positions without a UTM zone lie on a plane, not on the earth")
         number, northern = parse_zone(zone)
-        east, north = of.east_north[rows].T
+        east, north = positions.east_north[rows].T
         lat, lon = np.radians(utm.to_latlon(east, north, number, northern=northern, strict=False))
         squeeze = FLATTENING * (2 - FLATTENING)
         across = EQUATOR / np.sqrt(1 - squeeze * np.sin(lat) ** 2)

@@ -53,7 +53,7 @@ class Photo:
     frame: int | None = None
     """Frame number, from 0, where `path` is a video."""
     position: Position | None = None
-    """Where it was taken."""
+    """Where it was taken; None where that is not known."""
     heading: float | None = None
     """Compass direction of the view in degrees, clockwise from north, 0 <= heading < 360."""
     time: float | None = None

@@ -30,7 +30,7 @@ ROOT_PREFIX = PREFIX + "ROOT_"
 KEYS = ("cache_dir", "models_dir", "offline", "max_pixels")
 FOLDERS = ("cache_dir", "models_dir")
 MAX_PIXELS = 178_956_970
-"""Pillow's own limit."""
+"""The most pixels that a photo may have unless the user says otherwise: Pillow's own limit."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -43,7 +43,7 @@ class Settings:
     models_dir: Path
     """Downloaded weights and models lie here."""
     offline: bool = False
-    """Never download."""
+    """Whether downloads are forbidden: what is not on disk is then refused, with the way to get it."""
     roots: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     """Where datasets lie, by the dataset's name in small letters and with dashes: ``tokyo-247``."""
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
@@ -66,7 +66,7 @@ class Settings:
         """
         environ = {k: v for k, v in (os.environ if environ is None else environ).items() if v.strip()}
         path = config_path(environ)
-        told = _read(path)
+        options = _read(path)
         sources: dict[str, str] = {}
 
         def find(key: str, default: Any, default_source: str = "default") -> Any:
@@ -74,9 +74,9 @@ class Settings:
             if variable in environ:
                 sources[key] = f"environment {variable}"
                 return environ[variable]
-            if key in told:
+            if key in options:
                 sources[key] = str(path)
-                return _beside(path, told[key]) if key in FOLDERS else told[key]
+                return _beside(path, options[key]) if key in FOLDERS else options[key]
             sources[key] = default_source
             return default
 
@@ -85,7 +85,7 @@ class Settings:
         offline = _switch(find("offline", False), "offline")
         max_pixels = _count(find("max_pixels", MAX_PIXELS), "max_pixels")
         roots: dict[str, Path] = {}
-        for name, root in told.get("roots", {}).items():
+        for name, root in options.get("roots", {}).items():
             roots[_called(name)] = _folder(_beside(path, root), f"roots.{name}")
             sources[f"roots.{_called(name)}"] = str(path)
         for variable, root in environ.items():
@@ -117,8 +117,8 @@ class Settings:
         """(setting, value, where it comes from) of every setting, and which settings file was looked for."""
         rows = []
         if self.config_file is not None:
-            there = "read" if self.config_file.is_file() else "not there"
-            rows.append(("config.toml", str(self.config_file), there))
+            state = "read" if self.config_file.is_file() else "not there"
+            rows.append(("config.toml", str(self.config_file), state))
         rows += [(key, str(getattr(self, key)), self.sources.get(key, "default")) for key in KEYS]
         rows += [
             (f"roots.{name}", str(path), self.sources.get(f"roots.{name}", "default"))
@@ -129,8 +129,8 @@ class Settings:
 
 def config_path(environ: Mapping[str, str]) -> Path:
     """Where ``config.toml`` is looked for."""
-    if told := environ.get(PREFIX + "CONFIG"):
-        return _folder(told, PREFIX + "CONFIG")
+    if given := environ.get(PREFIX + "CONFIG"):
+        return _folder(given, PREFIX + "CONFIG")
     from platformdirs import user_config_path
 
     return user_config_path("dejavlad", appauthor=False) / "config.toml"
@@ -144,17 +144,17 @@ def _default_cache() -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = read_toml(path)
+        options = read_toml(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise InputError(f"{str(path)!r} cannot be read as settings: {error}") from None
-    for key in told:
+    for key in options:
         if key not in (*KEYS, "roots"):
             raise UnknownNameError(f"setting in {path}", key, (*KEYS, "roots"))
-    if not isinstance(told.get("roots", {}), dict):
+    if not isinstance(options.get("roots", {}), dict):
         raise InputError(f'{str(path)!r}: roots is a table of folders, [roots] with pitts30k = "/data/pitts"')
-    return told
+    return options
 
 
 def _folder(value: Any, key: str) -> Path:

@@ -44,10 +44,10 @@ def test_a_folder_is_known_by_its_tree(boston: Path) -> None:
         places = open_dataset(given)
         assert places.truth is not None and places.protocol == "positions:25"
         assert [rows.tolist() for rows in places.truth.positives] == [[], [1]]  # 25 m are right, 40 m are not
-    asked = places.queries[1]
-    assert asked.position == Position(330125.0, 4690000.0, "19N") and asked.heading == 350
-    assert asked.tags == ("night", "sideways")
-    assert asked.time == datetime(2015, 4, 27, tzinfo=UTC).timestamp()
+    query = places.queries[1]
+    assert query.position == Position(330125.0, 4690000.0, "19N") and query.heading == 350
+    assert query.tags == ("night", "sideways")
+    assert query.time == datetime(2015, 4, 27, tzinfo=UTC).timestamp()
     assert [photo.group for photo in places.database] == ["p0", "p1", "p2"]
     assert places.database[0].path.parent == part / "database"
     made(boston / "images" / "val" / "database", at(0, 0))
@@ -97,5 +97,5 @@ def test_what_is_not_there(boston: Path, tmp_path: Path) -> None:
         open_dataset(several)
     made(tmp_path / "bad" / "database", "a.jpg")
     made(tmp_path / "bad" / "queries", "b.jpg")
-    with pytest.raises(InputError, match=r"none of the 1 photos .* has a name that tells its position"):
+    with pytest.raises(InputError, match=r"none of the 1 photos .* has a name that holds its position"):
         open_dataset("eynsham", root=tmp_path / "bad")

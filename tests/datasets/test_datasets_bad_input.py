@@ -60,8 +60,8 @@ def test_lists_and_truth_of_different_length(street: Path, tmp_path: Path, fails
     np.save(tmp_path / "r.npy", np.zeros((3, 1), np.int64))
     swapped = ("--database", street / "database", "--queries", tmp_path / "few.txt", "--root")
     score = ("evaluate", "--ranking", tmp_path / "r.npy", *swapped, street / "queries", "--recall-at", "1")
-    told = fails(*score, "--truth", tmp_path / "t.npz", "--out", tmp_path / "out")
-    assert "are the two lists swapped?" in told
+    message = fails(*score, "--truth", tmp_path / "t.npz", "--out", tmp_path / "out")
+    assert "are the two lists swapped?" in message
 
 
 def test_missing_parts(tmp_path: Path, fails: Callable[..., str]) -> None:
@@ -99,7 +99,7 @@ def test_an_empty_truth(tmp_path: Path, fails: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ("name,lat,lon\n0.jpg,139.7,35.6\n", "latitude 139.7 is beyond 90 degrees; are lat and lon swapped?"),
         ("name,lat,lon\n0.jpg,95,200\n", "is outside UTM"),
@@ -115,10 +115,10 @@ def test_an_empty_truth(tmp_path: Path, fails: Callable[..., str]) -> None:
         ("name,east\n0.jpg,1\n", "should name the columns"),
     ],
 )
-def test_bad_positions(tmp_path: Path, rows: str, told: str, fails: Callable[..., str]) -> None:
+def test_bad_positions(tmp_path: Path, rows: str, message: str, fails: Callable[..., str]) -> None:
     places = folders(tmp_path / "d", rows, "name,east,north\n0.jpg,0,0\n")
     line = fails("dataset", "info", places)
-    assert told in line and "positions.csv" in line
+    assert message in line and "positions.csv" in line
 
 
 def test_positions_that_are_not_numbers_are_not_known(tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_mistakes_that_are_no_errors_are_told(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    there = csv(*(utm_from_latlon(LUND[0], LUND[1] + i * 1e-4) for i in range(2)))
-    asked = csv(*(turn(LUND[0], LUND[1] + i * 1e-4) for i in range(2)))
-    places = folders(tmp_path / "d", there, asked)
+    database = csv(*(utm_from_latlon(LUND[0], LUND[1] + i * 1e-4) for i in range(2)))
+    queries = csv(*(turn(LUND[0], LUND[1] + i * 1e-4) for i in range(2)))
+    places = folders(tmp_path / "d", database, queries)
     with caplog.at_level(logging.WARNING, "dejavlad"):
         truth = open_dataset(places).truth
     assert truth is not None and not truth.answerable.any()
@@ -180,9 +180,9 @@ def test_borders_of_zones_are_no_borders(lat: float, lon: float, tmp_path: Path)
     """Photos 11 m apart on both sides of a zone's edge, of the equator, of the date line."""
     apart = 5e-5
     east = (lon + apart + 180) % 360 - 180
-    there = f"name,lat,lon\n0.jpg,{lat + apart},{lon - apart}\n1.jpg,{lat + 1},{lon - apart}\n"
-    asked = f"name,lat,lon\n0.jpg,{lat - apart},{east}\n1.jpg,{lat + 1 - apart},{east}\n"
-    places = open_dataset(folders(tmp_path / "d", there, asked))
+    database = f"name,lat,lon\n0.jpg,{lat + apart},{lon - apart}\n1.jpg,{lat + 1},{lon - apart}\n"
+    queries = f"name,lat,lon\n0.jpg,{lat - apart},{east}\n1.jpg,{lat + 1 - apart},{east}\n"
+    places = open_dataset(folders(tmp_path / "d", database, queries))
     assert places.truth is not None
     assert [rows.tolist() for rows in places.truth.positives] == [[0], [1]]
     assert len({at.zone for at in (*places.database.positions, *places.queries.positions) if at}) > 1

@@ -17,8 +17,8 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the lists are not beside the project")
 
 
-def described(path: Path, **told: object) -> Path:
-    path.write_text("".join(f"{key} = {value!r}\n" for key, value in told.items()), encoding="utf-8")
+def toml_dataset(path: Path, **entries: object) -> Path:
+    path.write_text("".join(f"{key} = {value!r}\n" for key, value in entries.items()), encoding="utf-8")
     return path
 
 
@@ -32,7 +32,7 @@ def test_lists_and_truth_without_photos(tmp_path: Path, capsys: pytest.CaptureFi
     lists(tmp_path)
     at = np.array([[0.0, 0], [3, 4], [100, 0], [200, 0]])
     np.savez(tmp_path / "t.npz", utmDb=at, utmQ=at[:3], posDistThr=5)
-    mine = described(tmp_path / "mine.toml", database="index.txt", queries="query.txt", truth="t.npz")
+    mine = toml_dataset(tmp_path / "mine.toml", database="index.txt", queries="query.txt", truth="t.npz")
     places = open_dataset(mine)
     assert (places.name, places.protocol) == ("mine", "t.npz") and places.truth is not None
     assert places.database.keys == [f"city/index/{i:03d}.jpg" for i in range(4)]
@@ -41,7 +41,7 @@ def test_lists_and_truth_without_photos(tmp_path: Path, capsys: pytest.CaptureFi
     assert (
         open_dataset(mine, root=tmp_path / "there").database[0].path == tmp_path / "there/city/index/000.jpg"
     )
-    rooted = described(
+    rooted = toml_dataset(
         tmp_path / "rooted.toml",
         database="index.txt",
         queries="query.txt",
@@ -61,21 +61,23 @@ def test_lists_and_truth_without_photos(tmp_path: Path, capsys: pytest.CaptureFi
 def test_folders_and_positions(street: Path, tmp_path: Path) -> None:
     rows = [f"{i:02d}.png,{i * 10},0" for i in range(12)]
     (tmp_path / "p.csv").write_text("name,east,north\n" + "\n".join(rows), encoding="utf-8")
-    told = {"database": str(street / "database"), "queries": str(street / "queries")}
-    places = open_dataset(described(tmp_path / "a.toml", **told, positions="p.csv", truth="positions:10"))
+    folders = {"database": str(street / "database"), "queries": str(street / "queries")}
+    places = open_dataset(
+        toml_dataset(tmp_path / "a.toml", **folders, positions="p.csv", truth="positions:10")
+    )
     assert places.truth is not None and places.truth.positives.counts.tolist() == [2, *[3] * 10, 2]
-    assert open_dataset(described(tmp_path / "b.toml", **told)).truth is None
+    assert open_dataset(toml_dataset(tmp_path / "b.toml", **folders)).truth is None
 
 
 @pytest.mark.parametrize("name", ["gone.gpx", "gone.txt", "gone.csv"])
 def test_a_file_of_positions_is_sought_beside_the_dataset(street: Path, tmp_path: Path, name: str) -> None:
-    told = {"database": str(street / "database"), "queries": str(street / "queries")}
+    folders = {"database": str(street / "database"), "queries": str(street / "queries")}
     with pytest.raises(InputError, match=re.escape(str(tmp_path / name))):
-        open_dataset(described(tmp_path / "a.toml", **told, positions=name))
+        open_dataset(toml_dataset(tmp_path / "a.toml", **folders, positions=name))
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
+    ("entries", "why"),
     [
         ({"database": "index.txt"}, "does not say queries"),
         ({"database": "index.txt", "queries": 3}, r"queries is a text; given 3"),
@@ -85,16 +87,16 @@ def test_a_file_of_positions_is_sought_beside_the_dataset(street: Path, tmp_path
         ({"database": "index.txt", "queries": "query.txt", "truth": "near"}, "truth 'near': valid are"),
     ],
 )
-def test_bad_files(tmp_path: Path, told: dict[str, object], why: str) -> None:
+def test_bad_files(tmp_path: Path, entries: dict[str, object], why: str) -> None:
     lists(tmp_path)
     np.savez(tmp_path / "t.npz", utmDb=np.zeros((3, 2)), utmQ=np.zeros((4, 2)), posDistThr=5)
     with pytest.raises(InputError, match=why):
-        open_dataset(described(tmp_path / "bad.toml", **told))
+        open_dataset(toml_dataset(tmp_path / "bad.toml", **entries))
 
 
 def test_bad_settings(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean database"):
-        open_dataset(described(tmp_path / "bad.toml", databse="a", queries="b"))
+        open_dataset(toml_dataset(tmp_path / "bad.toml", databse="a", queries="b"))
     (tmp_path / "broken.toml").write_text("= 1", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be read as a dataset"):
         open_dataset(tmp_path / "broken.toml")
@@ -120,7 +122,7 @@ def test_truth_files_of_patch_netvlad(
         (tmp_path / f"{part}.txt").write_text(text)
     truth = str(DATA / "truth" / f"{name}.npz")
     places = open_dataset(
-        described(tmp_path / "set.toml", database="index.txt", queries="query.txt", truth=truth)
+        toml_dataset(tmp_path / "set.toml", database="index.txt", queries="query.txt", truth=truth)
     )
     assert places.truth is not None
     counts = places.truth.positives.counts

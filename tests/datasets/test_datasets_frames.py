@@ -32,9 +32,9 @@ def lists(truth: Truth) -> list[list[int]]:
 
 def perfect(database: PhotoList, queries: PhotoList, shift: int = 0) -> Ranking:
     """The first answer is the map photo of the query's own number, else the next one."""
-    there = [int(Path(photo.name).stem[-3:]) for photo in database]
-    asked = [int(Path(photo.name).stem[-3:]) - shift for photo in queries]
-    best = [[int(np.abs(np.array(there) - number).argmin())] for number in asked]
+    database_numbers = [int(Path(photo.name).stem[-3:]) for photo in database]
+    query_numbers = [int(Path(photo.name).stem[-3:]) - shift for photo in queries]
+    best = [[int(np.abs(np.array(database_numbers) - number).argmin())] for number in query_numbers]
     return Ranking(np.array(best), np.zeros((len(best), 1), np.float32))
 
 
@@ -103,7 +103,7 @@ def test_without_numbers_equal_lists_go_by_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "why"),
+    ("database", "queries", "why"),
     [
         (["a.jpg", "b.jpg"], ["0.jpg", "1.jpg"], "only one list"),
         (["a/0.jpg", "b/0.jpg"], ["c/0.jpg", "d/0.jpg", "d/1.jpg"], "different sequences"),
@@ -113,9 +113,9 @@ def test_without_numbers_equal_lists_go_by_rows() -> None:
         (["1.jpg", "2.jpg"], ["1.jpg", "01.jpg", "2.jpg"], "only one list"),  # two photos of one number
     ],
 )
-def test_other_schemes_are_refused_with_what_to_do(there: list[str], asked: list[str], why: str) -> None:
+def test_other_schemes_are_refused_with_what_to_do(database: list[str], queries: list[str], why: str) -> None:
     with pytest.raises(InputError, match=f"frames:2: .*{why}.*frames:2@rows"):
-        parse_truth("frames:2", listing(*there), listing(*asked))
+        parse_truth("frames:2", listing(*database), listing(*queries))
 
 
 def test_video_frames_are_numbers() -> None:
@@ -171,6 +171,6 @@ def test_vpr_bench_goes_by_numbers(tmp_path: Path) -> None:
 
 
 def test_sides_are_told_of_no_lists() -> None:
-    found = frames_of(listing(), listing(), FrameRule(1))
-    assert len(found.database) == len(found.queries) == 0
+    frames = frames_of(listing(), listing(), FrameRule(1))
+    assert len(frames.database) == len(frames.queries) == 0
     assert lists(truth_frames_of(SUMMER, listing(), FrameRule(1))) == []

@@ -26,10 +26,10 @@ def made(folder: Path, *names: str) -> Path:
 
 
 def ground_truth(path: Path, rows: list[list[int]]) -> None:
-    held = np.empty((len(rows), 2), object)
+    table = np.empty((len(rows), 2), object)
     for query, right in enumerate(rows):
-        held[query] = [query, right]
-    np.save(path, held, allow_pickle=True)
+        table[query] = [query, right]
+    np.save(path, table, allow_pickle=True)
 
 
 class TestVprBench:
@@ -85,9 +85,9 @@ class TestVprBench:
         np.save(path, np.zeros((2, 3)))
         with pytest.raises(InputError, match=r"it holds \[2, 3\]"):
             read_ground_truth(path, 2, 2)
-        held = np.empty((1, 2), object)
-        held[0] = [0, "x"]
-        np.save(path, held, allow_pickle=True)
+        table = np.empty((1, 2), object)
+        table[0] = [0, "x"]
+        np.save(path, table, allow_pickle=True)
         with pytest.raises(InputError, match="line 1 does not hold the rows"):
             read_ground_truth(path, 1, 1)
         flat = np.empty(2, object)
@@ -201,8 +201,8 @@ class TestGsvCities:
     def test_endings_as_they_are(self, tmp_path: Path) -> None:
         self.table(tmp_path, "London", *self.rows(1, 4))
         made(tmp_path / "Images" / "London", "London_0000001_2018_04_584_51.4861_-0.0895151_1-0.jpg")
-        found = open_dataset("gsv-cities", root=tmp_path).queries[0]
-        assert found.path.is_file() and found.name.endswith(".JPG")
+        photo = open_dataset("gsv-cities", root=tmp_path).queries[0]
+        assert photo.path.is_file() and photo.name.endswith(".JPG")
 
     def test_bad_tables(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="there are no tables in"):

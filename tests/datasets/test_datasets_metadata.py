@@ -101,9 +101,9 @@ XMP = (
     [("55,42.306N", "13,11.478E"), ("55,42,18.36N", "13,11,28.68E"), HERE, ("55.7051N", "13.1913")],
 )
 def test_xmp(lat: Any, lon: Any) -> None:
-    told = parse_xmp(XMP.format(lat=lat, lon=lon).encode())
-    assert told.position is not None and latlon(told.position) == pytest.approx(HERE, abs=1e-6)
-    assert (told.heading, told.time, told.zoned) == (271.5, NOON + 0.5, True)
+    sidecar = parse_xmp(XMP.format(lat=lat, lon=lon).encode())
+    assert sidecar.position is not None and latlon(sidecar.position) == pytest.approx(HERE, abs=1e-6)
+    assert (sidecar.heading, sidecar.time, sidecar.zoned) == (271.5, NOON + 0.5, True)
 
 
 def test_xmp_that_tells_nothing() -> None:
@@ -132,13 +132,13 @@ def test_xmp_beside_and_inside_photos(tmp_path: Path) -> None:
 
 
 def takeout(path: Path, lat: float, lon: float, title: str = "", exif: tuple[float, float] = (0, 0)) -> None:
-    told = {
+    content = {
         "title": title,
         "photoTakenTime": {"timestamp": str(int(NOON)), "formatted": "1 May 2024, 12:00:00 UTC"},
         "geoData": {"latitude": lat, "longitude": lon, "altitude": 0.0},
         "geoDataExif": {"latitude": exif[0], "longitude": exif[1], "altitude": 0.0},
     }
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(content))
 
 
 LONG = "PXL_20240501_120000123.PORTRAIT-01.COVER.jpg"
@@ -161,9 +161,9 @@ LONG = "PXL_20240501_120000123.PORTRAIT-01.COVER.jpg"
 def test_takeout_names(tmp_path: Path, name: str, beside: str) -> None:
     takeout(tmp_path / beside, *HERE, title=name)
     takeout(tmp_path / "IMG_2.jpg.json", 1, 1)
-    told = Sidecars().takeout(tmp_path / name)
-    assert told is not None and told.position is not None and told.time == NOON
-    assert latlon(told.position) == pytest.approx(HERE, abs=1e-6)
+    sidecar = Sidecars().takeout(tmp_path / name)
+    assert sidecar is not None and sidecar.position is not None and sidecar.time == NOON
+    assert latlon(sidecar.position) == pytest.approx(HERE, abs=1e-6)
     assert Sidecars().takeout(tmp_path / "IMG_10.jpg") is None
     other = Sidecars().takeout(tmp_path / "IMG_1(3).jpg")
     assert other is None
@@ -173,8 +173,8 @@ def test_takeout_names_that_are_cut_go_by_their_titles(tmp_path: Path) -> None:
     names = [f"{'a' * 50}{i}.jpg" for i in (1, 2)]
     takeout(tmp_path / f"{'a' * 46}.json", 1, 1, names[0])
     takeout(tmp_path / f"{'a' * 46}(1).json", 2, 2, names[1])
-    found = [Sidecars().takeout(tmp_path / name) for name in names]
-    assert [round(latlon(f.position)[0]) for f in found if f and f.position] == [1, 2]
+    sidecars = [Sidecars().takeout(tmp_path / name) for name in names]
+    assert [round(latlon(f.position)[0]) for f in sidecars if f and f.position] == [1, 2]
 
 
 def test_takeout_positions(tmp_path: Path) -> None:

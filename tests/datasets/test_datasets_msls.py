@@ -26,15 +26,15 @@ def city(root, name, at, sides, part="train_val"):
     here = utm_from_latlon(lat, lon)
     for side, given in sides.items():
         folder = root / part / name / side
-        told = [{"key": key, "east": e, "north": n, **more} for key, e, n, more in given]
+        photos = [{"key": key, "east": e, "north": n, **more} for key, e, n, more in given]
         table(
             folder / "seq_info.csv",
-            [{"key": t["key"], "sequence_key": "s" + t["key"][0], "frame_number": 3} for t in told],
+            [{"key": t["key"], "sequence_key": "s" + t["key"][0], "frame_number": 3} for t in photos],
         )
         flags = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
         table(
             folder / "subtask_index.csv",
-            [{"key": t["key"], **{f: t.get(f, f == "all") for f in flags}} for t in told],
+            [{"key": t["key"], **{f: t.get(f, f == "all") for f in flags}} for t in photos],
         )
         if part == "test":
             continue
@@ -42,7 +42,7 @@ def city(root, name, at, sides, part="train_val"):
             folder / "raw.csv",
             [
                 {"key": t["key"], "lon": lon, "lat": lat, "ca": -90.0, "pano": t.get("pano", False)}
-                for t in told
+                for t in photos
             ],
         )
         table(
@@ -55,7 +55,7 @@ def city(root, name, at, sides, part="train_val"):
                     "night": t.get("night", False),
                     "view_direction": t.get("view", "Forward"),
                 }
-                for t in told
+                for t in photos
             ],
         )
 
@@ -82,25 +82,25 @@ def root(tmp_path):
 
 
 def test_training_cities(root):
-    found = open_msls(root, ("london", "boston"))
-    assert found.name == "msls-london+boston"
-    assert found.protocol == "positions:10"
+    places = open_msls(root, ("london", "boston"))
+    assert places.name == "msls-london+boston"
+    assert places.protocol == "positions:10"
     folder = "train_val/london/database/images"
-    assert found.database.keys == [
+    assert places.database.keys == [
         f"{folder}/a0.jpg",
         f"{folder}/a1.jpg",
         "train_val/boston/database/images/a0.jpg",
     ]
     # q1 has nothing within 10 m, q2 is half a metre too far
-    assert [key.split("/")[1:] for key in found.queries.keys] == [
+    assert [key.split("/")[1:] for key in places.queries.keys] == [
         ["london", "query", "images", "q0.jpg"],
         ["boston", "query", "images", "q0.jpg"],
     ]
-    assert [rows.tolist() for rows in found.truth.positives] == [[0], [2]]
-    assert [at.zone for at in found.database.positions] == ["30N", "30N", "19N"]
-    query = found.queries[0]
+    assert [rows.tolist() for rows in places.truth.positives] == [[0], [2]]
+    assert [at.zone for at in places.database.positions] == ["30N", "30N", "19N"]
+    query = places.queries[0]
     assert (query.tags, query.heading, query.group) == (("night", "sideways", "london"), 270.0, "sq")
-    assert found.database[0].tags == ("forward", "london")
+    assert places.database[0].tags == ("forward", "london")
     assert query.path == root / "train_val/london/query/images/q0.jpg"
     assert len(open_msls(root, "london", panoramas=True).database) == 3
     assert len(open_msls(root, "london", radius=60.0).queries) == 3
@@ -123,10 +123,10 @@ def test_subtasks_of_validation(root):
 
 
 def test_the_test_cities_have_neither_positions_nor_truth(root):
-    found = open_dataset("msls-miami", root=root)
-    assert (len(found.database), len(found.queries), found.truth) == (1, 1, None)
-    assert found.queries.positions == [None]
-    assert found.queries.keys == ["test/miami/query/images/n0.jpg"]
+    places = open_dataset("msls-miami", root=root)
+    assert (len(places.database), len(places.queries), places.truth) == (1, 1, None)
+    assert places.queries.positions == [None]
+    assert places.queries.keys == ["test/miami/query/images/n0.jpg"]
 
 
 def test_a_city_in_two_zones_keeps_the_zone_of_its_metres(root):
@@ -154,10 +154,10 @@ def test_a_city_in_two_zones_keeps_the_zone_of_its_metres(root):
                 for k, e, n, _ in rows
             ],
         )
-    found = open_msls(root, "paris", radius=25.0)
-    assert [at.zone for at in found.database.positions] == ["31N", "31N"]
-    assert [rows.tolist() for rows in found.truth.positives] == [[0, 1], [0, 1]]
-    assert found.database[0].tags == ("paris",)
+    places = open_msls(root, "paris", radius=25.0)
+    assert [at.zone for at in places.database.positions] == ["31N", "31N"]
+    assert [rows.tolist() for rows in places.truth.positives] == [[0, 1], [0, 1]]
+    assert places.database[0].tags == ("paris",)
 
 
 def test_what_cannot_be_is_refused(root):
@@ -239,9 +239,9 @@ def test_sequences(root):
     assert [rows.tolist() for rows in both.truth.positives] == [[0, 1, 2], [0, 1, 2]]
     assert both.protocol == "positions:25, seq2seq of 3 frames"
     assert both.truth.description["frames"] == [3, 3] and both.truth.description["measure"] == "msls"
-    one = open_msls(root, "sf", task="im2seq")
-    assert [key[-6:-4] for key in one.database.keys] == ["d1", "d2", "d3", "d6"]
-    assert [rows.tolist() for rows in one.truth.positives] == [[0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
+    places = open_msls(root, "sf", task="im2seq")
+    assert [key[-6:-4] for key in places.database.keys] == ["d1", "d2", "d3", "d6"]
+    assert [rows.tolist() for rows in places.truth.positives] == [[0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
     other = open_msls(root, "sf", task="seq2im")
     assert [rows.tolist() for rows in other.truth.positives] == [[0, 1, 2, 3], [0, 1, 2, 3, 4]]
 
@@ -249,7 +249,7 @@ def test_sequences(root):
 def test_sequences_are_found_as_one_by_one(root):
     """Against the plain way: every pair of sequences, every pair of frames."""
     drive(root)
-    found = open_msls(root, "sf", task="seq2seq", length=3, radius=35.0, unmatched=True)
+    places = open_msls(root, "sf", task="seq2seq", length=3, radius=35.0, unmatched=True)
     everything = open_msls(root, "sf", unmatched=True, radius=35.0)
     at = {photo.name: photo.position for photo in (*everything.database, *everything.queries)}
 
@@ -257,10 +257,10 @@ def test_sequences_are_found_as_one_by_one(root):
         name, number = photo.name[:-5], int(photo.name[-5])
         return [at[f"{name}{number + i}.jpg"] for i in (-1, 0, 1)]
 
-    for query, rows in zip(found.queries, found.truth.positives, strict=True):
+    for query, rows in zip(places.queries, places.truth.positives, strict=True):
         near = [
             row
-            for row, photo in enumerate(found.database)
+            for row, photo in enumerate(places.database)
             if any(
                 np.hypot(a.east - b.east, a.north - b.north) <= 35
                 for a in frames(query)

@@ -184,7 +184,7 @@ def test_same_name_in_other_letter_case_is_told(caplog: pytest.LogCaptureFixture
 
 
 def spec_of(path: Path, database: list[str], queries: list[str]) -> Path:
-    cells = [np.array([[name] for name in of], dtype=object) for of in (database, queries)]
+    cells = [np.array([[name] for name in names], dtype=object) for names in (database, queries)]
     scipy.io.savemat(
         path,
         {
@@ -218,14 +218,14 @@ def test_a_spec_in_another_form(tmp_path: Path) -> None:
 
 
 def zipped(name: str) -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(name, "x")
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (zipped("photos/1.jpg"), "a zip archive: unpack it"),
         (zipped("[Content_Types].xml"), "an Office document .* save it as text"),
@@ -245,10 +245,10 @@ def zipped(name: str) -> bytes:
         ("a.jpg\né.jpg\n".encode("latin-1"), r"not a text file in UTF-8: .*line 2.*save it as UTF-8"),
     ],
 )
-def test_what_is_no_text_is_told_by_what_it_is(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_text_is_told_by_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         listed_photos(path)
 
 
@@ -292,19 +292,19 @@ def test_photos_of_two_folders_of_a_camera(tmp_path: Path) -> None:
     def given(*paths: Path) -> list[tuple[str, PhotoList]]:
         return [(str(path), photos(path)) for path in paths]
 
-    one, other = tmp_path / "100APPLE", tmp_path / "101APPLE"
-    both = joined(given(one, other))
+    first, other = tmp_path / "100APPLE", tmp_path / "101APPLE"
+    both = joined(given(first, other))
     assert both.keys == [
         f"{folder}/{name}"
         for folder in ("100APPLE", "101APPLE")
         for name in ("IMG_1.JPG", "IMG_2.JPG", f"only_{folder}.jpg")
     ]
     assert all(photo.path.is_file() for photo in both)
-    assert joined(given(one)).keys == ["IMG_1.JPG", "IMG_2.JPG", "only_100APPLE.jpg"]
-    assert len(joined(given(one, one, one / "IMG_1.JPG"))) == 3  # a photo given twice is asked for once
+    assert joined(given(first)).keys == ["IMG_1.JPG", "IMG_2.JPG", "only_100APPLE.jpg"]
+    assert len(joined(given(first, first, first / "IMG_1.JPG"))) == 3  # a photo given twice is asked for once
     touch(tmp_path / "b" / "100APPLE", "IMG_1.JPG")
-    same = joined(given(one, tmp_path / "b" / "100APPLE"))
-    assert same.keys[0] == f"{one.as_posix()}/IMG_1.JPG" and len(set(same.keys)) == 4
+    same = joined(given(first, tmp_path / "b" / "100APPLE"))
+    assert same.keys[0] == f"{first.as_posix()}/IMG_1.JPG" and len(set(same.keys)) == 4
 
 
 def test_a_list_that_we_wrote_is_read_again_whatever_the_names(tmp_path: Path) -> None:

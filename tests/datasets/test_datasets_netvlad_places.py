@@ -34,13 +34,13 @@ OFFICIAL = {
 
 def nontrivial(places: PlaceDataset) -> RowSets:
     """Photos more than 1 m and at most 10 m away, taken at another time where times are known."""
-    there, asked = (Positions.from_list(part.positions) for part in (places.database, places.queries))
-    near, here = (RowSets.of(there.within(asked, metres), len(there)) for metres in (10.0, 1.0))
-    found = near.minus(here)
+    database, queries = (Positions.from_list(part.positions) for part in (places.database, places.queries))
+    near, here = (RowSets.of(database.within(queries, metres), len(database)) for metres in (10.0, 1.0))
+    right = near.minus(here)
     times = np.array([np.nan if photo.time is None else photo.time for photo in places.database])
     return RowSets.of(
-        [rows[times[rows] != asked.time] for rows, asked in zip(found, places.queries, strict=True)],
-        len(there),
+        [rows[times[rows] != queries.time] for rows, queries in zip(right, places.queries, strict=True)],
+        len(database),
     )
 
 
@@ -49,8 +49,8 @@ def nontrivial(places: PlaceDataset) -> RowSets:
 def test_the_official_counts(name: str) -> None:
     places = open_dataset(name, root=SPECS)
     assert places.truth is not None
-    found = nontrivial(places).counts
-    counts = (len(places.database), len(places.queries), int((found == 0).sum()), int(found.sum()))
+    n_right = nontrivial(places).counts
+    counts = (len(places.database), len(places.queries), int((n_right == 0).sum()), int(n_right.sum()))
     right = truth_positions(places.database, places.queries, 25.0) if "tm-" in name else places.truth
     assert (*counts, int(right.positives.counts.sum())) == OFFICIAL[name]
     assert right.n_without_truth == places.truth.n_without_truth == 0
@@ -70,15 +70,15 @@ def test_the_tiny_dataset_holds_ten_places() -> None:
 
 
 def cells(*names: str) -> np.ndarray[Any, Any]:
-    held = np.empty((len(names), 1), object)
-    held[:, 0] = names
-    return held
+    array = np.empty((len(names), 1), object)
+    array[:, 0] = names
+    return array
 
 
 def spec(path: Path, database: list[str], queries: list[str], **more: Any) -> Path:
     """Photos 10 m apart, a query at each of the first; the minimal fields of a spec of one's own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = {
+    fields = {
         "dbImageFns": cells(*database),
         "qImageFns": cells(*queries),
         "utmDb": np.array([np.arange(len(database)) * 10.0, np.zeros(len(database))]),
@@ -87,7 +87,7 @@ def spec(path: Path, database: list[str], queries: list[str], **more: Any) -> Pa
         "nonTrivPosDistSqThr": 100.0,
         **more,
     }
-    scipy.io.savemat(path, {"dbStruct": held})
+    scipy.io.savemat(path, {"dbStruct": fields})
     return path
 
 
@@ -164,9 +164,11 @@ def test_time_stamps_become_times(tmp_path: Path) -> None:
 
 def test_tiny_takes_whole_places_once() -> None:
     points = np.repeat(np.arange(40.0)[:, None] * [100.0, 0.0], 24, axis=0)
-    there, asked = tiny_rows(points)
-    assert (len(there), len(asked)) == (120, 60) and not set(there) & set(asked)
-    assert {row % 24 for row in asked} == set(range(6)) and {row % 24 for row in there} == set(range(12, 24))
+    database, queries = tiny_rows(points)
+    assert (len(database), len(queries)) == (120, 60) and not set(database) & set(queries)
+    assert {row % 24 for row in queries} == set(range(6)) and {row % 24 for row in database} == set(
+        range(12, 24)
+    )
     assert tiny_rows(points[:12]) == ([], [])
 
 

@@ -15,14 +15,14 @@ from dejavlad.photo import Photo, PhotoList
 
 
 def cells(*names: str) -> np.ndarray[Any, Any]:
-    held = np.empty((len(names), 1), object)
-    held[:, 0] = names
-    return held
+    array = np.empty((len(names), 1), object)
+    array[:, 0] = names
+    return array
 
 
 def fields(**changed: Any) -> dict[str, Any]:
     """As MATLAB writes it: whole numbers as small as they go."""
-    held = {
+    whole = {
         "whichSet": "test",
         "dbImageFns": cells("000/b.jpg", "000/a.jpg", "001/ä.jpg"),
         "utmDb": np.array([[0.0, 0, 100], [0, 25, 0]]),
@@ -33,7 +33,7 @@ def fields(**changed: Any) -> dict[str, Any]:
         "posDistSqThr": np.uint16(1),
         "nonTrivPosDistSqThr": np.uint8(100),
     }
-    return {name: value for name, value in {**held, **changed}.items() if value is not None}
+    return {name: value for name, value in {**whole, **changed}.items() if value is not None}
 
 
 def spec(path: Path, **changed: Any) -> Path:
@@ -42,19 +42,22 @@ def spec(path: Path, **changed: Any) -> Path:
 
 
 def test_names_and_positions_in_the_files_order(tmp_path: Path) -> None:
-    held = read_netvlad_spec(spec(tmp_path / "tiny.mat"))
-    assert (held.name, held.part) == ("tiny", "test")
-    assert held.database == ("000/b.jpg", "000/a.jpg", "001/ä.jpg")
-    assert held.queries == ("q 1.jpg", "q2.jpg")
-    assert held.truth.database.tolist() == [[0, 0], [0, 25], [100, 0]]
-    assert held.truth.queries.dtype == np.float64 and held.truth.queries.tolist() == [[0, 0], [500, 500]]
-    assert (held.truth.radius, held.truth.radius**2, held.nontrivial) == (25.0, 625.0, 10.0)
-    assert held.database_times is None and held.query_times is None
-    assert [rows.tolist() for rows in held.truth.right()] == [[0, 1], []]
+    content = read_netvlad_spec(spec(tmp_path / "tiny.mat"))
+    assert (content.name, content.part) == ("tiny", "test")
+    assert content.database == ("000/b.jpg", "000/a.jpg", "001/ä.jpg")
+    assert content.queries == ("q 1.jpg", "q2.jpg")
+    assert content.truth.database.tolist() == [[0, 0], [0, 25], [100, 0]]
+    assert content.truth.queries.dtype == np.float64 and content.truth.queries.tolist() == [
+        [0, 0],
+        [500, 500],
+    ]
+    assert (content.truth.radius, content.truth.radius**2, content.nontrivial) == (25.0, 625.0, 10.0)
+    assert content.database_times is None and content.query_times is None
+    assert [rows.tolist() for rows in content.truth.right()] == [[0, 1], []]
 
 
 def test_time_stamps_and_fields_that_may_lack(tmp_path: Path) -> None:
-    held = read_netvlad_spec(
+    content = read_netvlad_spec(
         spec(
             tmp_path / "tm.mat",
             dbTimeStamp=np.array([[200912, 200912, 201407]], np.int32),
@@ -63,23 +66,23 @@ def test_time_stamps_and_fields_that_may_lack(tmp_path: Path) -> None:
             nonTrivPosDistSqThr=None,
         )
     )
-    assert held.database_times is not None and held.database_times.tolist() == [200912, 200912, 201407]
-    assert held.query_times is not None and held.query_times.dtype == np.float64
-    assert (held.part, held.nontrivial) == ("", None)
+    assert content.database_times is not None and content.database_times.tolist() == [200912, 200912, 201407]
+    assert content.query_times is not None and content.query_times.dtype == np.float64
+    assert (content.part, content.nontrivial) == ("", None)
 
 
 def test_as_truth_of_lists(tmp_path: Path) -> None:
     path = spec(tmp_path / "tiny.mat")
-    held = read_netvlad_spec(path)
+    content = read_netvlad_spec(path)
     database, queries = (
-        PhotoList(Photo(name, Path(name)) for name in part) for part in (held.database, held.queries)
+        PhotoList(Photo(name, Path(name)) for name in part) for part in (content.database, content.queries)
     )
     assert [r.tolist() for r in parse_truth(str(path), database, queries).positives] == [[0, 1], []]
     assert [r.tolist() for r in parse_truth(f"{path}:100", database, queries).positives] == [[0, 1, 2], []]
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"utmDb": None}, r"dbStruct has no field utmDb \(it has whichSet, dbImageFns"),
         ({"utmDb": np.zeros((3, 2))}, r"utmDb should be numbers \[2, 3\].*it is float64 \[3, 2\]"),
@@ -95,8 +98,8 @@ def test_as_truth_of_lists(tmp_path: Path) -> None:
         ({"qTimeStamp": np.zeros((1, 3))}, r"qTimeStamp should be numbers \[1, 2\]"),
     ],
 )
-def test_bad_fields(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=rf"bad.mat' is no dataset of NetVLAD: {told}"):
+def test_bad_fields(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=rf"bad.mat' is no dataset of NetVLAD: {message}"):
         read_netvlad_spec(spec(tmp_path / "bad.mat", **changed))
 
 
@@ -139,16 +142,16 @@ def test_version_73(tmp_path: Path) -> None:
         struct = file.create_group("dbStruct")
         struct.attrs["MATLAB_class"] = np.bytes_("struct")
 
-        def matrix(group: Any, name: str, of: str, value: np.ndarray[Any, Any]) -> Any:
+        def matrix(group: Any, name: str, kind: str, value: np.ndarray[Any, Any]) -> Any:
             made = group.create_dataset(name, data=value)
-            made.attrs["MATLAB_class"] = np.bytes_(of)
+            made.attrs["MATLAB_class"] = np.bytes_(kind)
             return made
 
         for field, names in (("dbImageFns", ["b.jpg", "a.jpg"]), ("qImageFns", ["q.jpg"])):
             chars = [[[ord(c)] for c in name] for name in names]
             refs = [
-                matrix(file, f"#refs#/{field}{i}", "char", np.array(one, np.uint16)).ref
-                for i, one in enumerate(chars)
+                matrix(file, f"#refs#/{field}{i}", "char", np.array(codes, np.uint16)).ref
+                for i, codes in enumerate(chars)
             ]
             cell = struct.create_dataset(field, (1, len(refs)), h5py.ref_dtype)
             cell[0] = refs
@@ -157,9 +160,9 @@ def test_version_73(tmp_path: Path) -> None:
         matrix(struct, "utmQ", "double", np.array([[0.0, 1]]))
         matrix(struct, "posDistThr", "double", np.array([[25.0]]))
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + path.read_bytes()[128:])
-    held = read_netvlad_spec(path)
-    assert (held.database, held.queries) == (("b.jpg", "a.jpg"), ("q.jpg",))
-    assert held.truth.database.tolist() == [[0, 0], [0, 25]] and held.truth.queries.tolist() == [[0, 1]]
+    content = read_netvlad_spec(path)
+    assert (content.database, content.queries) == (("b.jpg", "a.jpg"), ("q.jpg",))
+    assert content.truth.database.tolist() == [[0, 0], [0, 25]] and content.truth.queries.tolist() == [[0, 1]]
 
 
 def test_paths_below_a_folder(tmp_path: Path) -> None:

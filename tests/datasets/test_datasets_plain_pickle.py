@@ -58,12 +58,12 @@ def test_arrays(array: Any, protocol: int) -> None:
 
 
 def test_arrays_of_lists(tmp_path: Path) -> None:
-    held = np.empty((3, 2), object)
+    array = np.empty((3, 2), object)
     for i in range(3):
-        held[i] = [i, [i, i + 1]]
-    np.save(tmp_path / "t.npy", held, allow_pickle=True)
+        array[i] = [i, [i, i + 1]]
+    np.save(tmp_path / "t.npy", array, allow_pickle=True)
     again = read_object_npy(tmp_path / "t.npy")
-    assert again.shape == (3, 2) and again.tolist() == held.tolist()
+    assert again.shape == (3, 2) and again.tolist() == array.tolist()
     np.save(tmp_path / "n.npy", np.arange(4))
     assert read_object_npy(tmp_path / "n.npy").tolist() == [0, 1, 2, 3]
 
@@ -77,10 +77,10 @@ class Evil:
 
 
 def test_nothing_is_executed(tmp_path: Path) -> None:
-    there = tmp_path / "was here"
+    trace = tmp_path / "was here"
     path = tmp_path / "evil.pkl"
     for evil in (
-        Evil(os.mkdir, (str(there),)),
+        Evil(os.mkdir, (str(trace),)),
         Evil(eval, ("1",)),
         Evil(getattr, ("a", "b")),
         Evil(np.ndarray.fill, (1, 2)),
@@ -91,11 +91,11 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(np.dtype("M8[s]"), 2))
     with pytest.raises(InputError, match="not of numbers or objects"):
         read_pickle(path)
-    assert not there.exists()
-    np.save(tmp_path / "evil.npy", np.array([Evil(os.mkdir, (str(there),))], object), allow_pickle=True)
+    assert not trace.exists()
+    np.save(tmp_path / "evil.npy", np.array([Evil(os.mkdir, (str(trace),))], object), allow_pickle=True)
     with pytest.raises(InputError, match=r"cannot be read as an array: it asks for .*mkdir"):
         read_object_npy(tmp_path / "evil.npy")
-    assert not there.exists()
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,6 @@ def test_published_files() -> None:
     truth = read_object_npy(DATA / "corridor" / "ground_truth_new.npy")
     assert truth.shape == (111, 2) and truth[1].tolist() == [1, [0, 1, 2, 3]]
     for name, images in (("roxford5k", 4993), ("rparis6k", 6322)):
-        held = read_pickle(DATA / "truth" / f"gnd_{name}.pkl")
-        assert len(held["imlist"]) == images and len(held["gnd"]) == len(held["qimlist"]) == 70
-        assert set(held["gnd"][0]) == {"bbx", "easy", "hard", "junk"}
+        content = read_pickle(DATA / "truth" / f"gnd_{name}.pkl")
+        assert len(content["imlist"]) == images and len(content["gnd"]) == len(content["qimlist"]) == 70
+        assert set(content["gnd"][0]) == {"bbx", "easy", "hard", "junk"}

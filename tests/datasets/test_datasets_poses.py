@@ -54,11 +54,11 @@ def colmap(path: Path, names: list[str], centres: np.ndarray, points: int = 2) -
             lines.append("1.5 2.5 -1 " * (i % 3))
         path.write_text("\n".join(lines) + "\n")
     else:
-        held = struct.pack("<Q", len(names))
+        content = struct.pack("<Q", len(names))
         for i, (name, q, t) in enumerate(zip(names, quaternions, moved, strict=True)):
-            held += struct.pack("<I7dI", i + 1, *q, *t, 1) + name.encode() + b"\0"
-            held += struct.pack("<Q", i % 3) + struct.pack("<ddq", 1, 2, -1) * (i % 3)
-        path.write_bytes(held)
+            content += struct.pack("<I7dI", i + 1, *q, *t, 1) + name.encode() + b"\0"
+            content += struct.pack("<Q", i % 3) + struct.pack("<ddq", 1, 2, -1) * (i % 3)
+        path.write_bytes(content)
     return path
 
 
@@ -91,9 +91,9 @@ def test_tum(tmp_path: Path) -> None:
     photos = listed(
         "rgb/1305031098.750000.png", "rgb/1305031099.000000.png", "rgb/1305031101.0.png", "rgb/9.png"
     )
-    found = centres_of(photos, poses, path)
-    assert found[0] == pytest.approx([0.5, 1, 2]) and found[1] == pytest.approx([1, 2, 4])
-    assert found[2] is None and found[3] is None  # a gap of 10 s, and before the beginning
+    centres = centres_of(photos, poses, path)
+    assert centres[0] == pytest.approx([0.5, 1, 2]) and centres[1] == pytest.approx([1, 2, 4])
+    assert centres[2] is None and centres[3] is None  # a gap of 10 s, and before the beginning
     assert centres_of(listed("a.jpg", times=[1305031098.5]), poses, path)[0] == pytest.approx([0, 0, 0])
     with pytest.raises(InputError, match=r"a\.jpg.* has none"):
         centres_of(listed("a.jpg"), poses, path)
@@ -106,8 +106,8 @@ def test_colmap(tmp_path: Path, name: str) -> None:
     poses = read_poses(path)
     assert is_poses(path) and poses.kind == "colmap" and poses.names == tuple(names)
     assert poses.centres == pytest.approx(CENTRES)
-    found = centres_of(listed(names[3], "left/other.jpg"), poses, path)
-    assert found[0] == pytest.approx(CENTRES[3]) and found[1] is None
+    centres = centres_of(listed(names[3], "left/other.jpg"), poses, path)
+    assert centres[0] == pytest.approx(CENTRES[3]) and centres[1] is None
     bare = centres_of(listed("a photo 2.jpg"), poses, path)
     assert bare[0] == pytest.approx(CENTRES[2])
 
@@ -122,7 +122,7 @@ def test_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "holds no poses"),
         ("# nothing\n", "holds no poses"),
@@ -135,10 +135,10 @@ def test_axes() -> None:
         ("1 1 0 0 0 0 0 0 1 a.jpg\n\n2 1 0 0 0 0 0 0 1 a.jpg\n\n", "twice"),
     ],
 )
-def test_bad_poses(tmp_path: Path, text: str, told: str) -> None:
+def test_bad_poses(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "poses.txt"
     path.write_text(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_poses(path)
 
 
@@ -164,28 +164,28 @@ def test_loops_of_a_matrix_in_every_form(tmp_path: Path) -> None:
     savemat(tmp_path / "t.mat", {"truth": matrix.astype(float)})
     frames = listed(*"abcdef")
     for name in ("t.bmp", "t.png", "t.npy", "t.mat"):
-        right, told = loop_truth(str(tmp_path / name), frames)
+        right, description = loop_truth(str(tmp_path / name), frames)
         assert [rows.tolist() for rows in right] == [[4, 5], [5], [], [], [0], [0, 1]]
-        assert told == {"kind": "matrix"}
+        assert description == {"kind": "matrix"}
 
 
 def test_loops_of_poses_and_positions(tmp_path: Path) -> None:
     centres = np.array([[0, 0, 0], [10, 0, 0], [0, 3, 4], [0, 0, 5.001]])
     path = kitti(tmp_path / "00.txt", centres)
-    right, told = loop_truth(str(path), listed(*"abcd"))
+    right, description = loop_truth(str(path), listed(*"abcd"))
     assert [rows.tolist() for rows in right] == [[2], [], [0, 3], [2]]
-    assert told["radius_m"] == 5.0
+    assert description["radius_m"] == 5.0
     wide, _ = loop_truth(str(path), listed(*"abcd"), radius=20)
     assert wide.counts.tolist() == [3, 3, 3, 3]
     where = [Position(0, 0), Position(0, 30), None, Position(3, 4)]
-    right, told = loop_truth("positions:5", listed(*"abcd", positions=where))
+    right, description = loop_truth("positions:5", listed(*"abcd", positions=where))
     assert [rows.tolist() for rows in right] == [[3], [], [], [0]]
-    assert told["frames_without_position"] == 1
+    assert description["frames_without_position"] == 1
 
 
 def test_bad_truths_of_loops(tmp_path: Path) -> None:
     frames = listed(*"abc")
-    for name, array, told in (
+    for name, array, message in (
         ("wide.npy", np.ones((3, 4)), "3 x 4"),
         ("more.npy", np.ones((4, 4)), "4 frames, the sequence has 3"),
         ("empty.npy", np.eye(3), "holds no loop"),
@@ -194,10 +194,10 @@ def test_bad_truths_of_loops(tmp_path: Path) -> None:
         ("texts.npy", np.full((3, 3), "x"), "not numbers"),
     ):
         np.save(tmp_path / name, array)
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             loop_truth(str(tmp_path / name), frames)
     (tmp_path / "broken.bmp").write_bytes(b"BM")
-    for given, told in (
+    for given, message in (
         (str(tmp_path / "broken.bmp"), "broken.bmp"),
         (str(tmp_path / "none.bmp"), "there is no"),
         ("frames:2", "valid are"),
@@ -205,7 +205,7 @@ def test_bad_truths_of_loops(tmp_path: Path) -> None:
         ("positions:0", "more than 0"),
         ("positions:5", "has a position"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             loop_truth(given, frames)
     np.save(tmp_path / "good.npy", np.ones((3, 3)))
     with pytest.raises(InputError, match="--radius is for"):

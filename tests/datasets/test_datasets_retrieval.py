@@ -48,13 +48,13 @@ def oxford(tmp_path: Path) -> Path:
     ):
         (truth / f"{name}_query.txt").write_text(query + "\n")
         for which, names in zip(("good", "ok", "junk"), lists, strict=True):
-            (truth / f"{name}_{which}.txt").write_text("".join(f"{one}\n" for one in names))
+            (truth / f"{name}_{which}.txt").write_text("".join(f"{stem}\n" for stem in names))
     return root
 
 
 def test_oxford(oxford: Path) -> None:
     places = open_dataset("oxford5k", root=oxford)
-    stems = [one.path.stem for one in places.database]
+    stems = [photo.path.stem for photo in places.database]
     assert stems == ["all_souls_000013", "all_souls_000026", "oxford_3", "radcliffe_1", "radcliffe_2"]
     assert [q.path.stem for q in places.queries] == ["all_souls_000013", "radcliffe_2"]
     assert [q.crop for q in places.queries] == [(4, 2, 20, 25), (0, 0, 40, 17)]
@@ -86,14 +86,14 @@ def test_bad_oxford(oxford: Path) -> None:
         open_dataset("oxford5k", root=oxford)
     good.write_text("")
     query = oxford / "gt_files_170407" / "all_souls_1_query.txt"
-    for text, told in (
+    for text, message in (
         ("oxc1_all_souls_000013 1 2 3", "should read"),
         ("", "should read"),
         ("oxc1_all_souls_000013 1 2 nan 3", "finite"),
         ("oxc1_all_souls_000013 50 2 60 9", "outside"),
     ):
         query.write_text(text)
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             open_dataset("oxford5k", root=oxford)
     query.write_text("oxc1_all_souls_000013 1 2 9 9")
     photo(oxford / "again" / "oxford_3.jpg")
@@ -126,8 +126,8 @@ def revisited(tmp_path: Path) -> Path:
             "junk": np.array([], np.float64),
         },
     ]
-    held = {"imlist": names, "qimlist": ["q0", "q1"], "gnd": lists}
-    (folder / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(held, protocol=2))
+    content = {"imlist": names, "qimlist": ["q0", "q1"], "gnd": lists}
+    (folder / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(content, protocol=2))
     return tmp_path / "data"
 
 
@@ -137,8 +137,8 @@ def test_revisited(revisited: Path, inside: bool) -> None:
     right, out = {}, {}
     for how in RIGHT:
         places = open_dataset(f"roxford5k-{how}", root=root)
-        assert [one.path.stem for one in places.database] == ["b", "a", "d", "c"]
-        assert [one.crop for one in places.queries] == [(4, 3, 21, 30), (0, 0, 9, 9)]
+        assert [photo.path.stem for photo in places.database] == ["b", "a", "d", "c"]
+        assert [photo.crop for photo in places.queries] == [(4, 3, 21, 30), (0, 0, 9, 9)]
         truth = places.truth
         assert truth is not None and truth.ignored is not None
         right[how] = [rows.tolist() for rows in truth.positives]
@@ -155,9 +155,9 @@ class Harm:
 def test_a_malicious_truth_is_refused(revisited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(revisited)
     path = revisited / "roxford5k" / "gnd_roxford5k.pkl"
-    held = pickle.loads(path.read_bytes())
+    content = pickle.loads(path.read_bytes())
     for protocol in range(5):
-        path.write_bytes(pickle.dumps({**held, "gnd": [Harm()]}, protocol=protocol))
+        path.write_bytes(pickle.dumps({**content, "gnd": [Harm()]}, protocol=protocol))
         with pytest.raises(InputError, match=r"gnd_roxford5k.pkl"):
             open_dataset("roxford5k-hard", root=revisited)
     assert not Path("harmed").exists()
@@ -167,7 +167,7 @@ def test_bad_revisited(revisited: Path) -> None:
     path = revisited / "roxford5k" / "gnd_roxford5k.pkl"
     good = pickle.loads(path.read_bytes())
     lists = good["gnd"]
-    for held, told in (
+    for content, message in (
         ({**good, "gnd": lists[:1]}, "2 queries, but truth for 1"),
         ({**good, "gnd": [lists[0], {**lists[1], "easy": np.array([4])}]}, "row 4 is outside"),
         ({**good, "gnd": [lists[0], {**lists[1], "easy": np.array([-1])}]}, "is no truth of revisited"),
@@ -176,8 +176,8 @@ def test_bad_revisited(revisited: Path) -> None:
         ([1, 2], "is no truth of revisited"),
         ({**good, "imlist": ["b", "a", "d", "gone"]}, "1 of 6 photos.*'gone'"),
     ):
-        path.write_bytes(pickle.dumps(held))
-        with pytest.raises(InputError, match=told):
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(InputError, match=message):
             open_dataset("roxford5k-medium", root=revisited)
     path.unlink()
     with pytest.raises(InputError, match="there is no"):
@@ -189,17 +189,17 @@ def test_published_truth(which: str) -> None:
     path = SHARED / "truth" / f"gnd_{which}.pkl"
     if not path.is_file():
         pytest.skip(f"there is no {path}")
-    told = read_revisited(path)
+    lists = read_revisited(path)
     published = {how: PUBLISHED[f"{which}-{how}"] for how in RIGHT}
-    for one in published.values():
-        assert (len(told["imlist"]), len(told["qimlist"])) == (one.database, one.queries)
-    assert not BROKEN & {*told["imlist"], *told["qimlist"]}
-    counts = {how: int(revisited_truth(told, how).positives.counts.sum()) for how in RIGHT}
-    assert counts == {how: one.positives for how, one in published.items()}
-    assert len({*told["imlist"], *told["qimlist"]}) == PUBLISHED[which[1:]].database
-    assert revisited_truth(told, "easy").n_without_truth == (2 if which == "roxford5k" else 0)
+    for counted in published.values():
+        assert (len(lists["imlist"]), len(lists["qimlist"])) == (counted.database, counted.queries)
+    assert not BROKEN & {*lists["imlist"], *lists["qimlist"]}
+    counts = {how: int(revisited_truth(lists, how).positives.counts.sum()) for how in RIGHT}
+    assert counts == {how: counted.positives for how, counted in published.items()}
+    assert len({*lists["imlist"], *lists["qimlist"]}) == PUBLISHED[which[1:]].database
+    assert revisited_truth(lists, "easy").n_without_truth == (2 if which == "roxford5k" else 0)
     for how in RIGHT:  # right ones first, then what does not count, is perfect
-        truth = revisited_truth(told, how)
+        truth = revisited_truth(lists, how)
         assert truth.ignored is not None
         order = [
             np.concatenate([right, out, np.setdiff1d(np.arange(truth.n_database), np.union1d(right, out))])
@@ -216,7 +216,7 @@ def test_holidays(tmp_path: Path, name: str, part: str) -> None:
     for stem in ("100000", "100001", "100002", "100100", "100101", "149900", "149901"):
         photo(tmp_path / part / f"{stem}.jpg")
     places = open_dataset(name, root=tmp_path)
-    assert [one.path.stem for one in places.queries] == ["100000", "100100", "149900"]
+    assert [query.path.stem for query in places.queries] == ["100000", "100100", "149900"]
     truth = places.truth
     assert truth is not None and [rows.tolist() for rows in truth.positives] == [[1, 2], [4], [6]]
     assert truth.ignored is not None and [rows.tolist() for rows in truth.ignored] == [[0], [3], [5]]
@@ -231,11 +231,11 @@ def test_holidays(tmp_path: Path, name: str, part: str) -> None:
 def test_check_takes_queries_among_the_database_for_what_they_are(tmp_path: Path, revisited: Path) -> None:
     for i, stem in enumerate(("100000", "100001", "100100", "100101")):
         photo(tmp_path / "jpg" / f"{stem}.jpg", (20 + i, 20))
-    told = check_dataset(open_dataset("holidays", root=tmp_path), published=PUBLISHED["holidays"])
-    assert [one.what for one in told.findings] == ["counts"]
-    assert "4 in place of 1,491 database" in told.findings[0].text
-    told = check_dataset(open_dataset("roxford5k-hard", root=revisited))
-    assert "unlisted" not in [one.what for one in told.findings]
+    report = check_dataset(open_dataset("holidays", root=tmp_path), published=PUBLISHED["holidays"])
+    assert [finding.what for finding in report.findings] == ["counts"]
+    assert "4 in place of 1,491 database" in report.findings[0].text
+    report = check_dataset(open_dataset("roxford5k-hard", root=revisited))
+    assert "unlisted" not in [finding.what for finding in report.findings]
 
 
 def test_truth_in_words(oxford: Path, revisited: Path) -> None:
@@ -322,8 +322,8 @@ def test_what_is_measured_by_map_is_ranked_whole_and_says_so(tmp_path: Path) -> 
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     database = DescriptorStore.from_arrays(rows, places.database)
     queries = DescriptorStore.from_arrays(rows[::4], places.queries)
-    found = rank(database, queries, Scoring(k=20), places.truth)
-    result = score(found, places, tmp_path / "out", Scoring(k=20))
+    ranking = rank(database, queries, Scoring(k=20), places.truth)
+    result = score(ranking, places, tmp_path / "out", Scoring(k=20))
     assert result is not None
     far = np.linalg.norm(rows[::4, None] - rows, axis=2)
     precisions = []
@@ -337,4 +337,4 @@ def test_what_is_measured_by_map_is_ranked_whole_and_says_so(tmp_path: Path) -> 
     assert f"mAP {result.metrics['mAP']:.4f}" in str(result)
     assert len((tmp_path / "out" / "predictions.txt").read_text().splitlines()) <= 2 + 40 * 20
     with pytest.raises(InputError, match="-k 160"):
-        score(found.top(20), places, tmp_path / "out", Scoring(k=20))
+        score(ranking.top(20), places, tmp_path / "out", Scoring(k=20))

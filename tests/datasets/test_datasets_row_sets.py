@@ -23,8 +23,8 @@ def test_shared_sets_are_as_others(data: st.DataObject) -> None:
     plain = RowSets.of([few[i] if i >= 0 else [] for i in which.tolist()], n)
     assert shared == plain and len(shared) == len(plain)
     assert shared.counts.tolist() == plain.counts.tolist() and shared.keys.tolist() == plain.keys.tolist()
-    assert [one.tolist() for one in shared] == [one.tolist() for one in plain]
-    assert [one.tolist() for one in shared[::-1]] == [one.tolist() for one in plain[::-1]]
+    assert [members.tolist() for members in shared] == [members.tolist() for members in plain]
+    assert [members.tolist() for members in shared[::-1]] == [members.tolist() for members in plain[::-1]]
     ranked = np.array(
         data.draw(
             st.lists(
@@ -58,13 +58,13 @@ def test_answers_of_some_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
     truth = Truth(
         RowSets.of([random.integers(0, n, 3) for _ in range(count)], n), n, {}, out, np.arange(n) // 2
     )
-    asked: list[int] = []
+    sizes: list[int] = []
 
     def search(some: Rows, depth: int) -> Ranking:
-        asked.append(len(some))
+        sizes.append(len(some))
         return Ranking(whole.indices[some, :depth], whole.distances[some, :depth])
 
     monkeypatch.setattr(recall, "ENTRIES", 5 * n)
-    found = answers_of(search, truth, 6)
-    assert np.array_equal(found.indices, answers_alone(whole, truth, 6).indices) and max(asked) < count
-    assert not truth.ignored.contains(found.indices).any()  # type: ignore[union-attr]
+    answers = answers_of(search, truth, 6)
+    assert np.array_equal(answers.indices, answers_alone(whole, truth, 6).indices) and max(sizes) < count
+    assert not truth.ignored.contains(answers.indices).any()  # type: ignore[union-attr]

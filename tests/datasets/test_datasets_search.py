@@ -72,13 +72,13 @@ SPECIAL = [
 ]
 
 
-@pytest.mark.parametrize(("name", "told"), SPECIAL)
-def test_thumbnails_and_bins(tmp_path: Path, name: str, told: str) -> None:
+@pytest.mark.parametrize(("name", "folder"), SPECIAL)
+def test_thumbnails_and_bins(tmp_path: Path, name: str, folder: str) -> None:
     touch(tmp_path, "trip/1.jpg", f"trip/{name}")
     listed = folder_photos(tmp_path)
     assert names(listed) == ["trip/1.jpg"]
-    assert passed(listed).folders == {told: 1}
-    assert passed_over_text(passed(listed)) == f"1 folder passed over: {told} (--all-folders takes them)"
+    assert passed(listed).folders == {folder: 1}
+    assert passed_over_text(passed(listed)) == f"1 folder passed over: {folder} (--all-folders takes them)"
     everything = folder_photos(tmp_path, all_folders=True)
     assert sorted(names(everything)) == sorted(["trip/1.jpg", f"trip/{name}"])
     # asked for by itself, such a folder is a folder of photos

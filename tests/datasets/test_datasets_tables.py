@@ -145,7 +145,7 @@ def test_exiftool(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "north", "bands", "told"),
+    ("zone", "north", "bands", "expected"),
     [
         ("10S", 4_177_000, None, "10N"),  # San Francisco; there is no land in the south
         ("10S", 4_177_000, False, "10S"),
@@ -158,8 +158,8 @@ def test_exiftool(tmp_path: Path) -> None:
         ("33n", 6_175_000, None, "33N"),
     ],
 )
-def test_zones(zone: str, north: float, bands: bool | None, told: str) -> None:
-    assert read_zone(zone, north, bands) == told
+def test_zones(zone: str, north: float, bands: bool | None, expected: str) -> None:
+    assert read_zone(zone, north, bands) == expected
 
 
 def test_a_zone_that_may_be_either_is_refused(tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ def test_colmap_with_and_without_lines_of_points(tmp_path: Path) -> None:
     names = tuple(f"{i} a photo.jpg" for i in range(1, 6))
     for points in ("", "\n", "\n1.5 2.5 -1 3.5 4.5 7 1 2 3 4 5 6", "\n1 2 -1"):
         path.write_text("# Image list\n" + "".join(f"{row}{points}\n" for row in rows))
-        found = centres_of(frames(tmp_path, *names), read_poses(path), path)
-        assert [c[0] for c in found if c is not None] == [1, 2, 3, 4, 5]
+        centres = centres_of(frames(tmp_path, *names), read_poses(path), path)
+        assert [c[0] for c in centres if c is not None] == [1, 2, 3, 4, 5]
     path.write_text(f"{rows[0]}\n{rows[1]}\n\n{rows[2]}\n1 2 3\n")
     assert len(read_poses(path)) == 3
     path.write_text(f"{rows[0]}\nnonsense\n")
@@ -252,10 +252,10 @@ def test_gaps_and_zones_are_named(tmp_path: Path) -> None:
     path = gpx(
         tmp_path / "t.gpx", ("55", "13", "2024-05-01T12:00:00Z"), ("55", "13.1", "2024-05-01T12:05:00Z")
     )
-    one = frames(tmp_path, "a.jpg", times=(NOON + 150,))
+    single = frames(tmp_path, "a.jpg", times=(NOON + 150,))
     with pytest.raises(InputError, match=r"within 60 s of two points.*gaps, as of 300 s \(.*t\.gpx:gap=300"):
-        with_positions(one, path)
-    at = with_positions(one, f"{path}:gap=300").positions[0]
+        with_positions(single, path)
+    at = with_positions(single, f"{path}:gap=300").positions[0]
     assert at is not None and latlon(at) == pytest.approx((55, 13.05), abs=1e-7)
     exif = Image.Exif()
     exif[0x0132] = "2024:05:01 14:00:30"
@@ -292,7 +292,7 @@ def test_zeros_in_truth_files(tmp_path: Path) -> None:
         1,
         1,
     )
-    held = PlaceDataset.from_arrays(["a", "b"], np.array([[55.7, 13.2], [0, 0]]), degrees=True)
-    assert held.database.positions[1] is None and "1 positions are 0,0" in held.database.notes[0]
+    places = PlaceDataset.from_arrays(["a", "b"], np.array([[55.7, 13.2], [0, 0]]), degrees=True)
+    assert places.database.positions[1] is None and "1 positions are 0,0" in places.database.notes[0]
     rows = np.stack([np.arange(4.0), np.zeros(4)], axis=1)  # numbers of frames begin at 0,0
     assert [r.tolist() for r in TruthPositions(rows, rows, 0.0).right()] == [[0], [1], [2], [3]]

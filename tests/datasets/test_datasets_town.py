@@ -78,7 +78,7 @@ def test_a_town_of_other_settings_is_not_continued(small: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"photos": 8}, "60 photos or more; given 8"),
         ({"size": (47, 64)}, "48 to 4096 pixels"),
@@ -86,8 +86,8 @@ def test_a_town_of_other_settings_is_not_continued(small: Path) -> None:
         ({"workers": -1}, "workers are 0 or more"),
     ],
 )
-def test_what_a_town_cannot_be(tmp_path: Path, wrong: dict[str, object], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_a_town_cannot_be(tmp_path: Path, wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         make_town(tmp_path / "town", **wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "town").exists()
 
@@ -107,8 +107,8 @@ def test_parts_lie_kilometres_apart_and_say_where_and_when(small: Path) -> None:
     assert len(photos) == 60 == json.loads((small / "town.json").read_text())["photos"]
     assert all(p.position is not None and p.heading is not None and p.time is not None for p in photos)
     for a, b in pairwise(parts):
-        here, there = _where(a.database), _where(b.database)
-        assert np.linalg.norm(here[:, None] - there[None], axis=2).min() > 1000
+        here, other = _where(a.database), _where(b.database)
+        assert np.linalg.norm(here[:, None] - other[None], axis=2).min() > 1000
     for part in parts:
         assert all(len(rows) for rows in part.truth.positives)
 

@@ -126,7 +126,7 @@ def test_kml_as_google_and_loggers_write_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("points", "told"),
+    ("points", "message"),
     [
         ((), "it holds no track"),
         ((point(1, 1, None), point(1, 2, None)), "its 2 points have no time"),
@@ -136,13 +136,13 @@ def test_kml_as_google_and_loggers_write_it(tmp_path: Path) -> None:
         ((point(1, 1, "yesterday"),), "have no time as 2024-05-01"),
     ],
 )
-def test_bad_tracks(tmp_path: Path, points: tuple[str, ...], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_tracks(tmp_path: Path, points: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_track(gpx(tmp_path / "t.gpx", *points))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "is no XML"),
         ("<gpx><trk>", "is no XML"),
@@ -150,9 +150,9 @@ def test_bad_tracks(tmp_path: Path, points: tuple[str, ...], told: str) -> None:
         ('<!DOCTYPE x [<!ENTITY a "b">]><gpx>&a;</gpx>', "declares a document type"),
     ],
 )
-def test_what_is_no_track(tmp_path: Path, text: str, told: str) -> None:
+def test_what_is_no_track(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.gpx").write_text(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_track(tmp_path / "t.gpx")
     with pytest.raises(InputError, match="cannot be read"):
         read_track(tmp_path / "none.gpx")

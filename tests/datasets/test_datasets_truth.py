@@ -60,7 +60,9 @@ def test_row_sets_against_python_sets(given_sets: list[list[int]], data: st.Data
             )
         )
     ).reshape(len(given_sets), k)
-    slow = [[row in held for row in ranked] for ranked, held in zip(rows.tolist(), given_sets, strict=True)]
+    slow = [
+        [row in members for row in ranked] for ranked, members in zip(rows.tolist(), given_sets, strict=True)
+    ]
     assert sets.contains(rows.astype(np.int64)).tolist() == slow
     others = data.draw(
         st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=len(given_sets), max_size=len(given_sets))
@@ -206,11 +208,11 @@ def test_description_is_json() -> None:
 
 def test_truth_in_words() -> None:
     database = listing("1", "2", at=[Position(0, 0), None])
-    told = [
+    texts = [
         truth_text(parse_truth(text, database, database).description)
         for text in ("frames:2", "same-name,leave-one-out", "positions:25")
     ]
-    assert told == [
+    assert texts == [
         "same frame number within 2",
         "same name, a query's own photo left out",
         "taken within 25 m (without a position: 1 database, 1 queries)",
@@ -339,9 +341,9 @@ def test_dataset_info() -> None:
     bare = dataset_info(PlaceDataset("bare", database, queries), sample=1)
     assert bare.truth is None and bare.database.looked_at == 0 and "not known" in str(bare)
     tagged = PhotoList([Photo(n, Path(n), tags=("night",), group="p", time=1.0) for n in "ab"])
-    told = photos_info(tagged)
-    assert (told.tags, told.groups, told.with_time) == ({"night": 2}, 1, 2)
-    assert "1 groups; night 2" in str_photos(told)
+    tagged_info = photos_info(tagged)
+    assert (tagged_info.tags, tagged_info.groups, tagged_info.with_time) == ({"night": 2}, 1, 2)
+    assert "1 groups; night 2" in str_photos(tagged_info)
     few = dataset_info(dataset, read_size=size, sample=2)
     assert few.database.looked_at == 2
     with pytest.raises(InputError):

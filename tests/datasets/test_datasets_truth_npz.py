@@ -62,9 +62,9 @@ def test_radius_is_inclusive_and_can_be_overridden(tmp_path: Path) -> None:
     assert lists(parse_truth(f"{path}", database, queries)) == [[0, 2], []]
     assert lists(parse_truth(f"{path}:5", database, queries)) == [[2], []]
     assert lists(parse_truth(f"{path}:4.9m", database, queries)) == [[], []]
-    told = parse_truth(f"{path}:30,leave-one-out", database, queries)
-    assert lists(told) == [[1, 2], []]
-    assert told.description["radius_m"] == 30 and told.description["leave_one_out"] is True
+    truth = parse_truth(f"{path}:30,leave-one-out", database, queries)
+    assert lists(truth) == [[1, 2], []]
+    assert truth.description["radius_m"] == 30 and truth.description["leave_one_out"] is True
     for wrong in ("", "far", "-1", "nan"):
         with pytest.raises(InputError, match="is not a distance in metres"):
             parse_truth(f"{path}:{wrong}", database, queries)
@@ -78,14 +78,14 @@ def test_a_drive_letter_is_no_radius(tmp_path: Path) -> None:
 
 def test_the_same_protocol_as_positions(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    there, asked = (
+    database_EN, queries_EN = (
         [Position(float(e), float(n), "33N") for e, n in rng.uniform(0, 100, (count, 2))] for count in (30, 8)
     )
-    database, queries = listing(30, list(there)), listing(8, list(asked))
+    database, queries = listing(30, list(database_EN)), listing(8, list(queries_EN))
     path = write_truth_npz(tmp_path / "t.npz", TruthPositions.of_photos(database, queries, 25))
-    told, direct = truth_file(path, database, queries), truth_positions(database, queries, 25)
-    assert told.hash == direct.hash and told.description == direct.description
-    assert sum(map(len, lists(told))) > 10
+    from_file, direct = truth_file(path, database, queries), truth_positions(database, queries, 25)
+    assert from_file.hash == direct.hash and from_file.description == direct.description
+    assert sum(map(len, lists(from_file))) > 10
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 14))
@@ -112,10 +112,10 @@ def test_tolerance_is_what_the_positions_tell(n: int, radius: float, step: tuple
 def test_the_original_reads_what_is_written(tmp_path: Path) -> None:
     made = TruthPositions(np.array([[1.5, 2], [3, 4]]), np.array([[5.0, 6]]), 25)
     path = write_truth_npz(tmp_path / "new" / "t.npz", made)
-    with np.load(path) as held:
-        assert sorted(held.files) == ["posDistThr", "utmDb", "utmQ"]
-        assert held["utmDb"].tolist() == [[1.5, 2], [3, 4]] and held["utmQ"].tolist() == [[5, 6]]
-        assert held["posDistThr"].shape == () and held["posDistThr"] == 25
+    with np.load(path) as archive:
+        assert sorted(archive.files) == ["posDistThr", "utmDb", "utmQ"]
+        assert archive["utmDb"].tolist() == [[1.5, 2], [3, 4]] and archive["utmQ"].tolist() == [[5, 6]]
+        assert archive["posDistThr"].shape == () and archive["posDistThr"] == 25
     assert list(path.parent.iterdir()) == [path]
     read = read_truth_npz(path)
     assert read.radius == 25 and read.database.tolist() == made.database.tolist()
@@ -125,8 +125,8 @@ def test_the_original_reads_what_is_written(tmp_path: Path) -> None:
 
 def test_rows_must_be_those_of_the_lists(tmp_path: Path) -> None:
     path = save(tmp_path / "t.npz", utmQ=np.zeros((2, 2)), utmDb=np.ones((3, 2)), posDistThr=1)
-    told = r"3 database photos and 2 queries, the lists hold {}; its rows"
-    with pytest.raises(InputError, match=told.format("4 and 2")):
+    message = r"3 database photos and 2 queries, the lists hold {}; its rows"
+    with pytest.raises(InputError, match=message.format("4 and 2")):
         truth_file(path, listing(4), listing(2))
     with pytest.raises(InputError, match=r"the lists hold 2 and 3 \(are the two lists swapped\?\)"):
         truth_file(path, listing(2), listing(3))
@@ -136,7 +136,7 @@ GOOD = {"utmQ": np.zeros((2, 2)), "utmDb": np.zeros((3, 2)), "posDistThr": np.fl
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (
             {"utmQ": np.zeros((2, 3))},
@@ -152,8 +152,8 @@ GOOD = {"utmQ": np.zeros((2, 2)), "utmDb": np.zeros((3, 2)), "posDistThr": np.fl
         ({"posDistThr": np.array([None])}, "values of object, not numbers"),
     ],
 )
-def test_bad_arrays(tmp_path: Path, changed: dict[str, object], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_arrays(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_truth_npz(save(tmp_path / "t.npz", **{**GOOD, **changed}))
 
 

@@ -31,9 +31,11 @@ def test_the_same_bytes_are_found_under_any_name(folders: Path) -> None:
     database, queries = photos(folders / "db"), photos(folders / "q")
     twins = find_twins(database, queries)
     assert twins == [Twin(0, 2, "bytes"), Twin(0, 4, "bytes")]
-    told = told_twins(twins, database, queries)
-    assert told["queries"] == 1 and told["bytes"] == 2 and told["pictures"] == 0
-    assert twins_text(told).startswith("1 queries are in the database too (e.g. '0.png' is '2.png', the same")
+    summary = told_twins(twins, database, queries)
+    assert summary["queries"] == 1 and summary["bytes"] == 2 and summary["pictures"] == 0
+    assert twins_text(summary).startswith(
+        "1 queries are in the database too (e.g. '0.png' is '2.png', the same"
+    )
     assert twins_text(told_twins([], database, queries)) == "" == twins_text({})
 
 

@@ -64,13 +64,17 @@ def test_against_the_slow_way() -> None:
     junk = [random.choice(n, random.integers(0, 6), replace=False).tolist() for _ in range(queries)]
     truth = Truth(right, n, {}, junk)
     ranking = ranked(*order.tolist())
-    held = [set(a) - set(b) for a, b in zip(right, junk, strict=True)]
-    slow = [slow_oxford(o, a, set(b)) if a else np.nan for o, a, b in zip(order, held, junk, strict=True)]
+    valid_answers = [set(a) - set(b) for a, b in zip(right, junk, strict=True)]
+    slow = [
+        slow_oxford(o, a, set(b)) if a else np.nan for o, a, b in zip(order, valid_answers, junk, strict=True)
+    ]
     assert average_precisions(ranking, truth) == pytest.approx(slow, nan_ok=True)
     plain = Truth(right, n, {})
     for k in (1, 5, 20):
-        told = average_precisions_at(ranking, plain, k)
-        assert told == pytest.approx([slow_msls(o, set(a), k) for o, a in zip(order, right, strict=True)])
+        precisions = average_precisions_at(ranking, plain, k)
+        assert precisions == pytest.approx(
+            [slow_msls(o, set(a), k) for o, a in zip(order, right, strict=True)]
+        )
 
 
 def test_a_query_without_a_right_answer_is_left_out_of_the_mean() -> None:

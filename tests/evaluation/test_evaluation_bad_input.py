@@ -23,8 +23,10 @@ Evaluate = Callable[..., tuple[int, str, str]]
 def scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Evaluate:
     """Score a ranking of lists of positions, [N, 2] degrees."""
 
-    def call(there: list[str], asked: list[str], rows: list[list[int]], truth: str) -> tuple[int, str, str]:
-        for name, lines in (("db", there), ("q", asked)):
+    def call(
+        database: list[str], queries: list[str], rows: list[list[int]], truth: str
+    ) -> tuple[int, str, str]:
+        for name, lines in (("db", database), ("q", queries)):
             (tmp_path / name).mkdir(exist_ok=True)
             listed = [f"{name}/{i}.jpg,{line}" for i, line in enumerate(lines)]
             (tmp_path / f"{name}.csv").write_text("\n".join(["name,lat,lon", *listed]), encoding="utf-8")
@@ -37,9 +39,9 @@ def scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Evaluate:
         out = ["--out", str(tmp_path / "out"), "--recall-at", "1", "--json"]
         capsys.readouterr()
         status = main(["evaluate", "--ranking", str(tmp_path / "r.npz"), *words, "--truth", truth, *out])
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        return status, told.out, told.err
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err
 
     return call
 
@@ -48,14 +50,14 @@ FIJI = ["-16.8,179.9999", "-16.8,-179.9999", "-16.8,179.5"]
 BORDER = ["52.0,5.9999", "52.0,6.0001", "52.0,6.1"]  # zones 31 and 32
 
 
-@pytest.mark.parametrize("there", [FIJI, BORDER], ids=["date line", "zone border"])
-def test_neighbours_across_a_border(scored: Evaluate, there: list[str]) -> None:
-    status, out, err = scored(there, there[:1], [[1, 0, 2]], "positions:25")
+@pytest.mark.parametrize("database", [FIJI, BORDER], ids=["date line", "zone border"])
+def test_neighbours_across_a_border(scored: Evaluate, database: list[str]) -> None:
+    status, out, err = scored(database, database[:1], [[1, 0, 2]], "positions:25")
     assert status == 0, err
-    held = json.loads(out)
-    assert held["recall"]["1"] == 1.0  # 21 m and 14 m apart
-    assert held["by_distance"]["1"]["25"] == 1.0 and held["by_distance"]["1"]["10"] == 0.0
-    status, out, _ = scored(there, there[:1], [[2, 0, 1]], "positions:25")
+    result = json.loads(out)
+    assert result["recall"]["1"] == 1.0  # 21 m and 14 m apart
+    assert result["by_distance"]["1"]["25"] == 1.0 and result["by_distance"]["1"]["10"] == 0.0
+    status, out, _ = scored(database, database[:1], [[2, 0, 1]], "positions:25")
     assert status == 0 and json.loads(out)["recall"]["1"] == 0.0
 
 
@@ -80,7 +82,8 @@ def test_what_does_not_fit_is_one_line(
     scored: Evaluate, rows: list[list[int]], truth: str, complaint: str
 ) -> None:
     status, _, err = scored(BORDER, BORDER[:2], rows, truth)
-    assert status == 1 and complaint in err and err.count("\n") == 1
+    (error,) = (line for line in err.splitlines() if line.startswith("dejavlad:"))
+    assert status == 1 and complaint in error
 
 
 def test_a_truth_of_other_lists(scored: Evaluate, tmp_path: Path) -> None:
@@ -99,9 +102,9 @@ def test_a_truth_of_other_lists(scored: Evaluate, tmp_path: Path) -> None:
 def test_a_truth_without_any_right_answer(scored: Evaluate) -> None:
     far = ["10.0,10.0", "10.0,11.0"]
     status, out, _ = scored(BORDER, far, [[0], [1]], "positions:25")
-    held = json.loads(out)
-    assert status == 0 and held["recall"]["1"] == 0.0 and held["n_without_truth"] == 2
-    assert held["intervals"]["1"][0] == 0.0 and held["intervals"]["1"][1] > 0.5  # two queries tell little
+    result = json.loads(out)
+    assert status == 0 and result["recall"]["1"] == 0.0 and result["n_without_truth"] == 2
+    assert result["intervals"]["1"][0] == 0.0 and result["intervals"]["1"][1] > 0.5  # two queries tell little
 
 
 def test_swapped_coordinates_are_told(scored: Evaluate) -> None:

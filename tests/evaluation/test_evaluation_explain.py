@@ -28,13 +28,13 @@ THERE = RNG.uniform(0, 1500, (N, 2))
 ASKED = THERE[RNG.permutation(N)[:Q]] + RNG.normal(0, 9, (Q, 2))
 
 
-def listing(points: np.ndarray, folder: str, **told: list[object]) -> PhotoList:
+def listing(points: np.ndarray, folder: str, **columns: list[object]) -> PhotoList:
     return PhotoList(
         Photo(
             f"{folder}/image-{i}.jpg",
             Path(f"{folder}/image-{i}.jpg"),
             position=Position(*at),
-            **{what: values[i] for what, values in told.items()},  # type: ignore[arg-type]
+            **{what: values[i] for what, values in columns.items()},  # type: ignore[arg-type]
         )
         for i, at in enumerate(points.tolist())
     )
@@ -44,10 +44,12 @@ def places_of(database: PhotoList, queries: PhotoList, metres: float = 25.0) -> 
     return PlaceDataset("somewhere", database, queries, truth_positions(database, queries, metres))
 
 
-def ranked(there: np.ndarray, asked: np.ndarray, noise: float = 30.0, k: int = 60, seed: int = 0) -> Ranking:
+def ranked(
+    database: np.ndarray, queries: np.ndarray, noise: float = 30.0, k: int = 60, seed: int = 0
+) -> Ranking:
     """The nearest by positions that are a little off."""
     random = np.random.default_rng(seed)
-    a, b = (points + random.normal(0, noise, points.shape) for points in (there, asked))
+    a, b = (points + random.normal(0, noise, points.shape) for points in (database, queries))
     apart = np.linalg.norm(b[:, None] - a[None], axis=2)
     rows = np.argsort(apart, axis=1)[:, :k]
     return Ranking(rows, np.take_along_axis(apart, rows, 1).astype(np.float32))
@@ -108,29 +110,29 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
     if mistake.startswith("the first photo"):  # which is no one's answer any more
         lost = Ranking(np.where(TRUE.indices < 1, -1, TRUE.indices), TRUE.distances)
         expected = number(lost, PLACES)
-    told = explain(wrong, PLACES, expect=expected)
-    assert [one.mistake for one in told.met] == [mistake]
-    assert told.met[0].advice and told.met[0].kind == "mistake"
-    assert mistake in [one.mistake for one in told.likely]
-    assert "given" not in [one.kind for one in told.met]
+    explanation = explain(wrong, PLACES, expect=expected)
+    assert [finding.mistake for finding in explanation.met] == [mistake]
+    assert explanation.met[0].advice and explanation.met[0].kind == "mistake"
+    assert mistake in [finding.mistake for finding in explanation.likely]
+    assert "given" not in [finding.kind for finding in explanation.met]
     without = explain(wrong, PLACES)
-    assert mistake in [one.mistake for one in without.likely] and not without.met
+    assert mistake in [finding.mistake for finding in without.likely] and not without.met
 
 
 def test_worst_first_is_found() -> None:
     whole = ranked(THERE, ASKED, k=N)
     wrong = Ranking(whole.indices[:, ::-1], np.zeros(whole.indices.shape, np.float32))
-    told = explain(wrong, PLACES, expect=number(whole, PLACES))
-    assert [one.mistake for one in told.met] == ["worst answers first"]
+    explanation = explain(wrong, PLACES, expect=number(whole, PLACES))
+    assert [finding.mistake for finding in explanation.met] == ["worst answers first"]
 
 
 def test_swapped_lists_are_found() -> None:
     swapped = ranked(ASKED, THERE, seed=3)
     truth = truth_positions(PLACES.queries, PLACES.database, 25)
     expected = f"{evaluate(swapped, truth, recall_at=[1]).recall[1]:.4f}"
-    told = explain(swapped, PLACES, expect=expected)
-    assert [one.mistake for one in told.met] == ["database and queries swapped"]
-    assert told.unfit == (
+    explanation = explain(swapped, PLACES, expect=expected)
+    assert [finding.mistake for finding in explanation.met] == ["database and queries swapped"]
+    assert explanation.unfit == (
         f"the ranking is of {N} queries and rows up to {Q - 1}, the lists have {Q} queries and {N} database "
         "photos"
     )
@@ -141,8 +143,8 @@ def test_swapped_lists_are_found() -> None:
 def test_a_natural_order_is_found() -> None:
     order = alphabetic(N)
     places = places_of(PLACES.database.take(order), PLACES.queries)
-    told = explain(TRUE, places, expect=number(TRUE, PLACES))
-    assert [one.mistake for one in told.met] == ["the database in natural order"]
+    explanation = explain(TRUE, places, expect=number(TRUE, PLACES))
+    assert [finding.mistake for finding in explanation.met] == ["the database in natural order"]
     assert natsorted(f"{i}" for i in order)[:3] == ["0", "1", "2"]
 
 
@@ -152,15 +154,15 @@ def test_an_order_by_basenames_is_found() -> None:
     by_path = sorted(range(N), key=lambda i: names[i])
     photos = PhotoList(replace(PLACES.database[i], name=names[i], path=Path(names[i])) for i in by_path)
     places = places_of(photos, PLACES.queries)  # `TRUE` has the rows of the basenames' order
-    told = explain(TRUE, places, expect=number(TRUE, PLACES))
-    assert [one.mistake for one in told.met] == ["the database in basenames' order"]
+    explanation = explain(TRUE, places, expect=number(TRUE, PLACES))
+    assert [finding.mistake for finding in explanation.met] == ["the database in basenames' order"]
 
 
 @pytest.mark.parametrize("metres", [5, 10, 50])
 def test_another_radius_is_found(metres: float) -> None:
     expected = number(TRUE, places_of(PLACES.database, PLACES.queries, metres))
-    told = explain(TRUE, PLACES, expect=expected)
-    assert [one.text for one in told.met] == [f"within {metres} m"]
+    explanation = explain(TRUE, PLACES, expect=expected)
+    assert [finding.text for finding in explanation.met] == [f"within {metres} m"]
 
 
 @pytest.mark.parametrize("frames", [0, 1, 5, 10])
@@ -170,9 +172,9 @@ def test_another_tolerance_is_found(frames: int) -> None:
     places = PlaceDataset("sequence", photos[0], photos[1], truth_frames(N, N, 2))
     ranking = ranked(line, line, noise=3, k=30)
     expected = number(ranking, replace(places, truth=truth_frames(N, N, frames)))
-    told = explain(ranking, places, expect=expected)
-    assert f"within {frames} frames" in [one.text for one in told.met]
-    assert all(one.kind == "other measure" for one in told.met)
+    explanation = explain(ranking, places, expect=expected)
+    assert f"within {frames} frames" in [finding.text for finding in explanation.met]
+    assert all(finding.kind == "other measure" for finding in explanation.met)
 
 
 def test_dropped_misses_are_found() -> None:
@@ -182,8 +184,10 @@ def test_dropped_misses_are_found() -> None:
         np.concatenate([TRUE.indices, TRUE.indices[:20]]), np.concatenate([TRUE.distances] * 2)[: Q + 20]
     )
     assert places.truth is not None and places.truth.n_without_truth >= 20
-    told = explain(ranking, places, expect=number(ranking, places, "drop"))
-    assert [one.text for one in told.met] == ["as given, queries without a right answer dropped"]
+    explanation = explain(ranking, places, expect=number(ranking, places, "drop"))
+    assert [finding.text for finding in explanation.met] == [
+        "as given, queries without a right answer dropped"
+    ]
 
 
 def test_suppression_is_found() -> None:
@@ -195,8 +199,8 @@ def test_suppression_is_found() -> None:
     grouped = replace(places, truth=places.truth.grouped([i // 3 for i in range(N)]))
     at = 5
     want = evaluate(ranking, grouped.truth, recall_at=[at]).recall[at]  # type: ignore[arg-type]
-    told = explain(ranking, places, expect=f"{want:.4f}", at=at)
-    assert [one.text for one in told.met] == ["one answer a panorama"]
+    explanation = explain(ranking, places, expect=f"{want:.4f}", at=at)
+    assert [finding.text for finding in explanation.met] == ["one answer a panorama"]
     back = explain(
         ranking,
         grouped,
@@ -213,19 +217,19 @@ def test_self_matches_are_found() -> None:
     assert own.truth is not None
     alone = leave_one_out(own.truth, own.database, own.queries)
     expected = f"{evaluate(near, alone, recall_at=[1]).recall[1]:.4f}"
-    told = explain(near, own, expect=expected)
-    assert [one.text for one in told.met] == ["a query's own photo left out"]
+    explanation = explain(near, own, expect=expected)
+    assert [finding.text for finding in explanation.met] == ["a query's own photo left out"]
     assert explain(near, own).findings[0].recall[1] == 1.0
     back = explain(near, replace(own, truth=alone), expect="1.0")
-    assert "a query's own photo among the answers" in [n for one in back.met for n in one.measure]
+    assert "a query's own photo among the answers" in [n for finding in back.met for n in finding.measure]
 
 
 def test_a_mistake_and_another_measure_together() -> None:
     wrong = PLANTED["rows counted from 1"]()
     expected = number(TRUE, places_of(PLACES.database, PLACES.queries, 50))
-    told = explain(wrong, PLACES, expect=expected)
+    explanation = explain(wrong, PLACES, expect=expected)
     assert ("both", "rows counted from 1", ("within 50 m",)) in [
-        (one.kind, one.mistake, one.measure) for one in told.met
+        (finding.kind, finding.mistake, finding.measure) for finding in explanation.met
     ]
 
 
@@ -235,14 +239,14 @@ def test_protocols_that_fit_are_told() -> None:
     line = np.stack([np.arange(200.0), np.zeros(200)], axis=1)
     ranking = ranked(line, line, noise=3)
     under = protocol("gardens@2f").under(places)
-    told = explain(ranking, places, expect=number(ranking, under))
-    assert told.met[0].kind == "protocol"
-    assert told.met[0].measure == ("within 2 frames", "gardens@2f")
+    explanation = explain(ranking, places, expect=number(ranking, under))
+    assert explanation.met[0].kind == "protocol"
+    assert explanation.met[0].measure == ("within 2 frames", "gardens@2f")
 
 
 def test_a_shallow_ranking_says_so() -> None:
-    told = explain(TRUE.top(3), PLACES)
-    assert not told.findings[0].whole and explain(TRUE, PLACES).findings[0].whole
+    explanation = explain(TRUE.top(3), PLACES)
+    assert not explanation.findings[0].whole and explain(TRUE, PLACES).findings[0].whole
 
 
 def test_what_cannot_be_explained() -> None:
@@ -280,8 +284,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out
     assert "would come of:\n  rows counted from 1\n      subtract 1" in out and "Not tried" in out
     assert main([*words, "--json"]) == 0
-    held = json.loads(capsys.readouterr().out)
-    assert held["does_not_fit"] and held["likely_mistakes"][0]["mistake"] == "rows counted from 1"
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["does_not_fit"] and answer["likely_mistakes"][0]["mistake"] == "rows counted from 1"
     assert main([*words, "--expect", "0.99999"]) == 0
     out = capsys.readouterr().out
     assert (
@@ -310,6 +314,8 @@ def test_descriptors_that_were_not_brought_to_unit_length(
     lists = ["--database", str(tmp_path / "db.npy"), "--queries", str(tmp_path / "q.npy")]
     words = ["explain", str(tmp_path / "raw.npy"), *lists, "--truth", "frames:0"]
     assert main([*words, "--expect", f"{expected:.4f}", "--json"]) == 0
-    held = json.loads(capsys.readouterr().out)
-    assert [one["mistake"] for one in held["explained_by"]] == ["descriptors brought to unit length"]
-    assert held["not_tried"] is None
+    answer = json.loads(capsys.readouterr().out)
+    assert [finding["mistake"] for finding in answer["explained_by"]] == [
+        "descriptors brought to unit length"
+    ]
+    assert answer["not_tried"] is None

@@ -20,8 +20,8 @@ def test_curve_by_hand() -> None:
     assert curve.recall_at_full_precision == pytest.approx(0.4)
     assert curve.score_at_full_precision == 0.8
     assert curve.recall_at(0.75) == pytest.approx(0.6)
-    told = curve.to_dict()
-    assert told["max_f1"] == pytest.approx(2 * 3 / 9) and told["max_f1_score"] == 0.5
+    figures = curve.to_dict()
+    assert figures["max_f1"] == pytest.approx(2 * 3 / 9) and figures["max_f1_score"] == 0.5
 
 
 def test_answers_of_one_score_are_given_together() -> None:
@@ -31,20 +31,20 @@ def test_answers_of_one_score_are_given_together() -> None:
 
 
 def test_no_answer_is_no_curve() -> None:
-    told = precision_recall([], [], relevant=3).to_dict()
-    assert told["auc"] == 0 and told["recall_at_100_precision"] == 0 and "max_f1" not in told
+    figures = precision_recall([], [], relevant=3).to_dict()
+    assert figures["auc"] == 0 and figures["recall_at_100_precision"] == 0 and "max_f1" not in figures
 
 
 @pytest.mark.parametrize(
-    ("scores", "right", "relevant", "told"),
+    ("scores", "right", "relevant", "message"),
     [
         ([1, 2], [True], 3, "one score an answer"),
         ([np.nan, 2], [True, False], 3, "NaN"),
         ([1, 2], [True, True], 1, "only 1"),
     ],
 )
-def test_bad_curves(scores, right, relevant, told) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_curves(scores, right, relevant, message) -> None:
+    with pytest.raises(InputError, match=message):
         precision_recall(scores, right, relevant)
 
 
@@ -64,19 +64,19 @@ def test_score_of_loops() -> None:
     right = circle()
     score = score_loops([40, 41, 50], [0, 1, 11], [0.9, 0.8, 0.7], right, window=10, protocol={"truth": "x"})
     assert score.right.tolist() == [True, True, False]
-    told = score.to_dict()
-    assert (told["n_frames"], told["n_with_loop"], told["n_answers"]) == (80, 40, 3)
-    assert told["recall_at_100_precision"] == pytest.approx(2 / 40)
-    assert told["protocol"]["window"] == 10 and len(told["protocol"]["truth_hash"]) == 64
+    description = score.to_dict()
+    assert (description["n_frames"], description["n_with_loop"], description["n_answers"]) == (80, 40, 3)
+    assert description["recall_at_100_precision"] == pytest.approx(2 / 40)
+    assert description["protocol"]["window"] == 10 and len(description["protocol"]["truth_hash"]) == 64
     other = RowSets.of([[] if i < 40 else [i - 40] for i in range(80)], 80)
     assert (
         score_loops([40], [0], [1], other, window=10).to_dict()["protocol"]["truth_hash"]
-        != told["protocol"]["truth_hash"]
+        != description["protocol"]["truth_hash"]
     )
 
 
 @pytest.mark.parametrize(
-    ("frames", "closes", "told"),
+    ("frames", "closes", "message"),
     [
         ([40, 40], [0, 1], "one loop at most"),
         ([80], [0], "80 frames"),
@@ -85,8 +85,8 @@ def test_score_of_loops() -> None:
         ([10], [40], "window"),
     ],
 )
-def test_bad_answers(frames, closes, told) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_answers(frames, closes, message) -> None:
+    with pytest.raises(InputError, match=message):
         score_loops(frames, closes, [1.0] * len(frames), circle(), window=10)
 
 
@@ -100,7 +100,7 @@ def test_protocol_of_the_tensorflow_port_against_the_slow_way() -> None:
     n, window, radius = 120, 15, 3.0
     centres = random.normal(size=(n, 3)) * 4
     rows = np.concatenate([centres + random.normal(size=(n, 3)) * 2, random.normal(size=(n, 9)) * 50], axis=1)
-    found = both_ways(rows.astype(np.float32), centres, radius=radius, window=window, dims=3)
+    measured = both_ways(rows.astype(np.float32), centres, radius=radius, window=window, dims=3)
     rows3 = rows.astype(np.float32).astype(np.float64)[:, :3]
     best, far, apart, near = [], [], [], []
     for i in range(n):
@@ -118,9 +118,9 @@ def test_protocol_of_the_tensorflow_port_against_the_slow_way() -> None:
         precision.append(hits / given)
         recall.append(hits / relevant)
     assert 0 < sum(true) < n
-    assert found.precision == pytest.approx(precision) and found.recall == pytest.approx(recall)
+    assert measured.precision == pytest.approx(precision) and measured.recall == pytest.approx(recall)
     area = sum((recall[i] - recall[i - 1]) * precision[i] for i in range(1, n))
-    assert found.auc == pytest.approx(area)
+    assert measured.auc == pytest.approx(area)
 
 
 def test_protocol_of_the_tensorflow_port_refuses() -> None:

@@ -69,7 +69,7 @@ def test_files_of_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("only one", "line 3: 'only one' is not as 'query.jpg, map_photo.jpg'"),
         ("a, b, c", "line 3: .* a comma in a name is written %2C"),
@@ -78,9 +78,9 @@ def test_files_of_others(tmp_path: Path) -> None:
         ("# nothing else", "holds no predictions"),
     ],
 )
-def test_bad_predictions(tmp_path: Path, line: str, told: str) -> None:
+def test_bad_predictions(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "p.txt").write_text(HEADER + line, encoding="utf-8")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_predictions(tmp_path / "p.txt")
 
 

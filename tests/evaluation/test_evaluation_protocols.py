@@ -20,14 +20,14 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 
 
-def street(n: int, step: float, **told: list[object]) -> PhotoList:
+def street(n: int, step: float, **columns: list[object]) -> PhotoList:
     """Photos every `step` metres eastwards."""
     return PhotoList(
         Photo(
             f"{i}.jpg",
             Path(f"{i}.jpg"),
             position=Position(i * step, 0.0),
-            **{what: values[i] for what, values in told.items()},  # type: ignore[arg-type]
+            **{what: values[i] for what, values in columns.items()},  # type: ignore[arg-type]
         )
         for i in range(n)
     )
@@ -38,12 +38,12 @@ def bare(n: int) -> PhotoList:
 
 
 def test_every_protocol_is_whole() -> None:
-    for name, one in PROTOCOLS.items():
-        assert name == one.name and name.count("@") == 1 and one.source
-        assert one.dataset in DATASETS, name
-        assert (one.metres is None) != (one.frames is None), name
-        assert (one.leave_out == "window") == (one.window > 0)
-        assert json.loads(json.dumps(one.to_dict()))["name"] == name
+    for name, entry in PROTOCOLS.items():
+        assert name == entry.name and name.count("@") == 1 and entry.source
+        assert entry.dataset in DATASETS, name
+        assert (entry.metres is None) != (entry.frames is None), name
+        assert (entry.leave_out == "window") == (entry.window > 0)
+        assert json.loads(json.dumps(entry.to_dict()))["name"] == name
     for name in (
         "tokyo247@relja",
         "msls-val@official-740",
@@ -76,9 +76,9 @@ def test_metres_and_panoramas() -> None:
     plain = protocol("tokyo247@vgbench").under(places)
     assert plain.truth is not None and plain.truth.groups is None
     named = replace(places, database=street(36, 2.0, group=[str(i % 4) for i in range(36)]))
-    told = protocol("tokyo247@relja").under(named).truth
-    assert told is not None and told.groups is not None
-    assert told.groups.tolist() == [i % 4 for i in range(36)]
+    truth = protocol("tokyo247@relja").under(named).truth
+    assert truth is not None and truth.groups is not None
+    assert truth.groups.tolist() == [i % 4 for i in range(36)]
 
 
 def test_frames_and_every_tenth_query() -> None:
@@ -92,19 +92,19 @@ def test_frames_and_every_tenth_query() -> None:
 
 def test_directions_times_and_windows() -> None:
     ask = street(2, 1.0, heading=[350.0, None])
-    there = street(4, 1.0, heading=[5.0, 30.0, 170.0, None])
-    truth = parse_truth("positions:25", there, ask)
-    assert [rows.tolist() for rows in facing(truth, there, ask, 40).positives] == [[0, 1], []]
+    database = street(4, 1.0, heading=[5.0, 30.0, 170.0, None])
+    truth = parse_truth("positions:25", database, ask)
+    assert [rows.tolist() for rows in facing(truth, database, ask, 40).positives] == [[0, 1], []]
     with pytest.raises(InputError, match="none of the 4 photos"):
         facing(truth, street(4, 1.0), ask, 40)
     with pytest.raises(InputError, match="0 to 180"):
-        facing(truth, there, ask, 181)
-    there, ask = street(4, 1.0, time=[1.0, 2.0, 2.0, None]), street(2, 1.0, time=[2.0, 9.0])
-    same = without_same_time(parse_truth("positions:25", there, ask), there, ask)
+        facing(truth, database, ask, 181)
+    database, ask = street(4, 1.0, time=[1.0, 2.0, 2.0, None]), street(2, 1.0, time=[2.0, 9.0])
+    same = without_same_time(parse_truth("positions:25", database, ask), database, ask)
     assert same.ignored is not None
     assert [rows.tolist() for rows in same.ignored] == [[1, 2], []]
     assert same.positives[0].tolist() == [0, 3]
-    with pytest.raises(InputError, match="do not tell theirs"):
+    with pytest.raises(InputError, match="have no known time"):
         without_same_time(truth, street(4, 1.0), ask)
     loop = street(5, 1.0)
     window = without_window(parse_truth("positions:3", loop, loop), 1)
@@ -145,10 +145,10 @@ def test_the_command_measures_by_name(
     lists = ["--database", str(street / "database"), "--queries", str(street / "queries")]
     words = ["evaluate", "--ranking", str(tmp_path / "r.npz"), *lists, "--recall-at", "1"]
     assert main([*words, "--protocol", "gardens@2f", "--out", str(tmp_path / "two"), "--json"]) == 0
-    told = capsys.readouterr()
-    held = json.loads(told.out)
-    assert held["protocol"]["name"] == "gardens@2f" and held["protocol"]["truth"]["tolerance"] == 2
-    assert "12 database photos, published 200" in told.err
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert answer["protocol"]["name"] == "gardens@2f" and answer["protocol"]["truth"]["tolerance"] == 2
+    assert "12 database photos, published 200" in captured.err
     assert main([*words, "--truth", "frames:2", "--out", str(tmp_path / "free")]) == 0
     capsys.readouterr()
     assert main([*words, "--protocol", "gardens@2f", "--misses", "drop", "--out", str(tmp_path / "x")]) == 1
@@ -162,7 +162,7 @@ def test_the_command_measures_by_name(
 
 def test_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", "protocols", "--json"]) == 0
-    assert {one["name"] for one in json.loads(capsys.readouterr().out)} == set(PROTOCOLS)
+    assert {entry["name"] for entry in json.loads(capsys.readouterr().out)} == set(PROTOCOLS)
     assert main(["dataset", "protocols", "nordland"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + sum(name.startswith("nordland@") for name in PROTOCOLS)
@@ -182,9 +182,9 @@ def test_twins_are_told(street: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     words = ["evaluate", "--ranking", str(tmp_path / "r.npz"), *lists, "--recall-at", "1"]
     assert main([*words, "--truth", "frames:0", "--out", str(tmp_path / "out"), "--json"]) == 0
     out, err = capsys.readouterr()
-    told = json.loads(out)["twins"]
-    assert (told["queries"], told["bytes"], told["pictures"]) == (2, 1, 1)
-    assert told["first"][0] == {"query": "05.png", "database": "03.png", "same": "bytes"}
+    near_duplicates = json.loads(out)["twins"]
+    assert (near_duplicates["queries"], near_duplicates["bytes"], near_duplicates["pictures"]) == (2, 1, 1)
+    assert near_duplicates["first"][0] == {"query": "05.png", "database": "03.png", "same": "bytes"}
     assert "2 queries are in the database too" in err
     assert "2 queries are in the database too" in (tmp_path / "out" / "index.html").read_text("utf-8")
     own = [*lists[:3], lists[1], "--truth", "frames:0,leave-one-out"]
@@ -196,10 +196,13 @@ def test_twins_are_told(street: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_the_page_lists_every_protocol() -> None:
     text = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
-    for one in PROTOCOLS.values():
-        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{one.name}` |"))
+    for entry in PROTOCOLS.values():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{entry.name}` |"))
         assert (
-            one.right in line and one.source in line and one.note in line and (one.suppressed or "–") in line
+            entry.right in line
+            and entry.source in line
+            and entry.note in line
+            and (entry.suppressed or "–") in line
         )
 
 
@@ -209,6 +212,8 @@ def test_a_protocol_keeps_what_a_dataset_is_measured_by() -> None:
     assert (
         "measure" not in (protocol("msls-val@official-740").under(places).truth or places.truth).description
     )
-    places.truth.description["measure"] = "msls"
-    truth = protocol("msls-val@official-740").under(places).truth
+    measured = PlaceDataset(
+        "msls-val", places.database, places.queries, places.truth.refined("measure", "msls")
+    )
+    truth = protocol("msls-val@official-740").under(measured).truth
     assert truth is not None and truth.description["measure"] == "msls"

@@ -37,13 +37,13 @@ def listing(*names: str) -> PhotoList:
 
 
 def slow_recall(rows: list[list[int]], truth: Truth, n: int, misses: str) -> float:
-    found = counted = 0
+    hits = queries = 0
     for query, ranked in enumerate(rows):
         right = set(truth.positives[query].tolist())
         out = set(truth.ignored[query].tolist()) if truth.ignored is not None else set()
         if misses == "drop" and not right:
             continue
-        counted += 1
+        queries += 1
         kept, seen = [], set()
         for row in ranked:
             group = -1 if truth.groups is None or row < 0 else truth.groups[row]
@@ -52,8 +52,8 @@ def slow_recall(rows: list[list[int]], truth: Truth, n: int, misses: str) -> flo
             kept.append(row)
             if group >= 0:
                 seen.add(group)
-        found += any(row in right for row in kept[:n])
-    return found / counted
+        hits += any(row in right for row in kept[:n])
+    return hits / queries
 
 
 @st.composite
@@ -106,10 +106,10 @@ def test_of_each_group_the_best_ranked_row_counts() -> None:
 
 def test_groups_are_part_of_the_truth() -> None:
     plain = Truth([[0], [1]], 3, {"kind": "x"})
-    one, same, other = (plain.grouped(groups) for groups in ([5, 5, -1], [0, 0, -1], [0, -1, -1]))
-    assert one.hash == same.hash and len({plain.hash, one.hash, other.hash}) == 3
-    assert one.description == {"kind": "x", "groups": 1} and plain.description == {"kind": "x"}
-    assert one.grouped(None).hash == plain.hash and "groups" not in one.grouped(None).description
+    grouped, same, other = (plain.grouped(groups) for groups in ([5, 5, -1], [0, 0, -1], [0, -1, -1]))
+    assert grouped.hash == same.hash and len({plain.hash, grouped.hash, other.hash}) == 3
+    assert grouped.description == {"kind": "x", "groups": 1} and plain.description == {"kind": "x"}
+    assert grouped.grouped(None).hash == plain.hash and "groups" not in grouped.grouped(None).description
     assert truth_text(Truth([], 0, {"kind": "same-name"}, groups=[]).description).endswith("of 0 groups")
     for wrong in ([0, 0], [0.0, 0, 0], [[0, 0, 0]], [-2, 0, 0], ["a", "b", "c"]):
         with pytest.raises(InputError, match="group"):
@@ -190,13 +190,13 @@ def test_result_json_is_as_promised(tmp_path: Path) -> None:
         assert Result.load(path).hits_at is not None and Result.load(path).hits_at.tolist() == [1, 2, 0]
     assert Result.load(tmp_path) == result
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.json", "result.json"]
-    held = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
-    assert held["recall"] == {"1": 1 / 3, "2": 2 / 3}
-    assert (held["n_database"], held["n_queries"], held["n_without_truth"]) == (3, 3, 1)
-    assert held["model"] == {"name": "rootsift-vlad", "fingerprint": "ab"}
-    assert held["rerank"] is None and held["seconds"] == {"describe": 1.5}
-    assert held["protocol"]["truth"] == {"kind": "frames", "tolerance": 2}
-    assert held["hits_at"] == [1, 2, 0]
+    description = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert description["recall"] == {"1": 1 / 3, "2": 2 / 3}
+    assert (description["n_database"], description["n_queries"], description["n_without_truth"]) == (3, 3, 1)
+    assert description["model"] == {"name": "rootsift-vlad", "fingerprint": "ab"}
+    assert description["rerank"] is None and description["seconds"] == {"describe": 1.5}
+    assert description["protocol"]["truth"] == {"kind": "frames", "tolerance": 2}
+    assert description["hits_at"] == [1, 2, 0]
     bare = some_result(hits_at=None, model=None)
     assert Result.load(bare.save(tmp_path)).hits_at is None
 
@@ -230,8 +230,8 @@ def test_list_hash_tells_names_and_order() -> None:
 
 
 def test_compare() -> None:
-    one, two = some_result(), some_result(recall={1: 0.5, 10: 1.0}, model=None, rerank="rapid")
-    table = compare([one, two], names=["one", "two"])
+    first, second = some_result(), some_result(recall={1: 0.5, 10: 1.0}, model=None, rerank="rapid")
+    table = compare([first, second], names=["one", "two"])
     assert table.header == [
         "result",
         "model",
@@ -246,8 +246,8 @@ def test_compare() -> None:
         ["one", "rootsift-vlad", "0.3333", "0.6667", "-", "3", "1", "3"],
         ["two", "- + rapid", "0.5000", "-", "1.0000", "3", "1", "3"],
     ]
-    told = json.loads(json.dumps(table.to_dict()))
-    assert told["differences"] == {} and [r["name"] for r in told["results"]] == ["one", "two"]
+    description = json.loads(json.dumps(table.to_dict()))
+    assert description["differences"] == {} and [r["name"] for r in description["results"]] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -262,17 +262,17 @@ def test_compare() -> None:
     ],
 )
 def test_compare_refuses_other_protocols_and_names_them(what: str, value: object) -> None:
-    one = some_result()
-    other = some_result(protocol={**one.protocol, what: value})
+    first = some_result()
+    other = some_result(protocol={**first.protocol, what: value})
     with pytest.raises(InputError, match=rf"different protocols: {what} is .* in A but .* in C; .*--mix"):
-        compare([one, one, other], names=["A", "B", "C"])
-    assert list(compare([one, other], mix=True).differences) == [what]
+        compare([first, first, other], names=["A", "B", "C"])
+    assert list(compare([first, other], mix=True).differences) == [what]
 
 
 def test_compare_names_protocols_in_words() -> None:
-    one = some_result()
-    named, other = (some_result(protocol={**one.protocol, "name": name}) for name in ("a@1", "a@2"))
-    assert compare([one, named]).differences == {}
+    first = some_result()
+    named, other = (some_result(protocol={**first.protocol, "name": name}) for name in ("a@1", "a@2"))
+    assert compare([first, named]).differences == {}
     with pytest.raises(InputError, match=r"the protocol is a@1 in A but a@2 in B; to put"):
         compare([named, other], names=["A", "B"])
     groups = some_result(
@@ -289,14 +289,14 @@ def test_compare_names_protocols_in_words() -> None:
 
 
 def test_compare_does_not_hold_ns_or_unknown_hashes_against_anyone() -> None:
-    one = some_result()
-    other = some_result(protocol={**one.protocol, "recall_at": [1, 100], "database_hash": None})
-    assert compare([other, one]).differences == {}
-    third = some_result(protocol={**one.protocol, "database_hash": "0"})
+    first = some_result()
+    other = some_result(protocol={**first.protocol, "recall_at": [1, 100], "database_hash": None})
+    assert compare([other, first]).differences == {}
+    third = some_result(protocol={**first.protocol, "database_hash": "0"})
     with pytest.raises(InputError, match=r"database_hash is .{12} \(other photos.* in 2 but .* in 3"):
-        compare([other, one, third])
+        compare([other, first, third])
     with pytest.raises(InputError, match="n_database"):
-        compare([one, some_result(n_database=9)])
+        compare([first, some_result(n_database=9)])
 
 
 def test_compare_needs_results_and_names() -> None:

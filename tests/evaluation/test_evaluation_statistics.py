@@ -73,11 +73,11 @@ def test_queries_that_do_not_count_change_nothing() -> None:
 def test_mcnemar_is_exact() -> None:
     first = hits_of(np.array([1] * 10 + [0] * 2 + [1] * 30, bool))
     second = hits_of(np.array([0] * 10 + [1] * 2 + [1] * 30, bool))
-    (one,) = paired(first, second, [1])
-    assert (one.first_only, one.second_only) == (10, 2) and one.test == "McNemar, exact"
-    assert one.p == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # by hand
-    assert one.difference == pytest.approx(-8 / 42) and one.low < one.difference < one.high
-    assert str(one).endswith("p 0.039 *")
+    (pair,) = paired(first, second, [1])
+    assert (pair.first_only, pair.second_only) == (10, 2) and pair.test == "McNemar, exact"
+    assert pair.p == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # by hand
+    assert pair.difference == pytest.approx(-8 / 42) and pair.low < pair.difference < pair.high
+    assert str(pair).endswith("p 0.039 *")
     same = paired(first, first, [1])[0]
     assert same.p == 1.0 and str(same) == "recall@1 is the same on every query"
 
@@ -92,13 +92,13 @@ def test_drives_that_agree_by_chance_are_not_evidence() -> None:
     assert signs.p < 0.01
 
 
-def street(n: int, **told: list[object]) -> PhotoList:
+def street(n: int, **columns: list[object]) -> PhotoList:
     return PhotoList(
         Photo(
             f"{i}",
             Path(f"{i}"),
             position=Position(10.0 * i, 0.0),
-            **{what: values[i] for what, values in told.items()},  # type: ignore[arg-type]
+            **{what: values[i] for what, values in columns.items()},  # type: ignore[arg-type]
         )
         for i in range(n)
     )
@@ -123,12 +123,12 @@ ROWS = [[0, 1], [2, 1], [2, 3], [0, 5], [4, 0]]
 def test_parts_by_tags(tmp_path: Path) -> None:
     queries = street(5, tags=[("day", "all"), ("day", "all"), ("night", "all"), ("night", "all"), ("all",)])
     result = result_of(ROWS, queries)
-    told = {name: (part.queries, dict(part.recall)) for name, part in result.parts.items()}
-    assert told == {"day": (2, {1: 0.5, 2: 1.0}), "night": (2, {1: 0.5, 2: 0.5})}
+    parts = {name: (part.queries, dict(part.recall)) for name, part in result.parts.items()}
+    assert parts == {"day": (2, {1: 0.5, 2: 1.0}), "night": (2, {1: 0.5, 2: 0.5})}
     assert "  night  recall@1 0.5000  recall@2 0.5000  (2 queries)" in str(result)
     assert Result.load(result.save(tmp_path)) == result
-    held = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
-    assert held["parts"]["night"] == {"queries": 2, "recall": {"1": 0.5, "2": 0.5}}
+    description = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert description["parts"]["night"] == {"queries": 2, "recall": {"1": 0.5, "2": 0.5}}
 
 
 def test_parts_count_what_recall_counts() -> None:
@@ -155,10 +155,10 @@ def test_recall_against_distance() -> None:
 def test_distances_across_the_date_line_and_to_nowhere() -> None:
     at = [utm_from_latlon(-16.8, 179.9999), utm_from_latlon(-16.8, -179.9999), None, Position(0, 0)]
     photos = PhotoList(Photo(str(i), Path(str(i)), position=p) for i, p in enumerate(at))
-    one = PhotoList([photos[0]])
+    query = PhotoList([photos[0]])
     for row, share in ((1, 1.0), (2, 0.0), (3, 0.0), (-1, 0.0)):
         ranking = Ranking(np.array([[row]]), np.zeros((1, 1)))
-        assert by_distance(ranking, np.ones((1, 1), np.bool_), photos, one, [1], [25]) == {1: {25: share}}
+        assert by_distance(ranking, np.ones((1, 1), np.bool_), photos, query, [1], [25]) == {1: {25: share}}
 
 
 def test_results_have_intervals_over_drives(tmp_path: Path) -> None:
@@ -169,13 +169,19 @@ def test_results_have_intervals_over_drives(tmp_path: Path) -> None:
     assert "over 3 places or drives" in str(drives) and "(95 % intervals)" in str(free)
     again = Result.load(drives.save(tmp_path))
     assert again.intervals == drives.intervals and set(again.intervals) == {1, 2}
-    held = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
-    assert held["intervals"]["1"] == list(drives.intervals[1]) and held["blocks"] == [0, 0, 1, 1, 2]
-    (tmp_path / "result.json").write_text(json.dumps({**held, "blocks": [1]}), encoding="utf-8")
+    description = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert description["intervals"]["1"] == list(drives.intervals[1]) and description["blocks"] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+    ]
+    (tmp_path / "result.json").write_text(json.dumps({**description, "blocks": [1]}), encoding="utf-8")
     with pytest.raises(StoreError, match="was changed since it was written"):
         Result.load(tmp_path)
-    del held["checksum"]
-    (tmp_path / "result.json").write_text(json.dumps({**held, "blocks": [1]}), encoding="utf-8")
+    del description["checksum"]
+    (tmp_path / "result.json").write_text(json.dumps({**description, "blocks": [1]}), encoding="utf-8")
     with pytest.raises(StoreError, match="blocks holds 1 numbers for 5 queries"):
         Result.load(tmp_path)
     assert replace(free, hits_at=None).intervals == {}
@@ -185,9 +191,9 @@ def test_compare_tests_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     truth = Truth([[i] for i in range(40)], 40, {"kind": "x"})
     good = evaluate(ranking_of([[i] for i in range(40)]), truth, recall_at=[1])
     poor = evaluate(ranking_of([[i if i < 30 else 0] for i in range(40)]), truth, recall_at=[1])
-    told = compare([poor, good], names=["poor", "good"])
-    assert told.paired["good"][0].p == pytest.approx(2 * 0.5**10)
-    assert json.loads(json.dumps(told.to_dict()))["against_first"]["good"][0]["second_only"] == 10
+    table = compare([poor, good], names=["poor", "good"])
+    assert table.paired["good"][0].p == pytest.approx(2 * 0.5**10)
+    assert json.loads(json.dumps(table.to_dict()))["against_first"]["good"][0]["second_only"] == 10
     for name, result in (("poor", poor), ("good", good)):
         result.save(tmp_path / f"{name}.json")
     assert main(["compare", str(tmp_path / "poor.json"), str(tmp_path / "good.json")]) == 0

@@ -80,6 +80,6 @@ def test_extract_writes_and_evaluate_reads_them(
     np.testing.assert_array_equal(read_bin(tmp_path / "m.bin").rows, matlab_order(store.float32(), 64))
     assert main([*words, "--order", "matlab"]) == 1
     assert "--bin" in capfd.readouterr().err
-    asked = ["--database", str(tmp_path / "database.bin"), "--queries", f"{tmp_path / 'queries.bin'}:24576"]
-    assert main(["evaluate", *asked, "--truth", "frames:0", "--out", str(tmp_path / "out"), "--json"]) == 0
+    options = ["--database", str(tmp_path / "database.bin"), "--queries", f"{tmp_path / 'queries.bin'}:24576"]
+    assert main(["evaluate", *options, "--truth", "frames:0", "--out", str(tmp_path / "out"), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["n_queries"] == 12

@@ -46,7 +46,7 @@ def a_list(root: Path) -> PhotoList:
     photos = []
     for i in range(3):
         path = root / f"{i}.png"
-        cv2.imwrite(str(path), np.full((8, 8, 3), 40 * i, np.uint8))
+        cv2.imwrite(str(path), np.full((8, 8, 3), 40 * (i + 1), np.uint8))
         photos.append(Photo(f"é{i}.png", path))
     (root / "2.png").write_bytes(b"no photo")
     return PhotoList(photos, root=root)
@@ -78,5 +78,5 @@ def test_another_order_and_another_form(tmp_path: Path) -> None:
 def test_letter_case_is_no_identity(tmp_path: Path) -> None:
     photos = PhotoList([Photo("a.png", a_list(tmp_path)[0].path)], root=tmp_path)
     upper = PhotoList([replace(photos[0], name="A.png")], root=tmp_path)
-    tables = [PhotoTable.look(of, lambda _: (8, 8)) for of in (photos, upper)]
+    tables = [PhotoTable.look(listing, lambda _: (8, 8)) for listing in (photos, upper)]
     assert tables[1].rows_in(tables[0]).tolist() == [-1]

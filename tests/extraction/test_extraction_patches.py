@@ -69,7 +69,9 @@ def rows(count: int, dims: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def same(a: list[dv.patches.PatchSet], b: list[dv.patches.PatchSet], apart: float = 0.0) -> None:
-    assert [(of.grid, of.size, of.step) for of in a] == [(of.grid, of.size, of.step) for of in b]
+    assert [(patch_set.grid, patch_set.size, patch_set.step) for patch_set in a] == [
+        (patch_set.grid, patch_set.size, patch_set.step) for patch_set in b
+    ]
     for x, y in zip(a, b, strict=True):
         torch.testing.assert_close(x.centres, y.centres, rtol=0, atol=0)
         torch.testing.assert_close(x.descriptors.float(), y.descriptors.float(), rtol=0, atol=apart)
@@ -98,11 +100,11 @@ def test_int8_of_a_blank_patch_is_blank() -> None:
 
 def overlapping(grid: tuple[int, int], size: int, dims: int = 64) -> NDArray[np.float32]:
     """Sums over squares of cells, of unit length: what patches of one photo have in common."""
-    h, w = (of + size - 1 for of in grid)
+    h, w = (side + size - 1 for side in grid)
     sums = np.pad(rows(h * w, dims).reshape(h, w, dims), ((1, 0), (1, 0), (0, 0))).cumsum(0).cumsum(1)
-    found = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
-    found = found.reshape(-1, dims)
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+    boxes = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    boxes = boxes.reshape(-1, dims)
+    return np.asarray(boxes / np.linalg.norm(boxes, axis=1, keepdims=True), np.float32)
 
 
 @pytest.mark.parametrize("grid", [(24, 40), (1, 40), (24, 1), (1, 1)])
@@ -158,9 +160,9 @@ def test_extract_writes_the_patches_that_the_model_makes(
     patches = PatchStore.open(tmp_path / "db")
     assert len(patches) == len(photos)
     expected = model.encode_patches(photos, sizes=(2, 5), dims=24)
-    for photo, of in zip(photos, expected, strict=True):
-        same(patches.patches(photo.key), of, apart or 1e-6)
-    assert [of.grid for of in expected[0]] == [(11, 15), (8, 12)]
+    for photo, patch_sets in zip(photos, expected, strict=True):
+        same(patches.patches(photo.key), patch_sets, apart or 1e-6)
+    assert [patch_set.grid for patch_set in expected[0]] == [(11, 15), (8, 12)]
     assert expected[0][0].centres[0].tolist() == [7.5, 7.5] and expected[0][0].step == 8
 
 
@@ -229,11 +231,11 @@ def test_a_store_cut_short_is_told_and_mended(photos: PhotoList, tmp_path: Path)
     extract(model, photos, tmp_path / "db", patches=SETTING)
     assert data.read_bytes() == whole
     lines = tmp_path / "db" / "patches" / "photos.jsonl"
-    told = lines.read_text()
-    lines.write_text(told[:-20])  # the last line is cut off: its patches do not count, and are made again
+    text = lines.read_text()
+    lines.write_text(text[:-20])  # the last line is cut off: its patches do not count, and are made again
     assert len(PatchStore.open(tmp_path / "db")) == len(photos) - 1
     extract(model, photos, tmp_path / "db", patches=SETTING)
-    assert lines.read_text() == told and data.read_bytes() == whole
+    assert lines.read_text() == text and data.read_bytes() == whole
 
 
 def test_a_photo_that_changed_is_described_anew_and_waste_is_dropped(
@@ -290,11 +292,11 @@ def test_patches_made_otherwise_do_not_mix(photos: PhotoList, tmp_path: Path) ->
     with pytest.raises(StoreMismatchError, match="dtype: 'float16' there, 'int8' now"):
         extract(made(), photos, tmp_path / "db", patches=SETTING, patch_dtype="int8")
     extract(made(1), photos, tmp_path / "other", patches=SETTING, patch_dtype="int8")
-    one, other = PatchStore.open(tmp_path / "db"), PatchStore.open(tmp_path / "other")
+    first, other = PatchStore.open(tmp_path / "db"), PatchStore.open(tmp_path / "other")
     with pytest.raises(StoreMismatchError, match="model"):
-        one.manifest.check_comparable(other.manifest, one.path)
+        first.manifest.check_comparable(other.manifest, first.path)
     extract(made(), photos, tmp_path / "same", patches=SETTING, patch_dtype="int8")
-    one.manifest.check_comparable(PatchStore.open(tmp_path / "same").manifest, one.path)
+    first.manifest.check_comparable(PatchStore.open(tmp_path / "same").manifest, first.path)
 
 
 def test_one_writer(photos: PhotoList, tmp_path: Path) -> None:
@@ -310,14 +312,14 @@ def test_foreign_files_and_formats_are_refused(photos: PhotoList, tmp_path: Path
     (folder / "diary.txt").write_text("dear")
     with pytest.raises(StoreError, match=r"holds 'diary.txt'"):
         extract(made(), photos, tmp_path / "db", patches=SETTING)
-    told = json.loads((folder / "manifest.json").read_text())
-    del told["checksum"]
-    (folder / "manifest.json").write_text(json.dumps({**told, "version": 9}))
+    fields = json.loads((folder / "manifest.json").read_text())
+    del fields["checksum"]
+    (folder / "manifest.json").write_text(json.dumps({**fields, "version": 9}))
     with pytest.raises(StoreError, match="later dejavlad"):
         PatchStore.open(folder)
-    (folder / "manifest.json").write_text(json.dumps({**told, "version": 1}))
+    (folder / "manifest.json").write_text(json.dumps({**fields, "version": 1}))
     assert len(PatchStore.open(folder)) == len(photos)
-    (folder / "manifest.json").write_text(json.dumps({**told, "version": 1, "dtype": "int8"}))
+    (folder / "manifest.json").write_text(json.dumps({**fields, "version": 1, "dtype": "int8"}))
     with pytest.raises(StoreError, match=r"earlier dejavlad, .* extract again"):
         PatchStore.open(folder)
     (folder / "manifest.json").write_text("{")
@@ -360,8 +362,8 @@ def test_fresh_patches_within_a_budget(photos: PhotoList) -> None:
         calls.append(row)
         return FreshPatches(model, photos, SETTING)(row)
 
-    one = counted(0)
-    nbytes = sum(of.descriptors.nbytes + of.centres.nbytes for of in one)
+    patch_sets = counted(0)
+    nbytes = sum(patch_set.descriptors.nbytes + patch_set.centres.nbytes for patch_set in patch_sets)
     cached = Cached(counted, budget=2 * nbytes)
     for row in (0, 1, 0, 2, 0, 1):
         same(list(cached(row)), model.encode_patches(photos[row], sizes=(2, 5), dims=24)[0], 1e-6)
@@ -381,9 +383,11 @@ def test_files_of_the_original_and_back(photos: PhotoList, tmp_path: Path) -> No
     store = extract(model, photos, tmp_path / "db", patches=SETTING, patch_dtype="float32")
     patches = PatchStore.open(tmp_path / "db")
     write_patchfeats(store, patches, tmp_path / "feats")
-    held = np.load(tmp_path / "feats" / "patchfeats_psize2_03.npy")
-    assert held.shape == (24, 5 * 7) and held.dtype == np.float32 and held.flags.c_contiguous
-    np.testing.assert_array_equal(held.T, patches.patches("03.png")[0].descriptors)
+    columns_DP = np.load(tmp_path / "feats" / "patchfeats_psize2_03.npy")
+    assert (
+        columns_DP.shape == (24, 5 * 7) and columns_DP.dtype == np.float32 and columns_DP.flags.c_contiguous
+    )
+    np.testing.assert_array_equal(columns_DP.T, patches.patches("03.png")[0].descriptors)
     np.testing.assert_array_equal(np.load(tmp_path / "feats" / "globalfeats.npy"), store.rows)
     back, feats = read_patchfeats(tmp_path / "feats", photo=(96, 128))
     np.testing.assert_array_equal(back.rows, store.rows)
@@ -424,7 +428,7 @@ def test_a_changed_number_of_patches_is_told(photos: PhotoList, tmp_path: Path) 
         text = (folder / name).read_text()
         assert old in text
         (folder / name).write_text(text.replace(old, new, 1))
-        with pytest.raises(StoreError, match=r"damaged: its checksum is wrong"):
+        with pytest.raises(StoreError, match=r"damaged: it was changed since"):
             PatchStore.open(folder)
         (folder / name).write_text(text)
 
@@ -433,11 +437,13 @@ def test_patches_of_an_earlier_version_open_and_go_on(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(OLD, tmp_path / "old"))
     before = PatchStore.open(folder)
     assert sorted(before.entries) == ["p0", "p1", "p2"] and before.manifest.sizes == (2,)
-    (of,) = before.patches("p1")
-    assert of.grid == (5, 7) and torch.allclose(of.descriptors.float().norm(dim=1), torch.ones(35), atol=1e-3)
+    (patch_set,) = before.patches("p1")
+    assert patch_set.grid == (5, 7) and torch.allclose(
+        patch_set.descriptors.float().norm(dim=1), torch.ones(35), atol=1e-3
+    )
     with PatchWriter(folder / "patches", before.manifest) as writer:
         assert writer.has("p1", before.entries["p1"].identity)
-        writer.put("p9", (1, 2, ""), [of])
+        writer.put("p9", (1, 2, ""), [patch_set])
     after = PatchStore.open(folder)
-    same(after.patches("p9"), [of])
-    same(after.patches("p1"), [of])
+    same(after.patches("p9"), [patch_set])
+    same(after.patches("p1"), [patch_set])

@@ -1,5 +1,6 @@
 """Extraction ends in the same bytes wherever it was cut off, and computes anew what changed, nothing else."""
 
+import json
 import os
 import signal
 import subprocess
@@ -67,6 +68,14 @@ def contents(store: Path) -> dict[str, bytes]:
     return files
 
 
+def without_checksums(store: Path) -> None:
+    """Make a store one of an earlier version."""
+    manifest = json.loads((store / "manifest.json").read_text())
+    del manifest["checksum"]
+    (store / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")))
+    (store / "sums.npy").unlink()
+
+
 def touch(path: Path) -> None:
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
@@ -107,7 +116,7 @@ def test_a_complete_store_is_left_as_it_is(folder: Path, tmp_path: Path) -> None
     extract(model, listed(folder), tmp_path / "s", batch_size=3, on_progress=reports.append)
     assert model.batches == 0
     assert {p: p.stat().st_mtime_ns for p in times} == times
-    assert (reports[-1].done, reports[-1].total, reports[-1].found) == (12, 12, 12)
+    assert (reports[-1].done, reports[-1].total, reports[-1].resumed) == (12, 12, 12)
 
 
 class Killed(BaseException):
@@ -169,7 +178,7 @@ from pathlib import Path
 from test_extraction_resume import Tiny, extract, listed, writer
 writer.COMMIT_SECONDS = 0.0
 def tell(report):
-    print(report.what == "describing photos" and report.done - report.found, flush=True)
+    print(report.what == "describing photos" and report.done - report.resumed, flush=True)
 _, _, photos, out, workers = sys.argv
 extract(Tiny(), listed(Path(photos)), out, batch_size=1, workers=int(workers), on_progress=tell)
 """
@@ -219,7 +228,7 @@ def test_ctrl_c_keeps_what_is_finished(folder: Path, tmp_path: Path) -> None:
     assert 6 <= kept < 12 and not part.complete
     reports = []
     extract(Tiny(), listed(folder), tmp_path / "s", batch_size=3, on_progress=reports.append)
-    assert reports[-1].found == kept
+    assert reports[-1].resumed == kept
     extract(Tiny(), listed(folder), tmp_path / "whole", batch_size=3)
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
@@ -298,6 +307,9 @@ def test_reasons_that_were_lost_are_told_again_by_the_next_run(folder: Path, tmp
     store = extract(Tiny(), photos, tmp_path / "s", batch_size=3)
     before = contents(tmp_path / "s")
     (tmp_path / "s" / "failed.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"failed.json does not name 'a/1.png'"):
+        DescriptorStore.open(tmp_path / "s")
+    without_checksums(tmp_path / "s")  # stores of earlier versions had none, and may have lost reasons
     lost = DescriptorStore.open(tmp_path / "s").failed
     assert list(lost) == list(store.failed) and all(
         "no longer in failed.json" in why for why in lost.values()

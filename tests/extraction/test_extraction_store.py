@@ -10,7 +10,7 @@ import pytest
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction import DescriptorStore, Setting, save_store
 from dejavlad.geo import Position
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo import Photo, PhotoList, View
 
 
 def rows_ND(n: int = 7, d: int = 4) -> np.ndarray:
@@ -35,17 +35,18 @@ def test_a_saved_store_is_what_it_was(tmp_path: Path) -> None:
             Photo("a b.jpg", tmp_path / "root" / "a b.jpg", position=Position(1.5, 2.5, "33N"), heading=10.0),
             Photo("c/d.jpg", tmp_path / "else where" / "d.jpg", crop=(1, 2, 3, 4), time=5.0, group="g"),
             Photo("v.mp4", tmp_path / "root" / "v.mp4", frame=7),
+            Photo("p.jpg", tmp_path / "root" / "p.jpg", view=View(45.0, 90.0), tags=("night", "rain")),
         ],
         root=tmp_path / "root",
-        name="three",
+        name="four",
     )
-    made = DescriptorStore.from_arrays(rows_ND(3).astype(np.float16), photos, model="m", fingerprint="f")
+    made = DescriptorStore.from_arrays(rows_ND(4).astype(np.float16), photos, model="m", fingerprint="f")
     store = save_store(made, tmp_path / "s")
     np.testing.assert_array_equal(store.rows, made.rows)
     assert isinstance(store.rows, np.memmap) and store.rows.dtype == np.float16
-    assert list(store.photos) == list(photos) and store.photos.name == "three"
+    assert list(store.photos) == list(photos) and store.photos.name == "four"
     assert store.photos.root == tmp_path / "root"
-    assert store.keys == ["a b.jpg", "c/d.jpg#crop=1,2,3,4", "v.mp4#frame=7"]
+    assert store.keys == ["a b.jpg", "c/d.jpg#crop=1,2,3,4", "v.mp4#frame=7", "p.jpg#view=45,90"]
     assert store.manifest.setting == Setting("m", "f", {}, "unknown", 4, "float16")
     with pytest.raises(StoreError, match="already"):
         save_store(made, tmp_path / "s")
@@ -88,14 +89,14 @@ def test_a_later_format_and_a_strange_manifest_are_refused(tmp_path: Path) -> No
     file = tmp_path / "s" / "manifest.json"
     data = json.loads(file.read_text())
     del data["checksum"]
-    for change, told in (
+    for change, message in (
         ({"version": 99}, "update dejavlad"),
         ({"format": "other"}, "format is 'other'"),
         ({"photos": {**data["photos"], "bytes": [1]}}, "differ in length"),
         ({"setting": {**data["setting"], "dims": 5}}, "7 rows of 5 float32"),
     ):
         file.write_text(json.dumps({**data, **change}))
-        with pytest.raises(StoreError, match=told):
+        with pytest.raises(StoreError, match=message):
             DescriptorStore.open(tmp_path / "s")
 
 
@@ -150,5 +151,5 @@ def test_a_changed_number_is_told_when_rows_are_read(tmp_path: Path) -> None:
         file.write_bytes(good)
     file = tmp_path / "s" / "manifest.json"
     file.write_text(file.read_text().replace('"mtime_ns":[0', '"mtime_ns":[1'))
-    with pytest.raises(StoreError, match="its checksum is wrong"):
+    with pytest.raises(StoreError, match="its checksum differs"):
         DescriptorStore.open(tmp_path / "s")

@@ -53,8 +53,8 @@ def frames(n, seed=0, side=48):
 
 
 def same(a, b):
-    held, other = a.state_dict(), b.state_dict()
-    return held.keys() == other.keys() and all(torch.equal(held[key], other[key]) for key in held)
+    state, other = a.state_dict(), b.state_dict()
+    return state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
 
 
 @pytest.mark.parametrize("aggregation", [NetVLAD, VLAD])
@@ -76,9 +76,9 @@ def test_fit_makes_a_model_that_describes(aggregation):
 
 def test_the_same_bits_for_any_workers_and_batches():
     photos = places(9)
-    one = fit(model(), photos, workers=0, whiten=5)
-    assert same(one, fit(model(), photos, workers=3, whiten=5))
-    assert not same(one, fit(model(), photos, seed=1, whiten=5))
+    fitted = fit(model(), photos, workers=0, whiten=5)
+    assert same(fitted, fit(model(), photos, workers=3, whiten=5))
+    assert not same(fitted, fit(model(), photos, seed=1, whiten=5))
     samples = [sample_features(model(), photos, batch_size=b).features for b in (1, 4)]
     assert np.allclose(*samples, atol=1e-5)
 
@@ -106,11 +106,11 @@ def test_blank_places_are_not_drawn():
     images = [photo.pixels.copy() for photo in places(3)]
     images.append(np.full((48, 48, 3), 90, np.uint8))
     images[0][:, :24] = int(images[0][:, 24:].mean())
-    told = []
-    samples = sample_features(model(), PhotoList.from_arrays(images), on_failed=told.append)
+    failures = []
+    samples = sample_features(model(), PhotoList.from_arrays(images), on_failed=failures.append)
     assert (samples.features != 0).any(axis=1).all()
     assert samples.photos == 3
-    assert told == [{"3": "shows nothing: it is of one colour, or a smooth gradient"}]
+    assert failures == [{"3": "shows nothing: it is of one colour, or a smooth gradient"}]
 
 
 def test_one_photo_is_enough():
@@ -223,12 +223,12 @@ def test_pooling_can_be_whitened():
 
 
 def test_progress_is_told_and_the_model_stays_as_it_was():
-    told = []
+    reports = []
     base = model().train()
-    fit(base, places(10), on_progress=told.append, whiten=4)
+    fit(base, places(10), on_progress=reports.append, whiten=4)
     assert base.training
     for what in ("sampling features", "learning clusters", "describing photos", "learning the whitening"):
-        steps = [step for step in told if step.what == what]
+        steps = [step for step in reports if step.what == what]
         assert steps and steps[-1].done == steps[-1].total
 
 

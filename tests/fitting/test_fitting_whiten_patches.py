@@ -55,8 +55,10 @@ def test_patches_are_whitened_and_photos_are_not(
     np.testing.assert_array_equal(learnt.encode(photos[0]), model.encode(photos[0]))
     (patches,) = learnt.encode_patches(photos[0], sizes=(2, 3))
     (bare,) = model.encode_patches(photos[0], sizes=(2, 3))
-    for of, un in zip(patches, bare, strict=True):
-        torch.testing.assert_close(of.descriptors, learnt.patch_whitening(un.descriptors), atol=1e-5, rtol=0)
+    for whitened, plain in zip(patches, bare, strict=True):
+        torch.testing.assert_close(
+            whitened.descriptors, learnt.patch_whitening(plain.descriptors), atol=1e-5, rtol=0
+        )
     dv.save_model(learnt, tmp_path / "model")
     again = load_folder(tmp_path / "model", backbone=learnt.backbone)
     assert again.patch_fingerprint == learnt.patch_fingerprint and again.fingerprint == learnt.fingerprint

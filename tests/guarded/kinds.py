@@ -66,12 +66,12 @@ def photos(folder: Path) -> Path:
 
 
 def digest(*arrays: Any) -> str:
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for array in arrays:
         array = np.asarray(array)
-        found.update(f"{array.dtype}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+        hasher.update(f"{array.dtype}{array.shape}".encode())
+        hasher.update(np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()
 
 
 def told_photos(given: dv.PhotoList, folder: Path) -> str:
@@ -105,15 +105,15 @@ def make_store(folder: Path) -> None:
 
 
 def store(folder: Path) -> Any:
-    held = dv.DescriptorStore.open(folder / "store")
-    index = dv.build_index("flat", held)
+    stored = dv.DescriptorStore.open(folder / "store")
+    index = dv.build_index("flat", stored)
     return (
-        told_photos(held.photos, folder),
-        digest(held.rows, held.state),
-        repr(held.failed),
-        repr(held.manifest.setting),
-        repr([batch.tolist() for batch in held.manifest.batches]),
-        digest(index.search(held.float32(), k=2).indices),
+        told_photos(stored.photos, folder),
+        digest(stored.rows, stored.state),
+        repr(stored.failed),
+        repr(stored.manifest.setting),
+        repr([batch.tolist() for batch in stored.manifest.batches]),
+        digest(index.search(stored.float32(), k=2).indices),
     )
 
 
@@ -130,13 +130,16 @@ def make_patches(folder: Path, dtype: str = "float16") -> None:
 
 
 def patches(folder: Path) -> Any:
-    held = PatchStore.open(folder / "store")
-    sets = [one for key in held.entries for one in (held.patches(key) if key in held else [])]
+    stored = PatchStore.open(folder / "store")
+    sets = [
+        patch_set for key in stored.entries for patch_set in (stored.patches(key) if key in stored else [])
+    ]
     return (
-        repr(sorted((e.key, e.identity, e.failed) for e in held.entries.values())),
-        repr(held.manifest),
+        repr(sorted((e.key, e.identity, e.failed) for e in stored.entries.values())),
+        repr(stored.manifest),
         digest(
-            *(one.descriptors.float().numpy() for one in sets), *(np.asarray(one.centres) for one in sets)
+            *(patch_set.descriptors.float().numpy() for patch_set in sets),
+            *(np.asarray(patch_set.centres) for patch_set in sets),
         ),
     )
 
@@ -146,23 +149,23 @@ def make_map(folder: Path) -> None:
 
 
 def place_map(folder: Path) -> Any:
-    held = dv.PlaceMap.open(folder / "map")
-    answers = held.locate([folder / "photos" / "03.png"], k=3)
+    opened = dv.PlaceMap.open(folder / "map")
+    answers = opened.locate([folder / "photos" / "03.png"], k=3)
     return (
-        told_photos(held.photos, folder),
-        repr(held.failed),
-        digest(held.descriptors),
-        held.model.fingerprint,
+        told_photos(opened.photos, folder),
+        repr(opened.failed),
+        digest(opened.descriptors),
+        opened.model.fingerprint,
         repr([repr(m).replace(str(folder), "") for m in answers[0].matches]),
         repr(answers[0].confidence),
-        repr(held.info().photos),
+        repr(opened.info().photos),
     )
 
 
 def map_again(folder: Path) -> Any:
     """The next run of the same."""
-    held = dv.PlaceMap.build(model(), dv.photos(folder / "photos"), folder / "map")
-    return told_photos(held.photos, folder), digest(held.descriptors)
+    built = dv.PlaceMap.build(model(), dv.photos(folder / "photos"), folder / "map")
+    return told_photos(built.photos, folder), digest(built.descriptors)
 
 
 def make_ranking(folder: Path) -> None:
@@ -173,8 +176,8 @@ def make_ranking(folder: Path) -> None:
 
 
 def ranking(folder: Path) -> Any:
-    held = dv.Ranking.load(next(folder.glob("ranking.*")))
-    return digest(held.indices, held.distances)
+    loaded = dv.Ranking.load(next(folder.glob("ranking.*")))
+    return digest(loaded.indices, loaded.distances)
 
 
 def make_rows(folder: Path) -> None:
@@ -194,8 +197,8 @@ def make_result(folder: Path) -> None:
 
 
 def result(folder: Path) -> Any:
-    held = dv.Result.load(folder)
-    return held.to_json(), str(held)
+    loaded = dv.Result.load(folder)
+    return loaded.to_json(), str(loaded)
 
 
 def make_index(folder: Path, kind: str) -> None:
@@ -205,8 +208,8 @@ def make_index(folder: Path, kind: str) -> None:
 
 def index(folder: Path) -> Any:
     rows = np.random.default_rng(1).normal(size=(2, 6)).astype(np.float32)
-    held = dv.open_index(folder / "index").search(rows / np.linalg.norm(rows, axis=1, keepdims=True), k=4)
-    return digest(held.indices, held.distances)
+    answer = dv.open_index(folder / "index").search(rows / np.linalg.norm(rows, axis=1, keepdims=True), k=4)
+    return digest(answer.indices, answer.distances)
 
 
 def make_model(folder: Path) -> None:
@@ -214,8 +217,8 @@ def make_model(folder: Path) -> None:
 
 
 def model_folder(folder: Path) -> Any:
-    held = load_folder(folder / "model")
-    return held.fingerprint, repr(held.spec)
+    loaded = load_folder(folder / "model")
+    return loaded.fingerprint, repr(loaded.spec)
 
 
 @cache
@@ -238,17 +241,17 @@ def make_run(folder: Path) -> None:
 
 
 def run(folder: Path) -> Any:
-    held = Run(folder / "run")
+    opened = Run(folder / "run")
     state = State.load(folder / "run")
     assert state is not None
     learnt = [name for name in state.tensors if name.startswith("model/")]
-    network = load_folder(held.model("latest"))
+    network = load_folder(opened.model("latest"))
     load_model_tensors(network, state.tensors, [name.removeprefix("model/") for name in learnt])
     page = write_training_page(folder / "run").read_text("utf-8")
     return (
-        repr(held.config),
-        repr(held.records),
-        repr((held.recalls(), held.rank_losses(), held.losses, held.best())),
+        repr(opened.config),
+        repr(opened.records),
+        repr((opened.recalls(), opened.rank_losses(), opened.losses, opened.best())),
         page,
         digest(*(state.tensors[name].numpy() for name in sorted(state.tensors)), *state.memory),
         repr((state.epoch, state.batch, state.descriptors, state.failed)),
@@ -282,8 +285,8 @@ def make_truth(folder: Path) -> None:
 
 
 def truth(folder: Path) -> Any:
-    held = read_truth_npz(folder / "truth.npz")
-    return digest(held.database, held.queries, held.radius)
+    positions = read_truth_npz(folder / "truth.npz")
+    return digest(positions.database, positions.queries, positions.radius)
 
 
 def make_dataset(folder: Path) -> None:
@@ -299,10 +302,10 @@ def make_dataset(folder: Path) -> None:
 
 
 def dataset(folder: Path) -> Any:
-    held = dv.open_dataset(folder / "own.toml")
-    truth = held.truth
-    rows = None if truth is None else [truth.positives[i].tolist() for i in range(len(held.queries))]
-    return held.name, told_photos(held.database, folder), told_photos(held.queries, folder), repr(rows)
+    places = dv.open_dataset(folder / "own.toml")
+    truth = places.truth
+    rows = None if truth is None else [truth.positives[i].tolist() for i in range(len(places.queries))]
+    return places.name, told_photos(places.database, folder), told_photos(places.queries, folder), repr(rows)
 
 
 def make_recipes(folder: Path) -> None:
@@ -363,11 +366,11 @@ def make_pickles(folder: Path) -> None:
 
 
 def pickles(folder: Path) -> Any:
-    held = [
+    values = [
         read_object_npy(folder / "ground_truth_new.npy"),
         *(read_pickle(folder / f"{n}.pkl") for n in ("gnd", "old")),
     ]
-    return repr(held)
+    return repr(values)
 
 
 def make_weights(folder: Path) -> None:
@@ -381,9 +384,9 @@ def make_weights(folder: Path) -> None:
 def weights(folder: Path) -> Any:
     from dejavlad.backbones.weights import read_weights
 
-    held = [read_weights(path) for path in sorted(folder.iterdir())]
-    return repr([sorted(one) for one in held]), digest(
-        *(one[key].numpy() for one in held for key in sorted(one))
+    tensors = [read_weights(path) for path in sorted(folder.iterdir())]
+    return repr([sorted(named) for named in tensors]), digest(
+        *(named[key].numpy() for named in tensors for key in sorted(named))
     )
 
 

@@ -105,9 +105,9 @@ def mutated_text(content: bytes, random: np.random.Generator) -> bytes:
     lines = text.splitlines(keepends=True)
     match int(random.integers(6)):
         case 0 | 1 | 2 if values:
-            there = values[int(random.integers(len(values)))]
+            span = values[int(random.integers(len(values)))]
             word = WORDS[int(random.integers(len(WORDS)))]
-            text = text[: there.start()] + word + text[there.end() :]
+            text = text[: span.start()] + word + text[span.end() :]
         case 3 if lines:
             at = int(random.integers(len(lines)))
             lines[at : at + 1] = [lines[at]] * int(random.choice((0, 2, 3)))
@@ -167,10 +167,10 @@ def try_case(kind: Kind, whole: Path, scratch: Path, case: int, right: Any) -> t
     files = targets(kind, scratch)
     path = files[case % len(files)]
     mutate(path, case)
-    told = outcome(kind, scratch, right)
-    if told == "other" and unchecked(kind, scratch, path):
-        told = "other, unchecked"
-    return path.relative_to(scratch).as_posix(), told
+    result = outcome(kind, scratch, right)
+    if result == "other" and unchecked(kind, scratch, path):
+        result = "other, unchecked"
+    return path.relative_to(scratch).as_posix(), result
 
 
 def batch(name: str, whole: Path, first: int, count: int) -> None:
@@ -191,12 +191,12 @@ def batch(name: str, whole: Path, first: int, count: int) -> None:
         print(case, end=" ", flush=True)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         signal.alarm(SECONDS)
-        path, told = try_case(kind, whole, scratch, case, right)
+        path, result = try_case(kind, whole, scratch, case, right)
         signal.alarm(0)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         if grown > GROWTH:
-            told = f"{told}, with {grown >> 20} MiB of memory"
-        print(f"{path}\t{told}".replace("\n", " "), flush=True)
+            result = f"{result}, with {grown >> 20} MiB of memory"
+        print(f"{path}\t{result}".replace("\n", " "), flush=True)
 
 
 def main(count: int, names: list[str]) -> int:
@@ -208,7 +208,7 @@ def main(count: int, names: list[str]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             KINDS[name].make(Path(folder) / "case")
             shutil.copytree(Path(folder) / "case", Path(folder) / "whole")
-            found: Counter[str] = Counter()
+            counts: Counter[str] = Counter()
             others: Counter[str] = Counter()
             first = 0
             while first < count:
@@ -219,17 +219,17 @@ def main(count: int, names: list[str]) -> int:
                     raise SystemExit(f"{name}: {done.stderr[-2000:]}")
                 for line in lines:
                     case, _, rest = line.partition(" ")
-                    path, _, told = rest.partition("\t")
-                    told = told or f"the process died ({done.returncode}) {done.stderr[-300:]}"
+                    path, _, result = rest.partition("\t")
+                    result = result or f"the process died ({done.returncode}) {done.stderr[-300:]}"
                     first = int(case) + 1
-                    good = told in ("same", "refused", "other, unchecked")
-                    found[told if good else "other" if told == "other" else "bad"] += 1
-                    others[path] += told == "other, unchecked"
+                    good = result in ("same", "refused", "other, unchecked")
+                    counts[result if good else "other" if result == "other" else "bad"] += 1
+                    others[path] += result == "other, unchecked"
                     if not good:
                         bad += 1
-                        print(f"  {name} case {case} {path}: {told[:400]}", flush=True)
+                        print(f"  {name} case {case} {path}: {result[:400]}", flush=True)
             unknown = {path: number for path, number in others.items() if number}
-            print(f"{name}: {count} files, {dict(found)}, unchecked {unknown}", flush=True)
+            print(f"{name}: {count} files, {dict(counts)}, unchecked {unknown}", flush=True)
     return bad
 
 

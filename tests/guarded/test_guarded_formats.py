@@ -154,13 +154,13 @@ def test_hostile_npy(name: str, version: int, tmp_path: Path) -> None:
 def test_whole_arrays(array: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", array)
     np.savez(tmp_path / "a.npz", a=array)
-    for held in (
+    for same in (
         read_npy(tmp_path / "a.npy"),
         map_npy(tmp_path / "a.npy"),
         read_npz(tmp_path / "a.npz")["a"],
     ):
-        assert held.dtype == array.dtype and held.shape == array.shape
-        np.testing.assert_array_equal(held, array)
+        assert same.dtype == array.dtype and same.shape == array.shape
+        np.testing.assert_array_equal(same, array)
     content = (tmp_path / "a.npy").read_bytes()
     for other in (content + b"\0", content[:-1], content[:40], b""):
         (tmp_path / "a.npy").write_bytes(other)
@@ -314,8 +314,8 @@ def read_v73(path: Path) -> object:
 def v73(path: Path) -> h5py.File:
     """A file as MATLAB writes it, open for more."""
     file = h5py.File(path, "w", userblock_size=512)
-    held = file.create_dataset("a", data=np.ones((2, 2)))
-    held.attrs["MATLAB_class"] = np.bytes_("double")
+    array = file.create_dataset("a", data=np.ones((2, 2)))
+    array.attrs["MATLAB_class"] = np.bytes_("double")
     return file
 
 
@@ -337,8 +337,8 @@ def outside(kind: str, file: h5py.File, secret: Path) -> None:
         file["#out"] = h5py.ExternalLink(str(secret), "/")
         file["b"] = h5py.SoftLink("/#out/secret")
     elif kind == "raw values":
-        held = file.create_dataset("b", (8,), "u1", external=[(str(secret), 0, 8)])
-        held.attrs["MATLAB_class"] = np.bytes_("uint8")
+        data = file.create_dataset("b", (8,), "u1", external=[(str(secret), 0, 8)])
+        data.attrs["MATLAB_class"] = np.bytes_("uint8")
     else:
         layout = h5py.VirtualLayout((4,), "f8")
         layout[:] = h5py.VirtualSource(str(secret), "secret", (4,))

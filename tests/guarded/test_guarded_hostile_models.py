@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,13 @@ from dejavlad.model import load_folder
 
 def changed(path: Path, *where: str, to: Any) -> None:
     """Another value, and no checksum."""
-    told = json.loads(path.read_text())
-    told.pop("checksum")
-    inner = told
+    spec = json.loads(path.read_text())
+    spec.pop("checksum")
+    inner = spec
     for key in where[:-1]:
         inner = inner[int(key)] if isinstance(inner, list) else inner[key]
     inner[int(where[-1]) if isinstance(inner, list) else where[-1]] = to
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(spec))
 
 
 @pytest.mark.parametrize(
@@ -58,9 +60,9 @@ def changed(path: Path, *where: str, to: Any) -> None:
 def test_hostile_specs(where: tuple[str, ...], to: object, tmp_path: Path) -> None:
     make_model(tmp_path)
     changed(tmp_path / "model" / "spec.json", *where, to=to)
-    with pytest.raises(CheckpointError) as told:
+    with pytest.raises(CheckpointError) as raised:
         load_folder(tmp_path / "model")
-    assert "\n" not in str(told.value) and "model" in str(told.value)
+    assert "\n" not in str(raised.value) and "model" in str(raised.value)
 
 
 def test_a_spec_that_was_changed_is_told(tmp_path: Path) -> None:
@@ -69,9 +71,9 @@ def test_a_spec_that_was_changed_is_told(tmp_path: Path) -> None:
     spec.write_text(spec.read_text().replace('"std": [\n      1.0', '"std": [\n      2.0'))
     with pytest.raises(CheckpointError, match="was changed since it was written"):
         load_folder(tmp_path / "model")
-    told = json.loads(spec.read_text())
-    del told["checksum"]  # as it was before there were checksums
-    spec.write_text(json.dumps(told))
+    content = json.loads(spec.read_text())
+    del content["checksum"]  # as it was before there were checksums
+    spec.write_text(json.dumps(content))
     assert load_folder(tmp_path / "model").spec.preprocess.std == (2.0, 1.0, 1.0)
     assert model().spec.preprocess.std == (1.0, 1.0, 1.0)
 
@@ -90,11 +92,12 @@ def test_a_table_of_failures_that_is_none(name: str, tmp_path: Path) -> None:
     from kinds import KINDS
 
     KINDS[name].make(tmp_path / "made")
-    path = tmp_path / "made" / {"store": "store/failed.json", "map": "map/map.json"}[name]
     if name == "store":
-        path.write_text("null")
+        (tmp_path / "made" / "store" / "failed.json").write_text("null")
     else:
-        told = json.loads(path.read_text())
-        path.write_text(json.dumps({**told, "failed": None}))
+        state = tmp_path / "made" / "map" / "map.sqlite"
+        with contextlib.closing(sqlite3.connect(state)) as connection, connection:
+            connection.execute("DROP TABLE failed")
+            connection.execute("CREATE TABLE failed(key BLOB PRIMARY KEY)")
     with pytest.raises(StoreError):
         KINDS[name].answer(tmp_path / "made")

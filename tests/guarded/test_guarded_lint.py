@@ -22,12 +22,12 @@ ALLOWED = {
 
 
 def test_readers_are_guarded() -> None:
-    found = []
+    complaints = []
     for path in sorted(SOURCE.rglob("*.py")):
         if path.parent.name == "guarded":
             continue
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             code = line.split("#", 1)[0]
             if BANNED.search(code) and not any(part in code for part in ALLOWED) and "`" not in code:
-                found.append(f"{path.relative_to(SOURCE)}:{number}: {line.strip()}")
-    assert not found, "use dejavlad.guarded instead:\n" + "\n".join(found)
+                complaints.append(f"{path.relative_to(SOURCE)}:{number}: {line.strip()}")
+    assert not complaints, "use dejavlad.guarded instead:\n" + "\n".join(complaints)

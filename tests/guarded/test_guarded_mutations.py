@@ -23,9 +23,9 @@ def test_damaged_files(name: str, tmp_path: Path) -> None:
     right = kind.answer(fresh(whole, scratch))
     assert kind.answer(fresh(whole, scratch)) == right
     assert targets(kind, scratch)
-    told = Counter[str]()
+    outcomes = Counter[str]()
     for case in range(6 if name in FEW else CASES):
         path, outcome = try_case(kind, whole, scratch, case, right)
         assert outcome in ("same", "refused", "other, unchecked"), f"{name} case {case} of {path}: {outcome}"
-        told[outcome] += 1
-    assert told["refused"] or name == "frozen maps"  # which are made anew
+        outcomes[outcome] += 1
+    assert outcomes["refused"] or name == "frozen maps"  # which are made anew

@@ -92,16 +92,16 @@ def test_what_shows_nothing(name: str) -> None:
     content = measure_content(NOTHING[name])
     assert not content.anything, content
     photo = Photo("a", Path("a"), pixels=NOTHING[name])
-    with pytest.raises(BlankPhotoError, match="photo 'a' shows nothing: it is ") as told:
+    with pytest.raises(BlankPhotoError, match="photo 'a' shows nothing: it is ") as raised:
         read_content(photo)
-    assert told.value.reason.startswith("shows nothing: it is ") and isinstance(told.value, PhotoError)
+    assert raised.value.reason.startswith("shows nothing: it is ") and isinstance(raised.value, PhotoError)
 
 
 def test_what_it_is_said_to_be() -> None:
-    told = {name: measure_content(NOTHING[name]).reason for name in NOTHING}
-    assert told["black"] == told["lens cap"] == told["a line around black"] == "it is black"
-    assert told["white"] == "it is white"
-    assert told["red"] == told["fog"] == "it is of one colour, or a smooth gradient"
+    reasons = {name: measure_content(NOTHING[name]).reason for name in NOTHING}
+    assert reasons["black"] == reasons["lens cap"] == reasons["a line around black"] == "it is black"
+    assert reasons["white"] == "it is white"
+    assert reasons["red"] == reasons["fog"] == "it is of one colour, or a smooth gradient"
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ def write(path: Path, image: Image.Image, **options: Any) -> Path:
         pytest.importorskip("pillow_heif").register_heif_opener()
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
-    held = BytesIO()
-    image.convert(MODES.get(path.suffix.lower(), image.mode)).save(held, kind, **options)
-    path.write_bytes(held.getvalue())
+    buffer = BytesIO()
+    image.convert(MODES.get(path.suffix.lower(), image.mode)).save(buffer, kind, **options)
+    path.write_bytes(buffer.getvalue())
     return path
 
 
@@ -73,8 +73,8 @@ def test_a_folder_takes_what_is_read(tmp_path: Path, ending: str) -> None:
         if ending == ".pfm":  # a range of its own
             grey = np.asarray(wanted, np.float64)
             wanted = Image.fromarray(np.round(255 * (grey - grey.min()) / np.ptp(grey)).astype(np.uint8))
-        told = np.asarray(wanted.convert("RGB"), int)
-        assert np.abs(pixels - told).max() <= (40 if ending == ".gif" else 12)
+        wanted_rgb = np.asarray(wanted.convert("RGB"), int)
+        assert np.abs(pixels - wanted_rgb).max() <= (40 if ending == ".gif" else 12)
     assert len(photos(tmp_path / f"a{ending}")) == 1
 
 

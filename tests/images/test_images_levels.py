@@ -52,9 +52,11 @@ def test_small_ranges_are_stretched(
     """14-bit thermal, 12 bits in 16, an offset of another camera, 8 bits with an offset."""
     path = write(tmp_path / f"a.{ending}", low + gain * grey)
     assert apart(path, grey) <= NEAR + (2 if ending == "jp2" and gain == 1 else 0)
-    found = read_stretch(path)
+    stretch = read_stretch(path)
     assert (
-        found is not None and abs(found[0] - low) <= 2 * gain and abs(found[1] - low - 255 * gain) <= 9 * gain
+        stretch is not None
+        and abs(stretch[0] - low) <= 2 * gain
+        and abs(stretch[1] - low - 255 * gain) <= 9 * gain
     )
 
 

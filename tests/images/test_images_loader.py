@@ -140,12 +140,12 @@ class Counting:
     """Counts the photos decoded, in place of `read_image`."""
 
     def __init__(self) -> None:
-        self.begun = 0
+        self.started = 0
         self.lock = threading.Lock()
 
     def __call__(self, photo: Photo, *, rotate: bool) -> NDArray[np.uint8]:
         with self.lock:
-            self.begun += 1
+            self.started += 1
         return np.zeros((4, 4, 3), np.uint8)
 
 
@@ -160,10 +160,10 @@ def test_no_more_is_decoded_ahead_than_needed(
     stream = load_batches(photos, plan, Preprocess(), workers=workers)
     for taken in range(1, 6):
         next(stream)
-        ahead = counting.begun - taken * batch_size
+        ahead = counting.started - taken * batch_size
         assert ahead <= (max(2 * batch_size, 2 * workers + batch_size) if workers else 0)
     stream.close()
-    assert counting.begun < 100
+    assert counting.started < 100
 
 
 def decoders() -> list[threading.Thread]:

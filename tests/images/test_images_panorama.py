@@ -115,21 +115,21 @@ def test_a_panorama_is_decoded_once_for_all_its_views(
     ]
     assert decoded == [panorama]
     wanted = [read_image(photo) / np.float32(255) for photo in photos]
-    assert np.allclose(images, [one.transpose(2, 0, 1) for one in wanted])
+    assert np.allclose(images, [view.transpose(2, 0, 1) for view in wanted])
 
 
 def test_a_failed_decoding_is_told_to_all_and_tried_again() -> None:
-    held, gate = Panoramas(), threading.Event()
+    panoramas, gate = Panoramas(), threading.Event()
 
     def fails() -> NDArray[np.uint8]:
         gate.wait(10)
         raise PhotoError("a", "no")
 
     with ThreadPoolExecutor(3) as pool:
-        waiting = [pool.submit(held.get, "a", fails) for _ in range(3)]
+        waiting = [pool.submit(panoramas.get, "a", fails) for _ in range(3)]
         gate.set()
-        assert all(isinstance(one.exception(), PhotoError) for one in waiting)
-    assert held.get("a", lambda: sphere(8)).shape == (4, 8, 3)
+        assert all(isinstance(future.exception(), PhotoError) for future in waiting)
+    assert panoramas.get("a", lambda: sphere(8)).shape == (4, 8, 3)
 
 
 def test_cutting_a_list(tmp_path: Path, panorama: Path) -> None:

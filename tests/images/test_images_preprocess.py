@@ -42,7 +42,7 @@ def test_resize_is_bilinear_with_antialiasing(rgb: Pixels, size: tuple[int, int]
 
 
 @pytest.mark.parametrize(
-    ("policy", "size", "told"),
+    ("policy", "size", "expected"),
     [
         ("none", (480, 640), (480, 640)),
         ("20x30", (480, 640), (20, 30)),
@@ -53,8 +53,8 @@ def test_resize_is_bilinear_with_antialiasing(rgb: Pixels, size: tuple[int, int]
         ("longest:100", (333, 1000), (33, 100)),
     ],
 )
-def test_sizes(policy: str, size: tuple[int, int], told: tuple[int, int]) -> None:
-    assert Preprocess(resize=policy).output_size(*size) == told
+def test_sizes(policy: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert Preprocess(resize=policy).output_size(*size) == expected
 
 
 @given(st.sampled_from(["none", "5x9", "longest:17", "longest:64"]), st.integers(1, 80), st.integers(1, 80))
@@ -117,7 +117,7 @@ def test_lists_serve_as_means() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "settings",
     [
         {"resize": "480"},
         {"resize": "0x5"},
@@ -144,11 +144,11 @@ def test_lists_serve_as_means() -> None:
         {"channels": "gbr"},
     ],
 )
-def test_what_is_no_preprocessing(told: dict[str, Any]) -> None:
+def test_what_is_no_preprocessing(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        Preprocess(**told)
+        Preprocess(**settings)
     with pytest.raises(InputError):
-        Preprocess.from_dict(Preprocess().to_dict() | told)
+        Preprocess.from_dict(Preprocess().to_dict() | settings)
 
 
 @pytest.mark.parametrize("data", [{}, {"mean": [1, 2, 3]}, Preprocess().to_dict() | {"blur": 3}])

@@ -80,8 +80,8 @@ def test_frames_do_not_depend_on_workers(video: Path, workers: int) -> None:
     photos = [Photo("v", video, frame=frame) for frame in range(1, FRAMES, 3)]
     plan = plan_batches([read_size(photo) for photo in photos], 4)
     alone = list(load_batches(photos, plan, Preprocess()))
-    for one, other in zip(alone, load_batches(photos, plan, Preprocess(), workers=workers), strict=True):
-        assert np.array_equal(one.images, other.images)
+    for expected, other in zip(alone, load_batches(photos, plan, Preprocess(), workers=workers), strict=True):
+        assert np.array_equal(expected.images, other.images)
 
 
 def cut_short(folder: Path) -> Path:
@@ -129,15 +129,15 @@ def test_a_video_cut_short_is_read_once(tmp_path: Path, grabs: type[Grabs], work
     loaded = load_batches(photos, plan, Preprocess(), workers=workers, sizes=sizes, keep_blank=True)
     for batch in loaded:
         failed |= batch.failed
-    there = FRAMES - len(failed)
-    assert 10 < there < 30 and sorted(failed) == list(range(there, FRAMES))
-    assert f"ends after {there} frames" in str(failed[FRAMES - 1])
-    assert (grabs.taken, grabs.opened) == (there + 1, 1)
+    readable = FRAMES - len(failed)
+    assert 10 < readable < 30 and sorted(failed) == list(range(readable, FRAMES))
+    assert f"ends after {readable} frames" in str(failed[FRAMES - 1])
+    assert (grabs.taken, grabs.opened) == (readable + 1, 1)
     assert abs(shade(photos[1]) - 5) <= 1  # and what is there is read as before
     for _ in range(3):
         with pytest.raises(PhotoError, match="ends after"):
             read_image(photos[-1])
-    assert grabs.taken <= 2 * (there + 1)
+    assert grabs.taken <= 2 * (readable + 1)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 4])

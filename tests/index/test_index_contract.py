@@ -133,14 +133,14 @@ def test_ids_given_and_next(kind: str) -> None:
     index.add(rows[4:6])
     assert index.ids.tolist() == [7, 3, 100, 5, 101, 102]
     assert index.search(rows[:6], 1).indices[:, 0].tolist() == [7, 3, 100, 5, 101, 102]
-    for ids, told in (
+    for ids, message in (
         ([3, 8], "id 3 is in the index already"),
         ([8, 8], "id 8 is given twice"),
         ([-1, 8], "given -1"),
         ([8], "2 rows need 2 whole numbers"),
         ([0.5, 1.5], "2 rows need 2 whole numbers"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             index.add(rows[6:8], ids)
     assert len(index) == 6
 
@@ -309,12 +309,15 @@ def test_exact_is_exact_however_hard_the_rows_and_however_cut(
         index.remove(np.intersect1d([4, 9], index.ids))
         ranking = index.search(queries, k)
     left = np.setdiff1d(np.flatnonzero(rows.any(axis=1)), [4, 9])
-    asked = queries.any(axis=1)
-    found = min(k, len(left))
-    if asked.any() and found:
-        expected = oracle(rows[left], queries[asked], k, left)
-        same(Ranking(ranking.indices[asked, :found], ranking.distances[asked, :found]), expected)
-    assert (ranking.indices[:, found:] == -1).all() and (ranking.indices[~asked] == -1).all()
+    valid_queries = queries.any(axis=1)
+    n_answers = min(k, len(left))
+    if valid_queries.any() and n_answers:
+        expected = oracle(rows[left], queries[valid_queries], k, left)
+        same(
+            Ranking(ranking.indices[valid_queries, :n_answers], ranking.distances[valid_queries, :n_answers]),
+            expected,
+        )
+    assert (ranking.indices[:, n_answers:] == -1).all() and (ranking.indices[~valid_queries] == -1).all()
 
 
 def test_values_that_do_not_fit_float16_are_told() -> None:

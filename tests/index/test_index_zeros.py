@@ -35,14 +35,14 @@ def test_zeros_answer_nothing(kind: str, of_store: bool, tmp_path: Path) -> None
     source = DescriptorStore.from_arrays(rows) if of_store else rows
     index = build_index(kind, source)
     index.save(tmp_path / "index")
-    for one in (index, open_index(tmp_path / "index")):
-        assert len(one) == 36 and not set(one.ids.tolist()) & set(ZEROS)
-        ranking = one.search(source, 40)
-        there = np.setdiff1d(np.arange(40), ZEROS)
-        assert ranking.indices[there, 0].tolist() == there.tolist()
+    for opened in (index, open_index(tmp_path / "index")):
+        assert len(opened) == 36 and not set(opened.ids.tolist()) & set(ZEROS)
+        ranking = opened.search(source, 40)
+        nonzero = np.setdiff1d(np.arange(40), ZEROS)
+        assert ranking.indices[nonzero, 0].tolist() == nonzero.tolist()
         assert not np.isin(ranking.indices, ZEROS).any()
         assert (ranking.indices[ZEROS] == -1).all() and np.isinf(ranking.distances[ZEROS]).all()
-        assert ((ranking.indices[there] >= 0).sum(axis=1) == 36).all()
+        assert ((ranking.indices[nonzero] >= 0).sum(axis=1) == 36).all()
     index.add(rows[1:2], ids=[7])
     assert 7 in index.search(rows[1:2], 2).indices
 
@@ -64,9 +64,9 @@ def test_an_index_of_before_with_zeros_in_it(
     if kind == "flat":
         for name in ("rows.npy", "squares.npy"):
             path = tmp_path / "index" / head["files"][name]
-            held = np.load(path)
-            held[ZEROS] = 0
-            np.save(path, held)
+            array = np.load(path)
+            array[ZEROS] = 0
+            np.save(path, array)
     index = open_index(tmp_path / "index")
     assert len(index) == 36
     ranking = index.search(rows, 40)

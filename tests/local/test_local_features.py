@@ -46,12 +46,12 @@ def photo(pixels, name="photo"):
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_are_of_unit_length_and_inside_the_photo(kind):
     extractor = create(kind, points=60, longest=160)
-    (found,) = local_features(extractor, [photo(textured())])
-    assert 20 <= len(found) <= 60 and found.kind == kind and found.dims == extractor.dims
-    assert found.size == (120, 160)
-    np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=1), 1, atol=1e-4)
-    assert (found.keypoints >= -0.5).all() and (found.keypoints <= [159.5, 119.5]).all()
-    assert (np.diff(found.scores) <= 0).all()
+    (features,) = local_features(extractor, [photo(textured())])
+    assert 20 <= len(features) <= 60 and features.kind == kind and features.dims == extractor.dims
+    assert features.size == (120, 160)
+    np.testing.assert_allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=1e-4)
+    assert (features.keypoints >= -0.5).all() and (features.keypoints <= [159.5, 119.5]).all()
+    assert (np.diff(features.scores) <= 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,10 +74,10 @@ def test_a_photo_in_a_batch_is_a_photo_alone(kind):
     extractor = create(kind, points=50, longest=160)
     photos = [photo(textured(seed=seed)) for seed in range(3)]
     together = local_features(extractor, photos, batch_size=3)
-    for one, of in zip(photos, together, strict=True):
-        (alone,) = local_features(extractor, [one])
-        assert len(alone) == len(of)
-        np.testing.assert_allclose(alone.keypoints, of.keypoints, atol=1e-3)
+    for photo_alone, features in zip(photos, together, strict=True):
+        (alone,) = local_features(extractor, [photo_alone])
+        assert len(alone) == len(features)
+        np.testing.assert_allclose(alone.keypoints, features.keypoints, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,17 +85,17 @@ def test_a_photo_in_a_batch_is_a_photo_alone(kind):
 def test_blank_and_tiny_photos_have_no_features(kind, shape):
     extractor = create(kind, longest=64)
     for value in (0, 128, 255):
-        (found,) = local_features(extractor, [photo(np.full((*shape, 3), value, np.uint8))])
-        assert len(found) <= 8 and found.dims == extractor.dims
+        (features,) = extractor(np.full((1, 3, *shape), value / 255, np.float32))
+        assert len(features.keypoints) <= 8 and features.descriptors.shape[1] == extractor.dims
 
 
 def test_one_bad_photo_does_not_end_the_run(tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no photo")
     photos = [photo(textured()), Photo("bad.jpg", bad), photo(textured(seed=1), "other")]
-    found = dict(describe_local(create("sift"), photos))
-    assert isinstance(found[1], PhotoError) and len(found) == 3
-    assert all(isinstance(found[row], LocalFeatures) for row in (0, 2))
+    features_by_row = dict(describe_local(create("sift"), photos))
+    assert isinstance(features_by_row[1], PhotoError) and len(features_by_row) == 3
+    assert all(isinstance(features_by_row[row], LocalFeatures) for row in (0, 2))
     with pytest.raises(PhotoError):
         local_features(create("sift"), photos)
 

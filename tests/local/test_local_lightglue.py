@@ -29,13 +29,13 @@ def test_it_matches_a_photo_moved_aside(make_view):
     photos = [Photo(str(s), Path(str(s)), pixels=make_view(3, s, 192, 224)) for s in (0, 16)]
     first, second = local_features(create("xfeat", points=200, longest=224), photos)
     matcher = LightGlueMatcher()
-    found = matcher(first, second)
-    moved = first.keypoints[found.query] - second.keypoints[found.candidate]
-    assert len(found) > 40 and (np.diff(found.query) > 0).all()
+    matches = matcher(first, second)
+    moved = first.keypoints[matches.query] - second.keypoints[matches.candidate]
+    assert len(matches) > 40 and (np.diff(matches.query) > 0).all()
     assert (np.abs(moved - [16, 0]).max(axis=1) < 3).mean() > 0.8
-    assert verify(first, second, found).inliers > 30
+    assert verify(first, second, matches).inliers > 30
     again = matcher(first, second)
-    assert np.array_equal(found.candidate, again.candidate)
+    assert np.array_equal(matches.candidate, again.candidate)
     assert len(matcher(first, empty("xfeat"))) == 0
     with pytest.raises(InputError, match="for local features by xfeat; given sift"):
         matcher(empty("sift"), empty("sift"))

@@ -20,9 +20,9 @@ def applied(pca, given):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 30), st.integers(1, 30), st.booleans(), st.integers(0, 99))
 def test_primal_and_dual_agree(n, d, whiten, seed):
-    held = rows(n, d, seed)
+    rows_ND = rows(n, d, seed)
     keep = max(1, min(n - 1, d) // 2)
-    primal, dual = (fit_pca(held, keep, whiten=whiten, form=form) for form in ("primal", "dual"))
+    primal, dual = (fit_pca(rows_ND, keep, whiten=whiten, form=form) for form in ("primal", "dual"))
     assert np.allclose(primal.variances, dual.variances, rtol=1e-8)
     assert np.allclose(primal.weight, dual.weight, rtol=1e-5, atol=1e-7)
     assert np.allclose(primal.bias, dual.bias, rtol=1e-5, atol=1e-6)
@@ -31,13 +31,13 @@ def test_primal_and_dual_agree(n, d, whiten, seed):
 
 @pytest.mark.parametrize(("n", "d"), [(40, 12), (12, 40)])
 def test_it_is_the_singular_value_decomposition(n, d):
-    held = rows(n, d)
-    _, singular, vectors = np.linalg.svd(held - held.mean(axis=0), full_matrices=False)
-    pca = fit_pca(held, 8, whiten=False)
+    rows_ND = rows(n, d)
+    _, singular, vectors = np.linalg.svd(rows_ND - rows_ND.mean(axis=0), full_matrices=False)
+    pca = fit_pca(rows_ND, 8, whiten=False)
     assert np.allclose(pca.variances, singular[:8] ** 2 / (n - 1))
     assert np.allclose(np.abs(np.sum(pca.components * vectors[:8], axis=1)), 1)
-    assert np.allclose(applied(pca, held), (held - held.mean(axis=0)) @ pca.components.T)
-    assert pca.total_variance == pytest.approx(held.var(axis=0, ddof=1).sum())
+    assert np.allclose(applied(pca, rows_ND), (rows_ND - rows_ND.mean(axis=0)) @ pca.components.T)
+    assert pca.total_variance == pytest.approx(rows_ND.var(axis=0, ddof=1).sum())
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 9), (9, 60)])
@@ -50,16 +50,16 @@ def test_components_are_orthonormal_and_signs_fixed(n, d):
 
 
 def test_whitened_rows_have_unit_variance():
-    held = rows(400, 6)
-    out = applied(fit_pca(held, regularisation=0.0), held)
+    rows_ND = rows(400, 6)
+    out = applied(fit_pca(rows_ND, regularisation=0.0), rows_ND)
     assert np.allclose(np.cov(out.T), np.eye(6), atol=1e-6)
     assert np.allclose(out.mean(axis=0), 0, atol=1e-9)
 
 
 def test_without_whitening_distances_stay():
-    held = rows(7, 50)
-    out = applied(fit_pca(held, whiten=False), held)
-    gaps = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in (held, out)]
+    rows_ND = rows(7, 50)
+    out = applied(fit_pca(rows_ND, whiten=False), rows_ND)
+    gaps = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in (rows_ND, out)]
     assert np.allclose(*gaps)
 
 
@@ -69,34 +69,34 @@ def test_all_that_the_rank_allows(n, d, rank):
 
 
 def test_repeated_rows_lower_the_rank():
-    held = np.repeat(rows(5, 30), 3, axis=0)
-    assert fit_pca(held.astype(np.float32)).dims == 4
+    rows_ND = np.repeat(rows(5, 30), 3, axis=0)
+    assert fit_pca(rows_ND.astype(np.float32)).dims == 4
     with pytest.raises(InputError, match="valid: 1 to 4"):
-        fit_pca(held, 5)
+        fit_pca(rows_ND, 5)
 
 
 def test_the_first_components_are_those_of_a_smaller_fit():
-    held = rows(30, 12)
-    assert np.allclose(fit_pca(held).weight[:4], fit_pca(held, 4).weight)
-    assert np.allclose(fit_pca(held).bias[:4], fit_pca(held, 4).bias)
+    rows_ND = rows(30, 12)
+    assert np.allclose(fit_pca(rows_ND).weight[:4], fit_pca(rows_ND, 4).weight)
+    assert np.allclose(fit_pca(rows_ND).bias[:4], fit_pca(rows_ND, 4).bias)
 
 
 @pytest.mark.parametrize("form", ["primal", "dual"])
 def test_blocks_and_memory_maps_change_nothing(monkeypatch, tmp_path, form):
-    held = rows(23, 17).astype(np.float32)
-    whole = fit_pca(held, 5, form=form)
+    rows_ND = rows(23, 17).astype(np.float32)
+    whole = fit_pca(rows_ND, 5, form=form)
     monkeypatch.setattr("dejavlad.numerics.pca.BLOCK_VALUES", 50)
     path = tmp_path / "rows.npy"
-    np.save(path, held)
+    np.save(path, rows_ND)
     mapped = fit_pca(np.load(path, mmap_mode="r"), 5, form=form)
     assert np.allclose(mapped.weight, whole.weight)
     assert np.allclose(mapped.bias, whole.bias)
 
 
-@pytest.mark.parametrize("held", [np.ones((1, 4)), np.ones(4), np.full((6, 4), 0.1, np.float32)])
-def test_rows_that_tell_nothing(held):
+@pytest.mark.parametrize("rows_ND", [np.ones((1, 4)), np.ones(4), np.full((6, 4), 0.1, np.float32)])
+def test_rows_that_tell_nothing(rows_ND):
     with pytest.raises(InputError, match="row"):
-        fit_pca(held)
+        fit_pca(rows_ND)
 
 
 def test_rows_that_are_not_finite():
@@ -129,21 +129,21 @@ def test_the_sampling_error_is_of_the_right_size():
 
 def test_equal_distances_of_full_whitening_are_avoided():
     # whitening by all N - 1 components makes all training rows equally far from each other
-    held = rows(30, 400)
+    rows_ND = rows(30, 400)
     gaps = []
     for regularisation in (RELJA_REGULARISATION, "auto"):
-        out = applied(fit_pca(held, regularisation=regularisation), held)
+        out = applied(fit_pca(rows_ND, regularisation=regularisation), rows_ND)
         distance = np.linalg.norm(out[:, None] - out[None], axis=2)[np.triu_indices(30, 1)]
         gaps.append(distance.std() / distance.mean())
     assert gaps[0] < 1e-6 < 0.02 < gaps[1]
 
 
-def slow_share(held, folds):
+def slow_share(rows_ND, folds):
     within = whole = 0.0
-    for out in np.array_split(np.arange(len(held)), folds):
-        rest = np.delete(held, out, axis=0)
+    for out in np.array_split(np.arange(len(rows_ND)), folds):
+        rest = np.delete(rows_ND, out, axis=0)
         pca = fit_pca(rest, whiten=False)
-        away = held[out] - rest.mean(axis=0)
+        away = rows_ND[out] - rest.mean(axis=0)
         within += ((away @ pca.components.T) ** 2).sum()
         whole += (away**2).sum()
     return within / whole
@@ -151,8 +151,8 @@ def slow_share(held, folds):
 
 @pytest.mark.parametrize(("n", "d"), [(20, 40), (25, 300), (60, 9)])
 def test_held_out_share_is_the_plain_one(n, d):
-    held = rows(n, d)
-    assert held_out_share(held) == pytest.approx(slow_share(held, 5))
+    rows_ND = rows(n, d)
+    assert held_out_share(rows_ND) == pytest.approx(slow_share(rows_ND, 5))
 
 
 def test_held_out_share_tells_noise_from_structure():

@@ -21,7 +21,7 @@ from dejavlad.report.match_video import MatchVideo, live_picture
 from dejavlad.report.matches import LINES, matches_section
 from dejavlad.report.style import STYLE
 from dejavlad.report.thumbnails import Thumbnails
-from dejavlad.rerank import Match
+from dejavlad.rerank import PatchMatch
 from dejavlad.retrieval.live import LiveFrame
 from dejavlad.retrieval.pair import PairMatch
 
@@ -29,13 +29,13 @@ View = Callable[..., NDArray[np.uint8]]
 SHIFT = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])
 
 
-def grid_match(n: int, homography: NDArray[np.float64] | None = None) -> Match:
+def grid_match(n: int, homography: NDArray[np.float64] | None = None) -> PatchMatch:
     """n matches on a grid of 12 columns, the candidate's 10 pixels to the left."""
     points = np.array([[16 + 8 * (i % 12), 8 + 8 * (i // 12)] for i in range(n)], np.float32).reshape(-1, 2)
-    return Match(-n / 100, points, points - np.array([10, 0], np.float32), homography)
+    return PatchMatch(-n / 100, points, points - np.array([10, 0], np.float32), homography)
 
 
-def pair_of(make_view: View, *matches: Match, name: str = "a.jpg") -> PairMatch:
+def pair_of(make_view: View, *matches: PatchMatch, name: str = "a.jpg") -> PairMatch:
     query = Photo(name, Path(name), pixels=make_view(1))
     candidate = Photo("b.jpg", Path("b.jpg"), pixels=make_view(1, 10, height=120, width=90))
     sizes = tuple(range(2, 2 + len(matches)))
@@ -74,7 +74,7 @@ def test_a_subset_is_spread_over_the_photo() -> None:
 
 
 def test_ends_are_shares_of_the_photos_and_colours_follow_the_query() -> None:
-    match = Match(-1, np.array([[0, 0], [63.5, 47.5], [127, 95]]), np.array([[9, 0], [5, 5], [0, 19]]))
+    match = PatchMatch(-1, np.array([[0, 0], [63.5, 47.5], [127, 95]]), np.array([[9, 0], [5, 5], [0, 19]]))
     lines, colours = shown_matches(match, (96, 128), (20, 10))
     order = np.argsort(lines[:, 0])
     np.testing.assert_allclose(lines[order][1], [0.5, 0.5, 0.55, 5.5 / 20])
@@ -86,7 +86,7 @@ def test_ends_are_shares_of_the_photos_and_colours_follow_the_query() -> None:
 def test_lines_join_the_patches(make_view: View) -> None:
     place = Place.of((96, 128), (96, 128), 800, 400)
     black = np.zeros((96, 128, 3), np.uint8)
-    match = Match(-1, np.array([[64.0, 48.0]], np.float32), np.array([[64.0, 48.0]], np.float32))
+    match = PatchMatch(-1, np.array([[64.0, 48.0]], np.float32), np.array([[64.0, 48.0]], np.float32))
     drawn = draw_pair(black, black, match, (96, 128), (96, 128), place).astype(int)
     start = place.query[0] + place.query[1] // 2
     end = place.candidate[0] + place.candidate[1] // 2
@@ -210,7 +210,7 @@ def test_lines_stay_within_what_is_shown_of_a_very_wide_photo(make_view: View) -
         Photo("wide", Path("w"), pixels=wide),
         Photo("answer", Path("a"), pixels=wide),
         True,
-        [Match(-1, points, points)],
+        [PatchMatch(-1, points, points)],
         (96, 512),
         (96, 512),
         -1,

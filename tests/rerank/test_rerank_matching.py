@@ -19,10 +19,10 @@ from dejavlad.rerank import (
     mutual_nearest,
     rapid_scores,
 )
+from dejavlad.rerank.coarse import CoarseDescriptors
 from dejavlad.rerank.matching import Mutual
 from dejavlad.rerank.ransac import homography
-from dejavlad.rerank.remembered import remembered
-from dejavlad.rerank.sketch import Sketched
+from dejavlad.rerank.tensor_cache import tensor_cache
 from dejavlad.rerank.whole import Rounded, multiplies_whole_numbers, mutual, to_whole
 from dejavlad.rerank.workers import side_by_side
 
@@ -38,19 +38,19 @@ def patches(seed=0, size=5, grid=None, dims=32, descriptors=None):
     return PatchSet(descriptors, patch_centres(grid, size, 1, VGG16), grid, size)
 
 
-def shifted(of, columns):
+def shifted(patch_set, columns):
     """The same patches, some columns to the right, round the edge."""
-    rolled = of.descriptors.view(*of.grid, -1).roll(columns, dims=1).reshape(len(of), -1)
-    return patches(size=of.size, grid=of.grid, descriptors=rolled)
+    rolled = patch_set.descriptors.view(*patch_set.grid, -1).roll(columns, dims=1).reshape(len(patch_set), -1)
+    return patches(size=patch_set.size, grid=patch_set.grid, descriptors=rolled)
 
 
 def test_mutual_nearest_is_the_plain_loop():
     query, other = patches(0, grid=(4, 5)), patches(1, grid=(3, 6))
-    found = mutual_nearest(query.descriptors, other.descriptors[None])
+    mutual_matches = mutual_nearest(query.descriptors, other.descriptors[None])
     likeness = (other.descriptors @ query.descriptors.T).numpy()
     expected = [(d, q) for d, q in enumerate(likeness.argmax(1)) if likeness[:, q].argmax() == d]
-    ((here, there),) = found.pairs()
-    assert list(zip(there, here, strict=True)) == expected
+    ((query_rows, candidate_rows),) = mutual_matches.pairs()
+    assert list(zip(candidate_rows, query_rows, strict=True)) == expected
 
 
 @pytest.mark.parametrize(("size", "score"), [(2, -2228), (5, -1850), (8, -1508)])
@@ -66,11 +66,11 @@ def test_identical_photos(size, score):
 
 def test_rapid_is_the_formula_written_out():
     query, other = patches(0), patches(1)
-    ((here, there),) = mutual_nearest(query.descriptors, other.descriptors[None]).pairs()
+    ((query_rows, candidate_rows),) = mutual_nearest(query.descriptors, other.descriptors[None]).pairs()
     height, width = query.grid
     expected = 0.0
     for most, axis in ((width - 1, lambda at: at % width), (height - 1, lambda at: at // width)):
-        shift = axis(there) - axis(here)
+        shift = axis(candidate_rows) - axis(query_rows)
         expected -= ((most - abs(shift - shift.mean())) ** 2).sum()
     (match,) = RapidMatcher()(query, [other])
     assert match.score == pytest.approx(expected / len(query), rel=1e-12)
@@ -81,8 +81,8 @@ def test_many_candidates_are_as_one_by_one(matcher):
     query = patches(0)
     candidates = [patches(1), shifted(query, 3), patches(2, grid=(9, 9)), patches(3), shifted(query, 1)]
     together = matcher(query, candidates)
-    for match, of in zip(together, candidates, strict=True):
-        (alone,) = matcher(query, [of])
+    for match, candidate in zip(together, candidates, strict=True):
+        (alone,) = matcher(query, [candidate])
         assert match.score == pytest.approx(alone.score)
         np.testing.assert_array_equal(match.query_points, alone.query_points)
     assert matcher(query, []) == []
@@ -100,8 +100,8 @@ def test_ransac_of_points_without_a_plane():
     line = np.array([[x, 5] for x in range(4)], dtype=np.float32)
     assert homography(line, line, 24)[0] is None
     for few in range(4):
-        found, inlier = homography(line[:few], line[:few], 24)
-        assert found is None and inlier.tolist() == [False] * few
+        matrix, inlier = homography(line[:few], line[:few], 24)
+        assert matrix is None and inlier.tolist() == [False] * few
 
 
 def test_blank_photos_match_in_one_patch():
@@ -165,12 +165,12 @@ def places(seed, dims=64, noise=0.6):
     """A query and candidates: two that show part of it, and others."""
     query = patches(seed, dims=dims)
     generator = torch.Generator().manual_seed(seed + 1)
-    found = []
+    related = []
     for columns in (2, -3):
         moved = shifted(query, columns).descriptors
         rows = moved + noise * torch.randn(moved.shape, generator=generator) / dims**0.5
-        found.append(patches(descriptors=F.normalize(rows, dim=1)))
-    return query, [patches(seed + 2, dims=dims), *found, patches(seed + 3, dims=dims)]
+        related.append(patches(descriptors=F.normalize(rows, dim=1)))
+    return query, [patches(seed + 2, dims=dims), *related, patches(seed + 3, dims=dims)]
 
 
 whole_numbers = pytest.mark.skipif(
@@ -178,9 +178,9 @@ whole_numbers = pytest.mark.skipif(
 )
 
 
-def heavy(of, power):
+def heavy(patch_set, power):
     """Descriptors whose numbers are of very different sizes."""
-    rows = of.descriptors.abs().pow(power) * of.descriptors.sign()
+    rows = patch_set.descriptors.abs().pow(power) * patch_set.descriptors.sign()
     return patches(descriptors=F.normalize(rows, dim=1))
 
 
@@ -189,15 +189,18 @@ def heavy(of, power):
 @whole_numbers
 def test_whole_numbers_find_the_matches_of_float32(dims, tail):
     query, candidates = places(7, dims)
-    query, *candidates = (heavy(of, tail) for of in (query, *candidates))
+    query, *candidates = (heavy(candidate, tail) for candidate in (query, *candidates))
     rounded = Rounded(query.descriptors)
-    for of in candidates:
-        here, there = mutual(rounded, Rounded(of.descriptors))
-        ((expected_here, expected_there),) = mutual_nearest(query.descriptors, of.descriptors[None]).pairs()
-        np.testing.assert_array_equal(here, expected_here)
-        np.testing.assert_array_equal(there, expected_there)
+    for candidate in candidates:
+        query_rows, candidate_rows = mutual(rounded, Rounded(candidate.descriptors))
+        ((expected_query, expected_candidate),) = mutual_nearest(
+            query.descriptors, candidate.descriptors[None]
+        ).pairs()
+        np.testing.assert_array_equal(query_rows, expected_query)
+        np.testing.assert_array_equal(candidate_rows, expected_candidate)
     whole = [
-        to_whole(of.descriptors, float(of.descriptors.abs().max())).clone() for of in (candidates[0], query)
+        to_whole(candidate.descriptors, float(candidate.descriptors.abs().max())).clone()
+        for candidate in (candidates[0], query)
     ]
     likeness = whole[0].int() @ whole[1].int().T
     exact = candidates[0].descriptors @ query.descriptors.T
@@ -208,8 +211,8 @@ def test_whole_numbers_find_the_matches_of_float32(dims, tail):
 def test_whole_numbers_take_the_first_of_equals():
     rows = F.normalize(torch.randn(20, 16, generator=torch.Generator().manual_seed(0)), dim=1)
     doubled = torch.cat([rows, rows])
-    here, there = mutual(Rounded(doubled), Rounded(doubled))
-    assert here.tolist() == there.tolist() == list(range(20))
+    query_rows, candidate_rows = mutual(Rounded(doubled), Rounded(doubled))
+    assert query_rows.tolist() == candidate_rows.tolist() == list(range(20))
 
 
 @whole_numbers
@@ -222,20 +225,20 @@ def test_whole_numbers_leave_blank_photos_to_float32():
 def test_what_is_made_of_a_tensor_is_kept_with_it():
     tensor, made = torch.ones(3), []
 
-    def total(of):
-        made.append(float(of.sum()))
+    def total(tensor):
+        made.append(float(tensor.sum()))
         return made[-1]
 
-    assert [remembered(tensor, "sum", total) for _ in range(2)] == [3, 3]
+    assert [tensor_cache(tensor, "sum", total) for _ in range(2)] == [3, 3]
     assert made == [3]
     tensor[0] = 5
-    assert remembered(tensor, "sum", total) == 7
-    assert remembered(torch.zeros(3), "sum", total) == 0
+    assert tensor_cache(tensor, "sum", total) == 7
+    assert tensor_cache(torch.zeros(3), "sum", total) == 0
     with torch.inference_mode():
         untracked = torch.ones(3)
-        assert remembered(untracked, "sum", total) == 3
+        assert tensor_cache(untracked, "sum", total) == 3
         untracked[0] = 5
-        assert remembered(untracked, "sum", total) == 7
+        assert tensor_cache(untracked, "sum", total) == 7
 
 
 def test_work_side_by_side_keeps_its_order_and_the_setting():
@@ -255,25 +258,27 @@ def test_work_side_by_side_keeps_its_order_and_the_setting():
 @pytest.mark.parametrize("dims", [4, 16, 1000])
 def test_sketch_finds_most_matches(dims):
     query, (_, near, *_) = places(3)
-    here, there = Sketched(query.descriptors, dims).mutual(near.descriptors, near.grid)
-    right = (there % 36 - here % 36) % 36 == 2
+    query_rows, candidate_rows = CoarseDescriptors(query.descriptors, dims).mutual(
+        near.descriptors, near.grid
+    )
+    right = (candidate_rows % 36 - query_rows % 36) % 36 == 2
     assert right.sum() > {4: 15, 16: 250, 1000: 425}[dims]  # of 468: every second patch
-    assert len(np.unique(here)) == len(here)
-    assert len(np.unique(there)) == len(there)
+    assert len(np.unique(query_rows)) == len(query_rows)
+    assert len(np.unique(candidate_rows)) == len(candidate_rows)
 
 
 def test_sketch_of_blank_photos():
     blank = torch.zeros(30, 16)
-    here, there = Sketched(blank, 16).mutual(blank, (5, 6))
-    assert (here.tolist(), there.tolist()) == ([0], [0])
+    query_rows, candidate_rows = CoarseDescriptors(blank, 16).mutual(blank, (5, 6))
+    assert (query_rows.tolist(), candidate_rows.tolist()) == ([0], [0])
 
 
 @pytest.mark.parametrize("matcher", [RapidMatcher(), RansacMatcher()])
 def test_rough_scores_tell_the_right_ones(matcher):
     query, candidates = places(5)
-    rough = matcher.rough(query, candidates, 32)
-    assert set(np.argsort(rough)[:2]) == {1, 2}
-    assert matcher.rough(query, [], 32).shape == (0,)
+    approximate = matcher.approximate(query, candidates, 32)
+    assert set(np.argsort(approximate)[:2]) == {1, 2}
+    assert matcher.approximate(query, [], 32).shape == (0,)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -324,6 +329,6 @@ def test_double_precision_and_gradients():
     query = patches(0)
     double = PatchSet(query.descriptors.double().requires_grad_(), query.centres, query.grid, query.size)
     single = PatchSet(query.descriptors.clone().requires_grad_(), query.centres, query.grid, query.size)
-    for of in (double, single):
-        assert RapidMatcher()(of, [of])[0].score == pytest.approx(-1850)
-        assert RapidMatcher().rough(of, [of], 16)[0] == pytest.approx(-1850)
+    for patch_set in (double, single):
+        assert RapidMatcher()(patch_set, [patch_set])[0].score == pytest.approx(-1850)
+        assert RapidMatcher().approximate(patch_set, [patch_set], 16)[0] == pytest.approx(-1850)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.patches import PatchSet
 from dejavlad.ranking import Ranking
-from dejavlad.rerank import MATCHERS, Match, Reranker
+from dejavlad.rerank import MATCHERS, PatchMatch, Reranker
 
 GRID, SIZES = (6, 8), (2, 3)
 CENTRES = torch.tensor([[16.0 * (i % 8), 16.0 * (i // 8)] for i in range(48)])
@@ -44,38 +44,38 @@ def ranking(*rows):
 @pytest.mark.parametrize("kind", sorted(MATCHERS))
 def test_the_right_photo_comes_first(kind, queries, database):
     given = ranking([0, 1, 3, 5, 2, 4], [0, 1, 2, 3, 4, 5])
-    found = Reranker(kind)(given, queries, database)
-    assert found.indices[:, 0].tolist() == [3, 5]
-    assert (np.diff(found.distances) >= 0).all()
-    np.testing.assert_array_equal(np.sort(found.indices), np.sort(given.indices))
+    reranked = Reranker(kind)(given, queries, database)
+    assert reranked.indices[:, 0].tolist() == [3, 5]
+    assert (np.diff(reranked.distances) >= 0).all()
+    np.testing.assert_array_equal(np.sort(reranked.indices), np.sort(given.indices))
 
 
 def test_patches_by_function(queries, database):
-    asked = []
+    rows_read = []
 
     def source(row):
-        asked.append(row)
+        rows_read.append(row)
         return database[row]
 
-    found = Reranker()(ranking([0, 3, -1], [5, 4, 1]), queries.__getitem__, source)
-    assert found.indices[0].tolist() == [3, 0, -1]
-    assert found.indices[1, 0] == 5
-    assert asked == [0, 3, 5, 4, 1]
+    reranked = Reranker()(ranking([0, 3, -1], [5, 4, 1]), queries.__getitem__, source)
+    assert reranked.indices[0].tolist() == [3, 0, -1]
+    assert reranked.indices[1, 0] == 5
+    assert rows_read == [0, 3, 5, 4, 1]
 
 
 def test_depth_leaves_the_rest_behind(queries, database):
-    found = Reranker(k=3)(ranking([0, 1, 3, 5, 2, -1], [0, 1, 2, 5, -1, -1]), queries, database)
-    assert found.indices[0].tolist()[0] == 3
-    assert found.indices[0].tolist()[3:] == [5, 2, -1]
-    assert found.indices[1].tolist()[3:] == [5, -1, -1]
-    assert (found.distances[:, :-1] <= found.distances[:, 1:]).all()
-    assert np.isposinf(found.distances[found.indices < 0]).all()
+    reranked = Reranker(k=3)(ranking([0, 1, 3, 5, 2, -1], [0, 1, 2, 5, -1, -1]), queries, database)
+    assert reranked.indices[0].tolist()[0] == 3
+    assert reranked.indices[0].tolist()[3:] == [5, 2, -1]
+    assert reranked.indices[1].tolist()[3:] == [5, -1, -1]
+    assert (reranked.distances[:, :-1] <= reranked.distances[:, 1:]).all()
+    assert np.isposinf(reranked.distances[reranked.indices < 0]).all()
 
 
 def test_one_candidate_and_none(queries, database):
-    one = Reranker(k=1)(ranking([2, 3, 1], [-1, -1, -1]), queries, database)
-    assert one.indices.tolist() == [[2, 3, 1], [-1, -1, -1]]
-    assert one.distances[0].tolist() == [0, 1, 2]
+    reranked = Reranker(k=1)(ranking([2, 3, 1], [-1, -1, -1]), queries, database)
+    assert reranked.indices.tolist() == [[2, 3, 1], [-1, -1, -1]]
+    assert reranked.distances[0].tolist() == [0, 1, 2]
     empty = Reranker()(Ranking(np.zeros((2, 0)), np.zeros((2, 0))), queries, database)
     assert empty.indices.shape == (2, 0)
 
@@ -83,22 +83,22 @@ def test_one_candidate_and_none(queries, database):
 class Same:
     def __call__(self, query, candidates):
         nothing = np.zeros((0, 2), dtype=np.float32)
-        return [Match(-0.3, nothing, nothing) for _ in candidates]
+        return [PatchMatch(-0.3, nothing, nothing) for _ in candidates]
 
 
 def test_ties_stay_as_they_were(queries, database):
     given = ranking([4, 0, 5, 3, 1, 2], [1, 0, 3, 2, 5, 4])
-    found = Reranker(Same())(given, queries, database)
-    np.testing.assert_array_equal(found.indices, given.indices)
-    assert (found.distances == 0).all()
+    reranked = Reranker(Same())(given, queries, database)
+    np.testing.assert_array_equal(reranked.indices, given.indices)
+    assert (reranked.distances == 0).all()
 
 
 @pytest.mark.parametrize("kind", sorted(MATCHERS))
 def test_blank_photos(kind, database):
     blank = [PatchSet(torch.full((48, 16), 0.25), CENTRES, GRID, size) for size in SIZES]
-    found = Reranker(kind)(ranking([0, 1, 2]), [blank], [blank, database[1], blank])
-    assert sorted(found.indices[0]) == [0, 1, 2]
-    assert np.isfinite(found.distances).all()
+    reranked = Reranker(kind)(ranking([0, 1, 2]), [blank], [blank, database[1], blank])
+    assert sorted(reranked.indices[0]) == [0, 1, 2]
+    assert np.isfinite(reranked.distances).all()
 
 
 def test_inliers_and_homography(queries, database):
@@ -123,9 +123,11 @@ def test_bad_input(queries, database):
 
 
 def test_progress_query_by_query(queries, database):
-    told = []
-    Reranker()(ranking([0, 3], [-1, -1]), queries, database, on_progress=told.append)
-    assert [(of.what, of.done, of.total) for of in told] == [("re-ranking", n, 2) for n in range(3)]
+    reports = []
+    Reranker()(ranking([0, 3], [-1, -1]), queries, database, on_progress=reports.append)
+    assert [(report.what, report.done, report.total) for report in reports] == [
+        ("re-ranking", n, 2) for n in range(3)
+    ]
 
 
 def test_one_query(queries, database):
@@ -140,24 +142,26 @@ def test_one_query(queries, database):
 
 def test_fewer_candidates_than_asked_for(queries, database):
     given = ranking([0, 3, -1], [5, -1, -1])
-    found = Reranker(k=100, shortlist="auto")(given, queries, database)
-    assert found.indices.tolist() == [[3, 0, -1], [5, -1, -1]]
+    reranked = Reranker(k=100, shortlist="auto")(given, queries, database)
+    assert reranked.indices.tolist() == [[3, 0, -1], [5, -1, -1]]
 
 
 class Counting:
     """Rough scores that are nearly right, exact ones that are, and how many of these were asked for."""
 
-    def __init__(self, exact, rough):
-        self.exact, self.rough_scores, self.asked = exact, rough, []
+    def __init__(self, exact, approximate):
+        self.exact, self.approximate_scores, self.compared = exact, approximate, []
 
     def __call__(self, query, candidates):
         nothing = np.zeros((0, 2), dtype=np.float32)
-        rows = [int(of.descriptors[0, 0]) for of in candidates]
-        self.asked += rows
-        return [Match(self.exact[row], nothing, nothing) for row in rows]
+        rows = [int(patch_set.descriptors[0, 0]) for patch_set in candidates]
+        self.compared += rows
+        return [PatchMatch(self.exact[row], nothing, nothing) for row in rows]
 
-    def rough(self, query, candidates, dims):
-        return np.array([self.rough_scores[int(of.descriptors[0, 0])] for of in candidates])
+    def approximate(self, query, candidates, dims):
+        return np.array(
+            [self.approximate_scores[int(patch_set.descriptors[0, 0])] for patch_set in candidates]
+        )
 
 
 def numbered(count):
@@ -166,22 +170,22 @@ def numbered(count):
 
 
 def test_shortlist_compares_the_best_exactly():
-    rough = -np.arange(40.0)  # the last seems best
-    exact = rough.copy()
+    approximate = -np.arange(40.0)  # the last seems best
+    exact = approximate.copy()
     exact[37] = -60.0
-    matcher = Counting(exact, rough)
+    matcher = Counting(exact, approximate)
     fused = Reranker(matcher, shortlist=4).scores(numbered(1)[0], numbered(40))
-    assert sorted(matcher.asked) == [36, 37, 38, 39]
+    assert sorted(matcher.compared) == [36, 37, 38, 39]
     order = np.argsort(fused, kind="stable").tolist()
     assert order[:4] == [37, 39, 38, 36]
     assert order[4:] == list(range(35, -1, -1))
 
 
 def test_shortlist_puts_what_it_compared_first():
-    rough = -np.arange(10.0)
-    exact = rough.copy()
+    approximate = -np.arange(10.0)
+    exact = approximate.copy()
     exact[9] = 5.0  # it only seemed good
-    fused = Reranker(Counting(exact, rough), shortlist=2).scores(numbered(1)[0], numbered(10))
+    fused = Reranker(Counting(exact, approximate), shortlist=2).scores(numbered(1)[0], numbered(10))
     assert np.argsort(fused, kind="stable")[:2].tolist() == [8, 9]
 
 
@@ -190,11 +194,11 @@ def test_auto_shortlist_grows_where_it_is_close():
     matcher = Counting(clear, clear)
     fused = Reranker(matcher, shortlist="auto").scores(numbered(1)[0], numbered(61))
     assert fused.argmin() == 60
-    assert len(matcher.asked) == 8
+    assert len(matcher.compared) == 8
     noise = np.random.default_rng(0).normal(size=61)
     unsure = Counting(noise, np.random.default_rng(1).normal(size=61))
     Reranker(unsure, shortlist="auto").scores(numbered(1)[0], numbered(61))
-    assert len(unsure.asked) == len(set(unsure.asked)) == 24
+    assert len(unsure.compared) == len(set(unsure.compared)) == 24
 
 
 @pytest.mark.parametrize("shortlist", [1, 3, "auto"])
@@ -210,10 +214,10 @@ def test_shortlist_finds_the_right_photo(kind, queries, database):
     many = [*(photo(200 + n) for n in range(20)), *database]
     given = ranking(list(range(26)), list(range(26)))
     for shortlist in (1, 5, "auto"):
-        found = Reranker(kind, shortlist=shortlist)(given, queries, many)
-        assert found.indices[:, 0].tolist() == [23, 25]
-        np.testing.assert_array_equal(np.sort(found.indices), given.indices)
-        assert (np.diff(found.distances) >= 0).all()
+        reranked = Reranker(kind, shortlist=shortlist)(given, queries, many)
+        assert reranked.indices[:, 0].tolist() == [23, 25]
+        np.testing.assert_array_equal(np.sort(reranked.indices), given.indices)
+        assert (np.diff(reranked.distances) >= 0).all()
 
 
 def test_shortlist_as_long_as_the_candidates_is_exact(queries, database):
@@ -233,7 +237,10 @@ def test_bad_shortlist():
 
 @pytest.mark.parametrize("shortlist", [None, 1])
 def test_patches_of_another_model(shortlist, queries, database):
-    other = [PatchSet(of.descriptors[:, :8], of.centres, of.grid, of.size) for of in database[0]]
+    other = [
+        PatchSet(patch_set.descriptors[:, :8], patch_set.centres, patch_set.grid, patch_set.size)
+        for patch_set in database[0]
+    ]
     swapped = database[0][::-1]
     with pytest.raises(InputError, match="16 and 8 dimensions"):
         Reranker(shortlist=shortlist).scores(queries[0], [database[1], other])

@@ -41,7 +41,7 @@ def seen(points_P3, ahead=0.0, aside=0.0, turn=0.0, focal=500.0, size=SIZE):
 
 
 def mutual_by_hand(query, candidate, threshold, ratio):
-    found = []
+    pairs = []
     cos = query.descriptors.astype(float) @ candidate.descriptors.T.astype(float)
     for i, j in itertools.product(range(len(query)), range(len(candidate))):
         if cos[i, j] < max(cos[i].max(), cos[:, j].max()) or cos[i, j] < threshold:
@@ -49,8 +49,8 @@ def mutual_by_hand(query, candidate, threshold, ratio):
         others = np.delete(cos[i], j)
         apart, second = np.sqrt(2 - 2 * cos[i, j]), np.sqrt(2 - 2 * others.max())
         if ratio == 1 or apart <= ratio * second:
-            found.append((i, j))
-    return found
+            pairs.append((i, j))
+    return pairs
 
 
 @pytest.mark.parametrize(("threshold", "ratio"), [(-1, 1.0), (0.3, 1.0), (-1, 0.9), (0.2, 0.8)])
@@ -62,10 +62,10 @@ def test_mutual_neighbours_are_what_one_finds_by_hand(threshold, ratio):
         features(np.zeros((30, 2)), described[0]),
         features(np.zeros((25, 2)), described[1, :25]),
     )
-    found = MutualNearest(threshold, ratio)(query, candidate)
+    matches = MutualNearest(threshold, ratio)(query, candidate)
     wanted = mutual_by_hand(query, candidate, threshold, ratio)
-    assert list(zip(found.query.tolist(), found.candidate.tolist(), strict=True)) == wanted and wanted
-    assert np.array_equal(found.take(found.scores > 0.5).scores, found.scores[found.scores > 0.5])
+    assert list(zip(matches.query.tolist(), matches.candidate.tolist(), strict=True)) == wanted and wanted
+    assert np.array_equal(matches.take(matches.scores > 0.5).scores, matches.scores[matches.scores > 0.5])
 
 
 def test_matching_refuses_what_cannot_be():
@@ -85,26 +85,26 @@ def test_points_that_agree_are_told_from_others(model):
     query, candidate = seen(points, ahead=0.5, aside=0.4), seen(points)
     candidate[60:] = np.random.default_rng(1).uniform(0, 480, (20, 2))
     size = (960, 1280)  # twice the pixels: thresholds stay those of 640
-    of = features(query), features(candidate * 2 + 0.5, size=size)
-    found = verify(*of, all_match(80), VerifySetting(model), focal=(500, 1000))
-    assert set(range(60)) <= set(found.matches.query.tolist()) and found.inliers <= 66
-    assert found.tried == 80 and found.share == found.inliers / 80
-    again = verify(*of, all_match(80), VerifySetting(model), focal=(500, 1000))
-    assert np.array_equal(found.matrix, again.matrix)
-    first, second = (np.c_[f.keypoints[:60], np.ones(60)].astype(float) for f in of)
+    pair = features(query), features(candidate * 2 + 0.5, size=size)
+    verified = verify(*pair, all_match(80), VerifySetting(model), focal=(500, 1000))
+    assert set(range(60)) <= set(verified.matches.query.tolist()) and verified.inliers <= 66
+    assert verified.tried == 80 and verified.share == verified.inliers / 80
+    again = verify(*pair, all_match(80), VerifySetting(model), focal=(500, 1000))
+    assert np.array_equal(verified.matrix, again.matrix)
+    first, second = (np.c_[f.keypoints[:60], np.ones(60)].astype(float) for f in pair)
     if model == "homography":
-        taken = second @ found.matrix.T
+        taken = second @ verified.matrix.T
         assert np.abs(taken[:, :2] / taken[:, 2:] - first[:, :2]).max() < 1
     elif model == "fundamental":
-        lines = second @ found.matrix.T
+        lines = second @ verified.matrix.T
         assert (abs((lines * first).sum(axis=1)) / np.linalg.norm(lines[:, :2], axis=1)).max() < 2
 
 
 def test_a_photo_agrees_with_itself():
     points = seen(scene())
-    found = verify(features(points), features(points), all_match(80))
-    near = found.nearness
-    assert found.inliers == 80 and not near.mirrored
+    verified = verify(features(points), features(points), all_match(80))
+    near = verified.nearness
+    assert verified.inliers == 80 and not near.mirrored
     assert near.scale == pytest.approx(1) and near.overlap == pytest.approx(1)
     assert max(near.shift, near.parallax, near.displacement, abs(near.rotation)) < 1e-6
 
@@ -124,9 +124,11 @@ def test_degenerate_matches_say_nothing():
         for model in ("fundamental", "homography"):
             if len(points[:7]) == len(query) and model == "homography":
                 continue  # seven points fix a homography
-            found = verify(features(query), features(candidate), all_match(len(query)), VerifySetting(model))
-            assert (found.inliers, found.matrix, found.share) == (0, None, 0)
-            assert found.tried == len(query) and found.nearness.overlap == 0 and evidence(found) == 0
+            verified = verify(
+                features(query), features(candidate), all_match(len(query)), VerifySetting(model)
+            )
+            assert (verified.inliers, verified.matrix, verified.share) == (0, None, 0)
+            assert verified.tried == len(query) and verified.nearness.overlap == 0 and evidence(verified) == 0
 
 
 def test_random_matches_hardly_agree():
@@ -138,8 +140,8 @@ def test_random_matches_hardly_agree():
 def test_upside_down_is_told():
     points = seen(scene())
     turned = [SIZE[1] - 1, SIZE[0] - 1] - points
-    found = verify(features(turned), features(points), all_match(80))
-    assert found.inliers == 80 and abs(found.nearness.rotation) == pytest.approx(180, abs=1e-3)
+    verified = verify(features(turned), features(points), all_match(80))
+    assert verified.inliers == 80 and abs(verified.nearness.rotation) == pytest.approx(180, abs=1e-3)
 
 
 def test_nearness_tells_ahead_aside_and_turned():
@@ -198,13 +200,13 @@ def test_reranker_prefers_the_nearer_view():
 def test_evaluate_reranks_by_local_features(street, tmp_path, capsys):
     from dejavlad.cli import main
 
-    told = ["--database", str(street / "database"), "--queries", str(street / "queries"), "--json"]
-    told += ["--truth", "same-name", "--recall-at", "1", "--out", str(tmp_path / "out")]
-    told += ["--resize", "longest:128"]
-    main(["evaluate", "rootsift-vlad", *told, "--rerank", "sift", "--depth", "3"])
+    options = ["--database", str(street / "database"), "--queries", str(street / "queries"), "--json"]
+    options += ["--truth", "same-name", "--recall-at", "1", "--out", str(tmp_path / "out")]
+    options += ["--resize", "longest:128"]
+    main(["evaluate", "rootsift-vlad", *options, "--rerank", "sift", "--depth", "3"])
     result = json.loads(capsys.readouterr().out)
     assert result["recall"]["1"] == 1 and result["rerank"].startswith(
         "sift (1024 points, fundamental, first 3)"
     )
-    assert main(["evaluate", "rootsift-vlad", *told, "--rerank", "sift", "--preset", "speed"]) != 0
+    assert main(["evaluate", "rootsift-vlad", *options, "--rerank", "sift", "--preset", "speed"]) != 0
     assert "--rerank sift has none" in capsys.readouterr().err

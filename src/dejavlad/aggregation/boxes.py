@@ -103,6 +103,7 @@ def window_sums(
     if length in known:
         found = _every(known[length], axis, step)
         return found if out is None else out.copy_(found)
+    # A sum is that of two shorter ones: few additions a cell, and no running total that loses digits.
     longer = 1 << ((length - 1).bit_length() - 1)
     first = window_sums(known, longer, axis=axis)
     rest = window_sums(known, length - longer, axis=axis)

@@ -90,6 +90,8 @@ def fused_patches(
     dims = layer.descriptor_size if whitening is None else len(whitening.weight)
     found_NSd = residuals.feat_NTHWD.new_zeros(photos, total, dims)
     squares_NS1 = residuals.feat_NTHWD.new_zeros(photos, total, 1)
+    # Whitening may come before the sum only where a patch is a plain sum of its cells: a power of the sum is
+    # no sum of powers, and integral sums are there to repeat the original's rounding.
     many = total > WORTH_PROJECTING * height * width
     if whitening is not None and many and sums == "direct" and layer.power == 1:
         _project_first(found_NSd, squares_NS1, residuals, whitening, scales, dtype)
@@ -157,6 +159,8 @@ def _project_first(
     chunk = CHUNK if found_NSd.device.type == "cpu" else max(1, found_NSd.shape[2])
     short = min(height, width)
     room = [found_NSd.new_empty(of.grid[0], GROUP, short, chunk, dtype=dtype) for of in scales]
+    # Clusters are outermost and dimensions next, so that a weight is brought to `dtype` once for all photos,
+    # and the sums of a chunk stay in the cache.
     for group in _groups(layer.clusters):
         photos = [
             _scaled_bands(residuals, n, group, scales, squares_S1, dtype, turned=turned)
@@ -197,6 +201,8 @@ def _scaled_bands(
         residuals_ABD = residuals.of(photo, k)
         cells.append(residuals_ABD.to(dtype))
         squares: list[Tensor | float] = [0.0 for _ in scales]
+        # Intra-normalisation needs the length of each patch's un-whitened residual; its D numbers are not
+        # kept.
         for part_ABD in torch.split(residuals_ABD, CHANNELS, dim=2):
             for i, (_, boxes_PD) in enumerate(direct_boxes(part_ABD, scales)):
                 squares[i] = torch.linalg.vector_norm(boxes_PD, dim=1).square_() + squares[i]

@@ -120,7 +120,7 @@ def evaluate(
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
-    from dejavlad.datasets import truth_text
+    from dejavlad.datasets import WithinFrames, truth_text
     from dejavlad.datasets.twins import twins_text
     from dejavlad.evaluation.predictions import open_ranking
     from dejavlad.report import write_page
@@ -147,7 +147,8 @@ def evaluate(
         places = named.under(places, given=truth is not None)
         if unlike := named.unlike_published(len(places.database), len(places.queries)):
             output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
-    if places.truth is not None and places.truth.description.get("by") == "names":
+    rule = None if places.truth is None else places.truth.rule
+    if places.truth is not None and isinstance(rule, WithinFrames) and rule.by_names:
         output.note(f"right is {truth_text(places.truth.description)}")
     if ranking is not None:
         if model is not None or stores is not None:

@@ -13,7 +13,7 @@ from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
-    from dejavlad.evaluation.explain import Explanation, Finding
+    from dejavlad.evaluation.explain import Explanation, ScoredHypothesis
 
 
 def explain(
@@ -129,11 +129,11 @@ def _text(found: Explanation) -> str:
     return "\n\n".join(parts)
 
 
-def _line(one: Finding) -> str:
+def _line(one: ScoredHypothesis) -> str:
     return f"  {one.text}" + (f"\n      {one.advice}" if one.advice else "")
 
 
-def _row(one: Finding, ns: list[int]) -> tuple[str, ...]:
+def _row(one: ScoredHypothesis, ns: list[int]) -> tuple[str, ...]:
     more = "" if one.whole else "+"
     kind = {"as given": "", "mistake": "mistake undone"}.get(one.kind, one.kind)
     return (kind, *(f"{one.recall[n]:.4f}{more}" for n in ns), one.text)

@@ -99,12 +99,12 @@ class Output:
             if not tasks:
                 bars.start()
             if report.what not in tasks:
-                tasks[report.what] = bars.add_task(report.what, total=report.total - report.found, note="")
+                tasks[report.what] = bars.add_task(report.what, total=report.total - report.resumed, note="")
             bars.update(
                 tasks[report.what],
-                completed=report.done - report.found,
-                total=report.total - report.found,
-                description=f"{report.what} ({report.found} found)" if report.found else report.what,
+                completed=report.done - report.resumed,
+                total=report.total - report.resumed,
+                description=f"{report.what} ({report.resumed} found)" if report.resumed else report.what,
                 note=report.note,
             )
 

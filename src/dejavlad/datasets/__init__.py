@@ -19,20 +19,32 @@ from dejavlad.datasets.relevance import (
     truth_frames,
     truth_positions,
     truth_same_name,
-    truth_text,
 )
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz, write_truth_npz
+from dejavlad.datasets.truth_rules import (
+    Listed,
+    SameName,
+    TruthRule,
+    WithinFrames,
+    WithinMetres,
+    truth_text,
+)
 from dejavlad.datasets.video import video_photos
 
 __all__ = [
     "DATASETS",
     "DatasetInfo",
+    "Listed",
     "NetvladSpec",
     "PlaceDataset",
     "RowSets",
+    "SameName",
     "Truth",
     "TruthPositions",
+    "TruthRule",
+    "WithinFrames",
+    "WithinMetres",
     "dataset_info",
     "folder_photos",
     "groups_of",

@@ -39,7 +39,7 @@ SETS: dict[str, tuple[str, str]] = {
     "sf-xs-val": ("small/val", "queries"),
     "sf-xs-test": ("small/test", "queries_v1"),
     "tokyo-xs": ("test", "queries"),
-    **{f"vg-{of}-{part}": (part, "queries") for of in ("pitts30k", "pitts250k") for part in PARTS},
+    **{f"vg-{city}-{part}": (part, "queries") for city in ("pitts30k", "pitts250k") for part in PARTS},
     **{f"vg-msls-{part}": (part, "queries") for part in ("train", "val")},
     "vg-tokyo247": ("test", "queries"),
     "vg-nordland": ("test", "queries"),
@@ -49,7 +49,7 @@ SETS: dict[str, tuple[str, str]] = {
 """Name -> (part, folder of the queries). ``vg-`` are sets that are published in another form too."""
 
 
-def open_at_names(root: str | Path, name: str) -> PlaceDataset:
+def open_vg_benchmark(root: str | Path, name: str) -> PlaceDataset:
     """A dataset of `SETS`.
 
     Args:
@@ -78,21 +78,21 @@ def open_part(folder: Path, queries: str = "queries", name: str | None = None) -
     """The dataset of a folder that holds ``database`` (or ``gallery``) and queries, ``@``-named.
 
     Raises:
-        InputError: as of `open_at_names`.
+        InputError: as of `open_vg_benchmark`.
     """
     called = name or folder.name
     database = first_folder(folder, DATABASE)
     if database is None:
         raise InputError(f"{str(folder)!r} holds no folder {' or '.join(DATABASE)}")
-    there, asked = (
+    database_photos, query_photos = (
         _named(part, f"{called}:{which}")
         for part, which in ((database, "database"), (folder / queries, "queries"))
     )
-    truth = truth_positions(there, asked, RADIUS)
-    return PlaceDataset(called, there, asked, truth, f"positions:{RADIUS:g}")
+    truth = truth_positions(database_photos, query_photos, RADIUS)
+    return PlaceDataset(called, database_photos, query_photos, truth, f"positions:{RADIUS:g}")
 
 
-def is_at_named(folder: Path) -> bool:
+def is_vg_benchmark(folder: Path) -> bool:
     """Whether the first photo of a folder is ``@``-named."""
     if not folder.is_dir():
         return False
@@ -101,6 +101,6 @@ def is_at_named(folder: Path) -> bool:
 
 
 def _named(folder: Path, called: str) -> PhotoList:
-    found = folder_photos(folder)
-    in_order = sorted(found, key=lambda photo: photo.name)
+    photos = folder_photos(folder)
+    in_order = sorted(photos, key=lambda photo: photo.name)
     return from_names(PhotoList(in_order, root=folder, name=called))

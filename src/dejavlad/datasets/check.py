@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from dejavlad.datasets.card import Published
 from dejavlad.datasets.check_files import SHOWN, Finding, doubles, files
 from dejavlad.datasets.panorama import told_panoramas
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.published import Published
 from dejavlad.datasets.suspect import out_of_place, what_is_wrong
+from dejavlad.datasets.truth_rules import WithinMetres
 from dejavlad.errors import BlankPhotoError, InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
@@ -28,24 +29,24 @@ Stretch = Callable[[Photo], tuple[float, float] | None]
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found out."""
+    """What `check_dataset` and `check_photos` report about a dataset or a list of photos."""
 
     name: str
-    """The dataset's name."""
+    """The name of the dataset, or of the list of photos."""
     lists: dict[str, int]
     """List -> how many photos it names."""
     looked_at: int
     """How many photos were decoded."""
     findings: tuple[Finding, ...]
-    """Wrong ones first."""
+    """What was noticed: errors first, then remarks."""
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no finding is an error; remarks may remain."""
         return not any(finding.wrong for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as plain data for JSON, with ``whole`` added."""
         return {**asdict(self), "whole": self.whole}
 
     def __str__(self) -> str:
@@ -89,9 +90,9 @@ def check_dataset(
     """
     lists = {"database": dataset.database, "queries": dataset.queries}
     findings = files(lists, None if root is None else Path(root))
-    told, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
+    findings_of_photos, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
     findings += [
-        *told,
+        *findings_of_photos,
         *_panoramas(lists),
         *doubles(lists, dataset.truth),
         *_counts(dataset, published),
@@ -112,8 +113,14 @@ def check_photos(
 ) -> Checked:
     """Look at the files of one list; arguments as of `check_dataset`."""
     lists = {photos.name: photos}
-    told, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
-    findings = [*files(lists, None), *told, *_panoramas(lists), *doubles(lists), *_places(lists)]
+    findings_of_photos, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
+    findings = [
+        *files(lists, None),
+        *findings_of_photos,
+        *_panoramas(lists),
+        *doubles(lists),
+        *_places(lists),
+    ]
     return Checked(photos.name, {photos.name: len(photos)}, looked_at, _sorted(findings))
 
 
@@ -125,16 +132,16 @@ def _counts(dataset: PlaceDataset, published: Published | None) -> Iterator[Find
     if published is None:
         return
     right = None if dataset.truth is None else int(dataset.truth.positives.counts.sum())
-    held = {"database": len(dataset.database), "queries": len(dataset.queries), "right answers": right}
+    counts = {"database": len(dataset.database), "queries": len(dataset.queries), "right answers": right}
     should = {
         "database": published.database,
         "queries": published.queries,
         "right answers": published.positives,
     }
     differ = [
-        f"{held[what]:,} in place of {count:,} {what}"
+        f"{counts[what]:,} in place of {count:,} {what}"
         for what, count in should.items()
-        if count is not None and held[what] is not None and held[what] != count
+        if count is not None and counts[what] is not None and counts[what] != count
     ]
     if differ:
         text = f"{'; '.join(differ)} ({published.source})"
@@ -151,7 +158,7 @@ def _truth(dataset: PlaceDataset) -> Iterator[Finding]:
         yield Finding("truth", "not known: give --truth when you evaluate", False)
         return
     if truth.n_queries and not truth.answerable.any():
-        radius = truth.description.get("radius_m", 25.0)
+        radius = truth.rule.radius_m if isinstance(truth.rule, WithinMetres) else 25.0
         why = what_is_wrong(dataset.database.positions, dataset.queries.positions, radius)
         yield Finding("truth", "no query has a right answer" + (f"; {why}" if why else ""), True)
     elif truth.n_without_truth:
@@ -184,28 +191,28 @@ def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
 
 def _panoramas(lists: dict[str, PhotoList]) -> Iterator[Finding]:
     for name, photos in lists.items():
-        if found := told_panoramas(photos):
+        if panoramas := told_panoramas(photos):
             yield Finding(
                 "panoramas",
                 f"{name} holds equirectangular panoramas of 360 degrees",
                 False,
-                tuple(found[:SHOWN]),
+                tuple(panoramas[:SHOWN]),
                 "cut them into views with --panorama 12, which photos match better",
             )
 
 
 def _stretched(ranges: dict[str, dict[str, tuple[float, float]]], looked_at: Counter[str]) -> list[Finding]:
-    found = []
-    for name, held in ranges.items():
-        low, high = min(low for low, _ in held.values()), max(high for _, high in held.values())
+    findings = []
+    for name, levels in ranges.items():
+        low, high = min(low for low, _ in levels.values()), max(high for _, high in levels.values())
         text = (
-            f"{len(held):,} of {looked_at[name]:,} photos of {name} have more than 8 bits and use few of "
+            f"{len(levels):,} of {looked_at[name]:,} photos of {name} have more than 8 bits and use few of "
             f"their levels, {low:,.6g} to {high:,.6g} in all: each is stretched from its own lowest to its "
             f"own highest number"
         )
         do = f"to read all alike, make the map with --levels LOW,HIGH ({low:g},{high:g} holds all of these)"
-        found.append(Finding("levels", text, False, tuple(list(held)[:SHOWN]), do))
-    return found
+        findings.append(Finding("levels", text, False, tuple(list(levels)[:SHOWN]), do))
+    return findings
 
 
 def _decoded(

@@ -18,7 +18,7 @@ from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
 
 SHOWN = 5
-"""Examples of each finding."""
+"""How many examples a finding names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Finding:
     panoramas, duplicates, twins, same file, truth or positions.
     """
     text: str
-    """It in words."""
+    """The finding in words, without the name of the list."""
     wrong: bool
     """Whether it is to be mended; else it is only worth knowing."""
     examples: tuple[str, ...] = ()
@@ -68,18 +68,18 @@ def _passed_over(name: str, photos: PhotoList) -> Iterator[Finding]:
         text = f"{len(passed.unreadable):,} folders among the photos of {name} cannot be read"
         do = "give yourself the right to read them, if they hold photos"
         yield Finding("folders", text, False, passed.unreadable[:SHOWN], do)
-    if told := passed_over_text(replace(passed, nowhere=(), unreadable=())):
-        yield Finding("passed over", f"of {name}: {told}", False)
+    if others := passed_over_text(replace(passed, nowhere=(), unreadable=())):
+        yield Finding("passed over", f"of {name}: {others}", False)
 
 
 def _missing(
     name: str, photos: PhotoList, missing: list[Photo], root: Path, listed: set[str]
 ) -> Iterator[Finding]:
     """Those that lie elsewhere or under another ending, and those that do not."""
-    beside = {photo.key: found for photo in missing if (found := _other_ending(photo.path))}
+    beside = {photo.key: other for photo in missing if (other := _other_ending(photo.path))}
     lost = [photo for photo in missing if photo.key not in beside]
     elsewhere = _elsewhere(lost, root, listed) if lost else {}
-    for there, text, do in (
+    for lying, text, do in (
         (
             beside,
             "lie there under another ending",
@@ -91,9 +91,9 @@ def _missing(
             "give the folder that holds them all with --root, or move them there",
         ),
     ):
-        if there:
-            told = tuple(f"{key} -> {path}" for key, path in list(there.items())[:SHOWN])
-            yield Finding("misplaced", f"{len(there):,} of {name} {text}", True, told, do)
+        if lying:
+            examples = tuple(f"{key} -> {path}" for key, path in list(lying.items())[:SHOWN])
+            yield Finding("misplaced", f"{len(lying):,} of {name} {text}", True, examples, do)
     gone = [photo.key for photo in lost if photo.key not in elsewhere]
     if gone:
         where = f"{str(photos.root)!r}"
@@ -103,7 +103,7 @@ def _missing(
         do = (
             "give their folder with --root, or fetch them; to score a ranking the lists are enough"
             if all_gone
-            else "unpack or fetch the dataset again; where a publisher tells checksums, compare them"
+            else "unpack or fetch the dataset again; where the publisher gives checksums, compare them"
         )
         yield Finding("missing", text, True, tuple(gone[:SHOWN]), do)
 
@@ -111,8 +111,8 @@ def _missing(
 def _other_ending(path: Path) -> str | None:
     for ending in ENDINGS:
         for other in (ending, ending.upper()):
-            if (found := path.with_suffix(other)).is_file():
-                return str(found)
+            if (candidate := path.with_suffix(other)).is_file():
+                return str(candidate)
     return None
 
 
@@ -121,26 +121,28 @@ def _elsewhere(lost: list[Photo], root: Path, listed: set[str]) -> dict[str, str
     wanted: dict[str, list[str]] = {}
     for photo in lost:
         wanted.setdefault(same_form(photo.path.name), []).append(photo.key)
-    found: dict[str, list[str]] = {}
+    places: dict[str, list[str]] = {}
     for folder, _, files in os.walk(root):
         for file in files:
             if (name := same_form(file)) in wanted and os.path.normcase(Path(folder, file)) not in listed:
-                found.setdefault(name, []).append(str(Path(folder, file)))
+                places.setdefault(name, []).append(str(Path(folder, file)))
     return {
-        keys[0]: found[file][0] for file, keys in wanted.items() if len(keys) == 1 == len(found.get(file, ()))
+        keys[0]: places[file][0]
+        for file, keys in wanted.items()
+        if len(keys) == 1 == len(places.get(file, ()))
     }
 
 
 def _unlisted(photos: PhotoList, listed: set[str]) -> list[str]:
     """Photos in the folders of a list that no list names."""
     folders = {photo.path.parent for photo in photos if photo.pixels is None and photo.frame is None}
-    found = []
+    findings = []
     for folder in sorted(folders):
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
             continue
-        found += [
+        findings += [
             entry.path
             for entry in entries
             if entry.name.lower().endswith(ENDINGS)
@@ -148,7 +150,7 @@ def _unlisted(photos: PhotoList, listed: set[str]) -> list[str]:
             and not entry.name.startswith(".")
             and os.path.normcase(entry.path) not in listed
         ]
-    return found
+    return findings
 
 
 def doubles(lists: dict[str, PhotoList], truth: Truth | None = None) -> Iterator[Finding]:
@@ -157,13 +159,15 @@ def doubles(lists: dict[str, PhotoList], truth: Truth | None = None) -> Iterator
         name: {photo.key: str(photo.path) for photo in photos if photo.pixels is None and photo.frame is None}
         for name, photos in lists.items()
     }
-    digests = _digests({path for held in files.values() for path in held.values()})
-    marks = {name: {key: digests.get(path) for key, path in held.items()} for name, held in files.items()}
-    for name, held in marks.items():
+    digests = _digests({path for paths_of in files.values() for path in paths_of.values()})
+    marks = {
+        name: {key: digests.get(path) for key, path in paths_of.items()} for name, paths_of in files.items()
+    }
+    for name, paths_of in marks.items():
         seen: dict[str, str] = {}
         paths: dict[str, str] = {}
         twice = []
-        for key, mark in held.items():
+        for key, mark in paths_of.items():
             if mark is not None and mark in seen and paths[mark] != files[name][key]:
                 twice.append(f"{seen[mark]} = {key}")
             elif mark is not None:
@@ -173,14 +177,14 @@ def doubles(lists: dict[str, PhotoList], truth: Truth | None = None) -> Iterator
             yield Finding("duplicates", text, False, tuple(twice[:SHOWN]))
     if len(lists) < 2:
         return
-    there = {mark: key for key, mark in marks["database"].items() if mark is not None}
+    of_database = {mark: key for key, mark in marks["database"].items() if mark is not None}
     own = set(files["database"].values())
     out = _left_out(lists["database"], lists["queries"], truth)
     same = [key for key, path in files["queries"].items() if path in own and key not in out]
     twins = [
-        f"{key} = {there[mark]}"
+        f"{key} = {of_database[mark]}"
         for key, mark in marks["queries"].items()
-        if mark in there and files["queries"][key] not in own and mark is not None
+        if mark in of_database and files["queries"][key] not in own and mark is not None
     ]
     if same:
         text = f"{len(same):,} queries are photos of the database"
@@ -209,10 +213,10 @@ def _digests(paths: set[str]) -> dict[str, str]:
             by_size.setdefault(Path(path).stat().st_size, []).append(path)
         except OSError:
             continue
-    found = {}
+    digests = {}
     for size, group in by_size.items():
         if size and len(group) > 1:
             for path in group:
                 with suppress(OSError):
-                    found[path] = sha256_of(path)
-    return found
+                    digests[path] = sha256_of(path)
+    return digests

@@ -172,15 +172,15 @@ def parse_degrees(text: str, axis: str, style: NumberStyle = UNKNOWN_STYLE, side
 
 def _without_side(plain: str, axis: str, text: str) -> tuple[str, int | None]:
     """Degrees without the letter of their side, and its sign."""
-    found = _SIDE_BEFORE.match(plain)
-    if found:
-        body, word = plain[found.end() :], found[1]
+    match = _SIDE_BEFORE.match(plain)
+    if match:
+        body, word = plain[match.end() :], match[1]
     else:
-        found = re.search(_SIDE_AFTER.pattern + r"$", plain, re.IGNORECASE)
+        match = re.search(_SIDE_AFTER.pattern + r"$", plain, re.IGNORECASE)
         # 55d41m53s: the s is that of seconds
-        if not found or (found[1] == "s" and re.search(r"\dm[\d., ]+s$", plain)):
+        if not match or (match[1] == "s" and re.search(r"\dm[\d., ]+s$", plain)):
             return plain, None
-        body, word = plain[: found.start()], found[1]
+        body, word = plain[: match.start()], match[1]
     sign = _SIDES[axis].get(word.lower())
     if sign is None:
         hint = "are lat and lon swapped?"
@@ -206,8 +206,8 @@ def names_bands(zones: Iterable[tuple[str, float]]) -> bool | None:
     """
     seen = set()
     for text, north in zones:
-        found = _ZONE.fullmatch(text.strip())
-        letter = (found[2] or "").upper() if found else ""
+        match = _ZONE.fullmatch(text.strip())
+        letter = (match[2] or "").upper() if match else ""
         if (letter in ("S", "SOUTH", "SOUTHERN") and not BAND_S[0] <= north <= BAND_S[1]) or (
             letter == "N" and north > BAND_N_END
         ):
@@ -236,13 +236,13 @@ def read_zone(text: str, north: float, bands: bool | None) -> str:
     if epsg := _EPSG.fullmatch(text):
         number, northern = parse_zone(f"{epsg[2]}{'N' if epsg[1] == '6' else 'S'}")
         return f"{number}{'N' if northern else 'S'}"
-    found = _ZONE.fullmatch(text)
-    if not found:
+    match = _ZONE.fullmatch(text)
+    if not match:
         raise ValueError(f"{text!r} is no UTM zone; valid: 1 to 60 with N or S, e.g. 33N")
-    if found[2] is None:
-        raise ValueError(f"zone {text!r} lacks its hemisphere; write {found[1]}N or {found[1]}S")
-    letter = found[2].upper()
-    number, _ = parse_zone(f"{found[1]}N")
+    if match[2] is None:
+        raise ValueError(f"zone {text!r} lacks its hemisphere; write {match[1]}N or {match[1]}S")
+    letter = match[2].upper()
+    number, _ = parse_zone(f"{match[1]}N")
     if len(letter) > 1:
         return f"{number}{letter[0]}"
     if letter in "ABIOYZ":

@@ -4,7 +4,7 @@
     queries = "pitts30k_imageNames_query.txt"
     truth = "pitts30k_test.npz"                     # as --truth: frames:2, positions:25, FILE.npz, FILE.mat
     root = "/data/pittsburgh"                       # that paths in the lists are relative to
-    positions = "auto"                              # as --positions; "none" unless told where truth is
+    positions = "auto"                              # as --positions; "none" where truth is given
     name = "pitts30k"
 
 All but the first two may be left out; paths are relative to where the file lies. Patch-NetVLAD's lists and
@@ -32,12 +32,12 @@ OpenPhotos = Callable[[Path, Path | None, str | Path | None], PhotoList]
 """(Path, root, positions) -> the photos."""
 
 
-def is_described(path: str | Path) -> bool:
+def is_toml_dataset(path: str | Path) -> bool:
     """Whether a path is that of such a file: a ``.toml`` file."""
     return Path(path).suffix.lower() == ".toml"
 
 
-def open_described(path: str | Path, root: str | Path | None, open_photos: OpenPhotos) -> PlaceDataset:
+def open_toml_dataset(path: str | Path, root: str | Path | None, open_photos: OpenPhotos) -> PlaceDataset:
     """The dataset that a TOML file describes.
 
     Args:
@@ -50,19 +50,21 @@ def open_described(path: str | Path, root: str | Path | None, open_photos: OpenP
         UnknownNameError: it says something that does not exist.
     """
     path = Path(path)
-    told = _read(path)
+    description = _read(path)
     folder = path.parent
-    base = Path(root) if root is not None else _lies(folder, told["root"]) if "root" in told else None
-    positions = told.get("positions", "none" if "truth" in told else "auto")
+    base = None if root is None else Path(root)
+    if root is None and "root" in description:
+        base = _lies(folder, description["root"])
+    positions = description.get("positions", "none" if "truth" in description else "auto")
     if positions not in WORDS:
         positions = str(_lies(folder, positions))
     database, queries = (
-        open_photos(_lies(folder, told[part]), base, positions) for part in ("database", "queries")
+        open_photos(_lies(folder, description[part]), base, positions) for part in ("database", "queries")
     )
-    name = told.get("name", path.stem)
-    if "truth" not in told:
+    name = description.get("name", path.stem)
+    if "truth" not in description:
         return PlaceDataset(name, database, queries)
-    text = told["truth"]
+    text = description["truth"]
     truth = parse_truth(str(_lies(folder, text)) if TRUTH_FILE.match(text) else text, database, queries)
     return PlaceDataset(name, database, queries, truth, text)
 
@@ -76,15 +78,15 @@ def _lies(folder: Path, text: str) -> Path:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        told: dict[str, Any] = parse_toml(read_text(path))
+        description: dict[str, Any] = parse_toml(read_text(path))
     except MalformedFileError as error:
         raise InputError(f"{str(path)!r} cannot be read as a dataset: {error}") from None
-    for key, value in told.items():
+    for key, value in description.items():
         if key not in KEYS:
             raise UnknownNameError(f"setting in {path}", key, KEYS)
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{str(path)!r}: {key} is a text; given {value!r}")
     for key in ("database", "queries"):
-        if key not in told:
+        if key not in description:
             raise InputError(f"{str(path)!r} does not say {key}: a folder, a list or a video of its photos")
-    return told
+    return description

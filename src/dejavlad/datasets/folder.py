@@ -40,14 +40,14 @@ def folder_photos(
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}{did_you_mean(folder)}")
     names, passed = find_photos(folder, ENDINGS, all_folders=all_folders)
-    told = passed_over_text(passed)
+    notice = passed_over_text(passed)
     if not names:
         raise InputError(
-            f"no photos in {str(folder)!r} or the folders in it: {told or 'it is empty'} (endings read: "
+            f"no photos in {str(folder)!r} or the folders in it: {notice or 'it is empty'} (endings read: "
             f"{' '.join(ENDINGS)})"
         )
-    if told and tell:
-        log.warning("%s: %s", folder, told)
+    if notice and tell:
+        log.warning("%s: %s", folder, notice)
     return PhotoList(
         (Photo(photo, folder / photo) for photo in natural_order(names)),
         root=folder,

@@ -36,8 +36,8 @@ def stem(photo: Photo) -> str:
 
 def frame_number(photo: Photo) -> int | None:
     """A video's frame, or the number that a photo of KITTI is named by: six digits, ten in its raw data."""
-    found = re.fullmatch(r"\d{6}|0\d{9}", stem(photo), re.ASCII)
-    return int(found[0]) if found and photo.frame is None else photo.frame
+    match = re.fullmatch(r"\d{6}|0\d{9}", stem(photo), re.ASCII)
+    return int(match[0]) if match and photo.frame is None else photo.frame
 
 
 def name_time(photo: Photo) -> float | None:

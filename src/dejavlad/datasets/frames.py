@@ -24,7 +24,7 @@ from dejavlad.photo import Photo, PhotoList
 Numbers = NDArray[np.int64]
 
 FORM: Final = re.compile(r"(\d+)(@rows)?([+-]\d+)?", re.ASCII)
-"""``N``, ``N@rows``, ``N+SHIFT``."""
+"""The forms ``N``, ``N@rows`` and ``N+SHIFT``: tolerance, rows instead of names, shift of the numbers."""
 MOST_NUMBER: Final = 10**9
 """From here on the digits of a name are a time stamp, and no count of frames."""
 _LAST_DIGITS = re.compile(r"(.*?)([0-9]+)", re.DOTALL)

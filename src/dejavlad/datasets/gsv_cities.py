@@ -23,6 +23,7 @@ from dejavlad.datasets.listing import read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.position_notes import without_zeros
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.geo import utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
@@ -66,19 +67,19 @@ def open_gsv_cities(
     for city in cities or tables:
         for photo in _photos(root, city, tables[city]):
             places.setdefault(str(photo.group), []).append(photo)
-    held = [photos for photos in places.values() if len(photos) >= max(2, fewest)]
-    if not held:
+    photographed = [photos for photos in places.values() if len(photos) >= max(2, fewest)]
+    if not photographed:
         raise InputError(f"{name}: no place has {max(2, fewest)} photos in {', '.join(cities or tables)}")
-    database = [photo for photos in held for photo in photos[1:]]
+    database = [photo for photos in photographed for photo in photos[1:]]
     right, start = [], 0
-    for photos in held:
+    for photos in photographed:
         right.append(range(start, start + len(photos) - 1))
         start += len(photos) - 1
     return PlaceDataset(
         name,
         without_zeros(PhotoList(database, root=root, name=f"{name}:database")),
-        without_zeros(PhotoList((photos[0] for photos in held), root=root, name=f"{name}:queries")),
-        Truth(right, len(database), {"kind": "same-place", "fewest": max(2, fewest)}),
+        without_zeros(PhotoList((photos[0] for photos in photographed), root=root, name=f"{name}:queries")),
+        Truth(right, len(database), Listed("same-place", (("fewest", max(2, fewest)),))),
         "same-place",
     )
 
@@ -93,7 +94,9 @@ def _photos(root: Path, city: str, table: Path) -> Iterator[Photo]:
             stem = _stem(row)
             folder = root / "Images" / city
             if ending is None:
-                ending = next((one for one in ENDINGS if (folder / f"{stem}{one}").is_file()), ENDINGS[0])
+                ending = next(
+                    (known for known in ENDINGS if (folder / f"{stem}{known}").is_file()), ENDINGS[0]
+                )
             moment = datetime(int(row["year"]), int(row["month"]), 1, tzinfo=UTC)
             yield Photo(
                 f"Images/{city}/{stem}{ENDINGS[0]}",

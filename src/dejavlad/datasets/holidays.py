@@ -18,6 +18,7 @@ from typing import Final
 from dejavlad.datasets.oxford import photos_by_stem
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 
@@ -44,12 +45,12 @@ def open_holidays(root: str | Path, name: str = "holidays", *, rotated: bool = F
     groups: dict[str, list[int]] = {}
     queries: dict[str, int] = {}
     for stem, row in rows.items():
-        found = _NAME.fullmatch(stem)
-        if not found:
+        match = _NAME.fullmatch(stem)
+        if not match:
             raise InputError(f"{database[row].name!r} in {str(folder)!r} is no name of Holidays (six digits)")
-        groups.setdefault(found[1], []).append(row)
-        if found[2] == "00":
-            queries[found[1]] = row
+        groups.setdefault(match[1], []).append(row)
+        if match[2] == "00":
+            queries[match[1]] = row
     if lacking := sorted(groups.keys() - queries.keys()):
         raise InputError(
             f"{len(lacking)} groups in {str(folder)!r} lack their query, first {lacking[0]}00: were all "
@@ -58,8 +59,8 @@ def open_holidays(root: str | Path, name: str = "holidays", *, rotated: bool = F
     truth = Truth(
         [groups[group] for group in queries],
         len(database),
-        {"kind": "holidays", "measure": "oxford"},
+        Listed("holidays", (("measure", "oxford"),)),
         [[row] for row in queries.values()],
     )
-    asked = PhotoList((database[row] for row in queries.values()), root=folder, name=f"{name}:queries")
-    return PlaceDataset(name, database, asked, truth, "same group")
+    query_photos = PhotoList((database[row] for row in queries.values()), root=folder, name=f"{name}:queries")
+    return PlaceDataset(name, database, query_photos, truth, "same group")

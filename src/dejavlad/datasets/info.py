@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.relevance import Truth, truth_text
+from dejavlad.datasets.relevance import Truth
 from dejavlad.datasets.search import passed_over_text
+from dejavlad.datasets.truth_rules import truth_text
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo, PhotoList
@@ -27,7 +28,7 @@ class Extent:
     zone: str | None
     """The zone; None for a plane of the user's own."""
     photos: int
-    """Photos in it."""
+    """How many photos lie in it."""
     east_m: float
     """From west to east, metres."""
     north_m: float
@@ -36,14 +37,14 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class PhotosInfo:
-    """One list of photos."""
+    """The figures of one list of photos."""
 
     name: str
-    """The list's name."""
+    """The name of the list."""
     root: str
     """The folder that names are relative to."""
     photos: int
-    """How many."""
+    """How many photos the list holds."""
     with_position: int
     """How many of them know where they were taken."""
     with_heading: int
@@ -70,12 +71,12 @@ class PhotosInfo:
 
 @dataclass(frozen=True, slots=True)
 class TruthInfo:
-    """The right answers."""
+    """The figures of the right answers of a dataset."""
 
     description: dict[str, Any]
-    """How they were found."""
+    """How the right answers are defined, as plain data (`Truth.description`)."""
     queries: int
-    """How many queries."""
+    """How many queries there are, with or without a right answer."""
     without_truth: int
     """Queries that have no right answer."""
     fewest: int
@@ -88,19 +89,19 @@ class TruthInfo:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """A dataset."""
+    """The figures of a dataset: those of its lists, and of its right answers."""
 
     name: str
-    """The dataset's name."""
+    """The name of the dataset."""
     database: PhotosInfo
     """The photos of the map."""
     queries: PhotosInfo
-    """The photos to recognise."""
+    """The figures of the photos to recognise."""
     truth: TruthInfo | None
     """The right answers; None where they are not known."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The figures as plain data for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -110,11 +111,11 @@ class DatasetInfo:
                 "truth: not known (no positions); say --truth frames:N, same-name or positions:METRES"
             )
         else:
-            found = self.truth
-            answered = found.queries - found.without_truth
+            truth = self.truth
+            answered = truth.queries - truth.without_truth
             lines.append(
-                f"right is {truth_text(found.description)}: {answered} of {found.queries} queries have a "
-                f"right answer, {found.fewest} to {found.most} each (median {found.median:g})"
+                f"right is {truth_text(truth.description)}: {answered} of {truth.queries} queries have a "
+                f"right answer, {truth.fewest} to {truth.most} each (median {truth.median:g})"
             )
         return "\n".join(lines)
 
@@ -195,8 +196,8 @@ def str_photos(info: PhotosInfo) -> str:
     if info.tags:
         parts.append(", ".join(f"{tag} {count}" for tag, count in list(info.tags.items())[:8]))
     if info.looked_at:
-        told = ", ".join(f"{size} ({count})" for size, count in list(info.sizes.items())[:3])
-        parts.append(f"height x width of {info.looked_at} looked at: {told or 'none'}")
+        common = ", ".join(f"{size} ({count})" for size, count in list(info.sizes.items())[:3])
+        parts.append(f"height x width of {info.looked_at} looked at: {common or 'none'}")
     if info.unreadable:
         parts.append(f"{len(info.unreadable)} cannot be read")
     if info.passed_over:

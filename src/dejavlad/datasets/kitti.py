@@ -37,7 +37,7 @@ FRAMES: Final = dict(
 """Sequence with poses -> its frames."""
 SEQUENCES: Final = tuple(f"{i:02d}" for i in range(22))
 CAMERAS: Final = ("image_2", "image_0", "image_3", "image_1")
-"""In order of preference."""
+"""The folders of the four cameras, colour before grey, in order of preference."""
 RADIUS: Final = 5.0
 """Metres within which a frame is right."""
 WINDOW: Final = 250
@@ -85,11 +85,11 @@ def _queries(frames: PhotoList, called: str) -> PhotoList:
 
 
 def _timed(frames: PhotoList, path: Path) -> PhotoList:
-    told = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
-    if len(told) != len(frames):
-        raise InputError(f"{str(path)!r} holds {len(told)} times, {frames.name} {len(frames)} frames")
+    numbers = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
+    if len(numbers) != len(frames):
+        raise InputError(f"{str(path)!r} holds {len(numbers)} times, {frames.name} {len(frames)} frames")
     try:
-        times = [float(line) for line in told]
+        times = [float(line) for line in numbers]
     except ValueError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
     return PhotoList(

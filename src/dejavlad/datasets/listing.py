@@ -79,29 +79,29 @@ def gather(
     first: dict[str, int] = {}
     disk = DiskNames(root)
     for number, line in lines:
-        found = disk.find(line)
-        if found is None and comments and is_comment(line, ENDINGS):
+        path_below = disk.find(line)
+        if path_below is None and comments and is_comment(line, ENDINGS):
             continue
-        if found is None and not seen:
-            found = path_in(line)
-        if found is None:
+        if path_below is None and not seen:
+            path_below = path_in(line)
+        if path_below is None:
             missing.append((number, line))
             continue
-        key = photo_name(found, root)
+        key = photo_name(path_below, root)
         if key in first:
             raise InputError(
                 f"{str(source)!r} line {number}: {line!r} is listed twice, first in line {first[key]}"
             )
         first[key] = number
-        photos.append(Photo(key, root / found))
+        photos.append(Photo(key, root / path_below))
     if missing:
-        told = ", ".join(f"{line[:100]!r} (line {number})" for number, line in missing[:3])
+        examples = ", ".join(f"{line[:100]!r} (line {number})" for number, line in missing[:3])
         more = ", ..." if len(missing) > 3 else ""
         if all(_ABSOLUTE.match(line) for _, line in missing):
             more += "; these are whole paths, perhaps of another computer: make them relative"
         raise InputError(
             f"{len(missing)} of {len(missing) + len(photos)} photos of {str(source)!r} are not in "
-            f"{str(root)!r}: {told}{more}; give the folder that the paths are relative to with --root"
+            f"{str(root)!r}: {examples}{more}; give the folder that the paths are relative to with --root"
         )
     if disk.by_case:
         log.warning(
@@ -184,23 +184,23 @@ def paths_below(
     paths = [folder + name for name in names]
     if root is None:
         return paths, 0
-    found, missing, turned = [], [], 0
+    existing, missing, turned = [], [], 0
     for path in paths:
         as_png = path.rpartition(".")[0] + ".png"
         if (Path(root) / path).is_file():
-            found.append(path)
+            existing.append(path)
         elif (Path(root) / as_png).is_file():
-            found.append(as_png)
+            existing.append(as_png)
             turned += 1
         else:
             missing.append(path)
     if missing:
-        told = ", ".join(repr(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        examples = ", ".join(repr(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise InputError(
-            f"{len(missing)} of {len(paths)} photos are not in {str(root)!r}: {told}; say in which folder of "
-            f"it they lie with --prefix, or leave --root out to list them unseen"
+            f"{len(missing)} of {len(paths)} photos are not in {str(root)!r}: {examples}; say in which "
+            f"folder of it they lie with --prefix, or leave --root out to list them unseen"
         )
-    return found, turned
+    return existing, turned
 
 
 def read_text(path: Path) -> str:
@@ -210,22 +210,22 @@ def read_text(path: Path) -> str:
         InputError: there is no such file, or it is not text.
     """
     try:
-        held = read_bytes(path)
+        content = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     except MalformedFileError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
-    wide = held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = held.decode("utf-16" if wide else "utf-8-sig")
+        text = content.decode("utf-16" if wide else "utf-8-sig")
         if "\0" in text:
             raise ValueError("it holds zero bytes")
     except ValueError as error:
-        if (kind := binary_kind(held[:HEAD])) is not None:
+        if (kind := binary_kind(content[:HEAD])) is not None:
             raise InputError(f"{str(path)!r} is not a text file but {kind[0]}: {kind[1]}") from error
         where = ""
         if isinstance(error, UnicodeDecodeError) and not wide:
-            where = f" (line {len(lines_of(held[: error.start].decode()))})"
+            where = f" (line {len(lines_of(content[: error.start].decode()))})"
         raise InputError(
             f"{str(path)!r} is not a text file in UTF-8: {error}{where}; save it as UTF-8"
         ) from error

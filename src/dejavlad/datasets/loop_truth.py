@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dejavlad.datasets.poses import TEXTS, PosesGiven, centres_of, read_poses, split_poses
 from dejavlad.datasets.relevance import truth_positions
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.truth_rules import WithinMetres
 from dejavlad.decoders import open_image
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.guarded.npy_file import read_npy
@@ -47,8 +48,8 @@ def loop_truth(given: str, frames: PhotoList, radius: float | None = None) -> tu
     """
     kind, colon, rest = given.partition(":")
     if kind == "positions":
-        told = rest.removesuffix("m") if colon else ""
-        right, description = _of_positions(frames, _metres(told, given) if told else radius)
+        metres = rest.removesuffix("m") if colon else ""
+        right, description = _of_positions(frames, _metres(metres, given) if metres else radius)
     elif (suffix := (path := (poses := split_poses(given)).path).suffix.lower()) in (
         *BITMAPS,
         ".npy",
@@ -97,12 +98,12 @@ def _matrix(path: Path, suffix: str) -> NDArray[np.bool_]:
             return np.asarray(image.convert("L")) > 127
     try:
         if suffix == ".mat":
-            held = [
+            matrices = [
                 v for v in read_mat(path).values() if isinstance(v, np.ndarray) and v.ndim == 2 and v.size > 1
             ]
-            if len(held) != 1:
-                raise InputError(f"it holds {len(held)} matrices, and one is needed")
-            matrix = held[0]
+            if len(matrices) != 1:
+                raise InputError(f"it holds {len(matrices)} matrices, and one is needed")
+            matrix = matrices[0]
         else:
             matrix = read_npy(path)
         if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
@@ -139,13 +140,13 @@ def pose_centres(given: str | None, frames: PhotoList) -> NDArray[np.float64]:
     path = poses.path
     if path.suffix.lower() not in (*TEXTS, ".bin"):
         raise InputError(f"poses are needed as truth (.txt of KITTI or TUM, images.bin); given {given!r}")
-    found = centres_of(frames, read_poses(path), path, rate=poses.rate)
-    lacking = [frame.name for frame, centre in zip(frames, found, strict=True) if centre is None]
+    centres = centres_of(frames, read_poses(path), path, rate=poses.rate)
+    lacking = [frame.name for frame, centre in zip(frames, centres, strict=True) if centre is None]
     if lacking:
         raise InputError(
-            f"{str(path)!r} has no pose of {len(lacking)} of {len(found)} frames, e.g. {lacking[0]!r}"
+            f"{str(path)!r} has no pose of {len(lacking)} of {len(centres)} frames, e.g. {lacking[0]!r}"
         )
-    return np.stack([centre for centre in found if centre is not None])
+    return np.stack([centre for centre in centres if centre is not None])
 
 
 def near_in_space(centres_n3: NDArray[np.float64], rows: list[int], n_frames: int, radius: float) -> RowSets:
@@ -160,22 +161,22 @@ def near_in_space(centres_n3: NDArray[np.float64], rows: list[int], n_frames: in
     from scipy.spatial import cKDTree
 
     number = np.asarray(rows)
-    found: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_frames
+    neighbours: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_frames
     near = cKDTree(centres_n3).query_ball_point(centres_n3, radius)
     for row, hits in zip(rows, near, strict=True):
         others = number[np.asarray(hits, np.int64)]
-        found[row] = others[others != row]
-    return RowSets.of(found, n_frames)
+        neighbours[row] = others[others != row]
+    return RowSets.of(neighbours, n_frames)
 
 
 def _of_positions(frames: PhotoList, radius: float | None) -> tuple[RowSets, dict[str, Any]]:
     truth = truth_positions(frames, frames, _radius(RADIUS if radius is None else radius))
     own = RowSets.of([[i] for i in range(len(frames))], len(frames))
-    told = truth.description
+    assert isinstance(truth.rule, WithinMetres)  # as `truth_positions` makes it
     return truth.positives.minus(own), {
         "kind": "positions",
-        "radius_m": told["radius_m"],
-        "frames_without_position": told["queries_without_position"],
+        "radius_m": truth.rule.radius_m,
+        "frames_without_position": truth.rule.queries_without_position,
     }
 
 

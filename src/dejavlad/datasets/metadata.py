@@ -23,13 +23,13 @@ class Metadata:
     """What is known of one photo; None where it is not told."""
 
     position: Position | None = None
-    """Where."""
+    """Where the photo was taken; None where that is not known."""
     source: str = ""
-    """What tells the position."""
+    """What the position was read from: EXIF, an XMP file ...; empty without a position."""
     heading: float | None = None
     """Degrees, 0 <= heading < 360."""
     time: float | None = None
-    """Unix time."""
+    """When it was taken, in seconds since 1970 (UTC)."""
     zoned: bool = True
     """False where the time is of a clock without a zone, taken for UTC."""
     zero: bool = False
@@ -49,32 +49,32 @@ def _read(photo: Photo, beside: Sidecars) -> Metadata:
         return Metadata()
     exif = read_exif(photo.path)
     of_exif = Sidecar(exif.position, exif.heading, exif.time, exif.zoned, exif.zero)
-    told = [
-        (source, found)
-        for source, found in (
+    sources = [
+        (source, sidecar)
+        for source, sidecar in (
             ("XMP files", beside.xmp(photo.path)),
             ("EXIF", of_exif),
             ("XMP", parse_xmp(exif.xmp) if exif.xmp else None),
             ("Google Takeout", beside.takeout(photo.path)),
         )
-        if found is not None
+        if sidecar is not None
     ]
-    source, position = next(((s, found.position) for s, found in told if found.position), ("", None))
+    source, position = next(((s, sidecar.position) for s, sidecar in sources if sidecar.position), ("", None))
     time, zoned = exif.time, exif.zoned
-    for _, found in told:
-        if found.time is None or (time is not None and zoned):
+    for _, sidecar in sources:
+        if sidecar.time is None or (time is not None and zoned):
             continue
         if time is None:
-            time, zoned = found.time, found.zoned
-        elif found.zoned and (zone := zone_of(time, found.time)) is not None:
+            time, zoned = sidecar.time, sidecar.zoned
+        elif sidecar.zoned and (zone := zone_of(time, sidecar.time)) is not None:
             time, zoned = time - zone, True
     return Metadata(
         position,
         source,
-        next((found.heading for _, found in told if found.heading is not None), None),
+        next((sidecar.heading for _, sidecar in sources if sidecar.heading is not None), None),
         time,
         zoned,
-        position is None and any(found.zero for _, found in told),
+        position is None and any(sidecar.zero for _, sidecar in sources),
         exif.stale,
     )
 

@@ -25,7 +25,7 @@ UNITS: Final = {"s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6, "ns": 1e9}
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point in time."""
+    """A point in time, and whether its zone is known."""
 
     time: float
     """Unix time; where `zoned` is False, of a clock that is taken for UTC."""
@@ -37,10 +37,10 @@ class Moment:
 
 def parse_moment(text: str) -> Moment | None:
     """A date with a time, or a date, as ISO 8601 or EXIF write it; None where it is none."""
-    found = _DATE.fullmatch(text.strip())
-    if not found:
+    match = _DATE.fullmatch(text.strip())
+    if not match:
         return None
-    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:
         at = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), tzinfo=UTC)
     except ValueError:
@@ -58,10 +58,10 @@ def offset_seconds(text: str) -> float | None:
     text = text.strip()
     if text.upper() in ("Z", "UTC", "GMT"):
         return 0.0
-    found = _OFFSET.fullmatch(text)
-    if not found or int(found[2]) > 14 or int(found[3] or 0) > 59:
+    match = _OFFSET.fullmatch(text)
+    if not match or int(match[2]) > 14 or int(match[3] or 0) > 59:
         return None
-    return float(f"{found[1]}1") * (3600 * int(found[2]) + 60 * int(found[3] or 0))
+    return float(f"{match[1]}1") * (3600 * int(match[2]) + 60 * int(match[3] or 0))
 
 
 def since_1970(number: float, unit: str = "") -> float:
@@ -76,11 +76,11 @@ class TimeOffset:
     """What is to be added to the times of photos, as ``--time-offset`` says it."""
 
     seconds: float = 0.0
-    """Added to each time."""
+    """Seconds to add to each time; negative for clocks that were fast."""
     zone: float | None = None
     """Seconds east of Greenwich of clocks that tell no zone; None: they are taken for UTC."""
     text: str = ""
-    """As it was given."""
+    """The text as the user gave it, for messages."""
 
     @classmethod
     def parse(cls, text: str | None) -> TimeOffset:
@@ -96,9 +96,9 @@ class TimeOffset:
             east = offset_seconds(given[3:]) if given[3:] else 0.0
             if east is not None:
                 return cls(0.0, east, given)
-        elif found := _CLOCK.fullmatch(given):
-            size = 3600 * int(found[2]) + 60 * int(found[3]) + float(found[4] or 0)
-            return cls(-size if found[1] == "-" else size, None, given)
+        elif match := _CLOCK.fullmatch(given):
+            size = 3600 * int(match[2]) + 60 * int(match[3]) + float(match[4] or 0)
+            return cls(-size if match[1] == "-" else size, None, given)
         else:
             try:
                 seconds = float(given)
@@ -120,7 +120,7 @@ class TimeOffset:
 
 
 NO_OFFSET: Final = TimeOffset()
-"""Nothing is added."""
+"""The offset that adds nothing."""
 
 
 def zone_text(seconds: float) -> str:

@@ -124,44 +124,52 @@ def open_msls(
     frames: tuple[list[Photo], list[Photo]] = ([], [])
     rows: tuple[list[Rows], list[Rows]] = ([], [])
     for city in names:
-        sides = [_side(root, folder / city / of, part, subtask, panoramas) for of in ("database", "query")]
-        found = [side.windows(of) for side, of in zip(sides, (there_as, asked_as), strict=True)]
-        if all(map(len, found)):  # as the original passes over the others
+        sides = [
+            _side(root, folder / city / side_name, part, subtask, panoramas)
+            for side_name in ("database", "query")
+        ]
+        windows = [
+            side.windows(side_name) for side, side_name in zip(sides, (there_as, asked_as), strict=True)
+        ]
+        if all(map(len, windows)):  # as the original passes over the others
             for i in (0, 1):
-                rows[i].append(found[i] + len(frames[i]))
+                rows[i].append(windows[i] + len(frames[i]))
                 frames[i].extend(sides[i].photos)
     called = name or f"msls-{cities if isinstance(cities, str) else '+'.join(cities)}"
     if not rows[0]:
         raise InputError(f"{called}: no photo is left in {', '.join(names)} for the subtask {subtask}")
-    there, asked = (np.concatenate(of) for of in rows)
+    database_rows, query_rows = (np.concatenate(parts) for parts in rows)
     if part == "test":
-        return PlaceDataset(called, *_centres(root, called, frames, there, asked))
+        return PlaceDataset(called, *_centres(root, called, frames, database_rows, query_rows))
     radius = RADIUS[part] if radius is None else radius
     if not unmatched:
-        asked = asked[truth_windows(*frames, there, asked, radius).answerable]
-        if not len(asked):
+        query_rows = query_rows[truth_windows(*frames, database_rows, query_rows, radius).answerable]
+        if not len(query_rows):
             raise InputError(f"{called}: no query has a photo of the database within {radius:g} m")
-    database, queries = _centres(root, called, frames, there, asked)
+    database, queries = _centres(root, called, frames, database_rows, query_rows)
     if task == "im2im":
-        truth = truth_positions(database, queries, radius)
-        truth.description["measure"] = MEASURE
-        return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}")
-    truth = truth_windows(*frames, there, asked, radius)
-    truth.description["measure"] = MEASURE
-    return PlaceDataset(called, database, queries, truth, f"positions:{radius:g}, {task} of {length} frames")
+        truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
+    else:
+        truth = truth_windows(*frames, database_rows, query_rows, radius)
+        protocol = f"positions:{radius:g}, {task} of {length} frames"
+    return PlaceDataset(called, database, queries, truth.refined("measure", MEASURE), protocol)
 
 
 def _centres(
-    root: Path, called: str, frames: tuple[list[Photo], list[Photo]], there: Rows, asked: Rows
+    root: Path, called: str, frames: tuple[list[Photo], list[Photo]], database_rows: Rows, query_rows: Rows
 ) -> tuple[PhotoList, PhotoList]:
     """The photo in the middle of each sequence."""
     database, queries = (
         without_zeros(
             PhotoList(
-                (of[row] for row in rows[:, rows.shape[1] // 2].tolist()), root=root, name=f"{called}:{side}"
+                (photos[row] for row in rows[:, rows.shape[1] // 2].tolist()),
+                root=root,
+                name=f"{called}:{side}",
             )
         )
-        for of, rows, side in zip(frames, (there, asked), ("database", "queries"), strict=True)
+        for photos, rows, side in zip(
+            frames, (database_rows, query_rows), ("database", "queries"), strict=True
+        )
     )
     return database, queries
 
@@ -189,7 +197,10 @@ def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) ->
     if part != "train" and subtask != EVERY:
         subtasks = _beside(folder / "subtask_index.csv", (subtask,), sequences)
         keep = [_is_true(row[subtask]) for row in subtasks]
-        belongs = [tuple(one for one in SUBTASKS[1:-1] if _is_true(row.get(one, ""))) for row in subtasks]
+        belongs = [
+            tuple(condition for condition in SUBTASKS[1:-1] if _is_true(row.get(condition, "")))
+            for row in subtasks
+        ]
     blank: list[Row] = [{} for _ in sequences]
     raw, post = blank, blank
     if part != "test":

@@ -120,17 +120,17 @@ def open_spec(
     spec = read_netvlad_spec(path)
     root = Path(path).parent if root is None else dataset_folder(root)
     called = name or spec.name
-    there, asked = _listed(spec, root, family, called)
+    database, queries = _listed(spec, root, family, called)
     if light is not None:
         if not family.lights or light not in LIGHTS:
             raise InputError(f"{called} has no part {light!r}; Tokyo 24/7 has {', '.join(LIGHTS)}")
-        asked = asked.take(row for row, photo in enumerate(asked) if light in photo.tags)
-    truth = truth_positions(there, asked, spec.truth.radius)
+        queries = queries.take(row for row, photo in enumerate(queries) if light in photo.tags)
+    truth = truth_positions(database, queries, spec.truth.radius)
     if family.one_answer:
-        truth = truth.grouped(groups_of(there))
+        truth = truth.grouped(groups_of(database))
     if family.other_time:
-        truth = without_same_time(truth, there, asked)
-    return PlaceDataset(called, there, asked, truth, f"positions:{spec.truth.radius:g}")
+        truth = without_same_time(truth, database, queries)
+    return PlaceDataset(called, database, queries, truth, f"positions:{spec.truth.radius:g}")
 
 
 def open_named_spec(
@@ -156,29 +156,29 @@ def open_tiny(stem: str, root: str | Path, *, name: str) -> PlaceDataset:
     """
     spec = read_netvlad_spec(find_spec(stem, root, name))
     all_photos, _ = _listed(spec, dataset_folder(root), TOKYO_TIME_MACHINE, name)
-    there, asked = tiny_rows(spec.truth.database)
-    if not there:
+    database_rows, query_rows = tiny_rows(spec.truth.database)
+    if not database_rows:
         raise InputError(f"{name}: no place of {stem} has more than 12 photos; is it the official spec?")
-    database = _named(all_photos.take(there), f"{name}:database")
-    queries = _named(all_photos.take(asked), f"{name}:queries")
+    database = _named(all_photos.take(database_rows), f"{name}:database")
+    queries = _named(all_photos.take(query_rows), f"{name}:queries")
     truth = truth_positions(database, queries, spec.truth.radius)
     return PlaceDataset(name, database, queries, truth, f"positions:{spec.truth.radius:g}")
 
 
 def tiny_rows(points_N2: NDArray[np.float64]) -> tuple[list[int], list[int]]:
     """Rows of the database and of the queries of a tiny dataset, of points in metres [N, 2]."""
-    there: list[int] = []
-    asked: list[int] = []
+    database_rows: list[int] = []
+    query_rows: list[int] = []
     taken = np.zeros(len(points_N2), np.bool_)
     for row in np.random.default_rng(TINY_SEED).permutation(len(points_N2)).tolist():
-        if len(there) >= TINY_DATABASE:
+        if len(database_rows) >= TINY_DATABASE:
             break
         near = np.flatnonzero(((points_N2 - points_N2[row]) ** 2).sum(axis=1) < TINY_NEAR)
         if len(near) > 12 and not taken[near].any():
             taken[near] = True
-            asked += near[:6].tolist()
-            there += near[12:24].tolist()
-    return there, asked
+            query_rows += near[:6].tolist()
+            database_rows += near[12:24].tolist()
+    return database_rows, query_rows
 
 
 def find_spec(stem: str, root: str | Path, name: str) -> Path:
@@ -191,18 +191,18 @@ def find_spec(stem: str, root: str | Path, name: str) -> Path:
     for path in [root / beside / f"{stem}.mat" for beside in BESIDE] + [root.parent / f"{stem}.mat"]:
         if path.is_file():
             return path
-    told = f"its spec {stem}.mat is not in {str(root)!r}, nor in datasets or specs below it"
+    why = f"its spec {stem}.mat is not in {str(root)!r}, nor in datasets or specs below it"
     if any((root / part).is_dir() for part in ("images/test", "images/val", "images/train")):
-        told += (
+        why += (
             f"; {str(root / 'images')!r} holds parts of @-named photos: give such a folder as the dataset "
             f"(e.g. {str(root / 'images' / 'test')!r}), or the name vg-{name}"
         )
     else:
-        told += (
+        why += (
             "; it is one of the dataset specifications on NetVLAD's project page. Put it there, or give the "
             ".mat file itself as the dataset and the photos' folder with --root"
         )
-    raise InputError(f"{name}: {told}")
+    raise InputError(f"{name}: {why}")
 
 
 def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple[PhotoList, PhotoList]:

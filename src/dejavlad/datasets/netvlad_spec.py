@@ -45,7 +45,7 @@ class NetvladSpec:
     database_times: Floats | None
     """float64 [N], months as YYYYMM; only the Tokyo Time Machine files have them."""
     query_times: Floats | None
-    """float64 [Q], likewise."""
+    """float64 [Q], months of the queries as YYYYMM; None where the file has none."""
 
 
 def is_spec(path: str | Path) -> bool:
@@ -67,11 +67,11 @@ def read_netvlad_spec(path: str | Path) -> NetvladSpec:
     if not path.is_file():
         raise InputError(f"there is no dataset {str(path)!r}")
     try:
-        held = read_mat(path)
+        variables = read_mat(path)
     except CheckpointError as error:
         raise InputError(str(error)) from error
     try:
-        fields = _fields(held)
+        fields = _fields(variables)
         database, queries = (_names(fields, name) for name in ("dbImageFns", "qImageFns"))
         return NetvladSpec(
             name=path.stem,
@@ -91,11 +91,11 @@ def read_netvlad_spec(path: str | Path) -> NetvladSpec:
         raise InputError(f"{str(path)!r} is no dataset of NetVLAD: {error}") from error
 
 
-def _fields(held: dict[str, Any]) -> dict[str, Any]:
-    struct = held.get(VARIABLE)
+def _fields(variables: dict[str, Any]) -> dict[str, Any]:
+    struct = variables.get(VARIABLE)
     if not isinstance(struct, dict):
         raise InputError(
-            f"it should hold one struct called {VARIABLE}; it holds {', '.join(held) or 'nothing'}"
+            f"it should hold one struct called {VARIABLE}; it holds {', '.join(variables) or 'nothing'}"
         )
     return struct
 
@@ -119,10 +119,10 @@ def _names(fields: dict[str, Any], field: str) -> tuple[str, ...]:
 
 
 def _array(fields: dict[str, Any], field: str, shape: tuple[int, int]) -> Floats:
-    held = _field(fields, field)
-    array = np.full((1, 1), held) if isinstance(held, float) else held
+    value = _field(fields, field)
+    array = np.full((1, 1), value) if isinstance(value, float) else value
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.shape != shape:
-        raise InputError(f"{field} should be numbers {list(shape)}, a column a photo; it is {_form(held)}")
+        raise InputError(f"{field} should be numbers {list(shape)}, a column a photo; it is {_form(value)}")
     return array.astype(np.float64)
 
 
@@ -144,8 +144,8 @@ def _times(fields: dict[str, Any], field: str, count: int) -> Floats | None:
 
 
 def _part(fields: dict[str, Any]) -> str:
-    held = fields.get("whichSet")
-    return held if isinstance(held, str) else ""
+    part = fields.get("whichSet")
+    return part if isinstance(part, str) else ""
 
 
 def _form(value: Any) -> str:

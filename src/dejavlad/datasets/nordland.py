@@ -67,11 +67,15 @@ def open_nordland(
             f"{len(stems[0])}, {queries} {len(stems[1])}, and first differ {first[0] or 'none'!r} and "
             f"{first[1] or 'none'!r}"
         )
-    there = PhotoList(sides[0], root=sides[0].root, name=f"{name}:database")
-    asked = PhotoList(sides[1][::every], root=sides[1].root, name=f"{name}:queries")
-    truth = truth_frames(len(there), len(asked), frames, every=every)
+    database_photos = PhotoList(sides[0], root=sides[0].root, name=f"{name}:database")
+    query_photos = PhotoList(sides[1][::every], root=sides[1].root, name=f"{name}:queries")
+    truth = truth_frames(len(database_photos), len(query_photos), frames, every=every)
     return PlaceDataset(
-        name, there, asked, truth, f"frames:{frames}" if every == 1 else f"frames:{frames}, every {every}th"
+        name,
+        database_photos,
+        query_photos,
+        truth,
+        f"frames:{frames}" if every == 1 else f"frames:{frames}, every {every}th",
     )
 
 

@@ -24,6 +24,7 @@ from dejavlad.datasets.folder import dataset_folder, folder_photos
 from dejavlad.datasets.listing import lines_of, read_text
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
 from dejavlad.names import same_form
@@ -79,21 +80,21 @@ def open_oxford(
     """
     root = Path(root)
     rows, database = photos_by_stem(root, f"{name}:database", leave_out=BROKEN)
-    asked = [_read_query(path) for path in _query_files(root)]
-    named = {stem for query in asked for stem in (query.photo, *query.good, *query.ok, *query.junk)}
+    query_texts = [_read_query(path) for path in _query_files(root)]
+    named = {stem for query in query_texts for stem in (query.photo, *query.good, *query.ok, *query.junk)}
     require_there(sorted(named - rows.keys()), len(named), root)
     queries = []
-    for query in asked:
+    for query in query_texts:
         photo = database[rows[query.photo]]
         box = region(photo.path, query.box, margin) if crop else None
         queries.append(Photo(photo.name, photo.path, crop=box, group=query.name))
     if not crop and len({photo.key for photo in queries}) < len(queries):
         raise InputError(f"{name}: two queries are regions of one photo; whole photos do not tell them")
     truth = Truth(
-        [[rows[stem] for stem in (*query.good, *query.ok)] for query in asked],
+        [[rows[stem] for stem in (*query.good, *query.ok)] for query in query_texts],
         len(database),
-        {"kind": "oxford", "measure": "oxford", "crop": crop, "margin": margin},
-        [[rows[stem] for stem in query.junk] for query in asked],
+        Listed("oxford", (("measure", "oxford"), ("crop", crop), ("margin", margin))),
+        [[rows[stem] for stem in query.junk] for query in query_texts],
     )
     listed = PhotoList(queries, root=root, name=f"{name}:queries")
     return PlaceDataset(name, database, listed, truth, "good and ok lists")
@@ -128,9 +129,9 @@ def require_there(missing: Sequence[str], named: int, root: Path) -> None:
         InputError: there are such photos.
     """
     if missing:
-        told = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        examples = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise InputError(
-            f"{len(missing)} of {named} photos that the truth names are not in {str(root)!r}: {told}; "
+            f"{len(missing)} of {named} photos that the truth names are not in {str(root)!r}: {examples}; "
             f"were all archives unpacked?"
         )
 
@@ -169,16 +170,16 @@ def _round(value: float) -> int:
 
 
 def _query_files(root: Path) -> list[Path]:
-    found = sorted((path for path in root.rglob("*_query.txt")), key=lambda path: path.name)
-    if not found:
+    paths = sorted((path for path in root.rglob("*_query.txt")), key=lambda path: path.name)
+    if not paths:
         raise InputError(
             f"{str(root)!r} holds no truth: unpack the archive of ground truth there (NAME_query.txt, "
             "NAME_good.txt, NAME_ok.txt, NAME_junk.txt)"
         )
-    for one, other in pairwise(found):
-        if one.name == other.name:
-            raise InputError(f"{str(root)!r} holds the truth twice: {str(one)!r} and {str(other)!r}")
-    return found
+    for before, other in pairwise(paths):
+        if before.name == other.name:
+            raise InputError(f"{str(root)!r} holds the truth twice: {str(before)!r} and {str(other)!r}")
+    return paths
 
 
 def _read_query(path: Path) -> _Query:

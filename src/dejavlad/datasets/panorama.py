@@ -54,24 +54,24 @@ class Views:
         Raises:
             InputError: it is something else.
         """
-        found = re.fullmatch(r"(\d{1,4})(?::(\d{1,3}(?:\.\d{1,6})?))?", text.strip(), re.ASCII)
-        if not found:
+        match = re.fullmatch(r"(\d{1,4})(?::(\d{1,3}(?:\.\d{1,6})?))?", text.strip(), re.ASCII)
+        if not match:
             raise InputError(
                 f"--panorama {text!r}: give how many views are cut of each panorama, e.g. 12, or 12:75 for "
                 f"views of 75 degrees"
             )
-        return cls(int(found[1]), None if found[2] is None else float(found[2]))
+        return cls(int(match[1]), None if match[2] is None else float(match[2]))
 
     @classmethod
     def used_in(cls, photos: Iterable[Photo]) -> Self | None:
         """How the views among these photos were cut; None where there are none."""
-        of: dict[tuple[str, int | None], int] = Counter()
+        counts: dict[tuple[str, int | None], int] = Counter()
         fov = 0.0
         for photo in photos:
             if photo.view is not None:
-                of[photo.name, photo.frame] += 1
+                counts[photo.name, photo.frame] += 1
                 fov = photo.view.fov
-        return cls(max(of.values()), fov) if of else None
+        return cls(max(counts.values()), fov) if counts else None
 
     def of(self, panorama: Photo) -> Iterator[Photo]:
         """The views of one panorama; they are a group, and share its position and time."""
@@ -128,8 +128,8 @@ def _tells_panorama(path: Path) -> bool:
     try:
         with open_image(path) as image:
             xmp = image.info.get("xmp", b"")
-            told = xmp if isinstance(xmp, bytes) else str(xmp).encode()
-            return b"equirectangular" in told and _is_two_to_one((image.height, image.width))
+            packet = xmp if isinstance(xmp, bytes) else str(xmp).encode()
+            return b"equirectangular" in packet and _is_two_to_one((image.height, image.width))
     except PhotoError:
         return False
 

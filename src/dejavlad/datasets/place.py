@@ -34,7 +34,7 @@ class PlaceDataset:
     database: PhotoList
     """The photos of the map."""
     queries: PhotoList
-    """The photos to recognise."""
+    """The photos whose place is to be recognised, in the order of the truth's rows."""
     truth: Truth | None = None
     """The right answers; None where they are not known."""
     protocol: str | None = None
@@ -44,10 +44,10 @@ class PlaceDataset:
         if self.truth is None:
             return
         given = (len(self.database), len(self.queries))
-        told = (self.truth.n_database, self.truth.n_queries)
-        if given != told:
+        of_truth = (self.truth.n_database, self.truth.n_queries)
+        if given != of_truth:
             raise InputError(
-                f"{self.name}: the truth is of {told[0]} database photos and {told[1]} queries, "
+                f"{self.name}: the truth is of {of_truth[0]} database photos and {of_truth[1]} queries, "
                 f"the lists hold {given[0]} and {given[1]}"
             )
 

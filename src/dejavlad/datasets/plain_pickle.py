@@ -91,14 +91,14 @@ def read_object_npy(path: str | Path) -> np.ndarray[Any, Any]:
     try:
         with open_regular(path) as file:
             header = read_array_header(file, objects=True)
-            held = plain_value(file) if header.dtype.hasobject else read_npy(path)
+            array = plain_value(file) if header.dtype.hasobject else read_npy(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{str(path)!r} cannot be read as an array: {error}") from error
-    if not isinstance(held, np.ndarray) or held.shape != header.shape:
+    if not isinstance(array, np.ndarray) or array.shape != header.shape:
         raise InputError(f"{str(path)!r} cannot be read as an array: it does not hold what its header says")
-    return held
+    return array
 
 
 def plain_value(stream: IO[bytes]) -> Any:
@@ -180,7 +180,7 @@ def _tuple(stack: list[Any]) -> None:
     stack.append(tuple(_since_mark(stack)))
 
 
-def _some(count: int) -> Callable[[list[Any]], None]:
+def _tuple_of(count: int) -> Callable[[list[Any]], None]:
     def make(stack: list[Any]) -> None:
         stack[len(stack) - count :] = [tuple(stack[len(stack) - count :])]
 
@@ -243,9 +243,9 @@ _LITERALS = {
 _STEPS: dict[str, Callable[[list[Any]], None]] = {
     "LIST": _list,
     "TUPLE": _tuple,
-    "TUPLE1": _some(1),
-    "TUPLE2": _some(2),
-    "TUPLE3": _some(3),
+    "TUPLE1": _tuple_of(1),
+    "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3),
     "APPEND": _append,
     "APPENDS": _appends,
     "DICT": _dict,
@@ -296,7 +296,7 @@ def _build(unset: Any, state: Any) -> Any:
 
 
 def _kind(kind: Any) -> np.dtype[Any]:
-    """A dtype of numbers."""
+    """The dtype that a pickle describes; refused unless it is one of plain numbers."""
     if isinstance(kind, _Unset) and kind.what == "dtype":
         kind = np.dtype(kind.code)
     if not isinstance(kind, np.dtype) or kind.hasobject:

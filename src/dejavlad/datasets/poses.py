@@ -72,7 +72,7 @@ class PosesGiven:
     """A file of poses as a user writes it."""
 
     path: Path
-    """The file."""
+    """The file of poses."""
     axes: str | None = None
     """Which axes are east and north; None: those of its kind."""
     rate: float | None = None
@@ -85,11 +85,11 @@ def split_poses(given: str | Path) -> PosesGiven:
     Raises:
         InputError: the same axis twice, or no photos a second.
     """
-    found = _GIVEN.fullmatch(str(given))
-    if not found or not found[2]:
+    match = _GIVEN.fullmatch(str(given))
+    if not match or not match[2]:
         return PosesGiven(Path(given))
     axes, rate = None, None
-    for option in found[2].lower().split(":")[1:]:
+    for option in match[2].lower().split(":")[1:]:
         if not option.endswith("hz"):
             axes = option
             continue
@@ -101,13 +101,13 @@ def split_poses(given: str | Path) -> PosesGiven:
             raise InputError(f"{str(given)!r}: photos a second are more than 0, as in :10hz")
     if axes is not None and axes[0] == axes[1]:
         raise InputError(f"{str(given)!r}: east and north are two different axes, as in :xz")
-    return PosesGiven(Path(found[1]), axes, rate)
+    return PosesGiven(Path(match[1]), axes, rate)
 
 
 def split_axes(given: str | Path) -> tuple[Path, str | None]:
     """The file and its ground axes alone; see `split_poses`."""
-    found = split_poses(given)
-    return found.path, found.axes
+    source = split_poses(given)
+    return source.path, source.axes
 
 
 def is_poses(path: Path) -> bool:
@@ -316,7 +316,7 @@ def _colmap_txt(path: Path, text: str) -> Poses:
 
 def _colmap_bin(path: Path) -> Poses:
     try:
-        held = read_bytes(path)
+        content = read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     except MalformedFileError as error:
@@ -325,18 +325,18 @@ def _colmap_bin(path: Path) -> Poses:
     centres: list[Floats] = []
     at = 8
     try:
-        (count,) = struct.unpack_from("<Q", held, 0)
-        if count > len(held) // 77:  # of one photo, at least
-            raise ValueError(f"it tells of {count} photos, more than it has room for")
+        (count,) = struct.unpack_from("<Q", content, 0)
+        if count > len(content) // 77:  # of one photo, at least
+            raise ValueError(f"it announces {count} photos, more than it has room for")
         for i in range(count):
-            values = struct.unpack_from("<I7dI", held, at)
-            end = held.index(b"\0", at + 64)
-            names.append(held[at + 64 : end].decode("utf-8"))
+            values = struct.unpack_from("<I7dI", content, at)
+            end = content.index(b"\0", at + 64)
+            names.append(content[at + 64 : end].decode("utf-8"))
             centres.append(_centre(list(values[1:8]), f"{str(path)!r} photo {i + 1}"))
-            (points,) = struct.unpack_from("<Q", held, end + 1)
+            (points,) = struct.unpack_from("<Q", content, end + 1)
             at = end + 9 + 24 * points
-        if at != len(held):
-            raise ValueError(f"it should have {at} bytes, but has {len(held)}")
+        if at != len(content):
+            raise ValueError(f"it should have {at} bytes, but has {len(content)}")
     except (struct.error, ValueError, UnicodeDecodeError) as error:
         if isinstance(error, InputError):
             raise

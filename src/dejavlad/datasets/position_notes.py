@@ -39,13 +39,13 @@ def placed_photos(
         raise InputError(
             f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) {what}"
         )
-    both = [told or old for told, old in zip(new, photos, strict=True)]
+    both = [photo_new or old for photo_new, old in zip(new, photos, strict=True)]
     lost = at_zero([photo.position for photo in both])
     both = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(both)]
     both, unlike = _one_plane(both)
     counts = Counter(
-        source if told is not None and source else "before"
-        for photo, told, source in zip(both, new, sources, strict=True)
+        source if photo_new is not None and source else "before"
+        for photo, photo_new, source in zip(both, new, sources, strict=True)
         if photo.position is not None
     )
     lacking = [photo.name for photo in both if photo.position is None]

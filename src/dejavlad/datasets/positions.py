@@ -104,10 +104,10 @@ def _auto(photos: PhotoList, offset: TimeOffset) -> PhotoList:
         root=photos.root,
         name=photos.name,
     )
-    told = read_metadata(rest)
-    if not any(named) and not any(data.position or data.time is not None or data.zero for data in told):
+    metadata = read_metadata(rest)
+    if not any(named) and not any(data.position or data.time is not None or data.zero for data in metadata):
         return photos
-    by_key = dict(zip(rest.keys, told, strict=True))
+    by_key = dict(zip(rest.keys, metadata, strict=True))
     data = [by_key.get(photo.key, Metadata()) for photo in photos]
     new = [
         name or _of_metadata(photo, at, offset) for photo, name, at in zip(photos, named, data, strict=True)
@@ -127,7 +127,7 @@ def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoLis
 
 
 def from_exif(photos: PhotoList) -> PhotoList:
-    """See `from_metadata`."""
+    """The photos with the positions, headings and times that EXIF and the files beside them tell."""
     return from_metadata(photos)
 
 
@@ -138,7 +138,7 @@ def from_names(photos: PhotoList) -> PhotoList:
         InputError: no name has this form.
     """
     new = [from_utm_name(photo) for photo in photos]
-    what = "has a name that tells its position, as @east@north@zone@letter@... does"
+    what = "has a name that holds its position, as @east@north@zone@letter@... does"
     return placed_photos(photos, new, ["names"] * len(new), what=what)
 
 
@@ -171,7 +171,7 @@ def from_csv(
         notes.append(text)
     unused = len(rows) - sum(fix is not None for fix in of_photo)
     if unused:
-        notes.append(f"{path.name} tells of {unused} photos that are not in {photos.name}")
+        notes.append(f"{path.name} names {unused} photos that are not in {photos.name}")
     times = [(fix.time, fix.zoned) if fix else (None, True) for fix in of_photo]
     new = [
         None if fix is None else _shifted(apply_fix(photo, fix), fix.time, fix.zoned, offset)
@@ -237,12 +237,12 @@ def _ambiguous_text(photos: PhotoList, rows: Sequence[int], path: Path) -> str:
 
 
 def _of_metadata(photo: Photo, data: Metadata, offset: TimeOffset) -> Photo:
-    told = replace(
+    placed = replace(
         photo,
         position=data.position or photo.position,
         heading=data.heading if data.heading is not None else photo.heading,
     )
-    return _shifted(told, data.time, data.zoned, offset)
+    return _shifted(placed, data.time, data.zoned, offset)
 
 
 def _shifted(photo: Photo, time: float | None, zoned: bool, offset: TimeOffset) -> Photo:

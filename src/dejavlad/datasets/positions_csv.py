@@ -62,7 +62,7 @@ _HEAD = re.compile(r"(?:[A-Za-z0-9]+:)?([^\[(]*)(?:[\[(](.*)[\])])?.*", re.DOTAL
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What one line tells."""
+    """What one line of a table tells of a photo."""
 
     line: int
     """Its number in the file, from 1."""
@@ -173,11 +173,11 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of the rows that hold something, the head first."""
     skipped = 0
     first, _, rest = text.partition("\n")
-    told = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
-    if told:
+    separator = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
+    if separator:
         text, skipped = rest, 1
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=told[1] if told else _delimiter(text), strict=True
+        io.StringIO(text, newline=""), delimiter=separator[1] if separator else _delimiter(text), strict=True
     )
     line = 1
     try:
@@ -203,10 +203,10 @@ def _delimiter(text: str) -> str:
 
 def _head(field: str) -> tuple[str, str]:
     """A column's head in its plain form, and the unit in brackets."""
-    found = _HEAD.fullmatch(field.strip().lstrip("\ufeff#"))
-    if found is None:
+    match = _HEAD.fullmatch(field.strip().lstrip("\ufeff#"))
+    if match is None:
         return "", ""
-    return re.sub(r"[\s_\-.]", "", found[1].lower()), (found[2] or "").strip().lower()
+    return re.sub(r"[\s_\-.]", "", match[1].lower()), (match[2] or "").strip().lower()
 
 
 def _columns(row: list[str]) -> dict[str, list[_Column]]:
@@ -215,8 +215,10 @@ def _columns(row: list[str]) -> dict[str, list[_Column]]:
         column: [_Column(i, unit) for name in names for i, (head, unit) in enumerate(heads) if head == name]
         for column, names in _HEADS.items()
     }
-    told = {column for column, places in columns.items() if places}
-    if "name" not in told or not ({"lat", "lon"} <= told or {"east", "north"} <= told or "latlon" in told):
+    present = {column for column, places in columns.items() if places}
+    if "name" not in present or not (
+        {"lat", "lon"} <= present or {"east", "north"} <= present or "latlon" in present
+    ):
         raise ValueError(f"the first line should name the columns ({FORMS}); it reads {','.join(row)!r}")
     return columns
 
@@ -281,8 +283,8 @@ def _position(row: list[str], table: _Table, name: str) -> tuple[Position | None
     if first == "lat":
         return (None, True) if values == [0, 0] else (_latlon(values[0], values[1]), False)
     zone = table.field(row, "zone")[0]
-    told = read_zone(zone, values[1], table.bands) if zone else None
-    return _in_zone(values[0], values[1], told), False
+    read = read_zone(zone, values[1], table.bands) if zone else None
+    return _in_zone(values[0], values[1], read), False
 
 
 def _split_both(text: str) -> tuple[str, str]:

@@ -17,27 +17,24 @@ def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float
     """The same, with only those right that look at most so many degrees aside of the query.
 
     Raises:
-        InputError: the angle is not from 0 to 180, or no photo of a list tells its heading.
+        InputError: the angle is not from 0 to 180, or no photo of a list has a known heading.
     """
     if not 0 <= degrees <= 180:
         raise InputError(f"headings differ by 0 to 180 degrees; given {degrees:g}")
-    there, asked = (
+    database_headings, query_headings = (
         np.array([photo.heading for photo in photos], float)  # None becomes NaN
         for photos in (database, queries)
     )
-    for photos, headings in ((database, there), (queries, asked)):
+    for photos, headings in ((database, database_headings), (queries, query_headings)):
         if len(headings) and not np.isfinite(headings).any():
-            raise InputError(f"none of the {len(headings)} photos of {photos.name} tells its heading")
-    aside = np.abs(there[truth.positives.rows] - np.repeat(asked, truth.positives.counts))
+            raise InputError(f"none of the {len(headings)} photos of {photos.name} has a known heading")
+    aside = np.abs(
+        database_headings[truth.positives.rows] - np.repeat(query_headings, truth.positives.counts)
+    )
     stay = np.minimum(aside, 360 - aside) <= degrees  # NaN is not
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[truth.positives.starts]
-    return Truth(
-        RowSets(starts, truth.positives.rows[stay], truth.n_database),
-        truth.n_database,
-        {**truth.description, "degrees": float(degrees)},
-        truth.ignored,
-        truth.groups,
-    )
+    right = RowSets(starts, truth.positives.rows[stay], truth.n_database)
+    return truth.refined("degrees", float(degrees), positives=right)
 
 
 def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
@@ -46,17 +43,19 @@ def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> 
     Raises:
         InputError: no photo of a list tells its time.
     """
-    there, asked = (np.array([photo.time for photo in photos], float) for photos in (database, queries))
-    if not np.isfinite(there).any() or not np.isfinite(asked).any():
+    database_times, query_times = (
+        np.array([photo.time for photo in photos], float) for photos in (database, queries)
+    )
+    if not np.isfinite(database_times).any() or not np.isfinite(query_times).any():
         raise InputError(
             f"photos of the query's own time are left out, but those of {queries.name} or of {database.name} "
-            "do not tell theirs"
+            "have no known time"
         )
-    times = np.unique(there[np.isfinite(there)])
-    sets = RowSets.of([np.flatnonzero(there == time) for time in times], truth.n_database)
-    at = np.minimum(np.searchsorted(times, asked), len(times) - 1)
-    same = SharedRowSets(sets, np.where(times[at] == asked, at, -1))
-    return left_out(truth, same, {"same_time_left_out": True})
+    times = np.unique(database_times[np.isfinite(database_times)])
+    sets = RowSets.of([np.flatnonzero(database_times == time) for time in times], truth.n_database)
+    at = np.minimum(np.searchsorted(times, query_times), len(times) - 1)
+    same = SharedRowSets(sets, np.where(times[at] == query_times, at, -1))
+    return left_out(truth, same, "same_time_left_out", True)
 
 
 def without_window(truth: Truth, window: int) -> Truth:
@@ -74,20 +73,20 @@ def without_window(truth: Truth, window: int) -> Truth:
         )
     rows = np.arange(truth.n_database)
     near = [rows[max(0, i - window) : i + window + 1] for i in range(truth.n_queries)]
-    return left_out(truth, RowSets.of(near, truth.n_database), {"window": int(window)})
+    return left_out(truth, RowSets.of(near, truth.n_database), "window", int(window))
 
 
 def of_queries(truth: Truth, queries: Rows) -> Truth:
     """The truth of some queries, by their rows."""
     ignored = None if truth.ignored is None else truth.ignored.take(queries)
     right = truth.positives.take(queries)
-    return Truth(right, truth.n_database, truth.description, ignored, truth.groups)
+    return Truth(right, truth.n_database, truth.rule, ignored, truth.groups, truth.refinements)
 
 
-def left_out(truth: Truth, rows: RowSets, told: dict[str, object]) -> Truth:
-    """The same, with further rows left out of the rankings; `told` joins its description."""
+def left_out(truth: Truth, rows: RowSets, name: str, value: int | bool) -> Truth:
+    """The same, with further rows left out of the rankings, which the refinement `name` describes."""
     if truth.ignored is not None:
         rows = RowSets.of(
             [np.union1d(a, b) for a, b in zip(rows, truth.ignored, strict=True)], truth.n_database
         )
-    return Truth(truth.positives, truth.n_database, {**truth.description, **told}, rows, truth.groups)
+    return truth.refined(name, value, ignored=rows)

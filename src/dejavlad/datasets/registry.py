@@ -8,55 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from dejavlad.datasets import video
-from dejavlad.datasets.at_names import PARTS, is_at_named, open_at_names, open_part
-from dejavlad.datasets.at_names import SETS as AT_NAMES
-from dejavlad.datasets.described import is_described, open_described
-from dejavlad.datasets.folder import first_folder, folder_photos
-from dejavlad.datasets.gsv_cities import open_gsv_cities
-from dejavlad.datasets.holidays import open_holidays
-from dejavlad.datasets.kitti import SEQUENCES, open_kitti
+from dejavlad.datasets.cards import CARDS
+from dejavlad.datasets.described import is_toml_dataset, open_toml_dataset
+from dejavlad.datasets.folder import folder_photos
 from dejavlad.datasets.listing import gather, listed_photos
 from dejavlad.datasets.moments import NO_OFFSET, TimeOffset
-from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
 from dejavlad.datasets.near import did_you_mean, near_paths
-from dejavlad.datasets.netvlad_places import (
-    LIGHTS,
-    PITTSBURGH,
-    TOKYO_247,
-    TOKYO_TIME_MACHINE,
-    Family,
-    open_named_spec,
-    open_spec,
-    open_tiny,
-)
+from dejavlad.datasets.netvlad_places import open_spec
 from dejavlad.datasets.netvlad_spec import is_spec
-from dejavlad.datasets.nordland import open_nordland
-from dejavlad.datasets.oxford import open_oxford
 from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.positions import BESIDE, from_csv, with_positions
+from dejavlad.datasets.positions import from_csv, with_positions
 from dejavlad.datasets.positions_csv import read_positions
 from dejavlad.datasets.relevance import truth_positions
-from dejavlad.datasets.revisited import RIGHT as DIFFICULTIES
-from dejavlad.datasets.revisited import SETS as REVISITED
-from dejavlad.datasets.revisited import open_revisited
+from dejavlad.datasets.truth_rules import WithinMetres
+from dejavlad.datasets.two_folders import RADIUS, holds_two, open_folders
 from dejavlad.datasets.video import video_photos
-from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
-from dejavlad.datasets.vpr_bench import TRUTH, open_numbered, open_vpr_bench
 from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
-from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.settings import Settings
 
-RADIUS = 25.0
-"""Metres within which a photo is right, where a dataset does not say otherwise."""
-
-DATABASE, QUERIES = ("database", "map", "ref", "reference", "gallery"), ("queries", "query")
-"""Names of the two folders of a dataset, in order of preference."""
-
-TOWN_PARTS = ("train", "val", "test")
-
-PITTS = ("pitts30k", "pitts250k")
+DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {card.name: card.open for card in CARDS.values()}
+"""Name -> (where it lies, its name) -> dataset."""
 
 
 def photos(
@@ -196,8 +169,8 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
         return DATASETS[called](lies, called)
     if is_spec(called):
         return open_spec(called, root)
-    if is_described(called):
-        return open_described(called, root, _unseen)
+    if is_toml_dataset(called):
+        return open_toml_dataset(called, root, _unseen)
     for path in (Path(called), Path(root or ".") / called):
         if path.is_dir():
             return open_folders(path, called)
@@ -213,12 +186,9 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
 def is_dataset(name: str | Path, *, root: str | Path | None = None) -> bool:
     """Whether `open_dataset` would take this for a dataset, be it whole or not; arguments as there."""
     called = str(name)
-    if called in DATASETS or is_spec(called) or is_described(called):
+    if called in DATASETS or is_spec(called) or is_toml_dataset(called):
         return True
-    return any(
-        path.is_dir() and all(first_folder(_inside(path), of) for of in (DATABASE, QUERIES))
-        for path in (Path(called), Path(root or ".") / called)
-    )
+    return any(holds_two(path) for path in (Path(called), Path(root or ".") / called))
 
 
 def _unseen(path: Path, root: Path | None, positions: str | Path | None) -> PhotoList:
@@ -245,137 +215,8 @@ def placed_again(
         for part in (places.database, places.queries)
     )
     truth, protocol = places.truth, places.protocol
-    description = {"kind": "positions"} if truth is None else truth.description
-    if description.get("kind") == "positions" and any(database.positions) and any(queries.positions):
-        radius = float(description.get("radius_m", RADIUS))
+    rule = WithinMetres(RADIUS) if truth is None else truth.rule
+    if isinstance(rule, WithinMetres) and any(database.positions) and any(queries.positions):
+        radius = float(rule.radius_m)
         truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
     return PlaceDataset(places.name, database, queries, truth, protocol)
-
-
-def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
-    """A folder that holds the folders of the database and of the queries, or ``images`` with these in it.
-
-    Raises:
-        InputError: it lacks one of them.
-    """
-    inside = _inside(path)
-    parts = [first_folder(inside, names) for names in (DATABASE, QUERIES)]
-    if parts[0] is None or parts[1] is None:
-        raise InputError(f"{str(path)!r} is no dataset: {_what_lacks(path)}")
-    if (inside / TRUTH).is_file():
-        return open_numbered(inside, parts[0].name, parts[1].name, name=name)
-    if parts[0].name in ("database", "gallery") and parts[1].name == "queries" and is_at_named(parts[0]):
-        return open_part(inside, name=name)
-    database, queries = (_placed(part, inside) for part in parts if part is not None)
-    if not (any(database.positions) and any(queries.positions)):
-        return PlaceDataset(name, database, queries)
-    truth = truth_positions(database, queries, RADIUS)
-    return PlaceDataset(name, database, queries, truth, f"positions:{RADIUS:g}")
-
-
-def _inside(path: Path) -> Path:
-    """The folder itself, or the one in ``images`` that holds a dataset, where that is one only."""
-    there = [at for at in (path, path / "images") if all(first_folder(at, of) for of in (DATABASE, QUERIES))]
-    parts = [path / "images" / part for part in PARTS if (path / "images" / part).is_dir()]
-    return there[0] if there else parts[0] if len(parts) == 1 else path
-
-
-def _what_lacks(path: Path) -> str:
-    """What to type instead of a folder that is no dataset."""
-    for above in (path, path / "images", path / "processed"):
-        parts = [above / part for part in PARTS if (above / part).is_dir()]
-        if len(parts) > 1:
-            return f"give one of its parts: {', '.join(map(str, parts))}"
-    several = sorted(part.name for part in path.glob("queries_*") if part.is_dir())
-    if several and first_folder(path, DATABASE):
-        return f"it holds several folders of queries ({', '.join(several)}): give --database and --queries"
-    return "a dataset's folder holds the folders database (or map) and queries"
-
-
-def _town_part(part: str) -> Callable[[Path, str], PlaceDataset]:
-    return lambda path, name: open_folders(path / part, name)
-
-
-def _msls(cities: str, subtask: str = "all", task: str = "im2im") -> Callable[[Path, str], PlaceDataset]:
-    every = subtask == EVERY
-    return lambda path, name: open_msls(path, cities, subtask=subtask, task=task, unmatched=every, name=name)
-
-
-def _spec(stem: str, family: Family, light: str | None = None) -> Callable[[Path, str], PlaceDataset]:
-    return lambda path, name: open_named_spec(stem, path, family=family, name=name, light=light)
-
-
-def _tiny(stem: str) -> Callable[[Path, str], PlaceDataset]:
-    return lambda path, name: open_tiny(stem, path, name=name)
-
-
-def _oxford(crop: bool) -> Callable[[Path, str], PlaceDataset]:
-    return lambda path, name: open_oxford(path, name, crop=crop)
-
-
-def _revisited(which: str, difficulty: str) -> Callable[[Path, str], PlaceDataset]:
-    return lambda path, name: open_revisited(path, which, difficulty, name=name)
-
-
-def _kitti(sequence: str) -> Callable[[Path, str], PlaceDataset]:
-    return lambda path, name: open_kitti(path, sequence, name=name)
-
-
-def _holidays_rotated(path: Path, name: str) -> PlaceDataset:
-    return open_holidays(path, name, rotated=True)
-
-
-def _nordland_2760(path: Path, name: str) -> PlaceDataset:
-    if (path / "ref").is_dir() and (path / "query").is_dir():  # as VPR-Bench lays it out
-        return open_numbered(path, "ref", "query", name=name)
-    return open_nordland(path, name, database="winter", queries="summer", every=10, frames=1)
-
-
-def _nordland_3450(path: Path, name: str) -> PlaceDataset:
-    return open_nordland(path, name, frames=2, part="test")
-
-
-DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {
-    "folders": open_folders,
-    **{f"town-{part}": _town_part(part) for part in TOWN_PARTS},
-    **{f"{of}-{part}": _spec(f"{of}_{part}", PITTSBURGH) for of in PITTS for part in TOWN_PARTS},
-    **{f"tokyotm-{part}": _spec(f"tokyoTM_{part}", TOKYO_TIME_MACHINE) for part in TOWN_PARTS[:2]},
-    **{f"tokyotm-tiny-{part}": _tiny(f"tokyoTM_{part}") for part in TOWN_PARTS[:2]},
-    "tokyo247": _spec("tokyo247", TOKYO_247),
-    **{f"tokyo247-{light}": _spec("tokyo247", TOKYO_247, light) for light in LIGHTS},
-    **dict.fromkeys(AT_NAMES, open_at_names),
-    **dict.fromkeys(VPR_BENCH, open_vpr_bench),
-    "nordland": open_nordland,
-    "nordland-2760": _nordland_2760,
-    "nordland-3450": _nordland_3450,
-    "gsv-cities": open_gsv_cities,
-    **dict.fromkeys(("oxford5k", "paris6k"), _oxford(crop=True)),
-    **dict.fromkeys(("oxford5k-whole", "paris6k-whole"), _oxford(crop=False)),
-    **{f"{which}-{how}": _revisited(which, how) for which in REVISITED for how in DIFFICULTIES},
-    "holidays": open_holidays,
-    "holidays-rotated": _holidays_rotated,
-    **{f"kitti-{sequence}": _kitti(sequence) for sequence in SEQUENCES},
-    **{f"msls-{part}": _msls(part) for part in CITIES},
-    **{f"msls-{city}": _msls(city) for cities in CITIES.values() for city in cities},
-    **{f"msls-{part}-{one}": _msls(part, one) for part in ("val", "test") for one in SUBTASKS[1:]},
-    **{f"msls-{part}-{one}": _msls(part, task=one) for part in ("val", "test") for one in TASKS[1:]},
-}
-"""Name -> (where it lies, its name) -> dataset."""
-
-
-def _placed(part: Path, whole: Path) -> PhotoList:
-    """A part's photos with their positions: from a file in it, a file beside it, names, or EXIF."""
-    listed = folder_photos(part)
-    if not (part / BESIDE).is_file() and (whole / BESIDE).is_file():
-        fixes = read_positions(whole / BESIDE)
-        own = f"{same_form(part.name)}/"
-        inside = {
-            same_form(name).removeprefix(own): fix
-            for name, fix in fixes.items()
-            if same_form(name).startswith(own)
-        }
-        placed = from_csv(listed, whole / BESIDE, inside or fixes)
-    else:
-        placed = with_positions(listed, "auto")
-    placed.passed_over = listed.passed_over
-    return placed

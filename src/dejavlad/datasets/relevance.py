@@ -24,6 +24,15 @@ from dejavlad.datasets.netvlad_spec import is_spec, read_netvlad_spec
 from dejavlad.datasets.row_sets import RowSets
 from dejavlad.datasets.suspect import at_zero, what_is_wrong
 from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz
+from dejavlad.datasets.truth_rules import (
+    Refinement,
+    SameName,
+    TruthRule,
+    WithinFrames,
+    WithinMetres,
+    described,
+    parsed,
+)
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
 from dejavlad.names import Names, same_form
@@ -48,11 +57,13 @@ class Truth:
     Args:
         positives: for each query the database rows that are right, in any order.
         n_database: N.
-        description: how they were found, as plain data; part of the protocol of results.
+        rule: what counts as right: a typed rule, or a description as results hold it (`truth_rules`).
         ignored: for each query rows that are neither right nor wrong: they are taken out of a ranking before
             counting (and out of the positives).
         groups: whole numbers [N], a database row's group: rows that share one, as the cut-outs of a panorama
             do, count as one answer, the best ranked of them; -1 for a row that stands alone.
+        refinements: what was done to the right answers of the rule, in order; of one name the last
+                counts.
 
     Raises:
         InputError: a row is outside of the database, `ignored` is of another number of queries, or `groups`
@@ -63,9 +74,10 @@ class Truth:
         self,
         positives: RowSets | Sequence[ArrayLike],
         n_database: int,
-        description: Mapping[str, Any],
+        rule: TruthRule | Mapping[str, Any],
         ignored: RowSets | Sequence[ArrayLike] | None = None,
         groups: ArrayLike | None = None,
+        refinements: Sequence[Refinement] = (),
     ) -> None:
         right = positives if isinstance(positives, RowSets) else RowSets.of(positives, n_database)
         out = ignored if ignored is None or isinstance(ignored, RowSets) else RowSets.of(ignored, n_database)
@@ -76,17 +88,34 @@ class Truth:
         self.ignored = out
         """Rows of each query that do not count; None where there are none."""
         self.n_database = n_database
-        """N."""
+        """The number of database photos, N."""
         self.groups = None if groups is None else _groups(groups, n_database)
         """int64 [N], rows of one group count as one answer, -1 stands alone; None where all of them do."""
-        self.description = dict(description)
-        """How the right answers were found."""
+        given: tuple[Refinement, ...] = ()
+        if isinstance(rule, Mapping):
+            rule, given = parsed(rule)
+        self.rule: TruthRule = rule
+        """What counts as right, as a typed rule."""
+        by_name = {refinement.name: refinement for refinement in (*given, *refinements)}
         if self.groups is not None:
-            self.description["groups"] = len(np.unique(self.groups[self.groups >= 0]))
+            by_name["groups"] = Refinement("groups", len(np.unique(self.groups[self.groups >= 0])))
+        self.refinements = tuple(by_name.values())
+        """What was done to the right answers of the rule, each name once, in order."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The rule and its refinements as plain data: part of the protocol of results."""
+        return described(self.rule, self.refinements)
+
+    @property
+    def measure(self) -> str | None:
+        """The figure that is published besides recall (`evaluation.average_precision`); None for none."""
+        value = self.description.get("measure")
+        return None if value is None else str(value)
 
     @property
     def n_queries(self) -> int:
-        """Q."""
+        """The number of queries, Q."""
         return len(self.positives)
 
     @property
@@ -115,8 +144,33 @@ class Truth:
 
     def grouped(self, groups: ArrayLike | None) -> Truth:
         """The same right answers with other groups of database rows, or (None) with none."""
-        description = {what: value for what, value in self.description.items() if what != "groups"}
-        return Truth(self.positives, self.n_database, description, self.ignored, groups)
+        others = [refinement for refinement in self.refinements if refinement.name != "groups"]
+        return Truth(self.positives, self.n_database, self.rule, self.ignored, groups, others)
+
+    def refined(
+        self,
+        name: str,
+        value: float | int | bool | str,
+        *,
+        positives: RowSets | None = None,
+        ignored: RowSets | None = None,
+    ) -> Truth:
+        """The same after one more refinement.
+
+        Args:
+            name: a key of `truth_rules.REFINEMENTS`.
+            value: its value.
+            positives: the right rows of each query, where these change.
+            ignored: the rows of each query that do not count, where these change.
+        """
+        return Truth(
+            self.positives if positives is None else positives,
+            self.n_database,
+            self.rule,
+            self.ignored if ignored is None else ignored,
+            self.groups,
+            (*self.refinements, Refinement(name, value)),
+        )
 
     def __repr__(self) -> str:
         return (
@@ -140,10 +194,7 @@ def truth_frames(n_database: int, n_queries: int, tolerance: int, *, every: int 
     high = np.clip(queries + tolerance + 1, 0, n_database)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(high - low)])
     rows = np.arange(starts[-1]) + np.repeat(low - starts[:-1], high - low)
-    description = {"kind": "frames", "tolerance": int(tolerance)}
-    if every != 1:
-        description["every"] = int(every)
-    return Truth(RowSets(starts, rows, n_database), n_database, description)
+    return Truth(RowSets(starts, rows, n_database), n_database, WithinFrames(int(tolerance), int(every)))
 
 
 def truth_frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) -> Truth:
@@ -157,7 +208,9 @@ def truth_frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) ->
     """
     frames = frames_of(database, queries, rule)
     by_rows = truth_frames(len(database), len(queries), rule.tolerance)
-    if all(np.array_equal(of, np.arange(len(of))) for of in (frames.database, frames.queries)):
+    if all(
+        np.array_equal(numbered, np.arange(len(numbered))) for numbered in (frames.database, frames.queries)
+    ):
         return by_rows
     order = np.argsort(frames.database, kind="stable")
     numbers = frames.database[order]
@@ -166,10 +219,8 @@ def truth_frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) ->
     positives = RowSets.of([order[a:b] for a, b in zip(low, high, strict=True)], len(database))
     if positives == by_rows.positives:
         return by_rows
-    description = {"kind": "frames", "tolerance": rule.tolerance}
-    description |= {"by": "names"} if frames.by_name else {}
-    description |= {"shift": rule.shift} if rule.shift else {}
-    return Truth(positives, len(database), description)
+    by_numbers = WithinFrames(rule.tolerance, by_names=frames.by_name, shift=rule.shift)
+    return Truth(positives, len(database), by_numbers)
 
 
 def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
@@ -182,14 +233,14 @@ def truth_same_name(database: PhotoList, queries: PhotoList) -> Truth:
         InputError: not one name agrees.
     """
     for common in (False, True):
-        there: dict[str, list[int]] = {}
+        rows_of: dict[str, list[int]] = {}
         for row, name in enumerate(_stems(database, common)):
-            there.setdefault(name, []).append(row)
-        rows = list(there.values())
-        found = Names(there).match(_stems(queries, common), what="names of queries")
-        positives = [[] if at is None else rows[at] for at in found]
+            rows_of.setdefault(name, []).append(row)
+        rows = list(rows_of.values())
+        matches = Names(rows_of).match(_stems(queries, common), what="names of queries")
+        positives = [[] if at is None else rows[at] for at in matches]
         if any(positives):
-            return Truth(positives, len(database), {"kind": "same-name"})
+            return Truth(positives, len(database), SameName())
     raise InputError(
         f"no photo of {queries.name} has the name of one of {database.name}; "
         f"e.g. {_first(queries)} and {_first(database)}"
@@ -210,28 +261,29 @@ def truth_positions(
     Raises:
         InputError: the radius is negative or not finite, or one list has no position at all.
     """
-    there, asked = _positions(database), _positions(queries)
-    for name, positions in (("database", there), ("queries", asked)):
+    database_positions, query_positions = _positions(database), _positions(queries)
+    for name, positions in (("database", database_positions), ("queries", query_positions)):
         if len(positions) and not positions.known.any():
             raise InputError(
                 f"truth by positions: none of the {len(positions)} photos of the {name} has a position; "
                 f"give them with --positions (exif, utm-names or a CSV file)"
             )
-    sets = RowSets.of(there.within(asked, radius), len(there))
-    if len(there) and len(asked) and not sets.counts.any():
-        here, where = (of.positions if isinstance(of, PhotoList) else of for of in (database, queries))
+    sets = RowSets.of(database_positions.within(query_positions, radius), len(database_positions))
+    if len(database_positions) and len(query_positions) and not sets.counts.any():
+        here, where = (
+            photos.positions if isinstance(photos, PhotoList) else photos for photos in (database, queries)
+        )
         why = what_is_wrong(here, where, radius)
-        told = f"; {why}" if why else ""
-        log.warning("no query has a photo of the database within %g m%s", radius, told)
+        reason = f"; {why}" if why else ""
+        log.warning("no query has a photo of the database within %g m%s", radius, reason)
     return Truth(
         sets,
-        len(there),
-        {
-            "kind": "positions",
-            "radius_m": float(radius),
-            "database_without_position": int((~there.known).sum()),
-            "queries_without_position": int((~asked.known).sum()),
-        },
+        len(database_positions),
+        WithinMetres(
+            float(radius),
+            int((~database_positions.known).sum()),
+            int((~query_positions.known).sum()),
+        ),
     )
 
 
@@ -251,44 +303,45 @@ def truth_file(
     Raises:
         InputError: the file cannot be used, it is of other numbers of photos, or the radius is none.
     """
-    held = read_netvlad_spec(path).truth if is_spec(path) else read_truth_npz(path)
-    told, given = (len(held.database), len(held.queries)), (len(database), len(queries))
-    if told != given:
-        turned = " (are the two lists swapped?)" if told == given[::-1] else ""
+    file_truth = read_netvlad_spec(path).truth if is_spec(path) else read_truth_npz(path)
+    counted, given = (len(file_truth.database), len(file_truth.queries)), (len(database), len(queries))
+    if counted != given:
+        turned = " (are the two lists swapped?)" if counted == given[::-1] else ""
         raise InputError(
-            f"{str(path)!r} is of {told[0]} database photos and {told[1]} queries, the lists hold {given[0]} "
-            f"and {given[1]}{turned}; its rows go in the order of the lists"
+            f"{str(path)!r} is of {counted[0]} database photos and {counted[1]} queries, the lists hold "
+            f"{given[0]} and {given[1]}{turned}; its rows go in the order of the lists"
         )
     if radius is not None:
-        held = TruthPositions(held.database, held.queries, radius)
-    if (tolerance := held.tolerance) is not None:
+        file_truth = TruthPositions(file_truth.database, file_truth.queries, radius)
+    if (tolerance := file_truth.tolerance) is not None:
         return truth_frames(len(database), len(queries), tolerance)
-    there, asked = (
-        [Position(east, north) for east, north in rows.tolist()] for rows in (held.database, held.queries)
+    database_positions, query_positions = (
+        [Position(east, north) for east, north in rows.tolist()]
+        for rows in (file_truth.database, file_truth.queries)
     )
-    return truth_positions(there, asked, held.radius)
+    return truth_positions(database_positions, query_positions, file_truth.radius)
 
 
 def groups_of(photos: PhotoList) -> NDArray[np.int64]:
     """int64 [N], the groups that photos tell (`Photo.group`: a panorama, a place, a drive); -1 for none."""
     numbers: dict[str, int] = {}
-    told = (-1 if photo.group is None else numbers.setdefault(photo.group, len(numbers)) for photo in photos)
-    return np.fromiter(told, np.int64, len(photos))
+    groups = (
+        -1 if photo.group is None else numbers.setdefault(photo.group, len(numbers)) for photo in photos
+    )
+    return np.fromiter(groups, np.int64, len(photos))
 
 
 def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Truth:
     """The same, with each query's own photo (same file, frame, view and crop) left out of its ranking."""
-    there: dict[tuple[str, object], list[int]] = {}
+    rows_of: dict[tuple[str, object], list[int]] = {}
     for row, photo in enumerate(database):
-        there.setdefault(_identity(photo), []).append(row)
-    own = RowSets.of([there.get(_identity(photo), []) for photo in queries], truth.n_database)
+        rows_of.setdefault(_identity(photo), []).append(row)
+    own = RowSets.of([rows_of.get(_identity(photo), []) for photo in queries], truth.n_database)
     if truth.ignored is not None:
         own = RowSets.of(
             [np.union1d(a, b) for a, b in zip(own, truth.ignored, strict=True)], truth.n_database
         )
-    return Truth(
-        truth.positives, truth.n_database, {**truth.description, "leave_one_out": True}, own, truth.groups
-    )
+    return truth.refined("leave_one_out", True, ignored=own)
 
 
 def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
@@ -313,58 +366,12 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
         truth = truth_same_name(database, queries)
     elif kind.startswith("positions:"):
         truth = truth_positions(database, queries, _metres(kind.removeprefix("positions:"), text))
-    elif found := TRUTH_FILE.fullmatch(kind):
-        radius = None if found[2] is None else _metres(found[2], text)
-        truth = truth_file(found[1], database, queries, radius)
+    elif match := TRUTH_FILE.fullmatch(kind):
+        radius = None if match[2] is None else _metres(match[2], text)
+        truth = truth_file(match[1], database, queries, radius)
     else:
         raise InputError(f"truth {text!r}: valid are {FORMS}")
     return leave_one_out(truth, database, queries) if option else truth
-
-
-def truth_text(description: Mapping[str, Any]) -> str:
-    """A truth's description in words, for a terminal or a page."""
-    match description.get("kind"):
-        case "frames":
-            text = f"same frame number within {description['tolerance']}"
-            text += ", frames by the numbers in names" if description.get("by") == "names" else ""
-            if (shift := description.get("shift", 0)) != 0:
-                text += f", queries' numbers {abs(shift)} {'more' if shift > 0 else 'less'}"
-            if (every := description.get("every", 1)) != 1:
-                text += f", queries being every {every}th frame"
-        case "same-name":
-            text = "same name"
-        case "same-place":
-            text = "same place"
-        case "oxford":
-            text = "what the good and ok lists name, junk left out"
-            text += ", queries being regions of photos" if description["crop"] else ""
-        case "revisited":
-            text = f"what is {description['difficulty']}, the rest left out"
-        case "holidays":
-            text = "same group, a query's own photo left out"
-        case "listed":
-            text = f"what {description['file']} lists"
-        case "positions":
-            text = f"taken within {description['radius_m']:g} m"
-            lacking = [
-                f"{count} {what}"
-                for what in ("database", "queries")
-                if (count := description[f"{what}_without_position"])
-            ]
-            text += f" (without a position: {', '.join(lacking)})" if lacking else ""
-            if (frames := description.get("frames")) is not None:
-                text += f", any of {frames[1]} frames of a query to any of {frames[0]}"
-        case _:
-            text = ", ".join(f"{key} {value}" for key, value in description.items()) or "as given"
-    if (degrees := description.get("degrees")) is not None:
-        text += f", looking at most {degrees:g} degrees aside"
-    if (window := description.get("window")) is not None:
-        text += f", {window} photos before and after the query's own left out"
-    if description.get("same_time_left_out"):
-        text += ", photos of the query's own time left out"
-    if (groups := description.get("groups")) is not None:
-        text += f", one answer of each of {groups} groups"
-    return text + (", a query's own photo left out" if description.get("leave_one_out") else "")
 
 
 def _metres(text: str, whole: str) -> float:
@@ -392,13 +399,13 @@ def _groups(given: ArrayLike, n_database: int) -> NDArray[np.int64]:
 
 def _first_rows(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """[N] the first row of each row's group; -1 stays: the same whatever numbers the groups have."""
-    _, first, of = np.unique(groups, return_index=True, return_inverse=True)
-    return np.where(groups < 0, -1, first[of])
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.where(groups < 0, -1, first[inverse])
 
 
-def _positions(of: PhotoList | Sequence[Position | None]) -> Positions:
+def _positions(photos: PhotoList | Sequence[Position | None]) -> Positions:
     """Where photos were taken; 0,0, which means none, is not known (`suspect.at_zero`)."""
-    positions = of.positions if isinstance(of, PhotoList) else of
+    positions = photos.positions if isinstance(photos, PhotoList) else photos
     zeros = at_zero(positions)
     return Positions.from_list([None if i in zeros else at for i, at in enumerate(positions)])
 

@@ -20,6 +20,7 @@ from dejavlad.datasets.oxford import photos_by_stem, region, require_there
 from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.plain_pickle import read_pickle
 from dejavlad.datasets.relevance import Truth
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
@@ -49,36 +50,36 @@ def open_revisited(
             raise UnknownNameError(f"{kind} of revisited Oxford and Paris", given, valid)
     called = name or f"{which}-{difficulty}"
     path = _truth_file(Path(root), which)
-    told = read_revisited(path)
-    rows, there = photos_by_stem(path.parent, called)
-    named = [*told["imlist"], *told["qimlist"]]
+    truth_lists = read_revisited(path)
+    rows, photos = photos_by_stem(path.parent, called)
+    named = [*truth_lists["imlist"], *truth_lists["qimlist"]]
     require_there([stem for stem in named if stem not in rows], len(named), path.parent)
     database = PhotoList(
-        (there[rows[stem]] for stem in told["imlist"]), root=path.parent, name=f"{called}:database"
+        (photos[rows[stem]] for stem in truth_lists["imlist"]), root=path.parent, name=f"{called}:database"
     )
     queries = [
         Photo(photo.name, photo.path, crop=region(photo.path, lists["bbx"], first=0))
-        for stem, lists in zip(told["qimlist"], told["gnd"], strict=True)
-        for photo in (there[rows[stem]],)
+        for stem, lists in zip(truth_lists["qimlist"], truth_lists["gnd"], strict=True)
+        for photo in (photos[rows[stem]],)
     ]
     return PlaceDataset(
         called,
         database,
         PhotoList(queries, root=path.parent, name=f"{called}:queries"),
-        revisited_truth(told, difficulty),
+        revisited_truth(truth_lists, difficulty),
         f"revisited, {difficulty}",
     )
 
 
-def revisited_truth(told: dict[str, Any], difficulty: str) -> Truth:
+def revisited_truth(truth_lists: dict[str, Any], difficulty: str) -> Truth:
     """The truth of one difficulty from what `read_revisited` answers."""
     right = RIGHT[difficulty]
     out = [which for which in ("easy", "hard", "junk") if which not in right]
     return Truth(
-        [np.concatenate([lists[which] for which in right]) for lists in told["gnd"]],
-        len(told["imlist"]),
-        {"kind": "revisited", "measure": "revisited", "difficulty": difficulty},
-        [np.concatenate([lists[which] for which in out]) for lists in told["gnd"]],
+        [np.concatenate([lists[which] for which in right]) for lists in truth_lists["gnd"]],
+        len(truth_lists["imlist"]),
+        Listed("revisited", (("measure", "revisited"), ("difficulty", difficulty))),
+        [np.concatenate([lists[which] for which in out]) for lists in truth_lists["gnd"]],
     )
 
 
@@ -88,15 +89,15 @@ def read_revisited(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, asks for code to be run, or is of another form.
     """
-    held = read_pickle(path)
+    content = read_pickle(path)
     try:
-        names = {what: [same_form(str(name)) for name in held[what]] for what in ("imlist", "qimlist")}
+        names = {what: [same_form(str(name)) for name in content[what]] for what in ("imlist", "qimlist")}
         lists = [
             {
-                "bbx": _numbers(one["bbx"], "f").reshape(4),
-                **{which: _numbers(one[which], "i") for which in ("easy", "hard", "junk")},
+                "bbx": _numbers(query["bbx"], "f").reshape(4),
+                **{which: _numbers(query[which], "i") for which in ("easy", "hard", "junk")},
             }
-            for one in held["gnd"]
+            for query in content["gnd"]
         ]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
@@ -105,7 +106,8 @@ def read_revisited(path: str | Path) -> dict[str, Any]:
     if len(lists) != len(names["qimlist"]):
         raise InputError(f"{str(path)!r}: {len(names['qimlist'])} queries, but truth for {len(lists)}")
     most = max(
-        (int(one[which].max(initial=-1)) for one in lists for which in ("easy", "hard", "junk")), default=-1
+        (int(query[which].max(initial=-1)) for query in lists for which in ("easy", "hard", "junk")),
+        default=-1,
     )
     if most >= len(names["imlist"]):
         raise InputError(f"{str(path)!r}: row {most} is outside of its list of {len(names['imlist'])} photos")

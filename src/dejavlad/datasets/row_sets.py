@@ -31,14 +31,14 @@ class RowSets(Sequence[Rows]):
 
     def __init__(self, starts: Rows, rows: Rows, n_database: int) -> None:
         self.starts = starts
-        """int64 [Q + 1]."""
+        """int64 [Q + 1], where each query's rows begin in `rows`; the last number is T."""
         self.n_database = n_database
-        """Rows are below this."""
+        """The number of database photos: rows are from 0 to one below this."""
         self._rows = rows
 
     @property
     def rows(self) -> Rows:
-        """int64 [T]."""
+        """int64 [T], the rows of all queries one after another, ascending within each query."""
         return self._rows
 
     @property
@@ -55,10 +55,10 @@ class RowSets(Sequence[Rows]):
         """
         uniques: list[Rows] = []
         for query, given in enumerate(sets):
-            held = np.asarray(given).reshape(-1)
-            if held.size and held.dtype.kind not in "iu":
-                raise InputError(f"query {query}: rows of the database are whole numbers, not {held.dtype}")
-            unique = np.unique(held.astype(np.int64))
+            rows = np.asarray(given).reshape(-1)
+            if rows.size and rows.dtype.kind not in "iu":
+                raise InputError(f"query {query}: rows of the database are whole numbers, not {rows.dtype}")
+            unique = np.unique(rows.astype(np.int64))
             if unique.size and not 0 <= unique[0] <= unique[-1] < n_database:
                 wrong = unique[0] if unique[0] < 0 else unique[-1]
                 raise InputError(f"query {query}: row {wrong} is outside of a database of {n_database}")
@@ -110,15 +110,15 @@ class RowSets(Sequence[Rows]):
 
     def contains(self, rows_QK: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """bool [Q, K]: whether each row is in its query's set; -1 never is."""
-        held = np.zeros(rows_QK.shape, np.bool_)
+        mask = np.zeros(rows_QK.shape, np.bool_)
         if not rows_QK.size:
-            return held
+            return mask
         step = max(1, _BLOCK // rows_QK.shape[1])
         for start in range(0, len(rows_QK), step):
             block = rows_QK[start : start + step].astype(np.int64)
             queries = np.broadcast_to(np.arange(start, start + len(block))[:, None], block.shape)
-            held[start : start + step] = self.holds(queries, block)
-        return held
+            mask[start : start + step] = self.holds(queries, block)
+        return mask
 
     def holds(self, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
         """Whether each row is in the set of the query beside it; -1 never is. Both int64, of one shape."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dejavlad.datasets.relevance import Truth
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.truth_rules import WithinMetres
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo
@@ -42,22 +43,22 @@ def windows(
     if length < 1 or length % 2 == 0:
         raise InputError(f"a sequence has an odd number of frames, 1 or more; given {length}")
     half = length // 2
-    found = []
+    starts = []
     for centre in centres:
         rows = range(centre - half, centre + half + 1)
         if rows[0] < 0 or rows[-1] >= len(groups):
             continue
         steps = [(groups[row], _minus(numbers[row], row)) for row in rows]
         if length == 1 or (len(set(steps)) == 1 and steps[0][1] is not None):
-            found.append(list(rows))
-    return np.array(found, np.int64).reshape(-1, length)
+            starts.append(list(rows))
+    return np.array(starts, np.int64).reshape(-1, length)
 
 
 def truth_windows(
     database: Sequence[Photo],
     queries: Sequence[Photo],
-    there_NL: Rows,
-    asked_QL: Rows,
+    database_NL: Rows,
+    queries_QL: Rows,
     radius: float,
 ) -> Truth:
     """Right are sequences of which any frame was taken at most `radius` metres from any of the query's.
@@ -65,31 +66,30 @@ def truth_windows(
     Args:
         database: frames of the database.
         queries: frames of the queries.
-        there_NL: which of them are a sequence, for each of the database.
-        asked_QL: the same of the queries.
+        database_NL: which of them are a sequence, for each of the database.
+        queries_QL: the same of the queries.
         radius: metres.
     """
     at = Positions.from_list([photo.position for photo in database])
-    asked = Positions.from_list([photo.position for photo in queries])
-    n = len(there_NL)
-    used, where = np.unique(asked_QL, return_inverse=True)
-    near = at.within(asked.take(used), radius)
-    order = np.argsort(there_NL.ravel(), kind="stable")  # sequences of each frame, frame by frame
-    frames, of_frame = there_NL.ravel()[order], order // max(1, there_NL.shape[1])
+    query_positions = Positions.from_list([photo.position for photo in queries])
+    n = len(database_NL)
+    used, where = np.unique(queries_QL, return_inverse=True)
+    near = at.within(query_positions.take(used), radius)
+    order = np.argsort(database_NL.ravel(), kind="stable")  # sequences of each frame, frame by frame
+    frames, of_frame = database_NL.ravel()[order], order // max(1, database_NL.shape[1])
     sets = []
-    for rows in where.reshape(asked_QL.shape):
+    for rows in where.reshape(queries_QL.shape):
         hits = np.unique(np.concatenate([near[row] for row in rows]))
         starts, ends = np.searchsorted(frames, hits), np.searchsorted(frames, hits, side="right")
         spans = [of_frame[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
         sets.append(np.concatenate([np.empty(0, np.int64), *spans]))
-    description = {
-        "kind": "positions",
-        "radius_m": float(radius),
-        "database_without_position": int((~at.known[there_NL]).all(axis=1).sum()),
-        "queries_without_position": int((~asked.known[asked_QL]).all(axis=1).sum()),
-        "frames": [int(there_NL.shape[1]), int(asked_QL.shape[1])],
-    }
-    return Truth(RowSets.of(sets, n), n, description)
+    rule = WithinMetres(
+        float(radius),
+        int((~at.known[database_NL]).all(axis=1).sum()),
+        int((~query_positions.known[queries_QL]).all(axis=1).sum()),
+        (int(database_NL.shape[1]), int(queries_QL.shape[1])),
+    )
+    return Truth(RowSets.of(sets, n), n, rule)
 
 
 def _minus(number: int | None, row: int) -> int | None:

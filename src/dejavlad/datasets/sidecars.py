@@ -46,11 +46,11 @@ class Sidecar:
     """What a file beside a photo tells; None where it does not."""
 
     position: Position | None = None
-    """Where."""
+    """Where the photo was taken; None where the file does not tell."""
     heading: float | None = None
     """Degrees, 0 <= heading < 360."""
     time: float | None = None
-    """Unix time."""
+    """When it was taken, in seconds since 1970 (UTC)."""
     zoned: bool = True
     """False where the time is of a clock without a zone, taken for UTC."""
     zero: bool = False
@@ -68,8 +68,8 @@ class Sidecars:
         """What an XMP file beside a photo tells; None where there is none."""
         files = self._listed(photo.parent)
         for name in (f"{photo.name}.xmp", f"{photo.stem}.xmp"):
-            if (found := files.get(name.lower())) is not None:
-                return parse_xmp(_bytes(photo.parent / found))
+            if (file := files.get(name.lower())) is not None:
+                return parse_xmp(_bytes(photo.parent / file))
         return None
 
     def takeout(self, photo: Path) -> Sidecar | None:
@@ -84,9 +84,9 @@ class Sidecars:
             for file in (
                 file for n in numbers for file in candidates.get(f"{name[:LONGEST]}{n}".lower(), [])
             ):
-                held = _json(_bytes(photo.parent / file))
-                if held is not None and (not cut or _titled(held, name)):
-                    return _of_takeout(held)
+                content = _json(_bytes(photo.parent / file))
+                if content is not None and (not cut or _titled(content, name)):
+                    return _of_takeout(content)
         return None
 
     def _listed(self, folder: Path) -> dict[str, str]:
@@ -114,33 +114,34 @@ def parse_xmp(packet: bytes) -> Sidecar:
         root = ElementTree.fromstring(packet.rstrip(b"\0 "))
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
         return Sidecar()
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for element in root.iter():
         for tag, text in ((str(element.tag), element.text), *element.items()):
             space, _, name = tag.lstrip("{").rpartition("}")
             if space in (_EXIF, _PHOTOSHOP) and text and text.strip():
-                told.setdefault(name, text.strip())
-    position, zero = _place(_xmp_axis(told, "Latitude", "lat"), _xmp_axis(told, "Longitude", "lon"))
+                fields.setdefault(name, text.strip())
+    position, zero = _place(_xmp_axis(fields, "Latitude", "lat"), _xmp_axis(fields, "Longitude", "lon"))
     moment = next(
-        (at for name in ("DateTimeOriginal", "DateCreated") if (at := parse_moment(told.get(name, "")))), None
+        (at for name in ("DateTimeOriginal", "DateCreated") if (at := parse_moment(fields.get(name, "")))),
+        None,
     )
     dated = moment is not None and moment.dated
     return Sidecar(
         position,
-        _rational(told.get("GPSImgDirection", "")),
+        _rational(fields.get("GPSImgDirection", "")),
         moment.time if moment is not None and dated else None,
         moment.zoned if moment is not None and dated else True,
         zero,
     )
 
 
-def _xmp_axis(told: dict[str, str], name: str, axis: str) -> float | None:
+def _xmp_axis(fields: dict[str, str], name: str, axis: str) -> float | None:
     """Degrees as ``55,41.8966N`` or ``55,41,53N``; decimal ones too, which some programs write."""
-    text = told.get(f"GPS{name}", "")
-    if found := _XMP_AXIS.fullmatch(text):
-        text = " ".join(part for part in found.groups() if part)
+    text = fields.get(f"GPS{name}", "")
+    if match := _XMP_AXIS.fullmatch(text):
+        text = " ".join(part for part in match.groups() if part)
     try:
-        return parse_degrees(text, axis, side=told.get(f"GPS{name}Ref", ""))
+        return parse_degrees(text, axis, side=fields.get(f"GPS{name}Ref", ""))
     except ValueError:
         return None
 
@@ -168,8 +169,8 @@ def _takeout_names(photo: str) -> Iterator[tuple[str, str]]:
     """The names under which Takeout may tell of a photo, and the number that it writes after them."""
     yield photo, ""
     stem, dot, ending = photo.rpartition(".")
-    if found := _NUMBERED.fullmatch(stem):
-        yield f"{found[1]}{dot}{ending}", found[2]
+    if match := _NUMBERED.fullmatch(stem):
+        yield f"{match[1]}{dot}{ending}", match[2]
     for word in _EDITED:
         if stem.endswith(word):
             yield from _takeout_names(f"{stem.removesuffix(word)}{dot}{ending}")
@@ -178,8 +179,8 @@ def _takeout_names(photo: str) -> Iterator[tuple[str, str]]:
 def _photos_of(name: str) -> Iterator[str]:
     """The names, cut as Takeout cuts them, of the photos of which a JSON file may tell, and its number."""
     number = ""
-    if found := re.fullmatch(r"(.+)(\(\d+\))", name, re.DOTALL):
-        name, number = found[1], found[2]
+    if match := re.fullmatch(r"(.+)(\(\d+\))", name, re.DOTALL):
+        name, number = match[1], match[2]
     yield name + number
     for length in range(len(_SUPPLEMENT), 0, -1):
         if name.endswith(_SUPPLEMENT[:length]):
@@ -187,20 +188,20 @@ def _photos_of(name: str) -> Iterator[str]:
             break
 
 
-def _titled(held: dict[str, Any], photo: str) -> bool:
+def _titled(content: dict[str, Any], photo: str) -> bool:
     """Whether a JSON file is of this photo, by its title, where the file's own name is cut."""
-    title = held.get("title")
+    title = content.get("title")
     return not isinstance(title, str) or title.lower().startswith(photo.rpartition(".")[0].lower())
 
 
-def _of_takeout(held: dict[str, Any]) -> Sidecar:
+def _of_takeout(content: dict[str, Any]) -> Sidecar:
     """What a JSON file tells; Takeout writes 0,0 for every photo without a position."""
     position = None
     for name in ("geoData", "geoDataExif"):
-        place = held.get(name)
+        place = content.get(name)
         if isinstance(place, dict) and position is None:
             position, _ = _place(_number(place.get("latitude")), _number(place.get("longitude")))
-    taken = held.get("photoTakenTime")
+    taken = content.get("photoTakenTime")
     time = _number(taken.get("timestamp")) if isinstance(taken, dict) else None
     return Sidecar(position, None, time)
 
@@ -215,9 +216,9 @@ def _number(value: Any) -> float | None:
     return number if abs(number) < 1e15 else None
 
 
-def _json(held: bytes) -> dict[str, Any] | None:
+def _json(data: bytes) -> dict[str, Any] | None:
     try:
-        return parse_json_object(held.removeprefix(codecs.BOM_UTF8))
+        return parse_json_object(data.removeprefix(codecs.BOM_UTF8))
     except MalformedFileError:
         return None
 

@@ -37,9 +37,9 @@ def what_is_wrong(
     Returns:
         One sentence, or None where nothing is found.
     """
-    there = [at for at in database if _known(at)]
-    asked = [at for at in queries if _known(at)][:: max(1, len(queries) // SAMPLE)]
-    if not there or not asked:
+    database_at = [at for at in database if _known(at)]
+    queries_at = [at for at in queries if _known(at)][:: max(1, len(queries) // SAMPLE)]
+    if not database_at or not queries_at:
         return None
     for turn, why in (
         (
@@ -50,12 +50,13 @@ def what_is_wrong(
         (_degrees_swapped, "with latitude and longitude of the queries swapped they are near each other"),
         (_plane_swapped, "with east and north of the queries swapped they are near each other"),
     ):
-        if _near(*turn(there, asked), radius):
+        if _near(*turn(database_at, queries_at), radius):
             zones = [
-                Counter(at.zone or "none" for at in part).most_common(1)[0][0] for part in (there, asked)
+                Counter(at.zone or "none" for at in part).most_common(1)[0][0]
+                for part in (database_at, queries_at)
             ]
             return why.format(zones=f"{zones[0]} and {zones[1]}")
-    middles = [_middle(part) for part in (there, asked)]
+    middles = [_middle(part) for part in (database_at, queries_at)]
     try:
         apart = distance(*middles)
     except InputError:
@@ -111,43 +112,45 @@ def _zero_rows(east_north: Floats) -> NDArray[np.bool_]:
 Lists = tuple[list[Position], list[Position]]
 
 
-def _on_no_zone(there: list[Position], asked: list[Position]) -> Lists:
+def _on_no_zone(database: list[Position], queries: list[Position]) -> Lists:
     """Both on one plane, whatever their zones; nothing where these are the same."""
-    if {at.zone for at in there} == {at.zone for at in asked}:
+    if {at.zone for at in database} == {at.zone for at in queries}:
         return [], []
-    return [Position(at.east, at.north) for at in there], [Position(at.east, at.north) for at in asked]
+    return [Position(at.east, at.north) for at in database], [Position(at.east, at.north) for at in queries]
 
 
-def _other_hemisphere(there: list[Position], asked: list[Position]) -> Lists:
+def _other_hemisphere(database: list[Position], queries: list[Position]) -> Lists:
     other = {"N": "S", "S": "N"}
-    return there, [
-        Position(at.east, at.north, at.zone[:-1] + other[at.zone[-1]]) for at in asked if at.zone is not None
+    return database, [
+        Position(at.east, at.north, at.zone[:-1] + other[at.zone[-1]])
+        for at in queries
+        if at.zone is not None
     ]
 
 
-def _degrees_swapped(there: list[Position], asked: list[Position]) -> Lists:
+def _degrees_swapped(database: list[Position], queries: list[Position]) -> Lists:
     turned = []
-    for at in asked:
+    for at in queries:
         try:
             turned.append(utm_from_latlon(*latlon(at)[::-1]))
         except InputError:
             continue
-    return there, turned
+    return database, turned
 
 
-def _plane_swapped(there: list[Position], asked: list[Position]) -> Lists:
-    return there, [Position(at.north, at.east, at.zone) for at in asked]
+def _plane_swapped(database: list[Position], queries: list[Position]) -> Lists:
+    return database, [Position(at.north, at.east, at.zone) for at in queries]
 
 
-def _near(there: list[Position], asked: list[Position], radius: float) -> bool:
+def _near(database: list[Position], queries: list[Position], radius: float) -> bool:
     """Whether at least half of the positions asked for have one there nearby."""
-    if not there or not asked:
+    if not database or not queries:
         return False
     try:
-        found = Positions.from_list(there).within(Positions.from_list(asked), radius)
+        near = Positions.from_list(database).within(Positions.from_list(queries), radius)
     except (InputError, ValueError):
         return False
-    return sum(len(rows) > 0 for rows in found) * 2 >= len(asked)
+    return sum(len(rows) > 0 for rows in near) * 2 >= len(queries)
 
 
 def _known(at: Position | None) -> TypeGuard[Position]:

@@ -35,10 +35,10 @@ def from_track(
     """
     given = given if isinstance(given, TrackGiven) else TrackGiven(given)
     track = read_track(given.path)
-    told = read_metadata(photos)
+    metadata = read_metadata(photos)
     times = [
         (photo.time, True) if photo.time not in (None, data.time) else (data.time, data.zoned)
-        for photo, data in zip(photos, told, strict=True)
+        for photo, data in zip(photos, metadata, strict=True)
     ]
     at = [
         None if time is None else offset.apply(time + given.shift, zoned or given.shift != 0)
@@ -52,7 +52,7 @@ def from_track(
     if photos and not any(new):
         raise InputError(_no_place(photos, known, times, track, given, offset))
     notes = [*track.notes, *_why_unplaced(new, at, track, given.gap)]
-    notes += time_notes(times if given.shift == 0 else [], offset, sum(data.stale for data in told))
+    notes += time_notes(times if given.shift == 0 else [], offset, sum(data.stale for data in metadata))
     if given.shift and not offset.seconds and abs(given.shift) < 1e8:
         notes.append(f"{given.shift:+g} s were added to the photos' times")
     return placed_photos(photos, new, [given.path.name] * len(new), notes=notes)

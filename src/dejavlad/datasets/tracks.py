@@ -69,10 +69,10 @@ class Track:
         """Where it was at a time; None before, after, or between points more than `gap` seconds apart."""
         before = int(np.searchsorted(self.times, time)) - 1
         most = math.inf if 0 <= before < len(self) and self.stays[before] else gap
-        found = between(time, self.times, self.degrees, most)
-        if found is None:
+        degrees = between(time, self.times, self.degrees, most)
+        if degrees is None:
             return None
-        lat, lon = found.tolist()
+        lat, lon = degrees.tolist()
         return utm_from_latlon(lat, (lon + 180) % 360 - 180)
 
 
@@ -81,7 +81,7 @@ class TrackGiven:
     """A track as a user writes it."""
 
     path: Path
-    """The file."""
+    """The file of the track."""
     shift: float = 0.0
     """Seconds to add to photos' times."""
     gap: float = MOST_SECONDS
@@ -94,14 +94,14 @@ def split_track(given: str | Path) -> TrackGiven | None:
     Raises:
         InputError: the shift is neither a number of seconds nor a moment, or the gap is none.
     """
-    found = _GIVEN.fullmatch(str(given))
-    if not found:
+    match = _GIVEN.fullmatch(str(given))
+    if not match:
         return None
-    path, text = Path(found[1]), found[2] or ""
+    path, text = Path(match[1]), match[2] or ""
     gap = MOST_SECONDS
-    if told := re.search(r"(?:^|:)gap=([^:]*)$", text):
-        text = text[: told.start()]
-        gap = _seconds(told[1])
+    if gap_option := re.search(r"(?:^|:)gap=([^:]*)$", text):
+        text = text[: gap_option.start()]
+        gap = _seconds(gap_option[1])
         if not gap > 0:
             raise InputError(f"{str(given)!r}: a gap is a number of seconds above 0, as in :gap=300")
     if not text:
@@ -164,7 +164,7 @@ def read_track(path: str | Path) -> Track:
             f"its {count} points {why}" + (f", e.g. {examples[why]}" if why in examples else "")
             for why, count in passed.most_common()
         )
-        raise InputError(f"{str(path)!r} tells no position by time: {why or 'it holds no track'}")
+        raise InputError(f"{str(path)!r} has no positions by time: {why or 'it holds no track'}")
     used.sort(key=lambda point: point.time)
     moments = np.array([point.time for point in used])
     places = np.array([(point.lat, point.lon) for point in used])
@@ -244,15 +244,15 @@ def _in_order(points: list[_Point], path: Path, passed: Counter[str]) -> list[_P
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        held = _unzipped(path) if path.suffix.lower() == ".kmz" else read_bytes(path)
+        content = _unzipped(path) if path.suffix.lower() == ".kmz" else read_bytes(path)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     except MalformedFileError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
-    if _ENTITIES.search(held):  # entities can nest a file of a kilobyte to gigabytes
+    if _ENTITIES.search(content):  # entities can nest a file of a kilobyte to gigabytes
         raise InputError(f"{str(path)!r} declares a document type, which no track needs; remove it")
     try:
-        return ElementTree.fromstring(held)
+        return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise InputError(f"{str(path)!r} is no XML: {error}") from error
 

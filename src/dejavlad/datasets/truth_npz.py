@@ -41,11 +41,11 @@ class TruthPositions:
     """
 
     database: Floats
-    """float64 [N, 2], metres."""
+    """float64 [N, 2], east and north of the database's photos in metres."""
     queries: Floats
-    """float64 [Q, 2], metres."""
+    """float64 [Q, 2], east and north of the queries in metres."""
     radius: float
-    """Metres, inclusive."""
+    """Metres within which a photo is right, that distance included."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "database", _checked("the database", self.database))
@@ -76,10 +76,13 @@ class TruthPositions:
         Raises:
             InputError: which frames are the same is not known.
         """
-        found = frames_of(database, queries, rule)
-        numbers = (np.stack([of, np.zeros_like(of)], axis=1) for of in (found.database, found.queries))
-        there, asked = (of.astype(np.float64) for of in numbers)
-        return cls(there, asked, float(rule.tolerance))
+        frames = frames_of(database, queries, rule)
+        numbers = (
+            np.stack([numbered, np.zeros_like(numbered)], axis=1)
+            for numbered in (frames.database, frames.queries)
+        )
+        database_EN, queries_EN = (numbered.astype(np.float64) for numbered in numbers)
+        return cls(database_EN, queries_EN, float(rule.tolerance))
 
     @classmethod
     def of_photos(cls, database: PhotoList, queries: PhotoList, radius: float) -> Self:
@@ -99,13 +102,16 @@ class TruthPositions:
                     f"{len(lacking)} of {len(photos)} photos of the {called} have no position, first "
                     f"{lacking[0]!r}; give them with --positions (exif, utm-names or a CSV file)"
                 )
-        there, asked = Positions.from_list(database.positions), Positions.from_list(queries.positions)
-        zones = Counter((*there.zones, *asked.zones))
+        database_at, queries_at = (
+            Positions.from_list(database.positions),
+            Positions.from_list(queries.positions),
+        )
+        zones = Counter((*database_at.zones, *queries_at.zones))
         if len(zones) <= 1:
-            return cls(there.east_north, asked.east_north, radius)
-        right = there.within(asked, radius)  # refuses zones beside none
+            return cls(database_at.east_north, queries_at.east_north, radius)
+        right = database_at.within(queries_at, radius)  # refuses zones beside none
         zone = str(zones.most_common(1)[0][0])
-        plane = [_on_plane(of.positions, zone) for of in (database, queries)]
+        plane = [_on_plane(listed.positions, zone) for listed in (database, queries)]
         made = cls(plane[0], plane[1], radius)
         if not all(map(np.array_equal, made.right(), right)):
             raise InputError(
@@ -117,10 +123,10 @@ class TruthPositions:
 
     def right(self) -> list[NDArray[np.int64]]:
         """For each query the database rows at most `radius` metres away, ascending."""
-        there, asked = (
+        database, queries = (
             Positions(without_zero_rows(rows), [None] * len(rows)) for rows in (self.database, self.queries)
         )
-        return there.within(asked, self.radius)
+        return database.within(queries, self.radius)
 
     @property
     def tolerance(self) -> int | None:

@@ -38,9 +38,9 @@ class Twin:
     """A query that the database holds too."""
 
     query: int
-    """Its row."""
+    """The query's row in its list."""
     row: int
-    """Of the database."""
+    """The row of the database that shows the same picture."""
     how: Literal["bytes", "picture"]
     """The same bytes, or the same picture."""
 
@@ -66,7 +66,7 @@ def find_twins(
         By query, then row; each pair once.
     """
     look = small_picture if look is None else look
-    found = {(twin.query, twin.row): twin for twin in _same_bytes(database, queries)}
+    twins = {(twin.query, twin.row): twin for twin in _same_bytes(database, queries)}
     seen: dict[tuple[str, int], Small | None] = {}
 
     def small(photos: PhotoList, name: str, row: int) -> Small | None:
@@ -75,37 +75,37 @@ def find_twins(
         return seen[name, row]
 
     for query, row in pairs:
-        if (query, row) in found or row < 0:
+        if (query, row) in twins or row < 0:
             continue
-        there, asked = small(database, "database", row), small(queries, "queries", query)
-        if there is not None and asked is not None and _alike(there, asked):
-            found[query, row] = Twin(query, row, "picture")
-    return [found[at] for at in sorted(found)]
+        database_small, query_small = small(database, "database", row), small(queries, "queries", query)
+        if database_small is not None and query_small is not None and _alike(database_small, query_small):
+            twins[query, row] = Twin(query, row, "picture")
+    return [twins[at] for at in sorted(twins)]
 
 
 def told_twins(
     twins: Iterable[Twin], database: PhotoList, queries: PhotoList, *, most: int = 20
 ) -> dict[str, Any]:
     """Twins by name, for ``result.json``: how many queries have one, and the first few."""
-    held = list(twins)
+    listed = list(twins)
     return {
-        "queries": len({twin.query for twin in held}),
-        "bytes": sum(twin.how == "bytes" for twin in held),
-        "pictures": sum(twin.how == "picture" for twin in held),
+        "queries": len({twin.query for twin in listed}),
+        "bytes": sum(twin.how == "bytes" for twin in listed),
+        "pictures": sum(twin.how == "picture" for twin in listed),
         "first": [
             {"query": queries[twin.query].key, "database": database[twin.row].key, "same": twin.how}
-            for twin in held[:most]
+            for twin in listed[:most]
         ],
     }
 
 
-def twins_text(told: Mapping[str, Any]) -> str:
+def twins_text(summary: Mapping[str, Any]) -> str:
     """What `told_twins` tells, in a sentence; empty where there are none."""
-    if not told or not told["queries"]:
+    if not summary or not summary["queries"]:
         return ""
-    first = told["first"][0]
+    first = summary["first"][0]
     return (
-        f"{told['queries']} queries are in the database too (e.g. {first['query']!r} is "
+        f"{summary['queries']} queries are in the database too (e.g. {first['query']!r} is "
         f"{first['database']!r}, the same {first['same']}): recall looks better than it is"
     )
 
@@ -144,15 +144,15 @@ def _same_bytes(database: PhotoList, queries: PhotoList) -> list[Twin]:
     sizes = [_sizes(photos) for photos in (database, queries)]
     both = set(sizes[0].values()) & set(sizes[1].values())
     digests: dict[str, str | None] = {}
-    there: dict[Identity, list[int]] = {}
+    rows_of: dict[Identity, list[int]] = {}
     for row, size in sizes[0].items():
         if size in both and (identity := _identity(database[row], digests)) is not None:
-            there.setdefault(identity, []).append(row)
-    found = []
+            rows_of.setdefault(identity, []).append(row)
+    twins = []
     for query, size in sizes[1].items():
         if size in both and (identity := _identity(queries[query], digests)) is not None:
-            found += [Twin(query, row, "bytes") for row in there.get(identity, [])]
-    return found
+            twins += [Twin(query, row, "bytes") for row in rows_of.get(identity, [])]
+    return twins
 
 
 def _sizes(photos: PhotoList) -> dict[int, int]:

@@ -56,9 +56,9 @@ def _count(video: Any) -> int:
     """How many frames: as its header says, else counted."""
     import cv2
 
-    told = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    if told > 0:
-        return told
+    stated = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    if stated > 0:
+        return stated
     counted = 0
     while video.grab():
         counted += 1

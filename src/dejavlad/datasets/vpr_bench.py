@@ -27,6 +27,7 @@ from dejavlad.datasets.place import PlaceDataset
 from dejavlad.datasets.plain_pickle import read_object_npy
 from dejavlad.datasets.relevance import Truth, truth_frames, truth_frames_of
 from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.truth_rules import Listed
 from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
 
@@ -40,10 +41,10 @@ MOST_FRAMES = 50
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A dataset of VPR-Bench."""
+    """How one dataset of VPR-Bench lies on disk, and what is right in it."""
 
     folder: str
-    """Its folder there."""
+    """The folder that holds it in VPR-Bench's archive."""
     frames: int | None = None
     """Where the ground truth's file is missing, right is the same number within so many."""
     pairs: tuple[tuple[str, str], ...] = ()
@@ -75,17 +76,17 @@ def open_vpr_bench(root: str | Path, name: str) -> PlaceDataset:
         InputError: a folder is missing, or the ground truth does not fit.
     """
     known, root = SETS[name], dataset_folder(root)
-    pairs = [*known.pairs, *((there, asked) for there in DATABASE for asked in QUERIES)]
+    pairs = [*known.pairs, *((database, queries) for database in DATABASE for queries in QUERIES)]
     for folder in (root, root / known.folder, root / name, root / name.replace("-", "_")):
-        for there, asked in pairs:
-            if (folder / there).is_dir() and (folder / asked).is_dir():
-                return open_numbered(folder, there, asked, name=name, frames=known.frames)
-    told = f"ref and query{''.join(f', or {a} and {b}' for a, b in known.pairs)}"
-    raise InputError(f"{name}: {str(root)!r} (or {known.folder!r} in it) should hold the folders {told}")
+        for database, queries in pairs:
+            if (folder / database).is_dir() and (folder / queries).is_dir():
+                return open_numbered(folder, database, queries, name=name, frames=known.frames)
+    folders = f"ref and query{''.join(f', or {a} and {b}' for a, b in known.pairs)}"
+    raise InputError(f"{name}: {str(root)!r} (or {known.folder!r} in it) should hold the folders {folders}")
 
 
 def open_numbered(
-    folder: Path, there: str, asked: str, *, name: str, frames: int | None = None
+    folder: Path, database_folder: str, query_folder: str, *, name: str, frames: int | None = None
 ) -> PlaceDataset:
     """The dataset of two folders of numbered photos, and the ground truth beside them.
 
@@ -101,8 +102,8 @@ def open_numbered(
         InputError: no photos, a ground truth that cannot be used or is of other numbers of photos, or names
             that do not tell which frames are the same.
     """
-    database = folder_photos(folder / there, name=f"{name}:database")
-    queries = folder_photos(folder / asked, name=f"{name}:queries")
+    database = folder_photos(folder / database_folder, name=f"{name}:database")
+    queries = folder_photos(folder / query_folder, name=f"{name}:queries")
     if (folder / TRUTH).is_file():
         _tell_gaps(folder / TRUTH, database, queries)
         truth = read_ground_truth(folder / TRUTH, len(database), len(queries))
@@ -126,30 +127,30 @@ def read_ground_truth(path: str | Path, n_database: int, n_queries: int) -> Trut
     Raises:
         InputError: it cannot be read, holds something else, or is of other numbers of photos.
     """
-    held = read_object_npy(path)
-    told = f"{str(path)!r} is no ground truth of VPR-Bench"
-    if held.ndim not in (1, 2) or (held.ndim == 2 and held.shape[1] != 2):
-        raise InputError(f"{told}: it holds {list(held.shape)}, not a query and its rows a line")
-    if len(held) != n_queries:
+    table = read_object_npy(path)
+    refusal = f"{str(path)!r} is no ground truth of VPR-Bench"
+    if table.ndim not in (1, 2) or (table.ndim == 2 and table.shape[1] != 2):
+        raise InputError(f"{refusal}: it holds {list(table.shape)}, not a query and its rows a line")
+    if len(table) != n_queries:
         raise InputError(
-            f"{told} for these photos: it is of {len(held)} queries, the folder holds {n_queries}"
+            f"{refusal} for these photos: it is of {len(table)} queries, the folder holds {n_queries}"
         )
     sets: list[list[int] | None] = [None] * n_queries
-    for line, row in enumerate(held):
-        query, rows = (row[0], row[1]) if held.ndim == 2 else (line, row)
+    for line, row in enumerate(table):
+        query, rows = (row[0], row[1]) if table.ndim == 2 else (line, row)
         if not _whole(query) or not 0 <= int(query) < n_queries or sets[int(query)] is not None:
             raise InputError(
-                f"{told}: line {line + 1} is of query {query}, of 0 to {n_queries - 1} once each"
+                f"{refusal}: line {line + 1} is of query {query}, of 0 to {n_queries - 1} once each"
             )
-        found = [rows] if _whole(rows) else rows
-        if not isinstance(found, Sequence | np.ndarray) or not all(_whole(one) for one in found):
-            raise InputError(f"{told}: line {line + 1} does not hold the rows of photos")
-        sets[int(query)] = [int(one) for one in found]
+        listed = [rows] if _whole(rows) else rows
+        if not isinstance(listed, Sequence | np.ndarray) or not all(_whole(number) for number in listed):
+            raise InputError(f"{refusal}: line {line + 1} does not hold the rows of photos")
+        sets[int(query)] = [int(number) for number in listed]
     try:
         right = RowSets.of([rows or [] for rows in sets], n_database)
     except InputError as error:
-        raise InputError(f"{told} for these photos: {error}") from None
-    return _in_short(right) or Truth(right, n_database, {"kind": "listed", "file": Path(path).name})
+        raise InputError(f"{refusal} for these photos: {error}") from None
+    return _in_short(right) or Truth(right, n_database, Listed("listed", (("file", Path(path).name),)))
 
 
 def _tell_gaps(path: Path, database: PhotoList, queries: PhotoList) -> None:

@@ -9,10 +9,10 @@ from dejavlad.evaluation.predictions import read_predictions, write_patch_netvla
 from dejavlad.evaluation.recall import (
     answers_alone,
     answers_of,
-    counted,
     depth_needed,
     first_hits,
     recall_at,
+    valid_mask,
 )
 from dejavlad.evaluation.result import Result
 
@@ -22,7 +22,6 @@ __all__ = [
     "answers_alone",
     "answers_of",
     "compare",
-    "counted",
     "depth_needed",
     "evaluate",
     "first_hits",
@@ -30,6 +29,7 @@ __all__ = [
     "read_answers",
     "read_predictions",
     "recall_at",
+    "valid_mask",
     "write_pairs",
     "write_patch_netvlad",
     "write_predictions",

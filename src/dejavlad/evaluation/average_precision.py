@@ -11,7 +11,7 @@
 Rows that the truth ignores (junk, the query itself) are taken out of a ranking first. A query without any
 right answer has no average precision and is left out of the mean.
 
-Legend: Q queries, K depth of the ranking.
+Legend: Q queries, K depth of the ranking, R right answers of a query that are ranked.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def hit_ranks(ranking: Ranking, truth: Truth) -> Ranks:
     places = np.broadcast_to(np.arange(1, indices.shape[1] + 1), indices.shape)
     if truth.ignored is not None:
         places = places - np.cumsum(truth.ignored.contains(indices), axis=1)
-    return [place[held] for place, held in zip(places, right, strict=True)]
+    return [place[is_right] for place, is_right in zip(places, right, strict=True)]
 
 
 def average_precisions(ranking: Ranking, truth: Truth) -> Floats:
@@ -74,7 +74,7 @@ def precisions_at(ranking: Ranking, truth: Truth, k: int) -> Floats:
     """
     ranks = hit_ranks(ranking, truth)
     _require_whole(ranking, truth, ranks)
-    return _each(ranks, truth, lambda found, _: _precision(found, _positive(k)))
+    return _each(ranks, truth, lambda ranks_R, _: _precision(ranks_R, _positive(k)))
 
 
 def average_precisions_at(ranking: Ranking, truth: Truth, k: int) -> Floats:
@@ -87,8 +87,8 @@ def average_precisions_at(ranking: Ranking, truth: Truth, k: int) -> Floats:
     if ranking.depth < min(k, truth.n_database):
         raise InputError(f"mAP@{k} needs a ranking {k} deep; this one is {ranking.depth} deep")
 
-    def step(found: NDArray[np.int64], n: int) -> float:
-        first = found[found <= k]
+    def step(ranks_R: NDArray[np.int64], n: int) -> float:
+        first = ranks_R[ranks_R <= k]
         return float((np.arange(1, len(first) + 1) / first).sum() / min(n, k))
 
     return _each(hit_ranks(ranking, truth), truth, step)
@@ -100,10 +100,10 @@ def mean(values: Floats) -> float:
     Raises:
         InputError: none has.
     """
-    counted = values[~np.isnan(values)]
-    if not len(counted):
+    known_values = values[~np.isnan(values)]
+    if not len(known_values):
         raise InputError("no query has a right answer: there is no mean average precision")
-    return float(counted.mean())
+    return float(known_values.mean())
 
 
 def map_metrics(ranking: Ranking, truth: Truth, measure: str) -> dict[str, float]:
@@ -124,20 +124,20 @@ def map_metrics(ranking: Ranking, truth: Truth, measure: str) -> dict[str, float
 
 
 def measured(ranking: Ranking, truth: Truth) -> dict[str, float]:
-    """The figures that a truth asks for by its description's ``measure``.
+    """The figures that a truth asks for by its ``measure``.
 
     None where it asks for none, or no query has a right answer.
 
     Raises:
         InputError: see `map_metrics`.
     """
-    measure = truth.description.get("measure")
-    return {} if measure is None or not truth.answerable.any() else map_metrics(ranking, truth, str(measure))
+    measure = truth.measure
+    return {} if measure is None or not truth.answerable.any() else map_metrics(ranking, truth, measure)
 
 
 def needs_whole(truth: Truth | None) -> bool:
     """Whether what a truth asks for needs rankings of the whole database."""
-    return truth is not None and truth.description.get("measure") in WHOLE
+    return truth is not None and truth.measure in WHOLE
 
 
 def _oxford(ranking: Ranking, truth: Truth) -> dict[str, float]:
@@ -170,19 +170,19 @@ WHOLE: Final = ("oxford", "revisited")
 def _each(ranks: Ranks, truth: Truth, figure: Callable[[NDArray[np.int64], int], float]) -> Floats:
     counts: Sequence[int] = truth.positives.counts.tolist()
     return np.array(
-        [figure(found, n) if n else np.nan for found, n in zip(ranks, counts, strict=True)], np.float64
+        [figure(ranks_R, n) if n else np.nan for ranks_R, n in zip(ranks, counts, strict=True)], np.float64
     )
 
 
-def _trapezoid(found: NDArray[np.int64], n: int) -> float:
-    hits = np.arange(len(found), dtype=np.float64)
-    before = np.divide(hits, found - 1, out=np.ones_like(hits), where=found > 1)
-    return float((before + (hits + 1) / found).sum() / (2 * n))
+def _trapezoid(ranks_R: NDArray[np.int64], n: int) -> float:
+    hits = np.arange(len(ranks_R), dtype=np.float64)
+    before = np.divide(hits, ranks_R - 1, out=np.ones_like(hits), where=ranks_R > 1)
+    return float((before + (hits + 1) / ranks_R).sum() / (2 * n))
 
 
-def _precision(found: NDArray[np.int64], k: int) -> float:
-    cut = min(k, int(found[-1])) if len(found) else k
-    return float((found <= cut).sum() / cut)
+def _precision(ranks_R: NDArray[np.int64], k: int) -> float:
+    cut = min(k, int(ranks_R[-1])) if len(ranks_R) else k
+    return float((ranks_R <= cut).sum() / cut)
 
 
 def _positive(k: int) -> int:
@@ -195,9 +195,9 @@ def _require_whole(ranking: Ranking, truth: Truth, ranks: Ranks) -> None:
     """Every right answer is ranked, or nothing more can be."""
     if ranking.depth >= truth.n_database:
         return
-    found = np.array([len(held) for held in ranks], np.int64)
-    more = ranking.indices[:, -1] >= 0 if ranking.depth else np.ones(len(found), np.bool_)
-    cut = (found < truth.positives.counts) & more
+    n_ranked = np.array([len(ranks_R) for ranks_R in ranks], np.int64)
+    more = ranking.indices[:, -1] >= 0 if ranking.depth else np.ones(len(n_ranked), np.bool_)
+    cut = (n_ranked < truth.positives.counts) & more
     if cut.any():
         raise InputError(
             f"mean average precision counts every right answer, but the ranking is {ranking.depth} deep and "

@@ -18,24 +18,24 @@ from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
 METRES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
-"""Distances that recall is told for."""
+"""Distances in metres that recall is given for."""
 MOST_PARTS = 24
-"""Parts that are told, the largest."""
+"""How many tags are listed at most: those of the most queries."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The recall of some of the queries."""
+class TagRecall:
+    """The recall of the queries that have one tag."""
 
     queries: int
     """How many of them count."""
     recall: Mapping[int, float]
-    """N -> recall@N."""
+    """N -> recall@N of these queries, 0 to 1."""
 
 
 def parts(
-    hits: NDArray[np.int64], counted: NDArray[np.bool_], queries: PhotoList, ns: Sequence[int]
-) -> dict[str, Part]:
+    hits: NDArray[np.int64], valid_mask: NDArray[np.bool_], queries: PhotoList, ns: Sequence[int]
+) -> dict[str, TagRecall]:
     """Recall by the queries' tags; a tag that all or none of them have is no part.
 
     Args:
@@ -49,15 +49,18 @@ def parts(
     """
     rows: dict[str, list[int]] = {}
     for row, photo in enumerate(queries):
-        if counted[row]:
+        if valid_mask[row]:
             for tag in dict.fromkeys(photo.tags):
                 rows.setdefault(tag, []).append(row)
-    largest = {tag for tag, _ in Counter({tag: len(of) for tag, of in rows.items()}).most_common(MOST_PARTS)}
-    total = int(counted.sum())
+    largest = {
+        tag
+        for tag, _ in Counter({tag: len(tag_rows) for tag, tag_rows in rows.items()}).most_common(MOST_PARTS)
+    }
+    total = int(valid_mask.sum())
     return {
-        tag: Part(len(of), recall_at(hits[of], ns))
-        for tag, of in rows.items()
-        if tag in largest and len(of) < total
+        tag: TagRecall(len(tag_rows), recall_at(hits[tag_rows], ns))
+        for tag, tag_rows in rows.items()
+        if tag in largest and len(tag_rows) < total
     }
 
 
@@ -76,7 +79,7 @@ def by_distance(
 
     Args:
         ranking: the database's rows for each query.
-        kept: bool [Q, K], which entries are answers, from `counted`.
+        kept: bool [Q, K], which entries are answers, from `valid_mask`.
         database: its photos.
         queries: the queries' photos.
         ns: the Ns.
@@ -85,17 +88,19 @@ def by_distance(
     Returns:
         N -> metres -> share; empty where one list has no positions.
     """
-    there, asked = database.positions, queries.positions
-    if not any(there) or not any(asked) or not ranking.depth:
+    database_positions, query_positions = database.positions, queries.positions
+    if not any(database_positions) or not any(query_positions) or not ranking.depth:
         return {}
     depth = max(ns)
-    nearest = np.full((len(asked), depth), np.inf)
+    nearest = np.full((len(query_positions), depth), np.inf)
     order = np.argsort(~kept, axis=1, kind="stable")[:, :depth]
     rows = np.where(np.take_along_axis(kept, order, 1), np.take_along_axis(ranking.indices, order, 1), -1)
-    for query, (at, answers) in enumerate(zip(asked, rows.tolist(), strict=True)):
+    for query, (at, answers) in enumerate(zip(query_positions, rows.tolist(), strict=True)):
         if at is not None:
-            nearest[query, : len(answers)] = [_apart(at, there[row] if row >= 0 else None) for row in answers]
-    nearest = np.minimum.accumulate(nearest, axis=1)[[at is not None for at in asked]]
+            nearest[query, : len(answers)] = [
+                _apart(at, database_positions[row] if row >= 0 else None) for row in answers
+            ]
+    nearest = np.minimum.accumulate(nearest, axis=1)[[at is not None for at in query_positions]]
     return {
         int(n): {float(m): float((nearest[:, n - 1] <= m).mean()) for m in metres} for n in sorted(set(ns))
     }
@@ -105,5 +110,5 @@ def _apart(a: Position, b: Position | None) -> float:
     """Metres between two photos; infinite where that is not known."""
     if b is None or (a.zone is None) != (b.zone is None):
         return np.inf
-    found = distance(a, b)
-    return found if np.isfinite(found) else np.inf
+    metres = distance(a, b)
+    return metres if np.isfinite(metres) else np.inf

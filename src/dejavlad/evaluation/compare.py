@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dejavlad.datasets.relevance import truth_text
+from dejavlad.datasets.truth_rules import truth_text
 from dejavlad.errors import InputError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.result import Result
@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def header(self) -> list[str]:
-        """The table's columns."""
+        """The names of the columns of `rows`, in their order."""
         return ["result", "model", *(f"recall@{n}" for n in self.ns), "queries", "without truth", "database"]
 
     @property
@@ -54,8 +54,10 @@ class Comparison:
     def unread(self) -> str:
         """What is to be known of photos that could not be described, where the results differ in them; empty
         where they do not: a part of the difference between two such results is not the models'."""
-        told = [result.unread for result in self.results]
-        if all(one == told[0] for one in told) or not any(any(one.values()) for one in told if one):
+        unread = [result.unread for result in self.results]
+        if all(failures == unread[0] for failures in unread) or not any(
+            any(failures.values()) for failures in unread if failures
+        ):
             return ""
         counts = (
             f"{name}: {result.unread_text or ('none' if result.unread is not None else 'not known')}"
@@ -67,29 +69,29 @@ class Comparison:
     def paired(self) -> dict[str, list[Paired]]:
         """Each result but the first against the first, where they are of the same queries and truth."""
         first = self.results[0]
-        found = {}
+        tests = {}
         for name, other in zip(self.names[1:], self.results[1:], strict=True):
             if first.hits_at is None or other.hits_at is None or self.differences:
                 continue
             if not (ns := [n for n in first.recall if n in other.recall]):
                 continue
             blocks = first.blocks if first.blocks is not None else other.blocks
-            found[name] = statistics.paired(first.hits_at, other.hits_at, ns, blocks)
-        return found
+            tests[name] = statistics.paired(first.hits_at, other.hits_at, ns, blocks)
+        return tests
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The results, where their protocols differ, and the tests against the first, for JSON."""
         results = []
         for name, result in zip(self.names, self.results, strict=True):
-            told = result.to_dict()
+            description = result.to_dict()
             for long in ("hits_at", "blocks"):
-                told.pop(long, None)
-            results.append({"name": name, **told})
+                description.pop(long, None)
+            results.append({"name": name, **description})
         return {
             "results": results,
             "differences": {what: list(v) for what, v in self.differences.items()},
             "unread": self.unread,
-            "against_first": {name: [asdict(one) for one in tests] for name, tests in self.paired.items()},
+            "against_first": {name: [asdict(test) for test in tests] for name, tests in self.paired.items()},
         }
 
 
@@ -115,8 +117,8 @@ def compare(
     differences = _differences(results)
     if differences and not mix:
         what, values = next(iter(differences.items()))
-        told = [i for i, value in enumerate(values) if not _untold(what, value)]
-        one, other = told[0], next(i for i in told if _plain(values[i]) != _plain(values[told[0]]))
+        known = [i for i, value in enumerate(values) if not _untold(what, value)]
+        first, other = known[0], next(i for i in known if _plain(values[i]) != _plain(values[known[0]]))
         also = (
             f" (also different: {', '.join(map(_called, [*differences][1:]))})"
             if len(differences) > 1
@@ -124,21 +126,21 @@ def compare(
         )
         raise InputError(
             f"the results were measured under different protocols: {_called(what)} is "
-            f"{_short(what, values[one])} in {called[one]} but {_short(what, values[other])} in "
+            f"{_short(what, values[first])} in {called[first]} but {_short(what, values[other])} in "
             f"{called[other]}{also}; to put them side by side all the same: --mix"
         )
     return Comparison(tuple(called), tuple(results), differences)
 
 
 def _differences(results: Sequence[Result]) -> dict[str, tuple[Any, ...]]:
-    told = [
+    protocols = [
         {what: value for what, value in result.protocol.items() if what != "recall_at"}
         | {"n_queries": result.n_queries, "n_database": result.n_database}
         for result in results
     ]
     differences = {}
-    for what in dict.fromkeys(what for protocol in told for what in protocol):
-        values = tuple(protocol.get(what) for protocol in told)
+    for what in dict.fromkeys(what for protocol in protocols for what in protocol):
+        values = tuple(protocol.get(what) for protocol in protocols)
         if len({_plain(v) for v in values if not _untold(what, v)}) > 1:
             differences[what] = values
     return differences

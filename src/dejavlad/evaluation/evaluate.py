@@ -69,16 +69,16 @@ def evaluate(
         if photos is not None and len(photos) != count:
             raise InputError(f"the truth is of {count} {what}, the list holds {len(photos)}")
     ns = sorted({int(n) for n in recall_at})
-    kept = recall.counted(ranking, truth)
+    kept = recall.valid_mask(ranking, truth)
     hits = recall.ranks_of(truth.positives.contains(ranking.indices), kept)
     if ns:
         _check_depth(ranking, truth, kept, hits, ns[-1])
     counts = np.ones(len(hits), np.bool_) if misses == "count" else truth.answerable
-    counted = hits[counts]
-    if len(hits) and not len(counted):
+    valid_hits = hits[counts]
+    if len(hits) and not len(valid_hits):
         raise InputError("no query has a right answer, and misses=drop leaves those out: nothing to count")
     return Result(
-        recall=recall.recall_at(counted, ns),
+        recall=recall.recall_at(valid_hits, ns),
         n_database=truth.n_database,
         n_queries=truth.n_queries,
         n_without_truth=truth.n_without_truth,
@@ -148,6 +148,6 @@ def list_hash(photos: PhotoList) -> str:
     """Of the keys in their order, one for both Unicode forms, wherever the files lie; 64 hex digits."""
     digest = hashlib.sha256()
     for key in photos.keys:
-        held = same_form(key).encode("utf-8", "surrogatepass")
-        digest.update(f"{len(held)}:".encode() + held)
+        key_bytes = same_form(key).encode("utf-8", "surrogatepass")
+        digest.update(f"{len(key_bytes)}:".encode() + key_bytes)
     return digest.hexdigest()

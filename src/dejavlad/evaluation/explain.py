@@ -14,15 +14,15 @@ from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.evaluation.evaluate import Misses
 from dejavlad.evaluation.readings import AS_GIVEN, AS_IT_IS, Measure, Reading, measures, readings, turned
-from dejavlad.evaluation.recall import counted, ranks_of, recall_at
+from dejavlad.evaluation.recall import ranks_of, recall_at, valid_mask
 from dejavlad.ranking import Ranking
 
 Kind = Literal["as given", "protocol", "other measure", "mistake", "both"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A number that the ranking gives."""
+class ScoredHypothesis:
+    """A recall that the ranking gives under one measure, as it is or with one mistake undone."""
 
     kind: Kind
     """As given; under another protocol or measure; with a mistake undone; with both."""
@@ -33,7 +33,7 @@ class Finding:
     misses: Misses
     """Whether queries without a right answer count."""
     recall: dict[int, float]
-    """N -> recall@N."""
+    """N -> recall@N, 0 to 1."""
     whole: bool
     """Whether the ranking is deep enough; if not, the recalls are at least so much."""
     advice: str = ""
@@ -51,7 +51,7 @@ class Finding:
         return f"{self.mistake}; {measure}{dropped}" if self.mistake else f"{measure}{dropped}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The hypothesis with its recalls, for JSON; what is empty becomes null."""
         return {
             "kind": self.kind,
             "mistake": self.mistake or None,
@@ -68,7 +68,7 @@ class Expected:
     """A number that was expected, as exact as it was written."""
 
     value: float
-    """A fraction."""
+    """The recall, 0 to 1."""
     within: float
     """Half a unit of its last digit."""
 
@@ -101,56 +101,56 @@ class Expected:
 class Explanation:
     """All numbers that a ranking gives, and which of them were expected."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[ScoredHypothesis, ...]
     """As given first, then protocols and other measures, then mistakes."""
     n: int
     """The N of recall@N that was expected, and that findings are compared by."""
     expected: Expected | None = None
-    """What was expected."""
+    """The recall that was expected; None where none was given."""
     unfit: str = ""
     """Why the ranking cannot be scored as it is."""
     shortfall: str = ""
     """What could not be tried."""
 
     @property
-    def met(self) -> list[Finding]:
+    def met(self) -> list[ScoredHypothesis]:
         """The findings that give the expected number, the simplest first."""
         if self.expected is None:
             return []
         simple = {"as given": 0, "protocol": 1, "other measure": 2, "mistake": 3, "both": 4}
-        fits = [one for one in self.findings if self.expected.met(one.recall[self.n])]
-        return sorted(fits, key=lambda one: simple[one.kind])
+        fits = [finding for finding in self.findings if self.expected.met(finding.recall[self.n])]
+        return sorted(fits, key=lambda finding: simple[finding.kind])
 
     @property
-    def nearest(self) -> Finding | None:
+    def nearest(self) -> ScoredHypothesis | None:
         """What comes nearest to the number expected, the simplest of equals; None where none is expected."""
         if self.expected is None or not self.findings:
             return None
         value = self.expected.value
-        return min(self.findings, key=lambda one: abs(one.recall[self.n] - value))
+        return min(self.findings, key=lambda finding: abs(finding.recall[self.n] - value))
 
     @property
-    def likely(self) -> list[Finding]:
+    def likely(self) -> list[ScoredHypothesis]:
         """Mistakes that, undone, leave far more right answers than there are as given."""
-        given = next((one.recall[self.n] for one in self.findings if one.kind == "as given"), 0.0)
+        given = next((finding.recall[self.n] for finding in self.findings if finding.kind == "as given"), 0.0)
         better = [
-            one
-            for one in self.findings
-            if one.kind == "mistake" and one.recall[self.n] > max(2 * given, given + 0.1)
+            finding
+            for finding in self.findings
+            if finding.kind == "mistake" and finding.recall[self.n] > max(2 * given, given + 0.1)
         ]
-        return sorted(better, key=lambda one: -one.recall[self.n])
+        return sorted(better, key=lambda finding: -finding.recall[self.n])
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Everything with its findings, for JSON."""
         return {
             "expected": None if self.expected is None else self.expected.value,
             "at": self.n,
             "does_not_fit": self.unfit or None,
             "not_tried": self.shortfall or None,
-            "explained_by": [one.to_dict() for one in self.met],
+            "explained_by": [finding.to_dict() for finding in self.met],
             "nearest": None if self.nearest is None else self.nearest.to_dict(),
-            "likely_mistakes": [one.to_dict() for one in self.likely],
-            "findings": [one.to_dict() for one in self.findings],
+            "likely_mistakes": [finding.to_dict() for finding in self.likely],
+            "findings": [finding.to_dict() for finding in self.findings],
         }
 
 
@@ -172,11 +172,11 @@ def explain(
     Args:
         ranking: rows of the database for each query, or what was taken for that.
         places: the lists and the truth.
-        recall_at: the Ns that are told.
+        recall_at: the Ns that are listed, each 1 or more.
         at: the N of the number expected.
         expect: the number expected, as written: ``0.85``, ``85.0%``.
         others: further readings, as rankings made of the descriptors in other ways.
-        shortfall: what could not be tried, to be told.
+        shortfall: what could not be tried, in words for the user.
 
     Raises:
         InputError: there is nothing that counts as right, or neither way of reading the ranking fits.
@@ -190,53 +190,57 @@ def explain(
     ways = measures(places)
     meant = [*readings(ranking, places), *others]
     own = next(way for way in ways if AS_GIVEN in way.ways)
-    findings: list[Finding] = []
+    findings: list[ScoredHypothesis] = []
     for way in ways:
         findings += _score(meant[0], way, ns)
-    mistakes = [found for one in meant[1:] for found in _score(one, own, ns)[:1]]
+    mistakes = [finding for reading in meant[1:] for finding in _score(reading, own, ns)[:1]]
     findings += _news(mistakes, findings)
-    fits = any(one.kind == "as given" for one in findings)
+    fits = any(finding.kind == "as given" for finding in findings)
     unfit = "" if fits else _unfit(ranking, places)
     if not findings:
         raise InputError(f"{unfit}; nor does it fit with any known mistake undone")
-    told = Explanation(tuple(findings), at, expected, unfit, shortfall)
-    if expected is None or told.met:
-        return told
-    both = (found for one in meant[1:] for way in ways for found in _score(one, way, ns))
-    findings += [one for one in both if expected.met(one.recall[at])]
-    return replace(told, findings=tuple(findings))
+    explanation = Explanation(tuple(findings), at, expected, unfit, shortfall)
+    if expected is None or explanation.met:
+        return explanation
+    both = (finding for reading in meant[1:] for way in ways for finding in _score(reading, way, ns))
+    findings += [finding for finding in both if expected.met(finding.recall[at])]
+    return replace(explanation, findings=tuple(findings))
 
 
-def _score(reading: Reading, way: Measure, ns: Sequence[int]) -> list[Finding]:
+def _score(reading: Reading, way: Measure, ns: Sequence[int]) -> list[ScoredHypothesis]:
     """The recalls, with misses counted and (where there are any) dropped; nothing where it does not fit."""
     ranking, sizes = reading.ranking, (way.truth.n_queries, way.truth.n_database)
     n_queries, n_database = sizes[::-1] if reading.turned else sizes
     if not n_queries or ranking.n_queries != n_queries or ranking.indices.max(initial=-1) >= n_database:
         return []
     truth = turned(way.truth) if reading.turned else way.truth
-    kept = counted(ranking, truth)
+    kept = valid_mask(ranking, truth)
     hits = ranks_of(truth.positives.contains(ranking.indices), kept)
     short = (hits == 0) & (kept.sum(axis=1) < min(ns[-1], truth.n_database))
     whole = ranking.depth >= truth.n_database or not short.any()
-    found = [_found(reading, way, "count", recall_at(hits, ns), whole)]
+    scored = [_scored_hypothesis(reading, way, "count", recall_at(hits, ns), whole)]
     if truth.n_without_truth and truth.answerable.any():
-        found.append(_found(reading, way, "drop", recall_at(hits[truth.answerable], ns), whole))
-    return found
+        scored.append(_scored_hypothesis(reading, way, "drop", recall_at(hits[truth.answerable], ns), whole))
+    return scored
 
 
-def _found(reading: Reading, way: Measure, misses: Misses, recall: dict[int, float], whole: bool) -> Finding:
+def _scored_hypothesis(
+    reading: Reading, way: Measure, misses: Misses, recall: dict[int, float], whole: bool
+) -> ScoredHypothesis:
     names, published = way.named(misses)
     given = AS_GIVEN in way.ways and misses == "count"
     kind: Kind = "as given" if given else "protocol" if published else "other measure"
     if reading.name == AS_IT_IS:
-        return Finding(kind, "", names, misses, recall, whole)
-    return Finding("mistake" if given else "both", reading.name, names, misses, recall, whole, reading.advice)
+        return ScoredHypothesis(kind, "", names, misses, recall, whole)
+    return ScoredHypothesis(
+        "mistake" if given else "both", reading.name, names, misses, recall, whole, reading.advice
+    )
 
 
-def _news(found: Sequence[Finding], known: Sequence[Finding]) -> list[Finding]:
+def _news(mistakes: Sequence[ScoredHypothesis], known: Sequence[ScoredHypothesis]) -> list[ScoredHypothesis]:
     """Those that change anything: mistakes that give the very numbers as given are none."""
-    given = next((one.recall for one in known if one.kind == "as given"), None)
-    return [one for one in found if one.recall != given]
+    given = next((finding.recall for finding in known if finding.kind == "as given"), None)
+    return [finding for finding in mistakes if finding.recall != given]
 
 
 def _unfit(ranking: Ranking, places: PlaceDataset) -> str:

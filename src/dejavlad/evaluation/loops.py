@@ -43,7 +43,7 @@ class LoopScore:
     right: NDArray[np.bool_]
     """bool [L], whether each answer is right."""
     n_frames: int
-    """N."""
+    """N, the number of frames."""
     protocol: Mapping[str, Any]
     """Window, truth, and hashes of the frames and the truth."""
     model: Mapping[str, Any] | None = None
@@ -64,13 +64,13 @@ class LoopScore:
         }
 
     def __str__(self) -> str:
-        told = self.curve.to_dict()
+        figures = self.curve.to_dict()
         lines = [
-            f"AUC {told['auc']:.4f}  recall at 100 % precision {told['recall_at_100_precision']:.4f}"
-            + (f"  best F1 {told['max_f1']:.4f}" if "max_f1" in told else "")
+            f"AUC {figures['auc']:.4f}  recall at 100 % precision {figures['recall_at_100_precision']:.4f}"
+            + (f"  best F1 {figures['max_f1']:.4f}" if "max_f1" in figures else "")
             + f"  ({self.curve.relevant} of {self.n_frames} frames close a loop)"
         ]
-        if (from_score := told["score_at_100_precision"]) is not None:
+        if (from_score := figures["score_at_100_precision"]) is not None:
             lines.append(f"no loop is wrong from score {from_score:.4f} on")
         return "\n".join(lines)
 
@@ -161,7 +161,7 @@ class BothWays:
     precision: Floats
     """float64 [N], after each frame, the surest first."""
     recall: Floats
-    """float64 [N]."""
+    """float64 [N]: recall after each frame, the surest first."""
 
     @property
     def auc(self) -> float:

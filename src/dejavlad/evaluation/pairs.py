@@ -49,15 +49,15 @@ def read_answers(sources: Sequence[str | Path]) -> dict[str, list[str]]:
     joined: dict[str, list[str]] = {}
     before: set[str] = set()
     for source in sources:
-        found = read_predictions(_file(Path(source)))
-        both = [query for query in found if same_form(query) in before]
+        answers = read_predictions(_file(Path(source)))
+        both = [query for query in answers if same_form(query) in before]
         if both:
             raise InputError(
                 f"{len(both)} queries of {str(source)!r} are answered in a source before it too, "
                 f"first {both[0]!r}"
             )
-        before.update(map(same_form, found))
-        joined.update(found)
+        before.update(map(same_form, answers))
+        joined.update(answers)
     return joined
 
 

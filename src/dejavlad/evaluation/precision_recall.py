@@ -30,7 +30,7 @@ class PrecisionRecall:
     given: NDArray[np.int64]
     """int64 [P], answers with this score or more."""
     relevant: int
-    """R."""
+    """R, how many right answers there are to find."""
 
     @property
     def precision(self) -> Floats:
@@ -79,20 +79,20 @@ class PrecisionRecall:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, for JSON."""
-        told: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "auc": self.auc,
             "recall_at_100_precision": self.recall_at_full_precision,
             "score_at_100_precision": self.score_at_full_precision,
             "recall_at_99_precision": self.recall_at(0.99),
         }
         if self.best is not None:
-            told |= {
+            figures |= {
                 "max_f1": float(self.f1[self.best]),
                 "max_f1_score": float(self.scores[self.best]),
                 "max_f1_precision": float(self.precision[self.best]),
                 "max_f1_recall": float(self.recall[self.best]),
             }
-        return told
+        return figures
 
 
 def precision_recall(scores: ArrayLike, right: ArrayLike, relevant: int) -> PrecisionRecall:

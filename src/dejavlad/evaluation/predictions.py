@@ -28,7 +28,7 @@ FIRST_FILE, RERANKED_FILE, RECALLS_FILE = (
     "PatchNetVLAD_predictions.txt",
     "recalls.txt",
 )
-"""Patch-NetVLAD's own names."""
+"""Names that Patch-NetVLAD itself gives to its predictions and recalls."""
 
 Answers = Mapping[str, Sequence[str]]
 
@@ -88,11 +88,11 @@ def read_predictions(path: str | Path) -> dict[str, list[str]]:
     for a slash.
 
     Raises:
-        InputError: there is no such file, a line is of another form (its number is told), or it holds no
+        InputError: there is no such file, a line is of another form (its number is named), or it holds no
             answer.
     """
     path = Path(path)
-    found: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
     for number, line in enumerate(lines_of(read_text(path)), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -103,12 +103,12 @@ def read_predictions(path: str | Path) -> dict[str, list[str]]:
                 f"{str(path)!r} line {number}: {line[:100]!r} is not as 'query.jpg, map_photo.jpg' of "
                 f"kapture's form{comma}"
             )
-        found.setdefault(fields[0], []).append(fields[1])
-    if not found:
+        answers.setdefault(fields[0], []).append(fields[1])
+    if not answers:
         raise InputError(
             f"{str(path)!r} holds no predictions; its lines should be 'query.jpg, map_photo.jpg'"
         )
-    return found
+    return answers
 
 
 def ranking_by_name(given: Answers, database: PhotoList, queries: PhotoList, source: str | Path) -> Ranking:
@@ -126,13 +126,14 @@ def ranking_by_name(given: Answers, database: PhotoList, queries: PhotoList, sou
         InputError: names that are of no photo (how many, and the first one), or none that is of a query.
     """
     names = list(dict.fromkeys(name for answers in given.values() for name in answers))
-    asked = _rows_of(list(given), queries, "queries", source)
-    there = dict(zip(names, _rows_of(names, database, "map photos", source), strict=True))
+    query_rows = _rows_of(list(given), queries, "queries", source)
+    database_rows = dict(zip(names, _rows_of(names, database, "map photos", source), strict=True))
     depth = max(map(len, given.values()), default=0)
     indices = np.full((len(queries), depth), -1, np.int64)
     distances = np.full((len(queries), depth), np.inf, np.float32)
-    for row, answers in zip(asked, given.values(), strict=True):
-        rows = list(dict.fromkeys(there[name] for name in answers))  # the better rank of one given twice
+    for row, answers in zip(query_rows, given.values(), strict=True):
+        # a name given twice counts at its better rank
+        rows = list(dict.fromkeys(database_rows[name] for name in answers))
         indices[row, : len(rows)] = rows
         distances[row, : len(rows)] = np.arange(1, len(rows) + 1)
     return Ranking(indices, distances)
@@ -140,14 +141,14 @@ def ranking_by_name(given: Answers, database: PhotoList, queries: PhotoList, sou
 
 def _rows_of(names: list[str], photos: PhotoList, what: str, source: str | Path) -> list[int]:
     """The row of each name in a list."""
-    found = Names(photos.keys).match(names, what=what)
-    lost = [name for name, row in zip(names, found, strict=True) if row is None]
+    rows = Names(photos.keys).match(names, what=what)
+    lost = [name for name, row in zip(names, rows, strict=True) if row is None]
     if lost:
         raise InputError(
             f"{len(lost)} of {len(names)} {what} of {str(source)!r} are not in the list, first {lost[0]!r}; "
             "give the lists and the --root that it was made from"
         )
-    return [row for row in found if row is not None]
+    return [row for row in rows if row is not None]
 
 
 def open_ranking(path: str | Path, database: PhotoList, queries: PhotoList) -> Ranking:

@@ -5,10 +5,9 @@ Legend: Q queries, N database photos, K depth of a ranking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from natsort import natsorted
@@ -17,7 +16,11 @@ from numpy.typing import NDArray
 from dejavlad.datasets import (
     PlaceDataset,
     RowSets,
+    SameName,
     Truth,
+    TruthRule,
+    WithinFrames,
+    WithinMetres,
     groups_of,
     leave_one_out,
     truth_frames,
@@ -27,6 +30,7 @@ from dejavlad.datasets import (
 from dejavlad.datasets.frames import FrameRule
 from dejavlad.datasets.refine import facing
 from dejavlad.datasets.relevance import truth_frames_of
+from dejavlad.datasets.truth_rules import Refinement
 from dejavlad.errors import InputError
 from dejavlad.evaluation.evaluate import Misses
 from dejavlad.evaluation.protocols import PROTOCOLS, Protocol
@@ -62,7 +66,7 @@ class Measure:
     """What counts as right, and what is left out."""
 
     truth: Truth
-    """The right answers."""
+    """The right answers of each query, and what is left out of rankings."""
     ways: tuple[str, ...]
     """What it is called in words; several, where they come to the same."""
     protocols: tuple[Protocol, ...] = ()
@@ -73,9 +77,15 @@ class Measure:
 
         Which of them makes no difference where every query has a right answer.
         """
-        fits = [one.name for one in self.protocols if one.misses == misses or not self.truth.n_without_truth]
+        fits = [
+            protocol.name
+            for protocol in self.protocols
+            if protocol.misses == misses or not self.truth.n_without_truth
+        ]
         ways = (AS_GIVEN,) if AS_GIVEN in self.ways else self.ways
-        return (*ways, *fits) or tuple(f"{one.name} but for misses" for one in self.protocols), bool(fits)
+        return (*ways, *fits) or tuple(
+            f"{protocol.name} but for misses" for protocol in self.protocols
+        ), bool(fits)
 
 
 def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
@@ -94,7 +104,7 @@ def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
         Ranking(np.where(indices >= 0, indices + 1, -1), distances),
         "was the list's first line taken for a header? Add 1 to the rows",
     )
-    for step, told, advice in (
+    for step, mistake, advice in (
         (
             1,
             "answers of the query before",
@@ -102,7 +112,7 @@ def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
         ),
         (-1, "answers of the query after", "the rows are one query early: is the first query missing?"),
     ):
-        yield Reading(told, _moved(ranking, step), advice)
+        yield Reading(mistake, _moved(ranking, step), advice)
     for what, by_database, by_queries in (
         ("the database", True, False),
         ("the queries", False, True),
@@ -110,12 +120,14 @@ def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
     ):
         both = queries if by_database and by_queries else None
         for order, rows in _orders(database if by_database else queries, both):
-            there = rows[0] if by_database else None
-            asked = rows[-1] if by_queries else None
-            if (there is None or len(there) == n) and (asked is None or len(asked) == len(indices)):
+            database_order = rows[0] if by_database else None
+            query_order = rows[-1] if by_queries else None
+            if (database_order is None or len(database_order) == n) and (
+                query_order is None or len(query_order) == len(indices)
+            ):
                 yield Reading(
                     f"{what} in {order} order",
-                    _reordered(ranking, there, asked),
+                    _reordered(ranking, database_order, query_order),
                     "rank with the lists in the order given here (dejavlad dataset list writes them)",
                 )
     yield Reading(
@@ -140,19 +152,19 @@ def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
 
 def measures(places: PlaceDataset) -> list[Measure]:
     """The dataset's own truth, other ways to measure, and all known protocols that fit; each once."""
-    found: dict[str, tuple[Truth, list[str], list[Protocol]]] = {}
+    by_hash: dict[str, tuple[Truth, list[str], list[Protocol]]] = {}
     for name, truth in _variations(places):
-        found.setdefault(truth.hash, (truth, [], []))[1].append(name)
+        by_hash.setdefault(truth.hash, (truth, [], []))[1].append(name)
     counts = (len(places.database), len(places.queries))
-    for one in PROTOCOLS.values():
-        if one.dataset == places.name or (one.n_database, one.n_queries) == counts:
+    for protocol in PROTOCOLS.values():
+        if protocol.dataset == places.name or (protocol.n_database, protocol.n_queries) == counts:
             try:
-                measured = one.under(places).truth
+                measured = protocol.under(places).truth
             except InputError:
                 continue
             if measured is not None:
-                found.setdefault(measured.hash, (measured, [], []))[2].append(one)
-    return [Measure(truth, tuple(names), tuple(known)) for truth, names, known in found.values()]
+                by_hash.setdefault(measured.hash, (measured, [], []))[2].append(protocol)
+    return [Measure(truth, tuple(names), tuple(known)) for truth, names, known in by_hash.values()]
 
 
 def turned(truth: Truth) -> Truth:
@@ -162,13 +174,14 @@ def turned(truth: Truth) -> Truth:
         if sets is None:
             back.append(None)
             continue
-        asked = np.repeat(np.arange(len(sets)), sets.counts)
+        query_rows = np.repeat(np.arange(len(sets)), sets.counts)
         order = np.argsort(sets.rows, kind="stable")
         starts = np.concatenate(
             [np.zeros(1, np.int64), np.cumsum(np.bincount(sets.rows, minlength=truth.n_database))]
         )
-        back.append(RowSets(starts, asked[order], truth.n_queries))
-    return Truth(back[0] or [], truth.n_queries, {**truth.description, "turned": True}, back[1])
+        back.append(RowSets(starts, query_rows[order], truth.n_queries))
+    refinements = (*truth.refinements, Refinement("turned", True))
+    return Truth(back[0] or [], truth.n_queries, truth.rule, back[1], refinements=refinements)
 
 
 def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
@@ -182,7 +195,7 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
         for metres in RADII:
             yield f"within {metres:g} m", truth_positions(database, queries, metres)
     counts = (len(database), len(queries))
-    rule = None if own is None else _rule(own.description)
+    rule = None if own is None else _frame_rule(own.rule)
     if rule is not None:
         for frames in TOLERANCES:
             with suppress(InputError):  # too few: no query has a frame as near as that
@@ -190,7 +203,7 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
                     f"within {frames} frames",
                     truth_frames_of(database, queries, replace(rule, tolerance=frames)),
                 )
-    elif (own is not None and own.description.get("kind") == "frames") or not located:
+    elif (own is not None and isinstance(own.rule, WithinFrames)) or not located:
         every = 10 if abs(counts[0] - 10 * counts[1]) < 10 else 1
         if counts[0] == counts[1] or every == 10:
             for frames in TOLERANCES:
@@ -201,8 +214,9 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
     grouped = groups[groups >= 0]
     if len(np.unique(grouped)) < len(grouped):
         left_out = None if own is None else own.ignored
-        one = Truth(plain.positives, plain.n_database, plain.description, left_out, groups)
-        yield "one answer a panorama", one
+        refinements = plain.refinements
+        by_panorama = Truth(plain.positives, plain.n_database, plain.rule, left_out, groups, refinements)
+        yield "one answer a panorama", by_panorama
     if own is not None and own.groups is not None:
         yield "every photo an answer", own.grouped(None)
     alone = leave_one_out(plain, database, queries)
@@ -213,40 +227,37 @@ def _variations(places: PlaceDataset) -> Iterator[tuple[str, Truth]]:
         yield f"also at most {DEGREES:g}° aside", facing(plain, database, queries, DEGREES)
 
 
-def _rule(description: Mapping[str, Any]) -> FrameRule | None:
+def _frame_rule(rule: TruthRule) -> FrameRule | None:
     """The rule of a truth by frame numbers that are not rows; None for any other truth."""
-    if description.get("kind") != "frames" or not description.keys() & {"by", "shift"}:
+    if not isinstance(rule, WithinFrames) or not (rule.by_names or rule.shift):
         return None
-    rows = description.get("by") != "names"
-    return FrameRule(description["tolerance"], rows, description.get("shift", 0))
+    return FrameRule(rule.tolerance, not rule.by_names, rule.shift)
 
 
 def _plain(truth: Truth, places: PlaceDataset) -> Truth:
     """The truth with nothing left out of rankings, found again where that is needed."""
     if truth.ignored is None:
         return truth.grouped(None)
-    told = truth.description
-    match told.get("kind"):
-        case "frames":
-            if (rule := _rule(told)) is not None:
-                return truth_frames_of(places.database, places.queries, rule)
-            return truth_frames(
-                truth.n_database, truth.n_queries, told["tolerance"], every=told.get("every", 1)
-            )
-        case "same-name":
+    located = any(places.database.positions) and any(places.queries.positions)
+    match truth.rule:
+        case WithinFrames(tolerance=tolerance, every=every) as rule:
+            if (by_numbers := _frame_rule(rule)) is not None:
+                return truth_frames_of(places.database, places.queries, by_numbers)
+            return truth_frames(truth.n_database, truth.n_queries, tolerance, every=every)
+        case SameName():
             return truth_same_name(places.database, places.queries)
-        case "positions" if any(places.database.positions) and any(places.queries.positions):
-            return truth_positions(places.database, places.queries, told["radius_m"])
-    return Truth(truth.positives, truth.n_database, told)
+        case WithinMetres(radius_m=radius) if located:
+            return truth_positions(places.database, places.queries, radius)
+    return Truth(truth.positives, truth.n_database, truth.rule, refinements=truth.refinements)
 
 
 def _orders(photos: PhotoList, also: PhotoList | None) -> Iterator[tuple[str, tuple[NDArray[np.int64], ...]]]:
     """Other orders of a list (or of two): name, and the row here of each row there."""
     lists = [photos] if also is None else [photos, also]
-    known = [tuple(np.arange(len(one)) for one in lists)]
+    known = [tuple(np.arange(len(photos)) for photos in lists)]
     for name in ("alphabetic", "natural", "basenames'", "reverse"):
-        rows = tuple(_order(name, one.keys) for one in lists)
-        if any(np.array_equal(one, old) for one, old in zip(rows, known[0], strict=True)):
+        rows = tuple(_order(name, photos.keys) for photos in lists)
+        if any(np.array_equal(order, old) for order, old in zip(rows, known[0], strict=True)):
             continue  # one of the lists is in that order
         if not any(all(map(np.array_equal, rows, others)) for others in known):
             known.append(rows)
@@ -267,13 +278,15 @@ def _order(name: str, keys: Sequence[str]) -> NDArray[np.int64]:
     return np.array(order, np.int64)
 
 
-def _reordered(ranking: Ranking, there: NDArray[np.int64] | None, asked: NDArray[np.int64] | None) -> Ranking:
+def _reordered(
+    ranking: Ranking, database_order: NDArray[np.int64] | None, query_order: NDArray[np.int64] | None
+) -> Ranking:
     indices, distances = ranking.indices, ranking.distances
-    if there is not None:
-        inside = (indices >= 0) & (indices < len(there))
-        indices = np.where(inside, there[np.where(inside, indices, 0)], indices)
-    if asked is not None:
-        back = np.argsort(asked)
+    if database_order is not None:
+        inside = (indices >= 0) & (indices < len(database_order))
+        indices = np.where(inside, database_order[np.where(inside, indices, 0)], indices)
+    if query_order is not None:
+        back = np.argsort(query_order)
         indices, distances = indices[back], distances[back]
     return Ranking(indices, distances)
 

@@ -38,7 +38,7 @@ def check_fits(ranking: Ranking, truth: Truth) -> None:
         raise InputError(f"the ranking holds row {most}; the truth is of a database of {truth.n_database}")
 
 
-def counted(ranking: Ranking, truth: Truth) -> NDArray[np.bool_]:
+def valid_mask(ranking: Ranking, truth: Truth) -> NDArray[np.bool_]:
     """Which entries of a ranking are answers: not the ignored ones, and of each group the best ranked one.
 
     Equivalent to ``nnSearchPostprocess`` of NetVLAD's ``dbTokyo247.m`` (panoramas as groups) and
@@ -79,12 +79,12 @@ def answers_alone(ranking: Ranking, truth: Truth, k: int) -> Ranking:
     """A ranking of the first k answers alone, what does not count taken out; -1 where there are fewer.
 
     Raises:
-        InputError: as of `counted`.
+        InputError: as of `valid_mask`.
     """
-    kept = counted(ranking, truth)
+    kept = valid_mask(ranking, truth)
     first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-    there = np.take_along_axis(kept, first, 1)
-    indices = np.where(there, np.take_along_axis(ranking.indices, first, 1), -1)
+    is_answer = np.take_along_axis(kept, first, 1)
+    indices = np.where(is_answer, np.take_along_axis(ranking.indices, first, 1), -1)
     distances = np.where(indices >= 0, np.take_along_axis(ranking.distances, first, 1), np.inf)
     return Ranking(indices, distances.astype(np.float32))
 
@@ -104,14 +104,15 @@ def answers_of(search: Callable[[Rows, int], Ranking], truth: Truth, k: int) -> 
         return search(queries, min(k, truth.n_database))
     depth = depth_needed(truth, k)
     step = max(1, ENTRIES // max(1, depth))
-    found = [
+    rankings = [
         answers_alone(search(some, depth), of_queries(truth, some), k)
         for some in (queries[start : start + step] for start in range(0, len(queries), step))
     ]
-    if not found:
+    if not rankings:
         return search(queries, k)
     return Ranking(
-        np.concatenate([one.indices for one in found]), np.concatenate([one.distances for one in found])
+        np.concatenate([part.indices for part in rankings]),
+        np.concatenate([part.distances for part in rankings]),
     )
 
 
@@ -127,7 +128,7 @@ def first_hits(ranking: Ranking, truth: Truth) -> NDArray[np.int64]:
     Raises:
         InputError: ranking and truth are of other numbers of queries, or a row is outside of the database.
     """
-    kept = counted(ranking, truth)
+    kept = valid_mask(ranking, truth)
     return ranks_of(truth.positives.contains(ranking.indices), kept)
 
 
@@ -136,7 +137,7 @@ def ranks_of(right: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.in
 
     Args:
         right: bool [Q, K], which entries of a ranking are right.
-        kept: bool [Q, K], which count, from `counted`.
+        kept: bool [Q, K], which count, from `valid_mask`.
 
     Returns:
         int64 [Q].

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
 from dejavlad.evaluation import statistics
-from dejavlad.evaluation.breakdown import Part
+from dejavlad.evaluation.breakdown import TagRecall
 from dejavlad.failures import blank, failures_text, unread
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED, check_column
@@ -48,7 +48,7 @@ class Result:
     """D -> N -> recall@N with only the first D dimensions of the descriptors."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Further figures by name, as ``mAP`` or ``recall@1/night``."""
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, TagRecall] = field(default_factory=dict)
     """Recall of the queries that share a tag, as ``night``."""
     by_distance: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
     """N -> metres -> share of the queries with one of their first N answers so near."""
@@ -78,7 +78,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """As ``result.json`` has it."""
-        told: dict[str, Any] = {
+        description: dict[str, Any] = {
             "recall": {str(n): value for n, value in self.recall.items()},
             "n_database": self.n_database,
             "n_queries": self.n_queries,
@@ -92,34 +92,34 @@ class Result:
         }
         if self.unread is not None:
             for what in ("queries", "database"):
-                told[f"n_unread_{what}"] = len(unread(self.unread.get(what, {})))
-                told[f"n_blank_{what}"] = len(blank(self.unread.get(what, {})))
-            told["unread"] = {what: dict(failed) for what, failed in self.unread.items()}
+                description[f"n_unread_{what}"] = len(unread(self.unread.get(what, {})))
+                description[f"n_blank_{what}"] = len(blank(self.unread.get(what, {})))
+            description["unread"] = {what: dict(failed) for what, failed in self.unread.items()}
         if self.dims:
-            told["dims"] = {
+            description["dims"] = {
                 str(d): {str(n): value for n, value in recall.items()} for d, recall in self.dims.items()
             }
         if self.metrics:
-            told["metrics"] = dict(self.metrics)
+            description["metrics"] = dict(self.metrics)
         if intervals := self.intervals:
-            told["intervals"] = {str(n): list(ends) for n, ends in intervals.items()}
+            description["intervals"] = {str(n): list(ends) for n, ends in intervals.items()}
         if self.parts:
-            told["parts"] = {
+            description["parts"] = {
                 name: {"queries": part.queries, "recall": {str(n): v for n, v in part.recall.items()}}
                 for name, part in self.parts.items()
             }
         if self.by_distance:
-            told["by_distance"] = {
+            description["by_distance"] = {
                 str(n): {f"{metres:g}": share for metres, share in curve.items()}
                 for n, curve in self.by_distance.items()
             }
         if self.twins:
-            told["twins"] = dict(self.twins)
+            description["twins"] = dict(self.twins)
         if self.blocks is not None:
-            told["blocks"] = self.blocks.tolist()
+            description["blocks"] = self.blocks.tolist()
         if self.hits_at is not None:
-            told["hits_at"] = self.hits_at.tolist()
-        return told
+            description["hits_at"] = self.hits_at.tolist()
+        return description
 
     def __str__(self) -> str:
         recalls = _line(self.recall)
@@ -161,14 +161,14 @@ class Result:
 
     def to_json(self) -> str:
         """`to_dict` as text, each list of a number a query on one line."""
-        told = with_checksum(self.to_dict())
-        checksum = told.pop(CHECKSUM)
-        long = {name: told.pop(name) for name in ("blocks", "hits_at") if name in told}
-        text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)[:-2]
+        description = with_checksum(self.to_dict())
+        checksum = description.pop(CHECKSUM)
+        long = {name: description.pop(name) for name in ("blocks", "hits_at") if name in description}
+        text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)[:-2]
         return (
             text
             + "".join(
-                f',\n  "{name}": {json.dumps(held)}' for name, held in (*long.items(), (CHECKSUM, checksum))
+                f',\n  "{name}": {json.dumps(value)}' for name, value in (*long.items(), (CHECKSUM, checksum))
             )
             + "\n}"
         )
@@ -196,31 +196,33 @@ class Result:
         """
         path = _file(path)
         try:
-            held = without_checksum(read_json_object(path, LARGE))
+            description = without_checksum(read_json_object(path, LARGE))
             return cls(
-                recall=_recalls(held["recall"]),
-                n_database=int(held["n_database"]),
-                n_queries=int(held["n_queries"]),
-                n_without_truth=int(held["n_without_truth"]),
-                protocol=dict(held["protocol"]),
-                model=held.get("model"),
-                rerank=held.get("rerank"),
-                reranking=held.get("reranking"),
-                seconds=dict(held.get("seconds") or {}),
-                dims={int(d): _recalls(recall) for d, recall in (held.get("dims") or {}).items()},
-                metrics={str(name): float(value) for name, value in (held.get("metrics") or {}).items()},
+                recall=_recalls(description["recall"]),
+                n_database=int(description["n_database"]),
+                n_queries=int(description["n_queries"]),
+                n_without_truth=int(description["n_without_truth"]),
+                protocol=dict(description["protocol"]),
+                model=description.get("model"),
+                rerank=description.get("rerank"),
+                reranking=description.get("reranking"),
+                seconds=dict(description.get("seconds") or {}),
+                dims={int(d): _recalls(recall) for d, recall in (description.get("dims") or {}).items()},
+                metrics={
+                    str(name): float(value) for name, value in (description.get("metrics") or {}).items()
+                },
                 parts={
-                    str(name): Part(int(part["queries"]), _recalls(part["recall"]))
-                    for name, part in (held.get("parts") or {}).items()
+                    str(name): TagRecall(int(part["queries"]), _recalls(part["recall"]))
+                    for name, part in (description.get("parts") or {}).items()
                 },
                 by_distance={
                     int(n): {float(metres): float(share) for metres, share in curve.items()}
-                    for n, curve in (held.get("by_distance") or {}).items()
+                    for n, curve in (description.get("by_distance") or {}).items()
                 },
-                unread=_failed(held.get("unread")),
-                twins=dict(held.get("twins") or {}),
-                blocks=_numbers(held, "blocks"),
-                hits_at=_numbers(held, "hits_at"),
+                unread=_failed(description.get("unread")),
+                twins=dict(description.get("twins") or {}),
+                blocks=_numbers(description, "blocks"),
+                hits_at=_numbers(description, "hits_at"),
             )
         except FileNotFoundError:
             raise StoreError(f"there is no result at {str(path)!r}; dejavlad evaluate writes one") from None
@@ -229,22 +231,22 @@ class Result:
             raise StoreError(f"{str(path)!r} is not a result: {reason}") from error
 
 
-def _recalls(held: Mapping[str, Any]) -> dict[int, float]:
-    return {int(n): float(value) for n, value in held.items()}
+def _recalls(recalls: Mapping[str, Any]) -> dict[int, float]:
+    return {int(n): float(value) for n, value in recalls.items()}
 
 
-def _failed(held: Any) -> dict[str, dict[str, str]] | None:
-    check_column("unread", [held], dict[str, dict[str, str]] | None)
-    return None if held is None else {what: dict(failed) for what, failed in held.items()}
+def _failed(failures: Any) -> dict[str, dict[str, str]] | None:
+    check_column("unread", [failures], dict[str, dict[str, str]] | None)
+    return None if failures is None else {what: dict(failed) for what, failed in failures.items()}
 
 
-def _numbers(held: Mapping[str, Any], name: str) -> NDArray[np.int64] | None:
+def _numbers(description: Mapping[str, Any], name: str) -> NDArray[np.int64] | None:
     """int64 [Q]; None where there are none."""
-    if held.get(name) is None:
+    if description.get(name) is None:
         return None
-    numbers = np.asarray(held[name], np.int64)
-    if numbers.shape != (int(held["n_queries"]),):
-        raise ValueError(f"{name} holds {numbers.size} numbers for {held['n_queries']} queries")
+    numbers = np.asarray(description[name], np.int64)
+    if numbers.shape != (int(description["n_queries"]),):
+        raise ValueError(f"{name} holds {numbers.size} numbers for {description['n_queries']} queries")
     return numbers
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError
 
 LEVEL = 0.95
-"""Of the intervals."""
+"""Share of cases in which the true recall lies in its interval."""
 DRAWS = 2000
 """Times that the blocks are drawn anew."""
 FLIPS = 10_000
@@ -34,13 +34,13 @@ class Paired:
     """One method against another, on the same queries."""
 
     n: int
-    """N of recall@N."""
+    """The N of the recall@N that is compared."""
     difference: float
     """recall@N of the second minus that of the first."""
     low: float
     """Lower end of the difference's interval."""
     high: float
-    """Upper end."""
+    """Upper end of the difference's interval."""
     first_only: int
     """Queries that the first alone answers."""
     second_only: int
@@ -120,18 +120,21 @@ def paired(
     """
     if len(first) != len(second):
         raise InputError(f"a pair is of the same queries; given {len(first)} and {len(second)}")
-    one, two = _right(first, ns), _right(second, ns)
-    counted = np.ones(len(first), np.bool_) if blocks is None else blocks >= 0
-    apart, sizes = _by_block(two.astype(np.int64) - one, blocks, len(first))
+    first_right, second_right = _right(first, ns), _right(second, ns)
+    valid_mask = np.ones(len(first), np.bool_) if blocks is None else blocks >= 0
+    apart, sizes = _by_block(second_right.astype(np.int64) - first_right, blocks, len(first))
     random = np.random.default_rng(seed)
     drawn = _drawn(apart, sizes, draws, random)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    found = []
+    pairs = []
     for i, n in enumerate(ns):
-        only = [int((a & ~b)[counted, i].sum()) for a, b in ((one, two), (two, one))]
+        only = [
+            int((a & ~b)[valid_mask, i].sum())
+            for a, b in ((first_right, second_right), (second_right, first_right))
+        ]
         p = _mcnemar(*only) if (sizes == 1).all() else _signs(apart[:, i], random)
-        found.append(
+        pairs.append(
             Paired(
                 n=int(n),
                 difference=float(apart[:, i].sum() / sizes.sum()),
@@ -143,11 +146,11 @@ def paired(
                 test="McNemar, exact" if (sizes == 1).all() else f"random signs of {len(sizes)} blocks",
             )
         )
-    return found
+    return pairs
 
 
 def _right(hits: Hits, ns: Sequence[int]) -> NDArray[np.bool_]:
-    """bool [Q, len(ns)]."""
+    """bool [Q, len(ns)]: whether the first right answer of a query is among the first N."""
     return np.asarray((hits[:, None] > 0) & (hits[:, None] <= np.asarray(ns, np.int64)))
 
 
@@ -158,26 +161,26 @@ def _by_block(
     if blocks is not None and blocks.shape != (n_queries,):
         raise InputError(f"{n_queries} queries, but {list(blocks.shape)} numbers of blocks")
     numbers = np.arange(n_queries) if blocks is None else blocks
-    counted = numbers >= 0
-    if not counted.any():
+    valid_mask = numbers >= 0
+    if not valid_mask.any():
         raise InputError("recall needs at least one query that counts; there is none")
-    _, of = np.unique(numbers[counted], return_inverse=True)
-    sums = np.zeros((int(of.max()) + 1, values.shape[1]), np.int64)
-    np.add.at(sums, of, values[counted].astype(np.int64))
-    return sums, np.bincount(of)
+    _, block_of = np.unique(numbers[valid_mask], return_inverse=True)
+    sums = np.zeros((int(block_of.max()) + 1, values.shape[1]), np.int64)
+    np.add.at(sums, block_of, values[valid_mask].astype(np.int64))
+    return sums, np.bincount(block_of)
 
 
 def _drawn(sums: Hits, sizes: Hits, draws: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """float64 [draws, len(ns)]: the shares of blocks drawn with replacement."""
+    """float64 [draws, len(ns)]: recall@N of blocks drawn with replacement."""
     n_blocks = len(sizes)
-    found = np.empty((draws, sums.shape[1]))
+    recalls = np.empty((draws, sums.shape[1]))
     step = max(1, _AT_ONCE // n_blocks)
     for start in range(0, draws, step):
         count = min(step, draws - start)
         chosen = random.integers(n_blocks, size=(count, n_blocks))
         times = np.stack([np.bincount(row, minlength=n_blocks) for row in chosen])
-        found[start : start + count] = (times @ sums) / (times @ sizes)[:, None]
-    return found
+        recalls[start : start + count] = (times @ sums) / (times @ sizes)[:, None]
+    return recalls
 
 
 def _mcnemar(first_only: int, second_only: int) -> float:

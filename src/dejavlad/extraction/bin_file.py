@@ -40,8 +40,8 @@ def read_bin(path: str | Path, dims: int | None = None) -> DescriptorStore:
     Raises:
         StoreError: there is no such file, D does not divide it, or D cannot be found out.
     """
-    name, told = _parsed(path)
-    dims = told if dims is None else dims
+    name, named_dims = _parsed(path)
+    dims = named_dims if dims is None else dims
     file = Path(name)
     if not file.is_file():
         raise StoreError(f"there are no descriptors at {name!r}")

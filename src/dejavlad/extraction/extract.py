@@ -68,7 +68,7 @@ class Describer(Protocol):
 
     @property
     def descriptor_size(self) -> int:
-        """D."""
+        """D, numbers in a descriptor."""
 
     def require_fitted(self) -> None:
         """Raises InputError unless all that it learns from photos is learnt."""
@@ -105,7 +105,8 @@ def extract(
         patches: also make these patches of each photo, in the folder ``patches`` of `out` (a `PatchStore`).
         patch_dtype: how patches are stored: ``"float32"``, ``"float16"``, ``"int8"`` or ``"pq"``.
         allow_none: be content where no photo could be described.
-        on_progress: told of `LOOKING` (file sizes and times) and `DESCRIBING` (``found``: from earlier runs).
+        on_progress: called with reports of `LOOKING` (file sizes and times) and `DESCRIBING`
+            (``resumed``: photos of earlier runs).
 
     Returns:
         The complete store, opened.
@@ -128,7 +129,7 @@ def extract(
     )
     extra = None if patches is None else Patching(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
-        known = writer.found
+        known = writer.existing
         if known is not None:
             known.manifest.setting.check(setting, writer.path)
         table = _look(model.preprocess, photos, known.manifest.table if known else None, on_progress)
@@ -148,12 +149,12 @@ def extract(
             extra.prepare(table, np.flatnonzero(table.sizes.all(axis=1)))
         todo = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
         again = [row for batch in todo for row in batch if state[row] != NOT_YET]
-        found = done = done - len(again)
-        on_progress(Progress(DESCRIBING, done, len(photos), found))
+        resumed = done = done - len(again)
+        on_progress(Progress(DESCRIBING, done, len(photos), resumed))
         for rows, values, failed in _described(model, table, todo, workers, extra):
             writer.put(rows, values, failed)
             done += len(rows) + len(failed)
-            on_progress(Progress(DESCRIBING, done, len(photos), found))
+            on_progress(Progress(DESCRIBING, done, len(photos), resumed))
     store = DescriptorStore.open(out)
     _check_any(photos, store.failed, allow_none or bool(store.done.any()))
     return store
@@ -176,7 +177,7 @@ def describe(
         batch_size: photos described together, at most.
         workers: threads that decode ahead.
         blank_too: be content where no photo could be described, but some can be read and show nothing.
-        on_progress: told of `LOOKING` and `DESCRIBING`.
+        on_progress: called with reports of `LOOKING` and `DESCRIBING`.
 
     Returns:
         float32 [N, D] (zeros where a photo failed), and key -> reason of the photos that failed.
@@ -231,11 +232,11 @@ def _look(
         preprocess.output_size(height, width)  # refuses a size it cannot make
         return height, width
 
-    def told(row: int) -> None:
+    def report_row(row: int) -> None:
         if row % 100 == 0 or row == len(photos):
             on_progress(Progress(LOOKING, row, len(photos)))
 
-    return PhotoTable.look(photos, size, known, told)
+    return PhotoTable.look(photos, size, known, report_row)
 
 
 def _plan(
@@ -252,13 +253,17 @@ def _plan(
     for row in np.flatnonzero(old_rows >= 0):
         if known.state[old_rows[row]] != FAILED:
             continue
-        reason = known.failed[table.keys[int(row)]]
+        reason = known.failed[known.keys[int(old_rows[row])]]  # its key may have another Unicode form
         if reason == NO_DESCRIPTOR:
             continue
         if reason == REASON_LOST or _decodes(table.photos[int(row)], preprocess):
             old_rows[row] = -1
+    # A photo's descriptor depends a little, by rounding, on the photos in its batch. A batch counts as
+    # finished only if the same photos, unchanged, were described together: then the store ends as a fresh
+    # run's would.
     finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
     kept: list[Rows] = []
+    # The same photos keep their plan; a new batch size applies to what is not described yet.
     if same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
         batches = known.manifest.batches
         if batch_size != known.manifest.batch_size:

@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
 from dejavlad.geo import Position
 from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
-from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.json_file import CHECKSUM, parse_json_object, with_checksum, without_checksum
 from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList, View
-from dejavlad.storage.checked_text import check_text, with_checksum
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
 DTYPES = ("float32", "float16")
 
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
-"""Columns of photos that are told even where they are empty."""
+"""Columns of photos that are written even where they are empty."""
 
 INCOMPARABLE = (
     "Only descriptors of one model can be compared: describe database and queries with the same one, or give "
@@ -41,6 +40,7 @@ COLUMNS: dict[str, Any] = {
     "path": str | None,
     "crop": tuple[int, int, int, int] | None,
     "frame": int | None,
+    "view": tuple[float, float] | None,
     "bytes": int,
     "mtime_ns": int,
     "sha256": str | None,
@@ -52,6 +52,7 @@ COLUMNS: dict[str, Any] = {
     "heading": float | None,
     "time": float | None,
     "group": str | None,
+    "tags": list[str] | None,
 }
 """The columns of photos in a manifest, and what stands in them."""
 
@@ -64,15 +65,15 @@ class Setting:
     """All that decides a row besides its photo; rows of two settings never share a store."""
 
     model: str
-    """The model's name."""
+    """The name of the model that made the rows; two names may stand for one model."""
     fingerprint: str
     """The model's fingerprint: its spec and weights."""
     preprocess: dict[str, Any]
     """How photos are prepared, as `Preprocess.to_dict` tells it."""
     precision: str
-    """``"fp32"`` or ``"bf16"``."""
+    """What the model computed in: ``"fp32"`` or ``"bf16"``."""
     dims: int
-    """D."""
+    """D, numbers in a row."""
     dtype: str = "float32"
     """What a row is stored as: ``"float32"`` or ``"float16"``."""
 
@@ -100,8 +101,8 @@ class Setting:
         Raises:
             StoreMismatchError: names every setting that differs.
         """
-        here, there = ({**asdict(of), "dtype": ""} for of in (self, other))
-        check_same(here, there, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
+        this, that = ({**asdict(setting), "dtype": ""} for setting in (self, other))
+        check_same(this, that, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
 
 
 def check_same(
@@ -113,7 +114,7 @@ def check_same(
         here: the store's setting, with ``model``, ``fingerprint`` and ``preprocess``.
         now: that of this run.
         path: the store.
-        hint: what to do; unless told, to write to another folder.
+        hint: what to do; unless given, to write to another folder.
         other: what `now` is called: of this run, or of the queries.
 
     Raises:
@@ -122,7 +123,7 @@ def check_same(
     differences = {key: (here[key], now[key]) for key in here if here[key] != now[key] and key != "model"}
     if "fingerprint" in differences:
         del differences["fingerprint"]
-        old, new = (f"{of['model']} ({of['fingerprint'][:12]})" for of in (here, now))
+        old, new = (f"{setting['model']} ({setting['fingerprint'][:12]})" for setting in (here, now))
         differences = {"model": (old, new), **differences}
     if "preprocess" in differences:
         old_steps, new_steps = differences.pop("preprocess")
@@ -197,11 +198,11 @@ class PhotoTable:
         A key in another Unicode form is the same photo, if its file is.
         """
         rows = Names(other.keys).match(self.keys, loosely=False)
-        found = np.fromiter((-1 if row is None else row for row in rows), np.int64, len(self.keys))
-        for row in np.flatnonzero(found >= 0):
-            if self.identity(int(row)) != other.identity(int(found[row])):
-                found[row] = -1
-        return found
+        rows_there = np.fromiter((-1 if row is None else row for row in rows), np.int64, len(self.keys))
+        for row in np.flatnonzero(rows_there >= 0):
+            if self.identity(int(row)) != other.identity(int(rows_there[row])):
+                rows_there[row] = -1
+        return rows_there
 
     def take(self, rows: Rows) -> PhotoTable:
         """The table of some of the photos, in that order."""
@@ -261,16 +262,16 @@ class PhotoTable:
             "group": [p.group for p in photos],
             "tags": [list(p.tags) or None for p in photos],
         }
-        told = {
+        kept_columns = {
             key: column
             for key, column in columns.items()
             if key in ALWAYS or any(value is not None for value in column)
         }
-        return {"list": photos.name, "root": "" if arrays else root.as_posix(), "photos": told}
+        return {"list": photos.name, "root": "" if arrays else root.as_posix(), "photos": kept_columns}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The table that `to_dict` told."""
+        """The table that `to_dict` made a dictionary of."""
         columns: dict[str, list[Any]] = data["photos"]
         n = len(columns["name"])
         for key, column in columns.items():
@@ -318,21 +319,20 @@ class Manifest:
     """Photos in a batch, at most."""
     batches: list[Rows]
     """The plan, made once: rows described together, the unit of commit. No batch has unreadable photos."""
+    checked: bool = field(default=True, compare=False)
+    """Whether the file it was read from had a checksum; stores of earlier versions have none."""
 
     def to_json(self) -> str:
         """The text of the file, with its checksum at the end; equal manifests give equal text."""
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "setting": asdict(self.setting),
-                "batch_size": self.batch_size,
-                **self.table.to_dict(),
-                "batches": [batch.tolist() for batch in self.batches],
-            },
-            separators=(",", ":"),
-        )
-        return with_checksum(text)
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "setting": asdict(self.setting),
+            "batch_size": self.batch_size,
+            **self.table.to_dict(),
+            "batches": [batch.tolist() for batch in self.batches],
+        }
+        return json.dumps(with_checksum(content), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
@@ -350,7 +350,7 @@ class Manifest:
                     f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
                     f"this one reads up to {VERSION}); update dejavlad"
                 )
-            check_text(text)
+            checked, data = CHECKSUM in data, without_checksum(data)
             table, batches = PhotoTable.from_dict(data), data["batches"]
             check_column("batches", batches, list[int])
             planned = [row for batch in batches for row in batch]
@@ -363,6 +363,7 @@ class Manifest:
                 table,
                 int(data["batch_size"]),
                 [np.asarray(batch, np.int64) for batch in batches],
+                checked,
             )
         except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is not a manifest of descriptors: {error}") from error

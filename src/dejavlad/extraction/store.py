@@ -20,7 +20,6 @@ Legend: N photos, D the descriptor's size.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -37,7 +36,7 @@ from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.storage.checked_text import check_text
+from dejavlad.storage.rows import row_checksum
 
 NOT_YET, DONE, FAILED = 0, 1, 2
 CHANGE = "change.partial"
@@ -93,8 +92,7 @@ class DescriptorStore:
                 f"{str(path)!r} is in the middle of a change; run `dejavlad extract` there again"
             )
         try:
-            text = read_utf8(path / "manifest.json")
-            manifest = Manifest.from_json(text, path)
+            manifest = Manifest.from_json(read_utf8(path / "manifest.json"), path)
             state = read_npy(path / "done.npy")
             failed = read_json_object(path / "failed.json", LARGE)
             check_column("reasons", list(failed.values()), str)
@@ -103,7 +101,7 @@ class DescriptorStore:
         except DAMAGED as error:
             raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
         rows = _map_array(path / "rows.npy")
-        sums = _map_array(path / "sums.npy") if check_text(text) else None
+        sums = _map_array(path / "sums.npy") if manifest.checked else None
         n, setting = len(manifest.table), manifest.setting
         if rows.shape != (n, setting.dims) or rows.dtype != setting.dtype or state.shape != (n,):
             raise StoreError(
@@ -139,7 +137,7 @@ class DescriptorStore:
 
         Args:
             rows_ND: [N, D] float32 or float16, kept as it is (a memory map stays one); others become float32.
-            photos: what they describe, or their names; 0, 1, 2 ... unless told.
+            photos: what they describe, or their names; 0, 1, 2 ... unless given.
             model: what made them.
             fingerprint: of what made them, where it is known.
             path: where they came from.
@@ -178,7 +176,7 @@ class DescriptorStore:
         return self._failed
 
     def _see(self) -> None:
-        """Count rows of zeros among the failed, once; most rows are told by their first number."""
+        """Count rows of zeros among the failed, once; of most rows the first number is enough to see."""
         if self._seen:
             return
         empty = np.flatnonzero(self._state == DONE)
@@ -231,7 +229,7 @@ class DescriptorStore:
 
     @property
     def dims(self) -> int:
-        """D."""
+        """D, numbers in a descriptor."""
         return int(self._rows_ND.shape[1])
 
     @property
@@ -249,7 +247,7 @@ class DescriptorStore:
     def _verify(self) -> None:
         assert self.sums is not None
         for row in np.flatnonzero(self._state == DONE).tolist():
-            if row_sum(self._rows_ND[row]) != self.sums[row]:
+            if row_checksum(self._rows_ND[row]) != self.sums[row]:
                 raise StoreError(
                     f"{str(self.path)!r} is damaged: the row of {self.keys[row]!r} is not what was written; "
                     "delete it and extract again"
@@ -264,7 +262,7 @@ class DescriptorStore:
 
     @property
     def photos(self) -> PhotoList:
-        """The photos, with their paths and positions as they were told when they were described."""
+        """The photos, with their paths and positions as they were given when they were described."""
         return self.manifest.table.photos
 
     @property
@@ -278,16 +276,11 @@ class DescriptorStore:
         return bool((self._state != NOT_YET).all())
 
     def float32(self, rows: ArrayLike | slice | None = None) -> NDArray[np.float32]:
-        """The given rows (all, unless told) as a float32 array [n, D] in memory."""
+        """The given rows (all, unless given) as a float32 array [n, D] in memory."""
         chosen = (
             self.rows if rows is None else self.rows[rows if isinstance(rows, slice) else np.asarray(rows)]
         )
         return np.array(chosen, dtype=np.float32)
-
-
-def row_sum(row_D: NDArray[Any]) -> int:
-    """CRC-32 of a row as it lies on disk."""
-    return zlib.crc32(np.ascontiguousarray(row_D).data)
 
 
 def _map_array(path: Path) -> NDArray[Any]:

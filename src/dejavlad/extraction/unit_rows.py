@@ -53,10 +53,13 @@ def at_unit_length(rows_ND: NDArray[Any], name: str) -> tuple[NDArray[Any], tupl
         InputError: see `row_lengths`.
     """
     lengths_N = row_lengths(rows_ND, name)
-    there = lengths_N[lengths_N > 0]
-    if (np.abs(there - 1) <= TOLERANCE).all():
+    nonzero_lengths = lengths_N[lengths_N > 0]
+    if (np.abs(nonzero_lengths - 1) <= TOLERANCE).all():
         return rows_ND, None
-    return cast("NDArray[Any]", UnitRows(rows_ND, lengths_N)), (float(there.min()), float(there.max()))
+    return cast("NDArray[Any]", UnitRows(rows_ND, lengths_N)), (
+        float(nonzero_lengths.min()),
+        float(nonzero_lengths.max()),
+    )
 
 
 class UnitRows:

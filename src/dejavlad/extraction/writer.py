@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
-from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore, row_sum
+from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.storage import disk_errors, one_writer, sync_folder
+from dejavlad.storage.rows import row_checksum
 
 COMMIT_SECONDS = 1.0
 """Finished batches are made permanent together, so long after the first of them (a sync is slow)."""
@@ -45,7 +46,7 @@ class StoreWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.found: DescriptorStore | None = None
+        self.existing: DescriptorStore | None = None
         self._lock = contextlib.ExitStack()
         self._files: dict[str, tuple[io.BufferedRandom, int]] = {}
         self._pending: list[tuple[Rows, int]] = []
@@ -71,7 +72,7 @@ class StoreWriter:
                     )
                 self._finish_change()
             if (self.path / "manifest.json").is_file():
-                self.found = DescriptorStore.open(self.path)
+                self.existing = DescriptorStore.open(self.path)
         except BaseException:
             self._lock.close()
             raise
@@ -107,29 +108,29 @@ class StoreWriter:
             failed: row -> reason, of the rows that are `FAILED`.
             old_rows_N: [N] the row that each kept row has in the store as found; None where none moves.
         """
-        found, self.found = self.found, None  # nothing may stay mapped where files are replaced
+        existing, self.existing = self.existing, None  # nothing may stay mapped where files are replaced
         self._manifest, self._failed = manifest, dict(failed)
         shape, dtype = (len(state_N), manifest.setting.dims), manifest.setting.dtype
         done_header = _npy_header(shape[:1], "uint8")
         sums_header = _npy_header(shape[:1], "uint32")
         contents = {
-            "sums.npy": sums_header + _sums(found, state_N, old_rows_N).tobytes(),
+            "sums.npy": sums_header + _sums(existing, state_N, old_rows_N).tobytes(),
             "failed.json": self._failed_text(),
             "done.npy": done_header + state_N.tobytes(),
             "manifest.json": manifest.to_json().encode(),
         }
         with disk_errors(self.path):
-            if found is not None and old_rows_N is None and (found.done & (state_N != DONE)).any():
+            if existing is not None and old_rows_N is None and (existing.done & (state_N != DONE)).any():
                 old_rows_N = np.arange(len(state_N))  # rows that no longer count become zeros
-            moved = found is None or old_rows_N is not None
+            moved = existing is None or old_rows_N is not None
             if moved or any(_content(self.path / name) != data for name, data in contents.items()):
                 folder = self.path / CHANGE
                 folder.mkdir()
                 if moved:
-                    _copy_rows(folder / "rows.npy", manifest.setting, found, state_N, old_rows_N)
+                    _copy_rows(folder / "rows.npy", manifest.setting, existing, state_N, old_rows_N)
                 for name, data in contents.items():  # the manifest last: it says that the change is whole
                     write_whole(folder / name, data)
-                del found
+                del existing
                 self._finish_change()
             for name, header in (
                 ("rows.npy", _npy_header(shape, dtype)),
@@ -150,7 +151,7 @@ class StoreWriter:
             for i, row in enumerate(rows):
                 file.seek(offset + int(row) * row_bytes)
                 file.write(values[i].data)
-                self._sums[int(row)] = row_sum(values[i])
+                self._sums[int(row)] = row_checksum(values[i])
             file.flush()
         if failed:
             self._failed.update(failed)
@@ -213,7 +214,7 @@ def save_store(store: DescriptorStore, path: Path | str) -> DescriptorStore:
         StoreError: there is a store already, or it cannot be written.
     """
     with StoreWriter(Path(path)) as writer:
-        if writer.found is not None:
+        if writer.existing is not None:
             raise StoreError(f"there is a store at {str(path)!r} already; give another folder")
         writer.begin(store.manifest, np.zeros(len(store), np.uint8), {})
         step = max(1, (1 << 22) // store.dims)
@@ -226,7 +227,11 @@ def save_store(store: DescriptorStore, path: Path | str) -> DescriptorStore:
 
 
 def _copy_rows(
-    path: Path, setting: Setting, found: DescriptorStore | None, state_N: NDArray[np.uint8], old: Rows | None
+    path: Path,
+    setting: Setting,
+    existing: DescriptorStore | None,
+    state_N: NDArray[np.uint8],
+    old: Rows | None,
 ) -> None:
     """A rows file with the kept rows in their new places and zeros (a hole in the file) elsewhere."""
     shape = (len(state_N), setting.dims)
@@ -234,25 +239,27 @@ def _copy_rows(
     row_bytes = setting.dims * np.dtype(setting.dtype).itemsize
     with open(path, "wb") as file:
         file.write(header)
-        if found is not None and old is not None:
+        if existing is not None and old is not None:
             for row in np.flatnonzero(state_N == DONE):
                 file.seek(len(header) + int(row) * row_bytes)
-                file.write(found.rows[old[row]].tobytes())
+                file.write(existing.rows[old[row]].tobytes())
         file.truncate(len(header) + len(state_N) * row_bytes)
         file.flush()
         os.fsync(file.fileno())
 
 
 def _sums(
-    found: DescriptorStore | None, state_N: NDArray[np.uint8], old_rows_N: Rows | None
+    existing: DescriptorStore | None, state_N: NDArray[np.uint8], old_rows_N: Rows | None
 ) -> NDArray[np.uint32]:
     """Checksums of the rows that are kept; computed where the store, of an earlier version, has none."""
     sums = np.zeros(len(state_N), np.uint32)
     kept = np.flatnonzero(state_N == DONE)
-    if found is None or not len(kept):
+    if existing is None or not len(kept):
         return sums
     old = kept if old_rows_N is None else old_rows_N[kept]
-    sums[kept] = [row_sum(found.rows[row]) for row in old] if found.sums is None else found.sums[old]
+    sums[kept] = (
+        [row_checksum(existing.rows[row]) for row in old] if existing.sums is None else existing.sums[old]
+    )
     return sums
 
 

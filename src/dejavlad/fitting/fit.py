@@ -38,12 +38,13 @@ def fit(
         photos: what to learn from; one is enough without whitening.
         seed: of all that is drawn.
         workers: threads that decode; the answer does not depend on it.
-        on_progress: told of each step.
+        on_progress: called with reports of each step.
         whiten: how many whitened dimensions to keep; False for none; ``"auto"`` whitens where the photos are
             enough for it (at least `WORTH_TRYING`, see `learn_whitening_if_sound`), and where the model keeps
             only its first ``dims``.
         batch_size: photos that go through the network together, at most.
-        on_failed: told of the photos that are passed over, once for the clusters and once for the whitening.
+        on_failed: called with the photos that are passed over, and why, once for the clusters and once
+            for the whitening.
 
     Raises:
         InputError: no photo can be learnt from, or too few for the dimensions asked for.

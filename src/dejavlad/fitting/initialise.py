@@ -61,8 +61,8 @@ def initialise(
         seed: of the photos, locations and first centres drawn.
         workers: threads that decode; the answer does not depend on it.
         batch_size: photos that go through the network together, at most.
-        on_progress: told of `SAMPLING` (photos) and `CLUSTERING`.
-        on_failed: told of the photos that were passed over.
+        on_progress: called with reports of `SAMPLING` (photos) and `CLUSTERING`.
+        on_failed: called with the photos that were passed over, and why.
 
     Raises:
         InputError: nothing to learn: no clusters in the model, no photo readable, or all of them blank.
@@ -114,8 +114,8 @@ def sample_features(
         seed: of photos and locations.
         workers: threads that decode.
         batch_size: photos that go through the network together, at most.
-        on_progress: told of `SAMPLING`.
-        on_failed: told of the drawn photos that cannot be read, or show nothing.
+        on_progress: called with reports of `SAMPLING`.
+        on_failed: called with the drawn photos that cannot be read or show nothing, and why.
 
     Raises:
         InputError: no photo can be read, or all of them show nothing.
@@ -186,16 +186,16 @@ def _draw(local_LD: NDArray[np.float32], share: int, seed: int, row: int) -> NDA
 
 
 def _clusters(model: PlaceModel) -> int:
-    held: Any = model.aggregation
-    return int(held.clusters)
+    layer: Any = model.aggregation
+    return int(layer.clusters)
 
 
 def _with_room(model: PlaceModel, features: int) -> PlaceModel:
     """The model with as many clusters as there are features, if they are fewer."""
     if features >= _clusters(model):
         return model
-    held = model.aggregation
-    fewer = aggregation.create(held.name, held.dim, **{**held.options, "clusters": features})
+    layer = model.aggregation
+    fewer = aggregation.create(layer.name, layer.dim, **{**layer.options, "clusters": features})
     return PlaceModel(
         model.backbone,
         fewer.to(model.device),

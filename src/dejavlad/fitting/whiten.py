@@ -54,8 +54,8 @@ def learn_whitening(
         seed: of the photos drawn.
         workers: threads that decode; the answer does not depend on it.
         batch_size: photos that go through the network together, at most.
-        on_progress: told of the photos described, then of `WHITENING`.
-        on_failed: told of the photos that cannot be read, or show nothing: they are passed over.
+        on_progress: called with reports of the photos described, then of `WHITENING`.
+        on_failed: called with the photos that cannot be read, or show nothing, and why: they are passed over.
 
     Raises:
         InputError: too few photos for `dims`, or none that can be read.
@@ -122,7 +122,7 @@ def _rows(
 
 
 def _with_pca(model: PlaceModel, pca: Pca, photos: PhotoList, whiten: bool, seed: int) -> PlaceModel:
-    told: dict[str, object] = {
+    description: dict[str, object] = {
         "from": photos.name,
         "photos": pca.rows,
         "dims": pca.dims,
@@ -131,4 +131,4 @@ def _with_pca(model: PlaceModel, pca: Pca, photos: PhotoList, whiten: bool, seed
         "explained": round(pca.explained, 4),
         "seed": seed,
     }
-    return model.with_whitening(Whitening.from_pca(pca), components=told)
+    return model.with_whitening(Whitening.from_pca(pca), components=description)

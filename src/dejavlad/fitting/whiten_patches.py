@@ -49,7 +49,7 @@ def learn_patch_whitening(
         model: fitted, with clusters.
         photos: what to learn from.
         patches: which patches; ``dims`` is how many dimensions are kept, at most, and never more than `DIMS`.
-        on_progress: told of each photo.
+        on_progress: called with reports of each photo.
 
     Returns:
         A model that shares all else with the one given; that one, where the patches are too much alike.
@@ -63,11 +63,11 @@ def learn_patch_whitening(
     for done, photo in enumerate(chosen):
         on_progress(Progress(LEARNING, done, len(chosen)))
         try:
-            found = _sampled(bare, photo, patches, PATCHES / len(chosen) / len(patches.sizes))
+            drawn = _sampled(bare, photo, patches, PATCHES / len(chosen) / len(patches.sizes))
             if blank_reason(photo, rotate=bare.preprocess.rotate):
                 empty = True
             else:
-                sample += found
+                sample += drawn
         except (PhotoError, InputError) as error:
             why = error
     if not sample and empty:
@@ -100,7 +100,7 @@ def _sampled(
     preprocess, cell = model.preprocess, cell_geometry(model.backbone).stride
     height, width = preprocess.output_size(*read_size(photo, rotate=preprocess.rotate))
     step = max(1, round(math.sqrt(height * width / each) / cell))
-    (found,) = model.encode_patches(
+    (patch_sets,) = model.encode_patches(
         photo, sizes=patches.sizes, strides=[step] * len(patches.sizes), keep_blank=True
     )
-    return [of.descriptors.float().cpu().numpy() for of in found]
+    return [patch_set.descriptors.float().cpu().numpy() for patch_set in patch_sets]

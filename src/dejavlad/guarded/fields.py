@@ -15,7 +15,7 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowErr
 """What comes of a value of another kind than the one that was written; `MalformedFileError` is among them."""
 
 LARGEST = 1 << 63
-"""Whole numbers are smaller."""
+"""Whole numbers that are read are smaller than this: they fit int64."""
 
 Made = TypeVar("Made")
 

@@ -31,7 +31,7 @@ class Hdf5File:
 
     h5py: Any
     root: Any
-    """The root group."""
+    """The root group of the file."""
     room: Room
     """What may still be made of the file."""
 

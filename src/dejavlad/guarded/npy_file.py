@@ -123,9 +123,9 @@ def read_values(stream: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
     return flat.view(header.dtype).reshape(header.shape, order=header.order)
 
 
-def _check_size(header: ArrayHeader, there: int) -> None:
-    if header.nbytes != there:
+def _check_size(header: ArrayHeader, n_bytes: int) -> None:
+    if header.nbytes != n_bytes:
         raise MalformedFileError(
             f"its header says {header.dtype} {list(header.shape)}, which is {header.nbytes} bytes; "
-            f"{there} are there"
+            f"{n_bytes} are there"
         )

@@ -114,11 +114,11 @@ class BoundedReader:
         return self._took(self._stream.read(self._left if size < 0 else min(size, self._left)))
 
     def readline(self, size: int = -1) -> bytes:
-        """A line."""
+        """The next line with its end, or what is left of it; at most `size` bytes unless that is negative."""
         return self._took(self._stream.readline(self._left if size < 0 else min(size, self._left)))
 
     def tell(self) -> int:
-        """Where it stands."""
+        """The offset of the next byte to be read."""
         return self._stream.tell()
 
     def _took(self, part: bytes) -> bytes:

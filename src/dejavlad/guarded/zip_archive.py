@@ -122,12 +122,12 @@ def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str
         if file.read(6) == b"\x93NUMPY":
             raise MalformedFileError("it is one array, an .npy file")
     with open_zip(path) as archive:
-        there = {name.removesuffix(".npy"): name for name in archive.members}
-        lacking = [name for name in names or () if name not in there]
+        arrays = {name.removesuffix(".npy"): name for name in archive.members}
+        lacking = [name for name in names or () if name not in arrays]
         if lacking:
-            held = ", ".join(list(there)[:8]) or "nothing"
-            raise MalformedFileError(f"it lacks {', '.join(lacking)} (it holds {held})")
-        return {name: _array(archive, there[name]) for name in (there if names is None else names)}
+            names_inside = ", ".join(list(arrays)[:8]) or "nothing"
+            raise MalformedFileError(f"it lacks {', '.join(lacking)} (it holds {names_inside})")
+        return {name: _array(archive, arrays[name]) for name in (arrays if names is None else names)}
 
 
 def _array(archive: Archive, member: str) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 Such photos have descriptors all the same: all zero, or of the little that noise and a network's bias make of
 nothing. They resemble everything alike, so that they become the nearest answer to whatever the others do not
-match clearly. So they are told by their pixels, before any network, and count as photos that could not be
+match clearly. So they are recognised by pixels, before any network, and count as photos that could not be
 described.
 
 What is measured, on every n-th pixel of the grey photo (the mean of its channels, 0 to 255) without its
@@ -68,7 +68,7 @@ class Content:
     """What a photo shows, in figures (see the module)."""
 
     size: tuple[int, int]
-    """H and W."""
+    """Height and width in pixels."""
     level: float
     """Mean grey level, 0 to 255."""
     structure: float

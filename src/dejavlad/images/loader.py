@@ -54,6 +54,8 @@ def plan_batches(sizes: Sequence[Size | None], batch_size: int) -> list[Rows]:
     """
     if batch_size < 1:
         raise InputError(f"a batch needs at least one photo; given {batch_size}")
+    # Batches are full however the sizes are mixed in the list. They follow from the sizes alone, so that a
+    # run that goes on makes the same ones: which photos share a batch decides how a network rounds.
     groups: dict[Size, list[int]] = {}
     for row, size in enumerate(sizes):
         if size is not None:
@@ -196,8 +198,8 @@ def _batch(
 
 def _most(sizes: Iterable[tuple[int, ...]]) -> Size | None:
     """The most frequent size, the first of several; None of none."""
-    counted = Counter(sizes).most_common(1)
-    return (counted[0][0][0], counted[0][0][1]) if counted else None
+    frequent = Counter(sizes).most_common(1)
+    return (frequent[0][0][0], frequent[0][0][1]) if frequent else None
 
 
 def _header_sizes(photos: Sequence[Photo], preprocess: Preprocess, rows: Rows) -> Iterator[Size]:

@@ -200,7 +200,7 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """What `to_dict` told.
+        """What `to_dict` made.
 
         Raises:
             InputError: it holds something else.
@@ -223,14 +223,14 @@ def parse_resize(policy: str) -> tuple[int, int] | OneSide | int | None:
         return None
     if not isinstance(policy, str):
         raise InputError(f"resize must be text; given {policy!r}")
-    if found := re.fullmatch(r"(\d{1,9})x(\d{1,9})", policy, re.ASCII):
-        sides = int(found[1]), int(found[2])
+    if numbers := re.fullmatch(r"(\d{1,9})x(\d{1,9})", policy, re.ASCII):
+        sides = int(numbers[1]), int(numbers[2])
         if min(sides) >= 1 and max(sides) <= MOST_SIDE:
             return sides
-    elif found := re.fullmatch(r"(longest|shortest|most):(\d{1,9})", policy, re.ASCII):
-        side = int(found[2])
+    elif numbers := re.fullmatch(r"(longest|shortest|most):(\d{1,9})", policy, re.ASCII):
+        side = int(numbers[2])
         if 1 <= side <= MOST_SIDE:
-            return side if found[1] == "longest" else OneSide(found[1], side)
+            return side if numbers[1] == "longest" else OneSide(numbers[1], side)
     raise InputError(
         f"resize {policy!r} is unknown; valid: HxW (480x640), longest:N, shortest:N, most:N, none, "
         f"sides of 1 to {MOST_SIDE}"

@@ -45,7 +45,7 @@ TURNS = {
 }
 """What makes a photo of each EXIF orientation upright."""
 BACK = TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-"""What undoes it."""
+"""What turns an upright photo back to how its pixels are stored, by EXIF orientation."""
 
 
 def read_image(photo: Photo | Path | str, *, rotate: bool = True, levels: Levels = "photo") -> Pixels:
@@ -204,8 +204,8 @@ def _source(
     elif photo.frame is not None:
         pixels = _video.read(photo.path, photo.frame)
     elif photo.view is not None:
-        told = photo.path.stat() if photo.path.is_file() else None  # else decoding says what is wrong
-        key = (photo.path, told and (told.st_mtime_ns, told.st_size), rotate, levels)
+        status = photo.path.stat() if photo.path.is_file() else None  # else decoding says what is wrong
+        key = (photo.path, status and (status.st_mtime_ns, status.st_size), rotate, levels)
         pixels = _panoramas.get(key, lambda: _decode(photo.path, rotate, levels)[0])
     else:
         return _decode(photo.path, rotate, levels, wanted)
@@ -217,8 +217,8 @@ def _source(
 def _checked_panorama(photo: Photo, height: int, width: int) -> int:
     """The width of a panorama."""
     if abs(width - 2 * height) > 2:
-        told = f"{width}x{height} pixels are not two to one"
-        raise PhotoError(photo.path, f"it is no equirectangular panorama to cut a view of: its {told}")
+        size = f"{width}x{height} pixels are not two to one"
+        raise PhotoError(photo.path, f"it is no equirectangular panorama to cut a view of: its {size}")
     return width
 
 
@@ -231,8 +231,8 @@ def _checked(photo: Photo) -> Pixels:
     if not isinstance(pixels, np.ndarray):
         raise PhotoError(photo.name, f"an array must be uint8 RGB [H, W, 3]; given {type(pixels).__name__}")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        told = f"{pixels.dtype} {list(pixels.shape)}"
-        raise PhotoError(photo.name, f"an array must be uint8 RGB [H, W, 3]; given {told}")
+        array = f"{pixels.dtype} {list(pixels.shape)}"
+        raise PhotoError(photo.name, f"an array must be uint8 RGB [H, W, 3]; given {array}")
     return pixels
 
 
@@ -285,8 +285,8 @@ def _decode(
         with _one_large_photo:
             needed, free = BYTES * image.width * image.height, free_memory()
             if free is not None and needed > free:
-                told = f"its {image.width}x{image.height} pixels need {needed / 1e9:.1f} GB of memory"
-                raise PhotoError(path, f"{told} and {free / 1e9:.1f} GB are free; make a smaller copy of it")
+                needs = f"its {image.width}x{image.height} pixels need {needed / 1e9:.1f} GB of memory"
+                raise PhotoError(path, f"{needs} and {free / 1e9:.1f} GB are free; make a smaller copy of it")
             return _turned(image, path, orientation, rotate, levels), size
 
 
@@ -395,8 +395,8 @@ class _Video(threading.local):
 
     def _open(self, path: Path) -> None:
         try:
-            told = path.stat()
-            wanted = path, told.st_mtime_ns, told.st_size
+            status = path.stat()
+            wanted = path, status.st_mtime_ns, status.st_size
         except OSError:
             wanted = path, 0, 0  # open_video says what is wrong
         if self.opened != wanted:

@@ -39,7 +39,7 @@ def build_index(
         kind: one of `KINDS`.
         rows: an array, a memory map, or a `DescriptorStore` (whose failed photos are left out); rows of zeros
             are left out too. They are compared as they are: bring them to unit length where they are not.
-        ids: [N] what answers are called; the row numbers unless told.
+        ids: [N] what answers are called; the row numbers unless given.
         **options: of the kind: see `dejavlad.index.faiss_index.FaissIndex`.
 
     Raises:

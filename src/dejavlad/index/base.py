@@ -65,7 +65,7 @@ class Index(Protocol):
     kind: str
     """Its name in `build_index`."""
     dims: int
-    """D."""
+    """D, numbers in a row."""
 
     def __len__(self) -> int:
         """N, without the removed rows."""
@@ -75,7 +75,7 @@ class Index(Protocol):
         """[N] the ids it holds, in the order in which they were added."""
 
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
-        """Add rows [n, D]; ids are not negative and not in the index, the next free ones unless told.
+        """Add rows [n, D]; ids are not negative and not in the index, the next free ones unless given.
 
         Rows of a store that failed, and rows of zeros, are left out, and their ids stay free.
 
@@ -146,8 +146,8 @@ def checked_ids(ids: ArrayLike | None, count: int, taken: Ids) -> Ids:
     values, times = np.unique(given, return_counts=True)
     if (times > 1).any():
         raise InputError(f"id {values[times > 1][0]} is given twice")
-    if (there := np.isin(values, taken)).any():
-        raise InputError(f"id {values[there][0]} is in the index already; remove it first")
+    if (in_index := np.isin(values, taken)).any():
+        raise InputError(f"id {values[in_index][0]} is in the index already; remove it first")
     return given
 
 
@@ -178,13 +178,13 @@ def query_chunks(
     """
     if k < 1:
         raise InputError(f"a search gives at least 1 answer; given k = {k}")
-    rows, there = checked_rows(queries, "queries")
+    rows, valid_rows = checked_rows(queries, "queries")
     if rows.shape[1] != dims:
         raise InputError(f"queries have {rows.shape[1]} dimensions, the index has {dims}")
 
     def chunks() -> Iterator[tuple[Ids, Floats, Floats]]:
         for first in range(0, len(rows), size):
-            chunk = np.flatnonzero(there[first : first + size]) + first
+            chunk = np.flatnonzero(valid_rows[first : first + size]) + first
             values = np.ascontiguousarray(rows[chunk], dtype=np.float32)
             square_n = squares(values, "query", chunk)
             seen = values.any(axis=1)
@@ -211,7 +211,7 @@ def save_parts(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         turn = 1 + max(
-            (int(found[1]) for p in folder.iterdir() if (found := PART.fullmatch(p.name))), default=0
+            (int(part_name[1]) for p in folder.iterdir() if (part_name := PART.fullmatch(p.name))), default=0
         )
         for name, write in parts.items():
             stem, _, suffix = name.partition(".")
@@ -219,8 +219,8 @@ def save_parts(
             write(folder / files[name])
             with open(folder / files[name], "r+b") as file:
                 os.fsync(file.fileno())
-        told = {"format": FORMAT, "version": VERSION, **head, "files": files}
-        write_whole(folder / "index.json", json.dumps(with_checksum(told), indent=1))
+        head_values = {"format": FORMAT, "version": VERSION, **head, "files": files}
+        write_whole(folder / "index.json", json.dumps(with_checksum(head_values), indent=1))
     except OSError as error:
         _remove(folder, lambda name: name in files.values())
         raise StoreError(

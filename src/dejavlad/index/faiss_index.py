@@ -87,16 +87,16 @@ class FaissIndex:
 
     @property
     def ids(self) -> Ids:
-        """See `Index.ids`."""
+        """int64 [N]: the ids of all rows in it, in the order in which they were added."""
         return self._ids[self._alive]
 
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
-        """See `Index.add`."""
-        source, there = checked_rows(rows, "rows")
+        """Add rows [n, D]; `Index.add` tells the arguments and errors."""
+        source, valid_rows = checked_rows(rows, "rows")
         if source.shape[1] != self.dims:
             raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
         new_ids = checked_ids(ids, len(source), self.ids)
-        kept = np.flatnonzero(there)
+        kept = np.flatnonzero(valid_rows)
         seen = np.zeros(len(kept), np.bool_)
         for part in self._chunks(len(kept)):
             values = np.asarray(source[kept[part]], dtype=np.float32)
@@ -117,7 +117,7 @@ class FaissIndex:
         self._alive = np.concatenate([self._alive, np.ones(len(new_ids), np.bool_)])
 
     def remove(self, ids: ArrayLike) -> None:
-        """See `Index.remove`."""
+        """Take rows out by their ids; an id that is not in it is an `InputError`."""
         gone = np.unique(np.asarray(ids, dtype=np.int64))
         missing = np.setdiff1d(gone, self.ids)
         if len(missing):
@@ -125,22 +125,22 @@ class FaissIndex:
         self._alive &= ~np.isin(self._ids, gone)
 
     def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
-        """See `Index.search`."""
-        asked = min(len(self), k + SPARE)
+        """The k nearest rows of each query; `Index.search` tells the arguments and errors."""
+        n_candidates = min(len(self), k + SPARE)
         size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
         n, chunks = query_chunks(queries, k, self.dims, size)
         indices = np.full((n, k), -1, dtype=np.int64)
-        found = np.full((n, k), np.inf, dtype=np.float32)
+        distances = np.full((n, k), np.inf, dtype=np.float32)
         for rows, values, _ in chunks:
-            if asked and len(rows):
-                ids_QF, distances_QF = self._candidates(values, asked)
+            if n_candidates and len(rows):
+                ids_QF, distances_QF = self._candidates(values, n_candidates)
                 order = np.lexsort((ids_QF, distances_QF), axis=1)[:, :k]
                 width = order.shape[1]
                 indices[rows, :width] = np.take_along_axis(ids_QF, order, axis=1)
-                found[rows, :width] = np.take_along_axis(distances_QF, order, axis=1)
-        return Ranking(indices, found)
+                distances[rows, :width] = np.take_along_axis(distances_QF, order, axis=1)
+        return Ranking(indices, distances)
 
-    def _candidates(self, queries_QD: Floats, asked: int) -> tuple[Ids, Floats]:
+    def _candidates(self, queries_QD: Floats, n_candidates: int) -> tuple[Ids, Floats]:
         """Ids and measured distances [Q, F] of what faiss proposes; +inf where it had too few."""
         faiss = _faiss()
         options: dict[str, Any] = {}
@@ -148,12 +148,12 @@ class FaissIndex:
             bits = np.packbits(self._alive, bitorder="little")
             options["sel"] = faiss.IDSelectorBitmap(bits)
         if self.kind == "faiss-hnsw":
-            params = faiss.SearchParametersHNSW(efSearch=max(self.effort, asked), **options)
+            params = faiss.SearchParametersHNSW(efSearch=max(self.effort, n_candidates), **options)
         else:
             params = faiss.SearchParameters(**options) if options else None
-        _, places_QF = self._index.search(queries_QD, asked, params=params)
+        _, places_QF = self._index.search(queries_QD, n_candidates, params=params)
         measured_QF = np.full(places_QF.shape, np.inf, dtype=np.float32)
-        step = max(1, WORK_BYTES // (2 * self.dims * asked))
+        step = max(1, WORK_BYTES // (2 * self.dims * n_candidates))
         for first in range(0, len(queries_QD), step):
             query, place = np.nonzero(places_QF[first : first + step] >= 0)
             if len(query):
@@ -164,7 +164,7 @@ class FaissIndex:
         return np.where(places_QF >= 0, self._ids[places_QF], -1), measured_QF
 
     def save(self, folder: Path | str) -> Path:
-        """See `Index.save`."""
+        """Write the index to a folder, whole or not at all; `Index.save` tells the errors."""
         parts = {
             "rows.faiss": self._write,
             "ids.npy": lambda path: np.save(path, self._ids),

@@ -49,7 +49,7 @@ class Segment:
     squares: Floats
     """[n] squared length of each decoded row."""
     ids: Ids
-    """[n]."""
+    """int64 [n]: the id of each row."""
     alive: NDArray[np.bool_]
     """[n] False where removed, never there, or zeros."""
 
@@ -78,12 +78,12 @@ class ScanIndex:
 
     @property
     def ids(self) -> Ids:
-        """See `Index.ids`."""
+        """int64 [N]: the ids of all rows in it, in the order in which they were added."""
         return np.concatenate([np.empty(0, np.int64), *(s.ids[s.alive] for s in self._segments)])
 
     def add(self, rows: ArrayLike | RowSource, ids: ArrayLike | None = None) -> None:
-        """See `Index.add`."""
-        source, there = checked_rows(rows, "rows")
+        """Add rows [n, D]; `Index.add` tells the arguments and errors."""
+        source, valid_rows = checked_rows(rows, "rows")
         if source.shape[1] != self.dims:
             raise InputError(f"rows have {source.shape[1]} dimensions, the index has {self.dims}")
         new_ids = checked_ids(ids, len(source), self.ids)
@@ -94,9 +94,11 @@ class ScanIndex:
         if self.kind != "flat":
             codes = np.zeros((n, self.dims), np.int8 if self.kind == "int8" else np.float16)
         scales = np.zeros(n, np.float32) if self.kind == "int8" else None
-        segment = Segment(codes, scales, np.zeros(n, np.float32), new_ids, there.copy())
+        segment = Segment(codes, scales, np.zeros(n, np.float32), new_ids, valid_rows.copy())
         for part in self._chunks(n):
-            values = np.where(there[part, None], source[part], np.float32(0)).astype(np.float32, copy=False)
+            values = np.where(valid_rows[part, None], source[part], np.float32(0)).astype(
+                np.float32, copy=False
+            )
             segment.squares[part] = squares(values, "row", range(part.start, part.stop))
             if scales is not None:
                 scales[part] = np.abs(values).max(axis=1, initial=0) / 127
@@ -112,7 +114,7 @@ class ScanIndex:
             self._segments.append(segment)
 
     def remove(self, ids: ArrayLike) -> None:
-        """See `Index.remove`."""
+        """Take rows out by their ids; an id that is not in it is an `InputError`."""
         gone = np.unique(np.asarray(ids, dtype=np.int64))
         missing = np.setdiff1d(gone, self.ids)
         if len(missing):
@@ -122,7 +124,7 @@ class ScanIndex:
         self._segments = [segment for segment in self._segments if segment.alive.any()]
 
     def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
-        """See `Index.search`."""
+        """The k nearest rows of each query; `Index.search` tells the arguments and errors."""
         size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
         n, chunks = query_chunks(queries, k, self.dims, size)
         indices = np.full((n, k), -1, dtype=np.int64)
@@ -138,7 +140,7 @@ class ScanIndex:
         return Ranking(indices, distances)
 
     def save(self, folder: Path | str) -> Path:
-        """See `Index.save`."""
+        """Write the index to a folder, whole or not at all; `Index.save` tells the errors."""
         kinds = {segment.codes.dtype for segment in self._segments}
         coded = (
             next(iter(kinds)) if len(kinds) == 1 else np.dtype(np.int8 if self.kind == "int8" else np.float32)
@@ -148,7 +150,7 @@ class ScanIndex:
         n = len(self)
 
         def column(
-            shape: tuple[int, ...], dtype: Any, of: Callable[[Segment], Any]
+            shape: tuple[int, ...], dtype: Any, column_of: Callable[[Segment], Any]
         ) -> Callable[[Path], None]:
             def write(path: Path) -> None:
                 with open(path, "wb") as file:
@@ -156,7 +158,7 @@ class ScanIndex:
                     head = {"descr": described, "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, head)
                     for segment in self._segments:
-                        values = of(segment)
+                        values = column_of(segment)
                         for part in self._chunks(len(segment.ids)):
                             chosen = values[part][segment.alive[part]]
                             file.write(np.ascontiguousarray(chosen, dtype=dtype).tobytes())

@@ -19,7 +19,7 @@ from dejavlad.photo import Photo
 from dejavlad.progress import OnProgress, Progress, silent
 
 DESCRIBING = "finding local features"
-"""The task that `OnProgress` is told of."""
+"""The name of the task in reports of progress."""
 LONGEST = 640
 """Pixels of the longer side of prepared photos, unless another number is given."""
 POINTS = 1024
@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DetectedPoints:
     """Points of one prepared photo."""
 
     keypoints: Floats
@@ -37,7 +37,7 @@ class Found:
     descriptors: Floats
     """float32 [P, D], of unit length."""
     scores: Floats
-    """float32 [P]."""
+    """float32 [P]: how sure each point is, on a scale of the kind, descending."""
 
 
 class LocalExtractor(Protocol):
@@ -46,13 +46,13 @@ class LocalExtractor(Protocol):
     kind: str
     """Its name in `dejavlad.local.EXTRACTORS`."""
     dims: int
-    """D."""
+    """D, numbers in the descriptor of a point."""
     points: int
     """Points kept of a photo, at most."""
     longest: int
     """Pixels of the longer side of prepared photos."""
 
-    def __call__(self, images_NCHW: Floats) -> list[Found]:
+    def __call__(self, images_NCHW: Floats) -> list[DetectedPoints]:
         """The points of each photo.
 
         Args:
@@ -78,7 +78,7 @@ def describe_local(
         photos: the list.
         batch_size: photos that go through a network together, at most.
         workers: threads that decode; what comes does not depend on it.
-        on_progress: told of each batch.
+        on_progress: called with reports of each batch.
 
     Yields:
         A row of the list, and its features or why it has none; each row once.
@@ -99,12 +99,12 @@ def describe_local(
     plan = plan_batches(sizes, batch_size)
     loaded = load_batches(photos, plan, preprocess, workers=workers, sizes=sizes, keep_blank=True)
     for batch in loaded:  # of a photo that shows nothing come no features, and that says it
-        found = extractor(batch.images)
-        for row, of in zip(batch.rows.tolist(), found, strict=True):
+        detected = extractor(batch.images)
+        for row, points in zip(batch.rows.tolist(), detected, strict=True):
             if row in batch.failed:
                 yield row, batch.failed[row]
             else:
-                yield row, _at_full_size(of, full[row], sizes[row] or full[row], extractor.kind)
+                yield row, _at_full_size(points, full[row], sizes[row] or full[row], extractor.kind)
         done += len(batch.rows)
         on_progress(Progress(DESCRIBING, done, len(photos)))
 
@@ -117,16 +117,18 @@ def local_features(
     Raises:
         PhotoError: a photo cannot be read.
     """
-    found: dict[int, LocalFeatures] = {}
+    features_by_row: dict[int, LocalFeatures] = {}
     for row, features in describe_local(extractor, photos, batch_size=batch_size, workers=workers):
         if isinstance(features, PhotoError):
             raise features
-        found[row] = features
-    return [found[row] for row in range(len(photos))]
+        features_by_row[row] = features
+    return [features_by_row[row] for row in range(len(photos))]
 
 
-def _at_full_size(of: Found, full: tuple[int, int], prepared: tuple[int, int], kind: str) -> LocalFeatures:
+def _at_full_size(
+    points: DetectedPoints, full: tuple[int, int], prepared: tuple[int, int], kind: str
+) -> LocalFeatures:
     """Points in pixels of the photo: borders lie on each other, not the first pixels' centres."""
     by = np.array([full[1] / prepared[1], full[0] / prepared[0]], np.float32)
-    keypoints = (of.keypoints + 0.5) * by - 0.5
-    return LocalFeatures(keypoints, of.descriptors, of.scores, full, kind)
+    keypoints = (points.keypoints + 0.5) * by - 0.5
+    return LocalFeatures(keypoints, points.descriptors, points.scores, full, kind)

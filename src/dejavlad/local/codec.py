@@ -76,10 +76,10 @@ def decode(record: bytes | memoryview) -> LocalFeatures:
     at = HEAD.size
     keypoints = np.frombuffer(view, "<u2", 2 * points, at).reshape(points, 2).astype(np.float64)
     scores = np.frombuffer(view, "<f2", points, at + 4 * points)
-    held = np.frombuffer(
+    stored = np.frombuffer(
         view, "<f2" if DTYPES[code] == "float16" else np.int8, points * dims, at + 6 * points
     )
-    described: NDArray[np.float32] = held.astype(np.float32).reshape(points, dims)
+    described: NDArray[np.float32] = stored.astype(np.float32).reshape(points, dims)
     lengths = np.linalg.norm(described, axis=1, keepdims=True)
     try:
         return LocalFeatures(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dejavlad.errors import MissingExtraError
-from dejavlad.local.base import LONGEST, POINTS, Found
+from dejavlad.local.base import LONGEST, POINTS, DetectedPoints
 from dejavlad.local.weights import WEIGHTS, load_strictly, read_named
 from dejavlad.progress import OnProgress, silent
 
@@ -51,7 +51,7 @@ class KorniaExtractor:
         device: where it computes.
         bf16: the convolutions compute in bfloat16; default: on CUDA, where that is faster.
         offline: never download; default: as configured.
-        on_progress: told of downloads.
+        on_progress: called with reports of downloads.
 
     Raises:
         MissingExtraError: kornia is not installed.
@@ -97,29 +97,29 @@ class KorniaExtractor:
         """Keypoints [P, 2] of the prepared photos, descriptors [P, D], scores [P]."""
         raise NotImplementedError
 
-    def __call__(self, images_NCHW: NDArray[np.float32]) -> list[Found]:
+    def __call__(self, images_NCHW: NDArray[np.float32]) -> list[DetectedPoints]:
         """The points of each photo; see `LocalExtractor`."""
         if min(images_NCHW.shape[2:]) < LEAST_SIDE:
             return [self._none() for _ in images_NCHW]
         with torch.inference_mode():
             photos = torch.from_numpy(np.ascontiguousarray(images_NCHW)).to(self.device)
-            return [self._found(*of) for of in self._points(photos)]
+            return [self._best_points(*points) for points in self._points(photos)]
 
-    def _found(self, keypoints_P2: Tensor, descriptors_PD: Tensor, scores_P: Tensor) -> Found:
+    def _best_points(self, keypoints_P2: Tensor, descriptors_PD: Tensor, scores_P: Tensor) -> DetectedPoints:
         good_P = torch.isfinite(descriptors_PD).all(dim=1) & torch.isfinite(scores_P)
         order_P = torch.argsort(scores_P, descending=True, stable=True)
         order_P = order_P[good_P[order_P]][: self.points]
         unit_PD = nn.functional.normalize(descriptors_PD[order_P].float(), dim=1)
-        found = (keypoints_P2[order_P].float(), unit_PD, scores_P[order_P].float())
-        return Found(*(of.cpu().numpy() for of in found))
+        tensors = (keypoints_P2[order_P].float(), unit_PD, scores_P[order_P].float())
+        return DetectedPoints(*(tensor.cpu().numpy() for tensor in tensors))
 
-    def _none(self) -> Found:
+    def _none(self) -> DetectedPoints:
         empty = np.zeros(0, np.float32)
-        return Found(empty.reshape(0, 2), empty.reshape(0, self.dims), empty)
+        return DetectedPoints(empty.reshape(0, 2), empty.reshape(0, self.dims), empty)
 
 
 class XFeat(KorniaExtractor):
-    """XFeat: 64 numbers a point, quick on a processor. See `KorniaExtractor`."""
+    """XFeat (CVPR 2024): 64 numbers a point, quick on a processor; arguments as of `KorniaExtractor`."""
 
     kind = "xfeat"
     dims = 64
@@ -140,12 +140,13 @@ class XFeat(KorniaExtractor):
             [side / (max(LEAST_SIDE, side // 32 * 32)) for side in (width, height)], device=self.device
         )
         return [
-            (of["keypoints"] + (by - 1) / 2, of["descriptors"], of["scores"]) for of in detect(images_NCHW)
+            (points["keypoints"] + (by - 1) / 2, points["descriptors"], points["scores"])
+            for points in detect(images_NCHW)
         ]
 
 
 class Aliked(KorniaExtractor):
-    """ALIKED-N(16): 128 numbers a point, by deformable convolutions. See `KorniaExtractor`."""
+    """ALIKED-N(16) (2023): 128 numbers a point, by deformable convolutions; else as `KorniaExtractor`."""
 
     kind = "aliked"
     dims = 128
@@ -156,11 +157,14 @@ class Aliked(KorniaExtractor):
         return made
 
     def _points(self, images_NCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        return [(of.keypoints, of.descriptors, of.keypoint_scores) for of in self.network(images_NCHW)]
+        return [
+            (points.keypoints, points.descriptors, points.keypoint_scores)
+            for points in self.network(images_NCHW)
+        ]
 
 
 class Disk(KorniaExtractor):
-    """DISK, its model that learnt from depth: 128 numbers a point. See `KorniaExtractor`."""
+    """DISK (NeurIPS 2020) as learnt from depth: 128 numbers a point; else as `KorniaExtractor`."""
 
     kind = "disk"
     dims = 128
@@ -172,8 +176,8 @@ class Disk(KorniaExtractor):
         return made
 
     def _points(self, images_NCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        found = self.network(images_NCHW, n=self.points, pad_if_not_divisible=True)
-        return [(of.keypoints, of.descriptors, of.detection_scores) for of in found]
+        detected = self.network(images_NCHW, n=self.points, pad_if_not_divisible=True)
+        return [(points.keypoints, points.descriptors, points.detection_scores) for points in detected]
 
 
 class _Bf16(nn.Module):
@@ -187,7 +191,7 @@ class _Bf16(nn.Module):
         """Its outputs in float32."""
         with torch.autocast(images_NCHW.device.type, dtype=torch.bfloat16):
             made = self.network(images_NCHW)
-        return tuple(of.float() for of in made)
+        return tuple(output.float() for output in made)
 
 
 GLUED: Final = "lighterglue"
@@ -201,7 +205,7 @@ def lighterglue(
     Args:
         weights: a file; default: the released ones.
         offline: never download; default: as configured.
-        on_progress: told of downloads.
+        on_progress: called with reports of downloads.
 
     Raises:
         MissingExtraError: kornia is not installed.

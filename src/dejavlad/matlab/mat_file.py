@@ -110,15 +110,15 @@ class _Hdf5:
     def _struct(self, group: Any, depth: int) -> Any:
         members = {name: self.file.child(group, name) for name in self.file.names(group)}
         if members and all(
-            self.file.is_dataset(one) and one.dtype.kind == "O" and "MATLAB_class" not in one.attrs
-            for one in members.values()
+            self.file.is_dataset(member) and member.dtype.kind == "O" and "MATLAB_class" not in member.attrs
+            for member in members.values()
         ):
             columns = {
-                name: [self.value(self.file.target(ref), depth + 1) for ref in self._references(one)]
-                for name, one in members.items()
+                name: [self.value(self.file.target(ref), depth + 1) for ref in self._references(member)]
+                for name, member in members.items()
             }
             return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return {name: self.value(one, depth + 1) for name, one in members.items()}
+        return {name: self.value(member, depth + 1) for name, member in members.items()}
 
     def _references(self, node: Any) -> list[Any]:
         self.room.take(0, int(node.size or 0))

@@ -71,10 +71,10 @@ class Objects:
             numbers = words[2 + ndims : -1]
             if mark != MARK or not numbers:
                 raise IndexError
-            found = [self._object(number, depth) for number in numbers]
+            objects = [self._object(number, depth) for number in numbers]
         except (IndexError, ValueError, TypeError, OverflowError):
             raise CheckpointError(f"a class object cannot be decoded; {CONVERT}") from None
-        return found[0] if len(found) == 1 else found
+        return objects[0] if len(objects) == 1 else objects
 
     def _object(self, number: int, depth: int) -> dict[str, Any]:
         if number in self.made:
@@ -95,9 +95,9 @@ class Objects:
     def _deep(self, value: Any, depth: int) -> Any:
         """A property's value, with the objects that it refers to."""
         if isinstance(value, list):
-            return [self._deep(one, depth) for one in value]
+            return [self._deep(item, depth) for item in value]
         if isinstance(value, dict):
-            return {key: self._deep(one, depth) for key, one in value.items()}
+            return {key: self._deep(item, depth) for key, item in value.items()}
         return self.resolve(value, depth + 1) if _is_reference(value) else value
 
     def _name(self, number: int) -> str:

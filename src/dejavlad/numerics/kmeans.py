@@ -1,5 +1,10 @@
 """k-means: Lloyd's iterations from seeded centres, chunked, the same answer for the same seed.
 
+Not ``scipy.cluster.vq.kmeans2``, which ends at the same cost but always does all its iterations (134 s
+where this takes 15 s: 30,000 points of 512 numbers, 64 centres, one core), adds up in float32, and leaves a
+cluster empty that loses its points. Models' fingerprints depend on the exact centres, so they may not change
+with a library's version either.
+
 Shapes: N points, K centres, D dimensions.
 """
 

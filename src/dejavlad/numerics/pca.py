@@ -1,5 +1,8 @@
 """Principal components, with or without whitening: float64, primal or dual, the same answer either way.
 
+SciPy does the decomposition. scikit-learn's PCA would hold all rows in memory, has no regularised
+whitening and another rule of signs from version to version, and would be a dependency for this alone.
+
 Shapes: N rows, D dimensions, d components kept. Rows may be a memory map: they are read in blocks.
 """
 
@@ -55,7 +58,7 @@ class Pca:
 
     @property
     def dims(self) -> int:
-        """d."""
+        """d, how many directions are kept."""
         return len(self.components)
 
     @property
@@ -116,13 +119,13 @@ def fit_pca(
         components = _from_dual(rows_ND, mean, vectors[:, :keep])
     largest = components[np.arange(keep), np.abs(components).argmax(axis=1)]
     components *= np.where(largest < 0, -1.0, 1.0)[:, None]
-    held = np.maximum(variances[:keep], 0.0)
+    kept_variances = np.maximum(variances[:keep], 0.0)
     added = 0.0
     if whiten:
         automatic = regularisation == "auto"
         added = sampling_error(float(variances[0]), total, n) if automatic else float(regularisation)
-    scales = 1.0 / np.sqrt(held + added) if whiten else np.ones(keep)
-    return Pca(mean, components, held, scales, total, n, added)
+    scales = 1.0 / np.sqrt(kept_variances + added) if whiten else np.ones(keep)
+    return Pca(mean, components, kept_variances, scales, total, n, added)
 
 
 def sampling_error(largest: float, total: float, rows: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.report.match_lines import COLOURS, MOST_LINES, rgb, shown_matches
-from dejavlad.rerank import Match
+from dejavlad.rerank import PatchMatch
 
 Pixels = NDArray[np.uint8]
 
@@ -59,7 +59,7 @@ class Place:
 def draw_pair(
     query: Pixels,
     candidate: Pixels,
-    match: Match,
+    match: PatchMatch,
     query_size: tuple[int, int],
     candidate_size: tuple[int, int],
     place: Place,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.rerank import Match
+from dejavlad.rerank import PatchMatch
 
 MOST_LINES = 60
 """Lines drawn between two photos, at most."""
@@ -56,7 +56,7 @@ def spread_rows(points_M2: NDArray[np.float32], most: int = MOST_LINES) -> NDArr
 
 
 def shown_matches(
-    match: Match, query_size: tuple[int, int], candidate_size: tuple[int, int], most: int = MOST_LINES
+    match: PatchMatch, query_size: tuple[int, int], candidate_size: tuple[int, int], most: int = MOST_LINES
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The ends of the lines of one patch size, as shares of the photos' sides, and their colours.
 

@@ -19,7 +19,7 @@ from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import Judged
 from dejavlad.report.matches import ShownMatch
 from dejavlad.report.place_plot import spread
-from dejavlad.rerank import Match
+from dejavlad.rerank import PatchMatch
 from dejavlad.retrieval import Answer, PlaceMap
 from dejavlad.retrieval.preset import Preset
 from dejavlad.retrieval.reranking import Source
@@ -91,7 +91,7 @@ def _shown(
     query: Photo,
     answer: Photo,
     right: bool | None,
-    matches: Sequence[Match],
+    matches: Sequence[PatchMatch],
     score: float,
     preprocess: dict[str, Any],
 ) -> ShownMatch | None:

@@ -19,7 +19,7 @@ from dejavlad.report.match_lines import COLOURS, shown_matches
 from dejavlad.report.page import Section
 from dejavlad.report.text import count, escape, label
 from dejavlad.report.thumbnails import TALLEST, WIDEST, Thumbnails
-from dejavlad.rerank import Match
+from dejavlad.rerank import PatchMatch
 
 MOST_PAIRS = 80
 """Pairs shown, at most."""
@@ -39,7 +39,7 @@ class ShownMatch:
     answer: Photo
     right: bool | None
     """Whether the answer is right; None where that is not known."""
-    matches: Sequence[Match]
+    matches: Sequence[PatchMatch]
     """[S], the query's points and the answer's in pixels of the prepared photos."""
     prepared_query: tuple[int, int]
     """Height and width of the query, prepared."""

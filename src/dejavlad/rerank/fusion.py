@@ -24,7 +24,7 @@ def fuse_zscores(scores_CS: Scores, weights: Sequence[float] | None = None) -> S
 
     Args:
         scores_CS: smaller is better.
-        weights: one a size; equal, with sum 1, unless told.
+        weights: one a size; equal, with sum 1, unless given.
 
     Returns:
         [C], smaller is better.
@@ -54,7 +54,7 @@ FUSIONS: Final[Mapping[str, Callable[[Scores, Sequence[float] | None], Scores]]]
     "zscore": fuse_zscores,
     "sum": fuse_sum,
 }
-"""Name -> fusion."""
+"""Name -> function that makes one score [C] of the scores [C, S] of all patch sizes."""
 
 
 def _checked(scores_CS: Scores, weights: Sequence[float] | None) -> tuple[Scores, Scores]:

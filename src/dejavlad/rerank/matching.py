@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dejavlad.errors import InputError
 from dejavlad.patches import PatchSet
-from dejavlad.rerank.remembered import remembered
-from dejavlad.rerank.sketch import Sketched, stands_for
+from dejavlad.rerank.coarse import CoarseDescriptors, stands_for
+from dejavlad.rerank.tensor_cache import tensor_cache
 from dejavlad.rerank.whole import Rounded, multiplies_whole_numbers
 from dejavlad.rerank.whole import mutual as mutual_whole
 from dejavlad.rerank.workers import side_by_side
@@ -29,7 +29,7 @@ _UNLIKE = "patches of {} and {} dimensions cannot be matched; were they made by 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Match:
+class PatchMatch:
     """How well two photos match at one size of patches."""
 
     score: float
@@ -45,7 +45,7 @@ class Match:
 class Matcher(Protocol):
     """What compares a query's patches of one size with those of many candidates."""
 
-    def __call__(self, query: PatchSet, candidates: Sequence[PatchSet]) -> list[Match]:
+    def __call__(self, query: PatchSet, candidates: Sequence[PatchSet]) -> list[PatchMatch]:
         """One match for each candidate."""
 
 
@@ -53,7 +53,7 @@ class Matcher(Protocol):
 class RoughMatcher(Matcher, Protocol):
     """A matcher that can also tell cheaply what its scores will be about."""
 
-    def rough(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
+    def approximate(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
         """Scores [C], from the first so many dimensions of the descriptors."""
 
 
@@ -115,8 +115,8 @@ def mutual_groups(
     Args:
         query: patches of one size.
         candidates: of the same size.
-        dims: match roughly, by the first so many dimensions (see `dejavlad.rerank.sketch`); None matches
-            exactly.
+        dims: match approximately, by the first so many dimensions (as `dejavlad.rerank.coarse` does); None
+            matches exactly.
 
     Raises:
         InputError: the patches are of another size or other dimensions than the query's.
@@ -124,7 +124,7 @@ def mutual_groups(
     match_all = _each(query, dims) if query.descriptors.device.type == "cpu" else _together(query, dims)
     own = query.descriptors.shape[1]
     for (_, size, width), group in groupby(
-        candidates, lambda of: (of.grid, of.size, of.descriptors.shape[1])
+        candidates, lambda candidate: (candidate.grid, candidate.size, candidate.descriptors.shape[1])
     ):
         if size != query.size:
             raise InputError(f"patches of {query.size} and {size} cells cannot be matched with each other")
@@ -138,16 +138,16 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
     """What matches candidates one by one on the processor."""
     dtype = torch.promote_types(query.descriptors.dtype, torch.float32)
     query_PD = query.descriptors.detach().to(dtype)
-    rough = None if dims is None else Sketched(query_PD, dims)
-    sure = rough is None and dtype == torch.float32 and multiplies_whole_numbers()
-    rounded = remembered(query.descriptors, Rounded, Rounded) if sure else None
+    coarse = None if dims is None else CoarseDescriptors(query_PD, dims)
+    sure = coarse is None and dtype == torch.float32 and multiplies_whole_numbers()
+    rounded = tensor_cache(query.descriptors, Rounded, Rounded) if sure else None
 
     def match_one(candidate: PatchSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if rough is not None:
-            return rough.mutual(candidate.descriptors, candidate.grid)
+        if coarse is not None:
+            return coarse.mutual(candidate.descriptors, candidate.grid)
         pairs = None
         if rounded is not None and candidate.descriptors.device.type == "cpu":
-            pairs = mutual_whole(rounded, remembered(candidate.descriptors, Rounded, Rounded))
+            pairs = mutual_whole(rounded, tensor_cache(candidate.descriptors, Rounded, Rounded))
         if pairs is None:
             candidate_RD = candidate.descriptors.detach().to(query_PD)
             pairs = next(mutual_nearest(query_PD, candidate_RD[None]).pairs())
@@ -158,7 +158,7 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
         mutual_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.bool)
         for b, (here_M, there_M) in enumerate(side_by_side(match_one, alike)):
             nearest_BR.numpy()[b, there_M], mutual_BR.numpy()[b, there_M] = here_M, True
-        return Mutual(nearest_BR, mutual_BR, 1.0 if rough is None else stands_for(alike[0].grid))
+        return Mutual(nearest_BR, mutual_BR, 1.0 if coarse is None else stands_for(alike[0].grid))
 
     return match
 
@@ -172,10 +172,12 @@ def _together(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]
         at_a_time = max(1, BLOCK // (len(query) * len(alike[0])))
         parts = []
         for start in range(0, len(alike), at_a_time):
-            block = [of.descriptors.detach()[:, :dims] for of in alike[start : start + at_a_time]]
-            moved = [of.to(query_PD.device, dtype, non_blocking=True) for of in block]
+            block = [patches.descriptors.detach()[:, :dims] for patches in alike[start : start + at_a_time]]
+            moved = [block_RD.to(query_PD.device, dtype, non_blocking=True) for block_RD in block]
             parts.append(mutual_nearest(query_PD, torch.stack(moved)))
-        return Mutual(torch.cat([of.nearest_BR for of in parts]), torch.cat([of.mutual_BR for of in parts]))
+        return Mutual(
+            torch.cat([part.nearest_BR for part in parts]), torch.cat([part.mutual_BR for part in parts])
+        )
 
     return match
 
@@ -183,5 +185,5 @@ def _together(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]
 def centres(alike: Sequence[PatchSet]) -> NDArray[np.float32]:
     """[B, R, 2]: centres of the patches of B candidates of one shape, brought over at once."""
     if alike[0].centres.device.type == "cpu":
-        return np.stack([of.centres.numpy() for of in alike])
-    return np.asarray(torch.stack([of.centres for of in alike]).cpu().numpy())
+        return np.stack([patches.centres.numpy() for patches in alike])
+    return np.asarray(torch.stack([patches.centres for patches in alike]).cpu().numpy())

@@ -1,4 +1,4 @@
-"""How near to each other two views are, told by where their matching points lie.
+"""How near to each other two views are, judged by where their matching points lie.
 
 A photo taken a few steps ahead shows the same things larger, one taken a few steps aside shows them moved; so
 counting matches alone prefers whatever has most texture. The points are fitted by a similarity (shift,
@@ -57,7 +57,7 @@ def nearness(points_I2: Points, others_I2: Points, size: Size, other_size: Size)
     """
     if len(points_I2) < 2:
         return Nearness()
-    points, others = (np.asarray(of, np.float64) for of in (points_I2, others_I2))
+    points, others = (np.asarray(xy_I2, np.float64) for xy_I2 in (points_I2, others_I2))
     side = max(*size, *other_size)
     turn_22, shift_2 = _similarity(points, others)
     residual = np.linalg.norm(others @ turn_22.T + shift_2 - points, axis=1)

@@ -33,7 +33,7 @@ class PointMatches:
         return len(self.query)
 
     def take(self, rows: NDArray[np.bool_] | Rows) -> PointMatches:
-        """Some of them."""
+        """The matches at these rows, or where a mask [M] is True."""
         return PointMatches(self.query[rows], self.candidate[rows], self.scores[rows])
 
 
@@ -83,7 +83,9 @@ class MutualNearest:
         if self.ratio < 1 and len(candidate) > 1:
             kept = np.flatnonzero(good_P)
             second = np.partition(likeness_PR[kept], -2, axis=1)[:, -2]
-            apart, second_apart = (np.sqrt(np.maximum(2 - 2 * of, 0)) for of in (best_P[kept], second))
+            apart, second_apart = (
+                np.sqrt(np.maximum(2 - 2 * cosine_K, 0)) for cosine_K in (best_P[kept], second)
+            )
             good_P[kept[apart > self.ratio * second_apart]] = False
         rows = np.flatnonzero(good_P).astype(np.int64)
         return PointMatches(rows, nearest_P[rows].astype(np.int64), best_P[rows].astype(np.float32))
@@ -95,7 +97,7 @@ MUTUAL: Final[Mapping[str, MutualNearest]] = {
     "aliked": MutualNearest(threshold=0.75),
     "disk": MutualNearest(ratio=0.95),
 }
-"""Kind of local features -> how they are matched, unless told otherwise."""
+"""Kind of local features -> how they are matched, unless another way is given."""
 
 
 def check_alike(query: LocalFeatures, candidate: LocalFeatures) -> None:

@@ -94,7 +94,7 @@ def nearness_scores(
         verified: what each has in common with the query.
         distances_C: of the first ranking, on any scale; None where there is none.
     """
-    gained_C = np.array([evidence(of) for of in verified], np.float64)
+    gained_C = np.array([evidence(result) for result in verified], np.float64)
     if distances_C is None or not len(gained_C):
         return -gained_C
     first_C = np.asarray(distances_C, np.float64)

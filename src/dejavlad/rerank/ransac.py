@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.patches import PatchSet
-from dejavlad.rerank.matching import Match, centres, mutual_groups
+from dejavlad.rerank.matching import PatchMatch, centres, mutual_groups
 
 Points = NDArray[np.float32]
 
@@ -28,8 +28,8 @@ METHODS: Final[Mapping[str, int]] = {
     "usac-magsac": cv2.USAC_MAGSAC,
 }
 """Name -> OpenCV's search; least medians are left out: they need half of all matches to be right."""
-ROUGH: Final = "usac-accurate"
-"""The search of the rough pass: about the classic one's inliers, far sooner where there are few."""
+APPROXIMATE_METHOD: Final = "usac-accurate"
+"""The search of the approximate pass: about the classic one's inliers, far sooner where there are few."""
 
 
 def homography(
@@ -73,14 +73,14 @@ def homography(
         order_M = np.random.default_rng(seed).permutation(order_M)
     points = candidate_points[order_M], query_points[order_M]
     try:
-        found, mask = cv2.findHomography(*points, METHODS[method], threshold, None, iterations, confidence)
+        matrix, mask = cv2.findHomography(*points, METHODS[method], threshold, None, iterations, confidence)
     except cv2.error:  # degenerate points: the newer searches raise where the classic one finds nothing
         return nothing
-    if found is None or mask is None:
+    if matrix is None or mask is None:
         return nothing
     inlier_M = np.zeros(len(order_M), dtype=bool)
     inlier_M[order_M] = mask.ravel() == 1
-    return (np.asarray(found, dtype=np.float64), inlier_M) if inlier_M.any() else nothing
+    return (np.asarray(matrix, dtype=np.float64), inlier_M) if inlier_M.any() else nothing
 
 
 class RansacMatcher:
@@ -125,7 +125,7 @@ class RansacMatcher:
         self.threshold, self.iterations, self.confidence = threshold, iterations, confidence
         self.method, self.seed, self.threads = method, seed, threads
 
-    def __call__(self, query: PatchSet, candidates: Sequence[PatchSet]) -> list[Match]:
+    def __call__(self, query: PatchSet, candidates: Sequence[PatchSet]) -> list[PatchMatch]:
         """Matches with each candidate.
 
         Raises:
@@ -133,17 +133,19 @@ class RansacMatcher:
         """
         return self._verified(query, candidates, self.method)
 
-    def rough(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
+    def approximate(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
         """Scores [C] from the first so many dimensions, by a search that ends sooner.
 
         Raises:
             InputError: patches of another size or other dimensions.
         """
-        return np.array([match.score for match in self._verified(query, candidates, ROUGH, dims)])
+        return np.array(
+            [match.score for match in self._verified(query, candidates, APPROXIMATE_METHOD, dims)]
+        )
 
     def _verified(
         self, query: PatchSet, candidates: Sequence[PatchSet], method: str, dims: int | None = None
-    ) -> list[Match]:
+    ) -> list[PatchMatch]:
         groups = list(mutual_groups(query, candidates, dims))
         centres_P2 = query.centres.cpu().numpy()
         points = [
@@ -152,8 +154,8 @@ class RansacMatcher:
             for centres_R2, (here_M, there_M) in zip(centres(alike), mutual.pairs(), strict=True)
         ]
 
-        def verify(pair: tuple[Points, Points, float]) -> Match:
-            found, inlier_M = homography(
+        def verify(pair: tuple[Points, Points, float]) -> PatchMatch:
+            matrix, inlier_M = homography(
                 pair[1],
                 pair[0],
                 self.threshold * query.step,
@@ -163,7 +165,7 @@ class RansacMatcher:
                 seed=self.seed,
             )
             score = -float(inlier_M.sum()) * pair[2] / len(query)
-            return Match(score, pair[0][inlier_M], pair[1][inlier_M], found)
+            return PatchMatch(score, pair[0][inlier_M], pair[1][inlier_M], matrix)
 
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(verify, points))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.patches import PatchSet
-from dejavlad.rerank.matching import Match, Mutual, centres, mutual_groups
+from dejavlad.rerank.matching import Mutual, PatchMatch, centres, mutual_groups
 
 
 def rapid_scores(mutual: Mutual, query_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
@@ -51,22 +51,22 @@ def rapid_scores(mutual: Mutual, query_grid: tuple[int, int], grid: tuple[int, i
 class RapidMatcher:
     """Rapid spatial scoring of all candidates at once; all mutual matches count as inliers."""
 
-    def __call__(self, query: PatchSet, candidates: Sequence[PatchSet]) -> list[Match]:
+    def __call__(self, query: PatchSet, candidates: Sequence[PatchSet]) -> list[PatchMatch]:
         """Matches with each candidate.
 
         Raises:
             InputError: patches of another size or other dimensions.
         """
-        found: list[Match] = []
+        matches: list[PatchMatch] = []
         centres_P2 = query.centres.cpu().numpy()
         groups = [(*group, _scores(query, *group)) for group in mutual_groups(query, candidates)]
         for alike, mutual, scores_B in groups:
             scored = zip(scores_B.tolist(), centres(alike), mutual.pairs(), strict=True)
             for score, centres_R2, (here_M, there_M) in scored:
-                found.append(Match(score, centres_P2[here_M], centres_R2[there_M]))
-        return found
+                matches.append(PatchMatch(score, centres_P2[here_M], centres_R2[there_M]))
+        return matches
 
-    def rough(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
+    def approximate(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
         """Scores [C] from the first so many dimensions.
 
         Raises:

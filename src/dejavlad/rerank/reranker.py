@@ -16,7 +16,7 @@ from dejavlad.patches import PatchSet
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.rerank.fusion import FUSIONS, Scores
-from dejavlad.rerank.matching import Match, Matcher, RoughMatcher
+from dejavlad.rerank.matching import Matcher, PatchMatch, RoughMatcher
 from dejavlad.rerank.ransac import RansacMatcher
 from dejavlad.rerank.rapid import RapidMatcher
 from dejavlad.rerank.shortlist import DIMS, FIRST, Shortlist, shortlisted
@@ -32,7 +32,7 @@ MATCHERS: Final[Mapping[str, Callable[..., Matcher]]] = {"rapid": RapidMatcher, 
 
 
 RERANKING = "re-ranking"
-"""The task that `OnProgress` is told of."""
+"""The name of the task in reports of progress."""
 
 
 class Reranker:
@@ -43,20 +43,20 @@ class Reranker:
 
     Args:
         kind: a name in `MATCHERS`, or a matcher.
-        weights: one a patch size; equal unless told.
+        weights: one a patch size; equal unless given.
         fusion: a name in `FUSIONS`.
         k: how many of each query's candidates are compared; the others stay behind them, as they were.
-        shortlist: None compares all of them exactly. A number, or "auto", first compares all roughly (by the
-            first `DIMS` dimensions, in whole numbers; meant for whitened descriptors) and then only so many
-            exactly, the best of the rough comparison; "auto" takes more where it is close. The best match was
-            the same for nearly all queries that have a clear answer, less often for hard ones (see
-            ``docs/results.md``); the order behind the shortlist is rough.
+        shortlist: None compares all of them exactly. A number, or "auto", first compares all approximately
+            (by the first `DIMS` dimensions, in whole numbers; meant for whitened descriptors) and then only
+            so many exactly, the best of the approximate comparison; "auto" takes more where it is close. The
+            best match was the same for nearly all queries that have a clear answer, less often for hard ones
+            (``docs/results.md`` has the figures); the order behind the shortlist is approximate.
         options: of the matcher, e.g. ``threshold=1.5``.
 
     Raises:
         UnknownNameError: no such matcher or fusion.
         InputError: k or a shortlist below 1, options that the matcher does not have, or a shortlist with a
-            matcher that has no rough form.
+            matcher without the method `approximate`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Reranker:
         self.matcher = _matcher(kind, options)
         if shortlist is not None and not isinstance(self.matcher, RoughMatcher):
             raise InputError(
-                f"a shortlist needs a matcher with a rough form (method `rough`), which "
+                f"a shortlist needs a matcher with the method `approximate`, which "
                 f"{type(self.matcher).__name__} has not: leave shortlist=None"
             )
         self.shortlist = shortlist
@@ -99,7 +99,7 @@ class Reranker:
             ranking: of Q queries over the database.
             queries: patches of the query by its row in the ranking.
             database: patches of a photo of the database by its row.
-            on_progress: told of each query.
+            on_progress: called with reports of each query.
 
         Returns:
             The same rows [Q, K] in a new order. Distances of the re-ranked ones are their fused scores; those
@@ -159,7 +159,9 @@ class Reranker:
 
         def exact(at: NDArray[np.int64]) -> Scores:
             matches = self.match(query, [candidates[c] for c in at])
-            return np.array([[match.score for match in of] for of in matches]).reshape(len(at), len(query))
+            return np.array([[match.score for match in by_size] for by_size in matches]).reshape(
+                len(at), len(query)
+            )
 
         def fuse(scores_CS: Scores) -> Scores:
             return FUSIONS[self.fusion](scores_CS, self.weights)
@@ -168,22 +170,27 @@ class Reranker:
         enough = count if self.shortlist is None else FIRST if self.shortlist == "auto" else self.shortlist
         if self.shortlist is None or count <= enough or not isinstance(matcher, RoughMatcher):
             return fuse(exact(np.arange(count)))
-        by_size = [matcher.rough(of, [other[s] for other in candidates], DIMS) for s, of in enumerate(query)]
+        by_size = [
+            matcher.approximate(patches, [other[s] for other in candidates], DIMS)
+            for s, patches in enumerate(query)
+        ]
         return shortlisted(np.stack(by_size, axis=1), exact, fuse, self.shortlist)
 
-    def match(self, query: Patches, candidates: Sequence[Patches]) -> list[list[Match]]:
+    def match(self, query: Patches, candidates: Sequence[Patches]) -> list[list[PatchMatch]]:
         """For each candidate, the match at each patch size.
 
         Raises:
             InputError: see `__call__`.
         """
         _check(query, candidates)
-        by_size = [self.matcher(of, [other[s] for other in candidates]) for s, of in enumerate(query)]
-        return [list(of) for of in zip(*by_size, strict=True)]
+        by_size = [
+            self.matcher(patches, [other[s] for other in candidates]) for s, patches in enumerate(query)
+        ]
+        return [list(matches) for matches in zip(*by_size, strict=True)]
 
 
 def _check(query: Patches, candidates: Sequence[Patches]) -> None:
-    if not query or any(len(of) != len(query) for of in candidates):
+    if not query or any(len(candidate) != len(query) for candidate in candidates):
         counts = sorted({len(query), *map(len, candidates)})
         raise InputError(f"photos need patches of the same sizes, at least one; given {counts} sizes")
 

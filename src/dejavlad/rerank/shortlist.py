@@ -1,4 +1,4 @@
-"""Which candidates are worth an exact comparison, told from rough scores of all.
+"""Which candidates are worth an exact comparison, chosen by approximate scores of all.
 
 Shapes: C candidates of one query, S patch sizes.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dejavlad.rerank.fusion import Scores
 
 DIMS: Final = 128
-"""Dimensions of a descriptor that rough scores are made from."""
+"""Dimensions of a descriptor that approximate scores are made from."""
 FIRST: Final = 8
 """Candidates that are compared exactly in any case, where the shortlist is "auto"."""
 STEP: Final = 4
@@ -28,19 +28,19 @@ Shortlist = int | Literal["auto"] | None
 
 
 def shortlisted(
-    rough_CS: Scores,
+    approximate_CS: Scores,
     exact: Callable[[NDArray[np.int64]], Scores],
     fuse: Callable[[Scores], Scores],
     shortlist: int | Literal["auto"],
 ) -> Scores:
     """Fused scores of all candidates, those on the shortlist from exact scores.
 
-    What the others would score is estimated by a line from rough to exact scores, fitted at each size to
-    those compared so far: fusion needs the mean and the spread over all. With "auto" the list grows until the
-    best exact score is further ahead of all estimates than these were ever wrong, or to `MOST`.
+    What the others would score is estimated by a line from approximate to exact scores, fitted at each size
+    to those compared so far: fusion needs the mean and the spread over all. With "auto" the list grows
+    until the best exact score is further ahead of all estimates than these were ever wrong, or to `MOST`.
 
     Args:
-        rough_CS: smaller is better.
+        approximate_CS: approximate scores [C, S], smaller is better.
         exact: scores [n, S] of the candidates at these places.
         fuse: scores [C, S] made one, [C].
         shortlist: how many are compared exactly, or "auto".
@@ -48,15 +48,15 @@ def shortlisted(
     Returns:
         [C], smaller is better: those compared exactly come before the others.
     """
-    order_C = np.argsort(fuse(rough_CS), kind="stable")
-    known_CS, compared_C = rough_CS.copy(), np.zeros(len(rough_CS), dtype=bool)
+    order_C = np.argsort(fuse(approximate_CS), kind="stable")
+    known_CS, compared_C = approximate_CS.copy(), np.zeros(len(approximate_CS), dtype=bool)
     step = FIRST if shortlist == "auto" else max(1, shortlist)
     while True:
         rest = order_C[~compared_C[order_C]]
         more = np.sort(rest[:step])
         known_CS[more] = exact(more)
         compared_C[more] = True
-        guess_CS = _guess(rough_CS, known_CS, compared_C)
+        guess_CS = _guess(approximate_CS, known_CS, compared_C)
         mixed_C = fuse(np.where(compared_C[:, None], known_CS, guess_CS))
         if compared_C.all():
             return mixed_C
@@ -73,12 +73,12 @@ def shortlisted(
     return mixed_C
 
 
-def _guess(rough_CS: Scores, known_CS: Scores, compared_C: NDArray[np.bool_]) -> Scores:
-    """Exact scores as the rough ones let expect them: a line a size, through those that are known."""
-    rough_NS, known_NS = rough_CS[compared_C], known_CS[compared_C]
-    apart_NS = rough_NS - rough_NS.mean(axis=0)
+def _guess(approximate_CS: Scores, known_CS: Scores, compared_C: NDArray[np.bool_]) -> Scores:
+    """Exact scores as the approximate ones let expect them: a line a size, through those that are known."""
+    approximate_NS, known_NS = approximate_CS[compared_C], known_CS[compared_C]
+    apart_NS = approximate_NS - approximate_NS.mean(axis=0)
     spread_S = np.square(apart_NS).sum(axis=0)
-    slope_S = np.ones(rough_CS.shape[1])
+    slope_S = np.ones(approximate_CS.shape[1])
     np.divide((apart_NS * known_NS).sum(axis=0), spread_S, out=slope_S, where=spread_S > 0)
     slope_S = slope_S.clip(0.5, 4.0)  # few points: chance must not turn the line over
-    return np.asarray(known_NS.mean(axis=0) + slope_S * (rough_CS - rough_NS.mean(axis=0)))
+    return np.asarray(known_NS.mean(axis=0) + slope_S * (approximate_CS - approximate_NS.mean(axis=0)))

@@ -50,11 +50,11 @@ class VerifySetting:
     threshold: float = 3.0
     """Largest error of an inlier, in pixels where the longer side has `UNIT`, at least `STORED`."""
     iterations: int = 1000
-    """Most hypotheses tried."""
+    """How many models are tried at most."""
     confidence: float = 0.999
     """Of having found the best, at which the search ends early."""
     seed: int = 0
-    """Of the hypotheses."""
+    """Decides which matches each model is tried from."""
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -73,7 +73,7 @@ class Verified:
     matches: PointMatches
     """[I] the matches that agree."""
     tried: int
-    """M, all matches."""
+    """M, how many matches there were."""
     model: Model
     """What they agree with."""
     matrix: Matrix | None = None
@@ -84,7 +84,7 @@ class Verified:
 
     @property
     def inliers(self) -> int:
-        """I."""
+        """I, how many matches agree with the model."""
         return len(self.matches)
 
     @property
@@ -157,22 +157,22 @@ def _search(
     params.threshold, params.isParallel = threshold, False
     params.score, params.loMethod = cv2.SCORE_METHOD_MAGSAC, cv2.LOCAL_OPTIM_SIGMA
     params.final_polisher = cv2.MAGSAC
-    first, second = (np.ascontiguousarray(of, np.float64) for of in (others_M2, points_M2))
-    found: Any
+    first, second = (np.ascontiguousarray(xy_M2, np.float64) for xy_M2 in (others_M2, points_M2))
+    matrix: Any
     mask: Any
     try:
         if setting.model == "homography":
-            found, mask = cv2.findHomography(first, second, params)
+            matrix, mask = cv2.findHomography(first, second, params)
         elif cameras is not None:
             none = np.zeros(0)
-            found, mask = cv2.findEssentialMat(first, second, cameras[1], cameras[0], none, none, params)
+            matrix, mask = cv2.findEssentialMat(first, second, cameras[1], cameras[0], none, none, params)
         else:
-            found, mask = cv2.findFundamentalMat(first, second, params)
+            matrix, mask = cv2.findFundamentalMat(first, second, params)
     except cv2.error:  # degenerate points
-        found = mask = None
-    if found is None or mask is None or found.shape != (3, 3) or not np.isfinite(found).all():
+        matrix = mask = None
+    if matrix is None or mask is None or matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         return None, np.zeros(len(first), dtype=bool)
-    return np.asarray(found, np.float64), mask.ravel() == 1
+    return np.asarray(matrix, np.float64), mask.ravel() == 1
 
 
 def _cameras(
@@ -184,8 +184,8 @@ def _cameras(
     """Camera matrices of both photos at `UNIT`."""
     assert focal is not None
     made = []
-    for of, scale, length in zip((query, candidate), scales, focal, strict=True):
-        y, x = ((side - 1) / 2 * scale for side in of.size)
+    for features, scale, length in zip((query, candidate), scales, focal, strict=True):
+        y, x = ((side - 1) / 2 * scale for side in features.size)
         made.append(np.array([[length * scale, 0, x], [0, length * scale, y], [0, 0, 1]]))
     return made[0], made[1]
 
@@ -194,8 +194,8 @@ def _at_full_size(matrix: Matrix, scales: tuple[float, float], model: Model) -> 
     """A model of photos at `UNIT` as one of the photos themselves."""
     query, candidate = (np.diag([scale, scale, 1.0]) for scale in scales)
     if model == "homography":
-        found = np.linalg.inv(query) @ matrix @ candidate
-        return np.asarray(found / found[2, 2] if found[2, 2] else found)
+        full_size = np.linalg.inv(query) @ matrix @ candidate
+        return np.asarray(full_size / full_size[2, 2] if full_size[2, 2] else full_size)
     return matrix if model == "essential" else np.asarray(query @ matrix @ candidate)
 
 

@@ -43,9 +43,9 @@ def multiplies_whole_numbers() -> bool:
 
 def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
     """Matrix product [R, P] of int8 matrices, exactly; it holds until this thread's next one."""
-    found_RP = scratch("product", (left_RD.shape[0], right_DP.shape[1]), np.int32)
-    torch._int_mm(left_RD, right_DP, out=torch.from_numpy(found_RP))
-    return found_RP
+    products_RP = scratch("product", (left_RD.shape[0], right_DP.shape[1]), np.int32)
+    torch._int_mm(left_RD, right_DP, out=torch.from_numpy(products_RP))
+    return products_RP
 
 
 def to_whole(descriptors_PD: Tensor, peak: float) -> Tensor:
@@ -97,6 +97,7 @@ def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
     """
     if not (query.sensible and candidate.sensible):
         return None
+    # One exact product of whole numbers screens all pairs; what follows keeps the few that may be nearest.
     likeness_RP = product(candidate.whole_PD, query.whole_PD.T)
     others, patches = likeness_RP.shape
     apart = math.ceil(CERTAINTY * math.sqrt((query.length**2 + candidate.length**2) / 6))
@@ -107,9 +108,10 @@ def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
     open_R = np.zeros(others, dtype=bool)
     open_R[possible // patches] = True
     near_R = near_R[open_R[near_R // patches]]
-    if len(near_R) > RETRY * others:
+    if len(near_R) > RETRY * others:  # single pairs cost far more each than a float32 product of them all
         return None
     best_R = _best(query, candidate, near_R, near_R // patches)
+    # Only columns that some row chose can be mutual: for the others the way back need not be settled.
     open_P = np.zeros(patches, dtype=bool)
     open_P[best_R % patches] = True
     near_P = at_least(likeness_RP, np.where(open_P, least_P, np.iinfo(np.int32).max))
@@ -124,6 +126,7 @@ def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
 def _best(query: Rounded, candidate: Rounded, near_E: Rows, group_E: Rows) -> Rows:
     """Of neighbours sorted by group, the first nearest of each."""
     same = group_E[1:] == group_E[:-1]
+    # A neighbour that is alone in its group has won already: no product of it is taken again.
     contested = np.append(same, False) | np.append(False, same)
     there_E, here_E = np.divmod(near_E[contested], len(query.exact_PD))
     likeness_E = np.zeros(len(near_E), dtype=np.float32)
@@ -135,13 +138,13 @@ def _products(
     other_RD: NDArray[np.floating[Any]], query_PD: NDArray[np.floating[Any]], there_E: Rows, here_E: Rows
 ) -> NDArray[np.float32]:
     """Products of single pairs in float32."""
-    found_E = np.empty(len(there_E), dtype=np.float32)
+    products_E = np.empty(len(there_E), dtype=np.float32)
     step = max(1, CACHED // other_RD.shape[1])
     for start in range(0, len(there_E), step):
         part = slice(start, start + step)
         theirs = _taken(other_RD, there_E[part], "theirs")
-        np.vecdot(theirs, _taken(query_PD, here_E[part], "ours"), out=found_E[part])
-    return found_E
+        np.vecdot(theirs, _taken(query_PD, here_E[part], "ours"), out=products_E[part])
+    return products_E
 
 
 def _taken(descriptors_PD: NDArray[np.floating[Any]], rows_E: Rows, use: str) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, silent
-from dejavlad.rerank import FUSIONS, Match, Reranker
+from dejavlad.rerank import FUSIONS, PatchMatch, Reranker
 
 WEIGHTS: Final[Mapping[tuple[int, ...], tuple[float, ...]]] = {(2, 5, 8): (0.45, 0.15, 0.4)}
 """Patch sizes -> what each counts, where the original says so; others count alike."""
@@ -80,7 +80,7 @@ class PairMatch:
     """Larger is better: minus the weighted sum of the scores of all sizes."""
     best: float
     """What the query would score with itself, were all its patches distinct."""
-    matches: list[Match]
+    matches: list[PatchMatch]
     """[S], points in pixels of the prepared photos."""
     sizes: tuple[int, ...]
     """[S] sides of the patches, in cells of the feature map."""

@@ -43,7 +43,7 @@ class Preset:
     depth: int = 100
     """Candidates of each query that are compared."""
     shortlist: int | Literal["auto", "none"] = "none"
-    """How many candidates are compared exactly after a rough comparison of all; ``"none"``: all of them."""
+    """How many candidates are compared exactly, after an approximate comparison of all; ``"none"``: all."""
     patch_dtype: str = "float16"
     """How patches are stored, or ``"none"``: they are made when they are compared."""
     resize: str | None = None

@@ -34,7 +34,7 @@ from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.rerank import Match
+from dejavlad.rerank import PatchMatch
 from dejavlad.retrieval.preset import Preset
 
 Source = Callable[[int], Sequence[PatchSet]]
@@ -210,7 +210,7 @@ class MapReranker:
         best = np.array(with_patches)[np.argsort(fused, kind="stable")]
         return np.concatenate([best, np.setdiff1d(np.arange(len(rows_K)), best)])
 
-    def compare(self, photo: Photo, row: int) -> tuple[Sequence[PatchSet], list[Match]]:
+    def compare(self, photo: Photo, row: int) -> tuple[Sequence[PatchSet], list[PatchMatch]]:
         """The photo's patches, and how they match those of one of the map; no matches without patches."""
         first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
         there = self._patches(row)

@@ -206,13 +206,13 @@ def read_blocks(
         ).fetchone()
         if line is None:
             raise state.damaged(f"block {number} of photos is missing")
-        found = _numbers(state, number, line[0], line[2])
+        stored_numbers = _numbers(state, number, line[0], line[2])
         if checksum(number, line[1]) != line[3]:
             raise state.damaged(f"the checksum of block {number} of photos is wrong")
         texts: Texts = parse_json(line[1])
-        if len(texts) != len(found):
+        if len(texts) != len(stored_numbers):
             raise state.damaged(f"block {number} of photos is incomplete")
-        yield number, found, texts
+        yield number, stored_numbers, texts
 
 
 def all_numbers(state: State, connection: sqlite3.Connection, count: int) -> Numbers:
@@ -275,12 +275,12 @@ def change(
 
 def places_of(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, int]:
     """Key -> place, of those photos that are there."""
-    found: dict[str, int] = {}
+    rows_by_key: dict[str, int] = {}
     for key in keys:
         line = connection.execute("SELECT place FROM keys WHERE key=?", (encode_key(key),)).fetchone()
         if line is not None:
-            found[key] = int(line[0])
-    return found
+            rows_by_key[key] = int(line[0])
+    return rows_by_key
 
 
 def encode_key(key: str) -> bytes:

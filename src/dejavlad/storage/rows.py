@@ -38,7 +38,7 @@ class RowFile:
 
     path: Path
     dims: int
-    """D."""
+    """D, numbers in a row."""
     again: str
     """What to do where it is damaged, in words."""
     dtype: str = "<f4"
@@ -83,7 +83,7 @@ class RowFile:
                 number, within = divmod(start, size)
                 rows = min(end, (number + 1) * size) - start
                 crc = self._chunk(connection, number, within) if within else 0
-                crc = zlib.crc32(file.read(rows * self.row_bytes), crc)
+                crc = row_checksum(file.read(rows * self.row_bytes), crc)
                 line = (number, within + rows, crc)
                 connection.execute(
                     "INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)", (*line, checksum(*line))
@@ -178,11 +178,16 @@ class MappedRows:
         file = self.file
         with open(file.path, "rb") as source:
             for number, data in _chunks_of(source, file, self._chunks, numbers):
-                if zlib.crc32(data) != self._chunks[number, 1]:
+                if row_checksum(data) != self._chunks[number, 1]:
                     first = number * file.chunk_rows
                     last = first + int(self._chunks[number, 0]) - 1
                     raise file.damaged(f"rows {first} to {last} are not what was written")
                 self._unread[number] = False
+
+
+def row_checksum(data: NDArray[Any] | bytes, before: int = 0) -> int:
+    """CRC-32 of rows as they lie on disk; `before` is that of the bytes in front of them."""
+    return zlib.crc32(np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else data, before)
 
 
 def _chunks_of(

@@ -124,9 +124,9 @@ class State:
         Raises:
             StoreError: something is wrong.
         """
-        (told,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        if told != "ok":
-            raise self.damaged(told)
+        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise self.damaged(verdict)
         for (name,) in connection.execute("SELECT name FROM meta").fetchall():
             self.value(connection, name)
 

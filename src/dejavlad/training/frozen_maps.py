@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from dejavlad.files import replacing
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import SMALL, read_utf8
 from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.storage.rows import row_checksum
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.network import Network
@@ -269,7 +269,7 @@ class MappedMaps(FrozenMaps):
     def _read(self, number: int) -> NDArray[Any]:
         kept = super()._read(number)
         if self._unread[number]:
-            if zlib.crc32(kept.data) != self._sums[number]:
+            if row_checksum(kept) != self._sums[number]:
                 raise StoreError(
                     f"{str(self._file)!r} is damaged: the map of photo {number} is not what was written; "
                     f"delete {str(self._folder)!r} and run the same again"
@@ -282,7 +282,7 @@ class MappedMaps(FrozenMaps):
         data = kept.tobytes()
         self._handle.seek(int(self.layout.starts[number]) * self.layout.dtype.itemsize)
         self._handle.write(data)
-        self._sums[number] = zlib.crc32(data)
+        self._sums[number] = row_checksum(data)
 
     def _note(self) -> None:
         assert self._handle is not None

@@ -19,7 +19,7 @@ from dejavlad.datasets.town.render import Camera, Faces, draw, shapes_of
 from dejavlad.datasets.town.traffic import traffic
 
 VIEWS = 4
-"""Photos of a panorama."""
+"""How many photos are cut from one panorama."""
 
 SPACING = 10.0
 """Metres between the database's panoramas."""
@@ -53,7 +53,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class Stop:
-    """One panorama."""
+    """One stop of a drive, where a panorama is taken."""
 
     drive: Drive
     number: int
@@ -63,9 +63,9 @@ class Stop:
     noted: tuple[float, float]
     """East and north as its receiver has them."""
     headings: tuple[float, ...]
-    """Of its views, degrees."""
+    """The headings of its views, in degrees from north, clockwise."""
     time: float
-    """Unix time."""
+    """When it was taken, in seconds since 1970 (UTC)."""
 
 
 def plan_drives(seed: int, part: str, panoramas: int) -> tuple[float, list[Drive]]:

@@ -74,7 +74,7 @@ class Design:
 
 @lru_cache(maxsize=4)
 def catalogue(seed: int, n: int = 16) -> tuple[Design, ...]:
-    """The town's designs."""
+    """The designs of facades that the houses of a town choose from."""
     rng = rng_of(seed, "catalogue")
     designs = []
     for i in range(n):

@@ -65,7 +65,7 @@ class Maps:
     shade: Floats
     """Metres above the ground below which no sun comes."""
     lamps: Floats
-    """Light of street lamps."""
+    """Light that street lamps throw on the ground, 0 for none."""
     origin: Vector
     """Where pixel (0, 0) lies."""
 

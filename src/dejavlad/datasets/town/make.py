@@ -57,7 +57,7 @@ class Job:
 
     @property
     def files(self) -> list[Path]:
-        """Where its views go."""
+        """The files that its views are written to, one a view."""
         drive = self.stop.drive
         part = "queries" if drive.queries else "database"
         folder = Path(self.folder, drive.part, part, drive.look)
@@ -134,15 +134,15 @@ def _claim(out: Path, made_with: dict[str, int]) -> None:
     path = out / "town.json"
     if path.is_file():
         try:
-            there = read_json_object(path)
+            existing = read_json_object(path)
         except (OSError, ValueError) as error:
             raise InputError(f"{str(path)!r} is not the settings of a town: {error}") from error
-        if there != made_with:
-            old = there if isinstance(there, dict) else {}
+        if existing != made_with:
+            old = existing if isinstance(existing, dict) else {}
             changed: dict[str, tuple[object, object]] = {
                 k: (old.get(k), v) for k, v in made_with.items() if old.get(k) != v
             }
-            raise StoreMismatchError(path, changed or {"settings": (there, made_with)})
+            raise StoreMismatchError(path, changed or {"settings": (existing, made_with)})
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{str(out)!r} is there and is no town; give a new or an empty folder")
@@ -154,8 +154,8 @@ def _take(jobs: list[Job], workers: int, on_progress: OnProgress) -> None:
     """Take the panoramas that are missing, neighbours together, so that what they show is painted once."""
     missing = [job for job in jobs if not all(file.is_file() for file in job.files)]
     total, done = len(jobs) * VIEWS, (len(jobs) - len(missing)) * VIEWS
-    found = done
-    on_progress(Progress("making the town", done, total, found))
+    already = done
+    on_progress(Progress("making the town", done, total, already))
     missing.sort(key=lambda job: (job.stop.drive.part, job.stop.drive.stops[job.stop.number] // 50))
     batches: list[list[Job]] = []
     for job in missing:
@@ -164,7 +164,7 @@ def _take(jobs: list[Job], workers: int, on_progress: OnProgress) -> None:
         batches[-1].append(job)
     for finished in _work(batches, workers):
         done += finished * VIEWS
-        on_progress(Progress("making the town", done, total, found))
+        on_progress(Progress("making the town", done, total, already))
 
 
 def _work(batches: list[list[Job]], workers: int) -> Iterator[int]:

@@ -167,8 +167,8 @@ def paint_car_side(seed: int, kind: int) -> Bytes:
     image = np.zeros((h, w, 4), np.uint8)
     colour = PAINTS[kind % len(PAINTS)]
 
-    def points(of: list[tuple[float, float]]) -> NDArray[np.int64]:
-        return np.array([[round(x * 40), round(h - z * 40)] for x, z in of])
+    def points(corners: list[tuple[float, float]]) -> NDArray[np.int64]:
+        return np.array([[round(x * 40), round(h - z * 40)] for x, z in corners])
 
     cv2.fillPoly(image, [points(list(shape))], (*colour, 255))
     cv2.fillPoly(

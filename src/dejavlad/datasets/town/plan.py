@@ -68,7 +68,7 @@ class Stand:
 
 @dataclass
 class District:
-    """One part's streets."""
+    """The streets, houses and routes of one part of the town."""
 
     seed: int
     name: str
@@ -83,7 +83,7 @@ class District:
 
     @property
     def length(self) -> float:
-        """Metres of the route."""
+        """The length of the route in metres."""
         return float(np.linalg.norm(np.diff(self.route, axis=0), axis=1).sum())
 
     def at(self, way: float) -> tuple[Vector, Vector, float]:

@@ -27,13 +27,13 @@ class Camera:
     """Where a camera is and how it looks."""
 
     place: Vector
-    """[3] metres."""
+    """float [3], where the camera stands, in metres: east, north, up."""
     axes: Vector
     """[3, 3]: rows point to the photo's right, down, and ahead."""
     focal: float
-    """Pixels."""
+    """The focal length in pixels."""
     size: tuple[int, int]
-    """(height, width) in pixels."""
+    """The size of the picture, (height, width) in pixels."""
 
     @classmethod
     def looking(
@@ -68,7 +68,7 @@ class Camera:
 
 @dataclass
 class Buffers:
-    """What a camera saw."""
+    """What a camera sees: colour and nearness of each pixel."""
 
     colour: Bytes
     """[H, W, 4]: RGB as under white light, and what shines."""
@@ -126,7 +126,7 @@ class Shape:
 
     face: Face
     points: Vector
-    """[4, 3] its corners."""
+    """float [4, 3], its corners in the camera's coordinates, metres."""
     frame: Vector
     """[3, 3] columns: right, down, corner."""
     normal: Vector
@@ -200,8 +200,8 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
     x1, y1 = np.minimum(np.ceil(flat.max(axis=0)), (w, h)).astype(int)
     if x0 >= x1 or y0 >= y1:
         return
-    there = buffers.nearness[y0:y1, x0:x1]
-    if 1 / points[:, 2].min() < there.min():
+    nearest = buffers.nearness[y0:y1, x0:x1]
+    if 1 / points[:, 2].min() < nearest.min():
         return
     lens = np.array([[camera.focal, 0, w / 2], [0, camera.focal, h / 2], [0, 0, 1]])
     matrix = lens @ shape.frame
@@ -212,10 +212,10 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
     across = (row[0] * np.arange(x1 - x0)).astype(np.float32)
     downwards = (row[1] * np.arange(y1 - y0) + row[2]).astype(np.float32)
     nearness = across[None] + downwards[:, None]
-    inside = np.zeros(there.shape, np.uint8)
+    inside = np.zeros(nearest.shape, np.uint8)
     corners = np.clip((flat - (x0 + 0.5, y0 + 0.5)) * 16, -32000 * 16, 32000 * 16)
     cv2.fillConvexPoly(inside, np.round(corners).astype(np.int32), 1, cv2.LINE_8, 4)
-    wins = (inside > 0) & (nearness > there)
+    wins = (inside > 0) & (nearness > nearest)
     if not wins.any():
         return
     levels = pyramid(seed, shape.face.texture)
@@ -236,7 +236,7 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
     colour, turned = buffers.colour[y0:y1, x0:x1], buffers.facing[y0:y1, x0:x1]
     if shape.face.solid:
         colour[wins] = patch[wins]
-        there[wins] = nearness[wins]
+        nearest[wins] = nearness[wins]
         turned[wins] = facing
         return
     wins &= patch[..., 3] > 0
@@ -247,5 +247,5 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
         mixed[:, 3] += (patch[wins][:, :3].min(axis=1) > 150) * np.uint16(255 * shape.face.glow)
     colour[wins] = np.minimum(mixed, 255).astype(np.uint8)
     wins &= patch[..., 3] > 127
-    there[wins] = nearness[wins]
+    nearest[wins] = nearness[wins]
     turned[wins] = facing

@@ -29,7 +29,7 @@ PART = 8
 LEARNT_FROM = 16384
 """Patches that a product quantiser learns from, at most."""
 ROUNDS = 15
-"""Of k-means: the error of a quantiser hardly falls after these."""
+"""Iterations of k-means: the error of a quantiser hardly falls after these."""
 
 
 class Codec(Protocol):
@@ -56,15 +56,15 @@ class PlainCodec:
         self.dtype = np.dtype(dtype).newbyteorder("<")
 
     def bytes_of(self, patches: int, dims: int) -> int:
-        """See `Codec`."""
+        """How many bytes so many patches of D = `dims` take."""
         return patches * dims * self.dtype.itemsize
 
     def encode(self, patches_PD: Floats, grid: Grid) -> bytes:
-        """See `Codec`."""
+        """float32 [P, D] of unit length, row by row of their grid, to bytes."""
         return patches_PD.astype(self.dtype).tobytes()
 
     def decode(self, data: NDArray[np.uint8], grid: Grid, dims: int) -> Tensor:
-        """See `Codec`."""
+        """The bytes of a grid of patches to [P, D], of unit length as nearly as the bytes tell."""
         return torch.from_numpy(np.array(data.view(self.dtype).reshape(-1, dims)))
 
 
@@ -78,18 +78,18 @@ class Int8Codec:
     """
 
     def bytes_of(self, patches: int, dims: int) -> int:
-        """See `Codec`."""
+        """How many bytes so many patches of D = `dims` take."""
         return patches * (dims + 4) + 1
 
     def encode(self, patches_PD: Floats, grid: Grid) -> bytes:
-        """See `Codec`."""
-        plain, told = _rounded(patches_PD), _rounded_from_neighbours(patches_PD.reshape(*grid, -1))
-        from_neighbours = bool(told[0].sum() < plain[0].sum())
-        scale_P, rounded_PD = told if from_neighbours else plain
+        """float32 [P, D] of unit length, row by row of their grid, to bytes."""
+        plain, predicted = _rounded(patches_PD), _rounded_from_neighbours(patches_PD.reshape(*grid, -1))
+        from_neighbours = bool(predicted[0].sum() < plain[0].sum())
+        scale_P, rounded_PD = predicted if from_neighbours else plain
         return b"".join([scale_P.astype("<f4").tobytes(), rounded_PD.tobytes(), bytes([from_neighbours])])
 
     def decode(self, data: NDArray[np.uint8], grid: Grid, dims: int) -> Tensor:
-        """See `Codec`."""
+        """The bytes of a grid of patches to [P, D], of unit length as nearly as the bytes tell."""
         split = 4 * grid[0] * grid[1]
         scale_P1 = torch.from_numpy(np.array(data[:split].view("<f4"), np.float32))[:, None]
         rounded_PD = torch.from_numpy(np.array(data[split:-1].view(np.int8).reshape(-1, dims)))
@@ -136,11 +136,11 @@ class ProductCodec:
         self.centres = np.asarray(centres_MCS, np.float32)
 
     def bytes_of(self, patches: int, dims: int) -> int:
-        """See `Codec`."""
+        """How many bytes so many patches of D = `dims` take."""
         return patches * len(self.centres)
 
     def encode(self, patches_PD: Floats, grid: Grid) -> bytes:
-        """See `Codec`."""
+        """float32 [P, D] of unit length, row by row of their grid, to bytes."""
         parts_MPS = torch.from_numpy(_parts(patches_PD, len(self.centres)))
         centres_MCS = torch.from_numpy(self.centres)
         half_M1C = centres_MCS.square().sum(dim=2)[:, None] / 2
@@ -148,7 +148,7 @@ class ProductCodec:
         return nearest_MP.T.to(torch.uint8).contiguous().numpy().tobytes()
 
     def decode(self, data: NDArray[np.uint8], grid: Grid, dims: int) -> Tensor:
-        """See `Codec`."""
+        """The bytes of a grid of patches to [P, D], of unit length as nearly as the bytes tell."""
         parts, _, width = self.centres.shape
         codes_PM = data.reshape(-1, parts).astype(np.int64)
         found_PMS = torch.from_numpy(self.centres[np.arange(parts), codes_PM])

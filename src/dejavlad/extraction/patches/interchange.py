@@ -41,7 +41,7 @@ def write_patchfeats(
         store: descriptors of all photos, in order.
         patches: their patches.
         folder: made if need be; files of these names are replaced.
-        on_progress: told of each photo.
+        on_progress: called with reports of each photo.
 
     Raises:
         InputError: two photos have one stem, or one has no descriptor or no patches.
@@ -58,9 +58,9 @@ def write_patchfeats(
         )
     folder.mkdir(parents=True, exist_ok=True)
     for row, (key, stem) in enumerate(zip(store.keys, stems, strict=True)):
-        for of in patches.patches(key):
-            columns_DP = np.ascontiguousarray(of.descriptors.float().numpy().T)
-            _write_array(folder / f"patchfeats_psize{of.size}_{stem}.npy", columns_DP)
+        for patch_set in patches.patches(key):
+            columns_DP = np.ascontiguousarray(patch_set.descriptors.float().numpy().T)
+            _write_array(folder / f"patchfeats_psize{patch_set.size}_{stem}.npy", columns_DP)
         on_progress(Progress("writing patches", row + 1, len(stems)))
     write_names(store.keys, folder / "images.txt")
     _write_array(folder / "globalfeats.npy", store.float32())
@@ -100,7 +100,7 @@ class PatchFeats:
         Raises:
             StoreError: a file is missing, damaged, or of another photo size.
         """
-        found = []
+        patch_sets = []
         for size in self.sizes:
             path = self._path(size, self.stems[row])
             rows, columns = (side // VGG.stride - size + 1 for side in self.photo)
@@ -116,8 +116,10 @@ class PatchFeats:
                 )
             rows_PD = torch.from_numpy(np.array(columns_DP.T, np.float32, order="C"))
             grid = rows, columns
-            found.append(PatchSet(rows_PD, patch_centres(grid, size, 1, VGG), grid, size, float(VGG.stride)))
-        return found
+            patch_sets.append(
+                PatchSet(rows_PD, patch_centres(grid, size, 1, VGG), grid, size, float(VGG.stride))
+            )
+        return patch_sets
 
     def _path(self, size: int, stem: str) -> Path:
         name = f"patchfeats_psize{size}_{stem}.npy"
@@ -131,7 +133,7 @@ def read_patchfeats(
 
     Args:
         folder: with ``globalfeats.npy``, the patches, and ``images.txt``: the list that was extracted.
-        sizes: which sizes to read; all that are there, ascending, unless told.
+        sizes: which sizes to read; all that are there, ascending, unless given.
         photo: (height, width) to which photos were brought before the network.
 
     Raises:
@@ -156,12 +158,12 @@ def read_patchfeats(
         raise StoreError(
             f"{str(folder)!r}: images.txt tells {len(names)} photos, globalfeats.npy {list(rows_ND.shape)}"
         )
-    found = {
+    sizes_on_disk = {
         int(path.name[len("patchfeats_psize") :].split("_")[0])
         for path in folder.glob("patchfeats_psize*_*.npy")
     }
     store = DescriptorStore.from_arrays(rows_ND, names, model="Patch-NetVLAD's files", path=folder)
-    return store, PatchFeats(folder, names, tuple(sizes) or tuple(sorted(found)), photo)
+    return store, PatchFeats(folder, names, tuple(sizes) or tuple(sorted(sizes_on_disk)), photo)
 
 
 def _stems(keys: Sequence[str]) -> list[str]:

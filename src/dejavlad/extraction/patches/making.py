@@ -83,7 +83,7 @@ class Patching:
         rng, sample = np.random.default_rng(0), []
         for row in rows:
             try:
-                found = self.model.encode_patches(
+                patch_sets = self.model.encode_patches(
                     table.photos[int(row)],
                     sizes=self.manifest.sizes,
                     strides=self.manifest.strides,
@@ -91,12 +91,12 @@ class Patching:
                 )[0]
             except (PhotoError, InputError):
                 continue
-            patches_PD = torch.cat([of.descriptors for of in found]).float().cpu().numpy()
+            patches_PD = torch.cat([patch_set.descriptors for patch_set in patch_sets]).float().cpu().numpy()
             most = -(-LEARNT_FROM // len(rows))
             drawn = np.sort(rng.permutation(len(patches_PD))[:most])
             sample.append(patches_PD[drawn])
-        held = np.concatenate(sample) if sample else np.empty((0, self.manifest.dims), np.float32)
-        self.writer.learn(learn_codec(held))
+        sample_MD = np.concatenate(sample) if sample else np.empty((0, self.manifest.dims), np.float32)
+        self.writer.learn(learn_codec(sample_MD))
 
     def describe(self, images_NCHW: Tensor, rows: Rows, good: NDArray[np.bool_], table: PhotoTable) -> Tensor:
         """Descriptors [n, D] of a batch; the patches of its good photos are written on the way.

@@ -76,4 +76,4 @@ class Cached:
 
 
 def _bytes(patches: Patches) -> int:
-    return sum(of.descriptors.nbytes + of.centres.nbytes for of in patches)
+    return sum(patch_set.descriptors.nbytes + patch_set.centres.nbytes for patch_set in patches)

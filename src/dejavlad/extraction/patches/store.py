@@ -16,7 +16,6 @@ Legend: P patches of one size, D dimensions.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -32,12 +31,17 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.guarded.fields import DAMAGED, checked_fields
-from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.json_file import (
+    parse_json_object,
+    read_json_object,
+    with_checksum,
+    without_checksum,
+)
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
-from dejavlad.storage.checked_text import check_text, with_checksum
+from dejavlad.storage.rows import row_checksum
 
 FORMAT, VERSION = "dejavlad-patches", 2
 """Version 1 differs in int8 alone: each patch was rounded by itself."""
@@ -50,19 +54,19 @@ class PatchManifest:
     """All that decides the patches of a photo; patches of two such never share a store."""
 
     model: str
-    """The model's name."""
+    """The name of the model that made the patches; two names may stand for one model."""
     fingerprint: str
-    """The model's fingerprint."""
+    """The model's fingerprint: its spec and weights."""
     preprocess: dict[str, Any]
     """How photos are prepared."""
     precision: str
-    """``"fp32"`` or ``"bf16"``."""
+    """What the model computed in: ``"fp32"`` or ``"bf16"``."""
     sizes: tuple[int, ...]
     """Sides of the patches, in cells."""
     strides: tuple[int, ...]
     """For each size, cells from one patch to the next."""
     dims: int
-    """D."""
+    """D, numbers in the descriptor of a patch."""
     dtype: str
     """How they are written: a name in `CODECS`."""
     stride: int
@@ -88,11 +92,11 @@ class PatchManifest:
 
     def check_comparable(self, other: PatchManifest, path: Path) -> None:
         """As `check`, but they may be written in other ways and made at another precision."""
-        here, there = (
-            {key: value for key, value in asdict(of).items() if key not in ("dtype", "precision")}
-            for of in (self, other)
+        this, that = (
+            {key: value for key, value in asdict(manifest).items() if key not in ("dtype", "precision")}
+            for manifest in (self, other)
         )
-        check_same(here, there, path, hint=INCOMPARABLE, other="queries")
+        check_same(this, that, path, hint=INCOMPARABLE, other="queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class Entry:
     """The patches of one photo."""
 
     key: str
-    """The photo's key."""
+    """The key of the photo that they are of."""
     identity: Identity
     """What its file was when it was described."""
     offset: int
@@ -114,30 +118,29 @@ class Entry:
 
     def to_line(self) -> str:
         """As it stands in ``photos.jsonl``."""
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "key": self.key,
             "identity": self.identity,
             "offset": self.offset,
             "grids": self.grids,
         }
         if self.failed:
-            told["failed"] = self.failed
+            fields["failed"] = self.failed
         if self.crc is not None:
-            told["crc"] = self.crc
-        return with_checksum(json.dumps(told, separators=(",", ":"))) + "\n"
+            fields["crc"] = self.crc
+        return json.dumps(with_checksum(fields), separators=(",", ":")) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Self:
-        """What `to_line` wrote."""
-        told = parse_json_object(line)
-        check_text(line)
-        file_bytes, mtime_ns, sha256 = told["identity"]
-        grids = tuple((int(h), int(w)) for h, w in told["grids"])
+        """The entry of a line that `to_line` wrote; `MalformedFileError` where it was changed."""
+        fields = without_checksum(parse_json_object(line))
+        file_bytes, mtime_ns, sha256 = fields["identity"]
+        grids = tuple((int(h), int(w)) for h, w in fields["grids"])
         identity = int(file_bytes), int(mtime_ns), str(sha256)
-        if min((int(told["offset"]), *(side for grid in grids for side in grid))) < 0:
+        if min((int(fields["offset"]), *(side for grid in grids for side in grid))) < 0:
             raise ValueError("a line tells of less than no bytes or patches")
-        crc, failed = told.get("crc"), str(told.get("failed", ""))
-        return cls(str(told["key"]), identity, int(told["offset"]), grids, failed, crc)
+        crc, failed = fields.get("crc"), str(fields.get("failed", ""))
+        return cls(str(fields["key"]), identity, int(fields["offset"]), grids, failed, crc)
 
 
 class PatchStore:
@@ -163,9 +166,9 @@ class PatchStore:
                 "--out STORE --patches`"
             )
         store = cls(path, *read_folder(path))
-        held = (path / "patches.bin").stat().st_size if (path / "patches.bin").exists() else 0
+        data_bytes = (path / "patches.bin").stat().st_size if (path / "patches.bin").exists() else 0
         for entry in store.entries.values():
-            if entry.offset + store.bytes_of(entry) > held:
+            if entry.offset + store.bytes_of(entry) > data_bytes:
                 raise StoreError(
                     f"{str(path / 'patches.bin')!r} is cut short: the patches of {entry.key!r} are not all "
                     "there; run the same `dejavlad extract ... --patches` again"
@@ -204,9 +207,9 @@ class PatchStore:
         if entry is None:
             raise InputError(f"{str(self.path)!r} holds no patches of {key!r}; extract with --patches again")
         geometry = Geometry(stride=manifest.stride, offset=manifest.offset)
-        at, found = entry.offset, []
+        at, patch_sets = entry.offset, []
         if entry.crc is not None and key not in self._compared:
-            if zlib.crc32(self._data[at : at + self.bytes_of(entry)].data) != entry.crc:
+            if row_checksum(self._data[at : at + self.bytes_of(entry)]) != entry.crc:
                 raise StoreError(
                     f"{str(self.path)!r} is damaged: the patches of {key!r} are not what was written; delete "
                     "that folder and extract again"
@@ -218,9 +221,9 @@ class PatchStore:
             end = at + self.codec.bytes_of(grid[0] * grid[1], manifest.dims)
             rows_PD = self.codec.decode(self._data[at:end], grid, manifest.dims)
             centres_P2 = patch_centres(grid, size, stride, geometry)
-            found.append(PatchSet(rows_PD, centres_P2, grid, size, float(geometry.stride * stride)))
+            patch_sets.append(PatchSet(rows_PD, centres_P2, grid, size, float(geometry.stride * stride)))
             at = end
-        return found
+        return patch_sets
 
     def rows(self, keys: Sequence[str], failed: Container[str] = ()) -> StoredPatches:
         """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``; none where it failed."""
@@ -271,23 +274,22 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
         StoreError: it is damaged or of a later format.
     """
     try:
-        text = read_utf8(path / "manifest.json")
-        told = parse_json_object(text)
-        if told.pop("format") != FORMAT:
+        fields = read_json_object(path / "manifest.json")
+        if fields["format"] != FORMAT:
             raise ValueError("another format")
-        told.pop("checksum", None)
-        version = told.pop("version")
+        version = fields["version"]
         if version > VERSION:
             raise StoreError(
                 f"{str(path)!r} was written by a later dejavlad (format {version}); update dejavlad"
             )
-        if version < 2 and told.get("dtype") == "int8":
+        if version < 2 and fields.get("dtype") == "int8":
             raise StoreError(
                 f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "
                 "delete that folder and extract again"
             )
-        check_text(text)
-        manifest = checked_fields(PatchManifest(**told))
+        fields = without_checksum(fields)
+        del fields["format"], fields["version"]
+        manifest = checked_fields(PatchManifest(**fields))
         lines = read_utf8(path / "photos.jsonl").splitlines(keepends=True)
         if any(size < 1 for size in (*manifest.sizes, *manifest.strides, manifest.dims, manifest.stride)):
             raise ValueError("sizes, strides and dimensions are 1 or more")

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,11 +21,11 @@ from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
 from dejavlad.extraction.writer import COMMIT_SECONDS
 from dejavlad.files import write_whole
-from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.json_file import read_json_object, with_checksum
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
 from dejavlad.storage import disk_errors, one_writer
-from dejavlad.storage.checked_text import with_checksum
+from dejavlad.storage.rows import row_checksum
 
 FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
 WORTH_PACKING = 0.5
@@ -112,7 +111,10 @@ class PatchWriter:
     def put(self, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = "") -> None:
         """Write the patches of a photo, or why it has none."""
         assert self.codec is not None and self._data is not None
-        parts = [self.codec.encode(of.descriptors.float().cpu().numpy(), of.grid) for of in patches]
+        parts = [
+            self.codec.encode(patch_set.descriptors.float().cpu().numpy(), patch_set.grid)
+            for patch_set in patches
+        ]
         if not self._pending:
             self._since = time.monotonic()
         with disk_errors(self.path):
@@ -121,8 +123,10 @@ class PatchWriter:
                 self._data.write(part)
         crc = 0
         for part in parts:
-            crc = zlib.crc32(part, crc)
-        self._pending.append(Entry(key, identity, offset, tuple(of.grid for of in patches), failed, crc))
+            crc = row_checksum(part, crc)
+        self._pending.append(
+            Entry(key, identity, offset, tuple(patch_set.grid for patch_set in patches), failed, crc)
+        )
         if time.monotonic() - self._since >= COMMIT_SECONDS:
             self.commit()
 
@@ -149,16 +153,16 @@ class PatchWriter:
             )
         self._finish_packing()
         if (self.path / "manifest.json").is_file():
-            found = read_json_object(self.path / "manifest.json")
-            if found.get("dtype") != "pq" or (self.path / "centres.npy").is_file():
+            head = read_json_object(self.path / "manifest.json")
+            if head.get("dtype") != "pq" or (self.path / "centres.npy").is_file():
                 manifest, self.entries, self.codec = read_folder(self.path)
                 manifest.check(self.manifest, self.path)
             self._drop_what_was_cut_off()
         else:
-            told = {"format": FORMAT, "version": VERSION, **asdict(self.manifest)}
+            fields = {"format": FORMAT, "version": VERSION, **asdict(self.manifest)}
             write_whole(self.path / "photos.jsonl", b"")
             write_whole(
-                self.path / "manifest.json", with_checksum(json.dumps(told, separators=(",", ":"))).encode()
+                self.path / "manifest.json", json.dumps(with_checksum(fields), separators=(",", ":")).encode()
             )
         if self.codec is None and self.manifest.dtype != "pq":
             self.codec = CODECS[self.manifest.dtype]()
@@ -168,14 +172,14 @@ class PatchWriter:
     def _drop_what_was_cut_off(self) -> None:
         """Lines whose patches are not all there go, then bytes that no line tells of, then waste."""
         data = self.path / "patches.bin"
-        held = data.stat().st_size if data.exists() else 0
-        kept = {key: entry for key, entry in self.entries.items() if self._end(entry) <= held}
+        data_bytes = data.stat().st_size if data.exists() else 0
+        kept = {key: entry for key, entry in self.entries.items() if self._end(entry) <= data_bytes}
         text = "".join(entry.to_line() for entry in kept.values()).encode()
         if (self.path / "photos.jsonl").read_bytes() != text:
             write_whole(self.path / "photos.jsonl", text)
         self.entries = kept
         end = max((self._end(entry) for entry in kept.values()), default=0)
-        if end < held:
+        if end < data_bytes:
             with open(data, "r+b") as file:
                 file.truncate(end)
         counts = sum(self._end(entry) - entry.offset for entry in kept.values())
@@ -195,7 +199,7 @@ class PatchWriter:
         packed: list[Entry] = []
         partial = self.path / PACKED_DATA
         with open(self.path / "patches.bin", "rb") as source, open(partial, "wb") as target:
-            for entry in sorted(self.entries.values(), key=lambda of: of.offset):
+            for entry in sorted(self.entries.values(), key=lambda entry: entry.offset):
                 left = self._end(entry) - entry.offset
                 packed.append(replace(entry, offset=target.tell()))
                 source.seek(entry.offset)

@@ -1,4 +1,4 @@
-"""Mutual nearest neighbours roughly: of every second patch, by the first dimensions, as numbers of 8 bits.
+"""Approximate mutual nearest neighbours: of every second patch, by the first dimensions, as 8-bit numbers.
 
 A whitened descriptor's first dimensions are its surest, neighbouring patches overlap, and whole numbers
 multiply several times faster than float32 and are read from a small part of the memory. What comes of it
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dejavlad.rerank.remembered import remembered
+from dejavlad.rerank.tensor_cache import tensor_cache
 from dejavlad.rerank.whole import multiplies_whole_numbers, product, to_whole
 
 LEAST = 8
@@ -28,8 +28,8 @@ FEW = 400
 Rows = NDArray[np.int64]
 
 
-class Sketched:
-    """Descriptors of a query's patches, sketched once for all candidates.
+class CoarseDescriptors:
+    """Descriptors of a query's patches, made coarse once for all candidates.
 
     Args:
         descriptors_PD: of any floating type, on the processor.
@@ -39,7 +39,7 @@ class Sketched:
     def __init__(self, descriptors_PD: Tensor, dims: int) -> None:
         self.dims = min(dims, descriptors_PD.shape[1])
         self.whole = self.dims >= LEAST and multiplies_whole_numbers()
-        self.sketch_Pd = self._sketch(descriptors_PD)
+        self.coarse_Pd = self._quantized(descriptors_PD)
 
     def mutual(self, candidate_RD: Tensor, grid: tuple[int, int]) -> tuple[Rows, Rows]:
         """About the mutual nearest neighbours of a candidate with so many rows and columns of patches.
@@ -48,23 +48,24 @@ class Sketched:
             The matching rows [M] of the query and of the candidate, no patch of the query twice.
         """
         used_r = _used(grid)
-        sketch_rd = remembered(
+        coarse_rd = tensor_cache(
             candidate_RD,
-            (Sketched, self.dims, self.whole, grid),
-            lambda of_RD: self._sketch(of_RD.detach()[:, : self.dims].index_select(0, used_r)),
+            (CoarseDescriptors, self.dims, self.whole, grid),
+            lambda rows_RD: self._quantized(rows_RD.detach()[:, : self.dims].index_select(0, used_r)),
         )
         likeness_rP: NDArray[np.float32] | NDArray[np.int32]
         if self.whole:
-            likeness_rP = product(sketch_rd, self.sketch_Pd.T)
+            likeness_rP = product(coarse_rd, self.coarse_Pd.T)
         else:
-            likeness_rP = torch.mm(sketch_rd, self.sketch_Pd.T).numpy()
+            likeness_rP = torch.mm(coarse_rd, self.coarse_Pd.T).numpy()
         nearest_r = likeness_rP.argmax(axis=1)
         best_r = likeness_rP[np.arange(len(nearest_r)), nearest_r]
+        # Comparing values finds the mutual ones without a second argmax, down the columns, which is slow.
         there_M = np.flatnonzero(best_r == likeness_rP.max(axis=0)[nearest_r])
         here_M, first_M = np.unique(nearest_r[there_M], return_index=True)
         return here_M, used_r.numpy()[there_M[first_M]]
 
-    def _sketch(self, descriptors_PD: Tensor) -> Tensor:
+    def _quantized(self, descriptors_PD: Tensor) -> Tensor:
         """[P, d]: int8 where whole numbers are multiplied."""
         part_Pd = F.normalize(descriptors_PD.detach()[:, : self.dims].to("cpu", torch.float32))
         if not self.whole:

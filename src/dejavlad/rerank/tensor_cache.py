@@ -12,7 +12,7 @@ Made = TypeVar("Made")
 _made: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
-def remembered(tensor: Tensor, use: Hashable, make: Callable[[Tensor], Made]) -> Made:
+def tensor_cache(tensor: Tensor, use: Hashable, make: Callable[[Tensor], Made]) -> Made:
     """What `make` makes of a tensor: for one use made once, and anew where the tensor was written to since.
 
     Of inference tensors, whose changes are not counted, it is made anew each time.
