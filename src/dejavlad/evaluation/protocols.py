@@ -36,7 +36,7 @@ class Protocol:
     dataset: str
     """The name of the dataset that it is for."""
     source: str
-    """Where it is described, or done so."""
+    """Where it is told, or done so."""
     metres: float | None = None
     """Right is what was taken this near, or nearer."""
     frames: int | None = None
@@ -54,7 +54,7 @@ class Protocol:
     window: int = 0
     """Photos before and after the query's own that are taken out."""
     resize: str | None = None
-    """The photos' size as published (``--resize``); for information, not enforced."""
+    """The photos' size as published (``--resize``); told, not enforced."""
     n_database: int | None = None
     """Photos in the database as published, where a source tells it."""
     n_queries: int | None = None
