@@ -13,11 +13,11 @@ class Progress:
     what: str
     """The task in a word or two, the same text throughout one task: ``"describing photos"``."""
     done: int
-    """Units finished so far, those of earlier runs included."""
+    """Units finished so far, those found finished at the start included."""
     total: int
     """Units in all."""
     resumed: int = 0
-    """Units that had been finished by an earlier run (the time left is estimated without them)."""
+    """Units that had been finished by an earlier run (so that the time left is told rightly)."""
     note: str = ""
     """How it goes, in a few words."""
 
