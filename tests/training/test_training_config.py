@@ -86,6 +86,50 @@ def test_what_cannot_be_is_refused(setting, told):
         TrainConfig().with_settings([setting])
 
 
+PLACES = ["mining=places", "loss=multi_similarity"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([*PLACES, "margin=0.3"], "margin = 0.3 has no effect on training with mining = 'places'; it goes"),
+        ([*PLACES, "margin=0.1"], "margin = 0.1 has no effect"),
+        ([*PLACES, "query_order=given"], "it goes with mining = 'all' or 'subcache'. Leave it out"),
+        ([*PLACES, "exclude_very_hard=true"], "exclude_very_hard = True has no effect"),
+        ([*PLACES, "refresh_every=10"], "refresh_every = 10 has no effect"),
+        ([*PLACES, "places=groups", "place_size=5"], "place_size = 5.0 has no effect.* places = 'groups'"),
+        (["cached_queries=8"], "cached_queries = 8 has no effect on training with mining = 'all'"),
+        (["mining=subcache", "negatives_remembered=5"], "negatives_remembered = 5 has no effect"),
+        (["photos_per_place=3"], "it goes with mining = 'places'"),
+        (["ms_beta=10"], "ms_beta = 10.0 has no effect"),
+        (["weigh_tags=['night']"], "it goes with query_order = 'weighted'"),
+        (["optimizer=adam", "momentum=0.5"], "it goes with optimizer = 'sgd'"),
+        (["lr_schedule=linear", "lr_down_every=3"], "it goes with lr_schedule = 'steps'"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused_when_set(settings, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        TrainConfig().with_settings(settings)
+    if "margin=0.1" in settings:  # a file may spell out a default
+        return
+    lines = [f"{key} = {value}" for key, value in (one.split("=") for one in settings)]
+    words = [key for line in lines if not (key := line.split(" = ")[1])[0].isdigit() and key[0] not in "[t"]
+    text = "\n".join(lines)
+    for word in words:
+        text = text.replace(f" = {word}", f' = "{word}"')
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        load_recipe(tmp_path / "mine.toml")
+
+
+def test_options_without_effect_are_read_from_older_runs_and_may_be_switched_off():
+    older = TrainConfig(mining="places", loss="multi_similarity", margin=0.3, query_order="given")
+    assert TrainConfig.from_toml(older.to_toml()) == older
+    assert older.with_settings(["epochs=3"]).margin == 0.3
+    switched_off = [*PLACES, "negatives_remembered=0", "exclude_very_hard=false", "weigh_tags=[]"]
+    assert TrainConfig().with_settings(switched_off).negatives_remembered == 0
+
+
 def test_unknown_names_are_told_with_the_near_ones():
     with pytest.raises(UnknownNameError, match="did you mean margin"):
         TrainConfig().with_settings(["margn=1"])

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from dejavlad.errors import CheckpointError, InputError, StoreBusyError, StoreEr
 from dejavlad.files import write_whole
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.model import PlaceModel, load_folder, save_model
+from dejavlad.names import same_form
 from dejavlad.progress import OnProgress
 from dejavlad.training.config import TrainConfig
 from dejavlad.training.processes import Processes
@@ -142,9 +144,8 @@ def _go_on(
         raise StoreError(f"{str(out / RUN)!r} cannot be read: {error}") from None
     if told.get("format") != FORMAT:
         raise CheckpointError(f"{str(out)!r} is a run of another format: {told.get('format')!r}")
-    now = _datasets(config, train, val)
-    for what, expected in now.items():
-        if told.get(what) != expected:
+    for what, dataset in (("train", train), ("val", val)):
+        if told.get(what) not in _known_hashes(dataset, what == "train" and config.mining == "places"):
             raise InputError(
                 f"{str(out)!r} was begun with other photos or positions ({what}); give those, or another "
                 "--out"
@@ -172,15 +173,39 @@ def _datasets(config: TrainConfig, train: PlaceDataset, val: PlaceDataset | None
     return {"train": _hash(train, by_place), "val": None if val is None else _hash(val)}
 
 
-def _hash(dataset: PlaceDataset, by_place: bool = False) -> str:
-    """Of the photos, where and when they were taken, and what counts as right; also what makes places."""
+def _known_hashes(dataset: PlaceDataset | None, by_place: bool) -> Iterator[str | None]:
+    """What `_hash` of a dataset is, and what it was in runs that took names in the form in which they came.
+
+    Those were as the photos were listed, which on macOS is decomposed Unicode.
+    """
+    if dataset is None:
+        yield None
+        return
+    for form in (same_form, str, _decomposed):
+        yield _hash(dataset, by_place, form)
+
+
+def _decomposed(name: str) -> str:
+    return unicodedata.normalize("NFD", same_form(name))
+
+
+def _hash(dataset: PlaceDataset, by_place: bool = False, form: Callable[[str], str] = same_form) -> str:
+    """SHA-256 of the photos in their order, where and when they were taken, and what counts as right.
+
+    Args:
+        dataset: the photos.
+        by_place: whether what makes places (groups and headings) counts too.
+        form: of names, tags and groups, so that the same photos listed on another computer are the same.
+    """
     digest = hashlib.sha256()
     for photos in (dataset.queries, dataset.database):
         for photo in photos:
             at = photo.position
             where = None if at is None else [at.east, at.north, at.zone]
-            place = [photo.group, photo.heading] if by_place else []
-            digest.update(json.dumps([photo.key, where, photo.time, *photo.tags, *place]).encode())
+            group = None if photo.group is None else form(photo.group)
+            place = [group, photo.heading] if by_place else []
+            tags = [form(tag) for tag in photo.tags]
+            digest.update(json.dumps([form(photo.key), where, photo.time, *tags, *place]).encode())
         digest.update(b"end")
     digest.update((dataset.truth.hash if dataset.truth is not None else "none").encode())
     return digest.hexdigest()

@@ -174,7 +174,7 @@ class PlaceLessons:
 
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Lesson:
         """See `Lessons`."""
-        drawn = self._sampler.draw(epoch, batch)
+        drawn = self._sampler.draw(epoch, batch, self._part.album.failed)
         first = _first_size(self._part)
         views = {
             place: draw_view(self._config, first, epoch, batch, place) for place in set(drawn.labels.tolist())
@@ -183,7 +183,7 @@ class PlaceLessons:
             ((number, views[place]), place)
             for number, place in zip(drawn.numbers.tolist(), drawn.labels.tolist(), strict=True)
         ]
-        return Lesson(seen, 0, int(drawn.numbers[0]))
+        return Lesson(seen, 0, int(drawn.numbers[0]) if len(drawn.numbers) else 0)
 
     def step(self, network: Network, maps: FrozenMaps | None) -> PlaceStep:
         """See `Lessons`."""

@@ -9,7 +9,7 @@ Legend: M photos of the album, P places of a batch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +32,13 @@ class PlaceBatch:
     """Photos of places, to be compared with each other."""
 
     numbers: Rows
-    """int64, of the album's photos."""
+    """int64 [n], numbers of the album's photos."""
     labels: Rows
-    """int64, the place of each."""
+    """int64 [n], the place of each photo: its row among the sampler's places."""
 
 
 class PlaceSampler:
-    """Draws batches of places; what it draws depends on seed, epoch and batch alone.
+    """Draws batches of places; what it draws depends on seed, epoch, batch and the photos that failed alone.
 
     Places of one batch lie farther apart than the radius of negatives, but for those of which no position is
     known; each place is in an epoch once, but for those that remain when no whole batch can be made.
@@ -78,18 +78,29 @@ class PlaceSampler:
                 f"other; take fewer (--set batch_size=...) or a smaller negative_radius"
             )
 
-    def draw(self, epoch: int, batch: int) -> PlaceBatch:
-        """A batch of an epoch; both count from 1."""
-        made = self._batches(epoch)
-        places = made[(batch - 1) % len(made)] if made else []
+    def draw(self, epoch: int, batch: int, failed: Collection[int] = ()) -> PlaceBatch:
+        """A batch of an epoch.
+
+        Args:
+            epoch: from 1.
+            batch: from 1.
+            failed: numbers of photos that cannot be read or show nothing, which are not drawn. A place of
+                which fewer than two photos are left is left out; which places make a batch does not change.
+        """
+        batches = self._batches(epoch)
+        places = batches[(batch - 1) % len(batches)] if batches else []
         random = np.random.default_rng([self._config.seed, epoch, batch, 0, 0, 3])
-        drawn = []
+        drawn, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for place in places:
-            there = self.places[place]
-            most = min(self._config.photos_per_place, len(there))
-            drawn.append(random.choice(there, most, replace=False))
-        labels = np.repeat(np.array(places, np.int64), [len(one) for one in drawn])
-        return PlaceBatch(np.concatenate([np.empty(0, np.int64), *drawn]), labels)
+            numbers = self.places[place]
+            if failed:
+                numbers = numbers[[number not in failed for number in numbers.tolist()]]
+            if len(numbers) < FEWEST:
+                continue
+            count = min(self._config.photos_per_place, len(numbers))
+            drawn.append(random.choice(numbers, count, replace=False))
+            labels.append(np.full(count, place, np.int64))
+        return PlaceBatch(np.concatenate(drawn), np.concatenate(labels))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - as long as the run
     def _batches(self, epoch: int) -> list[list[int]]:

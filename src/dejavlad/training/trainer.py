@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -112,6 +113,21 @@ def train(
     return Run(Path(out))
 
 
+@dataclass(frozen=True, slots=True)
+class _BatchStart:
+    """What a batch begins with and may change before it is done, so that an interrupted one is taken back."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Batches of the epoch that are done."""
+    memory: list[Rows] = field(default_factory=list)
+    """Of each query, the negatives that mining remembers."""
+    descriptors: str = ""
+    """Name of the file of descriptors that mining goes by."""
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Number of a photo -> why it was left out."""
+
+
 class _Training:
     """A run while it goes on; `epoch` and `batch` are where it stands."""
 
@@ -139,8 +155,8 @@ class _Training:
         self.descriptors_file = ""
         self.good: State | None = None
         """Where the run stood before its last step, known to be sound."""
-        self.before: tuple[int, int, list[Rows], str] = 0, 0, [], ""
-        """Where the last batch began, what mining remembered then, and the descriptors it went by."""
+        self.before = _BatchStart()
+        """Where the last batch began."""
         self.saved = 0, 0
         """Of the last checkpoint."""
         state = begun.state
@@ -192,8 +208,9 @@ class _Training:
             return
         if self.good is not None and (self.good.epoch, self.good.batch) == at:
             self._go_back_to(self.good)  # its step may be half taken
-        elif self.before[:2] == at:
-            self.lessons.memory, self.descriptors_file = self.before[2:]
+        elif (self.before.epoch, self.before.batch) == at:
+            self.lessons.memory, self.descriptors_file = self.before.memory, self.before.descriptors
+            self.keeper.restore_failed(self.before.failed)
         self._checkpoint()
 
     def _run(self) -> None:
@@ -203,8 +220,13 @@ class _Training:
             for batch in range(self.batch + 1, self.n + 1):
                 if schedule.saves(self.config, batch) and self.batch > begun_at:
                     self._checkpoint()
-                memory = list(self.lessons.memory)
-                self.before = self.epoch, self.batch, memory, self.descriptors_file
+                self.before = _BatchStart(
+                    self.epoch,
+                    self.batch,
+                    list(self.lessons.memory),
+                    self.descriptors_file,
+                    dict(self.train.album.failed),
+                )
                 if schedule.refreshes(self.config, self.epoch, batch, self.n):
                     self._refresh(self.epoch, batch)
                 self._batch(batch)
@@ -215,7 +237,7 @@ class _Training:
         self.records.add("finished", (self.epoch, 0), epochs=self.epoch - 1)
 
     def _go_back_to(self, state: State) -> None:
-        self.keeper.take_on(state)
+        self.keeper.restore(state)
         self.epoch, self.batch, self.descriptors_file = state.epoch, state.batch, state.descriptors
 
     def _batch(self, batch: int) -> None:
@@ -230,7 +252,10 @@ class _Training:
         if not math.isfinite(loss) or not _finite(gradients):
             self._diverged(batch, lesson.first)
         if outcome.violating:
-            self.good = self.keeper.state(self.epoch, self.batch, self.before[3], self.before[2])
+            before = self.before
+            self.good = self.keeper.state(
+                self.epoch, self.batch, before.descriptors, before.memory, before.failed
+            )
             self.optimizer.step()
             if not _finite(self.network.learnt.values()):
                 self._diverged(batch, lesson.first)
