@@ -50,20 +50,20 @@ def test_they_are_told_once_and_never_drawn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn: set[str] = set()
-    seen_of = Step._seen
+    photos_of = Step._photos
 
     def noting(self: Step, work: object) -> object:
-        seen = list(seen_of(self, work))
+        seen = list(photos_of(self, work))
         drawn.update(self._album.photos[number].key for number, _ in seen)
         return iter(seen)
 
-    monkeypatch.setattr(Step, "_seen", noting)
+    monkeypatch.setattr(Step, "_photos", noting)
     options = {"mining": mining, "epochs": 1}
     if mining == "subcache":
         options |= {"cached_queries": 4, "cached_negatives": 12}
     run = train(config.changed(options), make_model(), foggy, None, out)
-    told = {record["key"]: record["reason"] for record in run.records if record["kind"] == "photo"}
-    assert set(told) == BLANK and set(told.values()) == {
+    reasons = {record["key"]: record["reason"] for record in run.records if record["kind"] == "photo"}
+    assert set(reasons) == BLANK and set(reasons.values()) == {
         "shows nothing: it is of one colour, or a smooth gradient"
     }
     assert drawn and drawn.isdisjoint(BLANK)
@@ -88,16 +88,16 @@ def test_places_never_draw_a_photo_again_that_shows_nothing(
 ) -> None:
     drawn: list[str] = []
     counts: list[int] = []
-    seen_of = PlaceStep._seen
+    photos_of = PlaceStep._photos
 
     def noting(self: PlaceStep, work: Sequence[tuple[tuple[int, object], int]]) -> object:
         keys = [self._album.photos[number].key for (number, _), _ in work]
         drawn.extend(keys)
         counts.extend(Counter(place for _, place in work).values())
         assert BLANK.isdisjoint(key for key in keys if keys.count(key) > 1)
-        return seen_of(self, work)
+        return photos_of(self, work)
 
-    monkeypatch.setattr(PlaceStep, "_seen", noting)
+    monkeypatch.setattr(PlaceStep, "_photos", noting)
     run = train(replace(config, **PLACES, epochs=6), make_model(), foggy, None, out)
     reported = [record["key"] for record in run.records if record["kind"] == "photo"]
     assert set(reported) == BLANK  # in 6 epochs each photo's turn comes
@@ -120,7 +120,7 @@ def test_a_place_with_one_photo_left_is_left_out(town: PlaceDataset, config: Tra
 def test_places_that_are_interrupted_end_alike_where_a_photo_shows_nothing(
     foggy: PlaceDataset, config: TrainConfig, make_model: Callable[..., PlaceModel], tmp_path: Path
 ) -> None:
-    """A photo that failed in the interrupted batch is drawn again in it, as if the run had not been cut off."""
+    """A photo that failed in the interrupted batch is drawn again in it, as in a whole run."""
     places = replace(config, **PLACES, epochs=3)
     records: list[Mapping[str, object]] = []
     train(places, make_model(), foggy, None, tmp_path / "whole", on_record=records.append)
@@ -142,8 +142,10 @@ def test_places_that_are_interrupted_end_alike_where_a_photo_shows_nothing(
 def test_the_doctor_says_so(
     foggy: PlaceDataset, config: TrainConfig, make_model: Callable[..., PlaceModel]
 ) -> None:
-    found = [one for one in check(config, make_model(), foggy) if one.fault == "photos left out"]
-    assert len(found) == 1 and "show nothing" in found[0].seen
+    findings = [
+        finding for finding in check(config, make_model(), foggy) if finding.fault == "photos left out"
+    ]
+    assert len(findings) == 1 and "show nothing" in findings[0].seen
 
 
 def test_zeros_are_neither_positive_nor_negative(town: PlaceDataset, config: TrainConfig) -> None:
@@ -154,12 +156,12 @@ def test_zeros_are_neither_positive_nor_negative(town: PlaceDataset, config: Tra
     among = np.arange(24)
     for zeros in ([], [3, 11], list(range(20))):
         database[zeros] = 0
-        there = np.setdiff1d(among, zeros)
+        nonzero = np.setdiff1d(among, zeros)
         for count in (1, 5, 30):
-            found, squared = nearest(queries[0], database, among, count)
-            gap = ((database[there].astype(np.float64) - queries[0]) ** 2).sum(axis=1)
-            assert found.tolist() == there[np.argsort(gap, kind="stable")[:count]].tolist()
-            assert len(squared) == len(found)
+            rows_found, squared = nearest(queries[0], database, among, count)
+            gap = ((database[nonzero].astype(np.float64) - queries[0]) ** 2).sum(axis=1)
+            assert rows_found.tolist() == nonzero[np.argsort(gap, kind="stable")[:count]].tolist()
+            assert len(squared) == len(rows_found)
     candidates = Candidates.of(town, config)
     miner = Miner(candidates, make_loss(config), config, 8)
     database = rows[8:].copy()

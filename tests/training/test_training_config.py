@@ -58,7 +58,7 @@ def test_options_are_set_as_the_command_writes_them():
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ("margin=-1", "margin must be above 0; given -1"),
         ("margin=wide", "margin must be float; given 'wide'"),
@@ -81,8 +81,8 @@ def test_options_are_set_as_the_command_writes_them():
         ("margin", "an option is set as key=value; given 'margin'"),
     ],
 )
-def test_what_cannot_be_is_refused(setting, told):
-    with pytest.raises(InputError, match=told):
+def test_what_cannot_be_is_refused(setting, message):
+    with pytest.raises(InputError, match=message):
         TrainConfig().with_settings([setting])
 
 

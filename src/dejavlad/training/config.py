@@ -77,18 +77,18 @@ class TrainConfig:
     positives and some negatives (Mapillary's); ``places``: batches of photos of the same places, which are
     compared with each other as they are."""
     cached_queries: int = field(default=1000, metadata=FIXED)
-    """Of a subcache."""
+    """Queries of a subcache, described together; a multiple of `batch_size`."""
     cached_negatives: int = field(default=1000, metadata=FIXED)
     """Drawn for a subcache; those near one of its queries are left out."""
     places: Literal["ground", "groups"] = field(default="ground", metadata=FIXED)
     """What a place is: photos of one square on the ground, or those that the dataset groups. Of batches of
     places, `batch_size` is their number."""
     place_size: float = field(default=10.0, metadata=FIXED)
-    """Metres, of the squares' sides."""
+    """Side of the squares, in metres."""
     place_sector: float = field(default=0.0, metadata=FIXED)
     """Degrees into which a square is divided by the photos' headings; 0: it is not."""
     photos_per_place: int = field(default=4, metadata=FIXED)
-    """At most, and at least two."""
+    """Photos that are drawn of a place, at most; at least two."""
     negatives: int | Literal["all"] = 1000
     """Negatives drawn for a query each time, or all there are. (nNegChoice)"""
     negatives_used: int = 10
@@ -106,11 +106,12 @@ class TrainConfig:
     """``squared``: hinges on squared distances, over the violating triplets, divided by their number;
     ``plain``: hinges on distances, averaged over all triplets; ``multi_similarity``: of batches of places."""
     margin: float = 0.1
-    """Of the hinge. (margin)"""
+    """Margin of the hinge: by how much a negative must be farther than the positive, on descriptors of length
+    1, in squared distance (``squared``) or distance (``plain``). (margin)"""
     ms_alpha: float = 1.0
-    """Multi-similarity: sharpness among positives."""
+    """Multi-similarity: how sharply the least alike positives outweigh the others; above 0."""
     ms_beta: float = 50.0
-    """Multi-similarity: sharpness among negatives."""
+    """Multi-similarity: how sharply the most alike negatives outweigh the others; above 0."""
     ms_base: float = 0.0
     """Multi-similarity: likeness (cosine) that parts positives from negatives."""
     ms_epsilon: float = 0.1
@@ -118,23 +119,23 @@ class TrainConfig:
     and a positive that is at most so much more alike than the likest negative."""
 
     optimizer: Literal["sgd", "adam", "adamw"] = field(default="sgd", metadata=FIXED)
-    """What takes the steps."""
+    """The optimiser, as PyTorch has it."""
     learning_rate: float = 1e-4
-    """At the start. (learningRate)"""
+    """Learning rate at the start. (learningRate)"""
     lr_schedule: Literal["steps", "linear"] = "steps"
     """``steps``: it falls every so many epochs; ``linear``: with each batch, to nothing at the end."""
     lr_warmup: int = 0
     """Batches over which it first rises, linearly."""
     lr_down_every: int = 5
-    """Epochs after which it falls. (lrDownFreq)"""
+    """Epochs after which the learning rate falls, with ``steps``. (lrDownFreq)"""
     lr_down_factor: float = 2.0
-    """What it is divided by then. (lrDownFactor)"""
+    """What the learning rate is divided by when it falls. (lrDownFactor)"""
     weight_decay: float = 1e-3
     """Of all that learns, biases too. (weightDecay)"""
     momentum: float = 0.9
-    """Of SGD. (momentum)"""
+    """Momentum of SGD, from 0. (momentum)"""
     epochs: int = 30
-    """(nEpoch)"""
+    """Times that all queries, or places, are gone through. (nEpoch)"""
     patience: int = 0
     """Stop after so many epochs that were not the best on the validation set (by recall@5, and where that is
     the same, by the others); 0: never."""
@@ -162,7 +163,7 @@ class TrainConfig:
     rank_queries: int = 5000
     """The same for the ranking loss. (nTestRankSample)"""
     recall_at: tuple[int, ...] = field(default=RECALL_AT, metadata=FIXED)
-    """(recallNs)"""
+    """The N of recall@N, ascending from 1. (recallNs)"""
     save_every: int = 2000
     """Queries between checkpoints within an epoch; 0: only at its end. (saveFrequency)"""
 
@@ -381,11 +382,11 @@ class TrainConfig:
             raise InputError(f"options cannot be read from {str(path)!r}: {error}") from None
 
     def to_toml(self) -> str:
-        """All options, one a line."""
+        """All options as TOML, one on each line."""
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.to_dict().items())
 
     def to_dict(self) -> dict[str, Any]:
-        """All options as plain values."""
+        """Option -> value, of all options, in plain values (lists for tuples)."""
         values = {option.name: getattr(self, option.name) for option in fields(self)}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 

@@ -25,7 +25,7 @@ class Remembers(Protocol):
     """What has a memory, as mining does."""
 
     memory: list[Rows]
-    """Of each query, the negatives remembered."""
+    """Of each query, the rows of the database (int64) that mining remembers as its hardest negatives."""
 
 
 class Keeper:
@@ -119,7 +119,7 @@ class Keeper:
         self._save_model(self._out / LATEST)
         state.save(self._out)
         for path in (self._out / CACHE).glob("descriptors-*.npy*"):
-            if not any(one and path.name.startswith(one) for one in used):
+            if not any(name and path.name.startswith(name) for name in used):
                 with contextlib.suppress(OSError):  # still mapped, on Windows; the next time
                     path.unlink()
 

@@ -18,7 +18,7 @@ def _folder() -> Traversable:
 
 
 def list_recipes() -> list[str]:
-    """The names of all recipes."""
+    """Names of the recipes that come with the package, sorted."""
     files = [file.name for file in _folder().iterdir()]
     return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 

@@ -46,7 +46,7 @@ class Records:
 
     Args:
         folder: the run's.
-        on_record: told of each new one.
+        on_record: called with each new record.
         look: looks at each; what it finds is written as a ``warning``.
     """
 
@@ -59,29 +59,28 @@ class Records:
         Raises:
             StoreError: they cannot be written.
         """
-        kept = [
-            one for one in read_records(self._folder) if tuple(one["at"]) <= at and one["kind"] != "finished"
-        ]
+        records = read_records(self._folder)
+        kept = [record for record in records if tuple(record["at"]) <= at and record["kind"] != "finished"]
         with _disk(self._folder):
-            write_whole(self._folder / LOG, "".join(_line_of(one) for one in kept))
+            write_whole(self._folder / LOG, "".join(_line_of(record) for record in kept))
             for name in (BATCHES, TESTS):
                 (self._folder / name).unlink(missing_ok=True)
-            for one in kept:
-                self._tell_csv(one)
-                self._look(one)  # what was found then is among them
+            for record in kept:
+                self._tell_csv(record)
+                self._look(record)  # what was found then is among them
 
-    def add(self, kind: str, at: tuple[int, int], **told: Any) -> None:
+    def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
         """Write a record.
 
         Args:
             kind: what it is of.
             at: the place (epoch, batch) in the run from which it holds.
-            **told: plain values.
+            **values: plain values.
 
         Raises:
             StoreError: it cannot be written.
         """
-        record = {"kind": kind, "at": list(at), **told}
+        record = {"kind": kind, "at": list(at), **values}
         with _disk(self._folder):
             with open(self._folder / LOG, "a", encoding="utf-8") as file:
                 file.write(_line_of(record))
@@ -112,14 +111,14 @@ class Unwritten(Records):
     """The records of a process that is not the first: the first writes them."""
 
     def begin(self, at: tuple[int, int]) -> None:
-        """Nothing."""
+        """Do nothing: the first process takes records back."""
 
-    def add(self, kind: str, at: tuple[int, int], **told: Any) -> None:
-        """Nothing."""
+    def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
+        """Do nothing: the first process writes the record."""
 
 
 class _disk:
-    """OSErrors as StoreErrors."""
+    """Turns an OSError into a StoreError that names the run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
