@@ -20,7 +20,7 @@ from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.training import Run, train
-from dejavlad.training import begin as open_run
+from dejavlad.training.begin import _hash
 from dejavlad.training.runs import RUN, epoch_folder
 from dejavlad.training.state import STATE, State
 
@@ -277,7 +277,7 @@ def test_a_run_goes_on_with_names_in_another_form(first, second, older, config, 
     assert begun_with.database.keys != now.database.keys
     train(config, make_model(), begun_with, begun_with, out)
     if older:  # its run.json has the names as they were written
-        old = {"train": open_run._hash(begun_with, form=str), "val": open_run._hash(begun_with, form=str)}
+        old = {"train": _hash(begun_with, form=str), "val": _hash(begun_with, form=str)}
         kept = {**without_checksum(read_json_object(out / RUN)), **old}
         (out / RUN).write_text(json.dumps(with_checksum(kept)), encoding="utf-8")
     train(replace(config, epochs=2), None, now, now, out)

@@ -202,9 +202,9 @@ def test_jitter_is_of_the_whole_tuple_and_comes_again(config):
 
 def test_a_view_mirrors_and_resizes(album):
     numbers = np.array([0, 1])
-    rows, plain = album.look(numbers, AS_IT_IS)
-    _, flipped = album.look(numbers, View(flip=True))
-    _, small = album.look(numbers, View(20))
+    rows, plain = album.load_view(numbers, AS_IT_IS)
+    _, flipped = album.load_view(numbers, View(flip=True))
+    _, small = album.load_view(numbers, View(20))
     assert rows.tolist() == [0, 1]
     np.testing.assert_array_equal(flipped, plain[..., ::-1])
     assert small.shape == (2, 3, 20, 28)

@@ -88,12 +88,12 @@ class Album:
                 sizes[number] = self.sizes[number]
         return plan_batches(sizes, batch_size)[processes.rank :: processes.count]
 
-    def look_alike(self, processes: Processes) -> None:
-        """Go by what the first process saw of the photos."""
+    def synchronize(self, processes: Processes) -> None:
+        """Take over sizes and failures from the first process, so that all make the same batches."""
         self.sizes, self.failed = processes.share(lambda: (self.sizes, self.failed))
 
     def agree(self, processes: Processes) -> None:
-        """What one process could not read, none of them can."""
+        """Take over failures from all processes: what one of them could not read, none of them uses."""
         if not processes.alone:
             fresh = {number: why for number, why in self.failed.items() if number not in self._agreed}
             for failures in processes.gather(fresh):
@@ -109,7 +109,7 @@ class Album:
                 self.failed[number] = error.reason
             yield batch
 
-    def look(self, numbers: Rows, view: View) -> tuple[Rows, NDArray[np.float32]]:
+    def load_view(self, numbers: Rows, view: View) -> tuple[Rows, NDArray[np.float32]]:
         """Photos of one size, prepared for a view: those that can be read, and [n, 3, h, w] of them.
 
         Those that fail are noted.

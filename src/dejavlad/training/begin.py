@@ -28,7 +28,7 @@ from dejavlad.training.state import State
 
 FORMAT = 1
 LOCK = "writer.lock"
-OURS = {CONFIG, LOCK, "epochs", f"{CONFIG}.partial", f"{RUN}.partial"}
+RUN_FILES = {CONFIG, LOCK, "epochs", f"{CONFIG}.partial", f"{RUN}.partial"}
 """What a run that broke off while it began may have left."""
 
 
@@ -71,7 +71,7 @@ def open_run(
         StoreBusyError: another process writes there.
         StoreError: the folder cannot be written, or is damaged.
     """
-    if out.exists() and not is_run(out) and (not out.is_dir() or {p.name for p in out.iterdir()} - OURS):
+    if out.exists() and not is_run(out) and (not out.is_dir() or {p.name for p in out.iterdir()} - RUN_FILES):
         raise InputError(f"{str(out)!r} is there and is no training run; give another --out")
     lock = filelock.FileLock(out / LOCK, timeout=0)
     with _disk(out):

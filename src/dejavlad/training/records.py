@@ -20,7 +20,7 @@ from dejavlad.training.finding import Finding
 
 Record = Mapping[str, Any]
 OnRecord = Callable[[Record], None]
-Look = Callable[[Record], list[Finding]]
+Inspect = Callable[[Record], list[Finding]]
 
 BATCHES, TESTS = "batches.csv", "tests.csv"
 __all__ = ["BATCHES", "LOG", "TESTS", "OnRecord", "Record", "Records", "ignore", "read_records"]
@@ -47,11 +47,11 @@ class Records:
     Args:
         folder: the run's.
         on_record: called with each new record.
-        look: looks at each; what it finds is written as a ``warning``.
+        inspect: looks at each record; what it finds is written as a ``warning``.
     """
 
-    def __init__(self, folder: Path, on_record: OnRecord = ignore, look: Look = lambda _: []) -> None:
-        self._folder, self._on_record, self._look = folder, on_record, look
+    def __init__(self, folder: Path, on_record: OnRecord = ignore, inspect: Inspect = lambda _: []) -> None:
+        self._folder, self._on_record, self._inspect = folder, on_record, inspect
 
     def begin(self, at: tuple[int, int]) -> None:
         """Go on from a place (epoch, batch): what was written after it is taken back.
@@ -67,7 +67,7 @@ class Records:
                 (self._folder / name).unlink(missing_ok=True)
             for record in kept:
                 self._tell_csv(record)
-                self._look(record)  # what was found then is among them
+                self._inspect(record)  # what was found then is among them
 
     def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
         """Write a record.
@@ -86,7 +86,7 @@ class Records:
                 file.write(_line_of(record))
             self._tell_csv(record)
         self._on_record(record)
-        for finding in self._look(record):
+        for finding in self._inspect(record):
             self.add("warning", at, **finding.to_dict())
 
     def _tell_csv(self, record: Record) -> None:
@@ -107,7 +107,7 @@ class Records:
             writer.writerow(values)
 
 
-class Unwritten(Records):
+class DiscardedRecords(Records):
     """The records of a process that is not the first: the first writes them."""
 
     def begin(self, at: tuple[int, int]) -> None:

@@ -163,7 +163,7 @@ class Gradients(Generic[W]):
                 if self._maps is not None and photos[0][1] == AS_IT_IS:
                     features = self._maps.get(numbers)
                 else:
-                    _, images = self._album.look(numbers, view)
+                    _, images = self._album.load_view(numbers, view)
                     photos = [photo for photo in photos if photo[0] not in self._album.failed]
                     if not photos:
                         continue

@@ -37,7 +37,7 @@ from dejavlad.training.network import Network
 from dejavlad.training.optim import make_optimizer, set_rate
 from dejavlad.training.part import Split, keep_maps
 from dejavlad.training.processes import Processes, join
-from dejavlad.training.records import OnRecord, Records, Unwritten, ignore
+from dejavlad.training.records import DiscardedRecords, OnRecord, Records, ignore
 from dejavlad.training.runs import CACHE, Run, best_epoch, is_run
 from dejavlad.training.state import State
 from dejavlad.training.subcache import read_rows, subcache_of
@@ -102,7 +102,7 @@ def train(
         tested = None if val is None else _tested_split(val, preprocess, context)
         for split in (learns, tested):
             if split is not None:
-                split.album.look_alike(processes)
+                split.album.synchronize(processes)
         _Training(context, opened, learns, tested, Path(out)).run()
     return Run(Path(out))
 
@@ -165,7 +165,9 @@ class _Training:
     ) -> None:
         config, processes = context.config, context.processes
         self.context, self.config, self.processes, self.out = context, config, processes, out
-        self.records = (Records if processes.first else Unwritten)(out, context.on_record, Monitor(config))
+        self.records = (Records if processes.first else DiscardedRecords)(
+            out, context.on_record, Monitor(config)
+        )
         self.network = Network(opened.model, config)
         self.train, self.val = train, val
         self.splits = {"train": train, **({} if val is None else {"val": val})}
