@@ -171,6 +171,20 @@ def test_a_recipe_may_be_a_file_that_extends_another(tmp_path):
         load_recipe(tmp_path / "round.toml")
 
 
+def test_options_that_a_recipe_takes_over_may_have_no_effect(tmp_path):
+    (tmp_path / "tuples.toml").write_text("margin = 0.3\nquery_order = 'given'\n", encoding="utf-8")
+    base = f'extends = "{(tmp_path / "tuples.toml").as_posix()}"\n'
+    places = base + 'mining = "places"\nloss = "multi_similarity"\n'
+    (tmp_path / "places.toml").write_text(places, encoding="utf-8")
+    assert load_recipe(tmp_path / "places.toml").margin == 0.3
+    (tmp_path / "wider.toml").write_text(f"{places}margin = 0.5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"margin = 0\.5 has no effect"):
+        load_recipe(tmp_path / "wider.toml")
+    (tmp_path / "tuples.toml").write_text("margn = 0.3\n", encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="did you mean margin"):
+        load_recipe(tmp_path / "places.toml")
+
+
 def test_what_may_change_when_a_run_goes_on():
     then = TrainConfig()
     assert TrainConfig(learning_rate=1e-5, epochs=40).changes_from(then) == {

@@ -315,16 +315,21 @@ class TrainConfig:
         made._refuse_without_effect(given)
         return made
 
-    def changed(self, given: Mapping[str, Any]) -> Self:
+    def changed(self, given: Mapping[str, Any], *, deliberate: Iterable[str] | None = None) -> Self:
         """With other values of some options.
 
+        Args:
+            given: option -> value.
+            deliberate: those of them chosen for this training, which must have an effect where they
+                are not the default; all, unless given. Others may come from a recipe that it builds on.
+
         Raises:
-            InputError: a value that cannot be, or one other than the default that has no effect beside the
-                other options.
+            InputError: a value that cannot be, or a deliberate one that has no effect beside the others.
             UnknownNameError: no such option.
         """
         made, defaults = self._replaced(given), type(self)()
-        made._refuse_without_effect(name for name in given if getattr(made, name) != getattr(defaults, name))
+        names = given if deliberate is None else deliberate
+        made._refuse_without_effect(name for name in names if getattr(made, name) != getattr(defaults, name))
         return made
 
     def _replaced(self, given: Mapping[str, Any]) -> Self:

@@ -82,14 +82,14 @@ def keep_maps(
     """Compute what the frozen layers make of all photos, where there is room to keep it.
 
     Args:
-        parts: name -> photos; the first has the first claim on memory.
+        splits: name -> photos; the first has the first claim on memory.
         network: its frozen layers.
         context: how much room there is. Each process keeps the maps of its own photos, in a folder of its
             own; those of one machine share the room. All of them keep maps, or none.
         folder: for files.
 
     Yields:
-        For each part, in plain values, whether its maps are kept, why, and what for.
+        For each split, in plain values, whether its maps are kept, why, and what for.
 
     Raises:
         InputError: they are to be kept where there is no room, or do not fit into their type.

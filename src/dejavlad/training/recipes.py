@@ -34,7 +34,7 @@ def load_recipe(name: str | Path) -> TrainConfig:
             has no effect beside the others.
     """
     base, own = _options(name, ())
-    return TrainConfig(**base).changed(own)
+    return TrainConfig().changed({**base, **own}, deliberate=own)
 
 
 def _options(name: str | Path, extended: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
