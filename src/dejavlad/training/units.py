@@ -21,12 +21,12 @@ from dejavlad.training.finding import Finding
 
 Floats = NDArray[np.float64]
 
-WRONG = "wrong units of position"
-MOST = 2000
-"""Photos of each list that are looked at."""
+WRONG_UNITS = "wrong units of position"
+SAMPLE_SIZE = 2000
+"""Photos of each list that are examined, at most."""
 CROWDED = 0.5
 """Of the map's photos, the share within the radius of negatives from which on something is wrong."""
-LOST, FOUND = 0.1, 0.5
+FEW_NEAR, MANY_NEAR = 0.1, 0.5
 """Shares of queries with a photo of the map nearby: below the first, something is wrong; another reading by
 which it is above the second is the right one."""
 DEGREES, KILOMETRES = 0.001, 0.5
@@ -72,7 +72,7 @@ def check_positions(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]
     share = float(np.median(near)) / len(database)
     if len(database) > 1 and share > CROWDED:
         findings.append(_crowded(database, share, config.negative_radius))
-    elif (near > 0).mean() < LOST:
+    elif (near > 0).mean() < FEW_NEAR:
         findings += _apart(database, queries, float((near > 0).mean()), config.negative_radius)
     return findings
 
@@ -80,7 +80,7 @@ def check_positions(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]
 def _known_sample(positions: Positions) -> Positions:
     """At most so many of those that are known, evenly spread."""
     rows = np.flatnonzero(positions.known)
-    return positions.take(rows[:: -(-len(rows) // MOST) or 1])
+    return positions.take(rows[:: -(-len(rows) // SAMPLE_SIZE) or 1])
 
 
 def _zones(positions: Positions, what: str) -> list[Finding]:
@@ -92,7 +92,7 @@ def _zones(positions: Positions, what: str) -> list[Finding]:
         i = int(np.flatnonzero(wrong)[0])
         findings.append(
             Finding(
-                WRONG,
+                WRONG_UNITS,
                 f"{wrong.sum()} of {len(wrong)} positions of the {what} are no UTM coordinates, as "
                 f"{east[i]:.0f} east, {north[i]:.0f} north",
                 "UTM has 100,000 to 900,000 metres east and 0 to 10,000,000 north, and distances of others "
@@ -119,9 +119,12 @@ def _crowded(database: Positions, share: float, radius: float) -> Finding:
     x, y = (float(abs(database.east_north[:, i]).max()) for i in range(2))
     unit = f"half of the photos are less than {spacing:.2g} from the next one"
     if not any(database.zones) and max(x, y) <= 180 and min(x, y) <= 90 and spacing < DEGREES:
-        fault, do = WRONG, "They look like degrees: name the columns lat and lon, and they are taken as such"
+        fault, do = (
+            WRONG_UNITS,
+            "They look like degrees: name the columns lat and lon, and they are taken as such",
+        )
     elif spacing < KILOMETRES:
-        fault, do = WRONG, "They look like kilometres: give metres"
+        fault, do = WRONG_UNITS, "They look like kilometres: give metres"
     else:
         fault = "too small an area"
         do = f"Learn from a larger one, or set a smaller negative_radius than {radius:g}"
@@ -138,13 +141,13 @@ def _apart(database: Positions, queries: Positions, share: float, radius: float)
         for fault, (do, read) in HYPOTHESES.items():
             database_N2, queries_Q2 = read(database.east_north, queries.east_north)
             near = _near(database_N2, queries_Q2, radius)
-            if (near > 0).mean() > FOUND and np.median(near) < CROWDED * len(database_N2):
+            if (near > 0).mean() > MANY_NEAR and np.median(near) < CROWDED * len(database_N2):
                 seen = (
                     f"{share:.0%} of the queries have a photo of the map within {radius:g} m; if {fault}, "
                     f"{(near > 0).mean():.0%} have"
                 )
                 why = "what is not near cannot be a positive, so there is next to nothing to learn from"
-                return [Finding(WRONG, seen, why, do.capitalize())]
+                return [Finding(WRONG_UNITS, seen, why, do.capitalize())]
     return []
 
 
