@@ -35,6 +35,7 @@ from dejavlad.model import PlaceModel, load_model
 from dejavlad.numerics import kmeans
 from dejavlad.training import Run, TrainConfig, train
 from dejavlad.training.album import Album
+from dejavlad.training.context import RunContext
 from dejavlad.training.describing import describe_album
 from dejavlad.training.mining import Miner
 from dejavlad.training.network import Network
@@ -85,11 +86,11 @@ class Times:
 def scene(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """A made photo with edges and surfaces at every scale."""
     height, width = size
-    found = np.zeros((height, width, 3))
+    noise = np.zeros((height, width, 3))
     for side in (4, 8, 16, 32):
         cells = rng.normal(size=(height // side + 1, width // side + 1, 3))
-        found += cells.repeat(side, 0).repeat(side, 1)[:height, :width]
-    return np.clip(128 + 32 * found, 0, 255).astype(np.uint8)
+        noise += cells.repeat(side, 0).repeat(side, 1)[:height, :width]
+    return np.clip(128 + 32 * noise, 0, 255).astype(np.uint8)
 
 
 def places(folder: Path, size: tuple[int, int], photos: int = PHOTOS, queries: int = QUERIES) -> PlaceDataset:
@@ -125,11 +126,11 @@ def counting(times: Times) -> Iterator[None]:
     choose, describe = Miner.choose, Network.describe
 
     def chosen(self, *given):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             return choose(self, *given)
         finally:
-            times.mining += time.perf_counter() - begun
+            times.mining += time.perf_counter() - started
 
     def described(self, maps):
         if torch.is_grad_enabled():
@@ -152,12 +153,12 @@ def epoch(
 ) -> Times:
     """One, as `train` does it."""
     times = Times()
-    begun = time.perf_counter()
+    started = time.perf_counter()
 
     def noted(record):
         on_record(record)
         if record["kind"] == "batch":
-            times.first = times.first or time.perf_counter() - begun - record["seconds"]
+            times.first = times.first or time.perf_counter() - started - record["seconds"]
             times.steps += record["seconds"]
         elif record["kind"] == "refresh" and record["at"] != [1, 0]:
             times.describing += record["seconds"]
@@ -184,13 +185,13 @@ def kept_epoch(
     """
     kept_at, each = folder / "kept", list[float]()
 
-    def begun(record):
+    def started(record):
         if record["kind"] == "batch":
             if not each:
                 shutil.copytree(kept_at, folder / "anew")
             each.append(record["seconds"])
 
-    return epoch(replace(config, frozen_maps="memory"), model, dataset, kept_at, begun), each
+    return epoch(replace(config, frozen_maps="memory"), model, dataset, kept_at, started), each
 
 
 def both(what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, folder: Path) -> None:
@@ -236,10 +237,10 @@ def some_described(config: TrainConfig, model: PlaceModel, dataset: PlaceDataset
     network = Network(copy.deepcopy(model), config)
     album = Album(dataset, model.preprocess, workers=config.workers)
     among = np.unique(np.linspace(0, len(album) - 1, most).astype(np.int64))
-    begun = time.perf_counter()
-    for _ in describe_album(network, album, None, config.describe_batch, among=among):
+    started = time.perf_counter()
+    for _ in describe_album(network, album, None, RunContext(config), among=among):
         pass
-    return Times(describing=time.perf_counter() - begun, described=len(among))
+    return Times(describing=time.perf_counter() - started, described=len(among))
 
 
 def partly(
@@ -251,20 +252,20 @@ def partly(
     print(f"    kept  {kept}; before that {kept.first:.1f} s (all frozen layers once, and all descriptors)")
     off = replace(config, frozen_maps="off")
     anew = some_batches(off, model, dataset, folder / "anew", batches)
-    told = some_described(off, model, dataset, len(dataset.database) * batches // len(each))
+    sample = some_described(off, model, dataset, len(dataset.database) * batches // len(each))
     steps = sum(each[:batches]) - kept.mining * batches / len(each)
-    describing = kept.describing * told.described / kept.described
+    describing = kept.describing * sample.described / kept.described
     worst = apart(kept.losses[:batches], anew.losses)
     print(
         f"  measured anew: {batches} of {len(each)} batches, {anew.seen} photos, in {anew.steps:.1f} s (kept "
         f"{steps:.1f} s: {anew.steps / steps:.1f} times faster); their losses differ by {worst:.1e} of "
-        f"themselves\n  and {told.described} photos described in {told.describing:.1f} s (kept "
-        f"{describing:.1f} s: {told.describing / describing:.1f} times faster)"
+        f"themselves\n  and {sample.described} photos described in {sample.describing:.1f} s (kept "
+        f"{describing:.1f} s: {sample.describing / describing:.1f} times faster)"
     )
     whole = Times(
         mining=kept.mining,
         steps=anew.steps / anew.seen * kept.seen,
-        describing=told.describing / told.described * kept.described,
+        describing=sample.describing / sample.described * kept.described,
     )
     print(f"  computed from that, not measured: an epoch anew\n    anew  {whole}")
     print(f"    {whole.total / kept.total:.1f} times faster in all", flush=True)

@@ -70,18 +70,22 @@ def both(
     return recall(rows_ND, test), recall(whitened(rows_ND, pca), test)
 
 
-def one(given: argparse.Namespace, town: Path, config: TrainConfig, model: PlaceModel, out: Path) -> None:
+def train_and_measure(
+    given: argparse.Namespace, town: Path, config: TrainConfig, model: PlaceModel, out: Path
+) -> None:
     """A training, and recalls before and after it, into ``recall.json``."""
     if not (is_run(out / "run") and Run(out / "run").finished):
         train(config, model, open_dataset(town / "train"), open_dataset(town / "val"), out / "run")
     learnt, test = open_dataset(town / "train"), open_dataset((given.test or town) / "test")
-    told: dict[str, Any] = {}
+    recalls_of: dict[str, Any] = {}
     for which, names in (("epoch:0", STATES[:2]), (f"best:{given.best}", STATES[2:])):
-        there = load_model(f"{out / 'run'}@{which}", device="cpu")
-        told.update(zip(names, both(there, learnt, test, given.dims, given.workers), strict=True))
-    told["dims"] = [there.descriptor_size, given.dims]
+        model_of_run = load_model(f"{out / 'run'}@{which}", device="cpu")
+        recalls_of.update(
+            zip(names, both(model_of_run, learnt, test, given.dims, given.workers), strict=True)
+        )
+    recalls_of["dims"] = [model_of_run.descriptor_size, given.dims]
     partial = out / "recall.json.partial"
-    partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(recalls_of, indent=1) + "\n", encoding="utf-8")
     partial.replace(out / "recall.json")
 
 
@@ -91,17 +95,17 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f}{some}"
 
 
-def table(found: dict[str, list[dict[str, Any]]]) -> str:
+def table(runs_of: dict[str, list[dict[str, Any]]]) -> str:
     """Recall@1 of each pooling, means over the seeds, and what training adds seed by seed."""
     lines = [f"| pooling | seeds | {' | '.join((*STATES, *ADDED))} |", "|---|" + "--:|" * 7]
-    for pooling, runs in found.items():
+    for pooling, runs in runs_of.items():
         at_1 = {state: [float(run[state]["1"]) for run in runs] for state in STATES}
         gains = [
-            [after - before for before, after in zip(at_1[one], at_1[other], strict=True)]
-            for one, other in (STATES[::2], STATES[1::2])
+            [after - before for before, after in zip(at_1[before_state], at_1[after_state], strict=True)]
+            for before_state, after_state in (STATES[::2], STATES[1::2])
         ]
-        told = [*(spread(at_1[state]) for state in STATES), *(spread(gain) for gain in gains)]
-        lines.append(f"| {pooling} | {len(runs)} | {' | '.join(told)} |")
+        cells = [*(spread(at_1[state]) for state in STATES), *(spread(gain) for gain in gains)]
+        lines.append(f"| {pooling} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -125,7 +129,7 @@ def main() -> None:
     given = parser.parse_args()
     town = given.town or make_town(given.out / "town", photos=given.photos, size=(120, 160), workers=2)
     recipe = load_recipe(RECIPES[given.network])
-    found: dict[str, list[dict[str, Any]]] = {}
+    runs_of: dict[str, list[dict[str, Any]]] = {}
     for pooling in given.poolings.split(","):
         for seed in given.seeds.split(","):
             out = given.out / f"{given.network}-{pooling}-{seed}"
@@ -139,14 +143,14 @@ def main() -> None:
                     resize="none",
                 )
                 try:
-                    one(given, town, config, model, out)
+                    train_and_measure(given, town, config, model, out)
                 except StoreBusyError:
                     continue
-            told = json.loads((out / "recall.json").read_text(encoding="utf-8"))
-            found.setdefault(pooling, []).append(told)
-            recalls = "; ".join(f"{state} {told[state]['1']:.3f}" for state in STATES)
+            recalls_of = json.loads((out / "recall.json").read_text(encoding="utf-8"))
+            runs_of.setdefault(pooling, []).append(recalls_of)
+            recalls = "; ".join(f"{state} {recalls_of[state]['1']:.3f}" for state in STATES)
             print(f"{out.name}: {recalls}", flush=True)
-    print(f"\nRecall@1 on {(given.test or town) / 'test'}; {processor()}\n\n{table(found)}")
+    print(f"\nRecall@1 on {(given.test or town) / 'test'}; {processor()}\n\n{table(runs_of)}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from dejavlad.retrieval.preset import load_preset
 from dejavlad.settings import Settings
 from dejavlad.training import Run, TrainConfig, load_recipe, train
 from dejavlad.training.album import Album
+from dejavlad.training.context import RunContext
 from dejavlad.training.frozen_maps import plan_frozen_maps
 from dejavlad.training.network import Network
 from dejavlad.training.state import State, load_model_tensors
@@ -275,7 +276,7 @@ def frozen(folder: Path) -> Any:
     album = Album(town(), network.model.preprocess)
     maps, _ = plan_frozen_maps(network, album, config, folder / "maps", 0)
     assert maps is not None
-    maps.fill(network, album, 4)
+    maps.fill(network, album, RunContext(config))
     return digest(*(maps.get([number]).numpy() for number in range(len(album))))
 
 

@@ -87,7 +87,7 @@ def make_model() -> Callable[..., PlaceModel]:
 
 @pytest.fixture(scope="session")
 def make_town(make_view: Callable[..., NDArray[np.uint8]]) -> Callable[..., PlaceDataset]:
-    return lambda *given, **told: small_town(make_view, *given, **told)
+    return lambda *given, **options: small_town(make_view, *given, **options)
 
 
 @pytest.fixture(scope="session")

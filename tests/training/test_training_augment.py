@@ -55,7 +55,7 @@ def test_photos_stay_in_the_range_of_photos(make_view, name):
 
 def test_colours_change_alike_whatever_the_order_of_channels(make_view):
     config = TrainConfig(augment_colour=0.8)
-    found = []
+    changed_photos = []
     for name in ("plain", "caffe"):
         preprocess = PREPROCESSING[name]
         images = prepared(make_view, preprocess)
@@ -63,8 +63,8 @@ def test_colours_change_alike_whatever_the_order_of_channels(make_view):
         assert not torch.allclose(changed, images, atol=0.02)
         if name == "caffe":
             changed = (changed + torch.tensor(preprocess.mean).view(1, 3, 1, 1)).flip(1) / 255
-        found.append(changed)
-    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
+        changed_photos.append(changed)
+    torch.testing.assert_close(changed_photos[0], changed_photos[1], atol=1e-4, rtol=1e-4)
 
 
 def test_crops_are_no_smaller_than_told(make_view):
@@ -86,9 +86,9 @@ def test_a_photo_that_two_queries_share_is_changed_for_each(make_town, make_mode
         (Mined(query, 3 * query, np.array([9])), draw_view(config, (40, 56), 1, 1, query)) for query in (0, 1)
     ]
     assert [view for _, view in tuples] == [View(draw=0), View(draw=1)]
-    (part,) = step._parts(tuples, [43, 1, 1])
+    (part,) = step._sub_batches(tuples, [43, 1, 1])
     assert len(part.photos) == 6
-    shared = [part.maps[i] for i, (number, _) in enumerate(part.photos) if number == 4 + 9]
+    shared = [part.features[i] for i, (number, _) in enumerate(part.photos) if number == 4 + 9]
     assert len(shared) == 2 and not torch.allclose(*shared, atol=0.1)
     assert draw_view(TrainConfig(), (40, 56), 1, 1, 0) == AS_IT_IS
 

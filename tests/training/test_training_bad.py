@@ -108,9 +108,9 @@ def test_a_photo_that_fails_in_mid_epoch(config, make_model, town, make_photo, t
     run = train(
         replace(config, negatives="all"), make_model(), files, None, tmp_path / "run", on_record=break_one
     )
-    told = {one["key"]: one for one in run.records if one["kind"] == "photo"}
-    assert set(told) == set(broken.values())
-    assert all("cannot" in one["reason"] or one["reason"] for one in told.values())
+    reasons = {one["key"]: one for one in run.records if one["kind"] == "photo"}
+    assert set(reasons) == set(broken.values())
+    assert all("cannot" in one["reason"] or one["reason"] for one in reasons.values())
     assert run.finished and len(run.losses) == 8
     assert set(State.load(run.path).failed) == {5, 8 + 10}
     last = [one for one in run.records if one["kind"] == "batch"][-4:]
@@ -124,9 +124,9 @@ def test_a_validation_photo_that_cannot_be_read(config, make_model, town, town_v
     files = on_disk(town_val, tmp_path / "photos", make_photo)
     gone = files.database[0].path
     gone.write_bytes(gone.read_bytes()[:200])  # its size can be read, its pixels cannot
-    told, alike = [], replace(config, negatives="all")
-    run = train(alike, make_model(), town, files, tmp_path / "run", on_record=told.append)
-    assert {one["key"] for one in told if one["kind"] == "photo"} == {files.database[0].key}
+    records, alike = [], replace(config, negatives="all")
+    run = train(alike, make_model(), town, files, tmp_path / "run", on_record=records.append)
+    assert {one["key"] for one in records if one["kind"] == "photo"} == {files.database[0].key}
     rest = PlaceDataset(files.name, files.database[1:], files.queries)
     without = train(alike, make_model(), town, rest, tmp_path / "without")
     assert run.rank_losses() == pytest.approx(without.rank_losses(), rel=1e-6)
@@ -186,7 +186,7 @@ def test_a_full_disk(where, config, make_model, town, tmp_path, monkeypatch):
     out = tmp_path / "run"
     original, calls = getattr(module, name), []
 
-    def full(*given, **told):
+    def full(*given, **options):
         calls.extend(1 for one in given if isinstance(one, Path) and one.name.startswith(of))
         if len(calls) >= 4:
             raise (
@@ -194,7 +194,7 @@ def test_a_full_disk(where, config, make_model, town, tmp_path, monkeypatch):
                 if module is tensors
                 else OSError(errno.ENOSPC, "No space left")
             )
-        return original(*given, **told)
+        return original(*given, **options)
 
     monkeypatch.setattr(module, name, full)
     with pytest.raises(StoreError, match="No space left"):
@@ -216,12 +216,12 @@ class Breaking(nn.Module):
         self.conv = nn.Conv2d(3, 6, 5, stride=4)
 
     def forward(self, images_NCHW):
-        found = self.conv(images_NCHW)
+        features_NCHW = self.conv(images_NCHW)
         if torch.is_grad_enabled():
             Breaking.batches += 1
             if Breaking.batches == 4:
-                found = found / torch.zeros(1)
-        return found
+                features_NCHW = features_NCHW / torch.zeros(1)
+        return features_NCHW
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(config, town, out):
@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(config, t
         train(config, model, town, None, out)
     state = State.load(out)
     assert (state.epoch, state.batch) == (1, 2)  # before the last step that is known to be sound
-    assert all(torch.isfinite(held).all() for held in state.tensors.values())
+    assert all(torch.isfinite(tensor).all() for tensor in state.tensors.values())
     assert len(Run(out).losses) == 3
     run = train(replace(config, learning_rate=1e-3), model, town, None, out)
     assert len(run.losses) == 8 and np.isfinite(run.losses).all()
@@ -243,7 +243,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(config, t
 def test_weights_that_overflow_stop_it_too(config, make_model, town, out):
     with pytest.raises(DivergedError, match="not finite"):
         train(replace(config, learning_rate=1e38, momentum=0.0), make_model(), town, None, out)
-    assert all(torch.isfinite(held).all() for held in State.load(out).tensors.values())
+    assert all(torch.isfinite(tensor).all() for tensor in State.load(out).tensors.values())
 
 
 def test_a_folder_that_is_no_run(config, make_model, town, tmp_path):

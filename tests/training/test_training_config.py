@@ -58,7 +58,7 @@ def test_options_are_set_as_the_command_writes_them():
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ("margin=-1", "margin must be above 0; given -1"),
         ("margin=wide", "margin must be float; given 'wide'"),
@@ -81,9 +81,53 @@ def test_options_are_set_as_the_command_writes_them():
         ("margin", "an option is set as key=value; given 'margin'"),
     ],
 )
-def test_what_cannot_be_is_refused(setting, told):
-    with pytest.raises(InputError, match=told):
+def test_what_cannot_be_is_refused(setting, message):
+    with pytest.raises(InputError, match=message):
         TrainConfig().with_settings([setting])
+
+
+PLACES = ["mining=places", "loss=multi_similarity"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([*PLACES, "margin=0.3"], "margin = 0.3 has no effect on training with mining = 'places'; it goes"),
+        ([*PLACES, "margin=0.1"], "margin = 0.1 has no effect"),
+        ([*PLACES, "query_order=given"], "it goes with mining = 'all' or 'subcache'. Leave it out"),
+        ([*PLACES, "exclude_very_hard=true"], "exclude_very_hard = True has no effect"),
+        ([*PLACES, "refresh_every=10"], "refresh_every = 10 has no effect"),
+        ([*PLACES, "places=groups", "place_size=5"], "place_size = 5.0 has no effect.* places = 'groups'"),
+        (["cached_queries=8"], "cached_queries = 8 has no effect on training with mining = 'all'"),
+        (["mining=subcache", "negatives_remembered=5"], "negatives_remembered = 5 has no effect"),
+        (["photos_per_place=3"], "it goes with mining = 'places'"),
+        (["ms_beta=10"], "ms_beta = 10.0 has no effect"),
+        (["weigh_tags=['night']"], "it goes with query_order = 'weighted'"),
+        (["optimizer=adam", "momentum=0.5"], "it goes with optimizer = 'sgd'"),
+        (["lr_schedule=linear", "lr_down_every=3"], "it goes with lr_schedule = 'steps'"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused_when_set(settings, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        TrainConfig().with_settings(settings)
+    if "margin=0.1" in settings:  # a file may spell out a default
+        return
+    lines = [f"{key} = {value}" for key, value in (one.split("=") for one in settings)]
+    words = [key for line in lines if not (key := line.split(" = ")[1])[0].isdigit() and key[0] not in "[t"]
+    text = "\n".join(lines)
+    for word in words:
+        text = text.replace(f" = {word}", f' = "{word}"')
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        load_recipe(tmp_path / "mine.toml")
+
+
+def test_options_without_effect_are_read_from_older_runs_and_may_be_switched_off():
+    older = TrainConfig(mining="places", loss="multi_similarity", margin=0.3, query_order="given")
+    assert TrainConfig.from_toml(older.to_toml()) == older
+    assert older.with_settings(["epochs=3"]).margin == 0.3
+    switched_off = [*PLACES, "negatives_remembered=0", "exclude_very_hard=false", "weigh_tags=[]"]
+    assert TrainConfig().with_settings(switched_off).negatives_remembered == 0
 
 
 def test_unknown_names_are_told_with_the_near_ones():
@@ -125,6 +169,20 @@ def test_a_recipe_may_be_a_file_that_extends_another(tmp_path):
     (tmp_path / "round.toml").write_text(f'extends = "{(tmp_path / "round.toml").as_posix()}"\n')
     with pytest.raises(InputError, match="cannot extend"):
         load_recipe(tmp_path / "round.toml")
+
+
+def test_options_that_a_recipe_takes_over_may_have_no_effect(tmp_path):
+    (tmp_path / "tuples.toml").write_text("margin = 0.3\nquery_order = 'given'\n", encoding="utf-8")
+    base = f'extends = "{(tmp_path / "tuples.toml").as_posix()}"\n'
+    places = base + 'mining = "places"\nloss = "multi_similarity"\n'
+    (tmp_path / "places.toml").write_text(places, encoding="utf-8")
+    assert load_recipe(tmp_path / "places.toml").margin == 0.3
+    (tmp_path / "wider.toml").write_text(f"{places}margin = 0.5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"margin = 0\.5 has no effect"):
+        load_recipe(tmp_path / "wider.toml")
+    (tmp_path / "tuples.toml").write_text("margn = 0.3\n", encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="did you mean margin"):
+        load_recipe(tmp_path / "places.toml")
 
 
 def test_what_may_change_when_a_run_goes_on():

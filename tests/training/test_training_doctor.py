@@ -13,10 +13,10 @@ from dejavlad.geo import Position
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.training import check, train
-from dejavlad.training.doctor import candidates_of, look_at_candidates
+from dejavlad.training.doctor import candidates_of, check_candidates
 from dejavlad.training.mining import Descriptors
-from dejavlad.training.units import look_at_positions
-from dejavlad.training.watch import Watch, pulse
+from dejavlad.training.units import check_positions
+from dejavlad.training.watch import Monitor, pulse
 
 PLACES = 24
 
@@ -26,8 +26,8 @@ def big(make_town):
     return make_town(PLACES)
 
 
-def faults(found) -> list[str]:
-    return [one.fault for one in found]
+def faults(findings) -> list[str]:
+    return [one.fault for one in findings]
 
 
 def moved(dataset: PlaceDataset, database=None, queries=None, zone=None, headings=None) -> PlaceDataset:
@@ -41,9 +41,11 @@ def moved(dataset: PlaceDataset, database=None, queries=None, zone=None, heading
             for p, (e, n) in zip(photos, at, strict=True)
         )
 
-    there, asked = headings or (None, None)
+    database_headings, query_headings = headings or (None, None)
     return PlaceDataset(
-        dataset.name, lists(dataset.database, database, there), lists(dataset.queries, queries, asked)
+        dataset.name,
+        lists(dataset.database, database, database_headings),
+        lists(dataset.queries, queries, query_headings),
     )
 
 
@@ -71,7 +73,7 @@ def test_nothing_is_said_of_a_healthy_run(doctor, make_model, big, town_val, out
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         (both(lambda at: np.column_stack([8 + at[:, 0] / 70_000, 47 + at[:, 1] / 111_000])), "like degrees"),
         (both(lambda at: at / 1000), "like kilometres"),
@@ -84,24 +86,25 @@ def test_nothing_is_said_of_a_healthy_run(doctor, make_model, big, town_val, out
         ({**both(lambda at: at + np.array([5e5, 9.2e6])), "zone": "37N"}, "latitude first"),
     ],
 )
-def test_wrong_units_of_position(doctor, big, change, told):
+def test_wrong_units_of_position(doctor, big, change, text):
     shifted = moved(big, lambda at: at + np.array([300, 0]), lambda at: at + np.array([300, 0]))
     base = shifted if "queries" in change and "database" not in change else big
-    found = look_at_positions(moved(base, **change), doctor)
-    assert len(found) == 1 and found[0].fault in ("wrong units of position", "latitude and longitude swapped")
-    assert told in str(found[0])
+    findings = check_positions(moved(base, **change), doctor)
+    assert len(findings) == 1 and findings[0].fault in (
+        "wrong units of position",
+        "latitude and longitude swapped",
+    )
+    assert text in str(findings[0])
 
 
 def test_positions_that_are_right_are_left_alone(doctor, big):
-    assert look_at_positions(big, doctor) == []
-    assert (
-        look_at_positions(moved(big, **both(lambda at: at + np.array([5e5, 5e6])), zone="32N"), doctor) == []
-    )
+    assert check_positions(big, doctor) == []
+    assert check_positions(moved(big, **both(lambda at: at + np.array([5e5, 5e6])), zone="32N"), doctor) == []
 
 
 def test_an_area_too_small(doctor, make_town):
-    (found,) = look_at_positions(moved(make_town(2), **both(lambda at: at / 5)), doctor)
-    assert found.fault == "too small an area" and "smaller negative_radius than 25" in found.do
+    (findings,) = check_positions(moved(make_town(2), **both(lambda at: at / 5)), doctor)
+    assert findings.fault == "too small an area" and "smaller negative_radius than 25" in findings.do
 
 
 def test_an_error_tells_what_the_doctor_found(doctor, big, make_model, out):
@@ -116,29 +119,29 @@ def test_an_error_tells_what_the_doctor_found(doctor, big, make_model, out):
 
 def test_queries_without_positives_in_bulk(doctor, big):
     far = moved(big, queries=lambda at: at + np.where(np.arange(len(at)) % 3, 60, 0)[:, None])
-    (found,) = look_at_candidates(candidates_of(far, doctor), far, doctor)
-    assert found.fault == "queries without positives"
-    assert "16 of 24 queries" in found.seen
+    (findings,) = check_candidates(candidates_of(far, doctor), far, doctor)
+    assert findings.fault == "queries without positives"
+    assert "16 of 24 queries" in findings.seen
 
 
 def test_too_few_negatives(doctor, make_town):
     few = make_town(3)
-    (found,) = look_at_candidates(candidates_of(few, doctor), few, doctor)
-    assert (found.fault, "6 photos" in found.seen) == ("too few negatives", True)
+    (findings,) = check_candidates(candidates_of(few, doctor), few, doctor)
+    assert (findings.fault, "6 photos" in findings.seen) == ("too few negatives", True)
 
 
 def test_positives_that_look_away(doctor, big):
     for heading, named in ((180.0, ["positives that cannot be seen"]), (330.0, [])):
         turned = moved(big, headings=(heading, 10.0))
-        assert faults(look_at_candidates(candidates_of(turned, doctor), turned, doctor)) == named
+        assert faults(check_candidates(candidates_of(turned, doctor), turned, doctor)) == named
 
 
 def test_positives_that_cannot_be_seen(doctor, make_model, big):
     order = np.random.default_rng(5).permutation(PLACES)
     mixed = moved(big, queries=lambda at: at[order])
-    found = check(doctor, make_model(), mixed)
-    assert faults(found) == ["positives that cannot be seen"]
-    assert "24 queries" in found[0].seen
+    findings = check(doctor, make_model(), mixed)
+    assert faults(findings) == ["positives that cannot be seen"]
+    assert "24 queries" in findings[0].seen
 
 
 def netvlad_of(make_model, change) -> PlaceModel:
@@ -157,20 +160,20 @@ def test_clusters_not_initialised(doctor, make_model, big):
     def one(layer):
         layer.conv.weight.data[1:] = -layer.conv.weight.data[:1]
 
-    for change, told in ((even, "about alike"), (one, "of 16 clusters")):
-        found = [
+    for change, text in ((even, "about alike"), (one, "of 16 clusters")):
+        findings = [
             f
             for f in check(doctor, netvlad_of(make_model, change), big)
             if f.fault == "clusters not initialised"
         ]
-        assert len(found) == 1 and told in found[0].seen
+        assert len(findings) == 1 and text in findings[0].seen
 
 
 def test_collapsed_descriptors_at_the_start(doctor, make_model, big):
     model = make_model()
-    for held in model.backbone.parameters():
-        held.data *= 0
-        held.data += 1e-3
+    for parameter in model.backbone.parameters():
+        parameter.data *= 0
+        parameter.data += 1e-3
     assert "collapsed descriptors" in faults(check(doctor, model, big))
 
 
@@ -184,41 +187,41 @@ def test_a_margin_that_nothing_violates(doctor, make_model, big, out):
             for i, query in enumerate(big.queries)
         ),
     )
-    found = check(easy, make_model(), same)
-    assert faults(found) == ["a margin that nothing violates"]
-    assert "0 of 24 queries" in found[0].seen
+    findings = check(easy, make_model(), same)
+    assert faults(findings) == ["a margin that nothing violates"]
+    assert "0 of 24 queries" in findings[0].seen
     run = train(replace(easy, epochs=1), make_model(), same, None, out)
-    assert [one["fault"] for one in run.records if one["kind"] == "warning"] == faults(found)
+    assert [one["fault"] for one in run.records if one["kind"] == "warning"] == faults(findings)
 
 
 def batches(losses, violating=1):
     return [{"kind": "batch", "loss": loss, "violating": violating} for loss in losses]
 
 
-def told_by(watch: Watch, records) -> list[str]:
-    return [one.fault for record in records for one in watch(record)]
+def faults_of(monitor: Monitor, records) -> list[str]:
+    return [one.fault for record in records for one in monitor(record)]
 
 
 def test_nothing_violates_while_it_runs(config):
-    watch = Watch(config)
-    assert told_by(watch, batches([0.0] * 9, 0)) == []
-    assert told_by(watch, batches([0.0] * 30, 0)) == ["a margin that nothing violates"]
-    assert told_by(Watch(config), batches([0.1], 1) + batches([0.0] * 30, 0)) == []
+    monitor = Monitor(config)
+    assert faults_of(monitor, batches([0.0] * 9, 0)) == []
+    assert faults_of(monitor, batches([0.0] * 30, 0)) == ["a margin that nothing violates"]
+    assert faults_of(Monitor(config), batches([0.1], 1) + batches([0.0] * 30, 0)) == []
 
 
 def test_descriptors_that_collapse_while_it_runs(config):
-    watch = Watch(config)
-    assert told_by(watch, [{"kind": "refresh", "spread": 0.5}]) == []
-    assert told_by(watch, [{"kind": "refresh", "spread": 1e-6}] * 2) == ["collapsed descriptors"]
+    monitor = Monitor(config)
+    assert faults_of(monitor, [{"kind": "refresh", "spread": 0.5}]) == []
+    assert faults_of(monitor, [{"kind": "refresh", "spread": 1e-6}] * 2) == ["collapsed descriptors"]
 
 
 def test_a_periodic_loss(config):
     refresh = {"kind": "refresh", "spread": 1.0, "kept": 0.9}
     falls = [0.6, 0.6, 0.55, 0.55, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2, 0.2, 0.2]
     one = [*batches(falls), refresh]
-    assert told_by(Watch(config), one * 3) == []
-    assert told_by(Watch(config), one * 6) == ["stale cache"]
-    assert told_by(Watch(config), [*batches([0.4, 0.5] * 6), refresh] * 6) == []
+    assert faults_of(Monitor(config), one * 3) == []
+    assert faults_of(Monitor(config), one * 6) == ["stale cache"]
+    assert faults_of(Monitor(config), [*batches([0.4, 0.5] * 6), refresh] * 6) == []
 
 
 def test_neighbours_that_are_none_any_more(config):
@@ -232,14 +235,14 @@ def test_neighbours_that_are_none_any_more(config):
     assert pulse(one, one)["kept"] == 1.0
     assert pulse(one, other)["kept"] < 0.2
     record = {"kind": "refresh", **pulse(one, other)}
-    assert told_by(Watch(config), [record]) == []
-    assert told_by(Watch(config), [record] * 3) == ["stale cache"]
+    assert faults_of(Monitor(config), [record]) == []
+    assert faults_of(Monitor(config), [record] * 3) == ["stale cache"]
 
 
 def test_said_once_also_when_a_run_goes_on(config):
-    watch = Watch(config)
-    watch({"kind": "warning", "fault": "collapsed descriptors"})
-    assert told_by(watch, [{"kind": "refresh", "spread": 0.0}]) == []
+    monitor = Monitor(config)
+    monitor({"kind": "warning", "fault": "collapsed descriptors"})
+    assert faults_of(monitor, [{"kind": "refresh", "spread": 0.0}]) == []
 
 
 def test_a_cache_gone_stale_in_a_run(doctor, make_model, big, out):

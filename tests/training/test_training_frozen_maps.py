@@ -16,7 +16,8 @@ from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel, load_folder
 from dejavlad.training import Run, frozen_maps, train
 from dejavlad.training.album import Album
-from dejavlad.training.frozen_maps import MappedMaps, from_steps, plan_frozen_maps, to_steps
+from dejavlad.training.context import RunContext
+from dejavlad.training.frozen_maps import MappedMaps, dequantize, plan_frozen_maps, to_steps
 from dejavlad.training.network import Network
 
 
@@ -25,7 +26,7 @@ def frozen(config):
     return replace(config, train_from="conv3", epochs=3)
 
 
-def told(run, of="train"):
+def maps_record(run, of="train"):
     return next(one for one in run.records if one["kind"] == "frozen maps" and one["set"] == of)
 
 
@@ -52,9 +53,9 @@ def test_losses_are_those_without(pooling, frozen, make_model, town, town_val, t
         # With float16 a photo's descriptor is off by 3e-4, and in a hinge two distances cancel.
         tolerance = {"float32": 1e-6, "int16": 1e-3, "float16": 1e-3 if pooling == "max" else 5e-3}
         np.testing.assert_allclose(run.losses, expected, rtol=tolerance[dtype])
-        assert told(run)["kept"] == (where != "off") == told(run, "val")["kept"]
-    assert "in memory" in told(runs["auto", "float32"])["why"]
-    assert "on disk" in told(runs["disk", "float32"])["why"]
+        assert maps_record(run)["kept"] == (where != "off") == maps_record(run, "val")["kept"]
+    assert "in memory" in maps_record(runs["auto", "float32"])["why"]
+    assert "on disk" in maps_record(runs["disk", "float32"])["why"]
     recalls = [run.recalls() for (_, dtype), run in runs.items() if dtype == "float32"]
     assert all(one == recalls[0] for one in recalls)
 
@@ -66,7 +67,7 @@ def test_int16_is_closer_than_float16(frozen, make_model, town):
     kept = {}
     for dtype in ("float32", "float16", "int16"):
         maps, _ = plan_frozen_maps(network, album, replace(frozen, frozen_maps_dtype=dtype), Path(), 1e9)
-        maps.fill(network, album, 4)
+        maps.fill(network, album, RunContext(frozen))
         kept[dtype] = maps.get(numbers).double()
     with pytest.raises(InputError, match="not finite"):
         maps.put(numbers, torch.full_like(maps.get(numbers), torch.inf))
@@ -80,19 +81,19 @@ def test_steps_are_even_and_reach_both_ends(shape):
     map_Chw[0] = 3.25
     kept = to_steps(map_Chw)
     assert kept.dtype == np.uint16 and len(kept) == shape[0] * (shape[1] * shape[2] + 4)
-    found = from_steps(kept, shape)
+    restored = dequantize(kept, shape)
     size = np.ptp(map_Chw, axis=(1, 2)) / 65535
-    assert (np.abs(found - map_Chw) <= 0.51 * size[:, None, None] + 1e-7 * np.abs(map_Chw)).all()
-    assert (found[0] == 3.25).all()
+    assert (np.abs(restored - map_Chw) <= 0.51 * size[:, None, None] + 1e-7 * np.abs(map_Chw)).all()
+    assert (restored[0] == 3.25).all()
     for of in (np.min, np.max):
-        np.testing.assert_allclose(of(found, axis=(1, 2)), of(map_Chw, axis=(1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(of(restored, axis=(1, 2)), of(map_Chw, axis=(1, 2)), rtol=1e-6)
 
 
 def test_every_photo_passes_the_frozen_layers_once(frozen, make_model, town, out, monkeypatch):
     seen = []
-    original = Network.maps
+    original = Network.features
     monkeypatch.setattr(
-        Network, "maps", lambda self, images: seen.append(len(images)) or original(self, images)
+        Network, "features", lambda self, images: seen.append(len(images)) or original(self, images)
     )
     train(replace(frozen, frozen_maps="memory"), make_model(), town, None, out)
     assert sum(seen) == 1 + 8 + 24  # one to learn their shape, and every photo
@@ -102,9 +103,9 @@ def test_a_run_that_goes_on_finds_its_maps_on_disk(frozen, make_model, town, out
     config = replace(frozen, frozen_maps="disk")
     train(config, make_model(), town, None, out)
     seen = []
-    original = Network.maps
+    original = Network.features
     monkeypatch.setattr(
-        Network, "maps", lambda self, images: seen.append(len(images)) or original(self, images)
+        Network, "features", lambda self, images: seen.append(len(images)) or original(self, images)
     )
     train(replace(config, epochs=4), None, town, None, out)
     assert sum(seen) == 1
@@ -115,7 +116,7 @@ def test_a_run_that_goes_on_finds_its_maps_on_disk(frozen, make_model, town, out
 
 def test_jitter_leaves_them_to_mining(frozen, make_model, town, out):
     run = train(replace(frozen, jitter_flip=True), make_model(), town, None, out)
-    assert told(run)["serves"] == "mining only"
+    assert maps_record(run)["serves"] == "mining only"
 
 
 def test_the_budget_is_checked_before(frozen, config, make_model, town, tmp_path, monkeypatch):
@@ -151,9 +152,9 @@ def test_they_are_made_anew_for_other_weights_or_photos(frozen, make_model, make
     def done(model, dataset):
         network, album = Network(model, frozen), Album(dataset, model.preprocess)
         kept, _ = plan_frozen_maps(network, album, replace(frozen, frozen_maps="disk"), tmp_path, 0)
-        found = int(kept.done.sum())
-        kept.fill(network, album, 4)
-        return found
+        restored = int(kept.done.sum())
+        kept.fill(network, album, RunContext(frozen))
+        return restored
 
     assert done(make_model(), town) == 0
     assert done(make_model(), town) == 32
@@ -216,7 +217,7 @@ def test_any_backbone_is_computed_once_where_all_of_it_is_fixed(config, town, tm
         train(replace(config, frozen_maps=where), model, town, None, tmp_path / where)
         for where in ("memory", "off")
     ]
-    assert told(runs[0])["kept"] and all(runs[0].losses)
+    assert maps_record(runs[0])["kept"] and all(runs[0].losses)
     np.testing.assert_allclose(runs[0].losses, runs[1].losses, rtol=1e-6)
     before, after = (
         load_folder(runs[0].model(which), backbone=Strange()).state_dict() for which in ("epoch:0", "latest")
@@ -224,7 +225,7 @@ def test_any_backbone_is_computed_once_where_all_of_it_is_fixed(config, town, tm
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"aggregation.centroids", "aggregation.conv.weight"}
     free = Network(copy.deepcopy(model), replace(config, fixed_layers=()))
-    assert (len(free.lower), len(free.upper)) == (0, 1)
+    assert (len(free.frozen), len(free.trainable)) == (0, 1)
 
 
 @pytest.mark.parametrize("name", ["maps.bin", "sums.npy"])
@@ -235,7 +236,7 @@ def test_a_changed_number_is_told_when_a_map_is_read(name, frozen, make_model, t
     def kept():
         config = replace(frozen, frozen_maps="disk")
         maps, _ = plan_frozen_maps(network, album, config, tmp_path / "kept", 1e9)
-        maps.fill(network, album, 4)
+        maps.fill(network, album, RunContext(config))
         return maps
 
     expected = kept().get(np.arange(4))

@@ -18,7 +18,7 @@ from dejavlad.training.network import Network
 from dejavlad.training.place_step import PlaceStep
 from dejavlad.training.places import PlaceSampler
 from dejavlad.training.schedule import rate
-from dejavlad.training.watch import Watch
+from dejavlad.training.watch import Monitor
 
 PLACES = TrainConfig(mining="places", loss="multi_similarity", batch_size=3, photos_per_place=3)
 
@@ -34,9 +34,9 @@ def labelled():
 )
 def test_the_loss_is_that_of_pytorch_metric_learning(given, expected):
     """Its values for these rows, by its version 2.9.0."""
-    found = MultiSimilarity(*given)(*labelled())
-    assert float(found.losses_U.mean()) == pytest.approx(expected, rel=1e-12)
-    assert (found.pairs, found.mined) == (30, 6 + 19)
+    result = MultiSimilarity(*given)(*labelled())
+    assert float(result.losses_U.mean()) == pytest.approx(expected, rel=1e-12)
+    assert (result.pairs, result.mined) == (30, 6 + 19)
 
 
 def test_the_gradient_is_that_of_the_plain_formula():
@@ -64,8 +64,8 @@ def test_the_gradient_is_that_of_the_plain_formula():
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
 def test_a_batch_of_one_kind_of_pairs_teaches_nothing(labels):
     rows_UD = torch.eye(3, requires_grad=True)
-    found = MultiSimilarity(1.0, 50.0, 0.0, 0.1)(rows_UD, torch.tensor(labels))
-    assert (found.mined, found.losses_U.tolist()) == (0, [0.0] * 3)
+    result = MultiSimilarity(1.0, 50.0, 0.0, 0.1)(rows_UD, torch.tensor(labels))
+    assert (result.mined, result.losses_U.tolist()) == (0, [0.0] * 3)
 
 
 def test_places_are_squares_on_the_ground_that_lie_apart(make_town):
@@ -153,17 +153,17 @@ def test_the_doctor_does_not_ask_places_for_positives(make_town, make_model, tmp
 
 
 def test_descriptors_of_places_that_collapse_are_noticed(config):
-    watch = Watch(replace(config, mining="places", loss="multi_similarity"))
+    monitor = Monitor(replace(config, mining="places", loss="multi_similarity"))
     record = {"kind": "batch", "loss": 1.3, "violating": 9}
-    assert watch({**record, "spread": 0.4}) == []
-    assert [one.fault for one in watch({**record, "spread": 1e-7})] == ["collapsed descriptors"]
+    assert monitor({**record, "spread": 0.4}) == []
+    assert [one.fault for one in monitor({**record, "spread": 1e-7})] == ["collapsed descriptors"]
 
 
 def test_places_that_teach_nothing_are_told_in_their_own_words(config):
-    watch = Watch(replace(config, mining="places", loss="multi_similarity"))
-    found = [one for _ in range(10) for one in watch({"kind": "batch", "loss": 0.0, "violating": 0})]
-    assert [one.fault for one in found] == ["pairs that teach nothing"]
-    assert "margin" not in str(found[0]) and "--set ms_epsilon=0.3" in str(found[0])
+    monitor = Monitor(replace(config, mining="places", loss="multi_similarity"))
+    result = [one for _ in range(10) for one in monitor({"kind": "batch", "loss": 0.0, "violating": 0})]
+    assert [one.fault for one in result] == ["pairs that teach nothing"]
+    assert "margin" not in str(result[0]) and "--set ms_epsilon=0.3" in str(result[0])
 
 
 def test_groups_that_change_are_other_photos(make_town, make_model, tmp_path, config):
@@ -210,7 +210,7 @@ def test_photos_that_are_too_many_at_once_give_the_same_gradient(make_town, make
         ]
         outcome = step(work, [1, 1, 1])
         assert len(outcome.losses) == 9 and outcome.violating > 0
-        gradients.append({name: held.grad.clone() for name, held in network.learnt.items()})
+        gradients.append({name: parameter.grad.clone() for name, parameter in network.learnt.items()})
     for name, one in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], one, rtol=1e-9, atol=1e-12)
         assert float(one.abs().max()) > 0
@@ -246,10 +246,10 @@ def test_the_recipe_learns(make_town, make_model, tmp_path):
 
 def test_the_recipe_of_dinov2_learns_its_last_blocks(make_town, tmp_path):
     transformers = pytest.importorskip("transformers")
-    told = {"hidden_size": 32, "num_hidden_layers": 10, "num_attention_heads": 2, "image_size": 56}
+    sizes = {"hidden_size": 32, "num_hidden_layers": 10, "num_attention_heads": 2, "image_size": 56}
     torch.manual_seed(4)
     transformers.utils.logging.disable_progress_bar()
-    small = transformers.AutoModel.from_config(transformers.Dinov2Config(patch_size=14, mlp_ratio=2, **told))
+    small = transformers.AutoModel.from_config(transformers.Dinov2Config(patch_size=14, mlp_ratio=2, **sizes))
     small.save_pretrained(tmp_path / "small")
     transformers.utils.logging.enable_progress_bar()
     config = replace(

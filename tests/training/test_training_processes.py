@@ -89,10 +89,10 @@ def start(request):
     here = request.path.parent
 
     def launch(runs, die=None):
-        told = json.dumps({"runs": {str(out): options for out, options in runs.items()}, "die": die})
+        job = json.dumps({"runs": {str(out): options for out, options in runs.items()}, "die": die})
         script = here.parent / "conftest.py", here / "conftest.py"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        code = ["--no-python", sys.executable, "-c", SCRIPT, *map(str, script), told]
+        code = ["--no-python", sys.executable, "-c", SCRIPT, *map(str, script), job]
         return subprocess.run([*command, *code], capture_output=True, text=True, timeout=600)
 
     return launch
@@ -113,10 +113,10 @@ def alike(out, other):
         for name, tensor in tensors.items():
             assert torch.allclose(tensor, theirs[epoch][name], rtol=1e-6, atol=1e-6), (epoch, name)
     kinds = ("batch", "refresh", "test", "finished", "frozen maps")
-    told = [
+    results = [
         [(one["kind"], one["at"]) for one in Run(at).records if one["kind"] in kinds] for at in (out, other)
     ]
-    assert told[0] == told[1]
+    assert results[0] == results[1]
 
 
 def test_two_processes_train_as_one_and_go_on_with_each_others_runs(

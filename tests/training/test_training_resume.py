@@ -1,8 +1,10 @@
 """A run that is cut off, wherever that is, ends with the same bytes as one that is not."""
 
+import json
 import subprocess
 import sys
 import time
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +13,15 @@ import torch
 from torch import nn
 
 from dejavlad.aggregation import MaxPool
+from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError, StoreBusyError, StoreError
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
+from dejavlad.photo import PhotoList
 from dejavlad.training import Run, train
-from dejavlad.training.runs import epoch_folder
+from dejavlad.training.begin import _hash
+from dejavlad.training.runs import RUN, epoch_folder
 from dejavlad.training.state import STATE, State
 
 VARYING = ("seconds",)
@@ -250,6 +256,39 @@ def test_changed_options_are_honoured_or_refused(config, make_model, make_town, 
         train(config, make_model(seed=1), town, None, out)
     with pytest.raises(InputError, match=r"other photos or positions \(train\)"):
         train(config, None, make_town(7), None, out)
+
+
+def renamed(dataset, form, *, key=str):
+    """The photos with names as another computer writes them: `form` is that of Unicode."""
+    lists = (
+        PhotoList(
+            replace(photo, name=key(unicodedata.normalize(form, f"Café/{photo.name}"))) for photo in photos
+        )
+        for photos in (dataset.database, dataset.queries)
+    )
+    return PlaceDataset(dataset.name, *lists)
+
+
+@pytest.mark.parametrize(("first", "second"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("older", [False, True])
+def test_a_run_goes_on_with_names_in_another_form(first, second, older, config, make_model, town, out):
+    config = replace(config, epochs=1)
+    begun_with, now = renamed(town, first), renamed(town, second)
+    assert begun_with.database.keys != now.database.keys
+    train(config, make_model(), begun_with, begun_with, out)
+    if older:  # its run.json has the names as they were written
+        old = {"train": _hash(begun_with, form=str), "val": _hash(begun_with, form=str)}
+        kept = {**without_checksum(read_json_object(out / RUN)), **old}
+        (out / RUN).write_text(json.dumps(with_checksum(kept)), encoding="utf-8")
+    train(replace(config, epochs=2), None, now, now, out)
+    run = train(replace(config, epochs=3), None, renamed(town, second, key=windows), now, out)
+    assert len(run.losses) == 3 * 4
+    with pytest.raises(InputError, match=r"other photos or positions \(val\)"):
+        train(replace(config, epochs=3), None, now, renamed(town, second, key=str.upper), out)
+
+
+def windows(name):
+    return name.replace("/", "\\")
 
 
 def test_momentum_is_lost_between_epochs_only_by_the_quirk(config, make_model, town, tmp_path):

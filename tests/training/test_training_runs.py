@@ -34,12 +34,12 @@ def test_models_by_name(run):
         load_folder(resolve(f"{run.path}@latest")).fingerprint
         == load_folder(run.model("epoch:3")).fingerprint
     )
-    for which, told in (
+    for which, message in (
         ("epoch:9", "no model 'epoch:9'; epochs there: 0, 1, 2, 3"),
         ("newest", "'newest' is none of a run's models; valid: RUN, RUN@latest"),
         ("best:7", "recall@7 was not taken; valid: 1, 5"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             run.model(which)
 
 
@@ -53,14 +53,14 @@ def test_the_model_given_is_not_changed(config, make_model, town, out):
 
 
 def test_a_trained_model_says_what_it_was_trained_on(run):
-    told = load_folder(run.model("epoch:1")).provenance
-    assert (told["trained_on"], told["method"]) == ("town0", "given")
+    provenance = load_folder(run.model("epoch:1")).provenance
+    assert (provenance["trained_on"], provenance["method"]) == ("town0", "given")
 
 
 def test_the_state_holds_the_weights_of_the_latest_model(run):
-    held = State.load(run.path).tensors
+    tensors = State.load(run.path).tensors
     for name, value in load_folder(run.model("latest")).state_dict().items():
-        assert torch.equal(held[f"model/{name}"], value)
+        assert torch.equal(tensors[f"model/{name}"], value)
 
 
 def test_records_are_written_as_it_goes(run):

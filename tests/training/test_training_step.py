@@ -10,6 +10,7 @@ from dejavlad.errors import InputError
 from dejavlad.images import Preprocess
 from dejavlad.training import TrainConfig
 from dejavlad.training.album import Album
+from dejavlad.training.context import RunContext
 from dejavlad.training.frozen_maps import plan_frozen_maps
 from dejavlad.training.jitter import AS_IT_IS, View, draw_view
 from dejavlad.training.loss import Plain, Squared, make_loss
@@ -80,15 +81,15 @@ def test_plain_hinge_is_the_mean_over_all_triplets():
 def test_sgd_is_the_original_s():
     """m = momentum m - decay w - g; w += rate m."""
     config = TrainConfig(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
-    held = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-    optimizer = make_optimizer({"w": held}, config)
-    w, m = held.detach().numpy().copy(), np.zeros(2)
+    parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    optimizer = make_optimizer({"w": parameter}, config)
+    w, m = parameter.detach().numpy().copy(), np.zeros(2)
     for g in ([0.5, 1.0], [-0.25, 0.125], [2.0, 0.0]):
-        held.grad = torch.tensor(g, dtype=torch.float64)
+        parameter.grad = torch.tensor(g, dtype=torch.float64)
         optimizer.step()
         m = 0.9 * m - 0.01 * w - np.array(g)
         w = w + 0.1 * m
-        np.testing.assert_allclose(held.detach().numpy(), w, rtol=1e-14)
+        np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-14)
 
 
 @pytest.fixture
@@ -108,14 +109,14 @@ def gradients(make_model, album, config, tuples=TUPLES, kept=False, tmp_path=Non
     maps = None
     if kept:
         maps, _ = plan_frozen_maps(network, album, config, tmp_path, 1e9)
-        maps.fill(network, album, 4)
+        maps.fill(network, album, RunContext(config))
     outcome = Step(network, album, maps, make_loss(config), config)(tuples, [1])
-    found = {name: None if p.grad is None else p.grad.clone() for name, p in network.learnt.items()}
-    return outcome, found, network
+    gradient_of = {name: None if p.grad is None else p.grad.clone() for name, p in network.learnt.items()}
+    return outcome, gradient_of, network
 
 
 def test_a_step_divides_by_the_violating_triplets(config, make_model, album):
-    outcome, found, _ = gradients(make_model, album, replace(config, margin=1.0))
+    outcome, gradient_of, _ = gradients(make_model, album, replace(config, margin=1.0))
     loss = Squared(1.0)
     total, violating = 0.0, 0
     model = make_model()
@@ -129,15 +130,15 @@ def test_a_step_divides_by_the_violating_triplets(config, make_model, album):
     (total / violating).backward()
     assert outcome.violating == violating > 0
     assert outcome.triplets == 8
-    for name, held in model.named_parameters():
-        torch.testing.assert_close(found[name], held.grad, rtol=1e-4, atol=1e-7)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(gradient_of[name], parameter.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_each_photo_goes_through_the_network_once(config, make_model, album, monkeypatch):
     seen = []
-    original = Network.maps
+    original = Network.features
     monkeypatch.setattr(
-        Network, "maps", lambda self, images: seen.append(len(images)) or original(self, images)
+        Network, "features", lambda self, images: seen.append(len(images)) or original(self, images)
     )
     gradients(make_model, album, config)
     numbers = {mined.query for mined, _ in TUPLES} | {
@@ -149,33 +150,33 @@ def test_each_photo_goes_through_the_network_once(config, make_model, album, mon
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_in_parts_it_is_the_same(config, make_model, album, at_once):
     whole, expected, _ = gradients(make_model, album, replace(config, margin=1.0))
-    parts, found, _ = gradients(make_model, album, replace(config, margin=1.0, photos_at_once=at_once))
+    parts, gradient_of, _ = gradients(make_model, album, replace(config, margin=1.0, photos_at_once=at_once))
     assert parts.violating == whole.violating > 0
     assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(gradient_of[name], expected[name], rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_with_frozen_maps_kept_it_is_the_same(config, make_model, album, where, tmp_path):
     config = replace(config, margin=1.0, train_from="conv2", frozen_maps=where)
     _, expected, network = gradients(make_model, album, config)
-    assert len(network.lower) == 3
+    assert len(network.frozen) == 3
     assert set(expected) == {
         "backbone.features.3.weight",
         "backbone.features.3.bias",
         "backbone.features.5.weight",
         "backbone.features.5.bias",
     }
-    _, found, _ = gradients(make_model, album, config, kept=True, tmp_path=tmp_path)
+    _, gradient_of, _ = gradients(make_model, album, config, kept=True, tmp_path=tmp_path)
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(gradient_of[name], expected[name], rtol=1e-6, atol=1e-8)
 
 
 def test_nothing_violates_nothing_is_learnt(config, make_model, album):
-    outcome, found, _ = gradients(make_model, album, replace(config, margin=1e-9), TUPLES[:1])
+    outcome, gradient_of, _ = gradients(make_model, album, replace(config, margin=1e-9), TUPLES[:1])
     assert (outcome.violating, outcome.losses) == (0, [0.0])
-    assert all(one is None for one in found.values())
+    assert all(one is None for one in gradient_of.values())
 
 
 def test_fixed_layers_do_not_learn(config, make_model):
@@ -201,9 +202,9 @@ def test_jitter_is_of_the_whole_tuple_and_comes_again(config):
 
 def test_a_view_mirrors_and_resizes(album):
     numbers = np.array([0, 1])
-    rows, plain = album.look(numbers, AS_IT_IS)
-    _, flipped = album.look(numbers, View(flip=True))
-    _, small = album.look(numbers, View(20))
+    rows, plain = album.load_view(numbers, AS_IT_IS)
+    _, flipped = album.load_view(numbers, View(flip=True))
+    _, small = album.load_view(numbers, View(20))
     assert rows.tolist() == [0, 1]
     np.testing.assert_array_equal(flipped, plain[..., ::-1])
     assert small.shape == (2, 3, 20, 28)

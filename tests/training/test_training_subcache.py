@@ -72,9 +72,9 @@ def by_hand(town, config):
 
 def test_the_tuple_is_that_of_the_slow_definition(make_town):
     violating = 0
-    for found, away, positive, order in by_hand(make_town(10), HARD):
+    for chosen, away, positive, order in by_hand(make_town(10), HARD):
         expected = [row for row in order[:3] if away[row] < away[positive] + 0.3]
-        assert found == expected
+        assert chosen == expected
         violating += len(expected)
     assert violating > 3
 
@@ -83,9 +83,9 @@ def test_very_hard_negatives_are_passed_over_for_the_next(make_town):
     """Not only where they are among the few that a tuple uses."""
     hard = replace(HARD, loss="squared", margin=4.0, exclude_very_hard=True)
     hidden = 0
-    for found, away, positive, order in by_hand(make_town(10), hard):
+    for chosen, away, positive, order in by_hand(make_town(10), hard):
         hidden += sum(away[row] < away[positive] for row in order[:3]) == 3
-        assert found == [row for row in order if away[row] >= away[positive]][:3]
+        assert chosen == [row for row in order if away[row] >= away[positive]][:3]
     assert hidden
 
 
@@ -178,8 +178,8 @@ def test_queries_of_rare_conditions_are_drawn_the_oftener(msls):
 def test_the_recipe_has_the_originals_values():
     config = load_recipe("msls-vgg16-netvlad")
     assert config.margin == pytest.approx(0.1**0.5)
-    told = (config.batch_size, config.negatives_used, config.cached_queries, config.cached_negatives)
-    assert told == (4, 5, 1000, 1000)
+    sizes = (config.batch_size, config.negatives_used, config.cached_queries, config.cached_negatives)
+    assert sizes == (4, 5, 1000, 1000)
     assert (config.learning_rate, config.momentum, config.weight_decay) == (1e-4, 0.9, 1e-3)
     assert (config.positive_radius, config.negative_radius, config.trivial_radius) == (10.0, 25.0, -1.0)
     assert (config.patience, config.clusters, config.resize) == (10, 16, "480x640")

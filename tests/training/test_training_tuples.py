@@ -35,11 +35,11 @@ def dataset(database, queries, database_times=None, query_times=None):
 
 def test_positives_are_near_but_not_too_near_and_negatives_are_far():
     line = dataset([0.0, 1.0, 1.5, 10.0, 10.5, 25.0, 25.5, None], [0.0, None])
-    found = Candidates.of(line, TrainConfig())
-    assert found.positives(0).tolist() == [2, 3]  # more than 1 m, at most 10 m
-    assert found.negatives(0).tolist() == [6]  # more than 25 m
-    assert found.answerable.tolist() == [True, False]
-    assert found.n_negatives(0) == 1
+    candidates = Candidates.of(line, TrainConfig())
+    assert candidates.positives(0).tolist() == [2, 3]  # more than 1 m, at most 10 m
+    assert candidates.negatives(0).tolist() == [6]  # more than 25 m
+    assert candidates.answerable.tolist() == [True, False]
+    assert candidates.n_negatives(0) == 1
     everything = Candidates.of(line, TrainConfig(trivial_radius=-1.0))
     assert everything.positives(0).tolist() == [0, 1, 2, 3]
 
@@ -55,34 +55,34 @@ def test_positives_are_of_another_time_where_there_are_times():
 @pytest.mark.parametrize("count", [1, 5, 40, 61, 200])
 def test_negatives_drawn_are_different_and_far(count):
     line = dataset(list(np.linspace(2, 200, 80)), [0.0])
-    found = Candidates.of(line, TrainConfig())
-    found.leave_out([70, 75])
-    far = set(found.negatives(0).tolist())
-    assert len(far) == found.n_negatives(0) < 72 and not far & {70, 75}
-    drawn = found.draw_negatives(0, count, np.random.default_rng(1))
+    candidates = Candidates.of(line, TrainConfig())
+    candidates.leave_out([70, 75])
+    far = set(candidates.negatives(0).tolist())
+    assert len(far) == candidates.n_negatives(0) < 72 and not far & {70, 75}
+    drawn = candidates.draw_negatives(0, count, np.random.default_rng(1))
     assert len(set(drawn.tolist())) == len(drawn) == min(count, len(far))
     assert set(drawn.tolist()) <= far
 
 
 def test_all_negatives_are_as_likely():
-    found = Candidates.of(dataset(list(np.linspace(2, 400, 200)), [0.0]), TrainConfig())
+    candidates = Candidates.of(dataset(list(np.linspace(2, 400, 200)), [0.0]), TrainConfig())
     counts = np.zeros(200)
     for seed in range(1500):
-        counts[found.draw_negatives(0, 4, np.random.default_rng(seed))] += 1
-    far = counts[found.negatives(0)]
+        counts[candidates.draw_negatives(0, 4, np.random.default_rng(seed))] += 1
+    far = counts[candidates.negatives(0)]
     assert counts.sum() == far.sum() == 6000
     assert far.min() > 8 and far.max() < 75  # about 32 each
 
 
 def test_photos_left_out_are_nothing():
-    found = Candidates.of(dataset([2.0, 3.0, 50.0, 60.0], [0.0]), TrainConfig())
-    found.leave_out([0, 2])
-    assert (found.positives(0).tolist(), found.negatives(0).tolist()) == ([1], [3])
-    assert found.are_negatives(0, np.array([0, 1, 2, 3])).tolist() == [False, False, False, True]
+    candidates = Candidates.of(dataset([2.0, 3.0, 50.0, 60.0], [0.0]), TrainConfig())
+    candidates.leave_out([0, 2])
+    assert (candidates.positives(0).tolist(), candidates.negatives(0).tolist()) == ([1], [3])
+    assert candidates.are_negatives(0, np.array([0, 1, 2, 3])).tolist() == [False, False, False, True]
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (dataset([0.5, 60.0], [0.0]), "no query has a photo of the database more than 1 m and at most 10 m"),
         (dataset([2.0, 3.0], [0.0]), "within 25 m of every query, so there are no negatives"),
@@ -90,8 +90,8 @@ def test_photos_left_out_are_nothing():
         (dataset([2.0, 60.0], [None]), "none of the 1 photos of the queries has a position"),
     ],
 )
-def test_what_nothing_can_be_learnt_from_is_refused(line, told):
-    with pytest.raises(InputError, match=told):
+def test_what_nothing_can_be_learnt_from_is_refused(line, message):
+    with pytest.raises(InputError, match=message):
         Candidates.of(line, TrainConfig())
     assert Candidates.of(line, TrainConfig(), required=False) is not None
 
@@ -107,10 +107,10 @@ def test_nearest_is_exact_and_in_order(count):
     rows, query = unit(random, 150), unit(random, 1)[0]
     rows[40:45] = rows[20]
     among = np.sort(random.choice(150, 90, replace=False))
-    found, squared = nearest(query, rows, among, count)
+    rows_found, squared = nearest(query, rows, among, count)
     slow = ((rows[among].astype(np.float64) - query) ** 2).sum(axis=1)
     order = np.lexsort((among, slow))[:count]
-    assert found.tolist() == among[order].tolist()
+    assert rows_found.tolist() == among[order].tolist()
     np.testing.assert_allclose(squared, slow[order], rtol=1e-12)
 
 
@@ -130,8 +130,8 @@ def test_mining_is_what_the_original_says(exclude, loss, negatives):
         exclude_very_hard=exclude,
         loss=loss,
     )
-    candidates = Candidates.of(line, config)
-    miner = Miner(candidates, make_loss(config), config, 3)
+    rows_found = Candidates.of(line, config)
+    miner = Miner(rows_found, make_loss(config), config, 3)
     memory = {0: [], 1: []}
     seen = 0
     for batch in range(1, 12):
@@ -139,15 +139,15 @@ def test_mining_is_what_the_original_says(exclude, loss, negatives):
         assert miner.choose(2, descriptors, 1, batch) is None  # it has no positive
         for query in (0, 1):
             drawn = (
-                candidates.negatives(query)
+                rows_found.negatives(query)
                 if negatives == "all"
-                else candidates.draw_negatives(query, 20, np.random.default_rng([43, 1, batch, query]))
+                else rows_found.draw_negatives(query, 20, np.random.default_rng([43, 1, batch, query]))
             )
             pool = sorted(set(drawn.tolist()) | set(memory[query]))
             squared = ((descriptors.database_ND - descriptors.queries_QD[query]).astype(float) ** 2).sum(
                 axis=1
             )
-            positive = min(candidates.positives(query).tolist(), key=lambda row: squared[row])
+            positive = min(rows_found.positives(query).tolist(), key=lambda row: squared[row])
             nearest_first = sorted(pool, key=lambda row: squared[row])[: 10 * 2]
             memory[query] = nearest_first[:3]
             if loss == "squared":

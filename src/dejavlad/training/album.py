@@ -33,7 +33,7 @@ class Album:
         dataset: the photos.
         preprocess: how they are prepared.
         workers: threads that decode.
-        on_progress: told of `LOOKING`.
+        on_progress: called with `LOOKING`, every 100 photos.
 
     Raises:
         InputError: a list is empty, or none of its photos can be read.
@@ -49,9 +49,9 @@ class Album:
     ) -> None:
         self.dataset, self.preprocess, self._workers = dataset, preprocess, workers
         self.photos: list[Photo] = [*dataset.queries, *dataset.database]
-        """Q + N."""
+        """The Q queries, then the N photos of the database; a photo's number is its place here."""
         self.n_queries = len(dataset.queries)
-        """Q."""
+        """Q, how many of the photos are queries."""
         self.sizes: list[Size | None] = []
         """Prepared (height, width) of each photo; None where that cannot be read."""
         self.failed: dict[int, str] = {}
@@ -73,7 +73,7 @@ class Album:
         return len(self.photos)
 
     def numbers_of_database(self, rows: Iterable[int]) -> Rows:
-        """Numbers of rows of the database."""
+        """The photos' numbers, int64 [n], of rows of the database."""
         return np.fromiter(rows, np.int64) + self.n_queries
 
     def plan(self, batch_size: int, processes: Processes = ALONE, among: Rows | None = None) -> list[Rows]:
@@ -88,16 +88,16 @@ class Album:
                 sizes[number] = self.sizes[number]
         return plan_batches(sizes, batch_size)[processes.rank :: processes.count]
 
-    def look_alike(self, processes: Processes) -> None:
-        """Go by what the first process saw of the photos."""
+    def synchronize(self, processes: Processes) -> None:
+        """Take over sizes and failures from the first process, so that all make the same batches."""
         self.sizes, self.failed = processes.share(lambda: (self.sizes, self.failed))
 
     def agree(self, processes: Processes) -> None:
-        """What one process could not read, none of them can."""
+        """Take over failures from all processes: what one of them could not read, none of them uses."""
         if not processes.alone:
             fresh = {number: why for number, why in self.failed.items() if number not in self._agreed}
-            for told in processes.gather(fresh):
-                self.failed.update(told)
+            for failures in processes.gather(fresh):
+                self.failed.update(failures)
             self._agreed |= self.failed.keys()
 
     def load(self, plan: Sequence[Rows]) -> Generator[Batch, None, None]:
@@ -109,7 +109,7 @@ class Album:
                 self.failed[number] = error.reason
             yield batch
 
-    def look(self, numbers: Rows, view: View) -> tuple[Rows, NDArray[np.float32]]:
+    def load_view(self, numbers: Rows, view: View) -> tuple[Rows, NDArray[np.float32]]:
         """Photos of one size, prepared for a view: those that can be read, and [n, 3, h, w] of them.
 
         Those that fail are noted.

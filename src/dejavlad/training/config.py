@@ -77,18 +77,18 @@ class TrainConfig:
     positives and some negatives (Mapillary's); ``places``: batches of photos of the same places, which are
     compared with each other as they are."""
     cached_queries: int = field(default=1000, metadata=FIXED)
-    """Of a subcache."""
+    """Queries of a subcache, described together; a multiple of `batch_size`."""
     cached_negatives: int = field(default=1000, metadata=FIXED)
     """Drawn for a subcache; those near one of its queries are left out."""
     places: Literal["ground", "groups"] = field(default="ground", metadata=FIXED)
     """What a place is: photos of one square on the ground, or those that the dataset groups. Of batches of
     places, `batch_size` is their number."""
     place_size: float = field(default=10.0, metadata=FIXED)
-    """Metres, of the squares' sides."""
+    """Side of the squares, in metres."""
     place_sector: float = field(default=0.0, metadata=FIXED)
     """Degrees into which a square is divided by the photos' headings; 0: it is not."""
     photos_per_place: int = field(default=4, metadata=FIXED)
-    """At most, and at least two."""
+    """Photos that are drawn of a place, at most; at least two."""
     negatives: int | Literal["all"] = 1000
     """Negatives drawn for a query each time, or all there are. (nNegChoice)"""
     negatives_used: int = 10
@@ -106,11 +106,12 @@ class TrainConfig:
     """``squared``: hinges on squared distances, over the violating triplets, divided by their number;
     ``plain``: hinges on distances, averaged over all triplets; ``multi_similarity``: of batches of places."""
     margin: float = 0.1
-    """Of the hinge. (margin)"""
+    """Margin of the hinge: by how much a negative must be farther than the positive, on descriptors of length
+    1, in squared distance (``squared``) or distance (``plain``). (margin)"""
     ms_alpha: float = 1.0
-    """Multi-similarity: sharpness among positives."""
+    """Multi-similarity: how sharply the least alike positives outweigh the others; above 0."""
     ms_beta: float = 50.0
-    """Multi-similarity: sharpness among negatives."""
+    """Multi-similarity: how sharply the most alike negatives outweigh the others; above 0."""
     ms_base: float = 0.0
     """Multi-similarity: likeness (cosine) that parts positives from negatives."""
     ms_epsilon: float = 0.1
@@ -118,23 +119,23 @@ class TrainConfig:
     and a positive that is at most so much more alike than the likest negative."""
 
     optimizer: Literal["sgd", "adam", "adamw"] = field(default="sgd", metadata=FIXED)
-    """What takes the steps."""
+    """The optimiser, as PyTorch has it."""
     learning_rate: float = 1e-4
-    """At the start. (learningRate)"""
+    """Learning rate at the start. (learningRate)"""
     lr_schedule: Literal["steps", "linear"] = "steps"
     """``steps``: it falls every so many epochs; ``linear``: with each batch, to nothing at the end."""
     lr_warmup: int = 0
     """Batches over which it first rises, linearly."""
     lr_down_every: int = 5
-    """Epochs after which it falls. (lrDownFreq)"""
+    """Epochs after which the learning rate falls, with ``steps``. (lrDownFreq)"""
     lr_down_factor: float = 2.0
-    """What it is divided by then. (lrDownFactor)"""
+    """What the learning rate is divided by when it falls. (lrDownFactor)"""
     weight_decay: float = 1e-3
     """Of all that learns, biases too. (weightDecay)"""
     momentum: float = 0.9
-    """Of SGD. (momentum)"""
+    """Momentum of SGD, from 0. (momentum)"""
     epochs: int = 30
-    """(nEpoch)"""
+    """Times that all queries, or places, are gone through. (nEpoch)"""
     patience: int = 0
     """Stop after so many epochs that were not the best on the validation set (by recall@5, and where that is
     the same, by the others); 0: never."""
@@ -162,7 +163,7 @@ class TrainConfig:
     rank_queries: int = 5000
     """The same for the ranking loss. (nTestRankSample)"""
     recall_at: tuple[int, ...] = field(default=RECALL_AT, metadata=FIXED)
-    """(recallNs)"""
+    """The N of recall@N, ascending from 1. (recallNs)"""
     save_every: int = 2000
     """Queries between checkpoints within an epoch; 0: only at its end. (saveFrequency)"""
 
@@ -204,27 +205,32 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         hints = _hints()
-        for one in fields(self):
-            object.__setattr__(self, one.name, _checked(one.name, getattr(self, one.name), hints[one.name]))
+        for option in fields(self):
+            value = _checked(option.name, getattr(self, option.name), hints[option.name])
+            object.__setattr__(self, option.name, value)
         parse_method(self.method)
-        for names, least in (
-            (("batch_size", "negatives_used", "refresh_every", "lr_down_every", "test_every"), 1),
-            (("describe_batch", "photos_at_once", "epochs"), 1),
-            (("clusters", "cached_queries", "cached_negatives"), 1),
-            (("photos_per_place",), 2),
-            (("lr_warmup", "augment_rotate", "augment_flip", "augment_colour", "place_sector"), 0),
-            (("negatives_remembered", "test_queries", "rank_queries", "save_every", "workers"), 0),
-            (("patience", "seed", "momentum", "weight_decay"), 0),
-        ):
+        if self.resize:
+            parse_resize(self.resize)
+        self._check_ranges()
+        self._check_lists()
+        self._check_pairs()
+
+    def _check_ranges(self) -> None:
+        """Refuse numbers outside their range.
+
+        Raises:
+            InputError: one is; the message names the option, its range and what was given.
+        """
+        for names, least in _AT_LEAST:
             for name in names:
                 if getattr(self, name) < least:
                     raise InputError(f"{name} must be at least {least}; given {getattr(self, name)}")
-        for name in (
-            *("margin", "learning_rate", "lr_down_factor", "positive_radius", "frozen_maps_gb"),
-            *("place_size", "ms_alpha", "ms_beta", "augment_crop"),
-        ):
+        for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0; given {getattr(self, name)}")
+        for name, limit in _AT_MOST:
+            if getattr(self, name) > limit:
+                raise InputError(f"{name} must be at most {limit}; given {getattr(self, name)}")
         if isinstance(self.negatives, int) and self.negatives < 1:
             raise InputError(f"negatives must be at least 1, or 'all'; given {self.negatives}")
         if not self.trivial_radius < self.positive_radius <= self.negative_radius:
@@ -232,22 +238,25 @@ class TrainConfig:
                 f"the radii must be trivial < positive <= negative; given {self.trivial_radius}, "
                 f"{self.positive_radius} and {self.negative_radius} metres"
             )
-        if (
-            not self.recall_at
-            or min(self.recall_at) < 1
-            or list(self.recall_at) != sorted(set(self.recall_at))
-        ):
+
+    def _check_lists(self) -> None:
+        """Refuse lists of numbers that cannot be.
+
+        Raises:
+            InputError: as for `TrainConfig`.
+        """
+        ascending = sorted(set(self.recall_at))
+        if not ascending or ascending[0] < 1 or list(self.recall_at) != ascending:
             raise InputError(f"recall_at must be ascending numbers from 1; given {list(self.recall_at)}")
         if self.jitter_scales and min(self.jitter_scales) <= 0:
             raise InputError(f"jitter_scales must be above 0; given {list(self.jitter_scales)}")
-        for name, limit in (
-            *(("augment_crop", 1), ("augment_flip", 1), ("augment_colour", 1)),
-            *(("augment_rotate", 180), ("place_sector", 360)),
-        ):
-            if getattr(self, name) > limit:
-                raise InputError(f"{name} must be at most {limit}; given {getattr(self, name)}")
-        if self.resize:
-            parse_resize(self.resize)
+
+    def _check_pairs(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            InputError: as for `TrainConfig`.
+        """
         if (self.loss == "multi_similarity") != (self.mining == "places"):
             raise InputError(
                 "loss = 'multi_similarity' and mining = 'places' go together; "
@@ -260,8 +269,8 @@ class TrainConfig:
                 f"cached_queries must be a multiple of batch_size; given {self.cached_queries} and "
                 f"{self.batch_size}"
             )
-        each = self.photos_per_place if self.mining == "places" else 2 + self.negatives_used
-        most = self.batch_size * each
+        photos_per_item = self.photos_per_place if self.mining == "places" else 2 + self.negatives_used
+        most = self.batch_size * photos_per_item
         if self.batch_norm == "learnt" and self.photos_at_once < most:
             raise InputError(
                 f"batch_norm = 'learnt' needs the photos of a step together: set photos_at_once to {most} at "
@@ -289,7 +298,8 @@ class TrainConfig:
         """With changes as the command writes them: ``margin=0.3``, ``negatives=all``, ``recall_at=[1,5]``.
 
         Raises:
-            InputError: not ``key=value``, or a value that cannot be.
+            InputError: not ``key=value``, a value that cannot be, or an option that has no effect beside the
+                others.
             UnknownNameError: no such option.
         """
         given: dict[str, Any] = {}
@@ -301,19 +311,55 @@ class TrainConfig:
                 given[key.strip()] = parse_toml(f"value = {text}")["value"]
             except MalformedFileError:
                 given[key.strip()] = text.strip()  # a bare word
-        return self.changed(given)
+        made = self._replaced(given)
+        made._refuse_without_effect(given)
+        return made
 
-    def changed(self, given: Mapping[str, Any]) -> Self:
+    def changed(self, given: Mapping[str, Any], *, deliberate: Iterable[str] | None = None) -> Self:
         """With other values of some options.
 
+        Args:
+            given: option -> value.
+            deliberate: those of them chosen for this training, which must have an effect where they
+                are not the default; all, unless given. Others may come from a recipe that it builds on.
+
         Raises:
-            InputError: a value that cannot be.
+            InputError: a value that cannot be, or a deliberate one that has no effect beside the others.
             UnknownNameError: no such option.
         """
+        made, defaults = self._replaced(given), type(self)()
+        names = given if deliberate is None else deliberate
+        made._refuse_without_effect(name for name in names if getattr(made, name) != getattr(defaults, name))
+        return made
+
+    def _replaced(self, given: Mapping[str, Any]) -> Self:
+        """As `changed`, whether or not the options have an effect."""
         for name in given:
             if name not in _hints():
                 raise UnknownNameError("training option", name, _hints())
         return replace(self, **given)
+
+    def _refuse_without_effect(self, names: Iterable[str]) -> None:
+        """Refuse options that were set on purpose, and are not looked at beside the others.
+
+        A value that switches an option off (0, false, an empty list) says what holds anyway, and passes.
+
+        Args:
+            names: options that were set on purpose.
+
+        Raises:
+            InputError: one of them has no effect; the message says what it goes with.
+        """
+        for name in names:
+            if name not in _GOES_WITH or not getattr(self, name):
+                continue
+            deciding, values = _GOES_WITH[name]
+            if getattr(self, deciding) not in values:
+                wanted = " or ".join(repr(value) for value in values)
+                raise InputError(
+                    f"{name} = {getattr(self, name)!r} has no effect on training with {deciding} = "
+                    f"{getattr(self, deciding)!r}; it goes with {deciding} = {wanted}. Leave it out"
+                )
 
     @classmethod
     def from_toml(cls, text: str, source: str = "the configuration") -> Self:
@@ -324,7 +370,7 @@ class TrainConfig:
             UnknownNameError: no such option.
         """
         try:
-            return cls().changed(parse_toml(text))
+            return cls()._replaced(parse_toml(text))  # also of older runs, which may set what has no effect
         except MalformedFileError as error:
             raise InputError(f"{source} cannot be used: {error}") from None
 
@@ -341,13 +387,13 @@ class TrainConfig:
             raise InputError(f"options cannot be read from {str(path)!r}: {error}") from None
 
     def to_toml(self) -> str:
-        """All options, one a line."""
+        """All options as TOML, one on each line."""
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.to_dict().items())
 
     def to_dict(self) -> dict[str, Any]:
-        """All options as plain values."""
-        told = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
+        """Option -> value, of all options, in plain values (lists for tuples)."""
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     def changes_from(self, before: TrainConfig) -> dict[str, tuple[Any, Any]]:
         """Option -> (before, now), for what differs when a run is resumed.
@@ -357,7 +403,7 @@ class TrainConfig:
         """
         then, now = before.to_dict(), self.to_dict()
         changed = {key: (then[key], now[key]) for key in now if then[key] != now[key]}
-        fixed = {one.name for one in fields(self) if one.metadata.get("resume") == "refused"}
+        fixed = {option.name for option in fields(self) if option.metadata.get("resume") == "refused"}
         refused = [f"{key} was {old!r}, now {new!r}" for key, (old, new) in changed.items() if key in fixed]
         if refused:
             raise InputError(
@@ -365,6 +411,47 @@ class TrainConfig:
                 "another --out"
             )
         return changed
+
+
+_AT_LEAST: Final = (
+    (("batch_size", "negatives_used", "refresh_every", "lr_down_every", "test_every"), 1),
+    (("describe_batch", "photos_at_once", "epochs"), 1),
+    (("clusters", "cached_queries", "cached_negatives"), 1),
+    (("photos_per_place",), 2),
+    (("lr_warmup", "augment_rotate", "augment_flip", "augment_colour", "place_sector"), 0),
+    (("negatives_remembered", "test_queries", "rank_queries", "save_every", "workers"), 0),
+    (("patience", "seed", "momentum", "weight_decay"), 0),
+)
+"""Options, and the least value that they may have."""
+_ABOVE_ZERO: Final = (
+    *("margin", "learning_rate", "lr_down_factor", "positive_radius", "frozen_maps_gb"),
+    *("place_size", "ms_alpha", "ms_beta", "augment_crop"),
+)
+_AT_MOST: Final = (
+    *(("augment_crop", 1), ("augment_flip", 1), ("augment_colour", 1)),
+    *(("augment_rotate", 180), ("place_sector", 360)),
+)
+"""Options, and the greatest value that they may have."""
+
+_TUPLES: Final = ("mining", ("all", "subcache"))
+_ALL: Final = ("mining", ("all",))
+_SUBCACHE: Final = ("mining", ("subcache",))
+_PLACES: Final = ("mining", ("places",))
+_GROUND: Final = ("places", ("ground",))
+_STEPS: Final = ("lr_schedule", ("steps",))
+_GOES_WITH: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    **dict.fromkeys(("margin", "negatives_used", "query_order", "exclude_very_hard"), _TUPLES),
+    **dict.fromkeys(("quirk_drop_remainder", "quirk_loss_of_all"), _TUPLES),
+    **dict.fromkeys(("negatives_remembered", "refresh_every", "refresh_slows"), _ALL),
+    **dict.fromkeys(("cached_queries", "cached_negatives", "quirk_inverted_violation"), _SUBCACHE),
+    **dict.fromkeys(("places", "photos_per_place"), _PLACES),
+    **dict.fromkeys(("ms_alpha", "ms_beta", "ms_base", "ms_epsilon"), _PLACES),
+    **dict.fromkeys(("place_size", "place_sector"), _GROUND),
+    **dict.fromkeys(("lr_down_every", "lr_down_factor", "quirk_lr_every_one"), _STEPS),
+    "weigh_tags": ("query_order", ("weighted",)),
+    "momentum": ("optimizer", ("sgd",)),
+}
+"""Option -> the option that decides whether it is looked at, and the values of that with which it is."""
 
 
 @functools.cache
@@ -376,7 +463,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     """The value as the option's type; whole numbers serve as floats, lists as tuples."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_checked(name, one, parts[0]) for one in value)
+        return tuple(_checked(name, item, parts[0]) for item in value)
     if origin in (Union, types.UnionType):
         literal = next(part for part in parts if get_origin(part) is Literal)
         if isinstance(value, str):

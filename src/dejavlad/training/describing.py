@@ -16,8 +16,9 @@ from torch import Tensor
 from dejavlad.errors import DivergedError, StoreError
 from dejavlad.files import replacing, write_whole
 from dejavlad.guarded.npy_file import map_npy, read_npy
-from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.progress import Progress
 from dejavlad.training.album import Album
+from dejavlad.training.context import RunContext
 from dejavlad.training.frozen_maps import FrozenMaps
 from dejavlad.training.mining import Descriptors, Floats
 from dejavlad.training.network import Network
@@ -34,11 +35,9 @@ def describe_album(
     network: Network,
     album: Album,
     maps: FrozenMaps | None,
-    batch_size: int,
-    processes: Processes = ALONE,
+    context: RunContext,
     *,
     among: Rows | None = None,
-    on_progress: OnProgress = silent,
 ) -> Iterator[tuple[Rows, Floats]]:
     """Describe all photos that can be read, batch by batch; those that cannot are noted by the album.
 
@@ -48,10 +47,8 @@ def describe_album(
         network: as it is now.
         album: the photos.
         maps: what the frozen layers make of them, where that is kept.
-        batch_size: photos described together.
-        processes: that describe.
+        context: photos described together, by which processes, and where to report `DESCRIBING`.
         among: numbers of those that are described, instead of all.
-        on_progress: told of `DESCRIBING`.
 
     Yields:
         Numbers [n] of photos and their descriptors, float32 [n, D].
@@ -59,9 +56,10 @@ def describe_album(
     Raises:
         DivergedError: a descriptor is not finite.
     """
+    processes = context.processes
     done, total = 0, len(album) if among is None else len(among)
     # Where maps are kept, a process has those of its own photos, whatever batches these are in now.
-    plan = album.plan(batch_size, processes if maps is None else ALONE, among)
+    plan = album.plan(context.config.describe_batch, processes if maps is None else ALONE, among)
     with network.describing():
         for numbers, rows in _together(_each(network, album, maps, plan), processes):
             rows_nD = rows.cpu().numpy()
@@ -73,23 +71,23 @@ def describe_album(
                 )
             yield numbers, rows_nD
             done += len(numbers)
-            on_progress(Progress(DESCRIBING, done, total))
+            context.on_progress(Progress(DESCRIBING, done, total))
     album.agree(processes)
 
 
-def _together(mine: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
+def _together(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
     """What each process describes, in turn, on all of them."""
     if processes.alone:
-        yield from mine
+        yield from own
         return
-    while any(processes.gather((described := next(mine, None)) is not None)):
-        numbers, rows_nD = described or (np.empty(0, np.int64), None)
-        told = processes.gather((numbers, 0 if rows_nD is None else rows_nD.shape[1]))
+    while any(processes.gather((own_rows := next(own, None)) is not None)):
+        numbers, rows_nD = own_rows or (np.empty(0, np.int64), None)
+        gathered = processes.gather((numbers, 0 if rows_nD is None else rows_nD.shape[1]))
         if rows_nD is None:
-            rows_nD = torch.empty(0, max(width for _, width in told))
-        for (of_one, _), rows in zip(told, processes.gather_rows(rows_nD), strict=True):
-            if len(of_one):
-                yield of_one, rows
+            rows_nD = torch.empty(0, max(width for _, width in gathered))
+        for (numbers_of_process, _), rows in zip(gathered, processes.gather_rows(rows_nD), strict=True):
+            if len(numbers_of_process):
+                yield numbers_of_process, rows
 
 
 def _each(
@@ -112,19 +110,17 @@ def _maps(
     for loaded in album.load(plan):
         good = np.array([int(number) not in loaded.failed for number in loaded.rows])
         if good.any():
-            yield loaded.rows[good], network.maps(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
+            yield loaded.rows[good], network.features(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
 
 
 def write_descriptors(
     network: Network,
     album: Album,
     maps: FrozenMaps | None,
-    batch_size: int,
+    context: RunContext,
     path: Path,
-    processes: Processes = ALONE,
     *,
     among: Rows | None = None,
-    on_progress: OnProgress = silent,
 ) -> None:
     """Describe all photos into a file, which is there whole or not at all; the first process writes it.
 
@@ -134,10 +130,8 @@ def write_descriptors(
     Raises:
         StoreError: it cannot be written.
     """
-    described = describe_album(
-        network, album, maps, batch_size, processes, among=among, on_progress=on_progress
-    )
-    if processes.first:
+    described = describe_album(network, album, maps, context, among=among)
+    if context.processes.first:
         size = network.model.descriptor_size
         if among is None:
             _write(described, (len(album), size), path)
@@ -148,7 +142,7 @@ def write_descriptors(
     else:
         for _ in described:
             pass
-    processes.share(lambda: None)  # it is there when this returns
+    context.processes.share(lambda: None)  # it is there when this returns
 
 
 def _write(described: Iterator[tuple[Rows, Floats]], shape: tuple[int, int], path: Path) -> None:

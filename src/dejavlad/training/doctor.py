@@ -1,6 +1,6 @@
 """The doctor: names the known ways in which training goes wrong, before hours are lost.
 
-`check` looks at a sample of the photos, before training; `first_look` at what a run begins with. What shows
+`check` looks at a sample of the photos, before training; `check_start` at what a run begins with. What shows
 only while it runs is for `watch`, and what positions alone tell is in `units`.
 
 Legend: Q queries, N database photos, D numbers of a descriptor, M local features, K clusters.
@@ -24,6 +24,7 @@ from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
+from dejavlad.training.context import RunContext
 from dejavlad.training.describing import describe_album
 from dejavlad.training.finding import Finding
 from dejavlad.training.loss import make_loss
@@ -32,19 +33,19 @@ from dejavlad.training.network import Network
 from dejavlad.training.places import PlaceSampler
 from dejavlad.training.start import prepare
 from dejavlad.training.tuples import Candidates, Rows
-from dejavlad.training.units import look_at_positions
+from dejavlad.training.units import check_positions
 from dejavlad.training.watch import COLLAPSED, collapsed, easy, spread
 
 QUERIES, POSITIVES, OTHERS = 64, 5, 256
 """A sample for `check`: queries, potential positives of each, and other photos of the database."""
 ENOUGH = 20
-"""Queries from which on a share of them is told."""
+"""Queries from which on a share of them says something."""
 FEATURES, FEATURE_PHOTOS = 2000, 8
 """Local features that clusters are looked at with, and the photos that they come from."""
 BULK, EASY, AWAY = 0.5, 0.05, 0.5
 """Shares of queries: without a positive; with anything that violates; whose positives look away."""
 LOOKS_AWAY = 90.0
-"""Degrees between headings."""
+"""Degrees between the headings of two photos, above which they show different things."""
 FEW = 5
 """Times the negatives that a tuple uses; with fewer, mining has no choice."""
 USED, EVEN = 0.2, 0.95
@@ -65,33 +66,32 @@ def check(
         config: the options.
         model: what it would begin with.
         train: what it would learn from.
-        on_progress: told of what takes long.
+        on_progress: called with each step of what takes long.
 
     Raises:
-        InputError: training cannot begin like this; what was found is told with it.
+        InputError: training cannot begin like this; the message says what was found.
     """
-    found = look_at_positions(train, config)
-    candidates = candidates_of(train, config, found)
+    findings = check_positions(train, config)
+    candidates = candidates_of(train, config, findings)
     if config.mining == "places":
         PlaceSampler(train, config)  # says whether there are enough
-    found += look_at_candidates(candidates, train, config)
+    findings += check_candidates(candidates, train, config)
     sample = _sample(train, candidates, config)
     prepared = prepare(model, config, sample, on_progress=on_progress)
-    found += look_at_clusters(prepared, sample.database, config)
+    findings += check_clusters(prepared, sample.database, config)
     network = Network(prepared, config)
     album = Album(sample, prepared.preprocess, workers=config.workers, on_progress=on_progress)
     rows_MD = np.zeros((len(album), prepared.descriptor_size), np.float32)
-    for numbers, rows_nD in describe_album(
-        network, album, None, config.describe_batch, on_progress=on_progress
-    ):
+    for numbers, rows_nD in describe_album(network, album, None, RunContext(config, on_progress=on_progress)):
         rows_MD[numbers] = rows_nD
     descriptors = Descriptors(rows_MD[: album.n_queries], rows_MD[album.n_queries :])
-    seen = Candidates.of(sample, config, required=False)
-    seen.leave_out([number - album.n_queries for number in album.failed if number >= album.n_queries])
-    return found + look_at_photos(album) + look_at_descriptors(descriptors, seen, config)
+    sample_candidates = Candidates.of(sample, config, required=False)
+    failed_rows = [number - album.n_queries for number in album.failed if number >= album.n_queries]
+    sample_candidates.leave_out(failed_rows)
+    return findings + check_photos(album) + check_descriptors(descriptors, sample_candidates, config)
 
 
-def first_look(
+def check_start(
     model: PlaceModel,
     dataset: PlaceDataset,
     candidates: Candidates,
@@ -100,15 +100,15 @@ def first_look(
 ) -> list[Finding]:
     """What a run begins with, and, where all photos are described already, what they tell."""
     return [
-        *look_at_positions(dataset, config),
-        *look_at_candidates(candidates, dataset, config),
-        *look_at_clusters(model, dataset.database, config),
-        *([] if descriptors is None else look_at_descriptors(descriptors, candidates, config)),
+        *check_positions(dataset, config),
+        *check_candidates(candidates, dataset, config),
+        *check_clusters(model, dataset.database, config),
+        *([] if descriptors is None else check_descriptors(descriptors, candidates, config)),
     ]
 
 
 def candidates_of(
-    dataset: PlaceDataset, config: TrainConfig, found: list[Finding] | None = None
+    dataset: PlaceDataset, config: TrainConfig, findings: list[Finding] | None = None
 ) -> Candidates:
     """`Candidates.of`; where there are none, the error tells also what is wrong with the positions.
 
@@ -118,19 +118,19 @@ def candidates_of(
     try:
         return Candidates.of(dataset, config, required=config.mining != "places")
     except InputError as error:
-        told = look_at_positions(dataset, config) if found is None else found
-        raise InputError(" ".join([f"{error}.", *map(str, told)]) if told else str(error)) from None
+        causes = check_positions(dataset, config) if findings is None else findings
+        raise InputError(" ".join([f"{error}.", *map(str, causes)]) if causes else str(error)) from None
 
 
-def look_at_candidates(candidates: Candidates, dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
+def check_candidates(candidates: Candidates, dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
     """Whether queries have positives that look their way, and negatives enough, where tuples need them."""
     if config.mining == "places":
         return []
-    found = []
+    findings = []
     n, with_positive = len(dataset.queries), np.flatnonzero(candidates.answerable)
     without = 1 - len(with_positive) / max(n, 1)
     if without > BULK:
-        found.append(
+        findings.append(
             Finding(
                 "queries without positives",
                 f"{n - len(with_positive)} of {n} queries have no photo of the map more than "
@@ -140,10 +140,10 @@ def look_at_candidates(candidates: Candidates, dataset: PlaceDataset, config: Tr
                 "trivial_radius=-1 where photos of one place share a position",
             )
         )
-    some = _some(with_positive, 200)
-    negatives = np.array([candidates.n_negatives(int(query)) for query in some])
-    if len(some) and np.median(negatives) < FEW * config.negatives_used:
-        found.append(
+    sampled = _evenly_spread(with_positive, 200)
+    negatives = np.array([candidates.n_negatives(int(query)) for query in sampled])
+    if len(sampled) and np.median(negatives) < FEW * config.negatives_used:
+        findings.append(
             Finding(
                 "too few negatives",
                 f"a query has {np.median(negatives):.0f} photos farther away than "
@@ -152,7 +152,7 @@ def look_at_candidates(candidates: Candidates, dataset: PlaceDataset, config: Tr
                 "Learn from a larger area, or set a smaller negatives_used or negative_radius",
             )
         )
-    return [*found, *_headings(candidates, dataset, some)]
+    return [*findings, *_headings(candidates, dataset, sampled)]
 
 
 def _headings(candidates: Candidates, dataset: PlaceDataset, queries: Rows) -> list[Finding]:
@@ -176,7 +176,7 @@ def _headings(candidates: Candidates, dataset: PlaceDataset, queries: Rows) -> l
     ]
 
 
-def look_at_photos(album: Album) -> list[Finding]:
+def check_photos(album: Album) -> list[Finding]:
     """Photos of the sample that cannot be read, or show nothing."""
     if not album.failed:
         return []
@@ -192,13 +192,13 @@ def look_at_photos(album: Album) -> list[Finding]:
     ]
 
 
-def look_at_clusters(model: PlaceModel, photos: PhotoList, config: TrainConfig) -> list[Finding]:
+def check_clusters(model: PlaceModel, photos: PhotoList, config: TrainConfig) -> list[Finding]:
     """Whether NetVLAD's clusters fit the local features that they are to sort."""
     if not isinstance(model.aggregation, NetVLAD):
         return []
     if next(model.parameters()).dtype != torch.float32:
         model = copy.deepcopy(model).float()
-    drawn = photos.take(_some(np.arange(len(photos)), 4 * FEATURE_PHOTOS).tolist())
+    drawn = photos.take(_evenly_spread(np.arange(len(photos)), 4 * FEATURE_PHOTOS).tolist())
     try:
         samples = sample_features(
             model, drawn, features=FEATURES, per_photo=FEATURES // FEATURE_PHOTOS, seed=config.seed
@@ -209,21 +209,21 @@ def look_at_clusters(model: PlaceModel, photos: PhotoList, config: TrainConfig) 
     assert isinstance(layer, NetVLAD)
     with torch.inference_mode():
         local_1DM = torch.as_tensor(samples.features).T[None].to(model.device)
-        shares_KM = layer.assign(local_1DM)[0].double().cpu().numpy()
-    return _clusters(shares_KM)
+        weights_KM = layer.assign(local_1DM)[0].double().cpu().numpy()
+    return _cluster_findings(weights_KM)
 
 
-def _clusters(shares_KM: np.ndarray) -> list[Finding]:
-    k = len(shares_KM)
-    even = float(np.mean([_entropy(one) for one in shares_KM.T])) / math.log(k) if k > 1 else 0.0
-    best = np.bincount(shares_KM.argmax(axis=0), minlength=k) / shares_KM.shape[1]
-    used = math.exp(_entropy(best))
+def _cluster_findings(weights_KM: np.ndarray) -> list[Finding]:
+    k = len(weights_KM)
+    even = float(np.mean([_entropy(weights_K) for weights_K in weights_KM.T])) / math.log(k) if k > 1 else 0.0
+    sizes_K = np.bincount(weights_KM.argmax(axis=0), minlength=k) / weights_KM.shape[1]
+    used = math.exp(_entropy(sizes_K))
     if even <= EVEN and used >= USED * k:
         return []
     seen = (
         f"each local feature belongs to all {k} clusters about alike ({even:.0%} of an even assignment)"
         if even > EVEN
-        else f"local features fall into {used:.1f} of {k} clusters, {best.max():.0%} of them into one"
+        else f"local features fall into {used:.1f} of {k} clusters, {sizes_K.max():.0%} of them into one"
     )
     return [
         Finding(
@@ -236,20 +236,18 @@ def _clusters(shares_KM: np.ndarray) -> list[Finding]:
     ]
 
 
-def look_at_descriptors(
-    descriptors: Descriptors, candidates: Candidates, config: TrainConfig
-) -> list[Finding]:
+def check_descriptors(descriptors: Descriptors, candidates: Candidates, config: TrainConfig) -> list[Finding]:
     """Whether photos differ at all, positives are nearer than others, and anything violates the margin."""
-    there_ND = descriptors.database_ND
-    some_ND = np.ascontiguousarray(there_ND[_some(np.arange(len(there_ND)), 200)])
-    apart = spread(some_ND[some_ND.any(axis=1)])
+    database_ND = descriptors.database_ND
+    sample_ND = np.ascontiguousarray(database_ND[_evenly_spread(np.arange(len(database_ND)), 200)])
+    apart = spread(sample_ND[sample_ND.any(axis=1)])
     if apart < COLLAPSED:
         return [collapsed(apart)]
     if config.mining == "places":
         return []
     loss, random = make_loss(config), np.random.default_rng([config.seed, 3])
     nearer, violated = [], []
-    for query in _some(np.flatnonzero(candidates.answerable), QUERIES).tolist():
+    for query in _evenly_spread(np.flatnonzero(candidates.answerable), QUERIES).tolist():
         query_D: Floats = descriptors.queries_QD[query]
         positives = candidates.positives(query)
         if not query_D.any() or not len(positives):
@@ -257,21 +255,21 @@ def look_at_descriptors(
         negatives = np.sort(candidates.draw_negatives(query, 1000, random))
         if not len(negatives):
             continue
-        best = nearest(query_D, there_ND, positives, 1)[1]
-        few = np.sort(random.permutation(negatives)[: len(positives)])
-        others = nearest(query_D, there_ND, few, 1)[1]
+        best = nearest(query_D, database_ND, positives, 1)[1]
+        drawn = np.sort(random.permutation(negatives)[: len(positives)])
+        others = nearest(query_D, database_ND, drawn, 1)[1]
         if not len(best) or not len(others):  # blank or unreadable
             continue
         nearer.append(bool(best[0] < others[0]))
         violated.append(
-            bool(loss.violates(float(best[0]), nearest(query_D, there_ND, negatives, 1)[1]).any())
+            bool(loss.violates(float(best[0]), nearest(query_D, database_ND, negatives, 1)[1]).any())
         )
     n = len(nearer)
     if n < ENOUGH:
         return []
-    found = []
+    findings = []
     if sum(nearer) < n / 2 + math.sqrt(n) / 2:
-        found.append(
+        findings.append(
             Finding(
                 "positives that cannot be seen",
                 f"the best photo nearby is more like the query than the best of as many far away for only "
@@ -282,26 +280,27 @@ def look_at_descriptors(
             )
         )
     if np.mean(violated) < EASY:
-        found.append(easy(f"{sum(violated)} of {n} queries have a negative that violates it", config.margin))
-    return found
+        seen = f"{sum(violated)} of {n} queries have a negative that violates it"
+        findings.append(easy(seen, config.margin))
+    return findings
 
 
 def _entropy(shares: np.ndarray) -> float:
-    there = shares[shares > 0]
-    return float(-(there * np.log(there)).sum())
+    positive = shares[shares > 0]
+    return float(-(positive * np.log(positive)).sum())
 
 
-def _some(rows: Rows, most: int) -> Rows:
+def _evenly_spread(rows: Rows, most: int) -> Rows:
     """At most so many of them, evenly spread."""
     return rows[:: max(1, -(-len(rows) // most))]
 
 
 def _sample(dataset: PlaceDataset, candidates: Candidates, config: TrainConfig) -> PlaceDataset:
     """Some queries, with photos near them where they must have some, and others."""
-    asked = (
+    eligible = (
         np.arange(len(dataset.queries)) if config.mining == "places" else candidates.answerable.nonzero()[0]
     )
-    queries = _some(asked, QUERIES)
+    queries = _evenly_spread(eligible, QUERIES)
     wanted = [candidates.positives(int(query))[:POSITIVES] for query in queries]
     random = np.random.default_rng([config.seed, 4])
     n = len(dataset.database)

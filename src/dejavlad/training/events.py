@@ -38,7 +38,7 @@ class Events:
         self._writer: Any = None
 
     def __call__(self, record: Record) -> None:
-        """Write a record's scalars."""
+        """Write the scalars of a record: loss and counts of a batch, recalls of a test."""
         if self._writer is None:
             own = f".{time.time_ns()}"  # else a run that goes on within the same second takes the file's name
             self._writer = self._make(str(self._run / FOLDER), filename_suffix=own)
@@ -57,10 +57,10 @@ class Events:
             self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is still buffered, and close the event file."""
         if self._writer is not None:
             self._writer.close()
 
     def _written(self) -> int:
-        """Batches of the run by now, the one that is told of among them."""
-        return sum(one["kind"] == "batch" for one in read_records(self._run))
+        """How many batches of the run are written by now, the latest included."""
+        return sum(record["kind"] == "batch" for record in read_records(self._run))

@@ -12,15 +12,15 @@ class Finding:
     fault: str
     """In a few words, the same each time."""
     seen: str
-    """What was seen, with numbers."""
+    """What was seen, with numbers, as part of a sentence."""
     why: str
-    """Why it matters."""
+    """Why it does harm, as part of a sentence."""
     do: str
-    """What to do about it."""
+    """What to do about it, as one or more sentences without the last full stop."""
 
     def __str__(self) -> str:
         return f"{self.fault}: {self.seen}. {self.why}. {self.do}"
 
     def to_dict(self) -> dict[str, str]:
-        """For records and JSON."""
+        """The four fields by name, for records and JSON."""
         return asdict(self)

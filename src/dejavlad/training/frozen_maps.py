@@ -26,10 +26,12 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.files import replacing
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import SMALL, read_utf8
-from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.names import same_form
+from dejavlad.progress import Progress
 from dejavlad.storage.rows import row_checksum
 from dejavlad.training.album import Album
 from dejavlad.training.config import TrainConfig
+from dejavlad.training.context import RunContext
 from dejavlad.training.network import Network
 from dejavlad.training.processes import ALONE, Processes
 from dejavlad.training.tuples import Rows
@@ -53,7 +55,7 @@ class Layout:
     starts: NDArray[np.int64]
     """Where each begins, and as the last the whole length, in values."""
     dtype: np.dtype[Any]
-    """Of the values; uint16 are steps."""
+    """Type of the values; uint16: even steps between a channel's ends (see `to_steps`)."""
 
     @classmethod
     def of(cls, network: Network, album: Album, dtype: str, rows: Rows | None = None) -> Layout:
@@ -71,8 +73,8 @@ class Layout:
         for size in sizes:
             if size is not None and size not in by_size:
                 with network.describing():
-                    made = network.maps(torch.zeros(1, 3, *size))
-                by_size[size] = (int(made.shape[1]), int(made.shape[2]), int(made.shape[3]))
+                    map_1Chw = network.features(torch.zeros(1, 3, *size))
+                by_size[size] = (int(map_1Chw.shape[1]), int(map_1Chw.shape[2]), int(map_1Chw.shape[3]))
             shapes.append(None if size is None else by_size[size])
         kept = np.dtype(np.float64 if network.dtype == torch.float64 else KEPT[dtype])
         lengths = [0 if shape is None else _length(shape, kept) for shape in shapes]
@@ -81,7 +83,7 @@ class Layout:
 
     @property
     def n_bytes(self) -> int:
-        """Of all maps."""
+        """Bytes that all maps take together."""
         return int(self.starts[-1]) * self.dtype.itemsize
 
 
@@ -103,15 +105,15 @@ def to_steps(map_Chw: NDArray[Any]) -> NDArray[np.uint16]:
     return np.concatenate([ends_C2.view(np.uint16).reshape(-1), steps_CL.reshape(-1)])
 
 
-def from_steps(kept: NDArray[np.uint16], shape: Shape) -> NDArray[np.float32]:
+def dequantize(kept: NDArray[np.uint16], shape: Shape) -> NDArray[np.float32]:
     """A map [C, h, w] from what `to_steps` made."""
     channels = shape[0]
     least_C, size_C = _ends(kept[: 4 * channels].reshape(channels, 4).copy().view(np.float32))
     steps_Chw = kept[4 * channels :].reshape(shape)
-    found_Chw = steps_Chw.astype(np.float32)
-    found_Chw *= size_C[:, None, None].astype(np.float32)
-    found_Chw += least_C[:, None, None].astype(np.float32)
-    return found_Chw
+    map_Chw = steps_Chw.astype(np.float32)
+    map_Chw *= size_C[:, None, None].astype(np.float32)
+    map_Chw += least_C[:, None, None].astype(np.float32)
+    return map_Chw
 
 
 def _ends(ends_C2: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -141,11 +143,11 @@ class FrozenMaps:
         shape = self.layout.shapes[int(numbers[0])]
         assert shape is not None
         stepped = self.layout.dtype == np.uint16
-        found = np.empty((len(numbers), *shape), np.float32 if stepped else self.layout.dtype)
-        for place, number in enumerate(numbers):
+        maps_nChw = np.empty((len(numbers), *shape), np.float32 if stepped else self.layout.dtype)
+        for slot, number in enumerate(numbers):
             kept = self._read(int(number))
-            found[place] = from_steps(kept, shape) if stepped else kept.reshape(shape)
-        return torch.from_numpy(found)
+            maps_nChw[slot] = dequantize(kept, shape) if stepped else kept.reshape(shape)
+        return torch.from_numpy(maps_nChw)
 
     def put(self, numbers: Sequence[int] | Rows, maps_NChw: Tensor) -> None:
         """Keep the maps of photos of one size.
@@ -153,10 +155,10 @@ class FrozenMaps:
         Raises:
             InputError: a value does not fit into float16, or is not finite.
         """
-        for number, one in zip(numbers, _held(maps_NChw), strict=True):
+        for number, map_Chw in zip(numbers, _on_cpu(maps_NChw), strict=True):
             with np.errstate(over="ignore"):
-                made = one.numpy()
-                kept = made if self.layout.dtype == np.uint16 else made.astype(self.layout.dtype)
+                values_Chw = map_Chw.numpy()
+                kept = values_Chw if self.layout.dtype == np.uint16 else values_Chw.astype(self.layout.dtype)
             if not np.isfinite(kept).all():
                 raise InputError(
                     f"a frozen layer's value is too large for {self.layout.dtype}, or not finite"
@@ -177,23 +179,31 @@ class FrozenMaps:
         self,
         network: Network,
         album: Album,
-        batch_size: int,
-        on_progress: OnProgress = silent,
-        processes: Processes = ALONE,
+        context: RunContext,
     ) -> None:
-        """Compute what is not there yet, in batches that depend on the album alone: this process's."""
-        plan = album.plan(batch_size, processes)
-        total = len(album) if processes.alone else sum(map(len, plan))
+        """Compute the maps that are missing: of this process's photos, in batches that the album determines.
+
+        Args:
+            network: its frozen layers make them.
+            album: the photos; those that cannot be read are noted there.
+            context: photos in a batch, whose share, and where to report `FREEZING`.
+
+        Raises:
+            InputError: a value does not fit into float16, or is not finite.
+            StoreError: they cannot be written.
+        """
+        plan = album.plan(context.config.describe_batch, context.processes)
+        total = len(album) if context.processes.alone else sum(map(len, plan))
         todo = [batch for batch in plan if not self.done[batch].all()]
         finished = int(self.done.sum())
         before = finished
         with network.describing():
             for batch in album.load(todo):
                 good = [slot for slot, number in enumerate(batch.rows) if int(number) not in batch.failed]
-                maps = network.maps(torch.as_tensor(batch.images))
+                maps = network.features(torch.as_tensor(batch.images))
                 self.put(batch.rows[good], maps[good])
                 finished += len(good)
-                on_progress(Progress(FREEZING, finished, total, before))
+                context.on_progress(Progress(FREEZING, finished, total, before))
                 self.commit(batch.rows)
 
     def commit(self, numbers: Rows) -> None:
@@ -244,15 +254,13 @@ class MappedMaps(FrozenMaps):
         self,
         network: Network,
         album: Album,
-        batch_size: int,
-        on_progress: OnProgress = silent,
-        processes: Processes = ALONE,
+        context: RunContext,
     ) -> None:
-        """See `FrozenMaps.fill`."""
+        """Compute and write the missing maps, as `FrozenMaps.fill`; then map the file for reading."""
         with _disk(self._folder):
             try:
                 with open(self._file, "rb+") as self._handle:
-                    super().fill(network, album, batch_size, on_progress, processes)
+                    super().fill(network, album, context)
                     self._note()
             finally:
                 self._handle = None
@@ -329,7 +337,7 @@ def plan_frozen_maps(
     """
     if config.frozen_maps == "off":
         return None, "switched off"
-    if not network.lower:
+    if not network.frozen:
         return None, "the first layer learns: there is nothing to keep"
     rows = None
     if not processes.alone:
@@ -346,24 +354,25 @@ def plan_frozen_maps(
         empty = np.zeros(len(album), np.bool_)
         return FrozenMaps(layout, np.empty(int(layout.starts[-1]), layout.dtype), empty), f"{size} in memory"
     key = _key(network, album, layout)
-    room = _room(folder) * (1 - FREE_SHARE) / processes.count  # they share the folder
+    room = _room(folder) * (1 - FREE_SHARE) / processes.count  # all processes write into this folder
     if _text(folder / "key.txt") == key:
         room += layout.n_bytes
     if layout.n_bytes <= room:
         return MappedMaps(layout, folder, key), f"{size} on disk"
-    told = f"{size} are needed, {room / 1e9:.2f} GB are free on the disk"
+    reason = f"{size} are needed, {room / 1e9:.2f} GB are free on the disk"
     if config.frozen_maps == "disk":
-        raise InputError(f"the frozen layers' maps of {album.dataset.name} do not fit: {told}")
-    return None, told
+        raise InputError(f"the frozen layers' maps of {album.dataset.name} do not fit: {reason}")
+    return None, reason
 
 
 def _key(network: Network, album: Album, layout: Layout) -> str:
     """What the maps depend on: photos, how they are prepared, frozen weights, and type."""
     digest = hashlib.sha256()
-    told = [album.preprocess.to_dict(), [photo.key for photo in album.photos], layout.shapes]
+    names = [same_form(photo.key) for photo in album.photos]
+    photos = [album.preprocess.to_dict(), names, layout.shapes]
     stats = [_stat(photo.path) for photo in album.photos]
-    digest.update(json.dumps([told, stats, str(layout.dtype), str(network.dtype)]).encode())
-    for layer in network.lower:
+    digest.update(json.dumps([photos, stats, str(layout.dtype), str(network.dtype)]).encode())
+    for layer in network.frozen:
         digest.update(repr(layer).encode())
         for tensor in (*layer.parameters(), *layer.buffers()):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -372,20 +381,20 @@ def _key(network: Network, album: Album, layout: Layout) -> str:
 
 def _stat(path: Path) -> list[int]:
     try:
-        told = path.stat()
+        stat = path.stat()
     except OSError:
         return []
-    return [told.st_size, told.st_mtime_ns]
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _room(folder: Path) -> float:
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    return float(shutil.disk_usage(there).free)
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    return float(shutil.disk_usage(existing).free)
 
 
-def _held(maps_NChw: Tensor) -> Tensor:
+def _on_cpu(maps_NChw: Tensor) -> Tensor:
     """On the processor, in a type that NumPy knows."""
     return maps_NChw.to("cpu", torch.promote_types(maps_NChw.dtype, torch.float32))
 

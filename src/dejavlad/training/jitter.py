@@ -16,7 +16,7 @@ class View:
     shorter: int | None = None
     """The shorter side of prepared photos, in pixels; None: as they are."""
     flip: bool = False
-    """Mirrored, left to right."""
+    """Whether they are mirrored, left to right."""
     draw: int | None = None
     """For which query or place each photo is augmented; None: it is not."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class Remembers(Protocol):
     """What has a memory, as mining does."""
 
     memory: list[Rows]
-    """Of each query, the negatives remembered."""
+    """Of each query, the rows of the database (int64) that mining remembers as its hardest negatives."""
 
 
 class Keeper:
@@ -51,8 +51,16 @@ class Keeper:
     ) -> None:
         self._out, self._config = out, config
         self._network, self._optimizer, self._miner, self._album = network, optimizer, miner, album
+        self._unreadable = dict(album.failed)
 
-    def state(self, epoch: int, batch: int, descriptors: str, memory: Sequence[Rows] | None = None) -> State:
+    def state(
+        self,
+        epoch: int,
+        batch: int,
+        descriptors: str,
+        memory: Sequence[Rows] | None = None,
+        failed: Mapping[int, str] | None = None,
+    ) -> State:
         """Where the run stands, copied.
 
         Args:
@@ -60,15 +68,22 @@ class Keeper:
             batch: how many of its batches are done.
             descriptors: the file that mining goes by.
             memory: of mining; as it is now, unless given.
+            failed: number of a photo -> why it was left out; those known now, unless given.
         """
         learnt = self._network.learnt
         tensors = model_tensors(self._network.model, list(learnt))
         tensors |= optimizer_tensors(self._optimizer, learnt)
-        held = list(self._miner.memory if memory is None else memory)
-        return State(epoch, batch, tensors, held, descriptors, dict(self._album.failed))
+        return State(
+            epoch,
+            batch,
+            tensors,
+            list(self._miner.memory if memory is None else memory),
+            descriptors,
+            dict(self._album.failed if failed is None else failed),
+        )
 
-    def take_on(self, state: State) -> None:
-        """Become what a state tells, but for place and descriptors.
+    def restore(self, state: State) -> None:
+        """Bring back weights, optimiser, mining's memory and failed photos; not the place in the run.
 
         Raises:
             CheckpointError: it is of another network.
@@ -79,7 +94,17 @@ class Keeper:
         if state.batch or not self._config.quirk("momentum_lost"):
             load_optimizer(self._optimizer, learnt, state.tensors)
         self._miner.memory = list(state.memory)
-        self._album.failed.update(state.failed)
+        self.restore_failed(state.failed)
+
+    def restore_failed(self, failed: Mapping[int, str]) -> None:
+        """Forget the photos that failed since; those whose size cannot be read stay among the failed.
+
+        Args:
+            failed: number of a photo -> why it was left out.
+        """
+        kept = {**self._unreadable, **failed}
+        self._album.failed.clear()
+        self._album.failed.update(kept)
 
     def save(self, state: State, used: Sequence[str]) -> None:
         """Write a checkpoint: the latest model, then the state, which counts; then delete old descriptors.
@@ -94,7 +119,7 @@ class Keeper:
         self._save_model(self._out / LATEST)
         state.save(self._out)
         for path in (self._out / CACHE).glob("descriptors-*.npy*"):
-            if not any(one and path.name.startswith(one) for one in used):
+            if not any(name and path.name.startswith(name) for name in used):
                 with contextlib.suppress(OSError):  # still mapped, on Windows; the next time
                     path.unlink()
 

@@ -13,16 +13,15 @@ import numpy as np
 
 from dejavlad.errors import InputError
 from dejavlad.training import schedule
-from dejavlad.training.config import TrainConfig
+from dejavlad.training.context import RunContext
 from dejavlad.training.frozen_maps import FrozenMaps
 from dejavlad.training.jitter import View, draw_view
 from dejavlad.training.loss import make_loss
 from dejavlad.training.mining import Descriptors, Mined, Miner
 from dejavlad.training.network import Network
-from dejavlad.training.part import Part
+from dejavlad.training.part import Split
 from dejavlad.training.place_step import PlaceStep
 from dejavlad.training.places import PlaceSampler
-from dejavlad.training.processes import Processes
 from dejavlad.training.step import Gradients, Step
 from dejavlad.training.subcache import SubcacheMiner
 from dejavlad.training.tuples import Rows
@@ -31,10 +30,10 @@ from dejavlad.training.weighting import query_order, query_weights
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What one batch learns from."""
+    """What one batch learns from, as drawn for a step."""
 
     work: Any
-    """As the step takes it."""
+    """The tuples (`step.Tuples`) or labelled photos (`place_step.Labelled`) that the step takes."""
     easy: int
     """Queries that there is nothing to learn from, whose loss is 0."""
     first: int
@@ -42,65 +41,66 @@ class Lesson:
 
 
 class Lessons(Protocol):
-    """All lessons of a run; what they are follows from seed, epoch, batch and mining alone."""
+    """All batches of a run; what they are follows from seed, epoch, batch and mining alone."""
 
     n: int
-    """Batches of an epoch."""
+    """Number of batches of an epoch."""
     memory: list[Rows]
-    """What mining remembers, for each query."""
+    """Of each query, the rows of the database that mining remembers; empty where nothing is mined."""
 
     def wanted(self, epoch: int, batch: int) -> Rows:
         """Numbers of the photos that mining needs described from a batch on, where that is not all."""
 
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Lesson:
-        """The lesson of a batch; both count from 1."""
+        """What a batch of an epoch learns from; both count from 1."""
 
     def step(self, network: Network, maps: FrozenMaps | None) -> Gradients[Any]:
-        """What computes gradients of lessons."""
+        """What computes the gradients of these batches; `maps` where frozen layers are kept."""
 
 
-def make_lessons(part: Part, config: TrainConfig, processes: Processes) -> Lessons:
-    """The lessons that the options name.
+def make_batch_sampler(split: Split, context: RunContext) -> Lessons:
+    """The batches that the options name: of places, or of queries.
 
     Raises:
         InputError: there are not enough places, or queries.
     """
-    if config.mining == "places":
-        return PlaceLessons(part, config, processes)
-    return QueryLessons(part, config, processes)
+    if context.config.mining == "places":
+        return PlaceBatchSampler(split, context)
+    return QueryBatchSampler(split, context)
 
 
-class QueryLessons:
+class QueryBatchSampler:
     """Queries with their positives and negatives.
 
     Args:
-        part: the photos.
-        config: the options.
-        processes: that mine together.
+        split: the photos.
+        context: the options, and the processes that mine together.
 
     Raises:
         InputError: there is no whole batch, where only such are learnt from.
     """
 
-    def __init__(self, part: Part, config: TrainConfig, processes: Processes) -> None:
-        self._part, self._config, self._processes = part, config, processes
-        self._loss = make_loss(config)
-        n_queries = part.album.n_queries
+    def __init__(self, split: Split, context: RunContext) -> None:
+        self._split, self._config, self._processes = split, context.config, context.processes
+        self._loss = make_loss(context.config)
+        n_queries = split.album.n_queries
+        config = context.config
         make = SubcacheMiner if config.mining == "subcache" else Miner
-        self._miner = make(part.candidates, self._loss, config, n_queries)
-        self._weights = query_weights(part.album.photos[:n_queries], part.candidates, config)
+        self._miner = make(split.candidates, self._loss, config, n_queries)
+        self._weights = query_weights(split.album.photos[:n_queries], split.candidates, config)
         self._order: tuple[int, Rows] = 0, np.empty(0, np.int64)
         """That of the epoch that was asked for last."""
         self.n = schedule.n_batches(n_queries, config)
         if not self.n:
             raise InputError(
-                f"{part.album.dataset.name}: {n_queries} queries do not fill a batch of {config.batch_size}, "
-                "and what does not is left out (quirk_drop_remainder, parity); set a smaller batch_size"
+                f"{split.album.dataset.name}: {n_queries} queries do not fill a batch of "
+                f"{config.batch_size}, and what does not is left out (quirk_drop_remainder, parity); set a "
+                "smaller batch_size"
             )
 
     @property
     def memory(self) -> list[Rows]:
-        """See `Lessons`."""
+        """Of each query, the rows of the database that mining remembers; a checkpoint restores them."""
         return self._miner.memory
 
     @memory.setter
@@ -108,25 +108,25 @@ class QueryLessons:
         self._miner.memory = rows
 
     def wanted(self, epoch: int, batch: int) -> Rows:
-        """See `Lessons`."""
+        """Numbers (int64) of the photos that a subcache needs which begins with a batch."""
         assert isinstance(self._miner, SubcacheMiner)
         return self._miner.wanted(self._queries(epoch, batch, self._config.cached_queries), epoch, batch)
 
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Lesson:
-        """See `Lessons`. Each process chooses for some of the queries."""
+        """The tuples of a batch; each process mines for its share of the queries."""
         assert descriptors is not None
         queries = self._queries(epoch, batch, self._config.batch_size).tolist()
-        album = self._part.album
+        album = self._split.album
         chosen: dict[int, tuple[Mined | None, Rows]] = {}
         for query in queries[self._processes.rank :: self._processes.count]:
             if query not in album.failed:
                 mined = self._miner.choose(query, descriptors, epoch, batch)
                 chosen[query] = mined, self._miner.memory[query]
-        for told in self._processes.gather(dict(chosen)):
-            chosen.update(told)
+        for choices in self._processes.gather(dict(chosen)):
+            chosen.update(choices)
         tuples: list[tuple[Mined, View]] = []
         easy = 0
-        first = _first_size(self._part)
+        first = _first_size(self._split)
         for query in queries:
             if query in album.failed:
                 continue
@@ -138,44 +138,43 @@ class QueryLessons:
         return Lesson(tuples, easy, queries[0])
 
     def step(self, network: Network, maps: FrozenMaps | None) -> Step:
-        """See `Lessons`."""
-        return Step(network, self._part.album, maps, self._loss, self._config, self._processes)
+        """What computes the gradients of tuples."""
+        return Step(network, self._split.album, maps, self._loss, self._config, self._processes)
 
     def _queries(self, epoch: int, batch: int, count: int) -> Rows:
         """So many queries from a batch on."""
         if self._order[0] != epoch:
-            n_queries = self._part.album.n_queries
+            n_queries = self._split.album.n_queries
             self._order = epoch, query_order(n_queries, self._config, epoch, self._weights)
         first = (batch - 1) * self._config.batch_size
         return self._order[1][first : first + count]
 
 
-class PlaceLessons:
+class PlaceBatchSampler:
     """Photos of places, compared with each other as they are.
 
     Args:
-        part: the photos.
-        config: the options.
-        processes: that compute together.
+        split: the photos.
+        context: the options, and the processes that compute together.
 
     Raises:
         InputError: there are not enough places.
     """
 
-    def __init__(self, part: Part, config: TrainConfig, processes: Processes) -> None:
-        self._part, self._config, self._processes = part, config, processes
-        self._sampler = PlaceSampler(part.album.dataset, config)
+    def __init__(self, split: Split, context: RunContext) -> None:
+        self._split, self._config, self._processes = split, context.config, context.processes
+        self._sampler = PlaceSampler(split.album.dataset, context.config)
         self.n = self._sampler.n
         self.memory: list[Rows] = []
 
     def wanted(self, epoch: int, batch: int) -> Rows:
-        """Nothing is described for mining."""
+        """No photo: nothing is described for mining."""
         return np.empty(0, np.int64)
 
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Lesson:
-        """See `Lessons`."""
-        drawn = self._sampler.draw(epoch, batch)
-        first = _first_size(self._part)
+        """The photos of a batch of places but those that failed; a place's are jittered alike."""
+        drawn = self._sampler.draw(epoch, batch, self._split.album.failed)
+        first = _first_size(self._split)
         views = {
             place: draw_view(self._config, first, epoch, batch, place) for place in set(drawn.labels.tolist())
         }
@@ -183,14 +182,14 @@ class PlaceLessons:
             ((number, views[place]), place)
             for number, place in zip(drawn.numbers.tolist(), drawn.labels.tolist(), strict=True)
         ]
-        return Lesson(seen, 0, int(drawn.numbers[0]))
+        return Lesson(seen, 0, int(drawn.numbers[0]) if len(drawn.numbers) else 0)
 
     def step(self, network: Network, maps: FrozenMaps | None) -> PlaceStep:
-        """See `Lessons`."""
-        return PlaceStep(network, self._part.album, maps, self._config, self._processes)
+        """What computes the gradients of batches of places."""
+        return PlaceStep(network, self._split.album, maps, self._config, self._processes)
 
 
-def _first_size(part: Part) -> tuple[int, int]:
+def _first_size(split: Split) -> tuple[int, int]:
     """Of the first photo of the database that can be read."""
-    sizes = itertools.islice(part.album.sizes, part.album.n_queries, None)
+    sizes = itertools.islice(split.album.sizes, split.album.n_queries, None)
     return next(size for size in sizes if size is not None)

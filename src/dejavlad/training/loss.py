@@ -34,9 +34,9 @@ class Terms:
     noted: float
     """The loss that is noted for the tuple."""
     violating: int
-    """Negatives that violate the margin."""
+    """How many negatives violate the margin."""
     very_hard: int
-    """Of those, nearer than the positive."""
+    """How many negatives are nearer to the query than the positive."""
 
 
 class TupleLoss(Protocol):
@@ -62,14 +62,14 @@ class Squared:
         self.margin, self.exclude_very_hard, self.note_all = margin, exclude_very_hard, note_all
 
     def violates(self, positive: float, negatives_V: Floats) -> NDArray[np.bool_]:
-        """See `TupleLoss`."""
-        found = negatives_V < positive + self.margin
+        """bool [V], whether ``negatives_V < positive + margin``; very hard ones may be excluded."""
+        violating_V = negatives_V < positive + self.margin
         if self.exclude_very_hard:
-            found &= ~(negatives_V < positive)
-        return np.asarray(found)
+            violating_V &= ~(negatives_V < positive)
+        return np.asarray(violating_V)
 
     def __call__(self, query_D: Tensor, positive_D: Tensor, negatives_VD: Tensor) -> Terms:
-        """See `TupleLoss`."""
+        """Terms of one tuple, from squared distances: the objective is the sum of the hinges that violate."""
         positive = (query_D - positive_D).square().sum()
         negatives_V = (query_D - negatives_VD).square().sum(dim=1)
         hinges_V = (positive + self.margin - negatives_V).clamp(min=0)
@@ -94,11 +94,11 @@ class Plain:
         self.margin = margin
 
     def violates(self, positive: float, negatives_V: Floats) -> NDArray[np.bool_]:
-        """See `TupleLoss`."""
+        """bool [V], whether the distances (roots) are less than the positive's and the margin."""
         return np.asarray(np.sqrt(negatives_V) < np.sqrt(positive) + self.margin)
 
     def __call__(self, query_D: Tensor, positive_D: Tensor, negatives_VD: Tensor) -> Terms:
-        """See `TupleLoss`."""
+        """Terms of one tuple, from distances: the objective is the sum of all V hinges."""
         positive = torch.linalg.vector_norm(query_D - positive_D)
         negatives_V = torch.linalg.vector_norm(query_D - negatives_VD, dim=1)
         hinges_V = (positive + self.margin - negatives_V).clamp(min=0)

@@ -9,7 +9,7 @@ from dejavlad.errors import InputError, UnknownNameError
 GIVEN = "given"
 """The method of a model that keeps the pooling it has."""
 CLUSTERS = 64
-"""NetVLAD's, always."""
+"""Clusters of the original's NetVLAD layers; an option changes them later."""
 POOLINGS = ("vlad", "vladv2", "max", "avg", "gem")
 OPTIONS = ("preL2", "intra", "tied")
 

@@ -28,9 +28,9 @@ class Descriptors:
     """What the network said of the training photos when they were last described."""
 
     queries_QD: Floats
-    """float32 [Q, D]."""
+    """float32 [Q, D], of length 1, or zeros where a photo could not be described."""
     database_ND: Floats
-    """float32 [N, D]; memory-mapped where large."""
+    """float32 [N, D], as the queries'; memory-mapped where large."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +38,9 @@ class Mined:
     """A query with its best positive, and the negatives that violate the margin."""
 
     query: int
-    """Row of the queries."""
+    """Row of the query among the Q queries."""
     positive: int
-    """Row of the database."""
+    """Row of its best positive among the N photos of the database."""
     negatives: Rows = field(default_factory=lambda: NONE)
     """Rows of the database, nearest first; none: there is nothing to learn, and its loss is 0."""
 
@@ -85,7 +85,7 @@ class Miner:
         return Mined(query, int(best[0]), near[:deep][violating][: config.negatives_used])
 
     def _pool(self, query: int, epoch: int, batch: int) -> Rows:
-        """Negatives to choose from, ascending."""
+        """Rows of the negatives to choose from, int64, ascending: those drawn now, and those remembered."""
         if self._config.negatives == "all":
             return self.candidates.negatives(query)
         random = np.random.default_rng([self._config.seed, epoch, batch, query])
@@ -122,6 +122,8 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
         else:
             parts = [_screen(query_D, rows_ND[among[i : i + step]]) for i in range(0, len(among), step)]
             screen_P = np.concatenate(parts)
+        # The product's rounding may swap neighbours: SLACK more than wanted are kept, and measured exactly
+        # below.
         among = among[np.sort(np.argpartition(screen_P, count + SLACK - 1)[: count + SLACK])]
     part_PD = rows_ND[among]
     seen_P = part_PD.any(axis=1)
@@ -129,7 +131,7 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
         among, part_PD = among[seen_P], part_PD[seen_P]
     gap_PD = part_PD.astype(np.float64) - query_D
     squared_P = np.einsum("pd,pd->p", gap_PD, gap_PD)
-    order = np.lexsort((among, squared_P))[:count]
+    order = np.lexsort((among, squared_P))[:count]  # by distance, then by row: the same on every machine
     return among[order], squared_P[order]
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a batch comes to."""
+    """Losses and counts of one batch."""
 
     losses_U: Tensor
     """Of each photo as the anchor; gradients flow through their mean."""
     pairs: int
-    """All ordered pairs of different photos."""
+    """Number of ordered pairs of different photos, U (U - 1)."""
     mined: int
     """Of those, the ones that the loss is taken over."""
     very_hard: int
@@ -58,10 +58,10 @@ class MultiSimilarity:
             hard_positive_UU = positive_UU & both_U1 & (likeness_UU - self.epsilon < most_U1)
             hard_negative_UU = negative_UU & both_U1 & (likeness_UU + self.epsilon > least_U1)
             very_hard_UU = negative_UU & both_U1 & (likeness_UU > least_U1)
-        away_UU = likeness_UU - self.base
+        shifted_UU = likeness_UU - self.base
         losses_U = (
-            _soft(-self.alpha * away_UU, hard_positive_UU) / self.alpha
-            + _soft(self.beta * away_UU, hard_negative_UU) / self.beta
+            _soft(-self.alpha * shifted_UU, hard_positive_UU) / self.alpha
+            + _soft(self.beta * shifted_UU, hard_negative_UU) / self.beta
         )
         return Compared(
             losses_U,
@@ -78,7 +78,7 @@ def _bounds(likeness_UU: Tensor, positive_UU: Tensor, negative_UU: Tensor) -> tu
     return least_U1, most_U1
 
 
-def _soft(exponents_UU: Tensor, of_UU: Tensor) -> Tensor:
-    """``log(1 + sum exp)`` over the pairs told, for each row; 0 where there are none."""
-    there_UU = exponents_UU.masked_fill(~of_UU, -torch.inf)
-    return torch.logsumexp(torch.cat([torch.zeros_like(there_UU[:, :1]), there_UU], dim=1), dim=1)
+def _soft(exponents_UU: Tensor, pairs_UU: Tensor) -> Tensor:
+    """``log(1 + sum exp)`` over the pairs that are marked, for each row, [U]; 0 where there are none."""
+    masked_UU = exponents_UU.masked_fill(~pairs_UU, -torch.inf)
+    return torch.logsumexp(torch.cat([torch.zeros_like(masked_UU[:, :1]), masked_UU], dim=1), dim=1)

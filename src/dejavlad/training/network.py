@@ -22,7 +22,7 @@ class Network:
     """A model's frozen part and its part that learns.
 
     Args:
-        model: fitted, without whitening; its parameters are told to learn or not, and it is changed by
+        model: fitted, without whitening; which of its parameters learn is set here, and it is changed by
             training.
         config: from which layer on, and how exactly.
 
@@ -41,14 +41,14 @@ class Network:
         for name in config.fixed_layers:
             _layer(model, name).requires_grad_(False)
         self.learnt: dict[str, nn.Parameter] = {
-            name: held for name, held in model.named_parameters() if held.requires_grad
+            name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
         }
-        """What learns, by name."""
+        """Parameters that learn, by their name in the model."""
         if not self.learnt:
             raise InputError(
                 f"model {model.name!r} has nothing left that learns; set train_from or fixed_layers"
             )
-        self.lower, self.upper = _cut(model.backbone)
+        self.frozen, self.trainable = _cut(model.backbone)
         """The backbone's frozen layers, and those from the first that learns on."""
 
     @property
@@ -56,7 +56,7 @@ class Network:
         """Of its arithmetic, but for bf16's backbone."""
         return torch.float64 if self._config.precision == "fp64" else torch.float32
 
-    def maps(self, images_NCHW: Tensor) -> Tensor:
+    def features(self, images_NCHW: Tensor) -> Tensor:
         """What the frozen layers make of prepared photos, without gradient; the photos, if none is.
 
         Raises:
@@ -66,19 +66,19 @@ class Network:
         height, width = images_NCHW.shape[2:]
         if isinstance(backbone, Backbone) and 0 in backbone.grid(height, width):
             backbone(images_NCHW[:1].to(self.model.device, self.dtype))  # says how large they must be
-        found = self._placed(images_NCHW)
+        features_NChw = self._placed(images_NCHW)
         with torch.no_grad(), self._mixed():
-            for layer in self.lower:
-                found = layer(found)
-        return found
+            for layer in self.frozen:
+                features_NChw = layer(features_NChw)
+        return features_NChw
 
-    def describe(self, maps_NChw: Tensor) -> Tensor:
-        """Descriptors [N, D] of what `maps` made; gradients flow to what learns."""
-        found = self._placed(maps_NChw)
+    def describe(self, features_NChw: Tensor) -> Tensor:
+        """Descriptors [N, D] of what `features` made; gradients flow to what learns."""
+        features_NChw = self._placed(features_NChw)
         with self._mixed():
-            for layer in self.upper:
-                found = layer(found)
-        return self.model.pooled(found)
+            for layer in self.trainable:
+                features_NChw = layer(features_NChw)
+        return self.model.pooled(features_NChw)
 
     @contextlib.contextmanager
     def describing(self) -> Iterator[None]:
@@ -93,8 +93,8 @@ class Network:
         self.model.train()
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                held = list(module.parameters())
-                frozen = held and not any(one.requires_grad for one in held)
+                parameters = list(module.parameters())
+                frozen = parameters and not any(parameter.requires_grad for parameter in parameters)
                 if frozen or self._config.batch_norm == "fixed":
                     module.eval()
         device = self.model.device
@@ -109,10 +109,10 @@ class Network:
         """Within `learning`: what is drawn next depends on `seed` alone."""
         torch.manual_seed(one_seed(seed))
 
-    def _placed(self, found_NCHW: Tensor) -> Tensor:
+    def _placed(self, tensor_NCHW: Tensor) -> Tensor:
         """Where and how the layers take it; bfloat16's are faster with the channels last."""
         order = torch.channels_last if self._bf16 else torch.preserve_format
-        return found_NCHW.to(self.model.device, self.dtype, memory_format=order)
+        return tensor_NCHW.to(self.model.device, self.dtype, memory_format=order)
 
     @property
     def _bf16(self) -> bool:
@@ -131,11 +131,11 @@ def _layer(model: PlaceModel, name: str) -> nn.Module:
     """A layer of the backbone, by its module's or its paper's name, or of the aggregation."""
     backbone = model.backbone
     located = backbone.locate(name) if isinstance(backbone, Backbone) else name
-    held = {**dict(backbone.named_modules()), **dict(model.named_modules())}
-    if located not in held or not located:
-        raise UnknownNameError("layer", name, filter(None, held))
-    found: nn.Module = held[located]
-    return found
+    modules = {**dict(backbone.named_modules()), **dict(model.named_modules())}
+    if located not in modules or not located:
+        raise UnknownNameError("layer", name, filter(None, modules))
+    layer: nn.Module = modules[located]
+    return layer
 
 
 def _cut(backbone: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -18,17 +18,17 @@ def make_optimizer(learnt: Mapping[str, nn.Parameter], config: TrainConfig) -> t
 
     SGD is that of ``trainWeakly.m``: ``m = momentum m + decay w + g``, ``w -= rate m``.
     """
-    held = list(learnt.values())
+    parameters = list(learnt.values())
     if config.optimizer == "sgd":
         return torch.optim.SGD(
-            held, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+            parameters, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
         )
     make = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return make(held, config.learning_rate, weight_decay=config.weight_decay)
+    return make(parameters, config.learning_rate, weight_decay=config.weight_decay)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Of all that it steps."""
+    """Set the learning rate of all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -37,18 +37,18 @@ def optimizer_tensors(
     optimizer: torch.optim.Optimizer, learnt: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
     """Its state, momentum and the like, by ``optimizer/PARAMETER/KEY``."""
-    found = {}
+    tensors = {}
     for name, parameter in learnt.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                found[f"{PREFIX}/{name}/{key}"] = value.detach().clone()
-    return found
+                tensors[f"{PREFIX}/{name}/{key}"] = value.detach().clone()
+    return tensors
 
 
 def load_optimizer(
     optimizer: torch.optim.Optimizer, learnt: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Take on what `optimizer_tensors` told.
+    """Bring back the state that `optimizer_tensors` copied.
 
     Raises:
         CheckpointError: it is of another network.
@@ -56,11 +56,11 @@ def load_optimizer(
     for name in tensors:
         if not name.startswith(f"{PREFIX}/"):
             continue
-        _, parameter, key = name.split("/")
-        if parameter not in learnt:
-            raise CheckpointError(f"the optimiser's state is of {parameter!r}, which does not learn here")
+        _, learnt_name, key = name.split("/")
+        if learnt_name not in learnt:
+            raise CheckpointError(f"the optimiser's state is of {learnt_name!r}, which does not learn here")
         value = tensors[name]
-        held = learnt[parameter]
+        parameter = learnt[learnt_name]
         if value.ndim:
-            value = value.to(held.device, held.dtype)
-        optimizer.state[held][key] = value.clone()
+            value = value.to(parameter.device, parameter.dtype)
+        optimizer.state[parameter][key] = value.clone()

@@ -16,11 +16,11 @@ from dejavlad.training.frozen_maps import FrozenMaps
 from dejavlad.training.multi_similarity import MultiSimilarity
 from dejavlad.training.network import Network
 from dejavlad.training.processes import ALONE, Processes
-from dejavlad.training.step import Gradients, Outcome, Seen
+from dejavlad.training.step import Gradients, Outcome, PhotoView
 from dejavlad.training.watch import spread
 
-Labelled = Sequence[tuple[Seen, int]]
-"""Photos, each with its place."""
+Labelled = Sequence[tuple[PhotoView, int]]
+"""Photos with their views, each with the number of its place."""
 
 
 class PlaceStep(Gradients[Labelled]):
@@ -49,16 +49,17 @@ class PlaceStep(Gradients[Labelled]):
         super().__init__(network, album, maps, config, processes)
         self._loss = MultiSimilarity(config.ms_alpha, config.ms_beta, config.ms_base, config.ms_epsilon)
 
-    def _seen(self, work: Labelled) -> Iterator[Seen]:
-        for seen, _ in work:
-            yield seen
+    def _photos(self, work: Labelled) -> Iterator[PhotoView]:
+        for photo, _ in work:
+            yield photo
 
-    def _compare(self, work: Labelled, rows_UD: Tensor, place: Mapping[Seen, int]) -> Outcome:
-        there = [(place[seen], label) for seen, label in work if seen in place]
-        rows = torch.tensor([row for row, _ in there], device=rows_UD.device)
-        labels = torch.tensor([label for _, label in there], device=rows_UD.device)
-        found = self._loss(rows_UD[rows], labels)
-        if found.mined:
-            found.losses_U.mean().backward()  # type: ignore[no-untyped-call]
-        apart = round(spread(rows_UD.detach().float().cpu().numpy()), 8)
-        return Outcome(found.losses_U.detach().tolist(), found.pairs, found.mined, found.very_hard, apart)
+    def _compare(self, work: Labelled, rows_UD: Tensor, row_of: Mapping[PhotoView, int]) -> Outcome:
+        labelled_rows = [(row_of[photo], label) for photo, label in work if photo in row_of]
+        rows = torch.tensor([row for row, _ in labelled_rows], device=rows_UD.device)
+        labels = torch.tensor([label for _, label in labelled_rows], device=rows_UD.device)
+        compared = self._loss(rows_UD[rows], labels)
+        if compared.mined:
+            compared.losses_U.mean().backward()  # type: ignore[no-untyped-call]
+        median = round(spread(rows_UD.detach().float().cpu().numpy()), 8)
+        losses = compared.losses_U.detach().tolist()
+        return Outcome(losses, compared.pairs, compared.mined, compared.very_hard, median)

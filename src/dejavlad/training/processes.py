@@ -1,7 +1,7 @@
 """The processes that train together, each on its GPU: who they are, and how they tell each other.
 
 They are started by ``torchrun``, on one machine or several, and run the same program; Lightning Fabric joins
-them. Whatever one of them decides (what is drawn, chosen, read from disk) is decided by one and told to all.
+them. Whatever one of them decides (what is drawn, chosen, read from disk) is decided by one, and sent to all.
 A process alone needs nothing of that: it is `ALONE`.
 
 Legend: P processes, n rows of one of them, D numbers of a row.
@@ -38,9 +38,9 @@ class Processes:
     rank: int = 0
     """Which of the processes this one is."""
     count: int = 1
-    """P."""
+    """P, how many processes there are."""
     on_machine: int = 1
-    """Of those, on this machine."""
+    """How many of them run on this machine."""
     device: torch.device | None = None
     """Where this one computes; None: where the model is."""
 
@@ -51,7 +51,7 @@ class Processes:
 
     @property
     def alone(self) -> bool:
-        """Whether there are no others."""
+        """Whether this is the only process."""
         return self.count == 1
 
     def share(self, make: Callable[[], T]) -> T:
@@ -90,11 +90,11 @@ class Joined(Processes):
     def __init__(self, fabric: Any) -> None:
         self._fabric = fabric
         self.rank, self.count = int(fabric.global_rank), int(fabric.world_size)
-        self.on_machine = _told("LOCAL_WORLD_SIZE")
+        self.on_machine = _from_environment("LOCAL_WORLD_SIZE")
         self.device = fabric.device
 
     def share(self, make: Callable[[], T]) -> T:
-        """See `Processes.share`."""
+        """Broadcast what the first process makes; where that fails, all processes raise."""
         made: Any = None
         failed: BaseException | None = None
         if self.first:
@@ -103,40 +103,40 @@ class Joined(Processes):
             except BaseException as error:
                 failed = error
         with self._peers():
-            ours = ("failed", f"{failed}") if failed is not None else ("made", made)
-            told, value = self._fabric.broadcast(ours if self.first else None)
+            message = ("failed", f"{failed}") if failed is not None else ("made", made)
+            status, value = self._fabric.broadcast(message if self.first else None)
         if failed is not None:
             raise failed
-        if told == "failed":
+        if status == "failed":
             raise PeerError(self.count, f" ({value})")
         return made if self.first else value  # type: ignore[no-any-return]
 
     def gather(self, value: T) -> list[T]:
-        """See `Processes.gather`."""
-        found: list[Any] = [None] * self.count
+        """Gather a value that can be pickled from each process."""
+        values: list[Any] = [None] * self.count
         with self._peers():
-            torch.distributed.all_gather_object(found, value)
-        return found
+            torch.distributed.all_gather_object(values, value)
+        return values
 
     def gather_rows(self, rows_nD: Tensor) -> list[Tensor]:
-        """See `Processes.gather_rows`."""
+        """Gather rows of different numbers: padded to the longest, and cut again."""
         counts = self.gather(len(rows_nD))
         padded = torch.zeros(max(counts), *rows_nD.shape[1:], dtype=rows_nD.dtype, device=self.device)
         padded[: len(rows_nD)] = rows_nD.detach()
-        found = [torch.empty_like(padded) for _ in counts]
+        gathered = [torch.empty_like(padded) for _ in counts]
         with self._peers():
-            torch.distributed.all_gather(found, padded)
-        return [rows[:n].to(rows_nD.device) for rows, n in zip(found, counts, strict=True)]
+            torch.distributed.all_gather(gathered, padded)
+        return [rows[:n].to(rows_nD.device) for rows, n in zip(gathered, counts, strict=True)]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """See `Processes.sum_gradients`."""
-        for held in parameters:
-            if held.grad is None:
-                held.grad = torch.zeros_like(held)
-            self.sum_rows(held.grad)
+        """Sum the gradients of each parameter over the processes, in place."""
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            self.sum_rows(parameter.grad)
 
     def sum_rows(self, rows_nD: Tensor) -> None:
-        """See `Processes.sum_rows`."""
+        """Sum a tensor of one shape over the processes, in place."""
         with self._peers():
             rows_nD.copy_(self._fabric.all_reduce(rows_nD, reduce_op="sum"))
 
@@ -163,10 +163,10 @@ def join(device: torch.device | None) -> Processes:
             GPUs.
         MissingExtraError: Lightning Fabric is not installed.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ or _told("WORLD_SIZE") == 1:
+    if "TORCHELASTIC_RUN_ID" not in os.environ or _from_environment("WORLD_SIZE") == 1:
         return ALONE
     kind = device.type if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
-    here = _told("LOCAL_WORLD_SIZE")
+    here = _from_environment("LOCAL_WORLD_SIZE")
     if kind not in ("cuda", "cpu") or (device is not None and device.index is not None):
         raise InputError(f"several processes cannot share device {str(device)!r}; give --device cuda or cpu")
     if kind == "cuda" and here > torch.cuda.device_count():
@@ -179,7 +179,7 @@ def join(device: torch.device | None) -> Processes:
 
 @functools.cache
 def _join(kind: str) -> Joined:
-    """Joined once, until this process ends."""
+    """The launched processes; made once, as they can be joined only once."""
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -187,7 +187,7 @@ def _join(kind: str) -> Joined:
         raise MissingExtraError("training by several processes", "distributed") from None
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    here, count = _told("LOCAL_WORLD_SIZE"), _told("WORLD_SIZE")
+    here, count = _from_environment("LOCAL_WORLD_SIZE"), _from_environment("WORLD_SIZE")
     strategy = DDPStrategy(timeout=PATIENCE)
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=count // here, strategy=strategy)
     fabric.launch()
@@ -199,5 +199,5 @@ def is_first() -> bool:
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
-def _told(name: str) -> int:
+def _from_environment(name: str) -> int:
     return int(os.environ.get(name, "1"))

@@ -18,9 +18,9 @@ def _folder() -> Traversable:
 
 
 def list_recipes() -> list[str]:
-    """The names of all recipes."""
-    found = _folder().iterdir()
-    return sorted(one.name.removesuffix(".toml") for one in found if one.name.endswith(".toml"))
+    """Names of the recipes that come with the package, sorted."""
+    files = [file.name for file in _folder().iterdir()]
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 
 
 def load_recipe(name: str | Path) -> TrainConfig:
@@ -30,22 +30,26 @@ def load_recipe(name: str | Path) -> TrainConfig:
 
     Raises:
         UnknownNameError: no such recipe or option.
-        InputError: a file that cannot be read, or a value that cannot be.
+        InputError: a file that cannot be read, a value that cannot be, or an option of the recipe's own that
+            has no effect beside the others.
     """
-    return TrainConfig().changed(_options(name, ()))
+    base, own = _options(name, ())
+    return TrainConfig().changed({**base, **own}, deliberate=own)
 
 
-def _options(name: str | Path, extended: tuple[str, ...]) -> dict[str, Any]:
+def _options(name: str | Path, extended: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that a recipe takes over from others, and its own."""
     try:
-        told = parse_toml(_text(name))
+        own = parse_toml(_text(name))
     except MalformedFileError as error:
         raise InputError(f"recipe {str(name)!r} cannot be used: {error}") from None
-    base = told.pop("extends", None)
+    base = own.pop("extends", None)
     if base is None:
-        return told
+        return {}, own
     if not isinstance(base, str) or base in extended:
         raise InputError(f"recipe {str(name)!r} cannot extend {base!r}")
-    return {**_options(base, (*extended, base)), **told}
+    older, newer = _options(base, (*extended, base))
+    return {**older, **newer}, own
 
 
 def _text(name: str | Path) -> str:

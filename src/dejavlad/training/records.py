@@ -20,7 +20,7 @@ from dejavlad.training.finding import Finding
 
 Record = Mapping[str, Any]
 OnRecord = Callable[[Record], None]
-Look = Callable[[Record], list[Finding]]
+Inspect = Callable[[Record], list[Finding]]
 
 BATCHES, TESTS = "batches.csv", "tests.csv"
 __all__ = ["BATCHES", "LOG", "TESTS", "OnRecord", "Record", "Records", "ignore", "read_records"]
@@ -46,12 +46,12 @@ class Records:
 
     Args:
         folder: the run's.
-        on_record: told of each new one.
-        look: looks at each; what it finds is written as a ``warning``.
+        on_record: called with each new record.
+        inspect: looks at each record; what it finds is written as a ``warning``.
     """
 
-    def __init__(self, folder: Path, on_record: OnRecord = ignore, look: Look = lambda _: []) -> None:
-        self._folder, self._on_record, self._look = folder, on_record, look
+    def __init__(self, folder: Path, on_record: OnRecord = ignore, inspect: Inspect = lambda _: []) -> None:
+        self._folder, self._on_record, self._inspect = folder, on_record, inspect
 
     def begin(self, at: tuple[int, int]) -> None:
         """Go on from a place (epoch, batch): what was written after it is taken back.
@@ -59,35 +59,34 @@ class Records:
         Raises:
             StoreError: they cannot be written.
         """
-        kept = [
-            one for one in read_records(self._folder) if tuple(one["at"]) <= at and one["kind"] != "finished"
-        ]
+        records = read_records(self._folder)
+        kept = [record for record in records if tuple(record["at"]) <= at and record["kind"] != "finished"]
         with _disk(self._folder):
-            write_whole(self._folder / LOG, "".join(_line_of(one) for one in kept))
+            write_whole(self._folder / LOG, "".join(_line_of(record) for record in kept))
             for name in (BATCHES, TESTS):
                 (self._folder / name).unlink(missing_ok=True)
-            for one in kept:
-                self._tell_csv(one)
-                self._look(one)  # what was found then is among them
+            for record in kept:
+                self._tell_csv(record)
+                self._inspect(record)  # what was found then is among them
 
-    def add(self, kind: str, at: tuple[int, int], **told: Any) -> None:
+    def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
         """Write a record.
 
         Args:
             kind: what it is of.
             at: the place (epoch, batch) in the run from which it holds.
-            **told: plain values.
+            **values: plain values.
 
         Raises:
             StoreError: it cannot be written.
         """
-        record = {"kind": kind, "at": list(at), **told}
+        record = {"kind": kind, "at": list(at), **values}
         with _disk(self._folder):
             with open(self._folder / LOG, "a", encoding="utf-8") as file:
                 file.write(_line_of(record))
             self._tell_csv(record)
         self._on_record(record)
-        for finding in self._look(record):
+        for finding in self._inspect(record):
             self.add("warning", at, **finding.to_dict())
 
     def _tell_csv(self, record: Record) -> None:
@@ -108,18 +107,18 @@ class Records:
             writer.writerow(values)
 
 
-class Unwritten(Records):
+class DiscardedRecords(Records):
     """The records of a process that is not the first: the first writes them."""
 
     def begin(self, at: tuple[int, int]) -> None:
-        """Nothing."""
+        """Do nothing: the first process takes records back."""
 
-    def add(self, kind: str, at: tuple[int, int], **told: Any) -> None:
-        """Nothing."""
+    def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
+        """Do nothing: the first process writes the record."""
 
 
 class _disk:
-    """OSErrors as StoreErrors."""
+    """Turns an OSError into a StoreError that names the run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -59,7 +59,7 @@ class Run:
     """
 
     path: Path
-    """Its folder."""
+    """The run's folder."""
 
     def __post_init__(self) -> None:
         if not is_run(self.path):
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def config(self) -> TrainConfig:
-        """Its options, as they are now."""
+        """All options, as of its last start."""
         return TrainConfig.from_file(self.path / CONFIG)
 
     @property
@@ -78,12 +78,12 @@ class Run:
     @property
     def losses(self) -> list[float]:
         """The loss of each batch, in order."""
-        return [float(one["loss"]) for one in self.records if one["kind"] == "batch"]
+        return [float(record["loss"]) for record in self.records if record["kind"] == "batch"]
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return any(one["kind"] == "finished" for one in self.records)
+        return any(record["kind"] == "finished" for record in self.records)
 
     def recalls(self, of: str = "val") -> dict[int, dict[int, float]]:
         """Epoch -> N -> recall@N, for ``val`` or ``train``; epoch 0 is before training."""
@@ -91,12 +91,12 @@ class Run:
 
     def rank_losses(self, of: str = "val") -> dict[int, float | None]:
         """Epoch -> ranking loss, for ``val`` or ``train``."""
-        tests = [one for one in self.records if one["kind"] == "test" and one["set"] == of]
-        return {int(one["epoch"]): one["rank_loss"] for one in tests}
+        tests = [record for record in self.records if record["kind"] == "test" and record["set"] == of]
+        return {int(record["epoch"]): record["rank_loss"] for record in tests}
 
     @property
     def epochs(self) -> list[int]:
-        """Epochs whose models are there."""
+        """Epochs whose models are kept, ascending; 0 is the model before training."""
         return epochs_there(self.path)
 
     def best(self, n: int | None = None) -> int:
@@ -120,7 +120,7 @@ class Run:
         return model_of_run(self.path, which)
 
     def clean_up(self, keep: Sequence[int] | None = None) -> list[Path]:
-        """Delete the models of all epochs but the first and the best, or those told, and the cache.
+        """Delete the models of all epochs but the first and the best, or but those in `keep`, and the cache.
 
         Equivalent to ``cleanup.m``. A run that is not finished goes on all the same.
 

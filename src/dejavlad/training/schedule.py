@@ -24,10 +24,10 @@ def falls(config: TrainConfig, epoch: int) -> bool:
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Of an epoch."""
+    """The learning rate of an epoch (from 1) by its steps alone, without warm-up and linear fall."""
     rate = config.learning_rate
-    for one in range(1, epoch + 1):
-        if falls(config, one):
+    for earlier in range(1, epoch + 1):
+        if falls(config, earlier):
             rate /= config.lr_down_factor
     return rate
 
@@ -35,20 +35,20 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
 def rate(config: TrainConfig, epoch: int, batch: int, n: int) -> float:
     """The learning rate of a batch of an epoch of n; batches count from 1."""
     done = (epoch - 1) * n + batch - 1
-    found = learning_rate(config, epoch)
+    epoch_rate = learning_rate(config, epoch)
     if done < config.lr_warmup:
-        return found * (done + 1) / config.lr_warmup
+        return epoch_rate * (done + 1) / config.lr_warmup
     if config.lr_schedule == "linear":
         whole = max(config.epochs * n, config.lr_warmup + 1)
-        return found * (whole - done) / (whole - config.lr_warmup)
-    return found
+        return epoch_rate * (whole - done) / (whole - config.lr_warmup)
+    return epoch_rate
 
 
 def refresh_every(config: TrainConfig, epoch: int) -> int:
     """Batches after which all photos are described anew, in an epoch."""
     batches = -(-config.refresh_every // config.batch_size)
-    for one in range(1, epoch + 1):
-        if falls(config, one) and config.refresh_slows:
+    for earlier in range(1, epoch + 1):
+        if falls(config, earlier) and config.refresh_slows:
             batches = max(1, math.floor(batches * config.lr_down_factor + 0.5))
     return batches
 

@@ -36,8 +36,8 @@ def starting_model(
     Args:
         config: see its ``network`` and ``method``.
         init: any model, by name, folder or file, to begin with instead.
-        on_progress: told of downloads.
-        **options: of `load_model`; photos keep their size and it computes on the processor, unless told.
+        on_progress: called with each step of a download.
+        **options: of `load_model`; photos keep their size and it computes on the processor, unless given.
 
     Raises:
         InputError: the network's weights must be given and are not, or no such model.

@@ -31,18 +31,18 @@ MODEL, MEMORY = "model", "memory"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """Where a run stands."""
+    """Where a run stands, with all that it needs to go on."""
 
     epoch: int
     """The epoch that goes on, from 1."""
     batch: int
-    """Batches of it that are done."""
+    """How many batches of that epoch are done, from 0."""
     tensors: Mapping[str, Tensor]
-    """``model/NAME`` and ``optimizer/NAME/KEY``."""
+    """Weights and buffers as ``model/NAME``, the optimiser's state as ``optimizer/NAME/KEY``."""
     memory: list[Rows]
-    """Of each query, the negatives remembered."""
+    """Of each query, the rows of the database (int64) that mining remembers, nearest first."""
     descriptors: str
-    """Name of the file of descriptors."""
+    """Name of the file in the cache that mining goes by; empty: none."""
     failed: Mapping[int, str] = field(default_factory=dict)
     """Number of a photo -> why it could not be read."""
 
@@ -56,18 +56,18 @@ class State:
         memory_QW = np.full((len(self.memory), width), -1, np.int64)
         for query, rows in enumerate(self.memory):
             memory_QW[query, : len(rows)] = rows
-        told = {
+        fields = {
             "format": FORMAT,
             "epoch": self.epoch,
             "batch": self.batch,
             "descriptors": self.descriptors,
             "failed": {str(number): why for number, why in self.failed.items()},
         }
-        held = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        held[MEMORY] = torch.from_numpy(memory_QW)
-        told["crc32"] = _crc32(held)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        tensors[MEMORY] = torch.from_numpy(memory_QW)
+        fields["crc32"] = _crc32(tensors)
         try:
-            write_tensors(folder / STATE, held, metadata={"told": json.dumps(with_checksum(told))})
+            write_tensors(folder / STATE, tensors, metadata={"told": json.dumps(with_checksum(fields))})
         except OSError as error:
             raise StoreError(
                 f"a checkpoint cannot be written to {str(folder)!r}: {error}. The one before it is whole: "
@@ -86,24 +86,25 @@ class State:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                told = parse_json_object((file.metadata() or {})["told"])
-                if told["format"] != FORMAT:
+                fields = parse_json_object((file.metadata() or {})["told"])
+                if fields["format"] != FORMAT:
                     raise CheckpointError(
-                        f"{str(path)!r} is of format {told['format']!r}; this dejavlad goes on from {FORMAT}"
+                        f"{str(path)!r} is of format {fields['format']!r}; this dejavlad goes on from "
+                        f"{FORMAT}"
                     )
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            told = without_checksum(told)
-            if told.get("crc32", (crc32 := _crc32(tensors))) != crc32:
+            fields = without_checksum(fields)
+            if fields.get("crc32", (crc32 := _crc32(tensors))) != crc32:
                 raise ValueError("its tensors were changed since they were written")
             memory_QW = tensors.pop(MEMORY).numpy()
-            descriptors = str(told["descriptors"])
+            descriptors = str(fields["descriptors"])
             return cls(
-                int(told["epoch"]),
-                int(told["batch"]),
+                int(fields["epoch"]),
+                int(fields["batch"]),
                 tensors,
                 [row[row >= 0] for row in memory_QW],
                 plain_name(descriptors) if descriptors else "",
-                {int(number): str(why) for number, why in told["failed"].items()},
+                {int(number): str(why) for number, why in fields["failed"].items()},
             )
         except (*DAMAGED, SafetensorError) as error:
             raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from None
@@ -111,37 +112,37 @@ class State:
 
 def _crc32(tensors: Mapping[str, Tensor]) -> int:
     """Of all tensors by name, with their shapes."""
-    found = 0
+    crc32 = 0
     for name in sorted(tensors):
-        found = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), found)
-        found = zlib.crc32(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data, found)
-    return found
+        crc32 = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), crc32)
+        crc32 = zlib.crc32(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data, crc32)
+    return crc32
 
 
 def model_tensors(model: nn.Module, learnt: Sequence[str]) -> dict[str, Tensor]:
     """What changes in training, copied: the named parameters, and all buffers."""
-    held = model.state_dict()
-    names = [*learnt, *(name for name, _ in model.named_buffers() if name in held)]
-    return {f"{MODEL}/{name}": held[name].detach().clone() for name in names}
+    tensors = model.state_dict()
+    names = [*learnt, *(name for name, _ in model.named_buffers() if name in tensors)]
+    return {f"{MODEL}/{name}": tensors[name].detach().clone() for name in names}
 
 
 def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], learnt: Sequence[str]) -> None:
-    """Take on what `model_tensors` told.
+    """Bring back the weights and buffers that `model_tensors` copied.
 
     Raises:
         CheckpointError: it is of another network.
     """
-    held = model.state_dict()
-    given = {name.removeprefix(f"{MODEL}/") for name in tensors if name.startswith(f"{MODEL}/")}
-    wanted = set(learnt) | {name for name, _ in model.named_buffers() if name in held}
-    if given != wanted:
-        raise CheckpointError(f"the checkpoint is of another network: it differs in {min(given ^ wanted)!r}")
+    own = model.state_dict()
+    stored = {name.removeprefix(f"{MODEL}/") for name in tensors if name.startswith(f"{MODEL}/")}
+    wanted = set(learnt) | {name for name, _ in model.named_buffers() if name in own}
+    if stored != wanted:
+        raise CheckpointError(f"the checkpoint is of another network: it differs in {min(stored ^ wanted)!r}")
     with torch.no_grad():
-        for name in given:
+        for name in stored:
             value = tensors[f"{MODEL}/{name}"]
-            if value.shape != held[name].shape:
+            if value.shape != own[name].shape:
                 raise CheckpointError(
                     f"the checkpoint is of another network: {name!r} is {list(value.shape)} there, "
-                    f"{list(held[name].shape)} here"
+                    f"{list(own[name].shape)} here"
                 )
-            held[name].copy_(value)
+            own[name].copy_(value)

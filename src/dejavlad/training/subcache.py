@@ -49,7 +49,7 @@ class SubcacheMiner:
     def __init__(self, candidates: Candidates, loss: TupleLoss, config: TrainConfig, n_queries: int) -> None:
         self.candidates, self._loss, self._config, self._n_queries = candidates, loss, config, n_queries
         self.memory: list[Rows] = [np.empty(0, np.int64)] * n_queries
-        """Nothing is remembered."""
+        """Empty for each query: a subcache's negatives are drawn anew, and none are remembered."""
 
     def wanted(self, queries: Rows, epoch: int, batch: int) -> Rows:
         """Numbers of the photos that a subcache needs, ascending; depends on seed and place alone.
@@ -75,20 +75,22 @@ class SubcacheMiner:
         if not len(positives):
             return None
         query_D = cache.queries_QD[int(np.searchsorted(cache.queries, query))]
-        nearest_one, of_it = nearest(query_D, cache.database_ND, positives, 1)
-        if not len(nearest_one) or not query_D.any():
+        best, best_squared = nearest(query_D, cache.database_ND, positives, 1)
+        if not len(best) or not query_D.any():
             return None
-        squared, positive = float(of_it[0]), int(cache.database[nearest_one[0]])
+        squared, positive = float(best_squared[0]), int(cache.database[best[0]])
         known = self.candidates.are_negatives(query, cache.database[cache.negatives])  # they may have failed
         pool = cache.negatives[known]
         near, near_squared = nearest(query_D, cache.database_ND, pool, looked_at(config))
         if config.quirk("inverted_violation"):
             likeness_P = cache.database_ND[pool] @ query_D
+            # For descriptors of length 1, likeness = 1 - squared / 2. The original compares likenesses as if
+            # they were distances, so that nearly all negatives pass; it then takes the nearest of all.
             violating = (1 - squared / 2) - likeness_P + config.margin > 0
-            there = near if int(violating.sum()) > config.negatives_used else near[:0]
+            chosen = near if int(violating.sum()) > config.negatives_used else near[:0]
         else:
-            there = near[self._loss.violates(squared, near_squared)]
-        return Mined(query, positive, cache.database[there[: config.negatives_used]])
+            chosen = near[self._loss.violates(squared, near_squared)]
+        return Mined(query, positive, cache.database[chosen[: config.negatives_used]])
 
 
 def subcache_of(numbers: Rows, rows_MD: Floats, candidates: Candidates, n_queries: int) -> Subcache:

@@ -52,21 +52,21 @@ def _recall(
     descriptors: Descriptors, truth: Truth, failed: Sequence[int], config: TrainConfig
 ) -> dict[int, float]:
     queries = _sample(truth.n_queries, config.test_queries, config.seed)
-    some = truth if len(queries) == truth.n_queries else of_queries(truth, queries)
-    alive = np.ones(truth.n_database, np.bool_)
-    alive[[number - truth.n_queries for number in failed if number >= truth.n_queries]] = False
-    rows = np.flatnonzero(alive)
-    held_ND = descriptors.database_ND if alive.all() else descriptors.database_ND[rows]
-    index = build_index("flat", held_ND, ids=rows)
+    sampled_truth = truth if len(queries) == truth.n_queries else of_queries(truth, queries)
+    described = np.ones(truth.n_database, np.bool_)
+    described[[number - truth.n_queries for number in failed if number >= truth.n_queries]] = False
+    rows = np.flatnonzero(described)
+    database_ND = descriptors.database_ND if described.all() else descriptors.database_ND[rows]
+    index = build_index("flat", database_ND, ids=rows)
     ranking = answers_of(
         lambda rows, depth: index.search(descriptors.queries_QD[queries[rows]], depth),
-        some,
+        sampled_truth,
         max(config.recall_at),
     )
     unseen = np.isin(queries, list(failed))
     ranking.indices[unseen] = -1
     ranking.distances[unseen] = np.inf
-    return dict(evaluate(ranking, some, recall_at=config.recall_at).recall)
+    return dict(evaluate(ranking, sampled_truth, recall_at=config.recall_at).recall)
 
 
 def rank_loss(
@@ -100,13 +100,13 @@ def rank_loss(
 
 def _squared(query_D: np.ndarray, descriptors: Descriptors, rows: Rows) -> np.ndarray:
     """Squared distances [P] from a query to rows of the database, in float64 but for a float32 product."""
-    found = np.empty(len(rows))
+    squared_P = np.empty(len(rows))
     step = max(1, (1 << 24) // len(query_D))
     for first in range(0, len(rows), step):
         part_PD = descriptors.database_ND[np.sort(rows)[first : first + step]]
         gap = np.vecdot(part_PD, part_PD).astype(np.float64) - 2.0 * (part_PD @ query_D)
-        found[first : first + step] = gap
-    return np.maximum(0, found + float(np.vecdot(query_D, query_D)))
+        squared_P[first : first + step] = gap
+    return np.maximum(0, squared_P + float(np.vecdot(query_D, query_D)))
 
 
 def _sample(n: int, most: int, seed: int) -> Rows:

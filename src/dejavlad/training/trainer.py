@@ -11,36 +11,39 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import DivergedError, InputError, StoreError
+from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.model.device import resolve_device
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training import schedule
 from dejavlad.training.augment import kornia_augmentation
-from dejavlad.training.begin import Begun, begin_together
+from dejavlad.training.begin import Begun, open_run_together
 from dejavlad.training.config import TrainConfig
+from dejavlad.training.context import RunContext
 from dejavlad.training.describing import read_descriptors, write_descriptors
-from dejavlad.training.doctor import candidates_of, first_look
+from dejavlad.training.doctor import candidates_of, check_start
 from dejavlad.training.keeper import Keeper
-from dejavlad.training.lessons import make_lessons
+from dejavlad.training.lessons import make_batch_sampler
 from dejavlad.training.mining import Descriptors
 from dejavlad.training.network import Network
 from dejavlad.training.optim import make_optimizer, set_rate
-from dejavlad.training.part import Part, keep_maps
+from dejavlad.training.part import Split, keep_maps
 from dejavlad.training.processes import Processes, join
-from dejavlad.training.records import OnRecord, Records, Unwritten, ignore
+from dejavlad.training.records import DiscardedRecords, OnRecord, Records, ignore
 from dejavlad.training.runs import CACHE, Run, best_epoch, is_run
 from dejavlad.training.state import State
 from dejavlad.training.subcache import read_rows, subcache_of
 from dejavlad.training.testing import score
 from dejavlad.training.tuples import Candidates, Rows
-from dejavlad.training.watch import Watch, pulse
+from dejavlad.training.watch import Monitor, pulse
 
 TRAINING = "training"
 
@@ -69,8 +72,8 @@ def train(
         val: tested on after each epoch; None for none.
         out: the run's folder.
         device: where to compute; the model's, unless given.
-        on_progress: told of what takes long.
-        on_record: told of each record (see `records`).
+        on_progress: called with each step of what takes long.
+        on_record: called with each record once it is written (see `records`).
 
     Returns:
         The run.
@@ -87,85 +90,134 @@ def train(
     if config.augments:
         kornia_augmentation()
     candidates = candidates_of(train, config)
-    where = resolve_device(device) if device is not None else None if model is None else model.device
-    processes = join(where)
+    processes, target = _join_processes(config, model, device)
+    context = RunContext(config, processes, on_progress, on_record)
     if not processes.first:
-        on_progress, on_record = silent, ignore
-    if not processes.alone:
-        where = processes.device
-        if config.batch_norm == "learnt":
-            raise InputError("batch_norm = 'learnt' needs the photos of a step in one process")
-    with begin_together(processes, config, model, train, val, Path(out), on_progress) as begun:
-        if where is not None:
-            begun.model.to(where)
-        preprocess = begun.model.preprocess
-        learns = Part(train, candidates, preprocess, config, on_progress)
-        tested = None
-        if val is not None:
-            others = Candidates.of(val, config, required=False)
-            tested = Part(val, others, preprocess, config, on_progress)
-            tested.require_truth()
-        for part in (learns, tested):
-            if part is not None:
-                part.album.look_alike(processes)
-        _Training(config, begun, learns, tested, Path(out), on_progress, on_record, processes).run()
+        context = replace(context, on_progress=silent, on_record=ignore)
+    with open_run_together(context, model, train, val, Path(out)) as opened:
+        if target is not None:
+            opened.model.to(target)
+        preprocess = opened.model.preprocess
+        learns = Split(train, candidates, preprocess, context)
+        tested = None if val is None else _tested_split(val, preprocess, context)
+        for split in (learns, tested):
+            if split is not None:
+                split.album.synchronize(processes)
+        _Training(context, opened, learns, tested, Path(out)).run()
     return Run(Path(out))
 
 
+def _join_processes(
+    config: TrainConfig, model: PlaceModel | None, device: str | None
+) -> tuple[Processes, torch.device | None]:
+    """The processes that train together, and where this one computes; None: where its model is.
+
+    Raises:
+        InputError: options or a device that do not go with several processes.
+        MissingExtraError: Lightning Fabric is not installed.
+    """
+    target = None if model is None else model.device
+    if device is not None:
+        target = resolve_device(device)
+    processes = join(target)
+    if processes.alone:
+        return processes, target
+    if config.batch_norm == "learnt":
+        raise InputError("batch_norm = 'learnt' needs the photos of a step in one process")
+    return processes, processes.device
+
+
+def _tested_split(val: PlaceDataset, preprocess: Preprocess, context: RunContext) -> Split:
+    """The validation set, which needs no tuples, but must say what is right."""
+    split = Split(val, Candidates.of(val, context.config, required=False), preprocess, context)
+    split.require_truth()
+    return split
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchStart:
+    """What a batch begins with and may change before it is done, so that an interrupted one is taken back."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Batches of the epoch that are done."""
+    memory: list[Rows] = field(default_factory=list)
+    """Of each query, the negatives that mining remembers."""
+    descriptors: str = ""
+    """Name of the file of descriptors that mining goes by."""
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Number of a photo -> why it was left out."""
+
+
 class _Training:
-    """A run while it goes on; `epoch` and `batch` are where it stands."""
+    """A run while it goes on; `epoch` (from 1) and `batch` (done, from 0) are where it stands.
+
+    Args:
+        context: how the run computes and reports.
+        opened: its model and, where it goes on, its state.
+        train: the photos that are learnt from.
+        val: the photos that are tested on; None for none.
+        out: the run's folder.
+    """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        begun: Begun,
-        train: Part,
-        val: Part | None,
-        out: Path,
-        on_progress: OnProgress,
-        on_record: OnRecord,
-        processes: Processes,
+        self, context: RunContext, opened: Begun, train: Split, val: Split | None, out: Path
     ) -> None:
-        self.config, self.out, self._tell, self.processes = config, out, on_progress, processes
-        self.records = (Records if processes.first else Unwritten)(out, on_record, Watch(config))
-        self.network = Network(begun.model, config)
+        config, processes = context.config, context.processes
+        self.context, self.config, self.processes, self.out = context, config, processes, out
+        self.records = (Records if processes.first else DiscardedRecords)(
+            out, context.on_record, Monitor(config)
+        )
+        self.network = Network(opened.model, config)
         self.train, self.val = train, val
-        self.parts = {"train": train, **({} if val is None else {"val": val})}
+        self.splits = {"train": train, **({} if val is None else {"val": val})}
         self.optimizer = make_optimizer(self.network.learnt, config)
-        self.lessons = make_lessons(train, config, processes)
-        self.keeper = Keeper(out, config, self.network, self.optimizer, self.lessons, train.album)
-        self.n = self.lessons.n
+        self.sampler = make_batch_sampler(train, context)
+        self.keeper = Keeper(out, config, self.network, self.optimizer, self.sampler, train.album)
+        self.n = self.sampler.n
         self.epoch, self.batch = 1, 0
         self.descriptors_file = ""
         self.good: State | None = None
         """Where the run stood before its last step, known to be sound."""
-        self.before: tuple[int, int, list[Rows], str] = 0, 0, [], ""
-        """Where the last batch began, what mining remembered then, and the descriptors it went by."""
+        self.before = _BatchStart()
+        """Where the last batch began."""
         self.saved = 0, 0
-        """Of the last checkpoint."""
-        state = begun.state
-        if state is not None:
-            self._go_back_to(state)
-            self.saved = self.epoch, self.batch
-        begun.commit()
-        processes.share(lambda: None)
-        if not is_run(out):
-            raise InputError(f"{str(out)!r} must be a folder that the machines of all processes share")
-        self.records.begin((self.epoch, self.batch) if state else (0, 0))
-        if begun.changed:
-            told = {key: list(pair) for key, pair in begun.changed.items()}
-            self.records.add("options", (self.epoch, self.batch), changed=told)
-        for told in keep_maps(self.parts, self.network, config, out / CACHE, on_progress, processes):
-            self.records.add("frozen maps", (self.epoch, self.batch), **told)
-        self.step = self.lessons.step(self.network, train.maps)
-        self._note_failed()
+        """Epoch and batch of the last checkpoint."""
         self.descriptors: Descriptors | None = None
-        """What mining goes by."""
-        self._take_up(state)
-        if state is None:
-            self._first_look()
+        """Descriptors that mining goes by; None where it needs none now."""
+        if opened.state is not None:
+            self._go_back_to(opened.state)
+            self.saved = self.epoch, self.batch
+        self._open_records(opened)
+        self._keep_maps()
+        self.step = self.sampler.step(self.network, train.maps)
+        self._note_failed()
+        self._open_descriptors(opened.state)
+        if opened.state is None:
+            self._check_start()
             self._test(0, (1, 0), whole=config.test_before)
             self._checkpoint()
+
+    def _open_records(self, opened: Begun) -> None:
+        """Write down what the run begins with, take back records after its checkpoint, and note new options.
+
+        Raises:
+            InputError: the processes do not share the folder.
+            StoreError: it cannot be written.
+        """
+        opened.commit()
+        self.processes.share(lambda: None)
+        if not is_run(self.out):
+            raise InputError(f"{str(self.out)!r} must be a folder that the machines of all processes share")
+        self.records.begin((self.epoch, self.batch) if opened.state else (0, 0))
+        if opened.changed:
+            changed = {key: list(values) for key, values in opened.changed.items()}
+            self.records.add("options", (self.epoch, self.batch), changed=changed)
+
+    def _keep_maps(self) -> None:
+        """Compute what the frozen layers make of all photos, and note for each split whether that is kept."""
+        for fields in keep_maps(self.splits, self.network, self.context, self.out / CACHE):
+            self.records.add("frozen maps", (self.epoch, self.batch), **fields)
 
     def run(self) -> None:
         """To the end.
@@ -182,58 +234,69 @@ class _Training:
             raise
         except KeyboardInterrupt:
             with contextlib.suppress(StoreError):  # the checkpoint before it is whole
-                self._keep_what_is_done()
+                self._save_whole_batches()
             raise
 
-    def _keep_what_is_done(self) -> None:
+    def _save_whole_batches(self) -> None:
         """A checkpoint after the last whole batch, wherever the run was cut off."""
         at = self.epoch, self.batch
         if at == self.saved:
             return
         if self.good is not None and (self.good.epoch, self.good.batch) == at:
             self._go_back_to(self.good)  # its step may be half taken
-        elif self.before[:2] == at:
-            self.lessons.memory, self.descriptors_file = self.before[2:]
+        elif (self.before.epoch, self.before.batch) == at:
+            self.sampler.memory, self.descriptors_file = self.before.memory, self.before.descriptors
+            self.keeper.restore_failed(self.before.failed)
         self._checkpoint()
 
     def _run(self) -> None:
-        found = (self.epoch - 1) * self.n + self.batch
+        done_before = (self.epoch - 1) * self.n + self.batch
         while self.epoch <= self.config.epochs and not self._out_of_patience():
-            begun_at = self.batch
+            first = self.batch
             for batch in range(self.batch + 1, self.n + 1):
-                if schedule.saves(self.config, batch) and self.batch > begun_at:
+                if schedule.saves(self.config, batch) and self.batch > first:
                     self._checkpoint()
-                memory = list(self.lessons.memory)
-                self.before = self.epoch, self.batch, memory, self.descriptors_file
+                self.before = _BatchStart(
+                    self.epoch,
+                    self.batch,
+                    list(self.sampler.memory),
+                    self.descriptors_file,
+                    dict(self.train.album.failed),
+                )
                 if schedule.refreshes(self.config, self.epoch, batch, self.n):
                     self._refresh(self.epoch, batch)
                 self._batch(batch)
                 self.batch = batch
                 done = (self.epoch - 1) * self.n + batch
-                self._tell(Progress(TRAINING, done, self.config.epochs * self.n, found))
-            self._end_epoch(saved=begun_at == self.n)
+                self.context.on_progress(Progress(TRAINING, done, self.config.epochs * self.n, done_before))
+            self._end_epoch(saved=first == self.n)
         self.records.add("finished", (self.epoch, 0), epochs=self.epoch - 1)
 
     def _go_back_to(self, state: State) -> None:
-        self.keeper.take_on(state)
+        self.keeper.restore(state)
         self.epoch, self.batch, self.descriptors_file = state.epoch, state.batch, state.descriptors
 
     def _batch(self, batch: int) -> None:
-        began = time.monotonic()
-        lesson = self.lessons.draw(self.epoch, batch, self.descriptors)
+        started = time.monotonic()
+        drawn = self.sampler.draw(self.epoch, batch, self.descriptors)
         rate = schedule.rate(self.config, self.epoch, batch, self.n)
         set_rate(self.optimizer, rate)
-        outcome = self.step(lesson.work, [self.config.seed, self.epoch, batch])
-        losses = [*outcome.losses, *[0.0] * lesson.easy]
+        outcome = self.step(drawn.work, [self.config.seed, self.epoch, batch])
+        losses = [*outcome.losses, *[0.0] * drawn.easy]
         loss = sum(losses) / len(losses) if losses else 0.0
-        gradients = [held.grad for held in self.network.learnt.values() if held.grad is not None]
+        gradients = [
+            parameter.grad for parameter in self.network.learnt.values() if parameter.grad is not None
+        ]
         if not math.isfinite(loss) or not _finite(gradients):
-            self._diverged(batch, lesson.first)
+            self._diverged(batch, drawn.first)
         if outcome.violating:
-            self.good = self.keeper.state(self.epoch, self.batch, self.before[3], self.before[2])
+            before = self.before
+            self.good = self.keeper.state(
+                self.epoch, self.batch, before.descriptors, before.memory, before.failed
+            )
             self.optimizer.step()
             if not _finite(self.network.learnt.values()):
-                self._diverged(batch, lesson.first)
+                self._diverged(batch, drawn.first)
         self.records.add(
             "batch",
             (self.epoch, batch),
@@ -245,7 +308,7 @@ class _Training:
             violating=outcome.violating,
             very_hard=outcome.very_hard,
             rate=rate,
-            seconds=round(time.monotonic() - began, 4),
+            seconds=round(time.monotonic() - started, 4),
             **({} if outcome.spread is None else {"spread": outcome.spread}),
         )
         self._note_failed(batch)
@@ -270,23 +333,23 @@ class _Training:
 
         Training photos are described already, or never all of them.
         """
-        parts = [("val", self.val)] if whole and self.val is not None else []
+        splits = [("val", self.val)] if whole and self.val is not None else []
         if (whole or epoch) and self.config.mining == "all":
-            parts.append(("train", self.train))
-        for name, part in parts:
-            assert part is not None
-            began = time.monotonic()
+            splits.append(("train", self.train))
+        for name, split in splits:
+            assert split is not None
+            started = time.monotonic()
             file = self.out / CACHE / "val.npy"
-            if part is not self.train:
-                self._describe(part, file)
+            if split is not self.train:
+                self._describe(split, file)
                 self._note_failed()
             if not self.processes.first:
                 continue
-            told = self.descriptors if part is self.train else read_descriptors(file, part.album)
-            assert told is not None
-            scores = score(told, part.truth, part.candidates, list(part.album.failed), self.config)
-            if part is not self.train:
-                del told
+            descriptors = self.descriptors if split is self.train else read_descriptors(file, split.album)
+            assert descriptors is not None
+            scores = score(descriptors, split.truth, split.candidates, list(split.album.failed), self.config)
+            if split is not self.train:
+                del descriptors
                 file.unlink(missing_ok=True)
             self.records.add(
                 "test",
@@ -295,7 +358,7 @@ class _Training:
                 set=name,
                 recall={str(n): value for n, value in scores.recall.items()},
                 rank_loss=scores.rank_loss,
-                seconds=round(time.monotonic() - began, 4),
+                seconds=round(time.monotonic() - started, 4),
             )
 
     def _refresh(self, epoch: int, batch: int) -> None:
@@ -303,39 +366,30 @@ class _Training:
 
         With a subcache, those that the next queries need.
         """
-        began = time.monotonic()
+        started = time.monotonic()
         name = f"descriptors-e{epoch:03d}-b{batch:06d}.npy"
         before = None
         if self.config.mining == "subcache":
-            self._describe(self.train, self.out / CACHE / name, self.lessons.wanted(epoch, batch))
+            self._describe(self.train, self.out / CACHE / name, self.sampler.wanted(epoch, batch))
         else:
             before = self.descriptors
             self._describe(self.train, self.out / CACHE / name)
-        found = self._read(self.out / CACHE / name)
-        seconds = round(time.monotonic() - began, 4)
+        descriptors = self._read(self.out / CACHE / name)
+        seconds = round(time.monotonic() - started, 4)
         if self.processes.first:
-            self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, found))
-        self.descriptors, self.descriptors_file = found, name
+            self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, descriptors))
+        self.descriptors, self.descriptors_file = descriptors, name
         self._note_failed()
 
-    def _describe(self, part: Part, path: Path, among: Rows | None = None) -> None:
-        write_descriptors(
-            self.network,
-            part.album,
-            part.maps,
-            self.config.describe_batch,
-            path,
-            self.processes,
-            among=among,
-            on_progress=self._tell,
-        )
+    def _describe(self, split: Split, path: Path, among: Rows | None = None) -> None:
+        write_descriptors(self.network, split.album, split.maps, self.context, path, among=among)
 
     def _read(self, path: Path) -> Descriptors:
         if self.config.mining == "subcache":
             return subcache_of(*read_rows(path), self.train.candidates, self.train.album.n_queries)
         return read_descriptors(path, self.train.album)
 
-    def _take_up(self, state: State | None) -> None:
+    def _open_descriptors(self, state: State | None) -> None:
         """Have the descriptors that mining goes by when the run begins or goes on."""
         path = self.out / CACHE / self.descriptors_file
         if self.config.mining != "all":
@@ -346,17 +400,19 @@ class _Training:
         else:
             self._refresh(self.epoch, self.batch)
 
-    def _first_look(self) -> None:
+    def _check_start(self) -> None:
         if not self.processes.first:
             return
-        part, model = self.train, self.network.model
-        for found in first_look(model, part.album.dataset, part.candidates, self.descriptors, self.config):
-            self.records.add("warning", (1, 0), **found.to_dict())
+        split, model = self.train, self.network.model
+        for finding in check_start(
+            model, split.album.dataset, split.candidates, self.descriptors, self.config
+        ):
+            self.records.add("warning", (1, 0), **finding.to_dict())
 
     def _note_failed(self, batch: int = 0) -> None:
-        for part in self.parts.values():
-            for number, why in part.newly_failed().items():
-                key = part.album.photos[number].key
+        for split in self.splits.values():
+            for number, why in split.newly_failed().items():
+                key = split.album.photos[number].key
                 self.records.add("photo", (self.epoch, batch or self.batch), key=key, reason=why)
 
     def _checkpoint(self) -> None:
@@ -369,8 +425,8 @@ class _Training:
     def _out_of_patience(self) -> bool:
         if not self.config.patience or self.val is None:
             return False
-        told = self.processes.share(Run(self.out).recalls)
-        recalls = {epoch: recall for epoch, recall in told.items() if epoch}
+        tested = self.processes.share(Run(self.out).recalls)
+        recalls = {epoch: recall for epoch, recall in tested.items() if epoch}
         if not recalls:
             return False
         return self.epoch - 1 - best_epoch(recalls) >= self.config.patience
@@ -385,4 +441,4 @@ class _Training:
 
 
 def _finite(tensors: Iterable[torch.Tensor]) -> bool:
-    return all(bool(torch.isfinite(one).all()) for one in tensors)
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

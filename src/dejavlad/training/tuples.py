@@ -50,35 +50,36 @@ class Candidates:
         Raises:
             InputError: no positions; no query with a potential positive; none of these has a negative.
         """
-        there, asked = _positions(dataset.database), _positions(dataset.queries)
-        for what, positions in (("database", there), ("queries", asked)):
+        database, queries = _positions(dataset.database), _positions(dataset.queries)
+        for what, positions in (("database", database), ("queries", queries)):
             if required and not positions.known.any():
                 raise InputError(
                     f"{dataset.name}: none of the {len(positions)} photos of the {what} has a position, and "
                     "training learns from nothing else; give them with --positions"
                 )
-        n = len(there)
-        positives = RowSets.of(there.within(asked, config.positive_radius), n)
+        n = len(database)
+        positives = RowSets.of(database.within(queries, config.positive_radius), n)
         if config.trivial_radius >= 0:
-            positives = positives.minus(RowSets.of(there.within(asked, config.trivial_radius), n))
+            positives = positives.minus(RowSets.of(database.within(queries, config.trivial_radius), n))
         if config.other_time:
             positives = _at_other_times(positives, dataset)
-        found = cls(positives, RowSets.of(there.within(asked, config.negative_radius), n), there.known)
+        near = RowSets.of(database.within(queries, config.negative_radius), n)
+        candidates = cls(positives, near, database.known)
         if not required:
-            return found
-        if not found.answerable.any():
+            return candidates
+        if not candidates.answerable.any():
             raise InputError(
                 f"{dataset.name}: no query has a photo of the database more than {config.trivial_radius:g} m "
-                f"and at most {config.positive_radius:g} m away{_times_told(config, dataset)}; there is "
-                "nothing to learn from. Are the positions in metres? (--set positive_radius=...)"
+                f"and at most {config.positive_radius:g} m away{_other_time_words(config, dataset)}; "
+                "there is nothing to learn from. Are the positions in metres? (--set positive_radius=...)"
             )
-        if not any(found.n_negatives(int(query)) for query in np.flatnonzero(found.answerable)):
+        if not any(candidates.n_negatives(int(query)) for query in np.flatnonzero(candidates.answerable)):
             raise InputError(
                 f"{dataset.name}: all photos of the database lie within {config.negative_radius:g} m of "
                 "every query, so there are no negatives; learn from a larger area (or --set "
                 "negative_radius=...)"
             )
-        return found
+        return candidates
 
     @property
     def answerable(self) -> NDArray[np.bool_]:
@@ -95,7 +96,7 @@ class Candidates:
         return rows[self._known[rows]]
 
     def n_negatives(self, query: int) -> int:
-        """How many negatives a query has."""
+        """How many rows of the database are negatives of a query."""
         return int(self._known.sum()) - int(self._known[self._near[query]].sum())
 
     def negatives(self, query: int) -> Rows:
@@ -117,6 +118,8 @@ class Candidates:
         """So many different negatives of a query, or all there are; int64, in no order."""
         n = len(self._known)
         out = len(self._near[query]) + int(n - self._known.sum())
+        # Among count + out different rows at most `out` are no negatives, so at least `count` of them are.
+        # Where that is most of the database, choosing from the list of all negatives takes less.
         if count + out >= n // 2:
             far = self.negatives(query)
             return far if len(far) <= count else random.choice(far, count, replace=False)
@@ -130,17 +133,17 @@ def _positions(photos: Sequence[Photo]) -> Positions:
 
 def _at_other_times(positives: RowSets, dataset: PlaceDataset) -> RowSets:
     """Without the rows taken at the query's own time; a photo without a time is of another one."""
-    there, asked = _times(dataset.database), _times(dataset.queries)
+    database_times, query_times = _times(dataset.database), _times(dataset.queries)
     query_T = np.repeat(np.arange(len(positives)), positives.counts)
-    stay_T = ~(there[positives.rows] == asked[query_T])
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay_T)])[positives.starts]
-    return RowSets(starts, positives.rows[stay_T], positives.n_database)
+    kept_T = ~(database_times[positives.rows] == query_times[query_T])
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept_T)])[positives.starts]
+    return RowSets(starts, positives.rows[kept_T], positives.n_database)
 
 
 def _times(photos: Sequence[Photo]) -> NDArray[np.float64]:
     return np.array([np.nan if photo.time is None else photo.time for photo in photos], np.float64)
 
 
-def _times_told(config: TrainConfig, dataset: PlaceDataset) -> str:
+def _other_time_words(config: TrainConfig, dataset: PlaceDataset) -> str:
     timed = config.other_time and np.isfinite(_times(dataset.queries)).any()
     return ", taken at another time" if timed else ""

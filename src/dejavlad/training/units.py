@@ -21,12 +21,12 @@ from dejavlad.training.finding import Finding
 
 Floats = NDArray[np.float64]
 
-WRONG = "wrong units of position"
-MOST = 2000
-"""Photos of each list that are looked at."""
+WRONG_UNITS = "wrong units of position"
+SAMPLE_SIZE = 2000
+"""Photos of each list that are examined, at most."""
 CROWDED = 0.5
 """Of the map's photos, the share within the radius of negatives from which on something is wrong."""
-LOST, FOUND = 0.1, 0.5
+FEW_NEAR, MANY_NEAR = 0.1, 0.5
 """Shares of queries with a photo of the map nearby: below the first, something is wrong; another reading by
 which it is above the second is the right one."""
 DEGREES, KILOMETRES = 0.001, 0.5
@@ -36,7 +36,7 @@ FAR_NORTH = 75.0
 """Degrees of latitude beyond which there are hardly any streets."""
 
 Reading = Callable[[Floats, Floats], tuple[Floats, Floats]]
-READINGS: dict[str, tuple[str, Reading]] = {
+HYPOTHESES: dict[str, tuple[str, Reading]] = {
     "east and north of the queries are swapped": (
         "give the columns of both lists in one order",
         lambda n, q: (n, q[:, ::-1]),
@@ -55,44 +55,44 @@ READINGS: dict[str, tuple[str, Reading]] = {
 """What may be wrong where few queries have photos nearby -> (what to do, (map, queries) read so)."""
 
 
-def look_at_positions(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
+def check_positions(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
     """Whether positions look like metres, and those of both lists like one place."""
-    there, asked = (
+    database, queries = (
         Positions.from_list([photo.position for photo in photos])
         for photos in (dataset.database, dataset.queries)
     )
-    there, asked = _some(there), _some(asked)
-    if not len(there) or not len(asked):
+    database, queries = _known_sample(database), _known_sample(queries)
+    if not len(database) or not len(queries):
         return []
-    found = _zones(there, "map") or _zones(asked, "queries")
+    findings = _zones(database, "map") or _zones(queries, "queries")
     try:
-        near = np.array([len(rows) for rows in there.within(asked, config.negative_radius)])
+        near = np.array([len(rows) for rows in database.within(queries, config.negative_radius)])
     except InputError:
-        return found  # zones here, none there; training says so
-    share = float(np.median(near)) / len(there)
-    if len(there) > 1 and share > CROWDED:
-        found.append(_crowded(there, share, config.negative_radius))
-    elif (near > 0).mean() < LOST:
-        found += _apart(there, asked, float((near > 0).mean()), config.negative_radius)
-    return found
+        return findings  # zones here, none there; training says so
+    share = float(np.median(near)) / len(database)
+    if len(database) > 1 and share > CROWDED:
+        findings.append(_crowded(database, share, config.negative_radius))
+    elif (near > 0).mean() < FEW_NEAR:
+        findings += _apart(database, queries, float((near > 0).mean()), config.negative_radius)
+    return findings
 
 
-def _some(positions: Positions) -> Positions:
+def _known_sample(positions: Positions) -> Positions:
     """At most so many of those that are known, evenly spread."""
     rows = np.flatnonzero(positions.known)
-    return positions.take(rows[:: -(-len(rows) // MOST) or 1])
+    return positions.take(rows[:: -(-len(rows) // SAMPLE_SIZE) or 1])
 
 
 def _zones(positions: Positions, what: str) -> list[Finding]:
-    found = []
+    findings = []
     zoned = np.array([zone is not None for zone in positions.zones])
     east, north = positions.east_north.T
     wrong = zoned & ((east < 1e5) | (east > 9e5) | (north < 0) | (north > 1e7))
     if wrong.mean() > CROWDED:
         i = int(np.flatnonzero(wrong)[0])
-        found.append(
+        findings.append(
             Finding(
-                WRONG,
+                WRONG_UNITS,
                 f"{wrong.sum()} of {len(wrong)} positions of the {what} are no UTM coordinates, as "
                 f"{east[i]:.0f} east, {north[i]:.0f} north",
                 "UTM has 100,000 to 900,000 metres east and 0 to 10,000,000 north, and distances of others "
@@ -103,7 +103,7 @@ def _zones(positions: Positions, what: str) -> list[Finding]:
     elif zoned.all():
         middle = Position(float(np.median(east)), float(np.median(north)), positions.zones[0])
         if abs(latlon(middle)[0]) > FAR_NORTH:
-            found.append(
+            findings.append(
                 Finding(
                     "latitude and longitude swapped",
                     f"the {what} lies at latitude {latlon(middle)[0]:.1f}, longitude {latlon(middle)[1]:.1f}",
@@ -111,17 +111,20 @@ def _zones(positions: Positions, what: str) -> list[Finding]:
                     "Give latitude first, then longitude",
                 )
             )
-    return found
+    return findings
 
 
-def _crowded(there: Positions, share: float, radius: float) -> Finding:
-    spacing = _spacing(there.east_north)
-    x, y = (float(abs(there.east_north[:, i]).max()) for i in range(2))
+def _crowded(database: Positions, share: float, radius: float) -> Finding:
+    spacing = _spacing(database.east_north)
+    x, y = (float(abs(database.east_north[:, i]).max()) for i in range(2))
     unit = f"half of the photos are less than {spacing:.2g} from the next one"
-    if not any(there.zones) and max(x, y) <= 180 and min(x, y) <= 90 and spacing < DEGREES:
-        fault, do = WRONG, "They look like degrees: name the columns lat and lon, and they are taken as such"
+    if not any(database.zones) and max(x, y) <= 180 and min(x, y) <= 90 and spacing < DEGREES:
+        fault, do = (
+            WRONG_UNITS,
+            "They look like degrees: name the columns lat and lon, and they are taken as such",
+        )
     elif spacing < KILOMETRES:
-        fault, do = WRONG, "They look like kilometres: give metres"
+        fault, do = WRONG_UNITS, "They look like kilometres: give metres"
     else:
         fault = "too small an area"
         do = f"Learn from a larger one, or set a smaller negative_radius than {radius:g}"
@@ -133,18 +136,18 @@ def _crowded(there: Positions, share: float, radius: float) -> Finding:
     )
 
 
-def _apart(there: Positions, asked: Positions, share: float, radius: float) -> list[Finding]:
-    if len({*there.zones, *asked.zones}) == 1:
-        for told, (do, read) in READINGS.items():
-            n_N2, q_Q2 = read(there.east_north, asked.east_north)
-            near = _near(n_N2, q_Q2, radius)
-            if (near > 0).mean() > FOUND and np.median(near) < CROWDED * len(n_N2):
+def _apart(database: Positions, queries: Positions, share: float, radius: float) -> list[Finding]:
+    if len({*database.zones, *queries.zones}) == 1:
+        for fault, (do, read) in HYPOTHESES.items():
+            database_N2, queries_Q2 = read(database.east_north, queries.east_north)
+            near = _near(database_N2, queries_Q2, radius)
+            if (near > 0).mean() > MANY_NEAR and np.median(near) < CROWDED * len(database_N2):
                 seen = (
-                    f"{share:.0%} of the queries have a photo of the map within {radius:g} m; if {told}, "
+                    f"{share:.0%} of the queries have a photo of the map within {radius:g} m; if {fault}, "
                     f"{(near > 0).mean():.0%} have"
                 )
                 why = "what is not near cannot be a positive, so there is next to nothing to learn from"
-                return [Finding(WRONG, seen, why, do.capitalize())]
+                return [Finding(WRONG_UNITS, seen, why, do.capitalize())]
     return []
 
 
@@ -158,8 +161,8 @@ def _spacing(points_N2: Floats) -> float:
     return float(np.median(cKDTree(points_N2).query(points_N2, k=2)[0][:, 1]))
 
 
-def _near(points_N2: Floats, asked_Q2: Floats, radius: float) -> NDArray[np.int64]:
+def _near(points_N2: Floats, queries_Q2: Floats, radius: float) -> NDArray[np.int64]:
     """[Q] how many points lie within a radius."""
     from scipy.spatial import cKDTree
 
-    return np.asarray(cKDTree(points_N2).query_ball_point(asked_Q2, radius, return_length=True), np.int64)
+    return np.asarray(cKDTree(points_N2).query_ball_point(queries_Q2, radius, return_length=True), np.int64)

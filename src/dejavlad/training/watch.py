@@ -33,14 +33,15 @@ def pulse(before: Descriptors | None, now: Descriptors) -> dict[str, float]:
         ``spread``, the median squared distance of photos of the database; with `before`, ``kept``: of the
         nearest photos of a query by the descriptors of before, the share that still are.
     """
-    rows_ND = _some(now.database_ND, SAMPLED_ROWS)
-    told = {"spread": round(spread(_some(rows_ND, 200)), 8)}
+    rows_ND = _evenly_spread(now.database_ND, SAMPLED_ROWS)
+    values = {"spread": round(spread(_evenly_spread(rows_ND, 200)), 8)}
     if before is not None:
-        old = _neighbours(_some(before.queries_QD, SAMPLED_QUERIES), _some(before.database_ND, SAMPLED_ROWS))
-        new = _neighbours(_some(now.queries_QD, SAMPLED_QUERIES), rows_ND)
+        old_rows_ND = _evenly_spread(before.database_ND, SAMPLED_ROWS)
+        old = _neighbours(_evenly_spread(before.queries_QD, SAMPLED_QUERIES), old_rows_ND)
+        new = _neighbours(_evenly_spread(now.queries_QD, SAMPLED_QUERIES), rows_ND)
         shared = [len(set(a) & set(b)) / len(a) for a, b in zip(old.tolist(), new.tolist(), strict=True)]
-        told["kept"] = round(float(np.mean(shared)), 4)
-    return told
+        values["kept"] = round(float(np.mean(shared)), 4)
+    return values
 
 
 def spread(rows_ND: Floats) -> float:
@@ -61,21 +62,21 @@ def _neighbours(queries_QD: Floats, rows_ND: Floats) -> np.ndarray:
     return np.argsort(gap, axis=1, kind="stable")[:, :count]
 
 
-def _some(rows: Floats, most: int) -> Floats:
+def _evenly_spread(rows: Floats, most: int) -> Floats:
     return np.ascontiguousarray(rows[:: max(1, -(-len(rows) // most))])
 
 
-def collapsed(found: float) -> Finding:
-    """All photos are described alike."""
+def collapsed(median: float) -> Finding:
+    """The finding that all photos are described alike; `median` is that of their squared distances."""
     return Finding(
         "collapsed descriptors",
-        f"half of all pairs of photos are less than {found:.1e} apart (squared distance; 2 is unrelated)",
+        f"half of all pairs of photos are less than {median:.1e} apart (squared distance; 2 is unrelated)",
         "the network says the same of every photo, and the loss has no way out of that",
         "Begin again with a smaller learning_rate, or another --init; are the photos of different places?",
     )
 
 
-class Watch:
+class Monitor:
     """Looks at the records of a run as they come; says each fault once.
 
     Args:
@@ -87,7 +88,7 @@ class Watch:
         self._said: set[str] = set()
         self._batches = self._violating = 0
         self._losses: list[float] = []
-        """Since the last refresh."""
+        """Losses of the batches since the last refresh."""
         self._before: list[float] = []
         """The last ones before it; none, where they were too few."""
         self._jumps: list[tuple[float, float]] = []
@@ -95,16 +96,16 @@ class Watch:
         self._stale = 0
 
     def __call__(self, record: Mapping[str, Any]) -> list[Finding]:
-        """What a new record shows."""
-        found = {
+        """Faults that a new record shows and that were not reported before."""
+        finding = {
             "warning": self._warned,
             "batch": self._batch,
             "refresh": self._refreshed,
         }.get(record["kind"], lambda _: None)(record)
-        if found is None or found.fault in self._said:
+        if finding is None or finding.fault in self._said:
             return []
-        self._said.add(found.fault)
-        return [found]
+        self._said.add(finding.fault)
+        return [finding]
 
     def _warned(self, record: Mapping[str, Any]) -> None:
         self._said.add(record["fault"])
@@ -129,8 +130,8 @@ class Watch:
         least = 0.05 * self._config.margin
         if len(last) < PERIODS or any(b < JUMP * a or b - a < least for a, b in last):
             return None
-        told = ", ".join(f"{a:.3g} to {b:.3g}" for a, b in last)
-        return _stale(f"the loss jumps up whenever photos are described anew (from {told})", self._config)
+        jumps = ", ".join(f"{a:.3g} to {b:.3g}" for a, b in last)
+        return _stale(f"the loss jumps up whenever photos are described anew (from {jumps})", self._config)
 
     def _refreshed(self, record: Mapping[str, Any]) -> Finding | None:
         width = min(20, len(self._losses) // 3)
@@ -150,7 +151,7 @@ class Watch:
 
 
 def easy(seen: str, margin: float) -> Finding:
-    """Nothing violates the margin."""
+    """The finding that nothing violates the margin; `seen` says where that was looked for."""
     return Finding(
         "a margin that nothing violates",
         f"the margin is {margin:g}, and {seen}",

@@ -22,12 +22,12 @@ def query_weights(
     """
     if config.query_order != "weighted":
         return None
-    there = candidates.answerable
-    weights = there.astype(np.float64)
+    answerable = candidates.answerable
+    weights = answerable.astype(np.float64)
     for tag in config.weigh_tags:
-        tagged = there & np.array([tag in photo.tags for photo in queries])
+        tagged = answerable & np.array([tag in photo.tags for photo in queries])
         if tagged.any():
-            weights[tagged] += there.sum() / tagged.sum()
+            weights[tagged] += answerable.sum() / tagged.sum()
     return weights
 
 
