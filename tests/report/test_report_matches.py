@@ -14,12 +14,12 @@ from test_report_pages import HOSTILE, dataset, ranking, read, scored
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo
 from dejavlad.report import ShownMatch, write_page
-from dejavlad.report.match_drawing import Place, draw_pair
-from dejavlad.report.match_figure import match_figure, write_match_figure
-from dejavlad.report.match_lines import COLOURS, MOST_LINES, shown_matches, spread_rows
-from dejavlad.report.match_video import MatchVideo, live_picture
+from dejavlad.report.figures.drawing import Place, draw_pair
+from dejavlad.report.figures.figure import match_figure, write_match_figure
+from dejavlad.report.figures.lines import COLOURS, MOST_LINES, shown_matches, spread_rows
+from dejavlad.report.figures.video import MatchVideo, live_picture
 from dejavlad.report.matches import LINES, matches_section
-from dejavlad.report.style import STYLE
+from dejavlad.report.templating import asset
 from dejavlad.report.thumbnails import Thumbnails
 from dejavlad.rerank import Match
 from dejavlad.retrieval.live import LiveFrame
@@ -242,7 +242,7 @@ def test_pairs_stay_within_the_budget(make_view: View) -> None:
     assert section is not None
     number = section.html.count("<article")
     assert 2 < number < 20
-    assert f"it shows {number} of 20 pairs" in section.lead
+    assert f"it shows {number} of 20 pairs" in section.html
     assert {"wrong", "right"} <= set(section.html.split('"'))
     most = matches_section(pairs, Thumbnails(), most=5)
     assert most is not None and most.html.count("<article") == 5
@@ -252,4 +252,4 @@ def test_pairs_stay_within_the_budget(make_view: View) -> None:
 
 def test_the_pages_colours_are_those_of_the_figure() -> None:
     for i, colour in enumerate(COLOURS):
-        assert f".c{i}{{stroke:{colour}}}" in STYLE
+        assert f".c{i} {{ stroke: {colour} }}" in asset("style.css")

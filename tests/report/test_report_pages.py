@@ -339,7 +339,8 @@ def test_dimensions_and_dropped_misses_are_told(tmp_path: Path, make_view: View)
 
 def town_of(places: PlaceDataset) -> PlaceMap:
     """What pages ask of a map, without the making of one."""
-    model = SimpleNamespace(name="rootsift-vlad <i>", descriptor_size=8)
+    preprocess = SimpleNamespace(rotate=True)
+    model = SimpleNamespace(name="rootsift-vlad <i>", descriptor_size=8, preprocess=preprocess)
     held = SimpleNamespace(photos=places.database, model=model, failed={}, folder=Path("town <map>"))
     return cast(PlaceMap, held)
 
@@ -381,10 +382,10 @@ def test_located_arrays_are_shown(tmp_path: Path, make_view: View) -> None:
     places = dataset(3, view=make_view)
     answers = [Answer(photo.key, photo.path, (), 0.2, False) for photo in places.queries]
     blind = read(write_locate_page(answers, town_of(places), tmp_path / "p.html"))
-    seeing = read(write_locate_page(answers, town_of(places), tmp_path / "q.html", asked=places.queries))
+    seeing = read(write_locate_page(answers, town_of(places), tmp_path / "q.html", photos=places.queries))
     assert blind.told.count("no picture") == 3 and "no picture" not in seeing.told
     with pytest.raises(InputError, match="other photos"):
-        write_locate_page(answers, town_of(places), tmp_path / "r.html", asked=places.queries[:2])
+        write_locate_page(answers, town_of(places), tmp_path / "r.html", photos=places.queries[:2])
 
 
 def test_nothing_located(tmp_path: Path, make_view: View) -> None:

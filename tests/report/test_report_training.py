@@ -9,7 +9,8 @@ from test_report_pages import HOSTILE, read
 
 from dejavlad.errors import InputError
 from dejavlad.report import write_training_page
-from dejavlad.report.curves import HEIGHT, Axes, Curve, curves, smooth, ticks
+from dejavlad.report.charts.axes import Axis, percent_axis, smooth, ticks
+from dejavlad.report.charts.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Series, chart
 
 
 def batch(epoch: int, number: int, loss: float = 0.5) -> dict[str, Any]:
@@ -98,11 +99,14 @@ def test_no_run(tmp_path: Path) -> None:
 
 
 def test_curves_go_where_they_should() -> None:
-    drawn = curves([Curve([(0, 0.0), (10, 1.0)], name="one")], Axes("x", "what", top=1.0))
-    assert 'points="58.0,256.0 620.0,16.0"' in drawn
-    assert HEIGHT == 300 and "one 1" in drawn
-    assert curves([Curve([])], Axes("x", "what")) == ""
-    assert "circle" in curves([Curve([(3, 2.0)])], Axes("x", "what"))
+    x = Axis.along([0, 10], "x")
+    drawn = chart(x, percent_axis(), [Series([(0, 0.0), (10, 1.0)], name="rise")], alt="what")
+    corners = f"{LEFT}.0,{HEIGHT - BOTTOM}.0 {WIDTH - RIGHT}.0,{TOP}.0"
+    assert f'<polyline class="curve" points="{corners}"/>' in drawn and "rise</li>" in drawn
+    assert "polyline" not in chart(x, percent_axis(), [Series([])], alt="what")
+    assert "circle" in chart(x, percent_axis(), [Series([(3, 0.5)])], alt="what")
+    split = Series([(0, 0.0), (1, float("nan")), (2, 1.0)])
+    assert "nan" not in chart(x, percent_axis(), [split], alt="what")
 
 
 def test_ticks_are_round_and_hold_the_values() -> None:

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.images import read_image
-from dejavlad.report.match_drawing import PAPER, Pixels, Place, draw_pair, fitted, round_corners
-from dejavlad.report.match_lines import MOST_LINES
+from dejavlad.report.figures.drawing import PAPER, Pixels, Place, draw_pair, fitted, round_corners
+from dejavlad.report.figures.lines import MOST_LINES
 from dejavlad.report.text import UNSEEN, shorten
 from dejavlad.retrieval.pair import PairMatch
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.report.match_lines import COLOURS, MOST_LINES, rgb, shown_matches
+from dejavlad.report.figures.lines import COLOURS, MOST_LINES, rgb, shown_matches
 from dejavlad.rerank import Match
 
 Pixels = NDArray[np.uint8]

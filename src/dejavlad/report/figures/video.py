@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.images import read_image
-from dejavlad.report.match_drawing import PAPER, Pixels, Place, draw_pair
+from dejavlad.report.figures.drawing import PAPER, Pixels, Place, draw_pair
 from dejavlad.retrieval.live import LiveFrame
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
