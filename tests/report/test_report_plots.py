@@ -19,10 +19,10 @@ from dejavlad.report.text import duration, metres, shorten
 
 def points_of(curve: str) -> list[tuple[float, float]]:
     """(x, y) of the curve's corners, as shares of the axes."""
-    found = re.search(r'<polyline class="curve" points="([^"]*)"', curve)
-    assert found
+    corners = re.search(r'<polyline class="curve" points="([^"]*)"', curve)
+    assert corners
     width, height = 640 - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    pairs = [tuple(map(float, pair.split(","))) for pair in found[1].split()]
+    pairs = [tuple(map(float, pair.split(","))) for pair in corners[1].split()]
     return [((x - LEFT) / width, 1 - (y - TOP) / height) for x, y in pairs]
 
 
@@ -68,9 +68,9 @@ def test_scale_bar_is_as_long_as_it_says() -> None:
         plane, drawing = Plane.of(positions), place_map([Layer("m-db", positions)], alt="map")
         assert drawing is not None
         bar = re.search(r'class="m-rule" d="M[\d.]+ [\d.]+v5h-([\d.]+)v-5"', drawing)
-        told = re.search(r"([\d.]+)\xa0(k?m)</text>", drawing)
-        assert plane and bar and told
-        length = float(told[1]) * (1000 if told[2] == "km" else 1)
+        label = re.search(r"([\d.]+)\xa0(k?m)</text>", drawing)
+        assert plane and bar and label
+        length = float(label[1]) * (1000 if label[2] == "km" else 1)
         assert float(bar[1]) == pytest.approx(length * plane.scale, abs=0.06)
         assert 40 < float(bar[1]) <= WIDTH / 5
 

@@ -191,7 +191,7 @@ def _tiles(answer: Answer, by_key: dict[str, Photo]) -> list[Tile]:
 
 
 def _spread_order(number: int, most: int) -> list[int]:
-    """Evenly spread numbers below `number`, coarse steps first: a budget that ends early shows some of all."""
+    """Numbers below `number`, evenly spread, coarse steps first: then a small budget shows some of all."""
     chosen = spread(number, most)
     order: list[int] = []
     step = 1
