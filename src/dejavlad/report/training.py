@@ -17,7 +17,7 @@ from dejavlad.evaluation import Result
 from dejavlad.guarded.toml_file import read_toml
 from dejavlad.model.run_folder import best_at, best_epoch, is_run, read_records, recalls
 from dejavlad.report.charts.axes import Axis, percent_axis, smooth
-from dejavlad.report.charts.chart import Series, chart
+from dejavlad.report.charts.chart import WIDE, WIDTH, Series, chart
 from dejavlad.report.page import Section, write_sections
 from dejavlad.report.sections import reproduce_section
 from dejavlad.report.templating import HTML, render
@@ -188,7 +188,7 @@ def warnings_section(story: Story) -> Section | None:
 
 def recall_section(story: Story) -> Section | None:
     """How recall rose; None before the first test."""
-    drawing = _recall_chart(story)
+    drawing = _recall_chart(story, WIDE)
     return None if drawing is None else Section.of("recall", "Recall", "training", drawing=drawing)
 
 
@@ -224,7 +224,7 @@ def mining_section(story: Story) -> Section | None:
         shares = [record[key] / max(1, record["tuples"]) for record in batches]
         means = smooth(shares, max(1, len(batches) // 30))
         series.append(Series(_numbered(means), style, name))
-    drawing = _chart(series, "batch", "Negatives of a query", _epochs(batches))
+    drawing = _chart(series, "batch", "Negatives of a query", _epochs(batches), width=WIDE)
     return Section.of("mining", "Negatives", "training", drawing=drawing)
 
 
@@ -294,7 +294,7 @@ def _tiles(story: Story) -> list[tuple[str, str, bool]]:
     return [*figures, ("batches", f"{len(story.batches):,}", False), ("time", spent, False)]
 
 
-def _recall_chart(story: Story) -> HTML | None:
+def _recall_chart(story: Story, width: int = WIDTH) -> HTML | None:
     """recall@1, 5 and 10 over the epochs, on both sets; None before the first test."""
     series = []
     for name, style, meaning in (("val", "", "validation"), ("train", " dash", "training")):
@@ -306,7 +306,9 @@ def _recall_chart(story: Story) -> HTML | None:
     epochs = [x for line in series for x, _ in line.points]
     if not epochs:
         return None
-    return chart(Axis.along(epochs, "epoch"), percent_axis(), series, alt="Recall over the epochs")
+    return chart(
+        Axis.along(epochs, "epoch"), percent_axis(), series, alt="Recall over the epochs", width=width
+    )
 
 
 def _chart(
@@ -316,12 +318,13 @@ def _chart(
     marks: Sequence[float] = (),
     *,
     text: Callable[[float], str] = "{:g}".format,
+    width: int = WIDTH,
 ) -> HTML:
     """Values from 0 on, over the numbers of batches."""
     points = [point for line in series for point in line.points]
     finite = [y for _, y in points if math.isfinite(y)]
     y = Axis.of(finite or [1.0], text=text, start=0.0)
-    return chart(Axis.along([x for x, _ in points], title), y, series, alt=alt, marks=marks)
+    return chart(Axis.along([x for x, _ in points], title), y, series, alt=alt, marks=marks, width=width)
 
 
 def _numbered(values: Sequence[float]) -> list[tuple[float, float]]:

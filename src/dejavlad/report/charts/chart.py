@@ -15,6 +15,8 @@ WIDE = 1120
 """Of a chart that takes the whole width of a page."""
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 16, 44
 """Around the plotted area."""
+GLYPH = 7
+"""Width of a letter, about."""
 MOST_POINTS = 600
 """Corners of one line; of more, every so manieth is drawn."""
 
@@ -96,7 +98,7 @@ def chart(
         }
 
     def written(at: float, value: float, text: str) -> tuple[float, float, str, str]:
-        before = across(at) > right - 190
+        before = across(at) + 8 + GLYPH * len(text) > width
         below = down(value) + 24 < bottom
         return (
             across(at) + (-8 if before else 8),
@@ -111,6 +113,7 @@ def chart(
         alt=alt,
         width=width,
         height=height,
+        wide=width == WIDE,
         box=(LEFT, TOP, right, bottom),
         x=x,
         y=y,
