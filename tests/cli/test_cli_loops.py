@@ -55,7 +55,7 @@ def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
     assert closed[0]["frame"] == "13.png" and closed[0]["closes"] == "1.png"
     page = Path("results/index.html").read_text(encoding="utf-8")
     assert (
-        "recall at 100&nbsp;% precision" in page
+        "recall at 100 % precision" in page
         and "dejavlad loops" in page
         and "http://" not in page.replace("http://www.w3.org", "")
     )

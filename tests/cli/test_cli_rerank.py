@@ -92,7 +92,7 @@ def test_the_page_shows_what_re_ranking_brought(results: Path) -> None:
     page = (results / "index.html").read_text("utf-8")
     assert 'id="reranking"' in page and 'id="matches"' in page
     assert "ransac (mine: patches 2, 4, first 6): 12 queries of 12" in page
-    assert page.count('<svg class="twin"') >= 6 and "score -" in page
+    assert page.count('<svg class="pairing"') >= 6 and "score -" in page
 
 
 def test_locate_tells_the_best_match_first(
@@ -121,7 +121,7 @@ def test_locate_tells_the_best_match_first(
         assert sorted(names[0]) == sorted(names[1]) and names[1][0] == right
         assert before["confidence"] == after["confidence"]
     page = (tmp_path / "page" / "index.html").read_text("utf-8")
-    assert page.count('<svg class="twin"') == 3
+    assert page.count('<svg class="pairing"') == 3
 
 
 def test_none_stored_gives_the_same_order(results: Path, street: Path, tmp_path: Path) -> None:

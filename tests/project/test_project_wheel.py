@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,10 @@ def test_wheel_works_elsewhere(tmp_path: Path) -> None:
 
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    templates = (ROOT / "src" / "dejavlad" / "report" / "templates").iterdir()
+    assert {f"dejavlad/report/templates/{path.name}" for path in templates} <= packed
     venv.create(tmp_path / "env", with_pip=True)
     bin_folder = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
     run(bin_folder / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel)
@@ -34,5 +39,8 @@ def test_wheel_works_elsewhere(tmp_path: Path) -> None:
         picture = cv2.resize(blocks, (160, 120), interpolation=cv2.INTER_NEAREST)
         assert cv2.imwrite(str(photos / f"{i}.png"), picture)
     run(bin_folder / "dejavlad", "map", "build", "rootsift-vlad", photos, "--out", "town.map", "--quiet")
-    (answer,) = json.loads(run(bin_folder / "dejavlad", "locate", "town.map", photos / "2.png", "--json"))
+    locate = (bin_folder / "dejavlad", "locate", "town.map", photos / "2.png", "--json", "--out", "located")
+    (answer,) = json.loads(run(*locate))
     assert answer["matches"][0]["name"] == "2.png"
+    page = (tmp_path / "located" / "index.html").read_text(encoding="utf-8")
+    assert "Where was it taken?" in page and ":root {" in page and "querySelectorAll" in page

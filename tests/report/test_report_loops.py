@@ -14,7 +14,8 @@ from dejavlad.evaluation.loops import reachable, score_loops
 from dejavlad.evaluation.precision_recall import precision_recall
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.report.loop_plots import matrix_plot, precision_recall_plot, sequence_plot
+from dejavlad.report.charts.curves import precision_recall_curve, sequence_chart
+from dejavlad.report.charts.matrix import matrix_chart
 from dejavlad.report.loops import LoopStory, write_loops_page
 from dejavlad.retrieval.loops import Loop
 
@@ -115,9 +116,10 @@ def test_a_small_budget_shows_fewer(tmp_path: Path, make_view) -> None:
 
 
 def test_drawings_of_nothing_and_of_much() -> None:
-    assert "aria-label" in precision_recall_plot(precision_recall([], [], 3))
-    assert sequence_plot([], 5, None, None) == "" and matrix_plot(np.ones((1, 1)), 1, [], "") == ""
+    assert "aria-label" in precision_recall_curve(precision_recall([], [], 3))
+    assert sequence_chart([], 5, None, None) is None and matrix_chart(np.ones((1, 1)), 1, [], "") is None
     many = precision_recall(np.arange(50_000.0), np.arange(50_000) % 3 == 0, 20_000)
-    assert len(precision_recall_plot(many)) < 40_000
+    assert len(precision_recall_curve(many)) < 40_000
     dots = [(i, 0.5, "good", "x") for i in range(100_000)]
-    assert sequence_plot(dots, 100_000, [False] * 100_000, 0.5).count("<circle") == 5000
+    drawn = sequence_chart(dots, 100_000, [False] * 100_000, 0.5)
+    assert drawn is not None and drawn.count("<circle") == 5000

@@ -14,12 +14,12 @@ from test_report_pages import HOSTILE, dataset, ranking, read, scored
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo
 from dejavlad.report import ShownMatch, write_page
-from dejavlad.report.match_drawing import Place, draw_pair
-from dejavlad.report.match_figure import match_figure, write_match_figure
-from dejavlad.report.match_lines import COLOURS, MOST_LINES, shown_matches, spread_rows
-from dejavlad.report.match_video import MatchVideo, live_picture
+from dejavlad.report.figures.drawing import Place, draw_pair
+from dejavlad.report.figures.figure import match_figure, write_match_figure
+from dejavlad.report.figures.lines import COLOURS, MOST_LINES, shown_matches, spread_rows
+from dejavlad.report.figures.video import MatchVideo, live_picture
 from dejavlad.report.matches import LINES, matches_section
-from dejavlad.report.style import STYLE
+from dejavlad.report.templating import asset
 from dejavlad.report.thumbnails import Thumbnails
 from dejavlad.rerank import PatchMatch
 from dejavlad.retrieval.live import LiveFrame
@@ -45,10 +45,10 @@ def pair_of(make_view: View, *matches: PatchMatch, name: str = "a.jpg") -> PairM
     return PairMatch(query, candidate, score, 1.0, list(matches), sizes, sides, counts, (96, 128), (120, 90))
 
 
-def shown(make_view: View, right: bool | None, *counts: int, name: str = "q", of: int = 1) -> ShownMatch:
+def shown(make_view: View, right: bool | None, *counts: int, name: str = "q", view: int = 1) -> ShownMatch:
     return ShownMatch(
-        Photo(name, Path(name), pixels=make_view(of)),
-        Photo(name + " answer", Path("x"), pixels=make_view(of, 5)),
+        Photo(name, Path(name), pixels=make_view(view)),
+        Photo(name + " answer", Path("x"), pixels=make_view(view, 5)),
         right,
         [grid_match(n) for n in counts],
         (96, 128),
@@ -168,38 +168,38 @@ def test_a_video_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_pages_show_matches_with_wrong_answers_first(tmp_path: Path, make_view: View) -> None:
     places = dataset(4, view=make_view)
-    found = ranking(places)
+    ranked = ranking(places)
     pairs = [
         shown(make_view, True, 10, 90, name="one"),
         shown(make_view, None, 0, 0, name="two"),
         shown(make_view, False, 80, 20, name="three"),
         shown(make_view, True, 200, name="four"),
     ]
-    page = read(write_page(scored(places, found), found, places, tmp_path / "p.html", matches=pairs))
+    page = read(write_page(scored(places, ranked), ranked, places, tmp_path / "p.html", matches=pairs))
     headings = [" ".join(words.split()) for words in page.inside["h2"]]
     assert headings.index("Queries and their best answers") < headings.index("Patch matches")
     assert page.states[4:] == ["wrong", "right", "right", "open"]
     assert page.classes("f-good") == 2 and page.classes("f-bad") == 1
     assert page.classes("l-ring") == 3  # of the pair where nothing matches there is none
     for words in ("size 2: 10 of 100", "size 3: 90 of 100", "Nothing matches", "score -0.25"):
-        assert words in page.told, words
+        assert words in page.prose, words
     bold = [words for words in page.inside["b"] if words.startswith("size")]
     assert bold == ["size 2: 80 of 100", "size 3: 90 of 100", "size 2: 200 of 100"]
     for attributes in page.of("path"):
         if "l-ring" in attributes["class"]:
             assert attributes["d"].count("M") <= 2 * LINES < 2 * MOST_LINES
-    without = read(write_page(scored(places, found), found, places, tmp_path / "q.html"))
-    assert "Patch matches" not in without.told
+    without = read(write_page(scored(places, ranked), ranked, places, tmp_path / "q.html"))
+    assert "Patch matches" not in without.prose
 
 
 def test_names_of_pairs_are_escaped(tmp_path: Path, make_view: View) -> None:
     places = dataset(3, view=make_view)
-    found = ranking(places)
+    ranked = ranking(places)
     pairs = [shown(make_view, bool(i % 2), 3, name=name) for i, name in enumerate(HOSTILE)]
-    path = write_page(None, found, places, tmp_path / "p.html", matches=pairs)
+    path = write_page(None, ranked, places, tmp_path / "p.html", matches=pairs)
     page = read(path)
     assert len(page.of("script")) == 1 and not page.of("img")
-    assert "<script>alert(1)</script>.jpg" in page.told
+    assert "<script>alert(1)</script>.jpg" in page.prose
     assert "\x1b" not in path.read_text(encoding="utf-8")
 
 
@@ -242,7 +242,7 @@ def test_pairs_stay_within_the_budget(make_view: View) -> None:
     assert section is not None
     number = section.html.count("<article")
     assert 2 < number < 20
-    assert f"it shows {number} of 20 pairs" in section.lead
+    assert f"it shows {number} of 20 pairs" in section.html
     assert {"wrong", "right"} <= set(section.html.split('"'))
     most = matches_section(pairs, Thumbnails(), most=5)
     assert most is not None and most.html.count("<article") == 5
@@ -252,4 +252,4 @@ def test_pairs_stay_within_the_budget(make_view: View) -> None:
 
 def test_the_pages_colours_are_those_of_the_figure() -> None:
     for i, colour in enumerate(COLOURS):
-        assert f".c{i}{{stroke:{colour}}}" in STYLE
+        assert f".c{i} {{ stroke: {colour} }}" in asset("style.css")

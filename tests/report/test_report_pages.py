@@ -79,7 +79,7 @@ class Read(HTMLParser):
         return sum(name in attributes.get("class", "").split() for _, attributes in self.tags)
 
     @property
-    def told(self) -> str:
+    def prose(self) -> str:
         return " ".join(" ".join(self.words).replace("\xa0", " ").split())
 
     @property
@@ -157,17 +157,17 @@ def ranking(places: PlaceDataset, *, wrong: tuple[int, ...] = (), depth: int | N
     return Ranking(indices, distances)
 
 
-def scored(places: PlaceDataset, found: Ranking, **options: Any) -> Result:
+def scored(places: PlaceDataset, ranked: Ranking, **options: Any) -> Result:
     assert places.truth is not None
-    ns = [n for n in (1, 5, 10) if n <= found.depth]
-    return evaluate(found, places.truth, recall_at=ns, model={"name": "rootsift-vlad", "dims": 8}, **options)
+    ns = [n for n in (1, 5, 10) if n <= ranked.depth]
+    return evaluate(ranked, places.truth, recall_at=ns, model={"name": "rootsift-vlad", "dims": 8}, **options)
 
 
 def test_tells_failures_first_with_distance_and_error(tmp_path: Path, make_view: View) -> None:
     places = dataset(8, view=make_view, without=1)
-    found = ranking(places, wrong=(2, 5), depth=7)
-    result = scored(places, found, seconds={"describe": 75.2})
-    page = read(write_page(result, found, places, tmp_path, command="dejavlad evaluate <x> && rm -rf 'y'"))
+    ranked = ranking(places, wrong=(2, 5), depth=7)
+    result = scored(places, ranked, seconds={"describe": 75.2})
+    page = read(write_page(result, ranked, places, tmp_path, command="dejavlad evaluate <x> && rm -rf 'y'"))
     assert (tmp_path / "index.html").exists()
     assert page.states == ["wrong"] * 2 + ["right"] * 5 + ["none"]
     assert page.classes("good") > 5
@@ -182,22 +182,22 @@ def test_tells_failures_first_with_distance_and_error(tmp_path: Path, make_view:
         "a <b>street</b>",
         "1 query (counted as misses)",
     ):
-        assert words in page.told.replace("62.5 % recall@1", "recall@1 62.5 %"), words
+        assert words in page.prose.replace("62.5 % recall@1", "recall@1 62.5 %"), words
     assert len(page.of("circle")) > 8  # each query on the map, and the knots of the curve
-    assert "all 8" in page.told.lower()
+    assert "all 8" in page.prose.lower()
 
 
 @pytest.mark.parametrize("truth", [True, False])
 def test_hostile_names_are_harmless(tmp_path: Path, make_view: View, truth: bool) -> None:
     places = dataset(len(HOSTILE), view=make_view, names=HOSTILE)
-    found = ranking(places, wrong=(0, 1))
-    result = scored(places, found) if truth else None
-    path = write_page(result, found, places, tmp_path / "p.html", command=HOSTILE[0], title=HOSTILE[1])
+    ranked = ranking(places, wrong=(0, 1))
+    result = scored(places, ranked) if truth else None
+    path = write_page(result, ranked, places, tmp_path / "p.html", command=HOSTILE[0], title=HOSTILE[1])
     page = read(path)
     assert len(page.of("script")) == 1
     assert not page.of("img") and len(page.of("style")) == 2
-    assert "<script>alert(1)</script>.jpg" in page.told
-    assert "東京/Straße.jpg" in page.told
+    assert "<script>alert(1)</script>.jpg" in page.prose
+    assert "東京/Straße.jpg" in page.prose
     text = path.read_text(encoding="utf-8")
     assert "\x00" not in text and "‮" not in text and "\x1b" not in text
 
@@ -205,8 +205,8 @@ def test_hostile_names_are_harmless(tmp_path: Path, make_view: View, truth: bool
 def test_same_input_gives_the_same_bytes(tmp_path: Path, make_view: View) -> None:
     def once(name: str) -> bytes:
         places = dataset(6, view=make_view)
-        found = ranking(places, wrong=(1,))
-        return write_page(scored(places, found), found, places, tmp_path / name).read_bytes()
+        ranked = ranking(places, wrong=(1,))
+        return write_page(scored(places, ranked), ranked, places, tmp_path / name).read_bytes()
 
     assert once("a.html") == once("b.html")
 
@@ -217,7 +217,7 @@ def test_without_truth_there_is_the_gallery_alone(tmp_path: Path, make_view: Vie
     page = read(write_page(None, ranking(places), places, tmp_path / "p.html"))
     assert page.states == ["open"] * 5
     assert not page.classes("curve") and not page.classes("m-db")
-    assert "Without truth there is no recall" in page.told
+    assert "Without truth there is no recall" in page.prose
     assert page.classes("good") == 0
 
 
@@ -225,17 +225,17 @@ def test_no_queries_and_one_query(tmp_path: Path, make_view: View) -> None:
     places = dataset(4, view=make_view)
     none = PlaceDataset("none", places.database, places.queries[:0])
     empty = Ranking(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))
-    assert "no queries" in read(write_page(None, empty, none, tmp_path / "0.html")).told
-    one = PlaceDataset("one", places.database, places.queries[:1], Truth([[0]], 4, {}))
-    found = Ranking(np.array([[0, -1]]), np.array([[0.1, np.inf]], np.float32))
-    page = read(write_page(scored(one, found.top(1)), found, one, tmp_path / "1.html"))
+    assert "no queries" in read(write_page(None, empty, none, tmp_path / "0.html")).prose
+    single = PlaceDataset("one", places.database, places.queries[:1], Truth([[0]], 4, {}))
+    ranked = Ranking(np.array([[0, -1]]), np.array([[0.1, np.inf]], np.float32))
+    page = read(write_page(scored(single, ranked.top(1)), ranked, single, tmp_path / "1.html"))
     assert page.states == ["right"]
 
 
 def test_a_ranking_that_holds_nothing(tmp_path: Path, make_view: View) -> None:
     places = dataset(3, view=make_view)
-    found = Ranking(np.full((3, 2), -1), np.full((3, 2), np.inf, np.float32))
-    page = read(write_page(scored(places, found), found, places, tmp_path / "p.html"))
+    ranked = Ranking(np.full((3, 2), -1), np.full((3, 2), np.inf, np.float32))
+    page = read(write_page(scored(places, ranked), ranked, places, tmp_path / "p.html"))
     assert page.states == ["wrong"] * 3
     deep_zero = Ranking(np.empty((3, 0), np.int64), np.empty((3, 0), np.float32))
     read(write_page(None, deep_zero, places, tmp_path / "q.html"))
@@ -252,10 +252,10 @@ def test_some_positions_missing_and_other_zones(tmp_path: Path, make_view: View)
     ]
     photos = PhotoList([Photo(f"{i}", Path(f"{i}"), position=at, pixels=view) for i, at in enumerate(where)])
     places = PlaceDataset("zones", photos[:2], photos, Truth([[0]] * 5, 2, {}))
-    found = Ranking(np.ones((5, 1), np.int64), np.zeros((5, 1), np.float32))
-    page = read(write_page(scored(places, found), found, places, tmp_path / "p.html"))
+    ranked = Ranking(np.ones((5, 1), np.int64), np.zeros((5, 1), np.float32))
+    page = read(write_page(scored(places, ranked), ranked, places, tmp_path / "p.html"))
     assert page.classes("m-db") == 1
-    assert "without a position" in page.told
+    assert "without a position" in page.prose
     for attributes in page.of("circle") + page.of("path"):
         assert "nan" not in " ".join(attributes.values())
 
@@ -294,14 +294,14 @@ def test_stays_small_with_many_queries(tmp_path: Path) -> None:
     indices = rng.integers(0, n, (n, 10))
     indices[::3, 0] = np.arange(n)[::3]
     distances = np.broadcast_to(np.linspace(0, 1, 10, dtype=np.float32), (n, 10))
-    found = Ranking(indices, distances)
+    ranked = Ranking(indices, distances)
     command = "dejavlad evaluate " + "x" * 10_000_000
-    path = write_page(scored(places, found), found, places, tmp_path / "p.html", command=command)
+    path = write_page(scored(places, ranked), ranked, places, tmp_path / "p.html", command=command)
     page = read(path)
     assert 8_000_000 < path.stat().st_size < 20_000_000
     assert 20 < len(page.states) < 200
     assert {"wrong", "right"} == set(page.states)
-    assert "of 5,000 queries" in page.told
+    assert "of 5,000 queries" in page.prose
 
 
 def test_the_budget_ends_the_gallery(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_the_budget_ends_the_gallery(tmp_path: Path) -> None:
     page = read(path)
     assert 0 < len(page.states) < 40
     assert path.stat().st_size < 400_000
-    assert f"it shows {len(page.states)} of 40 queries" in page.told
+    assert f"it shows {len(page.states)} of 40 queries" in page.prose
 
 
 def test_refuses_a_ranking_of_other_photos(tmp_path: Path, make_view: View) -> None:
@@ -327,21 +327,22 @@ def test_refuses_a_ranking_of_other_photos(tmp_path: Path, make_view: View) -> N
 
 def test_dimensions_and_dropped_misses_are_told(tmp_path: Path, make_view: View) -> None:
     places = dataset(8, view=make_view, without=2)
-    found = ranking(places)
-    plain = scored(places, found, misses="drop")
+    ranked = ranking(places)
+    plain = scored(places, ranked, misses="drop")
     result = Result.load(plain.save(tmp_path / "r.json"))
     object.__setattr__(result, "dims", {4: {1: 0.5}, 8: {1: 1.0}})
-    page = read(write_page(result, found, places, tmp_path / "p.html"))
-    assert "(left out)" in page.told and "4 dims 50.0 %" in page.told
+    page = read(write_page(result, ranked, places, tmp_path / "p.html"))
+    assert "(left out)" in page.prose and "4 dims 50.0 %" in page.prose
     knots = [t for t in page.inside["title"] if t.startswith("recall@")]
     assert knots[0].replace("\xa0", " ") == "recall@1: 100.0 %"
 
 
 def town_of(places: PlaceDataset) -> PlaceMap:
     """What pages ask of a map, without the making of one."""
-    model = SimpleNamespace(name="rootsift-vlad <i>", descriptor_size=8)
-    held = SimpleNamespace(photos=places.database, model=model, failed={}, folder=Path("town <map>"))
-    return cast(PlaceMap, held)
+    preprocess = SimpleNamespace(rotate=True)
+    model = SimpleNamespace(name="rootsift-vlad <i>", descriptor_size=8, preprocess=preprocess)
+    town = SimpleNamespace(photos=places.database, model=model, failed={}, folder=Path("town <map>"))
+    return cast(PlaceMap, town)
 
 
 def answers_of(places: PlaceDataset, folder: Path, make_photo: Callable[..., Path]) -> list[Answer]:
@@ -351,7 +352,7 @@ def answers_of(places: PlaceDataset, folder: Path, make_photo: Callable[..., Pat
         for i, p in enumerate(places.database[:3])
     )
     pixels = places.queries[0].pixels
-    path = make_photo(folder / "asked.png", pixels)
+    path = make_photo(folder / "located.png", pixels)
     return [
         Answer(HOSTILE[0], path, matches, 0.93, True),
         Answer("elsewhere.png", path, matches, 0.04, False),
@@ -371,25 +372,25 @@ def test_located_photos(
     page = read(path)
     assert page.states == ["known", "unknown"]
     for words in ("Known place", "Not a place of this map", "93 %", "it is <damaged>", "dejavlad locate x"):
-        assert words in page.told
+        assert words in page.prose
     assert page.classes("m-ask") == (1 if positions else 0)
-    assert ("54.14" in page.told) == positions
-    assert "rootsift-vlad <i>" in page.told and "town <map>" in page.told
+    assert ("54.14" in page.prose) == positions
+    assert "rootsift-vlad <i>" in page.prose and "town <map>" in page.prose
 
 
 def test_located_arrays_are_shown(tmp_path: Path, make_view: View) -> None:
     places = dataset(3, view=make_view)
     answers = [Answer(photo.key, photo.path, (), 0.2, False) for photo in places.queries]
     blind = read(write_locate_page(answers, town_of(places), tmp_path / "p.html"))
-    seeing = read(write_locate_page(answers, town_of(places), tmp_path / "q.html", asked=places.queries))
-    assert blind.told.count("no picture") == 3 and "no picture" not in seeing.told
+    seeing = read(write_locate_page(answers, town_of(places), tmp_path / "q.html", photos=places.queries))
+    assert blind.prose.count("no picture") == 3 and "no picture" not in seeing.prose
     with pytest.raises(InputError, match="other photos"):
-        write_locate_page(answers, town_of(places), tmp_path / "r.html", asked=places.queries[:2])
+        write_locate_page(answers, town_of(places), tmp_path / "r.html", photos=places.queries[:2])
 
 
 def test_nothing_located(tmp_path: Path, make_view: View) -> None:
     places = dataset(3, view=make_view)
-    assert "0 photos looked up" in read(write_locate_page([], town_of(places), tmp_path / "p.html")).told
+    assert "0 photos looked up" in read(write_locate_page([], town_of(places), tmp_path / "p.html")).prose
 
 
 def test_many_located_photos_stay_within_the_budget(tmp_path: Path, make_view: View) -> None:
@@ -398,7 +399,7 @@ def test_many_located_photos_stay_within_the_budget(tmp_path: Path, make_view: V
     answers = [Answer(f"{i}.jpg", tmp_path / f"{i}.jpg", (match,), 0.9, True) for i in range(3000)]
     path = write_locate_page(answers, town_of(places), tmp_path / "p.html", most_photos=50)
     assert len(read(path).states) == 50
-    assert "it shows 50 of 3,000 photos" in read(path).told
+    assert "it shows 50 of 3,000 photos" in read(path).prose
     assert path.stat().st_size < 2_000_000
 
 
@@ -406,14 +407,14 @@ def test_the_demo_tells_the_whole_story(
     tmp_path: Path, make_view: View, make_photo: Callable[..., Path]
 ) -> None:
     places = dataset(6, view=make_view)
-    found = ranking(places, wrong=(1,))
+    ranked = ranking(places, wrong=(1,))
     path = write_demo_page(
         tmp_path / "demo.html",
         places=places,
         answers=answers_of(places, tmp_path, make_photo),
         town=town_of(places),
-        result=scored(places, found),
-        ranking=found,
+        result=scored(places, ranked),
+        ranking=ranked,
         command="dejavlad demo",
     )
     page = read(path)
@@ -421,12 +422,12 @@ def test_the_demo_tells_the_whole_story(
     assert headings[:2] == ["A town", "Its map"]
     assert headings.index("Photos and their places") < headings.index("Recall") < headings.index("Numbers")
     assert page.states.count("wrong") == 1 and page.states.count("known") == 1
-    assert page.told.count("streets that this map does not hold") == 2
+    assert page.prose.count("streets that this map does not hold") == 2
 
 
 def test_the_demo_tells_where_a_photo_was_taken(tmp_path: Path, make_view: View) -> None:
     places = dataset(4, view=make_view)
-    found = ranking(places)
+    ranked = ranking(places)
     photo, best = places.queries[2], places.database[1]
     match = Match(best.key, best.path, 0.5, 0.8, best.position)
     path = write_demo_page(
@@ -434,7 +435,7 @@ def test_the_demo_tells_where_a_photo_was_taken(tmp_path: Path, make_view: View)
         places=places,
         answers=[Answer(photo.key, photo.path, (match,), 0.9, True)],
         town=town_of(places),
-        result=scored(places, found),
-        ranking=found,
+        result=scored(places, ranked),
+        ranking=ranked,
     )
-    assert "streets of this map, 33 m from its best match" in read(path).told
+    assert "streets of this map, 33 m from its best match" in read(path).prose

@@ -9,17 +9,20 @@ from dejavlad.datasets.relevance import Truth
 from dejavlad.evaluation import evaluate
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.ranking import Ranking
-from dejavlad.report.place_plot import MARGIN, WIDTH, Layer, Plane, place_plot, spread
-from dejavlad.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, recall_curve
-from dejavlad.report.text import duration, escape, metres, shorten
+from dejavlad.report.charts.axes import spread
+from dejavlad.report.charts.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP
+from dejavlad.report.charts.curves import recall_curve
+from dejavlad.report.charts.places import MARGIN, WIDTH, Layer, Plane, place_map
+from dejavlad.report.templating import render
+from dejavlad.report.text import duration, metres, shorten
 
 
 def points_of(curve: str) -> list[tuple[float, float]]:
     """(x, y) of the curve's corners, as shares of the axes."""
-    found = re.search(r'<polyline class="curve" points="([^"]*)"', curve)
-    assert found
+    corners = re.search(r'<polyline class="curve" points="([^"]*)"', curve)
+    assert corners
     width, height = 640 - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    pairs = [tuple(map(float, pair.split(","))) for pair in found[1].split()]
+    pairs = [tuple(map(float, pair.split(","))) for pair in corners[1].split()]
     return [((x - LEFT) / width, 1 - (y - TOP) / height) for x, y in pairs]
 
 
@@ -62,11 +65,12 @@ def test_north_is_up_and_one_scale_holds_both_ways() -> None:
 def test_scale_bar_is_as_long_as_it_says() -> None:
     for size in (3.0, 80.0, 1234.0, 90_000.0):
         positions = [Position(0, 0), Position(size, size / 3)]
-        plane, drawing = Plane.of(positions), place_plot([Layer("m-db", positions)], alt="map")
+        plane, drawing = Plane.of(positions), place_map([Layer("m-db", positions)], alt="map")
+        assert drawing is not None
         bar = re.search(r'class="m-rule" d="M[\d.]+ [\d.]+v5h-([\d.]+)v-5"', drawing)
-        told = re.search(r"([\d.]+)&nbsp;(k?m)</text>", drawing)
-        assert plane and bar and told
-        length = float(told[1]) * (1000 if told[2] == "km" else 1)
+        label = re.search(r"([\d.]+)\xa0(k?m)</text>", drawing)
+        assert plane and bar and label
+        length = float(label[1]) * (1000 if label[2] == "km" else 1)
         assert float(bar[1]) == pytest.approx(length * plane.scale, abs=0.06)
         assert 40 < float(bar[1]) <= WIDTH / 5
 
@@ -86,9 +90,11 @@ def test_a_drawing_stays_small_and_is_left_out_without_positions() -> None:
     rng = np.random.default_rng(0)
     crowd = [Position(*at) for at in rng.uniform(0, 1000, (60_000, 2)).tolist()]
     lines = [(crowd[i], crowd[-i - 1]) for i in range(20_000)]
-    assert len(place_plot([Layer("m-db", crowd), Layer("m-bad", crowd)], lines, alt="")) < 600_000
-    assert place_plot([Layer("m-db", [None, Position(float("nan"), 1)])], alt="") == ""
-    assert "nan" not in place_plot([Layer("m-db", [Position(5, 5)] * 3)], alt="one spot")
+    drawn = place_map([Layer("m-db", crowd), Layer("m-bad", crowd)], lines, alt="")
+    assert drawn is not None and len(drawn) < 600_000
+    assert place_map([Layer("m-db", [None, Position(float("nan"), 1)])], alt="") is None
+    alike = place_map([Layer("m-db", [Position(5, 5)] * 3)], alt="one spot")
+    assert alike is not None and "nan" not in alike
 
 
 def test_spread_is_even() -> None:
@@ -98,11 +104,12 @@ def test_spread_is_even() -> None:
 
 
 def test_words() -> None:
-    assert escape("<a href='x'>\n\ud800&") == "&lt;a href=&#x27;x&#x27;&gt;\ufffd\ufffd&amp;"
+    written = render("demo", "map", model="<a href='x'>\n\ud800&", tiles=[])
+    assert "<b>&lt;a href=&#39;x&#39;&gt;\ufffd\ufffd&amp;</b>" in written
     assert shorten("abc", 3) == "abc"
     assert len(shorten("x" * 1000, 100)) == 100
     assert shorten("folder/" * 40 + "photo.jpg").endswith("photo.jpg")
     lengths = [metres(length) for length in (0.04, 9.94, 9.96, 9999, 123456)]
-    assert lengths == ["0.0&nbsp;m", "9.9&nbsp;m", "10&nbsp;m", "9,999&nbsp;m", "123.5&nbsp;km"]
+    assert lengths == ["0.0\xa0m", "9.9\xa0m", "10\xa0m", "9,999\xa0m", "123.5\xa0km"]
     times = [duration(seconds) for seconds in (0.5, 59.6, 75, 7200)]
     assert times == ["0.50 s", "1 min 0 s", "1 min 15 s", "2 h 0 min"]

@@ -18,8 +18,8 @@ from dejavlad.report.thumbnails import Thumbnails
 
 
 def shown(thumbnails: Thumbnails) -> list[Image.Image]:
-    found = re.findall(r"base64,([A-Za-z0-9+/=]+)\)", thumbnails.css())
-    return [Image.open(BytesIO(base64.b64decode(text))) for text in found]
+    pictures = re.findall(r"base64,([A-Za-z0-9+/=]+)\)", thumbnails.css())
+    return [Image.open(BytesIO(base64.b64decode(text))) for text in pictures]
 
 
 @pytest.mark.parametrize("rotate", [True, False])

@@ -45,5 +45,5 @@ def test_one_answer_a_panorama_and_own_photos_left_out(tmp_path: Path) -> None:
     assert result is not None and fewer[16] == result.recall and set(result.parts) == {"day", "night"}
     assert Result.load(tmp_path) == result
     page = write_page(result, ranking, dataset, tmp_path / "page.html").read_text(encoding="utf-8")
-    assert ">Parts</h2>" in page and '<th scope="row">night</th>' in page and "95&nbsp;% interval" in page
+    assert ">Parts</h2>" in page and '<th scope="row">night</th>' in page and "95\xa0% interval" in page
     assert "How near" not in page

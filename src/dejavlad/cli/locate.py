@@ -91,7 +91,7 @@ def locate(
             answers,
             town,
             out / "index.html",
-            asked=listed,
+            photos=listed,
             command=command_line(),
             matches=() if preset is None else located_pairs(answers, listed, town, preset),
         )

@@ -173,7 +173,7 @@ def _pair(
     options: ModelOptions,
     output: Output,
 ) -> None:
-    from dejavlad.report.match_figure import check_figure, write_match_figure
+    from dejavlad.report.figures.figure import check_figure, write_match_figure
     from dejavlad.retrieval.pair import as_photo, match_pair
 
     if figure is not None:
@@ -222,7 +222,7 @@ def _live(
     output: Output,
 ) -> None:
     from dejavlad.cli.window import Window
-    from dejavlad.report.match_video import MatchVideo, live_picture
+    from dejavlad.report.figures.video import MatchVideo, live_picture
     from dejavlad.retrieval.live import Frames, Live, reference_photo, shows_anything, spread_frames
     from dejavlad.retrieval.pair import PairMatcher
 

@@ -5,7 +5,6 @@ Legend: Q queries, K depth of the ranking.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -17,21 +16,26 @@ from dejavlad.evaluation import Result
 from dejavlad.geo import Position, distance
 from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
-from dejavlad.report.place_plot import spread
-from dejavlad.report.text import count, label, metres
+from dejavlad.report.charts.axes import spread
+from dejavlad.report.lists import Tile, filter_choices
+from dejavlad.report.page import Section
+from dejavlad.report.text import metres
 from dejavlad.report.thumbnails import Thumbnails
 
 ANSWERS = 5
 """Best answers shown of each query."""
 MOST_QUERIES = 200
 """Queries shown, at most."""
-STATES = {
-    "wrong": "First answer wrong",
-    "right": "First answer right",
-    "none": "No right answer in the database",
-    "open": "Not judged",
+STATES = ("wrong", "right", "none", "open")
+"""What a query can be, in the order in which they are shown: its first answer is wrong, or right; the
+database has no right answer; nothing says what is right."""
+BUTTONS = {"wrong": "Failures", "right": "Right", "none": "Without a right answer", "open": "Not judged"}
+MEANINGS = {
+    "wrong": "whose first answer is wrong",
+    "right": "whose first answer is right",
+    "none": "without a right answer in the database",
+    "open": "",
 }
-"""What a query can be, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +72,17 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """An answer of the gallery."""
+class Card:
+    """A query with its best answers."""
 
     row: int
-    """Row of the database."""
-    tag: str
-    """What stands on the photo."""
-    distance: float | None
-    """Of the descriptors."""
-    kind: str
-    """``good``, ``missed`` (right, but not among the answers) or nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gallery:
-    """The queries that are shown, chosen within the budget."""
-
-    queries: list[int]
-    """Rows of the queries, in the order shown."""
-    html: str
-    lead: str
-    """Which are shown, in words."""
+    """Row of the query."""
+    photo: Photo
+    state: str
+    """One of `STATES`."""
+    hit: int
+    """Rank of its first right answer, from 1; 0 where the ranking holds none."""
+    answers: list[Tile]
 
 
 def gallery(
@@ -99,8 +92,8 @@ def gallery(
     thumbnails: Thumbnails,
     *,
     most: int = MOST_QUERIES,
-) -> Gallery:
-    """Choose queries and draw them.
+) -> list[Card]:
+    """The queries to show, as many as the budget of thumbnails allows.
 
     Args:
         ranking: rows of the database for each query.
@@ -110,43 +103,40 @@ def gallery(
         most: queries shown, at most.
     """
     by_state = {state: judged.rows(state) for state in STATES}
-    chosen: list[int] = []
-    answers: dict[int, list[Shown]] = {}
-    for query in _by_turns(by_state, most):
-        shown = _answers(query, ranking, places, judged)
-        if not thumbnails.admit([places.queries[query], *(places.database[s.row] for s in shown)]):
+    cards: dict[int, Card] = {}
+    for row in _by_turns(by_state, most):
+        photo, tiles = places.queries[row], _answers(row, ranking, places, judged)
+        if not thumbnails.admit([photo, *(tile.photo for tile in tiles)]):
             break
-        answers[query] = shown
-        chosen.append(query)
-    picked = set(chosen)
-    rows = [query for state in STATES for query in by_state[state] if query in picked]
-    cards = "\n".join(_card(query, answers[query], places, judged, ranking, thumbnails) for query in rows)
-    there = {state: len(held) for state, held in by_state.items() if held}
-    tools = _tools({state: sum(judged.states[q] == state for q in rows) for state in there})
-    return Gallery(
-        rows,
-        f'{tools}<div class="cards" data-list="queries-tools">\n{cards}\n</div>',
-        _told(rows, judged, there),
-    )
+        cards[row] = Card(row, photo, judged.states[row], judged.hits[row], tiles)
+    return [cards[row] for rows in by_state.values() for row in rows if row in cards]
 
 
-def filter_tools(id_: str, choices: Sequence[tuple[str, str]], what: str) -> str:
-    """Buttons and a search field for the list whose ``data-list`` is `id_`; hidden until the script runs.
-
-    Args:
-        id_: of the tools.
-        choices: state and label of each button; an empty state shows all.
-        what: what is searched by name.
-    """
-    buttons = "".join(
-        f'<button type="button" value="{state}" aria-pressed="{"false" if state else "true"}">{told}</button>'
-        for state, told in choices
+def queries_section(
+    ranking: Ranking,
+    places: PlaceDataset,
+    judged: Judged,
+    thumbnails: Thumbnails,
+    *,
+    most: int = MOST_QUERIES,
+) -> tuple[Section, list[int]]:
+    """The section of the gallery, and which queries are in it; the arguments are those of `gallery`."""
+    cards = gallery(ranking, places, judged, thumbnails, most=most)
+    states = [card.state for card in cards]
+    totals = {state: total for state in STATES if (total := judged.states.count(state))}
+    section = Section.of(
+        "queries",
+        "Queries and their best answers" if cards else "Queries",
+        "evaluate",
+        cards=cards,
+        choices=filter_choices(states, BUTTONS),
+        scored=bool(set(totals) - {"open"}),
+        parts=[(states.count(state), total, MEANINGS[state]) for state, total in totals.items()],
+        n_queries=len(places.queries),
+        depth=ranking.depth,
+        thumbnails=thumbnails,
     )
-    return (
-        f'<div class="tools" id="{id_}" hidden role="group" aria-label="Filter">{buttons}'
-        f'<span class="found" aria-live="polite"></span>'
-        f'<input type="search" placeholder="Search by name" aria-label="Search {what} by name"></div>\n'
-    )
+    return section, [card.row for card in cards]
 
 
 def apart(a: Position | None, b: Position | None) -> float | None:
@@ -172,28 +162,38 @@ def _by_turns(by_state: dict[str, list[int]], most: int) -> list[int]:
     return [query for query, _ in zip(turns, range(most), strict=False)]
 
 
-def _answers(query: int, ranking: Ranking, places: PlaceDataset, judged: Judged) -> list[Shown]:
+def _answers(query: int, ranking: Ranking, places: PlaceDataset, judged: Judged) -> list[Tile]:
     """The best answers, then the first right one if it is not among them."""
-    truth = places.truth
+    truth, state, hit = places.truth, judged.states[query], judged.hits[query]
     ignored = set(truth.ignored[query].tolist()) if truth is not None and truth.ignored is not None else set()
     right = set(truth.positives[query].tolist()) if truth is not None else set()
-    shown: list[Shown] = []
+    here = places.queries[query].position
+
+    def tile(row: int, tag: str, kind: str, score: float = np.inf) -> Tile:
+        photo = places.database[row]
+        facts = [f"{judged.measure} {score:.3f}"] if np.isfinite(score) else []
+        if (metres_off := apart(here, photo.position)) is not None:
+            facts.append(f"{metres(metres_off)} away")
+        what = "right answer" if kind else "answer" if state == "open" else "wrong answer"
+        return Tile(photo, tag, facts, kind, f"{what} {photo.key}")
+
+    tiles: list[Tile] = []
     rank = 0
-    for row, far in zip(ranking.indices[query].tolist(), ranking.distances[query].tolist(), strict=True):
+    for row, score in zip(ranking.indices[query].tolist(), ranking.distances[query].tolist(), strict=True):
         if row < 0 or row in ignored or row >= len(places.database):
             continue
         rank += 1
         if rank <= ANSWERS:
-            good = row in right and judged.states[query] != "open"
-            shown.append(Shown(row, f"{rank} ✓" if good else str(rank), far, "good" if good else ""))
-        elif rank == judged.hits[query]:
-            shown.append(Shown(row, f"{rank} ✓", far, "good"))
+            good = row in right and state != "open"
+            tiles.append(tile(row, f"{rank} ✓" if good else str(rank), "good" if good else "", score))
+        elif rank == hit:
+            tiles.append(tile(row, f"{rank} ✓", "good", score))
             break
-        elif judged.hits[query] <= ANSWERS:
+        elif hit <= ANSWERS:
             break
-    if judged.states[query] == "wrong" and not judged.hits[query] and right:
-        shown.append(Shown(_nearest(query, sorted(right), places), "not found", None, "missed"))
-    return shown
+    if state == "wrong" and not hit and right:
+        tiles.append(tile(_nearest(query, sorted(right), places), "not found", "missed"))
+    return tiles
 
 
 def _nearest(query: int, rows: list[int], places: PlaceDataset) -> int:
@@ -202,93 +202,3 @@ def _nearest(query: int, rows: list[int], places: PlaceDataset) -> int:
     far = [apart(here, places.database[row].position) for row in rows]
     known = [(d, row) for d, row in zip(far, rows, strict=True) if d is not None]
     return min(known)[1] if known else rows[len(rows) // 2]
-
-
-def _card(
-    query: int,
-    shown: list[Shown],
-    places: PlaceDataset,
-    judged: Judged,
-    ranking: Ranking,
-    thumbnails: Thumbnails,
-) -> str:
-    photo, state = places.queries[query], judged.states[query]
-    tiles = "".join(
-        _tile(answer, photo, places.database[answer.row], thumbnails, judged.measure, judged=state != "open")
-        for answer in shown
-    )
-    answers = (
-        f'<ol class="answers">{tiles}</ol>' if shown else '<p class="note">The ranking holds no answer.</p>'
-    )
-    verdict = _verdict(state, judged.hits[query], ranking.depth)
-    return card(f"q{query}", state, photo, thumbnails, f'<div class="head">{verdict}</div>{answers}')
-
-
-def card(id_: str, state: str, photo: Photo, thumbnails: Thumbnails, beside: str) -> str:
-    """A photo with its name, and beside it what is known of it."""
-    name = label(photo.key)
-    return (
-        f'<article class="card ask" id="{id_}" data-state="{state}" data-name="{name}">'
-        f'<div>{thumbnails.show(photo)}<p class="name">{name}</p></div><div>{beside}</div></article>'
-    )
-
-
-def label_text(photo: Photo) -> str:
-    """A photo's key, not escaped, short."""
-    return photo.key if len(photo.key) <= 100 else photo.key[:99] + "…"
-
-
-def _verdict(state: str, hit: int, depth: int) -> str:
-    if state == "right":
-        return '<span class="chip good">✓ Right at once</span>'
-    if state == "none":
-        return '<span class="chip none">No right answer in the database</span>'
-    if state == "open":
-        return '<span class="chip">Best answers</span>'
-    if hit:
-        return f'<span class="chip bad">✗ First right answer at rank {hit}</span>'
-    return f'<span class="chip bad">✗ No right answer among the first {depth}</span>'
-
-
-def _tile(
-    answer: Shown, query: Photo, photo: Photo, thumbnails: Thumbnails, measure: str, *, judged: bool
-) -> str:
-    facts = []
-    if answer.distance is not None and np.isfinite(answer.distance):
-        facts.append(f"{measure} {answer.distance:.3f}")
-    off = apart(query.position, photo.position)
-    if off is not None:
-        facts.append(f"{metres(off)} away")
-    alt = "right answer" if answer.kind else "wrong answer" if judged else "answer"
-    return (
-        f'<li class="{answer.kind}"><div class="frame">{thumbnails.show(photo, f"{alt} {label_text(photo)}")}'
-        f'<span class="tag">{answer.tag}</span></div><div class="who" title="{label(photo.key)}">'
-        f"{label(photo.key)}</div>{'<br>'.join(facts)}</li>"
-    )
-
-
-def _tools(there: dict[str, int]) -> str:
-    names = {"wrong": "Failures", "right": "Right", "none": "Without truth", "open": "Not judged"}
-    choices = [("", f"All {sum(there.values())}")]
-    if len(there) > 1:
-        choices += [(state, f"{names[state]} {held}") for state, held in there.items()]
-    return filter_tools("queries-tools", choices, "queries")
-
-
-def _told(rows: list[int], judged: Judged, there: dict[str, int]) -> str:
-    """Which queries are shown."""
-    total = sum(there.values())
-    names = {
-        "wrong": "whose first answer is wrong",
-        "right": "whose first answer is right",
-        "none": "without a right answer in the database",
-        "open": "not judged",
-    }
-    if len(rows) == total:
-        return "" if total == 0 else f"All {count(total, 'query', 'queries')}." if total > 1 else ""
-    parts = [
-        f"{sum(judged.states[q] == state for q in rows):,} of the {held:,}"
-        + (f" {names[state]}" if state != "open" or len(there) > 1 else "")
-        for state, held in there.items()
-    ]
-    return f"To keep this file small it shows {len(rows):,} of {total:,} queries: {', '.join(parts)}."

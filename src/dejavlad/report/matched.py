@@ -16,9 +16,9 @@ from dejavlad.images import Preprocess, read_size
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
+from dejavlad.report.charts.axes import spread
 from dejavlad.report.gallery import Judged
 from dejavlad.report.matches import ShownMatch
-from dejavlad.report.place_plot import spread
 from dejavlad.rerank import PatchMatch
 from dejavlad.retrieval import Answer, PlaceMap
 from dejavlad.retrieval.preset import Preset
@@ -46,7 +46,7 @@ def matched_pairs(
         preset: how it was re-ranked.
         queries: patches by row.
         database: likewise.
-        preprocess: how photos were prepared, as a store's setting tells it.
+        preprocess: how photos were prepared, as the setting of a store says.
     """
     judged = Judged.of(result, places, len(places.queries))
     right = judged.rows("right") + judged.rows("open")
@@ -69,20 +69,20 @@ def matched_pairs(
 
 
 def located_pairs(
-    answers: Sequence[Answer], asked: Sequence[Photo], town: PlaceMap, preset: Preset
+    answers: Sequence[Answer], photos: Sequence[Photo], town: PlaceMap, preset: Preset
 ) -> list[ShownMatch]:
     """Of each located photo the best answer."""
     reorder, rows = town.reranker(preset), {photo.key: row for row, photo in enumerate(town.photos)}
     pairs: list[ShownMatch] = []
-    for answer, photo in list(zip(answers, asked, strict=True))[:LOCATED]:
+    for answer, photo in list(zip(answers, photos, strict=True))[:LOCATED]:
         if not answer.matches:
             continue
         row = rows[answer.matches[0].name]
         first, matches = reorder.compare(photo, row)
         if matches:
-            told = town.model.preprocess.to_dict()
+            preprocess = town.model.preprocess.to_dict()
             score = sum(match.score for match in matches) / len(matches)
-            pair = _shown(photo, town.photos[row], None, matches, score, told)
+            pair = _shown(photo, town.photos[row], None, matches, score, preprocess)
             pairs += [] if pair is None else [_with(pair, preset, first, 1)]
     return pairs
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from dejavlad.errors import PhotoError
 from dejavlad.images import read_size
 from dejavlad.photo import Photo
-from dejavlad.report.gallery import filter_tools
-from dejavlad.report.match_lines import COLOURS, shown_matches
+from dejavlad.report.figures.lines import COLOURS, shown_matches
+from dejavlad.report.lists import filter_choices, shown_part
 from dejavlad.report.page import Section
-from dejavlad.report.text import count, escape, label
 from dejavlad.report.thumbnails import TALLEST, WIDEST, Thumbnails
 from dejavlad.rerank import PatchMatch
 
@@ -48,16 +47,36 @@ class ShownMatch:
     score: float
     """By which the answers were ordered; smaller is better."""
     sizes: Sequence[int] = ()
-    """[S] sides of the patches, in cells; told where given."""
+    """[S] sides of the patches, in cells; empty where not known."""
     counts: Sequence[int] = ()
-    """[S] patches of the query; told where given."""
+    """[S] patches of the query; empty where not known."""
     rank: int | None = None
-    """Of the answer, from 1; told where given."""
+    """Of the answer, from 1; None where not known."""
 
     @property
     def state(self) -> str:
         """One of `STATES`."""
         return "open" if self.right is None else "right" if self.right else "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A pair as it is drawn: both photos at one height, with lines between matching patches of one size."""
+
+    pair: ShownMatch
+    width: int
+    """Of the drawing, in its own units."""
+    photos: list[tuple[int, int, Photo]]
+    """Left edge and width of the query and of the answer."""
+    n_lines: int
+    """Lines that lie within what is shown of both photos."""
+    n_drawn: int
+    """Lines chosen."""
+    paths: list[tuple[str, str]]
+    """Class and path of what is drawn over the photos."""
+    sizes: list[tuple[str, bool]]
+    """How many patches of each size match, in words, and which size is drawn; empty where nothing matches."""
+    height: int = HEIGHT
 
 
 def matches_section(
@@ -73,79 +92,60 @@ def matches_section(
     by_state = {state: [pair for pair in pairs if pair.state == state] for state in STATES}
     shown: dict[str, list[ShownMatch]] = {state: [] for state in STATES}
     for turn in range(max(map(len, by_state.values()))):
-        for state, held in by_state.items():
+        for state, alike in by_state.items():
             room = sum(map(len, shown.values())) < most
-            if room and turn < len(held) and thumbnails.admit([held[turn].query, held[turn].answer]):
-                shown[state].append(held[turn])
-    drawn = [pair for held in shown.values() for pair in held]
-    if not drawn:
+            if room and turn < len(alike) and thumbnails.admit([alike[turn].query, alike[turn].answer]):
+                shown[state].append(alike[turn])
+    cards = [_card(pair) for alike in shown.values() for pair in alike]
+    if not cards:
         return None
-    cards = "\n".join(_card(pair, f"m{i}", thumbnails) for i, pair in enumerate(drawn))
-    choices = [("", f"All {len(drawn)}")]
-    there = {state: len(held) for state, held in shown.items() if held}
-    if len(there) > 1:
-        choices += [(state, f"{STATES[state]} {held}") for state, held in there.items()]
-    tools = filter_tools("matches-tools", choices, "pairs") if len(drawn) > 3 else ""
-    listed = ' data-list="matches-tools"' if tools else ""
-    lead = (
-        "Each line joins a patch of the query, on the left, to the patch of the answer that it matches; "
-        "re-ranking counts how many of them agree on where the camera stood."
+    states = [card.pair.state for card in cards]
+    return Section.of(
+        "matches",
+        "Patch matches",
+        "shared",
+        cards=cards,
+        choices=filter_choices(states, STATES),
+        judged=set(states) != {"open"},
+        part=shown_part(len(cards), len(pairs), "pair"),
+        thumbnails=thumbnails,
     )
-    if not set(there) <= {"open"}:
-        lead += " The frame of the answer is green where it is right, red where it is wrong."
-    if len(drawn) < len(pairs):
-        lead += f" To keep this file small it shows {len(drawn):,} of {len(pairs):,} pairs."
-    return Section("matches", "Patch matches", f'{tools}<div class="twins"{listed}>\n{cards}\n</div>', lead)
 
 
-def match_svg(pair: ShownMatch, thumbnails: Thumbnails, at: int) -> str:
-    """Both photos at one height, with lines between the matching patches of one size.
-
-    Args:
-        pair: its photos are admitted to `thumbnails`.
-        thumbnails: hold the photos.
-        at: which of ``pair.matches``; -1 draws no lines.
-    """
-    first, second = _Look.of(pair.query), _Look.of(pair.answer)
-    left = first.width + GAP
-    width = left + second.width
-    lines, drawn = "", 0
-    if at >= 0:
+def _card(pair: ShownMatch) -> Card:
+    first, second = _Shape.of(pair.query), _Shape.of(pair.answer)
+    left, drawn = first.width + GAP, _drawn_size(pair)
+    paths: list[tuple[str, str]] = []
+    n_lines, sizes = 0, []
+    if drawn is not None:
         shares_L4, colours_L = shown_matches(
-            pair.matches[at], pair.prepared_query, pair.prepared_answer, LINES
+            pair.matches[drawn], pair.prepared_query, pair.prepared_answer, LINES
         )
         ends_L4 = np.concatenate([first.place(shares_L4[:, :2]), second.place(shares_L4[:, 2:])], axis=1)
         ends_L4[:, 2] += left
         seen_L = first.seen(ends_L4[:, :2]) & second.seen(ends_L4[:, 2:] - [left, 0])
-        lines, drawn = _lines(ends_L4[seen_L], colours_L[seen_L]), int(seen_L.sum())
-    frame = {"right": "f-good", "wrong": "f-bad", "open": ""}[pair.state]
-    framed = (
-        f'<rect class="frame-of {frame}" x="{left + 2}" y="2" width="{second.width - 4}" '
-        f'height="{HEIGHT - 4}" rx="9"/>'
-        if frame
-        else ""
-    )
-    names = f"{pair.query.key[:100]} and {pair.answer.key[:100]}"
-    told = escape(f"{count(drawn, 'line')} between matching patches of {names}")
-    photos = "".join(
-        f'<foreignObject x="{x}" width="{look.width}" height="{HEIGHT}">{thumbnails.show(of)}</foreignObject>'
-        for x, look, of in ((0, first, pair.query), (left, second, pair.answer))
-    )
-    return (
-        f'<svg class="twin" viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{told}">'
-        f"{photos}{framed}{lines}</svg>"
+        paths, n_lines = _paths(ends_L4[seen_L], colours_L[seen_L]), int(seen_L.sum())
+        sizes = [(_size_text(pair, i), i == drawn) for i in range(len(pair.matches))]
+    return Card(
+        pair,
+        left + second.width,
+        [(0, first.width, pair.query), (left, second.width, pair.answer)],
+        n_lines,
+        0 if drawn is None else min(LINES, len(pair.matches[drawn].query_points)),
+        paths,
+        sizes,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """How a thumbnail stands in the drawing: of a very wide or high photo the middle is shown."""
+class _Shape:
+    """The shape of a thumbnail in the drawing: of a very wide or high photo the middle is shown."""
 
     aspect: float
     """Width over height of the photo."""
 
     @classmethod
-    def of(cls, photo: Photo) -> _Look:
+    def of(cls, photo: Photo) -> _Shape:
         try:
             height, width = read_size(photo)
         except PhotoError:
@@ -168,61 +168,35 @@ class _Look:
         return np.asarray(inside_L2.all(axis=1))
 
 
-def _lines(ends_L4: NDArray[np.float64], colours_L: NDArray[np.int64]) -> str:
+def _paths(ends_L4: NDArray[np.float64], colours_L: NDArray[np.int64]) -> list[tuple[str, str]]:
     """One path a colour: lines over a soft dark edge, and a dot at each end."""
     if not len(ends_L4):
-        return ""
-    segment = [f"M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}" for a, b, c, d in ends_L4.tolist()]
+        return []
+    lines = [f"M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}" for a, b, c, d in ends_L4.tolist()]
     dots = [f"M{a:.1f} {b:.1f}h0M{c:.1f} {d:.1f}h0" for a, b, c, d in ends_L4.tolist()]
-    parts = [f'<path class="l-edge" d="{"".join(segment)}"/>']
-    held = [(colour, np.flatnonzero(colours_L == colour).tolist()) for colour in range(len(COLOURS))]
-    for colour, rows in held:
-        if rows:
-            parts.append(f'<path class="l-line c{colour}" d="{"".join(segment[row] for row in rows)}"/>')
-    parts.append(f'<path class="l-ring" d="{"".join(dots)}"/>')
-    for colour, rows in held:
-        if rows:
-            parts.append(f'<path class="l-dot c{colour}" d="{"".join(dots[row] for row in rows)}"/>')
-    return "".join(parts)
+
+    def coloured(style: str, parts: list[str]) -> list[tuple[str, str]]:
+        rows = [(colour, np.flatnonzero(colours_L == colour).tolist()) for colour in range(len(COLOURS))]
+        return [(f"{style} c{colour}", "".join(parts[i] for i in alike)) for colour, alike in rows if alike]
+
+    return [
+        ("l-edge", "".join(lines)),
+        *coloured("l-line", lines),
+        ("l-ring", "".join(dots)),
+        *coloured("l-dot", dots),
+    ]
 
 
-def _card(pair: ShownMatch, id_: str, thumbnails: Thumbnails) -> str:
-    at = _best(pair)
-    verdict = {
-        "right": '<span class="chip good">✓ Right answer</span>',
-        "wrong": '<span class="chip bad">✗ Wrong answer</span>',
-        "open": '<span class="chip">Answer</span>',
-    }[pair.state]
-    rank = f'<span class="note">rank {pair.rank}</span>' if pair.rank is not None else ""
-    query, answer = label(pair.query.key, 80), label(pair.answer.key, 80)
-    return (
-        f'<article class="card" id="{id_}" data-state="{pair.state}" data-name="{query} {answer}">'
-        f'<div class="head">{verdict}<span class="note">score {pair.score:.4g}</span>{rank}</div>'
-        f"{match_svg(pair, thumbnails, at)}"
-        f'<p class="name">{query} <span class="to">and</span> {answer}</p>'
-        f'<p class="note">{_told(pair, at)}</p></article>'
-    )
-
-
-def _best(pair: ShownMatch) -> int:
-    """The size to draw: that with the largest share of matching patches; -1 where nothing matches."""
-    found = [
+def _drawn_size(pair: ShownMatch) -> int | None:
+    """The size to draw: that with the largest share of matching patches; None where nothing matches."""
+    shares = [
         len(match.query_points) / (pair.counts[i] if i < len(pair.counts) else 1)
         for i, match in enumerate(pair.matches)
     ]
-    return int(np.argmax(found)) if any(found) else -1
+    return int(np.argmax(shares)) if any(shares) else None
 
 
-def _told(pair: ShownMatch, at: int) -> str:
-    if at < 0:
-        return "Nothing matches: no patch of one is found in the other."
-    parts = []
-    for i, match in enumerate(pair.matches):
-        found = f"{len(match.query_points):,}"
-        if i < len(pair.counts):
-            found += f" of {pair.counts[i]:,}"
-        size = f"size {pair.sizes[i]}: " if i < len(pair.sizes) else ""
-        parts.append(f"<b>{size}{found}</b>" if i == at else f"{size}{found}")
-    shown = min(LINES, len(pair.matches[at].query_points))
-    drawn = f"; {count(shown, 'line')} drawn" + (" of the size in bold" if len(parts) > 1 else "")
-    return f"Matching patches: {', '.join(parts)}{drawn}."
+def _size_text(pair: ShownMatch, i: int) -> str:
+    size = f"size {pair.sizes[i]}: " if i < len(pair.sizes) else ""
+    total = f" of {pair.counts[i]:,}" if i < len(pair.counts) else ""
+    return f"{size}{len(pair.matches[i].query_points):,}{total}"

@@ -1,14 +1,17 @@
-"""Words and numbers on a page: whatever comes from outside is escaped here."""
+"""Words and numbers of pages and figures, as plain text: the templates escape it.
+
+Spaces between a number and its unit do not break.
+"""
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from typing import Any
 
 LONGEST_NAME = 160
 """Characters of a name that a page shows; the middle of a longer one is left out."""
+NBSP = "\u00a0"
 
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
@@ -16,9 +19,9 @@ UNSEEN = re.compile(
 """Characters that have no look of their own, turn the direction of text, or cannot be written as UTF-8."""
 
 
-def escape(text: object) -> str:
-    """Text for HTML, inside of an element or of a quoted attribute; unseen characters become U+FFFD."""
-    return html.escape(UNSEEN.sub("\ufffd", str(text)), quote=True)
+def visible(text: object) -> str:
+    """The text with U+FFFD in the place of each character of `UNSEEN`."""
+    return UNSEEN.sub("\ufffd", str(text))
 
 
 def shorten(name: str, longest: int = LONGEST_NAME) -> str:
@@ -29,37 +32,32 @@ def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     return f"{name[:head]}…{name[len(name) - (longest - head - 1) :]}"
 
 
-def label(name: str, longest: int = LONGEST_NAME) -> str:
-    """A photo's name, shortened and escaped."""
-    return escape(shorten(name, longest))
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
+def count(number: int, singular: str, plural: str | None = None) -> str:
     """``1 photo``, ``12,345 photos``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def percent(share: float) -> str:
-    """A share of 1, as ``93.5 %``; escaped for HTML, the space does not break."""
-    return f"{100 * share:.1f}&nbsp;%"
+    """A share of 1, as ``93.5 %``."""
+    return f"{100 * share:.1f}{NBSP}%"
 
 
 def sure(confidence: float) -> str:
-    """A confidence as ``87 %``; never quite none, never quite all."""
+    """A confidence of 0 to 1 as ``87 %``; never quite none, never quite all."""
     if confidence > 0.99:
-        return "over 99&nbsp;%"
+        return f"over 99{NBSP}%"
     if confidence < 0.01:
-        return "under 1&nbsp;%"
-    return f"{100 * confidence:.0f}&nbsp;%"
+        return f"under 1{NBSP}%"
+    return f"{100 * confidence:.0f}{NBSP}%"
 
 
 def metres(length: float) -> str:
-    """``3.2 m``, ``48 m``, ``12.5 km``; the space does not break in HTML."""
+    """``3.2 m``, ``48 m``, ``12.5 km``."""
     if length < 9.95:
-        return f"{length:.1f}&nbsp;m"
+        return f"{length:.1f}{NBSP}m"
     if length < 9_999.5:
-        return f"{length:,.0f}&nbsp;m"
-    return f"{length / 1000:,.1f}&nbsp;km"
+        return f"{length:,.0f}{NBSP}m"
+    return f"{length / 1000:,.1f}{NBSP}km"
 
 
 def duration(seconds: float) -> str:
@@ -75,6 +73,18 @@ def duration(seconds: float) -> str:
 
 
 def plain(value: Any) -> str:
-    """Plain data on one line, escaped, a long one cut."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return label(text, 300)
+    """Plain data on one line of at most 300 characters."""
+    return shorten(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), 300
+    )
+
+
+def capitalized(key: str) -> str:
+    """``recall_at`` as ``Recall at``."""
+    words = key.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter at its beginning and a full stop at its end."""
+    return f"{text[:1].upper()}{text[1:]}."

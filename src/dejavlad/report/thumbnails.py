@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from dejavlad.errors import PhotoError
 from dejavlad.images import read_reduced
 from dejavlad.photo import Photo
-from dejavlad.report.text import escape, label
 
 BUDGET = 12_000_000
 """Bytes that all thumbnails of a page take at most, as they stand in the page."""
@@ -26,6 +25,11 @@ THREADS = 4
 """Photos decoded at once."""
 WIDEST, TALLEST = 2.2, 0.6
 """Width over height of what is shown; beyond it the middle of the photo is shown."""
+
+
+def side_of(shown: int) -> int:
+    """The longer side of thumbnails in pixels: larger where few photos are shown."""
+    return 480 if shown <= 30 else 320
 
 
 class Thumbnails:
@@ -41,7 +45,7 @@ class Thumbnails:
         self.side, self.left, self.rotate = side, budget, rotate
         self._classes: dict[Hashable, str | None] = {}
         self._rules: dict[str, str] = {}
-        self._held: list[Photo] = []  # keeps pixels alive, so that their ids stay theirs
+        self._photos: list[Photo] = []  # keeps pixels alive, so that their ids stay theirs
 
     def admit(self, photos: Iterable[Photo]) -> bool:
         """Take photos in, unless they go beyond the budget: then none of them is taken.
@@ -55,25 +59,16 @@ class Thumbnails:
         if cost > self.left:
             return False
         self.left -= cost
-        self._held += new.values()
+        self._photos += new.values()
         for identity, rule in zip(new, made, strict=True):
             self._classes[identity] = None if rule is None else _name(rule)
             if rule is not None:
                 self._rules[_name(rule)] = rule
         return True
 
-    def show(self, photo: Photo, alt: str = "") -> str:
-        """HTML of a photo that was admitted.
-
-        Args:
-            photo: the photo.
-            alt: what it shows, for those who do not see it; its name unless told otherwise.
-        """
-        there = self._classes.get(_identity(photo))
-        told = escape(alt) if alt else label(photo.key)
-        if there is None:
-            return f'<div class="shot none" role="img" aria-label="{told}: no picture">no picture</div>'
-        return f'<div class="shot {there}" role="img" aria-label="{told}"></div>'
+    def picture(self, photo: Photo) -> str | None:
+        """The class of the style sheet that shows a photo; None where it was refused or cannot be read."""
+        return self._classes.get(_identity(photo))
 
     def css(self) -> str:
         """The style rules that hold the pixels."""

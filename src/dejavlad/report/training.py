@@ -6,8 +6,8 @@ It reads what the run wrote down, at any time while it goes on.
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.guarded.toml_file import read_toml
 from dejavlad.model.run_folder import best_at, best_epoch, is_run, read_records, recalls
-from dejavlad.report.curves import Axes, Curve, curves, smooth
-from dejavlad.report.numbers import grid, reproduce, table, tiles
-from dejavlad.report.page import Section, page, write
-from dejavlad.report.text import count, duration, escape, label, percent, plain
+from dejavlad.report.charts.axes import Axis, percent_axis, smooth
+from dejavlad.report.charts.chart import WIDE, WIDTH, Series, chart
+from dejavlad.report.page import Section, write_sections
+from dejavlad.report.sections import reproduce_section
+from dejavlad.report.templating import HTML, render
+from dejavlad.report.text import count, duration, percent, plain
 
 SHOWN_RECALLS = (1, 5, 10)
 RUN_CONFIG = "config.toml"
@@ -55,7 +57,7 @@ class Story:
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Its records of one kind."""
-        return [one for one in self.records if one["kind"] == kind]
+        return [record for record in self.records if record["kind"] == kind]
 
     @property
     def batches(self) -> list[dict[str, Any]]:
@@ -74,15 +76,29 @@ class Story:
 
     @property
     def best(self) -> int | None:
-        """The epoch that is best (see `best_epoch`); None before the first test after one."""
-        found = {epoch: recall for epoch, recall in self.recalls.items() if epoch}
-        return best_epoch(found) if found else None
+        """The epoch with the best recall, by `best_epoch`; None before an epoch was tested."""
+        tested = {epoch: recall for epoch, recall in self.recalls.items() if epoch}
+        return best_epoch(tested) if tested else None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Where the time went: what was done -> seconds."""
+        parts = {
+            "describing photos for mining": self.of("refresh"),
+            "choosing tuples and taking steps": self.batches,
+            "tests": self.of("test"),
+        }
+        return {
+            name: sum(float(record["seconds"]) for record in records)
+            for name, records in parts.items()
+            if records
+        }
 
 
 def write_training_page(
     run: str | Path, path: str | Path | None = None, *, command: str | None = None
 ) -> Path:
-    """The page of a training run, of what is there by now.
+    """Write the page of a training run, of what it has written down by now.
 
     Args:
         run: its folder.
@@ -93,7 +109,7 @@ def write_training_page(
         The file.
 
     Raises:
-        InputError: there is no run.
+        InputError: it is no run.
         StoreError: its records cannot be read.
     """
     story = Story.read(run)
@@ -105,22 +121,32 @@ def write_training_page(
         time_section(story),
         epochs_section(story),
         options_section(story),
-        Section("again", "How to go on", reproduce(command)) if command else None,
+        reproduce_section(command, "How to go on"),
     ]
-    intro = f"<p>{summary(story)}</p>\n{training_tiles(story)}\n"
-    return write(page(story.name, intro, sections), Path(run) / "index.html" if path is None else path)
+    recalls_by_epoch, best = story.recalls, story.best
+    intro = render(
+        "training",
+        "intro",
+        before=recalls_by_epoch.get(0),
+        after=None if best is None else recalls_by_epoch[best],
+        best=best,
+        own=story.tested == "train",
+        finished=bool(story.of("finished")),
+        tiles=_tiles(story),
+    )
+    return write_sections(Path(run) / "index.html" if path is None else path, story.name, intro, sections)
 
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What the demo tells of a training."""
+    """A training that the demo shows."""
 
     run: Path
     """Its folder."""
     model: str
     """What was trained, in words."""
     before: Result
-    """On streets held out, as it began."""
+    """On streets held out, before training."""
     after: Result
     """The same streets, with the best epoch's model."""
 
@@ -128,247 +154,182 @@ class Learnt:
 def learnt_section(learnt: Learnt) -> Section:
     """A training in short: recall before and after on streets held out, and how it came."""
     story = Story.read(learnt.run)
-    figures = grid(
-        "Recall before and after training",
-        [
+    first = min(learnt.before.recall)
+    return Section.of(
+        "training",
+        "Learning from positions",
+        "training",
+        model=learnt.model,
+        spent=sum(story.seconds.values()),
+        n_batches=len(story.batches),
+        n_epochs=int(story.batches[-1]["epoch"]),
+        best=story.best,
+        first=first,
+        gain=100 * (learnt.after.recall[first] - learnt.before.recall[first]),
+        curve=_recall_chart(story),
+        head=[
             f"{count(learnt.after.n_counted, 'query', 'queries')} held out",
             *(f"recall@{n}" for n in learnt.before.recall),
         ],
-        (
+        rows=[
             (name, [percent(value) for value in result.recall.values()])
             for name, result in (("before training", learnt.before), ("after training", learnt.after))
-        ),
+        ],
     )
-    first = min(learnt.before.recall)
-    gain = 100 * (learnt.after.recall[first] - learnt.before.recall[first])
-    change = f"{abs(gain):.1f} points {'more' if gain > 0 else 'less'}" if gain else "no change"
-    spent = sum(_seconds(story).values())
-    drawn = _recall_curves(story)
-    lead = (
-        f"{escape(learnt.model)}, learnt from nothing but rough positions, on streets of another district, "
-        f"in {escape(duration(spent))}: {count(len(story.batches), 'batch', 'batches')}, "
-        f"{count(int(story.batches[-1]['epoch']), 'epoch')}, of which {_th(story.best)} was best on a third "
-        f"district. On the streets of this map, which it never saw, that is <b>{change}</b> of "
-        f"recall@{first}."
-    )
-    return Section(
-        "training",
-        "Learning from positions",
-        f'<div class="pair"><div class="card">{drawn}</div><div class="card">{figures}</div></div>',
-        lead,
-    )
-
-
-def _th(epoch: int | None) -> str:
-    return "the last" if epoch is None else f"epoch {epoch}"
-
-
-def summary(story: Story) -> str:
-    """What came of it, in a sentence or two, as HTML."""
-    found, best = story.recalls, story.best
-    where = "photos held out" if story.tested == "val" else "its own training photos"
-    state = "It is done." if story.of("finished") else "It goes on, or was cut off."
-    if best is None:
-        return f"Learning to recognise places from rough positions. {state}"
-    n = min(found[best])
-    before = f" from <b>{percent(found[0][n])}</b>" if 0 in found else ""
-    return (
-        f"Learning to recognise places from rough positions took recall@{n} on {where}{before} to "
-        f"<b>{percent(found[best][n])}</b>, in epoch {best}. {state}"
-    )
-
-
-def training_tiles(story: Story) -> str:
-    """The recalls before and after, and how much was learnt from."""
-    found, best = story.recalls, story.best
-    figures: list[tuple[str, str, bool]] = []
-    if best is not None:
-        for n in [n for n in SHOWN_RECALLS if n in found[best]][:2]:
-            if 0 in found:
-                figures.append((f"recall@{n} before", percent(found[0][n]), False))
-            figures.append((f"recall@{n}, epoch {best}", percent(found[best][n]), n == min(found[best])))
-    spent = sum(_seconds(story).values())
-    figures.append(("batches", f"{len(story.batches):,}", False))
-    figures.append(("time", escape(duration(spent)), False))
-    return tiles(figures)
 
 
 def warnings_section(story: Story) -> Section | None:
-    """What the doctor found; None where all is well."""
-    found = story.of("warning")
-    if not found:
+    """What was noticed while it trained; None where all is well."""
+    warnings = story.of("warning")
+    if not warnings:
         return None
-    cards = "".join(
-        f'<div class="card warn"><h3>{escape(one["fault"])}</h3><p>{escape(_sentence(one["seen"]))} '
-        f'{escape(_sentence(one["why"]))}</p><p class="do">{escape(one["do"])}</p></div>'
-        for one in found
-    )
-    return Section(
-        "doctor", "Something may be wrong", f'<div class="twins">{cards}</div>', "Seen in this run:"
-    )
-
-
-def _recall_curves(story: Story) -> str:
-    """recall@1, 5 and 10 over the epochs, on both sets."""
-    drawn = []
-    for of, style, name in (("val", "", "validation"), ("train", " dash", "training")):
-        found = recalls(story.records, of)
-        for i, n in enumerate(SHOWN_RECALLS):
-            points = [(float(epoch), recall[n]) for epoch, recall in found.items() if n in recall]
-            drawn.append(Curve(points, f"curve t{i}{style}", f"recall@{n}, {name}", knots=not style))
-    return curves(drawn, Axes("epoch", "Recall over the epochs", lambda share: f"{share:.0%}", top=1.0))
+    return Section.of("doctor", "Something may be wrong", "training", warnings=warnings)
 
 
 def recall_section(story: Story) -> Section | None:
     """How recall rose; None before the first test."""
-    html = _recall_curves(story)
-    if not html:
-        return None
-    return Section(
-        "recall",
-        "Recall",
-        f'<div class="card">{html}</div>',
-        "The share of queries with a right answer among their first N; epoch 0 is before training. "
-        "Where training photos are recognised ever better and those held out are not, it learns by heart.",
-    )
+    drawing = _recall_chart(story, WIDE)
+    return None if drawing is None else Section.of("recall", "Recall", "training", drawing=drawing)
 
 
 def loss_section(story: Story) -> Section | None:
-    """The loss of each batch, smoothed, and the learning rate."""
+    """The loss of each batch, smoothed, and the learning rate; None before the first batch."""
     batches = story.batches
-    if not batches:
+    losses = [float(record["loss"]) for record in batches]
+    if not any(map(math.isfinite, losses)):
         return None
-    losses = [float(one["loss"]) for one in batches]
     width = max(1, len(losses) // 30)
-    numbers = range(1, len(losses) + 1)
-    drawn = [
-        Curve(list(zip(numbers, losses, strict=True)), "curve faint"),
-        Curve(list(zip(numbers, smooth(losses, width), strict=True)), "curve t0"),
-    ]
-    marks = _epochs(batches)
-    loss = curves(drawn, Axes("batch; lines are beginnings of epochs", "Loss of each batch", marks=marks))
-    rates = [(float(i), float(one["rate"])) for i, one in zip(numbers, batches, strict=True)]
+    rates = _numbered([float(record["rate"]) for record in batches])
     steps = [rates[0]]
     for before, after in itertools.pairwise(rates):
         if before[1] != after[1]:
             steps += [before, after]
-    rate = curves(
-        [Curve([*steps, rates[-1]], "curve t3")],
-        Axes("batch", "Learning rate", lambda v: f"{v:.1e}" if v else "0"),
-    )
-    return Section(
-        "loss",
-        "Loss and learning rate",
-        f'<div class="twins"><div class="card"><h3>Loss</h3>{loss}</div>'
-        f'<div class="card"><h3>Learning rate</h3>{rate}</div></div>',
-        f"The loss of each batch, and its mean over {count(width, 'batch', 'batches')} around. Negatives are "
-        "chosen anew as the network learns, so it need not fall; recall tells.",
-    )
+    rate = _chart([Series([*steps, rates[-1]], "curve t3")], "batch", "Learning rate", text=_scientific)
+    series = [Series(_numbered(losses), "curve faint"), Series(_numbered(smooth(losses, width)), "curve t0")]
+    loss = _chart(series, "batch; lines are beginnings of epochs", "Loss of each batch", _epochs(batches))
+    return Section.of("loss", "Loss and learning rate", "training", loss=loss, rate=rate, width=width)
 
 
 def mining_section(story: Story) -> Section | None:
-    """Violating and very hard negatives of each batch."""
+    """Violating and very hard negatives of each batch; None before the first batch."""
     batches = story.batches
     if not batches:
         return None
-    width = max(1, len(batches) // 30)
-    drawn = []
+    series = []
     for key, name, style in (
         ("triplets", "chosen", "curve dash t3"),
         ("violating", "violate the margin", "curve t0"),
         ("very_hard", "nearer than the positive", "curve t1"),
     ):
-        means = smooth([one[key] / max(1, one["tuples"]) for one in batches], width)
-        drawn.append(Curve([(float(i), value) for i, value in enumerate(means, 1)], style, name))
-    html = curves(drawn, Axes("batch", "Negatives of a query", marks=_epochs(batches)))
-    return Section(
-        "mining",
-        "Negatives",
-        f'<div class="card">{html}</div>',
-        "For each query, how many negatives were chosen by the descriptors at the last refresh, how many of "
-        "them violate the margin when they are looked at, and how many are nearer than the positive.",
-    )
+        shares = [record[key] / max(1, record["tuples"]) for record in batches]
+        means = smooth(shares, max(1, len(batches) // 30))
+        series.append(Series(_numbered(means), style, name))
+    drawing = _chart(series, "batch", "Negatives of a query", _epochs(batches), width=WIDE)
+    return Section.of("mining", "Negatives", "training", drawing=drawing)
 
 
 def time_section(story: Story) -> Section | None:
-    """Where the time went."""
-    spent = _seconds(story)
-    whole = sum(spent.values())
-    if not whole:
-        return None
-    bar, start = "", 0.0
-    for i, (name, seconds) in enumerate(spent.items()):
-        width = 400 * seconds / whole
-        bar += f'<rect class="t{i}" x="{start:.2f}" width="{width:.2f}" height="14">'
-        bar += f"<title>{escape(name)}</title></rect>"
-        start += width
-    key = "".join(
-        f'<li><svg class="dot" viewBox="0 0 10 10" aria-hidden="true"><rect class="t{i}" width="10" '
-        f'height="10" rx="5"/></svg><b>{escape(duration(seconds))}</b> {escape(name)}</li>'
-        for i, (name, seconds) in enumerate(spent.items())
-    )
-    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in spent.items())
-    return Section(
-        "time",
-        "Time",
-        f'<div class="card"><svg class="round" viewBox="0 0 400 14" role="img" aria-label="{escape(told)}" '
-        f'preserveAspectRatio="none">{bar}</svg><ul class="key down">{key}</ul></div>',
-    )
+    """Where the time went; None before any was spent."""
+    whole = sum(story.seconds.values())
+    parts = [
+        (f"time{i}", name, seconds, duration(seconds))
+        for i, (name, seconds) in enumerate(story.seconds.items())
+    ]
+    return Section.of("time", "Time", "training", parts=parts, whole=whole) if whole else None
 
 
 def epochs_section(story: Story) -> Section | None:
-    """The figures of each epoch."""
-    sets = {of: recalls(story.records, of) for of in ("val", "train")}
-    epochs = sorted({epoch for found in sets.values() for epoch in found})
+    """The figures of each epoch; None before the first test."""
+    sets = {name: recalls(story.records, name) for name in ("val", "train")}
+    epochs = sorted({epoch for tested in sets.values() for epoch in tested})
     if not epochs:
         return None
     columns = [
-        (of, n)
-        for of, found in sets.items()
-        if found
+        (name, n)
+        for name, tested in sets.items()
+        if tested
         for n in SHOWN_RECALLS
-        if n in next(iter(found.values()))
+        if n in next(iter(tested.values()))
     ]
-    names = {"val": "validation", "train": "training"}
     losses: dict[int, list[float]] = {}
-    for one in story.batches:
-        losses.setdefault(one["epoch"], []).append(one["loss"])
+    for record in story.batches:
+        losses.setdefault(record["epoch"], []).append(record["loss"])
     rows = []
     for epoch in epochs:
-        cells = [sets[of].get(epoch, {}).get(n) for of, n in columns]
+        shares = [sets[name].get(epoch, {}).get(n) for name, n in columns]
         mean = f"{sum(losses[epoch]) / len(losses[epoch]):.4f}" if epoch in losses else "–"
-        chosen = ' <span class="chip good">best</span>' if epoch == story.best else ""
-        told = ["–" if cell is None else percent(cell) for cell in cells]
-        rows.append((f"{epoch if epoch else 'before'}{chosen}", [*told, mean]))
-    by = best_at(next(iter(story.recalls.values())))
-    figures = grid("Epochs", ["epoch", *(f"@{n} {names[of]}" for of, n in columns), "mean loss"], rows)
-    return Section(
+        figures = ["–" if share is None else percent(share) for share in shares]
+        rows.append((str(epoch) if epoch else "before", [*figures, mean]))
+    names = {"val": "validation", "train": "training"}
+    return Section.of(
         "epochs",
         "Epochs",
-        f'<div class="card">{figures}</div>',
-        f"Best is by recall@{by}; <code>{label(story.name)}@epoch:N</code> is the model of any epoch.",
+        "training",
+        head=["epoch", *(f"@{n} {names[name]}" for name, n in columns), "mean loss"],
+        rows=rows,
+        best=None if story.best is None else str(story.best),
+        by=best_at(next(iter(story.recalls.values()))),
+        name=story.name,
     )
 
 
 def options_section(story: Story) -> Section:
     """All options of the training."""
-    rows = [(escape(key), f"<code>{plain(value)}</code>") for key, value in story.options.items()]
+    rows = [(key, plain(value), True) for key, value in story.options.items()]
     half = -(-len(rows) // 2)
-    tables = "".join(
-        f'<div class="card">{table(part, "Options")}</div>' for part in (rows[:half], rows[half:]) if part
+    changed = [record["changed"] for record in story.of("options")]
+    return Section.of("options", "Options", "training", halves=[rows[:half], rows[half:]], changed=changed)
+
+
+def _tiles(story: Story) -> list[tuple[str, str, bool]]:
+    """The recalls before and after, and how much was learnt from."""
+    tested, best = story.recalls, story.best
+    figures: list[tuple[str, str, bool]] = []
+    if best is not None:
+        for n in [n for n in SHOWN_RECALLS if n in tested[best]][:2]:
+            if 0 in tested:
+                figures.append((f"recall@{n} before", percent(tested[0][n]), False))
+            figures.append((f"recall@{n}, epoch {best}", percent(tested[best][n]), n == min(tested[best])))
+    spent = duration(sum(story.seconds.values()))
+    return [*figures, ("batches", f"{len(story.batches):,}", False), ("time", spent, False)]
+
+
+def _recall_chart(story: Story, width: int = WIDTH) -> HTML | None:
+    """recall@1, 5 and 10 over the epochs, on both sets; None before the first test."""
+    series = []
+    for name, style, meaning in (("val", "", "validation"), ("train", " dash", "training")):
+        tested = recalls(story.records, name)
+        for i, n in enumerate(SHOWN_RECALLS):
+            points = [(float(epoch), recall[n]) for epoch, recall in tested.items() if n in recall]
+            radius = 0.0 if style else 3.5
+            series.append(Series(points, f"curve t{i}{style}", f"recall@{n}, {meaning}", radius))
+    epochs = [x for line in series for x, _ in line.points]
+    if not epochs:
+        return None
+    return chart(
+        Axis.along(epochs, "epoch"), percent_axis(), series, alt="Recall over the epochs", width=width
     )
-    changed = [one["changed"] for one in story.of("options")]
-    told = f" Changed on the way: {plain(json.dumps(changed))}." if changed else ""
-    return Section("options", "Options", f'<div class="twins">{tables}</div>', f"As they are now.{told}")
 
 
-def _seconds(story: Story) -> dict[str, float]:
-    parts = {
-        "describing photos for mining": story.of("refresh"),
-        "choosing tuples and taking steps": story.batches,
-        "tests": story.of("test"),
-    }
-    return {name: sum(float(one["seconds"]) for one in records) for name, records in parts.items() if records}
+def _chart(
+    series: Sequence[Series],
+    title: str,
+    alt: str,
+    marks: Sequence[float] = (),
+    *,
+    text: Callable[[float], str] = "{:g}".format,
+    width: int = WIDTH,
+) -> HTML:
+    """Values from 0 on, over the numbers of batches."""
+    points = [point for line in series for point in line.points]
+    finite = [y for _, y in points if math.isfinite(y)]
+    y = Axis.of(finite or [1.0], text=text, start=0.0)
+    return chart(Axis.along([x for x, _ in points], title), y, series, alt=alt, marks=marks, width=width)
+
+
+def _numbered(values: Sequence[float]) -> list[tuple[float, float]]:
+    """(number of the batch, from 1; its value)."""
+    return [(float(i), value) for i, value in enumerate(values, 1)]
 
 
 def _epochs(batches: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -376,5 +337,5 @@ def _epochs(batches: Sequence[Mapping[str, Any]]) -> list[float]:
     return [i + 1.0 for i, (a, b) in enumerate(itertools.pairwise(batches), 1) if a["epoch"] != b["epoch"]]
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
+def _scientific(value: float) -> str:
+    return f"{value:.1e}" if value else "0"

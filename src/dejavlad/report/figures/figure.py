@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.images import read_image
-from dejavlad.report.match_drawing import PAPER, Pixels, Place, draw_pair, fitted, round_corners
-from dejavlad.report.match_lines import MOST_LINES
+from dejavlad.report.figures.drawing import PAPER, Pixels, Place, draw_pair, fitted, round_corners
+from dejavlad.report.figures.lines import MOST_LINES
 from dejavlad.report.text import UNSEEN, shorten
 from dejavlad.retrieval.pair import PairMatch
 
@@ -77,7 +77,7 @@ def match_figure(pair: PairMatch, *, rotate: bool = True, most: int = MOST_LINES
     nothing = not any(pair.inliers)
     for at, match in enumerate(pair.matches[:1] if nothing else pair.matches):
         if not nothing:
-            blocks.append(_caption(f"Patches of {_cells(pair, at)}", _told(pair, at, most)))
+            blocks.append(_caption(f"Patches of {_cells(pair, at)}", _matches_text(pair, at, most)))
         row = draw_pair(
             query,
             candidate,
@@ -108,10 +108,10 @@ def _cells(pair: PairMatch, at: int) -> str:
     return f"{pair.sizes[at]} x {pair.sizes[at]} cells ({side} x {side} pixels)"
 
 
-def _told(pair: PairMatch, at: int, most: int) -> str:
-    found, count = pair.inliers[at], pair.counts[at]
-    parts = [f"{found:,} of {count:,} match", f"score {0.0 - pair.matches[at].score:.5f}"]
-    if found > most:
+def _matches_text(pair: PairMatch, at: int, most: int) -> str:
+    matching, total = pair.inliers[at], pair.counts[at]
+    parts = [f"{matching:,} of {total:,} match", f"score {0.0 - pair.matches[at].score:.5f}"]
+    if matching > most:
         parts.insert(1, f"{most} of them shown")
     return "   ·   ".join(parts)
 
@@ -123,8 +123,8 @@ def _head(pair: PairMatch, place: Place) -> Pixels:
     draw.text((MARGIN, 24), f"{pair.score:.5f}", BLUE, _font(54))
     beside = MARGIN + int(draw.textlength(f"{pair.score:.5f}", _font(54))) + 22
     draw.text((beside, 30), "match score, larger is better", INK, _font(23))
-    found = f"{sum(pair.inliers):,} of {sum(pair.counts):,} patches match"
-    draw.text((beside, 60), f"{found}; a photo and itself score {pair.best:,.5g}", SOFT, _font(20))
+    summary = f"{sum(pair.inliers):,} of {sum(pair.counts):,} patches match"
+    draw.text((beside, 60), f"{summary}; a photo and itself score {pair.best:,.5g}", SOFT, _font(20))
     for photo, (left, width) in ((pair.query, place.query), (pair.candidate, place.candidate)):
         draw.text((MARGIN + left, 117), _short(draw, photo.key, width), INK, _font(22))
     return np.array(image)
@@ -162,10 +162,10 @@ def _pill(row: Pixels, text: str) -> Pixels:
 
 def _overlaid(pair: PairMatch) -> tuple[int, NDArray[np.float64]] | None:
     """The homography that most patches agree on, if it shows the candidate as a photo can look."""
-    held = [i for i, match in enumerate(pair.matches) if match.homography is not None]
-    if not held:
+    sizes = [i for i, match in enumerate(pair.matches) if match.homography is not None]
+    if not sizes:
         return None
-    at = max(held, key=lambda i: pair.inliers[i] / pair.counts[i])
+    at = max(sizes, key=lambda i: pair.inliers[i] / pair.counts[i])
     homography = pair.matches[at].homography
     assert homography is not None
     height, width = pair.candidate_size

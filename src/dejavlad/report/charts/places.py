@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError
 from dejavlad.geo import Position, latlon, utm_from_latlon
-from dejavlad.report.text import escape, label, metres
+from dejavlad.report.charts.axes import spread
+from dejavlad.report.charts.chart import WIDE
+from dejavlad.report.templating import HTML, render
+from dejavlad.report.text import NBSP, metres
 
-WIDTH = 1120
+WIDTH = WIDE
 LOWEST, HIGHEST = 260, 620
 MARGIN = 34
 MOST_DOTS = 15_000
@@ -47,25 +50,30 @@ class Layer:
     """Anchor of the page that each dot leads to."""
 
 
-def place_plot(
+def place_map(
     layers: Sequence[Layer], lines: Sequence[tuple[Position | None, Position | None]] = (), *, alt: str
-) -> str:
-    """The map, or nothing where no photo has a position.
+) -> HTML | None:
+    """The map, or None where no photo has a position.
 
     Args:
         layers: drawn one over the other.
-        lines: from a wrongly answered query to its best answer.
+        lines: from a wrongly answered query to its best answer, drawn over the first layer.
         alt: what it shows, in words.
     """
     plane = Plane.of([p for layer in layers for p in layer.positions])
     if plane is None:
-        return ""
-    parts = [_dots(layer, plane) for layer in layers[:1]]
-    parts.append(_lines(lines, plane))
-    parts += [_dots(layer, plane) for layer in layers[1:]]
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {plane.height}" role="img" aria-label="{escape(alt)}">'
-        f"{''.join(parts)}{_scale_bar(plane)}{_north(plane)}</svg>"
+        return None
+    length = _bar_length(plane)
+    return render(
+        "charts",
+        "places",
+        alt=alt,
+        width=WIDTH,
+        height=plane.height,
+        layers=[_drawn(layer, plane) for layer in layers],
+        lines=_lines(lines, plane),
+        bar=length * plane.scale,
+        bar_text=metres(length) if length < 1 else _round_length(length),
     )
 
 
@@ -99,17 +107,10 @@ class Plane:
 
     def at(self, position: Position | None) -> tuple[float, float] | None:
         """Where a position lies in the drawing; None where it is not known, or on another plane."""
-        there = _in_zone(position, self.zone) if _usable(position) else None
-        if there is None:
+        point = _in_zone(position, self.zone) if _usable(position) else None
+        if point is None:
             return None
-        return (there[0] - self.west) * self.scale, (self.north - there[1]) * self.scale
-
-
-def spread(number: int, most: int) -> list[int]:
-    """So many of the places 0 to number - 1, evenly spread; all where there are no more."""
-    if number <= most:
-        return list(range(number))
-    return [i * number // most for i in range(most)]
+        return (point[0] - self.west) * self.scale, (self.north - point[1]) * self.scale
 
 
 def _usable(position: Position | None) -> bool:
@@ -130,57 +131,42 @@ def _in_zone(position: Position | None, zone: str | None) -> tuple[float, float]
     return moved.east, moved.north
 
 
-def _dots(layer: Layer, plane: Plane) -> str:
+def _drawn(layer: Layer, plane: Plane) -> dict[str, object]:
+    """A path of all dots of a layer, or, where they have names, the dots themselves."""
     at = [plane.at(position) for position in layer.positions]
+    spots: list[str] = []
+    pins: list[tuple[float, float, str, str | None]] = []
     if layer.names:
-        return "".join(
-            _dot(layer, i, point) for i in spread(len(at), MOST_DOTS) if (point := at[i]) is not None
-        )
-    spots = list(dict.fromkeys(f"M{x:.0f} {y:.0f}h0" for x, y in (p for p in at if p is not None)))
-    if not spots:
-        return ""
-    size = " few" if len(spots) <= FEW else ""
-    return (
-        f'<path class="{layer.style}{size}" d="{"".join(spots[i] for i in spread(len(spots), MOST_DOTS))}"/>'
-    )
-
-
-def _dot(layer: Layer, i: int, point: tuple[float, float]) -> str:
-    name = label(layer.names[i], 80)
-    circle = (
-        f'<circle class="pin {layer.style}" cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="{layer.radius:g}">'
-        f"<title>{name}</title></circle>"
-    )
-    link = layer.links[i] if layer.links else None
-    return circle if link is None else f'<a href="#{escape(link)}" aria-label="{name}">{circle}</a>'
+        pins = [
+            (*point, layer.names[i], layer.links[i] if layer.links else None)
+            for i in spread(len(at), MOST_DOTS)
+            if (point := at[i]) is not None
+        ]
+    else:
+        spots = list(dict.fromkeys(f"M{x:.0f} {y:.0f}h0" for x, y in (p for p in at if p is not None)))
+    return {
+        "style": f"{layer.style} few" if len(spots) <= FEW else layer.style,
+        "path": "".join(spots[i] for i in spread(len(spots), MOST_DOTS)),
+        "pins": pins,
+        "pin": f"pin {layer.style}",
+        "radius": f"{layer.radius:g}",
+    }
 
 
 def _lines(lines: Sequence[tuple[Position | None, Position | None]], plane: Plane) -> str:
-    drawn = [
+    return "".join(
         f"M{a[0]:.1f} {a[1]:.1f}L{b[0]:.1f} {b[1]:.1f}"
         for start, end in (lines[i] for i in spread(len(lines), MOST_LINES))
         if (a := plane.at(start)) is not None and (b := plane.at(end)) is not None
-    ]
-    return f'<path class="m-line" d="{"".join(drawn)}"/>' if drawn else ""
+    )
 
 
-def _scale_bar(plane: Plane) -> str:
+def _bar_length(plane: Plane) -> float:
     """The longest of 1, 2, 5, 10, ... metres that takes at most a fifth of the width."""
     room = WIDTH / 5 / plane.scale
     power = 10.0 ** math.floor(math.log10(room))
-    length = power * max(step for step in (1, 2, 5) if step * power <= room)
-    x, y = WIDTH - 16, plane.height - 14
-    told = f"{length:g}&nbsp;m" if length < 1000 else f"{length / 1000:g}&nbsp;km"
-    if length < 1:
-        told = metres(length)
-    return (
-        f'<path class="m-rule" d="M{x:.1f} {y - 5}v5h{-length * plane.scale:.1f}v-5"/>'
-        f'<text x="{x - length * plane.scale / 2:.1f}" y="{y - 7}" text-anchor="middle">{told}</text>'
-    )
+    return power * max(step for step in (1, 2, 5) if step * power <= room)
 
 
-def _north(plane: Plane) -> str:
-    return (
-        f'<path class="m-north" d="M{WIDTH - 22} 12l6 16l-6 -4l-6 4z"/>'
-        f'<text x="{WIDTH - 22}" y="42" text-anchor="middle">N</text>'
-    )
+def _round_length(length: float) -> str:
+    return f"{length:g}{NBSP}m" if length < 1000 else f"{length / 1000:g}{NBSP}km"

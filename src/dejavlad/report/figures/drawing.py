@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.report.match_lines import COLOURS, MOST_LINES, rgb, shown_matches
+from dejavlad.report.figures.lines import COLOURS, MOST_LINES, rgb, shown_matches
 from dejavlad.rerank import PatchMatch
 
 Pixels = NDArray[np.uint8]
@@ -128,8 +128,8 @@ def round_corners(pixels: Pixels, radius: int) -> None:
 def _muted(pixels: Pixels, much: bool) -> Pixels:
     """A photo with less colour and light, so that lines stand out; one without lines a little paler."""
     grey = pixels.mean(axis=2, keepdims=True)
-    told = (0.62 * pixels + 0.38 * grey) * 0.88 if much else 0.45 * pixels + 0.2 * grey + 78
-    muted: Pixels = np.clip(np.round(told), 0, 255).astype(np.uint8)
+    mixed = (0.62 * pixels + 0.38 * grey) * 0.88 if much else 0.45 * pixels + 0.2 * grey + 78
+    muted: Pixels = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
     return muted
 
 

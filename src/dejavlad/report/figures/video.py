@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.images import read_image
-from dejavlad.report.match_drawing import PAPER, Pixels, Place, draw_pair
+from dejavlad.report.figures.drawing import PAPER, Pixels, Place, draw_pair
 from dejavlad.retrieval.live import LiveFrame
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -54,11 +54,11 @@ def live_picture(frame: LiveFrame, *, rotate: bool = True) -> Pixels:
     draw = ImageDraw.Draw(image)
     top = picture.shape[0] - STRIP + 18
     bold, small = ImageFont.load_default(26), ImageFont.load_default(19)
-    told = f"{'known place' if frame.known else 'unknown'}   {pair.score:.5f}"
-    draw.text((16, top), told, GOOD if frame.known else UNSURE, bold)
+    verdict = f"{'known place' if frame.known else 'unknown'}   {pair.score:.5f}"
+    draw.text((16, top), verdict, GOOD if frame.known else UNSURE, bold)
     inliers = " + ".join(f"{n:,}" for n in pair.inliers)
     beside = f"{inliers} patches match   ·   frame {frame.number}   ·   {frame.rate:.1f} frames/s"
-    draw.text((16 + draw.textlength(told, bold) + 28, top + 5), beside, SOFT, small)
+    draw.text((16 + draw.textlength(verdict, bold) + 28, top + 5), beside, SOFT, small)
     return np.array(image)
 
 
