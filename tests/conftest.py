@@ -1,7 +1,9 @@
 """Photos made for tests: places of random blocks, each seen twice, a little aside."""
 
+import hashlib
+import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores; said before torch is loaded
@@ -32,6 +34,33 @@ def write(path: Path, rgb: NDArray[np.uint8]) -> Path:
     assert done
     path.write_bytes(data.tobytes())
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def learn_the_same_clusters_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """k-means of the same points is run once for all tests: most of what fitting the same few photos costs.
+
+    The answer follows from the arguments alone (`tests/numerics` checks that, without this). Processes of
+    pytest-xdist share the folder.
+    """
+    initialise = importlib.import_module("dejavlad.fitting.initialise")
+    run, folder = initialise.kmeans, tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "clusters"
+    folder.mkdir(exist_ok=True)
+
+    def remembering(points: NDArray[np.float32], k: int, **options: int) -> NDArray[np.float32]:
+        digest = hashlib.sha256(np.ascontiguousarray(points))
+        digest.update(repr((points.shape, points.dtype.str, k, sorted(options.items()))).encode())
+        path = folder / f"{digest.hexdigest()}.npy"
+        if not path.exists():
+            mine = path.with_suffix(f".{os.getpid()}.npy")
+            np.save(mine, run(points, k, **options))
+            os.replace(mine, path)
+        return np.load(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(initialise, "kmeans", remembering)
+        yield
 
 
 @pytest.fixture(scope="session")
