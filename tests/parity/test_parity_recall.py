@@ -45,11 +45,13 @@ def check(ranking: Ranking, truth: Truth, original: dict[str, Any]) -> None:
     assert np.array_equal((hits > 0) & (hits <= NS), original["allRecalls"] > 0)
 
 
+@pytest.mark.slow
 def test_recall_of_pitts30k_test() -> None:
     original, truth = opened("pitts30k_test")
     check(nearest(original, 100), truth, original)
 
 
+@pytest.mark.slow
 def test_recall_of_tokyo247_one_answer_a_panorama() -> None:
     original, truth = opened("tokyo247")
     panoramas = truth.grouped(np.arange(truth.n_database) // 12)

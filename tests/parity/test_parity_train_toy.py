@@ -18,6 +18,8 @@ from dejavlad.training.start import prepare
 from dejavlad.training.state import State
 from goldens import golden_path
 
+pytestmark = pytest.mark.slow
+
 TOY = golden_path("train_toy")
 TRAINED = sorted(path.name for path in TOY.glob("*_after3epochs*.mat"))
 
