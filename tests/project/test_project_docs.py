@@ -33,7 +33,7 @@ OUTPUT = {
 
 @pytest.fixture
 def workplace(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages speak of: photos/, left/, right/, harbour/, where_was_this.jpg."""
+    """A folder with what the pages speak of: photos/, newer/, left/, right/, harbour/, where_was_this.jpg."""
     copies = {"photos": "database", "left": "database", "right": "queries"}
     copies |= {"harbour/day": "database", "harbour/night": "queries"}
     for name, part in copies.items():
@@ -44,6 +44,8 @@ def workplace(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for drive, aside in (("day", 0), ("night", 3)):
             table.writerows((f"{drive}/{place:02d}.png", 50 * place, aside) for place in range(12))
     shutil.copy(street / "queries" / "03.png", tmp_path / "where_was_this.jpg")
+    (tmp_path / "newer").mkdir()
+    shutil.copy(street / "queries" / "05.png", tmp_path / "newer" / "evening.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
