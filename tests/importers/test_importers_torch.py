@@ -187,6 +187,7 @@ def test_openibl(tmp_path, photo, ending):
     np.testing.assert_allclose(model.preprocess(pixels), wanted, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cut"), [("resnet18", "layer3"), ("resnet50", "layer4"), ("alexnet", "conv5")]
 )
@@ -244,6 +245,7 @@ def test_a_name_above_all_others_is_taken_off(tmp_path):
     assert model.fingerprint == import_model(saved(tmp_path / "b.pth", state)).fingerprint
 
 
+@pytest.mark.slow
 def test_a_full_size_network_gives_one_answer_in_every_format(tmp_path):
     """VGG-16, NetVLAD (K=64), whitening to 256: MATLAB's, Patch-NetVLAD's, the TensorFlow port's and ours."""
     net = network(

@@ -87,6 +87,7 @@ def model(tmp_path: Path, make_view) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_two_laps(ros: dict[str, Any], model: Path, make_view) -> None:
     script = runpy.run_path(str(NODE))
     node = script["LoopNode"](str(model))
