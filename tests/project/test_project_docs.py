@@ -72,6 +72,7 @@ def run_python(page: str) -> None:
         exec(compile(block, page, "exec"), namespace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_extension_example(
     page: str, workplace: Path, registries: None, capsys: pytest.CaptureFixture[str]
