@@ -1,8 +1,11 @@
 """Photos made for tests: places of random blocks, each seen twice, a little aside."""
 
+import hashlib
+import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores; said before torch is loaded
 
@@ -32,6 +35,71 @@ def write(path: Path, rgb: NDArray[np.uint8]) -> Path:
     assert done
     path.write_bytes(data.tobytes())
     return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Adds the processor time of each test, and of the processes it started, to the file ``CPU_TIMES``."""
+    start = sum(os.times()[:4])
+    result = yield
+    if path := os.environ.get("CPU_TIMES"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{sum(os.times()[:4]) - start:.2f} {item.nodeid}\n")
+    return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def learn_the_same_clusters_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """k-means of the same points is run once for all tests: most of what fitting the same few photos costs.
+
+    The answer follows from the arguments alone (`tests/numerics` checks that, without this). Processes of
+    pytest-xdist share the folder.
+    """
+    initialise = importlib.import_module("dejavlad.fitting.initialise")
+    run, folder = initialise.kmeans, tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "clusters"
+    folder.mkdir(exist_ok=True)
+
+    def remembering(points: NDArray[np.float32], k: int, **options: int) -> NDArray[np.float32]:
+        digest = hashlib.sha256(np.ascontiguousarray(points))
+        digest.update(repr((points.shape, points.dtype.str, k, sorted(options.items()))).encode())
+        path = folder / f"{digest.hexdigest()}.npy"
+        if not path.exists():
+            mine = path.with_suffix(f".{os.getpid()}.npy")
+            np.save(mine, run(points, k, **options))
+            os.replace(mine, path)
+        return np.load(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(initialise, "kmeans", remembering)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def describe_the_same_pixels_once() -> Iterator[None]:
+    """RootSIFT of the same pixels is computed once a process: nearly all tests look at the same few photos.
+
+    The answer follows from the pixels and the settings alone (`tests/backbones` checks it against the slow
+    obvious version).
+    """
+    network = importlib.import_module("dejavlad.backbones.rootsift").RootSift
+    run, known, most = network._one_photo, {}, 128 << 20
+
+    def remembering(self: Any, image_1CHW: Any) -> Any:
+        if image_1CHW.device.type != "cpu" or image_1CHW.requires_grad:
+            return run(self, image_1CHW)
+        pixels = hashlib.sha256(image_1CHW.contiguous().numpy()).digest()
+        setting = (self.bin_sizes, self.stride, self.smoothing, self.contrast)
+        key = (pixels, image_1CHW.shape, image_1CHW.dtype, setting)
+        if key not in known:
+            if sum(features.nbytes for features in known.values()) > most:
+                known.clear()
+            known[key] = run(self, image_1CHW)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "_one_photo", remembering)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ def averaging(backbone):
     return backbone.double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "cut", "channels", "stride", "field", "offset"), CASES)
 def test_geometry_is_what_a_pixel_changes(name, cut, channels, stride, field, offset):
     backbone = averaging(create(name, cut=cut, weights="random:0"))

@@ -77,6 +77,7 @@ def slow_descriptor(grey, x, y, size):
     return np.sqrt(flat / flat.sum())
 
 
+@pytest.mark.slow
 def test_equals_the_definition_pixel_by_pixel(photo):
     crop = np.ascontiguousarray(photo[30:70, 40:84])
     backbone = RootSift([4, 5.5], step=9, smoothing=0, contrast=0)

@@ -24,6 +24,7 @@ def damaged(street: Path) -> Path:
     return street
 
 
+@pytest.mark.slow
 def test_evaluate_tells_and_counts_apart(damaged: Path, run: Run) -> None:
     lists = ["--database", damaged / "database", "--queries", damaged / "queries", "--truth", "same-name"]
     status, out, err = run("evaluate", "rootsift-vlad", *lists, "--recall-at", "1,5", "-k", 14, "--out", "r")
@@ -56,6 +57,7 @@ def test_evaluate_tells_and_counts_apart(damaged: Path, run: Run) -> None:
     assert json.loads(untold[1])["unread"] == told["unread"] and "1 query shows nothing" in untold[2]
 
 
+@pytest.mark.slow
 def test_maps_and_what_is_located(damaged: Path, run: Run) -> None:
     status, out, err = run("map", "build", "rootsift-vlad", damaged / "database", "--out", "m")
     assert status == 0 and "2 left out (1 photo could not be read, 1 shows nothing)" in out
@@ -74,6 +76,7 @@ def test_maps_and_what_is_located(damaged: Path, run: Run) -> None:
     assert ">could not be read<" in page and ">show nothing<" in page
 
 
+@pytest.mark.slow
 def test_extract_pairs_loops_whiten_and_check(damaged: Path, run: Run) -> None:
     folder = damaged / "database"
     told = json.loads(run("extract", "rootsift-vlad", folder, "--out", "s", "--json")[1])
@@ -91,6 +94,7 @@ def test_extract_pairs_loops_whiten_and_check(damaged: Path, run: Run) -> None:
     assert status == 1 and "note   blank: 1 of database show nothing" in out and "unreadable: 1 of" in out
 
 
+@pytest.mark.slow
 def test_a_pair_with_a_black_photo(damaged: Path, run: Run) -> None:
     a, b = damaged / "database" / "00.png", damaged / "database" / "99.jpg"
     status, out, err = run("match", a, b, "--sizes", "2", "--json")
@@ -123,6 +127,7 @@ def test_descriptors_of_other_programs(run: Run) -> None:
     assert status == 0 and told["n_blank_database"] == 2 and told["recall"]["1"] == pytest.approx(58 / 60)
 
 
+@pytest.mark.slow
 def test_a_mismatch_tells_nobody_to_delete_their_files(street: Path, run: Run) -> None:
     run("extract", "rootsift-vlad", street / "database", "--out", "s")
     np.save("mine.npy", np.eye(12, dtype=np.float32))
@@ -146,6 +151,7 @@ def test_a_mismatch_tells_nobody_to_delete_their_files(street: Path, run: Run) -
     assert json.loads(run("evaluate", *words)[1])["recall"]["1"] == 1.0
 
 
+@pytest.mark.slow
 def test_float16_store_beside_a_float32_store(street: Path, run: Run) -> None:
     run("extract", "rootsift-vlad", street / "database", "--out", "a")
     assert run("extract", "a.model", street / "queries", "--out", "b", "--dtype", "float16")[0] == 0

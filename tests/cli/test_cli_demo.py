@@ -10,6 +10,7 @@ from dejavlad.cli import main
 from dejavlad.errors import InputError
 
 
+@pytest.mark.slow
 def test_the_demo_trains_where_the_town_is_large_enough(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

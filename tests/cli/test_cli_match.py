@@ -82,6 +82,7 @@ def test_help_has_an_example_and_the_options_of_models(run: Run) -> None:
         assert option in out
 
 
+@pytest.mark.slow
 def test_a_photo_and_itself(run: Run, pair: tuple[Path, Path]) -> None:
     status, out, err = run(pair[0], pair[0], *MODEL)
     assert status == 0, err
@@ -90,6 +91,7 @@ def test_a_photo_and_itself(run: Run, pair: tuple[Path, Path]) -> None:
     assert "--model MAP" in err
 
 
+@pytest.mark.slow
 def test_json_and_a_figure(run: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
     figure = tmp_path / "figures" / "f.png"
     status, out, err = run(*pair, *FAST, "--figure", figure, "--json", "--quiet")
@@ -105,6 +107,7 @@ def test_json_and_a_figure(run: Run, pair: tuple[Path, Path], tmp_path: Path) ->
         assert image.width == 1600
 
 
+@pytest.mark.slow
 def test_options_reach_the_matcher(run: Run, pair: tuple[Path, Path]) -> None:
     rapid = ("--matcher", "rapid", "--size-weights", "0,1", "--strides", "2,1")
     status, out, err = run(pair[0], pair[0], *FAST, *rapid, "--json", "--quiet")
@@ -155,6 +158,7 @@ def test_failures_are_one_line(
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
 
 
+@pytest.mark.slow
 def test_a_video_against_its_first_frame(run: Run, learnt: Words, video: Path, tmp_path: Path) -> None:
     out_path = tmp_path / "compared.avi"
     status, out, err = run("--video", video, *learnt, "--out", out_path, "--json", "--quiet")

@@ -18,6 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
 
 
+@pytest.mark.slow
 def test_locate_takes_two_folders_with_photos_of_one_name(
     run: Run, street: Path, make_view: Callable[..., NDArray[np.uint8]], make_photo: Callable[..., Path]
 ) -> None:

@@ -27,6 +27,7 @@ def results(street: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
+@pytest.mark.slow
 def test_evaluate_writes_what_the_original_writes(results: Path) -> None:
     result = Result.load(results)
     assert result.rerank == "ransac (mine: patches 2, 4, first 6)"
@@ -56,6 +57,7 @@ def test_evaluate_writes_what_the_original_writes(results: Path) -> None:
     assert stored == ["int8", "float16"]  # only a map's patches are packed
 
 
+@pytest.mark.slow
 def test_a_store_with_patches_is_re_ranked_alone(
     results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +90,7 @@ def test_a_store_with_patches_is_re_ranked_alone(
     np.testing.assert_array_equal(Ranking.load(tmp_path / "r" / "ranking.npz").indices, there.indices)
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_re_ranking_brought(results: Path) -> None:
     page = (results / "index.html").read_text("utf-8")
     assert 'id="reranking"' in page and 'id="matches"' in page
@@ -95,6 +98,7 @@ def test_the_page_shows_what_re_ranking_brought(results: Path) -> None:
     assert page.count('<svg class="pairing"') >= 6 and "score -" in page
 
 
+@pytest.mark.slow
 def test_locate_tells_the_best_match_first(
     street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +128,7 @@ def test_locate_tells_the_best_match_first(
     assert page.count('<svg class="pairing"') == 3
 
 
+@pytest.mark.slow
 def test_none_stored_gives_the_same_order(results: Path, street: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(results / "model"), "--dataset", str(street), "--truth", "frames:0"]
     preset = ["--preset", str(tmp_path / "mine.toml"), "--patch-dtype", "none"]
@@ -133,6 +138,7 @@ def test_none_stored_gives_the_same_order(results: Path, street: Path, tmp_path:
     np.testing.assert_array_equal(a.indices[:, 0], b.indices[:, 0])
 
 
+@pytest.mark.slow
 def test_the_originals_files(street: Path, tmp_path: Path) -> None:
     """Cells of VGG-16, as the original's: what is written so is re-ranked as the store is."""
     model = ("vgg16-netvlad", "--weights", "random:0", "--dims", "8", "--resize", "96x128")
@@ -165,6 +171,7 @@ def test_the_originals_files(street: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[0].indices, Ranking.load(tmp_path / "r" / "ranking.npz").indices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -192,6 +199,7 @@ def test_options_that_do_not_go_together(
     assert told in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_stores_that_cannot_be_re_ranked(
     results: Path, street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

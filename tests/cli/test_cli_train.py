@@ -95,6 +95,7 @@ def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert f"dejavlad {verb}" in told and "--json" in told and "--offline" in told
 
 
+@pytest.mark.slow
 def test_train_whiten_and_the_models_of_a_run(
     words: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

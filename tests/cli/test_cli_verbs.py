@@ -119,6 +119,7 @@ def test_failures_are_status_1_in_one_line(
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_from_photos_to_places(run: Run, street: Path, tmp_path: Path) -> None:
     town = tmp_path / "town.map"
     rows = "".join(f"{i:02d}.png,{10 * i},{0}\n" for i in range(12))
@@ -151,6 +152,7 @@ def test_from_photos_to_places(run: Run, street: Path, tmp_path: Path) -> None:
     assert json.loads(out)["added"] == 1
 
 
+@pytest.mark.slow
 def test_evaluate_in_all_its_forms(run: Run, street: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     photos = ("--database", street / "database", "--queries", street / "queries", "--truth", "frames:0")

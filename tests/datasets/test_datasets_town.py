@@ -137,6 +137,7 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(small / np.linalg.norm(small), np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("describe", [colour_histogram, thumbnail])
 def test_the_town_is_not_solved_by_colour(district: PlaceDataset, describe: Describe) -> None:
     rows = [
@@ -147,6 +148,7 @@ def test_the_town_is_not_solved_by_colour(district: PlaceDataset, describe: Desc
     assert district.truth.positives.contains(best[:, None]).mean() < 0.3
 
 
+@pytest.mark.slow
 def test_the_town_is_neither_easy_nor_hopeless(district: PlaceDataset, tmp_path: Path) -> None:
     model = dv.fit(dv.load_model("rootsift-vlad"), district.database, workers=2)
     database = dv.extract(model, district.database, tmp_path / "database", workers=2)

@@ -123,6 +123,7 @@ class Killed(BaseException):
     """Ends a run at once; after it nothing reaches the disk any more."""
 
 
+@pytest.mark.slow
 def test_cut_off_at_every_step_it_resumes_to_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +185,7 @@ extract(Tiny(), listed(Path(photos)), out, batch_size=1, workers=int(workers), o
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     photos = tmp_path / "photos"

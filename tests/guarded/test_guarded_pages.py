@@ -93,6 +93,7 @@ def run(*words: object) -> None:
     assert cli.main([str(word) for word in words]) == 0
 
 
+@pytest.mark.slow
 def test_pages_of_hostile_names(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--positions", hostile / "where.csv")
     dv.save_model(model(), hostile / "<i>model")

@@ -128,6 +128,7 @@ def test_damaged_tables_of_objects(word):
         assert "MATLAB" in str(error) or "nested" in str(error)
 
 
+@pytest.mark.slow
 def test_what_is_too_much_for_the_file_is_refused_before_it_is_made(tmp_path):
     bomb = zlib.compress(bytes(400 << 20), 9)
     packed = zlib.compressobj(9)

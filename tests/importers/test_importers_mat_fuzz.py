@@ -6,6 +6,7 @@ from fuzz import mutated, outcome, seeds
 CASES = 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     ["v5", "compressed", "v73", "class_objects_vlad_preL2_intra_v7", "class_objects_vlad_preL2_intra_v73"],

@@ -27,6 +27,7 @@ def random():
     return np.random.default_rng(0)
 
 
+@pytest.mark.slow
 def test_full_size_vgg16_netvlad_wpca(random, tmp_path):
     net = network([*vgg16(random), *head(random, 512, "vlad_preL2_intra", dims=256)])
     model = import_model(write_v5(tmp_path / "vd16_pitts30k_vlad_white.mat", net))

@@ -20,8 +20,8 @@ from dejavlad.backbones import BACKBONES, create
 from dejavlad.errors import CheckpointError
 from dejavlad.model import load_folder, save_model
 from dejavlad.model.importers import import_model
+from goldens import golden_path
 
-GOLDEN = Path(os.environ.get("DEJAVLAD_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CHILDREN = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
 
@@ -187,6 +187,7 @@ def test_openibl(tmp_path, photo, ending):
     np.testing.assert_allclose(model.preprocess(pixels), wanted, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cut"), [("resnet18", "layer3"), ("resnet50", "layer4"), ("alexnet", "conv5")]
 )
@@ -244,6 +245,7 @@ def test_a_name_above_all_others_is_taken_off(tmp_path):
     assert model.fingerprint == import_model(saved(tmp_path / "b.pth", state)).fingerprint
 
 
+@pytest.mark.slow
 def test_a_full_size_network_gives_one_answer_in_every_format(tmp_path):
     """VGG-16, NetVLAD (K=64), whitening to 256: MATLAB's, Patch-NetVLAD's, the TensorFlow port's and ours."""
     net = network(
@@ -393,15 +395,16 @@ def test_other_archives_are_told(tmp_path, member, told):
 
 def test_golden_patchnetvlad_in_a_checkpoint(tmp_path):
     """What Patch-NetVLAD's own layer and whitening answered, from a checkpoint of those weights."""
-    if not (GOLDEN / "patchnetvlad.npz").exists():
-        pytest.skip(f"there is no {GOLDEN / 'patchnetvlad.npz'} (DEJAVLAD_GOLDEN names the golden folder)")
-    golden = {key: torch.from_numpy(one) for key, one in np.load(GOLDEN / "patchnetvlad.npz").items()}
+    with np.load(golden_path("patchnetvlad.npz")) as archive:
+        golden = {key: torch.from_numpy(array) for key, array in archive.items()}
     backbone = create("mobilenet_v2", cut="Conv1", weights="random:0")  # as many channels
     state = {f"encoder.{key.removeprefix('features.')}": one for key, one in backbone.state_dict().items()}
     state |= {"pool.centroids": golden["centroids"], "pool.conv.weight": golden["assign"][:, :, None, None]}
     state |= {"WPCA.0.weight": golden["wpca_weight"][:, :, None, None].double()}
     state |= {"WPCA.0.bias": golden["wpca_bias"].double()}
-    model = import_model(saved(tmp_path / "net.pth.tar", {"num_pcs": 64, "state_dict": state}))
+    model = import_model(
+        saved(tmp_path / "net.pth.tar", {"num_pcs": len(golden["wpca_bias"]), "state_dict": state})
+    )
     with torch.inference_mode():
         found = model.aggregation(golden["feats"])
         torch.testing.assert_close(found, golden["glob"].float(), atol=1e-5, rtol=0)

@@ -8,6 +8,7 @@ from fuzz_torch_keras_tf import seeds
 CASES = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pth", "old-pth", "safetensors", "h5", "json", "index"])
 def test_damaged_files(tmp_path, kind):
     seed = seeds(tmp_path)[kind]

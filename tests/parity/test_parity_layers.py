@@ -4,30 +4,20 @@ MATLAB arrays are H x W x D x N, its VLAD output 1 x K x D x N; weights{2} (v1) 
 the centres.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from scipy.io import loadmat
 
 from dejavlad.aggregation import AvgPool, MaxPool, NetVLAD, functional
+from goldens import golden_path
 
-ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-5
-
-
-def golden_folder() -> Path:
-    if "DEJAVLAD_GOLDEN" in os.environ:
-        return Path(os.environ["DEJAVLAD_GOLDEN"])
-    shared = ROOT.parent / "shared" / "golden"
-    return shared if (shared / "layers.mat").exists() else ROOT / "tests" / "golden"
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return loadmat(golden_folder() / "layers.mat")
+    return loadmat(golden_path("layers.mat"))
 
 
 def feature_map(array_HWDN):

@@ -36,7 +36,7 @@ TOLERANCE = {
 """Of the largest number, from the README's table; 1e-5 for all others. Held-out cases: as their program's."""
 FAMILIES = {"apgem": 7e-5, "mixvpr": 6e-5, "convap": 2e-5, "qaa": 2e-5, "sfrs": 2e-5, "cosplace_vgg16": 2e-5}
 WORK = 4e12
-"""Parameters times pixels from which a case is marked slow."""
+"""Parameters times pixels from which a case is marked large."""
 
 
 def tolerance(name):
@@ -58,7 +58,7 @@ def marked():
         with np.load(FOLDER / f"{name}.npz") as held:
             size = sum(np.prod(shape, dtype=float) for shape in json.loads(str(held["shapes"])).values())
             pixels = sum(np.prod(held[key]) / 3.0 for key in held.files if key.endswith("input_shape"))
-        yield pytest.param(name, marks=[pytest.mark.slow] if size * pixels > WORK else [])
+        yield pytest.param(name, marks=[pytest.mark.large] if size * pixels > WORK else [])
 
 
 class Case:

@@ -1,7 +1,5 @@
 """Patches, matches and re-ranking against the answers of the original program (Patch-NetVLAD)."""
 
-import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,25 +10,25 @@ from dejavlad.aggregation import NetVLAD, PatchVLAD, patch_vlad
 from dejavlad.model import Whitening
 from dejavlad.ranking import Ranking
 from dejavlad.rerank import RansacMatcher, Reranker, fuse_zscores
+from goldens import golden_path
 
-FILE = "patchnetvlad.npz"
-QUERIES, SIZES = 3, (2, 5, 8)
+FILE = golden_path("patchnetvlad.npz")
+with np.load(FILE) as archive:
+    sizes = [key.removeprefix("keypoints_") for key in archive if key.startswith("keypoints_")]
+    SIZES = tuple(sorted(int(size) for size in sizes))
+    QUERIES = len(archive["scores_RANSAC"])
 VGG16 = SimpleNamespace(stride=16, offset=7.5)
-
-
-def golden_file() -> Path:
-    if "DEJAVLAD_GOLDEN" in os.environ:
-        return Path(os.environ["DEJAVLAD_GOLDEN"]) / FILE
-    return Path(__file__).parents[3] / "shared" / "golden" / FILE
-
-
-pytestmark = pytest.mark.skipif(not golden_file().exists(), reason=f"needs {FILE} of the golden data")
 
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(golden_file()) as held:
-        return {key: held[key] for key in held}
+    with np.load(FILE) as archive:
+        return dict(archive)
+
+
+def patch_rows(golden, size):
+    """Which patches of a photo the golden has: all, unless it was cut."""
+    return golden.get(f"patch_rows_{size}", slice(None))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,8 @@ def whitening(golden):
 @pytest.fixture(scope="module")
 def patches(golden, netvlad, whitening):
     """The patches of all photos: the queries first, then the database."""
-    make = PatchVLAD(netvlad, whitening, VGG16, SIZES, sums="integral", whole_pixels=True)
+    strides = (1,) * len(SIZES)
+    make = PatchVLAD(netvlad, whitening, VGG16, SIZES, strides, sums="integral", whole_pixels=True)
     return make(torch.tensor(golden["feats"]))
 
 
@@ -67,17 +66,19 @@ def test_global_descriptors(golden, netvlad, whitening):
 
 @pytest.mark.parametrize("scale", range(len(SIZES)))
 def test_patch_descriptors(golden, patches, scale):
-    theirs = golden[f"white_local_{SIZES[scale]}"]
-    for n in range(len(theirs)):
-        close(patches[n][scale].descriptors, theirs[n])
+    size = SIZES[scale]
+    theirs = golden[f"white_local_{size}"]
+    assert len(theirs)
+    for ours, wanted in zip(patches, theirs, strict=False):
+        close(ours[scale].descriptors[patch_rows(golden, size)], wanted)
 
 
 def test_patches_without_whitening(golden, netvlad):
-    theirs = golden["raw_local_8"]
-    (ours,) = patch_vlad(
-        torch.tensor(golden["feats"][: len(theirs)]), netvlad, None, [8], [1], sums="integral"
-    )
-    close(ours.transpose(1, 2), theirs)
+    (key,) = (key for key in golden if key.startswith("raw_local_"))
+    size, theirs = int(key.removeprefix("raw_local_")), golden[key]
+    feats = torch.tensor(golden["feats"][: len(theirs)])
+    (ours,) = patch_vlad(feats, netvlad, None, [size], [1], sums="integral")
+    close(ours[:, patch_rows(golden, size)].transpose(1, 2), theirs)
 
 
 @pytest.mark.parametrize("scale", range(len(SIZES)))
@@ -94,11 +95,15 @@ def scores(matches):
 def test_rapid_scores_and_order(golden, patches, query):
     reranker = Reranker("rapid", weights=golden["weights"])
     ours = scores(reranker.match(patches[query], patches[QUERIES:]))
-    np.testing.assert_allclose(ours, golden["scores_spatialApproximator"][query], rtol=1e-4, atol=1e-4)
-    candidates = len(ours)
-    ranking = Ranking(np.arange(candidates)[None], np.zeros((1, candidates)))
-    found = reranker(ranking, [patches[query]], patches[QUERIES:])
-    np.testing.assert_array_equal(found.indices[0], golden["order_spatialApproximator"][query])
+    theirs = golden["scores_spatialApproximator"][query]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    ranking = Ranking(np.arange(len(ours))[None], np.zeros((1, len(ours))))
+    order = reranker(ranking, [patches[query]], patches[QUERIES:]).indices[0]
+    fused = fuse_zscores(theirs, golden["weights"])
+    assert (np.diff(fused[order]) > -1e-3).all()  # candidates as near as that may change places
+    if "order_spatialApproximator" in golden:
+        original = golden["order_spatialApproximator"][query]
+        np.testing.assert_array_equal(np.argsort(fused, kind="stable"), original)
 
 
 @pytest.mark.parametrize("query", range(QUERIES))
@@ -107,7 +112,8 @@ def test_ransac_scores_and_order(golden, patches, query):
     ours = scores(reranker.match(patches[query], patches[QUERIES:]))
     theirs = golden["scores_RANSAC"][query]
     assert np.abs(ours - theirs).max() <= 0.03
-    fused, original = (fuse_zscores(of, golden["weights"]) for of in (ours, theirs))
-    np.testing.assert_array_equal(np.argsort(original, kind="stable"), golden["order_RANSAC"][query])
+    fused, original = (fuse_zscores(values, golden["weights"]) for values in (ours, theirs))
+    if "order_RANSAC" in golden:
+        np.testing.assert_array_equal(np.argsort(original, kind="stable"), golden["order_RANSAC"][query])
     before = original[:, None] < original[None] - 0.1
-    assert (fused[:, None] < fused[None])[before].all()
+    assert before.any() and (fused[:, None] < fused[None])[before].all()

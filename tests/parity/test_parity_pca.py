@@ -1,23 +1,17 @@
 """Principal components against NetVLAD's ``relja_PCA``, run in Octave."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.io
 
 from dejavlad.numerics import fit_pca
 from dejavlad.numerics.pca import RELJA_REGULARISATION
-
-TESTS = Path(__file__).parents[1]
+from goldens import golden_path
 
 
 @pytest.fixture(scope="module")
 def golden():
-    places = [os.environ.get("DEJAVLAD_GOLDEN", TESTS.parents[1] / "shared" / "golden"), TESTS / "golden"]
-    found = next(Path(place) / "pca.mat" for place in places if (Path(place) / "pca.mat").is_file())
-    return scipy.io.loadmat(found, mat_dtype=False)
+    return scipy.io.loadmat(golden_path("pca.mat"), mat_dtype=False)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,6 @@ With double precision all is compared tightly; in single precision, 64 clusters 
 rounding until late batches are chaotic, so only what comes before that is compared.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -19,34 +16,27 @@ from dejavlad.model.importers import import_model
 from dejavlad.training import TrainConfig, train
 from dejavlad.training.start import prepare
 from dejavlad.training.state import State
+from goldens import golden_path
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
-
-def toy_folder() -> Path:
-    if "DEJAVLAD_GOLDEN" in os.environ:
-        return Path(os.environ["DEJAVLAD_GOLDEN"]) / "train_toy"
-    shared = ROOT.parent / "shared" / "golden" / "train_toy"
-    return shared if shared.is_dir() else ROOT / "tests" / "golden" / "train_toy"
-
-
-TOY = toy_folder()
-FOUND = sorted(path.name for path in TOY.glob("*_after3epochs*.mat"))
+TOY = golden_path("train_toy")
+TRAINED = sorted(path.name for path in TOY.glob("*_after3epochs*.mat"))
 
 
 def test_there_is_something_to_compare_with():
-    assert FOUND, f"no *_after3epochs*.mat in {TOY}"
+    assert TRAINED, f"no *_after3epochs*.mat in {TOY}"
 
 
-@pytest.fixture(scope="module", params=FOUND)
+@pytest.fixture(scope="module", params=TRAINED)
 def pair(request, tmp_path_factory):
-    """What the original came to, our run, and whether both are in double precision."""
-    told = loadmat(TOY / request.param, squeeze_me=True, struct_as_record=False)
+    """(the original's file, our run, whether both are in double precision)."""
+    original = loadmat(TOY / request.param, squeeze_me=True, struct_as_record=False)
     double = request.param.endswith("_double.mat")
     out = tmp_path_factory.mktemp("toy") / "run"
-    config = options(told["opts"], double)
+    config = options(original["opts"], double)
     run = train(config, start(config), dataset("train"), dataset("val"), out)
-    return told, run, double
+    return original, run, double
 
 
 def options(opts, double):
@@ -83,8 +73,8 @@ def start(config):
     if config.precision == "fp64":
         model.double()
     if model.aggregation.needs_fitting:
-        held = loadmat(TOY / "clusters.mat")
-        model.aggregation.initialise(held["clsts"].T, held["trainDescs"].T)
+        clusters = loadmat(TOY / "clusters.mat")
+        model.aggregation.initialise(clusters["clsts"].T, clusters["trainDescs"].T)
     return model
 
 
@@ -102,10 +92,10 @@ def dataset(part):
 
 
 def test_losses_of_all_batches(pair):
-    told, run, double = pair
-    theirs = np.atleast_1d(told["obj"].train.loss)
+    original, run, double = pair
+    theirs = np.atleast_1d(original["obj"].train.loss)
     ours = np.array(run.losses)
-    assert len(ours) == len(theirs) == 21
+    assert len(ours) == len(theirs) > 5
     if double:
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     else:
@@ -115,12 +105,12 @@ def test_losses_of_all_batches(pair):
 
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_recalls_and_rank_losses(pair, part):
-    told, run, double = pair
-    after, before = getattr(told["obj"], part), getattr(told["obj"].pretrain, part)
+    original, run, double = pair
+    after, before = getattr(original["obj"], part), getattr(original["obj"].pretrain, part)
     recalls = np.column_stack([before.recall, after.recall])
     rank_losses = np.array([before.rankloss, *after.rankloss])
     tested = run.recalls(part)
-    assert list(tested) == [0, 1, 2, 3]
+    assert list(tested) == list(range(run.config.epochs + 1))
     ns = run.config.recall_at
     if not double:  # the first: all networks are the same then
         recalls, rank_losses, tested = recalls[:, :1], rank_losses[:1], {0: tested[0]}
@@ -130,19 +120,19 @@ def test_recalls_and_rank_losses(pair, part):
 
 
 def test_memory_of_the_hardest_negatives(pair):
-    told, run, double = pair
+    original, run, double = pair
     ours = [(rows + 1).tolist() for rows in State.load(run.path).memory]
-    theirs = [np.atleast_1d(rows).astype(int).tolist() for rows in told["negCache"]]
+    theirs = [np.atleast_1d(rows).astype(int).tolist() for rows in original["negCache"]]
     assert [len(rows) for rows in ours] == [len(rows) for rows in theirs]
     if double:
         assert ours == theirs
 
 
-@pytest.mark.parametrize("pair", [name for name in FOUND if name.endswith("_double.mat")], indirect=True)
+@pytest.mark.parametrize("pair", [name for name in TRAINED if name.endswith("_double.mat")], indirect=True)
 def test_final_weights(pair):
-    told, run, _ = pair
+    original, run, _ = pair
     ours = State.load(run.path).tensors
-    layers = told["net"].layers
+    layers = original["net"].layers
     convolutions = [i for i, layer in enumerate(layers) if layer.type == "conv"]
     for i in convolutions:
         weight = np.asarray(layers[i].weights[0]).transpose(3, 2, 0, 1)

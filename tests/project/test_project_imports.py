@@ -11,13 +11,13 @@ HEAVY = ("torch", "faiss", "matplotlib", "cv2", "scipy", "lightning", "transform
 
 
 def loaded_by(code: str) -> set[str]:
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code + "\nimport sys, json; print('\\n' + json.dumps(sorted(sys.modules)))"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return set(json.loads(told.stdout.splitlines()[-1]))
+    return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,9 @@ def ros(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         "std_msgs": {},
         "std_msgs.msg": {"String": lambda data: SimpleNamespace(data=data)},
     }
-    for name, held in modules.items():
+    for name, attributes in modules.items():
         module = ModuleType(name)
-        module.__dict__.update(held)
+        module.__dict__.update(attributes)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(StandInNode, "given", {"window": 5, "threshold": 0.5})
     yield calls
@@ -87,9 +87,10 @@ def model(tmp_path: Path, make_view) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_two_laps(ros: dict[str, Any], model: Path, make_view) -> None:
-    told = runpy.run_path(str(NODE))
-    node = told["LoopNode"](str(model))
+    script = runpy.run_path(str(NODE))
+    node = script["LoopNode"](str(model))
     for frame in range(24):
         picture = make_view(frame % 12, 4 * (frame // 12))
         bgr = frame % 2 == 1

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_wheel_works_elsewhere(tmp_path: Path) -> None:
     def run(*words: str | Path) -> str:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        told = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=clean)
-        assert told.returncode == 0, told.stdout + told.stderr
-        return told.stdout
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=clean)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT)
     (wheel,) = (tmp_path / "dist").glob("*.whl")

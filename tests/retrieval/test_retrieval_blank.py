@@ -175,6 +175,7 @@ def test_extracting_again_leaves_all_as_it_is(
     assert set(store.failed) == {"99.jpg"}
 
 
+@pytest.mark.slow
 def test_reranking_keeps_what_has_no_patches(
     blank_street: Path, tmp_path: Path, model: dv.PlaceModel
 ) -> None:
@@ -235,6 +236,7 @@ def test_loops(tmp_path: Path, model: dv.PlaceModel, make_view: View) -> None:
     assert {loop.closes for loop in loops if loop.frame in range(10, 20)} == set(range(10)) - {4}
 
 
+@pytest.mark.slow
 def test_fitting_passes_them_over_and_says_so(blank_street: Path, network: dv.PlaceModel) -> None:
     (blank_street / "database" / "97.png").write_bytes(b"no photo")
     photos = dv.photos(blank_street / "database")
@@ -288,6 +290,7 @@ def test_float16_beside_float32_and_other_models(tmp_path: Path) -> None:
         assert "delete" not in str(told.value) and "--out" not in str(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GARDENS.is_dir(), reason="the photos of /work/shared/data are not here")
 def test_forty_photos_of_gardens_point_and_a_black_one(tmp_path: Path) -> None:
     for part, side in (("database", "day_left"), ("queries", "day_right")):

@@ -153,6 +153,7 @@ def described(centres: NDArray[np.float64], dims: int = 64) -> NDArray[np.float3
     return rows.astype(np.float32)
 
 
+@pytest.mark.slow
 def test_loops_of_kitti_00_by_made_up_descriptors() -> None:
     path = SHARED / "truth" / "kitti_00_poses.txt"
     if not path.is_file():

@@ -208,6 +208,7 @@ def test_what_is_missing_or_other_after_a_move_is_told(
 # Leftovers and kills
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["old", "new"])
 def test_any_leftover_of_an_add_is_taken_up_or_thrown_away(
     old: Path, tmp_path: Path, model: PlaceModel, make_view: View, form: str
@@ -277,6 +278,7 @@ def killed_at(steps: int, patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         yield left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "form"),
     [("add", "new"), ("remove", "old"), ("correct", "new"), ("convert", "old")],

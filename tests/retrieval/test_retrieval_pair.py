@@ -25,6 +25,7 @@ def model(make_view: View) -> PlaceModel:
     return learnt_from(small_model(), [make_view(1), make_view(2)], SETTING)
 
 
+@pytest.mark.slow
 def test_a_photo_and_itself_score_one_by_ransac(model: PlaceModel, make_view: View) -> None:
     photo = make_view(1)
     pair = match_pair(model, photo, photo)
@@ -133,6 +134,7 @@ def test_bad_settings_are_refused(model: PlaceModel) -> None:
         PairMatcher(model, PairSetting(matcher="ransak"))
 
 
+@pytest.mark.slow
 def test_a_model_learns_once_and_from_each_photo_once(make_view: View) -> None:
     photo = make_view(1)
     base = small_model()

@@ -52,6 +52,7 @@ def three(tmp_path, make_view, make_photo):
 SETTING = PointSetting("sift", longest=256)
 
 
+@pytest.mark.slow
 def test_locate_verifies_and_says_why(three, make_view):
     town, paths = three
     queries = [make_view(1, 6, 192, 256), make_view(9, 0, 192, 256), np.full((192, 256, 3), 90, np.uint8)]

@@ -119,6 +119,7 @@ def alike(out, other):
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_with_each_others_runs(
     config, make_model, town, town_val, tmp_path, start
 ):
@@ -156,6 +157,7 @@ def test_two_processes_train_as_one_and_go_on_with_each_others_runs(
             assert torch.allclose(tensor, weights(ones / "frozen on disk")[2][name], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "gone"])
 def test_when_one_process_dies_all_end_and_the_run_goes_on(
     how, config, make_model, town, town_val, tmp_path, start

@@ -213,6 +213,7 @@ train(config, small["small_model"](), small["small_town"](view), None, sys.argv[
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(config, make_model, town, tmp_path, request):
     here = request.path.parent
     command = [sys.executable, "-c", SCRIPT, *(str(at / "conftest.py") for at in (here.parent, here))]
