@@ -144,7 +144,8 @@ def _photos(
 def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDataset:
     """A dataset by its name, by the folder in which it lies, or by a file that describes it.
 
-    Such a file is a spec of NetVLAD (``.mat``), or a ``.toml`` of one's own (`dejavlad.datasets.described`).
+    Such a file is a spec of NetVLAD (``.mat``), or a ``.toml`` of one's own
+    (`dejavlad.datasets.described`).
 
     A folder holds ``database`` (or ``map``) and ``queries``. Where a ``positions.csv`` in them or beside
     them, the photos' names or EXIF tell positions, right is what lies within 25 m.
