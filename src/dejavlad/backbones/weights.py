@@ -29,8 +29,12 @@ Tensors = Mapping[str, Tensor]
 log = logging.getLogger("dejavlad")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, entry: str = "state_dict") -> dict[str, Tensor]:
     """Named tensors of a .npz, .safetensors, .pth or .pt file; no pickle is executed.
+
+    Args:
+        path: the file.
+        entry: the key under which the file holds the tensors, where they are not all that it holds.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or it holds something else.
@@ -57,8 +61,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # readers raise anything on hostile files
         raise CheckpointError(f"{str(path)!r} cannot be read as weights: {_line(error)}") from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
+    if isinstance(found, Mapping) and isinstance(found.get(entry), Mapping):
+        found = found[entry]
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()) or not found:
         raise CheckpointError(f"{str(path)!r} holds no named tensors")
     return {str(key).removeprefix("module."): value for key, value in found.items()}

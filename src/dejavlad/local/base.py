@@ -83,7 +83,7 @@ def describe_local(
     Yields:
         A row of the list, and its features or why it has none; each row once.
     """
-    preprocess = Preprocess(resize=f"longest:{extractor.longest}")
+    preprocess = Preprocess(resize=f"longest:{extractor.longest}", reduce=True)
     full: list[tuple[int, int]] = []
     sizes: list[tuple[int, int] | None] = []
     done = 0
@@ -97,7 +97,7 @@ def describe_local(
             done += 1
             yield row, error
     plan = plan_batches(sizes, batch_size)
-    for batch in load_batches(photos, plan, preprocess, workers=workers, sizes=sizes):
+    for batch in load_batches(photos, plan, preprocess, workers=workers, sizes=sizes, keep_blank=True):
         found = extractor(batch.images)
         for row, of in zip(batch.rows.tolist(), found, strict=True):
             if row in batch.failed:

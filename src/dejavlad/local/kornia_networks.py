@@ -24,6 +24,8 @@ from dejavlad.local.base import LONGEST, POINTS, Found
 from dejavlad.local.weights import WEIGHTS, load_strictly, read_named
 from dejavlad.progress import OnProgress, silent
 
+DISK_ENTRY = "extractor"
+"""The key under which DISK's released file holds the network's tensors."""
 LEAST_SIDE = 32
 """Pixels of a prepared photo's shorter side below which no network finds anything."""
 
@@ -167,7 +169,7 @@ class Disk(KorniaExtractor):
 
     def _made(self, features: Any, path: Path) -> nn.Module:
         made: nn.Module = features.DISK()
-        tensors = read_named(path)
+        tensors = read_named(path, entry=DISK_ENTRY)
         load_strictly(made, tensors, path)
         return made
 

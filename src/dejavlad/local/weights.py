@@ -126,13 +126,18 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Pat
     network.load_state_dict({**wanted, **tensors})
 
 
-def read_named(path: Path, part: str | None = None) -> dict[str, Tensor]:
+def read_named(path: Path, part: str | None = None, *, entry: str = "state_dict") -> dict[str, Tensor]:
     """Named tensors of a file; with `part`, those whose names begin with ``part.``, without that.
+
+    Args:
+        path: the file.
+        part: the part of the network whose tensors are wanted; None for all.
+        entry: the key under which the file holds the tensors, where they are not all that it holds.
 
     Raises:
         CheckpointError: the file cannot be read, or holds none of them.
     """
-    tensors = read_weights(path)
+    tensors = read_weights(path, entry)
     if part is None:
         return tensors
     of = {key.removeprefix(f"{part}."): held for key, held in tensors.items() if key.startswith(f"{part}.")}

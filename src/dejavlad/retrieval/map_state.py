@@ -134,6 +134,10 @@ class MapSnapshot:
 
     def photo(self, i: int) -> Photo:
         """One of `photos`, without the others."""
+        return self.record(i).photo
+
+    def record(self, i: int) -> PhotoRecord:
+        """One of the photos, with what identifies its pixels."""
         place = int(self.places[i])
         block, within = divmod(place, photo_blocks.BLOCK)
         if block not in self._texts:
@@ -141,7 +145,7 @@ class MapSnapshot:
                 self._texts.pop(next(iter(self._texts)))
             self._texts[block] = self._read_texts(block)
         text = self._texts[block][within]
-        return photo_blocks.decode(self.numbers[i], text, Path(self.head.root)).photo
+        return photo_blocks.decode(self.numbers[i], text, Path(self.head.root))
 
     @cached_property
     def _records(self) -> photo_blocks.Numbers:
