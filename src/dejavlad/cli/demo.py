@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from dejavlad.progress import OnProgress
     from dejavlad.report import Learnt
 
-MODEL = "rootsift-vlad"
 RECIPE = "town-rootsift"
 SMALL = "longest:160"
 """Size of the photos that are learnt from: half of what they are, which takes a fifth of the time."""
@@ -62,13 +61,14 @@ def demo(
     from dejavlad.retrieval.preset import Preset
 
     preset = Preset(**PATCHES)
+    model_name = options.chosen(None, output)
     with output.progress() as on_progress:
         town = make_town(
             out / "town", photos=photos, seed=options.seed, workers=options.workers, on_progress=on_progress
         )
         streets, elsewhere = open_dataset(town / "test"), open_dataset(town / "train")
         place_map = PlaceMap.build(
-            options.load(MODEL, on_progress),
+            options.load(model_name, on_progress),
             streets.database,
             out / "town.map",
             batch_size=options.batch_size,

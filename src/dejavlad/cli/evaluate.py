@@ -76,7 +76,8 @@ def evaluate(
     Parameters
     ----------
     model
-        A model's name or folder; left out where --ranking or stores of descriptors are given.
+        A model's name or folder. Left out, the best that works here without a download, unless --ranking or
+        stores of descriptors are given.
     out
         The folder of the results; run again, it goes on where it stopped.
     dataset
@@ -252,9 +253,8 @@ def _make(
         if name is not None:
             raise InputError(f"--database and --queries are stores already; leave the model {name!r} out")
         database, queries = stores
-    elif name is None:
-        raise InputError("give a model, or --ranking, or stores as --database and --queries")
     else:
+        name = options.chosen(name, output)
         with output.progress() as on_progress, timed(seconds, "describe"):
             model, database, queries = describe_dataset(
                 options.load(name, on_progress, preset=preset),

@@ -54,7 +54,8 @@ def loops(
     out
         The folder of the results; run again, it goes on where it stopped.
     model
-        A model's name or folder. One that learns from photos learns from these.
+        A model's name or folder. One that learns from photos learns from these. Left out, the best that works
+        here without a download.
     window
         So many frames before each do not count: they resemble it whatever it shows (default: 30).
     sequence
@@ -108,10 +109,9 @@ def loops(
         right, described = loop_truth(truth, frames, radius)
     centres = pose_centres(truth, frames) if both_ways else None
     if store is None:
-        if model is None:
-            raise InputError("give a model (--model), or a store of descriptors")
         from dejavlad.extraction import extract
 
+        model = options.chosen(model, output)
         with output.progress() as on_progress, timed(seconds, "describe"):
             opened = options.fitted(options.load(model, on_progress), frames, out / "model", on_progress)
             store = extract(

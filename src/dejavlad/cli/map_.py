@@ -9,14 +9,17 @@ from cyclopts import App, Parameter
 
 from dejavlad.cli.options import (
     AllFolders,
+    LocalKind,
     ModelOptions,
     Panorama,
     Positions,
     Root,
     TimeOffset,
     cut,
+    point_setting,
 )
 from dejavlad.cli.terminal import Output
+from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.retrieval import PlaceMap
@@ -26,11 +29,12 @@ app = App(name="map", help="A map to locate photos in: build it, add, remove and
 
 @app.command
 def build(
-    model: str,
-    photos: str,
+    sources: Annotated[list[str], Parameter(name="[MODEL] PHOTOS", negative=())],
     /,
     *,
     out: Path,
+    local: Annotated[bool, Parameter(negative=())] = False,
+    local_kind: LocalKind | None = None,
     positions: Positions = None,
     time_offset: TimeOffset = None,
     root: Root = None,
@@ -43,16 +47,24 @@ def build(
 
     Run again over a finished map, corrected positions take the place of those that it holds.
 
-    Example: `dejavlad map build rootsift-vlad photos/ --out town.map`
+    Examples:
+
+        dejavlad map build photos/ --out town.map
+        dejavlad map build rootsift-vlad photos/ --out town.map --local
 
     Parameters
     ----------
-    model
-        A model's name (`dejavlad models`) or folder; `rootsift-vlad` needs no download.
-    photos
-        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
+    sources
+        PHOTOS: a folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
+        Before it, a MODEL: its name (`dejavlad models`) or folder; left out, the best model that works here
+        without a download.
     out
         The map, a folder.
+    local
+        Also keep local features of each photo (at most 150 kB): `locate` then needs no photos of the map,
+        and checks its answers faster.
+    local_kind
+        Which local features are kept (default: `auto`, the best that is installed); implies --local.
     positions
         Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
         `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
@@ -72,8 +84,11 @@ def build(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
+    model, photos = _model_and_photos(sources)
+    name = options.chosen(model, output)
+    points = point_setting(local_kind or ("auto" if local else None), output)
     with output.progress() as on_progress:
-        base = options.load(model, on_progress)
+        base = options.load(name, on_progress)
         listed = open_photos(
             photos,
             root=root,
@@ -90,6 +105,7 @@ def build(
             batch_size=options.batch_size,
             workers=options.workers,
             seed=options.seed,
+            local=points,
             on_progress=on_progress,
         )
     info = town.info()
@@ -268,6 +284,26 @@ def check(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Outpu
             f"{place_map}: {len(town)} photos; a map of an earlier version has no checksums to compare with"
         )
     output.answer({"photos": len(town), "checksums": checked}, text)
+
+
+def _model_and_photos(sources: list[str]) -> tuple[str | None, str]:
+    """The model, if one is given, and the photos.
+
+    Raises:
+        InputError: more or fewer than these are given, or a model alone.
+    """
+    if len(sources) == 2:
+        return sources[0], sources[1]
+    if len(sources) != 1:
+        raise InputError(f"give PHOTOS, or MODEL PHOTOS; given {len(sources)} names: {' '.join(sources)}")
+    from dejavlad.model.zoo import model_names
+
+    (photos,) = sources
+    if photos in model_names() and not Path(photos).exists():
+        raise InputError(
+            f"{photos!r} is a model; give the photos too: dejavlad map build {photos} PHOTOS --out MAP"
+        )
+    return None, photos
 
 
 def _corrected(town: PlaceMap) -> list[str]:

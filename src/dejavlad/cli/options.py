@@ -61,6 +61,16 @@ class ModelOptions:
         if self.max_pixels is not None:  # for all that this process, and those it starts, will read
             os.environ[MAX_PIXELS] = str(self.max_pixels)
 
+    def chosen(self, model: str | None, output: Output) -> str:
+        """The model that is named, else the best that works here without a download, which is then told."""
+        from dejavlad.model.zoo import default_model
+
+        if model is not None:
+            return model
+        name, why = default_model()
+        output.note(f"model: {name}" + (f" ({why})" if why else ""))
+        return name
+
     @property
     def dims_list(self) -> tuple[int, ...]:
         """The dimensions asked for, ascending; none for all."""
@@ -173,6 +183,24 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) >= 1 for part in parts):
         raise InputError(f"{option} {text!r}: give whole numbers of 1 or more with commas between")
     return tuple(int(part) for part in parts)
+
+
+LocalKind = Literal["auto", "sift", "xfeat", "aliked", "disk"]
+"""Kinds of local features; auto is the best that is installed."""
+Verify = Literal["auto", "none", "sift", "xfeat", "aliked", "disk"]
+"""By which local features answers are verified."""
+
+
+def point_setting(kind: str | None, output: Output) -> PointSetting | None:
+    """How photos are compared by local features, a kind that had to do being told; None for not at all."""
+    from dejavlad.retrieval.points import PointSetting
+
+    setting = PointSetting.parse(kind)
+    if setting is None:
+        return None
+    if why := setting.chosen().second_best:
+        output.note(why)
+    return setting
 
 
 Root = Annotated[Path | None, Parameter(name="--root")]

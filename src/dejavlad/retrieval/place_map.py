@@ -182,7 +182,7 @@ class PlaceMap:
                 + (
                     "it was never finished; run the same `dejavlad map build` again"
                     if begun
-                    else "make one with `dejavlad map build MODEL PHOTOS --out MAP`"
+                    else "make one with `dejavlad map build PHOTOS --out MAP`"
                 )
             )
         return cls(folder, load_model(folder / "model", device=device, precision=precision))
@@ -224,7 +224,16 @@ class PlaceMap:
     def info(self) -> MapInfo:
         """What is in the map, in figures."""
         head = self._snapshot.head
-        return MapInfo.of(self.folder, self.model, head.photos, head.with_position, self.failed, self._names)
+        setting = self.features.setting()
+        return MapInfo.of(
+            self.folder,
+            self.model,
+            head.photos,
+            head.with_position,
+            self.failed,
+            self._names,
+            None if setting is None else setting.kind,
+        )
 
     def _names(self) -> tuple[str, ...]:
         return tuple(self.photos.keys)
