@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, TimeOffset
+from dejavlad.cli.options import (
+    AllFolders,
+    ModelOptions,
+    Positions,
+    Root,
+    TimeOffset,
+    Verify,
+    point_setting,
+)
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -26,6 +34,7 @@ def loops(
     window: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
     sequence: Annotated[int, Parameter(allow_leading_hyphen=True)] = 1,
     threshold: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
+    verify: Verify = "none",
     truth: str | None = None,
     radius: float | None = None,
     both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
@@ -45,6 +54,7 @@ def loops(
 
         dejavlad loops drive/ --model rootsift-vlad --window 30 --out loops
         dejavlad loops image_2/ --model MODEL --window 250 --sequence 5 --truth poses/00.txt --out loops
+        dejavlad loops drive/ --verify auto --out loops
         dejavlad loops frames.desc --truth samples_GT.bmp --out loops
 
     Parameters
@@ -62,6 +72,9 @@ def loops(
         So many frames decide together, along lines of about the same speed; 1: each frame by itself.
     threshold
         Score from which on a loop is given (default: where it stands out from what else the sequence shows).
+    verify
+        Give those loops whose frames agree in space, by these local features (`auto`: the best that is
+        installed): the confidence is then geometry's.
     truth
         Which frames show one place: a square bitmap or matrix (`.bmp`, `.png`, `.npy`, `.mat`), poses (`.txt`
         of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres).
@@ -85,6 +98,7 @@ def loops(
     from dejavlad.evaluation.loops import both_ways as measure_both_ways
     from dejavlad.evaluation.loops import reachable, score_loops, write_json
     from dejavlad.evaluation.predictions import write_answers
+    from dejavlad.model.device import resolve_device
     from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
     from dejavlad.retrieval.loops import (
         KNOWN_FROM,
@@ -94,11 +108,15 @@ def loops(
         similarities,
         write_loops,
     )
+    from dejavlad.retrieval.verified_loops import verify_loops
 
     window = WINDOW if window is None else window
     LoopDetector(
         window=window, sequence=sequence, threshold=threshold
     )  # complains before photos are described
+    if verify != "none" and threshold is not None:
+        raise InputError("--threshold is a score of looks, --verify asks geometry: give one of the two")
+    points = point_setting(verify, output)
     if radius is not None and truth is None:
         raise InputError("--radius says which frames are right; give --truth too")
     seconds: dict[str, float] = {}
@@ -127,6 +145,11 @@ def loops(
     setting = store.manifest.setting
     with output.progress() as on_progress, timed(seconds, "find loops"):
         found = find_loops(store, window=window, sequence=sequence, on_progress=on_progress)
+    if points is not None:
+        with output.progress() as on_progress, timed(seconds, "verify"):
+            found = verify_loops(
+                found, frames, points, on_progress=on_progress, device=resolve_device(options.device)
+            )
     given = [loop.known if threshold is None else loop.score >= threshold for loop in found]
     told_model = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
     how = {
@@ -134,12 +157,14 @@ def loops(
         "sequence": sequence,
         "given_from": threshold if threshold is not None else f"confidence {KNOWN_FROM}",
     }
+    if points is not None:
+        how["verified_by"] = points.chosen().kind
     score = None
     if right is not None:
         score = score_loops(
             [loop.frame for loop in found],
             [loop.closes for loop in found],
-            [loop.score for loop in found],
+            [loop.confidence if points is not None else loop.score for loop in found],
             right,
             window=window,
             protocol={**how, "truth": described, "frames_hash": list_hash(frames)},

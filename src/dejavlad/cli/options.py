@@ -148,7 +148,9 @@ class RerankOptions:
         from dejavlad.retrieval.preset import chosen_preset
 
         if self.points() is not None:
-            raise InputError(f"--rerank {self.rerank} is for `dejavlad evaluate`; give rapid or ransac")
+            raise InputError(
+                f"--rerank {self.rerank} is for `evaluate` and `rerank`; give rapid or ransac, or --verify"
+            )
         found = chosen_preset(
             self.rerank,
             self.preset,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dejavlad.cli.options import RerankOptions
 from dejavlad.cli.terminal import Output
@@ -11,6 +11,9 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.extraction.patches import PatchFeats, StoredPatches
+    from dejavlad.ranking import Ranking
+    from dejavlad.retrieval.points import PointSetting
+    from dejavlad.retrieval.reranking import Reranked
 
 
 def rerank(
@@ -25,9 +28,12 @@ def rerank(
     resize: str = "480x640",
     output: Output = Output(),
 ) -> None:
-    """Re-rank a ranking by patches; interrupted, it goes on where it stopped.
+    """Re-rank a ranking by patches or local features; interrupted, it goes on where it stopped.
 
-    Example: `dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank ransac --out better.npz`
+    Examples:
+
+        dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank ransac --out better.npz
+        dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank xfeat --out better.npz
 
     Parameters
     ----------
@@ -51,17 +57,16 @@ def rerank(
     from dejavlad.retrieval.reranking import rerank_all
 
     first = Ranking.load(ranking)
+    if (points := reranking.points()) is not None:
+        _by_points(first, points, database, queries, out, budget, output)
+        return
     (there, n_database), (asked, n_queries) = (_opened(path, resize) for path in (database, queries))
-    if first.n_queries != n_queries or first.indices.max(initial=-1) >= n_database:
-        raise InputError(
-            f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
-            f"stores have {n_queries} queries and {n_database} database photos"
-        )
+    _check_size(first, n_queries, n_database)
     _comparable(there, asked)
     preset = (reranking.chosen() or load_preset("speed")).fitted_to(there.sizes, there.strides)
     keep = out.with_name(out.name + ".partial.d")
     with output.progress() as on_progress:
-        found = rerank_all(
+        result = rerank_all(
             preset.reranker(),
             first,
             Cached(asked),
@@ -71,13 +76,68 @@ def rerank(
             budget_ms=budget,
             on_progress=on_progress,
         )
+    _finish(result, first, keep, out, {"preset": preset.to_dict()}, output)
+
+
+def _by_points(
+    first: Ranking,
+    points: PointSetting,
+    database: Path,
+    queries: Path,
+    out: Path,
+    budget: float | None,
+    output: Output,
+) -> None:
+    """Re-rank by local features of the photos that the stores are of."""
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.retrieval.points import PointSource
+    from dejavlad.retrieval.reranking import rerank_all
+
+    stores = [DescriptorStore.open(path) for path in (queries, database)]
+    _check_size(first, len(stores[0]), len(stores[1]))
+    points = points.chosen()
+    if points.second_best:
+        output.note(points.second_best)
+    extractor = points.extractor()
+    of_query, of_candidate = (PointSource(extractor, store.photos) for store in stores)
+    keep = out.with_name(out.name + ".partial.d")
+    setting = {"points": points.to_dict(), "database": str(database), "queries": str(queries)}
+    with output.progress() as on_progress:
+        result = rerank_all(
+            points.reranker(),
+            first,
+            of_query,
+            of_candidate,
+            keep=keep,
+            setting=setting,
+            budget_ms=budget,
+            on_progress=on_progress,
+        )
+    for store, source in zip(stores, (of_query, of_candidate), strict=True):
+        output.failures({store.keys[row]: why for row, why in source.failed.items()})
+    _finish(result, first, keep, out, {"points": points.to_dict()}, output)
+
+
+def _check_size(first: Ranking, n_queries: int, n_database: int) -> None:
+    """Raises InputError unless the ranking can be of such stores."""
+    if first.n_queries != n_queries or first.indices.max(initial=-1) >= n_database:
+        raise InputError(
+            f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
+            f"stores have {n_queries} queries and {n_database} database photos"
+        )
+
+
+def _finish(
+    result: Reranked, first: Ranking, keep: Path, out: Path, setting: dict[str, Any], output: Output
+) -> None:
+    """Write the ranking, and say how it went."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    found.ranking.save(out)
-    found.forget(keep)
-    done, milliseconds = int(found.done.sum()), found.milliseconds(len(found.order))
-    told = {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, "preset": preset.to_dict()}
+    result.ranking.save(out)
+    result.forget(keep)
+    done, milliseconds = int(result.done.sum()), result.milliseconds(len(result.order))
     output.answer(
-        told, f"{done} of {first.n_queries} queries re-ranked, {milliseconds:.1f} ms a query: {out}"
+        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **setting},
+        f"{done} of {first.n_queries} queries re-ranked, {milliseconds:.1f} ms a query: {out}",
     )
 
 
