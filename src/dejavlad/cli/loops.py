@@ -144,14 +144,14 @@ def loops(
         raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
     setting = store.manifest.setting
     with output.progress() as on_progress, timed(seconds, "find loops"):
-        found = find_loops(store, window=window, sequence=sequence, on_progress=on_progress)
+        candidates = find_loops(store, window=window, sequence=sequence, on_progress=on_progress)
     if points is not None:
         with output.progress() as on_progress, timed(seconds, "verify"):
-            found = verify_loops(
-                found, frames, points, on_progress=on_progress, device=resolve_device(options.device)
+            candidates = verify_loops(
+                candidates, frames, points, on_progress=on_progress, device=resolve_device(options.device)
             )
-    given = [loop.known if threshold is None else loop.score >= threshold for loop in found]
-    told_model = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
+    given = [loop.known if threshold is None else loop.score >= threshold for loop in candidates]
+    model_description = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
     how = {
         "window": window,
         "sequence": sequence,
@@ -162,41 +162,49 @@ def loops(
     score = None
     if right is not None:
         score = score_loops(
-            [loop.frame for loop in found],
-            [loop.closes for loop in found],
-            [loop.confidence if points is not None else loop.score for loop in found],
+            [loop.frame for loop in candidates],
+            [loop.closes for loop in candidates],
+            [loop.confidence if points is not None else loop.score for loop in candidates],
             right,
             window=window,
             protocol={**how, "truth": described, "frames_hash": list_hash(frames)},
-            model=told_model,
+            model=model_description,
             seconds=seconds,
         )
     out.mkdir(parents=True, exist_ok=True)
     names = frames.keys
-    csv = write_loops(out / "loops.csv", found, names, None if score is None else score.right.tolist())
-    pairs = {names[loop.frame]: [names[loop.closes]] for loop, held in zip(found, given, strict=True) if held}
+    csv = write_loops(out / "loops.csv", candidates, names, None if score is None else score.right.tolist())
+    pairs = {
+        names[loop.frame]: [names[loop.closes]]
+        for loop, is_given in zip(candidates, given, strict=True)
+        if is_given
+    }
     write_answers(out / "predictions.txt", pairs)
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "n_frames": len(frames),
         "n_given": len(pairs),
         **failures_dict(store.failed),
         **({} if score is None else score.to_dict()),
     }
     if score is None:
-        told |= {"protocol": how, "model": told_model, "seconds": seconds}
+        document |= {"protocol": how, "model": model_description, "seconds": seconds}
     else:
-        told["n_given_right"] = sum(ok and held for ok, held in zip(score.right.tolist(), given, strict=True))
+        document["n_given_right"] = sum(
+            ok and is_given for ok, is_given in zip(score.right.tolist(), given, strict=True)
+        )
         if centres is not None and described is not None:
             if store.failed:
                 raise InputError(f"--both-ways needs every frame; {len(store.failed)} could not be described")
             metres = described["radius_m"]
-            told["both_ways"] = measure_both_ways(store.rows, centres, radius=metres, window=window).to_dict()
-    write_json(out / "result.json", told)
+            document["both_ways"] = measure_both_ways(
+                store.rows, centres, radius=metres, window=window
+            ).to_dict()
+    write_json(out / "result.json", document)
     chosen = shown_frames(len(frames))
     page = write_loops_page(
         LoopStory(
             frames,
-            found,
+            candidates,
             given,
             {"Model": setting.model, **{k.replace("_", " ").capitalize(): v for k, v in how.items()}},
             score,
@@ -208,9 +216,9 @@ def loops(
         command=command_line(),
         rotate=setting.preprocess.get("rotate", True),
     )
-    wrong = "" if score is None else f", {len(pairs) - told['n_given_right']} of them wrong"
+    wrong = "" if score is None else f", {len(pairs) - document['n_given_right']} of them wrong"
     text = f"{len(pairs)} loops given in {len(frames)} frames{wrong}: {csv}"
-    output.answer(told, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
+    output.answer(document, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
     output.failures(store.failed, "frame", "frames")
 
 

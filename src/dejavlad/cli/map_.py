@@ -166,10 +166,10 @@ def add(
     )
     output.notes(listed)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
-    there = Views.used_in(town.photos)
-    if panorama is None and there is not None:
-        panorama = f"{there.count}:{there.degrees:g}"
-    listed = cut(listed, panorama, output, must=there is None)
+    views = Views.used_in(town.photos)
+    if panorama is None and views is not None:
+        panorama = f"{views.count}:{views.degrees:g}"
+    listed = cut(listed, panorama, output, must=views is None)
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress

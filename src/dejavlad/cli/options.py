@@ -86,7 +86,7 @@ class ModelOptions:
         """
         from dejavlad.model.zoo import load_model
 
-        found = load_model(
+        loaded = load_model(
             model,
             device=self.device,
             precision=self.precision,
@@ -103,10 +103,10 @@ class ModelOptions:
             preset is not None
             and preset.dims is not None
             and not self.dims_list
-            and found.whitening is not None
+            and loaded.whitening is not None
         ):
-            found = found.with_dims(min(preset.dims, found.whitening.dims))
-        return found
+            loaded = loaded.with_dims(min(preset.dims, loaded.whitening.dims))
+        return loaded
 
     def fitted(
         self, model: PlaceModel, photos: PhotoList, folder: Path, on_progress: OnProgress
@@ -151,14 +151,14 @@ class RerankOptions:
             raise InputError(
                 f"--rerank {self.rerank} is for `evaluate` and `rerank`; give rapid or ransac, or --verify"
             )
-        found = chosen_preset(
+        preset = chosen_preset(
             self.rerank,
             self.preset,
             depth=self.depth,
             shortlist=self.shortlist,
             patch_dtype=self.patch_dtype,
         )
-        return found if found is None or self.depth is not None else found.with_options(depth=depth)
+        return preset if preset is None or self.depth is not None else preset.with_options(depth=depth)
 
     def points(self) -> PointSetting | None:
         """The local features that are asked for; None where none are."""
@@ -171,8 +171,8 @@ class RerankOptions:
             raise InputError(
                 f"--preset, --shortlist and --patch-dtype are for patches; --rerank {self.rerank} has none"
             )
-        found = PointSetting(self.rerank)
-        return found if self.depth is None else replace(found, depth=self.depth)
+        setting = PointSetting(self.rerank)
+        return setting if self.depth is None else replace(setting, depth=self.depth)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:
@@ -228,10 +228,10 @@ def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool =
     from dejavlad.datasets.panorama import Views, cut_panoramas, told_panoramas
 
     if panorama is None:
-        if found := told_panoramas(photos):
+        if panoramas := told_panoramas(photos):
             output.note(
-                f"{found[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: --panorama 12 "
-                f"cuts each into 12 views, which photos match better"
+                f"{panoramas[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: "
+                f"--panorama 12 cuts each into 12 views, which photos match better"
             )
         return photos
     views = Views.parse(panorama)

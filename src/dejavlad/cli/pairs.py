@@ -77,24 +77,24 @@ def pairs(
                 "a ranking holds numbers: give one, and the photos that they stand for as --database "
                 "and --queries"
             )
-        there, asked = (photos(part, root=root) for part in (database, queries))
-        found = answers(Ranking.load(ranking[0]), there, asked)
+        database_photos, query_photos = (photos(part, root=root) for part in (database, queries))
+        names_of = answers(Ranking.load(ranking[0]), database_photos, query_photos)
     elif database is not None or queries is not None or root is not None:
         raise InputError("predictions hold names already: leave --database, --queries and --root out")
     elif any((path / "manifest.json").is_file() for path in ranking):
-        found, failed = _of_stores(ranking, top, output)
+        names_of, failed = _of_stores(ranking, top, output)
     else:
-        found = read_answers(ranking)
-    found = in_folders(found, queries_folder, database_folder)
-    path = write_pairs(out, found, format, top=top)
-    shared = found.keys() & {name for names in found.values() for name in names}
+        names_of = read_answers(ranking)
+    names_of = in_folders(names_of, queries_folder, database_folder)
+    path = write_pairs(out, names_of, format, top=top)
+    shared = names_of.keys() & {name for names in names_of.values() for name in names}
     if shared and format in ("hloc", "colmap"):
         output.note(
             f"{len(shared)} names are of queries and of map photos, e.g. {min(shared)!r}: where these are "
             f"different photos, tell them apart with --database-folder and --queries-folder"
         )
-    count = count_pairs(found, top)
-    answered = sum(bool(names) for names in found.values())
+    count = count_pairs(names_of, top)
+    answered = sum(bool(names) for names in names_of.values())
     output.answer(
         {
             "pairs": count,
@@ -118,6 +118,6 @@ def _of_stores(
     if len(paths) > 2:
         raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
     stores = [DescriptorStore.open(path) for path in paths]
-    found = neighbours(stores[0], stores[-1], TOP if top is None else top)
+    names_of = neighbours(stores[0], stores[-1], TOP if top is None else top)
     output.scaled(*stores)
-    return found, {key: why for store in stores for key, why in store.failed.items()}
+    return names_of, {key: why for store in stores for key, why in store.failed.items()}

@@ -60,17 +60,19 @@ def rerank(
     if (points := reranking.points()) is not None:
         _by_points(first, points, database, queries, out, budget, output)
         return
-    (there, n_database), (asked, n_queries) = (_opened(path, resize) for path in (database, queries))
+    (of_database, n_database), (of_queries, n_queries) = (
+        _opened(path, resize) for path in (database, queries)
+    )
     _check_size(first, n_queries, n_database)
-    _comparable(there, asked)
-    preset = (reranking.chosen() or load_preset("speed")).fitted_to(there.sizes, there.strides)
+    _comparable(of_database, of_queries)
+    preset = (reranking.chosen() or load_preset("speed")).fitted_to(of_database.sizes, of_database.strides)
     keep = out.with_name(out.name + ".partial.d")
     with output.progress() as on_progress:
         result = rerank_all(
             preset.reranker(),
             first,
-            Cached(asked),
-            Cached(there),
+            Cached(of_queries),
+            Cached(of_database),
             keep=keep,
             setting={"preset": preset.to_dict(), "database": str(database), "queries": str(queries)},
             budget_ms=budget,
@@ -156,12 +158,13 @@ def _opened(path: Path, resize: str) -> tuple[StoredPatches | PatchFeats, int]:
     return PatchStore.open(path).rows(store.keys, store.failed), len(store)
 
 
-def _comparable(there: StoredPatches | PatchFeats, asked: StoredPatches | PatchFeats) -> None:
+def _comparable(of_database: StoredPatches | PatchFeats, of_queries: StoredPatches | PatchFeats) -> None:
     from dejavlad.extraction.patches import StoredPatches
 
-    if isinstance(there, StoredPatches) and isinstance(asked, StoredPatches):
-        there.store.manifest.check_comparable(asked.store.manifest, there.store.path)
-    elif (there.sizes, there.strides) != (asked.sizes, asked.strides):
+    if isinstance(of_database, StoredPatches) and isinstance(of_queries, StoredPatches):
+        of_database.store.manifest.check_comparable(of_queries.store.manifest, of_database.store.path)
+    elif (of_database.sizes, of_database.strides) != (of_queries.sizes, of_queries.strides):
         raise InputError(
-            f"the database has patches of sizes {list(there.sizes)}, the queries of {list(asked.sizes)}"
+            f"the database has patches of sizes {list(of_database.sizes)}, the queries of "
+            f"{list(of_queries.sizes)}"
         )

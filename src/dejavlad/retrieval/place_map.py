@@ -176,12 +176,12 @@ class PlaceMap:
         """
         folder = Path(folder)
         if not is_map(folder):
-            begun = (folder / "model.json").exists()
+            unfinished = (folder / "model.json").exists()
             raise StoreError(
                 f"there is no map at {str(folder)!r}: "
                 + (
                     "it was never finished; run the same `dejavlad map build` again"
-                    if begun
+                    if unfinished
                     else "make one with `dejavlad map build PHOTOS --out MAP`"
                 )
             )
@@ -525,12 +525,12 @@ class PlaceMap:
         self._state.convert()
         photos = self._as_in_map(photos)
         now = PhotoTable.look(photos, lambda _: (0, 0))
-        there = self._state.lookup(now.keys)
-        _refuse_namesakes(now.photos, there)
+        mapped = self._state.lookup(now.keys)
+        _refuse_namesakes(now.photos, mapped)
         facts: dict[int, PhotoRecord] = {}
         new: list[int] = []
         for row, record in enumerate(records_of(now)):
-            place, known = there.get(record.photo.key, (-1, record))
+            place, known = mapped.get(record.photo.key, (-1, record))
             if place < 0 or known.identity != record.identity:
                 new.append(row)
                 continue
