@@ -73,8 +73,8 @@ def loops(
     threshold
         Score from which on a loop is given (default: where it stands out from what else the sequence shows).
     verify
-        Give those loops whose frames agree in space, by these local features (`auto`: the best that is
-        installed): the confidence is then geometry's.
+        Give those loops whose frames agree in space as neighbouring frames do, by these local features
+        (`auto`: the best that is installed): the confidence is then geometry's.
     truth
         Which frames show one place: a square bitmap or matrix (`.bmp`, `.png`, `.npy`, `.mat`), poses (`.txt`
         of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres).
@@ -148,7 +148,12 @@ def loops(
     if points is not None:
         with output.progress() as on_progress, timed(seconds, "verify"):
             candidates = verify_loops(
-                candidates, frames, points, on_progress=on_progress, device=resolve_device(options.device)
+                candidates,
+                frames,
+                points,
+                window=window,
+                on_progress=on_progress,
+                device=resolve_device(options.device),
             )
     given = [loop.known if threshold is None else loop.score >= threshold for loop in candidates]
     model_description = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}

@@ -29,7 +29,8 @@ app = App(name="map", help="A map to locate photos in: build it, add, remove and
 
 @app.command
 def build(
-    sources: Annotated[list[str], Parameter(name="[MODEL] PHOTOS", negative=())],
+    model: Annotated[str, Parameter(name="MODEL")],
+    photos: Annotated[str | None, Parameter(name="PHOTOS")] = None,
     /,
     *,
     out: Path,
@@ -54,10 +55,11 @@ def build(
 
     Parameters
     ----------
-    sources
-        PHOTOS: a folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
-        Before it, a MODEL: its name (`dejavlad models`) or folder; left out, the best model that works here
-        without a download.
+    model
+        A model's name (`dejavlad models`) or folder. It may be left out, PHOTOS alone being given: then the
+        best model that works here without a download is taken.
+    photos
+        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
     out
         The map, a folder.
     local
@@ -84,13 +86,13 @@ def build(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
-    model, photos = _model_and_photos(sources)
-    name = options.chosen(model, output)
+    chosen, sources = _model_and_photos(model, photos)
+    name = options.chosen(chosen, output)
     points = point_setting(local_kind or ("auto" if local else None), output)
     with output.progress() as on_progress:
         base = options.load(name, on_progress)
         listed = open_photos(
-            photos,
+            sources,
             root=root,
             positions=positions or "auto",
             time_offset=time_offset,
@@ -286,24 +288,21 @@ def check(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Outpu
     output.answer({"photos": len(town), "checksums": checked}, text)
 
 
-def _model_and_photos(sources: list[str]) -> tuple[str | None, str]:
+def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     """The model, if one is given, and the photos.
 
     Raises:
-        InputError: more or fewer than these are given, or a model alone.
+        InputError: a model alone is given.
     """
-    if len(sources) == 2:
-        return sources[0], sources[1]
-    if len(sources) != 1:
-        raise InputError(f"give PHOTOS, or MODEL PHOTOS; given {len(sources)} names: {' '.join(sources)}")
     from dejavlad.model.zoo import model_names
 
-    (photos,) = sources
-    if photos in model_names() and not Path(photos).exists():
+    if second is not None:
+        return first, second
+    if first in model_names() and not Path(first).exists():
         raise InputError(
-            f"{photos!r} is a model; give the photos too: dejavlad map build {photos} PHOTOS --out MAP"
+            f"{first!r} is a model; give the photos too: dejavlad map build {first} PHOTOS --out MAP"
         )
-    return None, photos
+    return None, first
 
 
 def _corrected(town: PlaceMap) -> list[str]:
