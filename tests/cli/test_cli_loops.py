@@ -122,7 +122,7 @@ def test_what_is_refused(run: Run, drive: Path) -> None:
     np.save("nan.npy", np.full((24, 8), np.nan, np.float32))
     Path("poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 nan\n" * 24)
     for words, told in (
-        ((drive,), "--model"),
+        ((drive, "--verify", "sift", "--threshold", "0.5"), "--threshold"),
         (("rows.npy", "--model", "rootsift-vlad"), "leave --model"),
         (("rows.npy", "--truth", "wide.npy"), "24 x 23"),
         (("rows.npy", "--truth", drive / "truth.bmp", "--window", "20"), "nothing to measure"),

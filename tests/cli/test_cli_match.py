@@ -107,6 +107,29 @@ def test_json_and_a_figure(run: Run, pair: tuple[Path, Path], tmp_path: Path) ->
         assert image.width == 1600
 
 
+@pytest.mark.parametrize("kind", ["auto", "sift"])
+def test_points_tell_whether_it_is_the_same_place(
+    run: Run, tmp_path: Path, make_view: View, make_photo: Callable[..., Path], kind: str
+) -> None:
+    a, b = (make_photo(tmp_path / f"{shift}.png", make_view(1, shift, 192, 256)) for shift in (0, 6))
+    clouds = np.random.default_rng(0).integers(0, 256, (19, 27, 3), dtype=np.uint8)
+    other = make_photo(tmp_path / "c.png", cv2.resize(clouds, (256, 192), interpolation=cv2.INTER_CUBIC))
+    figure = tmp_path / "figures" / "f.png"
+    status, out, err = run(a, b, "--matcher", kind, "--figure", figure, "--json", "--quiet")
+    assert status == 0, err
+    answer = json.loads(out)
+    assert answer["same_place"] and answer["confidence"] > 0.9
+    assert 50 < answer["inliers"] <= answer["tried"] <= min(answer["points"])
+    assert answer["figure"] == str(figure)
+    with Image.open(figure) as image:
+        assert image.width == 1600 and len(set(image.convert("L").tobytes())) > 50
+    status, out, err = run(a, other, "--matcher", kind)
+    assert status == 0 and out.startswith("not the same place"), out
+    black = make_photo(tmp_path / "black.png", np.zeros((96, 128, 3), np.uint8))
+    status, out, err = run(a, black, "--matcher", kind)
+    assert status == 0 and out.startswith("not the same place") and "shows nothing" in err
+
+
 @pytest.mark.slow
 def test_options_reach_the_matcher(run: Run, pair: tuple[Path, Path]) -> None:
     rapid = ("--matcher", "rapid", "--size-weights", "0,1", "--strides", "2,1")
@@ -134,6 +157,9 @@ def test_options_reach_the_matcher(run: Run, pair: tuple[Path, Path]) -> None:
         (("a.png", "b.png", "--size-weights", "1,2"), "finite weights"),
         (("a.png", "gone.png", *MODEL), "gone.png"),
         (("a.png", "b.png", *MODEL, "--sizes", "40"), "no patch of 40x40"),
+        (("a.png", "b.png", "--matcher", "sift", "--model", "rootsift-vlad"), "are for patches"),
+        (("a.png", "b.png", "--weights", "random:1"), "are for patches"),
+        (("--video", "v.avi", "--matcher", "sift"), "compared by patches"),
         (("--video", "gone.avi"), "gone.avi"),
         (("--video", "."), "it is a folder"),
         (("--video", "v.avi", "--every", "0"), "--every 0"),

@@ -26,7 +26,7 @@ from dejavlad.guarded.plain_file import open_regular
 from dejavlad.guarded.zip_archive import is_zip, open_zip, read_npz
 
 ZIP = b"PK\x03\x04"
-STATES = ("state_dict", "model_state_dict", "model")
+STATES = ("state_dict", "model_state_dict", "model", "extractor")
 """Where checkpoints keep their tensors, beside the optimiser and the rest."""
 WRAPPERS = ("model", "net", "network", "embed_net")
 """Names that a whole network may stand under."""

@@ -32,6 +32,10 @@ log = logging.getLogger("dejavlad")
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a file, whatever wraps them (see `tensor_files`); no pickle is executed.
 
+    Args:
+        path: the file.
+        entry: the key under which the file holds the tensors, where they are not all that it holds.
+
     Raises:
         CheckpointError: there is no such file, it is damaged, or it holds something else.
     """

@@ -38,7 +38,7 @@ HELP = """Have I seen this place before? Recognise places from photographs.
 
 Start with *dejavlad demo*, or with photos of your own:
 
-    dejavlad map build rootsift-vlad photos/ --out town.map
+    dejavlad map build photos/ --out town.map
     dejavlad locate town.map where_was_this.jpg
 """
 

@@ -36,9 +36,9 @@ def compare(
     compared = side_by_side([Result.load(path) for path in results], names=[str(p) for p in results], mix=mix)
     text = table(compared.header, compared.rows, right=range(1, len(compared.header)))
     for name, tests in compared.paired.items():
-        told = (f"  {test}" for test in tests)
+        lines = (f"  {test}" for test in tests)
         text += f"\n\n{name} against {compared.names[0]} ({tests[0].test}; 95 % intervals; * p below 0.05)\n"
-        text += "\n".join(told)
+        text += "\n".join(lines)
     if compared.unread:
         output.note(compared.unread)
     if compared.differences:

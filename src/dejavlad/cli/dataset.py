@@ -67,14 +67,14 @@ def info(
                 f"--truth is for a dataset, and {name!r} holds photos only: give a folder with database and "
                 "queries in it"
             )
-        found = photos_info(places, read_size=read_size)
-        output.answer(asdict(found), str_photos(found))
+        info = photos_info(places, read_size=read_size)
+        output.answer(asdict(info), str_photos(info))
         return
     places = placed_again(places, positions, time_offset)
     if truth is not None:
         places = replace(places, truth=parse_truth(truth, places.database, places.queries))
-    told = dataset_info(places, read_size=read_size)
-    output.answer(told.to_dict(), str(told))
+    summary = dataset_info(places, read_size=read_size)
+    output.answer(summary.to_dict(), str(summary))
 
 
 @app.command
@@ -121,7 +121,7 @@ def check(
     places = _opened(name, root, "auto", all_folders)
     with output.progress() as on_progress:
         if isinstance(places, PhotoList):
-            found = check_photos(
+            report = check_photos(
                 places,
                 read=read_content,
                 stretch=read_stretch,
@@ -130,7 +130,7 @@ def check(
                 on_progress=on_progress,
             )
         else:
-            found = check_dataset(
+            report = check_dataset(
                 places,
                 published=PUBLISHED.get(name),
                 root=root or Settings.load().root(name),
@@ -140,11 +140,11 @@ def check(
                 workers=workers,
                 on_progress=on_progress,
             )
-    output.answer(found.to_dict(), str(found))
-    wrong = [finding for finding in found.findings if finding.wrong]
+    output.answer(report.to_dict(), str(report))
+    wrong = [finding for finding in report.findings if finding.wrong]
     if wrong:
         raise DejavladError(
-            f"{found.name} is not whole: {'; '.join(f'{of.what}: {of.text}' for of in wrong)}"
+            f"{report.name} is not whole: {'; '.join(f'{of.what}: {of.text}' for of in wrong)}"
         )
 
 
@@ -283,10 +283,12 @@ def truth(
         raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
     elif frames is not None:
         rule = FrameRule.parse(frames)
-        there, asked = (photos(part, root=root, all_folders=all_folders) for part in (database, queries))
-        made = TruthPositions.of_frames(there, asked, rule)
+        database_photos, query_photos = (
+            photos(part, root=root, all_folders=all_folders) for part in (database, queries)
+        )
+        made = TruthPositions.of_frames(database_photos, query_photos, rule)
     else:
-        there, asked = (
+        database_photos, query_photos = (
             photos(
                 part,
                 root=root,
@@ -296,24 +298,24 @@ def truth(
             )
             for part in (database, queries)
         )
-        output.notes(there, asked)
-        made = TruthPositions.of_photos(there, asked, 25.0 if radius is None else radius)
-        why = what_is_wrong(there.positions, asked.positions, made.radius)
-    found = truth_info(Truth(made.right(), len(made.database), {}))
+        output.notes(database_photos, query_photos)
+        made = TruthPositions.of_photos(database_photos, query_photos, 25.0 if radius is None else radius)
+        why = what_is_wrong(database_photos.positions, query_photos.positions, made.radius)
+    info = truth_info(Truth(made.right(), len(made.database), {}))
     path = write_truth_npz(out, made)
     within = {"radius_m": made.radius} if frames is None else {"frames": int(made.radius)}
     within_text = f"{made.radius:g} m" if frames is None else f"{made.radius:g} frames"
     if frames is not None and made.tolerance is None:
         within_text += ", frames by the numbers in names"
-    counts = asdict(found)
+    counts = asdict(info)
     counts.pop("description")
-    if found.without_truth == found.queries:
+    if info.without_truth == info.queries:
         output.note(f"no query has a right answer: {why or 'are the two lists of the same places?'}")
     output.answer(
         {"truth": str(path), **within, "database": len(made.database), **counts},
-        f"{len(made.database)} database photos and {found.queries} queries, right within {within_text}: "
-        f"{found.fewest} to {found.most} each (median {found.median:g}), "
-        f"{found.without_truth} queries without any\n{path}",
+        f"{len(made.database)} database photos and {info.queries} queries, right within {within_text}: "
+        f"{info.fewest} to {info.most} each (median {info.median:g}), "
+        f"{info.without_truth} queries without any\n{path}",
     )
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from dejavlad.progress import OnProgress
     from dejavlad.report import Learnt
 
-MODEL = "rootsift-vlad"
 RECIPE = "town-rootsift"
 SMALL = "longest:160"
 """Size of the photos that are learnt from: half of what they are, which takes a fifth of the time."""
@@ -62,13 +61,14 @@ def demo(
     from dejavlad.retrieval.preset import Preset
 
     preset = Preset(**PATCHES)
+    model_name = options.chosen(None, output)
     with output.progress() as on_progress:
         town = make_town(
             out / "town", photos=photos, seed=options.seed, workers=options.workers, on_progress=on_progress
         )
         streets, elsewhere = open_dataset(town / "test"), open_dataset(town / "train")
         place_map = PlaceMap.build(
-            options.load(MODEL, on_progress),
+            options.load(model_name, on_progress),
             streets.database,
             out / "town.map",
             batch_size=options.batch_size,
@@ -90,17 +90,27 @@ def demo(
             preset=preset,
             on_progress=on_progress,
         )
-        told = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
-        preset, asked, there = patch_sources(preset, database, queries, model)
+        description = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
+        preset, of_queries, of_database = patch_sources(preset, database, queries, model)
         first = rank(database, queries)
-        reranked = rerank(first, asked, there, preset, out / "results", setting=told, on_progress=on_progress)
+        reranked = rerank(
+            first,
+            of_queries,
+            of_database,
+            preset,
+            out / "results",
+            setting=description,
+            on_progress=on_progress,
+        )
         try:
             learnt = _learn(town, streets, out, options, output, on_progress)
         except InputError as error:
             learnt = None
             output.note(f"this town is too small to learn from: {error}")
     ranking = reranked.ranking
-    result = score(ranking, streets, out / "results", Scoring(), model=told, reranked=reranked, preset=preset)
+    result = score(
+        ranking, streets, out / "results", Scoring(), model=description, reranked=reranked, preset=preset
+    )
     assert result is not None  # a town knows where its photos were taken
     page = write_demo_page(
         out / "index.html",
@@ -111,7 +121,7 @@ def demo(
         ranking=ranking,
         learnt=learnt,
         matches=matched_pairs(
-            ranking, streets, result, preset, asked, there, database.manifest.setting.preprocess
+            ranking, streets, result, preset, of_queries, of_database, database.manifest.setting.preprocess
         ),
         command=command_line(),
     )
@@ -169,8 +179,10 @@ def _learn(
             workers=options.workers,
             on_progress=on_progress,
         )
-        told = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
-        result = score(rank(database, queries), streets, out / f"results-{name}", Scoring(), model=told)
+        description = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
+        result = score(
+            rank(database, queries), streets, out / f"results-{name}", Scoring(), model=description
+        )
         assert result is not None
         results.append(result)
     return Learnt(run.path, LEARNS, *results)

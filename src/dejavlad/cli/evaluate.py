@@ -76,7 +76,8 @@ def evaluate(
     Parameters
     ----------
     model
-        A model's name or folder; left out where --ranking or stores of descriptors are given.
+        A model's name or folder. Left out, the best that works here without a download, unless --ranking or
+        stores of descriptors are given.
     out
         The folder of the results; run again, it goes on where it stopped.
     dataset
@@ -223,7 +224,7 @@ def _make(
     stores: tuple[DescriptorStore, DescriptorStore] | None,
     out: Path,
     scoring: Scoring,
-    asked: Preset | PointSetting | None,
+    reranking: Preset | PointSetting | None,
     budget: float | None,
     options: ModelOptions,
     output: Output,
@@ -241,11 +242,11 @@ def _make(
     )
     from dejavlad.retrieval.points import PointSetting
 
-    points = asked.chosen() if isinstance(asked, PointSetting) else None
-    preset = None if isinstance(asked, PointSetting) else asked
+    points = reranking.chosen() if isinstance(reranking, PointSetting) else None
+    preset = None if isinstance(reranking, PointSetting) else reranking
     if points is not None and (why := points.second_best):
         output.note(why)
-    if budget is not None and asked is None:
+    if budget is not None and reranking is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
     seconds: dict[str, float] = {}
     model = None
@@ -253,9 +254,8 @@ def _make(
         if name is not None:
             raise InputError(f"--database and --queries are stores already; leave the model {name!r} out")
         database, queries = stores
-    elif name is None:
-        raise InputError("give a model, or --ranking, or stores as --database and --queries")
     else:
+        name = options.chosen(name, output)
         with output.progress() as on_progress, timed(seconds, "describe"):
             model, database, queries = describe_dataset(
                 options.load(name, on_progress, preset=preset),
@@ -268,22 +268,24 @@ def _make(
                 on_progress=on_progress,
             )
     setting = database.manifest.setting
-    told = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
+    description = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
     with timed(seconds, "search"):
-        found = rank(database, queries, scoring, places.truth)
+        ranking = rank(database, queries, scoring, places.truth)
     dims = options.dims_list if len(options.dims_list) > 1 else ()
-    made = _Made(found, told, seconds, sweep(database, queries, places, dims, scoring) if dims else {})
+    made = _Made(
+        ranking, description, seconds, sweep(database, queries, places, dims, scoring) if dims else {}
+    )
     made.preprocess = setting.preprocess
     made.unread = unread_of(database, queries)
     output.scaled(database, queries)
     if points is not None:
         with output.progress() as on_progress:
             made.reranked = rerank_points(
-                found,
+                ranking,
                 places,
                 points,
                 out,
-                setting=told,
+                setting=description,
                 budget_ms=budget,
                 on_progress=on_progress,
                 device=str(resolve_device(options.device)),
@@ -295,12 +297,12 @@ def _make(
         preset, of_query, of_candidate = patch_sources(preset, database, queries, model)
         with output.progress() as on_progress:
             made.reranked = rerank(
-                found,
+                ranking,
                 of_query,
                 of_candidate,
                 preset,
                 out,
-                setting=told,
+                setting=description,
                 budget_ms=budget,
                 on_progress=on_progress,
             )
@@ -333,7 +335,7 @@ def open_places(
     elif database is None or queries is None:
         raise InputError("give --dataset, or both --database and --queries")
     else:
-        (there, db), (asked, q) = (
+        (database_photos, db), (query_photos, q) = (
             _photos_or_store(given, positions, root, time_offset, all_folders)
             for given in (database, queries)
         )
@@ -341,11 +343,13 @@ def open_places(
             raise InputError("--database and --queries must both be photos, or both stores of descriptors")
         stores = (db, q) if db is not None and q is not None else None
         if views is not None:
-            there, asked = _cut(there, asked, stores is not None, truth, *views)
-        places = PlaceDataset(f"{there.name} / {asked.name}", there, asked)
+            database_photos, query_photos = _cut(
+                database_photos, query_photos, stores is not None, truth, *views
+            )
+        places = PlaceDataset(f"{database_photos.name} / {query_photos.name}", database_photos, query_photos)
     if truth is not None:
-        told = parse_truth(truth, places.database, places.queries)
-        places = replace(places, truth=told, protocol=truth)
+        parsed = parse_truth(truth, places.database, places.queries)
+        places = replace(places, truth=parsed, protocol=truth)
     return places, stores
 
 
@@ -363,18 +367,18 @@ def _cut(
             f"positions:METRES"
         )
     cut_up = cut(database, panorama, output, must=False)
-    asked = cut(queries, panorama, output, must=cut_up is database or len(cut_up) == len(database))
-    return cut_up, asked
+    query_photos = cut(queries, panorama, output, must=cut_up is database or len(cut_up) == len(database))
+    return cut_up, query_photos
 
 
 def _protocol(name: str | None, misses: str | None) -> Protocol | None:
     """The protocol of that name, if any; it tells which queries count."""
     from dejavlad.evaluation.protocols import protocol
 
-    found = protocol(name) if name is not None else None
-    if found is not None and misses not in (None, found.misses):
-        raise InputError(f"{found.name} has --misses {found.misses}: leave out --misses or --protocol")
-    return found
+    chosen = protocol(name) if name is not None else None
+    if chosen is not None and misses not in (None, chosen.misses):
+        raise InputError(f"{chosen.name} has --misses {chosen.misses}: leave out --misses or --protocol")
+    return chosen
 
 
 def _photos_or_store(

@@ -86,46 +86,50 @@ def explain(
                 raise InputError(
                     f"--{what}-store holds {len(store)} descriptors, the list {len(photos)} photos"
                 )
-    held = open_ranking(ranking, places.database, places.queries)
+    given = open_ranking(ranking, places.database, places.queries)
     ns = numbers("--recall-at", recall_at)
-    found = explained(
-        held,
+    explanation = explained(
+        given,
         places,
         recall_at=ns,
         at=at,
         expect=expect,
-        others=of_descriptors(held, *stores, k=max(held.depth, 1)) if stores is not None else (),
+        others=of_descriptors(given, *stores, k=max(given.depth, 1)) if stores is not None else (),
         shortfall=""
         if stores is not None
         else "descriptors with and without unit length: give --database-store and --queries-store",
     )
-    output.answer(found.to_dict(), _text(found))
+    output.answer(explanation.to_dict(), _text(explanation))
 
 
-def _text(found: Explanation) -> str:
+def _text(explanation: Explanation) -> str:
     parts = []
-    if found.unfit:
-        parts.append(f"As it is, it does not fit: {found.unfit}.")
-    if found.expected is not None:
-        expected = f"recall@{found.n} of {found.expected.value:.4g}"
-        if found.met:
-            parts.append("\n".join([f"{expected} would come of:", *map(_line, found.met[:5])]))
+    if explanation.unfit:
+        parts.append(f"As it is, it does not fit: {explanation.unfit}.")
+    if explanation.expected is not None:
+        expected = f"recall@{explanation.n} of {explanation.expected.value:.4g}"
+        if explanation.met:
+            parts.append("\n".join([f"{expected} would come of:", *map(_line, explanation.met[:5])]))
         else:
             lines = [f"{expected} comes of none of these, nor of a known mistake and one of them together."]
-            if (near := found.nearest) is not None:
-                lines.append(f"Nearest to it is {near.recall[found.n]:.4f}: {near.text}.")
+            if (near := explanation.nearest) is not None:
+                lines.append(f"Nearest to it is {near.recall[explanation.n]:.4f}: {near.text}.")
             parts.append("\n".join(lines))
-    likely = [one for one in found.likely if one not in found.met]
+    likely = [one for one in explanation.likely if one not in explanation.met]
     if likely:
         parts.append("\n".join(["Far more is right with one mistake undone:", *map(_line, likely[:3])]))
-    ns = list(found.findings[0].recall)
-    rows = [("*" if one in found.met else "", *_row(one, ns)) for one in found.findings if one.kind != "both"]
+    ns = list(explanation.findings[0].recall)
+    rows = [
+        ("*" if one in explanation.met else "", *_row(one, ns))
+        for one in explanation.findings
+        if one.kind != "both"
+    ]
     header = ("", "recall", *(f"@{n}" for n in ns), "how")
     parts.append(table(header, rows, right=range(2, 2 + len(ns))))
-    if any(not one.whole for one in found.findings):
+    if any(not one.whole for one in explanation.findings):
         parts.append("+: at least so much; the ranking is not deep enough to say.")
-    if found.shortfall:
-        parts.append(f"Not tried: {found.shortfall}.")
+    if explanation.shortfall:
+        parts.append(f"Not tried: {explanation.shortfall}.")
     return "\n\n".join(parts)
 
 

@@ -102,7 +102,7 @@ def extract(
             write_patchfeats(store, PatchStore.open(out), patchfeats, on_progress=on_progress)
     if bin is not None:
         write_bin(store, bin, clusters=_clusters(opened) if order == "matlab" else None)
-    told = {
+    summary = {
         "store": str(out),
         "photos": len(store),
         "described": int(store.done.sum()),
@@ -110,7 +110,9 @@ def extract(
         "dims": int(store.rows.shape[1]),
         "model": {"name": opened.title, "fingerprint": opened.fingerprint},
     }
-    output.answer(told, f"{told['described']} of {len(store)} photos described, {told['dims']} dims: {out}")
+    output.answer(
+        summary, f"{summary['described']} of {len(store)} photos described, {summary['dims']} dims: {out}"
+    )
     output.failures(store.failed)
 
 

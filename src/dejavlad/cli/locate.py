@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, RerankOptions
+from dejavlad.cli.options import AllFolders, ModelOptions, RerankOptions, Verify, point_setting
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -21,7 +21,7 @@ def locate(
     /,
     *,
     k: Annotated[int, Parameter(name=["-k"])] = 5,
-    verify: Literal["auto", "none", "sift", "xfeat", "aliked", "disk"] = "auto",
+    verify: Verify = "auto",
     out: Path | None = None,
     all_folders: AllFolders = False,
     reranking: RerankOptions = RerankOptions(),
@@ -45,8 +45,9 @@ def locate(
     k
         How many places to tell, at most.
     verify
-        Check the nearest photos by local features that agree in space: `auto` takes the best that is
-        installed, `none` leaves it at how far the best place stands out.
+        Check the nearest photos by local features that agree in space: `auto` takes those that the map keeps
+        (`map build --local`), else the best that is installed; `none` leaves it at how far the best place
+        stands out, by which a map of fewer than ten places is never sure.
     out
         A folder to write a page to.
     all_folders
@@ -57,7 +58,6 @@ def locate(
     from dejavlad.datasets.video import ENDINGS as VIDEOS
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.retrieval import PlaceMap
-    from dejavlad.retrieval.points import PointSetting
 
     def opened(given: str) -> PhotoList:
         path = Path(given)
@@ -69,9 +69,7 @@ def locate(
     if not listed:
         raise InputError("give at least one photo to locate")
     preset = reranking.chosen(depth=DEPTH)
-    points = None if verify == "none" else PointSetting(verify).chosen()
-    if points is not None and points.second_best:
-        output.note(points.second_best)
+    points = point_setting(verify, output)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
     with output.progress() as on_progress:
         answers = town.locate(

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, TimeOffset
+from dejavlad.cli.options import (
+    AllFolders,
+    ModelOptions,
+    Positions,
+    Root,
+    TimeOffset,
+    Verify,
+    point_setting,
+)
 from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -26,6 +34,7 @@ def loops(
     window: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
     sequence: Annotated[int, Parameter(allow_leading_hyphen=True)] = 1,
     threshold: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
+    verify: Verify = "none",
     truth: str | None = None,
     radius: float | None = None,
     both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
@@ -45,6 +54,7 @@ def loops(
 
         dejavlad loops drive/ --model rootsift-vlad --window 30 --out loops
         dejavlad loops image_2/ --model MODEL --window 250 --sequence 5 --truth poses/00.txt --out loops
+        dejavlad loops drive/ --verify auto --out loops
         dejavlad loops frames.desc --truth samples_GT.bmp --out loops
 
     Parameters
@@ -54,13 +64,17 @@ def loops(
     out
         The folder of the results; run again, it goes on where it stopped.
     model
-        A model's name or folder. One that learns from photos learns from these.
+        A model's name or folder. One that learns from photos learns from these. Left out, the best that works
+        here without a download.
     window
         So many frames before each do not count: they resemble it whatever it shows (default: 30).
     sequence
         So many frames decide together, along lines of about the same speed; 1: each frame by itself.
     threshold
         Score from which on a loop is given (default: where it stands out from what else the sequence shows).
+    verify
+        Give those loops whose frames agree in space as neighbouring frames do, by these local features
+        (`auto`: the best that is installed): the confidence is then geometry's.
     truth
         Which frames show one place: a square bitmap or matrix (`.bmp`, `.png`, `.npy`, `.mat`), poses (`.txt`
         of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres).
@@ -84,6 +98,7 @@ def loops(
     from dejavlad.evaluation.loops import both_ways as measure_both_ways
     from dejavlad.evaluation.loops import reachable, score_loops, write_json
     from dejavlad.evaluation.predictions import write_answers
+    from dejavlad.model.device import resolve_device
     from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
     from dejavlad.retrieval.loops import (
         KNOWN_FROM,
@@ -93,11 +108,15 @@ def loops(
         similarities,
         write_loops,
     )
+    from dejavlad.retrieval.verified_loops import verify_loops
 
     window = WINDOW if window is None else window
     LoopDetector(
         window=window, sequence=sequence, threshold=threshold
     )  # complains before photos are described
+    if verify != "none" and threshold is not None:
+        raise InputError("--threshold is a score of looks, --verify asks geometry: give one of the two")
+    points = point_setting(verify, output)
     if radius is not None and truth is None:
         raise InputError("--radius says which frames are right; give --truth too")
     seconds: dict[str, float] = {}
@@ -108,10 +127,9 @@ def loops(
         right, described = loop_truth(truth, frames, radius)
     centres = pose_centres(truth, frames) if both_ways else None
     if store is None:
-        if model is None:
-            raise InputError("give a model (--model), or a store of descriptors")
         from dejavlad.extraction import extract
 
+        model = options.chosen(model, output)
         with output.progress() as on_progress, timed(seconds, "describe"):
             opened = options.fitted(options.load(model, on_progress), frames, out / "model", on_progress)
             store = extract(
@@ -126,52 +144,72 @@ def loops(
         raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
     setting = store.manifest.setting
     with output.progress() as on_progress, timed(seconds, "find loops"):
-        found = find_loops(store, window=window, sequence=sequence, on_progress=on_progress)
-    given = [loop.known if threshold is None else loop.score >= threshold for loop in found]
-    told_model = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
+        candidates = find_loops(store, window=window, sequence=sequence, on_progress=on_progress)
+    if points is not None:
+        with output.progress() as on_progress, timed(seconds, "verify"):
+            candidates = verify_loops(
+                candidates,
+                frames,
+                points,
+                window=window,
+                on_progress=on_progress,
+                device=resolve_device(options.device),
+            )
+    given = [loop.known if threshold is None else loop.score >= threshold for loop in candidates]
+    model_description = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
     how = {
         "window": window,
         "sequence": sequence,
         "given_from": threshold if threshold is not None else f"confidence {KNOWN_FROM}",
     }
+    if points is not None:
+        how["verified_by"] = points.chosen().kind
     score = None
     if right is not None:
         score = score_loops(
-            [loop.frame for loop in found],
-            [loop.closes for loop in found],
-            [loop.score for loop in found],
+            [loop.frame for loop in candidates],
+            [loop.closes for loop in candidates],
+            [loop.confidence if points is not None else loop.score for loop in candidates],
             right,
             window=window,
             protocol={**how, "truth": described, "frames_hash": list_hash(frames)},
-            model=told_model,
+            model=model_description,
             seconds=seconds,
         )
     out.mkdir(parents=True, exist_ok=True)
     names = frames.keys
-    csv = write_loops(out / "loops.csv", found, names, None if score is None else score.right.tolist())
-    pairs = {names[loop.frame]: [names[loop.closes]] for loop, held in zip(found, given, strict=True) if held}
+    csv = write_loops(out / "loops.csv", candidates, names, None if score is None else score.right.tolist())
+    pairs = {
+        names[loop.frame]: [names[loop.closes]]
+        for loop, is_given in zip(candidates, given, strict=True)
+        if is_given
+    }
     write_answers(out / "predictions.txt", pairs)
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "n_frames": len(frames),
         "n_given": len(pairs),
         **failures_dict(store.failed),
         **({} if score is None else score.to_dict()),
     }
     if score is None:
-        told |= {"protocol": how, "model": told_model, "seconds": seconds}
+        document |= {"protocol": how, "model": model_description, "seconds": seconds}
     else:
-        told["n_given_right"] = sum(ok and held for ok, held in zip(score.right.tolist(), given, strict=True))
+        document["n_given_right"] = sum(
+            ok and is_given for ok, is_given in zip(score.right.tolist(), given, strict=True)
+        )
         if centres is not None and described is not None:
             if store.failed:
                 raise InputError(f"--both-ways needs every frame; {len(store.failed)} could not be described")
             metres = described["radius_m"]
-            told["both_ways"] = measure_both_ways(store.rows, centres, radius=metres, window=window).to_dict()
-    write_json(out / "result.json", told)
+            document["both_ways"] = measure_both_ways(
+                store.rows, centres, radius=metres, window=window
+            ).to_dict()
+    write_json(out / "result.json", document)
     chosen = shown_frames(len(frames))
     page = write_loops_page(
         LoopStory(
             frames,
-            found,
+            candidates,
             given,
             {"Model": setting.model, **{k.replace("_", " ").capitalize(): v for k, v in how.items()}},
             score,
@@ -183,9 +221,9 @@ def loops(
         command=command_line(),
         rotate=setting.preprocess.get("rotate", True),
     )
-    wrong = "" if score is None else f", {len(pairs) - told['n_given_right']} of them wrong"
+    wrong = "" if score is None else f", {len(pairs) - document['n_given_right']} of them wrong"
     text = f"{len(pairs)} loops given in {len(frames)} frames{wrong}: {csv}"
-    output.answer(told, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
+    output.answer(document, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
     output.failures(store.failed, "frame", "frames")
 
 

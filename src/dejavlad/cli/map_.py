@@ -9,14 +9,17 @@ from cyclopts import App, Parameter
 
 from dejavlad.cli.options import (
     AllFolders,
+    LocalKind,
     ModelOptions,
     Panorama,
     Positions,
     Root,
     TimeOffset,
     cut,
+    point_setting,
 )
 from dejavlad.cli.terminal import Output
+from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.retrieval import PlaceMap
@@ -26,11 +29,13 @@ app = App(name="map", help="A map to locate photos in: build it, add, remove and
 
 @app.command
 def build(
-    model: str,
-    photos: str,
+    model: Annotated[str, Parameter(name="MODEL")],
+    photos: Annotated[str | None, Parameter(name="PHOTOS")] = None,
     /,
     *,
     out: Path,
+    local: Annotated[bool, Parameter(negative=())] = False,
+    local_kind: LocalKind | None = None,
     positions: Positions = None,
     time_offset: TimeOffset = None,
     root: Root = None,
@@ -43,16 +48,25 @@ def build(
 
     Run again over a finished map, corrected positions take the place of those that it holds.
 
-    Example: `dejavlad map build rootsift-vlad photos/ --out town.map`
+    Examples:
+
+        dejavlad map build photos/ --out town.map
+        dejavlad map build rootsift-vlad photos/ --out town.map --local
 
     Parameters
     ----------
     model
-        A model's name (`dejavlad models`) or folder; `rootsift-vlad` needs no download.
+        A model's name (`dejavlad models`) or folder. It may be left out, PHOTOS alone being given: then the
+        best model that works here without a download is taken.
     photos
         A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
     out
         The map, a folder.
+    local
+        Also keep local features of each photo (at most 150 kB): `locate` then needs no photos of the map,
+        and checks its answers faster.
+    local_kind
+        Which local features are kept (default: `auto`, the best that is installed); implies --local.
     positions
         Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
         `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
@@ -72,10 +86,13 @@ def build(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.retrieval import PlaceMap
 
+    chosen, sources = _model_and_photos(model, photos)
+    name = options.chosen(chosen, output)
+    points = point_setting(local_kind or ("auto" if local else None), output)
     with output.progress() as on_progress:
-        base = options.load(model, on_progress)
+        base = options.load(name, on_progress)
         listed = open_photos(
-            photos,
+            sources,
             root=root,
             positions=positions or "auto",
             time_offset=time_offset,
@@ -90,6 +107,7 @@ def build(
             batch_size=options.batch_size,
             workers=options.workers,
             seed=options.seed,
+            local=points,
             on_progress=on_progress,
         )
     info = town.info()
@@ -150,10 +168,10 @@ def add(
     )
     output.notes(listed)
     town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
-    there = Views.used_in(town.photos)
-    if panorama is None and there is not None:
-        panorama = f"{there.count}:{there.degrees:g}"
-    listed = cut(listed, panorama, output, must=there is None)
+    views = Views.used_in(town.photos)
+    if panorama is None and views is not None:
+        panorama = f"{views.count}:{views.degrees:g}"
+    listed = cut(listed, panorama, output, must=views is None)
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
@@ -268,6 +286,23 @@ def check(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Outpu
             f"{place_map}: {len(town)} photos; a map of an earlier version has no checksums to compare with"
         )
     output.answer({"photos": len(town), "checksums": checked}, text)
+
+
+def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
+    """The model, if one is given, and the photos.
+
+    Raises:
+        InputError: a model alone is given.
+    """
+    from dejavlad.model.zoo import model_names
+
+    if second is not None:
+        return first, second
+    if first in model_names() and not Path(first).exists():
+        raise InputError(
+            f"{first!r} is a model; give the photos too: dejavlad map build {first} PHOTOS --out MAP"
+        )
+    return None, first
 
 
 def _corrected(town: PlaceMap) -> list[str]:

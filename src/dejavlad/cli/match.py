@@ -1,4 +1,4 @@
-"""`dejavlad match`: do two photos show one place, patch by patch? Or a camera, or a video, and a photo?"""
+"""`dejavlad match`: do two photos show one place? Or a camera, or a video, and a photo?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, numbers
+from dejavlad.cli.options import ModelOptions, numbers, point_setting
 from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import InputError
 
@@ -27,6 +27,8 @@ POOR = (
     "the model has learnt its vocabulary from these photos alone; one learnt from many compares better: "
     "give --model MAP"
 )
+PATCH_MODEL, PATCH_PRESET = "rootsift-vlad", "performance"
+"""What patches are made and compared by, unless told."""
 LEARN_FROM = 8
 """Frames of a video that a model learns from, where it must."""
 
@@ -36,9 +38,9 @@ def match(
     b: Annotated[str | None, Parameter(name="B")] = None,
     /,
     *,
-    model: str = "rootsift-vlad",
-    preset: str = "performance",
-    matcher: Literal["ransac", "rapid"] | None = None,
+    model: str | None = None,
+    preset: str | None = None,
+    matcher: Literal["auto", "sift", "xfeat", "aliked", "disk", "lightglue", "ransac", "rapid"] | None = None,
     sizes: str | None = None,
     strides: str | None = None,
     size_weights: str | None = None,
@@ -52,9 +54,10 @@ def match(
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
-    """Compare two photos patch by patch: a score, and a figure of the patches that match.
+    """Do two photos show the same place? A probability, and a figure of the points that match.
 
-    Or compare a camera or a video, frame by frame, with a reference.
+    With a matcher of patches (or a model), Patch-NetVLAD's score instead; a camera or a video is compared by
+    patches with a reference, frame by frame.
 
     Examples:
 
@@ -70,13 +73,16 @@ def match(
     b
         The second, of any size and aspect.
     model
-        A model's name, a model folder, or a map. A model that learns its vocabulary from photos learns it
-        from these two alone, which works, but poorly: give a map, whose model has learnt from all its photos.
+        Of patches: a model's name, a model folder, or a map (default: `rootsift-vlad`). A model that learns
+        its vocabulary from photos learns it from these two alone, which works, but poorly: give a map, whose
+        model has learnt from all its photos.
     preset
-        `performance` (patches of 2, 5 and 8 cells, by RANSAC), `speed`, `storage`, or your own file; what
-        follows takes the place of its values.
+        Of patches: `performance` (the default: 2, 5 and 8 cells, by RANSAC), `speed`, `storage`, or your own
+        file; what follows takes the place of its values.
     matcher
-        `ransac` counts the patches that one homography explains; `rapid` how alike they have moved.
+        Local features whose points must agree in space: `auto` (the default) takes the best that is
+        installed; `sift`, `xfeat`, `aliked`, `disk`; `lightglue` matches XFeat's points by a network. Or of
+        patches: `ransac` counts those that one homography explains, `rapid` how alike they have moved.
     sizes
         Sides of the patches in cells of the feature map, with commas between.
     strides
@@ -98,6 +104,28 @@ def match(
     out
         Write the frames, with lines between matching patches, into this video (.mp4, .avi).
     """
+    patches = (model, preset, sizes, strides, size_weights)
+    by_points = matcher not in (None, "ransac", "rapid") or (
+        matcher is None and camera is None and video is None and not any(patches)
+    )
+    if by_points:
+        if camera is not None or video is not None:
+            raise InputError(
+                f"a camera or a video is compared by patches: --matcher ransac or rapid, not {matcher}"
+            )
+        if any(patches) or any((options.weights, options.input, options.resize, options.dims)):
+            raise InputError(
+                "models, presets and sizes are for patches: give --matcher ransac or rapid, or leave them out"
+            )
+        if out is not None or reference is not None:
+            raise InputError(
+                "--out and --reference are for --camera and --video; a pair is drawn by --figure"
+            )
+        if a is None or b is None:
+            raise InputError("give two photos, or --camera, or --video FILE")
+        _points(a, b, matcher or "auto", figure, options, output)
+        return
+    model, preset = model or PATCH_MODEL, preset or PATCH_PRESET
     setting = _setting(preset, matcher, sizes, strides, size_weights, options)
     if camera is None and video is None:
         if a is None or b is None:
@@ -164,6 +192,44 @@ def _opened(
     return fitted
 
 
+def _points(a: str, b: str, matcher: str, figure: Path | None, options: ModelOptions, output: Output) -> None:
+    """Compare by local features."""
+    from dejavlad.model.device import resolve_device
+    from dejavlad.report.point_figure import check_point_figure, write_point_figure
+    from dejavlad.rerank import PointReranker
+    from dejavlad.retrieval.pair import as_photo
+    from dejavlad.retrieval.point_pair import match_points
+
+    if figure is not None:
+        check_point_figure(figure)
+    setting = point_setting("xfeat" if matcher == "lightglue" else matcher, output)
+    assert setting is not None
+    setting = setting.chosen()
+    device, offline = resolve_device(options.device), options.offline or None
+    with output.progress() as on_progress:
+        extractor = setting.extractor(device=device, offline=offline, on_progress=on_progress)
+        reranker = setting.reranker()
+        if matcher == "lightglue":
+            from dejavlad.local.lightglue import LightGlueMatcher
+
+            glue = LightGlueMatcher(offline=offline, on_progress=on_progress)
+            reranker = PointReranker(glue, setting.verification)
+    started = time.perf_counter()
+    pair = match_points(extractor, as_photo(Path(a)), as_photo(Path(b)), reranker)
+    seconds = round(time.perf_counter() - started, 3)
+    text = f"{pair}\n{seconds:.2f} s by {matcher if matcher == 'lightglue' else setting.kind}, after loading"
+    if figure is not None:
+        write_point_figure(pair, figure)
+        text += f"\nopen {figure}"
+    document = pair.to_dict() | {
+        "matcher": matcher if matcher == "lightglue" else setting.kind,
+        "seconds": seconds,
+        "figure": None if figure is None else str(figure),
+    }
+    output.answer(document, text)
+    output.failures(pair.blank)
+
+
 def _pair(
     a: str,
     b: str,
@@ -183,21 +249,21 @@ def _pair(
     started = time.perf_counter()
     pair = match_pair(opened, photos[0], photos[1], setting)
     seconds = round(time.perf_counter() - started, 3)
-    text = f"{_told(pair)}\n{seconds:.2f} s, after loading"
+    text = f"{_table(pair)}\n{seconds:.2f} s, after loading"
     if figure is not None:
         write_match_figure(pair, figure, rotate=opened.preprocess.rotate)
         text += f"\nopen {figure}"
-    told = pair.to_dict() | {
+    document = pair.to_dict() | {
         "matcher": setting.matcher,
         "model": {"name": opened.title, "fingerprint": opened.fingerprint},
         "seconds": seconds,
         "figure": None if figure is None else str(figure),
     }
-    output.answer(told, text)
+    output.answer(document, text)
     output.failures(pair.blank)
 
 
-def _told(pair: PairMatch) -> str:
+def _table(pair: PairMatch) -> str:
     rows = [
         (f"{size}x{size} cells", f"{inliers:,}", f"{count:,}", f"{0.0 - match.score:.5f}")
         for size, inliers, count, match in zip(
@@ -227,9 +293,9 @@ def _live(
     from dejavlad.retrieval.pair import PairMatcher
 
     chosen = reference_photo(reference, source)
-    with ExitStack() as held:
-        frames = held.enter_context(Frames(source, every=every))
-        drawn = held.enter_context(MatchVideo(out, frames.rate / every)) if out is not None else None
+    with ExitStack() as stack:
+        frames = stack.enter_context(Frames(source, every=every))
+        drawn = stack.enter_context(MatchVideo(out, frames.rate / every)) if out is not None else None
         coming = iter(frames)
         first, n_blank = next(coming, None), 0
         while chosen is None and first is not None and not shows_anything(first):

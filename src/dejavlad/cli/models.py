@@ -131,8 +131,8 @@ def download(
             path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)
         else:
             raise UnknownNameError("model", name, [*model_names(), *BACKBONES])
-    told = f"{name}: {path}" if path else f"{name} needs no weights"
-    output.answer({"name": name, "weights": str(path) if path else None}, told)
+    text = f"{name}: {path}" if path else f"{name} needs no weights"
+    output.answer({"name": name, "weights": str(path) if path else None}, text)
 
 
 def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output = Output()) -> None:
@@ -155,7 +155,7 @@ def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output 
 
     model = import_model(src, name=name)
     folder = save_model(model, out)
-    told = {
+    summary = {
         "model": str(folder),
         "name": model.name,
         "fingerprint": model.fingerprint,
@@ -170,7 +170,7 @@ def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output 
     ]
     if not model.fitted:
         lines.append("its clusters are learnt from the photos that it is first used on")
-    output.answer(told, "\n".join(lines))
+    output.answer(summary, "\n".join(lines))
 
 
 def verify(
@@ -208,7 +208,7 @@ def verify(
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
     rows = compare(opened, reference, tolerance)
-    told = [
+    layers = [
         {"layer": row.layer, "shape": list(row.shape), "difference": _finite(row.difference), "ok": row.ok}
         for row in rows
     ]
@@ -216,7 +216,7 @@ def verify(
         (row.layer, "x".join(map(str, row.shape)), f"{row.difference:.1e}", "ok" if row.ok else "DIFFERS")
         for row in rows
     ]
-    output.answer(told, table(("layer", "shape", "difference", ""), cells, right=(2,)))
+    output.answer(layers, table(("layer", "shape", "difference", ""), cells, right=(2,)))
     wrong = [row.layer for row in rows if not row.ok]
     if wrong:
         raise DejavladError(f"{len(wrong)} of {len(rows)} layers differ, {wrong[0]} first")

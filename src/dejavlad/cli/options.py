@@ -63,6 +63,16 @@ class ModelOptions:
         if self.max_pixels is not None:  # for all that this process, and those it starts, will read
             os.environ[MAX_PIXELS] = str(self.max_pixels)
 
+    def chosen(self, model: str | None, output: Output) -> str:
+        """The model that is named, else the best that works here without a download, which is then told."""
+        from dejavlad.model.zoo import default_model
+
+        if model is not None:
+            return model
+        name, why = default_model()
+        output.note(f"model: {name}" + (f" ({why})" if why else ""))
+        return name
+
     @property
     def dims_list(self) -> tuple[int, ...]:
         """The dimensions asked for, ascending; none for all."""
@@ -78,7 +88,7 @@ class ModelOptions:
         """
         from dejavlad.model.zoo import load_model
 
-        found = load_model(
+        loaded = load_model(
             model,
             device=self.device,
             precision=self.precision,
@@ -95,11 +105,11 @@ class ModelOptions:
             preset is not None
             and preset.dims is not None
             and not self.dims_list
-            and found.whitening is not None
+            and loaded.whitening is not None
         ):
-            found = found.with_dims(min(preset.dims, found.whitening.dims))
-        found.together = self.batch_dependent
-        return found
+            loaded = loaded.with_dims(min(preset.dims, loaded.whitening.dims))
+        loaded.together = self.batch_dependent
+        return loaded
 
     def fitted(
         self, model: PlaceModel, photos: PhotoList, folder: Path, on_progress: OnProgress
@@ -141,15 +151,17 @@ class RerankOptions:
         from dejavlad.retrieval.preset import chosen_preset
 
         if self.points() is not None:
-            raise InputError(f"--rerank {self.rerank} is for `dejavlad evaluate`; give rapid or ransac")
-        found = chosen_preset(
+            raise InputError(
+                f"--rerank {self.rerank} is for `evaluate` and `rerank`; give rapid or ransac, or --verify"
+            )
+        preset = chosen_preset(
             self.rerank,
             self.preset,
             depth=self.depth,
             shortlist=self.shortlist,
             patch_dtype=self.patch_dtype,
         )
-        return found if found is None or self.depth is not None else found.with_options(depth=depth)
+        return preset if preset is None or self.depth is not None else preset.with_options(depth=depth)
 
     def points(self) -> PointSetting | None:
         """The local features that are asked for; None where none are."""
@@ -162,8 +174,8 @@ class RerankOptions:
             raise InputError(
                 f"--preset, --shortlist and --patch-dtype are for patches; --rerank {self.rerank} has none"
             )
-        found = PointSetting(self.rerank)
-        return found if self.depth is None else replace(found, depth=self.depth)
+        setting = PointSetting(self.rerank)
+        return setting if self.depth is None else replace(setting, depth=self.depth)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:
@@ -176,6 +188,24 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) >= 1 for part in parts):
         raise InputError(f"{option} {text!r}: give whole numbers of 1 or more with commas between")
     return tuple(int(part) for part in parts)
+
+
+LocalKind = Literal["auto", "sift", "xfeat", "aliked", "disk"]
+"""Kinds of local features; auto is the best that is installed."""
+Verify = Literal["auto", "none", "sift", "xfeat", "aliked", "disk"]
+"""By which local features answers are verified."""
+
+
+def point_setting(kind: str | None, output: Output) -> PointSetting | None:
+    """How photos are compared by local features, a kind that had to do being told; None for not at all."""
+    from dejavlad.retrieval.points import PointSetting
+
+    setting = PointSetting.parse(kind)
+    if setting is None:
+        return None
+    if why := setting.chosen().second_best:
+        output.note(why)
+    return setting
 
 
 Root = Annotated[Path | None, Parameter(name="--root")]
@@ -201,10 +231,10 @@ def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool =
     from dejavlad.datasets.panorama import Views, cut_panoramas, told_panoramas
 
     if panorama is None:
-        if found := told_panoramas(photos):
+        if panoramas := told_panoramas(photos):
             output.note(
-                f"{found[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: --panorama 12 "
-                f"cuts each into 12 views, which photos match better"
+                f"{panoramas[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: "
+                f"--panorama 12 cuts each into 12 views, which photos match better"
             )
         return photos
     views = Views.parse(panorama)

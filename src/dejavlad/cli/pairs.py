@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import Root
+from dejavlad.cli.options import Root, Verify, point_setting
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
+
+if TYPE_CHECKING:
+    from dejavlad.photo import PhotoList
 
 RANKINGS = (".npz", ".npy")
 
@@ -27,6 +30,7 @@ def pairs(
     database_folder: str = "",
     queries_folder: str = "",
     root: Root = None,
+    verify: Verify = "none",
     output: Output = Output(),
 ) -> None:
     """Each query with its best map photos, as pairs that other tools read.
@@ -63,11 +67,16 @@ def pairs(
         Put before the names of queries, likewise.
     root
         The folder that paths in lists are relative to, or where a named dataset lies.
+    verify
+        Of a ranking with its photos, or of stores: write those pairs alone whose points agree in space, by
+        these local features (`auto`: the best that is installed), and all scores as `OUT.scores.csv`.
     """
     from dejavlad.evaluation.pairs import count_pairs, in_folders, read_answers, write_pairs
     from dejavlad.evaluation.predictions import answers
 
     failed: dict[str, str] = {}
+    lists: tuple[PhotoList, PhotoList] | None = None
+    points = point_setting(verify, output)
     if any(path.suffix.lower() in RANKINGS for path in ranking):
         from dejavlad.datasets import photos
         from dejavlad.ranking import Ranking
@@ -77,24 +86,36 @@ def pairs(
                 "a ranking holds numbers: give one, and the photos that they stand for as --database "
                 "and --queries"
             )
-        there, asked = (photos(part, root=root) for part in (database, queries))
-        found = answers(Ranking.load(ranking[0]), there, asked)
+        database_photos, query_photos = (photos(part, root=root) for part in (database, queries))
+        names_of = answers(Ranking.load(ranking[0]), database_photos, query_photos)
+        lists = query_photos, database_photos
     elif database is not None or queries is not None or root is not None:
         raise InputError("predictions hold names already: leave --database, --queries and --root out")
     elif any((path / "manifest.json").is_file() for path in ranking):
-        found, failed = _of_stores(ranking, top, output)
+        names_of, failed, lists = _of_stores(ranking, top, output)
     else:
-        found = read_answers(ranking)
-    found = in_folders(found, queries_folder, database_folder)
-    path = write_pairs(out, found, format, top=top)
-    shared = found.keys() & {name for names in found.values() for name in names}
+        names_of = read_answers(ranking)
+    if points is not None:
+        if lists is None:
+            raise InputError("--verify needs photos: give a ranking with --database and --queries, or stores")
+        from dejavlad.retrieval.verified_pairs import verify_pairs, write_scores
+
+        if top is not None:
+            names_of = {query: names[:top] for query, names in names_of.items()}
+        with output.progress() as on_progress:
+            names_of, scores, unread = verify_pairs(names_of, *lists, points, on_progress=on_progress)
+        failed |= unread
+        write_scores(out.with_name(out.name + ".scores.csv"), scores)
+    names_of = in_folders(names_of, queries_folder, database_folder)
+    path = write_pairs(out, names_of, format, top=top)
+    shared = names_of.keys() & {name for names in names_of.values() for name in names}
     if shared and format in ("hloc", "colmap"):
         output.note(
             f"{len(shared)} names are of queries and of map photos, e.g. {min(shared)!r}: where these are "
             f"different photos, tell them apart with --database-folder and --queries-folder"
         )
-    count = count_pairs(found, top)
-    answered = sum(bool(names) for names in found.values())
+    count = count_pairs(names_of, top)
+    answered = sum(bool(names) for names in names_of.values())
     output.answer(
         {
             "pairs": count,
@@ -110,14 +131,15 @@ def pairs(
 
 def _of_stores(
     paths: list[Path], top: int | None, output: Output
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Neighbours, and the photos that have none as they could not be described."""
+) -> tuple[dict[str, list[str]], dict[str, str], tuple[PhotoList, PhotoList]]:
+    """Neighbours, the photos that have none as they could not be described, and queries and map photos."""
     from dejavlad.extraction import DescriptorStore
     from dejavlad.retrieval.neighbours import TOP, neighbours
 
     if len(paths) > 2:
         raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
     stores = [DescriptorStore.open(path) for path in paths]
-    found = neighbours(stores[0], stores[-1], TOP if top is None else top)
+    names_of = neighbours(stores[0], stores[-1], TOP if top is None else top)
     output.scaled(*stores)
-    return found, {key: why for store in stores for key, why in store.failed.items()}
+    failed = {key: why for store in stores for key, why in store.failed.items()}
+    return names_of, failed, (stores[-1].photos, stores[0].photos)

@@ -22,7 +22,7 @@ def protocols(name: str | None = None, /, *, output: Output = Output()) -> None:
         chosen = [one for one in PROTOCOLS.values() if one.dataset.startswith(name)] or [protocol(name)]
     if name is not None and len(chosen) == 1:
         only = chosen[0]
-        told = [
+        lines = [
             ("protocol", only.name),
             ("dataset", only.dataset),
             ("right", only.right),
@@ -34,7 +34,7 @@ def protocols(name: str | None = None, /, *, output: Output = Output()) -> None:
             ("source", only.source),
             *([("note", only.note)] if only.note else []),
         ]
-        output.answer([only.to_dict()], "\n".join(f"{what + ':':<32}{value}" for what, value in told))
+        output.answer([only.to_dict()], "\n".join(f"{what + ':':<32}{value}" for what, value in lines))
         return
     rows = [
         (

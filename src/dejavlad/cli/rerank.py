@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dejavlad.cli.options import RerankOptions
 from dejavlad.cli.terminal import Output
@@ -11,6 +11,9 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.extraction.patches import PatchFeats, StoredPatches
+    from dejavlad.ranking import Ranking
+    from dejavlad.retrieval.points import PointSetting
+    from dejavlad.retrieval.reranking import Reranked
 
 
 def rerank(
@@ -25,9 +28,12 @@ def rerank(
     resize: str = "480x640",
     output: Output = Output(),
 ) -> None:
-    """Re-rank a ranking by patches; interrupted, it goes on where it stopped.
+    """Re-rank a ranking by patches or local features; interrupted, it goes on where it stopped.
 
-    Example: `dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank ransac --out better.npz`
+    Examples:
+
+        dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank ransac --out better.npz
+        dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank xfeat --out better.npz
 
     Parameters
     ----------
@@ -51,33 +57,89 @@ def rerank(
     from dejavlad.retrieval.reranking import rerank_all
 
     first = Ranking.load(ranking)
-    (there, n_database), (asked, n_queries) = (_opened(path, resize) for path in (database, queries))
-    if first.n_queries != n_queries or first.indices.max(initial=-1) >= n_database:
-        raise InputError(
-            f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
-            f"stores have {n_queries} queries and {n_database} database photos"
-        )
-    _comparable(there, asked)
-    preset = (reranking.chosen() or load_preset("speed")).fitted_to(there.sizes, there.strides)
+    if (points := reranking.points()) is not None:
+        _by_points(first, points, database, queries, out, budget, output)
+        return
+    (of_database, n_database), (of_queries, n_queries) = (
+        _opened(path, resize) for path in (database, queries)
+    )
+    _check_size(first, n_queries, n_database)
+    _comparable(of_database, of_queries)
+    preset = (reranking.chosen() or load_preset("speed")).fitted_to(of_database.sizes, of_database.strides)
     keep = out.with_name(out.name + ".partial.d")
     with output.progress() as on_progress:
-        found = rerank_all(
+        result = rerank_all(
             preset.reranker(),
             first,
-            Cached(asked),
-            Cached(there),
+            Cached(of_queries),
+            Cached(of_database),
             keep=keep,
             setting={"preset": preset.to_dict(), "database": str(database), "queries": str(queries)},
             budget_ms=budget,
             on_progress=on_progress,
         )
+    _finish(result, first, keep, out, {"preset": preset.to_dict()}, output)
+
+
+def _by_points(
+    first: Ranking,
+    points: PointSetting,
+    database: Path,
+    queries: Path,
+    out: Path,
+    budget: float | None,
+    output: Output,
+) -> None:
+    """Re-rank by local features of the photos that the stores are of."""
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.retrieval.points import PointSource
+    from dejavlad.retrieval.reranking import rerank_all
+
+    stores = [DescriptorStore.open(path) for path in (queries, database)]
+    _check_size(first, len(stores[0]), len(stores[1]))
+    points = points.chosen()
+    if points.second_best:
+        output.note(points.second_best)
+    extractor = points.extractor()
+    of_query, of_candidate = (PointSource(extractor, store.photos) for store in stores)
+    keep = out.with_name(out.name + ".partial.d")
+    setting = {"points": points.to_dict(), "database": str(database), "queries": str(queries)}
+    with output.progress() as on_progress:
+        result = rerank_all(
+            points.reranker(),
+            first,
+            of_query,
+            of_candidate,
+            keep=keep,
+            setting=setting,
+            budget_ms=budget,
+            on_progress=on_progress,
+        )
+    for store, source in zip(stores, (of_query, of_candidate), strict=True):
+        output.failures({store.keys[row]: why for row, why in source.failed.items()})
+    _finish(result, first, keep, out, {"points": points.to_dict()}, output)
+
+
+def _check_size(first: Ranking, n_queries: int, n_database: int) -> None:
+    """Raises InputError unless the ranking can be of such stores."""
+    if first.n_queries != n_queries or first.indices.max(initial=-1) >= n_database:
+        raise InputError(
+            f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
+            f"stores have {n_queries} queries and {n_database} database photos"
+        )
+
+
+def _finish(
+    result: Reranked, first: Ranking, keep: Path, out: Path, setting: dict[str, Any], output: Output
+) -> None:
+    """Write the ranking, and say how it went."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    found.ranking.save(out)
-    found.forget(keep)
-    done, milliseconds = int(found.done.sum()), found.milliseconds(len(found.order))
-    told = {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, "preset": preset.to_dict()}
+    result.ranking.save(out)
+    result.forget(keep)
+    done, milliseconds = int(result.done.sum()), result.milliseconds(len(result.order))
     output.answer(
-        told, f"{done} of {first.n_queries} queries re-ranked, {milliseconds:.1f} ms a query: {out}"
+        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **setting},
+        f"{done} of {first.n_queries} queries re-ranked, {milliseconds:.1f} ms a query: {out}",
     )
 
 
@@ -96,12 +158,13 @@ def _opened(path: Path, resize: str) -> tuple[StoredPatches | PatchFeats, int]:
     return PatchStore.open(path).rows(store.keys, store.failed), len(store)
 
 
-def _comparable(there: StoredPatches | PatchFeats, asked: StoredPatches | PatchFeats) -> None:
+def _comparable(of_database: StoredPatches | PatchFeats, of_queries: StoredPatches | PatchFeats) -> None:
     from dejavlad.extraction.patches import StoredPatches
 
-    if isinstance(there, StoredPatches) and isinstance(asked, StoredPatches):
-        there.store.manifest.check_comparable(asked.store.manifest, there.store.path)
-    elif (there.sizes, there.strides) != (asked.sizes, asked.strides):
+    if isinstance(of_database, StoredPatches) and isinstance(of_queries, StoredPatches):
+        of_database.store.manifest.check_comparable(of_queries.store.manifest, of_database.store.path)
+    elif (of_database.sizes, of_database.strides) != (of_queries.sizes, of_queries.strides):
         raise InputError(
-            f"the database has patches of sizes {list(there.sizes)}, the queries of {list(asked.sizes)}"
+            f"the database has patches of sizes {list(of_database.sizes)}, the queries of "
+            f"{list(of_queries.sizes)}"
         )

@@ -138,9 +138,9 @@ def train(
         kept = goes_on and not options.named(init)
         model = None if kept else options.load(chosen, init, on_progress)
         if check:
-            begun = options.load(chosen, str(Run(out).model("epoch:0")), on_progress) if kept else model
-            assert begun is not None
-            _answer_check(examine(chosen, begun, learnt, on_progress=on_progress), output)
+            initial = options.load(chosen, str(Run(out).model("epoch:0")), on_progress) if kept else model
+            assert initial is not None
+            _answer_check(examine(chosen, initial, learnt, on_progress=on_progress), output)
             return
         run, page = _train(
             chosen, model, learnt, tested, out, options.device, tensorboard, output, on_progress
@@ -229,9 +229,9 @@ def _train(
     return run, write_training_page(out, command=command_line()) if is_first() else None
 
 
-def _answer_check(found: list[Finding], output: Output) -> None:
-    text = "\n".join(f"warning: {one}" for one in found) or "nothing is wrong that is known to go wrong"
-    output.answer([one.to_dict() for one in found], text)
+def _answer_check(findings: list[Finding], output: Output) -> None:
+    text = "\n".join(f"warning: {one}" for one in findings) or "nothing is wrong that is known to go wrong"
+    output.answer([one.to_dict() for one in findings], text)
 
 
 def _answer(run: Run, page: Path, output: Output) -> None:

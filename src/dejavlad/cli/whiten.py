@@ -73,20 +73,21 @@ def whiten(
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:
             base = initialise(base, listed, on_progress=on_progress, **how)
-        found = learn_whitening(
+        whitened = learn_whitening(
             base, listed, dims[0] if dims else None, whiten=not no_whiten, on_progress=on_progress, **how
         )
-    save_model(found, out)
-    told = {
+    save_model(whitened, out)
+    summary = {
         "model": str(out),
-        "name": found.name,
-        "fingerprint": found.fingerprint,
-        "dims": found.descriptor_size,
+        "name": whitened.name,
+        "fingerprint": whitened.fingerprint,
+        "dims": whitened.descriptor_size,
         "whitened": not no_whiten,
-        "components": found.provenance.get("components"),
+        "components": whitened.provenance.get("components"),
         **failures_dict(failed),
     }
     output.answer(
-        told, f"{found.name}: {base.aggregation.descriptor_size} to {found.descriptor_size} dims: {out}"
+        summary,
+        f"{whitened.name}: {base.aggregation.descriptor_size} to {whitened.descriptor_size} dims: {out}",
     )
     output.failures(failed)

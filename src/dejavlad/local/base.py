@@ -83,7 +83,7 @@ def describe_local(
     Yields:
         A row of the list, and its features or why it has none; each row once.
     """
-    preprocess = Preprocess(resize=f"longest:{extractor.longest}")
+    preprocess = Preprocess(resize=f"longest:{extractor.longest}", reduce=True)
     full: list[tuple[int, int]] = []
     sizes: list[tuple[int, int] | None] = []
     done = 0

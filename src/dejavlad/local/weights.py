@@ -129,6 +129,10 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Pat
 def read_named(path: Path, part: str | None = None) -> dict[str, Tensor]:
     """Named tensors of a file; with `part`, those whose names begin with ``part.``, without that.
 
+    Args:
+        path: the file.
+        part: the part of the network whose tensors are wanted; None for all.
+
     Raises:
         CheckpointError: the file cannot be read, or holds none of them.
     """

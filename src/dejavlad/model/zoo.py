@@ -38,6 +38,8 @@ RESIZE: Final[Mapping[str, str]] = {
 """Backbone -> default resize policy; EfficientNet-Lite finds more at 320 pixels than at 480."""
 WORDS: Final[Mapping[str, int]] = {f"efficientnet_lite{size}": 64 for size in (0, 1, 2)}
 """Backbone -> clusters of VLAD, where not its own default; twice as many find hardly more."""
+REDUCED: Final = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+"""Backbones that take large JPEG photos decoded at a half, a quarter or an eighth of their size."""
 DEFAULT_RESIZE = "longest:640"
 """Of the other backbones."""
 
@@ -369,8 +371,12 @@ def _preprocess(backbone: str, input: str | None) -> Preprocess:
         if entry is not None and entry.file is None:
             raise InputError(f"{backbone} has no weights that an input could go with; leave --input out")
     wanted = input or (entry.preprocess if entry else "torchvision")
-    multiple = entry.multiple if entry else 1
-    return replace(PREPROCESSING[wanted], resize=RESIZE.get(backbone, DEFAULT_RESIZE), multiple=multiple)
+    return replace(
+        PREPROCESSING[wanted],
+        resize=RESIZE.get(backbone, DEFAULT_RESIZE),
+        multiple=entry.multiple if entry else 1,
+        reduce=backbone in REDUCED,
+    )
 
 
 def _parse(name: str | Path) -> tuple[BackboneSpec, str, Mapping[str, Any]] | None:

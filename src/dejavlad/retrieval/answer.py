@@ -58,7 +58,11 @@ class Answer:
     evidence: Evidence | None = None
     """What the confidence is computed from, where the geometry was looked at."""
     reason: str = ""
-    """What the geometry says, where it was looked at: how many points agree, and how many elsewhere."""
+    """Why it is as sure as it is: how many points agree and how many elsewhere, or why none were compared."""
+    agreed: Position | None = None
+    """Where the verified photos together say that it was taken, where they do."""
+    uncertainty_m: float | None = None
+    """How far off `position` may be, in metres (one standard deviation); None where nothing was verified."""
 
     @property
     def blank(self) -> bool:
@@ -67,8 +71,10 @@ class Answer:
 
     @property
     def position(self) -> Position | None:
-        """The best match's position, where the place is known."""
-        return self.matches[0].position if self.known and self.matches else None
+        """Where it was taken, if the place is known: as the verified photos agree, else the best match's."""
+        if not self.known:
+            return None
+        return self.agreed or (self.matches[0].position if self.matches else None)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -78,6 +84,7 @@ class Answer:
             "known": self.known,
             "confidence": self.confidence,
             "position": position_to_dict(self.position),
+            "uncertainty_m": None if self.position is None else self.uncertainty_m,
             "matches": [match.to_dict() for match in self.matches],
             "failed": self.failed,
             "blank": self.blank,
@@ -94,7 +101,10 @@ class Answer:
         elif self.position is None:
             head = f"{self.name}: known (confidence {self.confidence:.2f})"
         else:
-            head = f"{self.name}: at {position_text(self.position)} (confidence {self.confidence:.2f})"
+            within = "" if self.uncertainty_m is None else f" within about {self.uncertainty_m:.0f} m"
+            head = (
+                f"{self.name}: at {position_text(self.position)}{within} (confidence {self.confidence:.2f})"
+            )
         width = max((len(match.name) for match in self.matches), default=0)
         lines = [
             f"  {rank}  {match.name:<{width}}  score {match.score:.3f}"
@@ -117,7 +127,7 @@ def position_to_dict(position: Position | None) -> dict[str, Any] | None:
     """East, north and zone, with latitude and longitude where the zone is known."""
     if position is None:
         return None
-    told = asdict(position)
+    coordinates = asdict(position)
     if position.zone is not None:
-        told["lat"], told["lon"] = latlon(position)
-    return told
+        coordinates["lat"], coordinates["lon"] = latlon(position)
+    return coordinates

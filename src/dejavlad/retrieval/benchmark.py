@@ -173,17 +173,17 @@ def patch_sources(
     if preset.patch_dtype == FRESH and model is not None:
         setting = preset.patches_of(model)
         fresh = (FreshPatches(model, of.photos, setting) for of in (queries, database))
-        asked, there = (Cached(of) for of in fresh)
-        return preset, asked, there
+        of_queries, of_database = (Cached(of) for of in fresh)
+        return preset, of_queries, of_database
     if database.path is None or queries.path is None:
         raise InputError("re-ranking needs stores with patches, made by `dejavlad extract ... --patches`")
     stored_q, stored_db = (PatchStore.open(of.path) for of in (queries, database) if of.path is not None)
     stored_db.manifest.check_comparable(stored_q.manifest, stored_db.path)
     preset = preset.fitted_to(stored_db.manifest.sizes, stored_db.manifest.strides)
-    asked, there = (
+    of_queries, of_database = (
         Cached(stored.rows(of.keys, of.failed)) for stored, of in ((stored_q, queries), (stored_db, database))
     )
-    return preset, asked, there
+    return preset, of_queries, of_database
 
 
 def rerank_points(
@@ -296,7 +296,7 @@ def score(
     out.mkdir(parents=True, exist_ok=True)
     ranking.save(out / "ranking.npz")
     write_predictions(out / "predictions.txt", ranking, dataset.database, dataset.queries, top=scoring.k)
-    told = None if reranked is None else _reranking(reranked, preset, dataset, scoring)
+    description = None if reranked is None else _reranking(reranked, preset, dataset, scoring)
     result = None
     if dataset.truth is not None:
         result = evaluate(
@@ -314,7 +314,7 @@ def score(
             unread=unread,
         )
         twins = _twins(ranking, dataset, dataset.truth)
-        result = replace(result, dims=dims or {}, reranking=told, twins=twins)
+        result = replace(result, dims=dims or {}, reranking=description, twins=twins)
     if reranked is not None:
         reranked.first.save(out / "first_ranking.npz")
         write_patch_netvlad(
@@ -323,7 +323,7 @@ def score(
             ranking,
             dataset.database,
             dataset.queries,
-            first_recall=None if told is None else told.get("recall_before"),
+            first_recall=None if description is None else description.get("recall_before"),
             reranked_recall=None if result is None else result.recall,
         )
     if result is not None:
@@ -342,10 +342,10 @@ def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, A
         return {}
     near = np.argsort(first.distances[:, 0], kind="stable")[:LOOKED_AT]
     pairs = np.stack([near, first.indices[near, 0]], axis=1).tolist()
-    found = find_twins(database, queries, pairs=((query, row) for query, row in pairs))
+    duplicates = find_twins(database, queries, pairs=((query, row) for query, row in pairs))
     if truth.ignored is not None:
-        found = [twin for twin in found if twin.row not in truth.ignored[twin.query]]
-    return told_twins(found, database, queries) if found else {}
+        duplicates = [twin for twin in duplicates if twin.row not in truth.ignored[twin.query]]
+    return told_twins(duplicates, database, queries) if duplicates else {}
 
 
 def _reranking(
@@ -353,14 +353,14 @@ def _reranking(
 ) -> dict[str, Any]:
     """How it was re-ranked, the recall before, and recall against time, for ``result.json``."""
     done = int(reranked.done.sum())
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "preset": None if preset is None else preset.to_dict(),
         "queries": done,
         "ms_per_query": reranked.milliseconds(len(reranked.order)),
     }
     if dataset.truth is not None:
         counts = np.unique(np.linspace(0, done, STEPS).round().astype(int)).tolist()
-        told["curve"] = [
+        description["curve"] = [
             {
                 "queries": n,
                 "ms_per_query": reranked.milliseconds(n),
@@ -368,8 +368,8 @@ def _reranking(
             }
             for n in counts
         ]
-        told["recall_before"] = told["curve"][0]["recall"]
-    return told
+        description["recall_before"] = description["curve"][0]["recall"]
+    return description
 
 
 def _recall(ranking: Ranking, truth: Truth, scoring: Scoring) -> dict[str, float]:
@@ -397,8 +397,8 @@ def sweep(
         return {}
     k, recalls = min(scoring.k, len(database)), {}
     for d in dims:
-        there, asked = (HeldRows.of(store).unit(d) for store in (database, queries))
-        ranking = _search(build_index(scoring.index, there), asked, k, dataset.truth)
+        database_rows, query_rows = (HeldRows.of(store).unit(d) for store in (database, queries))
+        ranking = _search(build_index(scoring.index, database_rows), query_rows, k, dataset.truth)
         result = evaluate(ranking, dataset.truth, recall_at=scoring.recall_at, misses=scoring.misses)
         recalls[d] = result.recall
     return recalls

@@ -36,16 +36,16 @@ def of_descriptors(
         raise InputError(
             f"the database's descriptors have {database.dims} dimensions, the queries' {queries.dims}"
         )
-    there, asked = HeldRows.of(database), HeldRows.of(queries)
-    raw = HeldRows(database.rows, there.done), HeldRows(queries.rows, asked.done)
+    database_rows, query_rows = HeldRows.of(database), HeldRows.of(queries)
+    raw = HeldRows(database.rows, database_rows.done), HeldRows(queries.rows, query_rows.done)
     for name, advice, alike in (
         ("descriptors compared as they are", "they were brought to unit length first", False),
         ("descriptors brought to unit length", "divide each by its length before ranking", True),
     ):
-        rows = (there.unit(), asked.unit()) if alike else raw
-        found = build_index("flat", rows[0]).search(rows[1], min(k, int(there.done.sum())))
-        same = _agreement(ranking, found.indices)
-        yield Reading(name, found, f"{advice} ({same:.0%} of first answers agree)")
+        rows = (database_rows.unit(), query_rows.unit()) if alike else raw
+        again = build_index("flat", rows[0]).search(rows[1], min(k, int(database_rows.done.sum())))
+        same = _agreement(ranking, again.indices)
+        yield Reading(name, again, f"{advice} ({same:.0%} of first answers agree)")
 
 
 def _agreement(ranking: Ranking, indices: NDArray[np.int64]) -> float:

@@ -30,6 +30,8 @@ class MapInfo:
     """Key -> reason, of the photos that could not be read, or show nothing."""
     bytes: int
     """Size of the folder on disk."""
+    local: str | None
+    """Kind of the local features that the map keeps; None where it keeps none."""
     read_names: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
     """Reads the photos' keys, which takes longer the more there are."""
 
@@ -47,6 +49,7 @@ class MapInfo:
         with_position: int,
         failed: Mapping[str, str],
         names: Callable[[], tuple[str, ...]],
+        local: str | None = None,
     ) -> Self:
         """Put together what is known, and look how large it is."""
         return cls(
@@ -58,6 +61,7 @@ class MapInfo:
             with_position,
             dict(failed),
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            local,
             names,
         )
 
@@ -71,6 +75,7 @@ class MapInfo:
         lines = [
             f"{self.folder}: {self.photos} photos, {self.with_position} with a position, "
             f"{len(self.failed)} left out" + (f" ({failures_text(self.failed)})" if self.failed else ""),
-            f"model {self.model}, {self.dims} dims, {self.bytes / 1e6:.1f} MB on disk",
+            f"model {self.model}, {self.dims} dims, {self.bytes / 1e6:.1f} MB on disk"
+            + (f", local features by {self.local}" if self.local else ""),
         ]
         return "\n".join(lines)

@@ -49,11 +49,11 @@ def learn_once(
         "seed": seed,
     }
     if note.exists():
-        there = _read_note(note)
+        noted = _read_note(note)
         forms = ([normalize(form, key) for key in photos.keys] for form in ("NFC", "NFD"))
-        if there.get("photos") in [_marked(keys) for keys in forms]:
-            wanted["photos"] = there["photos"]  # the same names, as another system writes them
-        differences = {key: (there.get(key), now) for key, now in wanted.items() if there.get(key) != now}
+        if noted.get("photos") in [_marked(keys) for keys in forms]:
+            wanted["photos"] = noted["photos"]  # the same names, as another system writes them
+        differences = {key: (noted.get(key), now) for key, now in wanted.items() if noted.get(key) != now}
         if differences:
             raise StoreMismatchError(folder.parent, differences)
     else:
@@ -101,9 +101,9 @@ def for_patches(
     if model.whitening is not None or model.patch_whitening is not None:
         return model
     if (folder / "spec.json").exists():
-        there = load_model(folder, device=model.device.type, precision=model.precision)
-        if there.patch_whitening is not None and there.fingerprint == model.fingerprint:
-            return there
+        kept = load_model(folder, device=model.device.type, precision=model.precision)
+        if kept.patch_whitening is not None and kept.fingerprint == model.fingerprint:
+            return kept
     learnt = learn_patch_whitening(model, photos, patches, on_progress=on_progress)
     save_model(learnt, folder)
     return learnt

@@ -58,8 +58,8 @@ class Frames:
         """Frames a second, as the source says; 25 where it does not."""
         import cv2
 
-        told = float(self._capture.get(cv2.CAP_PROP_FPS))
-        return told if 0 < told < 1000 else 25.0
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return rate if 0 < rate < 1000 else 25.0
 
     @property
     def count(self) -> int:
@@ -131,15 +131,15 @@ class LiveFrame:
 
     def __str__(self) -> str:
         inliers = " + ".join(f"{n:,}" for n in self.pair.inliers)
-        told = "known place" if self.known else "unknown"
+        text = "known place" if self.known else "unknown"
         if self.pair.blank:
-            told = (
+            text = (
                 "shows nothing"
                 if self.pair.candidate.key in self.pair.blank
                 else "the reference shows nothing"
             )
         return (
-            f"frame {self.number}: {told}, score {self.pair.score:.5f}, {inliers} patches match, "
+            f"frame {self.number}: {text}, score {self.pair.score:.5f}, {inliers} patches match, "
             f"{self.rate:.2f} frames/s"
         )
 

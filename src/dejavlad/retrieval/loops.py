@@ -156,11 +156,11 @@ class LoopDetector:
         dims = self._rows.shape[1] or (0 if row is None else len(row))
         if self._count == len(self._rows) or dims != self._rows.shape[1]:
             room = max(_FIRST_ROWS, 2 * self._count)
-            rows, there = np.zeros((room, dims), np.float32), np.zeros(room, np.bool_)
+            rows, described = np.zeros((room, dims), np.float32), np.zeros(room, np.bool_)
             if self._rows.shape[1]:
                 rows[: self._count] = self._rows[: self._count]
-            there[: self._count] = self._there[: self._count]
-            self._rows, self._there = rows, there
+            described[: self._count] = self._there[: self._count]
+            self._rows, self._there = rows, described
         if row is not None:
             self._rows[self._count], self._there[self._count] = row, True
         self._count += 1
@@ -230,13 +230,13 @@ def find_loops(
         on_progress: told of each frame.
     """
     detector = LoopDetector(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
-    found = []
+    loops = []
     for frame, done in enumerate(store.done.tolist()):
         loop = detector.add(store.rows[frame] if done else None)
         if loop is not None:
-            found.append(loop)
+            loops.append(loop)
         on_progress(Progress(_SEEKING, frame + 1, len(store)))
-    return found
+    return loops
 
 
 def similarities(store: DescriptorStore, frames: Sequence[int]) -> Floats:
@@ -261,8 +261,8 @@ def write_loops(
     lines = csv.writer(text, lineterminator="\n")
     judged = right is not None
     lines.writerow(["i", "j", "score", "confidence", "frame", "closes", *(["right"] if judged else [])])
-    told = list(loops)
-    for loop, verdict in zip(told, right if right is not None else [False] * len(told), strict=True):
+    rows = list(loops)
+    for loop, verdict in zip(rows, right if right is not None else [False] * len(rows), strict=True):
         lines.writerow(
             [
                 *(loop.frame, loop.closes, f"{loop.score:.6f}", f"{loop.confidence:.4f}"),

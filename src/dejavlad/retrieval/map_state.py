@@ -134,6 +134,10 @@ class MapSnapshot:
 
     def photo(self, i: int) -> Photo:
         """One of `photos`, without the others."""
+        return self.record(i).photo
+
+    def record(self, i: int) -> PhotoRecord:
+        """One of the photos, with what identifies its pixels."""
         place = int(self.places[i])
         block, within = divmod(place, photo_blocks.BLOCK)
         if block not in self._texts:
@@ -141,7 +145,7 @@ class MapSnapshot:
                 self._texts.pop(next(iter(self._texts)))
             self._texts[block] = self._read_texts(block)
         text = self._texts[block][within]
-        return photo_blocks.decode(self.numbers[i], text, Path(self.head.root)).photo
+        return photo_blocks.decode(self.numbers[i], text, Path(self.head.root))
 
     @cached_property
     def _records(self) -> photo_blocks.Numbers:
@@ -149,8 +153,8 @@ class MapSnapshot:
 
     @cached_property
     def _alive(self) -> NDArray[np.bool_]:
-        found, change = self._records, self.head.change
-        alive: NDArray[np.bool_] = (found["added"] <= change) & (found["removed"] > change)
+        records, change = self._records, self.head.change
+        alive: NDArray[np.bool_] = (records["added"] <= change) & (records["removed"] > change)
         return alive
 
 
@@ -360,20 +364,20 @@ class MapState:
             return self._head_of(connection)
 
     def _head_of(self, connection: sqlite3.Connection) -> Head:
-        told = self.state.value(connection, "map")
+        values = self.state.value(connection, "map")
         try:
-            return Head(**told)
+            return Head(**values)
         except TypeError as error:
             raise self.state.damaged(error) from None
 
     def _failed(self) -> dict[str, str]:
-        found = {}
+        reasons = {}
         with self.state.reading() as connection:
             for key, reason, crc in connection.execute("SELECT key, reason, crc FROM failed ORDER BY key"):
                 if checksum(key, reason) != crc:
                     raise self.state.damaged("the checksum of a photo that failed is wrong")
-                found[key.decode("utf-8", "surrogatepass")] = reason
-        return found
+                reasons[key.decode("utf-8", "surrogatepass")] = reason
+        return reasons
 
     def _change(self, apply: Callable[[sqlite3.Connection, Head], Head]) -> None:
         """One transaction: `apply` changes the tables and returns the new head."""
@@ -476,15 +480,15 @@ class MapState:
         by_block: dict[int, list[tuple[str, int]]] = {}
         for key, place in places.items():
             by_block.setdefault(place // photo_blocks.BLOCK, []).append((key, place))
-        found = {}
+        records = {}
         for number, numbers, texts in photo_blocks.read_blocks(self.state, connection, sorted(by_block)):
             for key, place in by_block[number]:
                 within = place % photo_blocks.BLOCK
                 record = photo_blocks.decode(numbers[within], texts[within], Path(head.root))
                 if record.photo.key != key:
                     raise self.state.damaged("the list of names is not that of the photos")
-                found[key] = place, record
-        return found
+                records[key] = place, record
+        return records
 
     def _records(self, connection: sqlite3.Connection, head: Head) -> Iterable[tuple[int, PhotoRecord]]:
         """The photos that are there, with their places."""

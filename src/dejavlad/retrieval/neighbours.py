@@ -29,13 +29,13 @@ def neighbours(database: DescriptorStore, queries: DescriptorStore, top: int = T
     database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
     same = database is queries
     ranking = build_index("flat", database).search(queries, min(top + same, len(database)))
-    found: dict[str, list[str]] = {}
-    told: set[tuple[int, int]] = set()
+    names: dict[str, list[str]] = {}
+    paired: set[tuple[int, int]] = set()
     for q in np.flatnonzero(queries.done).tolist():
         rows = [row for row in ranking.indices[q].tolist() if row >= 0 and not (same and row == q)][:top]
         if same:
-            rows = [row for row in rows if (row, q) not in told]
-            told.update((q, row) for row in rows)
+            rows = [row for row in rows if (row, q) not in paired]
+            paired.update((q, row) for row in rows)
         if rows:
-            found[queries.keys[q]] = [database.keys[row] for row in rows]
-    return found
+            names[queries.keys[q]] = [database.keys[row] for row in rows]
+    return names

@@ -151,7 +151,7 @@ class PairMatcher:
         """
         photos = [as_photo(image, row) for row, image in enumerate(images)]
         wanted, preprocess = self.setting.patches, self.model.preprocess
-        found = self.model.encode_patches(
+        patches = self.model.encode_patches(
             photos,
             sizes=wanted.sizes,
             strides=wanted.strides,
@@ -161,7 +161,7 @@ class PairMatcher:
         )
         sizes = [preprocess.output_size(*read_size(photo, rotate=preprocess.rotate)) for photo in photos]
         blank = [blank_reason(photo, rotate=preprocess.rotate) for photo in photos]
-        return [Patched(*of) for of in zip(photos, found, sizes, blank, strict=True)]
+        return [Patched(*of) for of in zip(photos, patches, sizes, blank, strict=True)]
 
     def compare(self, query: Patched, candidate: Patched) -> PairMatch:
         """How well two photos match.

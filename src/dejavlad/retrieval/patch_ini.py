@@ -99,50 +99,50 @@ class _Ini:
 
     def need(self, section: str) -> configparser.SectionProxy:
         if section not in self.sections:
-            held = ", ".join(f"[{name}]" for name in self.parser.sections()) or "none"
+            listed = ", ".join(f"[{name}]" for name in self.parser.sections()) or "none"
             training = "; it is a configuration of training" if "train" in self.sections else ""
             raise InputError(
-                f"{str(self.path)!r} has no section [{section}] (it has {held}){training}; valid: "
+                f"{str(self.path)!r} has no section [{section}] (it has {listed}){training}; valid: "
                 f"[{GLOBAL}] and [{EXTRACT}], with patches [{MATCH}] too"
             )
         return self.sections[section]
 
     def get(self, section: str, key: str, parse: Callable[[str], T], default: Any = _REQUIRED) -> T:
-        held = self.need(section)
-        if key not in held:
+        values = self.need(section)
+        if key not in values:
             if default is _REQUIRED:
                 raise InputError(f"{str(self.path)!r}: section [{section}] has no {key}")
             return default  # type: ignore[no-any-return]
         try:
-            return parse(held[key].strip())
+            return parse(values[key].strip())
         except ValueError as error:
             raise InputError(
-                f"{str(self.path)!r}: [{section}] {key} = {held[key]!r}: valid are {error}"
+                f"{str(self.path)!r}: [{section}] {key} = {values[key]!r}: valid are {error}"
             ) from None
 
 
 def _resize(ini: _Ini) -> str:
     """The one size of both sections; a photo's keypoints follow from it."""
-    found: dict[str, str] = {}
+    sizes: dict[str, str] = {}
     for section in (EXTRACT, MATCH):
         if section not in ini:
             continue
-        held = ini.need(section)
-        if ("imageresizew" in held) != ("imageresizeh" in held):
+        values = ini.need(section)
+        if ("imageresizew" in values) != ("imageresizeh" in values):
             raise InputError(
                 f"{str(ini.path)!r}: [{section}] has one of imageresizew and imageresizeh; give both "
                 f"or neither"
             )
         height = ini.get(section, "imageresizeh", _integer, SIZE[0])
         width = ini.get(section, "imageresizew", _integer, SIZE[1])
-        found[section] = "none" if height <= 0 or width <= 0 else f"{height}x{width}"
-    if len(set(found.values())) > 1:
+        sizes[section] = "none" if height <= 0 or width <= 0 else f"{height}x{width}"
+    if len(set(sizes.values())) > 1:
         raise InputError(
-            f"{str(ini.path)!r}: [{EXTRACT}] resizes photos to {found[EXTRACT]} (height x width) but "
-            f"[{MATCH}] to {found[MATCH]}; keypoints would be elsewhere than the patches: make "
+            f"{str(ini.path)!r}: [{EXTRACT}] resizes photos to {sizes[EXTRACT]} (height x width) but "
+            f"[{MATCH}] to {sizes[MATCH]}; keypoints would be elsewhere than the patches: make "
             f"imageresizew and imageresizeh the same in both"
         )
-    return found[EXTRACT]
+    return sizes[EXTRACT]
 
 
 def _integer(text: str) -> int:
@@ -181,19 +181,19 @@ def _many(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
     return parse_all
 
 
-def _one_of(valid: Any, told: str = "") -> Callable[[str], str]:
+def _one_of(valid: Any, wanted: str = "") -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in valid:
-            raise ValueError(told or ", ".join(valid))
+            raise ValueError(wanted or ", ".join(valid))
         return text.lower()
 
     return parse
 
 
 def _flag(text: str) -> bool:
-    if (found := configparser.ConfigParser.BOOLEAN_STATES.get(text.lower())) is None:
+    if (state := configparser.ConfigParser.BOOLEAN_STATES.get(text.lower())) is None:
         raise ValueError("True and False")
-    return found
+    return state
 
 
 def _path(text: str) -> str | None:

@@ -7,6 +7,7 @@ The folder::
     MAP/model/         the model, with the vocabulary and whitening learnt from the first photos
     MAP/model.json     what the model was learnt from: an interrupted `build` goes on only with the same
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
+    MAP/local.sqlite   local features of the photos, where the map keeps them (see `map_features`)
     MAP/writer.lock    held by the one writer; readers need none
 
 Opening reads a few numbers; photos, positions and rows are read when they are asked for, and compared with
@@ -25,25 +26,47 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError, UnknownNameError
+from dejavlad.errors import (
+    InputError,
+    PhotoError,
+    StoreBusyError,
+    StoreError,
+    StoreMismatchError,
+    UnknownNameError,
+)
 from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe, extract
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.index import Index, build_index
-from dejavlad.model import PlaceModel, load_model
+from dejavlad.local import AUTO, best_kind, describe_local
+from dejavlad.local_features import LocalFeatures
+from dejavlad.model import PlaceModel, default_model, load_model
 from dejavlad.names import Names, same_form, unicode_variants
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.retrieval.answer import Answer, Match
-from dejavlad.retrieval.confidence import PLACES, confidence, distinct_places, stand_out
+from dejavlad.retrieval.confidence import PLACES, distinct_places, stand_out
 from dejavlad.retrieval.info import MapInfo
 from dejavlad.retrieval.learnt import learn_once
-from dejavlad.retrieval.map_state import OLD_STATE, ROWS, STATE, MapState, Moved, is_map, records_of
+from dejavlad.retrieval.located_position import located_position
+from dejavlad.retrieval.map_features import FILE as LOCAL
+from dejavlad.retrieval.map_features import MapFeatures
+from dejavlad.retrieval.map_state import (
+    OLD_STATE,
+    ROWS,
+    STATE,
+    MapSnapshot,
+    MapState,
+    Moved,
+    is_map,
+    records_of,
+)
 from dejavlad.retrieval.points import Checked, MapVerifier, PointSetting
 from dejavlad.retrieval.preset import Preset
 from dejavlad.retrieval.reranking import MapReranker
 from dejavlad.retrieval.verified_confidence import (
+    KNOWN,
     Evidence,
     reason,
     search_confidence,
@@ -54,7 +77,9 @@ from dejavlad.storage import PhotoRecord, discard, one_writer
 STAGING = "extracting"
 FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, "writer.lock"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
-FILES |= {STATE + ending for ending in ("", "-journal", ".partial", ".partial-journal")}
+FILES |= {
+    state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
+}
 
 SAME_PLACE = 25.0
 """Photos within so many metres show one place."""
@@ -62,6 +87,9 @@ SAME_STRETCH = 0.05
 """Photos without positions show one place within this share of the list, as frames of a drive do."""
 CANDIDATES = 200
 """K: neighbours looked at for each query, more where they all show a few places."""
+FEATURES_AT_ONCE = 64
+"""Photos whose local features are written together."""
+FROM_ARRAY = "it was given as an array, whose pixels the map does not keep"
 
 Floats = NDArray[np.float32]
 Images = PhotoList | Sequence[Photo | Path | str | NDArray[np.uint8]]
@@ -75,6 +103,8 @@ class PlaceMap:
 
     def __init__(self, folder: Path, model: PlaceModel) -> None:
         self.folder, self.model = folder, model
+        self.features = MapFeatures(folder)
+        """The local features that the map keeps, if any."""
         self.updated = 0
         """Photos whose position, heading, time, group or tags the last `build` or `add` corrected."""
         self._state = MapState(folder, model.descriptor_size)
@@ -83,13 +113,14 @@ class PlaceMap:
     @classmethod
     def build(
         cls,
-        model: PlaceModel | str | Path,
+        model: PlaceModel | str | Path | None,
         photos: Images,
         out: str | Path,
         *,
         batch_size: int = 8,
         workers: int = 0,
         seed: int = 0,
+        local: PointSetting | str | None = None,
         on_progress: OnProgress = silent,
     ) -> Self:
         """Make a map; run again after an interruption, it goes on.
@@ -99,13 +130,16 @@ class PlaceMap:
 
         Args:
             model: a model or its name; where its vocabulary and whitening are not learnt yet, they are learnt
-                from `photos` and kept with the map.
+                from `photos` and kept with the map. None takes `dejavlad.model.default_model`.
             photos: what the map holds; a photo that cannot be read, or shows nothing, is listed in `failed`
                 and left out.
             out: the folder to make.
             batch_size: photos described at once.
             workers: threads that decode photos.
             seed: of what is learnt.
+            local: keep local features of the photos, by this setting or kind (``"auto"``: the best that is
+                installed), so that `locate` need not read the photos again. None keeps none, unless the map
+                does already.
             on_progress: called with each step.
 
         Raises:
@@ -117,6 +151,8 @@ class PlaceMap:
         folder, photos = Path(out), PhotoList.of(photos)
         if not len(photos):
             raise InputError("a map needs at least one photo; given none")
+        points = PointSetting.parse(local)
+        model = default_model()[0] if model is None else model
         base = model if isinstance(model, PlaceModel) else load_model(model, seed=seed)
         if not base.alone and not base.together:
             raise InputError(
@@ -134,6 +170,8 @@ class PlaceMap:
             )
             model.together = base.together
             place_map = cls(folder, model)
+            if points is not None:
+                place_map.features.begin(points.chosen())
             place_map._add(photos, batch_size, workers, on_progress, keep=False)
         return place_map
 
@@ -146,13 +184,13 @@ class PlaceMap:
         """
         folder = Path(folder)
         if not is_map(folder):
-            begun = (folder / "model.json").exists()
+            unfinished = (folder / "model.json").exists()
             raise StoreError(
                 f"there is no map at {str(folder)!r}: "
                 + (
                     "it was never finished; run the same `dejavlad map build` again"
-                    if begun
-                    else "make one with `dejavlad map build MODEL PHOTOS --out MAP`"
+                    if unfinished
+                    else "make one with `dejavlad map build PHOTOS --out MAP`"
                 )
             )
         return cls(folder, load_model(folder / "model", device=device, precision=precision))
@@ -194,7 +232,16 @@ class PlaceMap:
     def info(self) -> MapInfo:
         """What is in the map, in figures."""
         head = self._snapshot.head
-        return MapInfo.of(self.folder, self.model, head.photos, head.with_position, self.failed, self._names)
+        setting = self.features.setting()
+        return MapInfo.of(
+            self.folder,
+            self.model,
+            head.photos,
+            head.with_position,
+            self.failed,
+            self._names,
+            None if setting is None else setting.kind,
+        )
 
     def _names(self) -> tuple[str, ...]:
         return tuple(self.photos.keys)
@@ -245,6 +292,7 @@ class PlaceMap:
                     keys.add(known[row])
             self._state.remove(keys)
             self.refresh()
+            self.features.keep(self._snapshot.rows.tolist())
         return len(keys)
 
     def move(self, old: str | Path, new: str | Path) -> Moved:
@@ -272,6 +320,7 @@ class PlaceMap:
         Raises:
             StoreError: something is not what was written.
         """
+        self.features.check()
         return self._state.check(on_progress)
 
     def locate(
@@ -282,7 +331,7 @@ class PlaceMap:
         batch_size: int = 8,
         workers: int = 0,
         rerank: Preset | None = None,
-        verify: PointSetting | None = None,
+        verify: PointSetting | str | None = AUTO,
         on_progress: OnProgress = silent,
     ) -> list[Answer]:
         """Where were these photos taken?
@@ -293,15 +342,20 @@ class PlaceMap:
             rerank: compare the nearest photos patch by patch, and tell those that match best first; how sure
                 the map is does not depend on it.
             verify: compare the nearest photos by local features that agree in space: those seen from nearby
-                come first (unless `rerank` orders them), and how sure the map is depends on it.
+                come first (unless `rerank` orders them), and how sure the map is depends on it. A setting, or
+                a kind of features: ``"auto"`` takes those that the map keeps, else the best kind that is
+                installed; ``"none"`` or None leaves it at how far the best place stands out, by which a map
+                of fewer than ten places is never sure. Photos of a map made of arrays cannot be read again
+                and are verified only where the map keeps local features (`build`); `Answer.reason` says so.
             batch_size: photos described at once.
             workers: threads that decode photos.
             on_progress: called with each step.
 
         Raises:
             InputError: no photos, none that can be read, k below 1, or an empty map.
+            UnknownNameError: no such kind of local features.
         """
-        photos = PhotoList.of(photos)
+        photos, points = PhotoList.of(photos), PointSetting.parse(verify)
         rows_QD, failed = describe(
             self.model,
             photos,
@@ -311,11 +365,11 @@ class PlaceMap:
             on_progress=on_progress,
         )
         good = [i for i, photo in enumerate(photos) if photo.key not in failed]
-        found = iter(
-            self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank, verify=verify)
+        answers = iter(
+            self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank, verify=points)
         )
         return [
-            next(found)
+            next(answers)
             if photo.key not in failed
             else Answer(photo.key, photo.path, (), 0.0, False, failed=failed[photo.key])
             for photo in photos
@@ -328,7 +382,7 @@ class PlaceMap:
         *,
         k: int = 5,
         rerank: Preset | None = None,
-        verify: PointSetting | None = None,
+        verify: PointSetting | str | None = AUTO,
     ) -> list[Answer]:
         """As `locate`, from descriptors of `photos` that this map's model made.
 
@@ -347,7 +401,8 @@ class PlaceMap:
         rows_QD = np.asarray(rows_QD)
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
         reorder = None if rerank is None or not rows_QD.any() else self.reranker(rerank)
-        check = None if verify is None or not rows_QD.any() else self.verifier(verify)
+        points = PointSetting.parse(verify)
+        check = None if points is None or not rows_QD.any() else self.verifier(points)
         return [
             self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder, check)
             if row_D.any()
@@ -364,8 +419,26 @@ class PlaceMap:
     def verifier(self, setting: PointSetting) -> MapVerifier:
         """What compares photos with those of the map by local features; kept for the next call."""
         if setting not in self._verifiers:
-            self._verifiers[setting] = MapVerifier(self.photos, setting.chosen())
+            kept = self.features.setting()
+            chosen = setting
+            if kept is not None and setting.kind == AUTO and kept.kind in ("sift", best_kind()[0]):
+                chosen = replace(setting, kind=kept.kind, points=kept.points, longest=kept.longest)
+            chosen = chosen.chosen()
+            same = kept is not None and (kept.kind, kept.points, kept.longest) == (
+                *(chosen.kind, chosen.points),
+                chosen.longest,
+            )
+            self._verifiers[setting] = MapVerifier(
+                _MapPhotos(self._snapshot),
+                chosen,
+                stored=self._features_of if same else None,
+                device=self.model.device,
+            )
         return self._verifiers[setting]
+
+    def _features_of(self, photo: int) -> LocalFeatures | None:
+        """The local features that the map keeps of one of `photos`."""
+        return self.features.get(int(self._snapshot.rows[photo]))
 
     def search(self, rows_QD: Floats, *, k: int) -> Ranking:
         """The k nearest photos of the map for each descriptor, as places in `photos`."""
@@ -391,37 +464,56 @@ class PlaceMap:
                 break
             wider = self.search(row_D[None], k=4 * len(near_K))
             near_K, distances_K = wider.indices[0], wider.distances[0]
-        standing = stand_out(distances_K[best])
-        sure, why, evidence = confidence(standing), "", None
+        places = Evidence(stand_out(distances_K[best]), len(best))
+        sure, why, evidence = search_confidence(places), "", None
+        agreed = uncertainty = None
         order = np.arange(len(near_K)) if reorder is None else reorder(photo, near_K)
         if check is not None:
-            checked = check(photo, near_K, distances_K)
+            checked = check(photo, near_K, distances_K, self._same_place(near_K))
             order = checked.order if reorder is None else order
             first = int(order[0])
             if first in checked.compared:
-                evidence = self._evidence(checked, first, near_K, standing, len(best))
+                evidence = self._evidence(checked, first, near_K, places)
                 sure = verified_confidence(evidence)
                 why = reason(evidence, self._snapshot.photo(int(near_K[first])).key)
+                positions = {at: self._snapshot.photo(int(near_K[at])).position for at in checked.compared}
+                agreed, uncertainty = located_position(first, checked.compared, positions)
             else:
-                sure = search_confidence(Evidence(standing, len(best)))
-                why = "not verified: the map's photo cannot be read any more"
+                why = f"not verified: {checked.unread or self._unverified(int(near_K[first]))}"
         nearest = [self._snapshot.photo(i) for i in near_K[order[:k]].tolist()]
         matches = tuple(
             Match(near.key, near.path, float(d), float(1 - d * d / 2), near.position)
             for near, d in zip(nearest, distances_K[order[:k]].tolist(), strict=True)
         )
         return Answer(
-            photo.key, photo.path, matches, sure, sure >= 0.5, standing, evidence=evidence, reason=why
+            photo.key,
+            photo.path,
+            matches,
+            sure,
+            sure >= KNOWN,
+            places.standing,
+            evidence=evidence,
+            reason=why,
+            agreed=agreed,
+            uncertainty_m=uncertainty,
         )
 
     def _evidence(
-        self, checked: Checked, first: int, near_K: NDArray[np.int64], standing: float, places: int
+        self, checked: Checked, first: int, near_K: NDArray[np.int64], places: Evidence
     ) -> Evidence:
-        """What speaks for the first of the candidates."""
-        found = checked.compared[first]
+        """What speaks for the first of the candidates, beside what the search says."""
+        pair = checked.compared[first]
         other = ~self._same_place(near_K)[first]
-        runner_up = max((of.inliers for at, of in checked.compared.items() if other[at]), default=0)
-        return Evidence(standing, places, found.inliers, min(found.nearness.coverage), runner_up)
+        runner_up = max((next_.inliers for at, next_ in checked.compared.items() if other[at]), default=0)
+        return replace(
+            places, inliers=pair.inliers, coverage=min(pair.nearness.coverage), runner_up=runner_up
+        )
+
+    def _unverified(self, photo: int) -> str:
+        """Why one of `photos` could not be compared."""
+        record = self._snapshot.record(photo)
+        why = FROM_ARRAY if record.identity[2] else "it cannot be read any more"
+        return f"{record.photo.key} of the map could not be compared: {why}"
 
     def descriptors_of(self, places_K: NDArray[np.int64]) -> Floats:
         """float32 [K, D], the descriptors of some of `photos`."""
@@ -441,12 +533,12 @@ class PlaceMap:
         self._state.convert()
         photos = self._as_in_map(photos)
         now = PhotoTable.look(photos, lambda _: (0, 0))
-        there = self._state.lookup(now.keys)
-        _refuse_namesakes(now.photos, there)
+        mapped = self._state.lookup(now.keys)
+        _refuse_namesakes(now.photos, mapped)
         facts: dict[int, PhotoRecord] = {}
         new: list[int] = []
         for row, record in enumerate(records_of(now)):
-            place, known = there.get(record.photo.key, (-1, record))
+            place, known = mapped.get(record.photo.key, (-1, record))
             if place < 0 or known.identity != record.identity:
                 new.append(row)
                 continue
@@ -459,7 +551,47 @@ class PlaceMap:
         added = self._describe(photos.take(new), batch_size, workers, on_progress) if new else 0
         discard(self.folder / STAGING)
         self.refresh()
+        self._keep_features(photos, workers, on_progress)
         return added
+
+    def _keep_features(self, photos: PhotoList, workers: int, on_progress: OnProgress) -> None:
+        """Make the local features that the map is to keep and has not yet, but of photos that cannot be read.
+
+        Args:
+            photos: those just added, some perhaps in memory.
+            workers: threads that decode.
+            on_progress: told of each batch.
+        """
+        setting = self.features.setting()
+        if setting is None:
+            return
+        rows = self._snapshot.rows
+        self.features.keep(rows.tolist())
+        done = self.features.rows()
+        missing = [i for i, row in enumerate(rows.tolist()) if row not in done]
+        if not missing:
+            return
+        given = {photo.key: photo for photo in photos}
+        records = [self._snapshot.record(i) for i in missing]
+        listed = [(i, given.get(r.photo.key, r.photo)) for i, r in zip(missing, records, strict=True)]
+        listed = [
+            (i, photo)
+            for (i, photo), r in zip(listed, records, strict=True)
+            if photo.pixels is not None or not r.identity[2]
+        ]
+        extractor = setting.extractor(device=self.model.device)
+        batch: dict[int, LocalFeatures] = {}
+        for at, features in describe_local(
+            extractor, [photo for _, photo in listed], workers=workers, on_progress=on_progress
+        ):
+            if isinstance(features, PhotoError):
+                continue
+            batch[int(rows[listed[at][0]])] = features
+            if len(batch) >= FEATURES_AT_ONCE:
+                self.features.put(batch)
+                batch = {}
+        if batch:
+            self.features.put(batch)
 
     def _describe(self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress) -> int:
         """Describe photos aside, where a run that is cut off goes on, and take them in at once."""
@@ -504,6 +636,19 @@ class PlaceMap:
         return PhotoList(
             named, root=photos.root, name=photos.name, notes=photos.notes, passed_over=photos.passed_over
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _MapPhotos:
+    """The photos of a map by row, each read when it is needed."""
+
+    snapshot: MapSnapshot
+
+    def __getitem__(self, row: int, /) -> Photo:
+        record = self.snapshot.record(row)
+        if record.identity[2]:  # its name may by chance be that of a file
+            raise PhotoError(record.photo.key, FROM_ARRAY)
+        return record.photo
 
 
 @dataclass(frozen=True, slots=True, eq=False)

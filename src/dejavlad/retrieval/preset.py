@@ -129,11 +129,11 @@ def load_preset(name: str | Path) -> Preset:
         text = resources.files("dejavlad.recipes").joinpath("rerank", f"{name}.toml").read_text("utf-8")
         return _of(parse_toml(text), str(name))
     if path.suffix.lower() == ".ini":
-        told = read_ini(path)
-        if told["matcher"] is None:
+        values = read_ini(path)
+        if values["matcher"] is None:
             raise InputError(f"{str(path)!r} is of photos without patches; there is nothing to re-rank with")
         kept = ("matcher", "sizes", "strides", "weights", "dims", "depth", "resize")
-        return Preset(**{key: told[key] for key in kept}, name=path.stem)
+        return Preset(**{key: values[key] for key in kept}, name=path.stem)
     if path.suffix.lower() != ".toml" or not path.is_file():
         raise UnknownNameError("preset", str(name), PRESETS, note="or a .toml or .ini file")
     try:
@@ -174,18 +174,18 @@ def chosen_preset(
         raise InputError("--rerank none and --preset contradict each other; leave one out")
     if preset is None:
         like = "performance" if matcher == "ransac" else "speed"
-        found = replace(load_preset(like), matcher=str(matcher), dims=None, name=str(matcher))
+        chosen = replace(load_preset(like), matcher=str(matcher), dims=None, name=str(matcher))
     else:
-        found = load_preset(preset).with_options(matcher=matcher)
-    return found.with_options(depth=depth, shortlist=shortlist, patch_dtype=patch_dtype)
+        chosen = load_preset(preset).with_options(matcher=matcher)
+    return chosen.with_options(depth=depth, shortlist=shortlist, patch_dtype=patch_dtype)
 
 
-def _of(told: dict[str, Any], name: str) -> Preset:
+def _of(values: dict[str, Any], name: str) -> Preset:
     known = {field.name: field for field in fields(Preset)}
-    for key in told:
+    for key in values:
         if key not in known:
             raise UnknownNameError("key of a preset", key, known)
     try:
-        return Preset(**{"name": name, **told})
+        return Preset(**{"name": name, **values})
     except TypeError as error:
         raise InputError(f"preset {name!r}: {error}") from None

@@ -157,11 +157,11 @@ def rerank_all(
     count = min(reranker.k, ranking.depth)
     order = least_sure_first(ranking)
     budget = np.inf if budget_ms is None else budget_ms / 1000 * ranking.n_queries
-    told = _told(ranking, setting or {})
-    with _kept(keep, told, (ranking.n_queries, count)) as (scores_QC, seconds_Q):
-        found = int((~np.isnan(seconds_Q)).sum())
-        done, spent = found, float(np.nansum(seconds_Q))
-        on_progress(Progress(RERANKING, done, ranking.n_queries, found))
+    note_text = _told(ranking, setting or {})
+    with _kept(keep, note_text, (ranking.n_queries, count)) as (scores_QC, seconds_Q):
+        earlier = int((~np.isnan(seconds_Q)).sum())
+        done, spent = earlier, float(np.nansum(seconds_Q))
+        on_progress(Progress(RERANKING, done, ranking.n_queries, earlier))
         for q in order.tolist():
             if spent >= budget:
                 break
@@ -173,7 +173,7 @@ def rerank_all(
                 seconds_Q[q] = time.perf_counter() - began
                 spent += float(seconds_Q[q])
                 done += 1
-                on_progress(Progress(RERANKING, done, ranking.n_queries, found))
+                on_progress(Progress(RERANKING, done, ranking.n_queries, earlier))
         return Reranked(ranking, np.array(scores_QC), np.array(seconds_Q), order)
 
 
@@ -213,8 +213,8 @@ class MapReranker:
     def compare(self, photo: Photo, row: int) -> tuple[Sequence[PatchSet], list[PatchMatch]]:
         """The photo's patches, and how they match those of one of the map; no matches without patches."""
         first = _patches(FreshPatches(self.model, PhotoList([photo]), self.setting), 0)
-        there = self._patches(row)
-        return first, self.reranker.match(first, [there])[0] if first and there else []
+        patches = self._patches(row)
+        return first, self.reranker.match(first, [patches])[0] if first and patches else []
 
     def _patches(self, row: int) -> Sequence[PatchSet]:
         return _patches(self._there, row)
@@ -267,13 +267,13 @@ def _patches(source: Source, row: int) -> Sequence[PatchSet]:
 
 
 def _told(ranking: Ranking, setting: Mapping[str, Any]) -> str:
-    held = hashlib.sha256(ranking.indices.tobytes()).hexdigest()
-    return json.dumps({"ranking": held, **setting}, sort_keys=True)
+    digest = hashlib.sha256(ranking.indices.tobytes()).hexdigest()
+    return json.dumps({"ranking": digest, **setting}, sort_keys=True)
 
 
 @contextlib.contextmanager
 def _kept(
-    keep: Path | None, told: str, shape: tuple[int, int]
+    keep: Path | None, text: str, shape: tuple[int, int]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Scores [Q, C] and seconds [Q] that outlast this run, where there is a folder for them."""
     if keep is None:
@@ -282,12 +282,12 @@ def _kept(
     keep.mkdir(parents=True, exist_ok=True)
     files = {"scores.npy": shape, "seconds.npy": shape[:1]}
     note = keep / "setting.json"
-    if not _same(note, told, files):
+    if not _same(note, text, files):
         note.unlink(missing_ok=True)
         for name, size in files.items():
             with naming(keep / name), open(keep / name, "wb") as file:
                 np.save(file, np.full(size, np.nan, np.float32))
-        write_whole(note, told.encode())
+        write_whole(note, text.encode())
     scores, seconds = (map_npy(keep / name, "r+") for name in files)
     try:
         yield scores, seconds
@@ -298,11 +298,11 @@ def _kept(
         del array, scores, seconds
 
 
-def _same(note: Path, told: str, files: Mapping[str, tuple[int, ...]]) -> bool:
+def _same(note: Path, text: str, files: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether what an earlier run kept is of this setting, and whole."""
     try:
         arrays = [map_npy(note.with_name(name)) for name in files]
-        return read_utf8(note) == told and all(
+        return read_utf8(note) == text and all(
             array.shape == shape and array.dtype == np.float32
             for array, shape in zip(arrays, files.values(), strict=True)
         )

@@ -73,8 +73,8 @@ def reason(evidence: Evidence, name: str) -> str:
     if not evidence.inliers:
         return f"no points agree with {name}"
     noun = "point agrees" if evidence.inliers == 1 else "points agree"
-    told = f"{evidence.inliers} {noun} with {name}"
-    return f"{told}; the next place has {evidence.runner_up}" if evidence.places > 1 else told
+    text = f"{evidence.inliers} {noun} with {name}"
+    return f"{text}; the next place has {evidence.runner_up}" if evidence.places > 1 else text
 
 
 def _logistic(logit: float) -> float:
