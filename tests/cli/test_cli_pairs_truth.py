@@ -92,7 +92,8 @@ def test_pairs_of_a_ranking_and_of_predictions(run: Run, street: Path) -> None:
     lists = ("--database", street / "database", "--queries", street / "queries")
     status, out, err = run("pairs", "r.npy", *lists, "--format", "kapture", "--out", "p.txt", "--json")
     assert (status, err) == (0, "")
-    assert json.loads(out) == {"pairs": 24, "queries": 12, "format": "kapture", "file": "p.txt"}
+    summary = {"pairs": 24, "queries": 12, "format": "kapture", "file": "p.txt"}
+    assert json.loads(out).items() >= summary.items()
     status, out, err = run("pairs", "p.txt", "--format", "hloc", "--top", "1", "--out", "h.txt")
     assert status == 0 and out == "12 pairs of 12 queries: h.txt\n"
     assert "names are of queries and of map photos" in err and "--database-folder" in err
