@@ -56,10 +56,10 @@ class LoopNode(Node):
         row = self.model.encode([np.ascontiguousarray(pixels(message))])[0]
         loop = self.detector.add(row)
         if loop is not None:
-            told = {"frame": loop.frame, "closes": loop.closes}
-            told |= {"score": loop.score, "confidence": loop.confidence}
-            told |= {"stamp": self.stamps[loop.frame], "closes_stamp": self.stamps[loop.closes]}
-            self.loops.publish(String(data=json.dumps(told)))
+            report = {"frame": loop.frame, "closes": loop.closes}
+            report |= {"score": loop.score, "confidence": loop.confidence}
+            report |= {"stamp": self.stamps[loop.frame], "closes_stamp": self.stamps[loop.closes]}
+            self.loops.publish(String(data=json.dumps(report)))
 
 
 def main(model: str) -> None:

@@ -47,5 +47,5 @@ class ConvAP(Head):
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """[N, channels * side^2]."""
-        found: Tensor = self.channel_pool(F.adaptive_avg_pool2d(feat_NDHW, self.side))
-        return found.flatten(1)
+        pooled_NDss: Tensor = self.channel_pool(F.adaptive_avg_pool2d(feat_NDHW, self.side))
+        return pooled_NDss.flatten(1)

@@ -76,5 +76,5 @@ class CricaVPR(Head):
                 for top, bottom in parts
                 for left, right in parts
             ]
-        found: Tensor = self.encoder(torch.stack(vectors, dim=1))
-        return found.flatten(1)
+        vectors_NVD: Tensor = self.encoder(torch.stack(vectors, dim=1))
+        return vectors_NVD.flatten(1)

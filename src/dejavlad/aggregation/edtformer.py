@@ -31,8 +31,8 @@ class DecoderLayer(nn.Module):
         q_NqD = self.norm1(q_NqD + self.self_attn(q_NqD, q_NqD, q_NqD, need_weights=False)[0])
         q_NqD = q_NqD.expand(len(tokens_NTD), -1, -1)
         seen = self.multihead_attn(q_NqD, tokens_NTD, tokens_NTD, need_weights=False)[0]
-        found: Tensor = self.norm2(q_NqD + seen)
-        return found
+        decoded_NqD: Tensor = self.norm2(q_NqD + seen)
+        return decoded_NqD
 
 
 class EDTformer(Head):
@@ -87,5 +87,5 @@ class EDTformer(Head):
         q_NqD: Tensor = self.queries
         for layer in self.layers:
             q_NqD = layer(q_NqD, tokens_NTD)
-        found: Tensor = self.row_proj(self.channel_proj(q_NqD).transpose(1, 2))
-        return found.flatten(1)
+        projected_Ncr: Tensor = self.row_proj(self.channel_proj(q_NqD).transpose(1, 2))
+        return projected_Ncr.flatten(1)

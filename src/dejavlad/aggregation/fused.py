@@ -58,13 +58,13 @@ class Residuals:
 
     feat_NTHWD: Tensor
     """float32, prepared as the layer does; T grids, whose residuals in one cell are summed."""
-    shares_NKTHW: Tensor
-    """float32: see `Clustered.shares`."""
+    weights_NKTHW: Tensor
+    """float32: see `Clustered.assignment_weights`."""
     layer: Clustered
 
     def of(self, photo: int, cluster: int) -> Tensor:
         """[H, W, D] of one photo and cluster, for the caller to change."""
-        share_THW1 = self.shares_NKTHW[photo, cluster, ..., None]
+        share_THW1 = self.weights_NKTHW[photo, cluster, ..., None]
         residuals_THWD = (self.feat_NTHWD[photo] - self.layer.centroids[cluster]).mul_(share_THW1)
         return residuals_THWD[0] if len(residuals_THWD) == 1 else residuals_THWD.sum(dim=0)
 
@@ -72,7 +72,7 @@ class Residuals:
         """Rows and columns exchanged."""
         return Residuals(
             self.feat_NTHWD.transpose(2, 3).contiguous(),
-            self.shares_NKTHW.transpose(3, 4).contiguous(),
+            self.weights_NKTHW.transpose(3, 4).contiguous(),
             self.layer,
         )
 

@@ -57,5 +57,5 @@ def positive(what: str, **sizes: int) -> None:
         InputError: naming the layer, and all sizes given.
     """
     if min(sizes.values()) < 1:
-        told = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise InputError(f"{what} needs sizes of at least 1; given {told}")
+        given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise InputError(f"{what} needs sizes of at least 1; given {given}")

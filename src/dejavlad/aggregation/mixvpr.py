@@ -28,8 +28,8 @@ class Mixer(nn.Module):
 
     def forward(self, x_NDL: Tensor) -> Tensor:
         """[N, D, L] -> [N, D, L]."""
-        found: Tensor = x_NDL + self.mix(x_NDL)
-        return found
+        mixed_NDL: Tensor = x_NDL + self.mix(x_NDL)
+        return mixed_NDL
 
 
 class MixVPR(Head):
@@ -90,5 +90,5 @@ class MixVPR(Head):
         # Cells first: the two projections may change places, and so the one of channels has few cells to do.
         rows, channels = self.row_proj, self.channel_proj
         few_NDr = F.linear(mixed_NDL, rows.weight)
-        found: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
-        return (found + channels.bias[:, None] * rows.weight.sum(dim=1) + rows.bias).flatten(1)
+        projected_Ncr: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
+        return (projected_Ncr + channels.bias[:, None] * rows.weight.sum(dim=1) + rows.bias).flatten(1)

@@ -67,13 +67,13 @@ class Clustered(Aggregation):
             return feat_NDL
         return functional.l2_normalize(feat_NDL, dim=1, rule=self.epsilon)
 
-    def shares(self, feat_NDL: Tensor) -> Tensor:
+    def assignment_weights(self, feat_NDL: Tensor) -> Tensor:
         """What each prepared location's residual is multiplied by in each cluster's sum: [N, K, L]."""
         raise NotImplementedError
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """[N, K*D] before the final normalisation."""
-        vlad_NKD = self.evened(functional.vlad(feat_NDL, self.shares(feat_NDL), self.centroids))
+        vlad_NKD = self.evened(functional.vlad(feat_NDL, self.assignment_weights(feat_NDL), self.centroids))
         if self.intra_norm:
             vlad_NKD = functional.l2_normalize(vlad_NKD, dim=2, rule=self.epsilon)
         return vlad_NKD.flatten(1)
@@ -137,7 +137,7 @@ class NetVLAD(Clustered):
         """Options of the constructor."""
         return {"version": self.version, **super().options}
 
-    def shares(self, feat_NDL: Tensor) -> Tensor:
+    def assignment_weights(self, feat_NDL: Tensor) -> Tensor:
         """[N, K, L]: the soft assignment."""
         return self.assign(feat_NDL)
 
@@ -251,7 +251,7 @@ class VLAD(Clustered):
             **super().options,
         }
 
-    def shares(self, feat_NDL: Tensor) -> Tensor:
+    def assignment_weights(self, feat_NDL: Tensor) -> Tensor:
         """[N, K, L]: the assignment, with `residual_norm` over residuals' lengths, with `skip_empty` 0."""
         weights_NKL = self.assign(feat_NDL)
         if self.residual_norm:
@@ -307,10 +307,10 @@ def sharpness(centres_KD: NDArray[np.float64], samples_MD: Floats, *, version: L
     for first in range(0, len(samples_MD), 8192):
         block = np.asarray(samples_MD[first : first + 8192], dtype=np.float64)
         if version == 1:
-            likeness = block @ _unit(centres_KD).T
+            scores_MK = block @ _unit(centres_KD).T
         else:
-            likeness = 2 * block @ centres_KD.T - np.square(centres_KD).sum(axis=1)
-        best = np.partition(likeness, -2, axis=1)[:, -2:]
+            scores_MK = 2 * block @ centres_KD.T - np.square(centres_KD).sum(axis=1)
+        best = np.partition(scores_MK, -2, axis=1)[:, -2:]
         gaps += float((best[:, 1] - best[:, 0]).sum())
     gap = gaps / len(samples_MD)
     if not (math.isfinite(gap) and gap > 0):

@@ -55,5 +55,5 @@ class ProjectedGeM(Head):
         """[N, dims]."""
         if self.normalize_input:
             feat_NDL = F.normalize(feat_NDL, dim=1)
-        found: Tensor = self.linear(generalized_mean(feat_NDL, self.p))
-        return found
+        projected_Nd: Tensor = self.linear(generalized_mean(feat_NDL, self.p))
+        return projected_Nd

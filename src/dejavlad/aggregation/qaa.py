@@ -29,8 +29,8 @@ class Codebook(nn.Module):
     def forward(self) -> Tensor:
         """[1, q, dim], of no photo."""
         q = self.queries
-        found: Tensor = self.norm_q(q + self.self_attn(q, q, q, need_weights=False)[0])
-        return found
+        queries_1qD: Tensor = self.norm_q(q + self.self_attn(q, q, q, need_weights=False)[0])
+        return queries_1qD
 
 
 class Score(nn.Module):
@@ -46,8 +46,8 @@ class Score(nn.Module):
         """[N, K, q]."""
         q_NqD = q_1qD.expand(len(patches_NLD), -1, -1)
         seen = self.norm_out(self.cross_attn(q_NqD, patches_NLD, patches_NLD, need_weights=False)[0])
-        found: Tensor = self.conv(seen.transpose(1, 2))
-        return found
+        scores_NKq: Tensor = self.conv(seen.transpose(1, 2))
+        return scores_NKq
 
 
 class QAA(Head):

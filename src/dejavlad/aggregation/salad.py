@@ -69,8 +69,8 @@ class Transport(nn.Module):
         """[N, D, 1 + L] -> [N, token_dim + l*K]: the class token's part, the clusters', channel first."""
         token_Nt = F.normalize(self.token_features(tokens_NDL[:, :, 0]), dim=1)
         patches_NLD = tokens_NDL[:, :, 1:].transpose(1, 2).contiguous()
-        shares_NKL = transport(_of_each(self.score, patches_NLD).transpose(1, 2), self.dust_bin)
-        sums_NlK = (shares_NKL @ _of_each(self.cluster_features, patches_NLD)).transpose(1, 2)
+        weights_NKL = transport(_of_each(self.score, patches_NLD).transpose(1, 2), self.dust_bin)
+        sums_NlK = (weights_NKL @ _of_each(self.cluster_features, patches_NLD)).transpose(1, 2)
         return torch.cat([token_Nt, F.normalize(sums_NlK, dim=1).flatten(1)], dim=1)
 
 
@@ -134,8 +134,8 @@ class Salad(Head):
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """[N, token_dim + l*K]."""
-        found: Tensor = self.agg(feat_NDL)
-        return found
+        vector_ND: Tensor = self.agg(feat_NDL)
+        return vector_ND
 
 
 class MegaLoc(Salad):
@@ -179,5 +179,5 @@ class MegaLoc(Salad):
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """[N, dims]."""
-        found: Tensor = self.linear(F.normalize(super().head(feat_NDL), dim=1))
-        return found
+        vector_ND: Tensor = self.linear(F.normalize(super().head(feat_NDL), dim=1))
+        return vector_ND

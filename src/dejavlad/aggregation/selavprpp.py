@@ -52,7 +52,7 @@ class SelaVPRpp(Head):
     def head(self, feat_NDL: Tensor) -> Tensor:
         """[N, dims]."""
         local_NLD = F.normalize(self.before(feat_NDL.transpose(1, 2)), dim=2)
-        found: Tensor = self.after(generalized_mean(local_NLD.transpose(1, 2), self.p))
+        projected_Nd: Tensor = self.after(generalized_mean(local_NLD.transpose(1, 2), self.p))
         if self.bits:
-            return torch.where(found >= 0, 1.0, -1.0).to(found.dtype)
-        return found
+            return torch.where(projected_Nd >= 0, 1.0, -1.0).to(projected_Nd.dtype)
+        return projected_Nd

@@ -56,8 +56,8 @@ class SuperVLAD(Head):
     def head(self, feat_NDL: Tensor) -> Tensor:
         """[N, K * D]."""
         feat_NDL = F.normalize(feat_NDL, dim=1)
-        shares_NKL = functional.soft_assignment(feat_NDL, self.conv.weight[:, :, 0, 0])[:, : self.clusters]
-        sums_NKD = F.normalize(shares_NKL @ feat_NDL.transpose(1, 2), dim=2)
+        weights_NKL = functional.soft_assignment(feat_NDL, self.conv.weight[:, :, 0, 0])[:, : self.clusters]
+        sums_NKD = F.normalize(weights_NKL @ feat_NDL.transpose(1, 2), dim=2)
         if self.encoder is not None:
             sums_NKD = self.encoder(F.normalize(sums_NKD.flatten(1), dim=1).view_as(sums_NKD))
         return sums_NKD.flatten(1)

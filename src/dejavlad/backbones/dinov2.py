@@ -88,10 +88,10 @@ def parse_cut(cut: str, depth: int) -> Cut:
     """
     if cut == "norm":
         return Cut(depth - 1, None, True)
-    found = re.fullmatch(r"blocks\.(\d{1,3})(?:\.(query|key|value|norm))?", cut, re.ASCII)
-    if found and int(found[1]) < depth:
-        facet = found[2] if found[2] in FACETS else None
-        return Cut(int(found[1]), facet, found[2] == "norm")
+    match = re.fullmatch(r"blocks\.(\d{1,3})(?:\.(query|key|value|norm))?", cut, re.ASCII)
+    if match and int(match[1]) < depth:
+        facet = match[2] if match[2] in FACETS else None
+        return Cut(int(match[1]), facet, match[2] == "norm")
     valid = ["norm", *(f"blocks.{i}" for i in range(depth))]
     raise UnknownNameError("layer", cut, valid, "also blocks.I.norm, blocks.I.query, .key and .value")
 
@@ -138,8 +138,8 @@ class Attention(nn.Module):
         qkv_NTC: Tensor = self.qkv(x_NTC)
         n, tokens, _ = qkv_NTC.shape
         q, k, v = qkv_NTC.view(n, tokens, 3, self.heads, HEAD).permute(2, 0, 3, 1, 4)
-        found = attended(q, k, v)
-        projected: Tensor = self.proj(found.transpose(1, 2).reshape(n, tokens, -1))
+        attended_NhTd = attended(q, k, v)
+        projected: Tensor = self.proj(attended_NhTd.transpose(1, 2).reshape(n, tokens, -1))
         return projected
 
 
@@ -167,8 +167,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
-        found: Tensor = self.fc2(F.gelu(self.fc1(x_NTC)))
-        return found
+        out_NTC: Tensor = self.fc2(F.gelu(self.fc1(x_NTC)))
+        return out_NTC
 
 
 class SwiGlu(nn.Module):
@@ -182,8 +182,8 @@ class SwiGlu(nn.Module):
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
         gate, value = self.w12(x_NTC).chunk(2, dim=-1)
-        found: Tensor = self.w3(F.silu(gate) * value)
-        return found
+        out_NTC: Tensor = self.w3(F.silu(gate) * value)
+        return out_NTC
 
 
 class LayerScale(nn.Module):
@@ -213,13 +213,13 @@ class Block(nn.Module):
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
         x_NTC = x_NTC + self.ls1(self.attn(self.norm1(x_NTC)))
-        found: Tensor = x_NTC + self.ls2(self.feed_forward(self.norm2(x_NTC)))
-        return found
+        out_NTC: Tensor = x_NTC + self.ls2(self.feed_forward(self.norm2(x_NTC)))
+        return out_NTC
 
     def feed_forward(self, x_NTC: Tensor) -> Tensor:
         """Of normalised tokens."""
-        found: Tensor = self.mlp(x_NTC)
-        return found
+        out_NTC: Tensor = self.mlp(x_NTC)
+        return out_NTC
 
 
 class FacetBlock(nn.Module):
@@ -232,8 +232,8 @@ class FacetBlock(nn.Module):
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
-        found: Tensor = self.attn(self.norm1(x_NTC))
-        return found
+        out_NTC: Tensor = self.attn(self.norm1(x_NTC))
+        return out_NTC
 
 
 class DinoV2(nn.Module):
@@ -312,14 +312,14 @@ class DinoV2(nn.Module):
         """Random weights in the trained ones' ranges; a function of the seed alone."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for name, held in self.named_parameters():
-                if held.ndim >= 2:
-                    scale = 0.02 if "token" in name or "pos_embed" in name else held[0].numel() ** -0.5
-                    held.normal_(0, scale, generator=generator)
+            for name, parameter in self.named_parameters():
+                if parameter.ndim >= 2:
+                    scale = 0.02 if "token" in name or "pos_embed" in name else parameter[0].numel() ** -0.5
+                    parameter.normal_(0, scale, generator=generator)
                 elif name.endswith("gamma"):
-                    held.fill_(0.3)
+                    parameter.fill_(0.3)
                 elif ".bn." not in name:
-                    held.fill_(0.0 if name.endswith("bias") else 1.0)
+                    parameter.fill_(0.0 if name.endswith("bias") else 1.0)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) for a prepared photo of that size; zeros where it is too small."""

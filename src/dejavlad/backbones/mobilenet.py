@@ -65,8 +65,8 @@ class InvertedResidual(Windowed):
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, out_channels, H', W']."""
-        found: Tensor = self.conv(feat_NCHW)
-        return feat_NCHW + found if self.adds else found
+        out_NCHW: Tensor = self.conv(feat_NCHW)
+        return feat_NCHW + out_NCHW if self.adds else out_NCHW
 
 
 class MobileNetV1(ChainBackbone):
