@@ -104,7 +104,7 @@ def plain_boq(model: PlaceModel, images: Tensor) -> Tensor:
 
 
 def plain_gem(model: PlaceModel, images: Tensor) -> Tensor:
-    """CosPlace and EigenPlaces."""
+    """CosPlace and EigenPlaces written out plainly: descriptors [N, dims] of unit length."""
     head = model.aggregation
     feat = F.normalize(model.backbone(images), dim=1)
     pooled = F.avg_pool2d(feat.clamp(min=1e-6).pow(head.p), feat.shape[-2:]).pow(1.0 / head.p).flatten(1)
@@ -118,7 +118,7 @@ def plain_convap(model: PlaceModel, images: Tensor) -> Tensor:
 
 
 def plain_mixvpr(model: PlaceModel, images: Tensor) -> Tensor:
-    """MixVPR and DINO-Mix."""
+    """MixVPR and DINO-Mix written out plainly: descriptors [N, dims] of unit length."""
     head = model.aggregation
     if isinstance(model.backbone, DinoV2):
         x = plain_dino(model.backbone, images)[:, 1:].permute(0, 2, 1)

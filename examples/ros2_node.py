@@ -51,7 +51,7 @@ class LoopNode(Node):
         self.create_subscription(Image, "image", self.look, 10)
 
     def look(self, message: Any) -> None:
-        """Take one picture."""
+        """Describe one picture, and publish the loop that it closes, if any."""
         self.stamps.append(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
         row = self.model.encode([np.ascontiguousarray(pixels(message))])[0]
         loop = self.detector.add(row)

@@ -80,7 +80,7 @@ class BoQ(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "channels": self.channels,
             "queries": self.n_queries,
@@ -89,7 +89,7 @@ class BoQ(Head):
         }
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
-        """[N, c * rows]."""
+        """Descriptors [N, c * rows], channel by channel; not yet of unit length."""
         x_NLc = self.norm_input(self.proj_c(feat_NDHW).flatten(2).transpose(1, 2))
         answers = []
         for block in self.boqs:

@@ -73,7 +73,7 @@ class EDTformer(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "queries": self.queries.shape[1],
             "channels": self.channel_proj.out_features,
@@ -82,7 +82,7 @@ class EDTformer(Head):
         }
 
     def head(self, feat_NDT: Tensor) -> Tensor:
-        """[N, channels * rows]."""
+        """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""
         tokens_NTD = self.fc(feat_NDT.transpose(1, 2))
         q_NqD: Tensor = self.queries
         for layer in self.layers:

@@ -45,11 +45,11 @@ class Projection(Protocol):
 
     @property
     def weight(self) -> Tensor:
-        """[d, K*D]."""
+        """The projection's matrix, [d, K*D]."""
 
     @property
     def bias(self) -> Tensor:
-        """[d]."""
+        """The vector added after the product, [d]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Residuals:
         return residuals_THWD[0] if len(residuals_THWD) == 1 else residuals_THWD.sum(dim=0)
 
     def turned(self) -> Residuals:
-        """Rows and columns exchanged."""
+        """The same residuals with the grid's rows and columns exchanged: [N, T, W, H, D]."""
         return Residuals(
             self.feat_NTHWD.transpose(2, 3).contiguous(),
             self.weights_NKTHW.transpose(3, 4).contiguous(),

@@ -27,7 +27,7 @@ class Head(Aggregation):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values; none here."""
         return {}
 
     def head(self, feat: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class Head(Aggregation):
         raise NotImplementedError
 
     def forward(self, feat_NDHW: Tensor) -> Tensor:
-        """Descriptors of feature maps; see `Aggregation.forward`."""
+        """Feature maps [N, D, H, W] to descriptors [N, descriptor_size] of unit length."""
         device = feat_NDHW.device.type
         with torch.autocast(device, enabled=self.reduces and torch.is_autocast_enabled(device)):
             feat = self._locations(feat_NDHW)

@@ -71,7 +71,7 @@ class MixVPR(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "channels": self.channels,
             "rows": self.rows,
@@ -80,7 +80,7 @@ class MixVPR(Head):
         }
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
-        """[N, channels * rows]."""
+        """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""
         height, width = feat_NDHW.shape[2:]
         if height * width != self.cells:
             raise InputError(

@@ -95,7 +95,7 @@ class PatchVLAD:
 
     Args:
         layer: `NetVLAD` or `VLAD`, whose clusters and weights are used.
-        whitening: see `patch_vlad`.
+        whitening: a projection [d, K*D] of each patch, which is then again of unit length; None for none.
         geometry: where cells lie: the backbone's ``geometry``.
         sizes: sides of the patches, in cells.
         strides: for each size, cells from one patch to the next.

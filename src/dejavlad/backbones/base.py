@@ -74,13 +74,13 @@ class Window:
 
 
 class Windowed(nn.Module):
-    """A layer made of several."""
+    """A layer made of several convolutions or poolings, which says what windows it has."""
 
     out_channels: int
     """Channels that it makes."""
 
     def windows(self) -> Iterator[Window]:
-        """The windows along its widest path."""
+        """The windows in pixels of the layer's input, along the path with the widest reach."""
         raise NotImplementedError
 
 

@@ -45,7 +45,7 @@ antialias, as facebookresearch/dinov2 does with registers."""
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A size of the network."""
+    """One published size of the network: channels, depth and kind of feed-forward layer."""
 
     channels: int
     """C."""
@@ -56,7 +56,7 @@ class Variant:
 
     @property
     def hidden(self) -> int:
-        """Inner width of the feed-forward layers."""
+        """Channels inside the feed-forward layers; of gated ones a multiple of 8."""
         return (int(4 * self.channels * 2 / 3) + 7) // 8 * 8 if self.swiglu else 4 * self.channels
 
 
@@ -70,7 +70,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 class Cut(NamedTuple):
-    """Where the network ends."""
+    """The block at which the network ends, and what is taken there."""
 
     block: int
     """The last block, counted from 0."""
@@ -112,7 +112,7 @@ def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """Patches to tokens: one convolution."""
+    """One convolution that turns each patch of 14 x 14 pixels into a token of C numbers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of all tokens."""
+    """Self-attention among all tokens of a photo: [N, T, C] -> [N, T, C]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class SwiGlu(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """A learnt factor for each channel."""
+    """A learnt factor for each channel, 1e-5 at the start: [N, T, C] -> [N, T, C]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class Block(nn.Module):
         return out_NTC
 
     def feed_forward(self, x_NTC: Tensor) -> Tensor:
-        """Of normalised tokens."""
+        """The feed-forward layer's output [N, T, C] for normalised tokens [N, T, C]."""
         out_NTC: Tensor = self.mlp(x_NTC)
         return out_NTC
 
@@ -305,7 +305,7 @@ class DinoV2(nn.Module):
             self.norm = nn.LayerNorm(size.channels, EPSILON)
 
     def make_block(self, _: int) -> Block:
-        """Block number `_`."""
+        """A new block; families whose blocks differ choose by its number, counted from 0."""
         return Block(self.channels, self.variant.hidden, self.variant.swiglu)
 
     def draw(self, seed: int) -> None:
@@ -386,7 +386,7 @@ class DinoV2(nn.Module):
         return self.norm(tokens_NTC) if self.cut.norm else tokens_NTC
 
     def arranged(self, tokens_NTC: Tensor, rows: int, columns: int) -> Tensor:
-        """What `forward` returns, of all tokens."""
+        """All tokens [N, T, C] as `forward` returns them: [N, C, H, W], or [N, C, 1 + H*W, 1]."""
         patches_NCT = tokens_NTC[:, 1 + self.registers :].transpose(1, 2)
         if not self.leading:
             return torch.unflatten(patches_NCT, 2, (rows, columns))

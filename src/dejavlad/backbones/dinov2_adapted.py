@@ -88,7 +88,7 @@ class AdaptedBlock(Block):
         self.adapter = MultiConvAdapter(channels)
 
     def feed_forward(self, x_NTC: Tensor) -> Tensor:
-        """Of normalised tokens."""
+        """The feed-forward layer's output plus the adapter's, [N, T, C] -> [N, T, C]."""
         out_NTC: Tensor = super().feed_forward(x_NTC) + SHARE * self.adapter(x_NTC)
         return out_NTC
 
@@ -97,11 +97,15 @@ class CricaDinoV2(DinoV2):
     """DINOv2 with an adapter in each block; photos must be square. Arguments: see `DinoV2`."""
 
     def make_block(self, _: int) -> Block:
-        """A block with its adapter."""
+        """A new block with an adapter; its number does not matter."""
         return AdaptedBlock(self.channels, self.variant.hidden, self.variant.swiglu)
 
     def fitted(self, images_NCHW: Tensor) -> Tensor:
-        """Square photos."""
+        """Square photos [N, 3, h, h] with sides that are multiples of 14.
+
+        Raises:
+            InputError: a photo that is not square, or as `DinoV2.fitted`.
+        """
         return squared(super().fitted(images_NCHW))
 
 
@@ -208,7 +212,7 @@ class AggregatingDinoV2(DinoV2):
         return tokens_NtC
 
     def arranged(self, tokens_NTC: Tensor, rows: int, columns: int) -> Tensor:
-        """[N, C, tokens, 1]."""
+        """The learnt tokens [N, tokens, C] as a feature map [N, C, tokens, 1]."""
         return tokens_NTC.transpose(1, 2).unsqueeze(3)
 
 

@@ -84,7 +84,7 @@ class MobileBlock(Windowed):
         self._bn2 = nn.BatchNorm2d(made, eps=EPSILON)
 
     def windows(self) -> Iterator[Window]:
-        """Those of its convolutions."""
+        """The windows of the block's convolutions, in the order in which photos pass them."""
         return windows([self._depthwise_conv])
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:

@@ -186,7 +186,7 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
 
 @contextmanager
 def _quiet(talk: Any) -> Iterator[None]:
-    """Without transformers' progress bars and remarks."""
+    """Run the body without transformers' progress bars and warnings."""
     level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
     talk.set_verbosity_error()
     talk.disable_progress_bar()

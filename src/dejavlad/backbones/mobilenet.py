@@ -60,7 +60,7 @@ class InvertedResidual(Windowed):
         self.conv = nn.Sequential(*layers)
 
     def windows(self) -> Iterator[Window]:
-        """Those of its convolutions."""
+        """The windows of the block's convolutions, in the order in which photos pass them."""
         return windows(self.conv)
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:

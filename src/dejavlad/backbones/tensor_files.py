@@ -45,12 +45,12 @@ LONE = "tensor"
 
 @dataclass(frozen=True, slots=True)
 class TensorFile:
-    """What a file holds."""
+    """The named tensors of a weight file, and the plain values stored beside them."""
 
     tensors: dict[str, Tensor]
-    """By name, without wrappers."""
+    """The tensors by name, without prefixes of training wrappers such as ``module.``."""
     extras: dict[str, Any] = field(default_factory=dict)
-    """Other things beside them, which may tell where they are from."""
+    """Other entries of the file by name, from which an importer may tell the source."""
 
 
 def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
