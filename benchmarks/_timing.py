@@ -66,7 +66,7 @@ def peak_bytes(task: Task) -> int:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The processor's name as the operating system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -24,7 +24,7 @@ ROLLUP = Path("/proc/self/smaps_rollup")
 
 
 def anonymous_mib() -> float:
-    """Anonymous memory of this process now."""
+    """Anonymous memory that this process uses now, in MiB."""
     line = next(
         line for line in ROLLUP.read_text(encoding="utf-8").splitlines() if line.startswith("Anonymous:")
     )

@@ -53,7 +53,7 @@ class Hardness(NamedTuple):
 
 
 def place(number: int, dims: int) -> torch.Tensor:
-    """[dims, 42, 52]."""
+    """A made place's feature map [dims, 42, 52], smoothed noise."""
     generator = torch.Generator().manual_seed(number)
     cells = torch.randn(dims, 1, H + 2 * MARGIN, W + 2 * MARGIN, generator=generator)
     kernel = torch.exp(-(torch.arange(-2.0, 3.0) ** 2) / (2 * 0.7**2))
@@ -62,7 +62,7 @@ def place(number: int, dims: int) -> torch.Tensor:
 
 
 def photo(field_DHW: torch.Tensor, seed: int, sizes: Sequence[int], most: Hardness) -> Photo:
-    """A photo of a place."""
+    """One view of a place: a crop of its feature map, with noise."""
     draw, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     whole = np.array([[0, 0], [W - 1, 0], [W - 1, H - 1], [0, H - 1]], dtype=np.float32)
     seen = whole + MARGIN + draw.uniform(-2, 2, (1, 2)) + draw.uniform(-1, 1, (4, 2))

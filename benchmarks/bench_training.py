@@ -151,7 +151,7 @@ def epoch(
     out: Path,
     on_record: OnRecord = ignore,
 ) -> Times:
-    """One, as `train` does it."""
+    """One epoch of training as `train` does it, and how many seconds each part took."""
     times = Times()
     started = time.perf_counter()
 
@@ -210,7 +210,7 @@ def both(what: str, config: TrainConfig, model: PlaceModel, dataset: PlaceDatase
 
 
 class Enough(Exception):
-    """As much as is measured."""
+    """Raised when as many batches as are measured have been trained on."""
 
 
 def some_batches(
@@ -233,7 +233,7 @@ def some_batches(
 
 
 def some_described(config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, most: int) -> Times:
-    """Describing some photos anew, evenly drawn."""
+    """Describe evenly chosen photos again, as between epochs."""
     network = Network(copy.deepcopy(model), config)
     album = Album(dataset, model.preprocess, workers=config.workers)
     among = np.unique(np.linspace(0, len(album) - 1, most).astype(np.int64))

@@ -62,7 +62,7 @@ class Cells(nn.Module):
 
 @dataclass
 class Verb:
-    """Something that writes."""
+    """A command that writes files, with how to start it."""
 
     name: str
     start: Callable[[Path], None]
@@ -74,7 +74,7 @@ class Verb:
 
 
 def main() -> None:
-    """Kill and compare."""
+    """Kill each command at many moments, resume it, and compare what it wrote."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--folder", type=Path, required=True)
@@ -136,7 +136,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def make_verbs(folder: Path) -> list[Verb]:
-    """All that writes rows."""
+    """The commands that write descriptors, on ten made photos in `folder`."""
     rng = np.random.default_rng(0)
     for i in range(10):
         path = folder / "photos" / f"{i}.png"
@@ -221,7 +221,7 @@ def make_verbs(folder: Path) -> list[Verb]:
 
 
 def void(_: object) -> None:
-    """Nothing."""
+    """Discard a result, so that an expression can stand for a command that returns nothing."""
 
 
 def hook(at: int | None) -> list[int]:

@@ -29,7 +29,7 @@ REPEATS = 15
 
 
 def seconds(action: Callable[[], object], repeats: int = 1) -> float:
-    """The median of some runs."""
+    """Median duration of several runs, in seconds."""
     taken = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -61,7 +61,7 @@ def filled(folder: Path, model: PlaceModel, count: int) -> float:
 
 
 def measured(folder: Path, model: PlaceModel, size: int) -> str:
-    """One line of the table."""
+    """Measure a map of one size: one line of the table."""
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)
     shutil.rmtree(folder, ignore_errors=True)

@@ -43,7 +43,7 @@ WHITENED_BY = 4000
 
 
 def rows_of(model: PlaceModel, photos: Iterable[Any], workers: int) -> NDArray[np.float32]:
-    """Descriptors [N, D]."""
+    """Descriptors of photos, float32 [N, D]."""
     return describe(model, PhotoList(photos), batch_size=32, workers=workers)[0]
 
 
@@ -90,7 +90,7 @@ def train_and_measure(
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean, least and most."""
+    """Mean of the values as text, with their range where there are several."""
     some = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
     return f"{np.mean(values):.3f}{some}"
 

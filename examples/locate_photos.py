@@ -13,11 +13,11 @@ def tell(progress: Progress) -> None:
     print(f"\r{progress.what}: {progress.done} of {progress.total}", end="", file=sys.stderr)
 
 
-def main(folder: str, out: str, *asked: str) -> None:
+def main(folder: str, out: str, *queries: str) -> None:
     photos = dv.photos(folder, positions="exif")
     town = dv.PlaceMap.build("rootsift-vlad", photos, out, workers=2, on_progress=tell)
     print(f"\n{town.info()}")
-    for answer in town.locate(asked, k=3):
+    for answer in town.locate(queries, k=3):
         if answer.failed:
             print(f"{answer.name}: {answer.failed}")
         elif answer.known:

@@ -25,8 +25,8 @@ def main(dataset: str, measure: str, out: str, name: str = "rootsift-vlad") -> N
     ranking = rank(db, queries, scoring, places.truth)
     dims = [d for d in (64, 128, 256, 512, 1024, 2048) if d < db.dims]  # NetVLAD's are sorted by variance
     fewer = sweep(db, queries, places, dims, scoring)
-    told = {"name": name, "dims": db.dims}
-    result = score(ranking, places, Path(out), scoring, model=told, dims=fewer)
+    description = {"name": name, "dims": db.dims}
+    result = score(ranking, places, Path(out), scoring, model=description, dims=fewer)
 
     print(f"{way.name}, where right is {way.right} ({way.source})")
     print(result)

@@ -29,8 +29,8 @@ def main(first: str, second: str, out: str) -> None:
     patches_q, patches_db = (PatchStore.open(store.path).rows(store.keys) for store in (q, db))
     better = dv.Reranker("ransac", k=20)(ranking, patches_q, patches_db)
 
-    for name, found in (("by descriptors", ranking), ("by patches", better)):
-        print(f"{name}: {dv.evaluate(found, truth, recall_at=(1, 5))}")
+    for name, answers in (("by descriptors", ranking), ("by patches", better)):
+        print(f"{name}: {dv.evaluate(answers, truth, recall_at=(1, 5))}")
 
 
 if __name__ == "__main__":

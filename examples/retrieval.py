@@ -47,8 +47,8 @@ def main(root: str, out: str) -> None:
     assert places.truth is not None
     d = DIMS
     while d >= 2:
-        there, asked = (first(rows, d) for rows in (database, queries))
-        ranking = dv.build_index("flat", there).search(asked, k=len(database))
+        shorter_db, shorter_q = (first(rows, d) for rows in (database, queries))
+        ranking = dv.build_index("flat", shorter_db).search(shorter_q, k=len(database))
         print(f"{d:6} dims  mAP {100 * map_metrics(ranking, places.truth, 'oxford')['mAP']:.2f}")
         d //= 2
 

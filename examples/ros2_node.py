@@ -51,15 +51,15 @@ class LoopNode(Node):
         self.create_subscription(Image, "image", self.look, 10)
 
     def look(self, message: Any) -> None:
-        """Take one picture."""
+        """Describe one picture, and publish the loop that it closes, if any."""
         self.stamps.append(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
         row = self.model.encode([np.ascontiguousarray(pixels(message))])[0]
         loop = self.detector.add(row)
         if loop is not None:
-            told = {"frame": loop.frame, "closes": loop.closes}
-            told |= {"score": loop.score, "confidence": loop.confidence}
-            told |= {"stamp": self.stamps[loop.frame], "closes_stamp": self.stamps[loop.closes]}
-            self.loops.publish(String(data=json.dumps(told)))
+            report = {"frame": loop.frame, "closes": loop.closes}
+            report |= {"score": loop.score, "confidence": loop.confidence}
+            report |= {"stamp": self.stamps[loop.frame], "closes_stamp": self.stamps[loop.closes]}
+            self.loops.publish(String(data=json.dumps(report)))
 
 
 def main(model: str) -> None:

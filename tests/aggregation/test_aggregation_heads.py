@@ -114,18 +114,18 @@ def plain_transport(scores, dust, rounds=3):
             row[k] = wanted[k] / sum(mass[k, i] * column[i] for i in range(patches))
         for i in range(patches):
             column[i] = each / sum(mass[k, i] * row[k] for k in range(clusters + 1))
-    found = [[mass[k, i] * row[k] * column[i] / each for i in range(patches)] for k in range(clusters)]
-    return np.array(found)
+    plan = [[mass[k, i] * row[k] * column[i] / each for i in range(patches)] for k in range(clusters)]
+    return np.array(plan)
 
 
 @pytest.mark.parametrize(("clusters", "patches"), [(1, 2), (4, 5), (6, 30)])
 def test_transport_is_sinkhorns_iteration(clusters, patches):
     scores = drawn(2, clusters, patches) * 3
-    found = transport(scores, torch.tensor(0.7))
+    plan = transport(scores, torch.tensor(0.7))
     for photo in (0, 1):
         expected = plain_transport(scores[photo].numpy(), 0.7)
-        np.testing.assert_allclose(found[photo].numpy(), expected, rtol=1e-4, atol=1e-7)
-    assert (found.sum(1) <= 1 + 1e-5).all()
+        np.testing.assert_allclose(plan[photo].numpy(), expected, rtol=1e-4, atol=1e-7)
+    assert (plan.sum(1) <= 1 + 1e-5).all()
     with pytest.raises(
         InputError, match=f"{clusters} patches of a photo are too few for {clusters} clusters"
     ):
@@ -143,8 +143,8 @@ def test_salad_puts_the_token_first_and_channels_before_clusters():
     def small(network, x):
         return torch.stack([network(cell[None, :, None, None])[0, :, 0, 0] for cell in x])
 
-    shares = torch.from_numpy(plain_transport(small(agg.score, patches).T.numpy(), float(agg.dust_bin)))
-    sums = small(agg.cluster_features, patches).T.double() @ shares.T
+    assignment = torch.from_numpy(plain_transport(small(agg.score, patches).T.numpy(), float(agg.dust_bin)))
+    sums = small(agg.cluster_features, patches).T.double() @ assignment.T
     expected = F.normalize(torch.cat([first.double(), F.normalize(sums, dim=0).flatten()]), dim=0)
     torch.testing.assert_close(layer(feat)[0].double(), expected, atol=1e-6, rtol=1e-5)
 
@@ -201,11 +201,11 @@ def attended(attention, q, x):
     dim, heads = weight.shape[1], attention.num_heads
     parts = [x_ @ w.T + b for x_, w, b in zip((q, x, x), weight.split(dim), bias.split(dim), strict=True)]
     width = dim // heads
-    found = []
+    outputs = []
     for h in range(heads):
         qh, kh, vh = (part[:, h * width : (h + 1) * width] for part in parts)
-        found.append(torch.softmax(qh @ kh.T / math.sqrt(width), dim=1) @ vh)
-    return attention.out_proj(torch.cat(found, dim=1))
+        outputs.append(torch.softmax(qh @ kh.T / math.sqrt(width), dim=1) @ vh)
+    return attention.out_proj(torch.cat(outputs, dim=1))
 
 
 @torch.no_grad()
@@ -242,8 +242,8 @@ def test_supervlad_is_netvlad_without_centres_and_with_ghosts():
     layer = made("supervlad", clusters=2, ghosts=2)
     feat = features(layer, 1)
     cells = F.normalize(feat[0].flatten(1).T, dim=1)
-    shares = torch.softmax(cells @ layer.conv.weight[:, :, 0, 0].T, dim=1)
-    sums = [sum(shares[i, k] * cells[i] for i in range(20)) for k in range(2)]
+    assignment = torch.softmax(cells @ layer.conv.weight[:, :, 0, 0].T, dim=1)
+    sums = [sum(assignment[i, k] * cells[i] for i in range(20)) for k in range(2)]
     expected = F.normalize(torch.cat([F.normalize(one, dim=0) for one in sums]), dim=0)
     torch.testing.assert_close(layer(feat)[0], expected, atol=1e-6, rtol=1e-4)
 

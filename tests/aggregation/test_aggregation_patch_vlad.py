@@ -40,15 +40,15 @@ def feat():
 def oracle(feat, netvlad, whitening, size, stride):
     """Every residual written out in float64, patch by patch."""
     x = F.normalize(feat.double(), dim=1)
-    shares = torch.softmax(F.conv2d(x, netvlad.conv.weight.double()), dim=1)
-    residuals = shares[:, :, None] * (x[:, None] - netvlad.centroids.double()[None, :, :, None, None])
-    found = []
+    assignment = torch.softmax(F.conv2d(x, netvlad.conv.weight.double()), dim=1)
+    residuals = assignment[:, :, None] * (x[:, None] - netvlad.centroids.double()[None, :, :, None, None])
+    descriptors = []
     for i in range(0, H - size + 1, stride):
         for j in range(0, W - size + 1, stride):
             patch = residuals[..., i : i + size, j : j + size].mean(dim=(3, 4))
             patch = F.normalize(patch, dim=2) if netvlad.intra_norm else patch
-            found.append(F.normalize(patch.flatten(1), dim=1))
-    patches = torch.stack(found, dim=1)
+            descriptors.append(F.normalize(patch.flatten(1), dim=1))
+    patches = torch.stack(descriptors, dim=1)
     if whitening is None:
         return patches.float().detach()
     projected = F.linear(patches, whitening.weight.double(), whitening.bias.double())
@@ -61,8 +61,8 @@ def oracle(feat, netvlad, whitening, size, stride):
 def test_is_the_definition(feat, netvlad, whitening, sizes, strides, whitened, sums):
     given = whitening if whitened else None
     tolerance = 1e-5 if sums == "direct" else 1e-4  # an integral image loses digits
-    found = patch_vlad(feat, netvlad, given, sizes, strides, sums=sums)
-    for size, stride, ours in zip(sizes, strides, found, strict=True):
+    descriptors = patch_vlad(feat, netvlad, given, sizes, strides, sums=sums)
+    for size, stride, ours in zip(sizes, strides, descriptors, strict=True):
         torch.testing.assert_close(ours, oracle(feat, netvlad, given, size, stride), rtol=0, atol=tolerance)
 
 
@@ -117,11 +117,11 @@ LAYERS = {
 def by_layer(feat, layer, whitening, size, stride, stacked):
     """All locations of a patch, from each of the stacked grids, given to the layer itself."""
     grids = feat.unflatten(2, (stacked, -1))
-    found = []
+    descriptors = []
     for i in range(0, grids.shape[3] - size + 1, stride):
         for j in range(0, grids.shape[4] - size + 1, stride):
-            found.append(layer(grids[..., i : i + size, j : j + size].flatten(2)[..., None]))
-    patches = torch.stack(found, dim=1).detach()
+            descriptors.append(layer(grids[..., i : i + size, j : j + size].flatten(2)[..., None]))
+    patches = torch.stack(descriptors, dim=1).detach()
     if whitening is None:
         return patches
     return F.normalize(F.linear(patches, whitening.weight, whitening.bias), dim=2)
@@ -136,8 +136,8 @@ def test_is_the_layer_applied_to_the_cells_of_a_patch(name, stacked, whitening):
     feat.unflatten(2, (stacked, -1))[:, :, :, 1:4, 2:5] = 0  # nothing to see there, and in one patch nothing
     for given in (whitening, None):
         for sizes, strides in (((1, 2, 3), (1, 1, 2)), ((3,), (1,))):  # cells whitened first, and patches
-            found = patch_vlad(feat, layer, given, sizes, strides, stacked=stacked)
-            for size, stride, ours in zip(sizes, strides, found, strict=True):
+            descriptors = patch_vlad(feat, layer, given, sizes, strides, stacked=stacked)
+            for size, stride, ours in zip(sizes, strides, descriptors, strict=True):
                 theirs = by_layer(feat, layer, given, size, stride, stacked)
                 torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
@@ -155,11 +155,11 @@ def test_groups_and_chunks_do_not_matter(netvlad, whitening, monkeypatch, grid):
 
 def test_cells_first_and_patches_first_agree(netvlad, whitening, feat, monkeypatch):
     sizes, strides = (1, 3, 6, 7), (1, 2, 1, 1)
-    found = []
+    descriptors = []
     for limit in (0, 1e9):
         monkeypatch.setattr(fused, "WORTH_PROJECTING", limit)
-        found.append(patch_vlad(feat, netvlad, whitening, sizes, strides))
-    for a, b in zip(*found, strict=True):
+        descriptors.append(patch_vlad(feat, netvlad, whitening, sizes, strides))
+    for a, b in zip(*descriptors, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
@@ -172,8 +172,8 @@ def test_bfloat16_keeps_clusters_that_hold_next_to_nothing(whitening, feat, monk
     monkeypatch.setattr(fused, "WORTH_PROJECTING", limit)
     exact = patch_vlad(feat, layer, whitening)
     half = patch_vlad(feat, layer, whitening, dtype=torch.bfloat16)
-    shares = layer.shares(layer.local_features(feat).transpose(1, 2))
-    assert shares.min() < 1e-9
+    assignment = layer.assignment_weights(layer.local_features(feat).transpose(1, 2))
+    assert assignment.min() < 1e-9
     for a, b in zip(exact, half, strict=True):
         assert (a * b).sum(dim=2).min() > 0.9999
 
@@ -249,8 +249,8 @@ def test_patch_sets(netvlad, whitening, feat):
     assert [[(of.size, of.grid, of.step, len(of)) for of in photo] for photo in sets] == [
         [(2, (8, 10), 16.0, 80), (4, (2, 3), 48.0, 6)]
     ] * 2
-    found = patch_vlad(feat, netvlad, whitening, (2, 4), (1, 3))
-    assert torch.equal(sets[1][1].descriptors, found[1][1])
+    descriptors = patch_vlad(feat, netvlad, whitening, (2, 4), (1, 3))
+    assert torch.equal(sets[1][1].descriptors, descriptors[1][1])
 
 
 def test_geometry_of_a_backbone():

@@ -22,12 +22,12 @@ def test_values_and_gradients_are_those_of_the_plain_formula():
     unit_NDL = (feat / feat.norm(dim=1, keepdim=True)).flatten(2)
     expected = plain(unit_NDL, layer.centroids, layer.alpha).flatten(1)
     expected = expected / expected.norm(dim=1, keepdim=True)
-    found = layer(feat)
-    torch.testing.assert_close(found, expected)
+    output = layer(feat)
+    torch.testing.assert_close(output, expected)
     way = torch.randn(3, 24, dtype=torch.float64)
     learnt = (feat, layer.centroids, layer.alpha)
     wanted = torch.autograd.grad((expected * way).sum(), learnt)
-    for one, other in zip(torch.autograd.grad((found * way).sum(), learnt), wanted, strict=True):
+    for one, other in zip(torch.autograd.grad((output * way).sum(), learnt), wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-11)
     assert all(float(one.abs().max()) > 1e-4 for one in wanted)
 
@@ -40,7 +40,7 @@ def test_it_begins_as_version_two_and_only_centres_and_alpha_learn():
     assert tied.initialise(samples[:3], samples) == free.initialise(samples[:3], samples)
     feat = torch.randn(2, 5, 3, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(tied(feat), free(feat))
-    assert {name: list(held.shape) for name, held in tied.named_parameters()} == {
+    assert {name: list(parameter.shape) for name, parameter in tied.named_parameters()} == {
         "centroids": [3, 5],
         "alpha": [1],
     }

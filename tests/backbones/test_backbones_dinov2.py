@@ -54,13 +54,13 @@ def plain_tokens(network, images, upto):
 def test_tokens_by_a_plain_restatement(registers):
     network = made(cut="blocks.1", registers=registers, leading=1)
     expected = plain_tokens(network, PHOTOS, 2)
-    found = network(PHOTOS)
-    assert found.shape == (2, 384, 1 + 12, 1)
-    torch.testing.assert_close(found[..., 0].mT[:, 0], expected[:, 0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found[..., 0].mT[:, 1:], expected[:, 1 + registers :], atol=1e-4, rtol=1e-4)
+    output = network(PHOTOS)
+    assert output.shape == (2, 384, 1 + 12, 1)
+    torch.testing.assert_close(output[..., 0].mT[:, 0], expected[:, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(output[..., 0].mT[:, 1:], expected[:, 1 + registers :], atol=1e-4, rtol=1e-4)
     grid = made(cut="blocks.1", registers=registers)(PHOTOS)
     assert grid.shape == (2, 384, 3, 4)
-    torch.testing.assert_close(grid.flatten(2), found[:, :, 1:, 0])
+    torch.testing.assert_close(grid.flatten(2), output[:, :, 1:, 0])
 
 
 @torch.inference_mode()
@@ -74,10 +74,10 @@ def test_cuts_share_what_they_share():
     block = whole.blocks[2]
     thirds = block.attn.qkv(block.norm1(tokens))[:, 1:].chunk(3, dim=-1)
     for facet, third in zip(("query", "key", "value"), thirds, strict=True):
-        found = made(cut=f"blocks.2.{facet}")
-        assert len(found.blocks) == 3 and not hasattr(found.blocks[2], "mlp")
-        found.load_state_dict({k: v for k, v in whole.state_dict().items() if k in found.state_dict()})
-        torch.testing.assert_close(found(PHOTOS).flatten(2).mT, third, atol=1e-4, rtol=1e-4)
+        partial = made(cut=f"blocks.2.{facet}")
+        assert len(partial.blocks) == 3 and not hasattr(partial.blocks[2], "mlp")
+        partial.load_state_dict({k: v for k, v in whole.state_dict().items() if k in partial.state_dict()})
+        torch.testing.assert_close(partial(PHOTOS).flatten(2).mT, third, atol=1e-4, rtol=1e-4)
 
 
 def test_layers_that_are_not_there():
@@ -139,12 +139,12 @@ def test_published_sizes_and_keys():
     assert len(network.state_dict()) == 7 + 40 * 14  # w12 and w3 are as many as fc1 and fc2
 
 
-def test_weights_of_the_whole_fill_a_cut_network_and_others_do_not(tmp_path):
+def test_weights_of_the_whole_fill_a_partial_and_others_do_not(tmp_path):
     tensors = create("dinov2_vits14", weights="random:5").state_dict()
     torch.save({"model": {f"module.{k}": v.half() for k, v in tensors.items()}}, tmp_path / "w.pth")
-    found = create("dinov2_vits14", cut="blocks.9.value", weights=tmp_path / "w.pth")
-    assert torch.equal(found.blocks[9].attn.qkv.weight, tensors["blocks.9.attn.qkv.weight"].half().float())
-    assert all(tensor.dtype == torch.float32 for tensor in found.state_dict().values())
+    backbone = create("dinov2_vits14", cut="blocks.9.value", weights=tmp_path / "w.pth")
+    assert torch.equal(backbone.blocks[9].attn.qkv.weight, tensors["blocks.9.attn.qkv.weight"].half().float())
+    assert all(tensor.dtype == torch.float32 for tensor in backbone.state_dict().values())
     with pytest.raises(CheckpointError, match="left over register_tokens"):
         create("dinov2_vits14", weights={**tensors, "register_tokens": torch.zeros(1, 4, 384)})
     with pytest.raises(CheckpointError, match=r"missing blocks\.3\.ls1\.gamma"):
@@ -163,9 +163,9 @@ def test_bfloat16_is_near():
 
 def settled(network):
     """Statistics of batch norms that matter."""
-    for name, held in network.named_buffers():
-        if held.ndim and "running" in name:
-            held.copy_(torch.rand(held.shape, generator=torch.Generator().manual_seed(len(name))) + 0.5)
+    for name, buffer in network.named_buffers():
+        if buffer.ndim and "running" in name:
+            buffer.copy_(torch.rand(buffer.shape, generator=torch.Generator().manual_seed(len(name))) + 0.5)
     return network
 
 
@@ -176,8 +176,9 @@ def plain_adapter(adapter, x):
 
     def step(layer, at):
         bn = layer.bn
-        found = F.conv2d(at, layer.conv.weight, layer.conv.bias, padding=layer.conv.weight.shape[-1] // 2)
-        return torch.relu(F.batch_norm(found, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=1e-3))
+        convolved = F.conv2d(at, layer.conv.weight, layer.conv.bias, padding=layer.conv.weight.shape[-1] // 2)
+        normed = F.batch_norm(convolved, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=1e-3)
+        return torch.relu(normed)
 
     seen = [step(adapter.branch1, grid)]
     seen += [step(branch[1], step(branch[0], grid)) for branch in (adapter.branch2, adapter.branch3)]
@@ -233,9 +234,9 @@ def test_images_tokens_join_late_and_alone_come_out():
     x = torch.cat([network.learnable_aggregation_tokens.expand(2, -1, -1), x], 1)
     for block in network.blocks[10:]:
         x = block(x)
-    found = network(PHOTOS)
-    assert found.shape == (2, 384, 3, 1)
-    torch.testing.assert_close(found[..., 0].mT, network.norm(x)[:, :3], atol=1e-4, rtol=1e-4)
+    output = network(PHOTOS)
+    assert output.shape == (2, 384, 3, 1)
+    torch.testing.assert_close(output[..., 0].mT, network.norm(x)[:, :3], atol=1e-4, rtol=1e-4)
     with pytest.raises(InputError, match="at least 1 token"):
         AggregatingDinoV2("s", tokens=0)
 

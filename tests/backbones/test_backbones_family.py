@@ -73,10 +73,10 @@ def test_geometry_is_what_a_pixel_changes(name, cut, channels, stride, field, of
     for row, (y, x) in enumerate(pixels):
         photos[row, :, y, x] = 1
     with torch.inference_mode():
-        found = backbone(photos)
-    assert found.shape == (2, channels, *grid)
+        output = backbone(photos)
+    assert output.shape == (2, channels, *grid)
     whole = np.outer(*inside)
-    for changed, pixel, count in zip((found.amax(dim=1) > 0).numpy(), pixels, (1, 4), strict=True):
+    for changed, pixel, count in zip((output.amax(dim=1) > 0).numpy(), pixels, (1, 4), strict=True):
         seeing = np.outer(*(abs(c - at) <= reach for c, at in zip(centres, pixel, strict=True)))
         assert np.array_equal(changed[whole], seeing[whole])
         assert not (changed & ~seeing).any()  # cells that see past the border may miss pixels, never see more
@@ -89,13 +89,13 @@ def test_shapes_and_finite_values_at_the_default_cut(name):
     assert isinstance(backbone, Backbone) and not backbone.training
     photos = torch.randn(2, 3, 70, 93, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = backbone(photos)
-    assert found.shape == (2, backbone.channels, *backbone.grid(70, 93))
-    assert found.dtype == torch.float32
-    size = found.abs().mean()
+        output = backbone(photos)
+    assert output.shape == (2, backbone.channels, *backbone.grid(70, 93))
+    assert output.dtype == torch.float32
+    size = output.abs().mean()
     assert 1e-3 < size < 1e9  # random residuals add up, 50 times in the deepest
     linear = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_lite")  # cut before the ReLU, or without one
-    assert (found < 0).any() == name.startswith(linear)
+    assert (output < 0).any() == name.startswith(linear)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -162,16 +162,16 @@ def test_keys_are_torchvisions(name, tensors, parameters, some):
     with torch.device("meta"):
         whole = BACKBONES[name].make(cut=BACKBONES[name].end)
         default = BACKBONES[name].make(cut=BACKBONES[name].cut)
-    held = whole.state_dict()
-    assert len(held) == tensors
+    tensors_by_key = whole.state_dict()
+    assert len(tensors_by_key) == tensors
     assert sum(parameter.numel() for parameter in whole.parameters()) == parameters
-    assert set(some) <= held.keys()
-    assert default.state_dict().keys() <= held.keys()
+    assert set(some) <= tensors_by_key.keys()
+    assert default.state_dict().keys() <= tensors_by_key.keys()
 
 
 def test_every_key_of_a_bottleneck():
     with torch.device("meta"):
-        held = ResNet(50, "layer4").state_dict()
+        tensors = ResNet(50, "layer4").state_dict()
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     wanted = {"conv1.weight", *(f"bn1.{n}" for n in norm)}
     for stage, blocks in enumerate((3, 4, 6, 3), 1):
@@ -180,7 +180,7 @@ def test_every_key_of_a_bottleneck():
             wanted |= {f"{at}.conv{i}.weight" for i in (1, 2, 3)}
             wanted |= {f"{at}.bn{i}.{n}" for i in (1, 2, 3) for n in norm}
         wanted |= {f"layer{stage}.0.downsample.0.weight", *(f"layer{stage}.0.downsample.1.{n}" for n in norm)}
-    assert held.keys() == wanted
+    assert tensors.keys() == wanted
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_every_key_of_a_bottleneck():
 )
 def test_two_names_of_one_cut(name, one, other):
     photo = torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    found = [create(name, cut=cut, weights="random:1")(photo) for cut in (one, other)]
-    assert torch.equal(*found)
+    outputs = [create(name, cut=cut, weights="random:1")(photo) for cut in (one, other)]
+    assert torch.equal(*outputs)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def test_a_cut_inside_a_block_is_what_passes_there(cut, inner):
     block.get_submodule(inner).register_forward_hook(lambda *args: passed.append(args[2].clone()))
     whole(photo)
     backbone = create("resnet50", cut=cut, weights="random:1")
-    found = backbone(photo)
-    assert found.shape[1] == backbone.channels
-    torch.testing.assert_close(found, passed[0])
+    output = backbone(photo)
+    assert output.shape[1] == backbone.channels
+    torch.testing.assert_close(output, passed[0])
     assert backbone.state_dict().keys() < whole.state_dict().keys()
 
 
@@ -268,7 +268,8 @@ def test_random_weights_are_a_function_of_the_seed():
 
 
 def learning(backbone):
-    return {name.rpartition(".")[0] for name, held in backbone.named_parameters() if held.requires_grad}
+    named = backbone.named_parameters()
+    return {name.rpartition(".")[0] for name, parameter in named if parameter.requires_grad}
 
 
 def test_which_layers_train():
@@ -291,11 +292,11 @@ def test_frozen_batch_norms_keep_their_statistics():
     backbone = create("resnet18", weights="random:0")
     train_from(backbone, "conv4")
     assert all(name.startswith("layer3.") for name in learning(backbone)) and learning(backbone)
-    before = {key: held.clone() for key, held in backbone.state_dict().items() if "running" in key}
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items() if "running" in key}
     backbone.train()
     backbone(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))).sum().backward()
-    for key, held in before.items():
-        assert torch.equal(held, backbone.state_dict()[key]) != key.startswith("layer3."), key
+    for key, statistics in before.items():
+        assert torch.equal(statistics, backbone.state_dict()[key]) != key.startswith("layer3."), key
     assert backbone.get_submodule("layer2.0.conv1").weight.grad is None
     assert backbone.get_submodule("layer3.0.conv1").weight.grad is not None
 

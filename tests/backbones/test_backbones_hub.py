@@ -60,11 +60,11 @@ def test_shapes_of_every_kind(folders, name):
     assert (backbone.receptive_field, backbone.offset) == (stride, (stride - 1) / 2)
     assert not backbone.training and not any(module.training for module in backbone.modules())
     with torch.inference_mode():
-        found = backbone(noise(2, 3, 75, 100))
-    rows, columns = found.shape[2:]
-    assert found.shape[:2] == (2, channels)
+        output = backbone(noise(2, 3, 75, 100))
+    rows, columns = output.shape[2:]
+    assert output.shape[:2] == (2, channels)
     assert rows in (75 // stride, -(-75 // stride)) and columns in (100 // stride, -(-100 // stride))
-    assert torch.isfinite(found).all() and found.std() > 0
+    assert torch.isfinite(output).all() and output.std() > 0
 
 
 @pytest.mark.parametrize("name", ["dinov2", "registers", "vit"])
@@ -75,13 +75,13 @@ def test_patch_tokens_lie_on_their_grid(folders, name):
     whole = photo[:, :, : rows * patch, : columns * patch]
     extra = {"interpolate_pos_encoding": True} if name == "vit" else {}
     with torch.inference_mode():
-        found = backbone(photo)
+        output = backbone(photo)
         tokens = backbone.network(pixel_values=whole, **extra).last_hidden_state[0]
     before = {"dinov2": 1, "registers": 5, "vit": 1}[name]
     assert len(tokens) == before + rows * columns
     for row in range(rows):
         for column in range(columns):
-            assert torch.equal(found[0, :, row, column], tokens[before + row * columns + column])
+            assert torch.equal(output[0, :, row, column], tokens[before + row * columns + column])
 
 
 @pytest.mark.parametrize("name", ["dinov2", "registers"])
@@ -90,10 +90,10 @@ def test_heads_may_ask_for_the_class_token(folders, name):
     photo = noise(2, 3, 60, 90)
     with torch.inference_mode():
         tokens = backbone.network(pixel_values=photo[:, :, :56, :84]).last_hidden_state
-        found = backbone(photo)
-    assert found.shape == (2, 32, 1 + 4 * 6, 1)
-    assert torch.equal(found[:, :, 0, 0], tokens[:, 0])
-    assert torch.equal(found[:, :, 1:, 0].mT, tokens[:, -24:])
+        output = backbone(photo)
+    assert output.shape == (2, 32, 1 + 4 * 6, 1)
+    assert torch.equal(output[:, :, 0, 0], tokens[:, 0])
+    assert torch.equal(output[:, :, 1:, 0].mT, tokens[:, -24:])
     with pytest.raises(InputError, match="has no class token"):
         create(f"hub:{folders['resnet']}", offline=True, leading=1)
 
@@ -117,9 +117,9 @@ def test_a_change_in_one_patch_shows_most_in_its_cell(folders):
 
 
 def test_weights_are_the_folders(folders):
-    held = load_file(folders["vit"] / "model.safetensors")
-    found = create(f"hub:{folders['vit']}", offline=True).network.state_dict()
-    assert torch.equal(found["embeddings.cls_token"], held["embeddings.cls_token"])
+    expected = load_file(folders["vit"] / "model.safetensors")
+    loaded = create(f"hub:{folders['vit']}", offline=True).network.state_dict()
+    assert torch.equal(loaded["embeddings.cls_token"], expected["embeddings.cls_token"])
 
 
 def test_random_weights_are_a_function_of_the_seed(folders, tmp_path):
@@ -137,7 +137,7 @@ def test_random_weights_are_a_function_of_the_seed(folders, tmp_path):
 def test_half_precision_weights_are_read_as_float32(folders, tmp_path):
     model = transformers.AutoModel.from_pretrained(folders["vit"]).half()
     model.save_pretrained(tmp_path)
-    assert {held.dtype for held in create(f"hub:{tmp_path}").parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in create(f"hub:{tmp_path}").parameters()} == {torch.float32}
 
 
 def test_nothing_is_printed(folders, capfd):
@@ -160,7 +160,7 @@ def test_which_layers_train(folders):
     backbone = create(f"hub:{folders['vit']}")
     last = next(name for name, _ in backbone.named_modules() if name.endswith(".1"))
     train_from(backbone, last)
-    learning = {name for name, held in backbone.named_parameters() if held.requires_grad}
+    learning = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
     assert any(name.startswith(last) for name in learning)
     assert not any(name.startswith("network.embeddings") for name in learning)
 
@@ -182,13 +182,14 @@ def test_damaged_folders(folders, tmp_path):
     with pytest.raises(CheckpointError, match="no such"):
         create(f"hub:{tmp_path}")
     (tmp_path / "config.json").write_bytes((folders["vit"] / "config.json").read_bytes())
-    held = load_file(folders["vit"] / "model.safetensors")
-    lost = next(key for key in held if "layer" in key)
-    rest = {key: value for key, value in held.items() if key != lost}
+    tensors = load_file(folders["vit"] / "model.safetensors")
+    lost = next(key for key in tensors if "layer" in key)
+    rest = {key: value for key, value in tensors.items() if key != lost}
     save_file(rest, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"lacks weights: \S+$"):
         create(f"hub:{tmp_path}")
-    save_file({**held, lost: held[lost] * float("nan")}, tmp_path / "model.safetensors", {"format": "pt"})
+    damaged = {**tensors, lost: tensors[lost] * float("nan")}
+    save_file(damaged, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match="NaN"):
         create(f"hub:{tmp_path}")
 

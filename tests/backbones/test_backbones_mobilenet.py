@@ -12,13 +12,13 @@ from dejavlad.errors import InputError, UnknownNameError
 def test_version_2_is_torchvisions():
     with torch.device("meta"):
         whole = MobileNetV2("features.18")
-    held = whole.state_dict()
+    tensors = whole.state_dict()
     assert sum(p.numel() for p in whole.parameters()) == 2_223_872  # 3,504,872 with its classifier
-    assert len(held) == 312
-    assert held["features.0.0.weight"].shape == (32, 3, 3, 3)
-    assert held["features.1.conv.1.weight"].shape == (16, 32, 1, 1)
-    assert held["features.13.conv.1.0.weight"].shape == (576, 1, 3, 3)
-    assert held["features.18.1.running_var"].shape == (1280,)
+    assert len(tensors) == 312
+    assert tensors["features.0.0.weight"].shape == (32, 3, 3, 3)
+    assert tensors["features.1.conv.1.weight"].shape == (16, 32, 1, 1)
+    assert tensors["features.13.conv.1.0.weight"].shape == (576, 1, 3, 3)
+    assert tensors["features.18.1.running_var"].shape == (1280,)
     assert whole.names[10] == "block_9" and whole.names[-1] == "Conv_1"
 
 

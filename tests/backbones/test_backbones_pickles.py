@@ -52,7 +52,7 @@ def test_checkpoints_pass(old: bool, tmp_path: Path) -> None:
     optimiser = torch.optim.Adam(network.parameters())
     network(torch.ones(1, 3)).sum().backward()
     optimiser.step()
-    held = {"state_dict": network.state_dict(), "optimizer": optimiser.state_dict(), "epoch": 3}
-    torch.save(held, tmp_path / "net.pth", _use_new_zipfile_serialization=not old)
+    checkpoint = {"state_dict": network.state_dict(), "optimizer": optimiser.state_dict(), "epoch": 3}
+    torch.save(checkpoint, tmp_path / "net.pth", _use_new_zipfile_serialization=not old)
     check_pickles(tmp_path / "net.pth")
     assert len(read_weights(tmp_path / "net.pth")) == 400

@@ -44,15 +44,15 @@ def opencv(photo, centres_xy, size):
 @pytest.mark.parametrize(("size", "least"), [(4.8, 0.99), (6.0, 0.99), (8.0, 0.99), (10.0, 0.98)])
 def test_equals_opencv_at_the_same_points(photo, size, least):
     backbone = RootSift([size], step=16, smoothing=1 / 3, contrast=0)
-    found = backbone(prepared(photo))[0]
+    feat = backbone(prepared(photo))[0]
     rows, columns = backbone.grid(150, 210)
-    assert found.shape == (128, rows, columns)
+    assert feat.shape == (128, rows, columns)
     ys, xs = np.mgrid[:rows, :columns]
     centres = np.stack([xs.ravel(), ys.ravel()], axis=1) * backbone.stride + backbone.offset
     wanted = opencv(photo, centres, size)
-    given = found.flatten(1).T.numpy()
-    likeness = (given * wanted).sum(axis=1)
-    assert likeness.min() > least
+    given = feat.flatten(1).T.numpy()
+    similarity = (given * wanted).sum(axis=1)
+    assert similarity.min() > least
     assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > least
 
 
@@ -81,7 +81,7 @@ def slow_descriptor(grey, x, y, size):
 def test_equals_the_definition_pixel_by_pixel(photo):
     crop = np.ascontiguousarray(photo[30:70, 40:84])
     backbone = RootSift([4, 5.5], step=9, smoothing=0, contrast=0)
-    found = backbone(prepared(crop))[0].numpy()
+    feat = backbone(prepared(crop))[0].numpy()
     rows, columns = backbone.grid(40, 44)
     assert (rows, columns) == (2, 2)
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) / 255.0
@@ -90,35 +90,35 @@ def test_equals_the_definition_pixel_by_pixel(photo):
             for column in range(columns):
                 x, y = (backbone.offset + backbone.stride * at for at in (column, row))
                 wanted = slow_descriptor(grey, x, y, size)
-                assert np.allclose(found[:, scale * rows + row, column], wanted, atol=2e-3)
+                assert np.allclose(feat[:, scale * rows + row, column], wanted, atol=2e-3)
 
 
 def test_shape_scales_and_length(photo):
     backbone = RootSift()
     images = torch.cat([prepared(photo), prepared(photo[:, ::-1].copy())])
-    found = backbone(images)
+    feat = backbone(images)
     rows, columns = backbone.grid(150, 210)
     assert (backbone.channels, backbone.scales, backbone.stride) == (128, 4, 8)
-    assert found.shape == (2, 128, 4 * rows, columns)
-    assert found.dtype == torch.float32
-    length = torch.linalg.vector_norm(found, dim=1)
+    assert feat.shape == (2, 128, 4 * rows, columns)
+    assert feat.dtype == torch.float32
+    length = torch.linalg.vector_norm(feat, dim=1)
     assert ((length - 1).abs() < 1e-5).logical_or(length == 0).all()
     assert (length > 0).float().mean() > 0.8
-    backbone, found = RootSift(contrast=0), RootSift(contrast=0)(images)
+    backbone, feat = RootSift(contrast=0), RootSift(contrast=0)(images)
     for scale, size in enumerate(backbone.bin_sizes):
         alone = RootSift([size], contrast=0)
         shift = (backbone.receptive_field - alone.receptive_field) // 2
         same = alone(images[:, :, shift:, shift:])[:, :, :rows, :columns]
-        inner = found[:, :, scale * rows : (scale + 1) * rows]
+        inner = feat[:, :, scale * rows : (scale + 1) * rows]
         assert torch.allclose(same[:, :, 1:, 1:], inner[:, :, 1:, 1:], atol=0.02)
 
 
 def test_the_weakest_places_are_left_out(photo):
     images = prepared(photo)
-    shares = [
+    fractions = [
         float((RootSift([6], contrast=c)(images) != 0).any(dim=1).float().mean()) for c in (0, 0.8, 1.0)
     ]
-    assert shares[0] == 1 > shares[1] > shares[2] > 0.05
+    assert fractions[0] == 1 > fractions[1] > fractions[2] > 0.05
 
 
 def test_photos_of_a_batch_do_not_touch_each_other(photo):
@@ -145,8 +145,8 @@ def test_places_without_contrast_are_zero(photo):
     flat = photo.copy()
     flat[:, 100:] = 128
     backbone = RootSift([4])
-    found = backbone(prepared(flat))
-    seen = (found != 0).any(dim=1)[0]
+    feat = backbone(prepared(flat))
+    seen = (feat != 0).any(dim=1)[0]
     centres = backbone.offset + backbone.stride * np.arange(seen.shape[1])
     assert not seen[:, centres > 100 + backbone.receptive_field / 2].any()
     assert seen[:, centres < 80].float().mean() > 0.9
@@ -157,11 +157,11 @@ def test_places_without_contrast_are_zero(photo):
 def test_the_smallest_photos_have_one_cell(height, width):
     backbone = RootSift()
     images = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    found = backbone(images)
+    feat = backbone(images)
     rows, columns = backbone.grid(height, width)
     assert min(rows, columns) >= 1
-    assert found.shape == (1, 128, 4 * rows, columns)
-    assert torch.isfinite(found).all()
+    assert feat.shape == (1, 128, 4 * rows, columns)
+    assert torch.isfinite(feat).all()
 
 
 def test_grey_photos_and_nothing_to_save(photo):

@@ -24,14 +24,14 @@ MOBILE_HOME = 660
 @pytest.fixture(scope="module")
 def tensors():
     """All that torchvision publishes for SqueezeNet 1.1, by name and shape."""
-    found = create("squeezenet1_1", cut="features.12", weights="random:9").state_dict()
+    features = create("squeezenet1_1", cut="features.12", weights="random:9").state_dict()
     classifier = {"classifier.1.weight": torch.zeros(1000, 512, 1, 1), "classifier.1.bias": torch.zeros(1000)}
-    return {**found, **classifier}
+    return {**features, **classifier}
 
 
 def written(path, tensors):
     if path.suffix == ".npz":
-        np.savez(path, **{key: held.numpy() for key, held in tensors.items()})
+        np.savez(path, **{key: tensor.numpy() for key, tensor in tensors.items()})
     elif path.suffix == ".safetensors":
         save_file(dict(tensors), path)
     else:
@@ -43,17 +43,17 @@ def written(path, tensors):
 def test_every_kind_of_file(tmp_path, tensors, ending):
     path = written(tmp_path / f"w{ending.lower()}", tensors)
     path = path.rename(path.with_suffix(ending))
-    found = create("squeezenet1_1", weights=str(path)).state_dict()
-    assert len(found) == 38
-    assert all(torch.equal(held, tensors[key]) for key, held in found.items())
+    loaded = create("squeezenet1_1", weights=str(path)).state_dict()
+    assert len(loaded) == 38
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in loaded.items())
 
 
 def test_tensors_themselves_and_wrapped_ones(tmp_path, tensors):
     given = create("squeezenet1_1", weights=tensors).state_dict()
-    wrapped = {"epoch": 3, "state_dict": {f"module.{key}": held for key, held in tensors.items()}}
+    wrapped = {"epoch": 3, "state_dict": {f"module.{key}": tensor for key, tensor in tensors.items()}}
     read = create("squeezenet1_1", weights=written(tmp_path / "w.pth", wrapped)).state_dict()
     assert all(
-        torch.equal(held, tensors[key]) and torch.equal(read[key], held) for key, held in given.items()
+        torch.equal(tensor, tensors[key]) and torch.equal(read[key], tensor) for key, tensor in given.items()
     )
 
 
@@ -71,13 +71,13 @@ WRAPPINGS = {
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("old", [False, True])
 def test_whatever_wraps_the_tensors(tmp_path, tensors, wrapping, old):
-    body = {key: held for key, held in tensors.items() if key.startswith("features.")}
+    body = {key: tensor for key, tensor in tensors.items() if key.startswith("features.")}
     path = tmp_path / "w.weights"  # known by content, not by its name
     torch.save(WRAPPINGS[wrapping](body), path, _use_new_zipfile_serialization=not old)
-    found = create("squeezenet1_1", weights=path).state_dict()
-    for key, held in found.items():
+    loaded = create("squeezenet1_1", weights=path).state_dict()
+    for key, tensor in loaded.items():
         expected = body[key].half().float() if wrapping == "half" else body[key]
-        assert held.dtype == torch.float32 and torch.equal(held, expected)
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, expected)
 
 
 def test_archives_that_grow_and_whole_numbers_are_refused(tmp_path, tensors):
@@ -89,33 +89,33 @@ def test_archives_that_grow_and_whole_numbers_are_refused(tmp_path, tensors):
 
 
 def test_batch_norms_may_lack_their_counters(tmp_path):
-    held = create("resnet18", cut="layer1", weights="random:2").state_dict()
-    old = {key: value + 1 for key, value in held.items() if not key.endswith("num_batches_tracked")}
-    found = create("resnet18", cut="layer1", weights=old).state_dict()
-    assert torch.equal(found["bn1.running_mean"], held["bn1.running_mean"] + 1)
+    original = create("resnet18", cut="layer1", weights="random:2").state_dict()
+    old = {key: value + 1 for key, value in original.items() if not key.endswith("num_batches_tracked")}
+    loaded = create("resnet18", cut="layer1", weights=old).state_dict()
+    assert torch.equal(loaded["bn1.running_mean"], original["bn1.running_mean"] + 1)
 
 
 def test_what_does_not_fit_is_listed(tensors):
-    lacking = {key: held for key, held in tensors.items() if not key.startswith("features.0.")}
+    lacking = {key: tensor for key, tensor in tensors.items() if not key.startswith("features.0.")}
     with pytest.raises(
         CheckpointError, match=r"missing features\.0\.weight, features\.0\.bias; left over nothing"
     ):
         create("squeezenet1_1", weights=lacking)
     with pytest.raises(CheckpointError, match=r"missing nothing; left over aux\.weight"):
         create("squeezenet1_1", weights={**tensors, "aux.weight": torch.zeros(1)})
-    held = create("squeezenet1_0", cut="features.12", weights="random:0").state_dict()
+    other = create("squeezenet1_0", cut="features.12", weights="random:0").state_dict()
     with pytest.raises(CheckpointError, match=r"features\.0\.weight is \[64, 3, 3, 3\], not \[96, 3, 7, 7\]"):
-        create("squeezenet1_0", weights={**held, "features.0.weight": torch.zeros(64, 3, 3, 3)})
+        create("squeezenet1_0", weights={**other, "features.0.weight": torch.zeros(64, 3, 3, 3)})
     with pytest.raises(CheckpointError, match=r"missing .* and \d+ more; left over"):
         create("vgg16", weights=tensors)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite(tensors, bad):
-    held = tensors["features.3.squeeze.bias"].clone()
-    held[5] = bad
+    bias = tensors["features.3.squeeze.bias"].clone()
+    bias[5] = bad
     with pytest.raises(CheckpointError, match=r"features\.3\.squeeze\.bias holds NaN or infinity"):
-        create("squeezenet1_1", weights={**tensors, "features.3.squeeze.bias": held})
+        create("squeezenet1_1", weights={**tensors, "features.3.squeeze.bias": bias})
 
 
 class Trap:
@@ -207,19 +207,19 @@ def test_published_weights_are_where_torchvision_puts_them(tmp_path, monkeypatch
 def test_published_weights_are_fetched_and_loaded(tmp_path, monkeypatch, tensors):
     monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path))
-    asked = []
+    requests = []
 
     def fetch(url, path, **how):
-        asked.append((url, how["sha256"], how["offline"]))
+        requests.append((url, how["sha256"], how["offline"]))
         return written(path, tensors)
 
     monkeypatch.setattr(backbones, "fetch", fetch)
-    found = create("squeezenet1_1")
-    assert asked == [(BACKBONES["squeezenet1_1"].url, "b8a52dc0", False)]
-    assert torch.equal(found.state_dict()["features.0.weight"], tensors["features.0.weight"])
+    backbone = create("squeezenet1_1")
+    assert requests == [(BACKBONES["squeezenet1_1"].url, "b8a52dc0", False)]
+    assert torch.equal(backbone.state_dict()["features.0.weight"], tensors["features.0.weight"])
     monkeypatch.setenv("DEJAVLAD_OFFLINE", "yes")
     create("squeezenet1_1")
-    assert asked[-1][2] is True
+    assert requests[-1][2] is True
 
 
 def real(*parts):
@@ -233,13 +233,14 @@ def test_real_squeezenet_knows_houses_when_it_sees_them():
     """The classifier's own words are the check that layers, pooling and preprocessing are right."""
     path = real("weights", "squeezenet1_0_imagenet_caffe.npz")
     backbone = create("squeezenet1_0", cut="features.12", weights=path)
-    held = read_weights(path)
+    weights = read_weights(path)
+    classifier = weights["classifier.1.weight"], weights["classifier.1.bias"]
     for name in ("db12.jpg", "db13.jpg", "db14.jpg"):
         photo = read_image(real("toy", "database", name))
         images = torch.from_numpy(PREPROCESSING["caffe"](photo))[None]
         with torch.inference_mode():
             feat = backbone(images)
-            scores = torch.nn.functional.conv2d(feat, held["classifier.1.weight"], held["classifier.1.bias"])
+            scores = torch.nn.functional.conv2d(feat, *classifier)
         assert feat.shape == (1, 512, *backbone.grid(*photo.shape[:2]))
         assert feat.min() == 0 and 0.1 < feat.mean() < 50
         assert MOBILE_HOME in scores.relu().mean((2, 3))[0].topk(5).indices

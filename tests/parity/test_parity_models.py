@@ -55,9 +55,9 @@ def made_weights():
 
 def marked():
     for name in CASES:
-        with np.load(FOLDER / f"{name}.npz") as held:
-            size = sum(np.prod(shape, dtype=float) for shape in json.loads(str(held["shapes"])).values())
-            pixels = sum(np.prod(held[key]) / 3.0 for key in held.files if key.endswith("input_shape"))
+        with np.load(FOLDER / f"{name}.npz") as arrays:
+            size = sum(np.prod(shape, dtype=float) for shape in json.loads(str(arrays["shapes"])).values())
+            pixels = sum(np.prod(arrays[key]) / 3.0 for key in arrays.files if key.endswith("input_shape"))
         yield pytest.param(name, marks=[pytest.mark.large] if size * pixels > WORK else [])
 
 
@@ -67,43 +67,43 @@ class Case:
     def __init__(self, name):
         mw = made_weights()
         self.name = name
-        with np.load(FOLDER / f"{name}.npz") as held:
-            self.held = dict(held)
-        shapes = json.loads(str(self.held["shapes"]))
-        dtypes = json.loads(str(self.held["dtypes"]))
-        seed, keys = int(self.held["seed"]), self.held["keys"].tolist()
+        with np.load(FOLDER / f"{name}.npz") as arrays:
+            self.arrays = dict(arrays)
+        shapes = json.loads(str(self.arrays["shapes"]))
+        dtypes = json.loads(str(self.arrays["dtypes"]))
+        seed, keys = int(self.arrays["seed"]), self.arrays["keys"].tolist()
         check = mw.weights_check(keys, [shapes[key] for key in keys], seed)
-        np.testing.assert_allclose(check, self.held["weights_check"])
+        np.testing.assert_allclose(check, self.arrays["weights_check"])
         self.tensors = {
             key: torch.from_numpy(mw.made(key, shapes[key], seed).astype(dtypes.get(key, "float32")))
             for key in keys
         }
-        self.norm = json.loads(str(self.held["input_norm"]))
+        self.norm = json.loads(str(self.arrays["input_norm"]))
         self._made_input = mw.made_input
 
     def inputs(self):
         """(prefix of the arrays, input): one or two."""
         for prefix in ("", "alt_"):
-            if f"{prefix}input_seed" in self.held:
-                seed, shape = int(self.held[f"{prefix}input_seed"]), self.held[f"{prefix}input_shape"]
+            if f"{prefix}input_seed" in self.arrays:
+                seed, shape = int(self.arrays[f"{prefix}input_seed"]), self.arrays[f"{prefix}input_shape"]
                 yield prefix, torch.from_numpy(self._made_input(seed, shape, **self.norm))
 
-    def check(self, array, found, limit):
+    def check(self, array, output, limit):
         """Within `limit` of the largest number; the golden one may be the first numbers only."""
-        wanted = self.held[array]
-        found = np.asarray(found)[:, : wanted.shape[1]]
-        assert found.shape == wanted.shape
-        away = np.abs(found - wanted).max() / np.abs(wanted).max()
+        wanted = self.arrays[array]
+        output = np.asarray(output)[:, : wanted.shape[1]]
+        assert output.shape == wanted.shape
+        away = np.abs(output - wanted).max() / np.abs(wanted).max()
         assert away <= limit, f"{self.name}: {array} differs by {away:.1e}, more than {limit:.0e}"
 
 
 def opened(case):
     """The model of a case, by the importer; of AnyLoc, whose block and facet no file tells, by its name."""
     if case.name.startswith("anyloc"):
-        told = case.name + json.loads(str(case.held["facts"])).get("configuration_here", "")
-        found = re.search(rf"_l(\d+)_({'|'.join(FACETS)})|layer (\d+) .*facet (\w+)", told)
-        block, facet = filter(None, found.groups())
-        shapes = {key: held.shape for key, held in case.tensors.items()}
+        description = case.name + json.loads(str(case.arrays["facts"])).get("configuration_here", "")
+        match = re.search(rf"_l(\d+)_({'|'.join(FACETS)})|layer (\d+) .*facet (\w+)", description)
+        block, facet = filter(None, match.groups())
+        shapes = {key: tensor.shape for key, tensor in case.tensors.items()}
         parts = anyloc(shapes, block=int(block), facet=facet)
         return filled(parts, case.tensors, name=case.name)
     return build(case.tensors, {}, Path(f"{case.name}.pth"))
@@ -123,9 +123,10 @@ def test_answers_of_the_original_code(name):
         for prefix, images in case.inputs():
             rows = model.describe(images)
             case.check(f"{prefix}output", rows, tolerance(name))
-            if f"{prefix}extra_labels" in case.held:
-                shares = model.aggregation.shares(model.local_features(images).transpose(1, 2))
-                assert np.array_equal(shares.argmax(1).numpy(), case.held[f"{prefix}extra_labels"])
+            if f"{prefix}extra_labels" in case.arrays:
+                features = model.local_features(images).transpose(1, 2)
+                assignment = model.aggregation.assignment_weights(features)
+                assert np.array_equal(assignment.argmax(1).numpy(), case.arrays[f"{prefix}extra_labels"])
             if model.alone and not prefix:
                 apart = torch.cat([model.describe(one[None]) for one in images])
                 torch.testing.assert_close(apart, rows, atol=1e-5, rtol=0)
@@ -135,7 +136,7 @@ def test_answers_of_the_original_code(name):
 
 def check_dinov2(case):
     """The backbone's tokens, class token, registers and table of positions."""
-    name = dino_of({key: held.shape for key, held in case.tensors.items()}, "").name
+    name = dino_of({key: tensor.shape for key, tensor in case.tensors.items()}, "").name
     limit = tolerance(name)
     depth = 1 + max(int(f[1]) for key in case.tensors if (f := re.match(r"blocks\.(\d+)\.", key)))
     whole = create(name, weights=case.tensors, leading=1)
@@ -152,7 +153,7 @@ def check_dinov2(case):
             rows, columns = (side // 14 for side in images.shape[2:])
             table = whole.table(rows, columns)[0, :, :8]
             case.check(f"{prefix}extra_pos_first8", table, limit)
-            if f"{prefix}extra_prenorm_first3" in case.held and not whole.registers:
+            if f"{prefix}extra_prenorm_first3" in case.arrays and not whole.registers:
                 raw = before(images)[..., 0].transpose(1, 2)
                 case.check(f"{prefix}extra_prenorm_first3", raw[:, :3], limit)
             grid = third(images)

@@ -70,7 +70,7 @@ PRE_L2 = ("max_preL2", "avg_preL2", "gem_preL2")
 
 
 def is_aggregation(name: str) -> bool:
-    """Whether `create` knows the name."""
+    """Whether `create` knows an aggregation layer of this name."""
     return name in AGGREGATIONS or name in PRE_L2
 
 

@@ -52,7 +52,7 @@ class Aggregation(nn.Module):
 
     @property
     def descriptor_size(self) -> int:
-        """Numbers of one descriptor."""
+        """Length of one photo's descriptor, in numbers."""
         return self.dim
 
     @property
@@ -62,7 +62,7 @@ class Aggregation(nn.Module):
 
     @property
     def least_locations(self) -> int:
-        """Locations that a photo must have."""
+        """The smallest number of locations, H*W, that a photo must have."""
         return 1
 
     @property

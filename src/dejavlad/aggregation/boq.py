@@ -35,10 +35,11 @@ class QueryBlock(nn.Module):
     def forward(self, x_NLc: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens -> (tokens for the next block [N, L, c], answers [N, q, c])."""
         x_NLc = self.encoder(x_NLc)
-        asked = self.queries  # of no photo, so attended once for all of them
-        asked = self.norm_q(asked + self.self_attn(asked, asked, asked, need_weights=False)[0])
-        asked_Nqc = asked.expand(len(x_NLc), -1, -1)
-        answers = self.cross_attn(asked_Nqc, x_NLc, x_NLc, need_weights=False)[0]
+        queries_1qc = self.queries  # of no photo, so attended once for all of them
+        attended_1qc, _ = self.self_attn(queries_1qc, queries_1qc, queries_1qc, need_weights=False)
+        queries_1qc = self.norm_q(queries_1qc + attended_1qc)
+        queries_Nqc = queries_1qc.expand(len(x_NLc), -1, -1)
+        answers = self.cross_attn(queries_Nqc, x_NLc, x_NLc, need_weights=False)[0]
         return x_NLc, self.norm_out(answers)
 
 
@@ -79,7 +80,7 @@ class BoQ(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "channels": self.channels,
             "queries": self.n_queries,
@@ -88,7 +89,7 @@ class BoQ(Head):
         }
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
-        """[N, c * rows]."""
+        """Descriptors [N, c * rows], channel by channel; not yet of unit length."""
         x_NLc = self.norm_input(self.proj_c(feat_NDHW).flatten(2).transpose(1, 2))
         answers = []
         for block in self.boqs:

@@ -101,8 +101,8 @@ def window_sums(
         out: where to put them.
     """
     if length in known:
-        found = _every(known[length], axis, step)
-        return found if out is None else out.copy_(found)
+        sums = _every(known[length], axis, step)
+        return sums if out is None else out.copy_(sums)
     # A sum is that of two shorter ones: few additions a cell, and no running total that loses digits.
     longer = 1 << ((length - 1).bit_length() - 1)
     first = window_sums(known, longer, axis=axis)

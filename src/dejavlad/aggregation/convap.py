@@ -42,10 +42,10 @@ class ConvAP(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {"channels": self.channel_pool.out_channels, "side": self.side}
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
-        """[N, channels * side^2]."""
-        found: Tensor = self.channel_pool(F.adaptive_avg_pool2d(feat_NDHW, self.side))
-        return found.flatten(1)
+        """Descriptors [N, channels * side^2], channel by channel; not yet of unit length."""
+        pooled_NDss: Tensor = self.channel_pool(F.adaptive_avg_pool2d(feat_NDHW, self.side))
+        return pooled_NDss.flatten(1)

@@ -47,21 +47,21 @@ class CricaVPR(Head):
 
     @property
     def fixed_grid(self) -> tuple[int, int]:
-        """The only grid that it takes."""
+        """The only grid (H, W) that it takes: 16 x 16 patches."""
         return SIDE, SIDE
 
     @property
     def descriptor_size(self) -> int:
-        """14 * D."""
+        """Length of one photo's descriptor: 14 regions of D numbers."""
         return REGIONS * self.dim
 
     @property
     def options(self) -> dict[str, Any]:
-        """None."""
+        """An empty mapping: the constructor needs nothing besides `dim`."""
         return {}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
-        """[N, 14 * D]."""
+        """Descriptors [N, 14 * D], region by region; not yet of unit length."""
         if feat_NDL.shape[2] != 1 + SIDE**2:
             raise InputError(
                 f"CricaVPR takes photos of {SIDE}x{SIDE} patches, 224x224 pixels; "
@@ -76,5 +76,5 @@ class CricaVPR(Head):
                 for top, bottom in parts
                 for left, right in parts
             ]
-        found: Tensor = self.encoder(torch.stack(vectors, dim=1))
-        return found.flatten(1)
+        vectors_NVD: Tensor = self.encoder(torch.stack(vectors, dim=1))
+        return vectors_NVD.flatten(1)

@@ -31,8 +31,8 @@ class DecoderLayer(nn.Module):
         q_NqD = self.norm1(q_NqD + self.self_attn(q_NqD, q_NqD, q_NqD, need_weights=False)[0])
         q_NqD = q_NqD.expand(len(tokens_NTD), -1, -1)
         seen = self.multihead_attn(q_NqD, tokens_NTD, tokens_NTD, need_weights=False)[0]
-        found: Tensor = self.norm2(q_NqD + seen)
-        return found
+        decoded_NqD: Tensor = self.norm2(q_NqD + seen)
+        return decoded_NqD
 
 
 class EDTformer(Head):
@@ -73,7 +73,7 @@ class EDTformer(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "queries": self.queries.shape[1],
             "channels": self.channel_proj.out_features,
@@ -82,10 +82,10 @@ class EDTformer(Head):
         }
 
     def head(self, feat_NDT: Tensor) -> Tensor:
-        """[N, channels * rows]."""
+        """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""
         tokens_NTD = self.fc(feat_NDT.transpose(1, 2))
         q_NqD: Tensor = self.queries
         for layer in self.layers:
             q_NqD = layer(q_NqD, tokens_NTD)
-        found: Tensor = self.row_proj(self.channel_proj(q_NqD).transpose(1, 2))
-        return found.flatten(1)
+        projected_Ncr: Tensor = self.row_proj(self.channel_proj(q_NqD).transpose(1, 2))
+        return projected_Ncr.flatten(1)

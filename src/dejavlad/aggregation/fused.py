@@ -45,11 +45,11 @@ class Projection(Protocol):
 
     @property
     def weight(self) -> Tensor:
-        """[d, K*D]."""
+        """The projection's matrix, [d, K*D]."""
 
     @property
     def bias(self) -> Tensor:
-        """[d]."""
+        """The vector added after the product, [d]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,21 @@ class Residuals:
 
     feat_NTHWD: Tensor
     """float32, prepared as the layer does; T grids, whose residuals in one cell are summed."""
-    shares_NKTHW: Tensor
-    """float32: see `Clustered.shares`."""
+    weights_NKTHW: Tensor
+    """float32: see `Clustered.assignment_weights`."""
     layer: Clustered
 
     def of(self, photo: int, cluster: int) -> Tensor:
         """[H, W, D] of one photo and cluster, for the caller to change."""
-        share_THW1 = self.shares_NKTHW[photo, cluster, ..., None]
+        share_THW1 = self.weights_NKTHW[photo, cluster, ..., None]
         residuals_THWD = (self.feat_NTHWD[photo] - self.layer.centroids[cluster]).mul_(share_THW1)
         return residuals_THWD[0] if len(residuals_THWD) == 1 else residuals_THWD.sum(dim=0)
 
     def turned(self) -> Residuals:
-        """Rows and columns exchanged."""
+        """The same residuals with the grid's rows and columns exchanged: [N, T, W, H, D]."""
         return Residuals(
             self.feat_NTHWD.transpose(2, 3).contiguous(),
-            self.shares_NKTHW.transpose(3, 4).contiguous(),
+            self.weights_NKTHW.transpose(3, 4).contiguous(),
             self.layer,
         )
 
@@ -88,27 +88,29 @@ def fused_patches(
     photos, _, height, width, _ = residuals.feat_NTHWD.shape
     layer, total = residuals.layer, scales[-1].rows.stop
     dims = layer.descriptor_size if whitening is None else len(whitening.weight)
-    found_NSd = residuals.feat_NTHWD.new_zeros(photos, total, dims)
+    descriptors_NSd = residuals.feat_NTHWD.new_zeros(photos, total, dims)
     squares_NS1 = residuals.feat_NTHWD.new_zeros(photos, total, 1)
     # Whitening may come before the sum only where a patch is a plain sum of its cells: a power of the sum is
     # no sum of powers, and integral sums are there to repeat the original's rounding.
     many = total > WORTH_PROJECTING * height * width
     if whitening is not None and many and sums == "direct" and layer.power == 1:
-        _project_first(found_NSd, squares_NS1, residuals, whitening, scales, dtype)
+        _project_first(descriptors_NSd, squares_NS1, residuals, whitening, scales, dtype)
     else:
-        _sum_first(found_NSd, squares_NS1, residuals, whitening, scales, dtype, sums)
-    for found_Sd, squares_S1 in zip(found_NSd, squares_NS1, strict=True):
+        _sum_first(descriptors_NSd, squares_NS1, residuals, whitening, scales, dtype, sums)
+    for descriptors_Sd, squares_S1 in zip(descriptors_NSd, squares_NS1, strict=True):
         lengths_S1 = squares_S1.sqrt()
         torch_rule = layer.epsilon == "torch"
-        found_Sd.div_(lengths_S1.clamp_(min=EPSILON) if torch_rule else lengths_S1.add_(EPSILON))
+        descriptors_Sd.div_(lengths_S1.clamp_(min=EPSILON) if torch_rule else lengths_S1.add_(EPSILON))
         if whitening is not None:
-            found_Sd.add_(whitening.bias.to(found_Sd.dtype))
-            found_Sd.div_(torch.linalg.vector_norm(found_Sd, dim=1, keepdim=True).clamp_(min=EPSILON))
-    return [found_NSd[:, scale.rows] for scale in scales]
+            descriptors_Sd.add_(whitening.bias.to(descriptors_Sd.dtype))
+            descriptors_Sd.div_(
+                torch.linalg.vector_norm(descriptors_Sd, dim=1, keepdim=True).clamp_(min=EPSILON)
+            )
+    return [descriptors_NSd[:, scale.rows] for scale in scales]
 
 
 def _sum_first(
-    found_NSd: Tensor,
+    descriptors_NSd: Tensor,
     squares_NS1: Tensor,
     residuals: Residuals,
     whitening: Projection | None,
@@ -121,8 +123,8 @@ def _sum_first(
     for group in _groups(layer.clusters):
         columns = slice(group[0] * layer.dim, (group[-1] + 1) * layer.dim)
         weight_dE = None if whitening is None else whitening.weight[:, columns].to(dtype)
-        for n, found_Sd in enumerate(found_NSd):
-            patches_SGD = found_Sd.new_empty(len(found_Sd), len(group), layer.dim)
+        for n, descriptors_Sd in enumerate(descriptors_NSd):
+            patches_SGD = descriptors_Sd.new_empty(len(descriptors_Sd), len(group), layer.dim)
             for at, k in enumerate(group):
                 patches_SD = patches_SGD[:, at]
                 for scale, boxes_PD in boxes(residuals.of(n, k), scales):
@@ -135,15 +137,15 @@ def _sum_first(
                 patches_SD.mul_(scaling_S1)
             patches_SE = patches_SGD.flatten(1)
             if weight_dE is None:
-                found_Sd[:, columns] = patches_SE
-            elif dtype == found_Sd.dtype:
-                found_Sd.addmm_(patches_SE, weight_dE.T)
+                descriptors_Sd[:, columns] = patches_SE
+            elif dtype == descriptors_Sd.dtype:
+                descriptors_Sd.addmm_(patches_SE, weight_dE.T)
             else:
-                found_Sd += patches_SE.to(dtype) @ weight_dE.T
+                descriptors_Sd += patches_SE.to(dtype) @ weight_dE.T
 
 
 def _project_first(
-    found_NSd: Tensor,
+    descriptors_NSd: Tensor,
     squares_NS1: Tensor,
     residuals: Residuals,
     whitening: Projection,
@@ -156,9 +158,9 @@ def _project_first(
     if turned:
         residuals = residuals.turned()
         scales = [replace(scale, grid=(scale.grid[1], scale.grid[0])) for scale in scales]
-    chunk = CHUNK if found_NSd.device.type == "cpu" else max(1, found_NSd.shape[2])
+    chunk = CHUNK if descriptors_NSd.device.type == "cpu" else max(1, descriptors_NSd.shape[2])
     short = min(height, width)
-    room = [found_NSd.new_empty(of.grid[0], GROUP, short, chunk, dtype=dtype) for of in scales]
+    room = [descriptors_NSd.new_empty(of.grid[0], GROUP, short, chunk, dtype=dtype) for of in scales]
     # Clusters are outermost and dimensions next, so that a weight is brought to `dtype` once for all photos,
     # and the sums of a chunk stay in the cache.
     for group in _groups(layer.clusters):
@@ -166,18 +168,18 @@ def _project_first(
             _scaled_bands(residuals, n, group, scales, squares_S1, dtype, turned=turned)
             for n, squares_S1 in enumerate(squares_NS1)
         ]
-        for start in range(0, found_NSd.shape[2], chunk):
+        for start in range(0, descriptors_NSd.shape[2], chunk):
             rows = slice(start, start + chunk)
             weights = [whitening.weight[rows, k * layer.dim : (k + 1) * layer.dim].to(dtype) for k in group]
-            for found_Sd, (cells, bands) in zip(found_NSd[:, :, rows], photos, strict=True):
-                sums = [of[:, : len(group), :, : found_Sd.shape[1]] for of in room]
+            for descriptors_Sd, (cells, bands) in zip(descriptors_NSd[:, :, rows], photos, strict=True):
+                sums = [of[:, : len(group), :, : descriptors_Sd.shape[1]] for of in room]
                 for at, (cells_ABD, weight_dD) in enumerate(zip(cells, weights, strict=True)):
                     known = {1: cells_ABD @ weight_dD.T}
                     for scale, sums_AGBd in zip(scales, sums, strict=True):
                         window_sums(known, scale.size, axis=0, step=scale.stride, out=sums_AGBd[:, at])
                 for scale, band_ABC, sums_AGBd in zip(scales, bands, sums, strict=True):
                     share_ABd = torch.bmm(band_ABC, sums_AGBd.flatten(1, 2))
-                    _as_grid(found_Sd[scale.rows], scale, turned=turned).add_(share_ABd)
+                    _as_grid(descriptors_Sd[scale.rows], scale, turned=turned).add_(share_ABd)
 
 
 def _scaled_bands(

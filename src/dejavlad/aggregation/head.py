@@ -27,7 +27,7 @@ class Head(Aggregation):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values; none here."""
         return {}
 
     def head(self, feat: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class Head(Aggregation):
         raise NotImplementedError
 
     def forward(self, feat_NDHW: Tensor) -> Tensor:
-        """Descriptors of feature maps; see `Aggregation.forward`."""
+        """Feature maps [N, D, H, W] to descriptors [N, descriptor_size] of unit length."""
         device = feat_NDHW.device.type
         with torch.autocast(device, enabled=self.reduces and torch.is_autocast_enabled(device)):
             feat = self._locations(feat_NDHW)
@@ -57,5 +57,5 @@ def positive(what: str, **sizes: int) -> None:
         InputError: naming the layer, and all sizes given.
     """
     if min(sizes.values()) < 1:
-        told = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise InputError(f"{what} needs sizes of at least 1; given {told}")
+        given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise InputError(f"{what} needs sizes of at least 1; given {given}")

@@ -31,16 +31,16 @@ class ImageTokens(Head):
 
     @property
     def descriptor_size(self) -> int:
-        """tokens * D, token by token."""
+        """Length of one photo's descriptor: tokens * D, token by token."""
         return self.tokens * self.dim
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {"tokens": self.tokens}
 
     def head(self, feat_NDT: Tensor) -> Tensor:
-        """[N, tokens * D]."""
+        """Descriptors [N, tokens * D], token by token; not yet of unit length."""
         if feat_NDT.shape[2] != self.tokens:
             raise InputError(
                 f"ImAge takes {self.tokens} tokens that its backbone has learnt; given {feat_NDT.shape[2]}"

@@ -28,8 +28,8 @@ class Mixer(nn.Module):
 
     def forward(self, x_NDL: Tensor) -> Tensor:
         """[N, D, L] -> [N, D, L]."""
-        found: Tensor = x_NDL + self.mix(x_NDL)
-        return found
+        mixed_NDL: Tensor = x_NDL + self.mix(x_NDL)
+        return mixed_NDL
 
 
 class MixVPR(Head):
@@ -71,7 +71,7 @@ class MixVPR(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "channels": self.channels,
             "rows": self.rows,
@@ -80,7 +80,7 @@ class MixVPR(Head):
         }
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
-        """[N, channels * rows]."""
+        """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""
         height, width = feat_NDHW.shape[2:]
         if height * width != self.cells:
             raise InputError(
@@ -90,5 +90,5 @@ class MixVPR(Head):
         # Cells first: the two projections may change places, and so the one of channels has few cells to do.
         rows, channels = self.row_proj, self.channel_proj
         few_NDr = F.linear(mixed_NDL, rows.weight)
-        found: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
-        return (found + channels.bias[:, None] * rows.weight.sum(dim=1) + rows.bias).flatten(1)
+        projected_Ncr: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
+        return (projected_Ncr + channels.bias[:, None] * rows.weight.sum(dim=1) + rows.bias).flatten(1)

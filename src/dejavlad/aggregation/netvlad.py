@@ -28,7 +28,7 @@ UNFITTED_SHARPNESS = 30.0
 
 
 class Clustered(Aggregation):
-    """What NetVLAD and VLAD share: centres, and residuals to them summed by shares."""
+    """What NetVLAD and VLAD share: centres, and residuals to them, summed with assignment weights."""
 
     needs_fitting = True
     centroids: nn.Parameter
@@ -48,12 +48,12 @@ class Clustered(Aggregation):
 
     @property
     def descriptor_size(self) -> int:
-        """K * D."""
+        """Length of one photo's descriptor: K clusters of D numbers."""
         return self.clusters * self.dim
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "clusters": self.clusters,
             "normalize_input": self.normalize_input,
@@ -67,13 +67,13 @@ class Clustered(Aggregation):
             return feat_NDL
         return functional.l2_normalize(feat_NDL, dim=1, rule=self.epsilon)
 
-    def shares(self, feat_NDL: Tensor) -> Tensor:
-        """What each prepared location's residual is multiplied by in each cluster's sum: [N, K, L]."""
+    def assignment_weights(self, feat_NDL: Tensor) -> Tensor:
+        """Weight of each prepared location's residual in each cluster's sum: [N, K, L], 0 or more."""
         raise NotImplementedError
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
-        """[N, K*D] before the final normalisation."""
-        vlad_NKD = self.evened(functional.vlad(feat_NDL, self.shares(feat_NDL), self.centroids))
+        """Descriptors [N, K*D] of prepared local features, before the final normalisation."""
+        vlad_NKD = self.evened(functional.vlad(feat_NDL, self.assignment_weights(feat_NDL), self.centroids))
         if self.intra_norm:
             vlad_NKD = functional.l2_normalize(vlad_NKD, dim=2, rule=self.epsilon)
         return vlad_NKD.flatten(1)
@@ -134,11 +134,11 @@ class NetVLAD(Clustered):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {"version": self.version, **super().options}
 
-    def shares(self, feat_NDL: Tensor) -> Tensor:
-        """[N, K, L]: the soft assignment."""
+    def assignment_weights(self, feat_NDL: Tensor) -> Tensor:
+        """The soft assignment [N, K, L]: from 0 to 1, with a sum of 1 over the clusters."""
         return self.assign(feat_NDL)
 
     def assign(self, feat_NDL: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ class VLAD(Clustered):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "sharpness": self.sharpness,
             "residual_norm": self.residual_norm,
@@ -251,8 +251,12 @@ class VLAD(Clustered):
             **super().options,
         }
 
-    def shares(self, feat_NDL: Tensor) -> Tensor:
-        """[N, K, L]: the assignment, with `residual_norm` over residuals' lengths, with `skip_empty` 0."""
+    def assignment_weights(self, feat_NDL: Tensor) -> Tensor:
+        """The assignment [N, K, L], 0 or more.
+
+        With `residual_norm` it is divided by the residuals' lengths; with `skip_empty` it is 0 for locations
+        whose local feature is zero.
+        """
         weights_NKL = self.assign(feat_NDL)
         if self.residual_norm:
             squares_NKL = functional.squared_distances(feat_NDL, self.centroids)
@@ -307,10 +311,10 @@ def sharpness(centres_KD: NDArray[np.float64], samples_MD: Floats, *, version: L
     for first in range(0, len(samples_MD), 8192):
         block = np.asarray(samples_MD[first : first + 8192], dtype=np.float64)
         if version == 1:
-            likeness = block @ _unit(centres_KD).T
+            scores_MK = block @ _unit(centres_KD).T
         else:
-            likeness = 2 * block @ centres_KD.T - np.square(centres_KD).sum(axis=1)
-        best = np.partition(likeness, -2, axis=1)[:, -2:]
+            scores_MK = 2 * block @ centres_KD.T - np.square(centres_KD).sum(axis=1)
+        best = np.partition(scores_MK, -2, axis=1)[:, -2:]
         gaps += float((best[:, 1] - best[:, 0]).sum())
     gap = gaps / len(samples_MD)
     if not (math.isfinite(gap) and gap > 0):

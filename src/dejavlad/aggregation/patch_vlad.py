@@ -80,11 +80,11 @@ def patch_vlad(
         )
     with torch.no_grad(), torch.autocast(feat_NDHW.device.type, enabled=False):
         feat_NLD = clustered.local_features(feat_NDHW.float()).contiguous()
-        shares_NKL = clustered.shares(feat_NLD.transpose(1, 2)).contiguous()
+        weights_NKL = clustered.assignment_weights(feat_NLD.transpose(1, 2)).contiguous()
         photos, (height, width) = len(feat_NLD), grid
         residuals = Residuals(
             feat_NLD.view(photos, stacked, height, width, clustered.dim),
-            shares_NKL.view(photos, clustered.clusters, stacked, height, width),
+            weights_NKL.view(photos, clustered.clusters, stacked, height, width),
             clustered,
         )
         return fused_patches(residuals, whitening, scales, dtype, sums)
@@ -95,7 +95,7 @@ class PatchVLAD:
 
     Args:
         layer: `NetVLAD` or `VLAD`, whose clusters and weights are used.
-        whitening: see `patch_vlad`.
+        whitening: a projection [d, K*D] of each patch, which is then again of unit length; None for none.
         geometry: where cells lie: the backbone's ``geometry``.
         sizes: sides of the patches, in cells.
         strides: for each size, cells from one patch to the next.
@@ -132,7 +132,7 @@ class PatchVLAD:
         Raises:
             InputError: see `patch_vlad`.
         """
-        found = patch_vlad(
+        descriptors = patch_vlad(
             feat_NDHW,
             self.layer,
             self.whitening,
@@ -144,7 +144,7 @@ class PatchVLAD:
         )
         scales = patch_scales(_grid(feat_NDHW, self.stacked), self.sizes, self.strides)
         photos: list[list[PatchSet]] = [[] for _ in feat_NDHW]
-        for scale, patches_NPd in zip(scales, found, strict=True):
+        for scale, patches_NPd in zip(scales, descriptors, strict=True):
             centres_P2 = patch_centres(
                 scale.grid, scale.size, scale.stride, self.geometry, whole_pixels=self.whole_pixels
             )

@@ -50,7 +50,7 @@ class MaxPool(Pooling):
     name = "max"
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
-        """[N, D]."""
+        """One number for each channel, [N, D], of prepared local features [N, D, L]."""
         return feat_NDL.amax(dim=2)
 
 
@@ -60,7 +60,7 @@ class AvgPool(Pooling):
     name = "avg"
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
-        """[N, D]."""
+        """One number for each channel, [N, D], of prepared local features [N, D, L]."""
         return feat_NDL.mean(dim=2)
 
 
@@ -96,5 +96,5 @@ class GeM(Pooling):
         self.p = nn.Parameter(torch.tensor([float(p)]))
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
-        """[N, D]."""
+        """One number for each channel, [N, D], of prepared local features [N, D, L]."""
         return generalized_mean(feat_NDL, self.p)

@@ -43,7 +43,7 @@ class ProjectedGeM(Head):
 
     @property
     def descriptor_size(self) -> int:
-        """Numbers of one descriptor."""
+        """Length of one photo's descriptor, in numbers."""
         return int(self.linear.out_features)
 
     @property
@@ -52,8 +52,8 @@ class ProjectedGeM(Head):
         return {"dims": self.linear.out_features, "normalize_input": self.normalize_input}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
-        """[N, dims]."""
+        """Descriptors [N, dims], the linear layer's output; not yet of unit length."""
         if self.normalize_input:
             feat_NDL = F.normalize(feat_NDL, dim=1)
-        found: Tensor = self.linear(generalized_mean(feat_NDL, self.p))
-        return found
+        projected_Nd: Tensor = self.linear(generalized_mean(feat_NDL, self.p))
+        return projected_Nd

@@ -27,14 +27,14 @@ class Codebook(nn.Module):
         self.norm_q = nn.LayerNorm(dim)
 
     def forward(self) -> Tensor:
-        """[1, q, dim], of no photo."""
+        """The attended queries [1, q, dim], the same for all photos."""
         q = self.queries
-        found: Tensor = self.norm_q(q + self.self_attn(q, q, q, need_weights=False)[0])
-        return found
+        queries_1qD: Tensor = self.norm_q(q + self.self_attn(q, q, q, need_weights=False)[0])
+        return queries_1qD
 
 
 class Score(nn.Module):
-    """What the queries find in a photo, as scores of clusters."""
+    """Scores of clusters, from queries that attend to a photo's patches."""
 
     def __init__(self, dim: int, clusters: int) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class Score(nn.Module):
         self.conv = nn.Conv1d(dim, clusters, 1)
 
     def forward(self, q_1qD: Tensor, patches_NLD: Tensor) -> Tensor:
-        """[N, K, q]."""
+        """Scores [N, K, q] of each query for each cluster, without bounds."""
         q_NqD = q_1qD.expand(len(patches_NLD), -1, -1)
         seen = self.norm_out(self.cross_attn(q_NqD, patches_NLD, patches_NLD, need_weights=False)[0])
-        found: Tensor = self.conv(seen.transpose(1, 2))
-        return found
+        scores_NKq: Tensor = self.conv(seen.transpose(1, 2))
+        return scores_NKq
 
 
 class QAA(Head):
@@ -83,11 +83,11 @@ class QAA(Head):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {"clusters": self.clusters, "cluster_dim": self.cluster_dim, "queries": self.n_queries}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
-        """[N, l * K]."""
+        """Descriptors [N, l * K], channel by channel; not yet of unit length."""
         scores_NKq = self.score(self.queries_score(), feat_NDL.transpose(1, 2))
         sums_NlK = self.queries_feature().transpose(1, 2) @ scores_NKq.transpose(1, 2)
         return F.normalize(sums_NlK, dim=1).flatten(1)

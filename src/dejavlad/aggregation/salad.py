@@ -69,8 +69,8 @@ class Transport(nn.Module):
         """[N, D, 1 + L] -> [N, token_dim + l*K]: the class token's part, the clusters', channel first."""
         token_Nt = F.normalize(self.token_features(tokens_NDL[:, :, 0]), dim=1)
         patches_NLD = tokens_NDL[:, :, 1:].transpose(1, 2).contiguous()
-        shares_NKL = transport(_of_each(self.score, patches_NLD).transpose(1, 2), self.dust_bin)
-        sums_NlK = (shares_NKL @ _of_each(self.cluster_features, patches_NLD)).transpose(1, 2)
+        weights_NKL = transport(_of_each(self.score, patches_NLD).transpose(1, 2), self.dust_bin)
+        sums_NlK = (weights_NKL @ _of_each(self.cluster_features, patches_NLD)).transpose(1, 2)
         return torch.cat([token_Nt, F.normalize(sums_NlK, dim=1).flatten(1)], dim=1)
 
 
@@ -115,17 +115,17 @@ class Salad(Head):
 
     @property
     def least_locations(self) -> int:
-        """Patches that a photo must have."""
+        """The smallest number of patches that a photo must have: one more than the clusters."""
         return self.clusters + 1
 
     @property
     def descriptor_size(self) -> int:
-        """token_dim + l * K."""
+        """Length of one photo's descriptor: token_dim + l * K numbers."""
         return self.token_dim + self.cluster_dim * self.clusters
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {
             "clusters": self.clusters,
             "cluster_dim": self.cluster_dim,
@@ -133,9 +133,9 @@ class Salad(Head):
         }
 
     def head(self, feat_NDL: Tensor) -> Tensor:
-        """[N, token_dim + l*K]."""
-        found: Tensor = self.agg(feat_NDL)
-        return found
+        """Descriptors [N, token_dim + l*K], the class token's part first; not yet of unit length."""
+        vector_ND: Tensor = self.agg(feat_NDL)
+        return vector_ND
 
 
 class MegaLoc(Salad):
@@ -169,15 +169,15 @@ class MegaLoc(Salad):
 
     @property
     def descriptor_size(self) -> int:
-        """Numbers of one descriptor."""
+        """Length of one photo's descriptor, in numbers."""
         return int(self.linear.out_features)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {**super().options, "dims": self.linear.out_features}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
-        """[N, dims]."""
-        found: Tensor = self.linear(F.normalize(super().head(feat_NDL), dim=1))
-        return found
+        """Descriptors [N, dims], the linear layer's output; not yet of unit length."""
+        vector_ND: Tensor = self.linear(F.normalize(super().head(feat_NDL), dim=1))
+        return vector_ND

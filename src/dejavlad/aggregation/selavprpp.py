@@ -41,18 +41,18 @@ class SelaVPRpp(Head):
 
     @property
     def descriptor_size(self) -> int:
-        """Numbers of one descriptor."""
+        """Length of one photo's descriptor, in numbers."""
         return int(self.after.out_features)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {"dims": self.after.out_features, "bits": self.bits}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
-        """[N, dims]."""
+        """Descriptors [N, dims], +1 or -1 with `bits`; not yet of unit length."""
         local_NLD = F.normalize(self.before(feat_NDL.transpose(1, 2)), dim=2)
-        found: Tensor = self.after(generalized_mean(local_NLD.transpose(1, 2), self.p))
+        projected_Nd: Tensor = self.after(generalized_mean(local_NLD.transpose(1, 2), self.p))
         if self.bits:
-            return torch.where(found >= 0, 1.0, -1.0).to(found.dtype)
-        return found
+            return torch.where(projected_Nd >= 0, 1.0, -1.0).to(projected_Nd.dtype)
+        return projected_Nd

@@ -40,24 +40,24 @@ class SuperVLAD(Head):
 
     @property
     def alone(self) -> bool:
-        """Whether a descriptor is of its photo alone."""
+        """Whether a descriptor depends on its own photo only: true without `cross_image`."""
         return self.encoder is None
 
     @property
     def descriptor_size(self) -> int:
-        """K * D, cluster-major."""
+        """Length of one photo's descriptor: K * D numbers, cluster by cluster."""
         return self.clusters * self.dim
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {"clusters": self.clusters, "ghosts": self.ghosts, "cross_image": not self.alone}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
-        """[N, K * D]."""
+        """Descriptors [N, K * D], cluster by cluster; not yet of unit length."""
         feat_NDL = F.normalize(feat_NDL, dim=1)
-        shares_NKL = functional.soft_assignment(feat_NDL, self.conv.weight[:, :, 0, 0])[:, : self.clusters]
-        sums_NKD = F.normalize(shares_NKL @ feat_NDL.transpose(1, 2), dim=2)
+        weights_NKL = functional.soft_assignment(feat_NDL, self.conv.weight[:, :, 0, 0])[:, : self.clusters]
+        sums_NKD = F.normalize(weights_NKL @ feat_NDL.transpose(1, 2), dim=2)
         if self.encoder is not None:
             sums_NKD = self.encoder(F.normalize(sums_NKD.flatten(1), dim=1).view_as(sums_NKD))
         return sums_NKD.flatten(1)

@@ -56,7 +56,7 @@ class TiedNetVLAD(NetVLAD):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor."""
+        """The constructor's arguments besides `dim`, by name, as plain values."""
         return {key: value for key, value in super().options.items() if key != "version"}
 
     def assign(self, feat_NDL: Tensor) -> Tensor:

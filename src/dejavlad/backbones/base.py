@@ -38,10 +38,10 @@ class Geometry:
 
     def through(self, layers: Iterable[nn.Module]) -> Geometry:
         """The geometry after a chain of layers; those without a window leave it as it is."""
-        found = self
+        geometry = self
         for window in windows(layers):
-            found = found.after(window)
-        return found
+            geometry = geometry.after(window)
+        return geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class Window:
 
 
 class Windowed(nn.Module):
-    """A layer made of several."""
+    """A layer made of several convolutions or poolings, which says what windows it has."""
 
     out_channels: int
     """Channels that it makes."""
 
     def windows(self) -> Iterator[Window]:
-        """The windows along its widest path."""
+        """The windows in pixels of the layer's input, along the path with the widest reach."""
         raise NotImplementedError
 
 
@@ -160,10 +160,10 @@ class Backbone(nn.Module):
                 f"photos of {height}x{width} pixels are too small for this network: it needs at least "
                 f"{least}x{least}; give larger photos or --resize"
             )
-        found = images_NCHW
+        feat_NCHW = images_NCHW
         for layer in self.children():
-            found = layer(found)
-        return found
+            feat_NCHW = layer(feat_NCHW)
+        return feat_NCHW
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, except for batch norms that do not learn: they keep the statistics they have."""
@@ -215,12 +215,12 @@ def train_from(backbone: nn.Module, layer: str | None) -> None:
     name = layer
     if layer and isinstance(backbone, Backbone):
         name = backbone.locate(layer)
-    held = dict(backbone.named_modules())
-    if name is not None and name not in held:
+    modules = dict(backbone.named_modules())
+    if name is not None and name not in modules:
         papers = backbone.names if isinstance(backbone, ChainBackbone) else ()
-        raise UnknownNameError("layer", str(layer), [*filter(None, held), *filter(None, papers)])
+        raise UnknownNameError("layer", str(layer), [*filter(None, modules), *filter(None, papers)])
     learns = False
-    for at, module in held.items():
+    for at, module in modules.items():
         learns = learns or at == name
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(learns)
@@ -241,9 +241,9 @@ def _layer_index(names: Sequence[str], cut: str) -> int:
 
 def _channels(layers: Sequence[nn.Module]) -> int:
     for layer in reversed(layers):
-        told = getattr(layer, "out_channels", None)
-        if told is not None:
-            return int(told)
+        channels = getattr(layer, "out_channels", None)
+        if channels is not None:
+            return int(channels)
     return 3
 
 

@@ -88,32 +88,32 @@ class Chain(Backbone):
 
     def __init__(self, layers: Sequence[Mapping[str, Any]]) -> None:
         made: list[nn.Module] = []
-        found: list[tuple[Pair, Pair, Pad]] = []
+        windows: list[tuple[Pair, Pair, Pad]] = []
         channels = 3
-        for i, told in enumerate(_checked(layers)):
-            given = dict(told)
-            kind, name = given.pop("kind", None), given.pop("name", "")
+        for i, description in enumerate(_checked(layers)):
+            settings = dict(description)
+            kind, name = settings.pop("kind", None), settings.pop("name", "")
             if not isinstance(kind, str) or kind not in KINDS:
                 raise InputError(f"layer {i} ({name}) is of kind {kind!r}; valid: {', '.join(sorted(KINDS))}")
-            if kind == "conv" and given.get("inputs") != channels:
+            if kind == "conv" and settings.get("inputs") != channels:
                 raise InputError(
-                    f"layer {i} ({name}) takes {given.get('inputs')} channels, but gets {channels}"
+                    f"layer {i} ({name}) takes {settings.get('inputs')} channels, but gets {channels}"
                 )
             try:
-                layer = KINDS[kind](**given)
+                layer = KINDS[kind](**settings)
             except (TypeError, ValueError, KeyError) as error:
                 raise InputError(f"layer {i} ({name}), {kind}: {error}") from None
             made.append(layer)
-            channels = int(given.get("outputs", channels))
-            found += _window(layer)
+            channels = int(settings.get("outputs", channels))
+            windows += _window(layer)
         super().__init__(channels, [("features", nn.Sequential(*made))])
         self.layers = [dict(layer) for layer in layers]
         """As given."""
         self.names = tuple(str(layer.get("name", "")) for layer in layers)
         """The layers' names, by which training and `verify` know them."""
-        self._windows = found
+        self._windows = windows
         axes = [Geometry(), Geometry()]
-        for kernel, stride, pad in found:
+        for kernel, stride, pad in windows:
             for axis in (0, 1):
                 axes[axis] = axes[axis].after(Window(kernel[axis], stride[axis], pad[2 * axis]))
         self.geometry = max(axes, key=lambda axis: axis.receptive_field)
@@ -216,10 +216,10 @@ def _window(layer: nn.Module) -> Iterator[tuple[Pair, Pair, Pad]]:
 
 
 def _ints(values: Sequence[int], count: int, least: int) -> list[int]:
-    found = [int(value) for value in values]
-    if len(found) != count or found != list(values) or not all(least <= v <= LARGEST for v in found):
+    numbers = [int(value) for value in values]
+    if len(numbers) != count or numbers != list(values) or not all(least <= v <= LARGEST for v in numbers):
         raise InputError(f"must be {count} whole numbers of at least {least}; given {list(values)}")
-    return found
+    return numbers
 
 
 def _pair(values: Sequence[int]) -> Pair:

@@ -45,7 +45,7 @@ antialias, as facebookresearch/dinov2 does with registers."""
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A size of the network."""
+    """One published size of the network: channels, depth and kind of feed-forward layer."""
 
     channels: int
     """C."""
@@ -56,7 +56,7 @@ class Variant:
 
     @property
     def hidden(self) -> int:
-        """Inner width of the feed-forward layers."""
+        """Channels inside the feed-forward layers; of gated ones a multiple of 8."""
         return (int(4 * self.channels * 2 / 3) + 7) // 8 * 8 if self.swiglu else 4 * self.channels
 
 
@@ -70,7 +70,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 class Cut(NamedTuple):
-    """Where the network ends."""
+    """The block at which the network ends, and what is taken there."""
 
     block: int
     """The last block, counted from 0."""
@@ -88,10 +88,10 @@ def parse_cut(cut: str, depth: int) -> Cut:
     """
     if cut == "norm":
         return Cut(depth - 1, None, True)
-    found = re.fullmatch(r"blocks\.(\d{1,3})(?:\.(query|key|value|norm))?", cut, re.ASCII)
-    if found and int(found[1]) < depth:
-        facet = found[2] if found[2] in FACETS else None
-        return Cut(int(found[1]), facet, found[2] == "norm")
+    match = re.fullmatch(r"blocks\.(\d{1,3})(?:\.(query|key|value|norm))?", cut, re.ASCII)
+    if match and int(match[1]) < depth:
+        facet = match[2] if match[2] in FACETS else None
+        return Cut(int(match[1]), facet, match[2] == "norm")
     valid = ["norm", *(f"blocks.{i}" for i in range(depth))]
     raise UnknownNameError("layer", cut, valid, "also blocks.I.norm, blocks.I.query, .key and .value")
 
@@ -112,7 +112,7 @@ def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """Patches to tokens: one convolution."""
+    """One convolution that turns each patch of 14 x 14 pixels into a token of C numbers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of all tokens."""
+    """Self-attention among all tokens of a photo: [N, T, C] -> [N, T, C]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -138,8 +138,8 @@ class Attention(nn.Module):
         qkv_NTC: Tensor = self.qkv(x_NTC)
         n, tokens, _ = qkv_NTC.shape
         q, k, v = qkv_NTC.view(n, tokens, 3, self.heads, HEAD).permute(2, 0, 3, 1, 4)
-        found = attended(q, k, v)
-        projected: Tensor = self.proj(found.transpose(1, 2).reshape(n, tokens, -1))
+        attended_NhTd = attended(q, k, v)
+        projected: Tensor = self.proj(attended_NhTd.transpose(1, 2).reshape(n, tokens, -1))
         return projected
 
 
@@ -167,8 +167,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
-        found: Tensor = self.fc2(F.gelu(self.fc1(x_NTC)))
-        return found
+        out_NTC: Tensor = self.fc2(F.gelu(self.fc1(x_NTC)))
+        return out_NTC
 
 
 class SwiGlu(nn.Module):
@@ -182,12 +182,12 @@ class SwiGlu(nn.Module):
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
         gate, value = self.w12(x_NTC).chunk(2, dim=-1)
-        found: Tensor = self.w3(F.silu(gate) * value)
-        return found
+        out_NTC: Tensor = self.w3(F.silu(gate) * value)
+        return out_NTC
 
 
 class LayerScale(nn.Module):
-    """A learnt factor for each channel."""
+    """A learnt factor for each channel, 1e-5 at the start: [N, T, C] -> [N, T, C]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -213,13 +213,13 @@ class Block(nn.Module):
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
         x_NTC = x_NTC + self.ls1(self.attn(self.norm1(x_NTC)))
-        found: Tensor = x_NTC + self.ls2(self.feed_forward(self.norm2(x_NTC)))
-        return found
+        out_NTC: Tensor = x_NTC + self.ls2(self.feed_forward(self.norm2(x_NTC)))
+        return out_NTC
 
     def feed_forward(self, x_NTC: Tensor) -> Tensor:
-        """Of normalised tokens."""
-        found: Tensor = self.mlp(x_NTC)
-        return found
+        """The feed-forward layer's output [N, T, C] for normalised tokens [N, T, C]."""
+        out_NTC: Tensor = self.mlp(x_NTC)
+        return out_NTC
 
 
 class FacetBlock(nn.Module):
@@ -232,8 +232,8 @@ class FacetBlock(nn.Module):
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
-        found: Tensor = self.attn(self.norm1(x_NTC))
-        return found
+        out_NTC: Tensor = self.attn(self.norm1(x_NTC))
+        return out_NTC
 
 
 class DinoV2(nn.Module):
@@ -305,21 +305,21 @@ class DinoV2(nn.Module):
             self.norm = nn.LayerNorm(size.channels, EPSILON)
 
     def make_block(self, _: int) -> Block:
-        """Block number `_`."""
+        """A new block; families whose blocks differ choose by its number, counted from 0."""
         return Block(self.channels, self.variant.hidden, self.variant.swiglu)
 
     def draw(self, seed: int) -> None:
         """Random weights in the trained ones' ranges; a function of the seed alone."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for name, held in self.named_parameters():
-                if held.ndim >= 2:
-                    scale = 0.02 if "token" in name or "pos_embed" in name else held[0].numel() ** -0.5
-                    held.normal_(0, scale, generator=generator)
+            for name, parameter in self.named_parameters():
+                if parameter.ndim >= 2:
+                    scale = 0.02 if "token" in name or "pos_embed" in name else parameter[0].numel() ** -0.5
+                    parameter.normal_(0, scale, generator=generator)
                 elif name.endswith("gamma"):
-                    held.fill_(0.3)
+                    parameter.fill_(0.3)
                 elif ".bn." not in name:
-                    held.fill_(0.0 if name.endswith("bias") else 1.0)
+                    parameter.fill_(0.0 if name.endswith("bias") else 1.0)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) for a prepared photo of that size; zeros where it is too small."""
@@ -386,7 +386,7 @@ class DinoV2(nn.Module):
         return self.norm(tokens_NTC) if self.cut.norm else tokens_NTC
 
     def arranged(self, tokens_NTC: Tensor, rows: int, columns: int) -> Tensor:
-        """What `forward` returns, of all tokens."""
+        """All tokens [N, T, C] as `forward` returns them: [N, C, H, W], or [N, C, 1 + H*W, 1]."""
         patches_NCT = tokens_NTC[:, 1 + self.registers :].transpose(1, 2)
         if not self.leading:
             return torch.unflatten(patches_NCT, 2, (rows, columns))

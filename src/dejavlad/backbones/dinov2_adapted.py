@@ -62,8 +62,8 @@ class MultiConvAdapter(nn.Module):
         seen = torch.cat([self.branch1(grid), self.branch2(grid), self.branch3(grid)], dim=1)
         patches_NTC = seen.flatten(2).transpose(1, 2)
         whole = inner_NTC + torch.cat([inner_NTC[:, :1], patches_NTC.to(inner_NTC.dtype)], dim=1)
-        found: Tensor = self.D_fc2(whole)
-        return found
+        out_NTC: Tensor = self.D_fc2(whole)
+        return out_NTC
 
 
 class LinearAdapter(nn.Module):
@@ -76,8 +76,8 @@ class LinearAdapter(nn.Module):
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
-        found: Tensor = x_NTC + 0.5 * self.D_fc2(F.gelu(self.D_fc1(x_NTC)))
-        return found
+        out_NTC: Tensor = x_NTC + 0.5 * self.D_fc2(F.gelu(self.D_fc1(x_NTC)))
+        return out_NTC
 
 
 class AdaptedBlock(Block):
@@ -88,20 +88,24 @@ class AdaptedBlock(Block):
         self.adapter = MultiConvAdapter(channels)
 
     def feed_forward(self, x_NTC: Tensor) -> Tensor:
-        """Of normalised tokens."""
-        found: Tensor = super().feed_forward(x_NTC) + SHARE * self.adapter(x_NTC)
-        return found
+        """The feed-forward layer's output plus the adapter's, [N, T, C] -> [N, T, C]."""
+        out_NTC: Tensor = super().feed_forward(x_NTC) + SHARE * self.adapter(x_NTC)
+        return out_NTC
 
 
 class CricaDinoV2(DinoV2):
     """DINOv2 with an adapter in each block; photos must be square. Arguments: see `DinoV2`."""
 
     def make_block(self, _: int) -> Block:
-        """A block with its adapter."""
+        """A new block with an adapter; its number does not matter."""
         return AdaptedBlock(self.channels, self.variant.hidden, self.variant.swiglu)
 
     def fitted(self, images_NCHW: Tensor) -> Tensor:
-        """Square photos."""
+        """Square photos [N, 3, h, h] with sides that are multiples of 14.
+
+        Raises:
+            InputError: a photo that is not square, or as `DinoV2.fitted`.
+        """
         return squared(super().fitted(images_NCHW))
 
 
@@ -165,8 +169,8 @@ class SideDinoV2(DinoV2):
                 z_NTC = side_NTC + tokens_NTC
                 added = adapters[i - self.first](z_NTC)
                 side_NTC = added if not self.square else side_NTC + added
-        found: Tensor = self.norm(side_NTC)
-        return found
+        out_NTC: Tensor = self.norm(side_NTC)
+        return out_NTC
 
 
 class AggregatingDinoV2(DinoV2):
@@ -204,11 +208,11 @@ class AggregatingDinoV2(DinoV2):
                 more = self.learnable_aggregation_tokens.expand(len(tokens_NTC), -1, -1)
                 tokens_NTC = torch.cat([more.to(tokens_NTC.dtype), tokens_NTC], dim=1)
             tokens_NTC = block(tokens_NTC)
-        found: Tensor = self.norm(tokens_NTC[:, : self.learnable_aggregation_tokens.shape[1]])
-        return found
+        tokens_NtC: Tensor = self.norm(tokens_NTC[:, : self.learnable_aggregation_tokens.shape[1]])
+        return tokens_NtC
 
     def arranged(self, tokens_NTC: Tensor, rows: int, columns: int) -> Tensor:
-        """[N, C, tokens, 1]."""
+        """The learnt tokens [N, tokens, C] as a feature map [N, C, tokens, 1]."""
         return tokens_NTC.transpose(1, 2).unsqueeze(3)
 
 

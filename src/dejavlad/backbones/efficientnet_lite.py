@@ -84,17 +84,17 @@ class MobileBlock(Windowed):
         self._bn2 = nn.BatchNorm2d(made, eps=EPSILON)
 
     def windows(self) -> Iterator[Window]:
-        """Those of its convolutions."""
+        """The windows of the block's convolutions, in the order in which photos pass them."""
         return windows([self._depthwise_conv])
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, out_channels, H', W']."""
-        found: Tensor = feat_NCHW
+        out_NCHW: Tensor = feat_NCHW
         if self.expands:
-            found = F.relu6(self._bn0(self._expand_conv(found)), inplace=True)
-        found = F.relu6(self._bn1(self._depthwise_conv(found)), inplace=True)
-        found = self._bn2(self._project_conv(found))
-        return feat_NCHW + found if self.adds else found
+            out_NCHW = F.relu6(self._bn0(self._expand_conv(out_NCHW)), inplace=True)
+        out_NCHW = F.relu6(self._bn1(self._depthwise_conv(out_NCHW)), inplace=True)
+        out_NCHW = self._bn2(self._project_conv(out_NCHW))
+        return feat_NCHW + out_NCHW if self.adds else out_NCHW
 
 
 class EfficientNetLite(Backbone):
@@ -145,14 +145,14 @@ def block_count(size: int) -> int:
 
 
 def _blocks(size: int) -> list[MobileBlock]:
-    found: list[MobileBlock] = []
+    blocks: list[MobileBlock] = []
     channels = STEM
     for i, (expansion, made, count, first, kernel) in enumerate(STAGES):
         made = _rounded(made * SCALES[size][0])
         for j in range(_repeats(count, i, size)):
-            found.append(MobileBlock(channels, made, 1 if j else first, kernel, expansion))
+            blocks.append(MobileBlock(channels, made, 1 if j else first, kernel, expansion))
             channels = made
-    return found
+    return blocks
 
 
 def _repeats(count: int, stage: int, size: int) -> int:

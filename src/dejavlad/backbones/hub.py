@@ -79,10 +79,10 @@ class HubBackbone(nn.Module):
         self._before = 0
         if "interpolate_pos_encoding" in inspect.signature(network.forward).parameters:
             self._extra["interpolate_pos_encoding"] = True
-        found = self._probe()
-        self.channels = int(found.shape[1])
+        feat_NCHW = self._probe()
+        self.channels = int(feat_NCHW.shape[1])
         """C."""
-        self.stride = self.patch or round(PROBE / found.shape[-1])
+        self.stride = self.patch or round(PROBE / feat_NCHW.shape[-1])
         """Pixels from one cell to the next."""
         self.receptive_field = self.stride
         """A cell's own patch, in pixels; through attention or deep layers it sees much more."""
@@ -113,8 +113,8 @@ class HubBackbone(nn.Module):
 
     def _run(self, images_NCHW: Tensor) -> Tensor:
         if self.patch is None:
-            found: Tensor = self.network(pixel_values=images_NCHW, **self._extra).last_hidden_state
-            return found
+            hidden: Tensor = self.network(pixel_values=images_NCHW, **self._extra).last_hidden_state
+            return hidden
         rows, columns = (side // self.patch for side in images_NCHW.shape[2:])
         whole_NCHW = images_NCHW[:, :, : rows * self.patch, : columns * self.patch]
         tokens_NTC: Tensor = self.network(pixel_values=whole_NCHW, **self._extra).last_hidden_state
@@ -129,21 +129,21 @@ class HubBackbone(nn.Module):
     def _probe(self) -> Tensor:
         network = self.network
         side = 4 * self.patch if self.patch else PROBE
-        held = next(network.parameters(), torch.zeros(1))
+        parameter = next(network.parameters(), torch.zeros(1))
         training = network.training
         network.eval()
         try:
             with torch.inference_mode():
-                found = self._run(torch.zeros(1, 3, side, side, dtype=held.dtype, device=held.device))
+                feat_NCHW = self._run(parameter.new_zeros(1, 3, side, side))
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise InputError(
                 f"{type(network).__name__} is no vision model that is understood here: {_line(error)}"
             ) from error
         finally:
             network.train(training)
-        if found.ndim != 4:
+        if feat_NCHW.ndim != 4:
             raise InputError(f"{type(network).__name__} answers with neither patches nor a map")
-        return found
+        return feat_NCHW
 
 
 def _open(model: str, random: int | None, offline: bool) -> nn.Module:
@@ -158,13 +158,13 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
         with torch.random.fork_rng(devices=[]), _quiet(transformers.utils.logging):
             config = transformers.AutoConfig.from_pretrained(model, **how)
             if random is None:
-                found, told = transformers.AutoModel.from_pretrained(
+                opened, loading = transformers.AutoModel.from_pretrained(
                     model, config=config, output_loading_info=True, **how
                 )
-                missing = [key for key in told["missing_keys"] if not key.startswith(UNUSED)]
+                missing = [key for key in loading["missing_keys"] if not key.startswith(UNUSED)]
             else:
                 torch.manual_seed(random)
-                found = transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+                opened = transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     except Exception as error:  # transformers raises errors of many kinds
         reason = f"hub:{model} cannot be opened: {_line(error)}"
         if folder:
@@ -175,18 +175,18 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
             "offline: fetch the model by other means and give its folder" if offline else "is the id right?"
         )
         raise DownloadError(f"{reason} (there is no such folder; {hint})") from error
-    network: nn.Module = found.float()
+    network: nn.Module = opened.float()
     if missing:
         raise CheckpointError(f"hub:{model} lacks weights: {', '.join(sorted(missing)[:6])}")
-    for key, held in network.state_dict().items():
-        if held.is_floating_point() and not bool(torch.isfinite(held).all()):
+    for key, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"hub:{model}: {key} holds NaN or infinity; the file is damaged")
     return network
 
 
 @contextmanager
 def _quiet(talk: Any) -> Iterator[None]:
-    """Without transformers' progress bars and remarks."""
+    """Run the body without transformers' progress bars and warnings."""
     level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
     talk.set_verbosity_error()
     talk.disable_progress_bar()

@@ -60,13 +60,13 @@ class InvertedResidual(Windowed):
         self.conv = nn.Sequential(*layers)
 
     def windows(self) -> Iterator[Window]:
-        """Those of its convolutions."""
+        """The windows of the block's convolutions, in the order in which photos pass them."""
         return windows(self.conv)
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, out_channels, H', W']."""
-        found: Tensor = self.conv(feat_NCHW)
-        return feat_NCHW + found if self.adds else found
+        out_NCHW: Tensor = self.conv(feat_NCHW)
+        return feat_NCHW + out_NCHW if self.adds else out_NCHW
 
 
 class MobileNetV1(ChainBackbone):

@@ -70,8 +70,8 @@ def _weigh(stream: IO[bytes] | BoundedReader) -> None:
             if kind is pickletools.stackslice:
                 continue
             if kind is pickletools.markobject:
-                while stack and (held := stack.pop()) is not None:
-                    weight += held
+                while stack and (top := stack.pop()) is not None:
+                    weight += top
             elif stack:
                 weight += stack.pop() or 0
         if weight > MOST:

@@ -79,19 +79,19 @@ class Block(Windowed):
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, out_channels, H', W']."""
-        found: Tensor = feat_NCHW
+        out_NCHW: Tensor = feat_NCHW
         for i in range(1, self.depth + 1):
-            found = self.get_submodule(f"conv{i}")(found)
+            out_NCHW = self.get_submodule(f"conv{i}")(out_NCHW)
             if self.stop == f"conv{i}":
-                return found
-            found = self.get_submodule(f"bn{i}")(found)
+                return out_NCHW
+            out_NCHW = self.get_submodule(f"bn{i}")(out_NCHW)
             if self.stop == f"bn{i}":
-                return found
+                return out_NCHW
             if i < self.depth:
-                found = self.relu(found)
+                out_NCHW = self.relu(out_NCHW)
         shortcut = feat_NCHW if self.downsample is None else self.downsample(feat_NCHW)
-        found = self.relu(found + shortcut)
-        return found
+        out_NCHW = self.relu(out_NCHW + shortcut)
+        return out_NCHW
 
 
 class ResNet(Backbone):
@@ -141,11 +141,11 @@ def _parse(depth: int, cut: str) -> tuple[int, int | None, str | None]:
     """``layer3.5.conv2`` to (3, 5, "conv2"): stages kept, the last one's block, the block's layer."""
     if cut in STEM:
         return 0, None, None
-    found = re.fullmatch(r"layer([1-4])(?:\.(\d+))?(?:\.(\w+))?", cut)
-    if found and (found[2] is None) <= (found[3] is None):
-        stage = int(found[1])
-        block = None if found[2] is None else int(found[2])
+    match = re.fullmatch(r"layer([1-4])(?:\.(\d+))?(?:\.(\w+))?", cut)
+    if match and (match[2] is None) <= (match[3] is None):
+        stage = int(match[1])
+        block = None if match[2] is None else int(match[2])
         if block is None or block < DEPTHS[depth][stage - 1]:
-            return stage, block, found[3]
+            return stage, block, match[3]
     valid = [f"layer{s}.{b}" for s, n in enumerate(DEPTHS[depth], 1) for b in range(n)]
     raise UnknownNameError("layer", cut, [*STEM, *PAPER, *(f"layer{s}" for s in range(1, 5)), *valid])

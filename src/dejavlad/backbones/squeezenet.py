@@ -27,7 +27,7 @@ class Fire(Windowed):
         self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
     def windows(self) -> Iterator[Window]:
-        """Its 3x3 convolution's."""
+        """The window of its 3x3 convolution, the widest of its paths."""
         yield Window(3, padding=1)
 
     def forward(self, feat_NCHW: Tensor) -> Tensor:

@@ -45,12 +45,12 @@ LONE = "tensor"
 
 @dataclass(frozen=True, slots=True)
 class TensorFile:
-    """What a file holds."""
+    """The named tensors of a weight file, and the plain values stored beside them."""
 
     tensors: dict[str, Tensor]
-    """By name, without wrappers."""
-    told: dict[str, Any] = field(default_factory=dict)
-    """Other things beside them, which may tell where they are from."""
+    """The tensors by name, without prefixes of training wrappers such as ``module.``."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Other entries of the file by name, from which an importer may tell the source."""
 
 
 def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
@@ -63,26 +63,26 @@ def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
     Raises:
         CheckpointError: the reason alone, without the path: it is damaged, holds more than weights, or none.
     """
-    held = _load(path)
-    if lone and isinstance(held, Tensor):
-        held = {LONE: held}
-    told: dict[str, Any] = {}
+    content = _load(path)
+    if lone and isinstance(content, Tensor):
+        content = {LONE: content}
+    extras: dict[str, Any] = {}
     for _ in STATES:  # a hostile one may hold itself
-        if not isinstance(held, Mapping):
+        if not isinstance(content, Mapping):
             break
-        inner = next((key for key in STATES if isinstance(held.get(key), Mapping)), None)
+        inner = next((key for key in STATES if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             break
-        told |= {str(key): held[key] for key in held if key != inner}
-        held = held[inner]
-    if not isinstance(held, Mapping) or not held:
-        raise CheckpointError(f"it holds no named tensors, but {_kind(held)}")
-    some = any(isinstance(value, Tensor) for value in held.values())
-    beside = {str(key): value for key, value in held.items() if some and _is_plain(value)}
-    others = [str(k) for k, v in held.items() if not isinstance(v, Tensor) and str(k) not in beside]
+        extras |= {str(key): content[key] for key in content if key != inner}
+        content = content[inner]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"it holds no named tensors, but {_kind(content)}")
+    some = any(isinstance(value, Tensor) for value in content.values())
+    beside = {str(key): value for key, value in content.items() if some and _is_plain(value)}
+    others = [str(k) for k, v in content.items() if not isinstance(v, Tensor) and str(k) not in beside]
     if others:
         raise CheckpointError(f"it holds no named tensors only, but also {', '.join(others[:4])}")
-    tensors = _unwrapped({str(key): value for key, value in held.items() if isinstance(value, Tensor)})
+    tensors = _unwrapped({str(key): value for key, value in content.items() if isinstance(value, Tensor)})
     room = path.stat().st_size * (SHRUNK if _is_npz(path) else 1) + BESIDE
     for key, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
@@ -90,7 +90,7 @@ def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
         room -= tensor.numel() * tensor.element_size()
         if room < 0:
             raise CheckpointError("its tensors are larger than the file")
-    return TensorFile(tensors, told | beside)
+    return TensorFile(tensors, extras | beside)
 
 
 class _Nothing:
@@ -186,13 +186,15 @@ def _check_zip(path: Path) -> None:
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Without what training puts before names, wherever it stands, and without a name above all others."""
-    found = {re.sub(r"(^|\.)((?:module|_orig_mod)\.)+", r"\1", key): value for key, value in tensors.items()}
+    unwrapped = {
+        re.sub(r"(^|\.)((?:module|_orig_mod)\.)+", r"\1", key): tensor for key, tensor in tensors.items()
+    }
     for wrapper in WRAPPERS:
-        if all(key.startswith(f"{wrapper}.") for key in found):
-            found = {key.removeprefix(f"{wrapper}."): value for key, value in found.items()}
-    if len(found) != len(tensors):
+        if all(key.startswith(f"{wrapper}.") for key in unwrapped):
+            unwrapped = {key.removeprefix(f"{wrapper}."): value for key, value in unwrapped.items()}
+    if len(unwrapped) != len(tensors):
         raise CheckpointError("two of its tensors have the same name but for 'module.'")
-    return found
+    return unwrapped
 
 
 def _refusal(message: str) -> str:
@@ -207,8 +209,8 @@ def _refusal(message: str) -> str:
     )
 
 
-def _kind(held: object) -> str:
-    return f"a {type(held).__name__}" if not isinstance(held, Mapping) else "an empty dict"
+def _kind(content: object) -> str:
+    return f"a {type(content).__name__}" if not isinstance(content, Mapping) else "an empty dict"
 
 
 def _line(error: Exception) -> str:

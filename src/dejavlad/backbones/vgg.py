@@ -36,14 +36,14 @@ class VGG(ChainBackbone):
 
 
 class VGG16(VGG):
-    """VGG-16: see `VGG`."""
+    """VGG-16, with 13 convolutions; arguments as of `VGG`."""
 
     def __init__(self, cut: str = "conv5_3") -> None:
         super().__init__((2, 2, 3, 3, 3), cut)
 
 
 class VGG19(VGG):
-    """VGG-19: see `VGG`."""
+    """VGG-19, with 16 convolutions; arguments as of `VGG`."""
 
     def __init__(self, cut: str = "conv5_4") -> None:
         super().__init__((2, 2, 4, 4, 4), cut)

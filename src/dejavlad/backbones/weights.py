@@ -69,7 +69,8 @@ def load_weights(backbone: nn.Module, whole: nn.Module, tensors: Tensors, source
         log.debug("%s: left aside %s", source, ", ".join(aside))
     if missing or leftover:
         raise CheckpointError(
-            f"{source} does not fit this network: missing {_some(missing)}; left over {_some(leftover)}"
+            f"{source} does not fit this network: missing {_first_names(missing)}; "
+            f"left over {_first_names(leftover)}"
         )
     wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
     if wrong:
@@ -94,7 +95,7 @@ def _below_a_name(tensors: Tensors, known: Collection[str]) -> Tensors:
     for end in (i + 1 for i, letter in enumerate(first) if letter == "."):
         prefix = first[:end]
         if first[end:] in known and all(key.startswith(prefix) for key in tensors):
-            return {key.removeprefix(prefix): held for key, held in tensors.items()}
+            return {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     return tensors
 
 
@@ -127,7 +128,7 @@ def parse_random(weights: str) -> int | None:
     return int(seed)
 
 
-def _some(keys: list[str]) -> str:
+def _first_names(keys: list[str]) -> str:
     if not keys:
         return "nothing"
     more = f" and {len(keys) - SOME} more" if len(keys) > SOME else ""

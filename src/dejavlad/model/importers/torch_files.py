@@ -21,6 +21,6 @@ def read(path: Path) -> PlaceModel:
     """
     try:
         file = read_tensors(path)
-        return build(file.tensors, file.told, path)
+        return build(file.tensors, file.extras, path)
     except (CheckpointError, InputError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be imported: {error}") from None
