@@ -27,7 +27,7 @@ from dejavlad.errors import InputError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
 from dejavlad.model.device import check_precision
 from dejavlad.model.patching import PatchSetting, patch_layer
-from dejavlad.model.reduced import reduced_copy
+from dejavlad.model.reduced import bf16_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
 from dejavlad.patches import PatchSet
@@ -40,7 +40,7 @@ class PlaceModel(nn.Module):
     """Describes photos by unit vectors, alike for photos of one place.
 
     Weights are held in float32. With precision ``"bf16"`` the backbone computes in bfloat16, on a copy of its
-    weights (see `reduced`); a backbone without learnt weights, the aggregation and the whitening compute in
+    weights (see `bf16_copy`); a backbone without learnt weights, the aggregation and the whitening compute in
     float32.
 
     Args:
@@ -134,8 +134,8 @@ class PlaceModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        held = next(itertools.chain(self.parameters(), self.buffers()), None)
-        return torch.device("cpu") if held is None else held.device
+        tensor = next(itertools.chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def descriptor_size(self) -> int:
@@ -167,7 +167,9 @@ class PlaceModel(nn.Module):
         gigabyte of weights). Clusters of a model that is not fitted mean nothing and do not count.
         """
         passed_over = ("patch_whitening.",) if self.fitted else ("patch_whitening.", "aggregation.")
-        tensors = {key: held for key, held in self.state_dict().items() if not key.startswith(passed_over)}
+        tensors = {
+            key: tensor for key, tensor in self.state_dict().items() if not key.startswith(passed_over)
+        }
         return _hash(json.dumps(self.spec.answer(), sort_keys=True), tensors)
 
     @property
@@ -290,12 +292,12 @@ class PlaceModel(nn.Module):
         """
         layer = patch_layer(self, PatchSetting(tuple(sizes), tuple(strides), dims))
         photos = _photos(images)
-        found: list[list[PatchSet]] = [[] for _ in photos]
+        patches_of_photos: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
             for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
                 for row, patches in zip(rows.tolist(), layer(self.features(images_NCHW)), strict=True):
-                    found[row] = patches
-        return found
+                    patches_of_photos[row] = patches
+        return patches_of_photos
 
     @contextlib.contextmanager
     def describing(self) -> Iterator[None]:
@@ -418,21 +420,21 @@ class PlaceModel(nn.Module):
         grid = (cells,) if layer.leading else tuple(feat_NCHW.shape[2:])
         if wanted is not None and grid != ((math.prod(wanted),) if layer.leading else wanted):
             height, width = (side * stride for side in wanted)
-            told = "x".join(map(str, grid))
+            cells_text = "x".join(map(str, grid))
             raise InputError(
                 f"{self.name} takes photos of {height}x{width} pixels only ({wanted[0]}x{wanted[1]} cells); "
-                f"these have {told} cells: leave --resize out, or give --resize {height}x{width}"
+                f"these have {cells_text} cells: leave --resize out, or give --resize {height}x{width}"
             )
 
     def _reduced_backbone(self) -> nn.Module:
         """The copy that describes in bfloat16, made anew when a weight was changed or moved."""
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
-        now = [(held, 0 if held.is_inference() else held._version, held.device) for held in tensors]
+        now = [(tensor, 0 if tensor.is_inference() else tensor._version, tensor.device) for tensor in tensors]
         if self._copy is not None and len(now) == len(self._copy[0]):
             pairs = zip(now, self._copy[0], strict=True)
             if all(new[0] is old[0] and new[1:] == old[1:] for new, old in pairs):
                 return self._copy[1]
-        made = reduced_copy(self.backbone, exact=not self.aggregation.needs_training)
+        made = bf16_copy(self.backbone, exact=not self.aggregation.needs_training)
         self._copy = (now, made)
         return made
 
@@ -468,12 +470,12 @@ def _leads(tokens: int) -> str:
 
 
 def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256(text.encode())
+    digest = hashlib.sha256(text.encode())
     for key, tensor in sorted(tensors.items()):
         if tensor.is_floating_point():
-            found.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().data)
-    return found.hexdigest()
+            digest.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _photos(images: Image | Iterable[Image]) -> Sequence[Photo]:
@@ -490,6 +492,8 @@ def _photo(image: Image, row: int) -> Photo:
     if not (
         isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     ):
-        told = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {told}")
+        given = (
+            f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        )
+        raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {given}")
     return Photo(f"array {row}", Path(f"array {row}"), pixels=image)

@@ -105,13 +105,13 @@ def _netvlad() -> Iterator[Released]:
         "alexnet": ("caffe", "conv5", "CaffeNet (AlexNet)", 256),
     }
     for backbone, (short, layer, called, channels) in backbones.items():
-        for dataset, (there, copied) in trained.items():
-            stem = f"{RELJA}{short}_{there}_{layer}"
-            name, on = f"{backbone}-netvlad-{dataset}", copied
+        for dataset, (set_name, set_title) in trained.items():
+            stem = f"{RELJA}{short}_{set_name}_{layer}"
+            name, on = f"{backbone}-netvlad-{dataset}", set_title
             best = f"{stem}_vlad_preL2_intra_white.mat"
             size = 529_000_000 if backbone == "vgg16" else None
             if backbone == "vgg16":
-                best = f"{HLOC}{copied}_struct.mat"
+                best = f"{HLOC}{set_title}_struct.mat"
             yield Released(name, best, f"{called}, NetVLAD, whitened", 4096, on, MIT, size)
             plain = f"{called}, NetVLAD, not whitened"
             url = f"{stem}_vlad_preL2_intra.mat"

@@ -56,10 +56,10 @@ def epoch_folder(run: Path, epoch: int) -> Path:
     return run / EPOCHS / f"{epoch:03d}"
 
 
-def epochs_there(run: Path) -> list[int]:
+def epochs_of_run(run: Path) -> list[int]:
     """Epochs whose models are there."""
-    held = (run / EPOCHS).glob("[0-9]*")
-    return sorted(int(path.name) for path in held if path.name.isdecimal() and is_model(path))
+    folders = (run / EPOCHS).glob("[0-9]*")
+    return sorted(int(path.name) for path in folders if path.name.isdecimal() and is_model(path))
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -120,10 +120,10 @@ def best_of_run(run: Path, n: int | None = None) -> int:
     Raises:
         InputError: no epoch was tested on one, or not at n.
     """
-    found = {epoch: recall for epoch, recall in recalls(read_records(run)).items() if epoch > 0}
-    if not found:
+    measured = {epoch: recall for epoch, recall in recalls(read_records(run)).items() if epoch > 0}
+    if not measured:
         raise InputError(f"{str(run)!r}: no epoch was tested on a validation set")
-    return best_epoch(found, n)
+    return best_epoch(measured, n)
 
 
 def model_of_run(run: Path, which: str = "") -> Path:
@@ -150,8 +150,8 @@ def model_of_run(run: Path, which: str = "") -> Path:
     else:
         raise InputError(f"{which!r} is none of a run's models; valid: {FORMS}")
     if not is_model(folder):
-        told = ", ".join(map(str, epochs_there(run))) or "none"
-        raise InputError(f"{str(run)!r} has no model {which!r}; epochs there: {told}")
+        epochs = ", ".join(map(str, epochs_of_run(run))) or "none"
+        raise InputError(f"{str(run)!r} has no model {which!r}; epochs there: {epochs}")
     return folder
 
 
@@ -171,8 +171,8 @@ def resolve(text: str | Path) -> Path | None:
 
 def best_at(ns: Iterable[int]) -> int:
     """N of the recall by which an epoch is best, of those that were taken; see `BEST_AT`."""
-    found = sorted(ns)
-    return max((n for n in found if n <= BEST_AT), default=found[0])
+    ascending = sorted(ns)
+    return max((n for n in ascending if n <= BEST_AT), default=ascending[0])
 
 
 def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int | None = None) -> int:

@@ -74,7 +74,7 @@ class ModelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
-        told = {
+        fields = {
             "name": self.name,
             "backbone": asdict(self.backbone),
             "aggregation": asdict(self.aggregation),
@@ -85,19 +85,19 @@ class ModelSpec:
             "provenance": dict(self.provenance),
         }
         if self.patch_whitening is not None:
-            told["patch_whitening"] = {"dims": self.patch_whitening}
-        plain: dict[str, Any] = json.loads(json.dumps(told, allow_nan=False))
+            fields["patch_whitening"] = {"dims": self.patch_whitening}
+        plain: dict[str, Any] = json.loads(json.dumps(fields, allow_nan=False))
         return plain
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> ModelSpec:
+    def from_dict(cls, fields: Mapping[str, Any]) -> ModelSpec:
         """What `to_dict` told.
 
         Raises:
             CheckpointError: a field is missing, unknown, or cannot be that.
         """
         try:
-            given = dict(told)
+            given = dict(fields)
             backbone, aggregation = given.pop("backbone"), given.pop("aggregation")
             whitening, of_patches = given.pop("whitening"), given.pop("patch_whitening", None)
             made = cls(

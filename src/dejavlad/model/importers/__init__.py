@@ -64,8 +64,8 @@ def import_model(src: str | Path, *, name: str | None = None) -> PlaceModel:
                 model.name = name
             return model.eval()
     known = "; ".join(kind.what for kind in KINDS)
-    told = "is of no kind that can be imported" if path.exists() else "is not there"
-    raise CheckpointError(f"{str(src)!r} {told}; known are: {known}")
+    reason = "is of no kind that can be imported" if path.exists() else "is not there"
+    raise CheckpointError(f"{str(src)!r} {reason}; known are: {known}")
 
 
 def _is_matlab(_: Path, head: bytes) -> bool:

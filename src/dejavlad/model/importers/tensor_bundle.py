@@ -65,7 +65,7 @@ def read_bundle(prefix: Path) -> dict[str, NDArray[Any]]:
     if not 1 <= shards <= 1000 or _number(header, 2) != 0:
         raise CheckpointError(f"{index.name} says {shards} data files, or bytes in reverse; it is damaged")
     files: dict[int, NDArray[np.uint8]] = {}
-    found = {}
+    arrays = {}
     for name, value in entries.items():
         entry = _entry(value, name)
         if entry.dtype not in TYPES:
@@ -74,8 +74,8 @@ def read_bundle(prefix: Path) -> dict[str, NDArray[Any]]:
             raise CheckpointError(f"{name} lies in data file {entry.shard} of {shards}")
         if entry.shard not in files:
             files[entry.shard] = _mapped(Path(f"{prefix}.data-{entry.shard:05d}-of-{shards:05d}"))
-        found[name] = _array(files[entry.shard], entry, name)
-    return found
+        arrays[name] = _array(files[entry.shard], entry, name)
+    return arrays
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
@@ -98,14 +98,16 @@ def _array(data: NDArray[np.uint8], entry: Entry, name: str) -> NDArray[Any]:
 
 
 def _entry(value: bytes, name: str) -> Entry:
-    told = _message(value)
+    message = _message(value)
     sizes = []
-    for shape in told.get(2, []):
+    for shape in message.get(2, []):
         for dim in _message(_bytes(shape)).get(2, []):
             sizes.append(_number(_message(_bytes(dim)), 1))
-    if len(sizes) > 8 or 7 in told:
+    if len(sizes) > 8 or 7 in message:
         raise CheckpointError(f"{name} is kept in slices or has {len(sizes)} axes; save it whole")
-    return Entry(_number(told, 1), tuple(sizes), _number(told, 3), _number(told, 4), _number(told, 5))
+    return Entry(
+        _number(message, 1), tuple(sizes), _number(message, 3), _number(message, 4), _number(message, 5)
+    )
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
@@ -160,7 +162,7 @@ Message = dict[int, list[int | bytes]]
 
 def _message(data: bytes) -> Message:
     """The fields of a protocol buffer: number -> values."""
-    found: Message = {}
+    fields: Message = {}
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -174,8 +176,8 @@ def _message(data: bytes) -> Message:
                 raise CheckpointError("its index is damaged: a value ends early")
             value = data[at : at + size]
             at += size
-        found.setdefault(tag >> 3, []).append(value)
-    return found
+        fields.setdefault(tag >> 3, []).append(value)
+    return fields
 
 
 def _number(message: Message, field: int) -> int:

@@ -14,7 +14,7 @@ from dejavlad.backbones.dinov2 import VARIANTS
 from dejavlad.backbones.resnet import DEPTHS
 from dejavlad.errors import CheckpointError
 from dejavlad.images import PREPROCESSING, Preprocess
-from dejavlad.model.published.parts import CHILDREN, Parts, Shapes, some
+from dejavlad.model.published.parts import CHILDREN, Parts, Shapes, first_names
 from dejavlad.model.spec import AggregationSpec, BackboneSpec
 
 IMAGENET = PREPROCESSING["torchvision"]
@@ -71,7 +71,7 @@ def resnet_of(shapes: Shapes, body: str, *, in_a_row: bool) -> BackboneSpec:
     for stage in range(1, 5):
         child = CHILDREN[f"layer{stage}"] if in_a_row else f"layer{stage}"
         pattern = re.compile(re.escape(f"{body}{child}.") + r"(\d+)\.")
-        numbers = [int(found[1]) for key in shapes if (found := pattern.match(key))]
+        numbers = [int(match[1]) for key in shapes if (match := pattern.match(key))]
         if not numbers:
             break
         counts.append(1 + max(numbers))
@@ -81,7 +81,7 @@ def resnet_of(shapes: Shapes, body: str, *, in_a_row: bool) -> BackboneSpec:
         if counts and list(blocks[: len(counts)]) == counts and (depth >= 50) == deep:
             return BackboneSpec(f"resnet{depth}", f"layer{len(counts)}")
     raise CheckpointError(
-        f"its backbone, {some(key for key in shapes if key.startswith(body))}, is no known ResNet"
+        f"its backbone, {first_names(key for key in shapes if key.startswith(body))}, is no known ResNet"
     )
 
 
@@ -116,7 +116,7 @@ def salad(shapes: Shapes) -> Parts:
 def boq(shapes: Shapes) -> Parts:
     """BoQ on DINOv2 (whose last norm is in the file and never used) or on a ResNet."""
     queries = shapes["aggregator.boqs.0.queries"]
-    numbers = [int(found[1]) for key in shapes if (found := re.match(r"aggregator\.boqs\.(\d+)\.", key))]
+    numbers = [int(match[1]) for key in shapes if (match := re.match(r"aggregator\.boqs\.(\d+)\.", key))]
     options = {
         "channels": queries[2],
         "queries": queries[1],
@@ -148,7 +148,7 @@ def boq(shapes: Shapes) -> Parts:
 
 def mixvpr(shapes: Shapes) -> Parts:
     """MixVPR on a ResNet, DINO-Mix on DINOv2 without its last norm."""
-    numbers = [int(found[1]) for key in shapes if (found := re.match(r"aggregator\.mix\.(\d+)\.", key))]
+    numbers = [int(match[1]) for key in shapes if (match := re.match(r"aggregator\.mix\.(\d+)\.", key))]
     options = {
         "channels": _rows(shapes, "aggregator.channel_proj.weight"),
         "rows": _rows(shapes, "aggregator.row_proj.weight"),
@@ -228,7 +228,7 @@ def supervlad(shapes: Shapes) -> Parts:
 
 def edtformer(shapes: Shapes) -> Parts:
     """EDTformer."""
-    numbers = [int(found[1]) for key in shapes if (found := re.match(r"decoder\.layers\.(\d+)\.", key))]
+    numbers = [int(match[1]) for key in shapes if (match := re.match(r"decoder\.layers\.(\d+)\.", key))]
     options = {
         "queries": shapes["queries"][1],
         "channels": _rows(shapes, "channel_proj.weight"),
