@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dejavlad.aggregation import Aggregation
+from dejavlad.aggregation import Aggregation, PatchVLAD
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
@@ -288,9 +288,9 @@ class PlaceModel(nn.Module):
 
         Raises:
             PhotoError: a photo cannot be read, or shows nothing (`BlankPhotoError`).
-            InputError: as `encode` and `patch_layer`, or a photo has too few cells for a patch.
+            InputError: as `encode` and `PlaceModel.patch_layer`, or a photo has too few cells for a patch.
         """
-        layer = patch_layer(self, PatchSetting(tuple(sizes), tuple(strides), dims))
+        layer = self.patch_layer(PatchSetting(tuple(sizes), tuple(strides), dims))
         photos = _photos(images)
         patches_of_photos: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
@@ -298,6 +298,28 @@ class PlaceModel(nn.Module):
                 for row, patches in zip(rows.tolist(), layer(self.features(images_NCHW)), strict=True):
                     patches_of_photos[row] = patches
         return patches_of_photos
+
+    def patch_layer(self, patches: PatchSetting | None = None) -> PatchVLAD:
+        """What makes patches of the feature maps, with the clusters and the whitening (patches' own first).
+
+        With precision ``"bf16"`` the products with the whitening are taken in bfloat16.
+
+        Args:
+            patches: sizes, strides and dimensions; default: those of `PatchSetting`.
+
+        Raises:
+            InputError: the model is not fitted, its pooling has no clusters, its backbone does not say its
+                stride, or its whitening keeps fewer dimensions than the patches are to keep.
+        """
+        self.require_fitted()
+        return patch_layer(
+            self.backbone,
+            self.aggregation,
+            self.patch_whitening or self.whitening,
+            patches or PatchSetting(),
+            name=self.name,
+            dtype=torch.float32 if self.precision == "fp32" else torch.bfloat16,
+        )
 
     @contextlib.contextmanager
     def describing(self) -> Iterator[None]:
