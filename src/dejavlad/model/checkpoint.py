@@ -95,7 +95,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a model is kept there."""
+    """Whether the folder holds a saved model, also one whose replacement was interrupted."""
     return (folder / SPEC).is_file() or (not folder.exists() and (_aside(folder) / SPEC).is_file())
 
 

@@ -15,7 +15,7 @@ from dejavlad.model.whitening import Whitening
 
 @dataclass(frozen=True, slots=True)
 class PatchSetting:
-    """Which patches are made.
+    """Sizes, strides and dimensions of the patches that are made of a photo.
 
     Raises:
         InputError: sizes and strides do not fit each other, or a number below 1.

@@ -133,13 +133,13 @@ class PlaceModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Where its weights lie and it computes; the processor for a model without weights."""
         tensor = next(itertools.chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def descriptor_size(self) -> int:
-        """D."""
+        """D, the number of dimensions of a descriptor, after whitening and `dims`."""
         if self.dims is not None:
             return self.dims
         return self.aggregation.descriptor_size if self.whitening is None else self.whitening.dims
@@ -230,7 +230,7 @@ class PlaceModel(nn.Module):
         return rows_ND
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """The same as `describe`."""
+        """Descriptors float32 [N, D] of prepared photos [N, 3, H, W], the same as `describe`."""
         return self.describe(images_NCHW)
 
     def encode(
@@ -277,8 +277,8 @@ class PlaceModel(nn.Module):
         Args:
             images: as `encode` takes them.
             sizes: sides of the patches, in cells of the feature map.
-            strides: for each size, cells from one patch to the next; 1 unless told.
-            dims: the first `dims` whitened dimensions are kept; all unless told.
+            strides: for each size, cells from one patch to the next; default: 1 for each.
+            dims: the first `dims` whitened dimensions are kept; default: all.
             batch_size: photos described at once.
             workers: threads that decode photos.
             keep_blank: make patches also of photos that show nothing.

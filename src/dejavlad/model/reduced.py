@@ -23,7 +23,7 @@ PROBE = 128
 
 
 class Float32Conv2d(nn.Conv2d):
-    """A convolution that autocast leaves in float32."""
+    """A convolution that computes in float32 also under autocast to bfloat16."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, I, H, W] of any floating type -> float32."""
@@ -70,7 +70,7 @@ def round_by_window(weight: Tensor) -> Tensor:
 
 
 def _last_convolutions(backbone: nn.Module) -> set[nn.Module]:
-    """Those that stay in float32."""
+    """The convolutions that stay in float32: the last ones, up to `FLOAT32_SHARE` of the multiplications."""
     convolutions: list[tuple[nn.Module, int]] = []
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:

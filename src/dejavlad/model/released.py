@@ -29,7 +29,7 @@ UNCLEAR = "not said: ask the authors before you publish or sell"
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A trained network that can be downloaded."""
+    """A trained network that its authors have published, and where to download it."""
 
     name: str
     """As `load_model` takes it."""
@@ -54,23 +54,23 @@ class Released:
 
     @property
     def path(self) -> Path:
-        """Where it lies once downloaded."""
+        """The file in the folder of models where it lies once downloaded."""
         name = self.published.file if self.published else None
         return Settings.load().models_dir / (name or f"{self.name}{_ending(self.url)}")
 
     @property
     def by_hand(self) -> bool:
-        """Whether a program cannot fetch it."""
+        """Whether it must be downloaded by hand, as no address lets a program fetch it."""
         return self.published is not None and self.published.by_hand
 
     @property
     def alone(self) -> bool:
-        """Whether its descriptors are of their photos alone."""
+        """Whether a descriptor depends on its photo alone, not on the others of a batch."""
         return self.published is None or self.published.alone
 
     @property
     def here(self) -> bool:
-        """Whether it is downloaded."""
+        """Whether its file is already downloaded."""
         return self.path.is_file()
 
 

@@ -47,17 +47,17 @@ FORMS = "RUN, RUN@latest, RUN@epoch:7, RUN@best or RUN@best:10"
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run lies there."""
+    """Whether the folder holds a training run."""
     return (folder / RUN).is_file()
 
 
 def epoch_folder(run: Path, epoch: int) -> Path:
-    """Where the model after an epoch lies."""
+    """The folder of the model after an epoch, whether it exists or not."""
     return run / EPOCHS / f"{epoch:03d}"
 
 
 def epochs_of_run(run: Path) -> list[int]:
-    """Epochs whose models are there."""
+    """The epochs, ascending, whose models the run has saved."""
     folders = (run / EPOCHS).glob("[0-9]*")
     return sorted(int(path.name) for path in folders if path.name.isdecimal() and is_model(path))
 

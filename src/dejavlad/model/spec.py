@@ -24,7 +24,7 @@ LARGEST_SIZE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """Which network makes the feature map."""
+    """Which network makes feature maps of photos, and where it is cut."""
 
     name: str
     """Its name in the table of backbones, or `CUSTOM`."""
@@ -36,7 +36,7 @@ class BackboneSpec:
 
 @dataclass(frozen=True, slots=True)
 class AggregationSpec:
-    """Which layer makes the descriptor."""
+    """Which layer makes descriptors of feature maps, and its settings."""
 
     name: str
     """Its name in the table of aggregations."""
@@ -46,7 +46,7 @@ class AggregationSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a model is made of."""
+    """What a model is made of: all that ``spec.json`` keeps besides the checksums."""
 
     name: str
     """What it is called."""
@@ -91,7 +91,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> ModelSpec:
-        """What `to_dict` told.
+        """Make a spec of the fields that `to_dict` returned.
 
         Raises:
             CheckpointError: a field is missing, unknown, or cannot be that.

@@ -36,7 +36,7 @@ AFTER = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer compared."""
+    """The comparison of one layer's activations with those of the reference."""
 
     layer: str
     """Its name in the reference."""
@@ -105,7 +105,7 @@ def verify(model: PlaceModel, reference: str | Path, tolerance: float = 1e-5) ->
 
 
 def _read(path: Path) -> tuple[bool, dict[str, Any]]:
-    """(whether it is MATLAB's, what it holds)."""
+    """Read a file of activations: whether it is MATLAB's, and its arrays by name."""
     try:
         with open_regular(path) as file:
             head = file.read(1024)

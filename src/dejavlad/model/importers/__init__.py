@@ -25,7 +25,7 @@ TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file that can be imported."""
+    """A kind of file that `import_model` reads, and how it is recognised."""
 
     what: str
     """In a few words."""
@@ -99,4 +99,4 @@ KINDS: tuple[Kind, ...] = (
     Kind("a Keras network (.h5, or .json beside its .h5)", _is_keras, "keras"),
     Kind("a TensorFlow checkpoint (.index, .data-...)", _is_tensorflow, "tensorflow"),
 )
-"""Asked in this order."""
+"""Tried in this order."""

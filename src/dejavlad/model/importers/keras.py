@@ -72,7 +72,7 @@ def read(path: Path) -> PlaceModel:
 
 
 def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
-    """The network's description, and its arrays by ``layer/name``."""
+    """Read the network's description (a JSON object), and its float32 arrays by ``layer/name``."""
     described: object = None
     if path.suffix.lower() == ".json":
         described = read_utf8(path)
@@ -96,7 +96,7 @@ def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
 
 
 def _read_h5(path: Path) -> tuple[object, Arrays]:
-    """(what describes the network, the arrays)."""
+    """The file's ``model_config``, None without one, and its float32 arrays by ``layer/name``."""
     arrays: Arrays = {}
     with open_hdf5(path, "reading Keras networks") as file:
         root = file.at("model_weights") or file.root
@@ -218,7 +218,7 @@ def _pair(
 
 
 def _match(wanted: Sequence[str], arrays: Arrays) -> None:
-    """Each array is used once, each tensor filled."""
+    """Raise CheckpointError with the names, unless each array is used once and each tensor is filled."""
     missing = [key for key in wanted if key not in arrays]
     left = sorted(arrays.keys() - set(wanted))
     if missing or left:

@@ -109,7 +109,7 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
 
 
 def _outputs(layers: Sequence[Layer]) -> int:
-    """Channels after a chain of layers."""
+    """Number of channels after a chain of layers; 3, those of a photo, where none is a convolution."""
     return next((weights_of(one)[0].shape[-1] for one in reversed(layers) if kind_of(one) == "conv"), 3)
 
 
@@ -172,7 +172,7 @@ def _filled(backbone: nn.Module, tensors: Sequence[Tensor]) -> Backbone:
 def _pooling(
     rest: list[tuple[str, Layer]], channels: int, normalised: bool
 ) -> tuple[Aggregation, list[tuple[str, Layer]]]:
-    """The aggregation, and the layers after it."""
+    """Make the aggregation of the first of these layers, and return it with the layers after it."""
     (kind, core), *rest = rest
     if kind == "vlad":
         pool, rest = _vlad(core, rest, channels, normalised)
@@ -222,7 +222,7 @@ def _vlad(
 
 
 def _whitening(rest: list[tuple[str, Layer]], pool: Aggregation) -> Whitening | None:
-    """The whitening, its columns in our order."""
+    """Make the whitening [d, D], its columns from channel-major to cluster-major order, where it has one."""
     if not rest:
         return None
     if [kind for kind, _ in rest] != ["conv", "whole"]:

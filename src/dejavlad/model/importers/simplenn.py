@@ -151,10 +151,10 @@ def to_array(value: Any) -> NDArray[Any]:
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
-    """A float32 copy.
+    """Copy an array into a float32 tensor of the same shape.
 
     Raises:
-        CheckpointError: it is not of finite numbers.
+        CheckpointError: it holds NaN or infinity, or numbers too large for float32.
     """
     with np.errstate(over="ignore"):  # to infinity, which is told below
         made = torch.from_numpy(np.array(array, np.float32, order="C"))
@@ -163,7 +163,7 @@ def to_tensor(array: NDArray[Any]) -> Tensor:
 
 
 def check_finite(tensor: Tensor) -> None:
-    """Raises CheckpointError where a number is none."""
+    """Raise CheckpointError where the tensor holds NaN or infinity."""
     if not bool(torch.isfinite(tensor).all()):
         raise CheckpointError("NaN or infinity in the weights; the file is damaged")
 

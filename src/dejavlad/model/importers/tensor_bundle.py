@@ -30,7 +30,7 @@ TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a tensor lies."""
+    """One tensor of the index: its type and shape, and where its bytes lie in the data files."""
 
     dtype: int
     """TensorFlow's number of the type."""
@@ -111,7 +111,7 @@ def _entry(value: bytes, name: str) -> Entry:
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
-    """(name, value) of a sorted table."""
+    """Yield (name, value) of each entry of a sorted table, in the order of names."""
     if len(table) < FOOTER or struct.unpack("<Q", table[-8:])[0] != MAGIC:
         raise CheckpointError("its index is none of a TensorFlow checkpoint of version 2")
     footer = table[-FOOTER:]
@@ -129,13 +129,13 @@ def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _handle(data: bytes) -> tuple[int, int]:
-    """(offset, size) of a block."""
+    """Decode the handle of a block: its offset and its size in bytes."""
     offset, at = _varint(data, 0)
     return offset, _varint(data, at)[0]
 
 
 def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of a block."""
+    """Yield (key, value) of each entry of the block at `offset`, its checksum verified."""
     end = offset + size
     if size < 4 or end + TRAILER > len(table):
         raise CheckpointError("its index leads beyond its end; it is damaged")
@@ -194,7 +194,7 @@ def _bytes(value: int | bytes) -> bytes:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """(number, position after it)."""
+    """Decode the variable-length integer at `at`: return it and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):

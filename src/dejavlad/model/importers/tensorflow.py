@@ -41,7 +41,7 @@ SLOTS = ("Momentum", "Adam", "Adam_1", "RMSProp", "ExponentialMovingAverage")
 
 
 def read(path: Path) -> PlaceModel:
-    """The model of a checkpoint.
+    """Read the model (VGG-16 and NetVLAD) of a TensorFlow checkpoint.
 
     Args:
         path: its ``.index``, its prefix (the name without ending), or a folder with one checkpoint.
@@ -128,7 +128,7 @@ def _model(arrays: Arrays, name: str) -> PlaceModel:
 
 
 def _whitening(arrays: Arrays, channels: int, clusters: int) -> Whitening:
-    """The whitening, its columns in our order."""
+    """Make the whitening [d, D], its columns from channel-major to our cluster-major order."""
     size = channels * clusters
     kernel = f"{WPCA}/kernel"
     kept = arrays[f"{WPCA}/bias"].size

@@ -41,7 +41,7 @@ MATCONVNET = Preprocess(
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a program names its tensors."""
+    """How a program names the tensors of its checkpoints, and prepares photos."""
 
     what: str
     """The program."""
@@ -65,7 +65,7 @@ LAYOUTS = (
     Layout("VG-benchmark", "backbone.", "aggregation.", None, replace(TORCHVISION, resize=SIZE)),
     Layout("NetVLAD-pytorch", "base_model.", "net_vlad.", None, TORCHVISION),
 )
-"""Asked in this order."""
+"""Tried in this order."""
 PATCH_NETVLADS = ("num_pcs", "not_improved")
 """What only Patch-NetVLAD notes beside its tensors; without them, and without WPCA, it is Nanne's."""
 COUNTER = "num_batches_tracked"
@@ -74,11 +74,11 @@ Shapes = Mapping[str, torch.Size]
 
 
 def build(tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path) -> PlaceModel:
-    """The model that these tensors are.
+    """Make the model whose tensors a checkpoint holds.
 
     Args:
         tensors: by the program's names, without ``module.``.
-        told: what the checkpoint holds beside them.
+        notes: what the checkpoint holds beside them.
         path: the file, after which the model is named; Nanne's ``flags.json`` is looked for beside it.
 
     Raises:
@@ -111,7 +111,7 @@ def build(tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path) -
 
 
 def _layout(shapes: Shapes, notes: Mapping[str, Any], path: Path) -> Layout:
-    """The program whose names these are."""
+    """Recognise the program by the names of its tensors, and by what else it notes in a checkpoint."""
     for layout in LAYOUTS:
         pools = [key for key in ("centroids", "p", "0.p", "1.p") if f"{layout.pooling}{key}" in shapes]
         if not pools or not any(key.startswith(layout.backbone) for key in shapes):
@@ -173,7 +173,7 @@ def _flags(path: Path) -> Mapping[str, Any]:
 
 
 def _noted(notes: Mapping[str, Any]) -> dict[str, int]:
-    """The epoch, where it is told."""
+    """Return the epoch for the provenance; empty where the checkpoint does not say it."""
     epochs = [notes[key] for key in ("epoch", "epoch_num") if type(notes.get(key)) is int]
     return {"epoch": epochs[0]} if epochs else {}
 
@@ -210,7 +210,7 @@ def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, d
 
 @functools.cache
 def _candidates() -> tuple[tuple[str, Backbone], ...]:
-    """The known backbones, uncut and without memory."""
+    """The known backbones by name, uncut, on the meta device (without memory for weights)."""
     candidates = []
     for name, entry in BACKBONES.items():
         if entry.end is not None and entry.multiple == 1:

@@ -26,12 +26,12 @@ MIXED_WITH_GHOSTS = {3: (1, 2)}
 
 @dataclass(frozen=True, slots=True)
 class Dino:
-    """A DINOv2 within a file."""
+    """The size of a DINOv2 backbone within a file, and whether it has register tokens."""
 
     variant: str
     """``s``, ``b``, ``l`` or ``g``."""
     registers: int
-    """Register tokens."""
+    """Number of register tokens, 0 or 4."""
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Dino:
 
 
 def dino_of(shapes: Shapes, body: str) -> Dino:
-    """The DINOv2 whose names begin so.
+    """Recognise the DINOv2 whose tensors' names begin with `body`, by their shapes.
 
     Raises:
         CheckpointError: there is none of a known size.
@@ -101,7 +101,7 @@ def megaloc(shapes: Shapes) -> Parts:
 
 
 def salad(shapes: Shapes) -> Parts:
-    """SALAD and CliqueMining."""
+    """The parts of SALAD, and of CliqueMining, which trains the same network."""
     body = "backbone.model." if "backbone.model.cls_token" in shapes else "backbone."
     return Parts(
         "SALAD",
@@ -201,7 +201,7 @@ def cosplace(shapes: Shapes) -> Parts:
 
 
 def cricavpr(shapes: Shapes) -> Parts:
-    """CricaVPR."""
+    """The parts of CricaVPR, whose descriptors may depend on the other photos of a batch."""
     return Parts(
         "CricaVPR",
         BackboneSpec("dinov2_crica", None, {"variant": dino_of(shapes, "backbone.").variant, "leading": 1}),
@@ -227,7 +227,7 @@ def supervlad(shapes: Shapes) -> Parts:
 
 
 def edtformer(shapes: Shapes) -> Parts:
-    """EDTformer."""
+    """The parts of EDTformer, its numbers of layers read from the shapes."""
     numbers = [int(match[1]) for key in shapes if (match := re.match(r"decoder\.layers\.(\d+)\.", key))]
     options = {
         "queries": shapes["queries"][1],
@@ -298,7 +298,7 @@ def image(shapes: Shapes) -> Parts:
 
 
 def qaa(shapes: Shapes) -> Parts:
-    """QAA."""
+    """The parts of QAA (query-based adaptive aggregation), its sizes read from the shapes."""
     codebook = shapes["aggregator.queries_feature.queries"]
     clusters = _rows(shapes, "aggregator.score.conv.weight")
     return Parts(

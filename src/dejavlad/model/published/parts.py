@@ -33,7 +33,7 @@ SOME = 6
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A published network, as data."""
+    """What a published network is made of, and how its file names the tensors."""
 
     what: str
     """The program that publishes it."""
@@ -78,7 +78,7 @@ class Parts:
         return ours
 
     def __str__(self) -> str:
-        """In a few words."""
+        """The program, backbone, head and all their options, on one line for messages."""
         settings = {**self.backbone.options, **self.aggregation.options}
         cut = f"@{self.backbone.cut}" if self.backbone.cut else ""
         options = ", ".join(f"{key}={value}" for key, value in settings.items())
@@ -193,7 +193,7 @@ def _is_unused(key: str, parts: Parts) -> bool:
 
 
 def first_names(keys: Collection[str] | Iterable[str]) -> str:
-    """The first of them, and how many more."""
+    """The first `SOME` names in sorted order, and how many more there are; for messages."""
     listed = sorted(keys)
     more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
     return ", ".join(listed[:SOME]) + more if listed else "nothing"
