@@ -50,7 +50,9 @@ def beside(model: PlaceModel, images_NHWC: NDArray[np.uint8] | None = None) -> l
     photos = made_photos() if images_NHWC is None else images_NHWC
     prepared = torch.stack([torch.from_numpy(model.preprocess(photo)) for photo in photos])
     with model.describing():
-        alone_ND = torch.cat([model.describe(one[None]) for one in prepared]).float().cpu()
+        alone_ND = (
+            torch.cat([model.describe(prepared_photo[None]) for prepared_photo in prepared]).float().cpu()
+        )
         turned = list(reversed(range(len(prepared))))
         ways = {
             "two together": [0, 1],

@@ -144,18 +144,18 @@ def _small() -> Iterator[Released]:
 
 
 def _later() -> Iterator[Released]:
-    for one in PUBLISHED.values():
+    for network in PUBLISHED.values():
         yield Released(
-            one.name,
-            one.url,
-            one.what,
-            one.dims,
-            one.trained_on,
-            one.licence,
-            int(4e6 * one.parameters) if one.backbone is None else None,
-            one.code_licence,
-            one.checked,
-            one,
+            network.name,
+            network.url,
+            network.what,
+            network.dims,
+            network.trained_on,
+            network.licence,
+            int(4e6 * network.parameters) if network.backbone is None else None,
+            network.code_licence,
+            network.checked,
+            network,
         )
     url = "https://github.com/yxgeee/OpenIBL/releases/download/v0.1.0-beta/vgg16_netvlad.pth"
     what = "SFRS of OpenIBL: VGG-16, NetVLAD, whitened"
@@ -163,6 +163,6 @@ def _later() -> Iterator[Released]:
 
 
 RELEASED: dict[str, Released] = {
-    one.name: one for one in (*_netvlad(), *_patch_netvlad(), *_small(), *_later())
+    network.name: network for network in (*_netvlad(), *_patch_netvlad(), *_small(), *_later())
 }
 """Name -> network."""

@@ -108,9 +108,9 @@ def _check_record(record: dict[str, Any]) -> None:
 def recalls(records: Iterable[Mapping[str, Any]], of: str = "val") -> dict[int, dict[int, float]]:
     """Epoch -> N -> recall@N, for ``val`` or ``train``; epoch 0 is before training."""
     return {
-        int(one["epoch"]): {int(n): float(value) for n, value in one["recall"].items()}
-        for one in records
-        if one["kind"] == "test" and one["set"] == of
+        int(record["epoch"]): {int(n): float(value) for n, value in record["recall"].items()}
+        for record in records
+        if record["kind"] == "test" and record["set"] == of
     }
 
 
@@ -192,9 +192,13 @@ def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int | None = None)
     n = best_at(ns) if n is None else n
     if n not in ns:
         raise InputError(f"recall@{n} was not taken; valid: {', '.join(map(str, ns))}")
-    order = [n, *reversed([one for one in ns if one < n]), *(one for one in ns if one > n)]
+    order = [
+        n,
+        *reversed([tie_breaker for tie_breaker in ns if tie_breaker < n]),
+        *(tie_breaker for tie_breaker in ns if tie_breaker > n),
+    ]
     left = sorted(recalls)
-    for one in order:
-        most = max(recalls[epoch].get(one, 0.0) for epoch in left)
-        left = [epoch for epoch in left if most - recalls[epoch].get(one, 0.0) < SAME]
+    for tie_breaker in order:
+        most = max(recalls[epoch].get(tie_breaker, 0.0) for epoch in left)
+        left = [epoch for epoch in left if most - recalls[epoch].get(tie_breaker, 0.0) < SAME]
     return left[0]

@@ -97,7 +97,7 @@ def verify(model: PlaceModel, reference: str | Path, tolerance: float = 1e-5) ->
             theirs = _from_matlab(layer, named[layer], clusters) if matlab else np.asarray(named[layer])
             rows.append(
                 min(
-                    (_row(layer, one, theirs, tolerance) for one in candidates),
+                    (_row(layer, candidate, theirs, tolerance) for candidate in candidates),
                     key=lambda row: row.difference,
                 )
             )
@@ -111,7 +111,7 @@ def _read(path: Path) -> tuple[bool, dict[str, Any]]:
             head = file.read(1024)
         if is_mat5(head) or is_mat73(head):
             return True, {
-                key: one for key, one in read_mat(path).items() if isinstance(one, np.ndarray | float)
+                key: array for key, array in read_mat(path).items() if isinstance(array, np.ndarray | float)
             }
         return False, dict(read_npz(path))
     except MissingExtraError:

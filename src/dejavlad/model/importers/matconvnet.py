@@ -83,9 +83,9 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
     assert isinstance(meta, Mapping)
     notes = {key: meta.get(key) for key in ("netID", "sessionID", "epoch")}
     notes = {
-        key: one
-        for key, one in notes.items()
-        if isinstance(one, str) or (isinstance(one, float) and math.isfinite(one))
+        key: value
+        for key, value in notes.items()
+        if isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
     }
     if pooling is None:
         backbone, source = _backbone(layers[: _cut(layers, kinds) + 1])
@@ -110,7 +110,7 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
 
 def _outputs(layers: Sequence[Layer]) -> int:
     """Number of channels after a chain of layers; 3, those of a photo, where none is a convolution."""
-    return next((weights_of(one)[0].shape[-1] for one in reversed(layers) if kind_of(one) == "conv"), 3)
+    return next((weights_of(layer)[0].shape[-1] for layer in reversed(layers) if kind_of(layer) == "conv"), 3)
 
 
 def _backbone(layers: Sequence[Layer]) -> tuple[Backbone, BackboneSpec]:

@@ -88,11 +88,15 @@ def _model(arrays: Arrays, name: str) -> PlaceModel:
     with torch.device("meta"):
         whole = entry.make(cut=entry.end)
         assert isinstance(whole, ChainBackbone)
-        convolutions_of_file = [one for one in whole.names if f"{one}/kernel" in arrays]
+        convolutions_of_file = [layer_name for layer_name in whole.names if f"{layer_name}/kernel" in arrays]
         cut = convolutions_of_file[-1] if convolutions_of_file else "conv5_3"
         made = entry.make(cut=cut)
         assert isinstance(made, ChainBackbone)
-    convolutions = {f"features.{i}": one for i, one in enumerate(made.names) if one.startswith("conv")}
+    convolutions = {
+        f"features.{i}": layer_name
+        for i, layer_name in enumerate(made.names)
+        if layer_name.startswith("conv")
+    }
     backbone, channels = made.to_empty(device="cpu"), made.channels
     whitened = [f"{WPCA}/kernel", f"{WPCA}/bias"] if any(key.startswith(WPCA) for key in arrays) else []
     wanted = [f"{conv}/{part}" for conv in convolutions.values() for part in ("kernel", "bias")]

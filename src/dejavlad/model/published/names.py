@@ -478,8 +478,8 @@ def _older() -> Iterator[Published]:
 
 
 PUBLISHED: dict[str, Published] = {
-    one.name: one
+    network.name: network
     for group in (_transported, _queried, _projected, _by_the_same_author, _lu_feng, _older)
-    for one in group()
+    for network in group()
 }
 """Name -> network."""
