@@ -10,7 +10,7 @@ from dejavlad.backbones import BACKBONES, build, create
 from dejavlad.backbones.dinov2 import VARIANTS, DinoV2
 from dejavlad.backbones.dinov2_adapted import AggregatingDinoV2, CricaDinoV2, SideDinoV2
 from dejavlad.errors import CheckpointError, InputError, UnknownNameError
-from dejavlad.model.reduced import reduced_copy
+from dejavlad.model.reduced import bf16_copy
 
 PHOTOS = torch.randn(2, 3, 42, 56, generator=torch.Generator().manual_seed(0))
 SQUARE = PHOTOS[:, :, :, :42]
@@ -157,7 +157,7 @@ def test_weights_of_the_whole_fill_a_partial_and_others_do_not(tmp_path):
 def test_bfloat16_is_near():
     network = made()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        near = reduced_copy(network)(PHOTOS)
+        near = bf16_copy(network)(PHOTOS)
     assert F.cosine_similarity(near.float().flatten(1), network(PHOTOS).flatten(1)).min() > 0.999
 
 

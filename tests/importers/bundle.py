@@ -11,11 +11,11 @@ TYPES = {"f4": 1, "f8": 2, "i4": 3, "i8": 9, "f2": 19, "u1": 4}
 
 
 def varint(value):
-    found = b""
+    encoded = b""
     while value >= 128:
-        found += bytes([value & 127 | 128])
+        encoded += bytes([value & 127 | 128])
         value >>= 7
-    return found + bytes([value])
+    return encoded + bytes([value])
 
 
 def field(number, value):
@@ -26,23 +26,23 @@ def field(number, value):
 
 def entry(array, offset, shard=0):
     shape = b"".join(field(2, field(1, side)) for side in array.shape)
-    told = field(1, TYPES[array.dtype.str[1:]]) + field(2, shape) + field(3, shard) + field(4, offset)
-    return told + field(5, array.nbytes) + varint(6 << 3 | 5) + b"\0\0\0\0"
+    fields = field(1, TYPES[array.dtype.str[1:]]) + field(2, shape) + field(3, shard) + field(4, offset)
+    return fields + field(5, array.nbytes) + varint(6 << 3 | 5) + b"\0\0\0\0"
 
 
 def block(entries, every=16):
-    found, restarts, last = b"", [], b""
+    content, restarts, last = b"", [], b""
     for i, (key, value) in enumerate(entries):
         shared = 0
         if i % every:
             while shared < min(len(key), len(last)) and key[shared] == last[shared]:
                 shared += 1
         else:
-            restarts.append(len(found))
-        found += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+            restarts.append(len(content))
+        content += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
         last = key
-    found += b"".join(struct.pack("<I", at) for at in restarts or [0])
-    return found + struct.pack("<I", len(restarts or [0]))
+    content += b"".join(struct.pack("<I", at) for at in restarts or [0])
+    return content + struct.pack("<I", len(restarts or [0]))
 
 
 def write_table(path, entries, per_block=5, compression=0):

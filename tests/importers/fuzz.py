@@ -114,21 +114,21 @@ def batch(seed: Path, first: int, count: int) -> None:
             print(case, end=" ", flush=True)
             before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
             signal.alarm(SECONDS)
-            told = outcome(path)
+            verdict = outcome(path)
             signal.alarm(0)
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
             if grown > GROWTH:
-                told = f"{told}, with {grown >> 20} MiB of memory"
+                verdict = f"{verdict}, with {grown >> 20} MiB of memory"
             if time.monotonic() - start > SECONDS / 2:
-                told = f"{told}, in {time.monotonic() - start:.1f} s"
-            print(told.replace("\n", " "), flush=True)
+                verdict = f"{verdict}, in {time.monotonic() - start:.1f} s"
+            print(verdict.replace("\n", " "), flush=True)
 
 
 def main(count: int, files: list[Path]) -> int:
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         for name, seed in ({str(path): path for path in files} or seeds(Path(folder))).items():
-            found: dict[str, int] = {}
+            counts: dict[str, int] = {}
             first = 0
             while first < count:
                 command = [sys.executable, __file__, "--batch", str(seed), str(first), str(count - first)]
@@ -137,17 +137,17 @@ def main(count: int, files: list[Path]) -> int:
                 if lines[:1] != ["seed model"]:
                     raise SystemExit(f"{name}: {lines[:1]} {done.stderr[-2000:]}")
                 for line in lines[1:]:
-                    case, _, told = line.partition(" ")
+                    case, _, verdict = line.partition(" ")
                     first = int(case) + 1
-                    told = told or f"the process died ({done.returncode})"
-                    kind = told if told in ("model", "refused") else "bad"
-                    found[kind] = found.get(kind, 0) + 1
+                    verdict = verdict or f"the process died ({done.returncode})"
+                    kind = verdict if verdict in ("model", "refused") else "bad"
+                    counts[kind] = counts.get(kind, 0) + 1
                     if kind == "bad":
                         bad += 1
-                        print(f"{name} case {case}: {told[:300]}", flush=True)
+                        print(f"{name} case {case}: {verdict[:300]}", flush=True)
                 if done.returncode and not lines[1:]:
                     raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-            print(f"{name}: {count} files, {found}", flush=True)
+            print(f"{name}: {count} files, {counts}", flush=True)
     return 1 if bad else 0
 
 

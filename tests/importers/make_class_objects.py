@@ -40,13 +40,13 @@ def main() -> None:
     import matio
     from matio.utils import MatlabOpaque
 
-    def told(value: Any) -> Any:
+    def with_class_objects(value: Any) -> Any:
         if isinstance(value, list):
             cell = np.empty((1, len(value)), object)
-            cell[0, :] = [told(one) for one in value]
+            cell[0, :] = [with_class_objects(one) for one in value]
             return cell
         if isinstance(value, dict):
-            fields = {key: told(one) for key, one in value.items()}
+            fields = {key: with_class_objects(one) for key, one in value.items()}
             if value.get("type") != "custom":
                 return fields
             opaque = MatlabOpaque(properties=fields, classname=_class(value))
@@ -56,7 +56,9 @@ def main() -> None:
     for method, version in CASES:
         path = GOLDEN / f"class_objects_{method}_{version.replace('.', '')}.mat"
         packed = method == "vladv2"  # the other one is also damaged by tests, which packing would hide
-        matio.save_to_mat(path, {"net": told(made(method))}, version=version, do_compression=packed)
+        matio.save_to_mat(
+            path, {"net": with_class_objects(made(method))}, version=version, do_compression=packed
+        )
 
 
 if __name__ == "__main__":

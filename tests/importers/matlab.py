@@ -16,8 +16,8 @@ WIDTHS = [64, 128, 256, 512, 512]
 
 
 def write_v5(path: Path, variables: dict[str, Any], *, compress: bool = False) -> Path:
-    told = {name: _celled(value) for name, value in variables.items()}
-    scipy.io.savemat(path, told, do_compression=compress, long_field_names=True)
+    cells = {name: _celled(value) for name, value in variables.items()}
+    scipy.io.savemat(path, cells, do_compression=compress, long_field_names=True)
     return path
 
 
@@ -47,9 +47,9 @@ def _put(group: h5py.Group, refs: h5py.Group, name: str, value: Any) -> h5py.HLO
             _put(node, refs, key, one)
         kind = "struct"
     elif isinstance(value, list) and value:
-        held = [_put(refs, refs, f"r{len(refs)}_{i}", one).ref for i, one in enumerate(value)]
-        node = group.create_dataset(name, (len(held), 1), dtype=h5py.ref_dtype)
-        node[:, 0] = held
+        references = [_put(refs, refs, f"r{len(refs)}_{i}", one).ref for i, one in enumerate(value)]
+        node = group.create_dataset(name, (len(references), 1), dtype=h5py.ref_dtype)
+        node[:, 0] = references
         kind = "cell"
     elif isinstance(value, str):
         node = group.create_dataset(name, data=np.array([[ord(c)] for c in value] or [[0]], np.uint16))
@@ -179,22 +179,22 @@ def network(
 def run(net: dict[str, Any], photo_HWC: Any) -> dict[str, Any]:
     """All activations by layer name, in float64; of a photo of 0 to 255."""
     x = np.asarray(photo_HWC, float) - net["meta"]["normalization"]["averageImage"][0, 0].astype(float)
-    found = {}
+    outputs = {}
     for one in net["layers"]:
-        x = found[one["name"]] = _layer(one, x)
-    return found
+        x = outputs[one["name"]] = _layer(one, x)
+    return outputs
 
 
-def _layer(told: dict[str, Any], x: Any) -> Any:
-    name, kind = told["name"], told["type"]
+def _layer(layer: dict[str, Any], x: Any) -> Any:
+    name, kind = layer["name"], layer["type"]
     if kind == "conv":
-        return _conv(x, told)
+        return _conv(x, layer)
     if kind == "pool":
-        return _pool(x, told)
+        return _pool(x, layer)
     if kind == "relu":
-        return np.where(x > 0, x, x * told.get("leak", 0.0))
+        return np.where(x > 0, x, x * layer.get("leak", 0.0))
     if kind in ("normalize", "lrn"):
-        size, kappa, alpha, beta = told["param"]
+        size, kappa, alpha, beta = layer["param"]
         out = np.empty_like(x)
         for k in range(x.shape[2]):
             low, high = k - int((size - 1) // 2), k + int(-(-(size - 1) // 2))
@@ -204,7 +204,7 @@ def _layer(told: dict[str, Any], x: Any) -> Any:
     if kind == "dropout":
         return x
     if name == "vlad:core":
-        return _vlad(x, [np.asarray(w, float) for w in told["weights"]])
+        return _vlad(x, [np.asarray(w, float) for w in layer["weights"]])
     if name in ("max:core", "avg:core"):
         return (x.max if name == "max:core" else x.mean)(axis=(0, 1), keepdims=True)
     vector = x.reshape(-1, order="F")
@@ -228,10 +228,10 @@ def _sides(value: Any) -> tuple[int, int, int, int]:
     return int(top), int(bottom), int(left), int(right)
 
 
-def _conv(x: Any, told: dict[str, Any]) -> Any:
-    filters = np.asarray(told["weights"][0], float)
-    top, bottom, left, right = _sides(told["pad"])
-    (sy, sx), (dy, dx) = (np.broadcast_to(told.get(key, 1), 2).astype(int) for key in ("stride", "dilate"))
+def _conv(x: Any, layer: dict[str, Any]) -> Any:
+    filters = np.asarray(layer["weights"][0], float)
+    top, bottom, left, right = _sides(layer["pad"])
+    (sy, sx), (dy, dx) = (np.broadcast_to(layer.get(key, 1), 2).astype(int) for key in ("stride", "dilate"))
     rows, columns, inputs, outputs = filters.shape
     padded = np.pad(x, ((top, bottom), (left, right), (0, 0)))
     groups = padded.shape[2] // inputs
@@ -244,21 +244,21 @@ def _conv(x: Any, told: dict[str, Any]) -> Any:
             for j in range(columns):
                 seen = padded[i * dy :: sy, j * dx :: sx, a][:h, :w]
                 out[:, :, b] += seen @ filters[i, j, :, b]
-    bias = np.asarray(told["weights"][1], float).reshape(-1)
+    bias = np.asarray(layer["weights"][1], float).reshape(-1)
     return out + bias if bias.size else out
 
 
-def _pool(x: Any, told: dict[str, Any]) -> Any:
+def _pool(x: Any, layer: dict[str, Any]) -> Any:
     """Windows are clipped to what is there, as vl_nnpool does on the processor."""
-    top, bottom, left, right = _sides(told["pad"])
-    size, stride = int(np.ravel(told["pool"])[0]), int(told["stride"])
+    top, bottom, left, right = _sides(layer["pad"])
+    size, stride = int(np.ravel(layer["pool"])[0]), int(layer["stride"])
     h, w = (x.shape[0] + top + bottom - size) // stride + 1, (x.shape[1] + left + right - size) // stride + 1
     out = np.empty((h, w, x.shape[2]))
     for i in range(h):
         for j in range(w):
             y0, x0 = i * stride - top, j * stride - left
             seen = x[max(0, y0) : y0 + size, max(0, x0) : x0 + size]
-            out[i, j] = seen.max(axis=(0, 1)) if told["method"] == "max" else seen.mean(axis=(0, 1))
+            out[i, j] = seen.max(axis=(0, 1)) if layer["method"] == "max" else seen.mean(axis=(0, 1))
     return out
 
 

@@ -26,23 +26,25 @@ LAYERS = [
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16])
 def test_norm_is_the_sum_over_its_window(size):
     x = torch.randn(2, 8, 3, 4, dtype=torch.float64)
-    found = ChannelNorm(size, 2.0, 0.3, 0.6)(x)
+    output = ChannelNorm(size, 2.0, 0.3, 0.6)(x)
     for k in range(8):
         low, high = max(0, k - (size - 1) // 2), k + size // 2
         sums = x[:, low : high + 1].square().sum(dim=1)
-        torch.testing.assert_close(found[:, k], x[:, k] * (2 + 0.3 * sums) ** -0.6)
+        torch.testing.assert_close(output[:, k], x[:, k] * (2 + 0.3 * sums) ** -0.6)
     if size % 2:
         theirs = F.local_response_norm(x, size, alpha=0.3 * size, beta=0.6, k=2.0)
-        torch.testing.assert_close(found, theirs)
+        torch.testing.assert_close(output, theirs)
 
 
 @pytest.mark.parametrize("side", range(5, 12))
 def test_rounding_up_is_a_pad_at_the_end(side):
     """Kernel 3, stride 2 with pads [0 1 0 1] is Caffe's pooling."""
     x = torch.randn(1, 2, side, side + 1)
-    found = Pool("max", (3, 3), (2, 2), (0, 1, 0, 1))(x)
-    assert torch.equal(found, F.max_pool2d(x, 3, 2, ceil_mode=True)[:, :, : found.shape[2], : found.shape[3]])
-    assert found.shape[2] == (side + 1 - 3) // 2 + 1
+    output = Pool("max", (3, 3), (2, 2), (0, 1, 0, 1))(x)
+    assert torch.equal(
+        output, F.max_pool2d(x, 3, 2, ceil_mode=True)[:, :, : output.shape[2], : output.shape[3]]
+    )
+    assert output.shape[2] == (side + 1 - 3) // 2 + 1
 
 
 def test_average_leaves_out_what_is_padded():
@@ -105,16 +107,16 @@ def test_a_folder_whose_chain_was_damaged(tmp_path):
     folder = save_model(PlaceModel(Chain(LAYERS), MaxPool(6), Preprocess(), source=source), tmp_path / "m")
     model = load_model(folder)
     assert model.spec.to_dict()["backbone"]["options"] == {"layers": LAYERS}
-    told = json.loads((folder / "spec.json").read_text())
-    told["backbone"]["options"]["layers"][0]["kind"] = "nonsense"
-    del told["checksum"]
-    (folder / "spec.json").write_text(json.dumps(told))
+    fields = json.loads((folder / "spec.json").read_text())
+    fields["backbone"]["options"]["layers"][0]["kind"] = "nonsense"
+    del fields["checksum"]
+    (folder / "spec.json").write_text(json.dumps(fields))
     with pytest.raises(CheckpointError, match="'nonsense'; valid: avg, conv"):
         load_folder(folder)
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "message"),
     [
         ([], "list of layers"),
         ("conv", "list of layers"),
@@ -132,8 +134,8 @@ def test_a_folder_whose_chain_was_damaged(tmp_path):
         ([{"kind": "max", "kernel": [2, 2], "pad": [0, 2, 0, 0]}], "below its kernel"),
     ],
 )
-def test_chains_that_cannot_be(layers, told):
-    with pytest.raises(InputError, match=told):
+def test_chains_that_cannot_be(layers, message):
+    with pytest.raises(InputError, match=message):
         create(CHAIN, layers=layers)
 
 

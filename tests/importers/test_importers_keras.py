@@ -36,7 +36,7 @@ def kernel(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
 
 
 def layers_of(names: list[tuple[str, str]], colours: int, size: tuple[int | None, int | None]) -> str:
-    told = [
+    descriptions = [
         {
             "class_name": "InputLayer",
             "config": {"name": "input_1", "batch_input_shape": [None, *size, colours]},
@@ -47,16 +47,16 @@ def layers_of(names: list[tuple[str, str]], colours: int, size: tuple[int | None
         config |= {"ReLU": {"max_value": 6.0}, "BatchNormalization": {"epsilon": 0.001}}.get(kind, {})
         if kind == "ZeroPadding2D":
             config["padding"] = [[0, 1], [0, 1]]
-        told.append({"class_name": kind, "config": config})
+        descriptions.append({"class_name": kind, "config": config})
     end = names[-1][1]
-    told.append(
+    descriptions.append(
         {
             "class_name": "NetVLADLayer",
             "config": {"name": "net_vlad_layer_1", "num_clusters": CLUSTERS},
             "inbound_nodes": [[[end, 0, 0, {}]]],
         }
     )
-    return json.dumps({"class_name": "Model", "config": {"layers": told}})
+    return json.dumps({"class_name": "Model", "config": {"layers": descriptions}})
 
 
 def vlad_weights(rng: np.random.Generator, channels: int) -> Arrays:
@@ -224,7 +224,7 @@ def test_json_with_weights_beside(photo: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda c, a: (c, {k: v for k, v in a.items() if k != "conv1_bn/beta"}), "missing: conv1_bn/beta"),
         (lambda c, a: (c, {**a, "dense/kernel": np.ones((2, 2), np.float32)}), "left over: dense/kernel"),
@@ -243,8 +243,8 @@ def test_json_with_weights_beside(photo: Any, tmp_path: Path) -> None:
         (lambda c, a: (c.replace("48, 64, 3", "48, 64, 5"), a), "5 channels"),
     ],
 )
-def test_what_does_not_fit_is_told(change: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=told):
+def test_what_does_not_fit_is_told(change: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
         import_model(write(tmp_path / "net.h5", *change(*mobilenet_v1())))
 
 

@@ -38,14 +38,14 @@ def same(ours, theirs):
 
 @pytest.mark.parametrize(
     "write",
-    [write_v5, lambda path, told: write_v5(path, told, compress=True), write_v73],
+    [write_v5, lambda path, variables: write_v5(path, variables, compress=True), write_v73],
     ids=["v5", "compressed", "v7.3"],
 )
 def test_both_versions_give_the_same_plain_values(tmp_path, write):
-    found = read_mat(write(tmp_path / "a.mat", VARIABLES))
-    if isinstance(found["empty_cell"], np.ndarray):
-        assert found["empty_cell"].size == 0
-    assert {key for key in VARIABLES if not same(found[key], VARIABLES[key])} <= {"empty_cell"}
+    variables = read_mat(write(tmp_path / "a.mat", VARIABLES))
+    if isinstance(variables["empty_cell"], np.ndarray):
+        assert variables["empty_cell"].size == 0
+    assert {key for key in VARIABLES if not same(variables[key], VARIABLES[key])} <= {"empty_cell"}
 
 
 def test_numbers_stored_small_have_the_type_that_matlab_gave_them(tmp_path):
@@ -62,14 +62,14 @@ def test_numbers_stored_small_have_the_type_that_matlab_gave_them(tmp_path):
         struct.pack("<II", 15, len(z := zlib.compress(element(14, parts)))) + z,
     ):
         (tmp_path / "a.mat").write_bytes(header + content)
-        found = read_mat(tmp_path / "a.mat")["abc"]
-        assert found.dtype == np.float64 and found.tolist() == [[1.0, 25.0, 255.0]]
+        array = read_mat(tmp_path / "a.mat")["abc"]
+        assert array.dtype == np.float64 and array.tolist() == [[1.0, 25.0, 255.0]]
 
 
 def test_struct_arrays_are_lists_of_dicts(tmp_path):
     rows = np.array([[(1.0, "x"), (2.0, "y")]], dtype=[("n", object), ("t", object)])
-    found = read_mat(write_v5(tmp_path / "a.mat", {"s": rows}))["s"]
-    assert found == [{"n": 1.0, "t": "x"}, {"n": 2.0, "t": "y"}]
+    values = read_mat(write_v5(tmp_path / "a.mat", {"s": rows}))["s"]
+    assert values == [{"n": 1.0, "t": "x"}, {"n": 2.0, "t": "y"}]
 
 
 @pytest.mark.parametrize(("method", "version"), CASES)

@@ -14,10 +14,10 @@ CASES = 60
 def test_damaged_files(tmp_path, kind):
     seed = seeds(tmp_path)[kind]
     assert outcome(seed) == "model"
-    content, found = seed.read_bytes(), {}
+    content, cases_by_outcome = seed.read_bytes(), {}
     for case in range(CASES):
         path = tmp_path / f"{case}.mat"
         path.write_bytes(mutated(content, case))
-        found.setdefault(outcome(path), []).append(case)
-    assert found.keys() <= {"model", "refused"}, found
-    assert found["refused"]
+        cases_by_outcome.setdefault(outcome(path), []).append(case)
+    assert cases_by_outcome.keys() <= {"model", "refused"}, cases_by_outcome
+    assert cases_by_outcome["refused"]

@@ -42,12 +42,12 @@ def test_full_size_vgg16_netvlad_wpca(random, tmp_path):
     expected = run(net, rgb)
     prepared = torch.from_numpy(rgb.astype(np.float32) - np.float32([123.68, 116.779, 103.939]))
     with torch.inference_mode():
-        found = model.describe(prepared.permute(2, 0, 1)[None])[0].numpy()
+        descriptor = model.describe(prepared.permute(2, 0, 1)[None])[0].numpy()
         model_without = model.with_whitening(None)
         unwhitened = model_without.describe(prepared.permute(2, 0, 1)[None])[0].numpy()
-    np.testing.assert_allclose(found, expected["finalL2"].ravel(), atol=1e-5)
+    np.testing.assert_allclose(descriptor, expected["finalL2"].ravel(), atol=1e-5)
     np.testing.assert_allclose(unwhitened, ours(expected["postL2"], 512), atol=1e-5)
-    np.testing.assert_allclose(described(model, rgb), found, atol=1e-6)
+    np.testing.assert_allclose(described(model, rgb), descriptor, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_caffenet_becomes_a_chain_that_is_kept_in_a_folder(random, tmp_path, wri
     net = network([*layers, *head(random, 32, "vlad_preL2_intra", clusters=4, dims=9)], mean=(120, 117, 103))
     model = import_model(write(tmp_path / "caffe.mat", {"net": net}), name="mine")
     rgb = photo(131, 150)
-    found = described(model, rgb)
-    np.testing.assert_allclose(found, run(net, rgb)["finalL2"].ravel(), atol=1e-5)
+    descriptor = described(model, rgb)
+    np.testing.assert_allclose(descriptor, run(net, rgb)["finalL2"].ravel(), atol=1e-5)
     assert model.spec.backbone.name == "chain" and model.name == "mine"
     assert (model.backbone.stride, model.backbone.receptive_field) == (16, 163)
     again = load_folder(save_model(model, tmp_path / "kept"))
     assert again.fingerprint == model.fingerprint
-    assert np.array_equal(described(again, rgb), found)
+    assert np.array_equal(described(again, rgb), descriptor)
     assert json.loads((tmp_path / "kept" / "spec.json").read_text())["backbone"]["options"]["layers"][0] == {
         "kind": "conv",
         "name": "conv1",
@@ -190,7 +190,7 @@ def changed(change, random):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda net, _: net.pop("layers"), "no network"),
         (lambda net, _: net.update(layers=[]), "no layers"),
@@ -227,9 +227,9 @@ def changed(change, random):
         (lambda net, _: net["layers"].insert(0, np.zeros((0, 0))), "in MATLAB"),
     ],
 )
-def test_what_cannot_be_imported_is_told(random, tmp_path, change, told):
+def test_what_cannot_be_imported_is_told(random, tmp_path, change, message):
     path = write_v5(tmp_path / "net.mat", {"net": changed(change, random)})
-    with pytest.raises(CheckpointError, match=told) as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         import_model(path)
     assert str(path) in str(error.value)
 

@@ -32,11 +32,11 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relea
     rng = np.random.default_rng(0)
     filters = rng.normal(size=(3, 3, 3, 8)).astype(np.float32)
     layers = [conv("conv1", filters, np.zeros((1, 8), np.float32), pad=1), layer("relu", "relu1")]
-    told = {"net": network([*layers, *head(rng, 8, "vlad_preL2_intra", 4)])}
-    there = tmp_path / "published"
-    there.mkdir()
-    write_v5(there / "net.mat", told)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=there))
+    variables = {"net": network([*layers, *head(rng, 8, "vlad_preL2_intra", 4)])}
+    folder = tmp_path / "published"
+    folder.mkdir()
+    write_v5(folder / "net.mat", variables)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     one = replace(RELEASED[NAME], url=f"http://127.0.0.1:{server.server_address[1]}/net.mat", size=None)
     monkeypatch.setitem(released.RELEASED, NAME, one)
@@ -115,15 +115,15 @@ def test_import_and_verify(published: Released, tmp_path: Path, capfd: pytest.Ca
     assert main(["verify", str(tmp_path / "model"), str(tmp_path / "right.npz")]) == 0
     assert "ok" in capfd.readouterr().out
     assert main(["verify", str(tmp_path / "model"), str(tmp_path / "wrong.npz")]) == 1
-    told = capfd.readouterr()
-    assert "DIFFERS" in told.out and "1 of 1 layers differ, postL2 first" in told.err
+    printed = capfd.readouterr()
+    assert "DIFFERS" in printed.out and "1 of 1 layers differ, postL2 first" in printed.err
 
 
 def test_what_cannot_be_imported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 no network")
     assert main(["import", str(tmp_path / "photo.jpg"), "--out", str(tmp_path / "model")]) == 1
-    told = capfd.readouterr().err
-    assert "is of no kind that can be imported" in told and told.count("\n") == 1
+    printed = capfd.readouterr().err
+    assert "is of no kind that can be imported" in printed and printed.count("\n") == 1
     assert not (tmp_path / "model").exists()
     with pytest.raises(CheckpointError, match="no kind"):
         load_model(tmp_path / "photo.jpg")

@@ -35,28 +35,28 @@ def network(convolutions=("1_1", "1_2", "2_1"), dims=7, seed=0):
 
 def expected(arrays, rgb):
     """What ``nets.vgg16NetvladPca`` computes, from the formulas."""
-    held = {name.removeprefix(SCOPE): torch.from_numpy(array).double() for name, array in arrays.items()}
-    x = (torch.from_numpy(rgb).double() - held["average_rgb"]).permute(2, 0, 1)[None]
-    names = sorted(name.split("/")[0] for name in held if name.startswith("conv") and "kernel" in name)
+    tensors = {name.removeprefix(SCOPE): torch.from_numpy(array).double() for name, array in arrays.items()}
+    x = (torch.from_numpy(rgb).double() - tensors["average_rgb"]).permute(2, 0, 1)[None]
+    names = sorted(name.split("/")[0] for name in tensors if name.startswith("conv") and "kernel" in name)
     for i, name in enumerate(names):
-        x = F.conv2d(x, held[f"{name}/kernel"].permute(3, 2, 0, 1), held[f"{name}/bias"], padding=1)
+        x = F.conv2d(x, tensors[f"{name}/kernel"].permute(3, 2, 0, 1), tensors[f"{name}/bias"], padding=1)
         if i + 1 < len(names):
             if names[i + 1][4] != name[4]:
                 x = F.max_pool2d(x, 2)
             x = x.relu()
     x_LD = x[0].flatten(1).T.numpy()
     x_LD = x_LD / np.linalg.norm(x_LD, axis=1, keepdims=True)
-    scores_LK = x_LD @ held["assignment/kernel"][0, 0].numpy()
+    scores_LK = x_LD @ tensors["assignment/kernel"][0, 0].numpy()
     shares_LK = np.exp(scores_LK - scores_LK.max(axis=1, keepdims=True))
     shares_LK /= shares_LK.sum(axis=1, keepdims=True)
-    added_DK = held["cluster_centers"][0, 0, 0].numpy()
+    added_DK = tensors["cluster_centers"][0, 0, 0].numpy()
     v_DK = np.stack([((x_LD + added_DK[:, k]) * shares_LK[:, k : k + 1]).sum(0) for k in range(CLUSTERS)], 1)
     v_DK /= np.sqrt((v_DK**2).sum(axis=0) + 1e-12)
     row = v_DK.reshape(-1)  # cluster fastest
     row /= np.sqrt((row**2).sum() + 1e-12)
-    if "WPCA/kernel" not in held:
+    if "WPCA/kernel" not in tensors:
         return row.reshape(-1, CLUSTERS).T.reshape(-1) / np.linalg.norm(row)  # in our order
-    row = row @ held["WPCA/kernel"][0, 0].numpy() + held["WPCA/bias"].numpy()
+    row = row @ tensors["WPCA/kernel"][0, 0].numpy() + tensors["WPCA/bias"].numpy()
     return row / np.linalg.norm(row)
 
 
@@ -101,7 +101,7 @@ def without(arrays, name):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda a: without(a, "conv1_2/bias"), "missing: conv1_2/bias; left over: nothing"),
         (lambda a: without(a, "conv1_1/kernel"), "missing: conv1_1/kernel"),
@@ -120,9 +120,9 @@ def without(arrays, name):
         (lambda a: {"step": np.float32(1)}, "it holds step"),
     ],
 )
-def test_what_does_not_fit_is_told(tmp_path, change, told):
+def test_what_does_not_fit_is_told(tmp_path, change, message):
     index = write_bundle(tmp_path / "net", change(network()))
-    with pytest.raises(CheckpointError, match=told) as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         import_model(index)
     assert str(index) in str(error.value)
 
@@ -159,7 +159,7 @@ HEADER = (b"", field(1, 1))
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ([(b"", field(1, 0))], "0 data files"),
         ([(b"", field(1, 1) + field(2, 1))], "bytes in reverse"),
@@ -177,8 +177,8 @@ HEADER = (b"", field(1, 1))
         ([HEADER, (b"x" * 5000, b"")], "ends late"),
     ],
 )
-def test_hostile_indices(tmp_path, entries, told):
-    with pytest.raises(CheckpointError, match=told):
+def test_hostile_indices(tmp_path, entries, message):
+    with pytest.raises(CheckpointError, match=message):
         read_bundle(table(tmp_path, entries))
 
 

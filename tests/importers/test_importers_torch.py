@@ -290,7 +290,7 @@ def changed(**others):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (
             {k: v for k, v in changed().items() if k != "encoder.2.bias"},
@@ -334,9 +334,9 @@ def changed(**others):
         (changed() | {"module.encoder.0.bias": torch.ones(64)}, "same name but for 'module.'"),
     ],
 )
-def test_what_does_not_fit_is_told(tmp_path, content, told):
+def test_what_does_not_fit_is_told(tmp_path, content, message):
     path = saved(tmp_path / "net.pth", content)
-    with pytest.raises(CheckpointError, match=told) as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         import_model(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
@@ -383,13 +383,13 @@ def test_a_checkpoint_that_holds_itself_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("member", "told"),
+    ("member", "message"),
     [("config.json", "a zip archive, but not PyTorch's"), ("net/constants.pkl", "a TorchScript program")],
 )
-def test_other_archives_are_told(tmp_path, member, told):
+def test_other_archives_are_told(tmp_path, member, message):
     with zipfile.ZipFile(tmp_path / "net.pth", "w") as made:
         made.writestr(member, "{}")
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         import_model(tmp_path / "net.pth")
 
 
@@ -406,9 +406,9 @@ def test_golden_patchnetvlad_in_a_checkpoint(tmp_path):
         saved(tmp_path / "net.pth.tar", {"num_pcs": len(golden["wpca_bias"]), "state_dict": state})
     )
     with torch.inference_mode():
-        found = model.aggregation(golden["feats"])
-        torch.testing.assert_close(found, golden["glob"].float(), atol=1e-5, rtol=0)
-        torch.testing.assert_close(model.whitening(found), golden["white_glob"].float(), atol=1e-5, rtol=0)
+        rows_ND = model.aggregation(golden["feats"])
+        torch.testing.assert_close(rows_ND, golden["glob"].float(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.whitening(rows_ND), golden["white_glob"].float(), atol=1e-5, rtol=0)
 
 
 def test_archives_that_would_grow_are_refused(tmp_path):

@@ -57,12 +57,12 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
 
 def test_spec_is_for_people_and_carries_the_fingerprint(tmp_path):
     model = tiny(GeM(8))
-    told = json.loads((save_model(model, tmp_path / "m") / "spec.json").read_text(encoding="utf-8"))
-    assert told["format"] == 1
-    assert told["fingerprint"] == model.fingerprint
-    assert told["aggregation"] == {"name": "gem", "options": {"epsilon": "matconvnet"}}
-    del told["format"], told["fingerprint"], told["weights_sha256"], told["checksum"]
-    assert ModelSpec.from_dict(told) == model.spec
+    fields = json.loads((save_model(model, tmp_path / "m") / "spec.json").read_text(encoding="utf-8"))
+    assert fields["format"] == 1
+    assert fields["fingerprint"] == model.fingerprint
+    assert fields["aggregation"] == {"name": "gem", "options": {"epsilon": "matconvnet"}}
+    del fields["format"], fields["fingerprint"], fields["weights_sha256"], fields["checksum"]
+    assert ModelSpec.from_dict(fields) == model.spec
 
 
 def test_an_unfitted_model_comes_back_unfitted(tmp_path):
@@ -134,19 +134,19 @@ def test_dying_anywhere_leaves_the_old_model_or_the_new_one(dies_at, tmp_path, m
 
 
 def rewrite_spec(folder, change):
-    told = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
-    change(told)
-    told.pop("checksum")  # as whoever changes it by hand must
-    (folder / "spec.json").write_text(json.dumps(told), encoding="utf-8")
+    fields = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    change(fields)
+    fields.pop("checksum")  # as whoever changes it by hand must
+    (folder / "spec.json").write_text(json.dumps(fields), encoding="utf-8")
 
 
 def rewrite_weights(folder, change):
     tensors = load_file(folder / "weights.safetensors")
-    tensors = {key: held.clone() for key, held in tensors.items()}
+    tensors = {key: tensor.clone() for key, tensor in tensors.items()}
     change(tensors)
     save_file(tensors, folder / "weights.safetensors")
     digest = checkpoint.sha256_of(folder / "weights.safetensors")
-    rewrite_spec(folder, lambda told: told.update(weights_sha256=digest))
+    rewrite_spec(folder, lambda fields: fields.update(weights_sha256=digest))
 
 
 FIRST = "backbone.layers.0.bias"

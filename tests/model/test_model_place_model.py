@@ -110,10 +110,10 @@ def test_encode_neither_trains_nor_changes_the_mode():
     backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
     backbone.channels = 8
     model = PlaceModel(backbone, AvgPool(8), PLAIN).train()
-    before = {key: held.clone() for key, held in model.state_dict().items()}
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     first = model.encode(images())
     assert model.training
-    assert all(torch.equal(held, before[key]) for key, held in model.state_dict().items())
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     np.testing.assert_array_equal(model.encode(images()), first)
 
 

@@ -30,7 +30,7 @@ FAST = ("boq-resnet50", "mixvpr-128", "convap-512", NAME, "cosplace-vgg16-64", "
 def theirs(model, name):
     """The tensors of a model, as its publishers name them."""
     parts = PUBLISHED[name].parts()
-    return {parts.theirs(key): held.clone() for key, held in model.state_dict().items()}
+    return {parts.theirs(key): tensor.clone() for key, tensor in model.state_dict().items()}
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +54,18 @@ def test_a_name_and_the_names_of_its_tensors_tell_one_network(name):
     parts = one.parts()
     model = make(parts, name=name)
     assert (model.descriptor_size, model.alone) == (one.dims, one.alone)
-    held = model.state_dict()
-    shapes = {parts.theirs(key): tensor.shape for key, tensor in held.items()}
-    assert len(shapes) == len(held)
+    tensors = model.state_dict()
+    shapes = {parts.theirs(key): value.shape for key, value in tensors.items()}
+    assert len(shapes) == len(tensors)
     if parts.whitening is not None:
-        shapes["pca.components_"] = held["whitening.weight"].shape
+        shapes["pca.components_"] = tensors["whitening.weight"].shape
     if parts.backbone.name == "dinov2_side" and parts.what == "SelaVPR++":
         shapes |= {"linear1.weight": (), "linear2.weight": (one.dims,), "linear4.weight": (512,)}
         shapes |= {"aggregation.1.p": (), "backbone.adapters_hashing.0.x": ()}
         return
     if one.backbone is None:
         assert recognise(shapes).same_network(parts)
-        counted = [t for key, t in held.items() if not key.endswith(("num_batches_tracked", "mask_token"))]
+        counted = [t for key, t in tensors.items() if not key.endswith(("num_batches_tracked", "mask_token"))]
         millions = sum(t.numel() for t in counted) / 1e6
         assert millions == pytest.approx(one.parameters, rel=0.02)
     assert one.licence and one.code_licence and one.checked and one.url.startswith("https://")
@@ -80,8 +80,8 @@ def test_sizes_of_networks_without_a_reference():
         ("image-vpr", 86.59),
     ):
         model = make(PUBLISHED[name].parts(), name=name)
-        found = sum(p.numel() for p in model.parameters()) / 1e6
-        assert found == pytest.approx(millions, abs=0.06)
+        size = sum(p.numel() for p in model.parameters()) / 1e6
+        assert size == pytest.approx(millions, abs=0.06)
 
 
 WRAPPINGS = {
@@ -134,7 +134,7 @@ def test_random_weights_save_and_open_again(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda s: s | {"extra": torch.ones(2)}, "missing nothing; left over are extra"),
         (
@@ -149,10 +149,10 @@ def test_random_weights_save_and_open_again(tmp_path, name):
         (lambda s: {k: v for k, v in s.items() if not k.startswith("backbone.7")}, "holds another network"),
     ],
 )
-def test_one_tensor_more_or_less(small, tmp_path, change, told):
+def test_one_tensor_more_or_less(small, tmp_path, change, message):
     path = tmp_path / "w.pth"
     torch.save(change(theirs(small, NAME)), path)
-    with pytest.raises(CheckpointError, match=told) as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         load_model(NAME, weights=path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
@@ -245,8 +245,8 @@ def tiny_across(**options):
 
 def test_does_a_descriptor_depend_on_its_batch():
     assert all(row.ok and row.cosine > 0.9999 for row in beside(tiny_across()))
-    found = beside(tiny_across(cross_image=True))
-    assert not any(row.ok for row in found) and max(row.difference for row in found) > 1e-3
+    comparisons = beside(tiny_across(cross_image=True))
+    assert not any(row.ok for row in comparisons) and max(row.difference for row in comparisons) > 1e-3
 
 
 def test_batch_dependent_models_are_named_and_refused_for_maps(tmp_path):
@@ -268,13 +268,13 @@ def test_fixed_sizes_and_too_few_patches_are_told():
     with pytest.raises(InputError, match=r"320x320 pixels only \(20x20 cells\); these have 16x20"):
         mixed.encode(photos()[:1])
     body = backbones.create("dinov2_vits14", cut="blocks.0", weights="random:0", leading=1)
-    for resize, told in (
+    for resize, message in (
         ("70x70", r"25 cells of 14x14.*at least 33, e\.g\. photos of 84x84"),
         ("84x84", None),
     ):
         model = PlaceModel(body, create("salad", 384, clusters=32), Preprocess(resize), fitted=True)
-        if told:
-            with pytest.raises(InputError, match=told):
+        if message:
+            with pytest.raises(InputError, match=message):
                 model.encode(photos()[:1])
         else:
             assert np.isfinite(model.encode(photos()[:1])).all()
@@ -298,16 +298,16 @@ def test_a_vocabulary_and_a_backbone_in_files_of_their_own(tmp_path):
     centres = torch.randn(5, 384, generator=torch.Generator().manual_seed(0))
     torch.save(centres, tmp_path / "c_centers.pt")
     torch.save(body, tmp_path / "dinov2.pth")
-    shapes = {f"dino.{key}": held.shape for key, held in body.items()} | {"c_centers": centres.shape}
+    shapes = {f"dino.{key}": tensor.shape for key, tensor in body.items()} | {"c_centers": centres.shape}
     parts = anyloc(shapes, block=2)
-    found = read_vocabulary(tmp_path / "c_centers.pt", name="anyloc-small")
-    model = with_vocabulary(parts, found, tmp_path / "dinov2.pth", name="anyloc-small")
+    vocabulary = read_vocabulary(tmp_path / "c_centers.pt", name="anyloc-small")
+    model = with_vocabulary(parts, vocabulary, tmp_path / "dinov2.pth", name="anyloc-small")
     assert torch.equal(model.aggregation.centroids, centres) and len(model.backbone.blocks) == 3
     assert model.preprocess.output_size(2048, 1024) == (1022, 504)
     assert np.isfinite(model.with_preprocess(Preprocess(multiple=14)).encode(photos()[:1])).all()
     torch.save({"a": centres, "b": centres}, tmp_path / "c_centers.pt")
     with pytest.raises(CheckpointError, match="holds a, b, and not one vocabulary"):
         read_vocabulary(tmp_path / "c_centers.pt", name="anyloc-small")
-    torch.save({key: held for key, held in body.items() if key != "cls_token"}, tmp_path / "dinov2.pth")
+    torch.save({key: tensor for key, tensor in body.items() if key != "cls_token"}, tmp_path / "dinov2.pth")
     with pytest.raises(CheckpointError, match=r"not what anyloc-small needs.*missing dino.cls_token"):
         with_vocabulary(parts, centres, tmp_path / "dinov2.pth", name="anyloc-small")

@@ -10,7 +10,7 @@ from dejavlad import backbones
 from dejavlad.aggregation import AvgPool
 from dejavlad.errors import InputError
 from dejavlad.model import PlaceModel
-from dejavlad.model.reduced import Float32Conv2d, reduced_copy, round_by_window
+from dejavlad.model.reduced import Float32Conv2d, bf16_copy, round_by_window
 
 
 def test_errors_of_a_window_cancel():
@@ -40,7 +40,7 @@ def test_nearer_than_plain_autocast():
     ).eval()
     x = smooth_photos()
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        plain, ours = backbone(x).float(), reduced_copy(backbone)(x).float()
+        plain, ours = backbone(x).float(), bf16_copy(backbone)(x).float()
         with torch.autocast("cpu", enabled=False):
             exact = backbone(x)
     assert (ours - exact).norm() < 0.7 * (plain - exact).norm()
@@ -50,9 +50,9 @@ def test_last_convolutions_stay_in_float32_while_they_are_little_work():
     backbone = nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1), nn.MaxPool2d(4), nn.Conv2d(64, 8, 1), nn.Conv2d(8, 8, 1)
     )
-    kinds = [type(layer) for layer in reduced_copy(backbone)]
+    kinds = [type(layer) for layer in bf16_copy(backbone)]
     assert kinds == [nn.Conv2d, nn.MaxPool2d, Float32Conv2d, Float32Conv2d]
-    vgg = reduced_copy(backbones.create("vgg16", weights="random:0"))
+    vgg = bf16_copy(backbones.create("vgg16", weights="random:0"))
     exact = [name for name, layer in vgg.named_modules() if isinstance(layer, Float32Conv2d)]
     assert exact == ["features.24", "features.26", "features.28"]
     for name, layer in vgg.named_modules():
@@ -62,9 +62,9 @@ def test_last_convolutions_stay_in_float32_while_they_are_little_work():
 
 def test_the_backbone_itself_is_left_alone():
     backbone = Tiny()
-    before = {key: held.clone() for key, held in backbone.state_dict().items()}
-    reduced_copy(backbone)
-    assert all(torch.equal(held, before[key]) for key, held in backbone.state_dict().items())
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+    bf16_copy(backbone)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.state_dict().items())
     assert not any(layer._forward_hooks for layer in backbone.modules())
 
 

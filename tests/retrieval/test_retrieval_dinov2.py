@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dejavlad.model import PatchSetting, load_folder, load_model, patch_layer
+from dejavlad.model import PatchSetting, load_folder, load_model
 from dejavlad.retrieval import PlaceMap
 
 
@@ -31,7 +31,7 @@ def test_patches_are_vlads_of_their_own_cells(bare, make_view):
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(32, 384)).astype(np.float32)
     model = bare.with_clusters(centres, centres)
-    layer = patch_layer(model, PatchSetting((2,)))
+    layer = model.patch_layer(PatchSetting((2,)))
     prepared = torch.from_numpy(model.preprocess(photo))[None]
     with torch.inference_mode():
         feat = model.features(prepared)

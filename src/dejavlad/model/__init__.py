@@ -1,7 +1,7 @@
 """Photo to descriptor, whole: what a model is, where it is kept, and which models there are by name."""
 
 from dejavlad.model.checkpoint import load_folder, save_model
-from dejavlad.model.patching import PatchSetting, cell_geometry, patch_layer
+from dejavlad.model.patching import PatchSetting, cell_geometry
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
@@ -22,6 +22,5 @@ __all__ = [
     "list_models",
     "load_folder",
     "load_model",
-    "patch_layer",
     "save_model",
 ]

@@ -50,22 +50,24 @@ def beside(model: PlaceModel, images_NHWC: NDArray[np.uint8] | None = None) -> l
     photos = made_photos() if images_NHWC is None else images_NHWC
     prepared = torch.stack([torch.from_numpy(model.preprocess(photo)) for photo in photos])
     with model.describing():
-        alone_ND = torch.cat([model.describe(one[None]) for one in prepared]).float().cpu()
+        alone_ND = (
+            torch.cat([model.describe(prepared_photo[None]) for prepared_photo in prepared]).float().cpu()
+        )
         turned = list(reversed(range(len(prepared))))
         ways = {
             "two together": [0, 1],
             f"{len(prepared)} together": turned[::-1],
             "the other way round": turned,
         }
-        found = []
+        comparisons = []
         for how, rows in ways.items():
             together_nD = model.describe(prepared[rows]).float().cpu()
             apart_nD = alone_ND[rows]
             difference = float((together_nD - apart_nD).abs().max() / apart_nD.abs().max().clamp(min=1e-12))
             cosine = float(torch.nn.functional.cosine_similarity(together_nD, apart_nD).min())
             limit = ROUNDING if model.precision == "fp32" else REDUCED
-            found.append(Beside(how, difference, cosine, difference <= limit))
-    return found
+            comparisons.append(Beside(how, difference, cosine, difference <= limit))
+    return comparisons
 
 
 def made_photos(count: int = 4) -> NDArray[np.uint8]:

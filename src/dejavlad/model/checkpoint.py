@@ -49,17 +49,17 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and not (folder / SPEC).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} is there and is no model; give another place, or delete it")
-    tensors = {key: held.detach().cpu().contiguous().clone() for key, held in model.state_dict().items()}
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
     _check_finite(tensors, folder)
-    told = {"format": FORMAT_VERSION, "fingerprint": model.fingerprint, **model.spec.to_dict()}
+    fields = {"format": FORMAT_VERSION, "fingerprint": model.fingerprint, **model.spec.to_dict()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     try:
         write_tensors(made / WEIGHTS, tensors)
-        told["weights_sha256"] = sha256_of(made / WEIGHTS)
-        write_whole(made / SPEC, json.dumps(with_checksum(told), indent=2, ensure_ascii=False) + "\n")
+        fields["weights_sha256"] = sha256_of(made / WEIGHTS)
+        write_whole(made / SPEC, json.dumps(with_checksum(fields), indent=2, ensure_ascii=False) + "\n")
         _replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -79,11 +79,11 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     """
     named = Path(folder)
     folder = _aside(named) if not named.exists() and _aside(named).exists() else named
-    told = _read_spec(folder)
-    told.pop("fingerprint", None)
-    sha256 = told.pop("weights_sha256", None)
+    fields = _read_spec(folder)
+    fields.pop("fingerprint", None)
+    sha256 = fields.pop("weights_sha256", None)
     try:
-        spec = ModelSpec.from_dict(told)
+        spec = ModelSpec.from_dict(fields)
         model = build(spec, backbone=backbone)
     except CheckpointError as error:
         raise CheckpointError(f"{str(named)!r}: {error}") from None
@@ -95,7 +95,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a model is kept there."""
+    """Whether the folder holds a saved model, also one whose replacement was interrupted."""
     return (folder / SPEC).is_file() or (not folder.exists() and (_aside(folder) / SPEC).is_file())
 
 
@@ -149,8 +149,8 @@ def _channels(backbone: nn.Module) -> int:
 
 def _read_spec(folder: Path) -> dict[str, Any]:
     try:
-        told = without_checksum(read_json_object(folder / SPEC))
-        version = told.pop("format")
+        fields = without_checksum(read_json_object(folder / SPEC))
+        version = fields.pop("format")
     except FileNotFoundError:
         what = "it has no spec.json" if folder.exists() else "there is nothing there"
         raise CheckpointError(f"{str(folder)!r} is no model folder: {what}") from None
@@ -164,7 +164,7 @@ def _read_spec(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{str(folder)!r} is of model format {version!r}; this dejavlad reads format {FORMAT_VERSION}"
         )
-    return dict(told)
+    return dict(fields)
 
 
 def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
@@ -184,7 +184,7 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
     wanted = model.state_dict()
     for what, keys in (("lacks", wanted.keys() - tensors), ("holds unknown", tensors.keys() - wanted)):
         if keys:
-            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {_some(keys)}")
+            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {_first_names(keys)}")
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise CheckpointError(
@@ -197,13 +197,15 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
 
 def _check_finite(tensors: dict[str, Tensor], folder: Path) -> None:
     bad = [
-        key for key, held in tensors.items() if held.is_floating_point() and not torch.isfinite(held).all()
+        key
+        for key, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
     ]
     if bad:
-        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {_some(bad)}")
+        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {_first_names(bad)}")
 
 
-def _some(keys: Any) -> str:
+def _first_names(keys: Any) -> str:
     listed = sorted(keys)
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 

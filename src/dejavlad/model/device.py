@@ -1,4 +1,4 @@
-"""Which device a name means here."""
+"""The devices and precisions that a user can name, checked against this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def check_precision(name: str) -> str:
-    """`name`, if it is a precision.
+    """Return `name` where it is one of `PRECISIONS`.
 
     Raises:
         UnknownNameError: it is none.

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from dejavlad.aggregation import PatchVLAD
+from dejavlad.aggregation import Aggregation, PatchVLAD
 from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError
-
-if TYPE_CHECKING:
-    from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.whitening import Whitening
 
 
 @dataclass(frozen=True, slots=True)
 class PatchSetting:
-    """Which patches are made.
+    """Sizes, strides and dimensions of the patches that are made of a photo.
 
     Raises:
         InputError: sizes and strides do not fit each other, or a number below 1.
@@ -44,34 +41,46 @@ class PatchSetting:
         object.__setattr__(self, "strides", strides)
 
 
-def patch_layer(model: PlaceModel, patches: PatchSetting = PatchSetting()) -> PatchVLAD:
-    """What makes patches of a model's feature maps, with its clusters and its whitening (patches' own first).
+def patch_layer(
+    backbone: nn.Module,
+    pooling: Aggregation,
+    whitening: Whitening | None,
+    patches: PatchSetting,
+    *,
+    name: str,
+    dtype: torch.dtype,
+) -> PatchVLAD:
+    """The layer that makes patches of feature maps, of a model's parts; see `PlaceModel.patch_layer`.
 
-    With precision ``"bf16"`` the products with the whitening are taken in bfloat16.
+    Args:
+        backbone: the one that makes the feature maps; it must say its stride.
+        pooling: the one whose clusters describe a patch.
+        whitening: applied to each patch's descriptor; None for none.
+        patches: their sizes, strides and dimensions.
+        name: the model's, for messages.
+        dtype: in which the products with the whitening are taken.
 
     Raises:
-        InputError: the model is not fitted, its pooling has no clusters, its backbone does not say its
-            stride, or its whitening keeps fewer dimensions than the patches are to keep.
+        InputError: the pooling has no clusters, the backbone does not say its stride, or the whitening keeps
+            fewer dimensions than the patches are to keep.
     """
-    model.require_fitted()
-    whitening = model.patch_whitening or model.whitening
     dims = patches.dims
     if dims is not None:
         if whitening is None or dims > whitening.dims:
-            held = "no whitening" if whitening is None else f"a whitening to {whitening.dims} dimensions"
+            available = "no whitening" if whitening is None else f"a whitening to {whitening.dims} dimensions"
             raise InputError(
-                f"patches of {dims} dimensions are asked for, but model {model.name!r} has {held}; ask for "
+                f"patches of {dims} dimensions are asked for, but model {name!r} has {available}; ask for "
                 "as many at most, or learn a whitening of so many (--dims)"
             )
         whitening = whitening if dims == whitening.dims else whitening.truncated(dims)
     return PatchVLAD(
-        model.aggregation,
+        pooling,
         whitening,
-        cell_geometry(model.backbone),
+        cell_geometry(backbone),
         patches.sizes,
         patches.strides,
-        stacked=int(getattr(model.backbone, "scales", 1)),
-        dtype=torch.float32 if model.precision == "fp32" else torch.bfloat16,
+        stacked=int(getattr(backbone, "scales", 1)),
+        dtype=dtype,
     )
 
 

@@ -21,13 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dejavlad.aggregation import Aggregation
+from dejavlad.aggregation import Aggregation, PatchVLAD
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
 from dejavlad.model.device import check_precision
 from dejavlad.model.patching import PatchSetting, patch_layer
-from dejavlad.model.reduced import reduced_copy
+from dejavlad.model.reduced import bf16_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
 from dejavlad.patches import PatchSet
@@ -40,7 +40,7 @@ class PlaceModel(nn.Module):
     """Describes photos by unit vectors, alike for photos of one place.
 
     Weights are held in float32. With precision ``"bf16"`` the backbone computes in bfloat16, on a copy of its
-    weights (see `reduced`); a backbone without learnt weights, the aggregation and the whitening compute in
+    weights (see `bf16_copy`); a backbone without learnt weights, the aggregation and the whitening compute in
     float32.
 
     Args:
@@ -133,13 +133,13 @@ class PlaceModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
-        held = next(itertools.chain(self.parameters(), self.buffers()), None)
-        return torch.device("cpu") if held is None else held.device
+        """Where its weights lie and it computes; the processor for a model without weights."""
+        tensor = next(itertools.chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def descriptor_size(self) -> int:
-        """D."""
+        """D, the number of dimensions of a descriptor, after whitening and `dims`."""
         if self.dims is not None:
             return self.dims
         return self.aggregation.descriptor_size if self.whitening is None else self.whitening.dims
@@ -167,7 +167,9 @@ class PlaceModel(nn.Module):
         gigabyte of weights). Clusters of a model that is not fitted mean nothing and do not count.
         """
         passed_over = ("patch_whitening.",) if self.fitted else ("patch_whitening.", "aggregation.")
-        tensors = {key: held for key, held in self.state_dict().items() if not key.startswith(passed_over)}
+        tensors = {
+            key: tensor for key, tensor in self.state_dict().items() if not key.startswith(passed_over)
+        }
         return _hash(json.dumps(self.spec.answer(), sort_keys=True), tensors)
 
     @property
@@ -228,7 +230,7 @@ class PlaceModel(nn.Module):
         return rows_ND
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """The same as `describe`."""
+        """Descriptors float32 [N, D] of prepared photos [N, 3, H, W], the same as `describe`."""
         return self.describe(images_NCHW)
 
     def encode(
@@ -275,8 +277,8 @@ class PlaceModel(nn.Module):
         Args:
             images: as `encode` takes them.
             sizes: sides of the patches, in cells of the feature map.
-            strides: for each size, cells from one patch to the next; 1 unless told.
-            dims: the first `dims` whitened dimensions are kept; all unless told.
+            strides: for each size, cells from one patch to the next; default: 1 for each.
+            dims: the first `dims` whitened dimensions are kept; default: all.
             batch_size: photos described at once.
             workers: threads that decode photos.
             keep_blank: make patches also of photos that show nothing.
@@ -286,16 +288,38 @@ class PlaceModel(nn.Module):
 
         Raises:
             PhotoError: a photo cannot be read, or shows nothing (`BlankPhotoError`).
-            InputError: as `encode` and `patch_layer`, or a photo has too few cells for a patch.
+            InputError: as `encode` and `PlaceModel.patch_layer`, or a photo has too few cells for a patch.
         """
-        layer = patch_layer(self, PatchSetting(tuple(sizes), tuple(strides), dims))
+        layer = self.patch_layer(PatchSetting(tuple(sizes), tuple(strides), dims))
         photos = _photos(images)
-        found: list[list[PatchSet]] = [[] for _ in photos]
+        patches_of_photos: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
             for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
                 for row, patches in zip(rows.tolist(), layer(self.features(images_NCHW)), strict=True):
-                    found[row] = patches
-        return found
+                    patches_of_photos[row] = patches
+        return patches_of_photos
+
+    def patch_layer(self, patches: PatchSetting | None = None) -> PatchVLAD:
+        """What makes patches of the feature maps, with the clusters and the whitening (patches' own first).
+
+        With precision ``"bf16"`` the products with the whitening are taken in bfloat16.
+
+        Args:
+            patches: sizes, strides and dimensions; default: those of `PatchSetting`.
+
+        Raises:
+            InputError: the model is not fitted, its pooling has no clusters, its backbone does not say its
+                stride, or its whitening keeps fewer dimensions than the patches are to keep.
+        """
+        self.require_fitted()
+        return patch_layer(
+            self.backbone,
+            self.aggregation,
+            self.patch_whitening or self.whitening,
+            patches or PatchSetting(),
+            name=self.name,
+            dtype=torch.float32 if self.precision == "fp32" else torch.bfloat16,
+        )
 
     @contextlib.contextmanager
     def describing(self) -> Iterator[None]:
@@ -418,21 +442,21 @@ class PlaceModel(nn.Module):
         grid = (cells,) if layer.leading else tuple(feat_NCHW.shape[2:])
         if wanted is not None and grid != ((math.prod(wanted),) if layer.leading else wanted):
             height, width = (side * stride for side in wanted)
-            told = "x".join(map(str, grid))
+            cells_text = "x".join(map(str, grid))
             raise InputError(
                 f"{self.name} takes photos of {height}x{width} pixels only ({wanted[0]}x{wanted[1]} cells); "
-                f"these have {told} cells: leave --resize out, or give --resize {height}x{width}"
+                f"these have {cells_text} cells: leave --resize out, or give --resize {height}x{width}"
             )
 
     def _reduced_backbone(self) -> nn.Module:
         """The copy that describes in bfloat16, made anew when a weight was changed or moved."""
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
-        now = [(held, 0 if held.is_inference() else held._version, held.device) for held in tensors]
+        now = [(tensor, 0 if tensor.is_inference() else tensor._version, tensor.device) for tensor in tensors]
         if self._copy is not None and len(now) == len(self._copy[0]):
             pairs = zip(now, self._copy[0], strict=True)
             if all(new[0] is old[0] and new[1:] == old[1:] for new, old in pairs):
                 return self._copy[1]
-        made = reduced_copy(self.backbone, exact=not self.aggregation.needs_training)
+        made = bf16_copy(self.backbone, exact=not self.aggregation.needs_training)
         self._copy = (now, made)
         return made
 
@@ -468,12 +492,12 @@ def _leads(tokens: int) -> str:
 
 
 def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256(text.encode())
+    digest = hashlib.sha256(text.encode())
     for key, tensor in sorted(tensors.items()):
         if tensor.is_floating_point():
-            found.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().data)
-    return found.hexdigest()
+            digest.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _photos(images: Image | Iterable[Image]) -> Sequence[Photo]:
@@ -490,6 +514,8 @@ def _photo(image: Image, row: int) -> Photo:
     if not (
         isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     ):
-        told = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {told}")
+        given = (
+            f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        )
+        raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {given}")
     return Photo(f"array {row}", Path(f"array {row}"), pixels=image)

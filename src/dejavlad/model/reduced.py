@@ -23,7 +23,7 @@ PROBE = 128
 
 
 class Float32Conv2d(nn.Conv2d):
-    """A convolution that autocast leaves in float32."""
+    """A convolution that computes in float32 also under autocast to bfloat16."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, I, H, W] of any floating type -> float32."""
@@ -31,7 +31,7 @@ class Float32Conv2d(nn.Conv2d):
             return super().forward(input.float())
 
 
-def reduced_copy(backbone: nn.Module, *, exact: bool = True) -> nn.Module:
+def bf16_copy(backbone: nn.Module, *, exact: bool = True) -> nn.Module:
     """A copy in evaluation mode, channels last, to be run under ``torch.autocast`` to bfloat16.
 
     Args:
@@ -70,24 +70,24 @@ def round_by_window(weight: Tensor) -> Tensor:
 
 
 def _last_convolutions(backbone: nn.Module) -> set[nn.Module]:
-    """Those that stay in float32."""
-    found: list[tuple[nn.Module, int]] = []
+    """The convolutions that stay in float32: the last ones, up to `FLOAT32_SHARE` of the multiplications."""
+    convolutions: list[tuple[nn.Module, int]] = []
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:
-        found.append((layer, output[0, 0].numel() * sum(p.numel() for p in layer.parameters())))
+        convolutions.append((layer, output[0, 0].numel() * sum(p.numel() for p in layer.parameters())))
 
     hooks = [m.register_forward_hook(count) for m in backbone.modules() if type(m) is nn.Conv2d]
-    held = next(backbone.parameters())
+    parameter = next(backbone.parameters())
     try:
-        backbone(torch.zeros(1, 3, PROBE, PROBE, device=held.device, dtype=held.dtype))
+        backbone(torch.zeros(1, 3, PROBE, PROBE, device=parameter.device, dtype=parameter.dtype))
     except InputError:  # it needs larger photos: round all
         return set()
     finally:
         for hook in hooks:
             hook.remove()
-    left = FLOAT32_SHARE * sum(work for _, work in found)
+    left = FLOAT32_SHARE * sum(work for _, work in convolutions)
     exact = set()
-    for layer, work in reversed(found):
+    for layer, work in reversed(convolutions):
         left -= work
         if left < 0:
             break

@@ -29,7 +29,7 @@ UNCLEAR = "not said: ask the authors before you publish or sell"
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A trained network that can be downloaded."""
+    """A trained network that its authors have published, and where to download it."""
 
     name: str
     """As `load_model` takes it."""
@@ -54,23 +54,23 @@ class Released:
 
     @property
     def path(self) -> Path:
-        """Where it lies once downloaded."""
+        """The file in the folder of models where it lies once downloaded."""
         name = self.published.file if self.published else None
         return Settings.load().models_dir / (name or f"{self.name}{_ending(self.url)}")
 
     @property
     def by_hand(self) -> bool:
-        """Whether a program cannot fetch it."""
+        """Whether it must be downloaded by hand, as no address lets a program fetch it."""
         return self.published is not None and self.published.by_hand
 
     @property
     def alone(self) -> bool:
-        """Whether its descriptors are of their photos alone."""
+        """Whether a descriptor depends on its photo alone, not on the others of a batch."""
         return self.published is None or self.published.alone
 
     @property
     def here(self) -> bool:
-        """Whether it is downloaded."""
+        """Whether its file is already downloaded."""
         return self.path.is_file()
 
 
@@ -105,13 +105,13 @@ def _netvlad() -> Iterator[Released]:
         "alexnet": ("caffe", "conv5", "CaffeNet (AlexNet)", 256),
     }
     for backbone, (short, layer, called, channels) in backbones.items():
-        for dataset, (there, copied) in trained.items():
-            stem = f"{RELJA}{short}_{there}_{layer}"
-            name, on = f"{backbone}-netvlad-{dataset}", copied
+        for dataset, (set_name, set_title) in trained.items():
+            stem = f"{RELJA}{short}_{set_name}_{layer}"
+            name, on = f"{backbone}-netvlad-{dataset}", set_title
             best = f"{stem}_vlad_preL2_intra_white.mat"
             size = 529_000_000 if backbone == "vgg16" else None
             if backbone == "vgg16":
-                best = f"{HLOC}{copied}_struct.mat"
+                best = f"{HLOC}{set_title}_struct.mat"
             yield Released(name, best, f"{called}, NetVLAD, whitened", 4096, on, MIT, size)
             plain = f"{called}, NetVLAD, not whitened"
             url = f"{stem}_vlad_preL2_intra.mat"
@@ -144,18 +144,18 @@ def _small() -> Iterator[Released]:
 
 
 def _later() -> Iterator[Released]:
-    for one in PUBLISHED.values():
+    for network in PUBLISHED.values():
         yield Released(
-            one.name,
-            one.url,
-            one.what,
-            one.dims,
-            one.trained_on,
-            one.licence,
-            int(4e6 * one.parameters) if one.backbone is None else None,
-            one.code_licence,
-            one.checked,
-            one,
+            network.name,
+            network.url,
+            network.what,
+            network.dims,
+            network.trained_on,
+            network.licence,
+            int(4e6 * network.parameters) if network.backbone is None else None,
+            network.code_licence,
+            network.checked,
+            network,
         )
     url = "https://github.com/yxgeee/OpenIBL/releases/download/v0.1.0-beta/vgg16_netvlad.pth"
     what = "SFRS of OpenIBL: VGG-16, NetVLAD, whitened"
@@ -163,6 +163,6 @@ def _later() -> Iterator[Released]:
 
 
 RELEASED: dict[str, Released] = {
-    one.name: one for one in (*_netvlad(), *_patch_netvlad(), *_small(), *_later())
+    network.name: network for network in (*_netvlad(), *_patch_netvlad(), *_small(), *_later())
 }
 """Name -> network."""

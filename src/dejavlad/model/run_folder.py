@@ -47,19 +47,19 @@ FORMS = "RUN, RUN@latest, RUN@epoch:7, RUN@best or RUN@best:10"
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run lies there."""
+    """Whether the folder holds a training run."""
     return (folder / RUN).is_file()
 
 
 def epoch_folder(run: Path, epoch: int) -> Path:
-    """Where the model after an epoch lies."""
+    """The folder of the model after an epoch, whether it exists or not."""
     return run / EPOCHS / f"{epoch:03d}"
 
 
-def epochs_there(run: Path) -> list[int]:
-    """Epochs whose models are there."""
-    held = (run / EPOCHS).glob("[0-9]*")
-    return sorted(int(path.name) for path in held if path.name.isdecimal() and is_model(path))
+def epochs_of_run(run: Path) -> list[int]:
+    """The epochs, ascending, whose models the run has saved."""
+    folders = (run / EPOCHS).glob("[0-9]*")
+    return sorted(int(path.name) for path in folders if path.name.isdecimal() and is_model(path))
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -108,9 +108,9 @@ def _check_record(record: dict[str, Any]) -> None:
 def recalls(records: Iterable[Mapping[str, Any]], of: str = "val") -> dict[int, dict[int, float]]:
     """Epoch -> N -> recall@N, for ``val`` or ``train``; epoch 0 is before training."""
     return {
-        int(one["epoch"]): {int(n): float(value) for n, value in one["recall"].items()}
-        for one in records
-        if one["kind"] == "test" and one["set"] == of
+        int(record["epoch"]): {int(n): float(value) for n, value in record["recall"].items()}
+        for record in records
+        if record["kind"] == "test" and record["set"] == of
     }
 
 
@@ -120,10 +120,10 @@ def best_of_run(run: Path, n: int | None = None) -> int:
     Raises:
         InputError: no epoch was tested on one, or not at n.
     """
-    found = {epoch: recall for epoch, recall in recalls(read_records(run)).items() if epoch > 0}
-    if not found:
+    measured = {epoch: recall for epoch, recall in recalls(read_records(run)).items() if epoch > 0}
+    if not measured:
         raise InputError(f"{str(run)!r}: no epoch was tested on a validation set")
-    return best_epoch(found, n)
+    return best_epoch(measured, n)
 
 
 def model_of_run(run: Path, which: str = "") -> Path:
@@ -150,8 +150,8 @@ def model_of_run(run: Path, which: str = "") -> Path:
     else:
         raise InputError(f"{which!r} is none of a run's models; valid: {FORMS}")
     if not is_model(folder):
-        told = ", ".join(map(str, epochs_there(run))) or "none"
-        raise InputError(f"{str(run)!r} has no model {which!r}; epochs there: {told}")
+        epochs = ", ".join(map(str, epochs_of_run(run))) or "none"
+        raise InputError(f"{str(run)!r} has no model {which!r}; epochs there: {epochs}")
     return folder
 
 
@@ -171,8 +171,8 @@ def resolve(text: str | Path) -> Path | None:
 
 def best_at(ns: Iterable[int]) -> int:
     """N of the recall by which an epoch is best, of those that were taken; see `BEST_AT`."""
-    found = sorted(ns)
-    return max((n for n in found if n <= BEST_AT), default=found[0])
+    ascending = sorted(ns)
+    return max((n for n in ascending if n <= BEST_AT), default=ascending[0])
 
 
 def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int | None = None) -> int:
@@ -192,9 +192,13 @@ def best_epoch(recalls: Mapping[int, Mapping[int, float]], n: int | None = None)
     n = best_at(ns) if n is None else n
     if n not in ns:
         raise InputError(f"recall@{n} was not taken; valid: {', '.join(map(str, ns))}")
-    order = [n, *reversed([one for one in ns if one < n]), *(one for one in ns if one > n)]
+    order = [
+        n,
+        *reversed([tie_breaker for tie_breaker in ns if tie_breaker < n]),
+        *(tie_breaker for tie_breaker in ns if tie_breaker > n),
+    ]
     left = sorted(recalls)
-    for one in order:
-        most = max(recalls[epoch].get(one, 0.0) for epoch in left)
-        left = [epoch for epoch in left if most - recalls[epoch].get(one, 0.0) < SAME]
+    for tie_breaker in order:
+        most = max(recalls[epoch].get(tie_breaker, 0.0) for epoch in left)
+        left = [epoch for epoch in left if most - recalls[epoch].get(tie_breaker, 0.0) < SAME]
     return left[0]

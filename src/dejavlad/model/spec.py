@@ -24,7 +24,7 @@ LARGEST_SIZE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """Which network makes the feature map."""
+    """Which network makes feature maps of photos, and where it is cut."""
 
     name: str
     """Its name in the table of backbones, or `CUSTOM`."""
@@ -36,7 +36,7 @@ class BackboneSpec:
 
 @dataclass(frozen=True, slots=True)
 class AggregationSpec:
-    """Which layer makes the descriptor."""
+    """Which layer makes descriptors of feature maps, and its settings."""
 
     name: str
     """Its name in the table of aggregations."""
@@ -46,7 +46,7 @@ class AggregationSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a model is made of."""
+    """What a model is made of: all that ``spec.json`` keeps besides the checksums."""
 
     name: str
     """What it is called."""
@@ -74,7 +74,7 @@ class ModelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
-        told = {
+        fields = {
             "name": self.name,
             "backbone": asdict(self.backbone),
             "aggregation": asdict(self.aggregation),
@@ -85,19 +85,19 @@ class ModelSpec:
             "provenance": dict(self.provenance),
         }
         if self.patch_whitening is not None:
-            told["patch_whitening"] = {"dims": self.patch_whitening}
-        plain: dict[str, Any] = json.loads(json.dumps(told, allow_nan=False))
+            fields["patch_whitening"] = {"dims": self.patch_whitening}
+        plain: dict[str, Any] = json.loads(json.dumps(fields, allow_nan=False))
         return plain
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> ModelSpec:
-        """What `to_dict` told.
+    def from_dict(cls, fields: Mapping[str, Any]) -> ModelSpec:
+        """Make a spec of the fields that `to_dict` returned.
 
         Raises:
             CheckpointError: a field is missing, unknown, or cannot be that.
         """
         try:
-            given = dict(told)
+            given = dict(fields)
             backbone, aggregation = given.pop("backbone"), given.pop("aggregation")
             whitening, of_patches = given.pop("whitening"), given.pop("patch_whitening", None)
             made = cls(

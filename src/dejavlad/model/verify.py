@@ -36,7 +36,7 @@ AFTER = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer compared."""
+    """The comparison of one layer's activations with those of the reference."""
 
     layer: str
     """Its name in the reference."""
@@ -74,20 +74,21 @@ def verify(model: PlaceModel, reference: str | Path, tolerance: float = 1e-5) ->
         InputError: it names a layer that the model does not have.
     """
     path = Path(reference)
-    matlab, held = _read(path)
-    if INPUT not in held:
+    matlab, arrays = _read(path)
+    if INPUT not in arrays:
         raise CheckpointError(
-            f"{str(path)!r} holds no {INPUT!r}, but {', '.join(list(held)[:6]) or 'nothing'}"
+            f"{str(path)!r} holds no {INPUT!r}, but {', '.join(list(arrays)[:6]) or 'nothing'}"
         )
-    images_NCHW = _input(model, held.pop(INPUT), matlab, path)
+    images_NCHW = _input(model, arrays.pop(INPUT), matlab, path)
     with torch.inference_mode():
         ours = _activations(model, images_NCHW)
-    named = {AFTER.get(key, key): value for key, value in held.items()}
+    named = {AFTER.get(key, key): value for key, value in arrays.items()}
     unknown = [key for key in named if key not in ours]
     if unknown or not named:
-        told = f"{', '.join(map(repr, unknown[:4]))}" if unknown else "none"
+        layers = f"{', '.join(map(repr, unknown[:4]))}" if unknown else "none"
         raise InputError(
-            f"the reference's layers are {told}, which {model.name!r} does not have; valid: {', '.join(ours)}"
+            f"the reference's layers are {layers}, which {model.name!r} does not have; "
+            f"valid: {', '.join(ours)}"
         )
     clusters = getattr(model.aggregation, "clusters", 1)
     rows = []
@@ -96,7 +97,7 @@ def verify(model: PlaceModel, reference: str | Path, tolerance: float = 1e-5) ->
             theirs = _from_matlab(layer, named[layer], clusters) if matlab else np.asarray(named[layer])
             rows.append(
                 min(
-                    (_row(layer, one, theirs, tolerance) for one in candidates),
+                    (_row(layer, candidate, theirs, tolerance) for candidate in candidates),
                     key=lambda row: row.difference,
                 )
             )
@@ -104,13 +105,13 @@ def verify(model: PlaceModel, reference: str | Path, tolerance: float = 1e-5) ->
 
 
 def _read(path: Path) -> tuple[bool, dict[str, Any]]:
-    """(whether it is MATLAB's, what it holds)."""
+    """Read a file of activations: whether it is MATLAB's, and its arrays by name."""
     try:
         with open_regular(path) as file:
             head = file.read(1024)
         if is_mat5(head) or is_mat73(head):
             return True, {
-                key: one for key, one in read_mat(path).items() if isinstance(one, np.ndarray | float)
+                key: array for key, array in read_mat(path).items() if isinstance(array, np.ndarray | float)
             }
         return False, dict(read_npz(path))
     except MissingExtraError:
@@ -136,12 +137,12 @@ def _input(model: PlaceModel, given: Any, matlab: bool, path: Path) -> Tensor:
 
 def _activations(model: PlaceModel, images_NCHW: Tensor) -> dict[str, list[Tensor]]:
     """What each layer makes, by name, in order; two values where the reference may pool before its ReLU."""
-    found: dict[str, list[Tensor]] = {}
+    outputs: dict[str, list[Tensor]] = {}
 
     def keep(name: str) -> Any:
         def hook(_: nn.Module, __: object, output: object) -> None:
             if isinstance(output, Tensor):
-                found[name] = [output.detach().clone()]  # the next ReLU may work in place
+                outputs[name] = [output.detach().clone()]  # the next ReLU may work in place
 
         return hook
 
@@ -154,20 +155,20 @@ def _activations(model: PlaceModel, images_NCHW: Tensor) -> dict[str, list[Tenso
             hook.remove()
     names = getattr(model.backbone, "names", ())
     by_name = {name: f"features.{i}" for i, name in enumerate(names) if name}
-    found |= {name: list(found[module]) for name, module in by_name.items() if module in found}
-    _swapped(found, dict(modules), names)
-    found |= {name: [value] for name, value in _pooled(model, features)}
-    return found
+    outputs |= {name: list(outputs[module]) for name, module in by_name.items() if module in outputs}
+    _swapped(outputs, dict(modules), names)
+    outputs |= {name: [value] for name, value in _pooled(model, features)}
+    return outputs
 
 
-def _swapped(found: dict[str, list[Tensor]], modules: Mapping[str, nn.Module], names: Any) -> None:
+def _swapped(outputs: dict[str, list[Tensor]], modules: Mapping[str, nn.Module], names: Any) -> None:
     """Where a ReLU is followed by a pooling, also what they make in the other order."""
     for i in range(1, len(names) - 1):
         relu, pool = modules[f"features.{i}"], modules[f"features.{i + 1}"]
         if isinstance(relu, nn.ReLU) and isinstance(pool, nn.MaxPool2d) and names[i] and names[i + 1]:
-            before = found[f"features.{i - 1}"][0]
-            found[names[i]].append(found[f"features.{i + 1}"][0])
-            found[names[i + 1]].append(pool(before))
+            before = outputs[f"features.{i - 1}"][0]
+            outputs[names[i]].append(outputs[f"features.{i + 1}"][0])
+            outputs[names[i + 1]].append(pool(before))
 
 
 def _pooled(model: PlaceModel, features_NCHW: Tensor) -> Iterator[tuple[str, Tensor]]:

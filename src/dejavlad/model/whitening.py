@@ -21,11 +21,11 @@ class LinearMap(Protocol):
 
     @property
     def weight(self) -> NDArray[np.float64]:
-        """[d, D]."""
+        """The matrix W float64 [d, D], largest component first."""
 
     @property
     def bias(self) -> NDArray[np.float64]:
-        """[d]."""
+        """The vector b float64 [d]."""
 
 
 class Whitening(nn.Module):

@@ -310,13 +310,13 @@ def open_released(
             raise CheckpointError(f"there are no weights at {str(path)!r}")
     if one is None:
         return _imported(path, released.name)
-    told = {"weights": path.name, "address": released.url, "licence": released.licence}
+    provenance = {"weights": path.name, "address": released.url, "licence": released.licence}
     if one.backbone is not None:
         centres_KC = published.read_vocabulary(path, name=released.name)
         body = backbones.fetch_weights(one.backbone, offline=offline, on_progress=on_progress)
         assert body is not None
-        return published.with_vocabulary(one.parts(), centres_KC, body, name=released.name, **told)
-    return published.open_file(one.parts(), path, name=released.name, **told)
+        return published.with_vocabulary(one.parts(), centres_KC, body, name=released.name, **provenance)
+    return published.open_file(one.parts(), path, name=released.name, **provenance)
 
 
 def _imported(path: Path, name: str | None = None) -> PlaceModel:

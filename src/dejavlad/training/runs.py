@@ -26,7 +26,7 @@ from dejavlad.model.run_folder import (
     best_epoch,
     best_of_run,
     epoch_folder,
-    epochs_there,
+    epochs_of_run,
     is_run,
     model_of_run,
     recalls,
@@ -97,7 +97,7 @@ class Run:
     @property
     def epochs(self) -> list[int]:
         """Epochs whose models are kept, ascending; 0 is the model before training."""
-        return epochs_there(self.path)
+        return epochs_of_run(self.path)
 
     def best(self, n: int | None = None) -> int:
         """The epoch with the best recall@n on the validation set; see `best_epoch`.

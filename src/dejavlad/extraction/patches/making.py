@@ -19,7 +19,7 @@ from dejavlad.extraction.manifest import PhotoTable, Rows
 from dejavlad.extraction.patches.codec import LEARNT_FROM, learn_codec
 from dejavlad.extraction.patches.store import PatchManifest
 from dejavlad.extraction.patches.writer import PatchWriter
-from dejavlad.model import PatchSetting, PlaceModel, cell_geometry, patch_layer
+from dejavlad.model import PatchSetting, PlaceModel, cell_geometry
 
 SAMPLED = 48
 """Photos whose patches a product quantiser learns from, at most."""
@@ -42,7 +42,7 @@ class Patching:
     def __init__(self, model: Any, patches: PatchSetting, dtype: str, path: Path) -> None:
         if not isinstance(model, PlaceModel):
             raise InputError(f"patches are made by a PlaceModel; given {type(model).__name__}")
-        self.model, self.layer = model, patch_layer(model, patches)
+        self.model, self.layer = model, model.patch_layer(patches)
         geometry, whitening = cell_geometry(model.backbone), self.layer.whitening
         self.manifest = PatchManifest(
             model=model.name,

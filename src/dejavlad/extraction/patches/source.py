@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from dejavlad.errors import BlankPhotoError, InputError, PhotoError
-from dejavlad.model import PatchSetting, PlaceModel, patch_layer
+from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.patches import PatchSet
 from dejavlad.photo import PhotoList
 
@@ -28,7 +28,7 @@ class FreshPatches:
     """
 
     def __init__(self, model: PlaceModel, photos: PhotoList, patches: PatchSetting) -> None:
-        patch_layer(model, patches)
+        model.patch_layer(patches)
         self.model, self.photos, self.setting = model, photos, patches
 
     def __call__(self, row: int) -> Patches:

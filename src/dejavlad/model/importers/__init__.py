@@ -25,7 +25,7 @@ TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file that can be imported."""
+    """A kind of file that `import_model` reads, and how it is recognised."""
 
     what: str
     """In a few words."""
@@ -64,8 +64,8 @@ def import_model(src: str | Path, *, name: str | None = None) -> PlaceModel:
                 model.name = name
             return model.eval()
     known = "; ".join(kind.what for kind in KINDS)
-    told = "is of no kind that can be imported" if path.exists() else "is not there"
-    raise CheckpointError(f"{str(src)!r} {told}; known are: {known}")
+    reason = "is of no kind that can be imported" if path.exists() else "is not there"
+    raise CheckpointError(f"{str(src)!r} {reason}; known are: {known}")
 
 
 def _is_matlab(_: Path, head: bytes) -> bool:
@@ -99,4 +99,4 @@ KINDS: tuple[Kind, ...] = (
     Kind("a Keras network (.h5, or .json beside its .h5)", _is_keras, "keras"),
     Kind("a TensorFlow checkpoint (.index, .data-...)", _is_tensorflow, "tensorflow"),
 )
-"""Asked in this order."""
+"""Tried in this order."""

@@ -72,7 +72,7 @@ def read(path: Path) -> PlaceModel:
 
 
 def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
-    """The network's description, and its arrays by ``layer/name``."""
+    """Read the network's description (a JSON object), and its float32 arrays by ``layer/name``."""
     described: object = None
     if path.suffix.lower() == ".json":
         described = read_utf8(path)
@@ -81,8 +81,8 @@ def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
             raise CheckpointError(f"its weights, {weights.name}, are not beside it")
     else:
         weights = path
-    found, arrays = _read_h5(weights)
-    described = found if described is None else described
+    layers_of_h5, arrays = _read_h5(weights)
+    described = layers_of_h5 if described is None else described
     if described is None and path.with_suffix(".json").is_file():
         described = read_utf8(path.with_suffix(".json"))
     if described is None:
@@ -96,7 +96,7 @@ def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
 
 
 def _read_h5(path: Path) -> tuple[object, Arrays]:
-    """(what describes the network, the arrays)."""
+    """The file's ``model_config``, None without one, and its float32 arrays by ``layer/name``."""
     arrays: Arrays = {}
     with open_hdf5(path, "reading Keras networks") as file:
         root = file.at("model_weights") or file.root
@@ -133,7 +133,7 @@ def _model(config: Mapping[str, Any], arrays: Arrays, path: Path) -> PlaceModel:
     vlad = str(pooling[0]["config"]["name"])
     _match([*used, *(f"{vlad}/{part}" for part in ("kernel", "bias", "cluster_centers"))], arrays)
     tensors = {key: _tensor(arrays[source], source, wanted[key].shape) for source, key in used.items()}
-    whole = {key: tensors.get(key, held) for key, held in wanted.items()}  # without counters of batches
+    whole = {key: tensors.get(key, tensor) for key, tensor in wanted.items()}  # without counters of batches
     backbone.load_state_dict(whole)
     layer = _netvlad(arrays, vlad, int(getattr(backbone, "channels", 0)))
     centre, half = (CENTRE, HALF) if _centred(tensors) else (0.0, 1.0)
@@ -158,25 +158,25 @@ def _model(config: Mapping[str, Any], arrays: Arrays, path: Path) -> PlaceModel:
 def _check(layers: Sequence[Mapping[str, Any]]) -> None:
     """What MobileNets of Keras have in common, and ours therefore do not ask for."""
     for layer in layers:
-        kind, told = layer["class_name"], layer["config"]
-        if kind == "ReLU" and told.get("max_value") != 6:
-            raise CheckpointError(f"{told['name']} ends at {told.get('max_value')}, not at 6")
-        if kind == "BatchNormalization" and not np.isclose(told.get("epsilon", 0), 1e-3):
-            raise CheckpointError(f"{told['name']} has epsilon {told.get('epsilon')}, not 0.001")
-        if kind == "ZeroPadding2D" and told.get("padding") != [[0, 1], [0, 1]]:
+        kind, config = layer["class_name"], layer["config"]
+        if kind == "ReLU" and config.get("max_value") != 6:
+            raise CheckpointError(f"{config['name']} ends at {config.get('max_value')}, not at 6")
+        if kind == "BatchNormalization" and not np.isclose(config.get("epsilon", 0), 1e-3):
+            raise CheckpointError(f"{config['name']} has epsilon {config.get('epsilon')}, not 0.001")
+        if kind == "ZeroPadding2D" and config.get("padding") != [[0, 1], [0, 1]]:
             raise CheckpointError(
-                f"{told['name']} pads by {told.get('padding')}, not at the bottom and right"
+                f"{config['name']} pads by {config.get('padding')}, not at the bottom and right"
             )
 
 
 def _cut(layer: str) -> tuple[str, str]:
     """The backbone, and the last layer of it, from the name of the layer that NetVLAD takes."""
-    found = re.fullmatch(r"(conv1|conv_(?:dw|pw)_\d+)_relu", layer)
-    if found:
-        return "mobilenet_v1", found[1]
-    found = re.fullmatch(r"(block_\d+|expanded_conv)_(?:add|project_BN)", layer)
-    if found:
-        return "mobilenet_v2", found[1]
+    match = re.fullmatch(r"(conv1|conv_(?:dw|pw)_\d+)_relu", layer)
+    if match:
+        return "mobilenet_v1", match[1]
+    match = re.fullmatch(r"(block_\d+|expanded_conv)_(?:add|project_BN)", layer)
+    if match:
+        return "mobilenet_v2", match[1]
     if layer == "Conv1_relu":
         return "mobilenet_v2", "Conv1"
     if layer == "out_relu":
@@ -218,11 +218,11 @@ def _pair(
 
 
 def _match(wanted: Sequence[str], arrays: Arrays) -> None:
-    """Each array is used once, each tensor filled."""
+    """Raise CheckpointError with the names, unless each array is used once and each tensor is filled."""
     missing = [key for key in wanted if key not in arrays]
     left = sorted(arrays.keys() - set(wanted))
     if missing or left:
-        raise CheckpointError(f"missing: {_some(missing)}; left over: {_some(left)}")
+        raise CheckpointError(f"missing: {_first_names(missing)}; left over: {_first_names(left)}")
 
 
 def _tensor(array: NDArray[np.float32], source: str, shape: torch.Size) -> Tensor:
@@ -268,7 +268,7 @@ def _netvlad(arrays: Arrays, name: str, channels: int) -> aggregation.Aggregatio
     return layer
 
 
-def _some(keys: Sequence[str]) -> str:
+def _first_names(keys: Sequence[str]) -> str:
     if not keys:
         return "nothing"
     return ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")

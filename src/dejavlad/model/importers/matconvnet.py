@@ -81,11 +81,11 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
     pooling = next((i for i, kind in enumerate(kinds) if kind in ("vlad", "max", "avg")), None)
     meta = net.get("meta") if isinstance(net.get("meta"), Mapping) else net
     assert isinstance(meta, Mapping)
-    told = {key: meta.get(key) for key in ("netID", "sessionID", "epoch")}
-    told = {
-        key: one
-        for key, one in told.items()
-        if isinstance(one, str) or (isinstance(one, float) and math.isfinite(one))
+    notes = {key: meta.get(key) for key in ("netID", "sessionID", "epoch")}
+    notes = {
+        key: value
+        for key, value in notes.items()
+        if isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
     }
     if pooling is None:
         backbone, source = _backbone(layers[: _cut(layers, kinds) + 1])
@@ -104,31 +104,31 @@ def build(variables: Mapping[str, Any], name: str) -> PlaceModel:
         fitted=pooling is not None or None,
         name=name,
         source=source,
-        provenance={"format": "MatConvNet", **told},
+        provenance={"format": "MatConvNet", **notes},
     ).eval()
 
 
 def _outputs(layers: Sequence[Layer]) -> int:
-    """Channels after a chain of layers."""
-    return next((weights_of(one)[0].shape[-1] for one in reversed(layers) if kind_of(one) == "conv"), 3)
+    """Number of channels after a chain of layers; 3, those of a photo, where none is a convolution."""
+    return next((weights_of(layer)[0].shape[-1] for layer in reversed(layers) if kind_of(layer) == "conv"), 3)
 
 
 def _backbone(layers: Sequence[Layer]) -> tuple[Backbone, BackboneSpec]:
     """The chain as one of our backbones where it is one, else as it is."""
-    told, tensors, channels = [], list[Tensor](), 3
+    descriptions, tensors, channels = [], list[Tensor](), 3
     for layer in layers:
-        one, held = described(layer, channels)
-        channels = int(one.get("outputs", channels))
-        told.append(one)
-        tensors += held
-    chain = Chain(told)
+        description, weights = described(layer, channels)
+        channels = int(description.get("outputs", channels))
+        descriptions.append(description)
+        tensors += weights
+    chain = Chain(descriptions)
     for name in OURS:
         with torch.device("meta"):
             whole = BACKBONES[name].make(cut=BACKBONES[name].end)
         if isinstance(whole, ChainBackbone) and _same(chain, whole):
-            cut = whole.names[len(told) - 1]
+            cut = whole.names[len(descriptions) - 1]
             return _filled(BACKBONES[name].make(cut=cut), tensors), BackboneSpec(name, cut)
-    return _filled(chain, tensors), BackboneSpec(CHAIN, options={"layers": told})
+    return _filled(chain, tensors), BackboneSpec(CHAIN, options={"layers": descriptions})
 
 
 def _same(chain: Chain, ours: ChainBackbone) -> bool:
@@ -147,11 +147,11 @@ def _same(chain: Chain, ours: ChainBackbone) -> bool:
 
     def listed(backbone: nn.Module) -> list[object]:
         (layers,) = backbone.children()
-        found = [settings(layer) for layer in layers.children()]
-        for i in range(len(found) - 1):
-            if isinstance(found[i], tuple) and found[i][0] == "max" and found[i + 1] == "relu":  # type: ignore[index]
-                found[i], found[i + 1] = found[i + 1], found[i]
-        return found
+        values = [settings(layer) for layer in layers.children()]
+        for i in range(len(values) - 1):
+            if isinstance(values[i], tuple) and values[i][0] == "max" and values[i + 1] == "relu":  # type: ignore[index]
+                values[i], values[i + 1] = values[i + 1], values[i]
+        return values
 
     theirs = listed(chain)
     return theirs == listed(ours)[: len(theirs)]
@@ -172,7 +172,7 @@ def _filled(backbone: nn.Module, tensors: Sequence[Tensor]) -> Backbone:
 def _pooling(
     rest: list[tuple[str, Layer]], channels: int, normalised: bool
 ) -> tuple[Aggregation, list[tuple[str, Layer]]]:
-    """The aggregation, and the layers after it."""
+    """Make the aggregation of the first of these layers, and return it with the layers after it."""
     (kind, core), *rest = rest
     if kind == "vlad":
         pool, rest = _vlad(core, rest, channels, normalised)
@@ -189,36 +189,40 @@ def _vlad(
     intra = bool(rest) and rest[0][0] == "norm"
     if intra and not _is_l2(rest[0][1], channels):
         raise CheckpointError(f"layer {rest[0][1]['name']!r} is no normalisation of whole clusters")
-    held = [to_array(w) for w in listed(core.get("weights"))]
-    if len(held) not in (2, 3):
-        raise CheckpointError(f"{core['name']!r} has {len(held)} weights; NetVLAD has 2, its version 2 has 3")
-    clusters = held[0].size // channels
-    if clusters < 1 or any(w.size != channels * clusters for w in (held[0], held[-1])):
+    weights = [to_array(array) for array in listed(core.get("weights"))]
+    if len(weights) not in (2, 3):
         raise CheckpointError(
-            f"{core['name']!r} has weights {[list(w.shape) for w in held]}, "
+            f"{core['name']!r} has {len(weights)} weights; NetVLAD has 2, its version 2 has 3"
+        )
+    clusters = weights[0].size // channels
+    if clusters < 1 or any(array.size != channels * clusters for array in (weights[0], weights[-1])):
+        raise CheckpointError(
+            f"{core['name']!r} has weights {[list(array.shape) for array in weights]}, "
             f"which do not fit {channels} channels"
         )
     pool = aggregation.create(
         "netvlad",
         channels,
         clusters=clusters,
-        version=len(held) - 1,
+        version=len(weights) - 1,
         normalize_input=normalised,
         intra_norm=intra,
     )
-    assign_DK, minus_centres_DK = (w.reshape(channels, clusters, order="F") for w in (held[0], held[-1]))
+    assign_DK, minus_centres_DK = (
+        array.reshape(channels, clusters, order="F") for array in (weights[0], weights[-1])
+    )
     filled = {
         "conv.weight": to_tensor(assign_DK.T)[:, :, None, None],
         "centroids": -to_tensor(minus_centres_DK.T),
     }
-    if len(held) == 3:
-        filled["conv.bias"] = to_tensor(held[1].reshape(-1))
+    if len(weights) == 3:
+        filled["conv.bias"] = to_tensor(weights[1].reshape(-1))
     _load(pool, filled, core["name"])
     return pool, rest[intra:]
 
 
 def _whitening(rest: list[tuple[str, Layer]], pool: Aggregation) -> Whitening | None:
-    """The whitening, its columns in our order."""
+    """Make the whitening [d, D], its columns from channel-major to cluster-major order, where it has one."""
     if not rest:
         return None
     if [kind for kind, _ in rest] != ["conv", "whole"]:

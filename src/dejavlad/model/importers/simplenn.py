@@ -40,23 +40,23 @@ def tidy(layer: Any, i: int) -> Layer:
         if isinstance(layer, Mapping) and {"block", "inputs"} & layer.keys():
             raise CheckpointError("it is a DagNN; only chains (SimpleNN) can be imported")
         raise CheckpointError(f"layer {i + 1} is empty or no layer; if it was a class object: {CONVERT}")
-    told = dict(layer)
-    named = told.get("name")
-    told["name"] = named if isinstance(named, str) and named else f"layer{i + 1}"
-    if "filters" in told:
-        told["weights"] = [told.pop("filters"), told.pop("biases", None)]
-    return told
+    fields = dict(layer)
+    named = fields.get("name")
+    fields["name"] = named if isinstance(named, str) and named else f"layer{i + 1}"
+    if "filters" in fields:
+        fields["weights"] = [fields.pop("filters"), fields.pop("biases", None)]
+    return fields
 
 
 def kind_of(layer: Layer) -> str:
     """What a layer does: of `CUSTOM`, or MatConvNet's own type."""
     if layer["type"] != "custom":
         return "norm" if layer["type"] in ("normalize", "lrn") else str(layer["type"])
-    told = str(layer.get("__class__", ""))
-    known = CUSTOM.get(told) or CUSTOM.get(layer["name"]) or CUSTOM.get(layer["name"].replace("_", ":"))
+    class_name = str(layer.get("__class__", ""))
+    known = CUSTOM.get(class_name) or CUSTOM.get(layer["name"]) or CUSTOM.get(layer["name"].replace("_", ":"))
     if known is None:
         raise CheckpointError(
-            f"layer {layer['name']!r} is of a class of its own {told!r}, which is not known"
+            f"layer {layer['name']!r} is of a class of its own {class_name!r}, which is not known"
         )
     return known
 
@@ -64,13 +64,13 @@ def kind_of(layer: Layer) -> str:
 def described(layer: Layer, channels: int) -> tuple[dict[str, Any], list[Tensor]]:
     """A layer as `Chain` takes it, and its tensors, filters and bias."""
     kind, name = kind_of(layer), layer["name"]
-    told: dict[str, Any] = {"kind": kind, "name": name}
+    description: dict[str, Any] = {"kind": kind, "name": name}
     if kind == "conv":
         filters, bias = weights_of(layer)
         rows, columns, inputs, outputs = filters.shape
         if inputs == 0 or channels % inputs:
             raise CheckpointError(f"layer {name!r} takes {inputs} channels, but gets {channels}")
-        told |= {
+        description |= {
             "inputs": channels,
             "outputs": outputs,
             "kernel": [rows, columns],
@@ -80,9 +80,12 @@ def described(layer: Layer, channels: int) -> tuple[dict[str, Any], list[Tensor]
             "groups": channels // inputs,
             "bias": bias is not None,
         }
-        return told, [to_tensor(filters.transpose(3, 2, 0, 1)), *([] if bias is None else [to_tensor(bias)])]
+        return description, [
+            to_tensor(filters.transpose(3, 2, 0, 1)),
+            *([] if bias is None else [to_tensor(bias)]),
+        ]
     if kind == "pool":
-        told |= {
+        description |= {
             "kind": layer.get("method", "max"),
             "kernel": _whole(layer, "pool", 2, 1),
             "stride": _whole(layer, "stride", 2, 1),
@@ -90,29 +93,29 @@ def described(layer: Layer, channels: int) -> tuple[dict[str, Any], list[Tensor]
         }
     elif kind == "norm":
         size, kappa, alpha, beta = numbers(layer, "param", 4, [5, 1, 1, 0.5])
-        told |= {"size": int(size), "kappa": kappa, "alpha": alpha, "beta": beta}
+        description |= {"size": int(size), "kappa": kappa, "alpha": alpha, "beta": beta}
     elif kind == "relu":
-        told["leak"] = numbers(layer, "leak", 1, [0])[0]
+        description["leak"] = numbers(layer, "leak", 1, [0])[0]
     elif kind == "dropout":
-        told["rate"] = numbers(layer, "rate", 1, [0.5])[0]
+        description["rate"] = numbers(layer, "rate", 1, [0.5])[0]
     else:
         raise CheckpointError(
             f"layer {name!r} is of type {kind!r}; "
             f"before the pooling can stand: conv, relu, pool, normalize, lrn, dropout"
         )
-    return told, []
+    return description, []
 
 
 def weights_of(layer: Layer) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Filters [rows, columns, inputs, outputs], and bias [outputs], or None."""
-    held = [to_array(w) for w in listed(layer.get("weights")) if w is not None]
-    if not 1 <= len(held) <= 2 or held[0].ndim > 4 or held[0].size == 0:
+    arrays = [to_array(array) for array in listed(layer.get("weights")) if array is not None]
+    if not 1 <= len(arrays) <= 2 or arrays[0].ndim > 4 or arrays[0].size == 0:
         raise CheckpointError(
-            f"layer {layer['name']!r} needs filters and bias; given {[list(w.shape) for w in held]}"
+            f"layer {layer['name']!r} needs filters and bias; given {[list(array.shape) for array in arrays]}"
         )
-    filters: NDArray[Any] = held[0].reshape(held[0].shape + (1,) * (4 - held[0].ndim))
+    filters: NDArray[Any] = arrays[0].reshape(arrays[0].shape + (1,) * (4 - arrays[0].ndim))
     outputs = int(filters.shape[-1])
-    bias = held[1].reshape(-1) if len(held) == 2 and held[1].size else None
+    bias = arrays[1].reshape(-1) if len(arrays) == 2 and arrays[1].size else None
     if bias is not None and bias.size != outputs:
         raise CheckpointError(f"layer {layer['name']!r} has {outputs} filters, but {bias.size} biases")
     return filters, bias
@@ -124,8 +127,8 @@ def numbers(layer: Layer, key: str, count: int | None, default: Sequence[float])
     Raises:
         CheckpointError: it is something else.
     """
-    found = layer.get(key)
-    array = np.asarray(default) if found is None else to_array(found)
+    value = layer.get(key)
+    array = np.asarray(default) if value is None else to_array(value)
     if array.size == 0:
         array = np.asarray(default)
     if array.size > 8 or (count is not None and array.size != count):
@@ -148,10 +151,10 @@ def to_array(value: Any) -> NDArray[Any]:
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
-    """A float32 copy.
+    """Copy an array into a float32 tensor of the same shape.
 
     Raises:
-        CheckpointError: it is not of finite numbers.
+        CheckpointError: it holds NaN or infinity, or numbers too large for float32.
     """
     with np.errstate(over="ignore"):  # to infinity, which is told below
         made = torch.from_numpy(np.array(array, np.float32, order="C"))
@@ -160,7 +163,7 @@ def to_tensor(array: NDArray[Any]) -> Tensor:
 
 
 def check_finite(tensor: Tensor) -> None:
-    """Raises CheckpointError where a number is none."""
+    """Raise CheckpointError where the tensor holds NaN or infinity."""
     if not bool(torch.isfinite(tensor).all()):
         raise CheckpointError("NaN or infinity in the weights; the file is damaged")
 

@@ -30,7 +30,7 @@ TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a tensor lies."""
+    """One tensor of the index: its type and shape, and where its bytes lie in the data files."""
 
     dtype: int
     """TensorFlow's number of the type."""
@@ -65,7 +65,7 @@ def read_bundle(prefix: Path) -> dict[str, NDArray[Any]]:
     if not 1 <= shards <= 1000 or _number(header, 2) != 0:
         raise CheckpointError(f"{index.name} says {shards} data files, or bytes in reverse; it is damaged")
     files: dict[int, NDArray[np.uint8]] = {}
-    found = {}
+    arrays = {}
     for name, value in entries.items():
         entry = _entry(value, name)
         if entry.dtype not in TYPES:
@@ -74,8 +74,8 @@ def read_bundle(prefix: Path) -> dict[str, NDArray[Any]]:
             raise CheckpointError(f"{name} lies in data file {entry.shard} of {shards}")
         if entry.shard not in files:
             files[entry.shard] = _mapped(Path(f"{prefix}.data-{entry.shard:05d}-of-{shards:05d}"))
-        found[name] = _array(files[entry.shard], entry, name)
-    return found
+        arrays[name] = _array(files[entry.shard], entry, name)
+    return arrays
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
@@ -98,18 +98,20 @@ def _array(data: NDArray[np.uint8], entry: Entry, name: str) -> NDArray[Any]:
 
 
 def _entry(value: bytes, name: str) -> Entry:
-    told = _message(value)
+    message = _message(value)
     sizes = []
-    for shape in told.get(2, []):
+    for shape in message.get(2, []):
         for dim in _message(_bytes(shape)).get(2, []):
             sizes.append(_number(_message(_bytes(dim)), 1))
-    if len(sizes) > 8 or 7 in told:
+    if len(sizes) > 8 or 7 in message:
         raise CheckpointError(f"{name} is kept in slices or has {len(sizes)} axes; save it whole")
-    return Entry(_number(told, 1), tuple(sizes), _number(told, 3), _number(told, 4), _number(told, 5))
+    return Entry(
+        _number(message, 1), tuple(sizes), _number(message, 3), _number(message, 4), _number(message, 5)
+    )
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
-    """(name, value) of a sorted table."""
+    """Yield (name, value) of each entry of a sorted table, in the order of names."""
     if len(table) < FOOTER or struct.unpack("<Q", table[-8:])[0] != MAGIC:
         raise CheckpointError("its index is none of a TensorFlow checkpoint of version 2")
     footer = table[-FOOTER:]
@@ -127,13 +129,13 @@ def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _handle(data: bytes) -> tuple[int, int]:
-    """(offset, size) of a block."""
+    """Decode the handle of a block: its offset and its size in bytes."""
     offset, at = _varint(data, 0)
     return offset, _varint(data, at)[0]
 
 
 def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of a block."""
+    """Yield (key, value) of each entry of the block at `offset`, its checksum verified."""
     end = offset + size
     if size < 4 or end + TRAILER > len(table):
         raise CheckpointError("its index leads beyond its end; it is damaged")
@@ -160,7 +162,7 @@ Message = dict[int, list[int | bytes]]
 
 def _message(data: bytes) -> Message:
     """The fields of a protocol buffer: number -> values."""
-    found: Message = {}
+    fields: Message = {}
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -174,8 +176,8 @@ def _message(data: bytes) -> Message:
                 raise CheckpointError("its index is damaged: a value ends early")
             value = data[at : at + size]
             at += size
-        found.setdefault(tag >> 3, []).append(value)
-    return found
+        fields.setdefault(tag >> 3, []).append(value)
+    return fields
 
 
 def _number(message: Message, field: int) -> int:
@@ -192,7 +194,7 @@ def _bytes(value: int | bytes) -> bytes:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """(number, position after it)."""
+    """Decode the variable-length integer at `at`: return it and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):

@@ -10,7 +10,7 @@ Shapes: D channels, K clusters, P components kept.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from dejavlad.errors import CheckpointError, InputError
 from dejavlad.images import Preprocess
 from dejavlad.model.importers.tensor_bundle import read_bundle
 from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.published.parts import SOME, first_names
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
 
@@ -37,11 +38,10 @@ MEAN, ASSIGN, CENTRES, WPCA = "average_rgb", "assignment/kernel", "cluster_cente
 OPTIMISER = ("global_step", "beta1_power", "beta2_power", "save_counter")
 SLOTS = ("Momentum", "Adam", "Adam_1", "RMSProp", "ExponentialMovingAverage")
 """What training leaves beside the network: tensors of these names, or below a network's own."""
-SOME = 6
 
 
 def read(path: Path) -> PlaceModel:
-    """The model of a checkpoint.
+    """Read the model (VGG-16 and NetVLAD) of a TensorFlow checkpoint.
 
     Args:
         path: its ``.index``, its prefix (the name without ending), or a folder with one checkpoint.
@@ -60,11 +60,11 @@ def read(path: Path) -> PlaceModel:
 
 def _prefix(path: Path) -> Path:
     if path.is_dir():
-        found = sorted(path.glob("*.index"))
-        if len(found) != 1:
-            named = ", ".join(one.name for one in found[:SOME]) or "none"
+        indices = sorted(path.glob("*.index"))
+        if len(indices) != 1:
+            named = ", ".join(index.name for index in indices[:SOME]) or "none"
             raise CheckpointError(f"a folder with one checkpoint is needed; here are {named}")
-        path = found[0]
+        path = indices[0]
     return path.with_suffix("") if path.suffix == ".index" else path
 
 
@@ -73,7 +73,7 @@ def _scoped(arrays: Arrays) -> dict[str, NDArray[Any]]:
     scopes = [name.removesuffix(CENTRES) for name in arrays if name.endswith(CENTRES)]
     if len(scopes) != 1:
         raise CheckpointError(
-            f"it has {len(scopes)} {CENTRES}, where NetVLAD has one; it holds {_some(arrays)}"
+            f"it has {len(scopes)} {CENTRES}, where NetVLAD has one; it holds {first_names(arrays)}"
         )
     kept = {}
     for name, array in arrays.items():
@@ -88,18 +88,22 @@ def _model(arrays: Arrays, name: str) -> PlaceModel:
     with torch.device("meta"):
         whole = entry.make(cut=entry.end)
         assert isinstance(whole, ChainBackbone)
-        there = [one for one in whole.names if f"{one}/kernel" in arrays]
-        cut = there[-1] if there else "conv5_3"
+        convolutions_of_file = [layer_name for layer_name in whole.names if f"{layer_name}/kernel" in arrays]
+        cut = convolutions_of_file[-1] if convolutions_of_file else "conv5_3"
         made = entry.make(cut=cut)
         assert isinstance(made, ChainBackbone)
-    convolutions = {f"features.{i}": one for i, one in enumerate(made.names) if one.startswith("conv")}
+    convolutions = {
+        f"features.{i}": layer_name
+        for i, layer_name in enumerate(made.names)
+        if layer_name.startswith("conv")
+    }
     backbone, channels = made.to_empty(device="cpu"), made.channels
     whitened = [f"{WPCA}/kernel", f"{WPCA}/bias"] if any(key.startswith(WPCA) for key in arrays) else []
     wanted = [f"{conv}/{part}" for conv in convolutions.values() for part in ("kernel", "bias")]
     wanted += [MEAN, ASSIGN, CENTRES, *whitened]
     missing, left = set(wanted) - arrays.keys(), arrays.keys() - set(wanted)
     if missing or left:
-        raise CheckpointError(f"missing: {_some(missing)}; left over: {_some(left)}")
+        raise CheckpointError(f"missing: {first_names(missing)}; left over: {first_names(left)}")
     clusters = arrays[CENTRES].size // channels
     if clusters < 1:
         raise CheckpointError(f"{CENTRES} is {list(arrays[CENTRES].shape)}; {channels} channels are needed")
@@ -128,7 +132,7 @@ def _model(arrays: Arrays, name: str) -> PlaceModel:
 
 
 def _whitening(arrays: Arrays, channels: int, clusters: int) -> Whitening:
-    """The whitening, its columns in our order."""
+    """Make the whitening [d, D], its columns from channel-major to our cluster-major order."""
     size = channels * clusters
     kernel = f"{WPCA}/kernel"
     kept = arrays[f"{WPCA}/bias"].size
@@ -171,9 +175,3 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 def _check_finite(tensor: Tensor, source: str) -> None:
     if not bool(torch.isfinite(tensor).all()):
         raise CheckpointError(f"{source} holds NaN or infinity")
-
-
-def _some(keys: Iterable[str]) -> str:
-    listed = sorted(keys)
-    more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
-    return ", ".join(listed[:SOME]) + more if listed else "nothing"

@@ -26,6 +26,7 @@ from dejavlad.guarded.json_file import read_json_object
 from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published import dino_of, filled, recognise
+from dejavlad.model.published.parts import first_names
 from dejavlad.model.published.parts import numbered as _numbered
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
@@ -40,7 +41,7 @@ MATCONVNET = Preprocess(
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a program names its tensors."""
+    """How a program names the tensors of its checkpoints, and prepares photos."""
 
     what: str
     """The program."""
@@ -64,21 +65,20 @@ LAYOUTS = (
     Layout("VG-benchmark", "backbone.", "aggregation.", None, replace(TORCHVISION, resize=SIZE)),
     Layout("NetVLAD-pytorch", "base_model.", "net_vlad.", None, TORCHVISION),
 )
-"""Asked in this order."""
+"""Tried in this order."""
 PATCH_NETVLADS = ("num_pcs", "not_improved")
 """What only Patch-NetVLAD notes beside its tensors; without them, and without WPCA, it is Nanne's."""
 COUNTER = "num_batches_tracked"
-SOME = 6
 
 Shapes = Mapping[str, torch.Size]
 
 
-def build(tensors: Mapping[str, Tensor], told: Mapping[str, Any], path: Path) -> PlaceModel:
-    """The model that these tensors are.
+def build(tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path) -> PlaceModel:
+    """Make the model whose tensors a checkpoint holds.
 
     Args:
         tensors: by the program's names, without ``module.``.
-        told: what the checkpoint holds beside them.
+        notes: what the checkpoint holds beside them.
         path: the file, after which the model is named; Nanne's ``flags.json`` is looked for beside it.
 
     Raises:
@@ -88,8 +88,8 @@ def build(tensors: Mapping[str, Tensor], told: Mapping[str, Any], path: Path) ->
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     parts = recognise(shapes)
     if parts is not None:
-        return filled(parts, tensors, name=path.name.split(".")[0], **_noted(told))
-    layout = _layout(shapes, told, path)
+        return filled(parts, tensors, name=path.name.split(".")[0], **_noted(notes))
+    layout = _layout(shapes, notes, path)
     backbone, source, names = _backbone(shapes, layout)
     pool = _pooling(shapes, layout, backbone.channels, path)
     names |= {f"{layout.pooling}{key}": f"aggregation.{key}" for key in pool.state_dict()}
@@ -104,14 +104,14 @@ def build(tensors: Mapping[str, Tensor], told: Mapping[str, Any], path: Path) ->
         fitted=True,
         name=path.name.split(".")[0],
         source=source,
-        provenance={"format": layout.what, **_noted(told)},
+        provenance={"format": layout.what, **_noted(notes)},
     )
     _fill(model, tensors, names, layout.what)
     return model.eval()
 
 
-def _layout(shapes: Shapes, told: Mapping[str, Any], path: Path) -> Layout:
-    """The program whose names these are."""
+def _layout(shapes: Shapes, notes: Mapping[str, Any], path: Path) -> Layout:
+    """Recognise the program by the names of its tensors, and by what else it notes in a checkpoint."""
     for layout in LAYOUTS:
         pools = [key for key in ("centroids", "p", "0.p", "1.p") if f"{layout.pooling}{key}" in shapes]
         if not pools or not any(key.startswith(layout.backbone) for key in shapes):
@@ -125,7 +125,7 @@ def _layout(shapes: Shapes, told: Mapping[str, Any], path: Path) -> Layout:
         if layout.what == "VG-benchmark" and pools == ["0.p"]:
             return replace(layout, pooling=f"{layout.pooling}0.")
         if layout.whitening == "WPCA.0." and not _has(shapes, layout.whitening):
-            return layout if any(key in told for key in PATCH_NETVLADS) else NANNE
+            return layout if any(key in notes for key in PATCH_NETVLADS) else NANNE
         return layout
     if _has(shapes, NANNE.backbone) and _flags(path).get("pooling") in ("max", "avg"):
         return NANNE
@@ -143,7 +143,7 @@ def _layout(shapes: Shapes, told: Mapping[str, Any], path: Path) -> Layout:
     lacking = f"; {pools[-1]}centroids and {pools[-1]}conv.weight are missing" if pools else ""
     if pools == [NANNE.pooling]:
         lacking += " (or flags.json beside it, for max and avg)"
-    raise CheckpointError(f"it holds no network of {known}, but {_some(shapes)}{lacking}")
+    raise CheckpointError(f"it holds no network of {known}, but {first_names(shapes)}{lacking}")
 
 
 def _alone(shapes: Shapes) -> str | None:
@@ -172,9 +172,9 @@ def _flags(path: Path) -> Mapping[str, Any]:
     return {}
 
 
-def _noted(told: Mapping[str, Any]) -> dict[str, int]:
-    """The epoch, where it is told."""
-    epochs = [told[key] for key in ("epoch", "epoch_num") if type(told.get(key)) is int]
+def _noted(notes: Mapping[str, Any]) -> dict[str, int]:
+    """Return the epoch for the provenance; empty where the checkpoint does not say it."""
+    epochs = [notes[key] for key in ("epoch", "epoch_num") if type(notes.get(key)) is int]
     return {"epoch": epochs[0]} if epochs else {}
 
 
@@ -184,10 +184,10 @@ def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, d
     inner = {key for key in shapes if key.startswith(prefix)}
     best: tuple[int, Backbone, BackboneSpec, dict[str, str]] | None = None
     for name, whole in _candidates():
-        held = whole.state_dict()
+        tensors = whole.state_dict()
         for numbered in (False, True):
-            theirs = {prefix + (_numbered(key) if numbered else key): key for key in held}
-            fits = {key for key in inner & theirs.keys() if shapes[key] == held[theirs[key]].shape}
+            theirs = {prefix + (_numbered(key) if numbered else key): key for key in tensors}
+            fits = {key for key in inner & theirs.keys() if shapes[key] == tensors[theirs[key]].shape}
             cut = _cut(whole, [theirs[key] for key in fits])
             if cut is None:
                 continue
@@ -202,7 +202,7 @@ def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, d
                 best = wrong, made, BackboneSpec(name, cut), names
     if best is None:
         raise CheckpointError(
-            f"it is a network of {layout.what}, but its backbone, {_some(inner)}, is none of "
+            f"it is a network of {layout.what}, but its backbone, {first_names(inner)}, is none of "
             f"{', '.join(name for name, _ in _candidates())}"
         )
     return best[1].to_empty(device="cpu"), best[2], best[3]
@@ -210,15 +210,15 @@ def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, d
 
 @functools.cache
 def _candidates() -> tuple[tuple[str, Backbone], ...]:
-    """The known backbones, uncut and without memory."""
-    found = []
+    """The known backbones by name, uncut, on the meta device (without memory for weights)."""
+    candidates = []
     for name, entry in BACKBONES.items():
         if entry.end is not None and entry.multiple == 1:
             with torch.device("meta"):
                 whole = entry.make(cut=entry.end)
             assert isinstance(whole, Backbone)
-            found.append((name, whole))
-    return tuple(found)
+            candidates.append((name, whole))
+    return tuple(candidates)
 
 
 def _cut(whole: Backbone, keys: list[str]) -> str | None:
@@ -234,8 +234,8 @@ def _pooling(shapes: Shapes, layout: Layout, channels: int, path: Path) -> Aggre
     prefix = layout.pooling
     centroids = shapes.get(f"{prefix}centroids")
     if centroids is None:
-        told = "gem" if f"{prefix}p" in shapes else str(_flags(path)["pooling"])
-        return aggregation.create(told, channels, epsilon="torch")
+        kind = "gem" if f"{prefix}p" in shapes else str(_flags(path)["pooling"])
+        return aggregation.create(kind, channels, epsilon="torch")
     if len(centroids) != 2 or 0 in centroids or centroids[1] != channels:
         raise CheckpointError(
             f"{prefix}centroids is {list(centroids)}, but the backbone makes {channels} channels"
@@ -265,7 +265,7 @@ def _fill(model: PlaceModel, tensors: Mapping[str, Tensor], names: dict[str, str
     left = [key for key in tensors if key not in names]
     if missing or left:
         raise CheckpointError(
-            f"as a network of {what}, it is missing {_some(missing)}; left over are {_some(left)}"
+            f"as a network of {what}, it is missing {first_names(missing)}; left over are {first_names(left)}"
         )
     with torch.no_grad():
         for theirs, ours in names.items():
@@ -285,9 +285,3 @@ def _fill(model: PlaceModel, tensors: Mapping[str, Tensor], names: dict[str, str
                 raise CheckpointError(f"{theirs} holds NaN or infinity")
             if ours == "aggregation.p" and not bool((target > 0).all()):
                 raise CheckpointError(f"{theirs} is {target.tolist()}; GeM needs a positive exponent")
-
-
-def _some(keys: Any) -> str:
-    listed = sorted(keys)
-    more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
-    return ", ".join(listed[:SOME]) + more if listed else "nothing"

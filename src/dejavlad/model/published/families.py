@@ -14,7 +14,7 @@ from dejavlad.backbones.dinov2 import VARIANTS
 from dejavlad.backbones.resnet import DEPTHS
 from dejavlad.errors import CheckpointError
 from dejavlad.images import PREPROCESSING, Preprocess
-from dejavlad.model.published.parts import CHILDREN, Parts, Shapes, some
+from dejavlad.model.published.parts import CHILDREN, Parts, Shapes, first_names
 from dejavlad.model.spec import AggregationSpec, BackboneSpec
 
 IMAGENET = PREPROCESSING["torchvision"]
@@ -26,12 +26,12 @@ MIXED_WITH_GHOSTS = {3: (1, 2)}
 
 @dataclass(frozen=True, slots=True)
 class Dino:
-    """A DINOv2 within a file."""
+    """The size of a DINOv2 backbone within a file, and whether it has register tokens."""
 
     variant: str
     """``s``, ``b``, ``l`` or ``g``."""
     registers: int
-    """Register tokens."""
+    """Number of register tokens, 0 or 4."""
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Dino:
 
 
 def dino_of(shapes: Shapes, body: str) -> Dino:
-    """The DINOv2 whose names begin so.
+    """Recognise the DINOv2 whose tensors' names begin with `body`, by their shapes.
 
     Raises:
         CheckpointError: there is none of a known size.
@@ -71,7 +71,7 @@ def resnet_of(shapes: Shapes, body: str, *, in_a_row: bool) -> BackboneSpec:
     for stage in range(1, 5):
         child = CHILDREN[f"layer{stage}"] if in_a_row else f"layer{stage}"
         pattern = re.compile(re.escape(f"{body}{child}.") + r"(\d+)\.")
-        numbers = [int(found[1]) for key in shapes if (found := pattern.match(key))]
+        numbers = [int(match[1]) for key in shapes if (match := pattern.match(key))]
         if not numbers:
             break
         counts.append(1 + max(numbers))
@@ -81,7 +81,7 @@ def resnet_of(shapes: Shapes, body: str, *, in_a_row: bool) -> BackboneSpec:
         if counts and list(blocks[: len(counts)]) == counts and (depth >= 50) == deep:
             return BackboneSpec(f"resnet{depth}", f"layer{len(counts)}")
     raise CheckpointError(
-        f"its backbone, {some(key for key in shapes if key.startswith(body))}, is no known ResNet"
+        f"its backbone, {first_names(key for key in shapes if key.startswith(body))}, is no known ResNet"
     )
 
 
@@ -101,7 +101,7 @@ def megaloc(shapes: Shapes) -> Parts:
 
 
 def salad(shapes: Shapes) -> Parts:
-    """SALAD and CliqueMining."""
+    """The parts of SALAD, and of CliqueMining, which trains the same network."""
     body = "backbone.model." if "backbone.model.cls_token" in shapes else "backbone."
     return Parts(
         "SALAD",
@@ -116,7 +116,7 @@ def salad(shapes: Shapes) -> Parts:
 def boq(shapes: Shapes) -> Parts:
     """BoQ on DINOv2 (whose last norm is in the file and never used) or on a ResNet."""
     queries = shapes["aggregator.boqs.0.queries"]
-    numbers = [int(found[1]) for key in shapes if (found := re.match(r"aggregator\.boqs\.(\d+)\.", key))]
+    numbers = [int(match[1]) for key in shapes if (match := re.match(r"aggregator\.boqs\.(\d+)\.", key))]
     options = {
         "channels": queries[2],
         "queries": queries[1],
@@ -148,7 +148,7 @@ def boq(shapes: Shapes) -> Parts:
 
 def mixvpr(shapes: Shapes) -> Parts:
     """MixVPR on a ResNet, DINO-Mix on DINOv2 without its last norm."""
-    numbers = [int(found[1]) for key in shapes if (found := re.match(r"aggregator\.mix\.(\d+)\.", key))]
+    numbers = [int(match[1]) for key in shapes if (match := re.match(r"aggregator\.mix\.(\d+)\.", key))]
     options = {
         "channels": _rows(shapes, "aggregator.channel_proj.weight"),
         "rows": _rows(shapes, "aggregator.row_proj.weight"),
@@ -201,7 +201,7 @@ def cosplace(shapes: Shapes) -> Parts:
 
 
 def cricavpr(shapes: Shapes) -> Parts:
-    """CricaVPR."""
+    """The parts of CricaVPR, whose descriptors may depend on the other photos of a batch."""
     return Parts(
         "CricaVPR",
         BackboneSpec("dinov2_crica", None, {"variant": dino_of(shapes, "backbone.").variant, "leading": 1}),
@@ -227,8 +227,8 @@ def supervlad(shapes: Shapes) -> Parts:
 
 
 def edtformer(shapes: Shapes) -> Parts:
-    """EDTformer."""
-    numbers = [int(found[1]) for key in shapes if (found := re.match(r"decoder\.layers\.(\d+)\.", key))]
+    """The parts of EDTformer, its numbers of layers read from the shapes."""
+    numbers = [int(match[1]) for key in shapes if (match := re.match(r"decoder\.layers\.(\d+)\.", key))]
     options = {
         "queries": shapes["queries"][1],
         "channels": _rows(shapes, "channel_proj.weight"),
@@ -298,7 +298,7 @@ def image(shapes: Shapes) -> Parts:
 
 
 def qaa(shapes: Shapes) -> Parts:
-    """QAA."""
+    """The parts of QAA (query-based adaptive aggregation), its sizes read from the shapes."""
     codebook = shapes["aggregator.queries_feature.queries"]
     clusters = _rows(shapes, "aggregator.score.conv.weight")
     return Parts(

@@ -62,28 +62,28 @@ class Published:
     """The backbone whose own published weights it needs beside its file."""
 
 
-def _shapes(**told: tuple[int, ...]) -> dict[str, torch.Size]:
-    return {key.replace("__", "."): torch.Size(shape) for key, shape in told.items()}
+def _shapes(**shapes: tuple[int, ...]) -> dict[str, torch.Size]:
+    return {key.replace("__", "."): torch.Size(shape) for key, shape in shapes.items()}
 
 
 def _dino(body: str, variant: str = "b", registers: int = 0) -> dict[str, torch.Size]:
     channels = VARIANTS[variant].channels
-    found = {
+    shapes = {
         f"{body}cls_token": torch.Size((1, 1, channels)),
         f"{body}pos_embed": torch.Size((1, 1370, channels)),
     }
     if registers:
-        found[f"{body}register_tokens"] = torch.Size((1, registers, channels))
-    return found
+        shapes[f"{body}register_tokens"] = torch.Size((1, registers, channels))
+    return shapes
 
 
 def _resnet(body: str, depth: int, stages: int, *, in_a_row: bool = False) -> dict[str, torch.Size]:
-    found: dict[str, torch.Size] = {}
+    shapes: dict[str, torch.Size] = {}
     for stage, blocks in enumerate(DEPTHS[depth][:stages], 1):
         child = CHILDREN[f"layer{stage}"] if in_a_row else f"layer{stage}"
         for i in range(blocks):
-            found[f"{body}{child}.{i}.conv{3 if depth >= 50 else 2}.weight"] = torch.Size((1,))
-    return found
+            shapes[f"{body}{child}.{i}.conv{3 if depth >= 50 else 2}.weight"] = torch.Size((1,))
+    return shapes
 
 
 def _transport(agg: str, clusters: int, cluster_dim: int, token_dim: int) -> dict[str, torch.Size]:
@@ -145,8 +145,8 @@ def _supervlad(rows: int, *, crosses: bool) -> Parts:
 
 def _edtformer() -> Parts:
     layers = {f"decoder.layers.{i}.norm1.weight": torch.Size((768,)) for i in range(2)}
-    told = _shapes(queries=(1, 64, 768), channel_proj__weight=(256, 768), row_proj__weight=(16, 64))
-    return families.edtformer(_dino("backbone.") | layers | told)
+    head = _shapes(queries=(1, 64, 768), channel_proj__weight=(256, 768), row_proj__weight=(16, 64))
+    return families.edtformer(_dino("backbone.") | layers | head)
 
 
 def _selavprpp(variant: str, dims: int, *, bits: bool) -> Parts:
@@ -308,13 +308,13 @@ def _projected() -> Iterator[Published]:
     for short, called, published in programs:
         for backbone, sizes in published.items():
             channels, body = bases[backbone]
-            there = backbone.replace("resnet", "ResNet").replace("vgg", "VGG")
+            file_name = backbone.replace("resnet", "ResNet").replace("vgg", "VGG")
             for dims in sizes:
                 name = f"{short}-{backbone}-{dims}"
                 yield Published(
                     name,
-                    f"{GITHUB}gmberton/{called}/releases/download/v1.0/{there}_{dims}_{short}.pth",
-                    f"{there.replace('Net', 'Net-').replace('VGG', 'VGG-')}, GeM, linear layer",
+                    f"{GITHUB}gmberton/{called}/releases/download/v1.0/{file_name}_{dims}_{short}.pth",
+                    f"{file_name.replace('Net', 'Net-').replace('VGG', 'VGG-')}, GeM, linear layer",
                     dims,
                     "SF-XL",
                     MIT,
@@ -430,11 +430,11 @@ def _lu_feng() -> Iterator[Published]:
             ("-bits", "_rerank", both),
         ):
             bits = ending == "-bits"
-            told = "binary codes of 512 bits" if bits else "GeM between linear layers"
+            what = "binary codes of 512 bits" if bits else "GeM between linear layers"
             yield Published(
                 f"selavprpp-{size}{ending}",
                 f"{sela}{size}{kind}.pth",
-                f"SelaVPR++: DINOv2-{variant.upper()} with adapters beside it, {told}",
+                f"SelaVPR++: DINOv2-{variant.upper()} with adapters beside it, {what}",
                 512 if bits else dims,
                 "several data sets, merged",
                 MIT,
@@ -478,8 +478,8 @@ def _older() -> Iterator[Published]:
 
 
 PUBLISHED: dict[str, Published] = {
-    one.name: one
+    network.name: network
     for group in (_transported, _queried, _projected, _by_the_same_author, _lu_feng, _older)
-    for one in group()
+    for network in group()
 }
 """Name -> network."""

@@ -12,7 +12,7 @@ from dejavlad.backbones.tensor_files import read_tensors
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published.families import recognise
-from dejavlad.model.published.parts import Parts, filled, some
+from dejavlad.model.published.parts import Parts, filled, first_names
 
 
 def open_file(parts: Parts, path: Path, *, name: str, **provenance: Any) -> PlaceModel:
@@ -23,15 +23,15 @@ def open_file(parts: Parts, path: Path, *, name: str, **provenance: Any) -> Plac
     """
     try:
         tensors = read_tensors(path).tensors
-        found = recognise({key: tensor.shape for key, tensor in tensors.items()})
-        if found is None:
-            raise CheckpointError(f"it holds no network that is known here, but {some(tensors)}")
-        if parts.backbone.name == "dinov2_side" and found.what == parts.what:
-            found = parts  # one file of two descriptors; what does not fit is told below
-        if not found.same_network(parts):
-            raise CheckpointError(f"it holds another network, {found}; {name} is {parts}")
-        found = found if found is parts else _as_named(found, parts)
-        return filled(found, tensors, name=name, **provenance)
+        recognised = recognise({key: tensor.shape for key, tensor in tensors.items()})
+        if recognised is None:
+            raise CheckpointError(f"it holds no network that is known here, but {first_names(tensors)}")
+        if parts.backbone.name == "dinov2_side" and recognised.what == parts.what:
+            recognised = parts  # one file of two descriptors; what does not fit is told below
+        if not recognised.same_network(parts):
+            raise CheckpointError(f"it holds another network, {recognised}; {name} is {parts}")
+        recognised = recognised if recognised is parts else _as_named(recognised, parts)
+        return filled(recognised, tensors, name=name, **provenance)
     except (CheckpointError, InputError) as error:
         raise CheckpointError(f"{str(path)!r} is not {name}: {error}") from None
 
@@ -44,12 +44,12 @@ def read_vocabulary(path: Path, *, name: str) -> Tensor:
     """
     try:
         centres = read_tensors(path, lone=True).tensors
-        held = next(iter(centres.values()))
-        if len(centres) != 1 or held.ndim != 2:
-            raise CheckpointError(f"it holds {some(centres)}, and not one vocabulary")
+        vocabulary = next(iter(centres.values()))
+        if len(centres) != 1 or vocabulary.ndim != 2:
+            raise CheckpointError(f"it holds {first_names(centres)}, and not one vocabulary")
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r} is not the vocabulary of {name}: {error}") from None
-    return held
+    return vocabulary
 
 
 def with_vocabulary(
@@ -61,12 +61,12 @@ def with_vocabulary(
         CheckpointError: the backbone's file is damaged, or holds something else.
     """
     try:
-        tensors = {f"{parts.body}{key}": held for key, held in read_tensors(backbone).tensors.items()}
+        tensors = {f"{parts.body}{key}": tensor for key, tensor in read_tensors(backbone).tensors.items()}
         return filled(parts, {**tensors, "c_centers": centres_KC}, name=name, **provenance)
     except CheckpointError as error:
         raise CheckpointError(f"{str(backbone)!r} is not what {name} needs: {error}") from None
 
 
-def _as_named(found: Parts, parts: Parts) -> Parts:
+def _as_named(recognised: Parts, parts: Parts) -> Parts:
     """The file's own names, with what its name tells of preprocessing."""
-    return replace(found, preprocess=parts.preprocess, what=parts.what)
+    return replace(recognised, preprocess=parts.preprocess, what=parts.what)

@@ -33,7 +33,7 @@ SOME = 6
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A published network, as data."""
+    """What a published network is made of, and how its file names the tensors."""
 
     what: str
     """The program that publishes it."""
@@ -71,15 +71,17 @@ class Parts:
             return self.body + (numbered(rest) if self.numbered else rest)
         if part == "aggregation":
             return next(
-                there + rest.removeprefix(here) for here, there in self.head.items() if rest.startswith(here)
+                prefix + rest.removeprefix(our_prefix)
+                for our_prefix, prefix in self.head.items()
+                if rest.startswith(our_prefix)
             )
         return ours
 
     def __str__(self) -> str:
-        """In a few words."""
-        told = {**self.backbone.options, **self.aggregation.options}
+        """The program, backbone, head and all their options, on one line for messages."""
+        settings = {**self.backbone.options, **self.aggregation.options}
         cut = f"@{self.backbone.cut}" if self.backbone.cut else ""
-        options = ", ".join(f"{key}={value}" for key, value in told.items())
+        options = ", ".join(f"{key}={value}" for key, value in settings.items())
         return f"{self.what}: {self.backbone.name}{cut} + {self.aggregation.name} ({options})"
 
 
@@ -127,33 +129,34 @@ def filled(parts: Parts, tensors: Mapping[str, Tensor], *, name: str, **provenan
     tensors = _whitening_of(tensors) if parts.whitening is not None else tensors
     wanted = model.state_dict()
     names = {key: parts.theirs(key) for key in wanted if not key.endswith(MASK)}
-    missing = [there for there in names.values() if there not in tensors and not there.endswith(COUNTER)]
+    missing = [theirs for theirs in names.values() if theirs not in tensors and not theirs.endswith(COUNTER)]
     used = set(names.values())
     left = [key for key in tensors if key not in used and not _is_unused(key, parts)]
     if missing or left:
         raise CheckpointError(
-            f"as a network of {parts.what}, it is missing {some(missing)}; left over are {some(left)}"
+            f"as a network of {parts.what}, it is missing {first_names(missing)}; "
+            f"left over are {first_names(left)}"
         )
-    found: dict[str, Tensor] = {}
-    for ours, there in names.items():
-        held = wanted[ours]
+    converted: dict[str, Tensor] = {}
+    for ours, theirs in names.items():
+        expected = wanted[ours]
         if ours.endswith(COUNTER):
-            found[ours] = torch.zeros(held.shape, dtype=held.dtype)
+            converted[ours] = torch.zeros(expected.shape, dtype=expected.dtype)
             continue
-        given = tensors[there]
-        if given.shape != held.shape and given.squeeze().shape == held.squeeze().shape:
-            given = given.reshape(held.shape)
-        if given.shape != held.shape or not given.is_floating_point():
+        given = tensors[theirs]
+        if given.shape != expected.shape and given.squeeze().shape == expected.squeeze().shape:
+            given = given.reshape(expected.shape)
+        if given.shape != expected.shape or not given.is_floating_point():
             raise CheckpointError(
-                f"{there} is {given.dtype} {list(given.shape)}, not numbers {list(held.shape)}"
+                f"{theirs} is {given.dtype} {list(given.shape)}, not numbers {list(expected.shape)}"
             )
-        found[ours] = given.to(torch.float32).contiguous().clone()
-        if given.numel() and not bool(torch.stack(found[ours].aminmax()).isfinite().all()):
-            raise CheckpointError(f"{there} holds NaN or infinity")
-        if ours.endswith("aggregation.p") and not bool((found[ours] > 0).all()):
-            raise CheckpointError(f"{there} is {given.tolist()}; GeM needs a positive exponent")
-    found |= {key: torch.zeros(wanted[key].shape) for key in wanted if key.endswith(MASK)}
-    model.load_state_dict(found, assign=True)
+        converted[ours] = given.to(torch.float32).contiguous().clone()
+        if given.numel() and not bool(torch.stack(converted[ours].aminmax()).isfinite().all()):
+            raise CheckpointError(f"{theirs} holds NaN or infinity")
+        if ours.endswith("aggregation.p") and not bool((converted[ours] > 0).all()):
+            raise CheckpointError(f"{theirs} is {given.tolist()}; GeM needs a positive exponent")
+    converted |= {key: torch.zeros(wanted[key].shape) for key in wanted if key.endswith(MASK)}
+    model.load_state_dict(converted, assign=True)
     return model.eval()
 
 
@@ -172,15 +175,15 @@ def random(parts: Parts, seed: int, *, name: str) -> PlaceModel:
 
 def _whitening_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Principal components as scikit-learn keeps them -> our linear layer, with a power of 1/4 (AP-GeM)."""
-    found = dict(tensors)
+    renamed = dict(tensors)
     try:
         mean, components, variance = (
-            found.pop(f"pca.{part}").double() for part in ("mean_", "components_", "explained_variance_")
+            renamed.pop(f"pca.{part}").double() for part in ("mean_", "components_", "explained_variance_")
         )
     except KeyError:
-        return found
+        return renamed
     weight = components / variance.clamp(min=1e-12).pow(0.25)[:, None]
-    return found | {"whitening.weight": weight.float(), "whitening.bias": (-weight @ mean).float()}
+    return renamed | {"whitening.weight": weight.float(), "whitening.bias": (-weight @ mean).float()}
 
 
 def _is_unused(key: str, parts: Parts) -> bool:
@@ -189,8 +192,8 @@ def _is_unused(key: str, parts: Parts) -> bool:
     return any(re.fullmatch(pattern, key) for pattern in parts.unused)
 
 
-def some(keys: Collection[str] | Iterable[str]) -> str:
-    """The first of them, and how many more."""
+def first_names(keys: Collection[str] | Iterable[str]) -> str:
+    """The first `SOME` names in sorted order, and how many more there are; for messages."""
     listed = sorted(keys)
     more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
     return ", ".join(listed[:SOME]) + more if listed else "nothing"
