@@ -94,13 +94,13 @@ def plain_boq(model: PlaceModel, images: Tensor) -> Tensor:
     else:
         feat = model.backbone(images)
     x = head.norm_input(head.proj_c(feat).flatten(2).permute(0, 2, 1))
-    found = []
+    attended = []
     for block in head.boqs:
         x = block.encoder(x)
         q = block.queries.repeat(len(x), 1, 1)
         q = block.norm_q(q + block.self_attn(q, q, q)[0])
-        found.append(block.norm_out(block.cross_attn(q, x, x)[0]))
-    return F.normalize(head.fc(torch.cat(found, 1).permute(0, 2, 1)).flatten(1), dim=-1)
+        attended.append(block.norm_out(block.cross_attn(q, x, x)[0]))
+    return F.normalize(head.fc(torch.cat(attended, 1).permute(0, 2, 1)).flatten(1), dim=-1)
 
 
 def plain_gem(model: PlaceModel, images: Tensor) -> Tensor:
@@ -113,8 +113,8 @@ def plain_gem(model: PlaceModel, images: Tensor) -> Tensor:
 
 def plain_convap(model: PlaceModel, images: Tensor) -> Tensor:
     """Conv-AP: the convolution first, then the average."""
-    found = F.adaptive_avg_pool2d(model.aggregation.channel_pool(model.backbone(images)), (2, 2))
-    return F.normalize(found.flatten(1), dim=1)
+    pooled = F.adaptive_avg_pool2d(model.aggregation.channel_pool(model.backbone(images)), (2, 2))
+    return F.normalize(pooled.flatten(1), dim=1)
 
 
 def plain_mixvpr(model: PlaceModel, images: Tensor) -> Tensor:
