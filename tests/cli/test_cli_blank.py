@@ -39,22 +39,21 @@ def test_evaluate_tells_and_counts_apart(damaged: Path, run: Run) -> None:
     ):
         assert line in err
     assert "1 query could not be read, 1 shows nothing (counted as missed); 1 database photo" in out
-    told = json.loads(Path("r/result.json").read_text(encoding="utf-8"))
-    assert [told[f"n_{kind}_{part}"] for kind in ("unread", "blank") for part in ("queries", "database")] == [
-        *(1, 1, 1, 1)
-    ]
-    assert set(told["unread"]["queries"]) == {"03.png", "99.jpg"}
-    assert told["recall"]["1"] == pytest.approx(11 / 13)
+    result = json.loads(Path("r/result.json").read_text(encoding="utf-8"))
+    parts = ("queries", "database")
+    assert [result[f"n_{kind}_{part}"] for kind in ("unread", "blank") for part in parts] == [1, 1, 1, 1]
+    assert set(result["unread"]["queries"]) == {"03.png", "99.jpg"}
+    assert result["recall"]["1"] == pytest.approx(11 / 13)
     page = Path("r/index.html").read_text(encoding="utf-8")
     assert "Photos that could not be read, or show nothing" in page and "query 03.png" in page
     again = run("evaluate", "rootsift-vlad", *lists, "--recall-at", "1,5", "-k", 14, "--out", "r", "--json")
-    assert json.loads(again[1])["unread"] == told["unread"]
+    assert json.loads(again[1])["unread"] == result["unread"]
     whole = [word if word != damaged / "queries" else damaged / "database" for word in lists]
     assert run("evaluate", "rootsift-vlad", *whole, "-k", 14, "--out", "whole")[0] == 0
     status, out, err = run("compare", "r", "whole", "--mix")
     assert status == 0 and "the results differ in the photos that could not be used: r: 1 query" in err
     untold = run("evaluate", "rootsift-vlad", *lists[:4], "-k", 14, "--out", "untold", "--json")
-    assert json.loads(untold[1])["unread"] == told["unread"] and "1 query shows nothing" in untold[2]
+    assert json.loads(untold[1])["unread"] == result["unread"] and "1 query shows nothing" in untold[2]
 
 
 @pytest.mark.slow
@@ -62,8 +61,8 @@ def test_maps_and_what_is_located(damaged: Path, run: Run) -> None:
     status, out, err = run("map", "build", "rootsift-vlad", damaged / "database", "--out", "m")
     assert status == 0 and "2 left out (1 photo could not be read, 1 shows nothing)" in out
     assert "1 photo shows nothing:" in err and "left out '99.jpg': shows nothing: it is black" in err
-    told = json.loads(run("map", "info", "m", "--json")[1])
-    assert (told["n_unread"], told["n_blank"], told["photos"]) == (1, 1, 12)
+    info = json.loads(run("map", "info", "m", "--json")[1])
+    assert (info["n_unread"], info["n_blank"], info["photos"]) == (1, 1, 12)
     assert "could not be read, 1 shows nothing" in run("map", "info", "m")[1]
     assert run("map", "build", "rootsift-vlad", damaged / "database", "--out", "m")[0] == 0
     status, out, _ = run("locate", "m", damaged / "queries" / "99.jpg")
@@ -79,8 +78,8 @@ def test_maps_and_what_is_located(damaged: Path, run: Run) -> None:
 @pytest.mark.slow
 def test_extract_pairs_loops_whiten_and_check(damaged: Path, run: Run) -> None:
     folder = damaged / "database"
-    told = json.loads(run("extract", "rootsift-vlad", folder, "--out", "s", "--json")[1])
-    assert (told["described"], told["n_unread"], told["n_blank"]) == (12, 1, 1)
+    summary = json.loads(run("extract", "rootsift-vlad", folder, "--out", "s", "--json")[1])
+    assert (summary["described"], summary["n_unread"], summary["n_blank"]) == (12, 1, 1)
     status, out, err = run("pairs", "s", "--format", "hloc", "--top", 13, "--out", "pairs.txt")
     assert status == 0 and "1 photo shows nothing:" in err
     assert "99.jpg" not in Path("pairs.txt").read_text(encoding="utf-8")
@@ -123,8 +122,8 @@ def test_descriptors_of_other_programs(run: Run) -> None:
     bad[[5, 17]] = 0
     np.save("zero.npy", bad)
     status, out, err = run("evaluate", "--database", "zero.npy", "--queries", "q.npy", *words, "r3")
-    told = json.loads(out)
-    assert status == 0 and told["n_blank_database"] == 2 and told["recall"]["1"] == pytest.approx(58 / 60)
+    result = json.loads(out)
+    assert status == 0 and result["n_blank_database"] == 2 and result["recall"]["1"] == pytest.approx(58 / 60)
 
 
 @pytest.mark.slow

@@ -33,8 +33,8 @@ def scene(seed: int, height: int = 96, width: int = 128) -> Pixels:
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any, str]:
     status = main([*words, "--json"])
-    told = capsys.readouterr()
-    return status, json.loads(told.out) if told.out else None, told.err
+    captured = capsys.readouterr()
+    return status, json.loads(captured.out) if captured.out else None, captured.err
 
 
 def folder(path: Path, photos: dict[str, NDArray[Any]]) -> Path:
@@ -47,18 +47,20 @@ def folder(path: Path, photos: dict[str, NDArray[Any]]) -> Path:
 def test_thermal_photos_are_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """14-bit numbers as 7000 + 4 x grey, and queries of another day, when the camera was warmer."""
     grey = [scene(i).astype(np.uint16) for i in range(8)]
-    database = folder(tmp_path / "map", {f"{i:02}.png": 7000 + 4 * one for i, one in enumerate(grey)})
-    shaken = [np.roll(one, 2, axis=1) for one in grey]
-    queries = folder(tmp_path / "queries", {f"{i:02}.tif": 7900 + 3 * one for i, one in enumerate(shaken)})
+    database = folder(tmp_path / "map", {f"{i:02}.png": 7000 + 4 * pixels for i, pixels in enumerate(grey)})
+    shaken = [np.roll(pixels, 2, axis=1) for pixels in grey]
+    queries = folder(
+        tmp_path / "queries", {f"{i:02}.tif": 7900 + 3 * pixels for i, pixels in enumerate(shaken)}
+    )
     words = ("--database", str(database), "--queries", str(queries), "--truth", "same-name")
-    status, told, _ = run(capsys, "evaluate", *MODEL, *words, "--out", str(tmp_path / "out"))
-    assert status == 0 and told["recall"]["1"] == 1.0
-    status, told, _ = run(
+    status, output, _ = run(capsys, "evaluate", *MODEL, *words, "--out", str(tmp_path / "out"))
+    assert status == 0 and output["recall"]["1"] == 1.0
+    status, output, _ = run(
         capsys, "evaluate", *MODEL, *words, "--out", str(tmp_path / "upper"), "--levels", "upper"
     )
-    assert told["recall"]["1"] < 0.9  # as it was: five levels left
-    status, told, _ = run(capsys, "dataset", "check", str(database))
-    (finding,) = [one for one in told["findings"] if one["what"] == "levels"]
+    assert output["recall"]["1"] < 0.9  # as it was: five levels left
+    status, output, _ = run(capsys, "dataset", "check", str(database))
+    (finding,) = [row for row in output["findings"] if row["what"] == "levels"]
     assert status == 0 and finding["text"].startswith("8 of 8 photos of map have more than 8 bits")
     assert "--levels" in finding["do"]
 
@@ -70,8 +72,8 @@ def test_levels_of_a_map_hold_for_its_queries(tmp_path: Path, capsys: pytest.Cap
     assert run(capsys, *words)[0] == 0
     spec = json.loads((town / "model" / "spec.json").read_text(encoding="utf-8"))
     assert spec["preprocess"]["levels"] == [7000.0, 8020.0]
-    status, told, _ = run(capsys, "locate", str(town), str(photos / "2.png"))
-    assert status == 0 and json.dumps(told).count('"2.png"')
+    status, output, _ = run(capsys, "locate", str(town), str(photos / "2.png"))
+    assert status == 0 and json.dumps(output).count('"2.png"')
     status, _, error = run(capsys, *words[:-1], "lower")
     assert status == 1 and "LOW,HIGH" in error
 
@@ -90,25 +92,25 @@ def test_panoramas_become_views(tmp_path: Path, capsys: pytest.CaptureFixture[st
     status, _, error = run(capsys, "map", "build", *words, "--out", str(town))
     assert status == 0
     assert "2 panoramas cut into 6 views of 70 degrees; 1 photos are none and stay whole" in error
-    status, told, _ = run(capsys, "map", "info", str(town))
-    assert told["names"] == [f"{i}.png#view={60 * v},70" for i in range(2) for v in range(6)] + ["n.png"]
+    status, output, _ = run(capsys, "map", "info", str(town))
+    assert output["names"] == [f"{i}.png#view={60 * v},70" for i in range(2) for v in range(6)] + ["n.png"]
     headings = [photo.heading for photo in PlaceMap.open(town).photos]
     assert headings == [30, 90, 150, 210, 270, 330, 350, 50, 110, 170, 230, 290, 0]
     more = folder(tmp_path / "more", {"5.png": panorama(5)})
-    status, told, _ = run(capsys, "map", "add", str(town), str(more))
-    assert status == 0 and told["added"] == 6  # as the map's own
-    status, told, _ = run(capsys, "extract", *words, "--out", str(tmp_path / "store"))
-    assert status == 0 and told["photos"] == told["described"] == 13
+    status, output, _ = run(capsys, "map", "add", str(town), str(more))
+    assert status == 0 and output["added"] == 6  # as the map's own
+    status, output, _ = run(capsys, "extract", *words, "--out", str(tmp_path / "store"))
+    assert status == 0 and output["photos"] == output["described"] == 13
 
 
 def test_panoramas_in_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    there = {f"{i}.png": panorama(i) for i in range(4)}
-    database = folder(tmp_path / "map", there)
-    queries = folder(tmp_path / "queries", {name: pixels[64:192, 300:460] for name, pixels in there.items()})
+    scenes = {f"{i}.png": panorama(i) for i in range(4)}
+    database = folder(tmp_path / "map", scenes)
+    queries = folder(tmp_path / "queries", {name: pixels[64:192, 300:460] for name, pixels in scenes.items()})
     words = ("evaluate", *MODEL, "--database", str(database), "--queries", str(queries))
     how = ("--panorama", "8", "--out", str(tmp_path / "out"))
-    status, told, _ = run(capsys, *words, *how, "--truth", "same-name")
-    assert status == 0 and told["recall"]["1"] == 1.0
+    status, output, _ = run(capsys, *words, *how, "--truth", "same-name")
+    assert status == 0 and output["recall"]["1"] == 1.0
     status, _, error = run(capsys, *words, *how, "--truth", "frames:1")
     assert status == 1 and "compares rows" in error
     status, _, error = run(capsys, "evaluate", *MODEL, *how, "--dataset", str(tmp_path))
@@ -127,8 +129,8 @@ def test_panoramas_are_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str
     words = ("map", "build", *MODEL, str(tmp_path / "photos"), "--out", str(tmp_path / "t.map"))
     status, _, error = run(capsys, *words)
     assert status == 0 and "--panorama 12 cuts each into 12 views" in error
-    _, told, _ = run(capsys, "dataset", "check", str(tmp_path / "photos"))
-    assert "panoramas" in [one["what"] for one in told["findings"]]
+    _, output, _ = run(capsys, "dataset", "check", str(tmp_path / "photos"))
+    assert "panoramas" in [row["what"] for row in output["findings"]]
 
 
 def test_the_limit_of_pixels_is_an_option(
@@ -139,7 +141,7 @@ def test_the_limit_of_pixels_is_an_option(
     words = ("extract", *MODEL, str(photos), "--out", str(tmp_path / "store"))
     status, _, error = run(capsys, *words)
     assert status == 1 and "--max-pixels 12288" in error and "DEJAVLAD_MAX_PIXELS" in error
-    status, told, _ = run(capsys, *words, "--max-pixels", "12288")
-    assert status == 0 and told["described"] == 3
+    status, output, _ = run(capsys, *words, "--max-pixels", "12288")
+    assert status == 0 and output["described"] == 3
     assert os.environ["DEJAVLAD_MAX_PIXELS"] == "12000"
     assert run(capsys, *words, "--max-pixels", "0")[0] == 1

@@ -43,10 +43,10 @@ def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
     )
     status, out, err = run(*words, "--json", "--out", "results")
     assert (status, err) == (0, "")
-    told = json.loads(out)
-    assert told["recall_at_100_precision"] == 1.0 and told["auc"] == 1.0
-    assert (told["n_frames"], told["n_with_loop"]) == (24, 12)
-    assert told["protocol"]["window"] == 6 and told["protocol"]["truth"] == {"kind": "matrix"}
+    output = json.loads(out)
+    assert output["recall_at_100_precision"] == 1.0 and output["auc"] == 1.0
+    assert (output["n_frames"], output["n_with_loop"]) == (24, 12)
+    assert output["protocol"]["window"] == 6 and output["protocol"]["truth"] == {"kind": "matrix"}
     assert json.loads(Path("results/result.json").read_text())["auc"] == 1.0
     with open("results/loops.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -78,8 +78,8 @@ def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
     )
     status, out, err = run(*given)
     assert status == 0
-    told = json.loads(out)
-    assert "auc" not in told and told["n_given"] >= 10
+    output = json.loads(out)
+    assert "auc" not in output and output["n_given"] >= 10
     assert run("pairs", "more", "--format", "colmap", "--out", "pairs.txt")[0] == 0
     assert "24.png 12.png" in Path("pairs.txt").read_text().splitlines()
     assert "Without truth" in Path("more/index.html").read_text(encoding="utf-8")
@@ -108,9 +108,9 @@ def test_both_ways_as_the_tensorflow_port(run: Run) -> None:
     words = ("loops", "rows.npy", "--window", "5", "--truth", "poses.txt", "--both-ways", "--json", "--quiet")
     status, out, err = run(*words, "--out", "results")
     assert (status, err) == (0, "")
-    told = json.loads(out)
-    assert told["n_with_loop"] == 20 and told["both_ways"]["n_with_loop"] == 40
-    assert 0.8 < told["both_ways"]["auc"] < 1
+    output = json.loads(out)
+    assert output["n_with_loop"] == 20 and output["both_ways"]["n_with_loop"] == 40
+    assert 0.8 < output["both_ways"]["auc"] < 1
     np.save("square.npy", np.ones((40, 40)))
     status, _, err = run(*("square.npy" if word == "poses.txt" else word for word in words), "--out", "more")
     assert status == 1 and "poses are needed as truth" in err
@@ -121,7 +121,7 @@ def test_what_is_refused(run: Run, drive: Path) -> None:
     np.save("wide.npy", np.ones((24, 23)))
     np.save("nan.npy", np.full((24, 8), np.nan, np.float32))
     Path("poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 nan\n" * 24)
-    for words, told in (
+    for words, message in (
         ((drive, "--verify", "sift", "--threshold", "0.5"), "--threshold"),
         (("rows.npy", "--model", "rootsift-vlad"), "leave --model"),
         (("rows.npy", "--truth", "wide.npy"), "24 x 23"),
@@ -135,7 +135,7 @@ def test_what_is_refused(run: Run, drive: Path) -> None:
         (("nan.npy",), "NaN"),
     ):
         status, out, err = run("loops", *words, "--out", "results", "--quiet")
-        assert (status, out) == (1, "") and told in err and err.count("\n") == 1, (words, err)
+        assert (status, out) == (1, "") and message in err and err.count("\n") == 1, (words, err)
 
 
 def test_help_has_an_example(run: Run) -> None:

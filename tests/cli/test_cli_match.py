@@ -97,12 +97,12 @@ def test_json_and_a_figure(run: Run, pair: tuple[Path, Path], tmp_path: Path) ->
     status, out, err = run(*pair, *FAST, "--figure", figure, "--json", "--quiet")
     assert status == 0, err
     assert err == ""
-    told = json.loads(out)
-    assert 0 <= told["score"] < 1
-    assert [row["size"] for row in told["sizes"]] == [2, 4]
-    weighted = sum(row["score"] / 2 for row in told["sizes"])
-    assert told["score"] == pytest.approx(weighted)
-    assert told["figure"] == str(figure)
+    output = json.loads(out)
+    assert 0 <= output["score"] < 1
+    assert [row["size"] for row in output["sizes"]] == [2, 4]
+    weighted = sum(row["score"] / 2 for row in output["sizes"])
+    assert output["score"] == pytest.approx(weighted)
+    assert output["figure"] == str(figure)
     with Image.open(figure) as image:
         assert image.width == 1600
 
@@ -135,15 +135,15 @@ def test_options_reach_the_matcher(run: Run, pair: tuple[Path, Path]) -> None:
     rapid = ("--matcher", "rapid", "--size-weights", "0,1", "--strides", "2,1")
     status, out, err = run(pair[0], pair[0], *FAST, *rapid, "--json", "--quiet")
     assert status == 0, err
-    told = json.loads(out)
-    assert told["agreement"] == pytest.approx(1)
-    assert told["score"] == pytest.approx(told["sizes"][1]["score"])
-    assert told["score"] > 10
-    assert told["sizes"][0]["patches"] < told["sizes"][1]["patches"]
+    output = json.loads(out)
+    assert output["agreement"] == pytest.approx(1)
+    assert output["score"] == pytest.approx(output["sizes"][1]["score"])
+    assert output["score"] > 10
+    assert output["sizes"][0]["patches"] < output["sizes"][1]["patches"]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ((), "give two photos, or --camera, or --video FILE"),
         (("a.png",), "give two photos"),
@@ -168,7 +168,7 @@ def test_options_reach_the_matcher(run: Run, pair: tuple[Path, Path]) -> None:
 def test_failures_are_one_line(
     run: Run,
     words: tuple[str, ...],
-    told: str,
+    message: str,
     tmp_path: Path,
     make_view: View,
     make_photo: Callable[..., Path],
@@ -179,7 +179,7 @@ def test_failures_are_one_line(
     monkeypatch.chdir(tmp_path)
     status, out, err = run(*words, "--quiet")
     assert (status, out) == (1, "")
-    assert err.startswith("dejavlad: ") and told in err
+    assert err.startswith("dejavlad: ") and message in err
     assert len(err.strip().splitlines()) == 1
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
 

@@ -15,7 +15,7 @@ def test_one_model_in_full(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path / "models"))
     status, out, _ = run("models", "mixvpr-4096")
     assert status == 0
-    for told in (
+    for fact in (
         "4096",
         "320x320, bicubic",
         "by hand, 44 MB",
@@ -23,10 +23,10 @@ def test_one_model_in_full(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "GSV-Cities",
         "checked by",
     ):
-        assert told in out
+        assert fact in out
     assert str(tmp_path / "models" / "mixvpr-4096.pth") in out
-    told = json.loads(run("models", "cricavpr", "--json")[1])
-    assert told["batch_dependent"] and told["dims"] == 10752 and told["code_licence"] == "MIT"
+    entry = json.loads(run("models", "cricavpr", "--json")[1])
+    assert entry["batch_dependent"] and entry["dims"] == 10752 and entry["code_licence"] == "MIT"
     status, _, err = run("models", "megalok")
     assert status == 1 and "did you mean megaloc" in err
 

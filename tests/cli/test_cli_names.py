@@ -28,8 +28,8 @@ def test_locate_takes_two_folders_with_photos_of_one_name(
     words = ("locate", "town.map", street / "100APPLE", street / "101APPLE", "--device", "cpu", "--json")
     status, out, _ = run(*words)
     assert status == 0
-    found = [(answer["name"], answer["matches"][0]["name"]) for answer in json.loads(out)]
-    assert found == [("100APPLE/IMG_1.png", "03.png"), ("101APPLE/IMG_1.png", "07.png")]
+    best = [(answer["name"], answer["matches"][0]["name"]) for answer in json.loads(out)]
+    assert best == [("100APPLE/IMG_1.png", "03.png"), ("101APPLE/IMG_1.png", "07.png")]
     (street / "list.txt").write_text("100APPLE/IMG_1.png\n", encoding="utf-8")
     status, out, _ = run("locate", "town.map", street / "list.txt", *words[-3:])
     assert [answer["matches"][0]["name"] for answer in json.loads(out)] == ["03.png"]

@@ -16,9 +16,9 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     names = [np.array([[name] for name in part], object) for part in (["b.jpg", "a.jpg"], ["q.jpg"])]
-    held = {"dbImageFns": names[0], "qImageFns": names[1], "posDistThr": np.uint8(25)}
-    held |= {"utmDb": np.array([[0.0, 30], [0, 0]]), "utmQ": np.array([[7.0], [0]])}
-    scipy.io.savemat(tmp_path / "tiny.mat", {"dbStruct": held})
+    db_struct = {"dbImageFns": names[0], "qImageFns": names[1], "posDistThr": np.uint8(25)}
+    db_struct |= {"utmDb": np.array([[0.0, 30], [0, 0]]), "utmQ": np.array([[7.0], [0]])}
+    scipy.io.savemat(tmp_path / "tiny.mat", {"dbStruct": db_struct})
     return tmp_path / "tiny.mat"
 
 
@@ -35,8 +35,8 @@ def test_truth_of_frames_and_its_use(run: Run, street: Path) -> None:
     status, out, err = run("dataset", "truth", *photos, "--frames", "2", "--out", "t.npz")
     assert (status, err) == (0, "")
     assert "12 database photos and 12 queries, right within 2 frames: 3 to 5 each" in out
-    told = json.loads(run("dataset", "info", street, "--truth", "t.npz", "--json")[1])
-    assert told["truth"]["description"] == {"kind": "frames", "tolerance": 2}
+    info = json.loads(run("dataset", "info", street, "--truth", "t.npz", "--json")[1])
+    assert info["truth"]["description"] == {"kind": "frames", "tolerance": 2}
     np.save("r.npy", np.tile([1, 0], (12, 1)))
     score = ("evaluate", "--ranking", "r.npy", "--database", photos[0], "--queries", photos[1])
     score = (*score, "--recall-at", "1,2", "--out", "results", "--json", "--truth")
@@ -53,10 +53,10 @@ def test_truth_of_positions(run: Run, street: Path) -> None:
     words = ("dataset", "truth", street / "database", street / "queries", "--positions", "where.csv")
     status, out, err = run(*words, "--radius", "10", "--out", "t.npz", "--json")
     assert status == 0, err
-    told = json.loads(out)
-    assert (told["radius_m"], told["fewest"], told["most"], told["without_truth"]) == (10.0, 2, 3, 0)
-    with np.load("t.npz") as held:
-        assert held["utmQ"][3].tolist() == [30.0, 0.0] and held["posDistThr"] == 10
+    output = json.loads(out)
+    assert (output["radius_m"], output["fewest"], output["most"], output["without_truth"]) == (10.0, 2, 3, 0)
+    with np.load("t.npz") as archive:
+        assert archive["utmQ"][3].tolist() == [30.0, 0.0] and archive["posDistThr"] == 10
     Path("where.csv").write_text("name,east,north\n" + rows.replace("05.png", "55.png"), encoding="utf-8")
     status, _, err = run(*words, "--out", "u.npz")
     assert status == 1 and "1 of 12 photos of the database have no position, first '05.png'" in err
@@ -106,7 +106,7 @@ def test_pairs_of_a_ranking_and_of_predictions(run: Run, street: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("dataset", "truth", "street/database", "--out", "t.npz"), "those of the queries"),
         (
@@ -127,11 +127,11 @@ def test_pairs_of_a_ranking_and_of_predictions(run: Run, street: Path) -> None:
     ],
 )
 def test_wrong_words_are_one_line(
-    run: Run, street: Path, spec: Path, words: tuple[str, ...], told: str
+    run: Run, street: Path, spec: Path, words: tuple[str, ...], message: str
 ) -> None:
     status, out, err = run(*words)
     assert (status, out) == (1, "")
-    assert told in err and len(err.strip().splitlines()) == 1
+    assert message in err and len(err.strip().splitlines()) == 1
     assert not Path("t.npz").exists() and not Path("p.txt").exists()
 
 

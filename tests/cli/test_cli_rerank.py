@@ -46,13 +46,13 @@ def test_evaluate_writes_what_the_original_writes(results: Path) -> None:
     np.testing.assert_array_equal(np.sort(ranking.indices[:, :6]), np.sort(first.indices[:, :6]))
     np.testing.assert_array_equal(ranking.indices[:, 6:], first.indices[:, 6:])
     for name, of in (("NetVLAD", first), ("PatchNetVLAD", ranking)):
-        told = (results / f"{name}_predictions.txt").read_text().splitlines()
-        assert told[:3] == [
+        predictions = (results / f"{name}_predictions.txt").read_text().splitlines()
+        assert predictions[:3] == [
             "# kapture format: 1.0",
             "# query_image, map_image",
             f"00.png, {of.indices[0, 0]:02d}.png",
         ]
-        assert len(told) == 2 + ranking.indices.size
+        assert len(predictions) == 2 + ranking.indices.size
     stored = [PatchStore.open(results / part).manifest.dtype for part in ("database", "queries")]
     assert stored == ["int8", "float16"]  # only a map's patches are packed
 
@@ -66,16 +66,16 @@ def test_a_store_with_patches_is_re_ranked_alone(
     mine = str(tmp_path / "mine.toml")
     first = str(results / "first_ranking.npz")
     assert main(["rerank", first, *words, "--preset", mine, "--out", str(out), "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["queries"] == 12 and told["preset"]["name"] == "mine"
-    again, there = Ranking.load(out), Ranking.load(results / "ranking.npz")
-    np.testing.assert_array_equal(again.indices, there.indices)
-    np.testing.assert_array_equal(again.distances, there.distances)
+    output = json.loads(capfd.readouterr().out)
+    assert output["queries"] == 12 and output["preset"]["name"] == "mine"
+    again, expected = Ranking.load(out), Ranking.load(results / "ranking.npz")
+    np.testing.assert_array_equal(again.indices, expected.indices)
+    np.testing.assert_array_equal(again.distances, expected.distances)
     assert not list(tmp_path.glob("*.partial*"))
     np.save(tmp_path / "predictions.npy", Ranking.load(first).indices)
     words_npy = ["rerank", str(tmp_path / "predictions.npy"), *words, "--preset", mine]
     assert main([*words_npy, "--out", str(tmp_path / "npy.npz"), "--quiet"]) == 0
-    np.testing.assert_array_equal(Ranking.load(tmp_path / "npy.npz").indices, there.indices)
+    np.testing.assert_array_equal(Ranking.load(tmp_path / "npy.npz").indices, expected.indices)
     evaluated = [
         "evaluate",
         *words,
@@ -87,7 +87,7 @@ def test_a_store_with_patches_is_re_ranked_alone(
         str(tmp_path / "r"),
     ]
     assert main([*evaluated, "--preset", mine, "--quiet"]) == 0
-    np.testing.assert_array_equal(Ranking.load(tmp_path / "r" / "ranking.npz").indices, there.indices)
+    np.testing.assert_array_equal(Ranking.load(tmp_path / "r" / "ranking.npz").indices, expected.indices)
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_locate_tells_the_best_match_first(
     words = ["squeezenet1_1-netvlad", "--weights", "random:0", "--resize", "160x208", "--dims", "8"]
     town = str(tmp_path / "town.map")
     assert main(["map", "build", *words, str(street / "database"), "--out", town, "--quiet"]) == 0
-    asked = [
+    command = [
         "locate",
         town,
         *(str(street / "queries" / f"{i:02d}.png") for i in (1, 4, 7)),
@@ -118,7 +118,7 @@ def test_locate_tells_the_best_match_first(
     ]
     answers = []
     for more in ([], ["--rerank", "ransac", "--depth", "4", "--out", str(tmp_path / "page")]):
-        assert main([*asked, *more]) == 0
+        assert main([*command, *more]) == 0
         answers.append(json.loads(capfd.readouterr().out))
     for before, after, right in zip(*answers, ("01.png", "04.png", "07.png"), strict=True):
         names = [[match["name"] for match in answer["matches"]] for answer in (before, after)]
@@ -162,18 +162,18 @@ def test_the_originals_files(street: Path, tmp_path: Path) -> None:
         for ending, more in lists.items():
             more += [f"--{part}", str(tmp_path / (part + ending))]
     assert np.load(tmp_path / "database.feats" / "patchfeats_psize5_03.npy").shape == (8, 2 * 4)
-    found = []
+    rankings = []
     for ending, more in lists.items():
         words = ["rerank", str(tmp_path / "r" / "first_ranking.npz"), "--rerank", "rapid", *more]
         assert main([*words, "--out", str(tmp_path / f"out{ending}.npz"), "--quiet"]) == 0
-        found.append(Ranking.load(tmp_path / f"out{ending}.npz"))
-    np.testing.assert_array_equal(found[0].indices, found[1].indices)
-    np.testing.assert_array_equal(found[0].indices, Ranking.load(tmp_path / "r" / "ranking.npz").indices)
+        rankings.append(Ranking.load(tmp_path / f"out{ending}.npz"))
+    np.testing.assert_array_equal(rankings[0].indices, rankings[1].indices)
+    np.testing.assert_array_equal(rankings[0].indices, Ranking.load(tmp_path / "r" / "ranking.npz").indices)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--budget", "5"], "--budget limits re-ranking"),
         (["--depth", "5"], "for re-ranking; give --rerank or --preset"),
@@ -183,7 +183,7 @@ def test_the_originals_files(street: Path, tmp_path: Path) -> None:
     ],
 )
 def test_options_that_do_not_go_together(
-    words: list[str], told: str, street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str], message: str, street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     given = [
         "evaluate",
@@ -196,7 +196,7 @@ def test_options_that_do_not_go_together(
         str(tmp_path / "r"),
     ]
     assert main([*given, *words]) == 1
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ def test_truth_from_a_track(run: Run, tmp_path: Path) -> None:
     assert status == 0 and "5 database photos and 5 queries, right within 6 m: 1 to 2 each" in out
     assert "map: 5 of 5 photos have a position (from walk.gpx)\n" in err
     assert "new: 5 of 5 photos' times have no time zone, and are taken for UTC" in err
-    told = json.loads(run("dataset", "info", "map", "--positions", "walk.gpx", "--json")[1])
-    assert told["with_position"] == 5 and told["extents"][0]["north_m"] == pytest.approx(40, abs=0.2)
+    info = json.loads(run("dataset", "info", "map", "--positions", "walk.gpx", "--json")[1])
+    assert info["with_position"] == 5 and info["extents"][0]["north_m"] == pytest.approx(40, abs=0.2)
     np.save("r.npy", np.tile(np.arange(5), (5, 1)))
     score = ("evaluate", "--ranking", "r.npy", "--database", "map", "--queries", "new", "--truth", "t.npz")
     status, out, _ = run(*score, "--recall-at", "1,2", "--json", "--out", "results")
@@ -71,16 +71,16 @@ def test_positions_are_told_wherever_they_are_given(run: Run, tmp_path: Path) ->
     )
     for part in ("database", "queries"):
         Path(f"d/{part}/positions.csv").write_text(table)
-    told = "database: 4 of 5 photos have a position (from positions.csv)"
+    message = "database: 4 of 5 photos have a position (from positions.csv)"
     zero = "database: 1 positions are 0,0, which means none, and are left out, e.g. that of '000004.jpg'"
     status, out, _ = run("dataset", "info", "d")
-    assert status == 0 and told in out and zero in out
-    found = json.loads(run("dataset", "check", "d", "--json")[1])["findings"]
-    assert {"positions"} == {f["what"] for f in found if f["text"] == zero}
+    assert status == 0 and message in out and zero in out
+    findings = json.loads(run("dataset", "check", "d", "--json")[1])["findings"]
+    assert {"positions"} == {f["what"] for f in findings if f["text"] == zero}
     np.save("r.npy", np.tile(np.arange(5), (5, 1)))
     score = ("evaluate", "--ranking", "r.npy", "--dataset", "d", "--out", "results")
     status, _, err = run(*score)
-    assert status == 0 and told in err and zero in err
+    assert status == 0 and message in err and zero in err
     assert "database: " not in run(*score, "--quiet")[2]
     rows = "".join(f"{i:06d}.jpg,{i * 100},0\n" for i in range(5))
     Path("other.csv").write_text(f"name,east,north\n{rows}")

@@ -91,8 +91,8 @@ def words(place: Path, tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("verb", ["train", "whiten"])
 def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
-    told = capsys.readouterr().out
-    assert f"dejavlad {verb}" in told and "--json" in told and "--offline" in told
+    help_text = capsys.readouterr().out
+    assert f"dejavlad {verb}" in help_text and "--json" in help_text and "--offline" in help_text
 
 
 @pytest.mark.slow
@@ -103,11 +103,11 @@ def test_train_whiten_and_the_models_of_a_run(
     how = ["--json", "--quiet", "--resize", "32x48", "--set", "seed=3", "recall_at=[1, 2, 5]"]
     assert main([*words, *how]) == 0
     out, err = capsys.readouterr()
-    told = json.loads(out)
+    output = json.loads(out)
     assert err == ""
-    assert (told["run"], told["epochs"], told["of"]) == (str(run), 2, "val")
-    assert list(told["recall"]["2"]) == ["1", "2", "5"]
-    assert told["model"] == str(run / "epochs" / f"{told['best']:03d}")
+    assert (output["run"], output["epochs"], output["of"]) == (str(run), 2, "val")
+    assert list(output["recall"]["2"]) == ["1", "2", "5"]
+    assert output["model"] == str(run / "epochs" / f"{output['best']:03d}")
     assert {"seed = 3", 'resize = "32x48"'} <= set((run / "config.toml").read_text().splitlines())
     page = (run / "index.html").read_text(encoding="utf-8")
     assert "Loss and learning rate" in page and "It is done." in page
@@ -116,8 +116,8 @@ def test_train_whiten_and_the_models_of_a_run(
         model = dv.load_model(name, device="cpu")
         assert (model.name, model.preprocess.resize) == ("small", "32x48")
     first, last = (dv.load_model(f"{run}@{which}", device="cpu") for which in ("epoch:0", "latest"))
-    begun = dv.load_model(place / "model", device="cpu", resize="32x48")
-    assert first.fingerprint == begun.fingerprint != last.fingerprint
+    initial = dv.load_model(place / "model", device="cpu", resize="32x48")
+    assert first.fingerprint == initial.fingerprint != last.fingerprint
     assert main(["extract", f"{run}@epoch:9", str(place), "--out", str(tmp_path / "store")]) == 1
     assert "epochs there: 0, 1, 2" in capsys.readouterr().err
 
@@ -134,10 +134,10 @@ def test_train_whiten_and_the_models_of_a_run(
         "--quiet",
     ]
     assert main(made) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["dims"], told["whitened"], told["components"]["photos"]) == (4, True, 18)
+    output = json.loads(capsys.readouterr().out)
+    assert (output["dims"], output["whitened"], output["components"]["photos"]) == (4, True, 18)
     white = dv.load_model(tmp_path / "white", device="cpu")
-    assert white.fingerprint == told["fingerprint"] and white.descriptor_size == 4
+    assert white.fingerprint == output["fingerprint"] and white.descriptor_size == 4
     made[6] = str(tmp_path / "plain")
     assert main([*made, "--no-whiten"]) == 0
     plain = dv.load_model(tmp_path / "plain", device="cpu")
@@ -150,13 +150,13 @@ def test_a_spec_of_netvlad_is_learnt_from_as_the_folder_is(
     words: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = place / "town" / "train"
-    held: dict[str, object] = {"posDistThr": 25.0, "nonTrivPosDistSqThr": 100.0}
+    db_struct: dict[str, object] = {"posDistThr": 25.0, "nonTrivPosDistSqThr": 100.0}
     for kind, names, at in (("database", "dbImageFns", "utmDb"), ("queries", "qImageFns", "utmQ")):
         lines = (folder / kind / "positions.csv").read_text().splitlines()[1:]
-        told = [line.split(",") for line in lines]
-        held[names] = np.array([[f"{kind}/{name}"] for name, _, _ in told], dtype=object)
-        held[at] = np.array([[float(x), float(y)] for _, x, y in told]).T
-    scipy.io.savemat(tmp_path / "mine.mat", {"dbStruct": held})
+        rows = [line.split(",") for line in lines]
+        db_struct[names] = np.array([[f"{kind}/{name}"] for name, _, _ in rows], dtype=object)
+        db_struct[at] = np.array([[float(x), float(y)] for _, x, y in rows]).T
+    scipy.io.savemat(tmp_path / "mine.mat", {"dbStruct": db_struct})
     assert main([*words, "--val", "none", "--quiet"]) == 0
     spec = [*words[:3], "--dataset", str(tmp_path / "mine.mat"), "--root", str(folder), *words[5:]]
     spec[spec.index("--out") + 1] = str(tmp_path / "other")
@@ -235,17 +235,17 @@ def _scalars(data: bytes) -> list[tuple[str, int, float]]:
     """Scalars of an event file: records of a length, its sum, an event, its sum."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found, at = [], 0
+    scalars, at = [], 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 8], "little")
         event = Event.FromString(data[at + 12 : at + 12 + size])
-        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+        scalars += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
         at += 16 + size
-    return found
+    return scalars
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--config", "netvald"], "did you mean netvlad"),
         (["--set", "margn=1"], "did you mean margin"),
@@ -256,7 +256,7 @@ def _scalars(data: bytes) -> list[tuple[str, int, float]]:
     ],
 )
 def test_bad_words_are_told_in_one_line(
-    words: list[str], more: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], more: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for option in ("--config", "--dataset", "--init"):
         if more[0] == option:
@@ -264,7 +264,7 @@ def test_bad_words_are_told_in_one_line(
             del words[at : at + 2]
     assert main([*words, *more]) == 1
     err = capsys.readouterr().err
-    assert told in err and len(err.strip().splitlines()) == 1
+    assert message in err and len(err.strip().splitlines()) == 1
 
 
 def test_a_new_run_needs_options(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

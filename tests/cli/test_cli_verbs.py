@@ -92,7 +92,7 @@ def test_wrong_usage_is_status_2_in_one_line(run: Run, words: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("extract", "rootsift-vlda", ".", "--out", "x"), "rootsift-vlad"),
         (("extract", "rootsift-vlad", "nowhere", "--out", "x"), "nowhere"),
@@ -108,14 +108,14 @@ def test_wrong_usage_is_status_2_in_one_line(run: Run, words: tuple[str, ...]) -
     ],
 )
 def test_failures_are_status_1_in_one_line(
-    run: Run, words: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, out, err = run(*words)
     assert status == 1
     assert out == ""
     assert err.startswith("dejavlad: ")
-    assert told in err
+    assert message in err
     assert len(err.strip().splitlines()) == 1
 
 
@@ -142,9 +142,9 @@ def test_from_photos_to_places(run: Run, street: Path, tmp_path: Path) -> None:
     assert "07.png" in out
 
     assert run("map", "remove", town, "07.png")[0] == 0
-    told = json.loads(run("map", "info", town, "--json")[1])
-    assert told["photos"] == 11
-    assert "07.png" not in told["names"]
+    info = json.loads(run("map", "info", town, "--json")[1])
+    assert info["photos"] == 11
+    assert "07.png" not in info["names"]
     status, _, err = run("map", "remove", town, "70.png")
     assert status == 1
     assert "70.png" in err
@@ -160,11 +160,11 @@ def test_evaluate_in_all_its_forms(run: Run, street: Path, tmp_path: Path) -> No
         "evaluate", "rootsift-vlad", *photos, "--out", results, "--recall-at", "1,2", *FAST, "--json"
     )
     assert status == 0, err
-    told = json.loads(out)
-    assert told["recall"] == json.loads((results / "result.json").read_text(encoding="utf-8"))["recall"]
-    assert told["recall"]["1"] == 1.0
-    assert told["n_queries"] == told["n_database"] == 12
-    assert told["model"]["name"] == "rootsift-vlad"
+    output = json.loads(out)
+    assert output["recall"] == json.loads((results / "result.json").read_text(encoding="utf-8"))["recall"]
+    assert output["recall"]["1"] == 1.0
+    assert output["n_queries"] == output["n_database"] == 12
+    assert output["model"]["name"] == "rootsift-vlad"
     for name in ("ranking.npz", "predictions.txt", "index.html"):
         assert (results / name).is_file()
     ranking = Ranking.load(results / "ranking.npz")
@@ -217,8 +217,8 @@ def test_extract_resumes_and_refuses_another_model(run: Run, street: Path, tmp_p
     words = ("extract", "rootsift-vlad", street / "database", "--out", tmp_path / "store", *FAST, "--json")
     status, out, err = run(*words)
     assert status == 0, err
-    told = json.loads(out)
-    assert (told["photos"], told["described"], told["failed"]) == (12, 12, {})
+    output = json.loads(out)
+    assert (output["photos"], output["described"], output["failed"]) == (12, 12, {})
     before = (tmp_path / "store" / "rows.npy").stat().st_mtime_ns
     assert run(*words)[0] == 0
     assert (tmp_path / "store" / "rows.npy").stat().st_mtime_ns == before
@@ -232,9 +232,9 @@ def test_lists_and_info(run: Run, street: Path, tmp_path: Path) -> None:
     assert status == 0
     lines = (tmp_path / "list.txt").read_text(encoding="utf-8").splitlines()
     assert lines == [f"street/database/{i:02d}.png" for i in range(12)]
-    told = json.loads(run("dataset", "info", street, "--truth", "same-name", "--json")[1])
-    assert told["database"]["photos"] == 12
-    assert told["truth"]["without_truth"] == 0
+    info = json.loads(run("dataset", "info", street, "--truth", "same-name", "--json")[1])
+    assert info["database"]["photos"] == 12
+    assert info["truth"]["without_truth"] == 0
     assert "12" in run("dataset", "info", street / "database")[1]
 
 
@@ -245,10 +245,10 @@ def test_models_and_config(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "config.toml").write_text('cache_dir = "/somewhere"\n', encoding="utf-8")
     monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("DEJAVLAD_OFFLINE", "1")
-    told = {row["setting"]: row for row in json.loads(run("config", "--json")[1])}
-    assert told["cache_dir"]["value"] == str(Path("/somewhere"))
-    assert told["cache_dir"]["from"] == str(tmp_path / "config.toml")
-    assert "DEJAVLAD_OFFLINE" in told["offline"]["from"]
+    settings = {row["setting"]: row for row in json.loads(run("config", "--json")[1])}
+    assert settings["cache_dir"]["value"] == str(Path("/somewhere"))
+    assert settings["cache_dir"]["from"] == str(tmp_path / "config.toml")
+    assert "DEJAVLAD_OFFLINE" in settings["offline"]["from"]
 
 
 def test_offline_says_which_file_to_put_where(

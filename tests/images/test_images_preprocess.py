@@ -170,16 +170,16 @@ def test_what_is_no_photo(array: Any) -> None:
 def test_values_are_resized_as_tensors_are(rgb: Pixels, how: Any, size: tuple[int, int]) -> None:
     import torch
 
-    found = Preprocess(f"{size[0]}x{size[1]}", interpolation=how, resize_on="values")(rgb)
+    resized = Preprocess(f"{size[0]}x{size[1]}", interpolation=how, resize_on="values")(rgb)
     given = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
     expected = torch.nn.functional.interpolate(given, size, mode=how, antialias=True)[0].numpy()
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    np.testing.assert_allclose(resized, expected, atol=2e-5)
     rounded = Preprocess(f"{size[0]}x{size[1]}", interpolation=how)(rgb)
-    assert 1e-4 < np.abs(rounded - found).max() < 0.3
+    assert 1e-4 < np.abs(rounded - resized).max() < 0.3
 
 
 @pytest.mark.parametrize(
-    ("told", "size"),
+    ("settings", "size"),
     [
         ({"multiple": 14}, (28, 42)),
         ({"multiple": 14, "multiple_by": "crop"}, (28, 42)),
@@ -193,8 +193,8 @@ def test_values_are_resized_as_tensors_are(rgb: Pixels, how: Any, size: tuple[in
         ({"resize": "5x5", "multiple": 14, "multiple_by": "crop"}, (14, 14)),
     ],
 )
-def test_multiples_and_one_side(rgb: Pixels, told: dict[str, Any], size: tuple[int, int]) -> None:
-    how = Preprocess(**told)
+def test_multiples_and_one_side(rgb: Pixels, settings: dict[str, Any], size: tuple[int, int]) -> None:
+    how = Preprocess(**settings)
     assert how.output_size(*rgb.shape[:2]) == size
     assert how(rgb).shape == (3, *size)
     assert Preprocess.from_dict(json.loads(json.dumps(how.to_dict()))) == how

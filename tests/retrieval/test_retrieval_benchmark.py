@@ -37,8 +37,8 @@ def test_one_answer_a_panorama_and_own_photos_left_out(tmp_path: Path) -> None:
     scoring = Scoring(recall_at=(1, 5), k=6)
     ranking = rank(store, store, scoring, truth)
     assert ranking.depth == 6 and (ranking.indices >= 0).all()
-    for query, found in enumerate(ranking.indices):
-        assert query not in found and len(set(groups[found])) == 6
+    for query, neighbours in enumerate(ranking.indices):
+        assert query not in neighbours and len(set(groups[neighbours])) == 6
     assert rank(store, store, scoring).indices[:, 0].tolist() == list(range(len(rows)))
     fewer = sweep(store, store, dataset, [4, 16], scoring)
     result = score(ranking, dataset, tmp_path, scoring, dims=fewer)

@@ -67,8 +67,8 @@ def test_a_map_leaves_them_out(
     town = dv.PlaceMap.build(model, dv.photos(blank_street / "database"), tmp_path / "map")
     assert len(town) == 12 and town.failed == {"98.png": "shows nothing: it is white", "99.jpg": BLACK}
     assert "12 photos" in str(town.info()) and "2 left out (2 photos show nothing)" in str(town.info())
-    told = town.info().to_dict()
-    assert (told["n_blank"], told["n_unread"], set(told["failed"])) == (2, 0, {"98.png", "99.jpg"})
+    info = town.info().to_dict()
+    assert (info["n_blank"], info["n_unread"], set(info["failed"])) == (2, 0, {"98.png", "99.jpg"})
     answers = {answer.name: answer for answer in town.locate(dv.photos(blank_street / "queries"), k=12)}
     assert {match.name for answer in answers.values() for match in answer.matches}.isdisjoint(town.failed)
     for place in range(12 if name == "model" else 0):
@@ -106,12 +106,12 @@ def test_a_video_with_black_frames(tmp_path: Path, model: dv.PlaceModel, make_vi
 
 def test_a_map_of_before_that_holds_zeros(blank_street: Path, tmp_path: Path, model: dv.PlaceModel) -> None:
     town = dv.PlaceMap.build(model, dv.photos(blank_street / "database"), tmp_path / "map")
-    told = json.loads((tmp_path / "map" / "map.json").read_text())
-    assert told.pop("without_zeros")
+    state = json.loads((tmp_path / "map" / "map.json").read_text())
+    assert state.pop("without_zeros")
     rows = np.fromfile(tmp_path / "map" / "rows.bin", "<f4").reshape(12, -1)
     rows[[4, 7]] = 0
     rows.tofile(tmp_path / "map" / "rows.bin")
-    (tmp_path / "map" / "map.json").write_text(json.dumps(told))
+    (tmp_path / "map" / "map.json").write_text(json.dumps(state))
     town = dv.PlaceMap.open(tmp_path / "map", device="cpu")
     assert len(town) == 10 and {"04.png", "07.png"} < set(town.failed)
     assert town.failed["04.png"] == "shows nothing: its descriptor is all zeros"
@@ -138,9 +138,9 @@ def test_evaluate_with_every_index(
     assert not np.isin(ranking.indices, [12, 13]).any() and (ranking.indices[[12, 13]] == -1).all()
     result = score(ranking, dataset, tmp_path / "r", Scoring((1, 5), 14), unread=unread_of(database, queries))
     assert result is not None and result.recall[1] == pytest.approx(12 / 14)
-    told = json.loads((tmp_path / "r" / "result.json").read_text(encoding="utf-8"))
-    counts = [told[f"n_{what}"] for what in ("blank_queries", "blank_database", "unread_queries")]
-    assert counts == [2, 2, 0] and told["unread"]["queries"]["99.jpg"] == BLACK
+    stored = json.loads((tmp_path / "r" / "result.json").read_text(encoding="utf-8"))
+    counts = [stored[f"n_{what}"] for what in ("blank_queries", "blank_database", "unread_queries")]
+    assert counts == [2, 2, 0] and stored["unread"]["queries"]["99.jpg"] == BLACK
     assert "2 queries show nothing (counted as missed); 2 database photos show nothing" in str(result)
     assert dv.Result.load(tmp_path / "r") == result
 
@@ -150,9 +150,9 @@ def test_a_store_of_before_that_holds_zeros(tmp_path: Path) -> None:
     rows[2] = 0
     old = save_store(DescriptorStore.from_arrays(np.eye(6, dtype=np.float32)), tmp_path / "s")
     del old
-    held = np.load(tmp_path / "s" / "rows.npy")
-    held[2] = 0
-    np.save(tmp_path / "s" / "rows.npy", held)
+    stored = np.load(tmp_path / "s" / "rows.npy")
+    stored[2] = 0
+    np.save(tmp_path / "s" / "rows.npy", stored)
     for store in (DescriptorStore.open(tmp_path / "s"), DescriptorStore.from_arrays(rows)):
         assert store.failed == {"2": "shows nothing: its descriptor is all zeros"}
         assert store.done.tolist() == [True, True, False, True, True, True] and store.complete
@@ -193,7 +193,7 @@ def test_reranking_keeps_what_has_no_patches(
     first = dv.Ranking(indices, first.distances)
     for fresh in (False, True):
         chosen = preset.with_options(patch_dtype="none") if fresh else preset
-        _, asked, there = patch_sources(
+        _, query_patches, database_patches = patch_sources(
             dv.retrieval.preset.Preset(
                 matcher="rapid", sizes=(2,), strides=(1,), depth=6, patch_dtype=chosen.patch_dtype, name="t"
             ),
@@ -201,7 +201,7 @@ def test_reranking_keeps_what_has_no_patches(
             queries,
             fitted,
         )
-        reranked = rerank_all(preset.reranker(), first, asked, there).ranking
+        reranked = rerank_all(preset.reranker(), first, query_patches, database_patches).ranking
         assert (reranked.indices[[12, 13]] == -1).all()
         assert 0 in reranked.indices[0] and reranked.indices[0, 0] not in (12, 13)
         assert not np.isin(reranked.indices[1:, :], [12, 13]).any()
@@ -211,8 +211,8 @@ def test_pairs_and_matches(blank_street: Path, tmp_path: Path, model: dv.PlaceMo
     database = dv.photos(blank_street / "database")
     fitted = fit(model, database)
     store = extract(fitted, database, tmp_path / "db")
-    found = neighbours(store, store)
-    names = {*found, *(name for names in found.values() for name in names)}
+    candidates = neighbours(store, store)
+    names = {*candidates, *(name for names in candidates.values() for name in names)}
     assert len(names) == 12 and names.isdisjoint({"98.png", "99.jpg"})
     setting = PairSetting(PatchSetting((2, 5)))
     shown, black_file = (blank_street / "database" / name for name in ("00.png", "99.jpg"))
@@ -240,20 +240,20 @@ def test_loops(tmp_path: Path, model: dv.PlaceModel, make_view: View) -> None:
 def test_fitting_passes_them_over_and_says_so(blank_street: Path, network: dv.PlaceModel) -> None:
     (blank_street / "database" / "97.png").write_bytes(b"no photo")
     photos = dv.photos(blank_street / "database")
-    told: list[dict[str, str]] = []
-    whitened = learn_whitening(network, photos, 4, on_failed=lambda failed: told.append(dict(failed)))
-    assert [set(failed) for failed in told] == [{"97.png", "98.png", "99.jpg"}]
-    assert told[0]["99.jpg"] == BLACK and not told[0]["97.png"].startswith("shows nothing")
+    reports: list[dict[str, str]] = []
+    whitened = learn_whitening(network, photos, 4, on_failed=lambda failed: reports.append(dict(failed)))
+    assert [set(failed) for failed in reports] == [{"97.png", "98.png", "99.jpg"}]
+    assert reports[0]["99.jpg"] == BLACK and not reports[0]["97.png"].startswith("shows nothing")
     good = photos.take(range(12))
     clean = learn_whitening(network, good, 4)
     np.testing.assert_array_equal(whitened.encode(good[0]), clean.encode(good[0]))
-    told.clear()
+    reports.clear()
     fit(
         dv.load_model("rootsift-vlad", device="cpu"),
         photos,
-        on_failed=lambda failed: told.append(dict(failed)),
+        on_failed=lambda failed: reports.append(dict(failed)),
     )
-    assert [set(failed) for failed in told] == [{"97.png", "98.png", "99.jpg"}]
+    assert [set(failed) for failed in reports] == [{"97.png", "98.png", "99.jpg"}]
 
 
 def test_rows_of_any_length_are_compared_by_direction(tmp_path: Path) -> None:
@@ -285,9 +285,11 @@ def test_float16_beside_float32_and_other_models(tmp_path: Path) -> None:
         assert rank(*pair, Scoring((1,), 2)).indices[:, 0].tolist() == list(range(5))
     other = save_store(DescriptorStore.from_arrays(rows, model="m", fingerprint="f" * 64), tmp_path / "s")
     for pair in ((single, other), (other, single)):
-        with pytest.raises(StoreMismatchError, match="Only descriptors of one model can be compared") as told:
+        with pytest.raises(
+            StoreMismatchError, match="Only descriptors of one model can be compared"
+        ) as error:
             rank(*pair)
-        assert "delete" not in str(told.value) and "--out" not in str(told.value)
+        assert "delete" not in str(error.value) and "--out" not in str(error.value)
 
 
 @pytest.mark.slow

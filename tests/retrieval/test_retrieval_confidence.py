@@ -43,9 +43,9 @@ def test_surprise_depends_on_neither_scale_nor_origin(
 
 def test_grows_as_the_nearest_place_comes_nearer() -> None:
     others = np.linspace(1.2, 1.4, 9)
-    told = [stand_out(np.array([d, *others], np.float32)) for d in (1.2, 1.1, 0.9, 0.4)]
-    assert told == sorted(told)
-    assert told[0] == 0
+    scores = [stand_out(np.array([d, *others], np.float32)) for d in (1.2, 1.1, 0.9, 0.4)]
+    assert scores == sorted(scores)
+    assert scores[0] == 0
 
 
 def test_few_places() -> None:
@@ -61,9 +61,9 @@ def test_few_places() -> None:
 
 
 def test_confidence_is_a_probability() -> None:
-    told = [confidence(s) for s in (0, KNOWN_FROM, 0.3, 1, 3.2)]
-    assert told == sorted(told)
-    assert 0 <= told[0] < told[1] == 0.5 < told[2] < told[-1] <= 1
+    confidences = [confidence(s) for s in (0, KNOWN_FROM, 0.3, 1, 3.2)]
+    assert confidences == sorted(confidences)
+    assert 0 <= confidences[0] < confidences[1] == 0.5 < confidences[2] < confidences[-1] <= 1
 
 
 def test_places_count_once() -> None:

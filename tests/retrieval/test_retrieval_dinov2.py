@@ -19,8 +19,8 @@ def test_a_map_learns_its_vocabulary_and_locates(bare, street, tmp_path):
     assert town.model.fitted and town.model.descriptor_size == 32 * 384
     again = PlaceMap.open(tmp_path / "map", device="cpu")
     answers = again.locate(sorted((street / "queries").iterdir())[:4], k=1)
-    found = [answer.matches[0].name for answer in answers]
-    assert sum(name.endswith(f"{i:02d}.png") for i, name in enumerate(found)) >= 3
+    names = [answer.matches[0].name for answer in answers]
+    assert sum(name.endswith(f"{i:02d}.png") for i, name in enumerate(names)) >= 3
     kept = load_folder(tmp_path / "map" / "model")
     assert kept.fingerprint == town.model.fingerprint
     assert kept.spec.backbone.cut == "blocks.9.value" and kept.aggregation.cosine
@@ -39,5 +39,5 @@ def test_patches_are_vlads_of_their_own_cells(bare, make_view):
         expected = model.aggregation(feat[:, :, 1:3, 2:4])[0]
     rows, columns = feat.shape[2:]
     assert len(patches.descriptors) == (rows - 1) * (columns - 1)
-    found = patches.descriptors[1 * (columns - 1) + 2]
-    torch.testing.assert_close(found.float(), expected, atol=1e-5, rtol=1e-4)
+    descriptor = patches.descriptors[1 * (columns - 1) + 2]
+    torch.testing.assert_close(descriptor.float(), expected, atol=1e-5, rtol=1e-4)

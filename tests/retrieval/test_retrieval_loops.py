@@ -68,11 +68,11 @@ def test_scores_against_the_slow_way(window: int, length: int, speeds: tuple[flo
 def test_a_loop_stands_out_and_nothing_else_does() -> None:
     rows = drive(dims=512)
     detector = LoopDetector(window=10)
-    found = [loop for row in rows if (loop := detector.add(row)) is not None]
-    again = [loop for loop in found if loop.frame >= 60]
+    loops = [loop for row in rows if (loop := detector.add(row)) is not None]
+    again = [loop for loop in loops if loop.frame >= 60]
     assert len(again) > 50 and all(abs(loop.frame - 60 - loop.closes) <= 1 for loop in again)
-    assert len(found) - len(again) <= 5  # of 49 frames that close none
-    assert all(loop.known for loop in found)
+    assert len(loops) - len(again) <= 5  # of 49 frames that close none
+    assert all(loop.known for loop in loops)
 
 
 def test_a_sequence_finds_what_single_frames_do_not() -> None:
@@ -90,8 +90,8 @@ def test_a_sequence_finds_what_single_frames_do_not() -> None:
 def test_a_threshold_instead() -> None:
     rows = drive()
     detector = LoopDetector(window=10, threshold=0.6)
-    found = [loop for row in rows if (loop := detector.add(row)) is not None]
-    assert found and min(loop.score for loop in found) >= 0.6
+    loops = [loop for row in rows if (loop := detector.add(row)) is not None]
+    assert loops and min(loop.score for loop in loops) >= 0.6
     assert LoopDetector(window=0, threshold=2.0).add(rows[0]) is None
 
 
@@ -110,7 +110,7 @@ def test_frames_that_could_not_be_described_keep_their_numbers() -> None:
 
 
 def test_bad_detectors_and_descriptors() -> None:
-    for given, told in (
+    for given, message in (
         ({"window": -1}, "0 frames or more"),
         ({"window": 3, "sequence": 5}, "1 to 4 frames"),
         ({"sequence": 0}, "1 to 31"),
@@ -118,7 +118,7 @@ def test_bad_detectors_and_descriptors() -> None:
         ({"speeds": (math.nan,)}, "finite"),
         ({"threshold": math.nan}, "NaN"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             LoopDetector(**given)
     detector = LoopDetector()
     detector.add(np.ones(4))

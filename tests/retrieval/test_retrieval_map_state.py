@@ -59,14 +59,14 @@ def shown(view: View, *numbers: int) -> PhotoList:
     )
 
 
-def told(folder: Path) -> tuple[list[Photo], NDArray[np.float32], dict[str, str]]:
+def contents(folder: Path) -> tuple[list[Photo], NDArray[np.float32], dict[str, str]]:
     """All that a map says."""
     town = dv.PlaceMap.open(folder, device="cpu")
     return list(town.photos), np.array(town.descriptors), dict(town.failed)
 
 
 def same(a: Path, b: Path) -> None:
-    (photos_a, rows_a, failed_a), (photos_b, rows_b, failed_b) = told(a), told(b)
+    (photos_a, rows_a, failed_a), (photos_b, rows_b, failed_b) = contents(a), contents(b)
     assert photos_a == photos_b and failed_a == failed_b
     np.testing.assert_array_equal(rows_a, rows_b)
 
@@ -313,7 +313,7 @@ def test_killed_at_every_step_a_map_is_whole_and_ends_the_same(
 
     whole = Path(shutil.copytree(old, tmp_path / "whole"))
     change(whole)
-    before = set(told(old)[0]), set(told(whole)[0])
+    before = set(contents(old)[0]), set(contents(whole)[0])
     rows = (whole / "rows.bin").read_bytes()
     for steps in itertools.count():
         folder = Path(shutil.copytree(old, tmp_path / "cut", dirs_exist_ok=False))
@@ -323,7 +323,7 @@ def test_killed_at_every_step_a_map_is_whole_and_ends_the_same(
                 ran_through = True
             except Killed:
                 ran_through = False
-        assert set(told(folder)[0]) in before, f"killed at step {steps}"  # a reader sees one or the other
+        assert set(contents(folder)[0]) in before, f"killed at step {steps}"  # a reader sees one or the other
         with killed_at(steps % 5, monkeypatch), contextlib.suppress(Killed):
             change(folder)
         change(folder)
@@ -361,11 +361,11 @@ def _plain(photo: Photo) -> dict[str, object]:
 
 
 def test_the_first_change_gives_it_the_new_form(old: Path, tmp_path: Path, make_view: View) -> None:
-    photos, rows, _ = told(old)
+    photos, rows, _ = contents(old)
     town = dv.PlaceMap.open(old, device="cpu")
     assert town.remove(["p4"]) == 1
     assert not (old / "map.json").exists() and (old / "map.sqlite").exists()
-    photos_now, rows_now, _ = told(old)
+    photos_now, rows_now, _ = contents(old)
     assert photos_now == [p for p in photos if p.name != "p4"]
     np.testing.assert_array_equal(rows_now, rows[[0, 1, 2, 4]])
     assert town.check()

@@ -47,8 +47,8 @@ def shipped(name: str) -> Sections:
 
 def write(path: Path, sections: Sections) -> Path:
     text = "\n".join(
-        f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in held.items())
-        for section, held in sections.items()
+        f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
+        for section, entries in sections.items()
     )
     path.write_text(text, encoding="utf-8")
     return path
@@ -57,8 +57,8 @@ def write(path: Path, sections: Sections) -> Path:
 def changed(section: str, base: str = "performance", **values: str | None) -> Sections:
     sections = shipped(base)
     for key, value in values.items():
-        held = {k: v for k, v in sections[section].items() if k.lower() != key.lower()}
-        sections[section] = held if value is None else {**held, key: value}
+        entries = {k: v for k, v in sections[section].items() if k.lower() != key.lower()}
+        sections[section] = entries if value is None else {**entries, key: value}
     return sections
 
 
@@ -138,16 +138,17 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
             "global_params": {"patch_sizes": "2,5", "num_pcs": "512"},
         },
     )
-    found = read_ini(path)
-    assert (found["strides"], found["resize"], found["depth"]) == ((1, 1), "480x640", 100)
-    assert (found["pooling"], found["pred_input_path"], found["resumepath"]) == ("patchnetvlad", None, None)
+    values = read_ini(path)
+    assert (values["strides"], values["resize"], values["depth"]) == ((1, 1), "480x640", 100)
+    assert values["pooling"] == "patchnetvlad"
+    assert values["pred_input_path"] is None and values["resumepath"] is None
 
 
 GLOBAL, MATCH, EXTRACT = "global_params", "feature_match", "feature_extract"
 
 
 @pytest.mark.parametrize(
-    ("sections", "told"),
+    ("sections", "message"),
     [
         (
             changed(GLOBAL, pooling="gem"),
@@ -184,8 +185,8 @@ GLOBAL, MATCH, EXTRACT = "global_params", "feature_match", "feature_extract"
         ({}, r"\(it has none\)"),
     ],
 )
-def test_bad_values(tmp_path: Path, sections: Sections, told: str) -> None:
-    with pytest.raises(InputError, match=told) as caught:
+def test_bad_values(tmp_path: Path, sections: Sections, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         read_ini(write(tmp_path / "bad.ini", sections))
     assert "bad.ini" in str(caught.value) and "\n" not in str(caught.value)
 

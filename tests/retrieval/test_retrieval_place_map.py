@@ -30,7 +30,7 @@ def model() -> dv.PlaceModel:
 
 def digests(folder: Path) -> dict[str, str]:
     """What lies in a folder, locks aside; of a state its tables, whose place in the file may differ."""
-    found = {}
+    sums = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".sqlite":
             with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -39,8 +39,8 @@ def digests(folder: Path) -> dict[str, str]:
             continue
         else:
             data = path.read_bytes()
-        found[path.relative_to(folder).as_posix()] = hashlib.sha256(data).hexdigest()
-    return found
+        sums[path.relative_to(folder).as_posix()] = hashlib.sha256(data).hexdigest()
+    return sums
 
 
 def test_finds_places_from_files_and_arrays(

@@ -40,15 +40,15 @@ def query(row: int) -> Sequence[PatchSet]:
 
 
 def test_the_right_place_comes_first() -> None:
-    found = rerank_all(Reranker("rapid", k=4), FIRST, query, patches)
-    assert found.ranking.indices[:, 0].tolist() == list(range(QUERIES))
-    assert (found.ranking.indices[:, 4] == FIRST.indices[:, 4]).all()  # not among the four compared
-    assert (np.diff(found.ranking.distances, axis=1) >= 0).all()
-    np.testing.assert_array_equal(found.first.indices, FIRST.indices)
-    assert found.done.all() and found.milliseconds(QUERIES) > 0
+    result = rerank_all(Reranker("rapid", k=4), FIRST, query, patches)
+    assert result.ranking.indices[:, 0].tolist() == list(range(QUERIES))
+    assert (result.ranking.indices[:, 4] == FIRST.indices[:, 4]).all()  # not among the four compared
+    assert (np.diff(result.ranking.distances, axis=1) >= 0).all()
+    np.testing.assert_array_equal(result.first.indices, FIRST.indices)
+    assert result.done.all() and result.milliseconds(QUERIES) > 0
     plain = Reranker("rapid", k=4)(FIRST, query, patches)
-    np.testing.assert_array_equal(found.ranking.indices, plain.indices)
-    np.testing.assert_allclose(found.ranking.distances, plain.distances, atol=1e-6)
+    np.testing.assert_array_equal(result.ranking.indices, plain.indices)
+    np.testing.assert_allclose(result.ranking.distances, plain.distances, atol=1e-6)
 
 
 def test_least_sure_queries_are_first() -> None:
@@ -62,61 +62,61 @@ def test_least_sure_queries_are_first() -> None:
 def test_a_budget_leaves_the_surest_queries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1000))
     monkeypatch.setattr(reranking.time, "perf_counter", lambda: float(next(ticks)))  # a query takes a second
-    found = rerank_all(Reranker("rapid"), FIRST, query, patches, budget_ms=500)
-    assert found.done.tolist() == [False, False, False, True, True, True]
-    assert (found.ranking.indices[:3] == FIRST.indices[:3]).all()
-    assert found.ranking.indices[3:, 0].tolist() == [3, 4, 5]
-    assert found.milliseconds(QUERIES) == pytest.approx(500)
-    assert found.after(1).indices[:, 0].tolist() == [3, 4, 5, 6, 7, 5]
-    assert found.milliseconds(1) == pytest.approx(1000 / 6)
+    result = rerank_all(Reranker("rapid"), FIRST, query, patches, budget_ms=500)
+    assert result.done.tolist() == [False, False, False, True, True, True]
+    assert (result.ranking.indices[:3] == FIRST.indices[:3]).all()
+    assert result.ranking.indices[3:, 0].tolist() == [3, 4, 5]
+    assert result.milliseconds(QUERIES) == pytest.approx(500)
+    assert result.after(1).indices[:, 0].tolist() == [3, 4, 5, 6, 7, 5]
+    assert result.milliseconds(1) == pytest.approx(1000 / 6)
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="milliseconds a query above 0"):
             rerank_all(Reranker("rapid"), FIRST, query, patches, budget_ms=wrong)
 
 
 def test_interrupted_it_goes_on(tmp_path: Path) -> None:
-    asked: list[int] = []
+    rows_read: list[int] = []
 
     def stopping(row: int) -> Sequence[PatchSet]:
-        asked.append(row)
-        if len(asked) == 4:
+        rows_read.append(row)
+        if len(rows_read) == 4:
             raise KeyboardInterrupt
         return query(row)
 
-    told = {"preset": "a"}
+    setting = {"preset": "a"}
     with pytest.raises(KeyboardInterrupt):
-        rerank_all(Reranker("rapid"), FIRST, stopping, patches, keep=tmp_path / "kept", setting=told)
-    found = rerank_all(Reranker("rapid"), FIRST, stopping, patches, keep=tmp_path / "kept", setting=told)
-    assert asked == [5, 4, 3, 2, 2, 1, 0]
+        rerank_all(Reranker("rapid"), FIRST, stopping, patches, keep=tmp_path / "kept", setting=setting)
+    result = rerank_all(Reranker("rapid"), FIRST, stopping, patches, keep=tmp_path / "kept", setting=setting)
+    assert rows_read == [5, 4, 3, 2, 2, 1, 0]
     whole = rerank_all(Reranker("rapid"), FIRST, query, patches)
-    np.testing.assert_array_equal(found.ranking.indices, whole.ranking.indices)
-    np.testing.assert_array_equal(found.ranking.distances, whole.ranking.distances)
-    asked.clear()
-    rerank_all(Reranker("rapid"), FIRST, stopping, patches, keep=tmp_path / "kept", setting=told)
-    assert asked == []
+    np.testing.assert_array_equal(result.ranking.indices, whole.ranking.indices)
+    np.testing.assert_array_equal(result.ranking.distances, whole.ranking.distances)
+    rows_read.clear()
+    rerank_all(Reranker("rapid"), FIRST, stopping, patches, keep=tmp_path / "kept", setting=setting)
+    assert rows_read == []
     with pytest.raises(KeyboardInterrupt):  # another setting begins anew
         rerank_all(
             Reranker("rapid"), FIRST, stopping, patches, keep=tmp_path / "kept", setting={"preset": "b"}
         )
-    assert len(asked) == 4
-    found.forget(tmp_path / "kept")
+    assert len(rows_read) == 4
+    result.forget(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 
 
 def test_photos_without_patches() -> None:
     """A query without any stays as it was; candidates without any stand behind those compared."""
     lacking = {int(FIRST.indices[5, 0])}
-    found = rerank_all(
+    result = rerank_all(
         Reranker("rapid"),
         FIRST,
         lambda row: [] if row == 2 else query(row),
         lambda row: [] if row in lacking else patches(row),
     ).ranking
-    np.testing.assert_array_equal(found.indices[2], FIRST.indices[2])
-    np.testing.assert_array_equal(found.distances[2], FIRST.distances[2])
-    assert found.indices[5, 0] == 5 and found.indices[5, 4] in lacking
-    assert sorted(found.indices[5]) == sorted(FIRST.indices[5])
-    assert np.isfinite(found.distances).all() and (np.diff(found.distances, axis=1) >= 0).all()
+    np.testing.assert_array_equal(result.indices[2], FIRST.indices[2])
+    np.testing.assert_array_equal(result.distances[2], FIRST.distances[2])
+    assert result.indices[5, 0] == 5 and result.indices[5, 4] in lacking
+    assert sorted(result.indices[5]) == sorted(FIRST.indices[5])
+    assert np.isfinite(result.distances).all() and (np.diff(result.distances, axis=1) >= 0).all()
 
 
 def test_short_rankings() -> None:
@@ -124,19 +124,19 @@ def test_short_rankings() -> None:
     short = Ranking(
         np.array([[3, 0, -1], [-1, -1, -1]]), np.array([[0.5, 0.6, np.inf], [np.inf] * 3], np.float32)
     )
-    found = rerank_all(Reranker("rapid"), short, query, patches).ranking
-    assert found.indices.tolist() == [[0, 3, -1], [-1, -1, -1]]
+    result = rerank_all(Reranker("rapid"), short, query, patches).ranking
+    assert result.indices.tolist() == [[0, 3, -1], [-1, -1, -1]]
 
 
 def test_shipped_presets_have_the_originals_values() -> None:
-    told = {
+    originals = {
         "performance": ("ransac", (2, 5, 8), (1, 1, 1), (0.45, 0.15, 0.4), 4096),
         "speed": ("rapid", (5,), (1,), (1.0,), 512),
         "storage": ("rapid", (5,), (1,), (1.0,), 128),
     }
     for name in PRESETS:
         preset = load_preset(name)
-        assert (preset.matcher, preset.sizes, preset.strides, preset.weights, preset.dims) == told[name]
+        assert (preset.matcher, preset.sizes, preset.strides, preset.weights, preset.dims) == originals[name]
         assert preset.depth == 100 and preset.fusion == "zscore" and preset.name == name
         assert preset.reranker().k == 100
 
@@ -167,7 +167,7 @@ def test_presets_of_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('matcher = "magic"', "unknown matcher 'magic'"),
         ("sizes = [2, 5]\nweights = [1.0]", "2 patch sizes need 2 weights"),
@@ -179,9 +179,9 @@ def test_presets_of_users(tmp_path: Path) -> None:
         ("sizes = [", "mine"),
     ],
 )
-def test_presets_that_cannot_be(text: str, told: str, tmp_path: Path) -> None:
+def test_presets_that_cannot_be(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         load_preset(tmp_path / "mine.toml")
 
 

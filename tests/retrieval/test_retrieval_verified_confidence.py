@@ -56,11 +56,11 @@ SETTING = PointSetting("sift", longest=256)
 def test_locate_verifies_and_says_why(three, make_view):
     town, paths = three
     queries = [make_view(1, 6, 192, 256), make_view(9, 0, 192, 256), np.full((192, 256, 3), 90, np.uint8)]
-    found = town.locate(queries, verify=SETTING)
-    assert [answer.known for answer in found] == [True, False, False]
-    assert found[0].matches[0].name == "1.png"
-    assert "points agree with 1.png" in found[0].reason and found[0].reason in str(found[0])
-    assert found[0].to_dict()["reason"] == found[0].reason
+    answers = town.locate(queries, verify=SETTING)
+    assert [answer.known for answer in answers] == [True, False, False]
+    assert answers[0].matches[0].name == "1.png"
+    assert "points agree with 1.png" in answers[0].reason and answers[0].reason in str(answers[0])
+    assert answers[0].to_dict()["reason"] == answers[0].reason
     paths[1].unlink()  # what is left still answers
     town.refresh()
     first, gone = town.locate([make_view(0, 5, 192, 256), queries[0]], verify=SETTING)

@@ -37,10 +37,10 @@ def models(name: str | None = None, /, *, output: Output = Output()) -> None:
 
     entries = list_models()
     if name is not None:
-        found = next((entry for entry in entries if entry.name == name), None)
-        if found is None:
+        chosen = next((entry for entry in entries if entry.name == name), None)
+        if chosen is None:
             raise UnknownNameError("model", name, [entry.name for entry in entries])
-        output.answer(found.to_dict(), _in_full(found))
+        output.answer(chosen.to_dict(), _in_full(chosen))
         return
     rows = [
         (
@@ -72,7 +72,7 @@ def _in_full(entry: ModelEntry) -> str:
 
     released = RELEASED.get(entry.name)
     published = released.published if released is not None else None
-    told = {
+    facts = {
         "what": entry.what,
         "dims": str(entry.dims or "as the backbone makes them"),
         "photos": entry.input,
@@ -89,8 +89,8 @@ def _in_full(entry: ModelEntry) -> str:
         else "",
         "put its file at": str(released.path) if released is not None and not entry.here else "",
     }
-    width = max(map(len, told))
-    return "\n".join([entry.name, *(f"  {key.ljust(width)}  {text}" for key, text in told.items() if text)])
+    width = max(map(len, facts))
+    return "\n".join([entry.name, *(f"  {key.ljust(width)}  {text}" for key, text in facts.items() if text)])
 
 
 @app.command
@@ -228,14 +228,14 @@ def _verify_alone(model: str, options: ModelOptions, output: Output) -> None:
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
     rows = beside(opened)
-    told = [
+    comparisons = [
         {"together": row.how, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
         for row in rows
     ]
     cells = [
         (row.how, f"{row.difference:.1e}", f"{row.cosine:.6f}", "ok" if row.ok else "DEPENDS") for row in rows
     ]
-    output.answer(told, table(("described", "difference", "least cosine", ""), cells, right=(1, 2)))
+    output.answer(comparisons, table(("described", "difference", "least cosine", ""), cells, right=(1, 2)))
     if not all(row.ok for row in rows):
         raise DejavladError(
             f"{opened.name} is batch-dependent: its descriptor of a photo depends on the photos beside it"
