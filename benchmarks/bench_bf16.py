@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from _timing import paired, processor
-from dejavlad.model import PlaceModel, load_model
+from dejavlad.model import PlaceModel
 from dejavlad.numerics import kmeans
+from dejavlad.zoo import load_model
 
 TRAINED_ALPHA = 64.0
 """Of an ImageNet SqueezeNet on real streets."""

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from _timing import paired, processor
 from dejavlad.backbones import DinoV2
-from dejavlad.model import PlaceModel, load_model
+from dejavlad.model import PlaceModel
+from dejavlad.zoo import load_model
 
 BATCH, ROUNDS = 1, 3
 MODELS = {

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from _timing import processor
-from dejavlad.datasets.town import make_town
+from dejavlad.town import make_town
 
 PHOTOS = 200
 

@@ -29,17 +29,22 @@ import torch
 
 from _timing import processor
 from bench_bf16 import has_bf16
-from dejavlad.datasets import PlaceDataset, open_dataset
-from dejavlad.datasets.town import make_town
-from dejavlad.model import PlaceModel, load_model
+from dejavlad.datasets import open_dataset
+from dejavlad.ground_truth import PlaceDataset
+from dejavlad.model import PlaceModel
 from dejavlad.numerics import kmeans
+from dejavlad.town import make_town
 from dejavlad.training import Run, TrainConfig, train
-from dejavlad.training.album import Album
 from dejavlad.training.context import RunContext
-from dejavlad.training.describing import describe_album
-from dejavlad.training.mining import Miner
-from dejavlad.training.network import Network
-from dejavlad.training.records import OnRecord, ignore
+from dejavlad.training.data.descriptors import describe_album
+from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.run.records import (
+    OnRecord,
+    ignore,
+)
+from dejavlad.training.sampling.mining import Miner
+from dejavlad.training.steps.network import Network
+from dejavlad.zoo import load_model
 
 PHOTOS, QUERIES, PER_PLACE = 500, 64, 4
 SMALL, LARGE = (96, 128), (480, 640)
@@ -235,10 +240,10 @@ def some_batches(
 def some_described(config: TrainConfig, model: PlaceModel, dataset: PlaceDataset, most: int) -> Times:
     """Describe evenly chosen photos again, as between epochs."""
     network = Network(copy.deepcopy(model), config)
-    album = Album(dataset, model.preprocess, workers=config.workers)
-    among = np.unique(np.linspace(0, len(album) - 1, most).astype(np.int64))
+    pool = PhotoPool(dataset, model.preprocess, workers=config.workers)
+    among = np.unique(np.linspace(0, len(pool) - 1, most).astype(np.int64))
     started = time.perf_counter()
-    for _ in describe_album(network, album, None, RunContext(config), among=among):
+    for _ in describe_album(network, pool, None, RunContext(config), among=among):
         pass
     return Times(describing=time.perf_counter() - started, described=len(among))
 

@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _timing import processor
-from dejavlad.datasets import TruthPositions, read_netvlad_spec, truth_positions
 from dejavlad.evaluation import first_hits, recall_at
 from dejavlad.geo import Position
+from dejavlad.ground_truth import (
+    TruthPositions,
+    read_netvlad_spec,
+    truth_positions,
+)
 from dejavlad.ranking import Ranking
 
 SPEC = Path(__file__).parents[2] / "shared" / "data" / "specs" / "pitts250k_test.mat"

@@ -22,7 +22,10 @@ from PIL import Image
 import dejavlad as dv
 from dejavlad import aggregation
 from dejavlad.backbones import BACKBONES, create
-from dejavlad.datasets import parse_truth, truth_positions
+from dejavlad.ground_truth import (
+    parse_truth,
+    truth_positions,
+)
 from dejavlad.images import PREPROCESSING, read_image
 from dejavlad.numerics import kmeans
 from dejavlad.photo import PhotoList

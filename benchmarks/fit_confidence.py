@@ -18,10 +18,16 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import dejavlad as dv
-from dejavlad.datasets import parse_truth, truth_positions
-from dejavlad.datasets.town import make_town
+from dejavlad.ground_truth import (
+    parse_truth,
+    truth_positions,
+)
 from dejavlad.photo import PhotoList
-from dejavlad.retrieval.confidence import KNOWN_FROM, SLOPE
+from dejavlad.places.confidence import (
+    KNOWN_FROM,
+    SLOPE,
+)
+from dejavlad.town import make_town
 
 SEEDS = (101, 102)
 PHOTOS = 1000

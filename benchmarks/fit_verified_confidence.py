@@ -16,11 +16,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 import dejavlad as dv
-from dejavlad.datasets import truth_positions
-from dejavlad.model import BEST_MODEL
+from dejavlad.ground_truth import truth_positions
 from dejavlad.photo import PhotoList
-from dejavlad.retrieval.points import PointSetting
-from dejavlad.retrieval.verified_confidence import (
+from dejavlad.places.points import PointSetting
+from dejavlad.places.verified_confidence import (
     ADVANTAGE,
     CHANCE,
     COVERAGE,
@@ -30,6 +29,7 @@ from dejavlad.retrieval.verified_confidence import (
     STANDING,
     weighed_standing,
 )
+from dejavlad.zoo import BEST_MODEL
 
 MAPS = (
     ("gardens", 5),

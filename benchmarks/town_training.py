@@ -21,17 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _timing import processor
-from dejavlad.datasets import PlaceDataset, open_dataset
-from dejavlad.datasets.town import make_town
+from dejavlad.datasets import open_dataset
 from dejavlad.errors import StoreBusyError
 from dejavlad.evaluation import evaluate
 from dejavlad.extraction.extract import describe
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.index import build_index
-from dejavlad.model import PlaceModel, load_model
+from dejavlad.model import PlaceModel
 from dejavlad.numerics import Pca, fit_pca
 from dejavlad.photo import PhotoList
+from dejavlad.town import make_town
 from dejavlad.training import Run, TrainConfig, load_recipe, train
-from dejavlad.training.runs import is_run
+from dejavlad.training.run.runs import is_run
+from dejavlad.zoo import load_model
 
 RECIPES = {"resnet18": "town-resnet18", "squeezenet1_0": "town-squeezenet"}
 METHODS = {"netvlad": "vlad_preL2_intra", "max": "max", "avg": "avg", "gem": "gem"}

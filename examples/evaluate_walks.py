@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import dejavlad as dv
-from dejavlad.datasets import truth_frames
+from dejavlad.ground_truth import truth_frames
 
 
 def main(first: str, second: str, out: str) -> None:

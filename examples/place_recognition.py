@@ -9,7 +9,12 @@ from pathlib import Path
 
 import dejavlad as dv
 from dejavlad.evaluation.protocols import protocol
-from dejavlad.retrieval.benchmark import Scoring, rank, score, sweep
+from dejavlad.pipelines.evaluate import (
+    Scoring,
+    rank,
+    score,
+    sweep,
+)
 
 
 def main(dataset: str, measure: str, out: str, name: str = "rootsift-vlad") -> None:

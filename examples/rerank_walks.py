@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import dejavlad as dv
-from dejavlad.datasets import truth_frames
 from dejavlad.extraction.patches import PatchStore
 from dejavlad.fitting import learn_patch_whitening
+from dejavlad.ground_truth import truth_frames
 from dejavlad.model import PatchSetting
 
 

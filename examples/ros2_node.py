@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 import dejavlad as dv
-from dejavlad.retrieval.loops import LoopDetector
+from dejavlad.places.loops import LoopDetector
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 

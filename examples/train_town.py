@@ -6,9 +6,9 @@ python examples/train_town.py town/ run/ [photos]
 import sys
 
 import dejavlad as dv
-from dejavlad.datasets.town import make_town
 from dejavlad.report import write_training_page
-from dejavlad.training import check, load_recipe, starting_model, train
+from dejavlad.town import make_town
+from dejavlad.training import check, initial_model, load_recipe, train
 
 
 def main(folder: str, out: str, photos: str = "600") -> None:
@@ -16,7 +16,7 @@ def main(folder: str, out: str, photos: str = "600") -> None:
     streets, others = dv.open_dataset(town / "train"), dv.open_dataset(town / "val")
 
     config = load_recipe("town-rootsift").with_settings(["epochs=3"])
-    model = starting_model(config, resize="longest:160")
+    model = initial_model(config, resize="longest:160")
     for finding in check(config, model, streets):
         print("warning:", finding)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dejavlad.datasets.card import Card
 from dejavlad.datasets.cards import CARDS
-from dejavlad.datasets.protocol import Protocol
+from dejavlad.ground_truth.protocol import Protocol
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- cards: ([\w-]+) -->\n).*?(<!-- end of cards -->)", re.DOTALL)

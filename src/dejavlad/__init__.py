@@ -12,27 +12,35 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dejavlad import report
-    from dejavlad.datasets import PlaceDataset, open_dataset, photos
+    from dejavlad.datasets import (
+        open_dataset,
+        photos,
+    )
     from dejavlad.errors import DejavladError
     from dejavlad.evaluation import Result, evaluate
     from dejavlad.extraction import DescriptorStore
     from dejavlad.extraction.extract import extract
     from dejavlad.fitting.fit import fit
     from dejavlad.geo import Position
+    from dejavlad.ground_truth import PlaceDataset
     from dejavlad.index import build_index, open_index
-    from dejavlad.model import PlaceModel, load_model, save_model
+    from dejavlad.model import (
+        PlaceModel,
+        save_model,
+    )
     from dejavlad.photo import Photo, PhotoList
+    from dejavlad.places import PlaceMap
     from dejavlad.ranking import Ranking
     from dejavlad.rerank import Reranker
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.zoo import load_model
 
 _HOME = {
     "DejavladError": "dejavlad.errors",
     "DescriptorStore": "dejavlad.extraction",
     "Photo": "dejavlad.photo",
     "PhotoList": "dejavlad.photo",
-    "PlaceDataset": "dejavlad.datasets",
-    "PlaceMap": "dejavlad.retrieval",
+    "PlaceDataset": "dejavlad.ground_truth",
+    "PlaceMap": "dejavlad.places",
     "PlaceModel": "dejavlad.model",
     "Position": "dejavlad.geo",
     "Ranking": "dejavlad.ranking",
@@ -42,7 +50,7 @@ _HOME = {
     "evaluate": "dejavlad.evaluation",
     "extract": "dejavlad.extraction",
     "fit": "dejavlad.fitting",
-    "load_model": "dejavlad.model",
+    "load_model": "dejavlad.zoo",
     "open_dataset": "dejavlad.datasets",
     "open_index": "dejavlad.index",
     "photos": "dejavlad.datasets",

@@ -133,9 +133,11 @@ class StoreMismatchError(StoreError):
     ) -> None:
         self.path, self.differences = str(path), differences
         whose = other if other == "now" else f"in the {other}"
-        told = "; ".join(f"{key}: {old!r} there, {new!r} {whose}" for key, (old, new) in differences.items())
+        changes = "; ".join(
+            f"{key}: {old!r} there, {new!r} {whose}" for key, (old, new) in differences.items()
+        )
         super().__init__(
-            f"{str(path)!r} was made otherwise ({told}). {hint or 'Give another --out, or delete it.'}"
+            f"{str(path)!r} was made otherwise ({changes}). {hint or 'Give another --out, or delete it.'}"
         )
 
 

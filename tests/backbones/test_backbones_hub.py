@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from dejavlad.backbones import create, train_from
 from dejavlad.backbones.hub import HubBackbone
 from dejavlad.errors import CheckpointError, DownloadError, InputError, MissingExtraError
-from dejavlad.model import load_model
+from dejavlad.zoo import load_model
 
 transformers = pytest.importorskip("transformers")
 

@@ -11,8 +11,8 @@ import torch
 
 from dejavlad.backbones.pickles import HugePickleError, check_pickles
 from dejavlad.backbones.weights import read_weights
+from dejavlad.convert import import_model
 from dejavlad.errors import CheckpointError
-from dejavlad.model.importers import import_model
 
 
 def bomb(levels: int) -> bytes:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dejavlad.cli import main
-from dejavlad.retrieval import PlaceMap
+from dejavlad.places import PlaceMap
 
 Pixels = NDArray[np.uint8]
 MODEL = ("squeezenet1_0-max", "--weights", "random:0", "--resize", "96x128")

@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dejavlad.cli import main
-from dejavlad.model import PatchSetting, load_model, save_model
-from dejavlad.retrieval.live import Frames
-from dejavlad.retrieval.pair import learnt_from
+from dejavlad.model import (
+    PatchSetting,
+    save_model,
+)
+from dejavlad.places.live import Frames
+from dejavlad.places.pair import learnt_from
+from dejavlad.zoo import load_model
 
 Run = Callable[..., tuple[int, str, str]]
 View = Callable[..., NDArray[np.uint8]]
@@ -240,7 +244,7 @@ def test_a_video_that_is_cut_short_ends(video: Path) -> None:
 def test_ctrl_c_ends_with_a_summary(
     run: Run, learnt: Words, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dejavlad.retrieval.live as live
+    import dejavlad.places.live as live
 
     whole = live.Live.compare
 

@@ -12,7 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from dejavlad.evaluation.predictions import read_predictions
-from dejavlad.retrieval.loops import Loop, write_loops
+from dejavlad.places.loops import (
+    Loop,
+    write_loops,
+)
 
 Run = Callable[..., tuple[int, str, str]]
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")

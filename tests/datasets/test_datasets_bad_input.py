@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 
 from dejavlad.cli import main
-from dejavlad.datasets import PlaceDataset, Truth, open_dataset, photos, truth_positions
+from dejavlad.datasets import (
+    open_dataset,
+    photos,
+)
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.ground_truth import (
+    PlaceDataset,
+    Truth,
+    truth_positions,
+)
 from dejavlad.photo import Photo, PhotoList
 
 LUND = (55.7, 13.19)

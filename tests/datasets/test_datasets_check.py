@@ -14,16 +14,24 @@ import scipy.io
 from numpy.typing import NDArray
 
 from dejavlad.cli import main
-from dejavlad.datasets import PlaceDataset, open_dataset
-from dejavlad.datasets.check import Checked, check_dataset, check_photos
+from dejavlad.datasets import open_dataset
+from dejavlad.datasets.audit.report import (
+    Checked,
+    check_dataset,
+    check_photos,
+)
 from dejavlad.datasets.published import PUBLISHED, Published
 from dejavlad.datasets.registry import DATASETS
-from dejavlad.datasets.suspect import out_of_place, what_is_wrong
 from dejavlad.errors import InputError
 from dejavlad.evaluation.protocols import PROTOCOLS
 from dejavlad.geo import Position, latlon, utm_from_latlon
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import read_image
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.positions.diagnosis import (
+    out_of_place,
+    what_is_wrong,
+)
 
 LUND, SYDNEY = (55.7, 13.19), (-33.86, 151.2)
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from dejavlad.datasets import open_dataset
-from dejavlad.datasets.gsv_cities import open_gsv_cities
-from dejavlad.datasets.nordland import open_nordland
-from dejavlad.datasets.vpr_bench import SETS, read_ground_truth
+from dejavlad.datasets.layouts.gsv_cities import open_gsv_cities
+from dejavlad.datasets.layouts.nordland import open_nordland
+from dejavlad.datasets.layouts.vpr_bench import (
+    SETS,
+    read_ground_truth,
+)
 from dejavlad.errors import InputError, UnknownNameError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -10,11 +10,19 @@ import numpy as np
 import pytest
 import scipy.io
 
-from dejavlad.datasets import PlaceDataset, RowSets, open_dataset, photos, truth_positions
-from dejavlad.datasets.netvlad_places import tiny_rows
+from dejavlad.datasets import (
+    open_dataset,
+    photos,
+)
+from dejavlad.datasets.layouts.netvlad_places import tiny_rows
 from dejavlad.datasets.published import PUBLISHED
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
+from dejavlad.ground_truth import (
+    PlaceDataset,
+    RowSets,
+    truth_positions,
+)
 
 SPECS = Path(__file__).parents[3] / "shared" / "data" / "specs"
 

@@ -14,7 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dejavlad.datasets.plain_pickle import plain_value, read_object_npy, read_pickle
+from dejavlad.datasets.layouts.plain_pickle import (
+    plain_value,
+    read_object_npy,
+    read_pickle,
+)
 from dejavlad.errors import InputError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -9,18 +9,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dejavlad.datasets import open_dataset, truth_text
-from dejavlad.datasets.check import check_dataset
-from dejavlad.datasets.kitti import FRAMES
-from dejavlad.datasets.oxford import BROKEN
+from dejavlad.datasets import open_dataset
+from dejavlad.datasets.audit.report import check_dataset
+from dejavlad.datasets.layouts.kitti import FRAMES
+from dejavlad.datasets.layouts.oxford import BROKEN
+from dejavlad.datasets.layouts.revisited import (
+    RIGHT,
+    read_revisited,
+    revisited_truth,
+)
 from dejavlad.datasets.published import PUBLISHED
-from dejavlad.datasets.revisited import RIGHT, read_revisited, revisited_truth
 from dejavlad.errors import InputError
 from dejavlad.evaluation.average_precision import map_metrics
 from dejavlad.extraction import DescriptorStore
+from dejavlad.ground_truth import truth_text
 from dejavlad.images import read_image
+from dejavlad.pipelines.evaluate import (
+    Scoring,
+    rank,
+    score,
+)
 from dejavlad.ranking import Ranking
-from dejavlad.retrieval.benchmark import Scoring, rank, score
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

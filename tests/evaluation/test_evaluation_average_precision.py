@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dejavlad.datasets import Truth
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.evaluation.average_precision import (
     average_precisions,
@@ -17,6 +16,7 @@ from dejavlad.evaluation.average_precision import (
     needs_whole,
     precisions_at,
 )
+from dejavlad.ground_truth import Truth
 from dejavlad.ranking import Ranking
 
 

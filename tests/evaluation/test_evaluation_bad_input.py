@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from dejavlad.cli import main
-from dejavlad.datasets import PlaceDataset, parse_truth, truth_positions
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.ground_truth import (
+    PlaceDataset,
+    parse_truth,
+    truth_positions,
+)
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 

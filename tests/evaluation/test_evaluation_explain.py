@@ -12,13 +12,18 @@ import pytest
 from natsort import natsorted
 
 from dejavlad.cli import main
-from dejavlad.datasets import PlaceDataset, leave_one_out, truth_frames, truth_positions
 from dejavlad.errors import InputError
 from dejavlad.evaluation import evaluate
 from dejavlad.evaluation.explain import Expected, explain
 from dejavlad.evaluation.protocols import protocol
 from dejavlad.evaluation.readings import turned
 from dejavlad.geo import Position
+from dejavlad.ground_truth import (
+    PlaceDataset,
+    leave_one_out,
+    truth_frames,
+    truth_positions,
+)
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dejavlad.datasets import RowSets
 from dejavlad.errors import InputError
 from dejavlad.evaluation.loops import both_ways, reachable, score_loops
 from dejavlad.evaluation.precision_recall import precision_recall
+from dejavlad.ground_truth import RowSets
 
 
 def test_curve_by_hand() -> None:

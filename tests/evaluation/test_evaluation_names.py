@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dejavlad.datasets import truth_same_name
 from dejavlad.errors import InputError
 from dejavlad.evaluation import evaluate, list_hash
 from dejavlad.evaluation.pairs import read_answers
@@ -20,6 +19,7 @@ from dejavlad.evaluation.predictions import (
     write_answers,
     write_predictions,
 )
+from dejavlad.ground_truth import truth_same_name
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 

@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 
 from dejavlad.cli import main
-from dejavlad.datasets import DATASETS, PlaceDataset, parse_truth, truth_frames
-from dejavlad.datasets.refine import facing, without_same_time, without_window
+from dejavlad.datasets import DATASETS
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.evaluation.protocols import PROTOCOLS, protocol
 from dejavlad.geo import Position
+from dejavlad.ground_truth import (
+    PlaceDataset,
+    parse_truth,
+    truth_frames,
+)
+from dejavlad.ground_truth.refine import (
+    facing,
+    without_same_time,
+    without_window,
+)
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 

@@ -11,17 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dejavlad.datasets import Truth, groups_of, truth_text
 from dejavlad.errors import InputError, StoreError
 from dejavlad.evaluation import (
     Result,
-    answers_alone,
     compare,
     depth_needed,
     evaluate,
+    filter_ranking,
     first_hits,
     list_hash,
     write_predictions,
+)
+from dejavlad.ground_truth import (
+    Truth,
+    groups_of,
+    truth_text,
 )
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
@@ -95,7 +99,7 @@ def test_of_each_group_the_best_ranked_row_counts() -> None:
     truth = Truth([[2], [1], [4], [3]], 5, {"kind": "x"}, groups=[7, 7, 0, 0, -1])
     ranking = ranking_of([[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [-1, -1, -1, -1, -1]])
     assert first_hits(ranking, truth).tolist() == [2, 0, 3, 0]
-    alone = answers_alone(ranking, truth, 4)
+    alone = filter_ranking(ranking, truth, 4)
     assert alone.indices.tolist() == [[0, 2, 4, -1]] * 3 + [[-1] * 4]
     assert alone.distances[0].tolist() == [0, 2, 4, np.inf]
     assert first_hits(alone, truth).tolist() == [2, 0, 3, 0]

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from dejavlad.cli import main
-from dejavlad.datasets import Truth, truth_positions
 from dejavlad.errors import InputError, StoreError
 from dejavlad.evaluation import Result, compare, evaluate
 from dejavlad.evaluation.breakdown import by_distance
 from dejavlad.evaluation.statistics import intervals, paired
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.ground_truth import (
+    Truth,
+    truth_positions,
+)
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.ranking import Ranking
 

@@ -172,11 +172,11 @@ def test_product_quantised_store(photos: PhotoList, tmp_path: Path) -> None:
     patches = PatchStore.open(tmp_path / "db")
     assert patches.bytes == len(photos) * (165 + 96) * 3
     exact = model.encode_patches(photos[0], sizes=(2, 5), dims=24)[0]
-    likeness = [
+    similarity = [
         (a.descriptors * b.descriptors).sum(dim=1).mean()
         for a, b in zip(patches.patches(photos[0].key), exact, strict=True)
     ]
-    assert min(likeness) > 0.8
+    assert min(similarity) > 0.8
 
 
 def test_again_makes_nothing_anew(photos: PhotoList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

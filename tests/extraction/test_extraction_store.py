@@ -10,7 +10,11 @@ import pytest
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction import DescriptorStore, Setting, save_store
 from dejavlad.geo import Position
-from dejavlad.photo import Photo, PhotoList, View
+from dejavlad.photo import (
+    Photo,
+    PhotoList,
+)
+from dejavlad.photo.photo import View
 
 
 def rows_ND(n: int = 7, d: int = 4) -> np.ndarray:

@@ -17,24 +17,34 @@ import torch
 from mutations import Kind
 
 import dejavlad as dv
-from dejavlad.datasets.listing import listed_photos
-from dejavlad.datasets.plain_pickle import read_object_npy, read_pickle
-from dejavlad.datasets.poses import read_poses
-from dejavlad.datasets.positions_csv import read_positions
-from dejavlad.datasets.tracks import read_track
-from dejavlad.datasets.truth_npz import TruthPositions, read_truth_npz, write_truth_npz
+from dejavlad.datasets.layouts.plain_pickle import (
+    read_object_npy,
+    read_pickle,
+)
 from dejavlad.evaluation.predictions import read_predictions
 from dejavlad.extraction.patches import PatchStore
+from dejavlad.ground_truth.truth_npz import (
+    TruthPositions,
+    read_truth_npz,
+    write_truth_npz,
+)
 from dejavlad.model import PatchSetting, PlaceModel, load_folder
+from dejavlad.photo.listing import listed_photos
+from dejavlad.places.preset import load_preset
+from dejavlad.positions.csv_file import read_positions
+from dejavlad.positions.poses import read_poses
+from dejavlad.positions.tracks import read_track
 from dejavlad.report.training import write_training_page
-from dejavlad.retrieval.preset import load_preset
 from dejavlad.settings import Settings
 from dejavlad.training import Run, TrainConfig, load_recipe, train
-from dejavlad.training.album import Album
 from dejavlad.training.context import RunContext
-from dejavlad.training.frozen_maps import plan_frozen_maps
-from dejavlad.training.network import Network
-from dejavlad.training.state import State, load_model_tensors
+from dejavlad.training.data.frozen_maps import plan_frozen_maps
+from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.run.state import (
+    State,
+    load_model_tensors,
+)
+from dejavlad.training.steps.network import Network
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -273,11 +283,11 @@ def make_frozen(folder: Path) -> None:
 def frozen(folder: Path) -> Any:
     config = TrainConfig().changed({**CONFIG, "frozen_maps": "disk"})
     network = Network(networks_of_tests.small_model(), config)
-    album = Album(town(), network.model.preprocess)
-    maps, _ = plan_frozen_maps(network, album, config, folder / "maps", 0)
+    pool = PhotoPool(town(), network.model.preprocess)
+    maps, _ = plan_frozen_maps(network, pool, config, folder / "maps", 0)
     assert maps is not None
-    maps.fill(network, album, RunContext(config))
-    return digest(*(maps.get([number]).numpy() for number in range(len(album))))
+    maps.fill(network, pool, RunContext(config))
+    return digest(*(maps.get([number]).numpy() for number in range(len(pool))))
 
 
 def make_truth(folder: Path) -> None:

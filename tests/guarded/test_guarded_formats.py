@@ -17,9 +17,12 @@ import numpy as np
 import pytest
 
 from dejavlad.backbones.pickles import check_pickles
-from dejavlad.datasets.plain_pickle import read_object_npy, read_pickle
-from dejavlad.datasets.truth_npz import read_truth_npz
+from dejavlad.datasets.layouts.plain_pickle import (
+    read_object_npy,
+    read_pickle,
+)
 from dejavlad.errors import CheckpointError, InputError, MalformedFileError, StoreError
+from dejavlad.ground_truth.truth_npz import read_truth_npz
 from dejavlad.guarded.fields import fits
 from dejavlad.guarded.json_file import parse_json, read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.nesting import DEEPEST
@@ -380,7 +383,7 @@ def test_hdf5_that_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", OUTSIDE)
 def test_keras_stays_in_its_file(kind: str, tmp_path: Path) -> None:
-    from dejavlad.model.importers.keras import _read_h5
+    from dejavlad.convert.keras import _read_h5
 
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["secret"] = np.arange(4.0)
@@ -395,8 +398,8 @@ def test_keras_stays_in_its_file(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["net.h5", "net.mat", "net.pth", "net.json", "net.safetensors", "net.npz"])
 def test_nothing_waits_for_a_pipe(name: str, tmp_path: Path) -> None:
     from dejavlad.backbones.weights import read_weights
-    from dejavlad.model.importers import import_model
-    from dejavlad.model.importers.keras import read as read_keras
+    from dejavlad.convert import import_model
+    from dejavlad.convert.keras import read as read_keras
 
     os.mkfifo(tmp_path / name)
     for read in (import_model, read_weights, read_v73, read_keras):

@@ -11,7 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_reduced, read_size
-from dejavlad.photo import Photo, View
+from dejavlad.photo import Photo
+from dejavlad.photo.photo import View
 
 H, W = 600, 801
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dejavlad.datasets.video import video_photos
 from dejavlad.decoders import open_video
 from dejavlad.errors import PhotoError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read, read_image, read_size
 from dejavlad.images.read import _video
 from dejavlad.photo import Photo
+from dejavlad.photo.video import video_photos
 
 FRAMES = 40
 

@@ -9,19 +9,27 @@ from safetensors.torch import save_file
 
 from dejavlad import backbones
 from dejavlad.aggregation import create
+from dejavlad.convert import import_model
 from dejavlad.errors import CheckpointError, DownloadError, InputError
 from dejavlad.extraction import extract
 from dejavlad.images import Preprocess
-from dejavlad.model import PlaceModel, list_models, load_folder, load_model, save_model
+from dejavlad.model import (
+    PlaceModel,
+    load_folder,
+    save_model,
+)
 from dejavlad.model.alone import beside
-from dejavlad.model.importers import import_model
 from dejavlad.model.published import make, read_vocabulary, recognise, with_vocabulary
 from dejavlad.model.published.families import anyloc
 from dejavlad.model.published.names import PUBLISHED
 from dejavlad.model.published.parts import _is_unused
-from dejavlad.model.released import RELEASED
 from dejavlad.photo import PhotoList
-from dejavlad.retrieval import PlaceMap
+from dejavlad.places import PlaceMap
+from dejavlad.zoo import (
+    list_models,
+    load_model,
+)
+from dejavlad.zoo.released import RELEASED
 
 NAME = "cosplace-resnet18-32"
 FAST = ("boq-resnet50", "mixvpr-128", "convap-512", NAME, "cosplace-vgg16-64", "cosplace-resnet101-128")

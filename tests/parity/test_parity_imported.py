@@ -10,11 +10,11 @@ import torch
 from scipy.io import loadmat
 
 from dejavlad.aggregation import NetVLAD
-from dejavlad.datasets import truth_positions
+from dejavlad.convert import import_model
 from dejavlad.evaluation import evaluate
 from dejavlad.geo import Position
+from dejavlad.ground_truth import truth_positions
 from dejavlad.model import Whitening
-from dejavlad.model.importers import import_model
 from dejavlad.ranking import Ranking
 from goldens import golden_path
 

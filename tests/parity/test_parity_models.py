@@ -17,7 +17,7 @@ import torch
 
 from dejavlad.backbones import create
 from dejavlad.backbones.dinov2 import FACETS
-from dejavlad.model.importers.torch_layouts import build
+from dejavlad.convert.torch_layouts import build
 from dejavlad.model.published import dino_of, filled
 from dejavlad.model.published.families import anyloc
 

@@ -10,9 +10,13 @@ import pytest
 from scipy.io import loadmat
 from scipy.spatial import cKDTree
 
-from dejavlad.datasets import Truth, read_netvlad_spec, truth_positions
-from dejavlad.evaluation import answers_alone, depth_needed, evaluate
+from dejavlad.evaluation import depth_needed, evaluate, filter_ranking
 from dejavlad.geo import Position
+from dejavlad.ground_truth import (
+    Truth,
+    read_netvlad_spec,
+    truth_positions,
+)
 from dejavlad.ranking import Ranking
 from goldens import golden_path
 
@@ -57,4 +61,4 @@ def test_recall_of_tokyo247_one_answer_a_panorama() -> None:
     panoramas = truth.grouped(np.arange(truth.n_database) // 12)
     deep = nearest(original, depth_needed(panoramas, 100))
     check(deep, panoramas, original)
-    check(answers_alone(deep, panoramas, 100), panoramas, original)
+    check(filter_ranking(deep, panoramas, 100), panoramas, original)

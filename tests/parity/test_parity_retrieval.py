@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from dejavlad.datasets import Truth
 from dejavlad.evaluation.average_precision import average_precisions, map_metrics
 from dejavlad.evaluation.loops import both_ways_curve
+from dejavlad.ground_truth import Truth
 from dejavlad.ranking import Ranking
 from goldens import golden_path
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from scipy.io import loadmat
 
-from dejavlad.datasets import PlaceDataset
-from dejavlad.model.importers import import_model
+from dejavlad.convert import import_model
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.training import TrainConfig, train
-from dejavlad.training.start import prepare
-from dejavlad.training.state import State
+from dejavlad.training.run.initial_model import prepare
+from dejavlad.training.run.state import State
 from goldens import golden_path
 
 pytestmark = pytest.mark.slow

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dejavlad.datasets import RowSets
 from dejavlad.evaluation.loops import reachable, score_loops
 from dejavlad.evaluation.precision_recall import precision_recall
 from dejavlad.geo import Position
+from dejavlad.ground_truth import RowSets
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.loops import Loop
 from dejavlad.report.charts.curves import precision_recall_curve, sequence_chart
 from dejavlad.report.charts.matrix import matrix_chart
 from dejavlad.report.loops import LoopStory, write_loops_page
-from dejavlad.retrieval.loops import Loop
 
 VOID = {"meta", "link", "input", "br", "img"}
 

@@ -13,6 +13,8 @@ from test_report_pages import HOSTILE, dataset, ranking, read, scored
 
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo
+from dejavlad.places.live import LiveFrame
+from dejavlad.places.pair import PairMatch
 from dejavlad.report import ShownMatch, write_page
 from dejavlad.report.figures.drawing import Place, draw_pair
 from dejavlad.report.figures.figure import match_figure, write_match_figure
@@ -22,8 +24,6 @@ from dejavlad.report.matches import LINES, matches_section
 from dejavlad.report.templating import asset
 from dejavlad.report.thumbnails import Thumbnails
 from dejavlad.rerank import PatchMatch
-from dejavlad.retrieval.live import LiveFrame
-from dejavlad.retrieval.pair import PairMatch
 
 View = Callable[..., NDArray[np.uint8]]
 SHIFT = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])

@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dejavlad.datasets import PlaceDataset
-from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result, evaluate
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.ground_truth import PlaceDataset
+from dejavlad.ground_truth.truth import Truth
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places import (
+    Answer,
+    Match,
+    PlaceMap,
+)
 from dejavlad.ranking import Ranking
 from dejavlad.report import write_demo_page, write_locate_page, write_page
-from dejavlad.retrieval import Answer, Match, PlaceMap
 
 View = Callable[..., NDArray[np.uint8]]
 

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from dejavlad.datasets.relevance import Truth
 from dejavlad.evaluation import evaluate
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.ground_truth.truth import Truth
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP

@@ -23,8 +23,8 @@ from dejavlad.rerank.coarse import CoarseDescriptors
 from dejavlad.rerank.matching import Mutual
 from dejavlad.rerank.ransac import homography
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import Rounded, multiplies_whole_numbers, mutual, to_whole
-from dejavlad.rerank.workers import side_by_side
+from dejavlad.rerank.whole import QuantizedDescriptors, has_int8_matmul, mutual, quantize
+from dejavlad.rerank.workers import parallel_map
 
 VGG16 = SimpleNamespace(stride=16, offset=7.5)
 GRIDS = {2: (29, 39), 5: (26, 36), 8: (23, 33)}
@@ -47,8 +47,8 @@ def shifted(patch_set, columns):
 def test_mutual_nearest_is_the_plain_loop():
     query, other = patches(0, grid=(4, 5)), patches(1, grid=(3, 6))
     mutual_matches = mutual_nearest(query.descriptors, other.descriptors[None])
-    likeness = (other.descriptors @ query.descriptors.T).numpy()
-    expected = [(d, q) for d, q in enumerate(likeness.argmax(1)) if likeness[:, q].argmax() == d]
+    similarity = (other.descriptors @ query.descriptors.T).numpy()
+    expected = [(d, q) for d, q in enumerate(similarity.argmax(1)) if similarity[:, q].argmax() == d]
     ((query_rows, candidate_rows),) = mutual_matches.pairs()
     assert list(zip(candidate_rows, query_rows, strict=True)) == expected
 
@@ -174,7 +174,7 @@ def places(seed, dims=64, noise=0.6):
 
 
 whole_numbers = pytest.mark.skipif(
-    not multiplies_whole_numbers(), reason="this processor does not multiply 8-bit numbers itself"
+    not has_int8_matmul(), reason="this processor does not multiply 8-bit numbers itself"
 )
 
 
@@ -190,28 +190,28 @@ def heavy(patch_set, power):
 def test_whole_numbers_find_the_matches_of_float32(dims, tail):
     query, candidates = places(7, dims)
     query, *candidates = (heavy(candidate, tail) for candidate in (query, *candidates))
-    rounded = Rounded(query.descriptors)
+    rounded = QuantizedDescriptors(query.descriptors)
     for candidate in candidates:
-        query_rows, candidate_rows = mutual(rounded, Rounded(candidate.descriptors))
+        query_rows, candidate_rows = mutual(rounded, QuantizedDescriptors(candidate.descriptors))
         ((expected_query, expected_candidate),) = mutual_nearest(
             query.descriptors, candidate.descriptors[None]
         ).pairs()
         np.testing.assert_array_equal(query_rows, expected_query)
         np.testing.assert_array_equal(candidate_rows, expected_candidate)
     whole = [
-        to_whole(candidate.descriptors, float(candidate.descriptors.abs().max())).clone()
+        quantize(candidate.descriptors, float(candidate.descriptors.abs().max())).clone()
         for candidate in (candidates[0], query)
     ]
-    likeness = whole[0].int() @ whole[1].int().T
+    similarity = whole[0].int() @ whole[1].int().T
     exact = candidates[0].descriptors @ query.descriptors.T
-    assert (likeness.argmax(1) != exact.argmax(1)).any()  # rounding alone would have changed some
+    assert (similarity.argmax(1) != exact.argmax(1)).any()  # rounding alone would have changed some
 
 
 @whole_numbers
 def test_whole_numbers_take_the_first_of_equals():
     rows = F.normalize(torch.randn(20, 16, generator=torch.Generator().manual_seed(0)), dim=1)
     doubled = torch.cat([rows, rows])
-    query_rows, candidate_rows = mutual(Rounded(doubled), Rounded(doubled))
+    query_rows, candidate_rows = mutual(QuantizedDescriptors(doubled), QuantizedDescriptors(doubled))
     assert query_rows.tolist() == candidate_rows.tolist() == list(range(20))
 
 
@@ -219,7 +219,7 @@ def test_whole_numbers_take_the_first_of_equals():
 def test_whole_numbers_leave_blank_photos_to_float32():
     for value in (0.0, 0.5, float("nan")):
         blank = torch.full((200, 4), value)
-        assert mutual(Rounded(blank), Rounded(blank)) is None
+        assert mutual(QuantizedDescriptors(blank), QuantizedDescriptors(blank)) is None
 
 
 def test_what_is_made_of_a_tensor_is_kept_with_it():
@@ -245,12 +245,12 @@ def test_work_side_by_side_keeps_its_order_and_the_setting():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert side_by_side(lambda n: (n * n, torch.get_num_threads()), range(50)) == [
+        assert parallel_map(lambda n: (n * n, torch.get_num_threads()), range(50)) == [
             (n * n, 1) for n in range(50)
         ]
         assert torch.get_num_threads() == 2
         with pytest.raises(ZeroDivisionError):
-            side_by_side(lambda n: 1 // n, [1, 0])
+            parallel_map(lambda n: 1 // n, [1, 0])
     finally:
         torch.set_num_threads(before)
 

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dejavlad.model import PatchSetting, load_folder, load_model
-from dejavlad.retrieval import PlaceMap
+from dejavlad.model import (
+    PatchSetting,
+    load_folder,
+)
+from dejavlad.places import PlaceMap
+from dejavlad.zoo import load_model
 
 
 @pytest.fixture(scope="module")

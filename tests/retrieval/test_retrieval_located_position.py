@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from dejavlad.geo import Position
+from dejavlad.places.located_position import (
+    ALONE,
+    LEAST,
+    located_position,
+)
 from dejavlad.rerank import PointMatches, Verified
-from dejavlad.retrieval.located_position import ALONE, LEAST, located_position
 
 
 def verified(inliers: int, tried: int) -> Verified:

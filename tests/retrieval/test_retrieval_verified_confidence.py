@@ -8,8 +8,13 @@ import pytest
 import dejavlad as dv
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo
-from dejavlad.retrieval.points import PointSetting
-from dejavlad.retrieval.verified_confidence import Evidence, reason, search_confidence, verified_confidence
+from dejavlad.places.points import PointSetting
+from dejavlad.places.verified_confidence import (
+    Evidence,
+    reason,
+    search_confidence,
+    verified_confidence,
+)
 
 SURE = Evidence(standing=0.3, places=10, inliers=142, coverage=0.5, runner_up=9)
 

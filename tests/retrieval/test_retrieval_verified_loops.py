@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.retrieval.loops import Loop
-from dejavlad.retrieval.points import PointSetting
-from dejavlad.retrieval.verified_loops import verify_loops
+from dejavlad.places.loops import Loop
+from dejavlad.places.points import PointSetting
+from dejavlad.places.verified_loops import verify_loops
 
 SETTING = PointSetting("sift", longest=256)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dejavlad import aggregation, backbones
 from dejavlad.backbones import CHAIN
-from dejavlad.datasets import PlaceDataset
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.model.spec import BackboneSpec

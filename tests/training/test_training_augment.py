@@ -10,13 +10,17 @@ import torch
 from dejavlad.errors import MissingExtraError
 from dejavlad.images import PREPROCESSING
 from dejavlad.training import TrainConfig, train
-from dejavlad.training.album import Album
-from dejavlad.training.augment import Augment
-from dejavlad.training.jitter import AS_IT_IS, View, draw_view
-from dejavlad.training.loss import make_loss
-from dejavlad.training.mining import Mined
-from dejavlad.training.network import Network
-from dejavlad.training.step import Step
+from dejavlad.training.data.augment import Augment
+from dejavlad.training.data.jitter import (
+    AS_IT_IS,
+    View,
+    draw_view,
+)
+from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.losses.ranking_loss import make_loss
+from dejavlad.training.sampling.mining import Mined
+from dejavlad.training.steps.network import Network
+from dejavlad.training.steps.tuple_step import Step
 
 ALL = TrainConfig(augment_crop=0.6, augment_rotate=20.0, augment_flip=0.5, augment_colour=0.4)
 
@@ -81,7 +85,7 @@ def test_a_photo_that_two_queries_share_is_changed_for_each(make_town, make_mode
     town, model = make_town(4), make_model()
     config = replace(ALL, margin=2.0)
     network = Network(model, config)
-    step = Step(network, Album(town, model.preprocess), None, make_loss(config), config)
+    step = Step(network, PhotoPool(town, model.preprocess), None, make_loss(config), config)
     tuples = [
         (Mined(query, 3 * query, np.array([9])), draw_view(config, (40, 56), 1, 1, query)) for query in (0, 1)
     ]

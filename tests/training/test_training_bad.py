@@ -12,16 +12,24 @@ from safetensors import SafetensorError
 from torch import nn
 
 from dejavlad.aggregation import MaxPool
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import CheckpointError, DivergedError, InputError, StoreError
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import Preprocess
-from dejavlad.model import PlaceModel, load_folder, load_model, tensors
+from dejavlad.model import (
+    PlaceModel,
+    load_folder,
+    tensors,
+)
 from dejavlad.photo import PhotoList
-from dejavlad.training import Run, TrainConfig, starting_model, train, trainer
-from dejavlad.training.network import Network
-from dejavlad.training.runs import is_run
-from dejavlad.training.start import prepare
-from dejavlad.training.state import STATE, State
+from dejavlad.training import Run, TrainConfig, initial_model, train, trainer
+from dejavlad.training.run.initial_model import prepare
+from dejavlad.training.run.runs import is_run
+from dejavlad.training.run.state import (
+    STATE,
+    State,
+)
+from dejavlad.training.steps.network import Network
+from dejavlad.zoo import load_model
 
 
 def on_disk(town, folder, make_photo, size=None):
@@ -285,7 +293,7 @@ def test_the_pooling_becomes_that_of_the_options(config, make_model, make_town):
 
 def test_where_a_model_comes_from():
     with pytest.raises(InputError, match="weights of caffenet must be given: --init FILE"):
-        starting_model(TrainConfig(network="caffenet"))
+        initial_model(TrainConfig(network="caffenet"))
 
 
 def test_a_step_needs_its_photos_together_for_batch_norms():

@@ -10,18 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dejavlad.datasets import PlaceDataset
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.training import TrainConfig, check, train
-from dejavlad.training.loss import make_loss
-from dejavlad.training.mining import Descriptors, Miner, nearest
-from dejavlad.training.place_step import PlaceStep
-from dejavlad.training.places import PlaceSampler
-from dejavlad.training.runs import is_run
-from dejavlad.training.state import STATE
-from dejavlad.training.step import Step
-from dejavlad.training.tuples import Candidates
+from dejavlad.training.losses.ranking_loss import make_loss
+from dejavlad.training.run.runs import is_run
+from dejavlad.training.run.state import STATE
+from dejavlad.training.sampling.mining import (
+    Descriptors,
+    Miner,
+    nearest,
+)
+from dejavlad.training.sampling.places import PlaceSampler
+from dejavlad.training.sampling.tuples import Candidates
+from dejavlad.training.steps.place_step import PlaceStep
+from dejavlad.training.steps.tuple_step import Step
 
 BLANK = {"1-0", "4-2", "6-query"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.training import TrainConfig, list_recipes, load_recipe
-from dejavlad.training.method import parse_method
+from dejavlad.training.config.method import parse_method
 
 
 @pytest.mark.parametrize("name", list_recipes())

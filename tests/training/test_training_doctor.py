@@ -7,16 +7,22 @@ import pytest
 import torch
 
 from dejavlad import aggregation
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.training import check, train
-from dejavlad.training.doctor import candidates_of, check_candidates
-from dejavlad.training.mining import Descriptors
-from dejavlad.training.units import check_positions
-from dejavlad.training.watch import Monitor, pulse
+from dejavlad.training.diagnostics.doctor import (
+    candidates_of,
+    check_candidates,
+)
+from dejavlad.training.diagnostics.monitor import (
+    Monitor,
+    pulse,
+)
+from dejavlad.training.diagnostics.position_checks import check_positions
+from dejavlad.training.sampling.mining import Descriptors
 
 PLACES = 24
 

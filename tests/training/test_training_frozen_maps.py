@@ -14,11 +14,20 @@ from dejavlad import aggregation
 from dejavlad.errors import InputError, StoreError
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel, load_folder
-from dejavlad.training import Run, frozen_maps, train
-from dejavlad.training.album import Album
+from dejavlad.training import (
+    Run,
+    train,
+)
 from dejavlad.training.context import RunContext
-from dejavlad.training.frozen_maps import MappedMaps, dequantize, plan_frozen_maps, to_steps
-from dejavlad.training.network import Network
+from dejavlad.training.data import frozen_maps
+from dejavlad.training.data.frozen_maps import (
+    MappedMaps,
+    dequantize,
+    plan_frozen_maps,
+    quantize,
+)
+from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.steps.network import Network
 
 
 @pytest.fixture
@@ -62,12 +71,12 @@ def test_losses_are_those_without(pooling, frozen, make_model, town, town_val, t
 
 def test_int16_is_closer_than_float16(frozen, make_model, town):
     model = make_model("netvlad", clusters=4)
-    network, album = Network(model, frozen), Album(town, model.preprocess)
+    network, pool = Network(model, frozen), PhotoPool(town, model.preprocess)
     numbers = np.arange(8)
     kept = {}
     for dtype in ("float32", "float16", "int16"):
-        maps, _ = plan_frozen_maps(network, album, replace(frozen, frozen_maps_dtype=dtype), Path(), 1e9)
-        maps.fill(network, album, RunContext(frozen))
+        maps, _ = plan_frozen_maps(network, pool, replace(frozen, frozen_maps_dtype=dtype), Path(), 1e9)
+        maps.fill(network, pool, RunContext(frozen))
         kept[dtype] = maps.get(numbers).double()
     with pytest.raises(InputError, match="not finite"):
         maps.put(numbers, torch.full_like(maps.get(numbers), torch.inf))
@@ -79,7 +88,7 @@ def test_int16_is_closer_than_float16(frozen, make_model, town):
 def test_steps_are_even_and_reach_both_ends(shape):
     map_Chw = np.random.default_rng(1).normal(0, 1e5, shape).astype(np.float32)
     map_Chw[0] = 3.25
-    kept = to_steps(map_Chw)
+    kept = quantize(map_Chw)
     assert kept.dtype == np.uint16 and len(kept) == shape[0] * (shape[1] * shape[2] + 4)
     restored = dequantize(kept, shape)
     size = np.ptp(map_Chw, axis=(1, 2)) / 65535
@@ -120,28 +129,28 @@ def test_jitter_leaves_them_to_mining(frozen, make_model, town, out):
 
 
 def test_the_budget_is_checked_before(frozen, config, make_model, town, tmp_path, monkeypatch):
-    network, album = Network(make_model(), frozen), Album(town, make_model().preprocess)
-    layout = frozen_maps.Layout.of(network, album, "float32")
+    network, pool = Network(make_model(), frozen), PhotoPool(town, make_model().preprocess)
+    layout = frozen_maps.Layout.of(network, pool, "float32")
     assert layout.n_bytes == 32 * 8 * 7 * 11 * 4
-    assert frozen_maps.Layout.of(network, album, "float16").n_bytes * 2 == layout.n_bytes
-    assert frozen_maps.Layout.of(network, album, "int16").n_bytes == 32 * 8 * (7 * 11 * 2 + 8)
+    assert frozen_maps.Layout.of(network, pool, "float16").n_bytes * 2 == layout.n_bytes
+    assert frozen_maps.Layout.of(network, pool, "int16").n_bytes == 32 * 8 * (7 * 11 * 2 + 8)
 
-    kept, why = plan_frozen_maps(network, album, frozen, tmp_path, layout.n_bytes)
+    kept, why = plan_frozen_maps(network, pool, frozen, tmp_path, layout.n_bytes)
     assert kept is not None and not isinstance(kept, MappedMaps) and "in memory" in why
-    kept, why = plan_frozen_maps(network, album, frozen, tmp_path, layout.n_bytes - 1)
+    kept, why = plan_frozen_maps(network, pool, frozen, tmp_path, layout.n_bytes - 1)
     assert isinstance(kept, MappedMaps) and "on disk" in why
     shutil.rmtree(tmp_path / "maps", ignore_errors=True)
     with pytest.raises(InputError, match=r"take 0\.00 GB, more than the 0\.00 GB left of frozen_maps_gb"):
-        plan_frozen_maps(network, album, replace(frozen, frozen_maps="memory"), tmp_path, layout.n_bytes - 1)
+        plan_frozen_maps(network, pool, replace(frozen, frozen_maps="memory"), tmp_path, layout.n_bytes - 1)
 
     monkeypatch.setattr(frozen_maps, "_room", lambda _: 0.0)
     new = tmp_path / "new"
-    assert plan_frozen_maps(network, album, frozen, new, 0)[0] is None
+    assert plan_frozen_maps(network, pool, frozen, new, 0)[0] is None
     with pytest.raises(InputError, match="do not fit"):
-        plan_frozen_maps(network, album, replace(frozen, frozen_maps="disk"), new, 0)
-    assert plan_frozen_maps(network, album, replace(frozen, frozen_maps="off"), new, 1e9)[0] is None
+        plan_frozen_maps(network, pool, replace(frozen, frozen_maps="disk"), new, 0)
+    assert plan_frozen_maps(network, pool, replace(frozen, frozen_maps="off"), new, 1e9)[0] is None
     learns = Network(make_model(), config)
-    assert plan_frozen_maps(learns, album, config, new, 1e9) == (
+    assert plan_frozen_maps(learns, pool, config, new, 1e9) == (
         None,
         "the first layer learns: there is nothing to keep",
     )
@@ -150,10 +159,10 @@ def test_the_budget_is_checked_before(frozen, config, make_model, town, tmp_path
 
 def test_they_are_made_anew_for_other_weights_or_photos(frozen, make_model, make_town, town, tmp_path):
     def done(model, dataset):
-        network, album = Network(model, frozen), Album(dataset, model.preprocess)
-        kept, _ = plan_frozen_maps(network, album, replace(frozen, frozen_maps="disk"), tmp_path, 0)
+        network, pool = Network(model, frozen), PhotoPool(dataset, model.preprocess)
+        kept, _ = plan_frozen_maps(network, pool, replace(frozen, frozen_maps="disk"), tmp_path, 0)
         restored = int(kept.done.sum())
-        kept.fill(network, album, RunContext(frozen))
+        kept.fill(network, pool, RunContext(frozen))
         return restored
 
     assert done(make_model(), town) == 0
@@ -231,12 +240,12 @@ def test_any_backbone_is_computed_once_where_all_of_it_is_fixed(config, town, tm
 @pytest.mark.parametrize("name", ["maps.bin", "sums.npy"])
 def test_a_changed_number_is_told_when_a_map_is_read(name, frozen, make_model, town, tmp_path):
     model = make_model("max")
-    network, album = Network(model, frozen), Album(town, model.preprocess)
+    network, pool = Network(model, frozen), PhotoPool(town, model.preprocess)
 
     def kept():
         config = replace(frozen, frozen_maps="disk")
-        maps, _ = plan_frozen_maps(network, album, config, tmp_path / "kept", 1e9)
-        maps.fill(network, album, RunContext(config))
+        maps, _ = plan_frozen_maps(network, pool, config, tmp_path / "kept", 1e9)
+        maps.fill(network, pool, RunContext(config))
         return maps
 
     expected = kept().get(np.arange(4))
@@ -245,5 +254,5 @@ def test_a_changed_number_is_told_when_a_map_is_read(name, frozen, make_model, t
     data[-1] ^= 1
     (tmp_path / "kept" / name).write_bytes(data)
     with pytest.raises(StoreError, match=r"the map of photo \d+ is not what was written; delete"):
-        for number in range(len(album)):
+        for number in range(len(pool)):
             kept().get([number])

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import DivergedError, InputError
-from dejavlad.model import load_model
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
-from dejavlad.training import TrainConfig, check, load_recipe, starting_model, train
-from dejavlad.training.album import Album
-from dejavlad.training.jitter import AS_IT_IS
-from dejavlad.training.multi_similarity import MultiSimilarity
-from dejavlad.training.network import Network
-from dejavlad.training.place_step import PlaceStep
-from dejavlad.training.places import PlaceSampler
-from dejavlad.training.schedule import rate
-from dejavlad.training.watch import Monitor
+from dejavlad.training import TrainConfig, check, initial_model, load_recipe, train
+from dejavlad.training.config.schedule import rate
+from dejavlad.training.data.jitter import AS_IT_IS
+from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.diagnostics.monitor import Monitor
+from dejavlad.training.losses.multi_similarity import MultiSimilarity
+from dejavlad.training.sampling.places import PlaceSampler
+from dejavlad.training.steps.network import Network
+from dejavlad.training.steps.place_step import PlaceStep
+from dejavlad.zoo import load_model
 
 PLACES = TrainConfig(mining="places", loss="multi_similarity", batch_size=3, photos_per_place=3)
 
@@ -45,12 +45,12 @@ def test_the_gradient_is_that_of_the_plain_formula():
     alpha, beta, base, epsilon = 2.0, 10.0, 0.3, 0.05
     losses = []
     for i in range(6):
-        likeness = [rows_UD[i] @ rows_UD[j] for j in range(6)]
+        similarity = [rows_UD[i] @ rows_UD[j] for j in range(6)]
         same = [j for j in range(6) if labels[j] == labels[i] and j != i]
         others = [j for j in range(6) if labels[j] != labels[i]]
-        most, least = max(likeness[j] for j in others), min(likeness[j] for j in same)
-        near = [likeness[j] for j in same if likeness[j] - epsilon < most]
-        far = [likeness[j] for j in others if likeness[j] + epsilon > least]
+        most, least = max(similarity[j] for j in others), min(similarity[j] for j in same)
+        near = [similarity[j] for j in same if similarity[j] - epsilon < most]
+        far = [similarity[j] for j in others if similarity[j] + epsilon > least]
         losses.append(
             torch.log(1 + sum((torch.exp(-alpha * (s - base)) for s in near), torch.zeros(()))) / alpha
             + torch.log(1 + sum((torch.exp(beta * (s - base)) for s in far), torch.zeros(()))) / beta
@@ -203,7 +203,7 @@ def test_photos_that_are_too_many_at_once_give_the_same_gradient(make_town, make
         config = replace(PLACES, photos_at_once=at_once, precision="fp64")
         model = make_model("gem")
         network = Network(model, config)
-        step = PlaceStep(network, Album(town, model.preprocess), None, config)
+        step = PlaceStep(network, PhotoPool(town, model.preprocess), None, config)
         drawn = PlaceSampler(town, config).draw(1, 1)
         work = [
             ((n, AS_IT_IS), p) for n, p in zip(drawn.numbers.tolist(), drawn.labels.tolist(), strict=True)
@@ -263,7 +263,7 @@ def test_the_recipe_of_dinov2_learns_its_last_blocks(make_town, tmp_path):
         learning_rate=1e-3,
         workers=0,
     )
-    model = starting_model(config)
+    model = initial_model(config)
     run = train(config, model, make_town(8), None, tmp_path / "run")
     assert np.mean(run.losses[-2:]) < np.mean(run.losses[:2])
     learnt = load_model(run.model(), device="cpu")

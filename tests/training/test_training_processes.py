@@ -11,8 +11,11 @@ from safetensors.torch import load_file
 
 from dejavlad.errors import InputError
 from dejavlad.training import Run, train
-from dejavlad.training.processes import ALONE, join
-from dejavlad.training.runs import epoch_folder
+from dejavlad.training.distributed import (
+    ALONE,
+    join,
+)
+from dejavlad.training.run.runs import epoch_folder
 
 PLACES = {
     "mining": "places",

@@ -13,16 +13,22 @@ import torch
 from torch import nn
 
 from dejavlad.aggregation import MaxPool
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError, StoreBusyError, StoreError
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.training import Run, train
-from dejavlad.training.begin import _hash
-from dejavlad.training.runs import RUN, epoch_folder
-from dejavlad.training.state import STATE, State
+from dejavlad.training.run.open_run import _hash
+from dejavlad.training.run.runs import (
+    RUN,
+    epoch_folder,
+)
+from dejavlad.training.run.state import (
+    STATE,
+    State,
+)
 
 VARYING = ("seconds",)
 

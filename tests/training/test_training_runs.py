@@ -11,8 +11,8 @@ import torch
 from dejavlad.errors import InputError
 from dejavlad.model import load_folder
 from dejavlad.training import resolve, train
-from dejavlad.training.runs import best_epoch
-from dejavlad.training.state import State
+from dejavlad.training.run.runs import best_epoch
+from dejavlad.training.run.state import State
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,23 @@ import torch
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess
 from dejavlad.training import TrainConfig
-from dejavlad.training.album import Album
 from dejavlad.training.context import RunContext
-from dejavlad.training.frozen_maps import plan_frozen_maps
-from dejavlad.training.jitter import AS_IT_IS, View, draw_view
-from dejavlad.training.loss import Plain, Squared, make_loss
-from dejavlad.training.mining import Mined
-from dejavlad.training.network import Network
-from dejavlad.training.optim import make_optimizer
-from dejavlad.training.step import Step
+from dejavlad.training.data.frozen_maps import plan_frozen_maps
+from dejavlad.training.data.jitter import (
+    AS_IT_IS,
+    View,
+    draw_view,
+)
+from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.losses.ranking_loss import (
+    Plain,
+    Squared,
+    make_loss,
+)
+from dejavlad.training.sampling.mining import Mined
+from dejavlad.training.steps.network import Network
+from dejavlad.training.steps.optim import make_optimizer
+from dejavlad.training.steps.tuple_step import Step
 
 
 def unit(random, *shape):
@@ -93,8 +101,8 @@ def test_sgd_is_the_original_s():
 
 
 @pytest.fixture
-def album(town):
-    return Album(town, Preprocess())
+def pool(town):
+    return PhotoPool(town, Preprocess())
 
 
 TUPLES = [
@@ -104,26 +112,26 @@ TUPLES = [
 ]
 
 
-def gradients(make_model, album, config, tuples=TUPLES, kept=False, tmp_path=None):
+def gradients(make_model, pool, config, tuples=TUPLES, kept=False, tmp_path=None):
     network = Network(make_model(), config)
     maps = None
     if kept:
-        maps, _ = plan_frozen_maps(network, album, config, tmp_path, 1e9)
-        maps.fill(network, album, RunContext(config))
-    outcome = Step(network, album, maps, make_loss(config), config)(tuples, [1])
+        maps, _ = plan_frozen_maps(network, pool, config, tmp_path, 1e9)
+        maps.fill(network, pool, RunContext(config))
+    outcome = Step(network, pool, maps, make_loss(config), config)(tuples, [1])
     gradient_of = {name: None if p.grad is None else p.grad.clone() for name, p in network.learnt.items()}
     return outcome, gradient_of, network
 
 
-def test_a_step_divides_by_the_violating_triplets(config, make_model, album):
-    outcome, gradient_of, _ = gradients(make_model, album, replace(config, margin=1.0))
+def test_a_step_divides_by_the_violating_triplets(config, make_model, pool):
+    outcome, gradient_of, _ = gradients(make_model, pool, replace(config, margin=1.0))
     loss = Squared(1.0)
     total, violating = 0.0, 0
     model = make_model()
     for mined, _ in TUPLES:
-        q = album.dataset.queries[mined.query]
-        photos = [q, *(album.dataset.database[int(r)] for r in (mined.positive, *mined.negatives))]
-        images = torch.stack([torch.from_numpy(album.preprocess(photo.pixels)) for photo in photos])
+        q = pool.dataset.queries[mined.query]
+        photos = [q, *(pool.dataset.database[int(r)] for r in (mined.positive, *mined.negatives))]
+        images = torch.stack([torch.from_numpy(pool.preprocess(photo.pixels)) for photo in photos])
         rows = model.describe(images)
         terms = loss(rows[0], rows[1], rows[2:])
         total, violating = total + terms.objective, violating + terms.violating
@@ -134,23 +142,23 @@ def test_a_step_divides_by_the_violating_triplets(config, make_model, album):
         torch.testing.assert_close(gradient_of[name], parameter.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_each_photo_goes_through_the_network_once(config, make_model, album, monkeypatch):
+def test_each_photo_goes_through_the_network_once(config, make_model, pool, monkeypatch):
     seen = []
     original = Network.features
     monkeypatch.setattr(
         Network, "features", lambda self, images: seen.append(len(images)) or original(self, images)
     )
-    gradients(make_model, album, config)
+    gradients(make_model, pool, config)
     numbers = {mined.query for mined, _ in TUPLES} | {
-        int(row) + album.n_queries for mined, _ in TUPLES for row in (mined.positive, *mined.negatives)
+        int(row) + pool.n_queries for mined, _ in TUPLES for row in (mined.positive, *mined.negatives)
     }
     assert sum(seen) == len(numbers) == 9
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
-def test_in_parts_it_is_the_same(config, make_model, album, at_once):
-    whole, expected, _ = gradients(make_model, album, replace(config, margin=1.0))
-    parts, gradient_of, _ = gradients(make_model, album, replace(config, margin=1.0, photos_at_once=at_once))
+def test_in_parts_it_is_the_same(config, make_model, pool, at_once):
+    whole, expected, _ = gradients(make_model, pool, replace(config, margin=1.0))
+    parts, gradient_of, _ = gradients(make_model, pool, replace(config, margin=1.0, photos_at_once=at_once))
     assert parts.violating == whole.violating > 0
     assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
     for name in expected:
@@ -158,9 +166,9 @@ def test_in_parts_it_is_the_same(config, make_model, album, at_once):
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def test_with_frozen_maps_kept_it_is_the_same(config, make_model, album, where, tmp_path):
+def test_with_frozen_maps_kept_it_is_the_same(config, make_model, pool, where, tmp_path):
     config = replace(config, margin=1.0, train_from="conv2", frozen_maps=where)
-    _, expected, network = gradients(make_model, album, config)
+    _, expected, network = gradients(make_model, pool, config)
     assert len(network.frozen) == 3
     assert set(expected) == {
         "backbone.features.3.weight",
@@ -168,13 +176,13 @@ def test_with_frozen_maps_kept_it_is_the_same(config, make_model, album, where, 
         "backbone.features.5.weight",
         "backbone.features.5.bias",
     }
-    _, gradient_of, _ = gradients(make_model, album, config, kept=True, tmp_path=tmp_path)
+    _, gradient_of, _ = gradients(make_model, pool, config, kept=True, tmp_path=tmp_path)
     for name in expected:
         torch.testing.assert_close(gradient_of[name], expected[name], rtol=1e-6, atol=1e-8)
 
 
-def test_nothing_violates_nothing_is_learnt(config, make_model, album):
-    outcome, gradient_of, _ = gradients(make_model, album, replace(config, margin=1e-9), TUPLES[:1])
+def test_nothing_violates_nothing_is_learnt(config, make_model, pool):
+    outcome, gradient_of, _ = gradients(make_model, pool, replace(config, margin=1e-9), TUPLES[:1])
     assert (outcome.violating, outcome.losses) == (0, [0.0])
     assert all(one is None for one in gradient_of.values())
 
@@ -200,18 +208,18 @@ def test_jitter_is_of_the_whole_tuple_and_comes_again(config):
     assert draw_view(TrainConfig(), (40, 60), 1, 1, 0) == AS_IT_IS
 
 
-def test_a_view_mirrors_and_resizes(album):
+def test_a_view_mirrors_and_resizes(pool):
     numbers = np.array([0, 1])
-    rows, plain = album.load_view(numbers, AS_IT_IS)
-    _, flipped = album.load_view(numbers, View(flip=True))
-    _, small = album.load_view(numbers, View(20))
+    rows, plain = pool.load_view(numbers, AS_IT_IS)
+    _, flipped = pool.load_view(numbers, View(flip=True))
+    _, small = pool.load_view(numbers, View(20))
     assert rows.tolist() == [0, 1]
     np.testing.assert_array_equal(flipped, plain[..., ::-1])
     assert small.shape == (2, 3, 20, 28)
 
 
-def test_with_jitter_photos_are_seen_otherwise(config, make_model, album):
-    plain, _, _ = gradients(make_model, album, replace(config, margin=1.0))
+def test_with_jitter_photos_are_seen_otherwise(config, make_model, pool):
+    plain, _, _ = gradients(make_model, pool, replace(config, margin=1.0))
     flipped = [(mined, View(flip=True)) for mined, _ in TUPLES]
-    other, _, _ = gradients(make_model, album, replace(config, margin=1.0), flipped)
+    other, _, _ = gradients(make_model, pool, replace(config, margin=1.0), flipped)
     assert plain.losses != other.losses

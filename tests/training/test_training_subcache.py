@@ -8,12 +8,19 @@ import pytest
 
 from dejavlad.datasets import open_msls
 from dejavlad.geo import utm_from_latlon
-from dejavlad.model import load_model
 from dejavlad.training import TrainConfig, load_recipe, train
-from dejavlad.training.loss import make_loss
-from dejavlad.training.subcache import SubcacheMiner, read_rows, subcache_of
-from dejavlad.training.tuples import Candidates
-from dejavlad.training.weighting import query_order, query_weights
+from dejavlad.training.losses.ranking_loss import make_loss
+from dejavlad.training.sampling.subcache import (
+    SubcacheMiner,
+    read_rows,
+    subcache_of,
+)
+from dejavlad.training.sampling.tuples import Candidates
+from dejavlad.training.sampling.weighting import (
+    query_order,
+    query_weights,
+)
+from dejavlad.zoo import load_model
 
 LONDON = (51.5, -0.1)
 HARD = TrainConfig(

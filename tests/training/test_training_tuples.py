@@ -5,16 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.training import TrainConfig
-from dejavlad.training.loss import make_loss
-from dejavlad.training.mining import Descriptors, Miner, nearest
-from dejavlad.training.schedule import learning_rate, n_batches, refresh_every, refreshes, saves
-from dejavlad.training.tuples import Candidates
-from dejavlad.training.weighting import query_order
+from dejavlad.training.config.schedule import (
+    learning_rate,
+    n_batches,
+    refresh_every,
+    refreshes,
+    saves,
+)
+from dejavlad.training.losses.ranking_loss import make_loss
+from dejavlad.training.sampling.mining import (
+    Descriptors,
+    Miner,
+    nearest,
+)
+from dejavlad.training.sampling.tuples import Candidates
+from dejavlad.training.sampling.weighting import query_order
 
 
 def listed(name, east, times=None, zone=None):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dejavlad.aggregation.boxes import Scale, direct_boxes, integral_boxes, window_sums
 from dejavlad.aggregation.functional import EPSILON
-from dejavlad.aggregation.netvlad import Clustered
+from dejavlad.aggregation.netvlad import VLADBase
 
 WORTH_PROJECTING = 1.5
 """Cells are whitened before they are summed where there are this many times more patches than cells."""
@@ -59,8 +59,8 @@ class Residuals:
     feat_NTHWD: Tensor
     """float32, prepared as the layer does; T grids, whose residuals in one cell are summed."""
     weights_NKTHW: Tensor
-    """float32: see `Clustered.assignment_weights`."""
-    layer: Clustered
+    """float32: see `VLADBase.assignment_weights`."""
+    layer: VLADBase
 
     def of(self, photo: int, cluster: int) -> Tensor:
         """[H, W, D] of one photo and cluster, for the caller to change."""
@@ -130,7 +130,7 @@ def _sum_first(
                 for scale, boxes_PD in boxes(residuals.of(n, k), scales):
                     torch.div(boxes_PD, _cells(scale, layer), out=patches_SD[scale.rows])
                 if layer.power != 1:
-                    patches_SD.copy_(layer.evened(patches_SD))
+                    patches_SD.copy_(layer.power_normalize(patches_SD))
                 squares_S1 = torch.linalg.vector_norm(patches_SD, dim=1, keepdim=True).square_()
                 scaling_S1 = _intra_scaling(squares_S1, layer)
                 squares_NS1[n].addcmul_(squares_S1, scaling_S1.square())
@@ -242,12 +242,12 @@ def _groups(clusters: int) -> Iterator[range]:
         yield range(first, min(first + GROUP, clusters))
 
 
-def _cells(scale: Scale, layer: Clustered) -> int:
+def _cells(scale: Scale, layer: VLADBase) -> int:
     """By how much sums are divided: the original takes means, which tells where they are next to nothing."""
     return scale.size**2 if layer.epsilon == "torch" else 1
 
 
-def _intra_scaling(squares: Tensor, layer: Clustered) -> Tensor:
+def _intra_scaling(squares: Tensor, layer: VLADBase) -> Tensor:
     """What brings a cluster's sum to unit length, as `functional.l2_normalize` does."""
     if not layer.intra_norm:
         return torch.ones_like(squares)

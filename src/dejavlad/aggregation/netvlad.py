@@ -27,7 +27,7 @@ ASSIGNMENT_RATIO = 0.01
 UNFITTED_SHARPNESS = 30.0
 
 
-class Clustered(Aggregation):
+class VLADBase(Aggregation):
     """What NetVLAD and VLAD share: centres, and residuals to them, summed with assignment weights."""
 
     needs_fitting = True
@@ -73,12 +73,14 @@ class Clustered(Aggregation):
 
     def aggregate(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, K*D] of prepared local features, before the final normalisation."""
-        vlad_NKD = self.evened(functional.vlad(feat_NDL, self.assignment_weights(feat_NDL), self.centroids))
+        vlad_NKD = self.power_normalize(
+            functional.vlad(feat_NDL, self.assignment_weights(feat_NDL), self.centroids)
+        )
         if self.intra_norm:
             vlad_NKD = functional.l2_normalize(vlad_NKD, dim=2, rule=self.epsilon)
         return vlad_NKD.flatten(1)
 
-    def evened(self, sums: Tensor) -> Tensor:
+    def power_normalize(self, sums: Tensor) -> Tensor:
         """The signed power of clusters' sums, of any shape."""
         return functional.signed_power(sums, self.power)
 
@@ -92,7 +94,7 @@ class Clustered(Aggregation):
         return centres
 
 
-class NetVLAD(Clustered):
+class NetVLAD(VLADBase):
     """NetVLAD: residuals to K centres, softly assigned, summed over the photo.
 
     Equivalent to ``preL2``, ``layerVLAD.m`` (or ``layerVLADv2.m``), ``intranorm`` and ``postL2``, with
@@ -189,7 +191,7 @@ class NetVLAD(Clustered):
                 self.conv.bias.copy_(torch.from_numpy(-alpha * np.square(centres).sum(axis=1)))
 
 
-class VLAD(Clustered):
+class VLAD(VLADBase):
     """VLAD (Jégou et al., CVPR 2010) with intra-normalisation (Arandjelović and Zisserman, CVPR 2013).
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 from dejavlad.aggregation.base import Aggregation
 from dejavlad.aggregation.boxes import patch_scales
 from dejavlad.aggregation.fused import Projection, Residuals, Sums, fused_patches
-from dejavlad.aggregation.netvlad import Clustered
+from dejavlad.aggregation.netvlad import VLADBase
 from dejavlad.errors import InputError
 from dejavlad.patches import PatchSet
 
@@ -178,8 +178,8 @@ def patch_centres(
     return centres_P2.trunc() if whole_pixels else centres_P2
 
 
-def _clustered(layer: Aggregation) -> Clustered:
-    if not isinstance(layer, Clustered):
+def _clustered(layer: Aggregation) -> VLADBase:
+    if not isinstance(layer, VLADBase):
         raise InputError(
             f"patches need an aggregation with clusters, netvlad or vlad; given "
             f"{getattr(layer, 'name', type(layer).__name__)!r}: take a model such as vgg16-netvlad-pitts30k "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dejavlad.aggregation import functional
 from dejavlad.aggregation.base import Floats
 from dejavlad.aggregation.functional import EpsilonRule
-from dejavlad.aggregation.netvlad import UNFITTED_SHARPNESS, Clustered, NetVLAD
+from dejavlad.aggregation.netvlad import UNFITTED_SHARPNESS, NetVLAD, VLADBase
 
 
 class TiedNetVLAD(NetVLAD):
@@ -48,7 +48,7 @@ class TiedNetVLAD(NetVLAD):
         epsilon: EpsilonRule = "matconvnet",
     ) -> None:
         # Not NetVLAD's own: it has weights.
-        Clustered.__init__(
+        VLADBase.__init__(
             self, dim, clusters, normalize_input=normalize_input, intra_norm=intra_norm, epsilon=epsilon
         )
         self.version = 2

@@ -13,7 +13,7 @@ from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
 
 if TYPE_CHECKING:
-    from dejavlad.datasets import PlaceDataset
+    from dejavlad.ground_truth import PlaceDataset
     from dejavlad.photo import PhotoList
 
 app = App(name="dataset", help="Look at a dataset, check it, list photos, make a truth file, make a town.")
@@ -55,8 +55,13 @@ def info(
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import dataset_info, parse_truth, photos_info, placed_again
+    from dejavlad.datasets import (
+        dataset_info,
+        photos_info,
+        placed_again,
+    )
     from dejavlad.datasets.info import str_photos
+    from dejavlad.ground_truth import parse_truth
     from dejavlad.images import read_size
     from dejavlad.photo import PhotoList
 
@@ -110,7 +115,10 @@ def check(
     workers
         Threads that decode.
     """
-    from dejavlad.datasets.check import check_dataset, check_photos
+    from dejavlad.datasets.audit.report import (
+        check_dataset,
+        check_photos,
+    )
     from dejavlad.datasets.published import PUBLISHED
     from dejavlad.images import read_content, read_stretch
     from dejavlad.photo import PhotoList
@@ -186,9 +194,14 @@ def list_(
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
-    from dejavlad.datasets import paths_below, read_netvlad_spec, write_list, write_names
     from dejavlad.datasets import photos as open_photos
-    from dejavlad.datasets.netvlad_spec import is_spec
+    from dejavlad.ground_truth import read_netvlad_spec
+    from dejavlad.ground_truth.netvlad_spec import is_spec
+    from dejavlad.photo import (
+        paths_below,
+        write_list,
+        write_names,
+    )
 
     if is_spec(photos):
         if part is None:
@@ -263,11 +276,17 @@ def truth(
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import Truth, TruthPositions, photos, read_netvlad_spec, write_truth_npz
-    from dejavlad.datasets.frames import FrameRule
+    from dejavlad.datasets import photos
     from dejavlad.datasets.info import truth_info
-    from dejavlad.datasets.netvlad_spec import is_spec
-    from dejavlad.datasets.suspect import what_is_wrong
+    from dejavlad.ground_truth import (
+        Truth,
+        TruthPositions,
+        read_netvlad_spec,
+        write_truth_npz,
+    )
+    from dejavlad.ground_truth.frames import FrameRule
+    from dejavlad.ground_truth.netvlad_spec import is_spec
+    from dejavlad.positions.diagnosis import what_is_wrong
 
     why = None
     if frames is not None and (radius is not None or positions is not None):
@@ -346,8 +365,8 @@ def town(
     workers
         Processes that draw.
     """
-    from dejavlad.datasets.town import make_town
     from dejavlad.images import parse_resize
+    from dejavlad.town import make_town
 
     sides = parse_resize(size)
     if not isinstance(sides, tuple):
@@ -365,7 +384,12 @@ def _opened(name: str, root: Path | None, positions: str, all_folders: bool) -> 
     Raises:
         InputError: neither, or a dataset that cannot be opened.
     """
-    from dejavlad.datasets import is_dataset, open_dataset, photos, with_positions
+    from dejavlad.datasets import (
+        is_dataset,
+        open_dataset,
+        photos,
+    )
+    from dejavlad.positions import with_positions
 
     if not is_dataset(name, root=root):
         try:

@@ -10,7 +10,7 @@ from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
-    from dejavlad.datasets import PlaceDataset
+    from dejavlad.ground_truth import PlaceDataset
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.progress import OnProgress
     from dejavlad.report import Learnt
@@ -53,12 +53,19 @@ def demo(
         How many photos the town has.
     """
     from dejavlad.datasets import open_dataset
-    from dejavlad.datasets.town import make_town
     from dejavlad.photo import PhotoList
+    from dejavlad.pipelines.evaluate import (
+        Scoring,
+        describe_dataset,
+        patch_sources,
+        rank,
+        rerank,
+        score,
+    )
+    from dejavlad.places import PlaceMap
+    from dejavlad.places.preset import Preset
     from dejavlad.report import matched_pairs, write_demo_page
-    from dejavlad.retrieval import PlaceMap
-    from dejavlad.retrieval.benchmark import Scoring, describe_dataset, patch_sources, rank, rerank, score
-    from dejavlad.retrieval.preset import Preset
+    from dejavlad.town import make_town
 
     preset = Preset(**PATCHES)
     model_name = options.chosen(None, output)
@@ -153,15 +160,20 @@ def _learn(
 ) -> Learnt:
     """Train a small network on two districts, and evaluate it on the third, as it began and at its best."""
     from dejavlad.datasets import open_dataset
-    from dejavlad.model import load_model
+    from dejavlad.pipelines.evaluate import (
+        Scoring,
+        describe_dataset,
+        rank,
+        score,
+    )
     from dejavlad.report import Learnt, write_training_page
-    from dejavlad.retrieval.benchmark import Scoring, describe_dataset, rank, score
-    from dejavlad.training import load_recipe, starting_model, train
+    from dejavlad.training import initial_model, load_recipe, train
+    from dejavlad.zoo import load_model
 
     config = load_recipe(RECIPE).changed({"seed": options.seed, "workers": options.workers})
     run = train(
         config,
-        starting_model(config, device=options.device, resize=SMALL),
+        initial_model(config, device=options.device, resize=SMALL),
         open_dataset(town / "train"),
         open_dataset(town / "val"),
         out / "training",

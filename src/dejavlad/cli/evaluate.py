@@ -23,17 +23,20 @@ from dejavlad.cli.terminal import Output, command_line, timed
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
-    from dejavlad.datasets import PlaceDataset
     from dejavlad.evaluation import Result
     from dejavlad.evaluation.protocols import Protocol
     from dejavlad.extraction import DescriptorStore
+    from dejavlad.ground_truth import PlaceDataset
     from dejavlad.photo import PhotoList
+    from dejavlad.pipelines.evaluate import Scoring
+    from dejavlad.places.points import PointSetting
+    from dejavlad.places.preset import Preset
+    from dejavlad.places.reranking import (
+        Reranked,
+        Source,
+    )
     from dejavlad.ranking import Ranking
     from dejavlad.report import ShownMatch
-    from dejavlad.retrieval.benchmark import Scoring
-    from dejavlad.retrieval.points import PointSetting
-    from dejavlad.retrieval.preset import Preset
-    from dejavlad.retrieval.reranking import Reranked, Source
 
 NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
 
@@ -121,11 +124,17 @@ def evaluate(
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
-    from dejavlad.datasets import WithinFrames, truth_text
-    from dejavlad.datasets.twins import twins_text
+    from dejavlad.datasets.audit.near_duplicates import twins_text
     from dejavlad.evaluation.predictions import open_ranking
+    from dejavlad.ground_truth import (
+        WithinFrames,
+        truth_text,
+    )
+    from dejavlad.pipelines.evaluate import (
+        Scoring,
+        score,
+    )
     from dejavlad.report import write_page
-    from dejavlad.retrieval.benchmark import Scoring, score
 
     named = _protocol(protocol, misses)
     scoring = Scoring(
@@ -210,8 +219,8 @@ class _Made:
 
     def pairs(self, places: PlaceDataset, result: Result | None) -> list[ShownMatch]:
         """Queries and answers whose matching patches the page shows."""
+        from dejavlad.places.preset import Preset
         from dejavlad.report import matched_pairs
-        from dejavlad.retrieval.preset import Preset
 
         if not isinstance(self.preset, Preset) or self.patches is None:
             return []
@@ -231,7 +240,7 @@ def _make(
 ) -> _Made:
     """Describe, search, and re-rank."""
     from dejavlad.model.device import resolve_device
-    from dejavlad.retrieval.benchmark import (
+    from dejavlad.pipelines.evaluate import (
         describe_dataset,
         patch_sources,
         rank,
@@ -240,7 +249,7 @@ def _make(
         sweep,
         unread_of,
     )
-    from dejavlad.retrieval.points import PointSetting
+    from dejavlad.places.points import PointSetting
 
     points = reranking.chosen() if isinstance(reranking, PointSetting) else None
     preset = None if isinstance(reranking, PointSetting) else reranking
@@ -323,7 +332,14 @@ def open_places(
     views: tuple[str, Output] | None = None,
 ) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
     """The dataset, and the stores where descriptors rather than photos were given."""
-    from dejavlad.datasets import PlaceDataset, open_dataset, parse_truth, placed_again
+    from dejavlad.datasets import (
+        open_dataset,
+        placed_again,
+    )
+    from dejavlad.ground_truth import (
+        PlaceDataset,
+        parse_truth,
+    )
 
     stores = None
     if views is not None and database is None:
@@ -384,7 +400,8 @@ def _protocol(name: str | None, misses: str | None) -> Protocol | None:
 def _photos_or_store(
     given: str, positions: str | None, root: Path | None, time_offset: str | None, all_folders: bool
 ) -> tuple[PhotoList, DescriptorStore | None]:
-    from dejavlad.datasets import photos, with_positions
+    from dejavlad.datasets import photos
+    from dejavlad.positions import with_positions
 
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:

@@ -71,7 +71,7 @@ def explain(
     """
     from dejavlad.evaluation.explain import explain as explained
     from dejavlad.evaluation.predictions import open_ranking
-    from dejavlad.retrieval.explaining import of_descriptors
+    from dejavlad.pipelines.explain import of_descriptors
 
     places, stores = open_places(dataset, database, queries, truth, positions, root)
     output.notes(places.database, places.queries)

@@ -14,7 +14,7 @@ from dejavlad.failures import failures_dict
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
-    from dejavlad.retrieval.preset import Preset
+    from dejavlad.places.preset import Preset
 
 
 def extract(
@@ -72,7 +72,7 @@ def extract(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction import write_bin
-    from dejavlad.retrieval.learnt import for_patches
+    from dejavlad.places.fitted_model import for_patches
 
     if order == "matlab" and bin is None:
         raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
@@ -117,7 +117,10 @@ def extract(
 
 
 def _preset(wanted: bool, reranking: RerankOptions) -> Preset | None:
-    from dejavlad.retrieval.preset import FRESH, load_preset
+    from dejavlad.places.preset import (
+        FRESH,
+        load_preset,
+    )
 
     given = reranking.chosen()
     if not wanted:

@@ -55,9 +55,9 @@ def locate(
     """
     from dejavlad.datasets import joined
     from dejavlad.datasets import photos as open_photos
-    from dejavlad.datasets.video import ENDINGS as VIDEOS
     from dejavlad.photo import Photo, PhotoList
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.photo.video import ENDINGS as VIDEOS
+    from dejavlad.places import PlaceMap
 
     def opened(given: str) -> PhotoList:
         path = Path(given)

@@ -93,14 +93,16 @@ def loops(
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
-    from dejavlad.datasets.loop_truth import loop_truth, pose_centres
     from dejavlad.evaluation import list_hash
     from dejavlad.evaluation.loops import both_ways as measure_both_ways
     from dejavlad.evaluation.loops import reachable, score_loops, write_json
     from dejavlad.evaluation.predictions import write_answers
+    from dejavlad.ground_truth.loop_truth import (
+        loop_truth,
+        pose_centres,
+    )
     from dejavlad.model.device import resolve_device
-    from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
-    from dejavlad.retrieval.loops import (
+    from dejavlad.places.loops import (
         KNOWN_FROM,
         WINDOW,
         LoopDetector,
@@ -108,7 +110,8 @@ def loops(
         similarities,
         write_loops,
     )
-    from dejavlad.retrieval.verified_loops import verify_loops
+    from dejavlad.places.verified_loops import verify_loops
+    from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
 
     window = WINDOW if window is None else window
     LoopDetector(
@@ -236,8 +239,9 @@ def _frames(
     all_folders: bool,
 ) -> tuple[PhotoList, DescriptorStore | None]:
     """The sequence, and its descriptors where these were given."""
-    from dejavlad.datasets import photos, with_positions
+    from dejavlad.datasets import photos
     from dejavlad.extraction import DescriptorStore, is_bin, read_bin
+    from dejavlad.positions import with_positions
 
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:

@@ -22,7 +22,7 @@ from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.places import PlaceMap
 
 app = App(name="map", help="A map to locate photos in: build it, add, remove and move photos, look at it.")
 
@@ -84,7 +84,7 @@ def build(
         headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
     from dejavlad.datasets import photos as open_photos
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.places import PlaceMap
 
     chosen, sources = _model_and_photos(model, photos)
     name = options.chosen(chosen, output)
@@ -156,8 +156,8 @@ def add(
         As in `map build` (default: as the map's own panoramas were cut).
     """
     from dejavlad.datasets import photos as open_photos
-    from dejavlad.datasets.panorama import Views
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.places import PlaceMap
+    from dejavlad.positions.panorama import Views
 
     listed = open_photos(
         photos,
@@ -200,7 +200,7 @@ def remove(
     names
         Names as `dejavlad map info MAP --json` lists them; another Unicode form or letter case will do.
     """
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.places import PlaceMap
 
     town = PlaceMap.open(place_map, device="cpu")
     removed = town.remove(names)
@@ -220,7 +220,7 @@ def info(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output
     place_map
         The map.
     """
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.places import PlaceMap
 
     town = PlaceMap.open(place_map, device="cpu")
     output.answer(town.info().to_dict(names=True), str(town.info()))
@@ -248,7 +248,7 @@ def move(
     new
         Where they lie now.
     """
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.places import PlaceMap
 
     moved = PlaceMap.open(place_map, device="cpu").move(old, new)
     lines = [f"{moved.photos} photos lie in {new} now"]
@@ -275,7 +275,7 @@ def check(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Outpu
     place_map
         The map.
     """
-    from dejavlad.retrieval import PlaceMap
+    from dejavlad.places import PlaceMap
 
     town = PlaceMap.open(place_map, device="cpu")
     with output.progress() as on_progress:
@@ -294,7 +294,7 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     Raises:
         InputError: a model alone is given.
     """
-    from dejavlad.model.zoo import model_names
+    from dejavlad.zoo.resolve import model_names
 
     if second is not None:
         return first, second

@@ -20,8 +20,11 @@ from dejavlad.errors import InputError
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import Photo
-    from dejavlad.retrieval.live import LiveFrame
-    from dejavlad.retrieval.pair import PairMatch, PairSetting
+    from dejavlad.places.live import LiveFrame
+    from dejavlad.places.pair import (
+        PairMatch,
+        PairSetting,
+    )
 
 POOR = (
     "the model has learnt its vocabulary from these photos alone; one learnt from many compares better: "
@@ -153,8 +156,8 @@ def _setting(
     options: ModelOptions,
 ) -> PairSetting:
     from dejavlad.model import PatchSetting
-    from dejavlad.retrieval.pair import PairSetting
-    from dejavlad.retrieval.preset import load_preset
+    from dejavlad.places.pair import PairSetting
+    from dejavlad.places.preset import load_preset
 
     of = load_preset(preset)
     dims = max(options.dims_list, default=None)
@@ -178,8 +181,8 @@ def _opened(
     model: str, photos: list[Photo], setting: PairSetting, options: ModelOptions, output: Output
 ) -> PlaceModel:
     """The model, or that of a map; fitted."""
-    from dejavlad.retrieval.map_state import is_map
-    from dejavlad.retrieval.pair import learnt_from
+    from dejavlad.places.map_state import is_map
+    from dejavlad.places.pair import learnt_from
 
     with output.progress() as on_progress:
         of_map = Path(model) / "model" if is_map(Path(model)) else model
@@ -195,10 +198,10 @@ def _opened(
 def _points(a: str, b: str, matcher: str, figure: Path | None, options: ModelOptions, output: Output) -> None:
     """Compare by local features."""
     from dejavlad.model.device import resolve_device
+    from dejavlad.places.pair import as_photo
+    from dejavlad.places.point_pair import match_points
     from dejavlad.report.point_figure import check_point_figure, write_point_figure
     from dejavlad.rerank import PointReranker
-    from dejavlad.retrieval.pair import as_photo
-    from dejavlad.retrieval.point_pair import match_points
 
     if figure is not None:
         check_point_figure(figure)
@@ -239,8 +242,11 @@ def _pair(
     options: ModelOptions,
     output: Output,
 ) -> None:
+    from dejavlad.places.pair import (
+        as_photo,
+        match_pair,
+    )
     from dejavlad.report.figures.figure import check_figure, write_match_figure
-    from dejavlad.retrieval.pair import as_photo, match_pair
 
     if figure is not None:
         check_figure(figure)
@@ -288,9 +294,15 @@ def _live(
     output: Output,
 ) -> None:
     from dejavlad.cli.window import Window
+    from dejavlad.places.live import (
+        Frames,
+        Live,
+        reference_photo,
+        shows_anything,
+        spread_frames,
+    )
+    from dejavlad.places.pair import PairMatcher
     from dejavlad.report.figures.video import MatchVideo, live_picture
-    from dejavlad.retrieval.live import Frames, Live, reference_photo, shows_anything, spread_frames
-    from dejavlad.retrieval.pair import PairMatcher
 
     chosen = reference_photo(reference, source)
     with ExitStack() as stack:

@@ -12,7 +12,7 @@ from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import DejavladError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from dejavlad.model import ModelEntry
+    from dejavlad.zoo import ModelEntry
 
 app = App(
     name="models",
@@ -33,7 +33,7 @@ def models(name: str | None = None, /, *, output: Output = Output()) -> None:
         One of the list, to be told of in full: size, photos as it wants them, licences, address, how it was
         checked.
     """
-    from dejavlad.model import list_models
+    from dejavlad.zoo import list_models
 
     entries = list_models()
     if name is not None:
@@ -68,7 +68,7 @@ def _where(entry: ModelEntry) -> str:
 
 def _in_full(entry: ModelEntry) -> str:
     """All that is known of a model, a line each."""
-    from dejavlad.model.released import RELEASED
+    from dejavlad.zoo.released import RELEASED
 
     released = RELEASED.get(entry.name)
     published = released.published if released is not None else None
@@ -113,8 +113,14 @@ def download(
         Only say which file belongs where.
     """
     from dejavlad.backbones import BACKBONES, fetch_weights
-    from dejavlad.model.released import RELEASED, fetch_released
-    from dejavlad.model.zoo import FROM_THE_MAP, model_names
+    from dejavlad.zoo.released import (
+        RELEASED,
+        fetch_released,
+    )
+    from dejavlad.zoo.resolve import (
+        FROM_THE_MAP,
+        model_names,
+    )
 
     backbone = name.partition("-")[0].partition("@")[0]
     with output.progress() as on_progress:
@@ -150,8 +156,8 @@ def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output 
     name
         What to call the model (default: after the file).
     """
+    from dejavlad.convert import import_model
     from dejavlad.model import save_model
-    from dejavlad.model.importers import import_model
 
     model = import_model(src, name=name)
     folder = save_model(model, out)

@@ -17,8 +17,8 @@ from dejavlad.settings import PREFIX
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
-    from dejavlad.retrieval.points import PointSetting
-    from dejavlad.retrieval.preset import Preset
+    from dejavlad.places.points import PointSetting
+    from dejavlad.places.preset import Preset
 
 MAX_PIXELS = f"{PREFIX}MAX_PIXELS"
 
@@ -65,7 +65,7 @@ class ModelOptions:
 
     def chosen(self, model: str | None, output: Output) -> str:
         """The model that is named, else the best that works here without a download, which is then told."""
-        from dejavlad.model.zoo import default_model
+        from dejavlad.zoo.resolve import default_model
 
         if model is not None:
             return model
@@ -86,7 +86,7 @@ class ModelOptions:
         What the options leave open, a preset of re-ranking decides: the photos' size, and how many whitened
         dimensions are kept at most.
         """
-        from dejavlad.model.zoo import load_model
+        from dejavlad.zoo.resolve import load_model
 
         loaded = load_model(
             model,
@@ -115,11 +115,11 @@ class ModelOptions:
         self, model: PlaceModel, photos: PhotoList, folder: Path, on_progress: OnProgress
     ) -> PlaceModel:
         """The model; one that learns from photos learns from these, and is kept in `folder`."""
-        from dejavlad.retrieval.learnt import learn_once
+        from dejavlad.places.fitted_model import fit_cached
 
         if model.fitted:
             return model
-        return learn_once(
+        return fit_cached(
             model, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
         )
 
@@ -148,7 +148,7 @@ class RerankOptions:
         Raises:
             InputError: local features are asked for, where only patches can be compared.
         """
-        from dejavlad.retrieval.preset import chosen_preset
+        from dejavlad.places.preset import chosen_preset
 
         if self.points() is not None:
             raise InputError(
@@ -166,7 +166,7 @@ class RerankOptions:
     def points(self) -> PointSetting | None:
         """The local features that are asked for; None where none are."""
         from dejavlad.local import AUTO, EXTRACTORS
-        from dejavlad.retrieval.points import PointSetting
+        from dejavlad.places.points import PointSetting
 
         if self.rerank not in (AUTO, *EXTRACTORS):
             return None
@@ -198,7 +198,7 @@ Verify = Literal["auto", "none", "sift", "xfeat", "aliked", "disk"]
 
 def point_setting(kind: str | None, output: Output) -> PointSetting | None:
     """How photos are compared by local features, a kind that had to do being told; None for not at all."""
-    from dejavlad.retrieval.points import PointSetting
+    from dejavlad.places.points import PointSetting
 
     setting = PointSetting.parse(kind)
     if setting is None:
@@ -228,7 +228,11 @@ def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool =
     Raises:
         InputError: another text, or there is no panorama.
     """
-    from dejavlad.datasets.panorama import Views, cut_panoramas, told_panoramas
+    from dejavlad.positions.panorama import (
+        Views,
+        cut_panoramas,
+        told_panoramas,
+    )
 
     if panorama is None:
         if panoramas := told_panoramas(photos):

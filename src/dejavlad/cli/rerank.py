@@ -11,9 +11,9 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.extraction.patches import PatchFeats, StoredPatches
+    from dejavlad.places.points import PointSetting
+    from dejavlad.places.reranking import Reranked
     from dejavlad.ranking import Ranking
-    from dejavlad.retrieval.points import PointSetting
-    from dejavlad.retrieval.reranking import Reranked
 
 
 def rerank(
@@ -52,9 +52,9 @@ def rerank(
         The size of photos behind Patch-NetVLAD's files, which do not tell it.
     """
     from dejavlad.extraction.patches import Cached
+    from dejavlad.places.preset import load_preset
+    from dejavlad.places.reranking import rerank_all
     from dejavlad.ranking import Ranking
-    from dejavlad.retrieval.preset import load_preset
-    from dejavlad.retrieval.reranking import rerank_all
 
     first = Ranking.load(ranking)
     if (points := reranking.points()) is not None:
@@ -92,8 +92,8 @@ def _by_points(
 ) -> None:
     """Re-rank by local features of the photos that the stores are of."""
     from dejavlad.extraction import DescriptorStore
-    from dejavlad.retrieval.points import PointSource
-    from dejavlad.retrieval.reranking import rerank_all
+    from dejavlad.places.points import PointSource
+    from dejavlad.places.reranking import rerank_all
 
     stores = [DescriptorStore.open(path) for path in (queries, database)]
     _check_size(first, len(stores[0]), len(stores[1]))

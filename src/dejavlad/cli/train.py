@@ -16,7 +16,7 @@ from dejavlad.failures import failures_dict, failures_text
 from dejavlad.progress import OnProgress, Progress
 
 if TYPE_CHECKING:
-    from dejavlad.datasets import PlaceDataset
+    from dejavlad.ground_truth import PlaceDataset
     from dejavlad.model import PlaceModel
     from dejavlad.training import Finding, Run, TrainConfig
 
@@ -61,9 +61,9 @@ class StartOptions:
 
     def load(self, config: TrainConfig, init: str | None, on_progress: OnProgress) -> PlaceModel:
         """The model to begin with."""
-        from dejavlad.training import starting_model
+        from dejavlad.training import initial_model
 
-        return starting_model(
+        return initial_model(
             config,
             init,
             on_progress=on_progress,
@@ -126,7 +126,7 @@ def train(
     """
     from dejavlad.training import Run
     from dejavlad.training import check as examine
-    from dejavlad.training.runs import is_run
+    from dejavlad.training.run.runs import is_run
 
     goes_on = is_run(out)
     chosen = options.change(_config(config, out, goes_on).with_settings(set or ()))
@@ -187,8 +187,8 @@ def _train(
     """Train, telling how it goes; the run and its page, which the first of several processes writes."""
     from dejavlad.report import write_training_page
     from dejavlad.training import train as run_training
-    from dejavlad.training.events import Events
-    from dejavlad.training.processes import is_first
+    from dejavlad.training.distributed import is_first
+    from dejavlad.training.run.events import Events
     from dejavlad.training.trainer import TRAINING
 
     events = Events(out) if tensorboard and is_first() else None

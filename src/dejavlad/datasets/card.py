@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.protocol import Protocol
+from dejavlad.ground_truth.place import PlaceDataset
+from dejavlad.ground_truth.protocol import Protocol
 
 Opener = Callable[[Path, str], PlaceDataset]
 """(the folder where a dataset lies, its name) -> the dataset."""

@@ -10,13 +10,22 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from dejavlad.datasets.at_names import PARTS, open_vg_benchmark
 from dejavlad.datasets.card import Card, Opener, Page, Published, way
-from dejavlad.datasets.gsv_cities import open_gsv_cities
-from dejavlad.datasets.holidays import open_holidays
-from dejavlad.datasets.kitti import FRAMES, SEQUENCES, open_kitti
-from dejavlad.datasets.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
-from dejavlad.datasets.netvlad_places import (
+from dejavlad.datasets.layouts.gsv_cities import open_gsv_cities
+from dejavlad.datasets.layouts.holidays import open_holidays
+from dejavlad.datasets.layouts.kitti import (
+    FRAMES,
+    SEQUENCES,
+    open_kitti,
+)
+from dejavlad.datasets.layouts.msls import (
+    CITIES,
+    EVERY,
+    SUBTASKS,
+    TASKS,
+    open_msls,
+)
+from dejavlad.datasets.layouts.netvlad_places import (
     LIGHTS,
     PITTSBURGH,
     TOKYO_247,
@@ -25,13 +34,20 @@ from dejavlad.datasets.netvlad_places import (
     open_named_spec,
     open_tiny,
 )
-from dejavlad.datasets.nordland import open_nordland
-from dejavlad.datasets.oxford import open_oxford
-from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.revisited import open_revisited
-from dejavlad.datasets.two_folders import open_folders
-from dejavlad.datasets.vpr_bench import SETS as VPR_BENCH
-from dejavlad.datasets.vpr_bench import open_numbered, open_vpr_bench
+from dejavlad.datasets.layouts.nordland import open_nordland
+from dejavlad.datasets.layouts.oxford import open_oxford
+from dejavlad.datasets.layouts.revisited import open_revisited
+from dejavlad.datasets.layouts.two_folders import open_folders
+from dejavlad.datasets.layouts.vg_benchmark import (
+    PARTS,
+    open_vg_benchmark,
+)
+from dejavlad.datasets.layouts.vpr_bench import SETS as VPR_BENCH
+from dejavlad.datasets.layouts.vpr_bench import (
+    open_numbered,
+    open_vpr_bench,
+)
+from dejavlad.ground_truth.place import PlaceDataset
 
 # Who counted.
 SPEC = "NetVLAD's dataset spec"

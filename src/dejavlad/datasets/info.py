@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.relevance import Truth
-from dejavlad.datasets.search import passed_over_text
-from dejavlad.datasets.truth_rules import truth_text
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
+from dejavlad.ground_truth.place import PlaceDataset
+from dejavlad.ground_truth.rules import truth_text
+from dejavlad.ground_truth.truth import Truth
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo.search import passed_over_text
 
 ReadSize = Callable[[Photo], tuple[int, int]]
 """A photo's height and width in pixels, from its header."""

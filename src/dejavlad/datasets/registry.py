@@ -7,25 +7,43 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dejavlad.datasets import video
 from dejavlad.datasets.cards import CARDS
-from dejavlad.datasets.described import is_toml_dataset, open_toml_dataset
-from dejavlad.datasets.folder import folder_photos
-from dejavlad.datasets.listing import gather, listed_photos
-from dejavlad.datasets.moments import NO_OFFSET, TimeOffset
-from dejavlad.datasets.near import did_you_mean, near_paths
-from dejavlad.datasets.netvlad_places import open_spec
-from dejavlad.datasets.netvlad_spec import is_spec
-from dejavlad.datasets.place import PlaceDataset
-from dejavlad.datasets.positions import from_csv, with_positions
-from dejavlad.datasets.positions_csv import read_positions
-from dejavlad.datasets.relevance import truth_positions
-from dejavlad.datasets.truth_rules import WithinMetres
-from dejavlad.datasets.two_folders import RADIUS, holds_two, open_folders
-from dejavlad.datasets.video import video_photos
+from dejavlad.datasets.layouts.netvlad_places import open_spec
+from dejavlad.datasets.layouts.toml_dataset import (
+    is_toml_dataset,
+    open_toml_dataset,
+)
+from dejavlad.datasets.layouts.two_folders import (
+    RADIUS,
+    holds_two,
+    open_folders,
+)
 from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.ground_truth.netvlad_spec import is_spec
+from dejavlad.ground_truth.place import PlaceDataset
+from dejavlad.ground_truth.rules import WithinMetres
+from dejavlad.ground_truth.truth import truth_positions
+from dejavlad.photo import Photo, PhotoList, video
+from dejavlad.photo.folder import folder_photos
+from dejavlad.photo.listing import (
+    gather,
+    listed_photos,
+)
+from dejavlad.photo.near import (
+    did_you_mean,
+    near_paths,
+)
+from dejavlad.photo.video import video_photos
+from dejavlad.positions.assign import (
+    from_csv,
+    with_positions,
+)
+from dejavlad.positions.csv_file import read_positions
+from dejavlad.positions.moments import (
+    NO_OFFSET,
+    TimeOffset,
+)
 from dejavlad.settings import Settings
 
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {card.name: card.open for card in CARDS.values()}
@@ -145,7 +163,7 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
     """A dataset by its name, by the folder in which it lies, or by a file that describes it.
 
     Such a file is a spec of NetVLAD (``.mat``), or a ``.toml`` of one's own
-    (`dejavlad.datasets.described`).
+    (`dejavlad.datasets.layouts.toml_dataset`).
 
     A folder holds ``database`` (or ``map``) and ``queries``. Where a ``positions.csv`` in them or beside
     them, the photos' names or EXIF tell positions, right is what lies within 25 m.

@@ -7,9 +7,9 @@ from dejavlad.evaluation.evaluate import evaluate, list_hash
 from dejavlad.evaluation.pairs import read_answers, write_pairs
 from dejavlad.evaluation.predictions import read_predictions, write_patch_netvlad, write_predictions
 from dejavlad.evaluation.recall import (
-    answers_alone,
     answers_of,
     depth_needed,
+    filter_ranking,
     first_hits,
     recall_at,
     valid_mask,
@@ -19,11 +19,11 @@ from dejavlad.evaluation.result import Result
 __all__ = [
     "Comparison",
     "Result",
-    "answers_alone",
     "answers_of",
     "compare",
     "depth_needed",
     "evaluate",
+    "filter_ranking",
     "first_hits",
     "list_hash",
     "read_answers",

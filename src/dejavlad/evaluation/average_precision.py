@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.datasets.relevance import Truth
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.evaluation.recall import check_fits
+from dejavlad.ground_truth.truth import Truth
 from dejavlad.ranking import Ranking
 
 REVISITED_AT: Final = (1, 5, 10)

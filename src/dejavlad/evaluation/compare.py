@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dejavlad.datasets.truth_rules import truth_text
 from dejavlad.errors import InputError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.result import Result
 from dejavlad.evaluation.statistics import Paired
+from dejavlad.ground_truth.rules import truth_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.datasets.relevance import Truth, groups_of
 from dejavlad.errors import InputError
 from dejavlad.evaluation import breakdown, recall
 from dejavlad.evaluation.result import Result
+from dejavlad.ground_truth.truth import (
+    Truth,
+    groups_of,
+)
 from dejavlad.names import same_form
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
@@ -70,7 +73,7 @@ def evaluate(
             raise InputError(f"the truth is of {count} {what}, the list holds {len(photos)}")
     ns = sorted({int(n) for n in recall_at})
     kept = recall.valid_mask(ranking, truth)
-    hits = recall.ranks_of(truth.positives.contains(ranking.indices), kept)
+    hits = recall.first_hit_ranks(truth.positives.contains(ranking.indices), kept)
     if ns:
         _check_depth(ranking, truth, kept, hits, ns[-1])
     counts = np.ones(len(hits), np.bool_) if misses == "count" else truth.answerable

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.evaluation.evaluate import Misses
-from dejavlad.evaluation.readings import AS_GIVEN, AS_IT_IS, Measure, Reading, measures, readings, turned
-from dejavlad.evaluation.recall import ranks_of, recall_at, valid_mask
+from dejavlad.evaluation.readings import AS_GIVEN, AS_IT_IS, Hypothesis, Measure, measures, readings, turned
+from dejavlad.evaluation.recall import first_hit_ranks, recall_at, valid_mask
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ranking import Ranking
 
 Kind = Literal["as given", "protocol", "other measure", "mistake", "both"]
@@ -161,7 +161,7 @@ def explain(
     recall_at: Sequence[int] = (1, 5, 10),
     at: int = 1,
     expect: str | None = None,
-    others: Iterable[Reading] = (),
+    others: Iterable[Hypothesis] = (),
     shortfall: str = "",
 ) -> Explanation:
     """Score a ranking under all known protocols that fit, other measures, and common mistakes.
@@ -207,7 +207,7 @@ def explain(
     return replace(explanation, findings=tuple(findings))
 
 
-def _score(reading: Reading, way: Measure, ns: Sequence[int]) -> list[ScoredHypothesis]:
+def _score(reading: Hypothesis, way: Measure, ns: Sequence[int]) -> list[ScoredHypothesis]:
     """The recalls, with misses counted and (where there are any) dropped; nothing where it does not fit."""
     ranking, sizes = reading.ranking, (way.truth.n_queries, way.truth.n_database)
     n_queries, n_database = sizes[::-1] if reading.turned else sizes
@@ -215,7 +215,7 @@ def _score(reading: Reading, way: Measure, ns: Sequence[int]) -> list[ScoredHypo
         return []
     truth = turned(way.truth) if reading.turned else way.truth
     kept = valid_mask(ranking, truth)
-    hits = ranks_of(truth.positives.contains(ranking.indices), kept)
+    hits = first_hit_ranks(truth.positives.contains(ranking.indices), kept)
     short = (hits == 0) & (kept.sum(axis=1) < min(ns[-1], truth.n_database))
     whole = ranking.depth >= truth.n_database or not short.any()
     scored = [_scored_hypothesis(reading, way, "count", recall_at(hits, ns), whole)]
@@ -225,7 +225,7 @@ def _score(reading: Reading, way: Measure, ns: Sequence[int]) -> list[ScoredHypo
 
 
 def _scored_hypothesis(
-    reading: Reading, way: Measure, misses: Misses, recall: dict[int, float], whole: bool
+    reading: Hypothesis, way: Measure, misses: Misses, recall: dict[int, float], whole: bool
 ) -> ScoredHypothesis:
     names, published = way.named(misses)
     given = AS_GIVEN in way.ways and misses == "count"

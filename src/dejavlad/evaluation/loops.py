@@ -21,11 +21,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dejavlad.datasets.kitti import RADIUS, WINDOW
-from dejavlad.datasets.row_sets import RowSets
+from dejavlad.datasets.layouts.kitti import (
+    RADIUS,
+    WINDOW,
+)
 from dejavlad.errors import InputError
 from dejavlad.evaluation.precision_recall import PrecisionRecall, precision_recall
 from dejavlad.files import write_whole
+from dejavlad.ground_truth.row_sets import RowSets
 
 KITTI_DIMS: Final = 128
 """Dimensions that the port's protocol compares on KITTI, without bringing them to unit length again."""

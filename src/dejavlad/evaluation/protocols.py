@@ -8,8 +8,8 @@ Two papers' "MSLS-val" or "Nordland" need not be the same: each way of measuring
 from __future__ import annotations
 
 from dejavlad.datasets.cards import CARDS
-from dejavlad.datasets.protocol import Protocol
 from dejavlad.errors import UnknownNameError
+from dejavlad.ground_truth.protocol import Protocol
 
 __all__ = ["PROTOCOLS", "Protocol", "protocol"]
 

@@ -13,7 +13,10 @@ import numpy as np
 from natsort import natsorted
 from numpy.typing import NDArray
 
-from dejavlad.datasets import (
+from dejavlad.errors import InputError
+from dejavlad.evaluation.evaluate import Misses
+from dejavlad.evaluation.protocols import PROTOCOLS, Protocol
+from dejavlad.ground_truth import (
     PlaceDataset,
     RowSets,
     SameName,
@@ -27,13 +30,10 @@ from dejavlad.datasets import (
     truth_positions,
     truth_same_name,
 )
-from dejavlad.datasets.frames import FrameRule
-from dejavlad.datasets.refine import facing
-from dejavlad.datasets.relevance import truth_frames_of
-from dejavlad.datasets.truth_rules import Refinement
-from dejavlad.errors import InputError
-from dejavlad.evaluation.evaluate import Misses
-from dejavlad.evaluation.protocols import PROTOCOLS, Protocol
+from dejavlad.ground_truth.frames import FrameRule
+from dejavlad.ground_truth.refine import facing
+from dejavlad.ground_truth.rules import Refinement
+from dejavlad.ground_truth.truth import truth_frames_of
 from dejavlad.photo import PhotoList
 from dejavlad.ranking import Ranking
 
@@ -48,7 +48,7 @@ AS_GIVEN = "as given"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Hypothesis:
     """A ranking as it may have been meant."""
 
     name: str
@@ -88,18 +88,18 @@ class Measure:
         ), bool(fits)
 
 
-def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
+def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Hypothesis]:
     """The ranking as it is, and with each known mistake undone; what cannot be so, does not fit the lists."""
     database, queries = places.database, places.queries
     indices, distances = ranking.indices, ranking.distances
     q, n = len(queries), len(database)
-    yield Reading(AS_IT_IS, ranking)
-    yield Reading(
+    yield Hypothesis(AS_IT_IS, ranking)
+    yield Hypothesis(
         "rows counted from 1",
         Ranking(np.maximum(indices - 1, -1), np.where(indices < 1, np.inf, distances)),
         "subtract 1 from the rows: the first photo is row 0",
     )
-    yield Reading(
+    yield Hypothesis(
         "the first photo of the database's list left out",
         Ranking(np.where(indices >= 0, indices + 1, -1), distances),
         "was the list's first line taken for a header? Add 1 to the rows",
@@ -112,7 +112,7 @@ def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
         ),
         (-1, "answers of the query after", "the rows are one query early: is the first query missing?"),
     ):
-        yield Reading(mistake, _moved(ranking, step), advice)
+        yield Hypothesis(mistake, _moved(ranking, step), advice)
     for what, by_database, by_queries in (
         ("the database", True, False),
         ("the queries", False, True),
@@ -125,25 +125,25 @@ def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Reading]:
             if (database_order is None or len(database_order) == n) and (
                 query_order is None or len(query_order) == len(indices)
             ):
-                yield Reading(
+                yield Hypothesis(
                     f"{what} in {order} order",
                     _reordered(ranking, database_order, query_order),
                     "rank with the lists in the order given here (dejavlad dataset list writes them)",
                 )
-    yield Reading(
+    yield Hypothesis(
         "database and queries swapped",
         ranking,
         "the database's photos were sought among the queries: swap the two lists",
         turned=True,
     )
     if len(indices) != q and ranking.depth == q:
-        yield Reading(
+        yield Hypothesis(
             "rows and columns swapped",
             _by_rank(indices.T),
             "turn the array: one row a query",
         )
     if ranking.depth >= n and n > 1:
-        yield Reading(
+        yield Hypothesis(
             "worst answers first",
             _by_rank(indices[:, ::-1]),
             "sort similarities downwards, distances upwards",

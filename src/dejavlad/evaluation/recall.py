@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.datasets.refine import of_queries
-from dejavlad.datasets.relevance import Truth
-from dejavlad.datasets.row_sets import Rows
 from dejavlad.errors import InputError
+from dejavlad.ground_truth.refine import of_queries
+from dejavlad.ground_truth.row_sets import Rows
+from dejavlad.ground_truth.truth import Truth
 from dejavlad.ranking import Ranking
 
 _BLOCK = 1 << 20
@@ -75,7 +75,7 @@ def depth_needed(truth: Truth, k: int) -> int:
     return min(k * of_group + left_out, truth.n_database)
 
 
-def answers_alone(ranking: Ranking, truth: Truth, k: int) -> Ranking:
+def filter_ranking(ranking: Ranking, truth: Truth, k: int) -> Ranking:
     """A ranking of the first k answers alone, what does not count taken out; -1 where there are fewer.
 
     Raises:
@@ -105,7 +105,7 @@ def answers_of(search: Callable[[Rows, int], Ranking], truth: Truth, k: int) -> 
     depth = depth_needed(truth, k)
     step = max(1, ENTRIES // max(1, depth))
     rankings = [
-        answers_alone(search(some, depth), of_queries(truth, some), k)
+        filter_ranking(search(some, depth), of_queries(truth, some), k)
         for some in (queries[start : start + step] for start in range(0, len(queries), step))
     ]
     if not rankings:
@@ -129,10 +129,10 @@ def first_hits(ranking: Ranking, truth: Truth) -> NDArray[np.int64]:
         InputError: ranking and truth are of other numbers of queries, or a row is outside of the database.
     """
     kept = valid_mask(ranking, truth)
-    return ranks_of(truth.positives.contains(ranking.indices), kept)
+    return first_hit_ranks(truth.positives.contains(ranking.indices), kept)
 
 
-def ranks_of(right: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+def first_hit_ranks(right: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The rank, from 1, of the first right answer among those kept; 0 where there is none.
 
     Args:

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
-from dejavlad.extraction.patches.making import Patching
+from dejavlad.extraction.patches.making import PatchExtractor
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.failures import NO_DESCRIPTOR, blank
@@ -127,7 +127,7 @@ def extract(
         model.descriptor_size,
         dtype,
     )
-    extra = None if patches is None else Patching(model, patches, patch_dtype, Path(out) / "patches")
+    extra = None if patches is None else PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
         known = writer.existing
         if known is not None:
@@ -299,7 +299,11 @@ def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
 
 
 def _described(
-    model: Describer, table: PhotoTable, batches: list[Rows], workers: int, patching: Patching | None = None
+    model: Describer,
+    table: PhotoTable,
+    batches: list[Rows],
+    workers: int,
+    patching: PatchExtractor | None = None,
 ) -> Iterator[tuple[Rows, NDArray[np.float32], dict[int, str]]]:
     """Batch by batch: the rows described, their descriptors [n, D], and row -> reason of the others.
 

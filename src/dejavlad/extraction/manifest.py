@@ -21,7 +21,11 @@ from dejavlad.geo import Position
 from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
 from dejavlad.guarded.json_file import CHECKSUM, parse_json_object, with_checksum, without_checksum
 from dejavlad.names import Names
-from dejavlad.photo import Photo, PhotoList, View
+from dejavlad.photo import (
+    Photo,
+    PhotoList,
+)
+from dejavlad.photo.photo import View
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1

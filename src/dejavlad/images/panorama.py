@@ -15,7 +15,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.photo import View
+from dejavlad.photo.photo import View
 
 Pixels = NDArray[np.uint8]
 

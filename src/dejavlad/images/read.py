@@ -21,12 +21,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from dejavlad.decoders import colours_of_16_bits, depth_of, open_image, open_video
 from dejavlad.errors import BlankPhotoError, PhotoError
-from dejavlad.exif import orientation_of
 from dejavlad.images.content import measure_content
 from dejavlad.images.levels import Levels, stretched_range, to_eight_bits
 from dejavlad.images.panorama import Panoramas, view_of, view_size
 from dejavlad.memory import free_memory
 from dejavlad.photo import Photo
+from dejavlad.positions.exif import orientation_of
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]

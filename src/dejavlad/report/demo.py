@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dejavlad.datasets import PlaceDataset
 from dejavlad.evaluation import Result
 from dejavlad.failures import blank, unread
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
+from dejavlad.places import (
+    Answer,
+    PlaceMap,
+)
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.evaluate import check_ranking, result_tiles
@@ -22,7 +26,6 @@ from dejavlad.report.templating import render
 from dejavlad.report.text import metres
 from dejavlad.report.thumbnails import BUDGET, Thumbnails
 from dejavlad.report.training import Learnt, learnt_section
-from dejavlad.retrieval import Answer, PlaceMap
 
 DEMO_QUERIES = 24
 """Queries of the evaluation that the page shows."""

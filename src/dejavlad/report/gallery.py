@@ -10,10 +10,10 @@ from itertools import zip_longest
 
 import numpy as np
 
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.geo import Position, distance
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread

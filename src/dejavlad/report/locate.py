@@ -8,6 +8,11 @@ from pathlib import Path
 
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places import (
+    Answer,
+    PlaceMap,
+)
+from dejavlad.places.answer import position_text
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.places import Layer, place_map
 from dejavlad.report.gallery import ANSWERS
@@ -18,8 +23,6 @@ from dejavlad.report.sections import failed_section, reproduce_section
 from dejavlad.report.templating import render
 from dejavlad.report.text import count
 from dejavlad.report.thumbnails import BUDGET, Thumbnails, side_of
-from dejavlad.retrieval import Answer, PlaceMap
-from dejavlad.retrieval.answer import position_text
 
 MOST_PHOTOS = 160
 """Photos shown, at most."""

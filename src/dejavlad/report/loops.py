@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dejavlad.evaluation.loops import LoopScore
 from dejavlad.photo import PhotoList
+from dejavlad.places.loops import Loop
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.curves import precision_recall_curve, sequence_chart
 from dejavlad.report.charts.matrix import MOST_ROWS, matrix_chart
@@ -28,7 +29,6 @@ from dejavlad.report.sections import (
 from dejavlad.report.templating import render
 from dejavlad.report.text import percent, plain
 from dejavlad.report.thumbnails import BUDGET, Thumbnails
-from dejavlad.retrieval.loops import Loop
 
 MOST_CARDS = 120
 """Loops shown, at most."""

@@ -9,20 +9,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import DejavladError
 from dejavlad.evaluation import Result
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import Preprocess, read_size
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo
+from dejavlad.places import (
+    Answer,
+    PlaceMap,
+)
+from dejavlad.places.preset import Preset
+from dejavlad.places.reranking import Source
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.gallery import Judged
 from dejavlad.report.matches import ShownMatch
 from dejavlad.rerank import PatchMatch
-from dejavlad.retrieval import Answer, PlaceMap
-from dejavlad.retrieval.preset import Preset
-from dejavlad.retrieval.reranking import Source
 
 FAILURES, RIGHT, LOCATED = 12, 6, 24
 """Queries shown, at most: answered wrongly and rightly; and photos located."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dejavlad.datasets import PlaceDataset
-from dejavlad.datasets.twins import twins_text
+from dejavlad.datasets.audit.near_duplicates import twins_text
 from dejavlad.evaluation import Result
 from dejavlad.failures import blank, failures_text, unread
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.places import Layer, place_map
 from dejavlad.report.gallery import Judged

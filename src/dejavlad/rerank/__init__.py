@@ -1,7 +1,7 @@
 """Re-ranking by patches: mutual matches of patches, how well they agree in space, and what order follows."""
 
 from dejavlad.rerank.fusion import FUSIONS, fuse_sum, fuse_zscores
-from dejavlad.rerank.matching import Matcher, PatchMatch, RoughMatcher, mutual_nearest
+from dejavlad.rerank.matching import ApproximateMatcher, Matcher, PatchMatch, mutual_nearest
 from dejavlad.rerank.nearness import Nearness
 from dejavlad.rerank.point_matching import MUTUAL, MutualNearest, PointMatcher, PointMatches
 from dejavlad.rerank.point_reranker import PointReranker
@@ -16,6 +16,7 @@ __all__ = [
     "MATCHERS",
     "METHODS",
     "MUTUAL",
+    "ApproximateMatcher",
     "Matcher",
     "MutualNearest",
     "Nearness",
@@ -26,7 +27,6 @@ __all__ = [
     "RansacMatcher",
     "RapidMatcher",
     "Reranker",
-    "RoughMatcher",
     "Shortlist",
     "Verified",
     "VerifySetting",

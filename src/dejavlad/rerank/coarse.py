@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import multiplies_whole_numbers, product, to_whole
+from dejavlad.rerank.whole import has_int8_matmul, product, quantize
 
 LEAST = 8
 """Dimensions below which the product of whole numbers is not to be relied on."""
@@ -38,7 +38,7 @@ class CoarseDescriptors:
 
     def __init__(self, descriptors_PD: Tensor, dims: int) -> None:
         self.dims = min(dims, descriptors_PD.shape[1])
-        self.whole = self.dims >= LEAST and multiplies_whole_numbers()
+        self.whole = self.dims >= LEAST and has_int8_matmul()
         self.coarse_Pd = self._quantized(descriptors_PD)
 
     def mutual(self, candidate_RD: Tensor, grid: tuple[int, int]) -> tuple[Rows, Rows]:
@@ -71,7 +71,7 @@ class CoarseDescriptors:
         if not self.whole:
             return part_Pd
         least, most = torch.aminmax(part_Pd)  # one scale for all: products stay comparable
-        return to_whole(part_Pd, max(-float(least), float(most), 1e-12))
+        return quantize(part_Pd, max(-float(least), float(most), 1e-12))
 
 
 def stands_for(grid: tuple[int, int]) -> float:

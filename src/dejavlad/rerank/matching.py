@@ -19,9 +19,9 @@ from dejavlad.errors import InputError
 from dejavlad.patches import PatchSet
 from dejavlad.rerank.coarse import CoarseDescriptors, stands_for
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import Rounded, multiplies_whole_numbers
+from dejavlad.rerank.whole import QuantizedDescriptors, has_int8_matmul
 from dejavlad.rerank.whole import mutual as mutual_whole
-from dejavlad.rerank.workers import side_by_side
+from dejavlad.rerank.workers import parallel_map
 
 BLOCK = 1 << 27
 """Similarities (numbers) that an accelerator holds at a time."""
@@ -50,7 +50,7 @@ class Matcher(Protocol):
 
 
 @runtime_checkable
-class RoughMatcher(Matcher, Protocol):
+class ApproximateMatcher(Matcher, Protocol):
     """A matcher that can also tell cheaply what its scores will be about."""
 
     def approximate(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:
@@ -139,15 +139,17 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
     dtype = torch.promote_types(query.descriptors.dtype, torch.float32)
     query_PD = query.descriptors.detach().to(dtype)
     coarse = None if dims is None else CoarseDescriptors(query_PD, dims)
-    sure = coarse is None and dtype == torch.float32 and multiplies_whole_numbers()
-    rounded = tensor_cache(query.descriptors, Rounded, Rounded) if sure else None
+    sure = coarse is None and dtype == torch.float32 and has_int8_matmul()
+    rounded = tensor_cache(query.descriptors, QuantizedDescriptors, QuantizedDescriptors) if sure else None
 
     def match_one(candidate: PatchSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if coarse is not None:
             return coarse.mutual(candidate.descriptors, candidate.grid)
         pairs = None
         if rounded is not None and candidate.descriptors.device.type == "cpu":
-            pairs = mutual_whole(rounded, tensor_cache(candidate.descriptors, Rounded, Rounded))
+            pairs = mutual_whole(
+                rounded, tensor_cache(candidate.descriptors, QuantizedDescriptors, QuantizedDescriptors)
+            )
         if pairs is None:
             candidate_RD = candidate.descriptors.detach().to(query_PD)
             pairs = next(mutual_nearest(query_PD, candidate_RD[None]).pairs())
@@ -156,7 +158,7 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
     def match(alike: Sequence[PatchSet]) -> Mutual:
         nearest_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.int64)
         mutual_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.bool)
-        for b, (here_M, there_M) in enumerate(side_by_side(match_one, alike)):
+        for b, (here_M, there_M) in enumerate(parallel_map(match_one, alike)):
             nearest_BR.numpy()[b, there_M], mutual_BR.numpy()[b, there_M] = here_M, True
         return Mutual(nearest_BR, mutual_BR, 1.0 if coarse is None else stands_for(alike[0].grid))
 

@@ -16,7 +16,7 @@ from dejavlad.patches import PatchSet
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.rerank.fusion import FUSIONS, Scores
-from dejavlad.rerank.matching import Matcher, PatchMatch, RoughMatcher
+from dejavlad.rerank.matching import ApproximateMatcher, Matcher, PatchMatch
 from dejavlad.rerank.ransac import RansacMatcher
 from dejavlad.rerank.rapid import RapidMatcher
 from dejavlad.rerank.shortlist import DIMS, FIRST, Shortlist, shortlisted
@@ -76,7 +76,7 @@ class Reranker:
         if not (shortlist is None or shortlist == "auto" or (isinstance(shortlist, int) and shortlist >= 1)):
             raise InputError(f'a shortlist is a number from 1, "auto" or None; given {shortlist!r}')
         self.matcher = _matcher(kind, options)
-        if shortlist is not None and not isinstance(self.matcher, RoughMatcher):
+        if shortlist is not None and not isinstance(self.matcher, ApproximateMatcher):
             raise InputError(
                 f"a shortlist needs a matcher with the method `approximate`, which "
                 f"{type(self.matcher).__name__} has not: leave shortlist=None"
@@ -168,7 +168,7 @@ class Reranker:
 
         matcher, count = self.matcher, len(candidates)
         enough = count if self.shortlist is None else FIRST if self.shortlist == "auto" else self.shortlist
-        if self.shortlist is None or count <= enough or not isinstance(matcher, RoughMatcher):
+        if self.shortlist is None or count <= enough or not isinstance(matcher, ApproximateMatcher):
             return fuse(exact(np.arange(count)))
         by_size = [
             matcher.approximate(patches, [other[s] for other in candidates], DIMS)

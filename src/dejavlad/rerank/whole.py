@@ -35,7 +35,7 @@ Rows = NDArray[np.int64]
 
 
 @cache
-def multiplies_whole_numbers() -> bool:
+def has_int8_matmul() -> bool:
     """Whether this processor multiplies 8-bit numbers itself, rather than imitating it slowly."""
     ask = getattr(torch.cpu, "_is_vnni_supported", None)
     return hasattr(torch, "_int_mm") and ask is not None and bool(ask())
@@ -48,7 +48,7 @@ def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
     return products_RP
 
 
-def to_whole(descriptors_PD: Tensor, peak: float) -> Tensor:
+def quantize(descriptors_PD: Tensor, peak: float) -> Tensor:
     """int8 [P, D]: descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``."""
     scaled_PD = torch.from_numpy(scratch("scaled", tuple(descriptors_PD.shape), np.float32))
     return torch.mul(descriptors_PD, LARGEST / peak, out=scaled_PD).round_().to(torch.int8)
@@ -60,7 +60,7 @@ def at_least(likeness_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
     return np.flatnonzero(np.greater_equal(likeness_RP, least, out=mask_RP))
 
 
-class Rounded:
+class QuantizedDescriptors:
     """Descriptors of a photo's patches, rounded once for all comparisons.
 
     Args:
@@ -77,13 +77,13 @@ class Rounded:
         self.sensible = SMALLEST < self.peak < math.inf
         """Whether there is something to round by."""
         if self.sensible:
-            self.whole_PD = to_whole(descriptors_PD, self.peak)
+            self.whole_PD = quantize(descriptors_PD, self.peak)
             longest = float(torch.linalg.vector_norm(descriptors_PD, dim=1).max())
             self.length = longest * LARGEST / self.peak + math.sqrt(descriptors_PD.shape[1]) / 2
             """Of a rounded row, at most."""
 
 
-def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
+def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tuple[Rows, Rows] | None:
     """Mutual nearest neighbours of a query and a candidate.
 
     The errors of rounding are taken for independent and spread evenly over (-1/2, 1/2): those of the D terms
@@ -123,7 +123,7 @@ def mutual(query: Rounded, candidate: Rounded) -> tuple[Rows, Rows] | None:
     return both % patches, both // patches
 
 
-def _best(query: Rounded, candidate: Rounded, near_E: Rows, group_E: Rows) -> Rows:
+def _best(query: QuantizedDescriptors, candidate: QuantizedDescriptors, near_E: Rows, group_E: Rows) -> Rows:
     """Of neighbours sorted by group, the first nearest of each."""
     same = group_E[1:] == group_E[:-1]
     # A neighbour that is alone in its group has won already: no product of it is taken again.

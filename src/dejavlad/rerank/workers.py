@@ -24,7 +24,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def side_by_side(work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+def parallel_map(work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
     """What `work` makes of each item, in order, over as many cores as torch may use."""
     cores, items = torch.get_num_threads(), list(items)
     if min(cores, len(items)) < 2:

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
 from dejavlad.guarded.json_file import parse_json
-from dejavlad.photo import Photo, View
+from dejavlad.photo import Photo
+from dejavlad.photo.photo import View
 from dejavlad.storage.state import State, checksum
 
 BLOCK = 256

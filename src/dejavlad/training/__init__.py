@@ -1,11 +1,17 @@
 """Learning descriptors from photos with rough positions: weakly supervised training (NetVLAD)."""
 
-from dejavlad.training.config import TrainConfig
-from dejavlad.training.doctor import check
-from dejavlad.training.finding import Finding
-from dejavlad.training.recipes import list_recipes, load_recipe
-from dejavlad.training.runs import Run, resolve
-from dejavlad.training.start import starting_model
+from dejavlad.training.config.options import TrainConfig
+from dejavlad.training.config.recipes import (
+    list_recipes,
+    load_recipe,
+)
+from dejavlad.training.diagnostics.doctor import check
+from dejavlad.training.diagnostics.finding import Finding
+from dejavlad.training.run.initial_model import initial_model
+from dejavlad.training.run.runs import (
+    Run,
+    resolve,
+)
 from dejavlad.training.trainer import train
 
 __all__ = [
@@ -13,9 +19,9 @@ __all__ = [
     "Run",
     "TrainConfig",
     "check",
+    "initial_model",
     "list_recipes",
     "load_recipe",
     "resolve",
-    "starting_model",
     "train",
 ]

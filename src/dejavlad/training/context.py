@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dejavlad.progress import OnProgress, silent
-from dejavlad.training.config import TrainConfig
-from dejavlad.training.processes import ALONE, Processes
-from dejavlad.training.records import OnRecord, ignore
+from dejavlad.training.config.options import TrainConfig
+from dejavlad.training.distributed import (
+    ALONE,
+    Processes,
+)
+from dejavlad.training.run.records import (
+    OnRecord,
+    ignore,
+)
 
 
 @dataclass(frozen=True, slots=True)

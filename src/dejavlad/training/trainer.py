@@ -17,33 +17,70 @@ from pathlib import Path
 
 import torch
 
-from dejavlad.datasets import PlaceDataset
 from dejavlad.errors import DivergedError, InputError, StoreError
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.model.device import resolve_device
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.training import schedule
-from dejavlad.training.augment import kornia_augmentation
-from dejavlad.training.begin import Begun, open_run_together
-from dejavlad.training.config import TrainConfig
+from dejavlad.training.config import schedule
+from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
-from dejavlad.training.describing import read_descriptors, write_descriptors
-from dejavlad.training.doctor import candidates_of, check_start
-from dejavlad.training.keeper import Keeper
-from dejavlad.training.lessons import make_batch_sampler
-from dejavlad.training.mining import Descriptors
-from dejavlad.training.network import Network
-from dejavlad.training.optim import make_optimizer, set_rate
-from dejavlad.training.part import Split, keep_maps
-from dejavlad.training.processes import Processes, join
-from dejavlad.training.records import DiscardedRecords, OnRecord, Records, ignore
-from dejavlad.training.runs import CACHE, Run, best_epoch, is_run
-from dejavlad.training.state import State
-from dejavlad.training.subcache import read_rows, subcache_of
-from dejavlad.training.testing import score
-from dejavlad.training.tuples import Candidates, Rows
-from dejavlad.training.watch import Monitor, pulse
+from dejavlad.training.data.augment import kornia_augmentation
+from dejavlad.training.data.descriptors import (
+    read_descriptors,
+    write_descriptors,
+)
+from dejavlad.training.data.split import (
+    Split,
+    keep_maps,
+)
+from dejavlad.training.diagnostics.doctor import (
+    candidates_of,
+    check_start,
+)
+from dejavlad.training.diagnostics.monitor import (
+    Monitor,
+    pulse,
+)
+from dejavlad.training.distributed import (
+    Processes,
+    join,
+)
+from dejavlad.training.run.checkpointer import Checkpointer
+from dejavlad.training.run.open_run import (
+    OpenRun,
+    open_run_together,
+)
+from dejavlad.training.run.records import (
+    DiscardedRecords,
+    OnRecord,
+    Records,
+    ignore,
+)
+from dejavlad.training.run.runs import (
+    CACHE,
+    Run,
+    best_epoch,
+    is_run,
+)
+from dejavlad.training.run.state import State
+from dejavlad.training.run.validation import score
+from dejavlad.training.sampling.batches import make_batch_sampler
+from dejavlad.training.sampling.mining import Descriptors
+from dejavlad.training.sampling.subcache import (
+    read_rows,
+    subcache_of,
+)
+from dejavlad.training.sampling.tuples import (
+    Candidates,
+    Rows,
+)
+from dejavlad.training.steps.network import Network
+from dejavlad.training.steps.optim import (
+    make_optimizer,
+    set_rate,
+)
 
 TRAINING = "training"
 
@@ -102,7 +139,7 @@ def train(
         tested = None if val is None else _tested_split(val, preprocess, context)
         for split in (learns, tested):
             if split is not None:
-                split.album.synchronize(processes)
+                split.pool.synchronize(processes)
         _Training(context, opened, learns, tested, Path(out)).run()
     return Run(Path(out))
 
@@ -161,7 +198,7 @@ class _Training:
     """
 
     def __init__(
-        self, context: RunContext, opened: Begun, train: Split, val: Split | None, out: Path
+        self, context: RunContext, opened: OpenRun, train: Split, val: Split | None, out: Path
     ) -> None:
         config, processes = context.config, context.processes
         self.context, self.config, self.processes, self.out = context, config, processes, out
@@ -173,7 +210,7 @@ class _Training:
         self.splits = {"train": train, **({} if val is None else {"val": val})}
         self.optimizer = make_optimizer(self.network.learnt, config)
         self.sampler = make_batch_sampler(train, context)
-        self.keeper = Keeper(out, config, self.network, self.optimizer, self.sampler, train.album)
+        self.checkpointer = Checkpointer(out, config, self.network, self.optimizer, self.sampler, train.pool)
         self.n = self.sampler.n
         self.epoch, self.batch = 1, 0
         self.descriptors_file = ""
@@ -198,7 +235,7 @@ class _Training:
             self._test(0, (1, 0), whole=config.test_before)
             self._checkpoint()
 
-    def _open_records(self, opened: Begun) -> None:
+    def _open_records(self, opened: OpenRun) -> None:
         """Write down what the run begins with, take back records after its checkpoint, and note new options.
 
         Raises:
@@ -246,7 +283,7 @@ class _Training:
             self._go_back_to(self.good)  # its step may be half taken
         elif (self.before.epoch, self.before.batch) == at:
             self.sampler.memory, self.descriptors_file = self.before.memory, self.before.descriptors
-            self.keeper.restore_failed(self.before.failed)
+            self.checkpointer.restore_failed(self.before.failed)
         self._checkpoint()
 
     def _run(self) -> None:
@@ -261,7 +298,7 @@ class _Training:
                     self.batch,
                     list(self.sampler.memory),
                     self.descriptors_file,
-                    dict(self.train.album.failed),
+                    dict(self.train.pool.failed),
                 )
                 if schedule.refreshes(self.config, self.epoch, batch, self.n):
                     self._refresh(self.epoch, batch)
@@ -273,7 +310,7 @@ class _Training:
         self.records.add("finished", (self.epoch, 0), epochs=self.epoch - 1)
 
     def _go_back_to(self, state: State) -> None:
-        self.keeper.restore(state)
+        self.checkpointer.restore(state)
         self.epoch, self.batch, self.descriptors_file = state.epoch, state.batch, state.descriptors
 
     def _batch(self, batch: int) -> None:
@@ -291,7 +328,7 @@ class _Training:
             self._diverged(batch, drawn.first)
         if outcome.violating:
             before = self.before
-            self.good = self.keeper.state(
+            self.good = self.checkpointer.state(
                 self.epoch, self.batch, before.descriptors, before.memory, before.failed
             )
             self.optimizer.step()
@@ -322,7 +359,7 @@ class _Training:
             self._refresh(ended + 1, 0)
         self._test(ended, at, whole=whole)
         if self.processes.first:
-            self.keeper.save_epoch(ended)
+            self.checkpointer.save_epoch(ended)
         self.epoch, self.batch = at
         if self.config.mining == "all":
             self.good = None  # the checkpoint itself is: all photos were described after its last step
@@ -345,9 +382,9 @@ class _Training:
                 self._note_failed()
             if not self.processes.first:
                 continue
-            descriptors = self.descriptors if split is self.train else read_descriptors(file, split.album)
+            descriptors = self.descriptors if split is self.train else read_descriptors(file, split.pool)
             assert descriptors is not None
-            scores = score(descriptors, split.truth, split.candidates, list(split.album.failed), self.config)
+            scores = score(descriptors, split.truth, split.candidates, list(split.pool.failed), self.config)
             if split is not self.train:
                 del descriptors
                 file.unlink(missing_ok=True)
@@ -382,12 +419,12 @@ class _Training:
         self._note_failed()
 
     def _describe(self, split: Split, path: Path, among: Rows | None = None) -> None:
-        write_descriptors(self.network, split.album, split.maps, self.context, path, among=among)
+        write_descriptors(self.network, split.pool, split.maps, self.context, path, among=among)
 
     def _read(self, path: Path) -> Descriptors:
         if self.config.mining == "subcache":
-            return subcache_of(*read_rows(path), self.train.candidates, self.train.album.n_queries)
-        return read_descriptors(path, self.train.album)
+            return subcache_of(*read_rows(path), self.train.candidates, self.train.pool.n_queries)
+        return read_descriptors(path, self.train.pool)
 
     def _open_descriptors(self, state: State | None) -> None:
         """Have the descriptors that mining goes by when the run begins or goes on."""
@@ -405,21 +442,23 @@ class _Training:
             return
         split, model = self.train, self.network.model
         for finding in check_start(
-            model, split.album.dataset, split.candidates, self.descriptors, self.config
+            model, split.pool.dataset, split.candidates, self.descriptors, self.config
         ):
             self.records.add("warning", (1, 0), **finding.to_dict())
 
     def _note_failed(self, batch: int = 0) -> None:
         for split in self.splits.values():
             for number, why in split.newly_failed().items():
-                key = split.album.photos[number].key
+                key = split.pool.photos[number].key
                 self.records.add("photo", (self.epoch, batch or self.batch), key=key, reason=why)
 
     def _checkpoint(self) -> None:
         """Keep where the run stands; descriptors of before are deleted."""
         if self.processes.first:
             used = [self.descriptors_file, *([self.good.descriptors] if self.good else [])]
-            self.keeper.save(self.keeper.state(self.epoch, self.batch, self.descriptors_file), used)
+            self.checkpointer.save(
+                self.checkpointer.state(self.epoch, self.batch, self.descriptors_file), used
+            )
         self.saved = self.epoch, self.batch
 
     def _out_of_patience(self) -> bool:
@@ -432,7 +471,7 @@ class _Training:
         return self.epoch - 1 - best_epoch(recalls) >= self.config.patience
 
     def _diverged(self, batch: int, first: int) -> None:
-        key = self.train.album.photos[first].key
+        key = self.train.pool.photos[first].key
         raise DivergedError(
             f"training broke down in epoch {self.epoch}, batch {batch} of {self.n} (its first photo is "
             f"{key!r}): the loss or a weight is not finite. {self.out!s}@latest is sound. Go on with a "

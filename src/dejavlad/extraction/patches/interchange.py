@@ -18,14 +18,18 @@ from numpy.typing import NDArray
 
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
-from dejavlad.datasets.disk_names import DiskNames
-from dejavlad.datasets.listing import lines_of, read_text, write_names
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.store import DescriptorStore
 from dejavlad.files import write_whole
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.patches import PatchSet
+from dejavlad.photo.disk_names import DiskNames
+from dejavlad.photo.listing import (
+    lines_of,
+    read_text,
+    write_names,
+)
 from dejavlad.progress import OnProgress, Progress, silent
 
 VGG = Geometry(stride=16, offset=7.5)

@@ -25,7 +25,7 @@ SAMPLED = 48
 """Photos whose patches a product quantiser learns from, at most."""
 
 
-class Patching:
+class PatchExtractor:
     """Makes and writes the patches of photos; use as a context.
 
     Args:

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.images import read_image
+from dejavlad.places.pair import PairMatch
 from dejavlad.report.figures.drawing import PAPER, Pixels, Place, draw_pair, fitted, round_corners
 from dejavlad.report.figures.lines import MOST_LINES
 from dejavlad.report.text import UNSEEN, shorten
-from dejavlad.retrieval.pair import PairMatch
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """Endings of a figure's file."""

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.images import read_image
+from dejavlad.places.live import LiveFrame
 from dejavlad.report.figures.drawing import PAPER, Pixels, Place, draw_pair
-from dejavlad.retrieval.live import LiveFrame
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 """Ending -> what a video is written as."""

@@ -1,0 +1,1 @@
+"""How published datasets lie on disk: one file a format, each opens a `PlaceDataset`."""

@@ -1,0 +1,133 @@
+"""What `PlaceMap.locate` answers for one photo."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dejavlad.errors import SHOWS_NOTHING
+from dejavlad.geo import Position, latlon
+from dejavlad.places.verified_confidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One photo of the map that looks like the query."""
+
+    name: str
+    """Its key in the map."""
+    path: Path
+    """Where its pixels lay when the map was built."""
+    distance: float
+    """Euclidean distance of the descriptors, 0 (identical) to 2."""
+    score: float
+    """Cosine similarity of the descriptors, 1 (identical) to -1."""
+    position: Position | None
+    """Where it was taken."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; the position also as latitude and longitude where its zone is known."""
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "distance": self.distance,
+            "score": self.score,
+            "position": position_to_dict(self.position),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Where one photo was taken, as far as the map knows."""
+
+    name: str
+    """The photo asked about."""
+    path: Path
+    """Where its pixels lie."""
+    matches: tuple[Match, ...]
+    """The most similar photos of the map, best first; none where the photo could not be read."""
+    confidence: float
+    """Estimated probability that the best match shows the same place, 0 to 1 (see `confidence`)."""
+    known: bool
+    """Whether the place is taken to be in the map at all."""
+    standing: float = 0.0
+    """How far the best place stands out from the others; what the confidence is computed from."""
+    failed: str | None = None
+    """Why there is no answer: the photo could not be read, or it shows nothing (`blank`)."""
+    evidence: Evidence | None = None
+    """What the confidence is computed from, where the geometry was looked at."""
+    reason: str = ""
+    """Why it is as sure as it is: how many points agree and how many elsewhere, or why none were compared."""
+    agreed: Position | None = None
+    """Where the verified photos together say that it was taken, where they do."""
+    uncertainty_m: float | None = None
+    """How far off `position` may be, in metres (one standard deviation); None where nothing was verified."""
+
+    @property
+    def blank(self) -> bool:
+        """Whether the photo can be read, but shows nothing."""
+        return self.failed is not None and self.failed.startswith(SHOWS_NOTHING)
+
+    @property
+    def position(self) -> Position | None:
+        """Where it was taken, if the place is known: as the verified photos agree, else the best match's."""
+        if not self.known:
+            return None
+        return self.agreed or (self.matches[0].position if self.matches else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "known": self.known,
+            "confidence": self.confidence,
+            "position": position_to_dict(self.position),
+            "uncertainty_m": None if self.position is None else self.uncertainty_m,
+            "matches": [match.to_dict() for match in self.matches],
+            "failed": self.failed,
+            "blank": self.blank,
+            "reason": self.reason,
+        }
+
+    def __str__(self) -> str:
+        if self.blank:
+            return f"{self.name}: {self.failed}"
+        if self.failed is not None:
+            return f"{self.name}: cannot be read: {self.failed}"
+        if not self.known:
+            head = f"{self.name}: not a place of this map (confidence {self.confidence:.2f}); most alike:"
+        elif self.position is None:
+            head = f"{self.name}: known (confidence {self.confidence:.2f})"
+        else:
+            within = "" if self.uncertainty_m is None else f" within about {self.uncertainty_m:.0f} m"
+            head = (
+                f"{self.name}: at {position_text(self.position)}{within} (confidence {self.confidence:.2f})"
+            )
+        width = max((len(match.name) for match in self.matches), default=0)
+        lines = [
+            f"  {rank}  {match.name:<{width}}  score {match.score:.3f}"
+            + (f"  {position_text(match.position)}" if match.position else "")
+            for rank, match in enumerate(self.matches, 1)
+        ]
+        because = [f"  {self.reason}"] if self.reason else []
+        return "\n".join([head, *because, *lines])
+
+
+def position_text(position: Position) -> str:
+    """Latitude and longitude where the zone is known, else metres."""
+    if position.zone is None:
+        return f"{position.east:.1f} m east, {position.north:.1f} m north"
+    lat, lon = latlon(position)
+    return f"{lat:.6f}, {lon:.6f}"
+
+
+def position_to_dict(position: Position | None) -> dict[str, Any] | None:
+    """East, north and zone, with latitude and longitude where the zone is known."""
+    if position is None:
+        return None
+    coordinates = asdict(position)
+    if position.zone is not None:
+        coordinates["lat"], coordinates["lon"] = latlon(position)
+    return coordinates

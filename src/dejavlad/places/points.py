@@ -1,0 +1,241 @@
+"""How a ranking is re-ranked by local features, as data; where the features of listed photos come from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad import local
+from dejavlad.errors import InputError, PhotoError, UnknownNameError
+from dejavlad.local.base import LONGEST, POINTS, LocalExtractor
+from dejavlad.local.codec import decode, encode
+from dejavlad.local_features import LocalFeatures
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.verified_confidence import (
+    Evidence,
+    verified_confidence,
+)
+from dejavlad.rerank import PointReranker, Verified, VerifySetting
+from dejavlad.rerank.point_reranker import nearness_scores
+
+NO_CHECK = "none"
+"""The name of no verification."""
+STEP = 5
+"""Candidates compared before it is asked whether the answer is sure already."""
+SURE = 0.95
+"""No more candidates are compared once geometry alone gives so much confidence."""
+KEPT = 4096
+"""Photos whose features are kept for the next query, about 70 kB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointSetting:
+    """Which local features are compared, and of how many candidates.
+
+    Raises:
+        UnknownNameError: no such kind of local features.
+        InputError: a number below 1.
+    """
+
+    kind: str = local.AUTO
+    """A name in `dejavlad.local.EXTRACTORS`, or ``"auto"``."""
+    depth: int = 20
+    """Candidates of each query that are compared."""
+    points: int = POINTS
+    """Points of a photo, at most."""
+    longest: int = LONGEST
+    """Pixels of the longer side of prepared photos."""
+    verification: VerifySetting = field(default_factory=VerifySetting)
+    """How matches are verified."""
+    second_best: str | None = None
+    """Why ``"auto"`` became another kind than the best."""
+
+    def __post_init__(self) -> None:
+        if self.kind != local.AUTO and self.kind not in local.EXTRACTORS:
+            raise UnknownNameError("kind of local features", self.kind, [*local.EXTRACTORS, local.AUTO])
+        if min(self.depth, self.points, self.longest) < 1:
+            raise InputError(
+                f"depth, points and longest side must be at least 1; given {self.depth}, {self.points}, "
+                f"{self.longest}"
+            )
+
+    @classmethod
+    def parse(cls, verify: Self | str | None) -> Self | None:
+        """A setting as callers give it: the setting itself, the name of a kind, ``"none"``, or None.
+
+        Raises:
+            UnknownNameError: no such kind.
+        """
+        if verify is None or verify == NO_CHECK:
+            return None
+        return cls(verify) if isinstance(verify, str) else verify
+
+    def chosen(self) -> PointSetting:
+        """The setting with ``"auto"`` replaced by the best kind that is installed."""
+        if self.kind != local.AUTO:
+            return self
+        kind, why = local.best_kind()
+        return replace(self, kind=kind, second_best=why)
+
+    def extractor(self, **options: Any) -> LocalExtractor:
+        """What makes the features; the options are those of `dejavlad.local.create`."""
+        return local.create(self.kind, points=self.points, longest=self.longest, **options)
+
+    def reranker(self) -> PointReranker:
+        """What re-ranks so."""
+        return PointReranker(setting=self.verification, k=self.depth)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.points} points, {self.verification.model}, first {self.depth})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """A query's candidates after they were compared with it."""
+
+    order: NDArray[np.int64]
+    """[K] places in the candidates, those that show the query's place from nearby first."""
+    compared: dict[int, Verified]
+    """Place in the candidates -> what that photo, if it could be read, and the query have in common."""
+    unread: str = ""
+    """Why the query itself could not be compared with anything; empty where it could."""
+
+
+class MapVerifier:
+    """Photos of a map in the order of how near their views are to a photo's.
+
+    Args:
+        photos: the map's photos, by row; a row may raise PhotoError.
+        setting: how; ``"auto"`` is chosen already.
+        stored: local features that the map keeps, by row; None for those that it does not.
+        options: of `dejavlad.local.create`.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoRows,
+        setting: PointSetting,
+        *,
+        stored: Callable[[int], LocalFeatures | None] | None = None,
+        **options: Any,
+    ) -> None:
+        self.setting = setting
+        self.extractor = setting.extractor(**options)
+        self.reranker = setting.reranker()
+        self._source = PointSource(self.extractor, photos, stored)
+
+    def __call__(
+        self,
+        photo: Photo,
+        rows_K: NDArray[np.int64],
+        distances_K: NDArray[np.floating[Any]],
+        same_KK: NDArray[np.bool_],
+    ) -> Checked:
+        """Compare the first candidates with a photo, until one is surely its place.
+
+        The best photo of any other place is among those compared. Photos that cannot be read any more are
+        not compared, and stand as having nothing in common with it.
+
+        Args:
+            photo: the query.
+            rows_K: candidates, as rows of the map.
+            distances_K: their distances, ascending.
+            same_KK: whether two candidates are known to show one place.
+        """
+        queries = PointSource(self.extractor, PhotoList([photo]))
+        query = queries(0)
+        if queries.failed:
+            return Checked(np.arange(len(rows_K)), {}, queries.failed[0])
+        most = min(self.setting.depth, len(rows_K))
+        compared: dict[int, Verified] = {}
+        first = 0
+        for start in range(0, most, STEP):
+            for at in range(start, min(start + STEP, most)):
+                if at not in compared:
+                    compared[at] = self._compare(query, int(rows_K[at]))
+            places = list(compared)
+            scores = nearness_scores(list(compared.values()), distances_K[places])
+            first = places[int(np.argmin(scores))]
+            elsewhere = np.flatnonzero(~same_KK[first])
+            if len(elsewhere) and compared.keys().isdisjoint(elsewhere.tolist()):
+                compared[int(elsewhere[0])] = self._compare(query, int(rows_K[elsewhere[0]]))
+            if self._sure(first, compared, same_KK):
+                break
+        places = sorted(compared)
+        scores = nearness_scores([compared[at] for at in places], distances_K[places])
+        order = [places[i] for i in np.argsort(scores, kind="stable").tolist()]
+        rest = [at for at in range(len(rows_K)) if at not in compared]
+        read = {at: pair for at, pair in compared.items() if int(rows_K[at]) not in self._source.failed}
+        return Checked(np.array([*order, *rest], np.int64), read)
+
+    def _compare(self, query: LocalFeatures, row: int) -> Verified:
+        return self.reranker.verified(query, self._source(row))
+
+    def _sure(self, first: int, compared: dict[int, Verified], same_KK: NDArray[np.bool_]) -> bool:
+        """Whether geometry alone tells that the first is the query's place."""
+        best = compared[first]
+        others = [pair.inliers for at, pair in compared.items() if not same_KK[first, at]]
+        evidence = Evidence(0.0, 1, best.inliers, min(best.nearness.coverage), max(others, default=0))
+        return verified_confidence(evidence) >= SURE
+
+
+class PhotoRows(Protocol):
+    """Photos by row."""
+
+    def __getitem__(self, row: int, /) -> Photo:
+        """The photo of a row; raises PhotoError where its pixels are nowhere."""
+        ...
+
+
+class PointSource:
+    """Local features of listed photos by row, made when asked for; the last `KEPT` are kept, packed.
+
+    Args:
+        extractor: what makes them.
+        photos: the list.
+        stored: features that were made before, by row; None for those that were not.
+    """
+
+    def __init__(
+        self,
+        extractor: LocalExtractor,
+        photos: PhotoRows,
+        stored: Callable[[int], LocalFeatures | None] | None = None,
+    ) -> None:
+        self.extractor, self.photos, self.stored = extractor, photos, stored
+        self.failed: dict[int, str] = {}
+        """Row -> reason, of photos that could not be read."""
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+
+    def __call__(self, row: int) -> LocalFeatures:
+        """The features of a photo; none where it cannot be read."""
+        if row in self._kept:
+            self._kept.move_to_end(row)
+        else:
+            self._kept[row] = encode(self._made(row))
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return decode(self._kept[row])
+
+    def _made(self, row: int) -> LocalFeatures:
+        features = None if self.stored is None else self.stored(row)
+        if features is not None:
+            return features
+        try:
+            (features,) = local.local_features(self.extractor, [self.photos[row]])
+        except PhotoError as error:
+            self.failed[row] = error.reason
+            dims, nothing = self.extractor.dims, np.zeros(0, np.float32)
+            return LocalFeatures(
+                nothing.reshape(0, 2), nothing.reshape(0, dims), nothing, (1, 1), self.extractor.kind
+            )
+        return features

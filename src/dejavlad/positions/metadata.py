@@ -1,0 +1,113 @@
+"""What photos tell of themselves: EXIF, the XMP in them, and the files beside them.
+
+A position comes from an XMP file beside the photo (written later, and on purpose), else from EXIF, else from
+the XMP in the photo, else from Google Takeout. The time is EXIF's; where its clock tells no time zone, one of
+the others that knows it says which, if a time zone in use explains their difference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dejavlad.geo import Position
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.positions.exif import (
+    read_exif,
+    zone_of,
+)
+from dejavlad.positions.moments import (
+    TimeOffset,
+    zone_text,
+)
+from dejavlad.positions.sidecars import (
+    Sidecar,
+    Sidecars,
+    parse_xmp,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is known of one photo; None where it is not told."""
+
+    position: Position | None = None
+    """Where the photo was taken; None where that is not known."""
+    source: str = ""
+    """What the position was read from: EXIF, an XMP file ...; empty without a position."""
+    heading: float | None = None
+    """Degrees, 0 <= heading < 360."""
+    time: float | None = None
+    """When it was taken, in seconds since 1970 (UTC)."""
+    zoned: bool = True
+    """False where the time is of a clock without a zone, taken for UTC."""
+    zero: bool = False
+    """Whether a position is 0,0, and no other is told."""
+    stale: bool = False
+    """Whether a GPS time was left out, because it does not go with the camera's clock."""
+
+
+def read_metadata(photos: PhotoList) -> list[Metadata]:
+    """What each photo tells; nothing for frames of videos and arrays."""
+    beside = Sidecars()
+    return [_read(photo, beside) for photo in photos]
+
+
+def _read(photo: Photo, beside: Sidecars) -> Metadata:
+    if photo.pixels is not None or photo.frame is not None:
+        return Metadata()
+    exif = read_exif(photo.path)
+    of_exif = Sidecar(exif.position, exif.heading, exif.time, exif.zoned, exif.zero)
+    sources = [
+        (source, sidecar)
+        for source, sidecar in (
+            ("XMP files", beside.xmp(photo.path)),
+            ("EXIF", of_exif),
+            ("XMP", parse_xmp(exif.xmp) if exif.xmp else None),
+            ("Google Takeout", beside.takeout(photo.path)),
+        )
+        if sidecar is not None
+    ]
+    source, position = next(((s, sidecar.position) for s, sidecar in sources if sidecar.position), ("", None))
+    time, zoned = exif.time, exif.zoned
+    for _, sidecar in sources:
+        if sidecar.time is None or (time is not None and zoned):
+            continue
+        if time is None:
+            time, zoned = sidecar.time, sidecar.zoned
+        elif sidecar.zoned and (zone := zone_of(time, sidecar.time)) is not None:
+            time, zoned = time - zone, True
+    return Metadata(
+        position,
+        source,
+        next((sidecar.heading for _, sidecar in sources if sidecar.heading is not None), None),
+        time,
+        zoned,
+        position is None and any(sidecar.zero for _, sidecar in sources),
+        exif.stale,
+    )
+
+
+def time_notes(times: Iterable[tuple[float | None, bool]], offset: TimeOffset, stale: int = 0) -> list[str]:
+    """What is to be said of times: how many have no time zone, and what was assumed.
+
+    Args:
+        times: each photo's time as it was read, and whether its zone is known.
+        offset: what was added.
+        stale: photos whose GPS time was left out.
+    """
+    counts = Counter(zoned for time, zoned in times if time is not None)
+    notes = []
+    if counts[False]:
+        taken = "UTC" if offset.zone is None else zone_text(offset.zone)
+        more = "" if offset else " (--time-offset UTC+2 says that their clocks ran on that)"
+        notes.append(
+            f"{counts[False]} of {counts.total()} photos' times have no time zone, and are taken for "
+            f"{taken}{more}"
+        )
+    if offset.seconds:
+        notes.append(f"{offset.seconds:+g} s were added to the photos' times")
+    if stale:
+        notes.append(f"{stale} photos' GPS times do not go with their cameras' clocks, which were taken")
+    return notes

@@ -1,0 +1,113 @@
+"""A list of photos with their new positions, and what is to be said of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from dejavlad.errors import InputError
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.positions.diagnosis import at_zero
+
+
+def placed_photos(
+    photos: PhotoList,
+    new: Sequence[Photo | None],
+    sources: Sequence[str],
+    *,
+    zeros: Sequence[int] = (),
+    notes: Sequence[str] = (),
+    what: str = "",
+    strict: bool = True,
+) -> PhotoList:
+    """The list with its new photos, and notes of what they know.
+
+    Args:
+        photos: the list as it was.
+        new: the photos with what is told of them; None where nothing is.
+        sources: what tells each photo's position.
+        zeros: rows whose position is 0,0, and was left out already.
+        notes: what else is to be said.
+        what: what none of the photos has, where all lack it.
+        strict: whether it is an error that no photo is told of.
+
+    Raises:
+        InputError: no photo is told of.
+    """
+    if strict and photos and not any(new):
+        raise InputError(
+            f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) {what}"
+        )
+    both = [photo_new or old for photo_new, old in zip(new, photos, strict=True)]
+    lost = at_zero([photo.position for photo in both])
+    both = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(both)]
+    both, unlike = _one_plane(both)
+    counts = Counter(
+        source if photo_new is not None and source else "before"
+        for photo, photo_new, source in zip(both, new, sources, strict=True)
+        if photo.position is not None
+    )
+    lacking = [photo.name for photo in both if photo.position is None]
+    origin = " and ".join(
+        f"{count} from {source}" if source != "before" else f"{count} had one"
+        for source, count in counts.most_common()
+    )
+    if len(counts) == 1 and "before" not in counts:
+        origin = f"from {next(iter(counts))}"
+    text = f"{photos.name}: {len(both) - len(lacking)} of {len(both)} photos have a position"
+    text += f" ({origin})" if origin else ""
+    if lacking and len(lacking) < len(both):
+        text += (
+            f"; {len(lacking)} of {len(both)} photos of {photos.name} have no position, e.g. {lacking[0]!r}"
+        )
+    said = [text]
+    if all_zeros := {*zeros, *lost}:
+        said.append(_zeros_text(photos, all_zeros))
+    if unlike:
+        said.append(
+            f"{len(unlike)} positions are on another kind of plane (with a UTM zone, or without) than the "
+            f"others, and are left out, e.g. that of {unlike[0]!r}"
+        )
+    extra = [
+        note if note.startswith(photos.name) else f"{photos.name}: {note}" for note in (*said[1:], *notes)
+    ]
+    return PhotoList(
+        both,
+        root=photos.root,
+        name=photos.name,
+        notes=(*photos.notes, text, *extra),
+        passed_over=photos.passed_over,
+    )
+
+
+def without_zeros(photos: PhotoList) -> PhotoList:
+    """The list without positions that are 0,0 (`suspect.at_zero`), and a note of how many these were."""
+    lost = at_zero(photos.positions)
+    if not lost:
+        return photos
+    kept = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(photos)]
+    note = f"{photos.name}: {_zeros_text(photos, lost)}"
+    return PhotoList(
+        kept, root=photos.root, name=photos.name, notes=(*photos.notes, note), passed_over=photos.passed_over
+    )
+
+
+def _zeros_text(photos: PhotoList, rows: Collection[int]) -> str:
+    return (
+        f"{len(rows)} positions are 0,0, which means none, and are left out, e.g. that of "
+        f"{photos[min(rows)].name!r}"
+    )
+
+
+def _one_plane(photos: list[Photo]) -> tuple[list[Photo], list[str]]:
+    """The photos without positions that cannot be compared with those of most, and the names of these."""
+    zoned = Counter(photo.position.zone is not None for photo in photos if photo.position is not None)
+    if len(zoned) < 2:
+        return photos, []
+    keep = zoned.most_common(1)[0][0]
+    unlike = [p.name for p in photos if p.position is not None and (p.position.zone is not None) != keep]
+    return [
+        replace(p, position=None) if p.position is not None and (p.position.zone is not None) != keep else p
+        for p in photos
+    ], unlike

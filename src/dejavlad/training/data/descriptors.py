@@ -1,0 +1,192 @@
+"""All photos of an album to descriptors, with the network as it is now: for mining and for tests.
+
+Legend: M photos of the album, D numbers of a descriptor, n photos of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dejavlad.errors import DivergedError, StoreError
+from dejavlad.files import replacing, write_whole
+from dejavlad.guarded.npy_file import map_npy, read_npy
+from dejavlad.progress import Progress
+from dejavlad.training.context import RunContext
+from dejavlad.training.data.frozen_maps import FrozenMaps
+from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.distributed import (
+    ALONE,
+    Processes,
+)
+from dejavlad.training.sampling.mining import (
+    Descriptors,
+    Floats,
+)
+from dejavlad.training.sampling.subcache import (
+    check_sum,
+    row_sum,
+    sum_file,
+    write_rows,
+)
+from dejavlad.training.sampling.tuples import Rows
+from dejavlad.training.steps.network import Network
+
+DESCRIBING = "describing photos"
+MAPPED_ABOVE = 1 << 31
+"""Bytes above which descriptors are mapped rather than read."""
+
+
+def describe_album(
+    network: Network,
+    pool: PhotoPool,
+    maps: FrozenMaps | None,
+    context: RunContext,
+    *,
+    among: Rows | None = None,
+) -> Iterator[tuple[Rows, Floats]]:
+    """Describe all photos that can be read, batch by batch; those that cannot are noted by the album.
+
+    Several processes describe as many batches at once, and all of them get all descriptors.
+
+    Args:
+        network: as it is now.
+        album: the photos.
+        maps: what the frozen layers make of them, where that is kept.
+        context: photos described together, by which processes, and where to report `DESCRIBING`.
+        among: numbers of those that are described, instead of all.
+
+    Yields:
+        Numbers [n] of photos and their descriptors, float32 [n, D].
+
+    Raises:
+        DivergedError: a descriptor is not finite.
+    """
+    processes = context.processes
+    done, total = 0, len(pool) if among is None else len(among)
+    # Where maps are kept, a process has those of its own photos, whatever batches these are in now.
+    plan = pool.plan(context.config.describe_batch, processes if maps is None else ALONE, among)
+    with network.describing():
+        for numbers, rows in _together(_each(network, pool, maps, plan), processes):
+            rows_nD = rows.cpu().numpy()
+            bad = np.flatnonzero(~np.isfinite(rows_nD).all(axis=1))
+            if len(bad):
+                raise DivergedError(
+                    f"training broke down: {pool.photos[int(numbers[bad[0]])].key!r} is described by "
+                    "numbers that are not finite. Go on with a smaller learning_rate"
+                )
+            yield numbers, rows_nD
+            done += len(numbers)
+            context.on_progress(Progress(DESCRIBING, done, total))
+    pool.agree(processes)
+
+
+def _together(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
+    """What each process describes, in turn, on all of them."""
+    if processes.alone:
+        yield from own
+        return
+    while any(processes.gather((own_rows := next(own, None)) is not None)):
+        numbers, rows_nD = own_rows or (np.empty(0, np.int64), None)
+        gathered = processes.gather((numbers, 0 if rows_nD is None else rows_nD.shape[1]))
+        if rows_nD is None:
+            rows_nD = torch.empty(0, max(width for _, width in gathered))
+        for (numbers_of_process, _), rows in zip(gathered, processes.gather_rows(rows_nD), strict=True):
+            if len(numbers_of_process):
+                yield numbers_of_process, rows
+
+
+def _each(
+    network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
+) -> Iterator[tuple[Rows, Tensor]]:
+    """What this process describes, batch by batch; float32 [n, D]."""
+    for numbers, maps_NChw in _maps(network, pool, maps, plan):
+        yield numbers, network.describe(maps_NChw).float()
+
+
+def _maps(
+    network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
+) -> Iterator[tuple[Rows, Tensor]]:
+    if maps is not None:
+        for batch in plan:
+            numbers = batch[maps.done[batch]]
+            if len(numbers):
+                yield numbers, maps.get(numbers)
+        return
+    for loaded in pool.load(plan):
+        good = np.array([int(number) not in loaded.failed for number in loaded.rows])
+        if good.any():
+            yield loaded.rows[good], network.features(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
+
+
+def write_descriptors(
+    network: Network,
+    pool: PhotoPool,
+    maps: FrozenMaps | None,
+    context: RunContext,
+    path: Path,
+    *,
+    among: Rows | None = None,
+) -> None:
+    """Describe all photos into a file, which is there whole or not at all; the first process writes it.
+
+    The rows of photos that cannot be read are zeros. Where it is of some photos, ascending, there is a row
+    for each of these.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    described = describe_album(network, pool, maps, context, among=among)
+    if context.processes.first:
+        size = network.model.descriptor_size
+        if among is None:
+            _write(described, (len(pool), size), path)
+        else:
+            write_rows(path, among)
+            placed = ((np.searchsorted(among, numbers), rows_nD) for numbers, rows_nD in described)
+            _write(placed, (len(among), size), path)
+    else:
+        for _ in described:
+            pass
+    context.processes.share(lambda: None)  # it is there when this returns
+
+
+def _write(described: Iterator[tuple[Rows, Floats]], shape: tuple[int, int], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:  # not through a map: a full disk is an error then, not a crash
+            head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            begin = file.tell()
+            file.truncate(begin + 4 * shape[0] * shape[1])
+            total = 0
+            for numbers, rows_nD in described:
+                for number, row_D in zip(numbers.tolist(), rows_nD, strict=True):
+                    file.seek(begin + 4 * shape[1] * number)
+                    file.write(row_D.astype("<f4").tobytes())
+                    total += row_sum(number, row_D)
+            write_whole(sum_file(path), f"{total}\n")
+    except OSError as error:
+        raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
+
+
+def read_descriptors(path: Path, pool: PhotoPool) -> Descriptors:
+    """What `write_descriptors` wrote.
+
+    Raises:
+        StoreError: it is not there, or of other photos.
+    """
+    try:
+        large = path.stat().st_size > MAPPED_ABOVE
+        rows_MD: NDArray[np.float32] = map_npy(path) if large else read_npy(path)
+        check_sum(path, rows_MD)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
+    if len(rows_MD) != len(pool):
+        raise StoreError(f"{str(path)!r} holds {len(rows_MD)} descriptors, not {len(pool)}")
+    return Descriptors(rows_MD[: pool.n_queries], rows_MD[pool.n_queries :])

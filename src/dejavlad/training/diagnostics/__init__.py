@@ -1,0 +1,1 @@
+"""The doctor: known ways in which training goes wrong, named before and while it runs."""

@@ -1,0 +1,1 @@
+"""Losses: the weakly supervised ranking loss of tuples, and multi-similarity of places."""

@@ -1,0 +1,1 @@
+"""One batch: forward, loss, backward, and the optimiser's step."""

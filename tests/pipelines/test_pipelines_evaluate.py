@@ -1,0 +1,57 @@
+"""Rankings as deep as what the truth leaves out needs, with all and with fewer dimensions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dejavlad.evaluation import Result
+from dejavlad.extraction import DescriptorStore
+from dejavlad.ground_truth import (
+    PlaceDataset,
+    Truth,
+)
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.pipelines.evaluate import (
+    Scoring,
+    rank,
+    score,
+    sweep,
+)
+from dejavlad.report import write_page
+
+PANORAMAS, CUTS = 10, 4
+
+
+def test_one_answer_a_panorama_and_own_photos_left_out(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    places = random.normal(size=(PANORAMAS, 16))
+    rows = np.repeat(places, CUTS, axis=0) + random.normal(0, 0.1, (PANORAMAS * CUTS, 16))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    photos = PhotoList(
+        Photo(f"{i}.jpg", Path(f"{i}.jpg"), tags=(("day", "night")[i % 2],)) for i in range(len(rows))
+    )
+    groups = np.arange(len(rows)) // CUTS
+    truth = Truth(
+        [[(i + CUTS) % len(rows)] for i in range(len(rows))],
+        len(rows),
+        {"kind": "made"},
+        ignored=[[i] for i in range(len(rows))],
+        groups=groups,
+    )
+    dataset = PlaceDataset("made", photos, photos, truth)
+    store = DescriptorStore.from_arrays(rows, photos)
+    scoring = Scoring(recall_at=(1, 5), k=6)
+    ranking = rank(store, store, scoring, truth)
+    assert ranking.depth == 6 and (ranking.indices >= 0).all()
+    for query, neighbours in enumerate(ranking.indices):
+        assert query not in neighbours and len(set(groups[neighbours])) == 6
+    assert rank(store, store, scoring).indices[:, 0].tolist() == list(range(len(rows)))
+    fewer = sweep(store, store, dataset, [4, 16], scoring)
+    result = score(ranking, dataset, tmp_path, scoring, dims=fewer)
+    assert result is not None and fewer[16] == result.recall and set(result.parts) == {"day", "night"}
+    assert Result.load(tmp_path) == result
+    page = write_page(result, ranking, dataset, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert ">Parts</h2>" in page and '<th scope="row">night</th>' in page and "95\xa0% interval" in page
+    assert "How near" not in page
