@@ -35,7 +35,7 @@ def test_the_base_recipe_tells_every_option_and_its_default():
 
 
 def test_every_option_is_explained():
-    source = resources.files("dejavlad.training").joinpath("config.py").read_text(encoding="utf-8")
+    source = resources.files("dejavlad.training").joinpath("config", "options.py").read_text(encoding="utf-8")
     for one in fields(TrainConfig):
         after = source.split(f"    {one.name}: ", 1)[1].split("\n", 1)[1]
         assert after.lstrip().startswith('"""'), one.name
@@ -77,7 +77,7 @@ def test_options_are_set_as_the_command_writes_them():
         ("augment_crop=0", "augment_crop must be above 0; given 0"),
         ("augment_flip=1.5", "augment_flip must be at most 1; given 1.5"),
         ("photos_per_place=1", "photos_per_place must be at least 2; given 1"),
-        ("resize=big", "resize 'big' is not known"),
+        ("resize=big", "resize 'big' is unknown"),
         ("margin", "an option is set as key=value; given 'margin'"),
     ],
 )
