@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 import dejavlad as dv
+import dejavlad.ground_truth
 from dejavlad import aggregation
 from dejavlad.backbones import BACKBONES, create
 from dejavlad.ground_truth import (
@@ -91,7 +92,7 @@ def _loops(folder: Path) -> np.ndarray:
 
 
 def _truth(rows, size):
-    return dv.datasets.Truth(rows, size, {"kind": "loops"})
+    return dv.ground_truth.Truth(rows, size, {"kind": "loops"})
 
 
 @torch.inference_mode()

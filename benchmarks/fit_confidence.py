@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import dejavlad as dv
+import dejavlad.ground_truth
 from dejavlad.ground_truth import (
     parse_truth,
     truth_positions,
@@ -35,7 +36,7 @@ MODEL = "rootsift-vlad"
 
 
 def answers(
-    town: dv.PlaceMap, photos: PhotoList, truth: dv.datasets.Truth | None
+    town: dv.PlaceMap, photos: PhotoList, truth: dv.ground_truth.Truth | None
 ) -> tuple[NDArray, NDArray, NDArray]:
     """How far each answer stands out, its confidence, and whether it is right (never, without truth)."""
     answers = [answer for answer in town.locate(photos, k=1, workers=2) if answer.failed is None]

@@ -39,7 +39,7 @@ from dejavlad.places.pair import (
     PairSetting,
     match_pair,
 )
-from dejavlad.places.preset import load_preset
+from dejavlad.places.preset import Preset, load_preset
 from dejavlad.places.reranking import rerank_all
 
 View = Callable[..., NDArray[np.uint8]]
@@ -214,7 +214,7 @@ def test_reranking_keeps_what_has_no_patches(
     for fresh in (False, True):
         chosen = preset.with_options(patch_dtype="none") if fresh else preset
         _, query_patches, database_patches = patch_sources(
-            dv.retrieval.preset.Preset(
+            Preset(
                 matcher="rapid", sizes=(2,), strides=(1,), depth=6, patch_dtype=chosen.patch_dtype, name="t"
             ),
             database,

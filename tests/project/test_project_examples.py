@@ -67,7 +67,7 @@ def test_commands_of_the_readme(here: Path, capsys: pytest.CaptureFixture[str]) 
     for command in commands:
         if command.startswith("dejavlad compare"):
             shutil.copytree("results", "other-results")
-        command = command.replace("--photos 120", "--photos 40")  # a smaller town shows the same
+        command = command.replace("--photos 120", "--photos 60")  # a smaller town shows the same
         assert main(shlex.split(command)[1:]) == 0, (command, capsys.readouterr().err)
     assert Path("answer/index.html").is_file()
 

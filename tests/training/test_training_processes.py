@@ -58,7 +58,8 @@ from dataclasses import replace
 view = runpy.run_path(sys.argv[1])["view"]
 small = runpy.run_path(sys.argv[2])
 from dejavlad.errors import DejavladError
-from dejavlad.training import train, mining
+from dejavlad.training import train
+from dejavlad.training.sampling import mining
 rank, what = int(os.environ["RANK"]), json.loads(sys.argv[3])
 if rank and what["die"] is not None:
     choose, calls = mining.Miner.choose, []
