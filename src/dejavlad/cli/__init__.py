@@ -5,46 +5,23 @@ Exit status: 0 done, 1 failed with a one-line reason on standard error, 2 wrong 
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
-
-from cyclopts import App, CycloptsError
+from typing import TYPE_CHECKING
 
 from dejavlad import __version__
-from dejavlad.cli import (
-    compare,
-    config,
-    dataset,
-    demo,
-    evaluate,
-    explain,
-    extract,
-    locate,
-    loops,
-    map_,
-    match,
-    models,
-    pairs,
-    rerank,
-    train,
-    whiten,
-)
-from dejavlad.cli.options import MAX_PIXELS
-from dejavlad.cli.terminal import complain, remember
-from dejavlad.errors import DejavladError
+from dejavlad.cli.verbs import HELP, NAMES, VERBS, help_text
 
-HELP = """Have I seen this place before? Recognise places from photographs.
-
-Start with *dejavlad demo*, or with photos of your own:
-
-    dejavlad map build photos/ --out town.map
-    dejavlad locate town.map where_was_this.jpg
-"""
+if TYPE_CHECKING:
+    from cyclopts import App
 
 
 def build_app() -> App:
-    """The command line as a tree of verbs."""
+    """The command line as a tree of verbs; a verb's module is imported when it is called."""
+    from cyclopts import App
+
     app = App(
         name="dejavlad",
         help=HELP,
@@ -52,24 +29,8 @@ def build_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,
     )
-    app.command(demo.demo)
-    app.command(models.app)
-    app.command(models.import_, name="import")
-    app.command(models.verify)
-    app.command(extract.extract)
-    app.command(map_.app)
-    app.command(locate.locate)
-    app.command(evaluate.evaluate)
-    app.command(rerank.rerank)
-    app.command(match.match)
-    app.command(train.train)
-    app.command(whiten.whiten)
-    app.command(dataset.app)
-    app.command(compare.compare)
-    app.command(explain.explain)
-    app.command(pairs.pairs)
-    app.command(loops.loops)
-    app.command(config.config)
+    for name, path, _ in (verb for verbs in VERBS.values() for verb in verbs):
+        app.command(f"dejavlad.cli.{path}", name=name)
     return app
 
 
@@ -80,6 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words in (["--help"], ["-h"]):  # at once: nothing that a verb needs is imported
+        print(help_text())
+        return 0
+    if words == ["--version"]:
+        print(__version__)
+        return 0
+
+    from cyclopts import CycloptsError
+
+    from dejavlad.cli.options import MAX_PIXELS
+    from dejavlad.cli.terminal import complain, remember
+    from dejavlad.errors import DejavladError
+
     remember(words)
     most_pixels = os.environ.get(MAX_PIXELS)
     try:
@@ -103,10 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _verb(words: Sequence[str]) -> str:
-    verb: list[str] = []
-    for word in words:
-        if word.startswith("-") or len(verb) == 2:
-            break
-        verb.append(word)
-    known = verb[:2] if verb[:1] in (["map"], ["dataset"], ["models"]) else verb[:1]
-    return " ".join(known) + " " if known else ""
+    """The verb, and the second word of those that have verbs of their own, for a hint at its help."""
+    depth = 2 if words[0] in ("map", "dataset", "models") else 1
+    verb = list(itertools.takewhile(lambda word: not word.startswith("-"), words[:depth]))
+    return " ".join(verb) + " " if words[0] in NAMES else ""
