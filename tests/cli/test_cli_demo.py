@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import dejavlad.training
+import dejavlad.pipelines.demo
 from dejavlad.cli import main
 from dejavlad.errors import InputError
 
@@ -14,7 +14,7 @@ from dejavlad.errors import InputError
 def test_the_demo_trains_where_the_town_is_large_enough(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["demo", "--out", str(tmp_path), "--photos", "60", "--device", "cpu", "--json"]
+    words = ["demo", "--out", str(tmp_path), "--full", "--photos", "60", "--device", "cpu", "--json"]
     assert main(words) == 0
     trained = json.loads(capsys.readouterr().out)["training"]
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ def test_the_demo_trains_where_the_town_is_large_enough(
     def refused(*_: object, **__: object) -> None:
         raise InputError("there are no negatives")
 
-    monkeypatch.setattr(dejavlad.training, "train", refused)
+    monkeypatch.setattr(dejavlad.pipelines.demo, "train", refused)
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["training"] is None
