@@ -32,3 +32,14 @@ def test_the_demo_trains_where_the_town_is_large_enough(
     assert json.loads(out)["training"] is None
     assert "too small to learn from: there are no negatives" in err
     assert 'id="training"' not in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_short_story_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path), "--photos", "60", "--device", "cpu", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert document["training"] is None and len(document["answers"]) == 8
+    assert set(document["result"]["recall"]) == {"1", "5", "10"}
+    assert 'id="recall"' in page and 'id="training"' not in page
+    assert not (tmp_path / "training").exists()

@@ -19,7 +19,7 @@ def demo(
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
-    """Make a town, map it, locate photos, evaluate, and write a page about it: a minute or so.
+    """Make a town, map it, locate photos, evaluate, and write a page about it.
 
     Example: `dejavlad demo --out demo`, `dejavlad demo --full --out demo`
 
@@ -30,7 +30,7 @@ def demo(
     photos
         How many photos the town has (default: 300; 600 with --full).
     full
-        Also re-rank by patches, and train a network on other streets of the town: some minutes.
+        Also re-rank by patches, and train a network on other streets of the town, which takes longer.
     """
     from dejavlad.pipelines.demo import LEARNS, Running
     from dejavlad.pipelines.demo import demo as run_demo

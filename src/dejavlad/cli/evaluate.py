@@ -277,7 +277,7 @@ def _make(
                 on_progress=on_progress,
             )
     setting = database.manifest.setting
-    description = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
+    description = setting.made_by
     with timed(seconds, "search"):
         ranking = rank(database, queries, scoring, places.truth)
     dims = options.dims_list if len(options.dims_list) > 1 else ()

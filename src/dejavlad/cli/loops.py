@@ -159,7 +159,7 @@ def loops(
                 device=resolve_device(options.device),
             )
     given = [loop.known if threshold is None else loop.score >= threshold for loop in candidates]
-    model_description = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
+    model_description = setting.made_by
     how = {
         "window": window,
         "sequence": sequence,

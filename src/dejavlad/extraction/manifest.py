@@ -89,6 +89,11 @@ class Setting:
         as_saved = json.loads(json.dumps(self.preprocess))  # tuples become lists, as when read again
         object.__setattr__(self, "preprocess", as_saved)
 
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """The model and D, as results tell what made a ranking."""
+        return {"name": self.model, "fingerprint": self.fingerprint, "dims": self.dims}
+
     def check(self, wanted: Setting, path: Path) -> None:
         """Refuse to go on where the store at `path` was made otherwise; the model's name alone may differ.
 

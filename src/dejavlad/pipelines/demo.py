@@ -113,7 +113,7 @@ def demo(
     warnings: list[str] = []
     if full:
         try:
-            learnt = _learn(town, streets, out, running, warnings)
+            learnt = _learn(town, streets, out, running, warnings, command)
         except InputError as error:
             warnings.append(f"this town is too small to learn from: {error}")
     page = write_demo_page(
@@ -144,7 +144,7 @@ def _evaluated(
         preset=preset,
         on_progress=running.on_progress,
     )
-    description = _description(model)
+    description = database.manifest.setting.made_by
     ranking = rank(database, queries)
     if preset is None:
         return _scored(ranking, streets, out, model=description), ranking, ()
@@ -158,7 +158,14 @@ def _evaluated(
     return result, reranked.ranking, matches
 
 
-def _learn(town: Path, streets: PlaceDataset, out: Path, running: Running, warnings: list[str]) -> Learnt:
+def _learn(
+    town: Path,
+    streets: PlaceDataset,
+    out: Path,
+    running: Running,
+    warnings: list[str],
+    command: str | None,
+) -> Learnt:
     """Train a small network on two districts, and evaluate it on the third, as it began and at its best."""
     config = load_recipe(RECIPE).changed({"seed": running.seed, "workers": running.workers})
     run = train(
@@ -172,11 +179,11 @@ def _learn(town: Path, streets: PlaceDataset, out: Path, running: Running, warni
             warnings.append(str(record["seen"])) if record["kind"] == "warning" else None
         ),
     )
-    write_training_page(run.path)
+    write_training_page(run.path, command=command)
     results = []
     for name, which in (("before", "epoch:0"), ("after", "best")):
         folder = out / f"results-{name}"
-        model, database, queries = describe_dataset(
+        _, database, queries = describe_dataset(
             load_model(run.model(which), device=running.device),
             streets,
             folder,
@@ -184,13 +191,9 @@ def _learn(town: Path, streets: PlaceDataset, out: Path, running: Running, warni
             workers=running.workers,
             on_progress=running.on_progress,
         )
-        results.append(_scored(rank(database, queries), streets, folder, model=_description(model)))
+        made_by = database.manifest.setting.made_by
+        results.append(_scored(rank(database, queries), streets, folder, model=made_by))
     return Learnt(run.path, LEARNS, *results)
-
-
-def _description(model: PlaceModel) -> dict[str, Any]:
-    """Which model made a ranking."""
-    return {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
 
 
 def _scored(ranking: Ranking, streets: PlaceDataset, out: Path, **options: Any) -> Result:
