@@ -217,6 +217,7 @@ class PhotoTable:
             self.mtime_ns[rows],
             self.sizes[rows],
             None if self.sha256 is None else [self.sha256[row] for row in rows],
+            {i: self.unreadable[int(row)] for i, row in enumerate(rows) if int(row) in self.unreadable},
         )
 
     @classmethod

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.shard import Shard
 from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.guarded.fields import DAMAGED, check_column
@@ -71,13 +72,20 @@ class DescriptorStore:
         """The folder; None in memory."""
         self._state, self._failed, self._seen = state_N, failed, False
         self._compared: tuple[NDArray[Any], tuple[float, float] | None] | None = None
+        self.shard: Shard | None = None
+        """Which share of a whole store this is; None for a whole store."""
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
+    def open(cls, path: Path | str, *, shards: bool = False) -> Self:
         """Open a store's folder; or a plain ``.npy`` [N, D], whose photos are then called 0, 1, 2 ...
 
+        Args:
+            path: the folder or file.
+            shards: open a shard of a store too (see `dejavlad.extraction.shard`), which holds some photos of
+                a list alone.
+
         Raises:
-            StoreError: there is none, it is damaged, or it is of a later format.
+            StoreError: there is none, it is damaged, of a later format, or a shard where none is wanted.
         """
         path = Path(path)
         if path.is_file() and path.suffix == ".npy":
@@ -90,6 +98,12 @@ class DescriptorStore:
         if (path / CHANGE / "manifest.json").is_file():
             raise StoreError(
                 f"{str(path)!r} is in the middle of a change; run `dejavlad extract` there again"
+            )
+        shard = Shard.read(path)
+        if shard is not None and not shards:
+            raise StoreError(
+                f"{str(path)!r} is shard {shard} of a store: merge all {shard.count} first "
+                "(`dejavlad store merge SHARD... --out STORE`)"
             )
         try:
             manifest = Manifest.from_json(read_utf8(path / "manifest.json"), path)
@@ -116,9 +130,10 @@ class DescriptorStore:
                 f"{str(path)!r} is damaged: failed.json does not name {lost[0]!r}; delete it and extract "
                 "again"
             )
-        return cls(
-            manifest, rows, state, {key: failed.get(key, REASON_LOST) for key in failed_keys}, path, sums
-        )
+        reasons = {key: failed.get(key, REASON_LOST) for key in failed_keys}
+        store = cls(manifest, rows, state, reasons, path, sums)
+        store.shard = shard
+        return store
 
     @classmethod
     def from_arrays(
@@ -162,6 +177,16 @@ class DescriptorStore:
         setting = Setting(model, fingerprint, {}, UNKNOWN, rows.shape[1], str(rows.dtype))
         manifest = Manifest(setting, PhotoTable(photos, photos.keys, *unknown), max(1, n), [])
         return cls(manifest, rows, np.full(n, DONE, np.uint8), {}, path)
+
+    @property
+    def marks(self) -> NDArray[np.uint8]:
+        """uint8 [N]: `state` as it was written, without a look at the rows."""
+        return self._state
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Key -> reason, as `marks`."""
+        return self._failed
 
     @property
     def state(self) -> NDArray[np.uint8]:
@@ -243,6 +268,20 @@ class DescriptorStore:
             self._verify()
             self._verified = True
         return self._rows_ND
+
+    def check(self) -> bool:
+        """Compare all rows with their checksums, once more.
+
+        Returns:
+            Whether there are any: stores in memory, and those of earlier versions, have none.
+
+        Raises:
+            StoreError: a row is not what was written.
+        """
+        if self.sums is None:
+            return False
+        self._verify()
+        return True
 
     def _verify(self) -> None:
         assert self.sums is not None

@@ -14,8 +14,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreError
+from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
+from dejavlad.extraction.shard import SHARD, WHOLE, Shard
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole
 from dejavlad.guarded.plain_file import read_bytes
@@ -30,6 +31,8 @@ _FILES = (
     "sums.npy",
     "failed.json",
     "done.npy",
+    WHOLE,
+    SHARD,
     "manifest.json",
 )  # in the order in which a change moves in
 
@@ -72,7 +75,7 @@ class StoreWriter:
                     )
                 self._finish_change()
             if (self.path / "manifest.json").is_file():
-                self.existing = DescriptorStore.open(self.path)
+                self.existing = DescriptorStore.open(self.path, shards=True)
         except BaseException:
             self._lock.close()
             raise
@@ -93,12 +96,26 @@ class StoreWriter:
                     file.close()
             self._lock.close()
 
+    def require(self, shard: Shard | None) -> None:
+        """Refuse to go on where what is there is another shard, or a whole store where a shard is written.
+
+        Raises:
+            StoreMismatchError: it is.
+        """
+        if self.existing is None or self.existing.shard == shard:
+            return
+        here, now = (
+            "a whole store" if given is None else f"shard {given}" for given in (self.existing.shard, shard)
+        )
+        raise StoreMismatchError(self.path, {"share of the photos": (here, now)})
+
     def begin(
         self,
         manifest: Manifest,
         state_N: NDArray[np.uint8],
         failed: dict[int, str],
         old_rows_N: Rows | None = None,
+        shard: tuple[Shard, Manifest] | None = None,
     ) -> None:
         """Make `manifest` the store's, keeping the rows that `state_N` says are there.
 
@@ -107,16 +124,24 @@ class StoreWriter:
             state_N: uint8 [N] what is there; the other rows become `NOT_YET`.
             failed: row -> reason, of the rows that are `FAILED`.
             old_rows_N: [N] the row that each kept row has in the store as found; None where none moves.
+            shard: which share of a whole store this is, and the manifest of that.
         """
         existing, self.existing = self.existing, None  # nothing may stay mapped where files are replaced
         self._manifest, self._failed = manifest, dict(failed)
         shape, dtype = (len(state_N), manifest.setting.dims), manifest.setting.dtype
         done_header = _npy_header(shape[:1], "uint8")
         sums_header = _npy_header(shape[:1], "uint32")
+        shares = {}
+        if shard is not None:
+            shares = {
+                WHOLE: shard[1].to_json().encode(),
+                SHARD: json.dumps(shard[0].to_dict(), separators=(",", ":")).encode(),
+            }
         contents = {
             "sums.npy": sums_header + _sums(existing, state_N, old_rows_N).tobytes(),
             "failed.json": self._failed_text(),
             "done.npy": done_header + state_N.tobytes(),
+            **shares,
             "manifest.json": manifest.to_json().encode(),
         }
         with disk_errors(self.path):

@@ -110,23 +110,18 @@ class PatchWriter:
 
     def put(self, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = "") -> None:
         """Write the patches of a photo, or why it has none."""
-        assert self.codec is not None and self._data is not None
-        parts = [
-            self.codec.encode(patch_set.descriptors.float().cpu().numpy(), patch_set.grid)
-            for patch_set in patches
-        ]
+        assert self.codec is not None
+        self.put_encoded(*encoded(self.codec, key, identity, patches, failed))
+
+    def put_encoded(self, entry: Entry, data: bytes) -> None:
+        """Write the patches of a photo that are encoded already; their place is the end of the file."""
+        assert self._data is not None
         if not self._pending:
             self._since = time.monotonic()
         with disk_errors(self.path):
             offset = self._data.seek(0, os.SEEK_END)
-            for part in parts:
-                self._data.write(part)
-        crc = 0
-        for part in parts:
-            crc = row_checksum(part, crc)
-        self._pending.append(
-            Entry(key, identity, offset, tuple(patch_set.grid for patch_set in patches), failed, crc)
-        )
+            self._data.write(data)
+        self._pending.append(replace(entry, offset=offset, crc=row_checksum(data)))
         if time.monotonic() - self._since >= COMMIT_SECONDS:
             self.commit()
 
@@ -221,3 +216,13 @@ class PatchWriter:
             lines.replace(self.path / "photos.jsonl")
         for left in (lines, data):  # in this order: lines alone mean that the bytes have moved
             left.unlink(missing_ok=True)
+
+
+def encoded(
+    codec: Codec, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = ""
+) -> tuple[Entry, bytes]:
+    """The patches of a photo as they are written, and their line, but for their place in the file."""
+    data = b"".join(
+        codec.encode(patch_set.descriptors.float().cpu().numpy(), patch_set.grid) for patch_set in patches
+    )
+    return Entry(key, identity, 0, tuple(patch_set.grid for patch_set in patches), failed), data
