@@ -27,6 +27,7 @@ from dejavlad.cli import (
     models,
     pairs,
     rerank,
+    store,
     train,
     whiten,
 )
@@ -69,6 +70,7 @@ def build_app() -> App:
     app.command(explain.explain)
     app.command(pairs.pairs)
     app.command(loops.loops)
+    app.command(store.app)
     app.command(config.config)
     return app
 
@@ -108,5 +110,5 @@ def _verb(words: Sequence[str]) -> str:
         if word.startswith("-") or len(verb) == 2:
             break
         verb.append(word)
-    known = verb[:2] if verb[:1] in (["map"], ["dataset"], ["models"]) else verb[:1]
+    known = verb[:2] if verb[:1] in (["map"], ["dataset"], ["models"], ["store"]) else verb[:1]
     return " ".join(known) + " " if known else ""

@@ -15,6 +15,7 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import PREFIX
 
 if TYPE_CHECKING:
+    from dejavlad.extraction import Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.places.points import PointSetting
@@ -122,6 +123,23 @@ class ModelOptions:
         return fit_cached(
             model, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
         )
+
+
+@Parameter(name="*", group="Machines")
+@dataclass(frozen=True)
+class MachineOptions:
+    """How the work is shared between machines."""
+
+    shard: str | None = None
+    "I/N: describe share I of N alone (I from 1 to N); once all N are done, they make one store."
+
+    def share(self) -> Shard | None:
+        """The shard that is asked for; None for all."""
+        if self.shard is None:
+            return None
+        from dejavlad.extraction import Shard
+
+        return Shard.of(self.shard)
 
 
 @Parameter(name="*", group="Re-ranking")

@@ -169,25 +169,25 @@ def _difference(store: DescriptorStore, first: DescriptorStore, whole: Manifest)
         return f"its model is called {other.setting.model!r}, not {whole.setting.model!r}, {lead}"
     if other.batch_size != whole.batch_size:
         return f"--batch-size {other.batch_size}, not {whole.batch_size}, {lead}"
-    here, there = other.table, whole.table
-    if here.keys != there.keys:
-        apart = sorted(set(here.keys) ^ set(there.keys))
+    table, first_table = other.table, whole.table
+    if table.keys != first_table.keys:
+        apart = sorted(set(table.keys) ^ set(first_table.keys))
         return (
-            f"a list of {len(here)} photos, not {len(there)}"
+            f"a list of {len(table)} photos, not {len(first_table)}"
             + (f", {apart[0]!r} is in one alone" if apart else ", in another order")
             + f", {lead}"
         )
-    unlike = [row for row in range(len(here)) if here.identity(row) != there.identity(row)]
+    unlike = [row for row in range(len(table)) if table.identity(row) != first_table.identity(row)]
     if unlike:
         return (
-            f"{len(unlike)} photos have another size or time, e.g. {here.keys[unlike[0]]!r}, {lead} (let all "
-            "machines read the same files, or copies that keep their times: `cp -a`, `rsync -a`)"
+            f"{len(unlike)} photos have another size or time, e.g. {table.keys[unlike[0]]!r}, {lead} (let "
+            "all machines read the same files, or copies that keep their times: `cp -a`, `rsync -a`)"
         )
-    unread = np.flatnonzero((here.sizes != there.sizes).any(axis=1))
+    unread = np.flatnonzero((table.sizes != first_table.sizes).any(axis=1))
     if len(unread):
-        return f"{len(unread)} photos could be read in one alone, e.g. {here.keys[int(unread[0])]!r}, {lead}"
-    if here.photos.root.absolute() != there.photos.root.absolute():
-        return f"photos in {str(here.photos.root)!r}, not in {str(there.photos.root)!r}, {lead}"
+        return f"{len(unread)} photos could be read in one alone, e.g. {table.keys[int(unread[0])]!r}, {lead}"
+    if table.photos.root.absolute() != first_table.photos.root.absolute():
+        return f"photos in {str(table.photos.root)!r}, not in {str(first_table.photos.root)!r}, {lead}"
     return f"other positions, paths or plan, {lead}"
 
 

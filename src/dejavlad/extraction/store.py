@@ -37,9 +37,11 @@ from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.storage.rows import row_checksum
 
 NOT_YET, DONE, FAILED = 0, 1, 2
+CHECKING = "checking rows"
 CHANGE = "change.partial"
 UNKNOWN = "unknown"
 """The precision of rows that were made elsewhere."""
@@ -269,8 +271,11 @@ class DescriptorStore:
             self._verified = True
         return self._rows_ND
 
-    def check(self) -> bool:
+    def check(self, on_progress: OnProgress = silent) -> bool:
         """Compare all rows with their checksums, once more.
+
+        Args:
+            on_progress: called with reports of `CHECKING`.
 
         Returns:
             Whether there are any: stores in memory, and those of earlier versions, have none.
@@ -280,12 +285,15 @@ class DescriptorStore:
         """
         if self.sums is None:
             return False
-        self._verify()
+        self._verify(on_progress)
         return True
 
-    def _verify(self) -> None:
+    def _verify(self, on_progress: OnProgress = silent) -> None:
         assert self.sums is not None
-        for row in np.flatnonzero(self._state == DONE).tolist():
+        rows = np.flatnonzero(self._state == DONE).tolist()
+        for number, row in enumerate(rows, 1):
+            if number % 1000 == 0 or number == len(rows):
+                on_progress(Progress(CHECKING, number, len(rows)))
             if row_checksum(self._rows_ND[row]) != self.sums[row]:
                 raise StoreError(
                     f"{str(self.path)!r} is damaged: the row of {self.keys[row]!r} is not what was written; "

@@ -25,7 +25,7 @@ from torch import Tensor
 from dejavlad.errors import InputError, StoreError
 from dejavlad.files import replacing
 from dejavlad.guarded.npy_file import read_npy
-from dejavlad.guarded.plain_file import SMALL, read_utf8
+from dejavlad.guarded.plain_file import SMALL, open_regular, read_utf8
 from dejavlad.names import same_form
 from dejavlad.progress import Progress
 from dejavlad.storage.rows import row_checksum
@@ -221,7 +221,8 @@ class MappedMaps(FrozenMaps):
     Args:
         layout: where each lies.
         folder: the file ``maps.bin`` lies there, with ``done.npy``, ``sums.npy`` (uint32 [N], CRC-32 of each
-            photo's map, compared when it is read for the first time) and ``key.txt``.
+            photo's map, compared when it is read for the first time), ``key.txt``, and ``starts.npy`` (int64
+            [N + 1], the first byte of each map), by which they can be checked without the network.
         key: what the maps depend on; a file made for another is made anew.
 
     Raises:
@@ -251,6 +252,8 @@ class MappedMaps(FrozenMaps):
                     path.unlink(missing_ok=True)
                 self._file.touch()
                 (folder / "key.txt").write_text(key, encoding="utf-8")
+            with replacing(folder / "starts.npy") as file:
+                np.save(file, layout.starts * layout.dtype.itemsize)
         super().__init__(layout, np.empty(0, layout.dtype), done)
 
     def fill(
@@ -303,6 +306,43 @@ class MappedMaps(FrozenMaps):
         for name, values in (("sums.npy", self._sums), ("done.npy", self.done)):
             with replacing(self._folder / name) as file:
                 np.save(file, values)
+
+
+def is_frozen_maps(folder: Path) -> bool:
+    """Whether the frozen maps of a training run lie there."""
+    return (folder / "maps.bin").is_file() and (folder / "key.txt").is_file()
+
+
+def check_frozen_maps(folder: Path) -> tuple[int, bool]:
+    """Compare the maps of a folder with their checksums.
+
+    Returns:
+        How many there are, and whether they could be compared: earlier versions did not write where they
+        lie.
+
+    Raises:
+        StoreError: one is not what was written.
+    """
+    try:
+        done = read_npy(folder / "done.npy") if (folder / "done.npy").exists() else np.zeros(0, np.bool_)
+        if not (folder / "starts.npy").exists():
+            return int(done.sum()), False
+        starts, sums = read_npy(folder / "starts.npy"), np.zeros(0, np.uint32)
+        if len(done):
+            sums = read_npy(folder / "sums.npy")
+        if len(done) and not len(done) == len(sums) == len(starts) - 1:
+            raise ValueError("done.npy, sums.npy and starts.npy differ in length")
+        with open_regular(folder / "maps.bin") as file:
+            for number in np.flatnonzero(done).tolist():
+                file.seek(int(starts[number]))
+                if row_checksum(file.read(int(starts[number + 1] - starts[number]))) != sums[number]:
+                    raise ValueError(f"the map of photo {number} is not what was written")
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"the frozen maps in {str(folder)!r} are damaged: {error}; delete that folder and run the same "
+            "training again"
+        ) from error
+    return int(done.sum()), True
 
 
 @contextlib.contextmanager
