@@ -103,6 +103,7 @@ def extract(
             patches=None if preset is None else preset.patches_of(opened),
             patch_dtype="float16" if preset is None else preset.patch_dtype,
             shard=shard,
+            ray=machines.ray,
             on_progress=on_progress,
         )
         if patchfeats is not None:

@@ -133,6 +133,9 @@ class MachineOptions:
     shard: str | None = None
     "I/N: describe share I of N alone (I from 1 to N); once all N are done, they make one store."
 
+    ray: str | None = None
+    "Describe on a Ray cluster: auto (this machine's), HOST:PORT, or ray://HOST:PORT."
+
     def share(self) -> Shard | None:
         """The shard that is asked for; None for all."""
         if self.shard is None:
