@@ -15,7 +15,7 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import PREFIX
 
 if TYPE_CHECKING:
-    from dejavlad.extraction import Shard
+    from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.places.points import PointSetting
@@ -111,6 +111,13 @@ class ModelOptions:
             loaded = loaded.with_dims(min(preset.dims, loaded.whitening.dims))
         loaded.together = self.batch_dependent
         return loaded
+
+    def of_store(self, store: DescriptorStore) -> PlaceModel:
+        """The model that made a store, with the precision of its rows."""
+        from dejavlad.places.map_rows import model_of_store
+
+        precision = store.manifest.setting.precision
+        return model_of_store(store, device=self.device, precision=precision, offline=self.offline or None)
 
     def fitted(
         self, model: PlaceModel, photos: PhotoList, folder: Path, on_progress: OnProgress

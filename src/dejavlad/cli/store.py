@@ -23,7 +23,8 @@ def merge(
 ) -> None:
     """Make one store of all shards of an extraction; run it again and it goes on where it stopped.
 
-    The store equals in every byte what one process would have written. The shards are left as they are.
+    The store equals in every byte what one process would have written. The shards are left as they are. A
+    model that was learnt for them (`SHARD.model`) is copied to `OUT.model`.
 
     Examples:
 
@@ -37,9 +38,11 @@ def merge(
         The store to make, a folder.
     """
     from dejavlad.extraction import merge_stores
+    from dejavlad.places.fitted_model import copy_fitted
 
     with output.progress() as on_progress:
         store = merge_stores(stores, out, on_progress=on_progress)
+        copy_fitted(stores[0], out)
     described = int(store.done.sum())
     output.answer(
         {

@@ -17,17 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError, StoreMismatchError
-from dejavlad.extraction.extract import none_described
+from dejavlad.extraction.describing import Describer
+from dejavlad.extraction.extract import extract, none_described
 from dejavlad.extraction.manifest import Manifest, Rows
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.patches.writer import PatchWriter
-from dejavlad.extraction.shard import WHOLE, read_whole
+from dejavlad.extraction.shard import SHARD, WHOLE, Shard, read_whole
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.files import sha256_of
 from dejavlad.guarded.npy_file import read_array_header
 from dejavlad.guarded.plain_file import open_regular
+from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.storage import discard
 from dejavlad.storage.rows import row_checksum
 
 MERGING_PATCHES, MERGING = "merging patches", "merging shards"
@@ -95,9 +98,44 @@ def merge_stores(
     return store
 
 
-def shards_of(folder: Path) -> list[Path]:
-    """The shards that lie in a folder, in its order."""
-    return sorted(path.parent for path in folder.glob("*/shard.json")) if folder.is_dir() else []
+def extract_share(
+    model: Describer, photos: PhotoList, out: Path, shard: Shard, **options: Any
+) -> DescriptorStore:
+    """Describe one share of a list into ``OUT.shards/I-of-N``, beside the store that `gather_shares` makes.
+
+    Args:
+        model: a fitted model.
+        photos: the whole list.
+        out: the store to be made in the end.
+        shard: which share.
+        options: of `extract`.
+    """
+    folder = _shares(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    return extract(model, photos, folder / f"{shard.index}-of-{shard.count}", shard=shard, **options)
+
+
+def gather_shares(out: Path, *, on_progress: OnProgress = silent) -> None:
+    """Merge the shares that `extract_share` made for a store, where there are any, and clear them away.
+
+    Raises:
+        StoreError: see `merge_stores`.
+    """
+    folder = _shares(out)
+    shares = sorted(path.parent for path in folder.glob(f"*/{SHARD}")) if folder.is_dir() else []
+    if not shares:
+        return
+    try:
+        merge_stores(shares, out, on_progress=on_progress)
+    except StoreError as error:
+        raise StoreError(
+            f"{error}. The shards lie in {str(folder)!r}; delete that folder to go on without them"
+        ) from None
+    discard(folder)
+
+
+def _shares(out: Path) -> Path:
+    return out.with_name(out.name + ".shards")
 
 
 def _checked(folders: Sequence[Path]) -> tuple[list[DescriptorStore], Manifest]:

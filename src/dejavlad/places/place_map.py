@@ -8,6 +8,7 @@ The folder::
     MAP/model.json     what the model was learnt from: an interrupted `build` goes on only with the same
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
     MAP/local.sqlite   local features of the photos, where the map keeps them (see `map_features`)
+    MAP/extracting.shards/  the same in shards, while several machines describe them (see `map_rows`)
     MAP/writer.lock    held by the one writer; readers need none
 
 Opening reads a few numbers; photos, positions and rows are read when they are asked for, and compared with
@@ -29,13 +30,11 @@ from numpy.typing import NDArray
 from dejavlad.errors import (
     InputError,
     PhotoError,
-    StoreBusyError,
     StoreError,
     StoreMismatchError,
     UnknownNameError,
 )
-from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe, extract
-from dejavlad.extraction.writer import StoreWriter
+from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.index import Index, build_index
 from dejavlad.local import AUTO, best_kind, describe_local
@@ -57,6 +56,7 @@ from dejavlad.places.info import MapInfo
 from dejavlad.places.located_position import located_position
 from dejavlad.places.map_features import FILE as LOCAL
 from dejavlad.places.map_features import MapFeatures
+from dejavlad.places.map_rows import SHARES, STAGING, RowOptions, refuse_batch_dependent, rows_of
 from dejavlad.places.map_state import (
     OLD_STATE,
     ROWS,
@@ -89,8 +89,7 @@ from dejavlad.zoo import (
     load_model,
 )
 
-STAGING = "extracting"
-FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, "writer.lock"}
+FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, SHARES, "writer.lock"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -136,6 +135,8 @@ class PlaceMap:
         workers: int = 0,
         seed: int = 0,
         local: PointSetting | str | None = None,
+        descriptors: DescriptorStore | None = None,
+        ray: str | None = None,
         on_progress: OnProgress = silent,
     ) -> Self:
         """Make a map; run again after an interruption, it goes on.
@@ -155,6 +156,9 @@ class PlaceMap:
             local: keep local features of the photos, by this setting or kind (``"auto"``: the best that is
                 installed), so that `locate` need not read the photos again. None keeps none, unless the map
                 does already.
+            descriptors: a store of `model` that describes `photos` already; what it lacks, and what has
+                changed since, is described.
+            ray: describe on the machines of a Ray cluster, as `dejavlad.extract` does.
             on_progress: called with each step.
 
         Raises:
@@ -169,12 +173,8 @@ class PlaceMap:
         points = PointSetting.parse(local)
         model = default_model()[0] if model is None else model
         base = model if isinstance(model, PlaceModel) else load_model(model, seed=seed)
-        if not base.alone and not base.together:
-            raise InputError(
-                f"model {base.name!r} is batch-dependent: what it says of a photo depends on the photos "
-                "described beside it, so that its maps depend on chance; take another model, or insist with "
-                "--batch-dependent (model.together = True)"
-            )
+        refuse_batch_dependent(base)
+        rows = RowOptions(batch_size, workers, ray, descriptors)
         folder.mkdir(parents=True, exist_ok=True)
         with one_writer(folder):
             strange = {entry.name for entry in folder.iterdir()} - FILES
@@ -187,7 +187,7 @@ class PlaceMap:
             place_map = cls(folder, model)
             if points is not None:
                 place_map.features.begin(points.chosen())
-            place_map._add(photos, batch_size, workers, on_progress, keep=False)
+            place_map._add(photos, rows, on_progress, keep=False)
         return place_map
 
     @classmethod
@@ -262,12 +262,19 @@ class PlaceMap:
         return tuple(self.photos.keys)
 
     def add(
-        self, photos: Images, *, batch_size: int = 8, workers: int = 0, on_progress: OnProgress = silent
+        self,
+        photos: Images,
+        *,
+        batch_size: int = 8,
+        workers: int = 0,
+        descriptors: DescriptorStore | None = None,
+        ray: str | None = None,
+        on_progress: OnProgress = silent,
     ) -> int:
         """Add photos; those that are there already are skipped, those that changed since are described anew.
 
         What `photos` tells of a photo that is there (position, heading, time, group, tags) takes the place of
-        what the map holds; what it does not tell stays.
+        what the map holds; what it does not tell stays. `descriptors` and `ray` are as in `build`.
 
         Returns:
             How many photos were added or described anew.
@@ -278,7 +285,8 @@ class PlaceMap:
         """
         with one_writer(self.folder):
             self.refresh()
-            return self._add(PhotoList.of(photos), batch_size, workers, on_progress, keep=True)
+            rows = RowOptions(batch_size, workers, ray, descriptors)
+            return self._add(PhotoList.of(photos), rows, on_progress, keep=True)
 
     def remove(self, names: Sequence[str]) -> int:
         """Take photos out of the map by their keys, however written (`dejavlad.names`).
@@ -541,9 +549,7 @@ class PlaceMap:
         in_sequence = np.abs(places_K[:, None] - places_K) <= stretch
         return np.where(np.isnan(apart_KK), in_sequence, apart_KK <= SAME_PLACE)
 
-    def _add(
-        self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress, *, keep: bool
-    ) -> int:
+    def _add(self, photos: PhotoList, options: RowOptions, on_progress: OnProgress, *, keep: bool) -> int:
         """Add photos, and correct what is known of those that are there (`keep`: what is not told stays)."""
         self._state.convert()
         photos = self._as_in_map(photos)
@@ -563,10 +569,11 @@ class PlaceMap:
         if facts:
             self._state.update(facts)
         self.updated = len(facts)
-        added = self._describe(photos.take(new), batch_size, workers, on_progress) if new else 0
-        discard(self.folder / STAGING)
+        added = self._describe(photos.take(new), options, on_progress) if new else 0
+        for aside in (STAGING, SHARES):
+            discard(self.folder / aside)
         self.refresh()
-        self._keep_features(photos, workers, on_progress)
+        self._keep_features(photos, options.workers, on_progress)
         return added
 
     def _keep_features(self, photos: PhotoList, workers: int, on_progress: OnProgress) -> None:
@@ -608,30 +615,16 @@ class PlaceMap:
         if batch:
             self.features.put(batch)
 
-    def _describe(self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress) -> int:
-        """Describe photos aside, where a run that is cut off goes on, and take them in at once."""
-        staging = self.folder / STAGING
-
-        def described() -> DescriptorStore:
-            return extract(
-                self.model,
-                photos,
-                staging,
-                batch_size=batch_size,
-                workers=workers,
-                allow_none=len(self) > 0,  # photos that failed before are tried again
-                on_progress=on_progress,
-            )
-
-        _throw_away_unless_usable(staging)
-        try:
-            store = described()
-        except StoreMismatchError:  # left by a run at another precision
-            discard(staging)
-            store = described()
-        done = np.flatnonzero(store.done)
-        self._state.add(store.manifest.table.take(done), store.rows, done, store.failed)
-        return len(done)
+    def _describe(self, photos: PhotoList, options: RowOptions, on_progress: OnProgress) -> int:
+        """Describe photos, or take the rows that are there already, and take each part in at once."""
+        staging, added = self.folder / STAGING, 0
+        parts = rows_of(
+            self.model, photos, staging, options, allow_none=len(self) > 0, on_progress=on_progress
+        )
+        for table, rows, chosen, failed in parts:
+            self._state.add(table, rows, chosen, failed)
+            added += len(table)
+        return added
 
     def _as_in_map(self, photos: PhotoList) -> PhotoList:
         """The photos, by the names that the map has for them where these differ in their Unicode form alone.
@@ -682,19 +675,6 @@ class _FileRows:
         done = np.zeros(len(self.rows), np.bool_)
         done[self.photos] = True
         return done
-
-
-def _throw_away_unless_usable(staging: Path) -> None:
-    """What an earlier run described aside is taken up; half-cleared or damaged, it goes."""
-    if not staging.exists():
-        return
-    try:
-        with StoreWriter(staging):
-            pass
-    except StoreBusyError:
-        raise
-    except StoreError:
-        discard(staging)
 
 
 def _same_path(one: Path, other: Path) -> bool:

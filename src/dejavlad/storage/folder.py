@@ -16,8 +16,12 @@ LOCK = "writer.lock"
 
 
 @contextlib.contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
+def one_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a folder, which must exist; a killed process leaves none behind.
+
+    Args:
+        folder: what is written.
+        wait: until another process that writes there has ended.
 
     Raises:
         StoreBusyError: another process writes there.
@@ -26,7 +30,7 @@ def one_writer(folder: Path) -> Iterator[None]:
     lock = filelock.FileLock(folder / LOCK)
     with disk_errors(folder):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
             raise StoreBusyError(folder) from None
     try:
