@@ -179,6 +179,10 @@ def make_verbs(folder: Path) -> list[Verb]:
         if keys:
             town.remove(keys)
 
+    def removed(out: Path) -> None:
+        built(photos)(out)
+        opened(out).remove([f"{i}.png" for i in range(0, 10, 2)])
+
     def move(out: Path) -> None:
         town = opened(out)
         if town.photos.root != folder / "elsewhere":
@@ -223,6 +227,7 @@ def make_verbs(folder: Path) -> list[Verb]:
         Verb("map add", built(photos[:4]), lambda out: void(opened(out).add(photos, batch_size=2)), map_told),
         Verb("map correct", built(photos), built(placed), map_told),
         Verb("map remove", built(photos), remove, map_told),
+        Verb("map compact", removed, lambda out: void(opened(out).compact()), map_told),
         Verb("map move", built(photos), move, map_told),
         Verb("map of shards", shards_of_map, built(photos), map_told),
         Verb("extract", nothing, described(False), store_told),

@@ -7,6 +7,7 @@ killed goes on where it was. Until its end the store says that it is not complet
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from dejavlad.guarded.npy_file import read_array_header
 from dejavlad.guarded.plain_file import open_regular
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.storage import discard
+from dejavlad.storage import discard, disk_errors
 from dejavlad.storage.rows import row_checksum
 
 MERGING_PATCHES, MERGING = "merging patches", "merging shards"
@@ -122,6 +123,7 @@ def gather_shares(out: Path, *, on_progress: OnProgress = silent) -> None:
         StoreError: see `merge_stores`.
     """
     folder = _shares(out)
+    discard(folder.with_name(folder.name + ".merged"))
     shares = sorted(path.parent for path in folder.glob(f"*/{SHARD}")) if folder.is_dir() else []
     if not shares:
         return
@@ -131,7 +133,18 @@ def gather_shares(out: Path, *, on_progress: OnProgress = silent) -> None:
         raise StoreError(
             f"{error}. The shards lie in {str(folder)!r}; delete that folder to go on without them"
         ) from None
-    discard(folder)
+    drop_shares(out)
+
+
+def drop_shares(out: Path) -> None:
+    """Clear away the shares of a store, all of them at once, wherever the process is killed."""
+    folder = _shares(out)
+    merged = folder.with_name(folder.name + ".merged")
+    discard(merged)
+    if folder.exists():
+        with disk_errors(folder):
+            os.replace(folder, merged)
+        discard(merged)
 
 
 def _shares(out: Path) -> Path:

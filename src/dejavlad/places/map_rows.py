@@ -27,7 +27,7 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import discard, one_writer
 from dejavlad.zoo import load_model
 
-STAGING, SHARES = "extracting", "extracting.shards"
+STAGING, SHARES = "extracting", ("extracting.shards", "extracting.shards.merged")
 
 Part = tuple[PhotoTable, NDArray[Any], NDArray[np.int64], dict[str, str]]
 """Photos, rows, the row of each photo, and the photos that failed."""

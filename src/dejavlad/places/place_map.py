@@ -4,6 +4,7 @@ The folder::
 
     MAP/map.sqlite     what is in the map; each change is one transaction, and that is the commit
     MAP/rows.bin       descriptors, float32 [N, D]; grows at the end; rows past the state's count do not count
+                       (``rows.2.bin`` by turns, when it was written anew without rows of removed photos)
     MAP/model/         the model, with the vocabulary and whitening learnt from the first photos
     MAP/model.json     what the model was learnt from: an interrupted `build` goes on only with the same
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
@@ -19,6 +20,7 @@ Legend: N photos of the map, K candidates, D the model's descriptor size.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +37,7 @@ from dejavlad.errors import (
     UnknownNameError,
 )
 from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe
+from dejavlad.extraction.merge import drop_shares
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.index import Index, build_index
 from dejavlad.local import AUTO, best_kind, describe_local
@@ -58,8 +61,10 @@ from dejavlad.places.map_features import FILE as LOCAL
 from dejavlad.places.map_features import MapFeatures
 from dejavlad.places.map_rows import SHARES, STAGING, RowOptions, refuse_batch_dependent, rows_of
 from dejavlad.places.map_state import (
+    DEAD_BYTES,
+    DEAD_SHARE,
     OLD_STATE,
-    ROWS,
+    ROW_FILES,
     STATE,
     MapSnapshot,
     MapState,
@@ -89,7 +94,7 @@ from dejavlad.zoo import (
     load_model,
 )
 
-FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, SHARES, "writer.lock"}
+FILES = {OLD_STATE, *ROW_FILES, "model", "model.json", STAGING, *SHARES, "writer.lock"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -219,7 +224,7 @@ class PlaceMap:
         self._snapshot = snapshot
         self._index: Index | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
-        self._state.file.map(snapshot.head.rows)  # a file that is cut short is refused at once
+        self._state.file(snapshot.head).map(snapshot.head.file_rows)  # refuses one that is cut short
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
     def __len__(self) -> int:
@@ -314,8 +319,8 @@ class PlaceMap:
                         raise UnknownNameError("photo in the map", name, known)
                     keys.add(known[row])
             self._state.remove(keys)
-            self.refresh()
-            self.features.keep(self._snapshot.rows.tolist())
+            self._compact_if_worth_it()
+            self.features.keep(self._snapshot.row_numbers.tolist())
         return len(keys)
 
     def move(self, old: str | Path, new: str | Path) -> Moved:
@@ -333,6 +338,31 @@ class PlaceMap:
             moved = self._state.move(Path(old), Path(new))
             self.refresh()
         return moved
+
+    def compact(self) -> int:
+        """Free the rows of photos that were removed or described anew; `remove` and `add` do it by themselves
+        once more than half of the rows, and 4 MB, are of no photo.
+
+        Returns:
+            How many bytes were freed.
+
+        Raises:
+            StoreBusyError: another process is writing there.
+        """
+        with one_writer(self.folder):
+            self._state.convert()
+            return self._compact()
+
+    def _compact(self, share: float = 0.0, least_bytes: int = 1) -> int:
+        del self._snapshot, self._index, self._verifiers  # a mapped file cannot be removed on Windows
+        try:
+            return self._state.compact(share=share, least_bytes=least_bytes)
+        finally:
+            self.refresh()
+
+    def _compact_if_worth_it(self) -> None:
+        with contextlib.suppress(StoreError):  # a full disk, say: the map is whole without it
+            self._compact(DEAD_SHARE, DEAD_BYTES)
 
     def check(self, on_progress: OnProgress = silent) -> bool:
         """Compare all numbers of the map with their checksums.
@@ -461,7 +491,7 @@ class PlaceMap:
 
     def _features_of(self, photo: int) -> LocalFeatures | None:
         """The local features that the map keeps of one of `photos`."""
-        return self.features.get(int(self._snapshot.rows[photo]))
+        return self.features.get(int(self._snapshot.row_numbers[photo]))
 
     def search(self, rows_QD: Floats, *, k: int) -> Ranking:
         """The k nearest photos of the map for each descriptor, as places in `photos`."""
@@ -570,9 +600,9 @@ class PlaceMap:
             self._state.update(facts)
         self.updated = len(facts)
         added = self._describe(photos.take(new), options, on_progress) if new else 0
-        for aside in (STAGING, SHARES):
-            discard(self.folder / aside)
-        self.refresh()
+        discard(self.folder / STAGING)
+        drop_shares(self.folder / STAGING)
+        self._compact_if_worth_it()
         self._keep_features(photos, options.workers, on_progress)
         return added
 
@@ -587,7 +617,7 @@ class PlaceMap:
         setting = self.features.setting()
         if setting is None:
             return
-        rows = self._snapshot.rows
+        rows = self._snapshot.row_numbers
         self.features.keep(rows.tolist())
         done = self.features.rows()
         missing = [i for i, row in enumerate(rows.tolist()) if row not in done]

@@ -35,12 +35,20 @@ class State:
         version: of its format; a later one is refused.
         tables: SQL that makes its tables, besides that of single values.
         again: what to do where it is damaged, in words.
+        newest: the latest version that is read, where a change may give it a later one than it is made with.
     """
 
     def __init__(
-        self, path: Path, kind: str, version: int, tables: tuple[str, ...], again: str = "make it again"
+        self,
+        path: Path,
+        kind: str,
+        version: int,
+        tables: tuple[str, ...],
+        again: str = "make it again",
+        newest: int | None = None,
     ) -> None:
         self.path, self.kind, self.version, self.tables, self.again = path, kind, version, tables, again
+        self.newest = version if newest is None else newest
 
     def exists(self) -> bool:
         """Whether it is there; if so it is whole."""
@@ -134,10 +142,10 @@ class State:
         kind, version = self.value(connection, "format"), self.value(connection, "version")
         if kind != self.kind:
             raise self.damaged(f"its format is {kind!r}")
-        if version > self.version:
+        if version > self.newest:
             raise StoreError(
                 f"{str(self.path)!r} was written by a later dejavlad (format {version}, this one reads up to "
-                f"{self.version}); update dejavlad"
+                f"{self.newest}); update dejavlad"
             )
 
     @contextlib.contextmanager
