@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 import dejavlad as dv
+from dejavlad.extraction import Shard
 
 Run = Callable[..., tuple[int, str, str]]
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
@@ -140,3 +143,39 @@ def test_the_lines_of_the_page_run(run: Run, photos: Path, tmp_path: Path) -> No
     assert code is not None
     exec(compile(code.group(1), str(PAGE), "exec"), {})
     assert dv.PlaceMap.open(tmp_path / "python.map").check()
+
+
+def scripts() -> list[str]:
+    """The page's Slurm scripts, and the line that the pods of a Kubernetes job run."""
+    page = PAGE.read_text(encoding="utf-8")
+    slurm = [block for block in re.findall(r"```sh\n(.*?)```", page, re.S) if block.startswith("#!")]
+    (job,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    yaml = pytest.importorskip("yaml")
+    (container,) = yaml.safe_load(job)["spec"]["template"]["spec"]["containers"]
+    return [*slurm, *container["args"]]
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+def test_the_scripts_of_the_page_give_each_task_its_shard(tmp_path: Path) -> None:
+    recorded = tmp_path / "words"
+    for name in ("dejavlad", "srun"):
+        script = 'exec "$@"' if name == "srun" else f'printf "%s\\n" "$@" >> "{recorded}"'
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    for task in (1, 5, 16):
+        (tmp_path / f"town.{task}").mkdir(exist_ok=True)
+    words = []
+    for script in scripts():
+        recorded.write_text("", encoding="utf-8")
+        values = {"MODEL": "m", "PHOTOS": "photos", "SCRATCH": str(tmp_path), "JOB_COMPLETION_INDEX": "4"}
+        values |= {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "16", "SLURM_CPUS_PER_TASK": "8"}
+        values["PATH"] = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(["sh", "-c", script], env={**os.environ, **values}, check=True, timeout=20)
+        words.append(recorded.read_text(encoding="utf-8").split())
+    array, merge, pod = words
+    for line in (array, pod):
+        shard = Shard.of(line[line.index("--shard") + 1])
+        assert (line[0], shard) == ("extract", Shard(5, 16))
+    assert array[array.index("--out") + 1] == f"{tmp_path}/town.5"
+    shards = [f"{tmp_path}/town.{task}" for task in (1, 16, 5)]
+    assert merge == ["store", "merge", *shards, "--out", "town.desc"]

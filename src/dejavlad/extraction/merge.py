@@ -321,7 +321,7 @@ def _merge_patches(
             if entry is None or writer.has(key, whole.table.identity(row)):
                 continue
             if entry.identity == whole.table.identity(row):
-                writer.put_encoded(entry, stores[at].read_bytes(entry))
+                writer.put_encoded(entry, stores[at].encoded(entry))
             on_progress(Progress(MERGING_PATCHES, done + 1, total))
 
 

@@ -23,6 +23,7 @@ from dejavlad.extraction.manifest import Manifest, Rows
 from dejavlad.guarded.fields import DAMAGED, check_column
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import read_utf8
+from dejavlad.storage.identity import check_format
 
 SHARD, WHOLE = "shard.json", "whole.json"
 FORMAT, VERSION = "dejavlad-shard", 1
@@ -100,13 +101,7 @@ class Shard:
             return None
         try:
             fields = without_checksum(read_json_object(path))
-            if fields["format"] != FORMAT:
-                raise ValueError(f"its format is {fields['format']!r}")
-            if fields["version"] > VERSION:
-                raise StoreError(
-                    f"{str(path)!r} was written by a later dejavlad (format {fields['version']}, this one "
-                    f"reads up to {VERSION}); update dejavlad"
-                )
+            check_format(fields, FORMAT, VERSION, path)
             check_column("numbers", [fields["index"], fields["count"]], int)
             return cls(fields["index"], fields["count"])
         except DAMAGED as error:

@@ -8,8 +8,7 @@ import json
 import os
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from dejavlad.extraction.shard import SHARD, WHOLE, Shard
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.storage import disk_errors, one_writer, sync_folder
+from dejavlad.storage import FolderWriter, disk_errors, sync_folder
 from dejavlad.storage.rows import row_checksum
 
 COMMIT_SECONDS = 1.0
@@ -37,7 +36,7 @@ _FILES = (
 )  # in the order in which a change moves in
 
 
-class StoreWriter:
+class StoreWriter(FolderWriter):
     """One writer of a store's folder; use as a context, then `begin`, then `put` batch by batch.
 
     Entering makes the folder, takes its lock, finishes a change that was cut off, and finds what is there.
@@ -47,10 +46,12 @@ class StoreWriter:
         StoreError: the folder cannot be written, or holds something else.
     """
 
+    KIND = "a store of descriptors"
+    OWN = frozenset({*_FILES, CHANGE, "patches"})
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.existing: DescriptorStore | None = None
-        self._lock = contextlib.ExitStack()
         self._files: dict[str, tuple[io.BufferedRandom, int]] = {}
         self._pending: list[tuple[Rows, int]] = []
         self._since = 0.0
@@ -58,43 +59,19 @@ class StoreWriter:
         self._failed_written = True
         self._sums: dict[int, int] = {}
 
-    def __enter__(self) -> Self:
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{str(self.path)!r} is a file; a store of descriptors is a folder")
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._lock.enter_context(one_writer(self.path))
-        try:
-            with disk_errors(self.path):
-                strange = {p.name for p in self.path.iterdir()} - {*_FILES, CHANGE, "writer.lock", "patches"}
-                strange = {name for name in strange if not name.endswith(".partial")}
-                if strange and not (self.path / "manifest.json").is_file():
-                    raise StoreError(
-                        f"{str(self.path)!r} is not a store of descriptors and holds other files "
-                        f"({min(strange)!r}); give another --out"
-                    )
-                self._finish_change()
-            if (self.path / "manifest.json").is_file():
-                self.existing = DescriptorStore.open(self.path, shards=True)
-        except BaseException:
-            self._lock.close()
-            raise
-        return self
+    def _refuse_others(self) -> None:
+        if not (self.path / "manifest.json").is_file():  # what lies beside a store stays there
+            super()._refuse_others()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self.commit()
-            else:  # keep what is finished, but tell of the first trouble
-                with contextlib.suppress(StoreError):
-                    self.commit()
-        finally:
-            for file, _ in self._files.values():
-                with contextlib.suppress(OSError):
-                    file.close()
-            self._lock.close()
+    def _open(self) -> None:
+        self._finish_change()
+        if (self.path / "manifest.json").is_file():
+            self.existing = DescriptorStore.open(self.path, shards=True)
+
+    def _close(self) -> None:
+        for file, _ in self._files.values():
+            with contextlib.suppress(OSError):
+                file.close()
 
     def require(self, shard: Shard | None) -> None:
         """Refuse to go on where what is there is another shard, or a whole store where a shard is written.

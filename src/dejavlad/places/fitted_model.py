@@ -15,6 +15,7 @@ from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
 from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.model import (
     PatchSetting,
     PlaceModel,
@@ -91,7 +92,7 @@ def copy_fitted(store: Path, out: Path) -> Path | None:
         shutil.copytree(source, partial)
         note = source.with_name(source.name + ".json")
         if note.exists():
-            write_whole(target.with_name(target.name + ".json"), note.read_bytes())
+            write_whole(target.with_name(target.name + ".json"), read_bytes(note))
         os.replace(partial, target)
     return target
 

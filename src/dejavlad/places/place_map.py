@@ -88,7 +88,7 @@ from dejavlad.places.verified_confidence import (
 )
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.storage import PhotoRecord, discard, one_writer
+from dejavlad.storage import PhotoRecord, discard, one_writer, refuse_others
 from dejavlad.zoo import (
     default_model,
     load_model,
@@ -182,9 +182,7 @@ class PlaceMap:
         rows = RowOptions(batch_size, workers, ray, descriptors)
         folder.mkdir(parents=True, exist_ok=True)
         with one_writer(folder):
-            strange = {entry.name for entry in folder.iterdir()} - FILES
-            if strange:
-                raise StoreError(f"{str(folder)!r} is no map: it holds {min(strange)!r}; give another --out")
+            refuse_others(folder, FILES, "a map")
             model = fit_cached(
                 base, photos, folder / "model", seed=seed, workers=workers, on_progress=on_progress
             )

@@ -7,10 +7,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
+import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.files import replacing
 
 LOCK = "writer.lock"
 
@@ -59,6 +63,16 @@ def sync_folder(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def write_npy(path: Path, array: NDArray[Any]) -> None:
+    """Write an array whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as file:
+        np.save(file, array)
 
 
 def discard(folder: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from dejavlad.errors import StoreBusyError, StoreError
 from dejavlad.guarded.json_file import parse_json
 from dejavlad.storage.folder import disk_errors, sync_folder
+from dejavlad.storage.identity import check_format
 
 META = "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
 WAIT_SECONDS = 60.0
@@ -139,14 +140,11 @@ class State:
             self.value(connection, name)
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
-        kind, version = self.value(connection, "format"), self.value(connection, "version")
-        if kind != self.kind:
-            raise self.damaged(f"its format is {kind!r}")
-        if version > self.newest:
-            raise StoreError(
-                f"{str(self.path)!r} was written by a later dejavlad (format {version}, this one reads up to "
-                f"{self.newest}); update dejavlad"
-            )
+        fields = {name: self.value(connection, name) for name in ("format", "version")}
+        try:
+            check_format(fields, self.kind, self.newest, self.path)
+        except ValueError as error:
+            raise self.damaged(error) from None
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

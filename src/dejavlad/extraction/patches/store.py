@@ -41,6 +41,7 @@ from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import open_regular, read_utf8
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
+from dejavlad.storage.identity import check_format
 from dejavlad.storage.rows import row_checksum
 
 FORMAT, VERSION = "dejavlad-patches", 2
@@ -222,7 +223,7 @@ class PatchStore:
             at = end
         return patch_sets
 
-    def read_bytes(self, entry: Entry) -> Data:
+    def encoded(self, entry: Entry) -> Data:
         """The patches of a photo as they lie on disk.
 
         Raises:
@@ -247,7 +248,7 @@ class PatchStore:
             StoreError: some are not what was written.
         """
         for entry in self.entries.values():
-            self.read_bytes(entry)
+            self.encoded(entry)
         return all(entry.crc is not None for entry in self.entries.values())
 
     def _compare(self, entry: Entry, data: Data | NDArray[np.uint8]) -> None:
@@ -307,13 +308,7 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
     """
     try:
         fields = read_json_object(path / "manifest.json")
-        if fields["format"] != FORMAT:
-            raise ValueError("another format")
-        version = fields["version"]
-        if version > VERSION:
-            raise StoreError(
-                f"{str(path)!r} was written by a later dejavlad (format {version}); update dejavlad"
-            )
+        version = check_format(fields, FORMAT, VERSION, path)
         if version < 2 and fields.get("dtype") == "int8":
             raise StoreError(
                 f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import InputError, StoreError
-from dejavlad.files import replacing
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import SMALL, open_regular, read_utf8
 from dejavlad.names import same_form
 from dejavlad.progress import Progress
+from dejavlad.storage import disk_errors, write_npy
 from dejavlad.storage.rows import row_checksum
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
@@ -236,7 +236,7 @@ class MappedMaps(FrozenMaps):
         done = np.zeros(len(layout.shapes), np.bool_)
         self._sums = np.zeros(len(done), np.uint32)
         self._unread = np.ones(len(done), np.bool_)
-        with _disk(folder):
+        with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if _text(folder / "key.txt") == key and self._file.is_file():
                 with contextlib.suppress(OSError, ValueError):
@@ -252,8 +252,7 @@ class MappedMaps(FrozenMaps):
                     path.unlink(missing_ok=True)
                 self._file.touch()
                 (folder / "key.txt").write_text(key, encoding="utf-8")
-            with replacing(folder / "starts.npy") as file:
-                np.save(file, layout.starts * layout.dtype.itemsize)
+            write_npy(folder / "starts.npy", layout.starts * layout.dtype.itemsize)
         super().__init__(layout, np.empty(0, layout.dtype), done)
 
     def fill(
@@ -263,7 +262,7 @@ class MappedMaps(FrozenMaps):
         context: RunContext,
     ) -> None:
         """Compute and write the missing maps, as `FrozenMaps.fill`; then map the file for reading."""
-        with _disk(self._folder):
+        with disk_errors(self._folder):
             try:
                 with open(self._file, "rb+") as self._handle:
                     super().fill(network, pool, context)
@@ -304,8 +303,7 @@ class MappedMaps(FrozenMaps):
         self._handle.flush()
         os.fsync(self._handle.fileno())
         for name, values in (("sums.npy", self._sums), ("done.npy", self.done)):
-            with replacing(self._folder / name) as file:
-                np.save(file, values)
+            write_npy(self._folder / name, values)
 
 
 def is_frozen_maps(folder: Path) -> bool:
@@ -343,14 +341,6 @@ def check_frozen_maps(folder: Path) -> tuple[int, bool]:
             "training again"
         ) from error
     return int(done.sum()), True
-
-
-@contextlib.contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"frozen maps cannot be kept in {str(folder)!r}: {error}") from None
 
 
 def plan_frozen_maps(
