@@ -28,12 +28,13 @@ from torch import nn
 
 import dejavlad as dv
 from dejavlad.aggregation import GeM, NetVLAD
-from dejavlad.extraction import DescriptorStore, extract, writer
+from dejavlad.extraction import DescriptorStore, Shard, extract, merge_stores, writer
 from dejavlad.extraction.patches import PatchStore
 from dejavlad.geo import Position
 from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, PlaceModel, Whitening
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.map_rows import build_share
 from dejavlad.storage import photo_blocks, state
 
 PLAIN = Preprocess(resize="none", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), scale="0-1", channels="rgb")
@@ -121,7 +122,7 @@ def main() -> None:
             print(f"{kills} kills", flush=True)
     for verb in verbs:
         print(
-            f"{verb.name:12s} {seen[verb.name]:4d} kills, {steps[verb.name]:3d} steps that can be cut off at"
+            f"{verb.name:13s} {seen[verb.name]:4d} kills, {steps[verb.name]:3d} steps that can be cut off at"
         )
     print(f"{kills} kills: nothing lost, equal bytes after each")
 
@@ -155,9 +156,9 @@ def make_verbs(folder: Path) -> list[Verb]:
     base = dv.load_model("rootsift-vlad", device="cpu")
     model = PlaceModel(base.backbone, GeM(128), base.preprocess, fitted=True, source=base.source)
     torch.manual_seed(0)
-    patching = PlaceModel(
-        Cells(), NetVLAD(12, 4, epsilon="torch"), PLAIN, whitening=Whitening(48, 8), fitted=True
-    )
+    whitening = Whitening(48, 8)
+    nn.init.normal_(whitening.weight)
+    patching = PlaceModel(Cells(), NetVLAD(12, 4, epsilon="torch"), PLAIN, whitening=whitening, fitted=True)
 
     def built(some: PhotoList) -> Callable[[Path], None]:
         return lambda out: void(dv.PlaceMap.build(model, some, out / "map", batch_size=2))
@@ -177,6 +178,10 @@ def make_verbs(folder: Path) -> list[Verb]:
         keys = [key for key in ("1.png", "5.png") if key in town.photos.keys]
         if keys:
             town.remove(keys)
+
+    def removed(out: Path) -> None:
+        built(photos)(out)
+        opened(out).remove([f"{i}.png" for i in range(0, 10, 2)])
 
     def move(out: Path) -> None:
         town = opened(out)
@@ -200,6 +205,20 @@ def make_verbs(folder: Path) -> list[Verb]:
                 patches.patches(key)
         return None
 
+    def shard(index: int, out: Path) -> None:
+        extract(patching, photos, out / f"shard.{index}", batch_size=2, patches=PATCHES, shard=(index, 3))
+
+    def shards(out: Path) -> None:
+        for index in (1, 2, 3):
+            shard(index, out)
+
+    def merge(out: Path) -> None:
+        merge_stores([out / f"shard.{index}" for index in (3, 1, 2)], out / "db")
+
+    def shards_of_map(out: Path) -> None:
+        for index in (1, 2):
+            build_share(model, photos, out / "map", Shard(index, 2), batch_size=2)
+
     def nothing(out: Path) -> None:
         pass
 
@@ -208,8 +227,12 @@ def make_verbs(folder: Path) -> list[Verb]:
         Verb("map add", built(photos[:4]), lambda out: void(opened(out).add(photos, batch_size=2)), map_told),
         Verb("map correct", built(photos), built(placed), map_told),
         Verb("map remove", built(photos), remove, map_told),
+        Verb("map compact", removed, lambda out: void(opened(out).compact()), map_told),
         Verb("map move", built(photos), move, map_told),
+        Verb("map of shards", shards_of_map, built(photos), map_told),
         Verb("extract", nothing, described(False), store_told),
+        Verb("extract shard", nothing, lambda out: shard(2, out), store_told),
+        Verb("store merge", shards, merge, store_told),
         Verb("extract more", described(False), described(True), store_told),
         Verb(
             "extract part",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from dejavlad.errors import DejavladError
     from dejavlad.evaluation import Result, evaluate
-    from dejavlad.extraction import DescriptorStore
+    from dejavlad.extraction import DescriptorStore, merge_stores
     from dejavlad.extraction.extract import extract
     from dejavlad.fitting.fit import fit
     from dejavlad.geo import Position
@@ -51,6 +51,7 @@ _HOME = {
     "extract": "dejavlad.extraction",
     "fit": "dejavlad.fitting",
     "load_model": "dejavlad.zoo",
+    "merge_stores": "dejavlad.extraction",
     "open_dataset": "dejavlad.datasets",
     "open_index": "dejavlad.index",
     "photos": "dejavlad.datasets",
@@ -75,6 +76,7 @@ __all__ = [
     "extract",
     "fit",
     "load_model",
+    "merge_stores",
     "open_dataset",
     "open_index",
     "photos",

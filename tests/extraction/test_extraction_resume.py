@@ -433,7 +433,7 @@ def test_a_read_only_folder_is_told_in_one_line(
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(folder: Path, tmp_path: Path) -> None:
     before = contents(folder)
-    with pytest.raises(StoreError, match="not a store of descriptors and holds other files"):
+    with pytest.raises(StoreError, match="not a store of descriptors: it holds"):
         extract(Tiny(), listed(folder), folder)
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="is a file"):

@@ -22,7 +22,9 @@ from dejavlad.training.context import RunContext
 from dejavlad.training.data import frozen_maps
 from dejavlad.training.data.frozen_maps import (
     MappedMaps,
+    check_frozen_maps,
     dequantize,
+    is_frozen_maps,
     plan_frozen_maps,
     quantize,
 )
@@ -176,7 +178,7 @@ def test_a_full_disk_is_told(frozen, make_model, town, out, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(MappedMaps, "_write", full)
-    with pytest.raises(StoreError, match=r"frozen maps cannot be kept in .*No space left"):
+    with pytest.raises(StoreError, match=r"cannot write to .*No space left"):
         train(replace(frozen, frozen_maps="disk"), make_model(), town, None, out)
     monkeypatch.undo()
     assert Run(out).losses == []
@@ -256,3 +258,22 @@ def test_a_changed_number_is_told_when_a_map_is_read(name, frozen, make_model, t
     with pytest.raises(StoreError, match=r"the map of photo \d+ is not what was written; delete"):
         for number in range(len(pool)):
             kept().get([number])
+
+
+def test_they_are_checked_without_the_network(frozen, make_model, town, tmp_path):
+    model = make_model()
+    network, pool = Network(model, frozen), PhotoPool(town, model.preprocess)
+    kept, _ = plan_frozen_maps(network, pool, replace(frozen, frozen_maps="disk"), tmp_path / "maps", 0)
+    kept.fill(network, pool, RunContext(frozen))
+    assert is_frozen_maps(tmp_path / "maps")
+    assert check_frozen_maps(tmp_path / "maps") == (len(pool), True)
+    del kept
+    starts = (tmp_path / "maps" / "starts.npy").read_bytes()
+    (tmp_path / "maps" / "starts.npy").unlink()
+    assert check_frozen_maps(tmp_path / "maps") == (len(pool), False)  # of an earlier version
+    (tmp_path / "maps" / "starts.npy").write_bytes(starts)
+    data = bytearray((tmp_path / "maps" / "maps.bin").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "maps" / "maps.bin").write_bytes(data)
+    with pytest.raises(StoreError, match=f"the map of photo {len(pool) - 1} is not what was written"):
+        check_frozen_maps(tmp_path / "maps")

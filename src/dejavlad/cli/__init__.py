@@ -78,6 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _verb(words: Sequence[str]) -> str:
     """The verb, and the second word of those that have verbs of their own, for a hint at its help."""
-    depth = 2 if words[0] in ("map", "dataset", "models") else 1
+    depth = 2 if words[0] in ("map", "dataset", "models", "store") else 1
     verb = list(itertools.takewhile(lambda word: not word.startswith("-"), words[:depth]))
     return " ".join(verb) + " " if words[0] in NAMES else ""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from dejavlad.cli.machines import answer_shard
 from dejavlad.cli.options import (
     AllFolders,
+    MachineOptions,
     ModelOptions,
     Panorama,
     Positions,
@@ -63,6 +65,7 @@ def evaluate(
     index: str = "flat",
     reranking: RerankOptions = RerankOptions(),
     budget: float | None = None,
+    machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -167,7 +170,12 @@ def evaluate(
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
         made = _Made(open_ranking(ranking, places.database, places.queries))
     else:
-        made = _make(model, places, stores, out, scoring, preset or points, budget, options, output)
+        described = _make(
+            model, places, stores, out, scoring, preset or points, budget, machines, options, output
+        )
+        if described is None:
+            return
+        made = described
     result = score(
         made.ranking,
         places,
@@ -235,10 +243,11 @@ def _make(
     scoring: Scoring,
     reranking: Preset | PointSetting | None,
     budget: float | None,
+    machines: MachineOptions,
     options: ModelOptions,
     output: Output,
-) -> _Made:
-    """Describe, search, and re-rank."""
+) -> _Made | None:
+    """Describe, search, and re-rank; None where one share of it was described alone."""
     from dejavlad.model.device import resolve_device
     from dejavlad.pipelines.evaluate import (
         describe_dataset,
@@ -258,8 +267,10 @@ def _make(
     if budget is not None and reranking is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
     seconds: dict[str, float] = {}
-    model = None
+    model, shard = None, machines.share()
     if stores is not None:
+        if machines.shard is not None or machines.ray is not None:
+            raise InputError("stores are described already: leave --shard and --ray out")
         if name is not None:
             raise InputError(f"--database and --queries are stores already; leave the model {name!r} out")
         database, queries = stores
@@ -274,8 +285,13 @@ def _make(
                 workers=options.workers,
                 seed=options.seed,
                 preset=preset,
+                shard=shard,
+                ray=machines.ray,
                 on_progress=on_progress,
             )
+        if shard is not None:
+            answer_shard(output, shard, [database, queries], "evaluate")
+            return None
     setting = database.manifest.setting
     description = setting.made_by
     with timed(seconds, "search"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Panorama, RerankOptions, Root, cut
+from dejavlad.cli.options import AllFolders, MachineOptions, ModelOptions, Panorama, RerankOptions, Root, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -32,6 +32,7 @@ def extract(
     patchfeats: Path | None = None,
     bin: Path | None = None,
     order: Literal["dejavlad", "matlab"] = "dejavlad",
+    machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -41,6 +42,7 @@ def extract(
 
         dejavlad extract rootsift-vlad photos/ --out photos.desc
         dejavlad extract MODEL photos/ --out photos.desc --patches --preset storage
+        dejavlad extract MODEL photos/ --shard 2/4 --out photos.2
 
     Parameters
     ----------
@@ -76,6 +78,12 @@ def extract(
 
     if order == "matlab" and bin is None:
         raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
+    shard = machines.share()
+    if shard is not None and (bin is not None or patchfeats is not None):
+        raise InputError(
+            "--bin and --patchfeats are of all photos: merge the shards first, then extract into the merged "
+            "store, which describes nothing anew"
+        )
 
     preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
@@ -94,6 +102,8 @@ def extract(
             dtype=dtype,
             patches=None if preset is None else preset.patches_of(opened),
             patch_dtype="float16" if preset is None else preset.patch_dtype,
+            shard=shard,
+            ray=machines.ray,
             on_progress=on_progress,
         )
         if patchfeats is not None:
@@ -109,9 +119,12 @@ def extract(
         **failures_dict(store.failed),
         "dims": int(store.rows.shape[1]),
         "model": {"name": opened.title, "fingerprint": opened.fingerprint},
+        **({} if shard is None else {"shard": str(shard)}),
     }
+    share = "" if shard is None else f" of shard {shard}"
     output.answer(
-        summary, f"{summary['described']} of {len(store)} photos described, {summary['dims']} dims: {out}"
+        summary,
+        f"{summary['described']} of {len(store)} photos{share} described, {summary['dims']} dims: {out}",
     )
     output.failures(store.failed)
 

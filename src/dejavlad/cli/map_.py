@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from dejavlad.cli.machines import answer_shard, stored_photos
 from dejavlad.cli.options import (
     AllFolders,
     LocalKind,
+    MachineOptions,
     ModelOptions,
     Panorama,
     Positions,
@@ -41,6 +43,7 @@ def build(
     root: Root = None,
     all_folders: AllFolders = False,
     panorama: Panorama = None,
+    machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -52,14 +55,16 @@ def build(
 
         dejavlad map build photos/ --out town.map
         dejavlad map build rootsift-vlad photos/ --out town.map --local
+        dejavlad map build town.desc --out town.map
 
     Parameters
     ----------
     model
         A model's name (`dejavlad models`) or folder. It may be left out, PHOTOS alone being given: then the
-        best model that works here without a download is taken.
+        best model that works here without a download is taken, or that of the store.
     photos
-        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
+        A folder, a text file with one path a line, a video, a dataset part (`NAME:database`), or a store of
+        descriptors that `dejavlad extract` or `store merge` made: its rows become the map's.
     out
         The map, a folder.
     local
@@ -85,21 +90,42 @@ def build(
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.places import PlaceMap
+    from dejavlad.places.map_rows import build_share
 
     chosen, sources = _model_and_photos(model, photos)
-    name = options.chosen(chosen, output)
-    points = point_setting(local_kind or ("auto" if local else None), output)
+    stored = stored_photos(sources, machines, positions, time_offset, panorama)
+    name = None
+    if stored is None or chosen is not None:
+        name = options.chosen(chosen, output)
+    points, shard = point_setting(local_kind or ("auto" if local else None), output), machines.share()
     with output.progress() as on_progress:
-        base = options.load(name, on_progress)
-        listed = open_photos(
-            sources,
-            root=root,
-            positions=positions or "auto",
-            time_offset=time_offset,
-            all_folders=all_folders,
-        )
-        output.notes(listed)
-        listed = cut(listed, panorama, output)
+        if stored is not None:
+            listed, descriptors = stored
+            base = options.of_store(descriptors) if name is None else options.load(name, on_progress)
+        else:
+            base, descriptors = options.load(name or "", on_progress), None
+            listed = open_photos(
+                sources,
+                root=root,
+                positions=positions or "auto",
+                time_offset=time_offset,
+                all_folders=all_folders,
+            )
+            output.notes(listed)
+            listed = cut(listed, panorama, output)
+        if shard is not None:
+            share = build_share(
+                base,
+                listed,
+                out,
+                shard,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                seed=options.seed,
+                ray=machines.ray,
+                on_progress=on_progress,
+            )
+            return answer_shard(output, shard, [share], "map build")
         town = PlaceMap.build(
             base,
             listed,
@@ -108,6 +134,8 @@ def build(
             workers=options.workers,
             seed=options.seed,
             local=points,
+            descriptors=descriptors,
+            ray=machines.ray,
             on_progress=on_progress,
         )
     info = town.info()
@@ -261,6 +289,29 @@ def move(
     output.answer(
         {"moved": moved.photos, "missing": list(moved.missing), "changed": list(moved.changed)},
         "\n".join(lines),
+    )
+
+
+@app.command
+def compact(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+    """Free the disk of photos that were removed or described anew.
+
+    `map remove` and `map add` do it by themselves once more than half of the rows are of no photo.
+
+    Example: `dejavlad map compact town.map`
+
+    Parameters
+    ----------
+    place_map
+        The map.
+    """
+    from dejavlad.places import PlaceMap
+
+    town = PlaceMap.open(place_map, device="cpu")
+    freed = town.compact()
+    output.answer(
+        {"photos": len(town), "freed_bytes": freed},
+        f"{place_map}: {len(town)} photos, {freed / 1e6:.1f} MB freed",
     )
 
 

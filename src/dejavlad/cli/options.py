@@ -15,6 +15,7 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import PREFIX
 
 if TYPE_CHECKING:
+    from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.places.points import PointSetting
@@ -111,6 +112,13 @@ class ModelOptions:
         loaded.together = self.batch_dependent
         return loaded
 
+    def of_store(self, store: DescriptorStore) -> PlaceModel:
+        """The model that made a store, with the precision of its rows."""
+        from dejavlad.places.map_rows import model_of_store
+
+        precision = store.manifest.setting.precision
+        return model_of_store(store, device=self.device, precision=precision, offline=self.offline or None)
+
     def fitted(
         self, model: PlaceModel, photos: PhotoList, folder: Path, on_progress: OnProgress
     ) -> PlaceModel:
@@ -122,6 +130,26 @@ class ModelOptions:
         return fit_cached(
             model, photos, folder, seed=self.seed, workers=self.workers, on_progress=on_progress
         )
+
+
+@Parameter(name="*", group="Machines")
+@dataclass(frozen=True)
+class MachineOptions:
+    """How the work is shared between machines."""
+
+    shard: str | None = None
+    "I/N: describe share I of N alone (I from 1 to N); once all N are done, they make one store."
+
+    ray: str | None = None
+    "Describe on a Ray cluster: auto (this machine's), HOST:PORT, or ray://HOST:PORT."
+
+    def share(self) -> Shard | None:
+        """The shard that is asked for; None for all."""
+        if self.shard is None:
+            return None
+        from dejavlad.extraction import Shard
+
+        return Shard.of(self.shard)
 
 
 @Parameter(name="*", group="Re-ranking")

@@ -23,6 +23,7 @@ VERBS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "Models": (
         ("models", "models:app", "Names, sizes, licences, where weights come from, whether they are here."),
         ("extract", "extract:extract", "Describe photos into a store; run it again to go on."),
+        ("store", "store:app", "Stores of descriptors: merge those of many machines, look at one, check it."),
         ("train", "train:train", "Learn a descriptor from photos and their rough positions."),
         ("whiten", "whiten:whiten", "Learn principal components and whitening, and add them to a model."),
         ("import", "models:import_", "A model folder from a checkpoint of the originals."),

@@ -3,6 +3,8 @@
 from dejavlad.extraction.bin_file import is_bin, read_bin, write_bin
 from dejavlad.extraction.extract import describe, extract
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.merge import merge_stores
+from dejavlad.extraction.shard import Shard
 from dejavlad.extraction.store import DescriptorStore
 from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.extraction.writer import save_store
@@ -12,10 +14,12 @@ __all__ = [
     "Manifest",
     "PhotoTable",
     "Setting",
+    "Shard",
     "at_unit_length",
     "describe",
     "extract",
     "is_bin",
+    "merge_stores",
     "read_bin",
     "save_store",
     "write_bin",

@@ -26,55 +26,29 @@ Legend: N photos, D the descriptor's size, n photos of one batch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, InputError
+from dejavlad.extraction.describing import Describer, Stream, described, prepared_sizes
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
 from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.extraction.shard import Shard, read_whole
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.failures import NO_DESCRIPTOR, blank
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_content, read_size
+from dejavlad.images import Preprocess, plan_batches, read_content, read_size
 from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
-    import torch
-
     from dejavlad.model import PatchSetting
 
 LOOKING, DESCRIBING = "looking at photos", "describing photos"
-
-
-class Describer(Protocol):
-    """What extraction asks of a model; `dejavlad.model.PlaceModel` is one."""
-
-    preprocess: Preprocess
-    precision: str
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What it is: its spec and weights, hashed."""
-
-    @property
-    def descriptor_size(self) -> int:
-        """D, numbers in a descriptor."""
-
-    def require_fitted(self) -> None:
-        """Raises InputError unless all that it learns from photos is learnt."""
-
-    def describe(self, images: torch.Tensor) -> torch.Tensor:
-        """[n, 3, H, W] prepared photos -> [n, D]."""
 
 
 def extract(
@@ -88,6 +62,8 @@ def extract(
     patches: PatchSetting | None = None,
     patch_dtype: str = "float16",
     allow_none: bool = False,
+    shard: Shard | tuple[int, int] | str | None = None,
+    ray: str | None = None,
     on_progress: OnProgress = silent,
 ) -> DescriptorStore:
     """Describe photos into the folder `out`; run again, it goes on where it was cut off.
@@ -105,6 +81,10 @@ def extract(
         patches: also make these patches of each photo, in the folder ``patches`` of `out` (a `PatchStore`).
         patch_dtype: how patches are stored: ``"float32"``, ``"float16"``, ``"int8"`` or ``"pq"``.
         allow_none: be content where no photo could be described.
+        shard: describe share I of N alone, ``(I, N)`` or ``"I/N"``; `merge_stores` makes one store of all
+            shares, equal in every byte to that of a single process. `out` is the shard's own folder.
+        ray: describe on the machines of a Ray cluster: its address, or ``"auto"`` for the one that this
+            machine belongs to (see `ray_cluster`). The rows do not depend on it.
         on_progress: called with reports of `LOOKING` (file sizes and times) and `DESCRIBING`
             (``resumed``: photos of earlier runs).
 
@@ -115,10 +95,16 @@ def extract(
         InputError: no photos, none of them readable, a model that is not fitted, or rows that are not finite.
         StoreMismatchError: `out` holds rows of another setting.
         StoreBusyError: another run writes there.
-        StoreError: `out` cannot be written, or is damaged.
+        StoreError: `out` cannot be written, or is damaged; or the cluster cannot do it.
     """
+    stream: Stream = described
+    if ray is not None:
+        from dejavlad.extraction.ray_cluster import RayCluster
+
+        stream = RayCluster(ray).described
     _check(model, photos, batch_size)
     batch_size = _companions(model, batch_size)
+    shard = Shard.of(shard)
     setting = Setting(
         getattr(model, "title", model.name),
         model.fingerprint,
@@ -130,10 +116,21 @@ def extract(
     extra = None if patches is None else PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
         known = writer.existing
+        writer.require(shard)
         if known is not None:
             known.manifest.setting.check(setting, writer.path)
-        table = _look(model.preprocess, photos, known.manifest.table if known else None, on_progress)
-        batches, state, old_rows = _plan(model.preprocess, table, batch_size, known)
+        known_table = None if known is None else known.manifest.table
+        if known is not None and shard is not None:
+            known_table = read_whole(writer.path).table
+        listed = table = _look(model.preprocess, photos, known_table, on_progress)
+        part = None
+        if shard is not None:
+            readable = np.flatnonzero(listed.sizes.all(axis=1))
+            whole = Manifest(
+                setting, listed, batch_size, _batches(model.preprocess, listed, readable, batch_size)
+            )
+            part, table = (shard, whole), shard.part(whole).table
+        batches, state, old_rows = _plan(model.preprocess, table, batch_size, known, part)
         reasons: dict[int, str] = dict(table.unreadable)
         if known is not None:
             failed_before = np.flatnonzero(state == FAILED).tolist()
@@ -142,21 +139,22 @@ def extract(
             reasons |= {row: why[i] for row, i in zip(failed_before, at, strict=True) if i is not None}
         state[list(table.unreadable)] = FAILED
         del known  # its rows may not stay mapped while files are replaced
-        writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows)
+        writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows, part)
         done = int((state != NOT_YET).sum())
         without = np.zeros(len(table), bool) if extra is None else extra.missing(table) & (state != FAILED)
         if extra is not None and without.any():
-            extra.prepare(table, np.flatnonzero(table.sizes.all(axis=1)))
+            extra.prepare(listed, np.flatnonzero(listed.sizes.all(axis=1)))
         todo = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
         again = [row for batch in todo for row in batch if state[row] != NOT_YET]
         resumed = done = done - len(again)
-        on_progress(Progress(DESCRIBING, done, len(photos), resumed))
-        for rows, values, failed in _described(model, table, todo, workers, extra):
+        on_progress(Progress(DESCRIBING, done, len(table), resumed))
+        for rows, values, failed in stream(model, table, todo, workers, extra):
             writer.put(rows, values, failed)
             done += len(rows) + len(failed)
-            on_progress(Progress(DESCRIBING, done, len(photos), resumed))
-    store = DescriptorStore.open(out)
-    _check_any(photos, store.failed, allow_none or bool(store.done.any()))
+            on_progress(Progress(DESCRIBING, done, len(table), resumed))
+    store = DescriptorStore.open(out, shards=True)
+    if not (allow_none or shard is not None or store.done.any()):
+        raise none_described(photos.name, store.failed)
     return store
 
 
@@ -189,17 +187,18 @@ def describe(
     batch_size = _companions(model, batch_size)
     table = _look(model.preprocess, photos, None, on_progress)
     batches, _, _ = _plan(model.preprocess, table, batch_size, None)
-    described = np.zeros((len(photos), model.descriptor_size), np.float32)
+    rows_ND = np.zeros((len(photos), model.descriptor_size), np.float32)
     reasons = dict(table.unreadable)
     done = len(reasons)
-    for rows, values, failed in _described(model, table, batches, workers):
-        described[rows] = values
+    for rows, values, failed in described(model, table, batches, workers):
+        rows_ND[rows] = values
         reasons.update(failed)
         done += len(rows) + len(failed)
         on_progress(Progress(DESCRIBING, done, len(photos)))
     failed_keys = {table.keys[row]: reasons[row] for row in sorted(reasons)}
-    _check_any(photos, failed_keys, len(reasons) < len(photos) or (blank_too and bool(blank(failed_keys))))
-    return described, failed_keys
+    if len(reasons) == len(photos) and not (blank_too and blank(failed_keys)):
+        raise none_described(photos.name, failed_keys)
+    return rows_ND, failed_keys
 
 
 def _check(model: Describer, photos: PhotoList, batch_size: int) -> None:
@@ -216,12 +215,10 @@ def _companions(model: Describer, batch_size: int) -> int:
     return 1 if apart else batch_size
 
 
-def _check_any(photos: PhotoList, failed: dict[str, str], any_done: bool) -> None:
-    if not any_done:
-        key, reason = next(iter(failed.items()))
-        raise InputError(
-            f"none of the {len(photos)} photos of {photos.name} could be described; {key!r}: {reason}"
-        )
+def none_described(name: str, failed: dict[str, str]) -> InputError:
+    """The error of a list of which no photo could be described, with one of the reasons."""
+    key, reason = next(iter(failed.items()))
+    return InputError(f"none of the {len(failed)} photos of {name} could be described; {key!r}: {reason}")
 
 
 def _look(
@@ -240,13 +237,22 @@ def _look(
 
 
 def _plan(
-    preprocess: Preprocess, table: PhotoTable, batch_size: int, known: DescriptorStore | None
+    preprocess: Preprocess,
+    table: PhotoTable,
+    batch_size: int,
+    known: DescriptorStore | None,
+    part: tuple[Shard, Manifest] | None = None,
 ) -> tuple[list[Rows], NDArray[np.uint8], Rows | None]:
-    """Batches of all readable photos, what is there of them, and in which rows of `known` (None: same)."""
+    """Batches of all readable photos, what is there of them, and in which rows of `known` (None: same).
+
+    Of a shard the batches are its share of the whole plan, which is always made anew.
+    """
     n = len(table)
     state = np.zeros(n, np.uint8)
     readable = np.flatnonzero(table.sizes.all(axis=1))
     if known is None:
+        if part is not None:
+            return part[0].part(part[1]).batches, state, None
         return _batches(preprocess, table, readable, batch_size), state, None
     old_rows = table.rows_in(known.manifest.table)
     same_list = len(known) == n and np.array_equal(old_rows, np.arange(n))
@@ -264,7 +270,9 @@ def _plan(
     finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
     kept: list[Rows] = []
     # The same photos keep their plan; a new batch size applies to what is not described yet.
-    if same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
+    if part is not None:
+        batches = part[0].part(part[1]).batches
+    elif same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
         batches = known.manifest.batches
         if batch_size != known.manifest.batch_size:
             kept = [b for b in batches if b.tobytes() in finished and (old_rows[b] >= 0).all()]
@@ -280,13 +288,8 @@ def _plan(
 
 
 def _batches(preprocess: Preprocess, table: PhotoTable, rows: Rows, batch_size: int) -> list[Rows]:
-    sizes = _prepared(preprocess, table)
+    sizes = prepared_sizes(preprocess, table)
     return [rows[batch] for batch in plan_batches([sizes[row] for row in rows], batch_size)]
-
-
-def _prepared(preprocess: Preprocess, table: PhotoTable) -> list[tuple[int, int] | None]:
-    """The prepared (height, width) of each photo; None where its size is not known."""
-    return [preprocess.output_size(int(h), int(w)) if h and w else None for h, w in table.sizes]
 
 
 def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
@@ -296,67 +299,3 @@ def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
     except DejavladError:
         return False
     return True
-
-
-def _described(
-    model: Describer,
-    table: PhotoTable,
-    batches: list[Rows],
-    workers: int,
-    patching: PatchExtractor | None = None,
-) -> Iterator[tuple[Rows, NDArray[np.float32], dict[int, str]]]:
-    """Batch by batch: the rows described, their descriptors [n, D], and row -> reason of the others.
-
-    Raises:
-        InputError: the model gave rows that are not finite.
-    """
-    import torch
-
-    photos, sizes = table.photos, _prepared(model.preprocess, table)
-    loaded = load_batches(photos, batches, model.preprocess, workers=workers, sizes=sizes)
-    with (
-        contextlib.closing(loaded) as stream,
-        _evaluating(model),
-        torch.inference_mode(),
-    ):
-        for batch in stream:
-            failed = {int(row): error.reason for row, error in batch.failed.items()}
-            good = np.array([int(row) not in failed for row in batch.rows], dtype=bool)
-            values = np.empty((0, model.descriptor_size), np.float32)
-            if good.any():
-                try:
-                    images = torch.as_tensor(batch.images)
-                    rows_nD = (
-                        model.describe(images)
-                        if patching is None
-                        else patching.describe(images, batch.rows, good, table)
-                    )
-                    values = rows_nD.float().cpu().numpy()[good]
-                except InputError as error:  # e.g. photos too small for the network
-                    failed = {int(row): failed.get(int(row), str(error)) for row in batch.rows}
-                    good[:] = False
-            rows = batch.rows[good]
-            for row, value in zip(rows, values, strict=True):
-                if not np.isfinite(value).all():
-                    raise InputError(
-                        f"{model.name} describes {photos[int(row)].key!r} by NaN or infinity; "
-                        f"its weights may be damaged"
-                    )
-            seen = values.any(axis=1)
-            failed |= dict.fromkeys(rows[~seen].tolist(), NO_DESCRIPTOR)
-            yield rows[seen], values[seen], failed
-
-
-@contextlib.contextmanager
-def _evaluating(model: Describer) -> Iterator[None]:
-    """A network in training mode (dropout ...) describes as it does when it is not, and goes back to it."""
-    import torch
-
-    training = isinstance(model, torch.nn.Module) and model.training
-    if isinstance(model, torch.nn.Module):
-        model.eval()
-    try:
-        yield
-    finally:
-        if isinstance(model, torch.nn.Module):
-            model.train(training)

@@ -26,6 +26,7 @@ from dejavlad.photo import (
     PhotoList,
 )
 from dejavlad.photo.photo import View
+from dejavlad.storage.identity import check_format
 
 FORMAT = "dejavlad-descriptors"
 VERSION = 1
@@ -222,6 +223,7 @@ class PhotoTable:
             self.mtime_ns[rows],
             self.sizes[rows],
             None if self.sha256 is None else [self.sha256[row] for row in rows],
+            {i: self.unreadable[int(row)] for i, row in enumerate(rows) if int(row) in self.unreadable},
         )
 
     @classmethod
@@ -352,13 +354,7 @@ class Manifest:
         """
         try:
             data = parse_json_object(text)
-            if data["format"] != FORMAT:
-                raise ValueError(f"its format is {data['format']!r}")
-            if data["version"] > VERSION:
-                raise StoreError(
-                    f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
-                    f"this one reads up to {VERSION}); update dejavlad"
-                )
+            check_format(data, FORMAT, VERSION, path)
             checked, data = CHECKSUM in data, without_checksum(data)
             table, batches = PhotoTable.from_dict(data), data["batches"]
             check_column("batches", batches, list[int])

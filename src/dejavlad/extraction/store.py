@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.shard import Shard
 from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.guarded.fields import DAMAGED, check_column
@@ -36,9 +37,11 @@ from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.storage.rows import row_checksum
 
 NOT_YET, DONE, FAILED = 0, 1, 2
+CHECKING = "checking rows"
 CHANGE = "change.partial"
 UNKNOWN = "unknown"
 """The precision of rows that were made elsewhere."""
@@ -71,13 +74,20 @@ class DescriptorStore:
         """The folder; None in memory."""
         self._state, self._failed, self._seen = state_N, failed, False
         self._compared: tuple[NDArray[Any], tuple[float, float] | None] | None = None
+        self.shard: Shard | None = None
+        """Which share of a whole store this is; None for a whole store."""
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
+    def open(cls, path: Path | str, *, shards: bool = False) -> Self:
         """Open a store's folder; or a plain ``.npy`` [N, D], whose photos are then called 0, 1, 2 ...
 
+        Args:
+            path: the folder or file.
+            shards: open a shard of a store too (see `dejavlad.extraction.shard`), which holds some photos of
+                a list alone.
+
         Raises:
-            StoreError: there is none, it is damaged, or it is of a later format.
+            StoreError: there is none, it is damaged, of a later format, or a shard where none is wanted.
         """
         path = Path(path)
         if path.is_file() and path.suffix == ".npy":
@@ -90,6 +100,12 @@ class DescriptorStore:
         if (path / CHANGE / "manifest.json").is_file():
             raise StoreError(
                 f"{str(path)!r} is in the middle of a change; run `dejavlad extract` there again"
+            )
+        shard = Shard.read(path)
+        if shard is not None and not shards:
+            raise StoreError(
+                f"{str(path)!r} is shard {shard} of a store: merge all {shard.count} first "
+                "(`dejavlad store merge SHARD... --out STORE`)"
             )
         try:
             manifest = Manifest.from_json(read_utf8(path / "manifest.json"), path)
@@ -116,9 +132,10 @@ class DescriptorStore:
                 f"{str(path)!r} is damaged: failed.json does not name {lost[0]!r}; delete it and extract "
                 "again"
             )
-        return cls(
-            manifest, rows, state, {key: failed.get(key, REASON_LOST) for key in failed_keys}, path, sums
-        )
+        reasons = {key: failed.get(key, REASON_LOST) for key in failed_keys}
+        store = cls(manifest, rows, state, reasons, path, sums)
+        store.shard = shard
+        return store
 
     @classmethod
     def from_arrays(
@@ -162,6 +179,16 @@ class DescriptorStore:
         setting = Setting(model, fingerprint, {}, UNKNOWN, rows.shape[1], str(rows.dtype))
         manifest = Manifest(setting, PhotoTable(photos, photos.keys, *unknown), max(1, n), [])
         return cls(manifest, rows, np.full(n, DONE, np.uint8), {}, path)
+
+    @property
+    def marks(self) -> NDArray[np.uint8]:
+        """uint8 [N]: `state` as it was written, without a look at the rows."""
+        return self._state
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Key -> reason, as `marks`."""
+        return self._failed
 
     @property
     def state(self) -> NDArray[np.uint8]:
@@ -244,9 +271,29 @@ class DescriptorStore:
             self._verified = True
         return self._rows_ND
 
-    def _verify(self) -> None:
+    def check(self, on_progress: OnProgress = silent) -> bool:
+        """Compare all rows with their checksums, once more.
+
+        Args:
+            on_progress: called with reports of `CHECKING`.
+
+        Returns:
+            Whether there are any: stores in memory, and those of earlier versions, have none.
+
+        Raises:
+            StoreError: a row is not what was written.
+        """
+        if self.sums is None:
+            return False
+        self._verify(on_progress)
+        return True
+
+    def _verify(self, on_progress: OnProgress = silent) -> None:
         assert self.sums is not None
-        for row in np.flatnonzero(self._state == DONE).tolist():
+        rows = np.flatnonzero(self._state == DONE).tolist()
+        for number, row in enumerate(rows, 1):
+            if number % 1000 == 0 or number == len(rows):
+                on_progress(Progress(CHECKING, number, len(rows)))
             if row_checksum(self._rows_ND[row]) != self.sums[row]:
                 raise StoreError(
                     f"{str(self.path)!r} is damaged: the row of {self.keys[row]!r} is not what was written; "

@@ -8,18 +8,18 @@ import json
 import os
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreError
+from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.extraction.manifest import Manifest, Rows, Setting
+from dejavlad.extraction.shard import SHARD, WHOLE, Shard
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.storage import disk_errors, one_writer, sync_folder
+from dejavlad.storage import FolderWriter, disk_errors, sync_folder
 from dejavlad.storage.rows import row_checksum
 
 COMMIT_SECONDS = 1.0
@@ -30,11 +30,13 @@ _FILES = (
     "sums.npy",
     "failed.json",
     "done.npy",
+    WHOLE,
+    SHARD,
     "manifest.json",
 )  # in the order in which a change moves in
 
 
-class StoreWriter:
+class StoreWriter(FolderWriter):
     """One writer of a store's folder; use as a context, then `begin`, then `put` batch by batch.
 
     Entering makes the folder, takes its lock, finishes a change that was cut off, and finds what is there.
@@ -44,10 +46,12 @@ class StoreWriter:
         StoreError: the folder cannot be written, or holds something else.
     """
 
+    KIND = "a store of descriptors"
+    OWN = frozenset({*_FILES, CHANGE, "patches"})
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.existing: DescriptorStore | None = None
-        self._lock = contextlib.ExitStack()
         self._files: dict[str, tuple[io.BufferedRandom, int]] = {}
         self._pending: list[tuple[Rows, int]] = []
         self._since = 0.0
@@ -55,43 +59,32 @@ class StoreWriter:
         self._failed_written = True
         self._sums: dict[int, int] = {}
 
-    def __enter__(self) -> Self:
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{str(self.path)!r} is a file; a store of descriptors is a folder")
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._lock.enter_context(one_writer(self.path))
-        try:
-            with disk_errors(self.path):
-                strange = {p.name for p in self.path.iterdir()} - {*_FILES, CHANGE, "writer.lock", "patches"}
-                strange = {name for name in strange if not name.endswith(".partial")}
-                if strange and not (self.path / "manifest.json").is_file():
-                    raise StoreError(
-                        f"{str(self.path)!r} is not a store of descriptors and holds other files "
-                        f"({min(strange)!r}); give another --out"
-                    )
-                self._finish_change()
-            if (self.path / "manifest.json").is_file():
-                self.existing = DescriptorStore.open(self.path)
-        except BaseException:
-            self._lock.close()
-            raise
-        return self
+    def _refuse_others(self) -> None:
+        if not (self.path / "manifest.json").is_file():  # what lies beside a store stays there
+            super()._refuse_others()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self.commit()
-            else:  # keep what is finished, but tell of the first trouble
-                with contextlib.suppress(StoreError):
-                    self.commit()
-        finally:
-            for file, _ in self._files.values():
-                with contextlib.suppress(OSError):
-                    file.close()
-            self._lock.close()
+    def _open(self) -> None:
+        self._finish_change()
+        if (self.path / "manifest.json").is_file():
+            self.existing = DescriptorStore.open(self.path, shards=True)
+
+    def _close(self) -> None:
+        for file, _ in self._files.values():
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def require(self, shard: Shard | None) -> None:
+        """Refuse to go on where what is there is another shard, or a whole store where a shard is written.
+
+        Raises:
+            StoreMismatchError: it is.
+        """
+        if self.existing is None or self.existing.shard == shard:
+            return
+        here, now = (
+            "a whole store" if given is None else f"shard {given}" for given in (self.existing.shard, shard)
+        )
+        raise StoreMismatchError(self.path, {"share of the photos": (here, now)})
 
     def begin(
         self,
@@ -99,6 +92,7 @@ class StoreWriter:
         state_N: NDArray[np.uint8],
         failed: dict[int, str],
         old_rows_N: Rows | None = None,
+        shard: tuple[Shard, Manifest] | None = None,
     ) -> None:
         """Make `manifest` the store's, keeping the rows that `state_N` says are there.
 
@@ -107,16 +101,24 @@ class StoreWriter:
             state_N: uint8 [N] what is there; the other rows become `NOT_YET`.
             failed: row -> reason, of the rows that are `FAILED`.
             old_rows_N: [N] the row that each kept row has in the store as found; None where none moves.
+            shard: which share of a whole store this is, and the manifest of that.
         """
         existing, self.existing = self.existing, None  # nothing may stay mapped where files are replaced
         self._manifest, self._failed = manifest, dict(failed)
         shape, dtype = (len(state_N), manifest.setting.dims), manifest.setting.dtype
         done_header = _npy_header(shape[:1], "uint8")
         sums_header = _npy_header(shape[:1], "uint32")
+        shares = {}
+        if shard is not None:
+            shares = {
+                WHOLE: shard[1].to_json().encode(),
+                SHARD: json.dumps(shard[0].to_dict(), separators=(",", ":")).encode(),
+            }
         contents = {
             "sums.npy": sums_header + _sums(existing, state_N, old_rows_N).tobytes(),
             "failed.json": self._failed_text(),
             "done.npy": done_header + state_N.tobytes(),
+            **shares,
             "manifest.json": manifest.to_json().encode(),
         }
         with disk_errors(self.path):

@@ -22,6 +22,7 @@ from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import plain_name
 from dejavlad.ranking import Ranking
+from dejavlad.storage.identity import check_format
 
 FORMAT, VERSION = "dejavlad-index", 1
 PART = re.compile(r"(?:rows|ids|squares|scales|alive)-(\d+)\.\w+")
@@ -247,10 +248,7 @@ def read_head(folder: Path | str) -> dict[str, Any]:
     path = Path(folder) / "index.json"
     try:
         head = without_checksum(read_json_object(path))
-        if head["format"] != FORMAT:
-            raise ValueError(f"its format is {head['format']!r}")
-        if head["version"] > VERSION:
-            raise StoreError(f"{str(folder)!r} was written by a later dejavlad; update dejavlad")
+        check_format(head, FORMAT, VERSION, folder)
         head["files"] = {str(part): plain_name(name) for part, name in head["files"].items()}
     except FileNotFoundError:
         raise StoreError(f"there is no index in {str(folder)!r}") from None

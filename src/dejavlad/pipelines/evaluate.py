@@ -16,8 +16,10 @@ Legend: Q queries, K depth of the ranking, D descriptor size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +39,8 @@ from dejavlad.evaluation import (
 )
 from dejavlad.evaluation.average_precision import measured, needs_whole
 from dejavlad.evaluation.predictions import write_patch_netvlad
-from dejavlad.extraction import DescriptorStore, extract
+from dejavlad.extraction import DescriptorStore, Shard, extract
+from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ground_truth.truth import Truth
@@ -63,12 +66,14 @@ from dejavlad.places.reranking import (
 )
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
+from dejavlad.storage import one_writer
 
 LOOKED_AT = 500
 """Queries whose first answer is compared with them for being the same picture, those nearest to theirs."""
 STEPS = 11
 """Points of the curve of recall against time."""
 
+PARTS = ("database", "queries")
 PACKED = ("int8", "pq")
 """Forms that are for the patches of a map, which are kept: those of the queries are then float16."""
 
@@ -109,6 +114,8 @@ def describe_dataset(
     workers: int = 0,
     seed: int = 0,
     preset: Preset | None = None,
+    shard: Shard | None = None,
+    ray: str | None = None,
     on_progress: OnProgress = silent,
 ) -> tuple[PlaceModel, DescriptorStore, DescriptorStore]:
     """The (fitted) model, and the descriptors of the database and of the queries, kept in `out`.
@@ -121,18 +128,27 @@ def describe_dataset(
         workers: threads that decode photos.
         seed: of what is learnt.
         preset: how it will be re-ranked: its patches are made and stored in the same pass.
+        shard: describe this share of both alone, and return the stores of these; once all shares are there,
+            a call without it makes the whole stores of them.
+        ray: describe on the machines of a Ray cluster, as `extract` does.
         on_progress: called with each step.
     """
-    if not model.fitted:
-        model = fit_cached(
-            model, dataset.database, out / "model", seed=seed, workers=workers, on_progress=on_progress
-        )
-    if preset is not None:
-        model = for_patches(model, dataset.database, out / "model", preset.patches, on_progress=on_progress)
+    with contextlib.nullcontext() if shard is None else _one_learns(out):
+        if not model.fitted:
+            model = fit_cached(
+                model, dataset.database, out / "model", seed=seed, workers=workers, on_progress=on_progress
+            )
+        if preset is not None:
+            model = for_patches(
+                model, dataset.database, out / "model", preset.patches, on_progress=on_progress
+            )
     stored = None if preset is None or preset.patch_dtype == FRESH else preset.patches_of(model)
     dtype = "float16" if preset is None else preset.patch_dtype
+    if shard is None:
+        for name in PARTS:
+            gather_shares(out / name, on_progress=on_progress)
     database, queries = (
-        extract(
+        (extract if shard is None else partial(extract_share, shard=shard))(
             model,
             part,
             out / name,
@@ -140,11 +156,20 @@ def describe_dataset(
             workers=workers,
             patches=stored,
             patch_dtype="float16" if name == "queries" and dtype in PACKED else dtype,
+            ray=ray,
             on_progress=on_progress,
         )
-        for name, part in (("database", dataset.database), ("queries", dataset.queries))
+        for name, part in zip(PARTS, (dataset.database, dataset.queries), strict=True)
     )
     return model, database, queries
+
+
+@contextlib.contextmanager
+def _one_learns(out: Path) -> Iterator[None]:
+    """Of the processes that describe shares of one dataset, one learns what the model learns from photos."""
+    out.mkdir(parents=True, exist_ok=True)
+    with one_writer(out, wait=True):
+        yield
 
 
 def rank(

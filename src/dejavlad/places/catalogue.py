@@ -18,6 +18,7 @@ from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.guarded.fields import DAMAGED, check_column
 from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.photo import PhotoList
+from dejavlad.storage.identity import check_format
 
 FORMAT = "dejavlad-map"
 VERSION = 1
@@ -73,13 +74,7 @@ class Catalogue:
         """
         try:
             data = read_json_object(path, LARGE)
-            if data["format"] != FORMAT:
-                raise ValueError(f"its format is {data['format']!r}")
-            if data["version"] > VERSION:
-                raise StoreError(
-                    f"{str(path)!r} was written by a later dejavlad (format {data['version']}, "
-                    f"this one reads up to {VERSION}); update dejavlad"
-                )
+            check_format(data, FORMAT, VERSION, path)
             check_column("rows", data["rows"], int)
             for name in ("dims", "n_rows"):
                 check_column(name, [data[name]], int)

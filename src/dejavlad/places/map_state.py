@@ -9,6 +9,7 @@ Legend: N photos of the map, D the descriptor's size.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from bisect import bisect_left
@@ -21,18 +22,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.catalogue import Catalogue
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.storage import MappedRows, PhotoRecord, RowFile, State, photo_blocks
+from dejavlad.storage import MappedRows, PhotoRecord, RowFile, State, photo_blocks, sync_folder
+from dejavlad.storage.kept_rows import KeptRows, refuse_dropped
 from dejavlad.storage.rows import CHUNKS
 from dejavlad.storage.state import checksum, put_values
 
 STATE, OLD_STATE, ROWS = "map.sqlite", "map.json", "rows.bin"
-KIND, VERSION = "dejavlad-map", 2
+ROW_FILES = (ROWS, "rows.2.bin")
+"""Names that the file of rows has by turns."""
+KIND, VERSION, COMPACTED = "dejavlad-map", 2, 3
+"""Maps whose rows were written anew have the later version."""
+DEAD_SHARE, DEAD_BYTES = 0.5, 4 << 20
+"""Rows are written anew by themselves where more than this share, and so many bytes, are of no photo."""
 FAILED = "CREATE TABLE failed(key BLOB PRIMARY KEY, reason TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
 AGAIN = "build the map again"
 CHECKING = "checking rows"
@@ -60,7 +67,30 @@ class Head:
     with_position: int = 0
     """How many of them have a position."""
     rows: int = 0
-    """Rows of ``rows.bin`` that are there; what lies past them was never finished."""
+    """Rows that were ever added; what lies past them in the file was never finished."""
+    compactions: int = 0
+    """How often the file of rows was written anew, without those of removed photos."""
+    kept: int = 0
+    """Rows at the file's beginning, whose numbers the state holds (see `dejavlad.storage.kept_rows`)."""
+    kept_until: int = 0
+    """The number of the row behind them."""
+
+    @property
+    def file_rows(self) -> int:
+        """Rows in the file."""
+        return self.kept + self.rows - self.kept_until
+
+    @property
+    def file_name(self) -> str:
+        """The file of rows."""
+        return ROW_FILES[self.compactions % 2]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the state; earlier versions read it as long as the file was never written anew."""
+        fields = asdict(self)
+        if not self.compactions:
+            del fields["compactions"], fields["kept"], fields["kept_until"]
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +115,10 @@ class MapSnapshot:
         numbers: Callable[[], photo_blocks.Numbers],
         texts: Callable[[int], photo_blocks.Texts],
         failed: Callable[[], dict[str, str]],
+        positions: Callable[[Rows], Rows] = lambda rows: rows,
     ) -> None:
         self.head, self._read_rows, self._read_numbers = head, rows, numbers
+        self._positions = positions
         self._read_texts, self._read_failed = texts, failed
         self._texts: dict[int, photo_blocks.Texts] = {}
 
@@ -106,9 +138,14 @@ class MapSnapshot:
         return self._records[self._alive]
 
     @cached_property
-    def rows(self) -> Rows:
-        """[N] the row of each photo in the file, ascending."""
+    def row_numbers(self) -> Rows:
+        """[N] the number of each photo's row, ascending; it never changes."""
         return np.asarray(self.numbers["row"], np.int64)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """[N] where in the file the row of each photo lies, ascending."""
+        return self._positions(self.row_numbers)
 
     @cached_property
     def positions(self) -> Positions:
@@ -169,8 +206,11 @@ class MapState:
     def __init__(self, folder: Path, dims: int) -> None:
         self.folder, self.dims = folder, dims
         tables = (*photo_blocks.TABLES, CHUNKS, FAILED)
-        self.state = State(folder / STATE, KIND, VERSION, tables, AGAIN)
-        self.file = RowFile(folder / ROWS, dims, AGAIN)
+        self.state = State(folder / STATE, KIND, VERSION, tables, AGAIN, COMPACTED)
+
+    def file(self, head: Head) -> RowFile:
+        """The file of rows."""
+        return RowFile(self.folder / head.file_name, self.dims, AGAIN)
 
     def snapshot(self) -> MapSnapshot:
         """The map as it is now.
@@ -184,7 +224,17 @@ class MapState:
 
         def rows() -> MappedRows:
             with state.reading() as connection:
-                return MappedRows(self.file, head.rows, self.file.chunks(connection))
+                self._refuse_other_file(connection, head)
+                file = self.file(head)
+                return MappedRows(file, head.file_rows, file.chunks(connection))
+
+        def positions(rows: Rows) -> Rows:
+            if not head.compactions:
+                return rows
+            with state.reading() as connection:
+                self._refuse_other_file(connection, head)
+                kept = KeptRows.read(state, connection, head.kept, head.kept_until)
+            return refuse_dropped(state, kept, rows)
 
         def numbers() -> photo_blocks.Numbers:
             with state.reading() as connection:
@@ -195,7 +245,14 @@ class MapState:
             with state.reading() as connection:
                 return next(photo_blocks.read_blocks(state, connection, [block]))[2]
 
-        return MapSnapshot(head, rows, numbers, texts, self._failed)
+        return MapSnapshot(head, rows, numbers, texts, self._failed, positions)
+
+    def _refuse_other_file(self, connection: sqlite3.Connection, head: Head) -> None:
+        if self._head_of(connection).compactions != head.compactions:
+            raise StoreError(
+                f"the rows of {str(self.folder)!r} were written anew since it was opened; open it again "
+                "(`PlaceMap.refresh`)"
+            )
 
     def convert(self) -> None:
         """Take on the form of this version; killed anywhere, the map is in one form or the other."""
@@ -224,7 +281,8 @@ class MapState:
         self.convert()
         records = records_of(table)
         if len(chosen):
-            self.file.append(self._head().rows if self.state.exists() else 0, rows_MD, chosen)
+            now = self._head() if self.state.exists() else Head(self.dims)
+            self.file(now).append(now.file_rows, rows_MD, chosen)
 
         def apply(connection: sqlite3.Connection, head: Head) -> Head:
             keys = [record.photo.key for record in records]
@@ -235,7 +293,7 @@ class MapState:
                 head = replace(head, root=Path(os.path.abspath(table.photos.root)).as_posix())
             rows = range(head.rows, head.rows + len(records))
             if len(records):
-                self.file.note(connection, rows.start, rows.stop)
+                self.file(head).note(connection, head.file_rows, head.file_rows + len(records))
             numbers, texts = photo_blocks.encode(records, rows, head.change + 1, Path(head.root))
             photo_blocks.append(connection, self.state, head.records, numbers, texts, keys)
             _put_failed(connection, failed)
@@ -342,7 +400,9 @@ class MapState:
         with self.state.reading() as connection:
             self.state.check(connection)
             head = self._head_of(connection)
-            chunks = self.file.chunks(connection)
+            file = self.file(head)
+            chunks = file.chunks(connection)
+            KeptRows.read(self.state, connection, head.kept, head.kept_until)
             places = dict(self._keys(connection, head))
             if len(places) != head.photos:
                 raise self.state.damaged(f"it holds {len(places)} photos, not {head.photos}")
@@ -352,12 +412,52 @@ class MapState:
             if kept != {photo_blocks.encode_key(key): place for key, place in places.items()}:
                 raise self.state.damaged("the list of names is not that of the photos")
         self._failed()
-        mapped = MappedRows(self.file, head.rows, chunks)
-        step = self.file.chunk_rows
-        for first in range(0, head.rows, step):
+        mapped, count = MappedRows(file, head.file_rows, chunks), head.file_rows
+        for first in range(0, count, file.chunk_rows):
             mapped.take(np.array([first]))
-            on_progress(Progress(CHECKING, min(first + step, head.rows), head.rows))
+            on_progress(Progress(CHECKING, min(first + file.chunk_rows, count), count))
         return True
+
+    def compact(self, *, share: float = 0.0, least_bytes: int = 1) -> int:
+        """Write the rows of the photos that are there into a new file; killed anywhere, the map is whole.
+
+        The new file is on the disk before the one transaction that tells of it; the old one goes after that.
+
+        Args:
+            share: do it where more than this share of the rows is of no photo,
+            least_bytes: and so many bytes.
+
+        Returns:
+            How many bytes were freed.
+        """
+        if not self.state.exists():
+            return 0
+        snapshot = self.snapshot()
+        head, old = snapshot.head, self.file(snapshot.head)
+        for name in ROW_FILES:  # what a run that was cut off left
+            if name != head.file_name:
+                _remove_if_possible(self.folder / name)
+        rows, dead = snapshot.rows, head.file_rows - head.photos
+        freed = dead * old.row_bytes
+        if not dead or dead <= share * head.file_rows or freed < least_bytes:
+            return 0
+        kept = KeptRows(snapshot.row_numbers, head.rows)
+        after = replace(head, compactions=head.compactions + 1, kept=len(rows), kept_until=head.rows)
+        new = self.file(after)
+        new.append(0, snapshot.file_rows.all(), rows)
+        sync_folder(self.folder)
+        del snapshot  # its rows may not stay mapped where their file goes
+
+        def apply(connection: sqlite3.Connection, _: Head) -> Head:
+            connection.execute("DELETE FROM chunks")
+            new.note(connection, 0, len(rows))
+            kept.write(connection)
+            put_values(connection, {"version": COMPACTED})
+            return after
+
+        self._change(apply)
+        _remove_if_possible(old.path)
+        return freed
 
     def _head(self) -> Head:
         with self.state.reading() as connection:
@@ -384,7 +484,7 @@ class MapState:
 
         def change(connection: sqlite3.Connection, head: Head) -> None:
             after = replace(apply(connection, head), change=head.change + 1)
-            put_values(connection, {"map": asdict(after)})
+            put_values(connection, {"map": after.to_dict()})
 
         if self.state.exists():
             with self.state.writing() as connection:
@@ -402,16 +502,17 @@ class MapState:
             head, numbers, texts = _from_catalogue(catalogue)
             photo_blocks.append(connection, self.state, 0, numbers, texts, catalogue.table.keys)
             _put_failed(connection, catalogue.failed)
-            self.file.map(head.rows)  # refuses a file that is cut short
+            file = self.file(head)
+            file.map(head.rows)  # refuses a file that is cut short
             if head.rows:
-                self.file.note(connection, 0, head.rows)
-        put_values(connection, {"map": asdict(head)})
+                file.note(connection, 0, head.rows)
+        put_values(connection, {"map": head.to_dict()})
         return head
 
     def _old_snapshot(self) -> MapSnapshot:
         catalogue = self._old_catalogue()
         head, numbers, texts = _from_catalogue(catalogue)
-        rows = MappedRows(self.file, head.rows, None)
+        rows = MappedRows(self.file(head), head.rows, None)
         size = photo_blocks.BLOCK
         return MapSnapshot(
             head,
@@ -429,7 +530,7 @@ class MapState:
         catalogue = Catalogue.load(old)
         if catalogue.without_zeros or catalogue.dims != self.dims:
             return catalogue
-        return catalogue.leave_out_zeros(self.file.map(catalogue.n_rows))
+        return catalogue.leave_out_zeros(self.file(Head(self.dims)).map(catalogue.n_rows))
 
     def _retire(self, connection: sqlite3.Connection, head: Head, keys: Sequence[str]) -> Head:
         """Take photos of these keys out, and forget that they failed."""
@@ -554,6 +655,12 @@ def _of_block(places: Sequence[int], number: int) -> Sequence[int]:
     """Those of ascending places that lie in a block."""
     size = photo_blocks.BLOCK
     return places[bisect_left(places, number * size) : bisect_left(places, (number + 1) * size)]
+
+
+def _remove_if_possible(path: Path) -> None:
+    """Remove a file of rows; one that a reader has mapped stays on Windows, and goes with the next change."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def is_map(folder: Path) -> bool:

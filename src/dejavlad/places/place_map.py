@@ -4,10 +4,12 @@ The folder::
 
     MAP/map.sqlite     what is in the map; each change is one transaction, and that is the commit
     MAP/rows.bin       descriptors, float32 [N, D]; grows at the end; rows past the state's count do not count
+                       (``rows.2.bin`` by turns, when it was written anew without rows of removed photos)
     MAP/model/         the model, with the vocabulary and whitening learnt from the first photos
     MAP/model.json     what the model was learnt from: an interrupted `build` goes on only with the same
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
     MAP/local.sqlite   local features of the photos, where the map keeps them (see `map_features`)
+    MAP/extracting.shards/  the same in shards, while several machines describe them (see `map_rows`)
     MAP/writer.lock    held by the one writer; readers need none
 
 Opening reads a few numbers; photos, positions and rows are read when they are asked for, and compared with
@@ -18,6 +20,7 @@ Legend: N photos of the map, K candidates, D the model's descriptor size.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,13 +32,12 @@ from numpy.typing import NDArray
 from dejavlad.errors import (
     InputError,
     PhotoError,
-    StoreBusyError,
     StoreError,
     StoreMismatchError,
     UnknownNameError,
 )
-from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe, extract
-from dejavlad.extraction.writer import StoreWriter
+from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe
+from dejavlad.extraction.merge import drop_shares
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.index import Index, build_index
 from dejavlad.local import AUTO, best_kind, describe_local
@@ -57,9 +59,12 @@ from dejavlad.places.info import MapInfo
 from dejavlad.places.located_position import located_position
 from dejavlad.places.map_features import FILE as LOCAL
 from dejavlad.places.map_features import MapFeatures
+from dejavlad.places.map_rows import SHARES, STAGING, RowOptions, refuse_batch_dependent, rows_of
 from dejavlad.places.map_state import (
+    DEAD_BYTES,
+    DEAD_SHARE,
     OLD_STATE,
-    ROWS,
+    ROW_FILES,
     STATE,
     MapSnapshot,
     MapState,
@@ -83,14 +88,13 @@ from dejavlad.places.verified_confidence import (
 )
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.storage import PhotoRecord, discard, one_writer
+from dejavlad.storage import PhotoRecord, discard, one_writer, refuse_others
 from dejavlad.zoo import (
     default_model,
     load_model,
 )
 
-STAGING = "extracting"
-FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, "writer.lock"}
+FILES = {OLD_STATE, *ROW_FILES, "model", "model.json", STAGING, *SHARES, "writer.lock"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -136,6 +140,8 @@ class PlaceMap:
         workers: int = 0,
         seed: int = 0,
         local: PointSetting | str | None = None,
+        descriptors: DescriptorStore | None = None,
+        ray: str | None = None,
         on_progress: OnProgress = silent,
     ) -> Self:
         """Make a map; run again after an interruption, it goes on.
@@ -155,6 +161,9 @@ class PlaceMap:
             local: keep local features of the photos, by this setting or kind (``"auto"``: the best that is
                 installed), so that `locate` need not read the photos again. None keeps none, unless the map
                 does already.
+            descriptors: a store of `model` that describes `photos` already; what it lacks, and what has
+                changed since, is described.
+            ray: describe on the machines of a Ray cluster, as `dejavlad.extract` does.
             on_progress: called with each step.
 
         Raises:
@@ -169,17 +178,11 @@ class PlaceMap:
         points = PointSetting.parse(local)
         model = default_model()[0] if model is None else model
         base = model if isinstance(model, PlaceModel) else load_model(model, seed=seed)
-        if not base.alone and not base.together:
-            raise InputError(
-                f"model {base.name!r} is batch-dependent: what it says of a photo depends on the photos "
-                "described beside it, so that its maps depend on chance; take another model, or insist with "
-                "--batch-dependent (model.together = True)"
-            )
+        refuse_batch_dependent(base)
+        rows = RowOptions(batch_size, workers, ray, descriptors)
         folder.mkdir(parents=True, exist_ok=True)
         with one_writer(folder):
-            strange = {entry.name for entry in folder.iterdir()} - FILES
-            if strange:
-                raise StoreError(f"{str(folder)!r} is no map: it holds {min(strange)!r}; give another --out")
+            refuse_others(folder, FILES, "a map")
             model = fit_cached(
                 base, photos, folder / "model", seed=seed, workers=workers, on_progress=on_progress
             )
@@ -187,7 +190,7 @@ class PlaceMap:
             place_map = cls(folder, model)
             if points is not None:
                 place_map.features.begin(points.chosen())
-            place_map._add(photos, batch_size, workers, on_progress, keep=False)
+            place_map._add(photos, rows, on_progress, keep=False)
         return place_map
 
     @classmethod
@@ -219,7 +222,7 @@ class PlaceMap:
         self._snapshot = snapshot
         self._index: Index | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
-        self._state.file.map(snapshot.head.rows)  # a file that is cut short is refused at once
+        self._state.file(snapshot.head).map(snapshot.head.file_rows)  # refuses one that is cut short
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
     def __len__(self) -> int:
@@ -262,12 +265,19 @@ class PlaceMap:
         return tuple(self.photos.keys)
 
     def add(
-        self, photos: Images, *, batch_size: int = 8, workers: int = 0, on_progress: OnProgress = silent
+        self,
+        photos: Images,
+        *,
+        batch_size: int = 8,
+        workers: int = 0,
+        descriptors: DescriptorStore | None = None,
+        ray: str | None = None,
+        on_progress: OnProgress = silent,
     ) -> int:
         """Add photos; those that are there already are skipped, those that changed since are described anew.
 
         What `photos` tells of a photo that is there (position, heading, time, group, tags) takes the place of
-        what the map holds; what it does not tell stays.
+        what the map holds; what it does not tell stays. `descriptors` and `ray` are as in `build`.
 
         Returns:
             How many photos were added or described anew.
@@ -278,7 +288,8 @@ class PlaceMap:
         """
         with one_writer(self.folder):
             self.refresh()
-            return self._add(PhotoList.of(photos), batch_size, workers, on_progress, keep=True)
+            rows = RowOptions(batch_size, workers, ray, descriptors)
+            return self._add(PhotoList.of(photos), rows, on_progress, keep=True)
 
     def remove(self, names: Sequence[str]) -> int:
         """Take photos out of the map by their keys, however written (`dejavlad.names`).
@@ -306,8 +317,8 @@ class PlaceMap:
                         raise UnknownNameError("photo in the map", name, known)
                     keys.add(known[row])
             self._state.remove(keys)
-            self.refresh()
-            self.features.keep(self._snapshot.rows.tolist())
+            self._compact_if_worth_it()
+            self.features.keep(self._snapshot.row_numbers.tolist())
         return len(keys)
 
     def move(self, old: str | Path, new: str | Path) -> Moved:
@@ -325,6 +336,31 @@ class PlaceMap:
             moved = self._state.move(Path(old), Path(new))
             self.refresh()
         return moved
+
+    def compact(self) -> int:
+        """Free the rows of photos that were removed or described anew; `remove` and `add` do it by themselves
+        once more than half of the rows, and 4 MB, are of no photo.
+
+        Returns:
+            How many bytes were freed.
+
+        Raises:
+            StoreBusyError: another process is writing there.
+        """
+        with one_writer(self.folder):
+            self._state.convert()
+            return self._compact()
+
+    def _compact(self, share: float = 0.0, least_bytes: int = 1) -> int:
+        del self._snapshot, self._index, self._verifiers  # a mapped file cannot be removed on Windows
+        try:
+            return self._state.compact(share=share, least_bytes=least_bytes)
+        finally:
+            self.refresh()
+
+    def _compact_if_worth_it(self) -> None:
+        with contextlib.suppress(StoreError):  # a full disk, say: the map is whole without it
+            self._compact(DEAD_SHARE, DEAD_BYTES)
 
     def check(self, on_progress: OnProgress = silent) -> bool:
         """Compare all numbers of the map with their checksums.
@@ -453,7 +489,7 @@ class PlaceMap:
 
     def _features_of(self, photo: int) -> LocalFeatures | None:
         """The local features that the map keeps of one of `photos`."""
-        return self.features.get(int(self._snapshot.rows[photo]))
+        return self.features.get(int(self._snapshot.row_numbers[photo]))
 
     def search(self, rows_QD: Floats, *, k: int) -> Ranking:
         """The k nearest photos of the map for each descriptor, as places in `photos`."""
@@ -541,9 +577,7 @@ class PlaceMap:
         in_sequence = np.abs(places_K[:, None] - places_K) <= stretch
         return np.where(np.isnan(apart_KK), in_sequence, apart_KK <= SAME_PLACE)
 
-    def _add(
-        self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress, *, keep: bool
-    ) -> int:
+    def _add(self, photos: PhotoList, options: RowOptions, on_progress: OnProgress, *, keep: bool) -> int:
         """Add photos, and correct what is known of those that are there (`keep`: what is not told stays)."""
         self._state.convert()
         photos = self._as_in_map(photos)
@@ -563,10 +597,11 @@ class PlaceMap:
         if facts:
             self._state.update(facts)
         self.updated = len(facts)
-        added = self._describe(photos.take(new), batch_size, workers, on_progress) if new else 0
+        added = self._describe(photos.take(new), options, on_progress) if new else 0
         discard(self.folder / STAGING)
-        self.refresh()
-        self._keep_features(photos, workers, on_progress)
+        drop_shares(self.folder / STAGING)
+        self._compact_if_worth_it()
+        self._keep_features(photos, options.workers, on_progress)
         return added
 
     def _keep_features(self, photos: PhotoList, workers: int, on_progress: OnProgress) -> None:
@@ -580,7 +615,7 @@ class PlaceMap:
         setting = self.features.setting()
         if setting is None:
             return
-        rows = self._snapshot.rows
+        rows = self._snapshot.row_numbers
         self.features.keep(rows.tolist())
         done = self.features.rows()
         missing = [i for i, row in enumerate(rows.tolist()) if row not in done]
@@ -608,30 +643,16 @@ class PlaceMap:
         if batch:
             self.features.put(batch)
 
-    def _describe(self, photos: PhotoList, batch_size: int, workers: int, on_progress: OnProgress) -> int:
-        """Describe photos aside, where a run that is cut off goes on, and take them in at once."""
-        staging = self.folder / STAGING
-
-        def described() -> DescriptorStore:
-            return extract(
-                self.model,
-                photos,
-                staging,
-                batch_size=batch_size,
-                workers=workers,
-                allow_none=len(self) > 0,  # photos that failed before are tried again
-                on_progress=on_progress,
-            )
-
-        _throw_away_unless_usable(staging)
-        try:
-            store = described()
-        except StoreMismatchError:  # left by a run at another precision
-            discard(staging)
-            store = described()
-        done = np.flatnonzero(store.done)
-        self._state.add(store.manifest.table.take(done), store.rows, done, store.failed)
-        return len(done)
+    def _describe(self, photos: PhotoList, options: RowOptions, on_progress: OnProgress) -> int:
+        """Describe photos, or take the rows that are there already, and take each part in at once."""
+        staging, added = self.folder / STAGING, 0
+        parts = rows_of(
+            self.model, photos, staging, options, allow_none=len(self) > 0, on_progress=on_progress
+        )
+        for table, rows, chosen, failed in parts:
+            self._state.add(table, rows, chosen, failed)
+            added += len(table)
+        return added
 
     def _as_in_map(self, photos: PhotoList) -> PhotoList:
         """The photos, by the names that the map has for them where these differ in their Unicode form alone.
@@ -682,19 +703,6 @@ class _FileRows:
         done = np.zeros(len(self.rows), np.bool_)
         done[self.photos] = True
         return done
-
-
-def _throw_away_unless_usable(staging: Path) -> None:
-    """What an earlier run described aside is taken up; half-cleared or damaged, it goes."""
-    if not staging.exists():
-        return
-    try:
-        with StoreWriter(staging):
-            pass
-    except StoreBusyError:
-        raise
-    except StoreError:
-        discard(staging)
 
 
 def _same_path(one: Path, other: Path) -> bool:

@@ -7,12 +7,14 @@ of do not count. And the lock of the one writer (`one_writer`); readers need non
 state carry checksums by chunk, which are compared when they are read for the first time.
 """
 
-from dejavlad.storage.folder import discard, disk_errors, one_writer, sync_folder
+from dejavlad.storage.folder import discard, disk_errors, one_writer, sync_folder, write_npy
+from dejavlad.storage.folder_writer import FolderWriter, refuse_others
 from dejavlad.storage.photo_blocks import PhotoRecord
 from dejavlad.storage.rows import MappedRows, RowFile
 from dejavlad.storage.state import State
 
 __all__ = [
+    "FolderWriter",
     "MappedRows",
     "PhotoRecord",
     "RowFile",
@@ -20,5 +22,7 @@ __all__ = [
     "discard",
     "disk_errors",
     "one_writer",
+    "refuse_others",
     "sync_folder",
+    "write_npy",
 ]

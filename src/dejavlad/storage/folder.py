@@ -7,17 +7,25 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
+import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad.errors import StoreBusyError, StoreError
+from dejavlad.files import replacing
 
 LOCK = "writer.lock"
 
 
 @contextlib.contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
+def one_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a folder, which must exist; a killed process leaves none behind.
+
+    Args:
+        folder: what is written.
+        wait: until another process that writes there has ended.
 
     Raises:
         StoreBusyError: another process writes there.
@@ -26,7 +34,7 @@ def one_writer(folder: Path) -> Iterator[None]:
     lock = filelock.FileLock(folder / LOCK)
     with disk_errors(folder):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
             raise StoreBusyError(folder) from None
     try:
@@ -55,6 +63,16 @@ def sync_folder(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def write_npy(path: Path, array: NDArray[Any]) -> None:
+    """Write an array whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as file:
+        np.save(file, array)
 
 
 def discard(folder: Path) -> None:

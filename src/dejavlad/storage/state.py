@@ -20,6 +20,7 @@ from typing import Any
 from dejavlad.errors import StoreBusyError, StoreError
 from dejavlad.guarded.json_file import parse_json
 from dejavlad.storage.folder import disk_errors, sync_folder
+from dejavlad.storage.identity import check_format
 
 META = "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
 WAIT_SECONDS = 60.0
@@ -35,12 +36,20 @@ class State:
         version: of its format; a later one is refused.
         tables: SQL that makes its tables, besides that of single values.
         again: what to do where it is damaged, in words.
+        newest: the latest version that is read, where a change may give it a later one than it is made with.
     """
 
     def __init__(
-        self, path: Path, kind: str, version: int, tables: tuple[str, ...], again: str = "make it again"
+        self,
+        path: Path,
+        kind: str,
+        version: int,
+        tables: tuple[str, ...],
+        again: str = "make it again",
+        newest: int | None = None,
     ) -> None:
         self.path, self.kind, self.version, self.tables, self.again = path, kind, version, tables, again
+        self.newest = version if newest is None else newest
 
     def exists(self) -> bool:
         """Whether it is there; if so it is whole."""
@@ -131,14 +140,11 @@ class State:
             self.value(connection, name)
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
-        kind, version = self.value(connection, "format"), self.value(connection, "version")
-        if kind != self.kind:
-            raise self.damaged(f"its format is {kind!r}")
-        if version > self.version:
-            raise StoreError(
-                f"{str(self.path)!r} was written by a later dejavlad (format {version}, this one reads up to "
-                f"{self.version}); update dejavlad"
-            )
+        fields = {name: self.value(connection, name) for name in ("format", "version")}
+        try:
+            check_format(fields, self.kind, self.newest, self.path)
+        except ValueError as error:
+            raise self.damaged(error) from None
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

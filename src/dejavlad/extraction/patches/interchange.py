@@ -8,20 +8,17 @@ Legend: N photos, P patches of one size, D dimensions.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.store import DescriptorStore
-from dejavlad.files import write_whole
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.patches import PatchSet
 from dejavlad.photo.disk_names import DiskNames
@@ -31,6 +28,7 @@ from dejavlad.photo.listing import (
     write_names,
 )
 from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.storage import write_npy
 
 VGG = Geometry(stride=16, offset=7.5)
 """Where the cells of the original's VGG-16 lie."""
@@ -64,10 +62,10 @@ def write_patchfeats(
     for row, (key, stem) in enumerate(zip(store.keys, stems, strict=True)):
         for patch_set in patches.patches(key):
             columns_DP = np.ascontiguousarray(patch_set.descriptors.float().numpy().T)
-            _write_array(folder / f"patchfeats_psize{patch_set.size}_{stem}.npy", columns_DP)
+            write_npy(folder / f"patchfeats_psize{patch_set.size}_{stem}.npy", columns_DP)
         on_progress(Progress("writing patches", row + 1, len(stems)))
     write_names(store.keys, folder / "images.txt")
-    _write_array(folder / "globalfeats.npy", store.float32())
+    write_npy(folder / "globalfeats.npy", store.float32())
     return folder
 
 
@@ -180,9 +178,3 @@ def _stems(keys: Sequence[str]) -> list[str]:
                 "original's files; give photos whose names differ"
             )
     return stems
-
-
-def _write_array(path: Path, array: NDArray[np.float32]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    write_whole(path, buffer.getvalue())

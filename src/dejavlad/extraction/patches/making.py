@@ -5,6 +5,7 @@ Legend: N photos, n photos of one batch, D the descriptor's size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dejavlad.aggregation.patch_vlad import PatchVLAD
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction.manifest import PhotoTable, Rows
 from dejavlad.extraction.patches.codec import LEARNT_FROM, learn_codec
 from dejavlad.extraction.patches.store import PatchManifest
 from dejavlad.extraction.patches.writer import PatchWriter
 from dejavlad.model import PatchSetting, PlaceModel, cell_geometry
+from dejavlad.patches import PatchSet
 
 SAMPLED = 48
 """Photos whose patches a product quantiser learns from, at most."""
@@ -42,7 +45,7 @@ class PatchExtractor:
     def __init__(self, model: Any, patches: PatchSetting, dtype: str, path: Path) -> None:
         if not isinstance(model, PlaceModel):
             raise InputError(f"patches are made by a PlaceModel; given {type(model).__name__}")
-        self.model, self.layer = model, model.patch_layer(patches)
+        self.model, self.setting, self.layer = model, patches, model.patch_layer(patches)
         geometry, whitening = cell_geometry(model.backbone), self.layer.whitening
         self.manifest = PatchManifest(
             model=model.name,
@@ -103,14 +106,32 @@ class PatchExtractor:
 
         A photo with too few cells for a patch has a descriptor all the same.
         """
-        feat_NCHW = self.model.features(images_NCHW)
-        for row, fine, feat_CHW in zip(rows.tolist(), good.tolist(), feat_NCHW, strict=True):
-            if not fine or self.writer.has(table.keys[row], table.identity(row)):
-                continue
-            try:
-                patches, why = self.layer(feat_CHW[None])[0], ""
-            except InputError as error:
-                patches, why = [], str(error)
+        wanted = good & self.missing_of(rows, table)
+        rows_nD, made = patches_of(self.model, self.layer, images_NCHW, wanted)
+        for slot, patches, why in made:
+            row = int(rows[slot])
             self.writer.put(table.keys[row], table.identity(row), patches, why)
         self.writer.commit()
-        return self.model.pooled(feat_NCHW)
+        return rows_nD
+
+    def missing_of(self, rows: Rows, table: PhotoTable) -> NDArray[np.bool_]:
+        """[n] which of some rows have no patches yet."""
+        return np.array([not self.writer.has(table.keys[row], table.identity(row)) for row in rows.tolist()])
+
+
+Made = tuple[int, Sequence[PatchSet], str]
+"""A photo's place in its batch, its patches, and why it has none."""
+
+
+def patches_of(
+    model: PlaceModel, layer: PatchVLAD, images_NCHW: Tensor, wanted: NDArray[np.bool_]
+) -> tuple[Tensor, list[Made]]:
+    """Descriptors [n, D] of a batch, and the patches of those of its photos that are wanted."""
+    feat_NCHW = model.features(images_NCHW)
+    made: list[Made] = []
+    for slot in np.flatnonzero(wanted).tolist():
+        try:
+            made.append((slot, layer(feat_NCHW[slot : slot + 1])[0], ""))
+        except InputError as error:
+            made.append((slot, [], str(error)))
+    return model.pooled(feat_NCHW), made

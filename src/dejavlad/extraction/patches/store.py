@@ -38,13 +38,15 @@ from dejavlad.guarded.json_file import (
     without_checksum,
 )
 from dejavlad.guarded.npy_file import read_npy
-from dejavlad.guarded.plain_file import read_utf8
+from dejavlad.guarded.plain_file import open_regular, read_utf8
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
+from dejavlad.storage.identity import check_format
 from dejavlad.storage.rows import row_checksum
 
 FORMAT, VERSION = "dejavlad-patches", 2
 """Version 1 differs in int8 alone: each patch was rounded by itself."""
+Data = bytes
 Identity = tuple[int, int, str]
 """What changes when a photo changes: size and time of its file, or the hash of an array."""
 
@@ -208,12 +210,8 @@ class PatchStore:
             raise InputError(f"{str(self.path)!r} holds no patches of {key!r}; extract with --patches again")
         geometry = Geometry(stride=manifest.stride, offset=manifest.offset)
         at, patch_sets = entry.offset, []
-        if entry.crc is not None and key not in self._compared:
-            if row_checksum(self._data[at : at + self.bytes_of(entry)]) != entry.crc:
-                raise StoreError(
-                    f"{str(self.path)!r} is damaged: the patches of {key!r} are not what was written; delete "
-                    "that folder and extract again"
-                )
+        if key not in self._compared:
+            self._compare(entry, self._data[at : at + self.bytes_of(entry)])
             self._compared.add(key)
         for grid, size, stride in zip(
             entry.grids, manifest.sizes, manifest.strides, strict=bool(entry.grids)
@@ -224,6 +222,41 @@ class PatchStore:
             patch_sets.append(PatchSet(rows_PD, centres_P2, grid, size, float(geometry.stride * stride)))
             at = end
         return patch_sets
+
+    def encoded(self, entry: Entry) -> Data:
+        """The patches of a photo as they lie on disk.
+
+        Raises:
+            StoreError: they are not what was written.
+        """
+        size = self.bytes_of(entry)
+        data = b""
+        if size:
+            with open_regular(self.path / "patches.bin") as file:
+                file.seek(entry.offset)
+                data = file.read(size)
+        self._compare(entry, data)
+        return data
+
+    def check(self) -> bool:
+        """Compare the patches of all photos with their checksums.
+
+        Returns:
+            Whether all have one: those of earlier versions have none.
+
+        Raises:
+            StoreError: some are not what was written.
+        """
+        for entry in self.entries.values():
+            self.encoded(entry)
+        return all(entry.crc is not None for entry in self.entries.values())
+
+    def _compare(self, entry: Entry, data: Data | NDArray[np.uint8]) -> None:
+        if entry.crc is not None and row_checksum(data) != entry.crc:
+            raise StoreError(
+                f"{str(self.path)!r} is damaged: the patches of {entry.key!r} are not what was written; "
+                "delete that folder and extract again"
+            )
 
     def rows(self, keys: Sequence[str], failed: Container[str] = ()) -> StoredPatches:
         """Patches by row, for `dejavlad.Reranker`: row i is the photo ``keys[i]``; none where it failed."""
@@ -275,13 +308,7 @@ def read_folder(path: Path) -> tuple[PatchManifest, dict[str, Entry], Codec]:
     """
     try:
         fields = read_json_object(path / "manifest.json")
-        if fields["format"] != FORMAT:
-            raise ValueError("another format")
-        version = fields["version"]
-        if version > VERSION:
-            raise StoreError(
-                f"{str(path)!r} was written by a later dejavlad (format {version}); update dejavlad"
-            )
+        version = check_format(fields, FORMAT, VERSION, path)
         if version < 2 and fields.get("dtype") == "int8":
             raise StoreError(
                 f"the int8 patches in {str(path)!r} were written by an earlier dejavlad, more coarsely; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -10,13 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import StoreError
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.extraction.patches.store import FORMAT, VERSION, Entry, Identity, PatchManifest, read_folder
 from dejavlad.extraction.writer import COMMIT_SECONDS
@@ -24,10 +20,9 @@ from dejavlad.files import write_whole
 from dejavlad.guarded.json_file import read_json_object, with_checksum
 from dejavlad.names import Names
 from dejavlad.patches import PatchSet
-from dejavlad.storage import disk_errors, one_writer
+from dejavlad.storage import FolderWriter, disk_errors, write_npy
 from dejavlad.storage.rows import row_checksum
 
-FILES = {"manifest.json", "photos.jsonl", "patches.bin", "centres.npy", "writer.lock"}
 WORTH_PACKING = 0.5
 """A store is written anew where less than this share of its bytes still counts."""
 PACKED_DATA, PACKED_LINES = "packed.bin.partial", "packed.jsonl.partial"
@@ -35,7 +30,7 @@ COPIED = 1 << 24
 """Bytes that are copied at a time."""
 
 
-class PatchWriter:
+class PatchWriter(FolderWriter):
     """One writer of a folder of patches; use as a context, then `put` photo by photo.
 
     Args:
@@ -48,49 +43,27 @@ class PatchWriter:
         StoreError: the folder holds something else, is damaged, or cannot be written.
     """
 
+    KIND = "a store of patches"
+    OWN = frozenset({"manifest.json", "photos.jsonl", "patches.bin", "centres.npy"})
+
     def __init__(self, path: Path, manifest: PatchManifest) -> None:
-        self.path, self.manifest = path, manifest
+        super().__init__(path)
+        self.manifest = manifest
         self.entries: dict[str, Entry] = {}
         self._earlier: tuple[Names, list[Entry]] | None = None
         self.codec: Codec | None = None
-        self._lock = contextlib.ExitStack()
         self._pending: list[Entry] = []
         self._since = 0.0
         self._data: io.BufferedRandom | None = None
 
-    def __enter__(self) -> Self:
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._lock.enter_context(one_writer(self.path))
-        try:
-            with disk_errors(self.path):
-                self._begin()
-        except BaseException:
-            self._lock.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self.commit()
-            else:  # keep what is finished, but tell of the first trouble
-                with contextlib.suppress(StoreError):
-                    self.commit()
-        finally:
-            if self._data is not None:
-                with contextlib.suppress(OSError):
-                    self._data.close()
-            self._lock.close()
+    def _close(self) -> None:
+        if self._data is not None:
+            self._data.close()
 
     def learn(self, centres_MCS: NDArray[np.float32]) -> None:
         """Write from now on by product quantisation with these centres."""
-        buffer = io.BytesIO()
-        np.save(buffer, centres_MCS)
         with disk_errors(self.path):
-            write_whole(self.path / "centres.npy", buffer.getvalue())
+            write_npy(self.path / "centres.npy", centres_MCS)
         self.codec = CODECS["pq"](centres_MCS)
 
     def has(self, key: str, identity: Identity) -> bool:
@@ -110,23 +83,18 @@ class PatchWriter:
 
     def put(self, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = "") -> None:
         """Write the patches of a photo, or why it has none."""
-        assert self.codec is not None and self._data is not None
-        parts = [
-            self.codec.encode(patch_set.descriptors.float().cpu().numpy(), patch_set.grid)
-            for patch_set in patches
-        ]
+        assert self.codec is not None
+        self.put_encoded(*encoded(self.codec, key, identity, patches, failed))
+
+    def put_encoded(self, entry: Entry, data: bytes) -> None:
+        """Write the patches of a photo that are encoded already; their place is the end of the file."""
+        assert self._data is not None
         if not self._pending:
             self._since = time.monotonic()
         with disk_errors(self.path):
             offset = self._data.seek(0, os.SEEK_END)
-            for part in parts:
-                self._data.write(part)
-        crc = 0
-        for part in parts:
-            crc = row_checksum(part, crc)
-        self._pending.append(
-            Entry(key, identity, offset, tuple(patch_set.grid for patch_set in patches), failed, crc)
-        )
+            self._data.write(data)
+        self._pending.append(replace(entry, offset=offset, crc=row_checksum(data)))
         if time.monotonic() - self._since >= COMMIT_SECONDS:
             self.commit()
 
@@ -144,13 +112,7 @@ class PatchWriter:
                 os.fsync(file.fileno())
         self.entries.update((entry.key, entry) for entry in pending)
 
-    def _begin(self) -> None:
-        strange = {entry.name for entry in self.path.iterdir()} - FILES
-        strange = {name for name in strange if not name.endswith(".partial")}
-        if strange:
-            raise StoreError(
-                f"{str(self.path)!r} is no store of patches and holds {min(strange)!r}; give another --out"
-            )
+    def _open(self) -> None:
         self._finish_packing()
         if (self.path / "manifest.json").is_file():
             head = read_json_object(self.path / "manifest.json")
@@ -221,3 +183,13 @@ class PatchWriter:
             lines.replace(self.path / "photos.jsonl")
         for left in (lines, data):  # in this order: lines alone mean that the bytes have moved
             left.unlink(missing_ok=True)
+
+
+def encoded(
+    codec: Codec, key: str, identity: Identity, patches: Sequence[PatchSet], failed: str = ""
+) -> tuple[Entry, bytes]:
+    """The patches of a photo as they are written, and their line, but for their place in the file."""
+    data = b"".join(
+        codec.encode(patch_set.descriptors.float().cpu().numpy(), patch_set.grid) for patch_set in patches
+    )
+    return Entry(key, identity, 0, tuple(patch_set.grid for patch_set in patches), failed), data

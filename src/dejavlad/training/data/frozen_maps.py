@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import InputError, StoreError
-from dejavlad.files import replacing
 from dejavlad.guarded.npy_file import read_npy
-from dejavlad.guarded.plain_file import SMALL, read_utf8
+from dejavlad.guarded.plain_file import SMALL, open_regular, read_utf8
 from dejavlad.names import same_form
 from dejavlad.progress import Progress
+from dejavlad.storage import disk_errors, write_npy
 from dejavlad.storage.rows import row_checksum
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
@@ -221,7 +221,8 @@ class MappedMaps(FrozenMaps):
     Args:
         layout: where each lies.
         folder: the file ``maps.bin`` lies there, with ``done.npy``, ``sums.npy`` (uint32 [N], CRC-32 of each
-            photo's map, compared when it is read for the first time) and ``key.txt``.
+            photo's map, compared when it is read for the first time), ``key.txt``, and ``starts.npy`` (int64
+            [N + 1], the first byte of each map), by which they can be checked without the network.
         key: what the maps depend on; a file made for another is made anew.
 
     Raises:
@@ -235,7 +236,7 @@ class MappedMaps(FrozenMaps):
         done = np.zeros(len(layout.shapes), np.bool_)
         self._sums = np.zeros(len(done), np.uint32)
         self._unread = np.ones(len(done), np.bool_)
-        with _disk(folder):
+        with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if _text(folder / "key.txt") == key and self._file.is_file():
                 with contextlib.suppress(OSError, ValueError):
@@ -251,6 +252,7 @@ class MappedMaps(FrozenMaps):
                     path.unlink(missing_ok=True)
                 self._file.touch()
                 (folder / "key.txt").write_text(key, encoding="utf-8")
+            write_npy(folder / "starts.npy", layout.starts * layout.dtype.itemsize)
         super().__init__(layout, np.empty(0, layout.dtype), done)
 
     def fill(
@@ -260,7 +262,7 @@ class MappedMaps(FrozenMaps):
         context: RunContext,
     ) -> None:
         """Compute and write the missing maps, as `FrozenMaps.fill`; then map the file for reading."""
-        with _disk(self._folder):
+        with disk_errors(self._folder):
             try:
                 with open(self._file, "rb+") as self._handle:
                     super().fill(network, pool, context)
@@ -301,16 +303,44 @@ class MappedMaps(FrozenMaps):
         self._handle.flush()
         os.fsync(self._handle.fileno())
         for name, values in (("sums.npy", self._sums), ("done.npy", self.done)):
-            with replacing(self._folder / name) as file:
-                np.save(file, values)
+            write_npy(self._folder / name, values)
 
 
-@contextlib.contextmanager
-def _disk(folder: Path) -> Iterator[None]:
+def is_frozen_maps(folder: Path) -> bool:
+    """Whether the frozen maps of a training run lie there."""
+    return (folder / "maps.bin").is_file() and (folder / "key.txt").is_file()
+
+
+def check_frozen_maps(folder: Path) -> tuple[int, bool]:
+    """Compare the maps of a folder with their checksums.
+
+    Returns:
+        How many there are, and whether they could be compared: earlier versions did not write where they
+        lie.
+
+    Raises:
+        StoreError: one is not what was written.
+    """
     try:
-        yield
-    except OSError as error:
-        raise StoreError(f"frozen maps cannot be kept in {str(folder)!r}: {error}") from None
+        done = read_npy(folder / "done.npy") if (folder / "done.npy").exists() else np.zeros(0, np.bool_)
+        if not (folder / "starts.npy").exists():
+            return int(done.sum()), False
+        starts, sums = read_npy(folder / "starts.npy"), np.zeros(0, np.uint32)
+        if len(done):
+            sums = read_npy(folder / "sums.npy")
+        if len(done) and not len(done) == len(sums) == len(starts) - 1:
+            raise ValueError("done.npy, sums.npy and starts.npy differ in length")
+        with open_regular(folder / "maps.bin") as file:
+            for number in np.flatnonzero(done).tolist():
+                file.seek(int(starts[number]))
+                if row_checksum(file.read(int(starts[number + 1] - starts[number]))) != sums[number]:
+                    raise ValueError(f"the map of photo {number} is not what was written")
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"the frozen maps in {str(folder)!r} are damaged: {error}; delete that folder and run the same "
+            "training again"
+        ) from error
+    return int(done.sum()), True
 
 
 def plan_frozen_maps(
