@@ -27,6 +27,7 @@ from dejavlad.cli import (
     models,
     pairs,
     rerank,
+    serve,
     train,
     whiten,
 )
@@ -70,6 +71,7 @@ def build_app() -> App:
     app.command(pairs.pairs)
     app.command(loops.loops)
     app.command(config.config)
+    app.command(serve.serve)
     return app
 
 

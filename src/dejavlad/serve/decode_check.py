@@ -1,0 +1,158 @@
+"""Whether a photo decodes, found out in a process of its own, within limits of memory and time.
+
+What passes is decoded again where it is used, from the same bytes by the same library, so that answers are
+those of the command line to the last bit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from dejavlad.serve.limits import MB, Limits
+
+BYTES_A_PIXEL: Final = 24
+"""Memory that decoding takes, at most: colours of 16 bits, turned, and brought to 8."""
+BASE: Final = 1536 * MB
+"""Address space of the process before any photo."""
+PHOTOS: Final = 5000
+"""A process is replaced by a fresh one after so many photos."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What decoding a photo came to."""
+
+    height: int = 0
+    """Upright, in pixels; 0 where it cannot be decoded."""
+    width: int = 0
+    """Likewise."""
+    reason: str | None = None
+    """Why it cannot be decoded."""
+
+
+class DecodeCheck:
+    """A few processes that decode photos to find out whether they can be.
+
+    Args:
+        limits: of pixels and seconds.
+        processes: how many, at most; each is started when first needed.
+    """
+
+    def __init__(self, limits: Limits, processes: int) -> None:
+        self.limits = limits
+        self._free: asyncio.Queue[_Child | None] = asyncio.Queue()
+        for _ in range(processes):
+            self._free.put_nowait(None)
+        self._all: set[_Child] = set()
+        self.waiting = 0
+        """Photos that are being decoded or wait for it."""
+
+    async def __call__(self, content: bytes) -> Checked:
+        """How decoding a photo goes."""
+        self.waiting += 1
+        try:
+            child = await self._free.get()
+            try:
+                if child is None:
+                    child = await self._start()
+                return await asyncio.wait_for(child.look(content), self.limits.decode_seconds)
+            except TimeoutError:
+                child = self._end(child)
+                return Checked(reason=f"decoding it takes more than {self.limits.decode_seconds:g} seconds")
+            except (OSError, EOFError, asyncio.IncompleteReadError, ValueError):
+                child = self._end(child)
+                return Checked(reason="it is damaged: decoding it broke down")
+            except asyncio.CancelledError:
+                child = self._end(child)
+                raise
+            finally:
+                if child is not None and child.looked >= PHOTOS:
+                    child = self._end(child)
+                self._free.put_nowait(child)
+        finally:
+            self.waiting -= 1
+
+    async def close(self) -> None:
+        """End all of the processes."""
+        children = list(self._all)
+        for child in children:
+            self._end(child)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(child.process.wait() for child in children)), 1)
+
+    async def warm(self) -> None:
+        """Start one process ahead of the first photo."""
+        child = await self._free.get()
+        with contextlib.suppress(OSError, ValueError):
+            child = child or await self._start()
+        self._free.put_nowait(child)
+
+    async def _start(self) -> _Child:
+        memory = (BASE + BYTES_A_PIXEL * self.limits.pixels) // MB
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dejavlad.serve.decode_child", str(memory), str(self.limits.pixels)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **threads},
+            start_new_session=True,
+        )
+        child = _Child(process)
+        self._all.add(child)
+        try:
+            await asyncio.wait_for(child.ready(), 60)
+        except BaseException:
+            self._end(child)
+            raise
+        return child
+
+    def _end(self, child: _Child | None) -> None:
+        if child is not None:
+            self._all.discard(child)
+            child.kill()
+
+
+class _Child:
+    """One of the processes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process, self.looked = process, 0
+
+    async def ready(self) -> None:
+        """Wait until it has loaded the decoders."""
+        await self._line()
+
+    async def look(self, content: bytes) -> Checked:
+        """Have it decode one photo."""
+        writer = self.process.stdin
+        assert writer is not None
+        writer.write(len(content).to_bytes(8, "big"))
+        writer.write(content)
+        await writer.drain()
+        answer = await self._line()
+        self.looked += 1
+        if "reason" in answer:
+            return Checked(reason=str(answer["reason"]))
+        height, width = answer["size"]
+        return Checked(int(height), int(width))
+
+    def kill(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(ProcessLookupError, OSError):
+            self.process.kill()
+
+    async def _line(self) -> dict[str, object]:
+        reader = self.process.stdout
+        assert reader is not None
+        line = await reader.readline()
+        if not line:
+            raise EOFError
+        answer: dict[str, object] = json.loads(line)
+        return answer
