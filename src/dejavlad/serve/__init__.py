@@ -5,7 +5,7 @@
     server      the process: a socket, signals, a clean stop         protocol    connections, bounded
     gate        what is checked of every request before its route    refusal     errors as answers
     app         routes -> handlers                                   openapi     what they are, as a document
-    uploads     bodies -> photos, bounded                            upload_file a photo in memory that has a path
+    uploads     bodies -> photos, bounded                            upload_file photos as files in memory
     decode_check, decode_child   whether a photo decodes, found out in another process
     inference   the one thread that computes; photos that wait go together
     served_map  a map, its model and what changed on disk            catalogue   its photos, page by page

@@ -138,9 +138,10 @@ class Handlers:
         async with self._body(request) as body:
             answers, checks = await self._answers(body.photos, DescribeQuestion(served))
             model = served.model
-            rows, described = [], []
+            rows: list[Any] = []
+            described: list[dict[str, Any]] = []
             for upload, answer, check in zip(body.photos, answers, checks, strict=True):
-                row, reason = answer if answer is not None else (None, check.reason)
+                row, reason = (np.empty(0), check.reason) if answer is None else answer
                 if as_npy and reason is not None:
                     raise Refusal(422, f"photo {upload.name!r} has no descriptor: {reason}")
                 rows.append(row)

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from dejavlad.serve.limits import MB, Limits
 
@@ -63,17 +63,21 @@ class DecodeCheck:
                     child = await self._start()
                 return await asyncio.wait_for(child.look(content), self.limits.decode_seconds)
             except TimeoutError:
-                child = self._end(child)
+                self._end(child)
+                child = None
                 return Checked(reason=f"decoding it takes more than {self.limits.decode_seconds:g} seconds")
             except (OSError, EOFError, asyncio.IncompleteReadError, ValueError):
-                child = self._end(child)
+                self._end(child)
+                child = None
                 return Checked(reason="it is damaged: decoding it broke down")
             except asyncio.CancelledError:
-                child = self._end(child)
+                self._end(child)
+                child = None
                 raise
             finally:
                 if child is not None and child.looked >= PHOTOS:
-                    child = self._end(child)
+                    self._end(child)
+                    child = None
                 self._free.put_nowait(child)
         finally:
             self.waiting -= 1
@@ -148,11 +152,11 @@ class _Child:
         with contextlib.suppress(ProcessLookupError, OSError):
             self.process.kill()
 
-    async def _line(self) -> dict[str, object]:
+    async def _line(self) -> dict[str, Any]:
         reader = self.process.stdout
         assert reader is not None
         line = await reader.readline()
         if not line:
             raise EOFError
-        answer: dict[str, object] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         return answer

@@ -145,7 +145,7 @@ class _Server(uvicorn.Server):
         def end(number: int, frame: FrameType | None) -> None:
             self.handle_exit(number, frame)
 
-        before: dict[int, Any] = {}
+        before: dict[signal.Signals, Any] = {}
         with contextlib.suppress(ValueError):  # only the main thread hears signals
             for number in (signal.SIGINT, signal.SIGTERM):
                 before[number] = signal.signal(number, end)

@@ -114,7 +114,8 @@ async def _content(request: Request, limits: Limits, take: Callable[[int], None]
     claimed = request.headers.get("content-length")
     if claimed is not None and int(claimed) > limits.body:
         raise Refusal(413, f"a body of {int(claimed):,} bytes; {limits.body:,} at most")
-    started, pieces, count = time.monotonic(), [], 0
+    pieces: list[bytes] = []
+    started, count = time.monotonic(), 0
     stream = request.stream().__aiter__()
     while True:
         spent = time.monotonic() - started
