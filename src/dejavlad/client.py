@@ -8,7 +8,7 @@
     (answer,) = client.locate(["where.jpg"], k=3)
     answer["known"], answer["confidence"], answer["position"]
 
-What comes back are the documents of ``docs/http.md``, typed as dictionaries. A client keeps one connection; use
+What comes back are the documents of ``docs/http.md``, as typed dictionaries. A client keeps one connection: use
 one client a thread.
 """
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.geo import latlon
+from dejavlad.geo import longitudes_latitudes
 from dejavlad.photo import Photo
 from dejavlad.places import PlaceMap
 from dejavlad.places.answer import position_to_dict
@@ -55,14 +55,7 @@ class MapCatalogue:
     @cached_property
     def coordinates(self) -> NDArray[np.float64]:
         """float64 [N, 2]: longitude and latitude, or metres east and north where no zone is known; NaN."""
-        positions = self.snapshot.positions
-        coordinates: NDArray[np.float64] = np.array(positions.east_north, np.float64)
-        for row in np.flatnonzero(~np.isnan(coordinates[:, 0])).tolist():
-            photo = self.snapshot.photo(row)
-            if photo.position is not None and photo.position.zone is not None:
-                lat, lon = latlon(photo.position)
-                coordinates[row] = lon, lat
-        return coordinates
+        return longitudes_latitudes(self.snapshot.positions)
 
     @property
     def in_degrees(self) -> bool:

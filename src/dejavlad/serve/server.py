@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -78,6 +79,36 @@ def serve(
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
+
+
+class RunningServer:
+    """A service in a thread of this process, for programs that need one for a while.
+
+    Args:
+        service: opened already.
+        options: how it is served.
+
+    Raises:
+        InputError: the address is taken.
+    """
+
+    def __init__(self, service: Service, options: ServeOptions) -> None:
+        self.service, self._listener = service, listen(options)
+        self.address = address_of(self._listener, options)
+        started = threading.Event()
+        self._server = _Server(config_of(service, options), started.set)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._listener],), name="dejavlad-server", daemon=True
+        )
+        self._thread.start()
+        started.wait(60)
+
+    def stop(self) -> bool:
+        """End it; whether all of its threads did."""
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._listener.close()
+        return self.service.close() and not self._thread.is_alive()
 
 
 def config_of(service: Service, options: ServeOptions) -> uvicorn.Config:

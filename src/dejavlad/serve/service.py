@@ -211,9 +211,9 @@ async def _ended(answers: Sequence[Future[Any]]) -> None:
 def unread_refusal(checks: Sequence[Checked], uploads: Sequence[Upload]) -> Refusal:
     """The refusal of a request of whose photos none can be read."""
     reason = checks[0].reason or ""
-    status = 415 if reason in (NO_IMAGE, RAW) else 413 if "more than the limit of" in reason else 422
-    if status == 413:
-        reason = reason.partition(" (a decompression bomb?)")[0]
+    plain, bomb, _ = reason.partition(" (a decompression bomb?)")
+    status = 415 if reason in (NO_IMAGE, RAW) else 413 if bomb else 422
+    reason = plain if bomb else reason
     return Refusal(status, f"cannot read photo {uploads[0].name!r}: {reason}")
 
 

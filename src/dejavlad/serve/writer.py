@@ -31,6 +31,7 @@ from dejavlad.serve.refusal import BUSY_AGAIN, Refusal, refusal_of
 from dejavlad.serve.served_map import ServedMap
 from dejavlad.serve.uploads import Upload
 from dejavlad.storage import one_writer
+from dejavlad.storage.photo_blocks import POSITION
 
 FOLDER: Final = "photos"
 """Where in a map's folder photos lie that were added over HTTP."""
@@ -188,10 +189,14 @@ class MapWriter:
         stored = [store(served.folder / FOLDER, upload) for upload in uploads]
         names = {photo.key: upload.name for photo, upload in zip(stored, uploads, strict=True)}
         photos = PhotoList({photo.key: photo for photo in stored}.values(), root=served.folder / FOLDER)
+        in_plane = is_in_plane(place_map)
+        if position is not None and in_plane:
+            raise Refusal(400, "this map's positions are metres of a plane; add photos without lat and lon")
+        photos = PhotoList([replace(photo, position=position) for photo in photos], root=photos.root)
         if position is None:
             photos = with_positions(photos, "exif")
-        else:
-            photos = PhotoList([replace(photo, position=position) for photo in photos], root=photos.root)
+            if in_plane:  # degrees and metres of a plane cannot be compared
+                photos = PhotoList([replace(photo, position=None) for photo in photos], root=photos.root)
         try:
             place_map.add(photos, batch_size=self.batch_size, on_progress=progress)
         finally:
@@ -216,6 +221,13 @@ def check_free(served: ServedMap) -> None:
             pass
     except StoreBusyError as error:
         raise refusal_of(error) from None
+
+
+def is_in_plane(place_map: PlaceMap) -> bool:
+    """Whether positions of the map are metres of a plane rather than of a zone of the earth."""
+    numbers = place_map.snapshot.numbers
+    known = (numbers["known"] & POSITION) > 0
+    return bool((numbers["zone"][known] == b"").any())
 
 
 def store(folder: Path, upload: Upload) -> Photo:
