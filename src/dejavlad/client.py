@@ -8,8 +8,8 @@
     (answer,) = client.locate(["where.jpg"], k=3)
     answer["known"], answer["confidence"], answer["position"]
 
-What comes back are the documents of ``docs/http.md``, as typed dictionaries. A client keeps one connection: use
-one client a thread.
+What comes back are the documents of ``docs/http.md``, as typed dictionaries. A client keeps one connection:
+use one client a thread.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import view, write
 
+from conftest import view, write
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.positions import with_positions
@@ -88,7 +88,8 @@ class Runner:
     def stop(self) -> None:
         for client in self._clients:
             client.close()
-        assert all([server.stop() for server in self._servers])
+        ended = [server.stop() for server in self._servers]  # all of them, before any is complained of
+        assert all(ended)
 
 
 @pytest.fixture(scope="package")

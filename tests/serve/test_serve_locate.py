@@ -112,7 +112,7 @@ def test_a_photo_of_too_many_pixels_is_refused_before_it_is_decoded(running: Run
     file = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(file, "PNG")
     with pytest.raises(
-        ServiceError, match="10000x10000 pixels, more than the limit of 64,000,000$"
+        ServiceError, match=r"10000x10000 pixels, more than the limit of 64,000,000$"
     ) as caught:
         running.client.locate([file.getvalue()])
     assert caught.value.status == 413

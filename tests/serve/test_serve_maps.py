@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import view
 from PIL import Image
 
+from conftest import view
 from dejavlad.client import Client, ServiceError
 from dejavlad.geo import Position, latlon, utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
@@ -228,7 +228,8 @@ def test_latlon_of_all_positions_is_that_of_each() -> None:
     from dejavlad.geo import Positions, longitudes_latitudes
 
     random = np.random.default_rng(0)
-    placed = [utm_from_latlon(*xy) for xy in zip(random.uniform(-79, 83, 50), random.uniform(-180, 180, 50))]
+    lats, lons = random.uniform(-79, 83, 50).tolist(), random.uniform(-180, 180, 50).tolist()
+    placed = [utm_from_latlon(*xy) for xy in zip(lats, lons, strict=True)]
     positions = [*placed, Position(3, 4, None), None]
     rows = longitudes_latitudes(Positions.from_list(positions))
     for row, position in zip(rows[:50], placed, strict=True):

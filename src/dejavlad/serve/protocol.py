@@ -16,6 +16,8 @@ from dejavlad.serve.limits import Limits
 
 LINGER_SECONDS: Final = 1.0
 """How long what still comes is taken in after an answer that ended the connection."""
+LINGER_BYTES: Final = 8 << 20
+"""How much of it."""
 
 
 def bounded_protocol(limits: Limits) -> type[H11Protocol]:
@@ -44,7 +46,10 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self._lingering is None or self._lingering.is_closing():
+            if self._lingering is None:
+                return
+            if self._lingering.is_closing():
+                self._lingering.forgotten(len(data))
                 return
             if self._waits_for_head() and self._deadline is None:
                 self._await_head()
@@ -91,6 +96,7 @@ class _Lingering:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._closing = False
+        self._left = LINGER_BYTES
         self._end: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -110,6 +116,12 @@ class _Lingering:
         self._closing = True
         self.forget()
         self._transport.abort()
+
+    def forgotten(self, count: int) -> None:
+        """So many bytes came after the end."""
+        self._left -= count
+        if self._left < 0:
+            self.abort()
 
     def forget(self) -> None:
         """It has ended by itself."""
