@@ -1,8 +1,8 @@
 """The service against `PlaceMap.locate`: photos a second, waiting times, and every answer compared.
 
 1, 8 and 64 clients on the loopback ask for one photo at a time, by turns with the same photos through
-`PlaceMap.locate` in one process. `--mixed N` then sends N requests, good and bad ones, and tells the memory of
-the service's processes as it goes on.
+`PlaceMap.locate` in one process. `--mixed N` then sends N requests, good and bad ones, and tells the memory
+of the service's processes as it goes on.
 
     python benchmarks/bench_serve.py --database DIR --queries DIR --local
 """
@@ -45,7 +45,9 @@ def main() -> int:
     arguments.add_argument("--requests", type=int, default=64, help="of a round")
     arguments.add_argument("--mixed", type=int, default=0, help="then so many good and bad requests")
     given = arguments.parse_args()
-    print(f"serve: {processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}")
+    print(
+        f"serve: {processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         database, queries = photos(given, Path(folder))
         town = Path(folder) / "town.map"

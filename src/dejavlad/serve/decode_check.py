@@ -50,6 +50,7 @@ class DecodeCheck:
         for _ in range(processes):
             self._free.put_nowait(None)
         self._all: set[_Child] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self.waiting = 0
         """Photos that are being decoded or wait for it."""
 
@@ -84,11 +85,10 @@ class DecodeCheck:
 
     async def close(self) -> None:
         """End all of the processes."""
-        children = list(self._all)
-        for child in children:
+        for child in list(self._all):
             self._end(child)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*(child.process.wait() for child in children)), 1)
+            await asyncio.wait_for(asyncio.gather(*self._ending), 1)
 
     async def warm(self) -> None:
         """Start one process ahead of the first photo."""
@@ -120,7 +120,9 @@ class DecodeCheck:
     def _end(self, child: _Child | None) -> None:
         if child is not None:
             self._all.discard(child)
-            child.kill()
+            ending = asyncio.get_running_loop().create_task(child.end())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
 
 class _Child:
@@ -147,10 +149,18 @@ class _Child:
         height, width = answer["size"]
         return Checked(int(height), int(width))
 
-    def kill(self) -> None:
+    async def end(self) -> None:
         """End it at once."""
         with contextlib.suppress(ProcessLookupError, OSError):
             self.process.kill()
+        await self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+            with contextlib.suppress(OSError):
+                await self.process.stdin.wait_closed()
+        if self.process.stdout is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                await self.process.stdout.read()
 
     async def _line(self) -> dict[str, Any]:
         reader = self.process.stdout

@@ -69,11 +69,13 @@ class ReportPage:
             if self.kind == "run" and self._goes_on():
                 headers["refresh"] = str(AGAIN_SECONDS)
             return Served(content, KINDS[".html"], headers)
+        if "\0" in path:
+            raise Refusal(404, "there is no such file")
         inside = self.folder.resolve()
         target = (inside / path).resolve()
         media = MORE_KINDS.get(target.suffix.lower())
         hidden = any(part.startswith(".") for part in Path(path).parts)
-        if "\0" in path or hidden or media is None or not target.is_relative_to(inside):
+        if hidden or media is None or not target.is_relative_to(inside):
             raise Refusal(404, "there is no such file")
         content = self._read(target)
         headers = {"cache-control": "no-cache"}
