@@ -84,6 +84,8 @@ def test_time_is_bounded_and_the_next_photo_is_looked_at(monkeypatch: pytest.Mon
     slow = Limits(decode_seconds=0.000001)
     (late,) = check(encoded("PNG"), limits=slow)
     assert late.reason and "takes more than" in late.reason
+    (late,) = check(encoded("PNG"), limits=Limits(decode_cpu_seconds=0))
+    assert late.reason == "decoding it takes 0 seconds"
 
     async def run() -> list[Checked]:
         checker = DecodeCheck(Limits(), 1)

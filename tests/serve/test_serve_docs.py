@@ -44,6 +44,8 @@ def test_every_curl_line_does_what_it_says(run: Runner, tmp_path: Path) -> None:
         answer = json.loads(done.stdout)
         assert "error" not in answer or answer["error"] is None
         job = answer.get("id", job)
+        if "/v1/jobs/" in line:
+            running.client.wait(answer)
         if "/v1/locate" in line:
             assert answer["answers"][0]["known"]
     names = {path.name for path in tmp_path.glob("*.npy")} | {path.name for path in tmp_path.glob("*.jpg")}

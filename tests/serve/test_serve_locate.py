@@ -23,11 +23,11 @@ def stripes() -> np.ndarray:
 
 def same(answer: Answer, direct: dict) -> bool:
     """Whether an answer is that of `PlaceMap.locate`, but for rounding within batches and for paths."""
-    told = [(m["name"], m["inliers"]) for m in answer["matches"]]
+    served = [(m["name"], m["inliers"]) for m in answer["matches"]]
     wanted = [(m["name"], m["inliers"]) for m in direct["matches"]]
     scores = [m["score"] for m in answer["matches"]]
     return (
-        told == wanted
+        served == wanted
         and np.allclose(scores, [m["score"] for m in direct["matches"]], atol=1e-5)
         and all(
             answer[key] == direct[key]
@@ -144,8 +144,8 @@ def test_verify_none_is_what_the_library_says_without(running: Running, town: To
 def test_descriptors_are_the_models(running: Running, town: Town) -> None:
     photos = [town.query(1), town.query(2)]
     wanted = PlaceMap.open(town.map).model.encode(photos)
-    told = running.client.describe(photos)
-    assert np.allclose([row["descriptor"] for row in told], wanted, atol=1e-6)
+    served = running.client.describe(photos)
+    assert np.allclose([row["descriptor"] for row in served], wanted, atol=1e-6)
     with Client(running.address) as client:
         client._headers["Accept"] = "application/octet-stream"
         rows = np.load(io.BytesIO(client._send("POST", "/v1/describe", {}, *_form(photos))))

@@ -59,8 +59,8 @@ def test_every_route_is_in_the_document_and_every_address_is_a_route(running: Ru
         for method in route.app.methods
         if route.path.startswith("/v1") or route.path == "/metrics"
     }
-    told = {(method, path) for path, of in document("1", False)["paths"].items() for method in of}
-    assert told == routes
+    documented = {(method, path) for path, of in document("1", False)["paths"].items() for method in of}
+    assert documented == routes
 
 
 def test_the_document_is_whole() -> None:

@@ -150,7 +150,7 @@ def test_what_cannot_be_served_is_one_line(own: Town, tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for words, told in (
+        for words, reason in (
             (["no.map"], "there is nothing at 'no.map'"),
             ([str(tmp_path / "empty")], "there is no map at"),
             ([str(own.map), str(own.map)], "given twice"),
@@ -165,4 +165,4 @@ def test_what_cannot_be_served_is_one_line(own: Town, tmp_path: Path) -> None:
                 text=True,
                 timeout=60,
             )
-            assert run.returncode in (1, 2) and told in run.stderr and len(run.stderr.splitlines()) == 1
+            assert run.returncode in (1, 2) and reason in run.stderr and len(run.stderr.splitlines()) == 1

@@ -279,7 +279,7 @@ class Handlers:
             good = [u for u, check in zip(body.photos, checks, strict=True) if check.reason is None]
             if not good:
                 raise unread_refusal(checks, body.photos)
-            job = writer.add(served, good, position)
+            job = await self.service.in_pool(writer.add, served, good, position)
             for upload, check in zip(body.photos, checks, strict=True):
                 if check.reason is not None:
                     job.failed[upload.name] = check.reason

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
 from dejavlad.serve.limits import MB, Limits
+from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 
 BYTES_A_PIXEL: Final = 24
 """Memory that decoding takes, at most: colours of 16 bits, turned, and brought to 8."""
@@ -22,6 +24,9 @@ BASE: Final = 1536 * MB
 """Address space of the process before any photo."""
 PHOTOS: Final = 5000
 """A process is replaced by a fresh one after so many photos."""
+
+
+log = logging.getLogger("dejavlad.serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,15 @@ class DecodeCheck:
             child = await self._free.get()
             try:
                 if child is None:
-                    child = await self._start()
-                return await asyncio.wait_for(child.look(content), self.limits.decode_seconds)
+                    try:
+                        child = await self._start()
+                    except (OSError, EOFError, TimeoutError, ValueError):
+                        log.exception("no process to decode with can be started")
+                        raise Refusal(503, "photos cannot be decoded now; try again", BUSY_AGAIN) from None
+                checked, seconds = await asyncio.wait_for(child.look(content), self.limits.decode_seconds)
+                if seconds > self.limits.decode_cpu_seconds:
+                    return Checked(reason=f"decoding it takes {seconds:.0f} seconds")
+                return checked
             except TimeoutError:
                 self._end(child)
                 child = None
@@ -93,7 +105,7 @@ class DecodeCheck:
     async def warm(self) -> None:
         """Start one process ahead of the first photo."""
         child = await self._free.get()
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, EOFError, TimeoutError, ValueError):
             child = child or await self._start()
         self._free.put_nowait(child)
 
@@ -135,8 +147,8 @@ class _Child:
         """Wait until it has loaded the decoders."""
         await self._line()
 
-    async def look(self, content: bytes) -> Checked:
-        """Have it decode one photo."""
+    async def look(self, content: bytes) -> tuple[Checked, float]:
+        """Have it decode one photo: what that comes to, and how many seconds of the processor it takes."""
         writer = self.process.stdin
         assert writer is not None
         writer.write(len(content).to_bytes(8, "big"))
@@ -144,10 +156,11 @@ class _Child:
         await writer.drain()
         answer = await self._line()
         self.looked += 1
+        seconds = float(answer["seconds"])
         if "reason" in answer:
-            return Checked(reason=str(answer["reason"]))
+            return Checked(reason=str(answer["reason"])), seconds
         height, width = answer["size"]
-        return Checked(int(height), int(width))
+        return Checked(int(height), int(width)), seconds
 
     async def end(self) -> None:
         """End it at once."""

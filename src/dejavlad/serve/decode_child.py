@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from typing import Any
 
 from dejavlad.errors import PhotoError
@@ -54,7 +55,10 @@ def main() -> int:
     answers.write(b'{"ready": true}\n')
     while len(head := questions.read(8)) == 8:
         content = questions.read(int.from_bytes(head, "big"))
-        answers.write(json.dumps(look(content)).encode("ascii") + b"\n")
+        started = time.process_time()
+        answer = look(content)
+        answer["seconds"] = time.process_time() - started
+        answers.write(json.dumps(answer).encode("ascii") + b"\n")
     return 0
 
 

@@ -52,6 +52,8 @@ class Limits:
     """For an answer to be computed (503)."""
     decode_seconds: float = 20.0
     """For a photo to be decoded (422)."""
+    decode_cpu_seconds: float = 6.0
+    """Of the processor, likewise: what passes is decoded again where it is used."""
     thumbnails: int = 64 * MB
     """Bytes of small pictures that are kept in memory."""
     wrong_tokens: int = 30

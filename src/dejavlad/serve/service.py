@@ -197,9 +197,9 @@ class Service:
 
     def close(self) -> bool:
         """End the threads; whether all of them did."""
-        ended = self.writer is None or self.writer.stop(1.0)
+        ended = self.writer is None or self.writer.stop(0.5)
         self.pool.shutdown(wait=False, cancel_futures=True)
-        return self.inference.stop(1.0) and ended
+        return self.inference.stop(0.5) and ended
 
 
 async def _ended(answers: Sequence[Future[Any]]) -> None:

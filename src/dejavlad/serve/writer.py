@@ -96,7 +96,7 @@ class MapWriter:
         self._thread.start()
 
     def add(self, served: ServedMap, uploads: Sequence[Upload], position: Position | None) -> Job:
-        """Have photos added; returns at once.
+        """Have photos added; returns once their files are on the disk.
 
         Args:
             served: the map.
@@ -104,7 +104,8 @@ class MapWriter:
             position: where all of them were taken; None takes what each file tells.
 
         Raises:
-            Refusal: too many changes wait (429), or another process is changing the map (409).
+            Refusal: too many changes wait (429), another process is changing the map (409), or the files
+                cannot be written (507).
         """
         if self._stopping.is_set():
             raise Refusal(503, "the service is stopping", BUSY_AGAIN)
@@ -112,12 +113,17 @@ class MapWriter:
             raise Refusal(429, f"{self._queue.qsize()} changes wait already; try again", BUSY_AGAIN)
         if not self._is_running():
             check_free(served)
+        try:
+            stored = [store(served.folder / FOLDER, upload) for upload in uploads]
+        except OSError as error:
+            log.error("photos cannot be stored: %s", error)
+            raise Refusal(507, f"the photos cannot be stored: {error.strerror or error}") from None
         job = Job(served.name, len(uploads))
         while len(self.jobs) >= REMEMBERED:
             self.jobs.pop(next(iter(self.jobs)))
         self.jobs[job.id] = job
-        photos = list(uploads)
-        self._queue.put((job, lambda job: self._add(job, served, photos, position)))
+        names = {photo.key: upload.name for photo, upload in zip(stored, uploads, strict=True)}
+        self._queue.put((job, lambda job: self._add(job, served, stored, names, position)))
         return job
 
     def remove(self, served: ServedMap, key: str) -> None:
@@ -177,7 +183,14 @@ class MapWriter:
                 if job.refusal is not None:
                     job.state = "failed"
 
-    def _add(self, job: Job, served: ServedMap, uploads: Sequence[Upload], position: Position | None) -> None:
+    def _add(
+        self,
+        job: Job,
+        served: ServedMap,
+        stored: Sequence[Photo],
+        names: dict[str, str],
+        position: Position | None,
+    ) -> None:
         def progress(report: Progress) -> None:
             job.what, job.done, job.steps = report.what, report.done, report.total
             if self._stopping.is_set():
@@ -186,8 +199,6 @@ class MapWriter:
         if self._stopping.is_set():
             raise Stopped
         place_map = served.writer()
-        stored = [store(served.folder / FOLDER, upload) for upload in uploads]
-        names = {photo.key: upload.name for photo, upload in zip(stored, uploads, strict=True)}
         photos = PhotoList({photo.key: photo for photo in stored}.values(), root=served.folder / FOLDER)
         in_plane = is_in_plane(place_map)
         if position is not None and in_plane:
