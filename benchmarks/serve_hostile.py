@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 from bench_serve import memory_text, photos, service
 from dejavlad.client import Client, ServiceError
 from dejavlad.places import PlaceMap
+from dejavlad.zoo import load_model
 
 KINDS = {
     "JPEG": {"quality": 90},
@@ -96,7 +98,9 @@ def main() -> int:
         empty = argparse.Namespace(database=None, queries=None, most=12)
         database, queries = photos(empty, Path(folder))
         town = Path(folder) / "town.map"
-        PlaceMap.build("rootsift-vlad", database, town)
+        model = load_model("rootsift-vlad")  # of small photos, so that what is tried is decoding
+        small = replace(model.preprocess, resize="longest:96")
+        PlaceMap.build(model.with_preprocess(small), database, town)
         with service(town) as (address, process):
             print(f"hostile uploads: before {memory_text(process.pid)}")
             faults = 0

@@ -1,3 +1,4 @@
+import inspect
 import io
 import json
 import threading
@@ -12,7 +13,7 @@ from PIL import Image
 from dejavlad.client import Answer, Client, ServiceError, _form
 from dejavlad.places import PlaceMap
 
-from .conftest import Running, Town
+from .conftest import LAT, LON, Running, Town
 
 
 def stripes() -> np.ndarray:
@@ -132,6 +133,21 @@ def test_options_are_checked(running: Running, town: Town) -> None:
     with pytest.raises(ServiceError, match="no map 'village'") as caught:
         running.client.locate([town.query(0)], map="village")
     assert caught.value.status == 404
+
+
+def test_filters_are_the_librarys_where_it_has_them(running: Running, town: Town) -> None:
+    known = inspect.signature(PlaceMap.locate_descriptors).parameters
+    near = f"{LAT + 0.003},{LON + 0.003},60"
+    if "near" not in known:
+        with pytest.raises(ServiceError, match="take no 'near'") as caught:
+            running.client.locate([town.query(3)], near=near)
+        assert caught.value.status == 501
+        return
+    (answer,) = running.client.locate([town.query(3)], near=near)
+    assert [match["name"] for match in answer["matches"]] == ["03.jpg"]
+    with pytest.raises(ServiceError) as caught:
+        running.client.locate([town.query(3)], near="nowhere")
+    assert caught.value.status == 400
 
 
 def test_verify_none_is_what_the_library_says_without(running: Running, town: Town) -> None:

@@ -115,10 +115,9 @@ def filter_options(place_map: PlaceMap, filters: Mapping[str, str]) -> dict[str,
     if not filters:
         return {}
     known = inspect.signature(place_map.locate_descriptors).parameters
-    missing = [name for name in filters if name not in known]
-    if missing:
-        raise Refusal(501, f"maps of this version take no {missing[0]!r}; leave it out")
-    return dict(filters)
+    if all(name in known for name in filters):
+        return dict(filters)
+    raise Refusal(501, f"maps of this version take no {min(filters)!r}; leave it out")
 
 
 def answer_fields(answer: Answer, map_name: str) -> dict[str, Any]:
