@@ -58,6 +58,8 @@ class Thread:
 
     def _described(self, model: Any, photos: PhotoList, batch_size: int) -> tuple[np.ndarray, dict[str, str]]:
         assert self.may_go.wait(10)
+        if any(photo.path.name == "13" for photo in photos):
+            raise ArithmeticError("a photo that breaks the network")
         self.batches.append(len(photos))
         return np.array([[float(photo.path.name)] for photo in photos], np.float32), {}
 
@@ -105,6 +107,14 @@ def test_a_fault_is_that_of_its_own_question_alone(thread: Thread) -> None:
     assert all(isinstance(future.exception(10), InputError) for future in bad)
     assert isinstance(worse[0].exception(10), RuntimeError)
     assert thread.ask(Echo(), 5)[0].result(10) == ("same name", 5.0)
+
+
+def test_a_photo_that_breaks_the_network_fails_alone(thread: Thread) -> None:
+    thread.may_go.clear()
+    answers = thread.ask(Echo(), 11, 12, 13, 14)
+    thread.may_go.set()
+    assert [answers[i].result(10)[1] for i in (0, 1, 3)] == [11, 12, 14]
+    assert isinstance(answers[2].exception(10), ArithmeticError)
 
 
 def test_other_calls_come_in_their_turn(thread: Thread) -> None:

@@ -11,7 +11,11 @@ import pytest
 from PIL import Image
 
 from dejavlad.client import Answer, Client, ServiceError, _form
+from dejavlad.images import Preprocess
 from dejavlad.places import PlaceMap
+from dejavlad.serve.decode_check import Checked
+from dejavlad.serve.service import check_size, unread_refusal
+from dejavlad.serve.uploads import Upload
 
 from .conftest import LAT, LON, Running, Town
 
@@ -117,6 +121,28 @@ def test_a_photo_of_too_many_pixels_is_refused_before_it_is_decoded(running: Run
     ) as caught:
         running.client.locate([file.getvalue()])
     assert caught.value.status == 413
+
+
+def test_a_photo_that_is_too_large_for_the_model_is_refused() -> None:
+    ratio = Checked(1, 60_000)
+    small, large = Preprocess(resize="longest:480"), Preprocess(resize="shortest:480")
+    assert check_size(Checked(3000, 4000), small, 4_000_000).reason is None
+    assert check_size(Checked(3000, 4000), large, 4_000_000).reason is None
+    refused = check_size(ratio, large, 4_000_000)
+    assert refused.reason and "more than the limit of 4,000,000" in refused.reason
+    assert unread_refusal([refused], [Upload("a.jpg", b"x")]).status == 413
+    assert check_size(Checked(reason="no"), large, 1).reason == "no"
+
+
+def test_stripes_of_one_pixel_are_answered(running: Running) -> None:
+    for shape in ((1, 3000), (3000, 1), (2, 900), (1, 1)):
+        stripe = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        try:
+            (answer,) = running.client.locate([cv2.imencode(".png", stripe)[1].tobytes()])
+        except ServiceError as error:
+            assert error.status == 422
+            continue
+        assert not answer["known"]
 
 
 def test_options_are_checked(running: Running, town: Town) -> None:

@@ -275,7 +275,7 @@ class Handlers:
         async with self._body(request) as body:
             if not body.photos:
                 raise Refusal(400, "give at least one photo")
-            checks = await self.service.decode(body.photos)
+            checks = await self.service.decode(body.photos, served.model.preprocess)
             good = [u for u, check in zip(body.photos, checks, strict=True) if check.reason is None]
             if not good:
                 raise unread_refusal(checks, body.photos)
@@ -395,7 +395,7 @@ class Handlers:
         """
         if not uploads:
             raise Refusal(400, "give at least one photo, as the body or as multipart field `photos`")
-        checks = await self.service.decode(uploads)
+        checks = await self.service.decode(uploads, question.preprocess)
         good = [upload for upload, check in zip(uploads, checks, strict=True) if check.reason is None]
         if not good:
             raise unread_refusal(checks, uploads)

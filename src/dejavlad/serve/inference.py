@@ -175,8 +175,14 @@ class Inference:
             try:
                 self._describe_and_answer(model, items)
             except Exception as error:
-                for item in items:
-                    _fail(item.answer, error)
+                if len(items) == 1:
+                    _fail(items[0].answer, error)
+                    continue
+                for item in items:  # the fault of one is not that of those beside it
+                    try:
+                        self._describe_and_answer(model, [item])
+                    except Exception as alone:
+                        _fail(item.answer, alone)
 
     def _describe_and_answer(self, model: PlaceModel, items: list[Item]) -> None:
         photos = PhotoList([item.photo for item in items])

@@ -20,6 +20,8 @@ class Limits:
     """Photos of a request (413)."""
     pixels: int = 64_000_000
     """Pixels of a photo (413); the settings' ``max_pixels`` where that is less."""
+    prepared: int = 4_000_000
+    """Pixels of a photo as the model looks at it (413)."""
     parts: int = 64
     """Parts of a multipart body (413)."""
     name: int = 255

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.failures import NO_DESCRIPTOR
+from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.places import PlaceMap
@@ -48,6 +49,11 @@ class LocateQuestion:
         """Whether the map is so large that one search for several photos is much faster."""
         served = self.served
         return len(served.reader) * served.model.descriptor_size > SMALL
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the map's model prepares photos."""
+        return self.served.model.preprocess
 
     def model(self) -> PlaceModel:
         """The map's model."""
@@ -91,6 +97,11 @@ class DescribeQuestion:
     def together(self) -> bool:
         """Nothing is gained by waiting."""
         return False
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the map's model prepares photos."""
+        return self.served.model.preprocess
 
     def model(self) -> PlaceModel:
         """The map's model."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from dejavlad.decoders import NO_IMAGE, RAW, RAW_ENDINGS, most_pixels
-from dejavlad.errors import PhotoError
+from dejavlad.errors import InputError, PhotoError
+from dejavlad.images import Preprocess
 from dejavlad.model.device import resolve_device
 from dejavlad.photo import Photo
 from dejavlad.serve.decode_check import Checked, DecodeCheck
@@ -34,6 +35,9 @@ from dejavlad.serve.writer import MapWriter
 
 THREADS: Final = 4
 """Threads that make small pictures and look into maps."""
+
+TOO_LARGE: Final = "more than the limit of"
+"""What stands in reasons of photos with too many pixels."""
 
 log = logging.getLogger("dejavlad.serve")
 
@@ -91,9 +95,16 @@ class Service:
         """Run a function in one of the service's threads."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
 
-    async def decode(self, uploads: Sequence[Upload]) -> list[Checked]:
-        """How decoding of each photo goes."""
+    async def decode(self, uploads: Sequence[Upload], preprocess: Preprocess | None = None) -> list[Checked]:
+        """How decoding of each photo goes, and whether it is of a size that a model can take.
+
+        Args:
+            uploads: the photos.
+            preprocess: how the model prepares them; None asks no model.
+        """
         checks = await asyncio.gather(*(self._decode(upload) for upload in uploads))
+        if preprocess is not None:
+            checks = [check_size(check, preprocess, self.limits.prepared) for check in checks]
         for check in checks:
             self.metrics.photos.labels("read" if check.reason is None else "unread").inc()
         return checks
@@ -202,6 +213,22 @@ class Service:
         return self.inference.stop(0.5) and ended
 
 
+def check_size(check: Checked, preprocess: Preprocess, most: int) -> Checked:
+    """The same, or why not where the prepared photo would be too large for memory, or cannot be made."""
+    if check.reason is not None:
+        return check
+    try:
+        height, width = preprocess.output_size(check.height, check.width)
+    except InputError as error:
+        return Checked(reason=str(error))
+    if height * width <= most:
+        return check
+    return Checked(
+        reason=f"the model would look at {width}x{height} pixels of it, {TOO_LARGE} {most:,}; "
+        "send a smaller copy"
+    )
+
+
 async def _ended(answers: Sequence[Future[Any]]) -> None:
     """Wait until none of them is being computed."""
     while any(answer.running() for answer in answers):
@@ -212,7 +239,7 @@ def unread_refusal(checks: Sequence[Checked], uploads: Sequence[Upload]) -> Refu
     """The refusal of a request of whose photos none can be read."""
     reason = checks[0].reason or ""
     plain, bomb, _ = reason.partition(" (a decompression bomb?)")
-    status = 415 if reason in (NO_IMAGE, RAW) else 413 if bomb else 422
+    status = 415 if reason in (NO_IMAGE, RAW) else 413 if bomb or TOO_LARGE in reason else 422
     reason = plain if bomb else reason
     return Refusal(status, f"cannot read photo {uploads[0].name!r}: {reason}")
 
