@@ -72,6 +72,7 @@ class Gate:
         started = time.monotonic()
         scope.setdefault("state", {})
         answer = _Answer(send, self._headers, self.limits.send_seconds)
+        answer.ends = scope["method"] not in SAFE
         self.under_way += 1
         self.metrics.under_way.set(self.under_way)
         try:
@@ -197,6 +198,8 @@ class _Answer:
         self.send, self.headers, self.seconds = send, headers, seconds
         self.status = 0
         """0 before the answer begins."""
+        self.ends = False
+        """Whether a refusal ends the connection: of a request whose body may still be coming."""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -215,6 +218,7 @@ async def _refuse(answer: _Answer, refusal: Refusal) -> None:
         raise SlowClient
     content = json.dumps(refusal.to_dict()).encode("ascii")
     headers = {"content-type": "application/json", "content-length": str(len(content)), **refusal.headers}
+    headers |= {"connection": "close"} if answer.ends else {}
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await answer({"type": "http.response.start", "status": refusal.status, "headers": encoded})
     await answer({"type": "http.response.body", "body": content})
