@@ -191,6 +191,26 @@ class Positions:
         return rows_of
 
 
+def longitudes_latitudes(positions: Positions) -> Floats:
+    """float64 [N, 2]: longitude and latitude of positions whose zone is known, else metres east and north.
+
+    NaN where no position is known.
+    """
+    import utm
+
+    coordinates = np.array(positions.east_north, np.float64)
+    zones = np.array([zone or "" for zone in positions.zones])
+    for zone in np.unique(zones[positions.known]).tolist():
+        if not zone:
+            continue
+        known = np.flatnonzero(positions.known & (zones == zone))
+        number, northern = parse_zone(zone)
+        east, north = coordinates[known].T
+        lat, lon = utm.to_latlon(east, north, number, northern=northern, strict=False)
+        coordinates[known] = np.stack([(lon + 180) % 360 - 180, lat], axis=1)
+    return coordinates
+
+
 def _near(points_ND: Floats, queries_QD: Floats, radius: float) -> Iterator[NDArray[np.int64]]:
     """For each query the points at most `radius` away, ascending.
 

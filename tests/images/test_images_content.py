@@ -206,3 +206,12 @@ def test_a_batch_goes_on_without_them(make_view: Callable[..., Pixels]) -> None:
     assert not batch.images[1].any() and batch.images[[0, 2]].any(axis=(1, 2, 3)).all()
     (kept,) = load_batches(photos, plan, Preprocess(), keep_blank=True)
     assert not kept.failed and (kept.images[1] == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (2, 3000), (3, 20_000), (20_000, 7)])
+def test_stripes_are_too_small_to_be_judged(shape: tuple[int, int]) -> None:
+    for rgb in (
+        np.zeros((*shape, 3), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8),
+    ):
+        assert measure_content(rgb).anything

@@ -9,6 +9,7 @@ VERBS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("demo", "demo:demo", "The whole story on a made town: map, locate, evaluate, and a page to open."),
         ("map", "map_:app", "A map to locate photos in: build it, add, remove and move photos, look at it."),
         ("locate", "locate:locate", "Where was it taken? The most similar places, and whether it is known."),
+        ("serve", "serve:serve", "Maps over HTTP: a page to drop photos on, and an API for other programs."),
         ("match", "match:match", "Do two photos show the same place? A probability and the matching points."),
         ("loops", "loops:loops", "Loop closures: which frames of a sequence show a place seen before."),
         ("pairs", "pairs:pairs", "Each query with its best map photos, as pairs that other tools read."),

@@ -106,7 +106,8 @@ def measure_content(rgb_HWC: NDArray[np.uint8]) -> Content:
         rgb_HWC: uint8 [H, W, 3].
     """
     step = max(1, max(rgb_HWC.shape[:2]) // SMALL)
-    small = rgb_HWC[step // 2 :: step, step // 2 :: step]
+    top, left = (min(step // 2, side - 1) for side in rgb_HWC.shape[:2])  # of a stripe, a line stays
+    small = rgb_HWC[top::step, left::step]
     cut_y, cut_x = (max(1, side // 50) if side > 4 else 0 for side in small.shape[:2])
     small = small[cut_y : small.shape[0] - cut_y, cut_x : small.shape[1] - cut_x]
     red, green, blue = (small[..., channel].astype(np.float32) for channel in range(3))

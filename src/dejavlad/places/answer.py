@@ -25,6 +25,8 @@ class Match:
     """Cosine similarity of the descriptors, 1 (identical) to -1."""
     position: Position | None
     """Where it was taken."""
+    inliers: int | None = None
+    """Points that agree with the query's; None where they were not compared."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; the position also as latitude and longitude where its zone is known."""
@@ -34,6 +36,7 @@ class Match:
             "distance": self.distance,
             "score": self.score,
             "position": position_to_dict(self.position),
+            "inliers": self.inliers,
         }
 
 

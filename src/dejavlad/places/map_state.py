@@ -254,6 +254,24 @@ class MapState:
                 "(`PlaceMap.refresh`)"
             )
 
+    def change(self) -> int:
+        """How often the map was changed; 0 for one of format 1."""
+        return self._head().change if self.state.exists() else 0
+
+    def places_of(self, snapshot: MapSnapshot, keys: Sequence[str]) -> dict[str, int]:
+        """Key -> where it stands in the snapshot's photos, of those keys that it has."""
+        if not self.state.exists():
+            known = {snapshot.photo(row).key: row for row in range(snapshot.head.photos)}
+            return {key: known[key] for key in keys if key in known}
+        with self.state.reading() as connection:
+            places = photo_blocks.places_of(connection, keys)
+        rows = np.searchsorted(snapshot.places, np.fromiter(places.values(), np.int64, len(places)))
+        return {
+            key: row
+            for (key, place), row in zip(places.items(), rows.tolist(), strict=True)
+            if row < len(snapshot.places) and snapshot.places[row] == place
+        }
+
     def convert(self) -> None:
         """Take on the form of this version; killed anywhere, the map is in one form or the other."""
         old = self.folder / OLD_STATE

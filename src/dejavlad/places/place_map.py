@@ -10,6 +10,7 @@ The folder::
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
     MAP/local.sqlite   local features of the photos, where the map keeps them (see `map_features`)
     MAP/extracting.shards/  the same in shards, while several machines describe them (see `map_rows`)
+    MAP/photos/        photos that were added over HTTP (`dejavlad serve --writable`), if any
     MAP/writer.lock    held by the one writer; readers need none
 
 Opening reads a few numbers; photos, positions and rows are read when they are asked for, and compared with
@@ -94,7 +95,7 @@ from dejavlad.zoo import (
     load_model,
 )
 
-FILES = {OLD_STATE, *ROW_FILES, "model", "model.json", STAGING, *SHARES, "writer.lock"}
+FILES = {OLD_STATE, *ROW_FILES, "model", "model.json", STAGING, *SHARES, "writer.lock", "photos"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -224,6 +225,19 @@ class PlaceMap:
         self._rerankers: dict[Preset, MapReranker] = {}
         self._state.file(snapshot.head).map(snapshot.head.file_rows)  # refuses one that is cut short
         self._verifiers: dict[PointSetting, MapVerifier] = {}
+
+    def is_current(self) -> bool:
+        """Whether no other process has added or removed photos since `refresh`; reads a few numbers."""
+        return self._state.change() == self._snapshot.head.change
+
+    @property
+    def snapshot(self) -> MapSnapshot:
+        """The map as of the last `refresh`, whose photos and positions are read as they are needed."""
+        return self._snapshot
+
+    def places_of(self, keys: Sequence[str]) -> dict[str, int]:
+        """Key -> where it stands in `photos`, of those keys that the map holds as they are written."""
+        return self._state.places_of(self._snapshot, keys)
 
     def __len__(self) -> int:
         return self._snapshot.head.photos
@@ -532,9 +546,10 @@ class PlaceMap:
             else:
                 why = f"not verified: {checked.unread or self._unverified(int(near_K[first]))}"
         nearest = [self._snapshot.photo(i) for i in near_K[order[:k]].tolist()]
+        agreeing = {} if check is None else {at: pair.inliers for at, pair in checked.compared.items()}
         matches = tuple(
-            Match(near.key, near.path, float(d), float(1 - d * d / 2), near.position)
-            for near, d in zip(nearest, distances_K[order[:k]].tolist(), strict=True)
+            Match(near.key, near.path, float(d), float(1 - d * d / 2), near.position, agreeing.get(at))
+            for near, d, at in zip(nearest, distances_K[order[:k]].tolist(), order[:k].tolist(), strict=True)
         )
         return Answer(
             photo.key,

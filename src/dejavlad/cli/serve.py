@@ -1,0 +1,101 @@
+"""`dejavlad serve`: maps, training runs and results over HTTP, for a browser and for programs."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dejavlad.errors import MissingExtraError
+
+NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
+
+
+def serve(
+    sources: Annotated[list[str], Parameter(name="MAP", negative=())],
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: Path | None = None,
+    writable: Annotated[bool, Parameter(negative=())] = False,
+    keep: Path | None = None,
+    tiles: str | None = None,
+    attribution: str | None = None,
+    name: Annotated[list[str] | None, Parameter(name="--name", negative=())] = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    batch_size: int = 8,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Serve maps over HTTP: a page to ask where photos were taken, and an interface for programs (/v1).
+
+    Only this machine can reach it, unless another --host and a --token are given. Ctrl-C ends it.
+
+    Examples:
+
+        dejavlad serve town.map
+        dejavlad serve town.map --writable
+        dejavlad serve town.map --host 0.0.0.0 --token secret.txt
+        dejavlad serve RUN
+
+    Parameters
+    ----------
+    sources
+        Maps, from `dejavlad map build`; also training runs and results, whose pages are shown.
+    host
+        The address to listen on; one that others reach needs a token.
+    port
+        The port; 0 takes one that is free.
+    token
+        A file with a secret of 16 characters or more, which clients must send.
+    writable
+        Photos may be added and removed.
+    keep
+        A folder to keep photos in that are asked about, with their answers. Without it none is kept.
+    tiles
+        Where the page may fetch a street map: https://HOST/{z}/{x}/{y}.png. Without it nothing is fetched.
+    attribution
+        Whom the street map is by, as its terms want it shown.
+    name
+        A name, besides this machine's addresses, under which it is reached (repeatable).
+    device
+        Where the model computes: auto, cpu, cuda, mps.
+    precision
+        fp32 or bf16.
+    batch_size
+        Photos that are described together.
+    quiet
+        Say nothing but errors.
+    """
+    for module in NEEDED:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("`dejavlad serve`", "serve")
+    from dejavlad.serve.options import ServeOptions, read_token
+    from dejavlad.serve.server import serve as run
+
+    options = ServeOptions(
+        host=host,
+        port=port,
+        token=None if token is None else read_token(token),
+        writable=writable,
+        keep=keep,
+        tiles=tiles,
+        attribution=attribution,
+        names=tuple(each.lower() for each in name or ()),
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        quiet=quiet,
+    )
+    logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, format="%(message)s")
+
+    def started(address: str) -> None:
+        if not quiet:
+            print(f"open {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+
+    run(sources, options, on_start=started)

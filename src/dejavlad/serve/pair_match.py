@@ -1,0 +1,62 @@
+"""Two photos compared by local features, for `POST /v1/match`; for the computing thread alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dejavlad.local import LocalExtractor
+from dejavlad.photo import Photo
+from dejavlad.places.point_pair import match_points
+from dejavlad.places.points import PointSetting
+from dejavlad.rerank import PointReranker
+from dejavlad.serve.refusal import Refusal
+
+
+class PairMatcher:
+    """Compares photos; what makes the features of a kind is kept.
+
+    Args:
+        device: where networks compute.
+    """
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
+        self._made: dict[str, tuple[LocalExtractor, PointReranker]] = {}
+
+    def __call__(self, query: Photo, candidate: Photo, verify: str) -> dict[str, Any]:
+        """What two photos have in common, for JSON.
+
+        Raises:
+            PhotoError: one cannot be read.
+            UnknownNameError: no such kind of local features.
+            Refusal: no kind at all (400).
+        """
+        extractor, reranker = self._maker(verify)
+        pair = match_points(extractor, query, candidate, reranker)
+        points_q, points_c = pair.points()
+        fields = pair.to_dict()
+        fields["query"], fields["candidate"] = _shown(query), _shown(candidate)
+        fields["sizes"] = [list(features.size) for features in pair.features]
+        fields["features"] = extractor.kind
+        fields["blank"] = {
+            _shown(query) if k == query.key else _shown(candidate): v for k, v in pair.blank.items()
+        }
+        fields["pairs"] = [
+            [round(float(number), 2) for number in (*of_query, *of_candidate)]
+            for of_query, of_candidate in zip(points_q, points_c, strict=True)
+        ]
+        return fields
+
+    def _maker(self, verify: str) -> tuple[LocalExtractor, PointReranker]:
+        setting = PointSetting.parse(verify)
+        if setting is None:
+            raise Refusal(400, "verify=none compares nothing; give auto, or a kind of local features")
+        setting = setting.chosen()
+        if setting.kind not in self._made:
+            self._made[setting.kind] = setting.extractor(device=self.device), setting.reranker()
+        return self._made[setting.kind]
+
+
+def _shown(photo: Photo) -> str:
+    """A photo's name without the number that keeps it apart from others."""
+    return photo.name.partition("/")[2] if photo.name.startswith(("0/", "1/")) else photo.key

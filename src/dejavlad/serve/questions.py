@@ -1,0 +1,149 @@
+"""What is asked about photos: where they were taken, or what their descriptors are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.failures import NO_DESCRIPTOR
+from dejavlad.images import Preprocess
+from dejavlad.model import PlaceModel
+from dejavlad.photo import PhotoList
+from dejavlad.places import PlaceMap
+from dejavlad.places.answer import Answer
+from dejavlad.serve.photo_id import photo_id
+from dejavlad.serve.refusal import Refusal
+from dejavlad.serve.served_map import ServedMap
+
+SMALL: Final = 4_000_000
+"""Numbers of a map's descriptors up to which photos are answered one by one, each as soon as it can be."""
+FILTERS: Final = ("near", "after", "before", "heading")
+"""Options of `PlaceMap.locate` that leave photos of the map out, where it has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocateQuestion:
+    """Where were photos taken?"""
+
+    served: ServedMap
+    k: int = 5
+    """Places that are told, at most."""
+    verify: str = "auto"
+    """Local features by which answers are verified."""
+    filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Of `FILTERS`, as the command writes them."""
+
+    @property
+    def group(self) -> Hashable:
+        """Photos of the same map and options."""
+        return self.served.name, self.k, self.verify, tuple(sorted(self.filters.items()))
+
+    @property
+    def together(self) -> bool:
+        """Whether the map is so large that one search for several photos is much faster."""
+        served = self.served
+        return len(served.reader) * served.model.descriptor_size > SMALL
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the map's model prepares photos."""
+        return self.served.model.preprocess
+
+    def model(self) -> PlaceModel:
+        """The map's model."""
+        return self.served.computing().model
+
+    def answers(
+        self, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
+    ) -> list[dict[str, Any]]:
+        """An answer for each photo, for JSON."""
+        place_map = self.served.reader
+        good = [row for row, photo in enumerate(photos) if photo.key not in failed]
+        options = filter_options(place_map, self.filters)
+        located = iter(
+            place_map.locate_descriptors(
+                rows_QD[good], photos.take(good), k=self.k, verify=self.verify, **options
+            )
+            if good
+            else ()
+        )
+        answers = [
+            next(located)
+            if photo.key not in failed
+            else Answer(photo.key, photo.path, (), 0.0, False, failed=failed[photo.key])
+            for photo in photos
+        ]
+        return [answer_fields(answer, self.served.name) for answer in answers]
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeQuestion:
+    """What are photos' descriptors?"""
+
+    served: ServedMap
+
+    @property
+    def group(self) -> Hashable:
+        """All of a map's."""
+        return "describe", self.served.name
+
+    @property
+    def together(self) -> bool:
+        """Nothing is gained by waiting."""
+        return False
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the map's model prepares photos."""
+        return self.served.model.preprocess
+
+    def model(self) -> PlaceModel:
+        """The map's model."""
+        return self.served.computing().model
+
+    def answers(
+        self, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
+    ) -> list[tuple[NDArray[np.float32], str | None]]:
+        """Each photo's descriptor, float32 [D], and why it has none."""
+        return [
+            (row_D, failed.get(photo.key) or (None if row_D.any() else NO_DESCRIPTOR))
+            for row_D, photo in zip(rows_QD, photos, strict=True)
+        ]
+
+
+def filter_options(place_map: PlaceMap, filters: Mapping[str, str]) -> dict[str, Any]:
+    """The filters as options of the map's search.
+
+    Raises:
+        Refusal: the map takes no such filter (501), or another text is meant for it (400).
+    """
+    if not filters:
+        return {}
+    known = inspect.signature(place_map.locate_descriptors).parameters
+    if all(name in known for name in filters):
+        return dict(filters)
+    raise Refusal(501, f"maps of this version take no {min(filters)!r}; leave it out")
+
+
+def answer_fields(answer: Answer, map_name: str) -> dict[str, Any]:
+    """An answer for JSON, as `dejavlad locate --json` tells it, but for paths on this machine.
+
+    Args:
+        answer: of a photo whose name is a number, a slash and the name that its sender gave.
+        map_name: the map that was asked.
+    """
+    fields = answer.to_dict()
+    del fields["path"]
+    fields["name"] = answer.name.partition("/")[2]
+    fields["map"] = map_name
+    for match, shown in zip(answer.matches, fields["matches"], strict=True):
+        del shown["path"]
+        shown["id"] = photo_id(match.name)
+        shown["image"] = f"/v1/maps/{map_name}/photos/{shown['id']}/image"
+    return fields

@@ -1,0 +1,139 @@
+"""A map that is served: one reader that computes, one for browsing; both see what others change on disk."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from dejavlad.errors import InputError
+from dejavlad.model import PlaceModel
+from dejavlad.places import PlaceMap
+from dejavlad.places.map_state import OLD_STATE, STATE
+from dejavlad.serve.catalogue import MapCatalogue
+
+Signature = tuple[tuple[int, int], ...]
+
+
+class ModelShelf:
+    """Models by fingerprint: maps of one model share it."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[str, str], PlaceModel] = {}
+
+    def shared(self, model: PlaceModel) -> tuple[PlaceModel, str]:
+        """The model that was loaded first of those that say the same of a photo, and its fingerprint."""
+        fingerprint = model.fingerprint
+        return self._models.setdefault((fingerprint, model.precision), model), fingerprint
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+class ServedMap:
+    """One map of a service.
+
+    Args:
+        name: what it is called in addresses.
+        source: the map.
+        shelf: the models of all maps.
+        device: where the model computes.
+        precision: how.
+
+    Raises:
+        StoreError: there is no map, or it is damaged.
+    """
+
+    def __init__(self, name: str, source: str, shelf: ModelShelf, device: str, precision: str) -> None:
+        self.name, self.source, self.shelf = name, source, shelf
+        self.device, self.precision = device, precision
+        self.lock = threading.Lock()
+        """Held while photos are browsed."""
+        self._open()
+
+    @property
+    def model(self) -> PlaceModel:
+        """What describes its photos."""
+        return self._computing.model
+
+    @property
+    def reader(self) -> PlaceMap:
+        """The map as `computing` last saw it; for the computing thread alone, but for its length."""
+        return self._computing
+
+    @property
+    def folder(self) -> Path:
+        """The map's folder."""
+        return self._computing.folder
+
+    def computing(self) -> PlaceMap:
+        """The map as it is now; for the computing thread alone."""
+        if self._signature() != self._opened:
+            self._open()
+        if not self._computing.is_current():
+            self._computing.refresh()
+        return self._computing
+
+    def catalogue(self) -> MapCatalogue:
+        """Its photos as they are now; for whoever holds `lock`."""
+        if self._signature() != self._opened_browsing:
+            self._browse()
+        if not self._browsing.is_current():
+            self._browsing.refresh()
+            self._catalogue = MapCatalogue(self._browsing)
+        return self._catalogue
+
+    def writer(self) -> PlaceMap:
+        """The map to change; for the writing thread alone."""
+        return type(self._computing)(self._computing.folder, self.model)
+
+    def _open(self) -> None:
+        self._opened = self._signature_of(Path(self.source))
+        self._computing = PlaceMap.open(self.source, device=self.device, precision=self.precision)
+        self._computing.model, self.fingerprint = self.shelf.shared(self._computing.model)
+        self._browse()
+
+    def _browse(self) -> None:
+        self._opened_browsing = self._signature()
+        self._browsing = self.writer()
+        self._catalogue = MapCatalogue(self._browsing)
+
+    def _signature(self) -> Signature:
+        return self._signature_of(self._computing.folder)
+
+    def _signature_of(self, folder: Path) -> Signature:
+        """Changes when the map is made anew, or its model is another one."""
+        signs = []
+        for path in (folder / STATE, folder / "model" / "spec.json"):
+            try:
+                status = path.stat()
+            except OSError:
+                signs.append((0, 0))
+                continue
+            signs.append((status.st_ino, status.st_mtime_ns if path.name != STATE else 0))
+        return tuple(signs)
+
+
+def map_names(sources: Sequence[str]) -> list[str]:
+    """What maps are called in addresses: by their folders, without ``.map``; doubles are numbered.
+
+    Raises:
+        InputError: one map is given twice.
+    """
+    if len(set(sources)) < len(sources):
+        raise InputError("one map is given twice; give each once")
+    names: list[str] = []
+    for source in sources:
+        stem = Path(source).resolve().name if "://" not in source else source.rstrip("/").rpartition("/")[2]
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem.removesuffix(".map")).strip("-.") or "map"
+        name, number = stem, 2
+        while name in names:
+            name, number = f"{stem}-{number}", number + 1
+        names.append(name)
+    return names
+
+
+def is_old_map(folder: Path) -> bool:
+    """Whether a map is of format 1."""
+    return (folder / OLD_STATE).exists() and not (folder / STATE).exists()

@@ -1,0 +1,76 @@
+"""Small pictures of a map's photos: JPEG, upright, without any metadata, the last ones kept in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Final
+
+from PIL import Image
+
+from dejavlad.images import read_reduced
+from dejavlad.photo import Photo
+
+SIZES: Final = (96, 160, 320, 480, 640, 960, 1280, 1600, 2048)
+"""Pixels of the longer side; another number takes the next larger one."""
+QUALITY: Final = 82
+
+
+def size_of(wanted: int) -> int:
+    """The size that is made for a wish."""
+    return next((size for size in SIZES if size >= wanted), SIZES[-1])
+
+
+def thumbnail(photo: Photo, size: int) -> bytes:
+    """A JPEG of at most `size` pixels on the longer side.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+    """
+    pixels, _ = read_reduced(photo, lambda height, width: _wanted(height, width, size))
+    image = Image.fromarray(pixels)
+    image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+class ThumbnailCache:
+    """The pictures that were asked for last.
+
+    Args:
+        most: bytes of all of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.bytes = most, 0
+        self._pictures: OrderedDict[Hashable, tuple[bytes, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> tuple[bytes, str] | None:
+        """A picture and what tells it from others (an ETag)."""
+        with self._lock:
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+            return self._pictures.get(key)
+
+    def put(self, key: Hashable, picture: bytes) -> tuple[bytes, str]:
+        """Keep a picture, and drop those that were not wanted for longest."""
+        entry = picture, f'"{hashlib.sha256(picture).hexdigest()[:24]}"'
+        with self._lock:
+            if key not in self._pictures:
+                self._pictures[key] = entry
+                self.bytes += len(picture)
+            while self.bytes > self.most:
+                _, (dropped, _) = self._pictures.popitem(last=False)
+                self.bytes -= len(dropped)
+        return entry
+
+
+def _wanted(height: int, width: int, size: int) -> tuple[int, int]:
+    """Twice the pixels that are shown, so that decoding at a smaller scale is not seen."""
+    scale = min(1.0, 2 * size / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,0 +1,108 @@
+"""A service that runs in this process on a free port, over a map of twelve places."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import view, write
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.places import PlaceMap
+from dejavlad.positions import with_positions
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from dejavlad.client import Client
+from dejavlad.serve.limits import Limits
+from dejavlad.serve.options import ServeOptions
+from dejavlad.serve.server import RunningServer, build_service
+from dejavlad.serve.service import Service
+
+TOKEN = "a secret of the tests, 123"
+PLACES = 12
+LAT, LON = 48.1, 11.5
+
+
+@dataclass
+class Town:
+    """Photos, and a map of those of them that lie in `database`."""
+
+    folder: Path
+    map: Path
+
+    def query(self, place: int) -> Path:
+        return self.folder / "queries" / f"{place:02d}.jpg"
+
+    def photo(self, place: int) -> Path:
+        return self.folder / "database" / f"{place:02d}.jpg"
+
+
+def build_town(folder: Path, *, places: int = PLACES) -> Town:
+    lines = ["name,lat,lon"]
+    for place in range(places):
+        write(folder / "database" / f"{place:02d}.jpg", view(place))
+        write(folder / "queries" / f"{place:02d}.jpg", view(place, 5))
+        lines.append(f"{place:02d}.jpg,{LAT + 0.001 * place:.6f},{LON + 0.001 * place:.6f}")
+    table = folder / "positions.csv"
+    table.write_text("\n".join(lines), encoding="utf-8")
+    paths = sorted((folder / "database").iterdir())
+    photos = PhotoList([Photo(path.name, path) for path in paths], root=folder / "database")
+    PlaceMap.build("rootsift-vlad", with_positions(photos, table), folder / "town.map", local="sift")
+    return Town(folder, folder / "town.map")
+
+
+@pytest.fixture(scope="package")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
+    return build_town(tmp_path_factory.mktemp("town"))
+
+
+@dataclass
+class Running:
+    service: Service
+    address: str
+    client: Client
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rstrip("/").rpartition(":")[2])
+
+
+class Runner:
+    """Starts services, and ends them with the test."""
+
+    def __init__(self) -> None:
+        self._servers: list[RunningServer] = []
+        self._clients: list[Client] = []
+
+    def __call__(self, *sources: Path | str, limits: Limits | None = None, **options: object) -> Running:
+        given = ServeOptions(port=0, limits=limits or Limits(), **options)  # type: ignore[arg-type]
+        service = build_service([str(source) for source in sources], given)
+        server = RunningServer(service, given)
+        self._servers.append(server)
+        client = Client(server.address, token=given.token, timeout=60)
+        self._clients.append(client)
+        return Running(service, server.address, client)
+
+    def stop(self) -> None:
+        for client in self._clients:
+            client.close()
+        ended = [server.stop() for server in self._servers]  # all of them, before any is complained of
+        assert all(ended)
+
+
+@pytest.fixture(scope="package")
+def running(town: Town) -> Iterator[Running]:
+    """A service over the map, which no test changes."""
+    runner = Runner()
+    yield runner(town.map)
+    runner.stop()
+
+
+@pytest.fixture
+def run() -> Iterator[Runner]:
+    """Starts services with options of a test's own."""
+    runner = Runner()
+    yield runner
+    runner.stop()

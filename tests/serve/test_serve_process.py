@@ -1,0 +1,168 @@
+"""The command as a process: how it starts, stops, and is killed."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dejavlad.client import Client, ServiceError
+from dejavlad.places import PlaceMap
+
+from .conftest import TOKEN, Town, build_town
+from .raw import request, until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's"),
+]
+
+
+@contextlib.contextmanager
+def process(*words: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`dejavlad serve` with these words, once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dejavlad", "serve", *map(str, words), "--port", str(port)]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert until(lambda: answers(port) or started.poll() is not None, 60)
+        assert started.poll() is None, started.stderr.read() if started.stderr else ""
+        yield started, port
+    finally:
+        if started.poll() is None:
+            started.kill()
+        started.communicate()
+
+
+def answers(port: int) -> bool:
+    try:
+        return request(port).status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Town:
+    return build_town(tmp_path, places=4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_requests_under_way_are_answered_before_the_end(own: Town, number: int) -> None:
+    with process(own.map) as (service, port):
+        outcomes: list[object] = []
+
+        def ask() -> None:
+            with Client(f"http://127.0.0.1:{port}") as client:
+                try:
+                    outcomes.append(client.locate([own.query(i % 4) for i in range(4)])[0]["known"])
+                except ServiceError as error:
+                    outcomes.append(str(error))
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert until(lambda: b"requests_under_way 4" in request(port, "/metrics").body, 10)
+        service.send_signal(number)
+        started = time.monotonic()
+        service.wait(10)
+        assert time.monotonic() - started < 5
+        for thread in threads:
+            thread.join()
+        assert outcomes == [True] * 3
+        assert service.returncode == 0
+        assert service.stderr is not None
+        assert service.stderr.read().splitlines() == [f"open http://localhost:{port}/ (Ctrl-C ends it)"]
+
+
+def test_clients_that_hang_do_not_keep_it_from_stopping(own: Town) -> None:
+    with process(own.map) as (service, port):
+        hanging = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+        head = b"POST /v1/locate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+        for connection in hanging[:3]:
+            connection.sendall(head)
+        time.sleep(0.2)
+        service.terminate()
+        started = time.monotonic()
+        service.wait(10)
+        assert service.returncode == 0 and time.monotonic() - started < 5
+        for connection in hanging:
+            connection.close()
+
+
+@pytest.mark.parametrize("way", ["kill", "terminate"])
+def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: str) -> None:
+    from conftest import view
+
+    from .test_serve_maps import jpeg
+
+    photos = [jpeg(view(40 + i)) for i in range(24)]
+    before = PlaceMap.open(own.map).photos.keys
+    with process(own.map, "--writable") as (service, port), Client(f"http://127.0.0.1:{port}") as client:
+        job = client.add("town", photos)
+        assert until(lambda: client.job(job["id"])["what"] == "describing photos", 30)
+        assert client.job(job["id"])["state"] == "running"
+        getattr(service, way)()
+        started = time.monotonic()
+        service.wait(10)
+        assert time.monotonic() - started < 5
+    place_map = PlaceMap.open(own.map)
+    assert place_map.photos.keys == before and place_map.check()
+    assert place_map.locate([own.query(1)])[0].known
+    with process(own.map, "--writable") as (_, port), Client(f"http://127.0.0.1:{port}") as client:
+        done = client.wait(client.add("town", photos))
+        assert len(done["added"]) == 24 and client.map("town")["photos"] == 28
+    stored = list((own.map / "photos" / "added").iterdir())
+    assert len(stored) == 24 and not [path for path in stored if path.name.startswith(".")]
+
+
+def test_decoders_end_with_a_service_that_is_killed(own: Town) -> None:
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("children are listed by Linux")
+    with process(own.map) as (service, port), Client(f"http://127.0.0.1:{port}") as client:
+        client.locate([own.query(0)])
+        children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+        assert children
+        service.kill()
+        service.wait(10)
+        assert until(lambda: not any(is_alive(int(child)) for child in children), 10)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_cannot_be_served_is_one_line(own: Town, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    (tmp_path / "empty").mkdir()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for words, reason in (
+            (["no.map"], "there is nothing at 'no.map'"),
+            ([str(tmp_path / "empty")], "there is no map at"),
+            ([str(own.map), str(own.map)], "given twice"),
+            ([str(own.map), "--host", "0.0.0.0"], "--token FILE"),
+            ([str(own.map), "--port", str(port)], "cannot listen on 127.0.0.1"),
+            ([str(own.map), "--tiles", "x"], "--tiles 'x'"),
+            ([], ""),
+        ):
+            run = subprocess.run(
+                [sys.executable, "-m", "dejavlad", "serve", *words],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert run.returncode in (1, 2) and reason in run.stderr and len(run.stderr.splitlines()) == 1
