@@ -85,11 +85,12 @@ function details(one) {
     ),
     known && position(one),
     matches.length > 0 &&
-      h("div", {}, h("h3", {}, known ? "Photos of this place" : "Only the most alike, not the same place"), candidates(answer)),
+      h("div", {}, h("h3", {}, known ? "Most alike photos of the map" : "Only the most alike, not the same place"), candidates(answer)),
     h(
       "div",
       { class: "row" },
       matches.length > 0 && h("button", { type: "button", class: known ? "main" : null, id: "see-matches", on: { click: () => openMatches() } }, "See what matches"),
+      known && answer.position && h("button", { type: "button", id: "to-map", on: { click: () => emit("to-map", answer.position) } }, "Show on the map"),
       known && hasDegrees(answer.position) && h("button", { type: "button", id: "save-placed", on: { click: () => saveWithPosition(one) } }, "Save photo with position"),
     ),
   ];

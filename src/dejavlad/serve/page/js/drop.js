@@ -84,7 +84,7 @@ export function draw() {
     state.map?.writable && h("div", { class: "switch", role: "group", "aria-label": "What happens with photos" }, mode("ask", "Ask where"), mode("add", "Add to the map")),
     sign(),
     h("h2", { id: "drop-title" }, adding ? "Add photos to this map" : state.asks.length ? "Another photo?" : "Where was this taken?"),
-    h("p", { class: "soft more name" }, adding ? `What you drop here becomes part of “${map}”.` : "Drop photos anywhere on this page, or paste one. They are compared on the machine that runs dejavlad, and not kept."),
+    h("p", { class: "soft more name" }, adding ? `What you drop here becomes part of “${map}”.` : "Drop photos anywhere on this page, or paste one. They are compared on the machine that runs dejavlad, and " + (state.service?.keep ? "kept there." : "not kept.")),
     h(
       "div",
       { class: "row" },

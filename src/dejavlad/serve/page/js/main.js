@@ -13,6 +13,7 @@ import { counted } from "./words.js";
 
 const EVERY = 8000;
 const POINTS = 20_000;
+let hint = "";
 
 function banner(text, closable = true) {
   const box = $("banner");
@@ -82,10 +83,11 @@ async function openMap(name, quiet = false) {
     $("place-map").hidden = false;
     places.show(points, state.service.tiles, { onClick: showHere, onPlace: chosenPlace });
     const without = map.photos - map.with_position;
-    note.textContent = [
+    hint = [
       points.total > points.ids.length ? `${points.ids.length} of ${counted(points.total, "photo")} drawn` : "Click on the map to see the photos of a place",
       without ? `${counted(without, "photo")} without a position` : "",
     ].filter(Boolean).join(" · ");
+    note.textContent = hint;
     drawAnswer();
   } else {
     places.close();
@@ -143,7 +145,17 @@ async function start() {
   on("ask", (files) => (state.map ? ask(files) : banner("There is no map to ask.")));
   on("add", add);
   on("changed", poll);
-  on("mode", drawAnswer);
+  on("mode", () => {
+    const choosing = state.mode === "add" && state.map.with_position > 0 && state.map.degrees !== false;
+    if (state.map.with_position) $("places-note").textContent = choosing ? "Click on the map where the photos were taken" : hint;
+    drawAnswer();
+  });
+  on("to-map", (position) => {
+    pane("map");
+    places.showPlace(position);
+    $("place-map").scrollIntoView({ block: "center" });
+    $("place-map").focus({ preventScroll: true });
+  });
   on("where", () => places.showChosen(state.where));
   on("current", () => {
     if (state.current && state.current.map !== state.map.name) openMap(state.current.map);

@@ -60,7 +60,7 @@ export function drawMatched() {
   const known = one.answer.known;
   fill(
     box,
-    h("div", { class: "matched" }, h("h3", { class: "name" }, known ? `Same place as ${one.name}` : `Most alike to ${one.name}, but not the same place`), h("ul", { class: "photos" }, one.answer.matches.map((match, i) => tile(match, known && i === 0 ? "best" : "")))),
+    h("div", { class: "matched" }, h("h3", { class: "name" }, `Most alike to ${one.name}${known ? "" : ", but not the same place"}`), h("ul", { class: "photos" }, one.answer.matches.map((match, i) => tile(match, known && i === 0 ? "best" : "")))),
   );
 }
 
