@@ -12,6 +12,8 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+expect.set_options(timeout=20_000)  # machines that test are busy
+
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -48,7 +50,7 @@ class Visit:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         self.context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(30_000)
         self.requests: list[str] = []
         self.errors: list[str] = []
         self.context.on("request", lambda request: self.requests.append(request.url))
@@ -62,7 +64,7 @@ class Visit:
 
     def open(self, address: str) -> Page:
         self.page.goto(address)
-        expect(self.page.locator("html")).to_have_attribute("data-ready", "yes")
+        expect(self.page.locator("html")).to_have_attribute("data-ready", "yes", timeout=30_000)
         return self.page
 
     def elsewhere(self) -> list[str]:

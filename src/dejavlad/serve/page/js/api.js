@@ -24,10 +24,17 @@ function words(status, reason) {
   return reason || `The service refused (${status})`;
 }
 
-async function answered(path, options) {
+/** Asked again after a moment where no answer came, unless that would change something twice. */
+async function answered(path, { once = false, ...options } = {}) {
   let response;
   try {
-    response = await fetch(path, options);
+    try {
+      response = await fetch(path, options);
+    } catch (problem) {
+      if (once) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      response = await fetch(path, options);
+    }
   } catch {
     listeners.alive(false);
     throw new Problem(0, STOPPED);
@@ -77,8 +84,8 @@ export const match = (map, photo, file) =>
 export const withPosition = async (file, { lat, lon }, uncertainty_m) =>
   (await checked(`v1/exif${query({ lat, lon, uncertainty_m })}`, { method: "POST", body: form([file]) })).blob();
 export const add = (map, files, where) =>
-  json(`${at(map)}/photos${query(where ?? {})}`, { method: "POST", body: form(files) });
+  json(`${at(map)}/photos${query(where ?? {})}`, { method: "POST", once: true, body: form(files) });
 export const job = (id) => json(`v1/jobs/${encodeURIComponent(id)}`);
-export const remove = (map, id) => json(`${at(map)}/photos/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const remove = (map, id) => json(`${at(map)}/photos/${encodeURIComponent(id)}`, { method: "DELETE", once: true });
 /** Address of a photo of the map, its longer side at most `size` pixels. */
 export const image = (map, id, size) => `${at(map)}/photos/${encodeURIComponent(id)}/image?size=${size}`;

@@ -51,24 +51,32 @@ function mode(name, text) {
   return h("button", { type: "button", id: `mode-${name}`, "aria-pressed": String(state.mode === name), on: { click } }, text);
 }
 
+/** What stands in the fields while it is no position yet. */
+let typed = { lat: null, lon: null };
+
 function whereFields() {
   if (!state.map?.with_position || state.map.degrees === false) return null;
   const field = (name, text) =>
     h("input", {
-      id: `where-${name}`, inputmode: "decimal", placeholder: text, "aria-label": text, value: state.where?.[name] ?? null,
+      id: `where-${name}`, inputmode: "decimal", placeholder: text, "aria-label": text, value: state.where?.[name] ?? typed[name],
       on: { change: changed },
     });
+  const noteText = () =>
+    state.where ? `All at ${place(state.where)}` : "Where? As each photo's EXIF tells; or click on the map, or type:";
+  const note = h("span", { class: "soft", role: "status" }, noteText());
   const [lat, lon] = [field("lat", "Latitude"), field("lon", "Longitude")];
   function changed() {
     const numbers = [lat, lon].map((each) => (each.value.trim() === "" ? NaN : Number(each.value.replace(",", "."))));
-    const valid = Math.abs(numbers[0]) <= 90 && Math.abs(numbers[1]) <= 180;
+    typed = { lat: lat.value, lon: lon.value };
+    const valid = numbers[0] >= -80 && numbers[0] <= 84 && Math.abs(numbers[1]) <= 180;
     state.where = valid ? { lat: numbers[0], lon: numbers[1] } : null;
-    emit("where", { typed: true });
+    note.textContent = noteText();
+    emit("where", "typed");
   }
   return h(
     "div",
     { class: "where" },
-    h("span", { class: "soft" }, state.where ? `All at ${place(state.where)}` : "Where? As each photo's EXIF tells; or click on the map, or type:"),
+    note,
     h("div", { class: "row" }, lat, lon),
   );
 }
@@ -113,6 +121,7 @@ export function start() {
     given(event.dataTransfer.files);
   });
   addEventListener("paste", (event) => given(event.clipboardData?.files ?? []));
-  for (const type of ["map", "mode", "where", "asks"]) on(type, draw);
+  for (const type of ["map", "mode", "asks"]) on(type, draw);
+  on("where", (how) => how === "typed" || draw());
   on("ask", (photos) => say(`Asking about ${counted(photos.length, "photo")}`));
 }

@@ -6,6 +6,20 @@ import { hasDegrees, place } from "./words.js";
 
 const CLICK = 14;
 const NEAREST = 44;
+/** Leaflet empties a tile that it drops by a data: picture, which the content policy refuses. */
+const Tiles = L.TileLayer.extend({
+  _abortLoading() {
+    for (const [key, tile] of Object.entries(this._tiles)) {
+      if (tile.coords.z === this._tileZoom || tile.el.complete) continue;
+      tile.el.onload = tile.el.onerror = null;
+      tile.el.remove();
+      delete this._tiles[key];
+    }
+  },
+  _removeTile(key) {
+    if (this._tiles[key]) L.GridLayer.prototype._removeTile.call(this, key);
+  },
+});
 let view = null;
 let drawing = null;
 let marks = null;
@@ -40,7 +54,7 @@ export function show(points, tiles, given) {
   if (street) {
     // The host's name is all that a tile server needs to know of this page.
     const text = h("span", {}, tiles.attribution ?? "");
-    L.tileLayer(tiles.url, { attribution: text.innerHTML, maxZoom: 22, maxNativeZoom: 19, referrerPolicy: "origin" }).addTo(view);
+    new Tiles(tiles.url, { attribution: text.innerHTML, maxZoom: 22, maxNativeZoom: 19, referrerPolicy: "origin" }).addTo(view);
   } else view.attributionControl.remove();
   L.control.scale({ imperial: false, maxWidth: 140 }).addTo(view);
   legend().addTo(view);
@@ -116,9 +130,12 @@ export function showAnswer(answer, current, onCandidate) {
     const at = latlng(match.position);
     if (!at) return;
     const icon = L.divIcon({ className: "marker", html: h("div", { class: i === current ? "rank-dot current" : "rank-dot" }, `${i + 1}`), iconSize: [22, 22] });
-    L.marker(at, { icon, title: `Candidate ${i + 1}: ${match.name}`, zIndexOffset: i === current ? 900 : 100 - i })
+    const title = `Candidate ${i + 1}: ${match.name}`;
+    L.marker(at, { icon, title, zIndexOffset: i === current ? 900 : 100 - i })
       .on("click", () => onCandidate(i))
-      .addTo(marks);
+      .addTo(marks)
+      .getElement()
+      .setAttribute("aria-label", title);
     bounds.extend(at);
   });
   const at = latlng(answer.position);
@@ -126,10 +143,9 @@ export function showAnswer(answer, current, onCandidate) {
     const radius = answer.uncertainty_m ?? 0;
     if (radius) L.circle(at, { radius, interactive: false, weight: 1.5, color: "#3b76f0", fillOpacity: 0.12 }).addTo(marks);
     const icon = L.divIcon({ className: "marker", html: h("div", { class: "pin" }), iconSize: [34, 34], iconAnchor: [17, 41] });
-    L.marker(at, { icon, interactive: false, keyboard: false, zIndexOffset: 2000 })
-      .addTo(marks)
-      .getElement()
-      .setAttribute("aria-label", `Taken at ${place(answer.position)}`);
+    const pin = L.marker(at, { icon, interactive: false, keyboard: false, zIndexOffset: 2000 }).addTo(marks).getElement();
+    pin.setAttribute("role", "img");
+    pin.setAttribute("aria-label", `Taken at ${place(answer.position)}`);
     const room = Math.max(60, 3 * radius) / (degrees() ? 111_320 : 1);
     const wide = degrees() ? room / Math.cos((at[0] * Math.PI) / 180) : room;
     const near = L.latLngBounds([at[0] - room, at[1] - wide], [at[0] + room, at[1] + wide]);
