@@ -70,7 +70,9 @@ class Visit:
     def elsewhere(self) -> list[str]:
         """Requests that left the machine."""
         hosts = ((url, urlsplit(url)) for url in self.requests)
-        return [url for url, parts in hosts if parts.scheme in ("http", "https") and parts.hostname not in LOCAL]
+        return [
+            url for url, parts in hosts if parts.scheme in ("http", "https") and parts.hostname not in LOCAL
+        ]
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ def test_a_dropped_photo_is_seen_at_its_place(visit: Visit, running: Running, to
     lat, lon = map(float, page.locator("#position").inner_text().split(","))
     assert (lat, lon) == pytest.approx((LAT + 0.004, LON + 0.004), abs=2e-5)
     assert "04.jpg" in (page.locator("#candidate-0 img").get_attribute("alt") or "")
-    expect(page.locator(".answer .sure")).to_contain_text(re.compile(r"(certain|likely).*confidence .*%", re.I))
+    expect(page.locator(".answer .sure")).to_contain_text(
+        re.compile(r"(certain|likely).*confidence .*%", re.I)
+    )
     pin, dot = (page.locator(each).bounding_box() for each in (".pin", ".rank-dot.current"))
     assert pin and dot and abs(pin["x"] + pin["width"] / 2 - dot["x"] - dot["width"] / 2) < 4
     page.click("#copy")

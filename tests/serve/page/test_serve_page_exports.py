@@ -16,7 +16,7 @@ from serve.page.conftest import Visit, answered, drop
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("=1+1, \"x\" & <b>.jpg", "plain.jpg", "elsewhere.jpg")
+NAMES = ('=1+1, "x" & <b>.jpg', "plain.jpg", "elsewhere.jpg")
 
 
 def saved(page: Page, button: str) -> bytes:
@@ -50,7 +50,9 @@ def test_answers_are_saved_in_three_forms(visit: Visit, running: Running, town: 
     assert rows[2]["lat"] == "" and float(rows[0]["lon"]) == pytest.approx(LON + 0.002, abs=2e-5)
 
 
-def test_a_copy_of_the_photo_gets_the_position(visit: Visit, running: Running, town: Town, tmp_path: Path) -> None:
+def test_a_copy_of_the_photo_gets_the_position(
+    visit: Visit, running: Running, town: Town, tmp_path: Path
+) -> None:
     page = visit.open(running.address)
     drop(page, {"where.jpg": town.query(9)})
     copy = tmp_path / "copy.jpg"

@@ -14,7 +14,9 @@ from serve.page.conftest import Visit, answered, drop
 pytestmark = pytest.mark.slow
 
 
-def test_a_click_on_the_map_shows_the_photos_of_that_place(visit: Visit, running: Running, town: Town) -> None:
+def test_a_click_on_the_map_shows_the_photos_of_that_place(
+    visit: Visit, running: Running, town: Town
+) -> None:
     page = visit.open(running.address)
     drop(page, {"where.jpg": town.query(6)})
     dot = page.locator(".rank-dot.current").bounding_box()
@@ -28,7 +30,9 @@ def test_a_click_on_the_map_shows_the_photos_of_that_place(visit: Visit, running
     expect(page.locator("#remove")).to_have_count(0)
 
 
-def test_photos_are_added_with_progress_and_removed(visit: Visit, run: Runner, town: Town, tmp_path: Path) -> None:
+def test_photos_are_added_with_progress_and_removed(
+    visit: Visit, run: Runner, town: Town, tmp_path: Path
+) -> None:
     shutil.copytree(town.map, tmp_path / "own.map")
     running = run(tmp_path / "own.map", writable=True)
     page = visit.open(running.address)
@@ -52,7 +56,9 @@ def test_photos_are_added_with_progress_and_removed(visit: Visit, run: Runner, t
     page.click("#remove")
     page.get_by_role("button", name="Remove it").click()
     expect(page.locator("#count")).to_have_text("14 photos")
-    assert all("new-1" not in photo["name"] for photo in running.client.photos(running.client.maps()[0]["name"]))
+    assert all(
+        "new-1" not in photo["name"] for photo in running.client.photos(running.client.maps()[0]["name"])
+    )
 
 
 def test_a_map_without_positions_is_a_grid_and_maps_are_switched(
@@ -79,7 +85,9 @@ def test_a_plane_in_metres_is_drawn_too(visit: Visit, run: Runner, town: Town, t
     table = tmp_path / "plane.csv"
     rows = [f"{place:02d}.jpg,{20 * place},{3 * place}" for place in range(12)]
     table.write_text("\n".join(["name,east,north", *rows]), encoding="utf-8")
-    photos = PhotoList([Photo(f"{place:02d}.jpg", town.photo(place)) for place in range(12)], root=town.photo(0).parent)
+    photos = PhotoList(
+        [Photo(f"{place:02d}.jpg", town.photo(place)) for place in range(12)], root=town.photo(0).parent
+    )
     PlaceMap.build("rootsift-vlad", with_positions(photos, table), tmp_path / "plane.map")
     page = visit.open(run(tmp_path / "plane.map").address)
     drop(page, {"where.jpg": town.query(7)})
