@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 expect.set_options(timeout=20_000)  # machines that test are busy
@@ -55,9 +55,9 @@ class Visit:
         self.errors: list[str] = []
         self.context.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._heard)
+        self.page.on("console", self._record)
 
-    def _heard(self, message: object) -> None:
+    def _record(self, message: object) -> None:
         text = message.text  # type: ignore[attr-defined]
         if message.type == "error" and "Failed to load resource" not in text:  # type: ignore[attr-defined]
             self.errors.append(text)

@@ -17,10 +17,10 @@ def faults(page: Page) -> list[str]:
     pytest.importorskip("axe_playwright_python")
     script = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     page.evaluate(script)
-    found = page.evaluate("axe.run().then(result => result.violations)")
+    violations = page.evaluate("axe.run().then(result => result.violations)")
     return [
         f"{fault['id']}: {node['html'][:160]}"
-        for fault in found
+        for fault in violations
         if fault["impact"] in ("serious", "critical")
         for node in fault["nodes"]
     ]
@@ -73,8 +73,8 @@ def test_everything_is_reached_by_keyboard(visit: Visit, running: Running, town:
         raise AssertionError(f"{identifier} is not reached by Tab")
 
     tab_to("choose")
-    page.evaluate(
-        "document.getElementById('files').addEventListener('click', event => { event.preventDefault(); chosen = 1 })"
+    page.eval_on_selector(
+        "#files", "input => input.addEventListener('click', event => { event.preventDefault(); chosen = 1 })"
     )
     page.keyboard.press("Enter")
     assert page.evaluate("typeof chosen") == "number"
