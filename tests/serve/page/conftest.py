@@ -1,4 +1,4 @@
-"""A Chromium that sees the page; it fails the test for each error of a script and each request to elsewhere."""
+"""A Chromium that sees the page; each error of a script and each request to elsewhere fails the test."""
 
 import base64
 import os
