@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 
 from dejavlad import __version__
 from dejavlad.cli import (
+    bench,
     compare,
     config,
     dataset,
@@ -66,6 +67,7 @@ def build_app() -> App:
     app.command(whiten.whiten)
     app.command(dataset.app)
     app.command(compare.compare)
+    app.command(bench.bench)
     app.command(explain.explain)
     app.command(pairs.pairs)
     app.command(loops.loops)
