@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dejavlad import report
+    from dejavlad import pipelines, report
     from dejavlad.datasets import (
         open_dataset,
         photos,
@@ -55,6 +55,7 @@ _HOME = {
     "open_dataset": "dejavlad.datasets",
     "open_index": "dejavlad.index",
     "photos": "dejavlad.datasets",
+    "pipelines": "dejavlad",
     "report": "dejavlad",
     "save_model": "dejavlad.model",
 }
@@ -80,6 +81,7 @@ __all__ = [
     "open_dataset",
     "open_index",
     "photos",
+    "pipelines",
     "report",
     "save_model",
 ]

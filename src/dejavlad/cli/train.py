@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from cyclopts import Parameter
 
 from dejavlad.cli.options import Root
 from dejavlad.cli.terminal import Output, command_line
-from dejavlad.errors import InputError
+from dejavlad.errors import DejavladError, InputError
 from dejavlad.failures import failures_dict, failures_text
 from dejavlad.progress import OnProgress, Progress
 
@@ -140,8 +141,12 @@ def train(
         if check:
             initial = options.load(chosen, str(Run(out).model("epoch:0")), on_progress) if kept else model
             assert initial is not None
-            _answer_check(examine(chosen, initial, learnt, on_progress=on_progress), output)
+            findings = examine(chosen, initial, learnt, on_progress=on_progress)
+            _answer_check(findings, output)
+            _tell_cost(initial, learnt, chosen, output)
             return
+        if model is not None and not goes_on:
+            _tell_cost(model, learnt, chosen, output)
         run, page = _train(
             chosen, model, learnt, tested, out, options.device, tensorboard, output, on_progress
         )
@@ -227,6 +232,15 @@ def _train(
         if events is not None:
             events.close()
     return run, write_training_page(out, command=command_line()) if is_first() else None
+
+
+def _tell_cost(model: PlaceModel, learnt: PlaceDataset, config: TrainConfig, output: Output) -> None:
+    """What it will take; what stands in the way of training itself is for the training to say."""
+    from dejavlad.training.diagnostics.cost import estimate_cost
+
+    if not output.quiet:
+        with contextlib.suppress(DejavladError):
+            output.note(str(estimate_cost(model, learnt, config)))
 
 
 def _answer_check(findings: list[Finding], output: Output) -> None:

@@ -18,6 +18,7 @@ VERBS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("evaluate", "evaluate:evaluate", "Recall and the rest on photos whose places are known."),
         ("rerank", "rerank:rerank", "Re-rank a ranking by patches or local features."),
         ("compare", "compare:compare", "Results side by side; never across different protocols."),
+        ("bench", "bench:bench", "Several models on one dataset: recall, speed and size, side by side."),
         ("explain", "explain:explain", "Why is my number another? The ranking under every known protocol."),
         ("dataset", "dataset:app", "Look at a dataset, check it, list photos, make a truth file or a town."),
     ),

@@ -19,6 +19,7 @@ from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.images import parse_resize
 from dejavlad.training.config.method import parse_method
+from dejavlad.training.config.trainable import parse_trainable as check_trainable
 
 RECALL_AT: Final = (1, 2, 3, 4, 5, *range(10, 101, 5))
 FIXED: Final[Mapping[str, Any]] = {"resume": "refused"}
@@ -42,6 +43,10 @@ class TrainConfig:
     ``given`` keeps the model's own."""
     train_from: str = field(default="", metadata=FIXED)
     """The first layer that learns, as ``conv5_1`` or ``features.24``; empty: all do. (backPropToLayer)"""
+    trainable: str = field(default="", metadata=FIXED)
+    """What learns, instead of `train_from`: ``head``; ``blocks:N``, the head and the last N blocks of a
+    transformer; ``adapters`` (``adapters:RANK``), the head and low-rank changes of all blocks' attention,
+    which are added to the weights in the models that are written; ``all``."""
     fixed_layers: tuple[str, ...] = field(default=(), metadata=FIXED)
     """Layers after it that do not learn either; ``backbone`` stands for all of it, ``aggregation`` for the
     pooling. (fixLayers)"""
@@ -209,6 +214,7 @@ class TrainConfig:
             value = _checked(option.name, getattr(self, option.name), hints[option.name])
             object.__setattr__(self, option.name, value)
         parse_method(self.method)
+        check_trainable(self.trainable)
         if self.resize:
             parse_resize(self.resize)
         self._check_ranges()
@@ -261,6 +267,10 @@ class TrainConfig:
             raise InputError(
                 "loss = 'multi_similarity' and mining = 'places' go together; "
                 f"given {self.loss!r} and {self.mining!r}"
+            )
+        if self.trainable and self.train_from:
+            raise InputError(
+                f"give trainable or train_from, not both; given {self.trainable!r} and {self.train_from!r}"
             )
         if self.query_order == "weighted" and not self.weigh_tags:
             raise InputError("query_order = 'weighted' needs weigh_tags, e.g. ['night', 'sideways']")

@@ -30,6 +30,7 @@ from dejavlad.training.steps.optim import (
     load_optimizer,
     optimizer_tensors,
 )
+from dejavlad.training.steps.trainable import merged
 
 
 class Remembers(Protocol):
@@ -143,7 +144,7 @@ class Checkpointer:
         self._save_model(epoch_folder(self._out, epoch))
 
     def _save_model(self, folder: Path) -> None:
-        model = self._network.model
+        model = merged(self._network.model)
         with _saving(self._out):
             save_model(
                 model if self._network.dtype == torch.float32 else copy.deepcopy(model).float(), folder

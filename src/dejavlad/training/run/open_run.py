@@ -33,6 +33,7 @@ from dejavlad.training.run.runs import (
     is_run,
 )
 from dejavlad.training.run.state import State
+from dejavlad.training.steps.trainable import merged
 
 FORMAT = 1
 LOCK = "writer.lock"
@@ -141,7 +142,7 @@ def _new(
 
     def commit() -> None:
         with _disk(out):
-            save_model(copy.deepcopy(prepared).float(), epoch_folder(out, 0))
+            save_model(copy.deepcopy(merged(prepared)).float(), epoch_folder(out, 0))
             write_whole(out / CONFIG, config.to_toml())
             write_whole(out / RUN, json.dumps(with_checksum(fields), indent=2) + "\n")
 

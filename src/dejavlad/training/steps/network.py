@@ -16,6 +16,7 @@ from dejavlad.backbones import Backbone, train_from
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.model import PlaceModel
 from dejavlad.training.config.options import TrainConfig
+from dejavlad.training.steps.trainable import make_trainable
 
 
 class Network:
@@ -36,8 +37,11 @@ class Network:
         self._config = config
         if config.precision == "fp64":
             model.double()
-        train_from(model.backbone, config.train_from)
-        model.aggregation.requires_grad_(True)
+        if config.trainable:
+            make_trainable(model, config.trainable, config.seed)
+        else:
+            train_from(model.backbone, config.train_from)
+            model.aggregation.requires_grad_(True)
         for name in config.fixed_layers:
             _layer(model, name).requires_grad_(False)
         self.learnt: dict[str, nn.Parameter] = {

@@ -1,0 +1,111 @@
+"""`dejavlad bench`: several models on the same photos, in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from dejavlad.cli.evaluate import open_places
+from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, numbers
+from dejavlad.cli.terminal import Output, command_line, table
+from dejavlad.errors import InputError
+
+
+def bench(
+    *models: str,
+    out: Path,
+    dataset: str | None = None,
+    database: str | None = None,
+    queries: str | None = None,
+    truth: str | None = None,
+    results: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())] = None,
+    positions: Positions = None,
+    root: Root = None,
+    all_folders: AllFolders = False,
+    recall_at: str = "1,5,10",
+    misses: Literal["count", "drop"] = "count",
+    k: Annotated[int, Parameter(name=["-k"])] = 100,
+    index: str = "flat",
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Evaluate several models on the same photos: recall, paired tests, speed, sizes, licences.
+
+    A model that cannot be run is told with its reason, and the others go on; status 1 where none could be.
+
+    Example: `dejavlad bench rootsift-vlad efficientnet_lite0-vlad --dataset town/test --out bench`
+
+    Parameters
+    ----------
+    models
+        Names, folders or files of models.
+    out
+        The folder: one of results for each model, `bench.json`, `index.html`. Run again, it goes on where it
+        stopped, and takes what is finished.
+    dataset
+        A dataset's name or folder, instead of --database and --queries.
+    database
+        Photos of the map.
+    queries
+        Photos to recognise.
+    truth
+        What is right, as `dejavlad evaluate` takes it. Default: the dataset's own.
+    results
+        Results that `dejavlad evaluate` wrote, to stand in the same table; refused where their protocol or
+        photos differ.
+    positions
+        Where photos were taken, as `dejavlad evaluate` takes it.
+    root
+        The folder that paths in lists are relative to, or where a named dataset lies.
+    all_folders
+        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    recall_at
+        N of recall@N, with commas between.
+    misses
+        Whether queries without a right answer `count` as misses or are dropped (`drop`).
+    k
+        Depth of the ranking.
+    index
+        The kind of index; `flat` is exact.
+    """
+    from dejavlad.pipelines.benchmark import Row
+    from dejavlad.pipelines.benchmark import bench as run_bench
+    from dejavlad.pipelines.evaluate import Scoring
+    from dejavlad.report.bench import write_bench_page
+
+    scoring = Scoring(recall_at=numbers("--recall-at", recall_at), k=k, misses=misses, index=index)
+    places, stores = open_places(dataset, database, queries, truth, positions, root, None, all_folders)
+    if stores is not None:
+        raise InputError("bench describes photos: --database and --queries are stores of descriptors already")
+    output.notes(places.database, places.queries)
+
+    def tell(row: Row) -> None:
+        output.note(f"{row.name}: {row.error}" if row.error else f"{row.name}: {row.result}")
+
+    with output.progress() as on_progress:
+        made = run_bench(
+            models,
+            places,
+            out,
+            earlier=results or (),
+            scoring=scoring,
+            load=options.load,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            seed=options.seed,
+            on_progress=on_progress,
+            on_row=tell,
+        )
+    page = write_bench_page(
+        made.to_dict(), made.header, made.cells, out / "index.html", command=command_line()
+    )
+    text = table(made.header, made.cells, right=range(1, len(made.header) - 2))
+    for name, tests in made.against_best.items():
+        text += f"\n\n{name} against {made.ran[0].name} ({tests[0].test}; 95 % intervals; * p below 0.05)\n"
+        text += "\n".join(f"  {test}" for test in tests)
+    for row in made.rows:
+        if row.error:
+            text += f"\n\n{row.name} could not be run: {row.error}"
+    output.answer({**made.to_dict(), "page": str(page)}, f"{text}\n\nopen {page}")

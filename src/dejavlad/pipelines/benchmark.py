@@ -1,0 +1,433 @@
+"""Several models under one protocol, in one table; a folder that resumes.
+
+The folder::
+
+    OUT/MODEL/      what `dejavlad evaluate` writes, and bench_row.json: how fast it was, and by what
+    OUT/bench.json  the table
+    OUT/index.html  the same as a page
+
+A model that cannot be run costs its row, which says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dejavlad.errors import DejavladError, InputError
+from dejavlad.evaluation import Result, compare
+from dejavlad.evaluation.statistics import Paired
+from dejavlad.files import write_whole
+from dejavlad.ground_truth import PlaceDataset
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
+from dejavlad.model import PlaceModel
+from dejavlad.photo import PhotoList
+from dejavlad.pipelines.evaluate import (
+    SCORING,
+    Scoring,
+    describe_dataset,
+    rank,
+    score,
+    unread_of,
+)
+from dejavlad.places.fitted_model import fit_cached
+from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.zoo import list_models, load_model
+from dejavlad.zoo.resolve import ModelEntry
+
+FILE, ROW = "bench.json", "bench_row.json"
+FIGURES = ("ms", "cpu_ms", "dims", "weights_mb", "map_mb")
+
+Load = Callable[[str, OnProgress], PlaceModel]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model of the table."""
+
+    name: str
+    """As it was given, or the folder of an earlier result."""
+    result: Result | None = None
+    """Its recalls; None where it could not be run."""
+    error: str = ""
+    """Why it could not be run."""
+    ms: float | None = None
+    """Milliseconds a photo by the clock: read, prepared, described and written."""
+    cpu_ms: float | None = None
+    """Milliseconds of processor time a photo, of all threads together."""
+    dims: int | None = None
+    """Numbers of a descriptor."""
+    weights_mb: float | None = None
+    """Megabytes (1e6 bytes) of its weights as they lie in memory."""
+    map_mb: float | None = None
+    """Megabytes of the database's descriptors."""
+    code_licence: str = ""
+    """Of the original code; empty where that is not known."""
+    licence: str = ""
+    """Of the weights; empty where that is not known."""
+    taken: bool = False
+    """Whether its result is of an earlier run."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``bench.json`` has it; the ranks of each query stay in the model's own folder."""
+        row = {what: value for what, value in asdict(self).items() if what != "result"}
+        if self.result is None:
+            return row
+        described = self.result.to_dict()
+        wanted = ("recall", "intervals", "n_queries", "n_database", "n_counted", "model", "rerank")
+        return row | {what: described.get(what) for what in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The table of several models under one protocol."""
+
+    dataset: str
+    """What it was measured on."""
+    rows: tuple[Row, ...]
+    """The models that ran, the best first (by the first N, then the next), then those that did not."""
+    recall_at: tuple[int, ...]
+    """N of recall@N."""
+    against_best: dict[str, list[Paired]] = field(default_factory=dict)
+    """Each other model, by name, against the best: the paired tests of `compare`."""
+
+    @property
+    def ran(self) -> list[Row]:
+        """The rows with a result, the best first."""
+        return [row for row in self.rows if row.result is not None]
+
+    @property
+    def header(self) -> list[str]:
+        """Titles of the columns of `cells`."""
+        recalls = [f"recall@{n}" for n in self.recall_at]
+        figures = ["ms a photo", "CPU ms", "dims", "weights MB", "map MB"]
+        return ["model", *recalls, "p to best", *figures, "code", "weights"]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """One row a model that ran, as text; ``-`` where nothing is known."""
+        return [
+            [
+                row.name,
+                *(_interval(row, n) for n in self.recall_at),
+                _p(self.against_best.get(row.name)) if i else "best",
+                *(_figure(getattr(row, name)) for name in FIGURES),
+                row.code_licence or "-",
+                row.licence or "-",
+            ]
+            for i, row in enumerate(self.ran)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``bench.json`` has it."""
+        ran = self.ran
+        assert all(row.result is not None for row in ran)
+        return {
+            "dataset": self.dataset,
+            "protocol": dict(ran[0].result.protocol) if ran and ran[0].result else None,
+            "best": ran[0].name if ran else None,
+            "rows": [row.to_dict() for row in self.rows],
+            "against_best": {
+                name: [asdict(test) for test in tests] for name, tests in self.against_best.items()
+            },
+        }
+
+
+def bench(
+    models: Sequence[str],
+    places: PlaceDataset,
+    out: str | Path,
+    *,
+    earlier: Sequence[str | Path] = (),
+    scoring: Scoring = SCORING,
+    load: Load | None = None,
+    batch_size: int = 8,
+    workers: int = 0,
+    seed: int = 0,
+    on_progress: OnProgress = silent,
+    on_row: Callable[[Row], None] = lambda _: None,
+) -> Bench:
+    """Evaluate several models on one dataset, and compare them; run again, it goes on where it stopped.
+
+    Args:
+        models: names, folders or files, as `load_model` takes them.
+        places: the photos, and what is right.
+        out: the folder; what a model's own folder in it holds already is taken.
+        earlier: folders of results that `dejavlad evaluate` wrote, whose rows join the table.
+        scoring: how rankings are made and scored.
+        load: opens a model, and tells of downloads; `load_model` on the processor or GPU, unless given.
+        batch_size: photos described at once.
+        workers: threads that decode photos.
+        seed: of what is learnt from photos.
+        on_progress: called with each step.
+        on_row: called with each row once it is known.
+
+    Raises:
+        InputError: no models, one of them twice, no truth, or an earlier result of another protocol or of
+            other photos.
+        DejavladError: none of the models could be run.
+        StoreError: an earlier result that cannot be read, or a table that cannot be written.
+    """
+    if places.truth is None:
+        raise InputError(f"{places.name} does not say what is right, so there is no recall: give --truth")
+    out, names = Path(out), [*map(str, models), *map(str, earlier)]
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"give one model or more, each once; given {', '.join(names) or 'none'}")
+    known = {entry.name: entry for entry in list_models()}
+    opened = load or (lambda name, on_download: load_model(name, on_progress=on_download))
+    rows = [_earlier(str(path)) for path in earlier]
+    check_one_protocol(rows)
+    for name in map(str, models):
+        row = _row(
+            name, known.get(name), places, out / folder_of(name), scoring, opened,
+            batch_size, workers, seed, on_progress,
+        )  # fmt: skip
+        check_one_protocol([*rows, row])
+        rows.append(row)
+        on_row(row)
+    if all(row.result is None for row in rows):
+        raise DejavladError(
+            "none of the models could be run: " + "; ".join(f"{r.name}: {r.error}" for r in rows)
+        )
+    made = _table(places.name, rows, scoring.recall_at)
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(with_checksum(made.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(out / FILE, text + "\n")
+    return made
+
+
+def folder_of(name: str) -> str:
+    """The folder of a model's results: its name, where that can be one, else what is like it."""
+    plain = re.sub(r"[^A-Za-z0-9._@+-]+", "_", name).strip("._")
+    if plain == name and len(plain) <= 80:
+        return plain
+    return f"{plain[-60:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def check_one_protocol(rows: Sequence[Row]) -> None:
+    """Refuse results that may not stand in one table: `InputError` names what they differ in."""
+    if results := [(row.name, row.result) for row in rows if row.result is not None]:
+        compare([result for _, result in results], names=[name for name, _ in results])
+
+
+def _row(
+    name: str,
+    entry: ModelEntry | None,
+    places: PlaceDataset,
+    folder: Path,
+    scoring: Scoring,
+    load: Load,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    on_progress: OnProgress,
+) -> Row:
+    """The row of one model; where it fails, with the reason instead of figures."""
+    try:
+        model = load(name, on_progress)
+        if not model.fitted:
+            model = fit_cached(
+                model, places.database, folder / "model", seed=seed, workers=workers, on_progress=on_progress
+            )
+        setting = _setting(model, places, scoring)
+        if (taken := _finished(folder, setting)) is not None:
+            result, speed, known_figures = taken
+            return _made(name, entry, model, result, speed, taken=known_figures)
+        clock = _Clock(on_progress)
+        model, database, queries = describe_dataset(
+            model, places, folder, batch_size=batch_size, workers=workers, seed=seed, on_progress=clock
+        )
+        speed = clock.speed() or _speed_before(folder, model.fingerprint)
+        write_whole(
+            folder / ROW, json.dumps(with_checksum({"fingerprint": model.fingerprint, **speed})) + "\n"
+        )
+        started = time.perf_counter()
+        ranking = rank(database, queries, scoring, places.truth)
+        description = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
+        seconds = {**clock.seconds, "search": round(time.perf_counter() - started, 2)}
+        scored = score(
+            ranking,
+            places,
+            folder,
+            scoring,
+            model=description,
+            seconds=seconds,
+            unread=unread_of(database, queries),
+        )
+        assert scored is not None
+        noted = {"fingerprint": model.fingerprint, **speed, "setting": setting}
+        write_whole(folder / ROW, json.dumps(with_checksum(noted)) + "\n")
+        return _made(name, entry, model, scored, speed)
+    except (DejavladError, MemoryError) as error:
+        reason = str(error) or "there is not enough memory"
+        licence, code_licence = _licences(entry, None)
+        reason = " ".join(reason.split("\n"))
+        return Row(name, error=reason, licence=licence, code_licence=code_licence)
+
+
+def _made(
+    name: str,
+    entry: ModelEntry | None,
+    model: PlaceModel,
+    result: Result,
+    speed: dict[str, float],
+    *,
+    taken: bool = False,
+) -> Row:
+    licence, code_licence = _licences(entry, model)
+    tensors = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
+    return Row(
+        name,
+        result,
+        ms=speed.get("ms"),
+        cpu_ms=speed.get("cpu_ms"),
+        dims=model.descriptor_size,
+        weights_mb=round(sum(tensor.nbytes for tensor in tensors.values()) / 1e6, 2),
+        map_mb=_map_mb(result, model.descriptor_size),
+        taken=taken,
+        licence=licence,
+        code_licence=code_licence,
+    )
+
+
+def _earlier(path: str) -> Row:
+    """A row of a result that is there; what it does not say stays unknown."""
+    result = Result.load(path)
+    dims = (result.model or {}).get("dims")
+    dims = dims if isinstance(dims, int) else None
+    return Row(path, result, dims=dims, map_mb=_map_mb(result, dims), taken=True)
+
+
+def _map_mb(result: Result, dims: int | None) -> float | None:
+    return None if dims is None else round(4e-6 * result.n_database * dims, 3)
+
+
+def _licences(entry: ModelEntry | None, model: PlaceModel | None) -> tuple[str, str]:
+    """Of the weights and of the code; empty where it is not known."""
+    if entry is not None:
+        return entry.licence, entry.code_licence
+    return "" if model is None else str(model.provenance.get("licence", "")), ""
+
+
+def _setting(model: PlaceModel, places: PlaceDataset, scoring: Scoring) -> dict[str, Any]:
+    """All that a result follows from."""
+    assert places.truth is not None
+    return {
+        "fingerprint": model.fingerprint,
+        "truth": places.truth.hash,
+        "database": _files(places.database),
+        "queries": _files(places.queries),
+        "scoring": json.loads(json.dumps(asdict(scoring))),
+    }
+
+
+def _files(photos: PhotoList) -> str:
+    """SHA-256 of the photos' keys, and of each file's size and time, so that another photo is noticed."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        path = Path(str(photo.path)) if getattr(photo, "path", None) else None
+        stat = path.stat() if path is not None and path.is_file() else None
+        state = [] if stat is None else [stat.st_size, stat.st_mtime_ns]
+        digest.update(json.dumps([photo.key, *state]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _finished(folder: Path, setting: dict[str, Any]) -> tuple[Result, dict[str, float], bool] | None:
+    """What an earlier run came to with the same model, protocol and photos; None where there is none."""
+    noted = _note(folder)
+    if noted.get("setting") != setting or not (folder / "result.json").is_file():
+        return None
+    result = Result.load(folder)
+    if (result.model or {}).get("fingerprint") != setting["fingerprint"]:
+        return None
+    return result, _speed_of(noted), True
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    """What was noted of an earlier run; nothing where that cannot be read: it can be measured again."""
+    try:
+        return dict(without_checksum(read_json_object(folder / ROW)))
+    except (OSError, ValueError):
+        return {}
+
+
+def _speed_before(folder: Path, fingerprint: str) -> dict[str, float]:
+    noted = _note(folder)
+    return _speed_of(noted) if noted.get("fingerprint") == fingerprint else {}
+
+
+def _speed_of(noted: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: float(noted[name]) for name in ("ms", "cpu_ms") if isinstance(noted.get(name), (int, float))
+    }
+
+
+class _Clock:
+    """Measures how long photos take, by the reports of `extract`: those of this run alone."""
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._last: tuple[int, float, float] | None = None
+        self._wall = self._cpu = 0.0
+        self._photos = 0
+
+    def __call__(self, report: Progress) -> None:
+        now = time.perf_counter(), time.process_time()
+        if report.what == "describing photos":
+            if self._last is not None and report.done > self._last[0] and report.done > report.resumed:
+                self._photos += report.done - self._last[0]
+                self._wall += now[0] - self._last[1]
+                self._cpu += now[1] - self._last[2]
+            self._last = (report.done, *now)
+        self._on_progress(report)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {"describe": round(self._wall, 2)} if self._photos else {}
+
+    def speed(self) -> dict[str, float]:
+        """Milliseconds a photo; nothing where none was described."""
+        if not self._photos:
+            return {}
+        return {
+            "ms": round(1000 * self._wall / self._photos, 3),
+            "cpu_ms": round(1000 * self._cpu / self._photos, 3),
+        }
+
+
+def _table(dataset: str, rows: Sequence[Row], recall_at: tuple[int, ...]) -> Bench:
+    ran = [row for row in rows if row.result is not None]
+    ns = tuple(n for n in recall_at if all(row.result is not None and n in row.result.recall for row in ran))
+
+    def recalls(row: Row) -> list[float]:
+        assert row.result is not None
+        return [-row.result.recall[n] for n in ns]
+
+    ran.sort(key=recalls)
+    results = [row.result for row in ran if row.result is not None]
+    tests = compare(results, names=[row.name for row in ran]).paired if len(results) > 1 else {}
+    return Bench(dataset, (*ran, *(row for row in rows if row.result is None)), ns, tests)
+
+
+def _interval(row: Row, n: int) -> str:
+    assert row.result is not None
+    text = f"{row.result.recall[n]:.3f}"
+    ends = row.result.intervals.get(n)
+    return text if ends is None else f"{text} ({ends[0]:.2f}-{ends[1]:.2f})"
+
+
+def _p(tests: list[Paired] | None) -> str:
+    """Of the first N; ``-`` where no test is possible."""
+    return f"{tests[0].p:.2g}" if tests else "-"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
