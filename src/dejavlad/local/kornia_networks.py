@@ -9,8 +9,6 @@ Shapes: N photos, P points, D numbers a descriptor, H x W pixels of prepared pho
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,15 +20,11 @@ from torch import Tensor, nn
 from dejavlad.errors import MissingExtraError
 from dejavlad.local.base import LONGEST, POINTS, DetectedPoints
 from dejavlad.local.weights import WEIGHTS, load_strictly, read_named
+from dejavlad.local.xfeat_network import XFeatDetector
 from dejavlad.progress import OnProgress, silent
 
 LEAST_SIDE = 32
 """Pixels of a prepared photo's shorter side below which no network finds anything."""
-
-
-def kornia_installed() -> bool:
-    """Whether kornia can be imported, without importing it."""
-    return find_spec("kornia") is not None
 
 
 def _kornia(what: str) -> Any:
@@ -75,7 +69,7 @@ class KorniaExtractor:
     ) -> None:
         self.points, self.longest = points, longest
         self.device = torch.device(device)
-        features = _kornia(f"local features by {self.kind}")
+        features = self._layers()
         path = (
             Path(weights)
             if weights is not None
@@ -85,6 +79,10 @@ class KorniaExtractor:
             self.network = self._made(features, path).to(self.device).eval()
         if self.device.type == "cuda" if bf16 is None else bf16:
             self._to_bf16()
+
+    def _layers(self) -> Any:
+        """Where the layers come from."""
+        return _kornia(f"local features by {self.kind}")
 
     def _made(self, features: Any, path: Path) -> nn.Module:
         """The network with its weights."""
@@ -119,30 +117,26 @@ class KorniaExtractor:
 
 
 class XFeat(KorniaExtractor):
-    """XFeat (CVPR 2024): 64 numbers a point, quick on a processor; arguments as of `KorniaExtractor`."""
+    """XFeat (CVPR 2024), its layers our own: 64 numbers a point, quick; else as `KorniaExtractor`."""
 
     kind = "xfeat"
     dims = 64
+    network: XFeatDetector
+
+    def _layers(self) -> Any:
+        return None
 
     def _made(self, features: Any, path: Path) -> nn.Module:
-        made: nn.Module = features.XFeat(top_k=self.points)
-        load_strictly(made.get_submodule("net"), read_named(path), path)
+        made = XFeatDetector()
+        load_strictly(made.net, read_named(path), path)
         return made
 
     def _to_bf16(self) -> None:
-        self.network.net = _Bf16(self.network.get_submodule("net"))
+        self.network.net = _Bf16(self.network.net)
 
     def _points(self, images_NCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        height, width = images_NCHW.shape[2:]
-        detect: Callable[[Tensor], list[dict[str, Tensor]]] = self.network.detectAndCompute  # type: ignore[assignment]
-        # It makes sides multiples of 32 and scales points by first pixels' centres, not by borders.
-        by = torch.tensor(
-            [side / (max(LEAST_SIDE, side // 32 * 32)) for side in (width, height)], device=self.device
-        )
-        return [
-            (points["keypoints"] + (by - 1) / 2, points["descriptors"], points["scores"])
-            for points in detect(images_NCHW)
-        ]
+        made: list[tuple[Tensor, Tensor, Tensor]] = self.network(images_NCHW, self.points)
+        return made
 
 
 class Aliked(KorniaExtractor):

@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from dejavlad.errors import InputError
 
@@ -125,6 +124,8 @@ def _plus_plus(points: Floats, k: int, rng: np.random.Generator) -> NDArray[np.i
 
 def _means(points: Floats, labels: NDArray[np.int64], squared: Floats, k: int) -> Floats:
     """The mean of each cluster; an empty one is put on the point farthest from its own centre."""
+    from scipy import sparse  # loads slowly
+
     n, d = points.shape
     sums = np.zeros((k, d), dtype=np.float64)
     for rows in _chunks(n, d):

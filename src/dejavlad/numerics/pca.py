@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from dejavlad.errors import InputError
 
@@ -94,6 +93,8 @@ def fit_pca(
     """
     if rows_ND.ndim != 2 or len(rows_ND) < 2:
         raise InputError(f"principal components need at least 2 rows [N, D]; given {list(rows_ND.shape)}")
+    from scipy import linalg  # loads slowly
+
     n, d = rows_ND.shape
     if form == "auto":
         form = "primal" if d <= n else "dual"
@@ -159,6 +160,8 @@ def held_out_share(rows_ND: NDArray[np.floating], folds: int = 5) -> float:
     """
     if folds < 2 or len(rows_ND) < 2 * folds:
         raise InputError(f"{folds} folds need at least {max(4, 2 * folds)} rows; given {len(rows_ND)}")
+    from scipy import linalg  # loads slowly
+
     products_NN = _gram(rows_ND, _mean(rows_ND))
     within = whole = 0.0
     for out in np.array_split(np.arange(len(rows_ND)), folds):

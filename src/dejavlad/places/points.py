@@ -177,6 +177,11 @@ class MapVerifier:
         read = {at: pair for at, pair in compared.items() if int(rows_K[at]) not in self._source.failed}
         return Checked(np.array([*order, *rest], np.int64), read)
 
+    def pair(self, photo: Photo, row: int) -> tuple[LocalFeatures, LocalFeatures, Verified]:
+        """The features of a photo and of one of the map's, and what they have in common."""
+        query = PointSource(self.extractor, PhotoList([photo]))(0)
+        return query, self._source(row), self._compare(query, row)
+
     def _compare(self, query: LocalFeatures, row: int) -> Verified:
         return self.reranker.verified(query, self._source(row))
 

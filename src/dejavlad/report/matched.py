@@ -19,6 +19,7 @@ from dejavlad.places import (
     Answer,
     PlaceMap,
 )
+from dejavlad.places.points import PointSetting
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Source
 from dejavlad.ranking import Ranking
@@ -87,6 +88,31 @@ def located_pairs(
             score = sum(match.score for match in matches) / len(matches)
             pair = _shown(photo, town.photos[row], None, matches, score, preprocess)
             pairs += [] if pair is None else [_with(pair, preset, first, 1)]
+    return pairs
+
+
+def located_points(
+    answers: Sequence[Answer], photos: Sequence[Photo], town: PlaceMap, setting: PointSetting
+) -> list[ShownMatch]:
+    """Of each located photo the best answer, with the points that agree in space."""
+    verifier, rows = town.verifier(setting), {photo.key: row for row, photo in enumerate(town.photos)}
+    pairs: list[ShownMatch] = []
+    for answer, photo in zip(answers, photos, strict=True):
+        if len(pairs) == LOCATED:
+            break
+        if not answer.matches or answer.evidence is None:
+            continue
+        row = rows[answer.matches[0].name]
+        query, candidate, verified = verifier.pair(photo, row)
+        match = PatchMatch(
+            -float(verified.inliers),
+            query.keypoints[verified.matches.query],
+            candidate.keypoints[verified.matches.candidate],
+        )
+        shown = ShownMatch(
+            photo, town.photos[row], None, [match], query.size, candidate.size, answer.confidence
+        )
+        pairs.append(replace(shown, counts=(verified.tried,), rank=1, noun="point"))
     return pairs
 
 

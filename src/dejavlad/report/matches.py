@@ -1,4 +1,4 @@
-"""Patches that match, on a page: a query and an answer side by side, with lines between them.
+"""Patches or points that match, on a page: a query and an answer side by side, with lines between them.
 
 Legend: L lines, S patch sizes.
 """
@@ -52,6 +52,8 @@ class ShownMatch:
     """[S] patches of the query; empty where not known."""
     rank: int | None = None
     """Of the answer, from 1; None where not known."""
+    noun: str = "patch"
+    """What matches: ``patch`` or ``point``, all of it in the one entry of `matches`."""
 
     @property
     def state(self) -> str:
@@ -102,9 +104,11 @@ def matches_section(
     states = [card.pair.state for card in cards]
     return Section.of(
         "matches",
-        "Patch matches",
+        "Patch matches" if cards[0].pair.noun == "patch" else "Points that match",
         "shared",
         cards=cards,
+        noun=cards[0].pair.noun,
+        nouns="patches" if cards[0].pair.noun == "patch" else "points",
         choices=filter_choices(states, STATES),
         judged=set(states) != {"open"},
         part=shown_part(len(cards), len(pairs), "pair"),
