@@ -205,7 +205,7 @@ class AggregatingDinoV2(DinoV2):
         """The learnt tokens alone: [N, T, C] -> [N, tokens, C]."""
         for i, block in enumerate(self.blocks):
             if i == self.at:
-                more = self.learnable_aggregation_tokens.expand(len(tokens_NTC), -1, -1)
+                more = self.learnable_aggregation_tokens.expand(tokens_NTC.shape[0], -1, -1)
                 tokens_NTC = torch.cat([more.to(tokens_NTC.dtype), tokens_NTC], dim=1)
             tokens_NTC = block(tokens_NTC)
         tokens_NtC: Tensor = self.norm(tokens_NTC[:, : self.learnable_aggregation_tokens.shape[1]])

@@ -42,7 +42,7 @@ class PatchExtractor:
     def __init__(self, model: Any, patches: PatchSetting, dtype: str, path: Path) -> None:
         if not isinstance(model, PlaceModel):
             raise InputError(f"patches are made by a PlaceModel; given {type(model).__name__}")
-        self.model, self.layer = model, model.patch_layer(patches)
+        self.model, self.setting, self.layer = model, patches, model.patch_layer(patches)
         geometry, whitening = cell_geometry(model.backbone), self.layer.whitening
         self.manifest = PatchManifest(
             model=model.name,
@@ -103,6 +103,13 @@ class PatchExtractor:
 
         A photo with too few cells for a patch has a descriptor all the same.
         """
+        if self.model.engine is not None:
+            rows_nD, made = self.model.describe_with_patches(images_NCHW, self.setting)
+            for row, fine, patches in zip(rows.tolist(), good.tolist(), made, strict=True):
+                if fine and not self.writer.has(table.keys[row], table.identity(row)):
+                    self.writer.put(table.keys[row], table.identity(row), patches, "")
+            self.writer.commit()
+            return rows_nD
         feat_NCHW = self.model.features(images_NCHW)
         for row, fine, feat_CHW in zip(rows.tolist(), good.tolist(), feat_NCHW, strict=True):
             if not fine or self.writer.has(table.keys[row], table.identity(row)):
