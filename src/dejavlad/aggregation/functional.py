@@ -101,7 +101,7 @@ def generalized_mean(feat_NDL: Tensor, p: Tensor, *, least: float = 1e-6) -> Ten
     GeM of Radenović et al. (TPAMI 2019); in logarithms, so that no `p` over- or underflows.
     """
     logs_NDL = feat_NDL.clamp(min=least).log()
-    if torch.jit.is_tracing():  # an exported network takes photos of any size
+    if _tracing():  # an exported network takes photos of any size
         count = torch.ones_like(logs_NDL[:1, :1]).sum().log()
         return ((torch.logsumexp(p * logs_NDL, dim=2) - count) / p).exp()
     return ((torch.logsumexp(p * logs_NDL, dim=2) - math.log(feat_NDL.shape[2])) / p).exp()
@@ -109,10 +109,15 @@ def generalized_mean(feat_NDL: Tensor, p: Tensor, *, least: float = 1e-6) -> Ten
 
 def mean_of_boxes(feat_NDHW: Tensor, side: int) -> Tensor:
     """Means [N, D, side, side] over as many boxes, which cover the map and may overlap by a cell."""
-    if not torch.jit.is_tracing():
+    if not _tracing():
         return F.adaptive_avg_pool2d(feat_NDHW, side)
     rows_sH, columns_sW = (_boxes(int(cells), side) for cells in feat_NDHW.shape[2:])
     return rows_sH @ feat_NDHW @ columns_sW.T
+
+
+def _tracing() -> bool:
+    """Whether a network is being exported."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _boxes(cells: int, side: int) -> Tensor:

@@ -389,7 +389,7 @@ class DinoV2(nn.Module):
         """All tokens [N, T, C] as `forward` returns them: [N, C, H, W], or [N, C, 1 + H*W, 1]."""
         patches_NCT = tokens_NTC[:, 1 + self.registers :].transpose(1, 2)
         if not self.leading:
-            return torch.unflatten(patches_NCT, 2, (rows, columns))
+            return patches_NCT.reshape(*patches_NCT.shape[:2], rows, columns)
         return torch.cat([tokens_NTC[:, :1].transpose(1, 2), patches_NCT], dim=2).unsqueeze(3)
 
     def table(self, rows: int, columns: int) -> Tensor:

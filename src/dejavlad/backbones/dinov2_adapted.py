@@ -58,7 +58,8 @@ class MultiConvAdapter(nn.Module):
         """[N, 1 + side*side, C] -> the same."""
         inner_NTC = F.relu(self.D_fc1(x_NTC))
         side = square_side(inner_NTC.shape[1] - 1)
-        grid = torch.unflatten(inner_NTC[:, 1:].transpose(1, 2), 2, (side, side))
+        inner_NCT = inner_NTC[:, 1:].transpose(1, 2)
+        grid = inner_NCT.reshape(*inner_NCT.shape[:2], side, side)
         seen = torch.cat([self.branch1(grid), self.branch2(grid), self.branch3(grid)], dim=1)
         patches_NTC = seen.flatten(2).transpose(1, 2)
         whole = inner_NTC + torch.cat([inner_NTC[:, :1], patches_NTC.to(inner_NTC.dtype)], dim=1)

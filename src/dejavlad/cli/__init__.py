@@ -19,6 +19,7 @@ from dejavlad.cli import (
     demo,
     evaluate,
     explain,
+    export,
     extract,
     locate,
     loops,
@@ -56,6 +57,7 @@ def build_app() -> App:
     app.command(models.app)
     app.command(models.import_, name="import")
     app.command(models.verify)
+    app.command(export.export)
     app.command(extract.extract)
     app.command(map_.app)
     app.command(locate.locate)

@@ -72,11 +72,13 @@ def extract(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction import write_bin
+    from dejavlad.extraction.seconds import Seconds
     from dejavlad.places.fitted_model import for_patches
 
     if order == "matlab" and bin is None:
         raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
 
+    seconds = Seconds()
     preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
@@ -94,6 +96,7 @@ def extract(
             dtype=dtype,
             patches=None if preset is None else preset.patches_of(opened),
             patch_dtype="float16" if preset is None else preset.patch_dtype,
+            seconds=seconds,
             on_progress=on_progress,
         )
         if patchfeats is not None:
@@ -109,9 +112,11 @@ def extract(
         **failures_dict(store.failed),
         "dims": int(store.rows.shape[1]),
         "model": {"name": opened.title, "fingerprint": opened.fingerprint},
+        "seconds": seconds.to_dict(),
     }
     output.answer(
-        summary, f"{summary['described']} of {len(store)} photos described, {summary['dims']} dims: {out}"
+        summary,
+        f"{summary['described']} of {len(store)} photos described, {summary['dims']} dims: {out}\n{seconds}",
     )
     output.failures(store.failed)
 

@@ -1,8 +1,8 @@
 """What proves that a file of ONNX answers as the model that it was made of.
 
-The certificate lies beside the file (``FILE.onnx.json``) and, as it was when the file was made, at the file's
-very end as metadata: the last field of a protobuf file may be added by writing on. It tells the SHA-256 of the
-bytes before it, so neither another file nor another certificate passes.
+The certificate lies beside the file (``FILE.onnx.json``) and, as it was when the file was made, at the very
+end of the file as metadata: the last field of a protobuf file may be added by writing on. It tells the
+SHA-256 of the bytes before it, so neither another file nor another certificate passes.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class Certificate:
     def with_answers(self, answers: Answers) -> Certificate:
         """The certificate with these instead of older ones of the same runtime and precision."""
         kept = [
-            one for one in self.answers if (one.runtime, one.precision) != (answers.runtime, answers.precision)
+            one
+            for one in self.answers
+            if (one.runtime, one.precision) != (answers.runtime, answers.precision)
         ]
         return replace(self, answers=(*kept, answers))
 
@@ -195,7 +197,7 @@ def read_certificate(path: Path) -> Certificate:
             fields = parse_json_object(embedded)
         else:
             raise CheckpointError(
-                f"{str(path)!r} has no certificate ({beside.name}), so nothing proves what it answers; {advice}"
+                f"{str(path)!r} has no certificate ({beside.name}), so nothing proves its answers; {advice}"
             )
         certificate = Certificate.from_dict(without_checksum(fields))
         if certificate.network_sha256 != _sha256_of_first(path, certificate.network_bytes):

@@ -144,7 +144,9 @@ class CachedEngine:
         size = (int(images_NCHW.shape[2]), int(images_NCHW.shape[3]))
         name = self._fingerprint(model, patches is not None)[:20]
         if patches is not None:
-            name += "-patches-" + "-".join(f"{a}.{b}" for a, b in zip(patches.sizes, patches.strides, strict=True))
+            name += "-patches-" + "-".join(
+                f"{a}.{b}" for a, b in zip(patches.sizes, patches.strides, strict=True)
+            )
             name += f"-{patches.dims}" if patches.dims else ""
         if not takes_any_size(model):
             name += f"-{size[0]}x{size[1]}"
@@ -178,7 +180,9 @@ class CachedEngine:
             if certificate.of(*pair) is None:
                 images = list(made_photos(8))
                 sizes = [certificate.size or size]
-                certificate = certify(plain, path, certificate, images, sizes, replace(setting, runtimes=(pair,)))
+                certificate = certify(
+                    plain, path, certificate, images, sizes, replace(setting, runtimes=(pair,))
+                )
                 write_certificate(path, certificate)
         answers = certificate.of(*pair)
         if answers is not None and not answers.ok and not self.strict:
@@ -253,7 +257,9 @@ def attach(model: PlaceModel, runtime: str, *, strict: bool = True) -> PlaceMode
 
 def _plain(model: PlaceModel) -> PlaceModel:
     """The model with photos as they are, in PyTorch: what decides its network alone."""
-    values = replace(model.preprocess, resize="none", multiple=1, multiple_by="resize", reduce=False, levels="photo")
+    values = replace(
+        model.preprocess, resize="none", multiple=1, multiple_by="resize", reduce=False, levels="photo"
+    )
     plain = model.with_preprocess(values)
     plain.engine = None
     plain.precision = "fp32"

@@ -23,7 +23,7 @@ from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object
 from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, PlaceModel
-from dejavlad.model.device import INT8
+from dejavlad.model.device import INT8, check_precision
 
 NETWORK = "network.onnx"
 """The file's name in a model folder, as maps keep it."""
@@ -88,18 +88,11 @@ class ExportedModel(PlaceModel):
 
     @precision.setter
     def precision(self, precision: str) -> None:
-        if (precision == INT8) != (self._certificate.precision == INT8):
-            if precision != "fp32":  # which nobody may have asked for
-                raise InputError(
-                    f"{self.name}: this file is in {self._certificate.precision}, not {precision}; "
-                    f"leave --precision out, or export another file"
-                )
-        self._precision = precision if precision != INT8 else "fp32"
+        chosen = computing(self._certificate, precision)
+        self._precision = "fp32" if chosen == INT8 else chosen
         self._copy = None
         if hasattr(self, "path"):
-            self.engine = FileEngine(
-                self.path, self.certificate, self.engine.runtime, computing(self.certificate, self._precision)
-            )
+            self.engine = FileEngine(self.path, self.certificate, self.engine.runtime, chosen)
 
     @property
     def fingerprint(self) -> str:
@@ -126,7 +119,7 @@ class ExportedModel(PlaceModel):
             InputError: always.
         """
         raise InputError(
-            f"{self.path.name} gives descriptors, not feature maps; for training, fitting and comparing layers "
+            f"{self.path.name} gives descriptors, not feature maps; for training, fitting and layers "
             f"take the model that it was exported from ({self.name})"
         )
 
@@ -151,7 +144,7 @@ class ExportedModel(PlaceModel):
         """
         raise InputError(f"{self.path.name} cannot learn a whitening: whiten the model, then export that")
 
-    with_patch_whitening = with_clusters = with_whitening  # type: ignore[assignment]
+    with_patch_whitening = with_clusters = with_whitening
 
     def save_export(self, folder: Path) -> Path:
         """Write the file, its certificate and a ``spec.json`` as a model folder, for maps.
@@ -183,13 +176,13 @@ class ExportedModel(PlaceModel):
         return folder
 
     def _as_source(self, fingerprint: str) -> str:
-        asked = {"preprocess": self.preprocess.to_dict(), "dims": self.dims}
+        chosen: dict[str, Any] = {"preprocess": self.preprocess.to_dict(), "dims": self.dims}
         plain = {"preprocess": Preprocess.from_dict(self.certificate.preprocess).to_dict(), "dims": None}
         if self.certificate.precision == INT8:
-            asked["network"] = self.certificate.network_sha256
-        if asked == plain:
+            chosen["network"] = self.certificate.network_sha256
+        if chosen == plain:
             return fingerprint
-        return hashlib.sha256((fingerprint + json.dumps(asked, sort_keys=True)).encode()).hexdigest()
+        return hashlib.sha256((fingerprint + json.dumps(chosen, sort_keys=True)).encode()).hexdigest()
 
     def _with(self, **changed: Any) -> PlaceModel:
         made = ExportedModel(self.path, self.certificate, self.engine)
@@ -218,13 +211,14 @@ def open_export(src: Path, *, runtime: str = AUTO, precision: str = "fp32") -> E
     Raises:
         CheckpointError: there is no file, or no certificate that fits it to the byte.
         MissingExtraError: no runtime is installed.
-        InputError: it is not certified for that runtime and precision.
+        InputError: it is not certified for that runtime and precision, or int8 is chosen for of another file.
     """
     path = src / NETWORK if src.is_dir() else src
     if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}")
     certificate = read_certificate(path)
-    engine = FileEngine(path, certificate, _runtime(certificate, runtime, precision), computing(certificate, precision))
+    chosen = computing(certificate, precision)
+    engine = FileEngine(path, certificate, _runtime(certificate, runtime, chosen), chosen)
     model = ExportedModel(path, certificate, engine)
     model.precision = precision
     if src.is_dir():
@@ -233,8 +227,13 @@ def open_export(src: Path, *, runtime: str = AUTO, precision: str = "fp32") -> E
 
 
 def computing(certificate: Certificate, precision: str) -> str:
-    """The precision that a runtime is asked for: a quantised file says itself where it computes in int8."""
-    return "fp32" if INT8 in (certificate.precision, precision) else precision
+    """The precision that counts: a quantised file is in int8, whatever is chosen for.
+
+    Raises:
+        InputError: int8 is chosen for of a file that was not calibrated.
+        UnknownNameError: no such precision.
+    """
+    return INT8 if certificate.precision == INT8 else check_precision(precision)
 
 
 def _runtime(certificate: Certificate, runtime: str, precision: str) -> str:
@@ -242,7 +241,7 @@ def _runtime(certificate: Certificate, runtime: str, precision: str) -> str:
         return runtime
     fitting = [name for name in ENGINES if installed(name)]
     for name in fitting:
-        answers = certificate.of(name, computing(certificate, precision))
+        answers = certificate.of(name, precision)
         if answers is not None and answers.ok:
             return name
     return fitting[0] if fitting else ENGINES[-1]
@@ -257,4 +256,3 @@ def _as_kept(model: ExportedModel, folder: Path) -> ExportedModel:
         raise CheckpointError(f"{str(folder / 'spec.json')!r} cannot be read: {error}") from None
     assert isinstance(made, ExportedModel)
     return made
-

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, InputError, MissingExtraError
 from dejavlad.export import onnx_file
-from dejavlad.export.certificate import Certificate, certificate_file, embed
+from dejavlad.export.certificate import Certificate, certificate_file, embed, write_certificate
 from dejavlad.export.compare import MADE, Size, compare
 from dejavlad.export.network import ExportedNetwork, check_network, takes_any_size
 from dejavlad.export.runtimes import ENGINES, installed, open_session
 from dejavlad.files import sha256_of
 from dejavlad.model import PatchSetting, PlaceModel, cell_geometry
 from dejavlad.model.alone import made_photos
+from dejavlad.model.device import INT8
 from dejavlad.progress import OnProgress, Progress, silent
 
 USUAL = (480, 640)
@@ -141,10 +142,54 @@ def certify(
             sizes,
             runtime=runtime,
             precision=precision,
+            as_precision=certificate.precision if certificate.precision == INT8 else None,
             patches=setting.patches,
             with_preprocess=setting.with_preprocess,
         )
         certificate = certificate.with_answers(answers)
+    return certificate
+
+
+def recertify(
+    model: PlaceModel,
+    path: Path,
+    certificate: Certificate,
+    pairs: tuple[tuple[str, str], ...],
+    images: Sequence[NDArray[np.uint8]] = (),
+) -> Certificate:
+    """Compare a file with its model again, here, and write the certificate beside it anew.
+
+    Args:
+        model: that it was made of.
+        path: the file.
+        certificate: as `read_certificate` found it to fit.
+        pairs: (runtime, precision) to compare.
+        images: photos to compare by; default: made ones.
+
+    Raises:
+        DejavladError: it was made of another model.
+    """
+    patches = certificate.patches
+    setting = None
+    if patches is not None:
+        setting = PatchSetting(tuple(patches["sizes"]), tuple(patches["strides"]))
+    ours = model.patch_fingerprint if patches is not None else model.fingerprint
+    theirs = certificate.patch_fingerprint if patches is not None else certificate.fingerprint
+    if ours != theirs:
+        raise DejavladError(
+            f"{path.name} was exported from another model ({certificate.name}, {theirs[:12]}) than this "
+            f"{model.name} ({ours[:12]}), or with another --resize or --dims; give these too"
+        )
+    images = list(images) or list(made_photos(MADE))
+    if certificate.size is not None:
+        sizes: Sequence[Size] = [certificate.size]
+    elif certificate.answers:
+        sizes = certificate.answers[0].sizes
+    else:
+        sizes = [model.preprocess.output_size(*USUAL)]
+    wanted = ExportSetting(None, setting, certificate.with_preprocess, pairs)
+    certificate = certify(model, path, certificate, images, sizes, wanted)
+    write_certificate(path, certificate)
     return certificate
 
 

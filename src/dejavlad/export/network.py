@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dejavlad.aggregation.fused import EPSILON
+from dejavlad.aggregation.functional import EPSILON
 from dejavlad.aggregation.netvlad import VLADBase
 from dejavlad.aggregation.patch_vlad import PatchVLAD
 from dejavlad.backbones.dinov2 import DinoV2
@@ -48,8 +48,8 @@ class ExportedNetwork(nn.Module):
         self.with_preprocess = with_preprocess
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """[N, 3, H, W] prepared photos, or uint8 [N, H, W, 3] -> [N, D]; with patches [N, P, d] of each size too,
-        and (H, W) of the cells."""
+        """[N, 3, H, W] prepared photos, or uint8 [N, H, W, 3] -> [N, D]; with patches also
+        [N, P, d] of each size, and (H, W) of the cells."""
         if self.with_preprocess:
             images = values(images, self.model.preprocess)
         feat_NDHW: Tensor = self.model.backbone(images)
@@ -79,7 +79,7 @@ def check_bytes(preprocess: Preprocess) -> None:
 
 
 def values(images_NHWC: Tensor, preprocess: Preprocess) -> Tensor:
-    """Photos of bytes [N, H, W, 3] as the network takes them [N, 3, H, W]: `Preprocess` after its resizing."""
+    """Photos of bytes [N, H, W, 3] as the network takes them, [N, 3, H, W]: what `Preprocess` does last."""
     x = images_NHWC.permute(0, 3, 1, 2).float()
     if preprocess.channels == "bgr":
         x = x.flip(1)

@@ -123,7 +123,7 @@ def _trace(
     size: tuple[int, int],
 ) -> None:
     parameters = inspect.signature(torch.onnx.export).parameters
-    legacy = {"dynamo": False} if "dynamo" in parameters else {}
+    legacy: dict[str, Any] = {"dynamo": False} if "dynamo" in parameters else {}
     with ExitStack() as stack:
         stack.enter_context(network.model.describing())
         stack.enter_context(of_one_size(network.model.backbone, size))

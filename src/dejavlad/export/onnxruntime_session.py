@@ -31,9 +31,7 @@ class OnnxruntimeSession:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:
-            self._session = program.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = program.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no base of their own
             raise CheckpointError(f"onnxruntime cannot open {str(path)!r}: {_line(error)}") from None
         self._name = self._session.get_inputs()[0].name

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
 from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.extraction.seconds import Seconds
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.failures import NO_DESCRIPTOR, blank
@@ -88,6 +89,7 @@ def extract(
     patches: PatchSetting | None = None,
     patch_dtype: str = "float16",
     allow_none: bool = False,
+    seconds: Seconds | None = None,
     on_progress: OnProgress = silent,
 ) -> DescriptorStore:
     """Describe photos into the folder `out`; run again, it goes on where it was cut off.
@@ -105,6 +107,7 @@ def extract(
         patches: also make these patches of each photo, in the folder ``patches`` of `out` (a `PatchStore`).
         patch_dtype: how patches are stored: ``"float32"``, ``"float16"``, ``"int8"`` or ``"pq"``.
         allow_none: be content where no photo could be described.
+        seconds: is added to: what the steps took.
         on_progress: called with reports of `LOOKING` (file sizes and times) and `DESCRIBING`
             (``resumed``: photos of earlier runs).
 
@@ -118,6 +121,7 @@ def extract(
         StoreError: `out` cannot be written, or is damaged.
     """
     _check(model, photos, batch_size)
+    seconds = seconds if seconds is not None else Seconds()
     batch_size = _companions(model, batch_size)
     setting = Setting(
         getattr(model, "title", model.name),
@@ -151,8 +155,9 @@ def extract(
         again = [row for batch in todo for row in batch if state[row] != NOT_YET]
         resumed = done = done - len(again)
         on_progress(Progress(DESCRIBING, done, len(photos), resumed))
-        for rows, values, failed in _described(model, table, todo, workers, extra):
-            writer.put(rows, values, failed)
+        for rows, values, failed in _described(model, table, todo, workers, extra, seconds):
+            with seconds.of("write"):
+                writer.put(rows, values, failed)
             done += len(rows) + len(failed)
             on_progress(Progress(DESCRIBING, done, len(photos), resumed))
     store = DescriptorStore.open(out)
@@ -304,6 +309,7 @@ def _described(
     batches: list[Rows],
     workers: int,
     patching: PatchExtractor | None = None,
+    seconds: Seconds | None = None,
 ) -> Iterator[tuple[Rows, NDArray[np.float32], dict[int, str]]]:
     """Batch by batch: the rows described, their descriptors [n, D], and row -> reason of the others.
 
@@ -312,6 +318,7 @@ def _described(
     """
     import torch
 
+    seconds = seconds if seconds is not None else Seconds()
     photos, sizes = table.photos, _prepared(model.preprocess, table)
     loaded = load_batches(photos, batches, model.preprocess, workers=workers, sizes=sizes)
     with (
@@ -319,19 +326,21 @@ def _described(
         _evaluating(model),
         torch.inference_mode(),
     ):
-        for batch in stream:
+        for batch in seconds.waited(stream):
+            seconds.decode += batch.seconds
             failed = {int(row): error.reason for row, error in batch.failed.items()}
             good = np.array([int(row) not in failed for row in batch.rows], dtype=bool)
             values = np.empty((0, model.descriptor_size), np.float32)
             if good.any():
                 try:
-                    images = torch.as_tensor(batch.images)
-                    rows_nD = (
-                        model.describe(images)
-                        if patching is None
-                        else patching.describe(images, batch.rows, good, table)
-                    )
-                    values = rows_nD.float().cpu().numpy()[good]
+                    with seconds.of("network"):
+                        images = torch.as_tensor(batch.images)
+                        rows_nD = (
+                            model.describe(images)
+                            if patching is None
+                            else patching.describe(images, batch.rows, good, table)
+                        )
+                        values = rows_nD.float().cpu().numpy()[good]
                 except InputError as error:  # e.g. photos too small for the network
                     failed = {int(row): failed.get(int(row), str(error)) for row in batch.rows}
                     good[:] = False
