@@ -76,7 +76,7 @@ def compare(
         chosen = images if at == 0 else images[:3]
         prepare = replace(model.preprocess, resize=f"{size[0]}x{size[1]}", multiple=1)
         prepared = torch.stack([torch.from_numpy(prepare(image)) for image in chosen])
-        for count, part in _batches(prepared, at == 0):
+        for counts, part in _batches(prepared, at == 0, BATCHES[1] if model.alone else 1):
             fed = as_bytes(part, model.preprocess) if with_preprocess else part
             made = session.run(np.ascontiguousarray(fed.numpy()))
             made = made if patches is None else made[:-1]
@@ -85,7 +85,7 @@ def compare(
             for ours_ND, theirs_ND in zip(expected, made, strict=True):
                 cosines.append(_cosines(ours_ND, theirs_ND))
                 difference = max(difference, float(np.abs(ours_ND - theirs_ND).max()))
-            if at == 0 and count != 1:
+            if counts:
                 ours.append(expected[0])
                 theirs.append(made[0])
     every = np.concatenate(cosines)
@@ -97,7 +97,7 @@ def compare(
         precision=precision,
         photos=len(images),
         sizes=tuple(sizes),
-        batches=BATCHES,
+        batches=BATCHES if model.alone else BATCHES[:1],
         cosine_min=round(least, 9),
         cosine_mean=round(float(every.mean()), 9) if least > -1 else -1.0,
         difference=difference if np.isfinite(difference) else 1e9,
@@ -107,12 +107,12 @@ def compare(
     )
 
 
-def _batches(prepared: Tensor, whole: bool) -> Iterable[tuple[int, Tensor]]:
-    """One photo alone, and all of them in batches, the last of which may be smaller."""
-    yield 1, prepared[:1]
+def _batches(prepared: Tensor, whole: bool, together: int) -> Iterable[tuple[bool, Tensor]]:
+    """One photo alone, and (marked) all of them in batches, the last of which may be smaller."""
+    yield False, prepared[:1]
     if whole:
-        for start in range(0, len(prepared), BATCHES[1]):
-            yield BATCHES[1], prepared[start : start + BATCHES[1]]
+        for start in range(0, len(prepared), together):
+            yield True, prepared[start : start + together]
 
 
 def _expected(

@@ -94,7 +94,16 @@ class FileEngine:
         images = images_NCHW.detach().cpu().float()
         if certificate.with_preprocess:
             images = as_bytes(images, model.preprocess)
-        return [torch.from_numpy(made) for made in self._session.run(np.ascontiguousarray(images.numpy()))]
+        run = self._session.run
+        if certificate.alone:
+            return [torch.from_numpy(made) for made in run(np.ascontiguousarray(images.numpy()))]
+        if model.together and len(images) > 1:
+            raise InputError(
+                f"{self.runtime} describes photos of {model.name} one at a time; leave --batch-dependent out, "
+                f"or give --runtime torch"
+            )
+        each = [run(np.ascontiguousarray(image[None].numpy())) for image in images]
+        return [torch.from_numpy(np.concatenate(made)) for made in zip(*each, strict=True)]
 
     def _kept(self, model: PlaceModel, rows_ND: Tensor) -> Tensor:
         if rows_ND.shape[1] == model.descriptor_size:

@@ -180,6 +180,4 @@ def of_one_size(backbone: nn.Module, size: tuple[int, int]) -> Iterator[None]:
 
 def _resizing(old: int, new: int) -> Tensor:
     """[new, old]: what antialiased bilinear resizing along one axis multiplies by."""
-    unit = torch.eye(old).view(1, old, old, 1)
-    made = F.interpolate(unit, (new, 1), mode="bilinear", antialias=True)
-    return made[0, :, :, 0].T.contiguous()
+    return F.interpolate(torch.eye(old)[None, None], (new, old), mode="bilinear", antialias=True)[0, 0]

@@ -69,14 +69,17 @@ def write_network(
     onnx = _onnx()
     layer = network.layer
     outputs = [DESCRIPTORS, *(f"patches_{side}" for side in (layer.sizes if layer else ()))]
-    varying = {IMAGES: {0: "photos"}, **{name: {0: "photos"} for name in outputs}}
+    count = 2 if network.model.alone else 1  # others are described one photo at a time
+    varying: dict[str, dict[int, str]] = {
+        name: {0: "photos"} if network.model.alone else {} for name in (IMAGES, *outputs)
+    }
     outputs += [CELLS] if layer else []
     at = 1 if network.with_preprocess else 2
     if any_size:
         varying[IMAGES] |= {at: "height", at + 1: "width"}
         for name in outputs[1:-1]:
             varying[name] |= {1: name}
-    shape = (2, *size, 3) if network.with_preprocess else (2, 3, *size)
+    shape = (count, *size, 3) if network.with_preprocess else (count, 3, *size)
     images = torch.zeros(shape, dtype=torch.uint8) if network.with_preprocess else torch.rand(shape)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
