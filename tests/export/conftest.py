@@ -45,7 +45,9 @@ def model(pooling=None, *, preprocess=None, dims=None, whitened=None, seed=0, **
         whitening = Whitening(layer.descriptor_size, whitened)
         nn.init.normal_(whitening.weight, std=layer.descriptor_size**-0.5)
         nn.init.normal_(whitening.bias, std=0.1)
-    prepare = preprocess or Preprocess(SIZE, PREPROCESSING["torchvision"].mean, PREPROCESSING["torchvision"].std)
+    prepare = preprocess or Preprocess(
+        SIZE, PREPROCESSING["torchvision"].mean, PREPROCESSING["torchvision"].std
+    )
     return PlaceModel(
         Small(), layer, prepare, whitening=whitening, dims=dims, fitted=True, name="small", **options
     ).eval()
@@ -57,6 +59,24 @@ def convolutional(name, **options):
     body = backbones.create(name, weights="random:0")
     layer = create(options.pop("pooling"), body.channels, **options)
     return PlaceModel(body, layer, Preprocess("64x96"), fitted=True, name=name).eval()
+
+
+def table_model(pooling=None, *, dims=12):
+    """A small model that can be saved and opened by its folder."""
+    torch.manual_seed(0)
+    body = backbones.create("squeezenet1_0", cut="features.4", weights="random:0")
+    layer = pooling or NetVLAD(body.channels, 4, epsilon="torch")
+    whitening = Whitening(layer.descriptor_size, dims)
+    nn.init.normal_(whitening.weight, std=layer.descriptor_size**-0.5)
+    return PlaceModel(
+        body,
+        layer,
+        Preprocess(SIZE),
+        whitening=whitening,
+        fitted=True,
+        name="squeeze",
+        source=BackboneSpec("squeezenet1_0", "features.4"),
+    ).eval()
 
 
 def tokens(head, size="84x84", body=DinoV2, *, head_options=None, **options):
@@ -82,13 +102,17 @@ MEMBERS = {
     "avg": lambda: model(create("avg", 16)),
     "gem": lambda: model(create("gem", 16)),
     "convap": lambda: model(create("convap", 16, channels=8)),
-    "mixvpr": lambda: model(create("mixvpr", 16, channels=8, rows=2, cells=14 * 14), preprocess=Preprocess("56x56")),
+    "mixvpr": lambda: model(
+        create("mixvpr", 16, channels=8, rows=2, cells=14 * 14), preprocess=Preprocess("56x56")
+    ),
     "gem_linear": lambda: model(create("gem_linear", 16, dims=12)),
     "netvlad_tied": lambda: model(create("netvlad_tied", 16, clusters=4)),
     "supervlad": lambda: model(create("supervlad", 16)),
     "boq": lambda: tokens("boq", head_options={"channels": 64, "queries": 4, "rows": 4}),
     "salad": lambda: tokens("salad", leading=1, head_options=SALAD),
-    "megaloc": lambda: tokens("megaloc", "90x120", leading=1, fit="round", head_options={**SALAD, "dims": 32}),
+    "megaloc": lambda: tokens(
+        "megaloc", "90x120", leading=1, fit="round", head_options={**SALAD, "dims": 32}
+    ),
     "registers": lambda: tokens("gem", registers=4),
     "dinov2-vlad": lambda: tokens(
         "vlad", cut="blocks.1.value", head_options={"clusters": 4, "cosine": True, "epsilon": "torch"}
@@ -101,7 +125,9 @@ MEMBERS = {
         leading=1,
         head_options={"queries": 4, "channels": 32, "rows": 2},
     ),
-    "selavprpp": lambda: tokens("selavprpp", body=SideDinoV2, adapters="multiconv", head_options={"dims": 16}),
+    "selavprpp": lambda: tokens(
+        "selavprpp", body=SideDinoV2, adapters="multiconv", head_options={"dims": 16}
+    ),
     "cricavpr": lambda: tokens("cricavpr", "224x224", CricaDinoV2, leading=1),
     "image_tokens": lambda: tokens(
         "image_tokens", body=AggregatingDinoV2, tokens=3, at=1, head_options={"tokens": 3}

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from export.conftest import MEMBERS
 
 from dejavlad.export import ExportSetting, export_model, open_export
 from dejavlad.export.network import takes_any_size
+from export.conftest import MEMBERS
 
 ONE = (("onnxruntime", "fp32"),)
 

@@ -102,8 +102,10 @@ def generalized_mean(feat_NDL: Tensor, p: Tensor, *, least: float = 1e-6) -> Ten
     """
     logs_NDL = feat_NDL.clamp(min=least).log()
     if _tracing():  # an exported network takes photos of any size
-        count = torch.ones_like(logs_NDL[:1, :1]).sum().log()
-        return ((torch.logsumexp(p * logs_NDL, dim=2) - count) / p).exp()
+        powers_NDL = p * logs_NDL
+        most_ND1 = powers_NDL.amax(dim=2, keepdim=True)
+        mean_ND = (powers_NDL - most_ND1).exp().mean(dim=2).log() + most_ND1[:, :, 0]
+        return (mean_ND / p).exp()
     return ((torch.logsumexp(p * logs_NDL, dim=2) - math.log(feat_NDL.shape[2])) / p).exp()
 
 

@@ -99,8 +99,8 @@ class FileEngine:
             return [torch.from_numpy(made) for made in run(np.ascontiguousarray(images.numpy()))]
         if model.together and len(images) > 1:
             raise InputError(
-                f"{self.runtime} describes photos of {model.name} one at a time; leave --batch-dependent out, "
-                f"or give --runtime torch"
+                f"{self.runtime} describes photos of {model.name} one at a time; leave --batch-dependent out "
+                "or give --runtime torch"
             )
         each = [run(np.ascontiguousarray(image[None].numpy())) for image in images]
         return [torch.from_numpy(np.concatenate(made)) for made in zip(*each, strict=True)]
@@ -153,9 +153,8 @@ class CachedEngine:
         size = (int(images_NCHW.shape[2]), int(images_NCHW.shape[3]))
         name = self._fingerprint(model, patches is not None)[:20]
         if patches is not None:
-            name += "-patches-" + "-".join(
-                f"{a}.{b}" for a, b in zip(patches.sizes, patches.strides, strict=True)
-            )
+            pairs = zip(patches.sizes, patches.strides, strict=True)
+            name += "-patches-" + "-".join(f"{side}.{step}" for side, step in pairs)
             name += f"-{patches.dims}" if patches.dims else ""
         if not takes_any_size(model):
             name += f"-{size[0]}x{size[1]}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import DejavladError, InputError, MissingExtraError
+from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingExtraError
 from dejavlad.export import onnx_file
 from dejavlad.export.certificate import Certificate, certificate_file, embed, write_certificate
 from dejavlad.export.compare import MADE, Size, compare
@@ -131,10 +131,16 @@ def certify(
     Raises:
         MissingExtraError: none is installed.
         InputError: one cannot compute such photos.
+        CheckpointError: none can run the file.
     """
     wanted = setting.runtimes or certifiable(certificate.precision)
+    why: CheckpointError | None = None
     for runtime, precision in wanted:
-        session = open_session(runtime, path, precision)
+        try:
+            session = open_session(runtime, path, precision)
+        except CheckpointError as error:  # this program cannot run it, so it is not certified for it
+            why = error
+            continue
         answers = compare(
             model,
             session,
@@ -147,6 +153,8 @@ def certify(
             with_preprocess=setting.with_preprocess,
         )
         certificate = certificate.with_answers(answers)
+    if why is not None and not certificate.answers:
+        raise why
     return certificate
 
 

@@ -104,10 +104,9 @@ def versions(path: Path) -> tuple[int, int]:
     )
 
 
-def rewrite(model: Any, out: Path, metadata: Mapping[str, str]) -> None:
-    """Write a network that was changed (quantised) with its metadata."""
+def rewrite(model: Any, out: Path) -> None:
+    """Write a network that was changed (quantised)."""
     onnx = _onnx()
-    onnx.helper.set_model_props(model, dict(metadata))
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         _save(onnx, model, out, Path(folder), DATA_FROM)
 

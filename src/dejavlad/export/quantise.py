@@ -6,11 +6,10 @@ quantised: assignments to clusters and the whitening are sharp, cheap, and stay 
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from dejavlad.export.certificate import Certificate, embed
 from dejavlad.export.compare import Size
 from dejavlad.export.make import ExportSetting, beside, certify, describe_file, export_model, move
 from dejavlad.export.network import as_bytes
+from dejavlad.export.runtimes import installed
 from dejavlad.model import PlaceModel
 from dejavlad.model.alone import made_photos
 from dejavlad.model.device import INT8
@@ -32,8 +32,6 @@ PHOTOS = 64
 """Photos that ranges are calibrated on, at most."""
 LEAST = 8
 """Photos that ranges are calibrated on, at least."""
-QUANTISED: Final = ("Conv", "MatMul", "Gemm")
-"""Operations that compute in int8."""
 
 
 def export_int8(
@@ -61,7 +59,7 @@ def export_int8(
 
     Raises:
         InputError: too few photos, or as `export_model`.
-        MissingExtraError: onnxruntime, whose quantiser it is, is not installed.
+        MissingExtraError: no quantiser is installed.
     """
     out, images = Path(out), list(images) or list(made_photos(8))
     if len(calibrate) < LEAST:
@@ -69,7 +67,8 @@ def export_int8(
             f"int8 is calibrated on at least {LEAST} photos like those to be described; "
             f"given {len(calibrate)}"
         )
-    program = _quantiser()
+    onnx_file.check_installed()
+    program = quantiser()
     with beside(out) as folder:
         exact = folder / "float.onnx"
         plain = replace(setting, runtimes=(("onnxruntime", "fp32"),))
@@ -78,10 +77,10 @@ def export_int8(
         made = folder / out.name
         size = before.size or setting.size or model.preprocess.output_size(480, 640)
         photos = _prepared(model, calibrate, size, setting)
-        _quantise(program, exact, made, photos)
+        program(exact, made, photos)
         bare = replace(
             describe_file(model, made, setting, before.size, precision=INT8),
-            calibrated={"photos": len(photos), "by": f"onnxruntime {program.version}"},
+            calibrated={"photos": len(photos), "by": program.name},
         )
         certificate = certify(model, made, bare, images, [size], setting)
         embed(made, certificate)
@@ -90,21 +89,36 @@ def export_int8(
     return certificate
 
 
-class _Quantiser:
-    """onnxruntime's quantiser."""
+class Quantiser(Protocol):
+    """Makes a quantised file of a file."""
 
-    def __init__(self) -> None:
-        self.functions: Any = importlib.import_module("onnxruntime.quantization")
-        self.shapes: Any = importlib.import_module("onnxruntime.quantization.shape_inference")
-        self.version = str(importlib.import_module("onnxruntime").__version__)
+    @property
+    def name(self) -> str:
+        """The program and its version."""
+
+    def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]]) -> None:
+        """Calibrate on prepared photos, each [1, ...], and write.
+
+        Raises:
+            InputError: it cannot quantise this network.
+        """
 
 
-def _quantiser() -> _Quantiser:
-    onnx_file.check_installed()
-    try:
-        return _Quantiser()
-    except ImportError:
-        raise MissingExtraError("quantising to int8", "onnx") from None
+def quantiser() -> Quantiser:
+    """NNCF where it is installed, whose descriptors are nearer, else onnxruntime's own.
+
+    Raises:
+        MissingExtraError: neither is installed.
+    """
+    if installed("nncf"):
+        from dejavlad.export.nncf_quantiser import NncfQuantiser
+
+        return NncfQuantiser()
+    if installed("onnxruntime"):
+        from dejavlad.export.onnxruntime_quantiser import OnnxruntimeQuantiser
+
+        return OnnxruntimeQuantiser()
+    raise MissingExtraError("quantising to int8", "int8")
 
 
 def _prepared(
@@ -116,37 +130,3 @@ def _prepared(
     if setting.with_preprocess:
         prepared = [as_bytes(image, model.preprocess) for image in prepared]
     return [np.ascontiguousarray(image.numpy()) for image in prepared]
-
-
-def _quantise(program: _Quantiser, source: Path, made: Path, photos: Sequence[NDArray[Any]]) -> None:
-    functions = program.functions
-    inferred = source.with_name("inferred.onnx")
-    program.shapes.quant_pre_process(str(source), str(inferred), skip_symbolic_shape=True)
-    graph = onnx_file.read(inferred).graph
-    chosen = [node.name for node in graph.node if node.op_type in QUANTISED and "backbone" in node.name]
-    if not chosen:
-        raise InputError("this network has no convolutions or products that could be quantised")
-
-    class Reader(functions.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        """Photo by photo."""
-
-        def __init__(self) -> None:
-            self.photos: Iterator[NDArray[Any]] = iter(photos)
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            """The next photo; None after the last."""
-            photo = next(self.photos, None)
-            return None if photo is None else {onnx_file.IMAGES: photo}
-
-    large = sum(len(tensor.raw_data) for tensor in graph.initializer) >= onnx_file.DATA_FROM
-    functions.quantize_static(
-        str(inferred),
-        str(made),
-        Reader(),
-        quant_format=functions.QuantFormat.QDQ,
-        activation_type=functions.QuantType.QUInt8,
-        weight_type=functions.QuantType.QInt8,
-        per_channel=True,
-        nodes_to_quantize=chosen,
-        use_external_data_format=large,
-    )
