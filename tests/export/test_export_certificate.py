@@ -19,15 +19,18 @@ from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.zoo import load_model
-from export.conftest import SIZE
+from export.members import SIZE
 from export.test_export_families import photos
+
+pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
+pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
 
 ONE = (("onnxruntime", "fp32"),)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    from export.conftest import model
+    from export.members import model
 
     made, path = model(whitened=20), tmp_path_factory.mktemp("exported") / "small.onnx"
     export_model(made, path, ExportSetting(runtimes=ONE))

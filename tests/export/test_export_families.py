@@ -5,7 +5,10 @@ import pytest
 
 from dejavlad.export import ExportSetting, export_model, open_export
 from dejavlad.export.network import takes_any_size
-from export.conftest import MEMBERS
+from export.members import MEMBERS
+
+pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
+pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
 
 ONE = (("onnxruntime", "fp32"),)
 

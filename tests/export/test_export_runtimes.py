@@ -15,8 +15,11 @@ from dejavlad.extraction.seconds import Seconds
 from dejavlad.model import PatchSetting, save_model
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.zoo import load_model
-from export.conftest import table_model
+from export.members import table_model
 from export.test_export_families import photos
+
+pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
+pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
 
 
 def installed(name):
