@@ -38,7 +38,7 @@ class QueryBlock(nn.Module):
         queries_1qc = self.queries  # of no photo, so attended once for all of them
         attended_1qc, _ = self.self_attn(queries_1qc, queries_1qc, queries_1qc, need_weights=False)
         queries_1qc = self.norm_q(queries_1qc + attended_1qc)
-        queries_Nqc = queries_1qc.expand(len(x_NLc), -1, -1)
+        queries_Nqc = queries_1qc.expand(x_NLc.shape[0], -1, -1)
         answers = self.cross_attn(queries_Nqc, x_NLc, x_NLc, need_weights=False)[0]
         return x_NLc, self.norm_out(answers)
 

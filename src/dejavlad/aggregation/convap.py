@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from dejavlad.aggregation.functional import mean_of_boxes
 from dejavlad.aggregation.head import Head, positive
 
 
@@ -47,5 +47,5 @@ class ConvAP(Head):
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, channels * side^2], channel by channel; not yet of unit length."""
-        pooled_NDss: Tensor = self.channel_pool(F.adaptive_avg_pool2d(feat_NDHW, self.side))
+        pooled_NDss: Tensor = self.channel_pool(mean_of_boxes(feat_NDHW, self.side))
         return pooled_NDss.flatten(1)

@@ -67,7 +67,7 @@ class CricaVPR(Head):
                 f"CricaVPR takes photos of {SIDE}x{SIDE} patches, 224x224 pixels; "
                 f"given {feat_NDL.shape[2] - 1} patches"
             )
-        grid = torch.unflatten(F.normalize(feat_NDL[:, :, 1:], dim=1), 2, (SIDE, SIDE))
+        grid = F.normalize(feat_NDL[:, :, 1:], dim=1).reshape(*feat_NDL.shape[:2], SIDE, SIDE)
         vectors = [feat_NDL[:, :, 0]]
         for cuts in CUTS:
             parts = list(itertools.pairwise(cuts))

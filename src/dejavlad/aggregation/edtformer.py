@@ -29,7 +29,7 @@ class DecoderLayer(nn.Module):
     def forward(self, q_NqD: Tensor, tokens_NTD: Tensor) -> Tensor:
         """[N or 1, q, D] and [N, T, D] -> [N, q, D]."""
         q_NqD = self.norm1(q_NqD + self.self_attn(q_NqD, q_NqD, q_NqD, need_weights=False)[0])
-        q_NqD = q_NqD.expand(len(tokens_NTD), -1, -1)
+        q_NqD = q_NqD.expand(tokens_NTD.shape[0], -1, -1)
         seen = self.multihead_attn(q_NqD, tokens_NTD, tokens_NTD, need_weights=False)[0]
         decoded_NqD: Tensor = self.norm2(q_NqD + seen)
         return decoded_NqD

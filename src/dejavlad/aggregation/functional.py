@@ -101,9 +101,35 @@ def generalized_mean(feat_NDL: Tensor, p: Tensor, *, least: float = 1e-6) -> Ten
     GeM of Radenović et al. (TPAMI 2019); in logarithms, so that no `p` over- or underflows.
     """
     logs_NDL = feat_NDL.clamp(min=least).log()
+    if _tracing():  # an exported network takes photos of any size
+        powers_NDL = p * logs_NDL
+        most_ND1 = powers_NDL.amax(dim=2, keepdim=True)
+        mean_ND = (powers_NDL - most_ND1).exp().mean(dim=2).log() + most_ND1[:, :, 0]
+        return (mean_ND / p).exp()
     return ((torch.logsumexp(p * logs_NDL, dim=2) - math.log(feat_NDL.shape[2])) / p).exp()
+
+
+def mean_of_boxes(feat_NDHW: Tensor, side: int) -> Tensor:
+    """Means [N, D, side, side] over as many boxes, which cover the map and may overlap by a cell."""
+    if not _tracing():
+        return F.adaptive_avg_pool2d(feat_NDHW, side)
+    rows_sH, columns_sW = (_boxes(int(cells), side) for cells in feat_NDHW.shape[2:])
+    return rows_sH @ feat_NDHW @ columns_sW.T
+
+
+def _tracing() -> bool:
+    """Whether a network is being exported."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def _boxes(cells: int, side: int) -> Tensor:
+    """[side, cells] that averages along an axis; exported networks have no such pooling but this product."""
+    boxes = [(box * cells // side, -(-(box + 1) * cells // side)) for box in range(side)]
+    return torch.tensor(
+        [[float(start <= cell < end) / (end - start) for cell in range(cells)] for start, end in boxes]
+    )
 
 
 def _products(rows_KD: Tensor, feat_NDL: Tensor) -> Tensor:
     """[N, K, L]; ``matmul`` would copy the features to fold the batch away."""
-    return torch.bmm(rows_KD.expand(len(feat_NDL), *rows_KD.shape), feat_NDL)
+    return torch.bmm(rows_KD.expand(feat_NDL.shape[0], *rows_KD.shape), feat_NDL)

@@ -44,7 +44,7 @@ class Score(nn.Module):
 
     def forward(self, q_1qD: Tensor, patches_NLD: Tensor) -> Tensor:
         """Scores [N, K, q] of each query for each cluster, without bounds."""
-        q_NqD = q_1qD.expand(len(patches_NLD), -1, -1)
+        q_NqD = q_1qD.expand(patches_NLD.shape[0], -1, -1)
         seen = self.norm_out(self.cross_attn(q_NqD, patches_NLD, patches_NLD, need_weights=False)[0])
         scores_NKq: Tensor = self.conv(seen.transpose(1, 2))
         return scores_NKq

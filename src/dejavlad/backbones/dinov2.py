@@ -372,10 +372,10 @@ class DinoV2(nn.Module):
         """Tokens [N, T, C] before the first block: class token, registers, patches."""
         rows, columns = (side // PATCH for side in images_NCHW.shape[2:])
         tokens_NTC: Tensor = self.patch_embed(images_NCHW)
-        first_N1C = self.cls_token.expand(len(tokens_NTC), -1, -1).to(tokens_NTC.dtype)
+        first_N1C = self.cls_token.expand(tokens_NTC.shape[0], -1, -1).to(tokens_NTC.dtype)
         tokens_NTC = torch.cat([first_N1C, tokens_NTC], 1) + self.table(rows, columns)
         if self.registers:
-            more = self.register_tokens.expand(len(tokens_NTC), -1, -1).to(tokens_NTC.dtype)
+            more = self.register_tokens.expand(tokens_NTC.shape[0], -1, -1).to(tokens_NTC.dtype)
             tokens_NTC = torch.cat([tokens_NTC[:, :1], more, tokens_NTC[:, 1:]], dim=1)
         return tokens_NTC
 
@@ -389,7 +389,7 @@ class DinoV2(nn.Module):
         """All tokens [N, T, C] as `forward` returns them: [N, C, H, W], or [N, C, 1 + H*W, 1]."""
         patches_NCT = tokens_NTC[:, 1 + self.registers :].transpose(1, 2)
         if not self.leading:
-            return torch.unflatten(patches_NCT, 2, (rows, columns))
+            return patches_NCT.reshape(*patches_NCT.shape[:2], rows, columns)
         return torch.cat([tokens_NTC[:, :1].transpose(1, 2), patches_NCT], dim=2).unsqueeze(3)
 
     def table(self, rows: int, columns: int) -> Tensor:

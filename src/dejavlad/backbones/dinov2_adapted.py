@@ -58,7 +58,8 @@ class MultiConvAdapter(nn.Module):
         """[N, 1 + side*side, C] -> the same."""
         inner_NTC = F.relu(self.D_fc1(x_NTC))
         side = square_side(inner_NTC.shape[1] - 1)
-        grid = torch.unflatten(inner_NTC[:, 1:].transpose(1, 2), 2, (side, side))
+        inner_NCT = inner_NTC[:, 1:].transpose(1, 2)
+        grid = inner_NCT.reshape(*inner_NCT.shape[:2], side, side)
         seen = torch.cat([self.branch1(grid), self.branch2(grid), self.branch3(grid)], dim=1)
         patches_NTC = seen.flatten(2).transpose(1, 2)
         whole = inner_NTC + torch.cat([inner_NTC[:, :1], patches_NTC.to(inner_NTC.dtype)], dim=1)
@@ -205,7 +206,7 @@ class AggregatingDinoV2(DinoV2):
         """The learnt tokens alone: [N, T, C] -> [N, tokens, C]."""
         for i, block in enumerate(self.blocks):
             if i == self.at:
-                more = self.learnable_aggregation_tokens.expand(len(tokens_NTC), -1, -1)
+                more = self.learnable_aggregation_tokens.expand(tokens_NTC.shape[0], -1, -1)
                 tokens_NTC = torch.cat([more.to(tokens_NTC.dtype), tokens_NTC], dim=1)
             tokens_NTC = block(tokens_NTC)
         tokens_NtC: Tensor = self.norm(tokens_NTC[:, : self.learnable_aggregation_tokens.shape[1]])

@@ -124,7 +124,7 @@ class HubBackbone(nn.Module):
         if self.leading:
             kept_NTC = torch.cat([tokens_NTC[:, :1], tokens_NTC[:, before:]], dim=1)
             return kept_NTC.transpose(1, 2).unsqueeze(3)
-        return tokens_NTC[:, before:].transpose(1, 2).reshape(len(tokens_NTC), -1, rows, columns)
+        return tokens_NTC[:, before:].transpose(1, 2).reshape(tokens_NTC.shape[0], -1, rows, columns)
 
     def _probe(self) -> Tensor:
         network = self.network

@@ -74,6 +74,7 @@ def extract(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction import write_bin
+    from dejavlad.extraction.seconds import Seconds
     from dejavlad.places.fitted_model import for_patches
 
     if order == "matlab" and bin is None:
@@ -85,6 +86,7 @@ def extract(
             "store, which describes nothing anew"
         )
 
+    seconds = Seconds()
     preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
@@ -104,6 +106,7 @@ def extract(
             patch_dtype="float16" if preset is None else preset.patch_dtype,
             shard=shard,
             ray=machines.ray,
+            seconds=seconds,
             on_progress=on_progress,
         )
         if patchfeats is not None:
@@ -120,11 +123,13 @@ def extract(
         "dims": int(store.rows.shape[1]),
         "model": {"name": opened.title, "fingerprint": opened.fingerprint},
         **({} if shard is None else {"shard": str(shard)}),
+        "seconds": seconds.to_dict(),
     }
     share = "" if shard is None else f" of shard {shard}"
     output.answer(
         summary,
-        f"{summary['described']} of {len(store)} photos{share} described, {summary['dims']} dims: {out}",
+        f"{summary['described']} of {len(store)} photos{share} described, {summary['dims']} dims: {out}\n"
+        f"{seconds}",
     )
     output.failures(store.failed)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import ModelOptions
+from dejavlad.cli.export import verify_export
+from dejavlad.cli.options import ModelOptions, Root
 from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import DejavladError, InputError, UnknownNameError
 
@@ -186,26 +187,39 @@ def verify(
     *,
     alone: Annotated[bool, Parameter(negative=())] = False,
     tolerance: float = 1e-5,
+    photos: str | None = None,
+    root: Root = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
     """Compare a model's activations with a reference, layer by layer; status 1 where they differ.
 
-    Example: `dejavlad verify patchnetvlad activations.npz`, `dejavlad verify megaloc --alone`
+    Example: `dejavlad verify patchnetvlad activations.npz`, `dejavlad verify megaloc --alone`,
+    `dejavlad verify megaloc megaloc.onnx`
 
     Parameters
     ----------
     model
         A model's name, its folder, or a checkpoint of the originals.
     reference
-        A .mat or .npz with `input` and activations by the layers' names.
+        A .mat or .npz with `input` and activations by the layers' names; or a file of ONNX exported from the
+        model, whose answers are compared on this machine, and its certificate made anew.
     alone
         Instead: does a photo's descriptor depend on the photos described beside it? Status 1 where it does.
     tolerance
         On each number; relative to the layer's largest where that is above 1.
+    photos
+        With a file of ONNX: the photos on which answers are compared (default: made ones).
+    root
+        The folder that paths in a list of photos are relative to.
     """
+    if reference is not None and reference.suffix.lower() == ".onnx" and not alone:
+        verify_export(model, reference, photos, root, options, output)
+        return
     from dejavlad.model.verify import verify as compare
 
+    if photos is not None:
+        raise InputError("--photos goes with a file of ONNX")
     if alone == (reference is not None):
         raise InputError("give either a reference (.mat, .npz) to compare with, or --alone")
     if reference is None:

@@ -37,8 +37,10 @@ class ModelOptions:
     "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     "Where to compute."
-    precision: Literal["fp32", "bf16"] = "fp32"
-    "bf16 is faster where the processor has it."
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    "bf16 is faster where the processor has it; int8 is that of exports made with --int8."
+    runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "torch"
+    "What computes the network; auto: the fastest that is installed and answers the same."
     batch_size: Annotated[int, Parameter(name="--batch-size")] = 8
     "Photos described at once."
     workers: int = 2
@@ -100,6 +102,7 @@ class ModelOptions:
             levels=self.levels,
             seed=self.seed,
             offline=self.offline or None,
+            runtime=self.runtime,
             on_progress=on_progress,
         )
         if (

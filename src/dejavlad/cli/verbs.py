@@ -28,6 +28,7 @@ VERBS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("store", "store:app", "Stores of descriptors: merge those of many machines, look at one, check it."),
         ("train", "train:train", "Learn a descriptor from photos and their rough positions."),
         ("whiten", "whiten:whiten", "Learn principal components and whitening, and add them to a model."),
+        ("export", "export:export", "A model as a file of ONNX, with a certificate of what it answers."),
         ("import", "models:import_", "A model folder from a checkpoint of the originals."),
         ("verify", "models:verify", "Compare a model with a reference, layer by layer."),
     ),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError
 from dejavlad.extraction.manifest import PhotoTable, Rows
 from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.extraction.seconds import Seconds
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.images import Batch, Preprocess, load_batches
 from dejavlad.photo import Photo
@@ -61,6 +62,7 @@ class Stream(Protocol):
         batches: list[Rows],
         workers: int,
         patching: PatchExtractor | None = None,
+        seconds: Seconds | None = None,
         /,
     ) -> Iterator[Described]:
         """Batch by batch what `described` gives."""
@@ -72,6 +74,7 @@ def described(
     batches: list[Rows],
     workers: int,
     patching: PatchExtractor | None = None,
+    seconds: Seconds | None = None,
     /,
 ) -> Iterator[Described]:
     """Describe planned batches in this process.
@@ -82,14 +85,17 @@ def described(
         batches: rows of each batch.
         workers: threads that decode ahead.
         patching: makes and writes the photos' patches in the same pass.
+        seconds: is added to: what the steps took.
 
     Raises:
         InputError: the model gave rows that are not finite.
     """
+    seconds = seconds if seconds is not None else Seconds()
     photos, sizes = table.photos, prepared_sizes(model.preprocess, table)
     loaded = load_batches(photos, batches, model.preprocess, workers=workers, sizes=sizes)
     with contextlib.closing(loaded) as stream, evaluating(model):
-        for batch in stream:
+        for batch in seconds.waited(stream):
+            seconds.decode += batch.seconds
 
             def describe(
                 images: torch.Tensor, good: NDArray[np.bool_], rows: Rows = batch.rows
@@ -98,7 +104,9 @@ def described(
                     return model.describe(images)
                 return patching.describe(images, rows, good, table)
 
-            yield describe_batch(model, batch, photos, describe)
+            with seconds.of("network"):
+                answer = describe_batch(model, batch, photos, describe)
+            yield answer
 
 
 def describe_batch(

@@ -36,6 +36,7 @@ from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.describing import Describer, Stream, described, prepared_sizes
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
 from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.extraction.seconds import Seconds
 from dejavlad.extraction.shard import Shard, read_whole
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
@@ -64,6 +65,7 @@ def extract(
     allow_none: bool = False,
     shard: Shard | tuple[int, int] | str | None = None,
     ray: str | None = None,
+    seconds: Seconds | None = None,
     on_progress: OnProgress = silent,
 ) -> DescriptorStore:
     """Describe photos into the folder `out`; run again, it goes on where it was cut off.
@@ -85,6 +87,7 @@ def extract(
             shares, equal in every byte to that of a single process. `out` is the shard's own folder.
         ray: describe on the machines of a Ray cluster: its address, or ``"auto"`` for the one that this
             machine belongs to (see `ray_cluster`). The rows do not depend on it.
+        seconds: is added to: what the steps took.
         on_progress: called with reports of `LOOKING` (file sizes and times) and `DESCRIBING`
             (``resumed``: photos of earlier runs).
 
@@ -101,8 +104,11 @@ def extract(
     if ray is not None:
         from dejavlad.extraction.ray_cluster import RayCluster
 
+        if getattr(model, "engine", None) is not None:
+            raise InputError("the machines of a cluster run models by PyTorch; leave the runtime away")
         stream = RayCluster(ray).described
     _check(model, photos, batch_size)
+    seconds = seconds if seconds is not None else Seconds()
     batch_size = _companions(model, batch_size)
     shard = Shard.of(shard)
     setting = Setting(
@@ -148,8 +154,9 @@ def extract(
         again = [row for batch in todo for row in batch if state[row] != NOT_YET]
         resumed = done = done - len(again)
         on_progress(Progress(DESCRIBING, done, len(table), resumed))
-        for rows, values, failed in stream(model, table, todo, workers, extra):
-            writer.put(rows, values, failed)
+        for rows, values, failed in stream(model, table, todo, workers, extra, seconds):
+            with seconds.of("write"):
+                writer.put(rows, values, failed)
             done += len(rows) + len(failed)
             on_progress(Progress(DESCRIBING, done, len(table), resumed))
     store = DescriptorStore.open(out, shards=True)

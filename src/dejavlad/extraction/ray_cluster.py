@@ -38,6 +38,7 @@ from dejavlad.extraction.patches.codec import Codec
 from dejavlad.extraction.patches.making import PatchExtractor, patches_of
 from dejavlad.extraction.patches.store import Entry, Identity
 from dejavlad.extraction.patches.writer import encoded
+from dejavlad.extraction.seconds import Seconds
 from dejavlad.images import load_batches
 from dejavlad.model import PatchSetting
 from dejavlad.photo import Photo
@@ -144,9 +145,9 @@ class Worker:
             (batch,) = stream
 
         def describe(images: torch.Tensor, good: NDArray[np.bool_]) -> torch.Tensor:
-            if self.layer is None or setup.codec is None:
+            if self.layer is None or setup.patches is None or setup.codec is None:
                 return torch.as_tensor(self.model.describe(images))
-            rows_nD, patches = patches_of(self.model, self.layer, images, good & task.wanted)
+            rows_nD, patches = patches_of(self.model, setup.patches, self.layer, images, good & task.wanted)
             for row, patch_sets, why in patches:
                 key, identity = task.photos[row].key, task.identities[row]
                 made.append((row, *encoded(setup.codec, key, identity, patch_sets, why)))
@@ -177,9 +178,12 @@ class RayCluster:
         batches: list[Rows],
         workers: int,
         patching: PatchExtractor | None = None,
+        seconds: Seconds | None = None,
         /,
     ) -> Iterator[Described]:
         """As `dejavlad.extraction.describing.described`, in the same order.
+
+        Of `seconds` only `wait` is counted.
 
         Raises:
             StoreError: there is no such cluster, no worker can be started, or one sees other photos.
@@ -211,7 +215,8 @@ class RayCluster:
                     return Task(photos, identities, sizes[int(rows[0])], wanted)
 
                 answers = cluster.answers([_Lazy(task, number) for number in range(len(batches))])
-                for rows, answer in zip(batches, answers, strict=True):
+                waited = answers if seconds is None else seconds.waited(answers)
+                for rows, answer in zip(batches, waited, strict=True):
                     _refuse_other_photos(answer, rows, table)
                     if patching is not None:
                         for _, entry, data in answer.patches:

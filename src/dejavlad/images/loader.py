@@ -8,6 +8,7 @@ Legend: n photos of a batch, h x w their prepared size.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,8 @@ from dejavlad.photo import Photo
 Size = tuple[int, int]
 Rows = NDArray[np.int64]
 Prepared = NDArray[np.float32] | PhotoError
+Timed = tuple[Prepared, float]
+"""A prepared photo, and the seconds that it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Batch:
     """float32 [n, 3, h, w]; zeros where a photo failed."""
     failed: dict[int, PhotoError] = field(default_factory=dict)
     """Row -> why that photo could not be read."""
+    seconds: float = 0.0
+    """That decoding and preparing its photos took, added up over the threads."""
 
 
 def plan_batches(sizes: Sequence[Size | None], batch_size: int) -> list[Rows]:
@@ -107,25 +112,26 @@ def _load(
     sizes: Sequence[Size | None] | None,
     keep_blank: bool,
 ) -> Generator[Batch, None, None]:
-    def finish(rows: Rows, prepared: list[Prepared]) -> Batch:
+    def finish(rows: Rows, prepared: list[Timed]) -> Batch:
         planned = sizes[int(rows[0])] if sizes is not None and len(rows) else None
-        return _batch(photos, preprocess, rows, prepared, planned)
+        seconds = sum(took for _, took in prepared)
+        return _batch(photos, preprocess, rows, [photo for photo, _ in prepared], planned, seconds)
 
     if workers == 0:
         for rows in plan:
-            yield finish(rows, [_prepare(photos[int(row)], preprocess, keep_blank) for row in rows])
+            yield finish(rows, [_timed(photos[int(row)], preprocess, keep_blank) for row in rows])
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dejavlad-decode")
     # A video is read in order: by one thread in one pass, by several in one pass each.
     video = ThreadPoolExecutor(1, thread_name_prefix="dejavlad-decode-video")
     todo = iter(plan)
-    ahead: deque[tuple[Rows, list[Future[Prepared]]]] = deque()
+    ahead: deque[tuple[Rows, list[Future[Timed]]]] = deque()
 
-    def submit(photo: Photo) -> Future[Prepared]:
+    def submit(photo: Photo) -> Future[Timed]:
         if photo.frame is None:
-            return pool.submit(_prepare, photo, preprocess, keep_blank)
+            return pool.submit(_timed, photo, preprocess, keep_blank)
         pixels = video.submit(read_image, photo)
-        return pool.submit(_prepare, photo, preprocess, keep_blank, pixels.result)
+        return pool.submit(_timed, photo, preprocess, keep_blank, pixels.result)
 
     def look_ahead() -> None:
         """Keep two batches under way, and as many more as give each thread two photos."""
@@ -145,6 +151,17 @@ def _load(
     finally:
         for executor in (video, pool):
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _timed(
+    photo: Photo,
+    preprocess: Preprocess,
+    keep_blank: bool,
+    read: Callable[[], NDArray[np.uint8]] | None = None,
+) -> Timed:
+    start = time.perf_counter()
+    prepared = _prepare(photo, preprocess, keep_blank, read)
+    return prepared, time.perf_counter() - start
 
 
 def _prepare(
@@ -178,6 +195,7 @@ def _batch(
     rows: Rows,
     prepared: list[Prepared],
     planned: Size | None,
+    seconds: float,
 ) -> Batch:
     size = planned or _most([image.shape[1:] for image in prepared if isinstance(image, np.ndarray)])
     size = size or _most(_header_sizes(photos, preprocess, rows)) or (1, 1)
@@ -193,7 +211,7 @@ def _batch(
             )
         else:
             images[slot] = image
-    return Batch(rows, images, failed)
+    return Batch(rows, images, failed, seconds)
 
 
 def _most(sizes: Iterable[tuple[int, ...]]) -> Size | None:

@@ -47,6 +47,8 @@ def save_model(model: PlaceModel, folder: str | Path) -> Path:
         OSError: it cannot be written; what was there is left.
     """
     folder = Path(folder)
+    if save_export := getattr(model, "save_export", None):  # a network in a file of its own
+        return Path(save_export(folder))
     if folder.exists() and not (folder / SPEC).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} is there and is no model; give another place, or delete it")
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}

@@ -8,6 +8,8 @@ from dejavlad.errors import InputError, UnknownNameError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fp32", "bf16")
+INT8 = "int8"
+"""The precision of exports that were quantised; no model has it by itself."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -37,7 +39,13 @@ def check_precision(name: str) -> str:
 
     Raises:
         UnknownNameError: it is none.
+        InputError: it is that of quantised files alone.
     """
+    if name == INT8:
+        raise InputError(
+            "--precision int8 needs a network that was calibrated on photos: dejavlad export MODEL --int8 "
+            "--calibrate PHOTOS --out FILE.onnx, and then give FILE.onnx as MODEL"
+        )
     if name not in PRECISIONS:
         raise UnknownNameError("precision", name, PRECISIONS)
     return name

@@ -26,6 +26,7 @@ from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
 from dejavlad.model.device import check_precision
+from dejavlad.model.engine import Engine
 from dejavlad.model.patching import PatchSetting, patch_layer
 from dejavlad.model.reduced import bf16_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
@@ -105,6 +106,9 @@ class PlaceModel(nn.Module):
         self.provenance = dict(provenance or {})
         self.dims = self._checked(dims)
         self.precision = precision
+        self.engine: Engine | None = None
+        """What computes descriptors and patches instead of PyTorch; None for PyTorch itself. It changes
+        neither weights nor fingerprint, and takes no part where gradients flow."""
         self.together = False
         """Whether photos of a batch may change each other's descriptors, where the model does that at all;
         if not, `extract` describes them one at a time."""
@@ -215,7 +219,22 @@ class PlaceModel(nn.Module):
             InputError: photos of another shape or too small, or the model is not fitted.
         """
         self.require_fitted()
+        if self.engine is not None and not torch.is_grad_enabled():
+            return self.engine.describe(self, images_NCHW)
         return self.pooled(self.features(images_NCHW))
+
+    def describe_with_patches(
+        self, images_NCHW: Tensor, setting: PatchSetting
+    ) -> tuple[Tensor, list[list[PatchSet]]]:
+        """Descriptors [N, D] and, of each photo, its patches of each size; no gradient flows.
+
+        Raises:
+            InputError: as `describe` and `patch_layer`, or photos with too few cells for a patch.
+        """
+        if self.engine is not None:
+            return self.engine.patches(self, images_NCHW, setting)
+        feat_NCHW = self.features(images_NCHW)
+        return self.pooled(feat_NCHW), self.patch_layer(setting)(feat_NCHW)
 
     def pooled(self, feat_NCHW: Tensor) -> Tensor:
         """Descriptors float32 [N, D] of feature maps that `features` made; gradients flow."""
@@ -290,12 +309,18 @@ class PlaceModel(nn.Module):
             PhotoError: a photo cannot be read, or shows nothing (`BlankPhotoError`).
             InputError: as `encode` and `PlaceModel.patch_layer`, or a photo has too few cells for a patch.
         """
-        layer = self.patch_layer(PatchSetting(tuple(sizes), tuple(strides), dims))
+        setting = PatchSetting(tuple(sizes), tuple(strides), dims)
+        layer = self.patch_layer(setting)
         photos = _photos(images)
         patches_of_photos: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
             for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
-                for row, patches in zip(rows.tolist(), layer(self.features(images_NCHW)), strict=True):
+                made = (
+                    layer(self.features(images_NCHW))
+                    if self.engine is None
+                    else self.engine.patches(self, images_NCHW, setting)[1]
+                )
+                for row, patches in zip(rows.tolist(), made, strict=True):
                     patches_of_photos[row] = patches
         return patches_of_photos
 
@@ -474,6 +499,7 @@ class PlaceModel(nn.Module):
         main = [changed.pop(part, getattr(self, part)) for part in ("backbone", "aggregation", "preprocess")]
         made = PlaceModel(*main, **{**parts, **changed}).train(self.training)
         made.together = self.together
+        made.engine = self.engine
         return made
 
     def _checked(self, dims: int | None) -> int | None:

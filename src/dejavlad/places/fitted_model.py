@@ -69,7 +69,9 @@ def fit_cached(
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_whole(note, json.dumps(wanted, indent=1))
     if (folder / "spec.json").exists():
-        return load_model(folder, device=base.device.type, precision=base.precision)
+        kept = load_model(folder, device=base.device.type, precision=base.precision)
+        kept.engine = kept.engine or base.engine
+        return kept
     learnt = base
     if not base.fitted:
         learnt = fit(base, photos, seed=seed, workers=workers, on_progress=on_progress)
@@ -131,6 +133,7 @@ def for_patches(
         return model
     if (folder / "spec.json").exists():
         kept = load_model(folder, device=model.device.type, precision=model.precision)
+        kept.engine = kept.engine or model.engine
         if kept.patch_whitening is not None and kept.fingerprint == model.fingerprint:
             return kept
     learnt = learn_patch_whitening(model, photos, patches, on_progress=on_progress)

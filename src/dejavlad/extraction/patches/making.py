@@ -107,7 +107,7 @@ class PatchExtractor:
         A photo with too few cells for a patch has a descriptor all the same.
         """
         wanted = good & self.missing_of(rows, table)
-        rows_nD, made = patches_of(self.model, self.layer, images_NCHW, wanted)
+        rows_nD, made = patches_of(self.model, self.setting, self.layer, images_NCHW, wanted)
         for slot, patches, why in made:
             row = int(rows[slot])
             self.writer.put(table.keys[row], table.identity(row), patches, why)
@@ -124,9 +124,16 @@ Made = tuple[int, Sequence[PatchSet], str]
 
 
 def patches_of(
-    model: PlaceModel, layer: PatchVLAD, images_NCHW: Tensor, wanted: NDArray[np.bool_]
+    model: PlaceModel,
+    setting: PatchSetting,
+    layer: PatchVLAD,
+    images_NCHW: Tensor,
+    wanted: NDArray[np.bool_],
 ) -> tuple[Tensor, list[Made]]:
     """Descriptors [n, D] of a batch, and the patches of those of its photos that are wanted."""
+    if model.engine is not None:
+        rows_nD, sets = model.describe_with_patches(images_NCHW, setting)
+        return rows_nD, [(slot, sets[slot], "") for slot in np.flatnonzero(wanted).tolist()]
     feat_NCHW = model.features(images_NCHW)
     made: list[Made] = []
     for slot in np.flatnonzero(wanted).tolist():

@@ -1,0 +1,194 @@
+"""`dejavlad export`: a model as a file of ONNX, with the certificate of what it answers; and its check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from dejavlad.cli.options import ModelOptions, Root, numbers
+from dejavlad.cli.terminal import Output, table
+from dejavlad.errors import DejavladError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dejavlad.export import Certificate
+    from dejavlad.model import PlaceModel
+
+
+def export(
+    model: str,
+    /,
+    *,
+    out: Path,
+    photos: str | None = None,
+    with_preprocess: Annotated[bool, Parameter(name="--with-preprocess", negative=())] = False,
+    patches: Annotated[bool, Parameter(negative=())] = False,
+    patch_sizes: Annotated[str, Parameter(name="--patch-sizes")] = "2,5,8",
+    int8: Annotated[bool, Parameter(negative=())] = False,
+    calibrate: str | None = None,
+    dataset: str | None = None,
+    root: Root = None,
+    options: ModelOptions = ModelOptions(),
+    output: Output = Output(),
+) -> None:
+    """Write a model as ONNX, for any program that runs it, and certify that it answers the same.
+
+    Examples:
+
+        dejavlad export efficientnet_lite0-gem --out place.onnx
+        dejavlad export megaloc --resize 322x322 --with-preprocess --out megaloc.onnx
+        dejavlad export mixvpr-128 --int8 --calibrate photos/ --dataset town/test --out small.onnx
+
+    Parameters
+    ----------
+    model
+        A model's name (`dejavlad models`) or folder, with a network in it.
+    out
+        The file; its certificate lies beside it, as `OUT.json`.
+    photos
+        Photos on which the answers are compared (default: made ones).
+    with_preprocess
+        Take photos as bytes [N, height, width, 3] of the size that the network wants, not prepared.
+    patches
+        Also give the patches that re-ranking compares, as further outputs.
+    patch_sizes
+        Their sides, in cells.
+    int8
+        Quantise it to int8: several times faster, and not the same answers.
+    calibrate
+        With --int8: some dozens of photos like those to be described.
+    dataset
+        With --int8: tell what that costs in recall on this dataset.
+    root
+        The folder that paths in a list, or a dataset, are relative to.
+    """
+    from dejavlad.export import ExportSetting, export_model
+    from dejavlad.model import PatchSetting
+
+    _check(options, int8, calibrate, dataset)
+    with output.progress() as on_progress:
+        opened = options.load(model, on_progress)
+        size = _size(options.resize)
+        sides = numbers("--patch-sizes", patch_sizes)
+        setting = ExportSetting(size, PatchSetting(sides) if patches else None, with_preprocess)
+        images = _images(photos, root, opened)
+        costs: dict[str, Any] = {}
+        if int8:
+            from dejavlad.export.quantise import export_int8
+
+            certificate = export_int8(
+                opened,
+                out,
+                setting,
+                calibrate=_images(calibrate, root, opened),
+                images=images,
+                on_progress=on_progress,
+            )
+            if dataset is not None:
+                from dejavlad.pipelines.recall_cost import recall_cost
+
+                costs = recall_cost(opened, out, dataset, root=root, on_progress=on_progress)
+        else:
+            certificate = export_model(opened, out, setting, images=images, on_progress=on_progress)
+    summary = {"onnx": str(out), "certificate": str(out) + ".json", **certificate.to_dict()}
+    output.answer(summary | ({"recall": costs} if costs else {}), _text(out, certificate, costs))
+
+
+def verify_export(
+    model: str,
+    path: Path,
+    photos: str | None,
+    root: Path | None,
+    options: ModelOptions,
+    output: Output,
+) -> None:
+    """Compare a file of ONNX with its model anew, on this machine; status 1 where they differ.
+
+    Raises:
+        DejavladError: it answers otherwise, or was made of another model.
+    """
+    from dataclasses import replace
+
+    from dejavlad.export import read_certificate
+    from dejavlad.export.make import certifiable, recertify
+
+    certificate = read_certificate(path)
+    runtime = None if options.runtime in ("auto", "torch") else options.runtime
+    with output.progress() as on_progress:
+        opened = replace(options, runtime="torch", precision="fp32", device="cpu").load(model, on_progress)
+        precision = certificate.precision if certificate.precision == "int8" else options.precision
+        pairs = ((runtime, precision),) if runtime else certifiable(certificate.precision)
+        certificate = recertify(opened, path, certificate, pairs, _images(photos, root, opened))
+    output.answer(certificate.to_dict(), _text(path, certificate, {}))
+    wrong = [one for pair in pairs if (one := certificate.of(*pair)) is not None and not one.ok]
+    if wrong:
+        raise DejavladError(
+            f"{path.name} does not answer as {certificate.name}: in {wrong[0].runtime} "
+            f"({wrong[0].precision}) the least cosine is {wrong[0].cosine_min:.6f}"
+        )
+
+
+def _check(options: ModelOptions, int8: bool, calibrate: str | None, dataset: str | None) -> None:
+    if options.precision != "fp32" or options.runtime not in ("torch", "auto"):
+        raise InputError(
+            "an export is in fp32 (or --int8), for every runtime; leave --precision and --runtime out, and "
+            "give them where the file is used"
+        )
+    if int8 != (calibrate is not None):
+        raise InputError("--int8 and --calibrate PHOTOS go together: give both or neither")
+    if dataset is not None and not int8:
+        raise InputError("--dataset tells what --int8 costs; give --int8 --calibrate PHOTOS too")
+
+
+def _size(resize: str | None) -> tuple[int, int] | None:
+    from dejavlad.images.preprocess import parse_resize
+
+    wanted = parse_resize(resize) if resize is not None else None
+    return wanted if isinstance(wanted, tuple) else None
+
+
+def _images(photos: str | None, root: Path | None, model: PlaceModel) -> list[NDArray[np.uint8]]:
+    """At most some dozens of the photos, read; none where none are given."""
+    from dejavlad.datasets import photos as open_photos
+    from dejavlad.export.compare import sample
+
+    if photos is None:
+        return []
+    return sample(open_photos(photos, root=root), model.preprocess.rotate)
+
+
+def _text(path: Path, certificate: Certificate, costs: dict[str, Any]) -> str:
+    size = "any size" if certificate.size is None else "x".join(map(str, certificate.size)) + " pixels"
+    what = "bytes" if certificate.with_preprocess else "prepared photos"
+    lines = [
+        f"{path}: {certificate.name}, {certificate.dims} dims, {what} of {size}, opset {certificate.opset}, "
+        f"IR {certificate.ir_version}, {certificate.network_bytes / 1e6:.1f} MB"
+    ]
+    if certificate.patches is not None:
+        lines.append(f"patches of sizes {certificate.patches['sizes']}, {certificate.patches['dims']} dims")
+    rows = [
+        (
+            f"{one.runtime} {one.version}",
+            one.precision,
+            f"{one.cosine_min:.6f}",
+            f"{one.cosine_mean:.6f}",
+            f"{one.difference:.1e}",
+            f"{one.same_first:.0%}",
+            "ok" if one.ok else "DIFFERS",
+        )
+        for one in certificate.answers
+    ]
+    heads = ("runtime", "in", "least cosine", "mean", "difference", "same best", "")
+    lines.append(str(table(heads, rows, right=(2, 3, 4, 5))))
+    if costs:
+        lines.append(
+            "; ".join(
+                f"recall@{n}: {before:.3f} -> {after:.3f}" for n, (before, after) in costs["recall"].items()
+            )
+            + f" ({costs['dataset']}, {costs['n_queries']} queries)"
+        )
+    return "\n".join(lines)

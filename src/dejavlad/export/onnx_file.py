@@ -1,0 +1,173 @@
+"""ONNX files: written from PyTorch, and quantised; the one place that imports ``onnx``.
+
+The exporter is the one that traces (TorchScript's). PyTorch's newer one needs a further package and writes
+opset 18 with IR 10; this one needs ``onnx`` alone, and what it writes, opset 17 with IR 8, is read by
+onnxruntime 1.12 (2022) and later.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dejavlad.errors import InputError, MissingExtraError
+from dejavlad.export.network import ExportedNetwork, of_one_size
+from dejavlad.files import replacing
+
+OPSET = 17
+IMAGES, DESCRIPTORS, CELLS = "images", "descriptors", "cells"
+DATA_FROM = 1_800_000_000
+"""Bytes of weights from which they lie in a file of their own: a protobuf file ends at 2 GiB."""
+
+
+def _onnx() -> Any:
+    try:
+        return importlib.import_module("onnx")
+    except ImportError:
+        raise MissingExtraError("exporting to ONNX", "onnx") from None
+
+
+def check_installed() -> None:
+    """Raises MissingExtraError where ``onnx`` is not installed."""
+    _onnx()
+
+
+def write_network(
+    network: ExportedNetwork,
+    size: tuple[int, int],
+    out: Path,
+    *,
+    any_size: bool,
+    metadata: Mapping[str, str],
+    data_from: int = DATA_FROM,
+) -> None:
+    """Trace a network and write it whole or not at all.
+
+    Args:
+        network: what to export, on the processor.
+        size: (height, width) of the photos that it is traced with.
+        out: the file; weights of more than `data_from` bytes go to `data_file(out)`.
+        any_size: let height and width vary, and not only the batch.
+        metadata: for other programs, by name.
+        data_from: see `DATA_FROM`.
+
+    Raises:
+        MissingExtraError: ``onnx`` is not installed.
+        InputError: PyTorch cannot export this network.
+        OSError: the file cannot be written.
+    """
+    onnx = _onnx()
+    layer = network.layer
+    outputs = [DESCRIPTORS, *(f"patches_{side}" for side in (layer.sizes if layer else ()))]
+    count = 2 if network.model.alone else 1  # others are described one photo at a time
+    varying: dict[str, dict[int, str]] = {
+        name: {0: "photos"} if network.model.alone else {} for name in (IMAGES, *outputs)
+    }
+    outputs += [CELLS] if layer else []
+    at = 1 if network.with_preprocess else 2
+    if any_size:
+        varying[IMAGES] |= {at: "height", at + 1: "width"}
+        for name in outputs[1:-1]:
+            varying[name] |= {1: name}
+    shape = (count, *size, 3) if network.with_preprocess else (count, 3, *size)
+    images = torch.zeros(shape, dtype=torch.uint8) if network.with_preprocess else torch.rand(shape)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        traced = Path(folder) / "traced.onnx"
+        _trace(network, images, traced, outputs, varying, size)
+        model = onnx.load(str(traced))
+        model.producer_name = "dejavlad"
+        onnx.helper.set_model_props(model, dict(metadata))
+        _save(onnx, model, out, Path(folder), data_from)
+
+
+def data_file(path: Path) -> Path:
+    """Where the weights of a large network lie, beside it."""
+    return path.with_name(path.name + ".data")
+
+
+def versions(path: Path) -> tuple[int, int]:
+    """(opset, IR version) of a file."""
+    model = _onnx().load(str(path), load_external_data=False)
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), int(
+        model.ir_version
+    )
+
+
+def rewrite(model: Any, out: Path) -> None:
+    """Write a network that was changed (quantised)."""
+    onnx = _onnx()
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        _save(onnx, model, out, Path(folder), DATA_FROM)
+
+
+def read(path: Path) -> Any:
+    """The network of a file, as ``onnx`` has it."""
+    return _onnx().load(str(path))
+
+
+def _trace(
+    network: ExportedNetwork,
+    images: Tensor,
+    path: Path,
+    outputs: list[str],
+    varying: Mapping[str, Mapping[int, str]],
+    size: tuple[int, int],
+) -> None:
+    parameters = inspect.signature(torch.onnx.export).parameters
+    legacy: dict[str, Any] = {"dynamo": False} if "dynamo" in parameters else {}
+    with ExitStack() as stack:
+        stack.enter_context(network.model.describing())
+        stack.enter_context(of_one_size(network.model.backbone, size))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # of tracing, whose result is compared with the model itself
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            torch.onnx.export(
+                network.eval(),
+                (images,),
+                str(path),
+                opset_version=OPSET,
+                input_names=[IMAGES],
+                output_names=outputs,
+                dynamic_axes=varying,
+                **legacy,
+            )
+        except InputError:
+            raise
+        except Exception as error:  # exporters fail in many ways
+            line = str(error).strip().split("\n")[0]
+            raise InputError(f"PyTorch cannot export {network.model.name}: {line}") from None
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _save(onnx: Any, model: Any, out: Path, folder: Path, data_from: int) -> None:
+    """Weights in their own file first, so that the network is never there without them."""
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    made = folder / out.name
+    large = weights >= data_from
+    if large:
+        onnx.save_model(
+            model, str(made), save_as_external_data=True, location=data_file(out).name, size_threshold=1024
+        )
+        made_data = folder / data_file(out).name
+        made_data.chmod(made.stat().st_mode & 0o666)  # it is written for its owner's eyes alone
+        os.replace(made_data, data_file(out))
+    else:
+        onnx.save_model(model, str(made))
+    with replacing(out) as file:
+        file.write(made.read_bytes())
+    if not large:
+        data_file(out).unlink(missing_ok=True)

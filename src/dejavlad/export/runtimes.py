@@ -1,0 +1,74 @@
+"""The programs that run a file of ONNX, by name; each is imported in a file of its own, when it is used."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError, UnknownNameError
+
+TORCH, AUTO = "torch", "auto"
+ENGINES: Final = ("openvino", "onnxruntime")
+"""The faster one first: `AUTO` takes the first that is installed."""
+RUNTIMES: Final = (AUTO, TORCH, *ENGINES)
+
+
+class Session(Protocol):
+    """A file of ONNX, ready to compute."""
+
+    version: str
+    """Of the program."""
+
+    def run(self, images: NDArray[np.float32] | NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """All outputs, in the file's order, of photos as the file takes them."""
+
+
+def open_session(runtime: str, path: Path, precision: str) -> Session:
+    """A file in one of `ENGINES`, on as many threads as PyTorch takes.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        CheckpointError: it cannot run this file.
+        InputError: it cannot compute in that precision here.
+        UnknownNameError: no such program.
+    """
+    if runtime == "onnxruntime":
+        from dejavlad.export.onnxruntime_session import OnnxruntimeSession
+
+        return OnnxruntimeSession(path, precision)
+    if runtime == "openvino":
+        from dejavlad.export.openvino_session import OpenvinoSession
+
+        return OpenvinoSession(path, precision)
+    raise UnknownNameError("runtime", runtime, RUNTIMES)
+
+
+def installed(runtime: str) -> bool:
+    """Whether a program is installed, found without importing it."""
+    return importlib.util.find_spec(runtime) is not None
+
+
+def chosen_runtime(runtime: str) -> str:
+    """The name of a program, with `AUTO` as the fastest that is installed.
+
+    Raises:
+        UnknownNameError: no such program.
+    """
+    if runtime not in RUNTIMES:
+        raise UnknownNameError("runtime", runtime, RUNTIMES)
+    if runtime != AUTO:
+        return runtime
+    exporting = importlib.util.find_spec("onnx") is not None
+    return next((name for name in ENGINES if exporting and installed(name)), TORCH)
+
+
+def check_device(runtime: str, device: str) -> None:
+    """Raises InputError where a program is to run on another device than the processor."""
+    if runtime != TORCH and device not in ("auto", "cpu"):
+        raise InputError(
+            f"--runtime {runtime} computes on the processor here; leave --device out, or give --runtime torch"
+        )

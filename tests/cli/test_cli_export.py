@@ -1,0 +1,70 @@
+"""`dejavlad export`, `verify MODEL FILE.onnx`, and an exported file where MODEL stands."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dejavlad.aggregation import create
+from dejavlad.model import save_model
+from export.members import table_model
+
+pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
+pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for place in range(10):
+        blocks = np.random.default_rng(place).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(blocks.repeat(12, 0).repeat(12, 1)).save(tmp_path / "photos" / f"{place:02}.png")
+    return save_model(table_model(create("netvlad", 128, clusters=4)), tmp_path / "model")
+
+
+def test_export_verify_and_use(run, folder):
+    status, out, err = run("export", folder, "--out", "m.onnx", "--photos", "photos", "--json")
+    assert status == 0, err
+    summary = json.loads(out)
+    assert summary["onnx"] == "m.onnx" and summary["size"] is None
+    assert {one["runtime"] for one in summary["answers"]} >= {"onnxruntime"}
+    status, out, _ = run("verify", folder, "m.onnx", "--runtime", "onnxruntime")
+    assert status == 0 and "onnxruntime" in out and "ok" in out
+    status, _, err = run("verify", folder, "m.onnx", "--resize", "48x48")
+    assert status == 1 and "exported from another model" in err
+    assert run("extract", folder, "photos", "--out", "a", "--quiet")[0] == 0
+    status, out, err = run("extract", "m.onnx", "photos", "--out", "b", "--json")
+    assert status == 0, err
+    assert set(json.loads(out)["seconds"]) >= {"decode", "network", "write"}
+    status, _, err = run("extract", "m.onnx", "photos", "--out", "a")
+    assert status == 0, err  # the same model, by its certificate
+    assert run("extract", folder, "photos", "--out", "c", "--runtime", "onnxruntime")[0] == 0
+    status, _, err = run("extract", "m.onnx", "photos", "--out", "d", "--precision", "int8")
+    assert status == 1 and "--calibrate" in err
+
+
+def test_wrong_usage_is_one_line(run, folder):
+    for words, message in (
+        (("rootsift-vlad", "--out", "x.onnx"), "is no network"),
+        ((folder, "--out", "x.onnx", "--int8"), "go together"),
+        ((folder, "--out", "x.onnx", "--precision", "bf16"), "leave --precision"),
+        ((folder, "--out", "x.onnx", "--dataset", "town/test"), "give --int8"),
+        ((folder, "--out", "x.txt"), "ends with .onnx"),
+    ):
+        status, _, err = run("export", *words)
+        assert status == 1 and message in err and err.strip().count("\n") == 0, err
+
+
+@pytest.mark.slow
+def test_int8_says_what_it_costs(run, folder, tmp_path):
+    from dejavlad.town import make_town
+
+    make_town(tmp_path / "town", photos=60, size=(48, 64))
+    words = ("export", folder, "--out", "i.onnx", "--int8", "--calibrate", "photos", "--json", "--quiet")
+    status, out, err = run(*words)
+    assert status == 0, err
+    assert json.loads(out)["precision"] == "int8" and json.loads(out)["calibrated"]["photos"] == 10
+    status, out, err = run(*words, "--dataset", "town/test", "--root", tmp_path / "town")
+    assert status == 0, err
+    assert set(json.loads(out)["recall"]["recall"]) == {"1", "5", "10"}

@@ -1,0 +1,33 @@
+"""Every family is exported with a certificate, and answers as its model at every batch and size it takes."""
+
+import numpy as np
+import pytest
+
+from dejavlad.export import ExportSetting, export_model, open_export
+from dejavlad.export.network import takes_any_size
+from export.members import MEMBERS
+
+pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
+pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
+
+ONE = (("onnxruntime", "fp32"),)
+
+
+def photos(n, height, width, seed=0):
+    return list(np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_an_export_answers_as_its_model(name, tmp_path):
+    model = MEMBERS[name]()
+    size = model.preprocess.output_size(60, 80)
+    path = tmp_path / "model.onnx"
+    certificate = export_model(model, path, ExportSetting(size, runtimes=ONE))
+    assert (certificate.opset, certificate.ir_version) <= (21, 10)
+    assert certificate.fingerprint == model.fingerprint
+    assert certificate.size == (None if takes_any_size(model) and name != "convap" else size)
+    exported = open_export(path)
+    for batch, images in ((1, photos(1, 50, 70)), (4, photos(5, 60, 80, 1))):
+        expected = model.encode(images, batch_size=batch if model.alone else 1)
+        np.testing.assert_allclose(exported.encode(images, batch_size=batch), expected, atol=2e-5)
+    assert exported.fingerprint == model.fingerprint and exported.descriptor_size == model.descriptor_size

@@ -1,0 +1,176 @@
+"""Runtimes in PyTorch's place: the same answers, exported once, refused where they are not proven."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from dejavlad.aggregation import create
+from dejavlad.errors import InputError, MissingExtraError, UnknownNameError
+from dejavlad.export import ExportSetting, attach, export_model, open_export
+from dejavlad.export.certificate import read_certificate
+from dejavlad.export.quantise import export_int8
+from dejavlad.extraction import extract
+from dejavlad.extraction.seconds import Seconds
+from dejavlad.model import PatchSetting, save_model
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.zoo import load_model
+from export.members import table_model
+from export.test_export_families import photos
+
+pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
+pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
+
+
+def installed(name):
+    return pytest.param(name, marks=pytest.mark.skipif(not importable(name), reason=f"no {name}"))
+
+
+def importable(name):
+    from dejavlad.export.runtimes import installed
+
+    return installed(name)
+
+
+@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino")])
+def test_the_same_encode(runtime, make, cache, tmp_path):
+    folder = save_model(table_model(), tmp_path / "model")
+    plain = load_model(folder, device="cpu", resize="longest:64")
+    fast = load_model(folder, resize="longest:64", runtime=runtime)
+    images = [*photos(3, 50, 64), *photos(2, 64, 40)]
+    np.testing.assert_allclose(fast.encode(images, batch_size=2), plain.encode(images), atol=1e-5)
+    assert fast.fingerprint == plain.fingerprint
+    (path,) = cache.glob("*.onnx")
+    before = path.stat().st_mtime_ns
+    load_model(folder, resize="40x40", runtime=runtime).encode(images)  # another size, the same network
+    assert path.stat().st_mtime_ns == before and len(list(cache.glob("*.onnx"))) == 1
+    path.write_bytes(path.read_bytes()[:-1])  # damaged: made again
+    again = load_model(folder, resize="longest:64", runtime=runtime)
+    np.testing.assert_allclose(again.encode(images), plain.encode(images), atol=1e-5)
+    assert read_certificate(path).of(runtime, "fp32").ok
+
+
+def test_a_changed_weight_is_another_network(make, cache):
+    import torch
+
+    model = attach(make(), "onnxruntime")
+    images = photos(2, 56, 84)
+    before = model.encode(images)
+    with torch.no_grad():
+        model.backbone.net[0].weight.mul_(-1)
+    assert np.abs(model.encode(images) - before).max() > 1e-3
+    model.engine = None
+    assert np.abs(model.encode(images) - before).max() > 1e-3
+
+
+def test_stores_and_patches_are_the_same(make, cache, tmp_path):
+    listed, setting = PhotoList.of(photos(4, 56, 84)), PatchSetting((2, 3))
+    pooling = create("netvlad", 16, clusters=4, epsilon="torch")
+    ours = extract(make(pooling, whitened=12), listed, tmp_path / "a", patches=setting)
+    theirs = extract(
+        attach(make(pooling, whitened=12), "onnxruntime"), listed, tmp_path / "b", patches=setting
+    )
+    np.testing.assert_allclose(theirs.rows, ours.rows, atol=1e-5)
+    from dejavlad.extraction.patches import PatchStore
+
+    def of(name, key):
+        return PatchStore.open(tmp_path / name).patches(key)
+
+    for key in ours.keys:
+        for a, b in zip(of("a", key), of("b", key), strict=True):
+            np.testing.assert_allclose(a.descriptors.float(), b.descriptors.float(), atol=2e-3)
+
+
+def test_photos_that_are_too_small_fail_alone(make, cache, tmp_path):
+    sized = load_model(save_model(table_model(), tmp_path / "m"), runtime="onnxruntime", resize="none")
+    with pytest.raises(InputError, match="prepared photos are"):
+        import torch
+
+        with torch.no_grad():
+            sized.describe(torch.zeros(1, 1, 8, 8))
+    assert sized.encode(photos(1, 40, 60)).shape == (1, 12)
+
+
+def test_names_and_extras(make, monkeypatch, tmp_path):
+    folder = save_model(table_model(), tmp_path / "m")
+    with pytest.raises(UnknownNameError, match="runtime"):
+        load_model(folder, runtime="tensorrt")
+    with pytest.raises(InputError, match="no network"):
+        load_model("rootsift-vlad", runtime="onnxruntime")
+    assert load_model("rootsift-vlad", runtime="auto").engine is None
+    with pytest.raises(InputError, match="in fp32 on a processor"):
+        load_model(folder, runtime="onnxruntime", precision="bf16")
+    with pytest.raises(InputError, match="--device"):
+        load_model(folder, runtime="onnxruntime", device="cuda")
+    with pytest.raises(InputError, match="--int8 --calibrate"):
+        load_model(folder, precision="int8")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dejavlad\[onnx\]'"):
+        load_model(folder, runtime="onnxruntime")
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_missing_runtime_is_told(name, make, monkeypatch, tmp_path):
+    path = tmp_path / "x.onnx"
+    export_model(make(), path, ExportSetting(runtimes=(("onnxruntime", "fp32"),)))
+    monkeypatch.setattr("dejavlad.export.runtimes.importlib.util.find_spec", lambda _: None)
+    folder = save_model(table_model(), tmp_path / "m")
+    with pytest.raises(MissingExtraError, match=r"pip install 'dejavlad\[(onnx|openvino)\]'"):
+        attach(load_model(folder, device="cpu"), name)
+
+
+def test_what_is_not_certified_is_refused(make, tmp_path):
+    path = tmp_path / "x.onnx"
+    export_model(make(), path, ExportSetting(runtimes=(("onnxruntime", "fp32"),)))
+    with pytest.raises(InputError, match=r"says nothing of openvino.*dejavlad verify MODEL x.onnx --runtime"):
+        open_export(path, runtime="openvino")
+    with pytest.raises(InputError, match="--int8 --calibrate"):
+        open_export(path, precision="int8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantiser", ["nncf", "onnxruntime"])
+def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
+    pytest.importorskip(quantiser)
+    model, path = make(create("gem", 16)), tmp_path / "i.onnx"
+    if quantiser == "onnxruntime":
+        monkeypatch.setattr("dejavlad.export.quantise.installed", lambda name: name != "nncf")
+    with pytest.raises(InputError, match="at least 8 photos"):
+        export_int8(model, path, calibrate=photos(2, 50, 60))
+    certificate = export_int8(model, path, calibrate=photos(12, 50, 60), images=photos(4, 50, 60, 3))
+    assert certificate.precision == "int8" and certificate.calibrated["by"].startswith(quantiser)
+    small = load_model(path)
+    assert small.precision == "int8" and small.fingerprint != model.fingerprint
+    assert load_model(path, precision="int8").fingerprint == small.fingerprint
+    images = photos(4, 50, 60, 3)
+    cosines = (small.encode(images) * model.encode(images)).sum(axis=1)
+    assert 0.9 < cosines.min() < 0.9999999
+    assert certificate.answers[0].cosine_min == pytest.approx(float(cosines.min()), abs=0.02)
+
+
+def test_decoding_overlaps_and_steps_are_measured(make, tmp_path):
+    import time
+
+    import cv2
+
+    class Slow(type(make())):
+        def describe(self, images):
+            time.sleep(0.05)
+            return super().describe(images)
+
+    model = make()
+    model.__class__ = Slow
+    listed = []
+    for row, photo in enumerate(photos(12, 600, 800)):
+        cv2.imwrite(str(tmp_path / f"{row}.png"), photo)
+        listed.append(Photo(f"{row}.png", tmp_path / f"{row}.png"))
+    seconds = Seconds()
+    start = time.perf_counter()
+    store = extract(model, PhotoList(listed), tmp_path / "s", batch_size=1, workers=2, seconds=seconds)
+    whole = time.perf_counter() - start
+    assert seconds.network >= 0.6 and seconds.decode > 0 and seconds.write > 0
+    assert seconds.network + seconds.wait + seconds.write <= whole
+    assert seconds.wait < seconds.decode  # most of it happened while the network computed
+    again = extract(model, PhotoList(listed), tmp_path / "t", batch_size=1)
+    np.testing.assert_array_equal(again.rows, store.rows)
+    assert (tmp_path / "s" / "manifest.json").read_text() == (tmp_path / "t" / "manifest.json").read_text()
