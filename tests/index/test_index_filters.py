@@ -92,19 +92,19 @@ def test_errors_of_coarse_products_are_bounded(scale: float) -> None:
 def test_signs_that_differ_are_counted(dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, queries = drawn(900, dims), drawn(5, dims, seed=1)
     coder = SignCoder.learn(rows)
-    codes, asked = coder.encode(rows), coder.encode(queries)
+    codes, query_codes = coder.encode(rows), coder.encode(queries)
     apart = ((rows > coder.mean_D) != (queries > coder.mean_D)[:, None]).sum(axis=2)
     alive = np.random.default_rng(0).random(900) < 0.7
     for with_faiss in (True, False):
         if not with_faiss:
             monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         for mask in (None, alive):
-            places = nearest_signs(codes, asked, 50, mask)
+            places = nearest_signs(codes, query_codes, 50, mask)
             reach = np.where(True if mask is None else mask, apart, 10**6)
             got = np.sort(np.take_along_axis(reach, places, axis=1), axis=1)
             np.testing.assert_array_equal(got, np.sort(reach, axis=1)[:, :50])
             assert (np.diff(places, axis=1) > 0).all()
-    assert nearest_signs(codes, asked, 10, np.zeros(900, bool)).shape == (5, 0)
+    assert nearest_signs(codes, query_codes, 10, np.zeros(900, bool)).shape == (5, 0)
 
 
 def test_one_bit_finds_what_lies_near_in_a_long_list(tmp_path: Path) -> None:
