@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from dejavlad.cli.options import (
     AllFolders,
+    FilterOptions,
     ModelOptions,
     Panorama,
     Positions,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from dejavlad.ground_truth import PlaceDataset
     from dejavlad.photo import PhotoList
     from dejavlad.pipelines.evaluate import Scoring
+    from dejavlad.places.filters import Filter
     from dejavlad.places.points import PointSetting
     from dejavlad.places.preset import Preset
     from dejavlad.places.reranking import (
@@ -61,6 +63,7 @@ def evaluate(
     misses: Literal["count", "drop"] | None = None,
     k: Annotated[int, Parameter(name=["-k"])] = 100,
     index: str = "flat",
+    filters: FilterOptions = FilterOptions(),
     reranking: RerankOptions = RerankOptions(),
     budget: float | None = None,
     options: ModelOptions = ModelOptions(),
@@ -120,7 +123,7 @@ def evaluate(
     k
         Depth of the ranking.
     index
-        The kind of index; `flat` is exact.
+        The kind of index: `exact` (`flat`), `float16`, `int8`, `1bit`, `ivf`, `hnsw`, or faiss's own.
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
@@ -134,6 +137,7 @@ def evaluate(
         Scoring,
         score,
     )
+    from dejavlad.places.filters import Filter
     from dejavlad.report import write_page
 
     named = _protocol(protocol, misses)
@@ -167,7 +171,8 @@ def evaluate(
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
         made = _Made(open_ranking(ranking, places.database, places.queries))
     else:
-        made = _make(model, places, stores, out, scoring, preset or points, budget, options, output)
+        only = Filter.of(**filters.given())
+        made = _make(model, places, stores, out, scoring, preset or points, budget, options, output, only)
     result = score(
         made.ranking,
         places,
@@ -237,6 +242,7 @@ def _make(
     budget: float | None,
     options: ModelOptions,
     output: Output,
+    only: Filter | None = None,
 ) -> _Made:
     """Describe, search, and re-rank."""
     from dejavlad.model.device import resolve_device
@@ -279,7 +285,7 @@ def _make(
     setting = database.manifest.setting
     description = {"name": setting.model, "fingerprint": setting.fingerprint, "dims": setting.dims}
     with timed(seconds, "search"):
-        ranking = rank(database, queries, scoring, places.truth)
+        ranking = rank(database, queries, scoring, places.truth, only, places)
     dims = options.dims_list if len(options.dims_list) > 1 else ()
     made = _Made(
         ranking, description, seconds, sweep(database, queries, places, dims, scoring) if dims else {}
