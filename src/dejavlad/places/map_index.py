@@ -49,6 +49,8 @@ GOOD = 0.98
 TAIL, TAIL_SHARE = 1000, 0.1
 """`ivf` and `hnsw` are made anew when more rows than that are not in them."""
 AT_ONCE = 8192
+TOUCHED = 4096
+"""Rows read here and there until their pages are given back; each may bring some neighbours along."""
 AUDITED, SEED, DEPTH = 200, 0, 10
 AGAIN = "run `dejavlad map build` again, which makes the index anew"
 MAKING = "indexing"
@@ -265,7 +267,7 @@ class MapSearch:
     def __init__(self, index: MapIndex, head: IndexHead | None, rows: MappedRows, alive: Ids) -> None:
         self.rows, self.alive, self.kind = rows, alive, EXACT
         self._flat: Index | None = None
-        self._covered = 0
+        self._covered = self._touched = 0
         self._mask = np.zeros(len(rows.rows_ND), np.bool_)
         self._mask[alive] = True
         self._codes: NDArray[np.uint8] | None = None
@@ -314,6 +316,14 @@ class MapSearch:
         indices[good], distances[good] = nearest.result()
         return Ranking(indices, distances)
 
+    def _take(self, rows: Ids) -> Floats:
+        taken = np.asarray(self.rows.take(rows), np.float32)
+        self._touched += len(rows)
+        if self._touched > TOUCHED:
+            _let_go(self.rows.rows_ND)
+            self._touched = 0
+        return taken
+
     def _coarsely(self, queries_QD: Floats, k: int) -> Ranking:
         covered, good = self._covered, np.flatnonzero(queries_QD.any(axis=1))
         if self._graph is not None:
@@ -324,7 +334,7 @@ class MapSearch:
             values = np.ascontiguousarray(queries_QD[good])
             if len(good):
                 indices[good], distances[good] = self._coder.search(
-                    self._codes, values, k, self._mask[:covered], self.rows.take, self._error
+                    self._codes, values, k, self._mask[:covered], self._take, self._error
                 )
             ranking = Ranking(indices, distances)
         tail = self.alive[np.searchsorted(self.alive, covered) :]
