@@ -39,9 +39,9 @@ def plain(rows: Array, queries: Array, k: int) -> NDArray[np.int64]:
 
 def product(rows: Array, queries: Array, k: int) -> NDArray[np.int64]:
     """The quickest that NumPy has: one product, and the best of it."""
-    likeness = queries @ rows.T
-    best = np.argpartition(-likeness, k, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(likeness, best, axis=1), axis=1)
+    similarity = queries @ rows.T
+    best = np.argpartition(-similarity, k, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(similarity, best, axis=1), axis=1)
     return np.take_along_axis(best, order, axis=1)
 
 
