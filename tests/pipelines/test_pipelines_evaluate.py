@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
@@ -55,3 +56,29 @@ def test_one_answer_a_panorama_and_own_photos_left_out(tmp_path: Path) -> None:
     page = write_page(result, ranking, dataset, tmp_path / "page.html").read_text(encoding="utf-8")
     assert ">Parts</h2>" in page and '<th scope="row">night</th>' in page and "95\xa0% interval" in page
     assert "How near" not in page
+
+
+@pytest.mark.parametrize("near", ["exif:30", None])
+def test_a_filter_leaves_answers_out_before_ranking(near: str | None) -> None:
+    from dejavlad.geo import Position
+    from dejavlad.ground_truth import PlaceDataset
+    from dejavlad.pipelines.evaluate import Scoring, rank
+    from dejavlad.places.filters import Filter
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    photos = PhotoList(
+        Photo(f"{i}", Path(f"{i}"), position=Position(10.0 * i, 0.0), time=float(i)) for i in range(40)
+    )
+    queries = PhotoList([photos[5], photos[20], Photo("x", Path("x"), pixels=np.zeros((2, 2, 3), np.uint8))])
+    store = DescriptorStore.from_arrays(rows, photos.keys)
+    query_store = DescriptorStore.from_arrays(rows[[5, 20, 30]], queries.keys)
+    only = Filter.of(near=near) if near else Filter.of(after=10.0, before=12.0)
+    lists = PlaceDataset("made", photos, queries)
+    ranking = rank(store, query_store, Scoring(index="1bit"), None, only, lists)
+    if near:
+        assert ranking.indices[0, 0] == 5 and set(ranking.indices[0].tolist()) == {*range(2, 9), -1}
+        assert ranking.indices[1, 0] == 20 and (ranking.indices[2] == -1).all()
+    else:
+        assert {tuple(sorted(set(row.tolist()))) for row in ranking.indices} == {(-1, 10, 11, 12)}

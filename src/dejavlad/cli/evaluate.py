@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from dejavlad.cli.machines import answer_shard
 from dejavlad.cli.options import (
     AllFolders,
+    FilterOptions,
     MachineOptions,
     ModelOptions,
     Panorama,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from dejavlad.ground_truth import PlaceDataset
     from dejavlad.photo import PhotoList
     from dejavlad.pipelines.evaluate import Scoring
+    from dejavlad.places.filters import Filter
     from dejavlad.places.points import PointSetting
     from dejavlad.places.preset import Preset
     from dejavlad.places.reranking import (
@@ -63,6 +65,7 @@ def evaluate(
     misses: Literal["count", "drop"] | None = None,
     k: Annotated[int, Parameter(name=["-k"])] = 100,
     index: str = "flat",
+    filters: FilterOptions = FilterOptions(),
     reranking: RerankOptions = RerankOptions(),
     budget: float | None = None,
     machines: MachineOptions = MachineOptions(),
@@ -123,7 +126,7 @@ def evaluate(
     k
         Depth of the ranking.
     index
-        The kind of index; `flat` is exact.
+        The kind of index: `exact` (`flat`), `float16`, `int8`, `1bit`, `ivf`, `hnsw`, or faiss's own.
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
@@ -137,6 +140,7 @@ def evaluate(
         Scoring,
         score,
     )
+    from dejavlad.places.filters import Filter
     from dejavlad.report import write_page
 
     named = _protocol(protocol, misses)
@@ -170,8 +174,9 @@ def evaluate(
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
         made = _Made(open_ranking(ranking, places.database, places.queries))
     else:
+        only = Filter.of(**filters.given())
         described = _make(
-            model, places, stores, out, scoring, preset or points, budget, machines, options, output
+            model, places, stores, out, scoring, preset or points, budget, machines, options, output, only
         )
         if described is None:
             return
@@ -246,6 +251,7 @@ def _make(
     machines: MachineOptions,
     options: ModelOptions,
     output: Output,
+    only: Filter | None = None,
 ) -> _Made | None:
     """Describe, search, and re-rank; None where one share of it was described alone."""
     from dejavlad.model.device import resolve_device
@@ -295,7 +301,7 @@ def _make(
     setting = database.manifest.setting
     description = setting.made_by
     with timed(seconds, "search"):
-        ranking = rank(database, queries, scoring, places.truth)
+        ranking = rank(database, queries, scoring, places.truth, only, places)
     dims = options.dims_list if len(options.dims_list) > 1 else ()
     made = _Made(
         ranking, description, seconds, sweep(database, queries, places, dims, scoring) if dims else {}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, RerankOptions, Verify, point_setting
+from dejavlad.cli.options import AllFolders, FilterOptions, ModelOptions, RerankOptions, Verify, point_setting
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -24,6 +24,7 @@ def locate(
     verify: Verify = "auto",
     out: Path | None = None,
     all_folders: AllFolders = False,
+    filters: FilterOptions = FilterOptions(),
     reranking: RerankOptions = RerankOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -34,6 +35,7 @@ def locate(
 
         dejavlad locate town.map where_was_this.jpg
         dejavlad locate town.map where_was_this.jpg --rerank ransac --out answer
+        dejavlad locate town.map where_was_this.jpg --near 48.137,11.575,500 --after 2023-01-01
 
     Parameters
     ----------
@@ -79,6 +81,7 @@ def locate(
             workers=options.workers,
             rerank=preset,
             verify=points,
+            **filters.given(),
             on_progress=on_progress,
         )
     text = "\n\n".join(str(answer) for answer in answers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -38,6 +38,8 @@ def build(
     out: Path,
     local: Annotated[bool, Parameter(negative=())] = False,
     local_kind: LocalKind | None = None,
+    index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None,
+    min_recall: float | None = None,
     positions: Positions = None,
     time_offset: TimeOffset = None,
     root: Root = None,
@@ -72,6 +74,12 @@ def build(
         and checks its answers faster.
     local_kind
         Which local features are kept (default: `auto`, the best that is installed); implies --local.
+    index
+        How the map is searched: `exact`; `float16` and `int8`, which lose nothing and read less; `1bit`, by
+        photos whose signs are most alike; `ivf` and `hnsw` by faiss; `auto` (default) by the
+        number of photos. Kept with the map; its recall is measured and told.
+    min_recall
+        Refuse an index that finds a smaller share of the nearest photos (0 to 1); the map is kept whole.
     positions
         Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
         `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
@@ -136,6 +144,8 @@ def build(
             local=points,
             descriptors=descriptors,
             ray=machines.ray,
+            index=index,
+            min_recall=min_recall,
             on_progress=on_progress,
         )
     info = town.info()

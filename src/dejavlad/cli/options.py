@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -153,6 +153,29 @@ class MachineOptions:
         from dejavlad.extraction import Shard
 
         return Shard.of(self.shard)
+
+
+@Parameter(name="*", group="Filters before ranking")
+@dataclass(frozen=True)
+class FilterOptions:
+    """Which photos of the map may be answers; what passes is searched exactly."""
+
+    near: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
+    "LAT,LON,METRES, or exif:METRES from the query's own position."
+    after: str | None = None
+    "Taken then or later: ISO 8601, as 2024-05-31 or 2024-05-31T14:30+02:00."
+    before: str | None = None
+    "Taken then or earlier."
+    heading: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
+    "DEGREES+-TOLERANCE, clockwise from north: 90+-30."
+
+    def given(self) -> dict[str, Any]:
+        """As `PlaceMap.locate` and `Filter.of` take them; checked at once."""
+        from dejavlad.places.filters import Filter
+
+        values = {"near": self.near, "after": self.after, "before": self.before, "heading": self.heading}
+        Filter.of(**values)
+        return values
 
 
 @Parameter(name="*", group="Re-ranking")

@@ -31,6 +31,7 @@ def pairs(
     queries_folder: str = "",
     root: Root = None,
     verify: Verify = "none",
+    index: str = "exact",
     output: Output = Output(),
 ) -> None:
     """Each query with its best map photos, as pairs that other tools read.
@@ -70,6 +71,8 @@ def pairs(
     verify
         Of a ranking with its photos, or of stores: write those pairs alone whose points agree in space, by
         these local features (`auto`: the best that is installed), and all scores as `OUT.scores.csv`.
+    index
+        How stores are searched: `exact`, or for very many photos `1bit`, `ivf` or `hnsw`.
     """
     from dejavlad.evaluation.pairs import count_pairs, in_folders, read_answers, write_pairs
     from dejavlad.evaluation.predictions import answers
@@ -92,7 +95,7 @@ def pairs(
     elif database is not None or queries is not None or root is not None:
         raise InputError("predictions hold names already: leave --database, --queries and --root out")
     elif any((path / "manifest.json").is_file() for path in ranking):
-        names_of, failed, lists = _of_stores(ranking, top, output)
+        names_of, failed, lists = _of_stores(ranking, top, index, output)
     else:
         names_of = read_answers(ranking)
     if points is not None:
@@ -133,7 +136,7 @@ def pairs(
 
 
 def _of_stores(
-    paths: list[Path], top: int | None, output: Output
+    paths: list[Path], top: int | None, index: str, output: Output
 ) -> tuple[dict[str, list[str]], dict[str, str], tuple[PhotoList, PhotoList]]:
     """Neighbours, the photos that have none as they could not be described, and queries and map photos."""
     from dejavlad.extraction import DescriptorStore
@@ -145,7 +148,7 @@ def _of_stores(
     if len(paths) > 2:
         raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
     stores = [DescriptorStore.open(path) for path in paths]
-    names_of = neighbours(stores[0], stores[-1], TOP if top is None else top)
+    names_of = neighbours(stores[0], stores[-1], TOP if top is None else top, index)
     output.scaled(*stores)
     failed = {key: why for store in stores for key, why in store.failed.items()}
     return names_of, failed, (stores[-1].photos, stores[0].photos)

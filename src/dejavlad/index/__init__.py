@@ -3,9 +3,12 @@
 =============  ==================================================  =====================================
 kind           what                                                recall against exact (stated, tested)
 =============  ==================================================  =====================================
-``flat``       every row, exactly; the oracle                      1
+``flat``       every row, exactly; the oracle (also ``exact``)     1
 ``float16``    every row, at half the memory                       0.99
 ``int8``       every row, at a quarter of the memory               0.95
+``1bit``       signs propose hundreds of rows, which are measured  0.9
+``ivf``        lists of near rows, by faiss                        0.9
+``hnsw``       a graph, by faiss; for long lists                   0.9
 ``faiss-flat`` every row, by faiss                                 1 (but for ties at the last place)
 ``faiss-hnsw`` a graph; for long lists                             0.9
 ``faiss-sq8``  8 bits a value, by faiss                            0.95
@@ -21,13 +24,28 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from dejavlad.errors import UnknownNameError
-from dejavlad.index import faiss_index, scan
+from dejavlad.index import faiss_index, one_bit, scan
 from dejavlad.index.base import Index, RowSource, checked_rows, read_head
 
 __all__ = ["KINDS", "Index", "RowSource", "build_index", "checked_rows", "open_index"]
 
-KINDS = (*scan.KINDS, *faiss_index.KINDS)
+KINDS = (*scan.KINDS, *one_bit.KINDS, *faiss_index.KINDS)
 """The kinds that `build_index` knows."""
+ALIASES = {"exact": "flat"}
+"""Other names of these."""
+
+
+def _maker(kind: str) -> type[scan.ScanIndex] | type[faiss_index.FaissIndex]:
+    """What makes and opens indexes of a kind.
+
+    Raises:
+        UnknownNameError: no such kind.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("index", kind, (*KINDS, *ALIASES))
+    if kind in one_bit.KINDS:
+        return one_bit.OneBitIndex
+    return scan.ScanIndex if kind in scan.KINDS else faiss_index.FaissIndex
 
 
 def build_index(
@@ -48,10 +66,9 @@ def build_index(
         StoreError: a store that is not complete.
         MissingExtraError: faiss is not installed.
     """
-    if kind not in KINDS:
-        raise UnknownNameError("index", kind, KINDS)
+    kind = ALIASES.get(kind, kind)
+    make = _maker(kind)
     dims = checked_rows(rows, "rows")[0].shape[1]
-    make = scan.ScanIndex if kind in scan.KINDS else faiss_index.FaissIndex
     index: Index = make(kind, dims, **options)
     index.add(rows, ids)
     return index
@@ -65,7 +82,4 @@ def open_index(folder: Path | str) -> Index:
         MissingExtraError: faiss is not installed.
     """
     head = read_head(folder)
-    if head.get("kind") not in KINDS:
-        raise UnknownNameError("index", str(head.get("kind")), KINDS)
-    kind = scan.ScanIndex if head["kind"] in scan.KINDS else faiss_index.FaissIndex
-    return kind.open(Path(folder), head)
+    return _maker(str(head.get("kind"))).open(Path(folder), head)

@@ -25,7 +25,7 @@ from dejavlad.ranking import Ranking
 from dejavlad.storage.identity import check_format
 
 FORMAT, VERSION = "dejavlad-index", 1
-PART = re.compile(r"(?:rows|ids|squares|scales|alive)-(\d+)\.\w+")
+PART = re.compile(r"(?:rows|ids|squares|scales|alive|codes|mean)-(\d+)\.\w+")
 """Files of an index beside ``index.json``, numbered so that a save never writes over what is in use."""
 WORK_BYTES = 1 << 25
 """Size of a work array, at most: searching needs a few of these beside the rows, however many there are."""
@@ -92,9 +92,15 @@ class Index(Protocol):
             InputError: an id is not in the index.
         """
 
-    def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
+    def search(self, queries: ArrayLike | RowSource, k: int, *, allowed: ArrayLike | None = None) -> Ranking:
         """The k nearest rows of each query [Q, D]; -1 and +inf where there are fewer, or the query failed or
         is all zeros.
+
+        Args:
+            queries: [Q, D].
+            k: answers a query.
+            allowed: the ids that may be answers; others are left out before ranking. These are all looked
+                at, whatever the kind: approximate indexes lose answers behind a filter, this loses none.
 
         Raises:
             InputError: k below 1, other dimensions, or queries that are not finite.
@@ -150,6 +156,21 @@ def checked_ids(ids: ArrayLike | None, count: int, taken: Ids) -> Ids:
     if (in_index := np.isin(values, taken)).any():
         raise InputError(f"id {values[in_index][0]} is in the index already; remove it first")
     return given
+
+
+def allowed_rows(ids_N: Ids, allowed: ArrayLike) -> NDArray[np.bool_]:
+    """[N] which rows may be answers.
+
+    Raises:
+        InputError: the allowed ids are not whole numbers.
+    """
+    chosen = np.asarray(allowed)
+    if chosen.ndim != 1 or not (np.issubdtype(chosen.dtype, np.integer) or not chosen.size):
+        raise InputError(
+            f"allowed rows are given by their ids, whole numbers [n]; given {chosen.dtype} "
+            f"{list(chosen.shape)}"
+        )
+    return np.isin(ids_N, chosen.astype(np.int64))
 
 
 def squares(rows_nD: Floats, what: str, numbers_n: Ids | range) -> Floats:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError
 from dejavlad.guarded.fields import DAMAGED
@@ -25,20 +25,34 @@ from dejavlad.index.base import (
     Floats,
     Ids,
     RowSource,
+    allowed_rows,
     checked_ids,
     checked_rows,
     query_chunks,
     save_parts,
     squares,
 )
-from dejavlad.index.nearest import distances
+from dejavlad.index.nearest import Nearest, distances
 from dejavlad.ranking import Ranking
 
-KINDS = ("faiss-flat", "faiss-hnsw", "faiss-sq8", "faiss-fp16")
+KINDS = ("faiss-flat", "faiss-hnsw", "faiss-sq8", "faiss-fp16", "ivf", "hnsw")
 SPARE = 16
 TRAINING_ROWS = 65536
+GRAPHS = ("faiss-hnsw", "hnsw")
 NEARLY_ZERO = 1e-3
 """Squared length up to which a row of an older index was a row of zeros before it was coded."""
+
+
+LIST_ROWS = 64
+"""``"ivf"``: rows that are behind each list, at least, and about the root of their number."""
+PROBES = 48
+"""Lists that are looked at."""
+
+
+def nearest_codes(codes_NW: NDArray[np.uint8], queries_QW: NDArray[np.uint8], count: int) -> Ids:
+    """Places [Q, count] of the codes with the fewest differing bits, by faiss, without copying the codes."""
+    _, places = _faiss().knn_hamming(np.ascontiguousarray(queries_QW), np.ascontiguousarray(codes_NW), count)
+    return np.asarray(places, np.int64)
 
 
 def _faiss() -> Any:
@@ -75,7 +89,9 @@ class FaissIndex:
         self._mapped: Path | None = None
         if kind == "faiss-flat":
             self._index = faiss.IndexFlatL2(dims)
-        elif kind == "faiss-hnsw":
+        elif kind == "ivf":
+            self._index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dims), dims, 1)
+        elif kind in GRAPHS:
             self._index = faiss.IndexHNSWFlat(dims, neighbours)
             self._index.hnsw.efConstruction = effort_build
         else:
@@ -106,10 +122,17 @@ class FaissIndex:
         new_ids = new_ids[kept]
         if not len(kept):
             return
+        faiss = _faiss()
         if self._mapped is not None:  # a mapped index cannot grow
-            self._index, self._mapped = _faiss().read_index(str(self._mapped)), None
+            self._index, self._mapped = faiss.read_index(str(self._mapped)), None
         if not self._index.is_trained:
             spread = kept[:: max(1, len(kept) // TRAINING_ROWS)]
+            if self.kind == "ivf":
+                lists = int(np.clip(2 * np.sqrt(len(kept)), 1, max(1, len(spread) // LIST_ROWS)))
+                quantizer = faiss.IndexFlatL2(self.dims)
+                self._index = faiss.IndexIVFFlat(quantizer, self.dims, lists)
+                self._index.cp.min_points_per_centroid = 1
+                self._index.cp.max_points_per_centroid = LIST_ROWS
             self._index.train(np.ascontiguousarray(source[spread], dtype=np.float32))
         for part in self._chunks(len(kept)):
             self._index.add(np.ascontiguousarray(source[kept[part]], dtype=np.float32))
@@ -124,8 +147,10 @@ class FaissIndex:
             raise InputError(f"id {missing[0]} is not in the index")
         self._alive &= ~np.isin(self._ids, gone)
 
-    def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
+    def search(self, queries: ArrayLike | RowSource, k: int, *, allowed: ArrayLike | None = None) -> Ranking:
         """The k nearest rows of each query; `Index.search` tells the arguments and errors."""
+        if allowed is not None:
+            return self._search_allowed(queries, k, allowed)
         n_candidates = min(len(self), k + SPARE)
         size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
         n, chunks = query_chunks(queries, k, self.dims, size)
@@ -140,6 +165,31 @@ class FaissIndex:
                 distances[rows, :width] = np.take_along_axis(distances_QF, order, axis=1)
         return Ranking(indices, distances)
 
+    def _search_allowed(self, queries: ArrayLike | RowSource, k: int, allowed: ArrayLike) -> Ranking:
+        """All rows that may be answers, looked at one by one: an approximate search would lose some."""
+        places = np.flatnonzero(self._alive & allowed_rows(self._ids, allowed))
+        size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
+        n, chunks = query_chunks(queries, k, self.dims, size)
+        indices = np.full((n, k), -1, dtype=np.int64)
+        distances = np.full((n, k), np.inf, dtype=np.float32)
+        self._look_up()
+        for rows, values, square in chunks:
+            nearest = Nearest(values, square, k)
+            for part in self._chunks(len(places)):
+                chosen = places[part]
+                decoded = self._index.reconstruct_batch(chosen)
+                square_C = np.einsum("nd,nd->n", decoded, decoded)
+                nearest.feed(decoded, square_C, self._ids[chosen], self._alive[chosen])
+            indices[rows], distances[rows] = nearest.result()
+        return Ranking(indices, distances)
+
+    def _look_up(self) -> None:
+        """Let rows be fetched by their place."""
+        if self.kind == "ivf" and self._index.direct_map.no():
+            if self._mapped is not None:
+                self._index, self._mapped = _faiss().read_index(str(self._mapped)), None
+            self._index.make_direct_map()
+
     def _candidates(self, queries_QD: Floats, n_candidates: int) -> tuple[Ids, Floats]:
         """Ids and measured distances [Q, F] of what faiss proposes; +inf where it had too few."""
         faiss = _faiss()
@@ -147,10 +197,13 @@ class FaissIndex:
         if not self._alive.all():
             bits = np.packbits(self._alive, bitorder="little")
             options["sel"] = faiss.IDSelectorBitmap(bits)
-        if self.kind == "faiss-hnsw":
+        if self.kind in GRAPHS:
             params = faiss.SearchParametersHNSW(efSearch=max(self.effort, n_candidates), **options)
+        elif self.kind == "ivf":
+            params = faiss.SearchParametersIVF(nprobe=PROBES, **options)
         else:
             params = faiss.SearchParameters(**options) if options else None
+        self._look_up()
         _, places_QF = self._index.search(queries_QD, n_candidates, params=params)
         measured_QF = np.full(places_QF.shape, np.inf, dtype=np.float32)
         step = max(1, WORK_BYTES // (2 * self.dims * n_candidates))

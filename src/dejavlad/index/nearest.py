@@ -1,9 +1,10 @@
-"""The nearest rows, exactly: screened by one matrix product a chunk, then measured one by one.
+"""The nearest rows, exactly: screened by one product a chunk, then measured one by one.
 
 |q - r|^2 = |q|^2 + |r|^2 - 2 q.r costs one product but loses digits where q and r are close. So it only
-screens. Whatever could still be among the best k, allowing for the rounding of the product, is measured
+screens. Whatever could still be among the best k, allowing for the error of the product, is measured
 directly: the differences are squared and summed in float64, and rounded once to float32. Distances are right
-to the last float32 digit, 0 for identical rows, and equal distances are ordered by id.
+to the last float32 digit, 0 for identical rows, and equal distances are ordered by id. The product may be of
+8-bit or 16-bit numbers, where its error is bounded: the answer is the same.
 
 Brute-force searches of libraries stop at the product, which puts a photo at up to 1e-3 of itself and leaves
 the order of equals open; trees (SciPy's) are slower than a scan beyond some twenty dimensions. faiss, which
@@ -13,6 +14,8 @@ Legend: B queries, C rows of a chunk, D dimensions, K answers, P pairs of a quer
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,9 @@ PAIRS = 1 << 20
 """Pairs listed at once, at most (all may qualify where rows are alike)."""
 CACHED_VALUES = 1 << 18
 """Values measured at once: few enough to stay in the processor's cache, four times as fast as more."""
+
+Take = Callable[[Ids], Floats]
+"""Rows of a chunk as float32 [n, D], by their places in it (ascending, each once)."""
 
 
 class Nearest:
@@ -42,38 +48,66 @@ class Nearest:
 
     def feed(self, rows_CD: Floats, square_C: Floats, ids_C: Ids, alive_C: NDArray[np.bool_]) -> None:
         """Look at a chunk of rows; those that are not alive are passed over."""
-        if not alive_C.any() or not len(self._queries):
-            return
-        screen_BC = self._queries @ rows_CD.T
-        screen_BC *= -2.0
-        screen_BC += square_C
-        screen_BC += self._square[:, None]
-        screen_BC[:, ~alive_C] = np.nan
-        longest = np.sqrt(self._square.astype(np.float64)) + np.sqrt(float(square_C[alive_C].max()))
-        rounding_B = 2.0**-22 * (np.sqrt(rows_CD.shape[1]) + 4) * longest**2
+        if alive_C.any() and len(self._queries):
+            products_BC = (rows_CD @ self._queries.T).T  # the faster way round where B is small beside C
+            self.screen(products_BC, np.zeros(len(self._queries)), rows_CD, square_C, ids_C, alive_C)
+
+    def screen(
+        self,
+        products_BC: Floats,
+        error_B: NDArray[np.float64],
+        rows: Floats | Take,
+        square_C: Floats,
+        ids_C: Ids,
+        alive_C: NDArray[np.bool_],
+    ) -> None:
+        """Look at a chunk of rows, whose products with the queries are known.
+
+        Args:
+            products_BC: float32, about q.r; overwritten.
+            error_B: how far off they may be, at most, beside the rounding of float32 sums.
+            rows: float32 [C, D], or what gives some of them.
+            square_C: squared lengths of the rows that are measured.
+            ids_C: their ids.
+            alive_C: those that are not alive are passed over.
+        """
+        screen_BC = np.subtract(np.float32(0.5) * square_C, products_BC, out=products_BC)
+        if not alive_C.all():
+            screen_BC[:, ~alive_C] = np.nan
+        longest = np.sqrt(self._square.astype(np.float64)) + np.sqrt(float(square_C[alive_C].max(initial=0)))
+        dims = self._queries.shape[1]
+        slack_B = 2.0**-23 * (np.sqrt(dims) + 4) * longest**2 + error_B
         step = max(1, PAIRS // len(ids_C))
         for first in range(0, len(screen_BC), step):
             block = slice(first, first + step)
-            self._measure(first, screen_BC[block], rounding_B[block], rows_CD, ids_C)
+            self._measure(first, screen_BC[block], slack_B[block], rows, ids_C)
 
     def _measure(
-        self, first: int, screen_bC: Floats, rounding_b: NDArray[np.float64], rows_CD: Floats, ids_C: Ids
+        self,
+        first: int,
+        screen_bC: Floats,
+        slack_b: NDArray[np.float64],
+        rows: Floats | Take,
+        ids_C: Ids,
     ) -> None:
         """Measure what may be among the best of the queries from `first` on, and keep the best."""
-        worst_b = self._distances[first : first + len(screen_bC), -1].astype(np.float64)
-        limit_b = worst_b**2 * (1 + 1e-6) + rounding_b
-        near_bC = screen_bC <= limit_b[:, None]
-        if self._k < screen_bC.shape[1] and near_bC.sum() > 2 * self._k * len(screen_bC):
+        part = slice(first, first + len(screen_bC))
+        worst_b = self._distances[part, -1].astype(np.float64)
+        limit_b = (worst_b**2 * (1 + 1e-6) - self._square[part]) / 2 + slack_b
+        near_bC = screen_bC <= _upwards(limit_b)[:, None]
+        if self._k < screen_bC.shape[1] and np.count_nonzero(near_bC) > 2 * self._k * len(screen_bC):
             kth_b = np.partition(screen_bC, self._k - 1, axis=1)[:, self._k - 1].astype(np.float64)
-            limit_b = np.fmin(
-                limit_b, kth_b * (1 + 1e-6) + 2 * rounding_b
-            )  # fmin: fewer than k alive gives NaN
-            near_bC = screen_bC <= limit_b[:, None]
+            limit_b = np.fmin(limit_b, kth_b + 2 * slack_b)  # fmin: fewer than k alive gives NaN
+            near_bC = screen_bC <= _upwards(limit_b)[:, None]
         query_P, row_P = np.nonzero(near_bC)
         if not len(query_P):
             return
         query_P += first
-        distance_P = distances(self._queries, query_P, rows_CD, row_P)
+        if callable(rows):
+            chosen, places_P = np.unique(row_P, return_inverse=True)
+            distance_P = distances(self._queries, query_P, rows(chosen), places_P)
+        else:
+            distance_P = distances(self._queries, query_P, rows, row_P)
         touched = np.unique(query_P)
         query = np.concatenate([np.repeat(touched, self._k), query_P])
         distance = np.concatenate([self._distances[touched].ravel(), distance_P])
@@ -98,3 +132,8 @@ def distances(queries_BD: Floats, query_P: Ids, rows_CD: Floats, row_P: Ids) -> 
         gap_pD -= rows_CD[row_P[part]]
         distance_P[part] = np.sqrt(np.vecdot(gap_pD, gap_pD))
     return distance_P
+
+
+def _upwards(limit_b: NDArray[np.float64]) -> Floats:
+    """The next float32 number, so that comparing in float32 leaves nothing out."""
+    return np.nextafter(limit_b.astype(np.float32), np.float32(np.inf))

@@ -1,8 +1,10 @@
 """The index that looks at every row: exact on what it stores, which is float32, float16 or int8.
 
-Rows are decoded chunk by chunk and compared with float32 queries (asymmetric: only the database is coarse).
-So memory stays bounded and memory-mapped rows are never loaded whole. With float32 rows it is the exact
-search that every other index is checked against.
+Rows are compared with float32 queries (asymmetric: only the database is coarse): a few queries by products
+of 16 or 8 bits with a bounded error (`products`), many by rows that are decoded chunk by chunk. What may be
+among the best is measured, so that the order is that of the stored rows. Memory stays bounded and
+memory-mapped rows are never loaded whole. With float32 rows it is the exact search that every other index is
+checked against.
 
 Legend: N rows, D dimensions, n rows of one segment.
 """
@@ -20,11 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 from dejavlad.errors import InputError, StoreError
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.npy_file import map_npy
+from dejavlad.index import products
 from dejavlad.index.base import (
     WORK_BYTES,
     Floats,
     Ids,
     RowSource,
+    allowed_rows,
     checked_ids,
     checked_rows,
     query_chunks,
@@ -35,7 +39,13 @@ from dejavlad.index.nearest import Nearest
 from dejavlad.ranking import Ranking
 
 KINDS = ("flat", "float16", "int8")
+COARSE = ("float16", "int8")
 LONGEST_CHUNK = 8192
+"""Rows that are looked at together."""
+CHUNK_PRODUCTS = 1 << 22
+"""Where rows need not be decoded and queries are few, chunks are longer: so many products."""
+NARROW = 0.1
+"""Where fewer of a chunk's rows may be answers, these are gathered and the others not looked at."""
 
 
 @dataclass(slots=True)
@@ -55,8 +65,35 @@ class Segment:
 
     def decode(self, rows: slice) -> Floats:
         """Rows as float32 (a view where they are stored so)."""
+        values = products.decoded(self.codes[rows])
+        return values if self.scales is None else values * self.scales[rows, None]
+
+    def take(self, rows: Ids) -> Floats:
+        """Some rows as float32."""
         values = np.asarray(self.codes[rows], dtype=np.float32)
         return values if self.scales is None else values * self.scales[rows, None]
+
+    def feed(self, nearest: Nearest, queries_BD: Floats, part: slice, alive: NDArray[np.bool_]) -> None:
+        """Look at the rows of one part; `alive` [rows of the part] tells which may be answers."""
+        square_C, ids_C = self.squares[part], self.ids[part]
+        few = np.count_nonzero(alive)
+        if not few:
+            return
+        if few < NARROW * len(alive):
+            chosen = np.flatnonzero(alive)
+            rows = self.take(chosen + part.start)
+            nearest.feed(rows, square_C[chosen], ids_C[chosen], alive[chosen])
+            return
+        made, longest = None, float(np.sqrt(square_C.max(initial=0)))
+        if self.codes.dtype == np.float16:
+            made = products.half_products(queries_BD, self.codes[part], longest)
+        elif self.scales is not None:
+            made = products.byte_products(queries_BD, self.codes[part], self.scales[part], longest)
+        if made is None:
+            nearest.feed(self.decode(part), square_C, ids_C, alive)
+        else:
+            first = part.start
+            nearest.screen(*made, lambda rows: self.take(rows + first), square_C, ids_C, alive)
 
 
 class ScanIndex:
@@ -91,7 +128,7 @@ class ScanIndex:
             return
         n = len(source)
         codes = source
-        if self.kind != "flat":
+        if self.kind in COARSE:
             codes = np.zeros((n, self.dims), np.int8 if self.kind == "int8" else np.float16)
         scales = np.zeros(n, np.float32) if self.kind == "int8" else None
         segment = Segment(codes, scales, np.zeros(n, np.float32), new_ids, valid_rows.copy())
@@ -106,7 +143,7 @@ class ScanIndex:
             elif self.kind == "float16":
                 with np.errstate(over="ignore"):
                     codes[part] = values
-            if self.kind != "flat":
+            if self.kind in COARSE:
                 decoded = segment.decode(part)
                 segment.squares[part] = squares(decoded, f"{self.kind} row", range(part.start, part.stop))
             segment.alive[part] &= segment.decode(part).any(axis=1)
@@ -123,24 +160,30 @@ class ScanIndex:
             segment.alive[np.isin(segment.ids, gone)] = False
         self._segments = [segment for segment in self._segments if segment.alive.any()]
 
-    def search(self, queries: ArrayLike | RowSource, k: int) -> Ranking:
+    def search(self, queries: ArrayLike | RowSource, k: int, *, allowed: ArrayLike | None = None) -> Ranking:
         """The k nearest rows of each query; `Index.search` tells the arguments and errors."""
         size = int(np.clip(WORK_BYTES // (4 * self.dims), 1, 2048))
         n, chunks = query_chunks(queries, k, self.dims, size)
         indices = np.full((n, k), -1, dtype=np.int64)
         distances = np.full((n, k), np.inf, dtype=np.float32)
+        alive = [
+            s.alive if allowed is None else s.alive & allowed_rows(s.ids, allowed) for s in self._segments
+        ]
         for rows, values, square in chunks:
             nearest = Nearest(values, square, k)
-            for segment in self._segments:
-                for part in self._chunks(len(segment.ids), segment.codes.dtype != np.float32):
-                    nearest.feed(
-                        segment.decode(part), segment.squares[part], segment.ids[part], segment.alive[part]
-                    )
+            for segment, alive_n in zip(self._segments, alive, strict=True):
+                for part in self._parts(segment, len(values)):
+                    segment.feed(nearest, values, part, alive_n[part])
             indices[rows], distances[rows] = nearest.result()
         return Ranking(indices, distances)
 
     def save(self, folder: Path | str) -> Path:
         """Write the index to a folder, whole or not at all; `Index.save` tells the errors."""
+        head = {"kind": self.kind, "dims": self.dims, "count": len(self)}
+        return save_parts(folder, head, self._save_parts())
+
+    def _save_parts(self) -> dict[str, Callable[[Path], None]]:
+        """File -> what writes it."""
         kinds = {segment.codes.dtype for segment in self._segments}
         coded = (
             next(iter(kinds)) if len(kinds) == 1 else np.dtype(np.int8 if self.kind == "int8" else np.float32)
@@ -172,7 +215,7 @@ class ScanIndex:
         }
         if self.kind == "int8":
             parts["scales.npy"] = column((n,), np.float32, lambda segment: segment.scales)
-        return save_parts(folder, {"kind": self.kind, "dims": self.dims, "count": n}, parts)
+        return parts
 
     @classmethod
     def open(cls, folder: Path, head: dict[str, Any]) -> Self:
@@ -190,6 +233,17 @@ class ScanIndex:
         except DAMAGED as error:
             raise StoreError(f"the index in {str(folder)!r} is damaged: {error}") from error
         return index
+
+    def _parts(self, segment: Segment, n_queries: int) -> Iterator[slice]:
+        """Parts of a segment: longer ones where few queries are asked, as each part has its price."""
+        n, decoded = len(segment.ids), segment.codes.dtype != np.float32 and n_queries > products.FEW
+        step = (CHUNK_PRODUCTS if not decoded else 0) // max(1, n_queries)
+        if step <= LONGEST_CHUNK or LONGEST_CHUNK < 1024:
+            yield from self._chunks(n, decoded)
+            return
+        step = min(step, 4 * LONGEST_CHUNK)
+        for first in range(0, n, step):
+            yield slice(first, min(first + step, n))
 
     def _chunks(self, n: int, decoded: bool = True) -> Iterator[slice]:
         """Parts of n rows, small enough to be decoded (where they are)."""

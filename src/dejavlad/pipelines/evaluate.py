@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad.datasets.audit.near_duplicates import (
     find_near_duplicates,
@@ -44,8 +45,10 @@ from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ground_truth.truth import Truth
-from dejavlad.index import Index, RowSource, build_index
+from dejavlad.index import Index, RowSource, build_index, checked_rows
 from dejavlad.model import PlaceModel
+from dejavlad.photo import PhotoList
+from dejavlad.places.filters import Facts, Filter
 from dejavlad.places.fitted_model import (
     fit_cached,
     for_patches,
@@ -177,18 +180,33 @@ def rank(
     queries: DescriptorStore,
     scoring: Scoring = SCORING,
     truth: Truth | None = None,
+    only: Filter | None = None,
+    lists: PlaceDataset | None = None,
 ) -> Ranking:
     """The nearest database photos of each query; photos that failed are no one's answer.
 
     Nor are those that the truth leaves out: ignored ones, and all but the nearest of each group. Where it is
     measured by mean average precision, the whole database is ranked.
 
+    Args:
+        database: descriptors of the map's photos.
+        queries: descriptors of the queries.
+        scoring: which index, and how deep.
+        truth: what is left out.
+        only: which database photos may be answers, by place, time and heading.
+        lists: where these are known from; the stores' own lists unless given.
+
     Raises:
         StoreMismatchError: the two stores were made by different models.
     """
     database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
     k = len(database) if needs_whole(truth) else min(scoring.k, len(database))
-    return _search(build_index(scoring.index, database), queries, k, truth)
+    index = build_index(scoring.index, database)
+    if only is None:
+        return _search(index, queries, k, truth)
+    photos = database.photos if lists is None else lists.database
+    query_photos = queries.photos if lists is None else lists.queries
+    return _search(_Filtered(index, only, Facts.of_photos(photos), query_photos), queries, k, truth)
 
 
 def unread_of(database: DescriptorStore, queries: DescriptorStore) -> dict[str, dict[str, str]]:
@@ -445,8 +463,45 @@ def sweep(
     return recalls
 
 
-def _search(index: Index, queries: RowSource, k: int, truth: Truth | None) -> Ranking:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filtered:
+    """An index whose answers keep to a filter, query by query where it depends on the query."""
+
+    index: Index
+    only: Filter
+    facts: Facts
+    queries: PhotoList
+
+    def search_some(self, queries: RowSource, some: NDArray[np.int64], k: int) -> Ranking:
+        rows = InMemoryRows.of(queries, some)
+        if not self.only.own:
+            return self.index.search(rows, k, allowed=self.only.allowed(self.facts).rows)
+        parts = [
+            self.index.search(
+                InMemoryRows.of(queries, some[at : at + 1]),
+                k,
+                allowed=self.only.allowed(self.facts, self.queries[row]).rows,
+            )
+            for at, row in enumerate(some.tolist())
+        ]
+        if not parts:
+            return self.index.search(rows, k)
+        return Ranking(
+            np.concatenate([part.indices for part in parts]),
+            np.concatenate([part.distances for part in parts]),
+        )
+
+
+def _search(index: Index | _Filtered, queries: RowSource, k: int, truth: Truth | None) -> Ranking:
     """The first k answers of each query, without what the truth leaves out."""
+    if isinstance(index, _Filtered):
+        filtered = index
+
+        def search(some: NDArray[np.int64], depth: int) -> Ranking:
+            return filtered.search_some(queries, some, depth)
+
+        every = np.arange(len(checked_rows(queries, "queries")[1]))
+        return search(every, k) if truth is None else answers_of(search, truth, k)
     if truth is None:
         return index.search(queries, k)
     return answers_of(lambda some, depth: index.search(InMemoryRows.of(queries, some), depth), truth, k)

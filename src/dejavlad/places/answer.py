@@ -67,6 +67,10 @@ class Answer:
     uncertainty_m: float | None = None
     """How far off `position` may be, in metres (one standard deviation); None where nothing was verified."""
 
+    searched: dict[str, Any] | None = None
+    """Where a filter was given: how many photos passed (``photos``), and how many were left out as their
+    position, time or heading is not known (``without``)."""
+
     @property
     def blank(self) -> bool:
         """Whether the photo can be read, but shows nothing."""
@@ -92,13 +96,15 @@ class Answer:
             "failed": self.failed,
             "blank": self.blank,
             "reason": self.reason,
-        }
+        } | ({} if self.searched is None else {"searched": self.searched})
 
     def __str__(self) -> str:
         if self.blank:
             return f"{self.name}: {self.failed}"
         if self.failed is not None:
             return f"{self.name}: cannot be read: {self.failed}"
+        if not self.known and not self.matches:
+            return f"{self.name}: unknown: {self.reason}"
         if not self.known:
             head = f"{self.name}: not a place of this map (confidence {self.confidence:.2f}); most alike:"
         elif self.position is None:
@@ -115,6 +121,11 @@ class Answer:
             for rank, match in enumerate(self.matches, 1)
         ]
         because = [f"  {self.reason}"] if self.reason else []
+        if self.searched is not None:
+            without = "".join(
+                f", {n} without {what} left out" for what, n in self.searched["without"].items()
+            )
+            because.append(f"  among {self.searched['photos']} photos that pass the filter{without}")
         return "\n".join([head, *because, *lines])
 
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from dejavlad.failures import failures_dict, failures_text
 from dejavlad.model import PlaceModel
+from dejavlad.places.map_index import MANY, IndexHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class MapInfo:
     """Size of the folder on disk."""
     local: str | None
     """Kind of the local features that the map keeps; None where it keeps none."""
+    index: Mapping[str, Any]
+    """How it is searched: ``kind``, ``wanted``, ``rows`` covered, and the ``audit`` of its recall."""
     read_names: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
     """Reads the photos' keys, which takes longer the more there are."""
 
@@ -50,6 +53,7 @@ class MapInfo:
         failed: Mapping[str, str],
         names: Callable[[], tuple[str, ...]],
         local: str | None = None,
+        index: IndexHead | None = None,
     ) -> Self:
         """Put together what is known, and look how large it is."""
         return cls(
@@ -62,6 +66,7 @@ class MapInfo:
             dict(failed),
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             local,
+            _index(index),
             names,
         )
 
@@ -77,5 +82,22 @@ class MapInfo:
             f"{len(self.failed)} left out" + (f" ({failures_text(self.failed)})" if self.failed else ""),
             f"model {self.model}, {self.dims} dims, {self.bytes / 1e6:.1f} MB on disk"
             + (f", local features by {self.local}" if self.local else ""),
+            index_text(self.index),
         ]
         return "\n".join(lines)
+
+
+def index_text(index: Mapping[str, Any]) -> str:
+    """How a map is searched, in a line."""
+    wanted = f" (auto: {MANY:,} photos or more take 1bit)" if index["wanted"] == "auto" else ""
+    line = f"index {index['kind']}{wanted}"
+    if audit := index["audit"]:
+        recalls = ", ".join(f"{name} {audit[name]:.3f}" for name in audit if name.startswith("recall"))
+        line += f", {recalls} of {audit['rows']} rows, behind a filter {audit['filtered']:.3f}"
+    return line + ("; below --min-recall: searched exactly" if index["refused"] else "")
+
+
+def _index(head: IndexHead | None) -> dict[str, Any]:
+    if head is None:
+        return {"kind": "exact", "wanted": "auto", "rows": 0, "audit": {}, "refused": False}
+    return {name: getattr(head, name) for name in ("kind", "wanted", "rows", "audit", "refused")}

@@ -226,7 +226,7 @@ class MapState:
             with state.reading() as connection:
                 self._refuse_other_file(connection, head)
                 file = self.file(head)
-                return MappedRows(file, head.file_rows, file.chunks(connection))
+                return MappedRows(file, head.file_rows, file.chunks(connection), head.compactions)
 
         def positions(rows: Rows) -> Rows:
             if not head.compactions:

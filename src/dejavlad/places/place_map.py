@@ -8,6 +8,7 @@ The folder::
     MAP/model/         the model, with the vocabulary and whitening learnt from the first photos
     MAP/model.json     what the model was learnt from: an interrupted `build` goes on only with the same
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
+    MAP/index/         a search index that follows from the rows (see `map_index`), where there are many
     MAP/local.sqlite   local features of the photos, where the map keeps them (see `map_features`)
     MAP/extracting.shards/  the same in shards, while several machines describe them (see `map_rows`)
     MAP/photos/        photos that were added over HTTP (`dejavlad serve --writable`), if any
@@ -25,7 +26,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,6 @@ from dejavlad.errors import (
 from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe
 from dejavlad.extraction.merge import drop_shares
 from dejavlad.failures import NO_DESCRIPTOR
-from dejavlad.index import Index, build_index
 from dejavlad.local import AUTO, best_kind, describe_local
 from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
@@ -55,11 +55,15 @@ from dejavlad.places.confidence import (
     distinct_places,
     stand_out,
 )
+from dejavlad.places.filters import Allowed, Facts, Filter, Heading, Moment, Near
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.info import MapInfo
 from dejavlad.places.located_position import located_position
 from dejavlad.places.map_features import FILE as LOCAL
 from dejavlad.places.map_features import MapFeatures
+from dejavlad.places.map_index import FOLDER as INDEX
+from dejavlad.places.map_index import KINDS as INDEXES
+from dejavlad.places.map_index import MapIndex, MapSearch, refusal
 from dejavlad.places.map_rows import SHARES, STAGING, RowOptions, refuse_batch_dependent, rows_of
 from dejavlad.places.map_state import (
     DEAD_BYTES,
@@ -95,7 +99,7 @@ from dejavlad.zoo import (
     load_model,
 )
 
-FILES = {OLD_STATE, *ROW_FILES, "model", "model.json", STAGING, *SHARES, "writer.lock", "photos"}
+FILES = {OLD_STATE, *ROW_FILES, INDEX, "model", "model.json", STAGING, *SHARES, "writer.lock", "photos"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -128,6 +132,8 @@ class PlaceMap:
         self.updated = 0
         """Photos whose position, heading, time, group or tags the last `build` or `add` corrected."""
         self._state = MapState(folder, model.descriptor_size)
+        self.index = MapIndex(folder, model.descriptor_size, model.fingerprint)
+        """The search index that the map keeps, if any."""
         self.refresh()
 
     @classmethod
@@ -143,6 +149,8 @@ class PlaceMap:
         local: PointSetting | str | None = None,
         descriptors: DescriptorStore | None = None,
         ray: str | None = None,
+        index: str | None = None,
+        min_recall: float | None = None,
         on_progress: OnProgress = silent,
     ) -> Self:
         """Make a map; run again after an interruption, it goes on.
@@ -165,11 +173,15 @@ class PlaceMap:
             descriptors: a store of `model` that describes `photos` already; what it lacks, and what has
                 changed since, is described.
             ray: describe on the machines of a Ray cluster, as `dejavlad.extract` does.
+            index: how the map is searched: ``"exact"``, ``"float16"``, ``"int8"``, ``"1bit"``, ``"ivf"``,
+                ``"hnsw"`` or ``"auto"`` (by the number of photos); None leaves it as it is, auto at first.
+            min_recall: refuse an index whose audit finds less: the map is then whole and searched exactly.
             on_progress: called with each step.
 
         Raises:
-            InputError: no photos, none that can be read, or a model that is batch-dependent (see
-                `PlaceModel.together`).
+            InputError: no photos, none that can be read, a model that is batch-dependent (see
+                `PlaceModel.together`), or an index below `min_recall`.
+            UnknownNameError: no such index.
             StoreMismatchError: `out` was begun from another model, other photos or another seed.
             StoreBusyError: another process is building there.
         """
@@ -177,6 +189,10 @@ class PlaceMap:
         if not len(photos):
             raise InputError("a map needs at least one photo; given none")
         points = PointSetting.parse(local)
+        if index is not None and index not in INDEXES:
+            raise UnknownNameError("index", index, INDEXES)
+        if min_recall is not None and not 0 <= min_recall <= 1:
+            raise InputError(f"--min-recall {min_recall:g}: give a share of 0 to 1")
         model = default_model()[0] if model is None else model
         base = model if isinstance(model, PlaceModel) else load_model(model, seed=seed)
         refuse_batch_dependent(base)
@@ -192,6 +208,12 @@ class PlaceMap:
             if points is not None:
                 place_map.features.begin(points.chosen())
             place_map._add(photos, rows, on_progress, keep=False)
+            place_map._follow(index, on_progress, check=True)
+            head = place_map.index.head()
+            refused = None if min_recall is None or head is None else refusal(head, min_recall, folder)
+            if refused is not None and head is not None:
+                place_map.index.refuse(head)
+                raise refused
         return place_map
 
     @classmethod
@@ -221,7 +243,8 @@ class PlaceMap:
             hint = "Its model was changed after it was built; build it anew in another folder."
             raise StoreMismatchError(self.folder, {"dims": (snapshot.head.dims, size)}, hint)
         self._snapshot = snapshot
-        self._index: Index | None = None
+        self._search: MapSearch | None = None
+        self._facts: Facts | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
         self._state.file(snapshot.head).map(snapshot.head.file_rows)  # refuses one that is cut short
         self._verifiers: dict[PointSetting, MapVerifier] = {}
@@ -273,6 +296,7 @@ class PlaceMap:
             self.failed,
             self._names,
             None if setting is None else setting.kind,
+            self.index.head(),
         )
 
     def _names(self) -> tuple[str, ...]:
@@ -366,11 +390,14 @@ class PlaceMap:
             return self._compact()
 
     def _compact(self, share: float = 0.0, least_bytes: int = 1) -> int:
-        del self._snapshot, self._index, self._verifiers  # a mapped file cannot be removed on Windows
+        del self._snapshot, self._search, self._verifiers  # a mapped file cannot be removed on Windows
         try:
-            return self._state.compact(share=share, least_bytes=least_bytes)
+            freed = self._state.compact(share=share, least_bytes=least_bytes)
         finally:
             self.refresh()
+        if freed:
+            self._follow(None, silent)
+        return freed
 
     def _compact_if_worth_it(self) -> None:
         with contextlib.suppress(StoreError):  # a full disk, say: the map is whole without it
@@ -397,6 +424,10 @@ class PlaceMap:
         workers: int = 0,
         rerank: Preset | None = None,
         verify: PointSetting | str | None = AUTO,
+        near: Near | None = None,
+        after: Moment | None = None,
+        before: Moment | None = None,
+        heading: Heading | None = None,
         on_progress: OnProgress = silent,
     ) -> list[Answer]:
         """Where were these photos taken?
@@ -412,6 +443,12 @@ class PlaceMap:
                 installed; ``"none"`` or None leaves it at how far the best place stands out, by which a map
                 of fewer than ten places is never sure. Photos of a map made of arrays cannot be read again
                 and are verified only where the map keeps local features (`build`); `Answer.reason` says so.
+            near: look only at photos of the map near there: ``"LAT,LON,METRES"``, ``"exif:METRES"`` (from
+                each photo's own position), or a position (or latitude and longitude) and metres.
+            after: only at photos taken then or later: ISO 8601, or seconds since 1970.
+            before: then or earlier.
+            heading: only at those that look that way: ``"DEGREES+-TOLERANCE"``. Photos of which that is not
+                known are left out, and counted in `Answer.searched`; what passes is searched exactly.
             batch_size: photos described at once.
             workers: threads that decode photos.
             on_progress: called with each step.
@@ -421,6 +458,7 @@ class PlaceMap:
             UnknownNameError: no such kind of local features.
         """
         photos, points = PhotoList.of(photos), PointSetting.parse(verify)
+        only = Filter.of(near, after, before, heading)
         rows_QD, failed = describe(
             self.model,
             photos,
@@ -431,7 +469,9 @@ class PlaceMap:
         )
         good = [i for i, photo in enumerate(photos) if photo.key not in failed]
         answers = iter(
-            self.locate_descriptors(rows_QD[good], photos.take(good), k=k, rerank=rerank, verify=points)
+            self.locate_descriptors(
+                rows_QD[good], photos.take(good), k=k, rerank=rerank, verify=points, only=only
+            )
         )
         return [
             next(answers)
@@ -448,6 +488,7 @@ class PlaceMap:
         k: int = 5,
         rerank: Preset | None = None,
         verify: PointSetting | str | None = AUTO,
+        only: Filter | None = None,
     ) -> list[Answer]:
         """As `locate`, from descriptors of `photos` that this map's model made.
 
@@ -457,6 +498,7 @@ class PlaceMap:
             k: how many places to tell, at most.
             rerank: as `locate` takes it.
             verify: likewise.
+            only: which photos of the map may be answers.
         """
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
@@ -464,16 +506,41 @@ class PlaceMap:
             raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
         rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
         rows_QD = np.asarray(rows_QD)
-        ranking = self.search(rows_QD, k=max(k, CANDIDATES))
+        depth = max(k, CANDIDATES)
+        ranking = self.search(rows_QD, k=depth) if only is None else None
         reorder = None if rerank is None or not rows_QD.any() else self.reranker(rerank)
         points = PointSetting.parse(verify)
         check = None if points is None or not rows_QD.any() else self.verifier(points)
-        return [
-            self._answer(photo, row_D, ranking.indices[i], ranking.distances[i], k, reorder, check)
-            if row_D.any()
-            else Answer(photo.key, photo.path, (), 0.0, False, failed=NO_DESCRIPTOR)
-            for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True))
-        ]
+        shared = None if only is None or only.own else self.allowed(only)
+        answers = []
+        for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True)):
+            if not row_D.any():
+                answers.append(Answer(photo.key, photo.path, (), 0.0, False, failed=NO_DESCRIPTOR))
+                continue
+            if ranking is not None:
+                near = ranking.indices[i], ranking.distances[i]
+                answers.append(self._answer(photo, row_D, *near, k, reorder, check))
+                continue
+            assert only is not None
+            allowed = shared or self.allowed(only, photo)
+            searched = allowed.to_dict()
+            if not len(allowed.rows):
+                reason = allowed.reason
+                answers.append(
+                    Answer(photo.key, photo.path, (), 0.0, False, reason=reason, searched=searched)
+                )
+                continue
+            nearby = self.search(row_D[None], k=depth, allowed=allowed.rows)
+            near = nearby.indices[0], nearby.distances[0]
+            answer = self._answer(photo, row_D, *near, k, reorder, check, allowed.rows)
+            answers.append(replace(answer, searched=searched))
+        return answers
+
+    def allowed(self, only: Filter, photo: Photo | None = None) -> Allowed:
+        """Which of `photos` pass a filter, for a query where it depends on that."""
+        if self._facts is None:
+            self._facts = Facts.of_numbers(self._snapshot.numbers)
+        return only.allowed(self._facts, photo)
 
     def reranker(self, preset: Preset) -> MapReranker:
         """What compares photos with those of the map patch by patch; kept for the next call."""
@@ -505,12 +572,22 @@ class PlaceMap:
         """The local features that the map keeps of one of `photos`."""
         return self.features.get(int(self._snapshot.row_numbers[photo]))
 
-    def search(self, rows_QD: Floats, *, k: int) -> Ranking:
-        """The k nearest photos of the map for each descriptor, as places in `photos`."""
-        if self._index is None:
-            self._index = build_index("flat", _FileRows(self._snapshot.file_rows.all(), self._snapshot.rows))
-        ranking = self._index.search(rows_QD, min(k, len(self)))
-        photos = np.where(ranking.indices < 0, -1, np.searchsorted(self._snapshot.rows, ranking.indices))
+    def search(self, rows_QD: Floats, *, k: int, allowed: NDArray[np.int64] | None = None) -> Ranking:
+        """The k nearest photos of the map for each descriptor, as places in `photos`.
+
+        Args:
+            rows_QD: float32 [Q, D].
+            k: at most so many.
+            allowed: the photos that may be answers, ascending; searched exactly, whatever the index.
+        """
+        rows = self._snapshot.rows
+        if self._search is None:
+            self._search = MapSearch(self.index, self.index.head(), self._snapshot.file_rows, rows)
+        if allowed is None:
+            ranking = self._search(rows_QD, min(k, len(self)))
+        else:
+            ranking = self._search(rows_QD, min(k, len(allowed)), rows[allowed])
+        photos = np.where(ranking.indices < 0, -1, np.searchsorted(rows, ranking.indices))
         return Ranking(photos, ranking.distances)
 
     def _answer(
@@ -522,12 +599,17 @@ class PlaceMap:
         k: int,
         reorder: MapReranker | None,
         check: MapVerifier | None,
+        allowed: NDArray[np.int64] | None = None,
     ) -> Answer:
+        most = len(self) if allowed is None else len(allowed)
         while True:
+            near_K, distances_K = near_K[near_K >= 0], distances_K[near_K >= 0]
             best = distinct_places(distances_K, self._same_place(near_K), self.descriptors_of(near_K))
-            if len(best) == PLACES or len(near_K) == len(self):
+            if len(best) == PLACES or len(near_K) >= most:
                 break
-            wider = self.search(row_D[None], k=4 * len(near_K))
+            wider = self.search(row_D[None], k=4 * len(near_K), allowed=allowed)
+            if (wider.indices[0] >= 0).sum() <= len(near_K):
+                break  # an approximate index has no more
             near_K, distances_K = wider.indices[0], wider.distances[0]
         places = Evidence(stand_out(distances_K[best]), len(best))
         sure, why, evidence = search_confidence(places), "", None
@@ -615,9 +697,18 @@ class PlaceMap:
         added = self._describe(photos.take(new), options, on_progress) if new else 0
         discard(self.folder / STAGING)
         drop_shares(self.folder / STAGING)
+        self.refresh()
         self._compact_if_worth_it()
+        if keep:
+            self._follow(None, on_progress)
         self._keep_features(photos, options.workers, on_progress)
         return added
+
+    def _follow(self, index: str | None, on_progress: OnProgress, *, check: bool = False) -> None:
+        """Bring the index up to the photos."""
+        rows, alive = self._snapshot.file_rows, self._snapshot.rows
+        self.index.follow(rows, alive, index, on_progress, check=check)
+        self._search = None
 
     def _keep_features(self, photos: PhotoList, workers: int, on_progress: OnProgress) -> None:
         """Make the local features that the map is to keep and has not yet, but of photos that cannot be read.
@@ -700,24 +791,6 @@ class _MapPhotos:
         if record.identity[2]:  # its name may by chance be that of a file
             raise PhotoError(record.photo.key, FROM_ARRAY)
         return record.photo
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FileRows:
-    """A `RowSource`: all rows of a map's file, those of removed photos counting for nothing."""
-
-    rows: Floats
-    """[rows of the file, D]."""
-    photos: NDArray[np.int64]
-    """[N] the row of each photo."""
-    complete: ClassVar[bool] = True
-
-    @property
-    def done(self) -> NDArray[np.bool_]:
-        """[rows of the file] whether a photo has the row."""
-        done = np.zeros(len(self.rows), np.bool_)
-        done[self.photos] = True
-        return done
 
 
 def _same_path(one: Path, other: Path) -> bool:

@@ -10,7 +10,6 @@ Shapes: P patches of the query, R of a candidate, D numbers a descriptor, E prod
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dejavlad.numerics.int8 import has_int8_matmul
 from dejavlad.rerank.workers import scratch
 
 LARGEST = 127
@@ -33,12 +33,7 @@ CACHED = 1 << 17
 
 Rows = NDArray[np.int64]
 
-
-@cache
-def has_int8_matmul() -> bool:
-    """Whether this processor multiplies 8-bit numbers itself, rather than imitating it slowly."""
-    ask = getattr(torch.cpu, "_is_vnni_supported", None)
-    return hasattr(torch, "_int_mm") and ask is not None and bool(ask())
+__all__ = ["QuantizedDescriptors", "at_least", "has_int8_matmul", "mutual", "product", "quantize"]
 
 
 def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:

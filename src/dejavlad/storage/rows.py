@@ -137,10 +137,13 @@ class MappedRows:
         file: where they lie.
         n_rows: N.
         chunks: [chunks, 2] from `RowFile.chunks`; None where rows have no checksums (older formats).
+        generation: counts how often the rows were numbered anew.
     """
 
-    def __init__(self, file: RowFile, n_rows: int, chunks: NDArray[np.int64] | None) -> None:
-        self.file, self.rows_ND = file, file.map(n_rows)
+    def __init__(
+        self, file: RowFile, n_rows: int, chunks: NDArray[np.int64] | None, generation: int = 0
+    ) -> None:
+        self.file, self.rows_ND, self.generation = file, file.map(n_rows), generation
         self._chunks = chunks
         covered = 0 if chunks is None else int(chunks[:, 0].sum())
         if chunks is not None and covered < n_rows:
