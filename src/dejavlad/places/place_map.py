@@ -19,6 +19,7 @@ Legend: N photos of the map, K candidates, D the model's descriptor size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -43,6 +44,7 @@ from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
 from dejavlad.names import Names, same_form, unicode_variants
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.address import is_address
 from dejavlad.places.answer import (
     Answer,
     Match,
@@ -52,6 +54,7 @@ from dejavlad.places.confidence import (
     distinct_places,
     stand_out,
 )
+from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap, DatabaseRows
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.info import MapInfo
 from dejavlad.places.located_position import located_position
@@ -90,7 +93,7 @@ from dejavlad.zoo import (
 )
 
 STAGING = "extracting"
-FILES = {OLD_STATE, ROWS, "model", "model.json", STAGING, "writer.lock"}
+FILES = {OLD_STATE, ROWS, MADE, "model", "model.json", STAGING, "writer.lock"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -116,13 +119,16 @@ class PlaceMap:
     Open one with `build` or `open`; the constructor is for them.
     """
 
-    def __init__(self, folder: Path, model: PlaceModel) -> None:
+    def __init__(self, folder: Path, model: PlaceModel, database: DatabaseMap | None = None) -> None:
         self.folder, self.model = folder, model
-        self.features = MapFeatures(folder)
+        self.address = str(folder) if database is None else str(database.address)
+        """The folder, or where its database is."""
+        self.features: MapFeatures | DatabaseFeatures
         """The local features that the map keeps, if any."""
+        self.features = MapFeatures(folder) if database is None else database.features
         self.updated = 0
         """Photos whose position, heading, time, group or tags the last `build` or `add` corrected."""
-        self._state = MapState(folder, model.descriptor_size)
+        self._state = database or MapState(folder, model.descriptor_size)
         self.refresh()
 
     @classmethod
@@ -148,7 +154,7 @@ class PlaceMap:
                 from `photos` and kept with the map. None takes `dejavlad.model.default_model`.
             photos: what the map holds; a photo that cannot be read, or shows nothing, is listed in `failed`
                 and left out.
-            out: the folder to make.
+            out: the folder to make, or the address of a database (`dejavlad.places.address`).
             batch_size: photos described at once.
             workers: threads that decode photos.
             seed: of what is learnt.
@@ -163,7 +169,8 @@ class PlaceMap:
             StoreMismatchError: `out` was begun from another model, other photos or another seed.
             StoreBusyError: another process is building there.
         """
-        folder, photos = Path(out), PhotoList.of(photos)
+        database = DatabaseMap(str(out)) if is_address(out) else None
+        folder, photos = Path(out) if database is None else database.work, PhotoList.of(photos)
         if not len(photos):
             raise InputError("a map needs at least one photo; given none")
         points = PointSetting.parse(local)
@@ -175,8 +182,9 @@ class PlaceMap:
                 "described beside it, so that its maps depend on chance; take another model, or insist with "
                 "--batch-dependent (model.together = True)"
             )
+        exists = database is not None and database.prepare()
         folder.mkdir(parents=True, exist_ok=True)
-        with one_writer(folder):
+        with one_writer(folder), nullcontext() if database is None else database.named():
             strange = {entry.name for entry in folder.iterdir()} - FILES
             if strange:
                 raise StoreError(f"{str(folder)!r} is no map: it holds {min(strange)!r}; give another --out")
@@ -184,7 +192,9 @@ class PlaceMap:
                 base, photos, folder / "model", seed=seed, workers=workers, on_progress=on_progress
             )
             model.together = base.together
-            place_map = cls(folder, model)
+            if database is not None and not exists:
+                database.create(model.fingerprint, model.descriptor_size, photos.root, photos.name)
+            place_map = cls(folder, model, database)
             if points is not None:
                 place_map.features.begin(points.chosen())
             place_map._add(photos, batch_size, workers, on_progress, keep=False)
@@ -194,9 +204,23 @@ class PlaceMap:
     def open(cls, folder: str | Path, *, device: str = "auto", precision: str = "fp32") -> Self:
         """Open a map that `build` made.
 
+        Args:
+            folder: the map's folder, or the address of a database.
+            device: where the model runs.
+            precision: what it computes in.
+
         Raises:
             StoreError: there is no map, it was never finished, or it is damaged.
         """
+        if is_address(folder):
+            database = DatabaseMap(str(folder))
+            if not database.fetch():
+                raise StoreError(
+                    f"there is no map at {str(folder)!r}: make one with "
+                    f"`dejavlad map build PHOTOS --out {folder}`"
+                )
+            model = load_model(database.work / "model", device=device, precision=precision)
+            return cls(database.work, model, database)
         folder = Path(folder)
         if not is_map(folder):
             unfinished = (folder / "model.json").exists()
@@ -215,18 +239,18 @@ class PlaceMap:
         snapshot, size = self._state.snapshot(), self.model.descriptor_size
         if snapshot.head.dims != size:
             hint = "Its model was changed after it was built; build it anew in another folder."
-            raise StoreMismatchError(self.folder, {"dims": (snapshot.head.dims, size)}, hint)
+            raise StoreMismatchError(self.address, {"dims": (snapshot.head.dims, size)}, hint)
         self._snapshot = snapshot
         self._index: Index | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
-        self._state.file.map(snapshot.head.rows)  # a file that is cut short is refused at once
+        self._state.validate(snapshot)
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
     def __len__(self) -> int:
         return self._snapshot.head.photos
 
     def __repr__(self) -> str:
-        return f"PlaceMap({str(self.folder)!r}, {len(self)} photos, {self.model.name})"
+        return f"PlaceMap({self.address!r}, {len(self)} photos, {self.model.name})"
 
     @property
     def photos(self) -> PhotoList:
@@ -249,13 +273,14 @@ class PlaceMap:
         head = self._snapshot.head
         setting = self.features.setting()
         return MapInfo.of(
-            self.folder,
+            self.address,
             self.model,
             head.photos,
             head.with_position,
             self.failed,
             self._names,
             None if setting is None else setting.kind,
+            self._state.bytes(),
         )
 
     def _names(self) -> tuple[str, ...]:
@@ -411,7 +436,7 @@ class PlaceMap:
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
         if not len(self):
-            raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
+            raise InputError(f"the map {self.address!r} is empty; add photos with `dejavlad map add`")
         rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
         rows_QD = np.asarray(rows_QD)
         ranking = self.search(rows_QD, k=max(k, CANDIDATES))
@@ -457,6 +482,9 @@ class PlaceMap:
 
     def search(self, rows_QD: Floats, *, k: int) -> Ranking:
         """The k nearest photos of the map for each descriptor, as places in `photos`."""
+        rows = self._snapshot.file_rows
+        if isinstance(rows, DatabaseRows) and not rows.fits:
+            return rows.search(rows_QD, min(k, len(self)))
         if self._index is None:
             self._index = build_index("flat", _FileRows(self._snapshot.file_rows.all(), self._snapshot.rows))
         ranking = self._index.search(rows_QD, min(k, len(self)))
