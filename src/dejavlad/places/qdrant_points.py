@@ -1,4 +1,4 @@
-"""A map in Qdrant: on a server, or in a folder by the client's local mode. The one file that imports its client.
+"""A map in Qdrant: on a server, or in a folder by the client's local mode. No other file imports its client.
 
 A photo is a point: its descriptor as the vector (Euclidean distance), its columns (`map_columns`) as payload,
 ``location`` for Qdrant's geo filters. Two more collections hold local features (``NAME-features``) and
