@@ -16,7 +16,7 @@ DEPTH = 20
 
 
 def locate(
-    place_map: Annotated[Path, Parameter(name="MAP")],
+    place_map: Annotated[str, Parameter(name="MAP")],
     photos: Annotated[list[str], Parameter(name="PHOTO", negative=())],
     /,
     *,
@@ -40,7 +40,7 @@ def locate(
     Parameters
     ----------
     place_map
-        A map, from `dejavlad map build`.
+        A map, from `dejavlad map build`: its folder or address.
     photos
         Photos, or folders, lists or videos of them. Where two folders hold photos of one name, answers go by
         folder and name.

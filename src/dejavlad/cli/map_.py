@@ -35,7 +35,7 @@ def build(
     photos: Annotated[str | None, Parameter(name="PHOTOS")] = None,
     /,
     *,
-    out: Path,
+    out: str,
     local: Annotated[bool, Parameter(negative=())] = False,
     local_kind: LocalKind | None = None,
     index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None,
@@ -68,7 +68,8 @@ def build(
         A folder, a text file with one path a line, a video, a dataset part (`NAME:database`), or a store of
         descriptors that `dejavlad extract` or `store merge` made: its rows become the map's.
     out
-        The map, a folder.
+        The map: a folder, or a database by its address: `lance:FOLDER`, `s3://bucket/path` (also `gs://`,
+        `az://`), `qdrant://host/collection`.
     local
         Also keep local features of each photo (at most 150 kB): `locate` then needs no photos of the map,
         and checks its answers faster.
@@ -156,7 +157,7 @@ def build(
 
 @app.command
 def add(
-    place_map: Annotated[Path, Parameter(name="MAP")],
+    place_map: Annotated[str, Parameter(name="MAP")],
     photos: str,
     /,
     *,
@@ -221,7 +222,7 @@ def add(
 
 @app.command
 def remove(
-    place_map: Annotated[Path, Parameter(name="MAP")],
+    place_map: Annotated[str, Parameter(name="MAP")],
     names: Annotated[list[str], Parameter(name="NAME", negative=())],
     /,
     *,
@@ -248,25 +249,42 @@ def remove(
 
 
 @app.command
-def info(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+def info(
+    place_map: Annotated[str, Parameter(name="MAP")],
+    /,
+    *,
+    versions: Annotated[bool, Parameter(negative=())] = False,
+    output: Output = Output(),
+) -> None:
     """What is in a map.
 
-    Example: `dejavlad map info town.map`
+    Examples:
+
+        dejavlad map info town.map
+        dejavlad map info lance:town --versions
 
     Parameters
     ----------
     place_map
         The map.
+    versions
+        Of a map in LanceDB: list its versions; `MAP@VERSION` and `MAP@2026-11-29` open the map as it was.
     """
     from dejavlad.places import PlaceMap
 
+    if versions:
+        from dejavlad.places.database_map import list_versions
+
+        listed = list_versions(place_map)
+        output.answer([version.to_dict() for version in listed], "\n".join(map(str, listed)))
+        return
     town = PlaceMap.open(place_map, device="cpu")
     output.answer(town.info().to_dict(names=True), str(town.info()))
 
 
 @app.command
 def move(
-    place_map: Annotated[Path, Parameter(name="MAP")],
+    place_map: Annotated[str, Parameter(name="MAP")],
     old: Path,
     new: Path,
     /,
@@ -303,7 +321,7 @@ def move(
 
 
 @app.command
-def compact(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+def compact(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
     """Free the disk of photos that were removed or described anew.
 
     `map remove` and `map add` do it by themselves once more than half of the rows are of no photo.
@@ -326,7 +344,7 @@ def compact(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Out
 
 
 @app.command
-def check(place_map: Annotated[Path, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+def check(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
     """Compare all numbers of a map with their checksums: is it as it was written?
 
     Example: `dejavlad map check town.map`

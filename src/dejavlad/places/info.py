@@ -46,16 +46,17 @@ class MapInfo:
     @classmethod
     def of(
         cls,
-        folder: Path,
+        folder: str | Path,
         model: PlaceModel,
         photos: int,
         with_position: int,
         failed: Mapping[str, str],
         names: Callable[[], tuple[str, ...]],
         local: str | None = None,
+        size: int = 0,
         index: IndexHead | None = None,
     ) -> Self:
-        """Put together what is known, and look how large it is."""
+        """Put together what is known."""
         return cls(
             str(folder),
             model.title,
@@ -64,7 +65,7 @@ class MapInfo:
             photos,
             with_position,
             dict(failed),
-            sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            size,
             local,
             _index(index),
             names,

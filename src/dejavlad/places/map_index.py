@@ -31,6 +31,7 @@ from dejavlad.errors import InputError, MissingExtraError, StoreError, UnknownNa
 from dejavlad.index import Index, build_index, codes, open_index
 from dejavlad.index.nearest import Nearest
 from dejavlad.index.signs import SignCoder
+from dejavlad.places.map_state import MapRows
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.storage import MappedRows, RowFile, State, discard
@@ -264,21 +265,23 @@ class MapSearch:
     """Searches the rows of a map as of one moment.
 
     Args:
-        index: the map's index.
+        index: the map's index; None where it has none.
         head: what it is; None searches exactly.
         rows: the map's rows.
         alive: the rows of its photos, ascending.
     """
 
-    def __init__(self, index: MapIndex, head: IndexHead | None, rows: MappedRows, alive: Ids) -> None:
+    def __init__(self, index: MapIndex | None, head: IndexHead | None, rows: MapRows, alive: Ids) -> None:
         self.rows, self.alive, self.kind = rows, alive, EXACT
         self._flat: Index | None = None
         self._covered = self._touched = 0
-        self._mask = np.zeros(len(rows.rows_ND), np.bool_)
+        self._mask = np.zeros(len(rows), np.bool_)
         self._mask[alive] = True
         self._codes: NDArray[np.uint8] | None = None
         self._graph: Index | None = None
-        if head is None or head.refused or head.kind == EXACT or not index.fits(head, rows):
+        if index is None or head is None or not isinstance(rows, MappedRows):
+            return
+        if head.refused or head.kind == EXACT or not index.fits(head, rows):
             return
         with suppress(StoreError, MissingExtraError):
             if head.kind in GRAPHS:
@@ -307,7 +310,7 @@ class MapSearch:
         try:
             return self._coarsely(queries_QD, k)
         finally:
-            _let_go(self.rows.rows_ND)
+            _let_go(self.rows)
 
     def exactly(self, queries_QD: Floats, k: int, allowed: Ids) -> Ranking:
         """The nearest of some rows, all of which are looked at."""
@@ -326,7 +329,7 @@ class MapSearch:
         taken = np.asarray(self.rows.take(rows), np.float32)
         self._touched += len(rows)
         if self._touched > TOUCHED:
-            _let_go(self.rows.rows_ND)
+            _let_go(self.rows)
             self._touched = 0
         return taken
 
@@ -434,9 +437,9 @@ def _seal(rows: MappedRows, count: int) -> int:
     return zlib.crc32(ends.tobytes())
 
 
-def _let_go(rows_ND: Any) -> None:
+def _let_go(rows: MapRows) -> None:
     """Rows that were looked at need not stay in this process's memory; the system keeps what it can."""
-    mapped = getattr(rows_ND, "_mmap", None)
+    mapped = getattr(rows.rows_ND, "_mmap", None) if isinstance(rows, MappedRows) else None
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         with suppress(OSError, ValueError):
             mapped.madvise(mmap.MADV_DONTNEED)

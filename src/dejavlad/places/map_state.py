@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,13 +105,27 @@ class Moved:
     """Keys of those whose new file has another size: the next `add` describes them anew."""
 
 
+class MapRows(Protocol):
+    """The descriptors of a map: those of a file, or of a database."""
+
+    def __len__(self) -> int: ...
+
+    def all(self) -> NDArray[Any]:
+        """All rows [N, D]."""
+        ...
+
+    def take(self, rows: Rows, /) -> NDArray[Any]:
+        """Some rows [n, D], in memory."""
+        ...
+
+
 class MapSnapshot:
     """A map as of one moment; photos, positions and rows are read when they are asked for."""
 
     def __init__(
         self,
         head: Head,
-        rows: Callable[[], MappedRows],
+        rows: Callable[[], MapRows],
         numbers: Callable[[], photo_blocks.Numbers],
         texts: Callable[[int], photo_blocks.Texts],
         failed: Callable[[], dict[str, str]],
@@ -123,7 +137,7 @@ class MapSnapshot:
         self._texts: dict[int, photo_blocks.Texts] = {}
 
     @cached_property
-    def file_rows(self) -> MappedRows:
+    def file_rows(self) -> MapRows:
         """All rows of the file, removed photos' among them."""
         return self._read_rows()
 
@@ -272,6 +286,18 @@ class MapState:
             if row < len(snapshot.places) and snapshot.places[row] == place
         }
 
+    def validate(self, snapshot: MapSnapshot) -> None:
+        """Refuse a file of rows that is cut short.
+
+        Raises:
+            StoreError: it is.
+        """
+        self.file(snapshot.head).map(snapshot.head.file_rows)
+
+    def bytes(self) -> int:
+        """Size of the folder on disk."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
     def convert(self) -> None:
         """Take on the form of this version; killed anywhere, the map is in one form or the other."""
         old = self.folder / OLD_STATE
@@ -363,7 +389,7 @@ class MapState:
                 name = _moved_name(photo.name, path, old, after)
                 now = replace(photo, path=after, name=name)
                 moved.append(now.key)
-                stat = _stat(after)
+                stat = file_status(after)
                 identity = record.identity
                 if stat is None:
                     missing.append(now.key)
@@ -686,7 +712,8 @@ def is_map(folder: Path) -> bool:
     return (folder / STATE).is_file() or (folder / OLD_STATE).is_file()
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def file_status(path: Path) -> tuple[int, int] | None:
+    """Size and modification time (ns) of a file; None where there is none."""
     try:
         stat = path.stat()
     except (OSError, ValueError):

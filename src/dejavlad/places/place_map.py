@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -46,6 +47,7 @@ from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
 from dejavlad.names import Names, same_form, unicode_variants
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.address import is_address
 from dejavlad.places.answer import (
     Answer,
     Match,
@@ -55,6 +57,7 @@ from dejavlad.places.confidence import (
     distinct_places,
     stand_out,
 )
+from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap, DatabaseRows
 from dejavlad.places.filters import Allowed, Facts, Filter, Heading, Moment, Near
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.info import MapInfo
@@ -63,7 +66,7 @@ from dejavlad.places.map_features import FILE as LOCAL
 from dejavlad.places.map_features import MapFeatures
 from dejavlad.places.map_index import FOLDER as INDEX
 from dejavlad.places.map_index import KINDS as INDEXES
-from dejavlad.places.map_index import MapIndex, MapSearch, refusal
+from dejavlad.places.map_index import IndexHead, MapIndex, MapSearch, refusal
 from dejavlad.places.map_rows import SHARES, STAGING, RowOptions, refuse_batch_dependent, rows_of
 from dejavlad.places.map_state import (
     DEAD_BYTES,
@@ -93,13 +96,13 @@ from dejavlad.places.verified_confidence import (
 )
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.storage import PhotoRecord, discard, one_writer, refuse_others
+from dejavlad.storage import MappedRows, PhotoRecord, discard, one_writer, refuse_others
 from dejavlad.zoo import (
     default_model,
     load_model,
 )
 
-FILES = {OLD_STATE, *ROW_FILES, INDEX, "model", "model.json", STAGING, *SHARES, "writer.lock", "photos"}
+FILES = {OLD_STATE, *ROW_FILES, INDEX, MADE, "model", "model.json", STAGING, *SHARES, "writer.lock", "photos"}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -125,15 +128,18 @@ class PlaceMap:
     Open one with `build` or `open`; the constructor is for them.
     """
 
-    def __init__(self, folder: Path, model: PlaceModel) -> None:
+    def __init__(self, folder: Path, model: PlaceModel, database: DatabaseMap | None = None) -> None:
         self.folder, self.model = folder, model
-        self.features = MapFeatures(folder)
+        self.address = str(folder) if database is None else str(database.address)
+        """The folder, or where its database is."""
+        self.features: MapFeatures | DatabaseFeatures
         """The local features that the map keeps, if any."""
+        self.features = MapFeatures(folder) if database is None else database.features
         self.updated = 0
         """Photos whose position, heading, time, group or tags the last `build` or `add` corrected."""
-        self._state = MapState(folder, model.descriptor_size)
-        self.index = MapIndex(folder, model.descriptor_size, model.fingerprint)
-        """The search index that the map keeps, if any."""
+        self.index = None if database else MapIndex(folder, model.descriptor_size, model.fingerprint)
+        """The search index of a map in a folder."""
+        self._state = database or MapState(folder, model.descriptor_size)
         self.refresh()
 
     @classmethod
@@ -163,7 +169,7 @@ class PlaceMap:
                 from `photos` and kept with the map. None takes `dejavlad.model.default_model`.
             photos: what the map holds; a photo that cannot be read, or shows nothing, is listed in `failed`
                 and left out.
-            out: the folder to make.
+            out: the folder to make, or the address of a database (`dejavlad.places.address`).
             batch_size: photos described at once.
             workers: threads that decode photos.
             seed: of what is learnt.
@@ -185,10 +191,16 @@ class PlaceMap:
             StoreMismatchError: `out` was begun from another model, other photos or another seed.
             StoreBusyError: another process is building there.
         """
-        folder, photos = Path(out), PhotoList.of(photos)
+        database = DatabaseMap(str(out)) if is_address(out) else None
+        folder, photos = Path(out) if database is None else database.work, PhotoList.of(photos)
         if not len(photos):
             raise InputError("a map needs at least one photo; given none")
         points = PointSetting.parse(local)
+        if database is not None and (index is not None or min_recall is not None):
+            raise InputError(
+                "the rows of a map in a database are compared exactly; --index and --min-recall are for maps "
+                "in a folder"
+            )
         if index is not None and index not in INDEXES:
             raise UnknownNameError("index", index, INDEXES)
         if min_recall is not None and not 0 <= min_recall <= 1:
@@ -197,32 +209,46 @@ class PlaceMap:
         base = model if isinstance(model, PlaceModel) else load_model(model, seed=seed)
         refuse_batch_dependent(base)
         rows = RowOptions(batch_size, workers, ray, descriptors)
+        exists = database is not None and database.prepare()
         folder.mkdir(parents=True, exist_ok=True)
-        with one_writer(folder):
+        with one_writer(folder), nullcontext() if database is None else database.named():
             refuse_others(folder, FILES, "a map")
             model = fit_cached(
                 base, photos, folder / "model", seed=seed, workers=workers, on_progress=on_progress
             )
             model.together = base.together
-            place_map = cls(folder, model)
+            if database is not None and not exists:
+                database.create(model.fingerprint, model.descriptor_size, photos.root, photos.name)
+            place_map = cls(folder, model, database)
             if points is not None:
                 place_map.features.begin(points.chosen())
             place_map._add(photos, rows, on_progress, keep=False)
             place_map._follow(index, on_progress, check=True)
-            head = place_map.index.head()
-            refused = None if min_recall is None or head is None else refusal(head, min_recall, folder)
-            if refused is not None and head is not None:
-                place_map.index.refuse(head)
-                raise refused
+            if min_recall is not None:
+                place_map._require(min_recall)
         return place_map
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", precision: str = "fp32") -> Self:
         """Open a map that `build` made.
 
+        Args:
+            folder: the map's folder, or the address of a database.
+            device: where the model runs.
+            precision: what it computes in.
+
         Raises:
             StoreError: there is no map, it was never finished, or it is damaged.
         """
+        if is_address(folder):
+            database = DatabaseMap(str(folder))
+            if not database.fetch():
+                raise StoreError(
+                    f"there is no map at {str(folder)!r}: make one with "
+                    f"`dejavlad map build PHOTOS --out {folder}`"
+                )
+            model = load_model(database.work / "model", device=device, precision=precision)
+            return cls(database.work, model, database)
         folder = Path(folder)
         if not is_map(folder):
             unfinished = (folder / "model.json").exists()
@@ -241,12 +267,12 @@ class PlaceMap:
         snapshot, size = self._state.snapshot(), self.model.descriptor_size
         if snapshot.head.dims != size:
             hint = "Its model was changed after it was built; build it anew in another folder."
-            raise StoreMismatchError(self.folder, {"dims": (snapshot.head.dims, size)}, hint)
+            raise StoreMismatchError(self.address, {"dims": (snapshot.head.dims, size)}, hint)
         self._snapshot = snapshot
         self._search: MapSearch | None = None
         self._facts: Facts | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
-        self._state.file(snapshot.head).map(snapshot.head.file_rows)  # refuses one that is cut short
+        self._state.validate(snapshot)
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
     def is_current(self) -> bool:
@@ -266,7 +292,7 @@ class PlaceMap:
         return self._snapshot.head.photos
 
     def __repr__(self) -> str:
-        return f"PlaceMap({str(self.folder)!r}, {len(self)} photos, {self.model.name})"
+        return f"PlaceMap({self.address!r}, {len(self)} photos, {self.model.name})"
 
     @property
     def photos(self) -> PhotoList:
@@ -289,14 +315,15 @@ class PlaceMap:
         head = self._snapshot.head
         setting = self.features.setting()
         return MapInfo.of(
-            self.folder,
+            self.address,
             self.model,
             head.photos,
             head.with_position,
             self.failed,
             self._names,
             None if setting is None else setting.kind,
-            self.index.head(),
+            self._state.bytes(),
+            self._index_head(),
         )
 
     def _names(self) -> tuple[str, ...]:
@@ -385,14 +412,16 @@ class PlaceMap:
         Raises:
             StoreBusyError: another process is writing there.
         """
+        if isinstance(self._state, DatabaseMap):
+            raise InputError(f"{self.address} keeps its own disk in order; compact a map in a folder")
         with one_writer(self.folder):
             self._state.convert()
-            return self._compact()
+            return self._compact(self._state)
 
-    def _compact(self, share: float = 0.0, least_bytes: int = 1) -> int:
+    def _compact(self, state: MapState, share: float = 0.0, least_bytes: int = 1) -> int:
         del self._snapshot, self._search, self._verifiers  # a mapped file cannot be removed on Windows
         try:
-            freed = self._state.compact(share=share, least_bytes=least_bytes)
+            freed = state.compact(share=share, least_bytes=least_bytes)
         finally:
             self.refresh()
         if freed:
@@ -400,8 +429,10 @@ class PlaceMap:
         return freed
 
     def _compact_if_worth_it(self) -> None:
+        if isinstance(self._state, DatabaseMap):
+            return
         with contextlib.suppress(StoreError):  # a full disk, say: the map is whole without it
-            self._compact(DEAD_SHARE, DEAD_BYTES)
+            self._compact(self._state, DEAD_SHARE, DEAD_BYTES)
 
     def check(self, on_progress: OnProgress = silent) -> bool:
         """Compare all numbers of the map with their checksums.
@@ -503,7 +534,7 @@ class PlaceMap:
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
         if not len(self):
-            raise InputError(f"the map {str(self.folder)!r} is empty; add photos with `dejavlad map add`")
+            raise InputError(f"the map {self.address!r} is empty; add photos with `dejavlad map add`")
         rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
         rows_QD = np.asarray(rows_QD)
         depth = max(k, CANDIDATES)
@@ -580,9 +611,11 @@ class PlaceMap:
             k: at most so many.
             allowed: the photos that may be answers, ascending; searched exactly, whatever the index.
         """
-        rows = self._snapshot.rows
+        rows, file_rows = self._snapshot.rows, self._snapshot.file_rows
+        if isinstance(file_rows, DatabaseRows) and not file_rows.fits:
+            return file_rows.search(rows_QD, min(k, len(self) if allowed is None else len(allowed)), allowed)
         if self._search is None:
-            self._search = MapSearch(self.index, self.index.head(), self._snapshot.file_rows, rows)
+            self._search = MapSearch(self.index, self._index_head(), file_rows, rows)
         if allowed is None:
             ranking = self._search(rows_QD, min(k, len(self)))
         else:
@@ -704,11 +737,30 @@ class PlaceMap:
         self._keep_features(photos, options.workers, on_progress)
         return added
 
+    def _index_head(self) -> IndexHead | None:
+        """What its index is; None of a map without."""
+        return None if self.index is None else self.index.head()
+
+    def _require(self, min_recall: float) -> None:
+        """Leave an index unused whose audit finds less.
+
+        Raises:
+            InputError: so it is.
+        """
+        head = self._index_head()
+        if self.index is None or head is None:
+            return
+        refused = refusal(head, min_recall, self.folder)
+        if refused is not None:
+            self.index.refuse(head)
+            raise refused
+
     def _follow(self, index: str | None, on_progress: OnProgress, *, check: bool = False) -> None:
         """Bring the index up to the photos."""
         rows, alive = self._snapshot.file_rows, self._snapshot.rows
-        self.index.follow(rows, alive, index, on_progress, check=check)
-        self._search = None
+        if self.index is not None and isinstance(rows, MappedRows):
+            self.index.follow(rows, alive, index, on_progress, check=check)
+            self._search = None
 
     def _keep_features(self, photos: PhotoList, workers: int, on_progress: OnProgress) -> None:
         """Make the local features that the map is to keep and has not yet, but of photos that cannot be read.

@@ -150,6 +150,9 @@ class MappedRows:
             raise file.damaged(f"only {covered} of {n_rows} rows have a checksum")
         self._unread = np.ones(0 if chunks is None else len(chunks), np.bool_)
 
+    def __len__(self) -> int:
+        return len(self.rows_ND)
+
     @property
     def checked(self) -> bool:
         """Whether there are checksums to compare with."""

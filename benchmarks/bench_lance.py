@@ -1,0 +1,163 @@
+"""A map in LanceDB beside one in a folder: the same rows, the same questions, in one run.
+
+    python benchmarks/bench_lance.py --folder /tmp/bench_lance --sizes 20000,100000
+    python benchmarks/bench_lance.py --folder /tmp/bench_lance --kills 20
+
+Rows are random directions whose values fall off as 1/sqrt(i), as those of whitened descriptors do not: both
+searches read every row, so that what it costs does not depend on them. Told are processor seconds (user and
+system, all threads) and their ratio to the folder map's. With ``--kills``, a process that adds three photos a
+commit is killed at random moments: each commit it has acknowledged must be there, and none by halves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dejavlad.extraction import PhotoTable
+from dejavlad.geo import Position
+from dejavlad.index import build_index
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.database_map import ABOUT, DatabaseMap
+from dejavlad.places.map_state import MapState
+
+DIMS, QUERIES = 512, 20
+
+
+def main() -> None:
+    """Compare, or kill."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--sizes", default="20000,100000")
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--write", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.write:
+        write_for_ever(given.folder, given.write)
+    shutil.rmtree(given.folder, ignore_errors=True)
+    given.folder.mkdir(parents=True)
+    os.environ["DEJAVLAD_CACHE_DIR"] = str(given.folder / "cache")
+    if given.kills:
+        kill(given.folder, given.kills)
+        return
+    for size in given.sizes.split(","):
+        compare(given.folder / size, int(size))
+
+
+def opened(folder: Path, dims: int) -> DatabaseMap:
+    """The map in LanceDB, made if need be."""
+    town = DatabaseMap(f"lance:{folder / 'lance'}")
+    town.about = {"fingerprint": "f", "dims": dims, "root": "/photos", "name": "town"}
+    town.engine.create({ABOUT: b"{}"}, dims)
+    return town
+
+
+def table_of(names: list[str]) -> PhotoTable:
+    """Photos a metre apart."""
+    photos = (
+        Photo(n, Path("/photos") / n, position=Position(i, 0.0, "33N"), time=float(i))
+        for i, n in enumerate(names)
+    )
+    return PhotoTable.look(PhotoList(photos, root="/photos"), lambda _: (0, 0))
+
+
+def compare(folder: Path, size: int) -> None:
+    """Build, open, ask and change a map of so many rows, both ways."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((size + 1, DIMS), dtype=np.float32) / np.sqrt(np.arange(1, DIMS + 1))
+    rows = np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+    queries = rows[rng.integers(0, size, QUERIES)] + 0.02 * rng.standard_normal((QUERIES, DIMS))
+    queries = queries.astype(np.float32)
+    (folder / "map").mkdir(parents=True)
+    state, town = MapState(folder / "map", DIMS), opened(folder, DIMS)
+    table, extra = table_of([f"{i}.jpg" for i in range(size)]), table_of(["new.jpg"])
+    everything, last = np.arange(size), np.array([size])
+    print(f"\n{size} rows of {DIMS}: processor seconds (wall), LanceDB as a multiple of the folder map")
+    measured(
+        "build", lambda: state.add(table, rows, everything, {}), lambda: town.add(table, rows, everything, {})
+    )
+    measured("add one", lambda: state.add(extra, rows, last, {}), lambda: town.add(extra, rows, last, {}))
+    measured("remove one", lambda: state.remove(["7.jpg"]), lambda: town.remove(["7.jpg"]))
+    snapshots = measured("open", state.snapshot, town.snapshot)
+    first = measured(
+        "read rows, index them",
+        *(lambda s=s: build_index("flat", np.asarray(s.file_rows.all())) for s in snapshots),
+    )
+    rankings = measured(f"search {QUERIES}", *(lambda i=i: i.search(queries, 200) for i in first))
+    assert np.array_equal(rankings[0].distances, rankings[1].distances)
+    streamed = measured(
+        f"search {QUERIES}, rows not kept",
+        lambda: first[0].search(queries, 200),
+        lambda: snapshots[1].file_rows.search(queries, 200),
+    )
+    assert np.array_equal(streamed[0].distances, streamed[1].distances)
+    print("all distances are equal to the last bit")
+
+
+def measured(what: str, *runs: Callable[[], object]) -> list:
+    """Run the folder map's and LanceDB's; print the processor seconds of both."""
+    results, costs, walls = [], [], []
+    for run in runs:
+        before, started = used(), time.perf_counter()
+        results.append(run())
+        costs.append(used() - before)
+        walls.append(time.perf_counter() - started)
+    ratio = costs[1] / max(costs[0], 1e-3)
+    print(
+        f"  {what:30s} folder {costs[0]:8.3f} ({walls[0]:7.3f})   lance {costs[1]:8.3f} ({walls[1]:7.3f})   "
+        f"x {ratio:.1f}",
+        flush=True,
+    )
+    return results
+
+
+def used() -> float:
+    """Processor seconds of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def kill(folder: Path, kills: int) -> None:
+    """Kill writers, and look what a reader sees."""
+    chance = random.Random(0)
+    opened(folder, 8)
+    acknowledged: set[str] = set()
+    for number in range(kills):
+        run = [sys.executable, __file__, "--folder", str(folder), "--write", str(number)]
+        with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            acknowledged.add(child.stdout.readline().strip())
+            time.sleep(chance.uniform(0, 0.5))
+            child.kill()
+            acknowledged |= {line.strip() for line in child.stdout if line.endswith("\n")}
+        town = opened(folder, 8)
+        keys = town.snapshot().photos.keys
+        commits = {key.rpartition("-")[0] for key in keys}
+        assert acknowledged <= commits, acknowledged - commits
+        assert len(keys) == 3 * len(commits)
+        assert town.check()
+    print(f"{kills} kills: {len(acknowledged)} commits acknowledged, none lost, none by halves")
+
+
+def write_for_ever(folder: Path, writer: str) -> None:
+    """Add three photos a commit, and say so after each."""
+    town, count = opened(folder, 8), 0
+    while True:
+        name = f"{writer}-{count}"
+        town.add(table_of([f"{name}-{i}" for i in range(3)]), np.ones((3, 8), np.float32), np.arange(3), {})
+        print(name, flush=True)
+        count += 1
+
+
+if __name__ == "__main__":
+    main()

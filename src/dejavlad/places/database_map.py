@@ -1,0 +1,494 @@
+"""A map that lies in a database: the same questions and changes as `MapState` and `MapFeatures`.
+
+What is read is a `MapSnapshot`, so that search, confidence and verification are the folder map's own. Rows
+are compared exactly, by the folder map's arithmetic: in memory where they fit (`IN_MEMORY`), else read anew,
+part by part, with each search.
+
+Legend: N photos, D the descriptor's size, K answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError, StoreError, StoreMismatchError
+from dejavlad.extraction import PhotoTable
+from dejavlad.files import write_whole
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.index.base import squares
+from dejavlad.index.nearest import Nearest
+from dejavlad.local.codec import decode, encode
+from dejavlad.local_features import LocalFeatures
+from dejavlad.places.address import Address, is_address, parse_address
+from dejavlad.places.map_columns import columns_of, facts_of, latest, numbers_and_texts, take
+from dejavlad.places.map_engine import MapEngine, MapView
+from dejavlad.places.map_state import Head, MapSnapshot, Moved, file_status, records_of
+from dejavlad.places.points import PointSetting
+from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.ranking import Ranking
+from dejavlad.storage import PhotoRecord, discard, photo_blocks
+
+FORMAT, VERSION = "dejavlad-map", 1
+ABOUT, LEARNT, LOCAL = "about.json", "model.json", "local.json"
+MODEL_FILES = ("spec.json", "weights.safetensors")
+MADE: Final = "made"
+"""In `work`: that the database has had the map."""
+IN_MEMORY: Final = 1 << 30
+"""Bytes of descriptors that are read once and kept; larger maps are read anew with each search."""
+FEW_KEYS: Final = 1000
+"""Up to so many keys are looked up one by one."""
+CHECKING = "checking rows"
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+def engine_at(address: Address) -> MapEngine:
+    """The database of an address."""
+    if address.kind == "lance":
+        from dejavlad.places.lance_tables import LanceTables
+
+        return LanceTables(address)
+    from dejavlad.places.qdrant_points import QdrantPoints
+
+    return QdrantPoints(address)
+
+
+@dataclass(frozen=True, slots=True)
+class MapVersion:
+    """A commit of a map's table."""
+
+    version: int
+    """Its number."""
+    time: str
+    """When, by the writer's clock: ISO 8601, UTC."""
+    clock_differs: bool
+    """Whether its clock was behind that of an earlier commit."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        late = "  (this writer's clock is behind an earlier one's)" if self.clock_differs else ""
+        return f"{self.version:>6}  {self.time}{late}"
+
+
+def list_versions(address: str) -> list[MapVersion]:
+    """The versions of a map, oldest first.
+
+    Raises:
+        InputError: it is in no database that has versions.
+        StoreError: there is no map.
+    """
+    if not is_address(address) or parse_address(address).kind != "lance":
+        raise InputError(f"{address!r} has no versions; a map in LanceDB has: lance:FOLDER, s3://bucket/path")
+    listed, latest_time = [], 0.0
+    for number, moment in engine_at(parse_address(address)).versions():
+        text = datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="seconds")
+        listed.append(MapVersion(number, text, moment < latest_time))
+        latest_time = max(latest_time, moment)
+    return listed
+
+
+class DatabaseRows:
+    """The descriptors of a snapshot, as `MappedRows` gives those of a file."""
+
+    def __init__(self, view: MapView, ids_N: NDArray[np.uint64], crc_N: Rows, dims: int, where: str) -> None:
+        self.view, self.dims, self.where = view, dims, where
+        self._crc = crc_N
+        self._order = np.argsort(ids_N, kind="stable")
+        self._ids = ids_N
+        self._sorted = ids_N[self._order]
+        self._memory: Floats | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether all rows may be kept in memory."""
+        return 4 * self.dims * len(self._sorted) <= IN_MEMORY
+
+    def all(self) -> Floats:
+        """All rows [N, D], in memory."""
+        if self._memory is None:
+            self._memory = self._gathered(np.arange(len(self._ids)), None)
+        return self._memory
+
+    def take(self, rows: Rows) -> Floats:
+        """Some rows [n, D]."""
+        if self.fits:
+            return np.asarray(self.all()[rows])
+        some, back = np.unique(rows, return_inverse=True)
+        return np.asarray(self._gathered(some, self._ids[some])[back])
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def search(self, rows_QD: Floats, k: int, allowed: Rows | None = None) -> Ranking:
+        """The k nearest rows of each query, exactly; all rows are read once.
+
+        Args:
+            rows_QD: float32.
+            k: K.
+            allowed: the rows that may be answers, ascending; None: all.
+        """
+        nearest = Nearest(rows_QD, squares(rows_QD, "query", range(len(rows_QD))), k)
+        for places, values in self._parts(None if allowed is None else self._ids[allowed]):
+            nearest.feed(values, squares(values, "row", places), places, np.asarray(values.any(axis=1)))
+        return Ranking(*nearest.result())
+
+    def check(self, on_progress: OnProgress) -> None:
+        """Compare all rows with their checksums."""
+        count = 0
+        for places, values in self._parts(None):
+            for place, row in zip(places.tolist(), values, strict=True):
+                if zlib.crc32(np.ascontiguousarray(row, "<f4").tobytes()) != self._crc[place]:
+                    raise StoreError(
+                        f"{self.where} is damaged: row {place} is not what was written; build the map again"
+                    )
+            count += len(places)
+            on_progress(Progress(CHECKING, count, len(self._ids)))
+
+    def _gathered(self, some: Rows, ids: NDArray[np.uint64] | None) -> Floats:
+        at = np.full(len(self._ids), -1, np.int64)
+        at[some] = np.arange(len(some))
+        rows = np.zeros((len(some), self.dims), np.float32)
+        seen = np.zeros(len(some), np.bool_)
+        for places, values in self._parts(ids):
+            wanted = at[places] >= 0
+            rows[at[places[wanted]]], seen[at[places[wanted]]] = values[wanted], True
+        if not seen.all():
+            raise StoreError(f"{self.where} changed while it was read; open it again")
+        return rows
+
+    def _parts(self, ids: NDArray[np.uint64] | None) -> Iterable[tuple[Rows, Floats]]:
+        """Parts of the rows with their places; rows of failed photos and older ones of a key left out."""
+        for part_ids, values in self.view.vectors(ids):
+            if values.shape[1] != self.dims:
+                raise StoreMismatchError(self.where, {"dims": (values.shape[1], self.dims)}, "Build it anew.")
+            at = np.minimum(np.searchsorted(self._sorted, part_ids), max(0, len(self._sorted) - 1))
+            ours = self._sorted[at] == part_ids if len(self._sorted) else np.zeros(len(at), np.bool_)
+            if ours.any():
+                whole = np.ascontiguousarray(values[ours], np.float32)
+                if not np.isfinite(whole).all():
+                    raise StoreError(f"{self.where} was changed by someone else: a vector is not finite")
+                yield self._order[at[ours]], whole
+
+
+class DatabaseMap:
+    """Reads and changes a map in a database.
+
+    Args:
+        address: where.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = parse_address(address)
+        self.work = self.address.work
+        self.engine = engine_at(self.address)
+        self.about: dict[str, Any] = {}
+        self.keys: list[str] = []
+        self.crcs: Rows = np.empty(0, np.int64)
+        self.features = DatabaseFeatures(self)
+
+    @property
+    def dims(self) -> int:
+        """D."""
+        return int(self.about["dims"])
+
+    def fetch(self) -> bool:
+        """Bring the model and what it was learnt from to `work`; False where there is no map.
+
+        Raises:
+            StoreError: the map is damaged or of a later version.
+        """
+        documents = self.engine.documents([ABOUT])
+        if ABOUT not in documents:
+            return False
+        try:
+            about = parse_json_object(documents[ABOUT])
+            if about["format"] != FORMAT or not isinstance(about["dims"], int):
+                raise ValueError(f"its format is {about['format']!r}")
+            version, fingerprint = int(about["version"]), str(about["fingerprint"])
+        except DAMAGED as error:
+            raise StoreError(f"{self.address} is not a map: {error}") from error
+        if version > VERSION:
+            raise StoreError(f"{self.address} was written by a later dejavlad; update dejavlad")
+        self.about = about
+        if self._brought() != fingerprint:
+            discard(self.work)
+            files = self.engine.documents([LEARNT, *MODEL_FILES])
+            lost = [name for name in (LEARNT, *MODEL_FILES) if name not in files]
+            if lost:
+                raise StoreError(f"{self.address} is damaged: {lost[0]} of its model is missing")
+            model = self.work / "model"
+            model.mkdir(parents=True)
+            write_whole(model / MODEL_FILES[1], files[MODEL_FILES[1]])
+            write_whole(self.work / LEARNT, files[LEARNT])
+            write_whole(model / MODEL_FILES[0], files[MODEL_FILES[0]])
+            (self.work / MADE).touch()
+        return True
+
+    def create(self, fingerprint: str, dims: int, root: Path, name: str) -> None:
+        """Make the map, of the model in `work`.
+
+        Raises:
+            StoreMismatchError: another writer made one of another model meanwhile.
+        """
+        root_text = Path(os.path.abspath(root)).as_posix()
+        about = {"format": FORMAT, "version": VERSION, "dims": dims, "root": root_text, "name": name}
+        documents = {name: (self.work / "model" / name).read_bytes() for name in MODEL_FILES}
+        documents[LEARNT] = (self.work / LEARNT).read_bytes()
+        documents[ABOUT] = json.dumps({**about, "fingerprint": fingerprint}).encode()
+        self.engine.create(documents, dims)
+        (self.work / MADE).touch()
+        self.fetch()
+        if self.about["fingerprint"] != fingerprint:
+            raise StoreMismatchError(
+                str(self.address), {"model": (self.about["fingerprint"][:12], fingerprint[:12])}
+            )
+
+    def prepare(self) -> bool:
+        """`fetch` before a build; of a map that is gone, what lies in `work` is forgotten."""
+        if self.fetch():
+            return True
+        if (self.work / MADE).exists():
+            discard(self.work)
+        return False
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors that tell of `work` tell of the address instead."""
+        try:
+            yield
+        except StoreMismatchError as error:
+            if error.path != str(self.work):
+                raise
+            raise StoreMismatchError(
+                str(self.address), error.differences, "Give another --out for another map."
+            ) from None
+
+    def snapshot(self) -> MapSnapshot:
+        """See `MapState`."""
+        view = self.engine.view()
+        columns = view.columns()
+        columns = latest(columns)
+        good = np.array([why is None for why in columns["failed"]], np.bool_)
+        failed = {key: why for key, why in zip(columns["key"], columns["failed"], strict=True) if why}
+        columns = take(columns, np.flatnonzero(good))
+        others = {model for model in columns["model"] if model != self.about["fingerprint"]}
+        if others:
+            ours = str(self.about["fingerprint"])[:12]
+            raise StoreMismatchError(
+                str(self.address),
+                {"model of some rows": (str(min(others, key=str))[:12], ours)},
+                "Someone else wrote them; open an earlier version, or build it anew.",
+            )
+        numbers, texts = numbers_and_texts(columns)
+        self.keys, self.crcs = columns["key"], np.asarray(columns["crc"], np.int64)
+        rows = DatabaseRows(view, columns["id"], self.crcs, self.dims, str(self.address))
+        size = photo_blocks.BLOCK
+        head = Head(
+            self.dims,
+            str(self.about["root"]),
+            str(self.about["name"]),
+            view.version,
+            len(numbers),
+            len(numbers),
+            int((numbers["known"] & photo_blocks.POSITION > 0).sum()),
+            len(numbers),
+        )
+        return MapSnapshot(
+            head,
+            lambda: rows,
+            lambda: numbers,
+            lambda block: texts[block * size : (block + 1) * size],
+            lambda: failed,
+        )
+
+    def validate(self, snapshot: MapSnapshot) -> None:
+        """See `MapState`; a database has looked already."""
+
+    def change(self) -> int:
+        """See `MapState`; -1, which no snapshot has, where the database does not count its changes."""
+        return self.engine.view().version or -1
+
+    def places_of(self, snapshot: MapSnapshot, keys: Sequence[str]) -> dict[str, int]:
+        """See `MapState`."""
+        wanted = set(keys)
+        return {key: row for row, key in enumerate(snapshot.photos.keys) if key in wanted}
+
+    def convert(self) -> None:
+        """See `MapState`; there are no older forms."""
+
+    def bytes(self) -> int:
+        """Size of the map."""
+        return self.engine.size()
+
+    def lookup(self, keys: Sequence[str]) -> dict[str, tuple[int, PhotoRecord]]:
+        """See `MapState`; the place says nothing."""
+        keys = [key for key in dict.fromkeys(keys) if _is_text(key)]
+        columns = self.engine.find(keys) if len(keys) <= FEW_KEYS else self.engine.view().columns()
+        columns = latest(columns)
+        wanted = set(keys)
+        chosen = [
+            i
+            for i, (key, why) in enumerate(zip(columns["key"], columns["failed"], strict=True))
+            if why is None and key in wanted
+        ]
+        columns = take(columns, np.array(chosen, np.int64))
+        numbers, texts = numbers_and_texts(columns)
+        return {
+            key: (i, photo_blocks.decode(numbers[i], texts[i], Path()))
+            for i, key in enumerate(columns["key"])
+        }
+
+    def add(self, table: PhotoTable, rows_MD: NDArray[Any], chosen: Rows, failed: dict[str, str]) -> None:
+        """See `MapState`; one commit."""
+        records = records_of(table)
+        vectors = np.zeros((len(records) + len(failed), self.dims), np.float32)
+        vectors[: len(records)] = rows_MD[chosen]
+        columns = columns_of(
+            records,
+            vectors[: len(records)],
+            failed,
+            first=self.engine.next_row(),
+            model=str(self.about["fingerprint"]),
+            mark=uuid.uuid4().hex,
+        )
+        if len(vectors):
+            self.engine.upsert(columns, vectors)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """See `MapState`."""
+        self.engine.delete(list(keys))
+
+    def update(self, facts: Mapping[int, PhotoRecord]) -> None:
+        """See `MapState`."""
+        self.engine.correct({record.photo.key: facts_of(record) for record in facts.values()})
+
+    def move(self, old: Path, new: Path) -> Moved:
+        """See `MapState`; names in the map stay as they are."""
+        old, new = (Path(os.path.abspath(path)) for path in (old, new))
+        snapshot = self.snapshot()
+        facts: dict[str, Mapping[str, Any]] = {}
+        missing, changed = [], []
+        for i in range(snapshot.head.photos):
+            record = snapshot.record(i)
+            path = record.photo.path
+            if record.identity[2] or not path.is_relative_to(old):
+                continue
+            after = new / path.relative_to(old)
+            stat, identity, key = file_status(after), record.identity, record.photo.key
+            if stat is None:
+                missing.append(key)
+            elif stat[0] == identity[0]:
+                identity = (*stat, "")
+            else:
+                changed.append(key)
+            facts[key] = facts_of(replace(record, photo=replace(record.photo, path=after), identity=identity))
+        if not facts:
+            raise InputError(f"no photo of the map lies in {str(old)!r}")
+        if len(missing) == len(facts):
+            raise InputError(f"none of the {len(facts)} photos is there, e.g. below {str(new)!r}")
+        self.engine.correct(facts)
+        return Moved(len(facts), tuple(missing), tuple(changed))
+
+    def check(self, on_progress: OnProgress = silent) -> bool:
+        """See `MapState`."""
+        rows = self.snapshot().file_rows
+        assert isinstance(rows, DatabaseRows)
+        rows.check(on_progress)
+        return True
+
+    def _brought(self) -> str | None:
+        """The fingerprint of the model in `work`."""
+        try:
+            spec = parse_json_object((self.work / "model" / MODEL_FILES[0]).read_bytes())
+        except (OSError, *DAMAGED):
+            return None
+        return str(spec.get("fingerprint"))
+
+
+class DatabaseFeatures:
+    """The local features of a map in a database; see `MapFeatures`. Rows are those of the last snapshot."""
+
+    def __init__(self, state: DatabaseMap) -> None:
+        self._state = state
+
+    def setting(self) -> PointSetting | None:
+        """See `MapFeatures`."""
+        content = self._state.engine.documents([LOCAL]).get(LOCAL)
+        if content is None:
+            return None
+        try:
+            values = parse_json_object(content)
+            return PointSetting(values["kind"], points=values["points"], longest=values["longest"])
+        except DAMAGED as error:
+            raise StoreError(f"{self._state.address} is damaged: {LOCAL}: {error}") from None
+
+    def begin(self, setting: PointSetting) -> None:
+        """See `MapFeatures`."""
+        if self.setting() == PointSetting(setting.kind, points=setting.points, longest=setting.longest):
+            return
+        engine = self._state.engine
+        if stale := list(engine.feature_marks()):
+            engine.drop_features(stale)
+        values = {"kind": setting.kind, "points": setting.points, "longest": setting.longest}
+        engine.put_document(LOCAL, json.dumps(values).encode())
+
+    def rows(self) -> set[int]:
+        """See `MapFeatures`."""
+        marks = self._state.engine.feature_marks()
+        pairs = zip(self._state.keys, self._state.crcs.tolist(), strict=True)
+        return {row for row, (key, crc) in enumerate(pairs) if marks.get(key) == crc}
+
+    def get(self, row: int) -> LocalFeatures | None:
+        """See `MapFeatures`."""
+        key = self._state.keys[row]
+        mark, record = self._state.engine.features([key]).get(key, (None, b""))
+        return decode(record) if mark == self._state.crcs[row] else None
+
+    def put(self, features: Mapping[int, LocalFeatures]) -> None:
+        """See `MapFeatures`."""
+        state = self._state
+        state.engine.put_features(
+            {state.keys[row]: (int(state.crcs[row]), encode(kept)) for row, kept in features.items()}
+        )
+
+    def keep(self, rows: Iterable[int]) -> None:
+        """Drop features of photos that are gone; what another machine has just added stays."""
+        marks = self._state.engine.feature_marks()
+        if marks.keys() <= set(self._state.keys):
+            return
+        now = set(self._state.engine.view().columns()["key"])
+        if stale := sorted(marks.keys() - now):
+            self._state.engine.drop_features(stale)
+
+    def check(self) -> None:
+        """See `MapFeatures`: each record must be whole."""
+        engine = self._state.engine
+        keys = sorted(engine.feature_marks())
+        for first in range(0, len(keys), 256):
+            for _, record in engine.features(keys[first : first + 256]).values():
+                decode(record)
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

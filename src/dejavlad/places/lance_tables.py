@@ -1,0 +1,451 @@
+"""A map in LanceDB: in a folder, or on an object store. The one file that imports lancedb and pyarrow.
+
+Three tables: ``photos`` (`map_columns`, and ``vector``), ``features`` (local features), ``documents`` (the
+model's files in parts, and what the map says of itself). A commit is Lance's: it writes a new manifest only
+if no other writer has written that one, else it is tried again on top of the other's.
+
+Searches read all rows and compare them exactly; no approximate index is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.places.address import Address
+from dejavlad.places.map_columns import COLUMNS, NO_FRAME, Columns
+
+PHOTOS, FEATURES, DOCUMENTS = "photos", "features", "documents"
+PART: Final = 4 << 20
+"""Bytes of a document that share a row."""
+TRIES: Final = 12
+"""Times that a commit is tried where other writers are faster."""
+FRAGMENTS: Final = 64
+"""Small files from which on they are joined."""
+KEPT: Final = datetime.timedelta(days=365)
+"""Versions of the table are kept so long."""
+KEYS_AT_ONCE: Final = 1000
+READ_ROWS: Final = 8192
+CONFLICTS = ("conflict", "contention", "concurrent")
+CAUSES: Final = (
+    (("no space left", "storagefull", "quota", "disk full"), "there is no space left"),
+    (
+        ("accessdenied", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "403", "forbidden",
+         "unauthorized", "401", "credentials", "permission denied", "permissiondenied"),
+        "access is refused; look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or those of your store)",
+    ),
+    (("nosuchbucket", "bucket does not exist"), "there is no such bucket"),
+    (("error sending request", "connect", "timed out", "timeout", "dns"), "it cannot be reached"),
+    (("not found", "does not exist", "no such file"), "something of it is gone"),
+)  # fmt: skip
+"""What the library's text holds, and what it means."""
+
+Floats = NDArray[np.float32]
+
+
+def import_lance() -> tuple[Any, Any]:
+    """lancedb and pyarrow.
+
+    Raises:
+        MissingExtraError: they are not installed.
+    """
+    try:
+        import lancedb
+        import pyarrow
+    except ImportError:
+        raise MissingExtraError("a map in LanceDB", "lance") from None
+    return lancedb, pyarrow
+
+
+class LanceTables:
+    """See `dejavlad.places.map_engine.MapEngine`.
+
+    Args:
+        address: where the tables lie.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        lancedb, self._pa = import_lance()
+        with self._translated():
+            self._db = lancedb.connect(address.place, storage_options=storage_options(address.place))
+
+    def documents(self, names: Sequence[str]) -> dict[str, bytes]:
+        """See `MapEngine`."""
+        with self._translated():
+            table = self._open(DOCUMENTS)
+            if table is None:
+                return {}
+            lines = table.search().where(_within("name", names)).to_arrow().to_pylist()
+        parts: dict[str, list[tuple[int, bytes]]] = {}
+        for line in lines:
+            parts.setdefault(line["name"], []).append((line["part"], line["data"]))
+        return {name: b"".join(data for _, data in sorted(pieces)) for name, pieces in parts.items()}
+
+    def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
+        """See `MapEngine`; the documents come last, so that a map that has them is whole."""
+        pa = self._pa
+        schema = self._photos_schema(dims)
+        features = pa.schema(
+            [
+                pa.field("key", pa.string()),
+                pa.field("mark", pa.int64()),
+                pa.field("record", pa.large_binary()),
+            ]
+        )
+        with self._translated():
+            for name, wanted in ((PHOTOS, schema), (FEATURES, features)):
+                if self._open(name) is None and not self._made(name, schema=wanted):
+                    continue
+            return self._made(DOCUMENTS, data=self._document_lines(documents))
+
+    def put_document(self, name: str, content: bytes) -> None:
+        """See `MapEngine`."""
+        lines = self._document_lines({name: content})
+        self._commit(lambda: self._merge(DOCUMENTS, ["name", "part"], lines))
+
+    def view(self) -> LanceView:
+        """See `MapEngine`.
+
+        Raises:
+            InputError: there is no such version.
+            StoreError: the table is another than was made.
+        """
+        with self._translated():
+            table = self._photos()
+            wanted = self.address.version
+            table.checkout(table.version if wanted is None else self._numbered(table, wanted))
+            self._check_schema(table)
+            return LanceView(self, table)
+
+    def find(self, keys: Sequence[str]) -> Columns:
+        """See `MapEngine`."""
+        with self._translated():
+            table = self._photos()
+            parts = [
+                self.read_columns(table.search().where(_within("key", keys[i : i + KEYS_AT_ONCE])))
+                for i in range(0, len(keys), KEYS_AT_ONCE)
+            ] or [self.read_columns(table.search().where("false"))]
+        return {
+            name: np.concatenate([part[name] for part in parts])
+            if isinstance(values, np.ndarray)
+            else [value for part in parts for value in part[name]]
+            for name, values in parts[0].items()
+        }
+
+    def next_row(self) -> int:
+        """See `MapEngine`."""
+        with self._translated():
+            rows = self._photos().search().select(["row"]).to_arrow()["row"].to_numpy()
+        return int(rows.max()) + 1 if len(rows) else 0
+
+    def upsert(self, columns: Columns, vectors_MD: Floats) -> None:
+        """See `MapEngine`.
+
+        Raises:
+            InputError: a vector that is not finite; LanceDB would leave it out without a word.
+        """
+        if not np.isfinite(vectors_MD).all():
+            bad = int(np.flatnonzero(~np.isfinite(vectors_MD).all(axis=1))[0])
+            raise InputError(
+                f"the descriptor of {columns['key'][bad]!r} holds NaN or infinity; nothing is written"
+            )
+        lines = self._photo_lines(columns, vectors_MD)
+        self._commit(lambda: self._merge(PHOTOS, ["key"], lines))
+        self._leave_latest(columns["key"])
+        self._join_files()
+
+    def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `MapEngine`."""
+        keys = list(facts)
+
+        def merge() -> None:
+            table = self._photos()
+            matches = [
+                table.search().where(_within("key", keys[i : i + KEYS_AT_ONCE])).to_arrow()
+                for i in range(0, len(keys), KEYS_AT_ONCE)
+            ]
+            lines = self._pa.concat_tables(matches)
+            current = lines["key"].to_pylist()
+            for name in next(iter(facts.values())):
+                values = [facts[key][name] for key in current]
+                place, field = lines.schema.get_field_index(name), lines.schema.field(name)
+                lines = lines.set_column(place, field, self._pa.array(values, field.type))
+            same = "target.crc = source.crc"  # another machine may have described it anew meanwhile
+            table.merge_insert("key").when_matched_update_all(where=same).execute(lines)
+
+        self._commit(merge)
+        self._join_files()
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See `MapEngine`."""
+        self._commit(lambda: self._photos().delete(_within("key", keys)))
+
+    def feature_marks(self) -> dict[str, int]:
+        """See `MapEngine`."""
+        with self._translated():
+            lines = self._table(FEATURES).search().select(["key", "mark"]).to_arrow()
+        return dict(zip(lines["key"].to_pylist(), lines["mark"].to_pylist(), strict=True))
+
+    def features(self, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+        """See `MapEngine`."""
+        with self._translated():
+            lines = self._table(FEATURES).search().where(_within("key", keys)).to_arrow().to_pylist()
+        return {line["key"]: (line["mark"], line["record"]) for line in lines}
+
+    def put_features(self, records: Mapping[str, tuple[int, bytes]]) -> None:
+        """See `MapEngine`."""
+        lines = self._pa.table(
+            {
+                "key": list(records),
+                "mark": self._pa.array([mark for mark, _ in records.values()], self._pa.int64()),
+                "record": self._pa.array([data for _, data in records.values()], self._pa.large_binary()),
+            }
+        )
+        self._commit(lambda: self._merge(FEATURES, ["key"], lines))
+
+    def drop_features(self, keys: Sequence[str]) -> None:
+        """See `MapEngine`."""
+        self._commit(lambda: self._table(FEATURES).delete(_within("key", keys)))
+
+    def size(self) -> int:
+        """See `MapEngine`."""
+        with self._translated():
+            tables = [self._open(name) for name in (PHOTOS, FEATURES, DOCUMENTS)]
+            return sum(int(table.stats()["total_bytes"]) for table in tables if table is not None)
+
+    def versions(self) -> list[tuple[int, float]]:
+        """See `MapEngine`."""
+        with self._translated():
+            listed = self._photos().list_versions()
+        return [(int(line["version"]), line["timestamp"].timestamp()) for line in listed]
+
+    def read_columns(self, query: Any) -> Columns:
+        """All columns but the vector of a query's rows."""
+        lines = query.select(list(COLUMNS)).with_row_id(True).to_arrow()
+        columns: Columns = {"id": lines["_rowid"].to_numpy().astype(np.uint64)}
+        for name, kind in COLUMNS.items():
+            if kind is str:
+                columns[name] = lines[name].to_pylist()
+            elif kind is int:
+                columns[name] = lines[name].fill_null(NO_FRAME if name == "frame" else 0).to_numpy()
+            else:
+                columns[name] = lines[name].fill_null(float("nan")).to_numpy()
+        return columns
+
+    def _photos_schema(self, dims: int) -> Any:
+        pa = self._pa
+        types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+        fields = [pa.field(name, types[kind]) for name, kind in COLUMNS.items()]
+        return pa.schema([*fields, pa.field("vector", pa.list_(pa.float32(), dims))])
+
+    def _photo_lines(self, columns: Columns, vectors_MD: Floats) -> Any:
+        pa, schema = self._pa, self._photos_schema(vectors_MD.shape[1])
+        arrays = [pa.array(columns[name], schema.field(name).type) for name in COLUMNS]
+        flat = pa.array(np.ascontiguousarray(vectors_MD, np.float32).ravel())
+        arrays.append(pa.FixedSizeListArray.from_arrays(flat, vectors_MD.shape[1]))
+        return pa.table(arrays, schema=schema)
+
+    def _document_lines(self, documents: Mapping[str, bytes]) -> Any:
+        parts = [
+            (name, i, data[i * PART : (i + 1) * PART])
+            for name, data in documents.items()
+            for i in range(max(1, -(-len(data) // PART)))
+        ]
+        pa = self._pa
+        names, numbers, contents = zip(*parts, strict=True)
+        return pa.table(
+            {
+                "name": list(names),
+                "part": pa.array(list(numbers), pa.int64()),
+                "data": pa.array(list(contents), pa.large_binary()),
+            }
+        )
+
+    def _check_schema(self, table: Any) -> None:
+        """Refuse a table whose columns someone else has changed."""
+        schema = table.schema
+        vector = schema.field("vector").type if "vector" in schema.names else None
+        dims = getattr(vector, "list_size", 1)
+        wanted = self._photos_schema(max(1, dims))
+        missing = [field.name for field in wanted if field.name not in schema.names]
+        changed = [
+            f"{f.name} ({schema.field(f.name).type}, not {f.type})"
+            for f in wanted
+            if f.name in schema.names and schema.field(f.name).type != f.type
+        ]
+        if missing or changed:
+            what = [f"it has no column {', '.join(missing)}"] if missing else []
+            what += [f"another type: {', '.join(changed)}"] if changed else []
+            raise StoreError(
+                f"the table of {self.address} was changed by someone else: {'; '.join(what)}; open an "
+                f"earlier version ({self.address.text}@VERSION), or build the map again"
+            )
+
+    def _photos(self) -> Any:
+        return self._table(PHOTOS)
+
+    def _table(self, name: str) -> Any:
+        table = self._open(name)
+        if table is None:
+            raise StoreError(f"{self.address} has no table {name!r} (any more); build the map again")
+        return table
+
+    def _open(self, name: str) -> Any:
+        try:
+            return self._db.open_table(name)
+        except (ValueError, OSError, RuntimeError) as error:
+            if f"Table '{name}' was not found" in str(error):
+                return None
+            raise
+
+    def _made(self, name: str, **options: Any) -> bool:
+        """Make a table; False where it is there already."""
+        try:
+            self._db.create_table(name, mode="create", **options)
+        except (ValueError, OSError, RuntimeError) as error:
+            if "already exists" in str(error):
+                return False
+            raise
+        return True
+
+    def _merge(self, name: str, keys: list[str], lines: Any) -> None:
+        merge = self._table(name).merge_insert(keys if len(keys) > 1 else keys[0])
+        merge.when_matched_update_all().when_not_matched_insert_all().execute(lines)
+
+    def _commit(self, write: Callable[[], Any]) -> None:
+        """Write; where another writer was faster, again on top of what it wrote."""
+        if self.address.version is not None:
+            raise InputError(
+                f"{self.address} is the map as it was, and stays so; write to {self.address.text}"
+            )
+        for attempt in range(TRIES):
+            try:
+                with self._translated():
+                    write()
+                return
+            except StoreError as error:
+                text = str(error.__cause__).lower()
+                if attempt == TRIES - 1 or not any(word in text for word in CONFLICTS):
+                    raise
+            time.sleep(random.uniform(0, 0.05 * 2 ** min(attempt, 6)))
+
+    def _leave_latest(self, keys: Sequence[str]) -> None:
+        """Of rows of one key, written by two machines at once, leave the latest."""
+        columns = self.find(keys)
+        if len(set(columns["key"])) == len(columns["key"]):
+            return
+        lines = sorted(zip(columns["key"], columns["row"], columns["mark"], strict=True))
+        last = {key: mark for key, _, mark in lines}
+        for key, _, mark in lines:
+            if mark != last[key]:
+                stale = f"{_within('key', [key])} AND {_within('mark', [mark])}"
+                self._commit(lambda stale=stale: self._photos().delete(stale))  # type: ignore[misc]
+
+    def _join_files(self) -> None:
+        """Join small files, once there are many; what fails here loses nothing and is tried next time."""
+        with contextlib.suppress(StoreError), self._translated():
+            table = self._photos()
+            if table.stats()["fragment_stats"]["num_fragments"] >= FRAGMENTS:
+                table.optimize(cleanup_older_than=KEPT)
+
+    def _numbered(self, table: Any, wanted: str) -> int:
+        versions = table.list_versions()
+        numbers = [int(line["version"]) for line in versions]
+        if wanted.isdecimal():
+            if int(wanted) not in numbers:
+                raise InputError(
+                    f"{self.address.text} has no version {wanted}; it has {min(numbers)} to {max(numbers)}"
+                )
+            return int(wanted)
+        try:
+            day = datetime.date.fromisoformat(wanted)
+        except ValueError:
+            raise InputError(f"{wanted!r} is no day; give it as 2026-11-29") from None
+        end = datetime.datetime.combine(day, datetime.time.max)
+        before = [
+            n
+            for n, line in zip(numbers, versions, strict=True)
+            if datetime.datetime.fromtimestamp(line["timestamp"].timestamp(), datetime.UTC).replace(
+                tzinfo=None
+            )
+            <= end
+        ]
+        if not before:
+            raise InputError(
+                f"{self.address.text} was made after {wanted}; `map info --versions` lists its days"
+            )
+        return max(before)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The library's errors in one line each."""
+        try:
+            yield
+        except (StoreError, InputError):
+            raise
+        except MemoryError:
+            raise
+        except Exception as error:  # a native library's errors come as RuntimeError, OSError, ValueError ...
+            text = str(error).lower()
+            why = next((why for words, why in CAUSES if any(word in text for word in words)), "")
+            first = str(error).strip().split("\n")[0][:200]
+            raise StoreError(f"cannot use {self.address}: {why or first}") from error
+
+
+class LanceView:
+    """See `dejavlad.places.map_engine.MapView`; the table stays at its version."""
+
+    def __init__(self, tables: LanceTables, table: Any) -> None:
+        self._tables, self._table = tables, table
+
+    @property
+    def version(self) -> int:
+        """See `MapView`."""
+        return int(self._table.version)
+
+    def columns(self) -> Columns:
+        """See `MapView`."""
+        with self._tables._translated():
+            return self._tables.read_columns(self._table.search())
+
+    def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
+        """See `MapView`."""
+        with self._tables._translated():
+            if ids is None:
+                query = self._table.search().select(["vector"]).with_row_id(True)
+            else:
+                query = self._table.take_row_ids(ids.tolist()).select(["vector"]).with_row_id()
+            dims = self._table.schema.field("vector").type.list_size
+            batches = query.to_batches() if ids is None else query.to_arrow().to_batches()
+            for batch in batches:
+                if batch.num_rows:
+                    values = batch["vector"].flatten().to_numpy().reshape(-1, dims)
+                    yield batch["_rowid"].to_numpy().astype(np.uint64), values
+
+
+def storage_options(place: str) -> dict[str, str] | None:
+    """What an object store needs beside the environment: plain HTTP, where its endpoint is so."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", ""))
+    if not place.startswith("s3://"):
+        return None
+    options = {"client_max_retries": "3", "retry_timeout": "20"}
+    if endpoint:
+        options["aws_endpoint"] = endpoint
+        if endpoint.startswith("http://"):
+            options["allow_http"] = "true"
+    return options
+
+
+def _within(column: str, values: Sequence[str]) -> str:
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{column} IN ({quoted})" if quoted else "false"

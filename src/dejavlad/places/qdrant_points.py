@@ -1,0 +1,359 @@
+"""A map in Qdrant: on a server, or in a folder by the client's local mode. No other file imports its client.
+
+A photo is a point: its descriptor as the vector (Euclidean distance), its columns (`map_columns`) as payload,
+``location`` for Qdrant's geo filters. Two more collections hold local features (``NAME-features``) and
+documents (``NAME-documents``), as payload in base64.
+
+Qdrant counts no commits: a reader sees photos of a change that is under way, each whole. There is no checksum
+of a change either, so a writer that is killed leaves what it wrote, and its next run adds the rest.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavlad.errors import DejavladError, InputError, MissingExtraError, StoreBusyError, StoreError
+from dejavlad.places.address import Address
+from dejavlad.places.map_columns import COLUMNS, NO_FRAME, Columns
+
+AT_ONCE: Final = 256
+"""Points of a request."""
+PART: Final = 4 << 20
+"""Bytes of a document that share a point."""
+TIMEOUT: Final = 60
+"""Seconds that a request may take."""
+
+_LOCAL: dict[str, Any] = {}
+
+Floats = NDArray[np.float32]
+
+
+def import_qdrant() -> tuple[Any, Any]:
+    """The client's module and its models.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import qdrant_client
+        from qdrant_client import models
+    except ImportError:
+        raise MissingExtraError("a map in Qdrant", "qdrant") from None
+    return qdrant_client, models
+
+
+class QdrantPoints:
+    """See `dejavlad.places.map_engine.MapEngine`.
+
+    Args:
+        address: the collection.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        module, self._models = import_qdrant()
+        host, _, self.name = address.place.rpartition("/")
+        with self._translated():
+            if address.text.startswith("qdrant://"):
+                url = "http://" + host.removeprefix("qdrant://")
+                if ":" not in url.removeprefix("http://"):
+                    url += ":6333"
+                self._client = module.QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+            else:
+                self._client = local_client(module, host)
+
+    def documents(self, names: Sequence[str]) -> dict[str, bytes]:
+        """See `MapEngine`."""
+        parts: dict[str, list[tuple[int, bytes]]] = {}
+        with self._translated():
+            if not self._client.collection_exists(self._documents):
+                return {}
+            for name in names:
+                wanted = self._matching("name", [name])
+                for point in self._scroll(self._documents, wanted):
+                    data = base64.b64decode(point.payload["data"])
+                    parts.setdefault(name, []).append((int(point.payload["part"]), data))
+        return {name: b"".join(data for _, data in sorted(kept)) for name, kept in parts.items()}
+
+    def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
+        """See `MapEngine`; the last document says that the map is whole."""
+        models = self._models
+        with self._translated():
+            if self._client.collection_exists(self._documents):
+                return False
+            for name, size in ((self.name, dims), (self._features, 1), (self._documents, 1)):
+                if not self._client.collection_exists(name):
+                    vectors = models.VectorParams(size=size, distance=models.Distance.EUCLID)
+                    self._client.create_collection(name, vectors_config=vectors)
+            if self.address.text.startswith("qdrant://"):
+                for field, kind in (("key", "keyword"), ("location", "geo"), ("time", "float")):
+                    self._client.create_payload_index(self.name, field, field_schema=kind)
+        for name, content in documents.items():
+            self.put_document(name, content)
+        return True
+
+    def put_document(self, name: str, content: bytes) -> None:
+        """See `MapEngine`."""
+        points = [
+            (
+                f"{name}/{i}",
+                {"name": name, "part": i, "data": base64.b64encode(content[at : at + PART]).decode()},
+            )
+            for i, at in enumerate(range(0, max(1, len(content)), PART))
+        ]
+        self._put(self._documents, points, None, at_once=1)
+
+    def view(self) -> QdrantView:
+        """See `MapEngine`."""
+        return QdrantView(self)
+
+    def find(self, keys: Sequence[str]) -> Columns:
+        """See `MapEngine`."""
+        with self._translated():
+            points = [
+                point
+                for i in range(0, len(keys), AT_ONCE)
+                for point in self._client.retrieve(
+                    self.name, [point_id(key) for key in keys[i : i + AT_ONCE]], with_payload=True
+                )
+            ]
+        return self.columns_of(points)
+
+    def next_row(self) -> int:
+        """See `MapEngine`."""
+        return max((int(point.payload["row"]) for point in self.points(["row"])), default=-1) + 1
+
+    def upsert(self, columns: Columns, vectors_MD: Floats) -> None:
+        """See `MapEngine`, but a point is what is whole or not there.
+
+        Raises:
+            InputError: a vector that is not finite.
+        """
+        if not np.isfinite(vectors_MD).all():
+            bad = int(np.flatnonzero(~np.isfinite(vectors_MD).all(axis=1))[0])
+            raise InputError(
+                f"the descriptor of {columns['key'][bad]!r} holds NaN or infinity; nothing is written"
+            )
+        points = []
+        for i, key in enumerate(columns["key"]):
+            payload = {name: columns[name][i] for name in COLUMNS if columns[name][i] is not None}
+            points.append((key, with_location(payload)))
+        self._put(self.name, points, vectors_MD)
+
+    def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `MapEngine`."""
+        with self._translated():
+            for key, values in facts.items():
+                known = {name: value for name, value in values.items() if value is not None}
+                gone = [name for name, value in values.items() if value is None]
+                if "lat" not in known:
+                    gone.append("location")
+                self._client.set_payload(self.name, with_location(known), points=[point_id(key)], wait=True)
+                if gone:
+                    self._client.delete_payload(self.name, gone, points=[point_id(key)], wait=True)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See `MapEngine`."""
+        self._delete(self.name, keys)
+
+    def feature_marks(self) -> dict[str, int]:
+        """See `MapEngine`."""
+        with self._translated():
+            return {
+                point.payload["key"]: int(point.payload["mark"])
+                for point in self._scroll(self._features, None, ["key", "mark"])
+            }
+
+    def features(self, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+        """See `MapEngine`."""
+        with self._translated():
+            points = self._client.retrieve(self._features, [point_id(key) for key in keys], with_payload=True)
+        return {
+            point.payload["key"]: (int(point.payload["mark"]), base64.b64decode(point.payload["record"]))
+            for point in points
+        }
+
+    def put_features(self, records: Mapping[str, tuple[int, bytes]]) -> None:
+        """See `MapEngine`."""
+        points = [
+            (key, {"key": key, "mark": mark, "record": base64.b64encode(record).decode()})
+            for key, (mark, record) in records.items()
+        ]
+        self._put(self._features, points, None, at_once=32)
+
+    def drop_features(self, keys: Sequence[str]) -> None:
+        """See `MapEngine`."""
+        self._delete(self._features, keys)
+
+    def size(self) -> int:
+        """See `MapEngine`: the descriptors alone, as Qdrant does not tell."""
+        with self._translated():
+            count = int(self._client.count(self.name, exact=True).count)
+            info = self._client.get_collection(self.name)
+        return 4 * count * int(info.config.params.vectors.size)
+
+    def versions(self) -> list[tuple[int, float]]:
+        """See `MapEngine`: none."""
+        return []
+
+    def points(self, payload: list[str] | bool, *, vectors: bool = False) -> Iterator[Any]:
+        """All points of the map."""
+        with self._translated():
+            yield from self._scroll(self.name, None, payload, vectors)
+
+    def retrieve(self, ids: Sequence[int]) -> list[Any]:
+        """Points with their vectors."""
+        with self._translated():
+            return list(self._client.retrieve(self.name, ids, with_payload=False, with_vectors=True))
+
+    def columns_of(self, points: Sequence[Any]) -> Columns:
+        """The columns of points."""
+        columns: Columns = {"id": np.array([point.id for point in points], np.uint64)}
+        for name, kind in COLUMNS.items():
+            values = [point.payload.get(name) for point in points]
+            if kind is str:
+                columns[name] = values
+            else:
+                nothing = float("nan") if kind is float else NO_FRAME if name == "frame" else 0
+                filled = [nothing if value is None else value for value in values]
+                columns[name] = np.array(filled, np.float64 if kind is float else np.int64)
+        if any(not isinstance(key, str) for key in columns["key"]):
+            raise StoreError(f"{self.address} was changed by someone else: a point has no key; build it anew")
+        return columns
+
+    @property
+    def _features(self) -> str:
+        return f"{self.name}-features"
+
+    @property
+    def _documents(self) -> str:
+        return f"{self.name}-documents"
+
+    def _put(
+        self,
+        collection: str,
+        points: Sequence[tuple[str, dict[str, Any]]],
+        vectors_MD: Floats | None,
+        *,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        models = self._models
+        with self._translated():
+            for first in range(0, len(points), at_once):
+                some = points[first : first + at_once]
+                rows = [[1.0]] * len(some)
+                if vectors_MD is not None:
+                    rows = vectors_MD[first : first + at_once].tolist()
+                structs = [
+                    models.PointStruct(id=point_id(key), vector=row, payload=payload)
+                    for (key, payload), row in zip(some, rows, strict=True)
+                ]
+                self._client.upsert(collection, structs, wait=True)
+
+    def _delete(self, collection: str, keys: Sequence[str]) -> None:
+        with self._translated():
+            for first in range(0, len(keys), AT_ONCE):
+                ids = [point_id(key) for key in keys[first : first + AT_ONCE]]
+                self._client.delete(collection, self._models.PointIdsList(points=ids), wait=True)
+
+    def _matching(self, field: str, values: Sequence[str]) -> Any:
+        models = self._models
+        match = models.MatchAny(any=list(values))
+        return models.Filter(must=[models.FieldCondition(key=field, match=match)])
+
+    def _scroll(
+        self, collection: str, wanted: Any, payload: list[str] | bool = True, vectors: bool = False
+    ) -> Iterator[Any]:
+        offset = None
+        while True:
+            points, offset = self._client.scroll(
+                collection,
+                scroll_filter=wanted,
+                limit=AT_ONCE,
+                offset=offset,
+                with_payload=payload,
+                with_vectors=vectors,
+            )
+            yield from points
+            if offset is None:
+                return
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The client's errors in one line each."""
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="(?s).*[Ll]ocal.*", category=UserWarning)
+                yield
+        except (DejavladError, GeneratorExit, MemoryError):
+            raise
+        except Exception as error:  # httpx's, the client's own, or pydantic's
+            text = str(error).strip().split("\n")[0][:200] or type(error).__name__
+            if "already accessed" in str(error):
+                raise StoreBusyError(self.address.text) from error
+            if "Connection refused" in text or "Name or service" in text or "timed out" in text:
+                raise StoreError(f"cannot reach {self.address}: {text}; is Qdrant running there?") from error
+            if "401" in text or "403" in text:
+                raise StoreError(f"cannot use {self.address}: access is refused") from error
+            raise StoreError(f"cannot use {self.address}: {text}") from error
+
+
+class QdrantView:
+    """See `dejavlad.places.map_engine.MapView`; the collection as it is at each reading."""
+
+    version = 0
+
+    def __init__(self, points: QdrantPoints) -> None:
+        self._points = points
+
+    def columns(self) -> Columns:
+        """See `MapView`."""
+        return self._points.columns_of(list(self._points.points(True)))
+
+    def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
+        """See `MapView`."""
+        if ids is None:
+            points = list(self._points.points(False, vectors=True))
+        else:
+            points = self._points.retrieve(ids.tolist())
+        for first in range(0, len(points), AT_ONCE):
+            some = points[first : first + AT_ONCE]
+            rows = np.array([point.vector for point in some], np.float32)
+            yield np.array([point.id for point in some], np.uint64), rows
+
+
+def local_client(module: Any, folder: str) -> Any:
+    """The client of a folder, which has one in a process."""
+    if folder not in _LOCAL:
+        _LOCAL[folder] = module.QdrantClient(path=folder)
+    return _LOCAL[folder]
+
+
+def close_local() -> None:
+    """Let go of all folders, so that another process may open them."""
+    while _LOCAL:
+        _LOCAL.popitem()[1].close()
+
+
+atexit.register(close_local)
+
+
+def point_id(key: str) -> int:
+    """The number of a key's point: 63 bits of its hash."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+
+
+def with_location(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload, with what Qdrant's geo filters look at."""
+    if payload.get("lat") is None:
+        return payload
+    return {**payload, "location": {"lat": payload["lat"], "lon": payload["lon"]}}
