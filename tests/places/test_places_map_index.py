@@ -88,6 +88,40 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def test_rows_that_are_written_anew_have_another_index(town: Path, model: PlaceModel, kind: str) -> None:
+    place_map = indexed(town, model, kind)
+    before = place_map.index and place_map.index.head()
+    place_map.remove([str(i) for i in range(2000)])
+    queries = drawn(20, seed=1)
+    assert place_map.compact() > 0 or place_map.snapshot.head.compactions == 1
+    assert place_map.index is not None
+    after = place_map.index.head()
+    assert before is not None and after is not None and after.generation == before.generation + 1
+    for opened in (place_map, dv.PlaceMap(town, model)):
+        seen = opened.search(queries, k=5)
+        right = opened.search(queries, k=5, allowed=np.arange(len(opened)))
+        assert (seen.indices >= 0).all() and seen.indices.max() < len(opened)
+        assert (seen.indices[:, 0] == right.indices[:, 0]).mean() >= 0.7
+        np.testing.assert_allclose(
+            seen.distances[:, 0],
+            np.linalg.norm(opened.descriptors_of(seen.indices[:, 0]) - queries, axis=1),
+            atol=1e-5,
+        )
+
+
+def test_an_index_of_other_rows_is_passed_over(town: Path, model: PlaceModel) -> None:
+    place_map = indexed(town, model, "int8")
+    place_map.remove([str(i) for i in range(1000)])
+    # As if the run were killed between the rows and the index.
+    MapState(town, DIMS).compact()
+    opened = dv.PlaceMap(town, model)
+    queries = drawn(5, seed=1)
+    seen = opened.search(queries, k=5)
+    right = opened.search(queries, k=5, allowed=np.arange(len(opened)))
+    assert opened._search is not None and opened._search.kind == "exact"
+    np.testing.assert_array_equal(seen.indices, right.indices)
+
+
 def test_each_kind_is_kept_audited_and_follows(town: Path, model: PlaceModel, kind: str) -> None:
     exact = dv.PlaceMap(town, model)
     place_map = indexed(town, model, kind)

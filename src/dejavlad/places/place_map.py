@@ -382,7 +382,7 @@ class PlaceMap:
                         raise UnknownNameError("photo in the map", name, known)
                     keys.add(known[row])
             self._state.remove(keys)
-            self._compact_if_worth_it()
+            self._refresh_compacted()
             self.features.keep(self._snapshot.row_numbers.tolist())
         return len(keys)
 
@@ -428,8 +428,10 @@ class PlaceMap:
             self._follow(None, silent)
         return freed
 
-    def _compact_if_worth_it(self) -> None:
+    def _refresh_compacted(self) -> None:
+        """See the map as it is now, its rows compacted where that is worth it."""
         if isinstance(self._state, DatabaseMap):
+            self.refresh()
             return
         with contextlib.suppress(StoreError):  # a full disk, say: the map is whole without it
             self._compact(self._state, DEAD_SHARE, DEAD_BYTES)
@@ -730,8 +732,7 @@ class PlaceMap:
         added = self._describe(photos.take(new), options, on_progress) if new else 0
         discard(self.folder / STAGING)
         drop_shares(self.folder / STAGING)
-        self.refresh()
-        self._compact_if_worth_it()
+        self._refresh_compacted()
         if keep:
             self._follow(None, on_progress)
         self._keep_features(photos, options.workers, on_progress)

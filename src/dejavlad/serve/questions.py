@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,16 +14,15 @@ from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
-from dejavlad.places import PlaceMap
 from dejavlad.places.answer import Answer
+from dejavlad.places.filters import Filter
 from dejavlad.serve.photo_id import photo_id
-from dejavlad.serve.refusal import Refusal
 from dejavlad.serve.served_map import ServedMap
 
 SMALL: Final = 4_000_000
 """Numbers of a map's descriptors up to which photos are answered one by one, each as soon as it can be."""
 FILTERS: Final = ("near", "after", "before", "heading")
-"""Options of `PlaceMap.locate` that leave photos of the map out, where it has them."""
+"""Options of `PlaceMap.locate` that leave photos of the map out, see `dejavlad.places.filters`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +63,10 @@ class LocateQuestion:
         """An answer for each photo, for JSON."""
         place_map = self.served.reader
         good = [row for row, photo in enumerate(photos) if photo.key not in failed]
-        options = filter_options(place_map, self.filters)
+        only = Filter.of(**self.filters)
         located = iter(
             place_map.locate_descriptors(
-                rows_QD[good], photos.take(good), k=self.k, verify=self.verify, **options
+                rows_QD[good], photos.take(good), k=self.k, verify=self.verify, only=only
             )
             if good
             else ()
@@ -115,20 +113,6 @@ class DescribeQuestion:
             (row_D, failed.get(photo.key) or (None if row_D.any() else NO_DESCRIPTOR))
             for row_D, photo in zip(rows_QD, photos, strict=True)
         ]
-
-
-def filter_options(place_map: PlaceMap, filters: Mapping[str, str]) -> dict[str, Any]:
-    """The filters as options of the map's search.
-
-    Raises:
-        Refusal: the map takes no such filter (501), or another text is meant for it (400).
-    """
-    if not filters:
-        return {}
-    known = inspect.signature(place_map.locate_descriptors).parameters
-    if all(name in known for name in filters):
-        return dict(filters)
-    raise Refusal(501, f"maps of this version take no {min(filters)!r}; leave it out")
 
 
 def answer_fields(answer: Answer, map_name: str) -> dict[str, Any]:
