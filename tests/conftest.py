@@ -9,32 +9,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores; said before torch is loaded
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from made_photos import view, write
+
 PLACES = 12
-
-
-def view(place: int, shift: int = 0, height: int = 96, width: int = 128) -> NDArray[np.uint8]:
-    """Place number `place` seen `shift` pixels aside: RGB uint8 [height, width, 3]."""
-    random = np.random.default_rng(place)
-    coarse = random.integers(0, 256, (height // 12 + 1, width // 12 + 4, 3), dtype=np.uint8)
-    wall = cv2.resize(coarse, None, fx=12, fy=12, interpolation=cv2.INTER_NEAREST)
-    for _ in range(25):
-        x, y = random.integers(0, wall.shape[1]), random.integers(0, wall.shape[0])
-        radius, colour = int(random.integers(3, 10)), random.integers(0, 256, 3).tolist()
-        cv2.circle(wall, (int(x), int(y)), radius, colour, -1)
-    return np.ascontiguousarray(wall[:height, shift : shift + width])
-
-
-def write(path: Path, rgb: NDArray[np.uint8]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(path.suffix, rgb[:, :, ::-1])
-    assert done
-    path.write_bytes(data.tobytes())
-    return path
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,6 @@ use one client a thread.
 from __future__ import annotations
 
 import http.client
-import json
 import secrets
 import select
 import time
@@ -25,7 +24,9 @@ from types import TracebackType
 from typing import Any, Final, NotRequired, Self, TypedDict, cast
 from urllib.parse import quote, urlencode, urlsplit
 
-from dejavlad.errors import DejavladError, InputError
+from dejavlad.errors import DejavladError, InputError, MalformedFileError
+from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.plain_file import read_bytes
 
 Image = str | Path | bytes
 """A photo: a file, or the content of one."""
@@ -351,13 +352,13 @@ class Client:
         Raises:
             ServiceError: see `locate`.
         """
-        return int(json.loads(self._send("DELETE", _photo_path(map, photo)))["photos"])
+        return int(_object(self._send("DELETE", _photo_path(map, photo)))["photos"])
 
     def _get(self, path: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(self._send("GET", path, options)))
+        return _object(self._send("GET", path, options))
 
     def _post(self, path: str, photos: Sequence[Image], options: Mapping[str, Any]) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(self._send("POST", path, options, *_form(photos))))
+        return _object(self._send("POST", path, options, *_form(photos)))
 
     def _send(
         self,
@@ -406,7 +407,7 @@ def _form(photos: Sequence[Image]) -> tuple[bytes, str]:
     boundary = secrets.token_hex(24)
     pieces = []
     for number, photo in enumerate(photos):
-        content = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+        content = photo if isinstance(photo, bytes) else _content(Path(photo))
         name = f"{number}.jpg" if isinstance(photo, bytes) else Path(photo).name
         shown = name.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")
         head = (
@@ -418,8 +419,22 @@ def _form(photos: Sequence[Image]) -> tuple[bytes, str]:
     return b"".join(pieces), f"multipart/form-data; boundary={boundary}"
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except (OSError, MalformedFileError) as error:
+        raise InputError(f"the photo {str(path)!r} cannot be read: {error}") from error
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        return parse_json_object(content)
+    except MalformedFileError as error:
+        raise ServiceError(0, f"what answers is no dejavlad service: {error}") from None
+
+
 def _reason(content: bytes) -> str:
     try:
-        return str(json.loads(content)["error"]["reason"])
+        return str(parse_json_object(content)["error"]["reason"])
     except (ValueError, KeyError, TypeError):
         return content[:200].decode("utf-8", "replace").strip() or "no reason given"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -179,9 +180,13 @@ def test_an_interrupt_ends_it_and_what_is_finished_stays(
             thread.start()
 
     thread = threading.Timer(0, lambda: os.kill(os.getpid(), 2))
-    with pytest.raises(KeyboardInterrupt):
-        extract(model, photos, tmp_path / "s", batch_size=1, ray=cluster.address, on_progress=interrupt)
-        time.sleep(5)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            extract(model, photos, tmp_path / "s", batch_size=1, ray=cluster.address, on_progress=interrupt)
+            time.sleep(5)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not ray.is_initialized()
     extract(model, photos, tmp_path / "s", batch_size=1)
     extract(model, photos, tmp_path / "whole", batch_size=1)

@@ -213,6 +213,7 @@ def test_an_interrupt_ends_it() -> None:
                 os.kill(os.getpid(), signal.SIGINT)
             return np.zeros((4, 4, 3), np.uint8)
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
         loader.read_image = read
         photos = [Photo(str(i), Path(str(i))) for i in range(10**5)]
         plan = loader.plan_batches([(4, 4)] * len(photos), 8)

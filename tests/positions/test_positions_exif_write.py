@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import view
 from dejavlad.errors import InputError
 from dejavlad.geo import latlon
 from dejavlad.positions.exif import read_exif
 from dejavlad.positions.exif_write import with_gps
+from made_photos import view
 
 
 def jpeg(exif: Image.Exif | bytes | None = None, **options: object) -> bytes:

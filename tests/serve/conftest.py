@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import view, write
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.positions import with_positions
+from made_photos import view, write
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")

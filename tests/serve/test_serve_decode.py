@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import view
 from dejavlad.serve import decode_child
 from dejavlad.serve.decode_check import Checked, DecodeCheck
 from dejavlad.serve.limits import Limits
+from made_photos import view
 
 
 def encoded(kind: str, **options: object) -> bytes:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import view
 from dejavlad.client import Client, ServiceError
 from dejavlad.geo import Position, latlon, utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.serve.photo_id import key_of, photo_id
 from dejavlad.storage import one_writer
+from made_photos import view
 
 from .conftest import LAT, LON, Runner, Running, Town, build_town
 

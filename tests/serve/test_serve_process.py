@@ -99,7 +99,7 @@ def test_clients_that_hang_do_not_keep_it_from_stopping(own: Town) -> None:
 
 @pytest.mark.parametrize("way", ["kill", "terminate"])
 def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: str) -> None:
-    from conftest import view
+    from made_photos import view
 
     from .test_serve_maps import jpeg
 

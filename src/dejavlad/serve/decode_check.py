@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.serve.limits import MB, Limits
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 
@@ -181,5 +181,4 @@ class _Child:
         line = await reader.readline()
         if not line:
             raise EOFError
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return parse_json_object(line)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dejavlad.guarded.plain_file import read_bytes
+
 KINDS: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -41,7 +43,7 @@ def page_files(folder: Path = FOLDER) -> dict[str, PageFile]:
         kind = KINDS.get(path.suffix.lower())
         if kind is None or not path.is_file():
             continue
-        content = path.read_bytes()
+        content = read_bytes(path)
         etag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
         files["/" + path.relative_to(folder).as_posix()] = PageFile(content, kind, etag)
     if f"/{INDEX}" in files:

@@ -106,7 +106,7 @@ class ReportPage:
             if self._made is None or self._made[0] != state:
                 with tempfile.TemporaryDirectory(prefix="dejavlad-") as folder:
                     path = write_training_page(self.folder, Path(folder) / INDEX)
-                    self._made = state, path.read_bytes()
+                    self._made = state, read_bytes(path)
             return self._made[1]
 
 

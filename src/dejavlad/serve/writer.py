@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from dejavlad.errors import DejavladError, StoreBusyError, UnknownNameError
+from dejavlad.errors import DejavladError, MalformedFileError, StoreBusyError, UnknownNameError
 from dejavlad.geo import Position
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.positions import with_positions
@@ -255,9 +256,16 @@ def store(folder: Path, upload: Upload) -> Photo:
         if not path.exists():
             write_whole(path, upload.content)
             break
-        if path.stat().st_size == len(upload.content) and path.read_bytes() == upload.content:
+        if _holds(path, upload.content):
             break
     return Photo(f"{ADDED}/{path.name}", path)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return read_bytes(path, len(content)) == content
+    except MalformedFileError:  # larger, or no regular file
+        return False
 
 
 def safe_name(name: str) -> str:

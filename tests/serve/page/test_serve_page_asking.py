@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from conftest import view, write
 from dejavlad.places import PlaceMap
+from made_photos import view, write
 from serve.conftest import LAT, LON, TOKEN, Runner, Running, Town
 from serve.page.conftest import Visit, answered, drop
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page
 
-from conftest import view, write
+from made_photos import view, write
 from serve.conftest import LAT, LON, Running, Town
 from serve.page.conftest import Visit, answered, drop
 

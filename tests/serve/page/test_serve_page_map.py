@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from conftest import view, write
 from dejavlad.places import PlaceMap
+from made_photos import view, write
 from serve.conftest import LAT, LON, Runner, Running, Town
 from serve.page.conftest import Visit, answered, drop
 
