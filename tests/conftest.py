@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from made_photos import view, write
-
 PLACES = 12
 
 
@@ -85,17 +83,23 @@ def describe_the_same_pixels_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def make_view() -> Callable[..., NDArray[np.uint8]]:
+    from made_photos import view
+
     return view
 
 
 @pytest.fixture(scope="session")
 def make_photo() -> Callable[..., Path]:
+    from made_photos import write
+
     return write
 
 
 @pytest.fixture
 def street(tmp_path: Path) -> Path:
     """A folder with `database` (places 0 to 11) and `queries` (the same, seen 5 pixels aside)."""
+    from made_photos import view, write
+
     for place in range(PLACES):
         write(tmp_path / "street" / "database" / f"{place:02d}.png", view(place))
         write(tmp_path / "street" / "queries" / f"{place:02d}.png", view(place, 5))

@@ -94,7 +94,7 @@ def start(request):
 
     def launch(runs, die=None):
         job = json.dumps({"runs": {str(out): options for out, options in runs.items()}, "die": die})
-        script = here.parent / "conftest.py", here / "conftest.py"
+        script = here.parent / "made_photos.py", here / "conftest.py"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         code = ["--no-python", sys.executable, "-c", SCRIPT, *map(str, script), job]
         return subprocess.run([*command, *code], capture_output=True, text=True, timeout=600)

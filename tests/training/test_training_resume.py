@@ -222,7 +222,7 @@ train(config, small["small_model"](), small["small_town"](view), None, sys.argv[
 @pytest.mark.slow
 def test_killed_at_random_moments(config, make_model, town, tmp_path, request):
     here = request.path.parent
-    command = [sys.executable, "-c", SCRIPT, *(str(at / "conftest.py") for at in (here.parent, here))]
+    command = [sys.executable, "-c", SCRIPT, str(here.parent / "made_photos.py"), str(here / "conftest.py")]
     long = replace(config, epochs=8, save_every=2)
     train(long, make_model(), town, None, tmp_path / "whole")
     random = np.random.default_rng(5)

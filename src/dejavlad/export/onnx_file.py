@@ -23,6 +23,7 @@ from torch import Tensor
 from dejavlad.errors import InputError, MissingExtraError
 from dejavlad.export.network import ExportedNetwork, of_one_size
 from dejavlad.files import replacing
+from dejavlad.guarded.plain_file import read_bytes
 
 OPSET = 17
 IMAGES, DESCRIPTORS, CELLS = "images", "descriptors", "cells"
@@ -168,6 +169,6 @@ def _save(onnx: Any, model: Any, out: Path, folder: Path, data_from: int) -> Non
     else:
         onnx.save_model(model, str(made))
     with replacing(out) as file:
-        file.write(made.read_bytes())
+        file.write(read_bytes(made))
     if not large:
         data_file(out).unlink(missing_ok=True)

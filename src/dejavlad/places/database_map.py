@@ -27,7 +27,8 @@ from dejavlad.errors import InputError, StoreError, StoreMismatchError
 from dejavlad.extraction import PhotoTable
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
-from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.json_file import parse_json_object, read_json_object
+from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.index.base import squares
 from dejavlad.index.nearest import Nearest
 from dejavlad.local.codec import decode, encode
@@ -249,8 +250,8 @@ class DatabaseMap:
         """
         root_text = Path(os.path.abspath(root)).as_posix()
         about = {"format": FORMAT, "version": VERSION, "dims": dims, "root": root_text, "name": name}
-        documents = {name: (self.work / "model" / name).read_bytes() for name in MODEL_FILES}
-        documents[LEARNT] = (self.work / LEARNT).read_bytes()
+        documents = {name: read_bytes(self.work / "model" / name) for name in MODEL_FILES}
+        documents[LEARNT] = read_bytes(self.work / LEARNT)
         documents[ABOUT] = json.dumps({**about, "fingerprint": fingerprint}).encode()
         self.engine.create(documents, dims)
         (self.work / MADE).touch()
@@ -416,7 +417,7 @@ class DatabaseMap:
     def _brought(self) -> str | None:
         """The fingerprint of the model in `work`."""
         try:
-            spec = parse_json_object((self.work / "model" / MODEL_FILES[0]).read_bytes())
+            spec = read_json_object(self.work / "model" / MODEL_FILES[0])
         except (OSError, *DAMAGED):
             return None
         return str(spec.get("fingerprint"))

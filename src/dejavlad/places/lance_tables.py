@@ -14,6 +14,7 @@ import datetime
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -344,11 +345,21 @@ class LanceTables:
         columns = self.find(keys)
         if len(set(columns["key"])) == len(columns["key"]):
             return
-        lines = sorted(zip(columns["key"], columns["row"], columns["mark"], strict=True))
-        last = {key: mark for key, _, mark in lines}
-        for key, _, mark in lines:
-            if mark != last[key]:
-                stale = f"{_within('key', [key])} AND {_within('mark', [mark])}"
+        counts: Counter[str] = Counter(columns["key"])
+        repeated = [key for key, count in counts.items() if count > 1]
+        for first in range(0, len(repeated), KEYS_AT_ONCE):
+            self._leave_latest_of(repeated[first : first + KEYS_AT_ONCE])
+
+    def _leave_latest_of(self, keys: Sequence[str]) -> None:
+        query = self._photos().search().where(_within("key", keys)).select(["key", "row", "mark"])
+        rows = query.with_row_id(True).to_arrow().to_pylist()
+        rows.sort(key=lambda row: (row["key"], row["row"], row["mark"], row["_rowid"]))
+        last = {row["key"]: row["_rowid"] for row in rows}
+        # Rows of one key and mark differ in nothing but their place, which another commit may have changed.
+        for row in rows:
+            if row["_rowid"] != last[row["key"]]:
+                same = f"{_within('key', [row['key']])} AND {_within('mark', [row['mark']])}"
+                stale = f"_rowid = {row['_rowid']} AND {same}"
                 self._commit(lambda stale=stale: self._photos().delete(stale))  # type: ignore[misc]
 
     def _join_files(self) -> None:
