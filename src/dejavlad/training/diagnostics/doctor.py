@@ -36,6 +36,7 @@ from dejavlad.training.diagnostics.monitor import (
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
+from dejavlad.training.sampling.classes import group_classes
 from dejavlad.training.sampling.mining import (
     Descriptors,
     Floats,
@@ -87,12 +88,19 @@ def check(
     candidates = candidates_of(train, config, findings)
     if config.mining == "places":
         PlaceSampler(train, config)  # says whether there are enough
+    findings += check_classes(train, config)
     findings += check_candidates(candidates, train, config)
     sample = _sample(train, candidates, config)
     prepared = prepare(model, config, sample, on_progress=on_progress)
     findings += check_clusters(prepared, sample.database, config)
     network = Network(prepared, config)
-    pool = PhotoPool(sample, prepared.preprocess, workers=config.workers, on_progress=on_progress)
+    pool = PhotoPool(
+        sample,
+        prepared.preprocess,
+        workers=config.workers,
+        on_progress=on_progress,
+        queries=config.mining != "classes",
+    )
     rows_MD = np.zeros((len(pool), prepared.descriptor_size), np.float32)
     for numbers, rows_nD in describe_album(network, pool, None, RunContext(config, on_progress=on_progress)):
         rows_MD[numbers] = rows_nD
@@ -114,6 +122,7 @@ def check_start(
     return [
         *check_positions(dataset, config),
         *check_candidates(candidates, dataset, config),
+        *check_classes(dataset, config),
         *check_clusters(model, dataset.database, config),
         *([] if descriptors is None else check_descriptors(descriptors, candidates, config)),
     ]
@@ -125,10 +134,10 @@ def candidates_of(
     """`Candidates.of`; where there are none, the error tells also what is wrong with the positions.
 
     Raises:
-        InputError: see `Candidates.of`; batches of places need no positives, nor negatives.
+        InputError: see `Candidates.of`; batches of places and classes need no positives, nor negatives.
     """
     try:
-        return Candidates.of(dataset, config, required=config.mining != "places")
+        return Candidates.of(dataset, config, required=config.mining not in ("places", "classes"))
     except InputError as error:
         causes = check_positions(dataset, config) if findings is None else findings
         raise InputError(" ".join([f"{error}.", *map(str, causes)]) if causes else str(error)) from None
@@ -136,7 +145,7 @@ def candidates_of(
 
 def check_candidates(candidates: Candidates, dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
     """Whether queries have positives that look their way, and negatives enough, where tuples need them."""
-    if config.mining == "places":
+    if config.mining in ("places", "classes"):
         return []
     findings = []
     n, with_positive = len(dataset.queries), np.flatnonzero(candidates.answerable)
@@ -184,6 +193,30 @@ def _headings(candidates: Candidates, dataset: PlaceDataset, queries: Rows) -> l
             "every photo near them",
             "a positive that shows something else teaches the network that anything may be alike",
             "Are headings in degrees, clockwise from north, in both lists? Else leave such queries out",
+        )
+    ]
+
+
+def check_classes(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
+    """How many photos are in no class, where classes are learnt.
+
+    Raises:
+        InputError: there are not enough classes.
+    """
+    if config.mining != "classes":
+        return []
+    photos = [*dataset.queries, *dataset.database]
+    left_out = group_classes(photos, config, dataset.name).left_out
+    if sum(left_out.values()) <= BULK * len(photos):
+        return []
+    counts = ", ".join(f"{count} {why}" for why, count in left_out.items())
+    return [
+        Finding(
+            "photos in no class",
+            f"of {len(photos)} photos, {counts}",
+            "they teach nothing",
+            f"Larger squares (--set place_size={2 * config.place_size:g}) or smaller classes (--set "
+            f"class_photos={max(2, config.class_photos // 2)}) take in more",
         )
     ]
 
@@ -255,7 +288,7 @@ def check_descriptors(descriptors: Descriptors, candidates: Candidates, config: 
     apart = spread(sample_ND[sample_ND.any(axis=1)])
     if apart < COLLAPSED:
         return [collapsed(apart)]
-    if config.mining == "places":
+    if config.mining in ("places", "classes"):
         return []
     loss, random = make_loss(config), np.random.default_rng([config.seed, 3])
     nearer, violated = [], []
@@ -309,9 +342,8 @@ def _evenly_spread(rows: Rows, most: int) -> Rows:
 
 def _sample(dataset: PlaceDataset, candidates: Candidates, config: TrainConfig) -> PlaceDataset:
     """Some queries, with photos near them where they must have some, and others."""
-    eligible = (
-        np.arange(len(dataset.queries)) if config.mining == "places" else candidates.answerable.nonzero()[0]
-    )
+    tuples = config.mining in ("all", "subcache")
+    eligible = candidates.answerable.nonzero()[0] if tuples else np.arange(len(dataset.queries))
     queries = _evenly_spread(eligible, QUERIES)
     wanted = [candidates.positives(int(query))[:POSITIVES] for query in queries]
     random = np.random.default_rng([config.seed, 4])
