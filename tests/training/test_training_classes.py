@@ -17,7 +17,14 @@ from dejavlad.training.config.method import parse_method
 from dejavlad.training.diagnostics.cost import estimate_cost
 from dejavlad.training.losses.large_margin import large_margin
 from dejavlad.training.run.state import State
-from dejavlad.training.sampling.classes import FRONTAL, LATERAL, group_classes
+from dejavlad.training.sampling.classes import (
+    FIELD_OF_VIEW,
+    FRONTAL,
+    LATERAL,
+    cut_focal_views,
+    group_classes,
+    with_focal_views,
+)
 from dejavlad.training.sampling.focal import bearings, faces, focal_points
 from dejavlad.training.steps.classifiers import Classifiers
 
@@ -210,6 +217,51 @@ def test_views_of_one_panorama_count_once_for_the_way():
     ]
     gone = {one.name for one in street_photos(1)} - {"0-0.jpg"}
     assert {key: [name for name in of if name not in gone] for key, of in names[0].items()} == names[1]
+
+
+def panoramas(n=30):
+    return [replace(one, name=f"{one.name}.jpg") for one in street_photos(n, turn=360)]
+
+
+def test_views_are_cut_of_panoramas_towards_the_points():
+    """Two views of each, which look exactly at the points that the panoramas' positions give."""
+    config = replace(EIGENPLACES, group_squares=1, focal_views="cut")
+    whole = [replace(one, heading=90.0, group=None) for one in panoramas()]
+    views = cut_focal_views(whole, config)
+    assert len(views) == 60 and all(one.view.fov == FIELD_OF_VIEW for one in views)
+    (group,) = group_classes(views, config).groups
+    for view, classes in group.views.items():
+        assert [len(rows) for rows in classes.values()] == [15, 15]
+        for (_, east, _, _), rows in classes.items():
+            members = [one for one in whole if one.position.east // 15 == east]
+            at = np.array([[one.position.east, one.position.north] for one in members])
+            point = focal_points(at, 10.0)[view == FRONTAL]
+            for number in rows.tolist():
+                one = views[number]
+                bearing = bearings(np.array([[one.position.east, one.position.north]]), point)[0]
+                assert abs((90 + one.view.yaw - bearing + 180) % 360 - 180) < 1e-5
+    assert cut_focal_views(views, config) == views
+    unknown = PlaceDataset("unknown", PhotoList([replace(one, heading=None) for one in whole]), PhotoList([]))
+    with pytest.raises(InputError, match="none of 30 photos has a heading"):
+        with_focal_views(unknown, config)
+
+
+def test_a_run_on_panoramas(make_model, tmp_path):
+    """Strips as SF-XL's, whose colours tell the direction."""
+    columns = np.arange(208)
+    strip = np.stack([127 + 120 * np.sin(2 * np.pi * columns / 208 + turn) for turn in (0, 2, 4)], axis=1)
+    rows = np.random.default_rng(0).integers(0, 9, (32, 1, 3))
+    pixels = (np.broadcast_to(strip, (32, 208, 3)) - rows).clip(0, 255).astype(np.uint8)
+    photos = PhotoList([replace(one, pixels=pixels, heading=180.0) for one in panoramas(60)])
+    config = quick("eigenplaces", focal_views="cut", place_size=15.0, group_squares=1, resize="24x32")
+    town = PlaceDataset("panoramas", photos, PhotoList([]))
+    assert estimate_cost(make_model("gem_linear"), town, config).photos == 8
+    assert check(config, make_model("gem_linear"), town) == []
+    chosen = replace(config, focal_views="choose")
+    findings = [finding.fault for finding in check(chosen, make_model("gem_linear"), town)]
+    assert findings == ["panoramas as they are"]
+    run = train(config, make_model("gem_linear"), town, None, tmp_path / "run")
+    assert run.finished and not [one for one in run.records if one["kind"] == "photo"]
 
 
 def test_the_loss_is_that_of_the_formula():

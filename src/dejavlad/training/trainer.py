@@ -67,6 +67,7 @@ from dejavlad.training.run.runs import (
 from dejavlad.training.run.state import State
 from dejavlad.training.run.validation import score
 from dejavlad.training.sampling.batches import make_batch_sampler
+from dejavlad.training.sampling.classes import with_focal_views
 from dejavlad.training.sampling.mining import Descriptors
 from dejavlad.training.sampling.subcache import (
     read_rows,
@@ -126,6 +127,7 @@ def train(
     """
     if config.augments:
         kornia_augmentation()
+    train = with_focal_views(train, config)
     candidates = candidates_of(train, config)
     processes, target = _join_processes(config, model, device)
     context = RunContext(config, processes, on_progress, on_record)

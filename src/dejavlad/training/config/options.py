@@ -114,7 +114,10 @@ class TrainConfig:
     focal_distance: float = field(default=10.0, metadata=FIXED)
     """Metres from the middle of a square's photos to the point that they look at."""
     focal_tolerance: float = field(default=30.0, metadata=FIXED)
-    """Degrees by which a photo may look past that point."""
+    """Degrees by which a photo may look past that point, where photos are chosen."""
+    focal_views: Literal["choose", "cut"] = field(default="choose", metadata=FIXED)
+    """``choose``: classes are the photos that look at the point, by their headings; ``cut``: photos are
+    panoramas (twice as wide as high, or wider: the middle of such), of which a view is cut for each point."""
     steps_per_epoch: int = field(default=10_000, metadata=FIXED)
     """Steps of an epoch of classes."""
     negatives: int | Literal["all"] = 1000
@@ -525,7 +528,7 @@ _GOES_WITH: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     **dict.fromkeys(("place_size", "place_sector"), _GROUND),
     **dict.fromkeys(("classes", "group_squares", "groups", "class_photos"), _CLASSES),
     **dict.fromkeys(("steps_per_epoch", "margin_scale", "classifier_rate"), _CLASSES),
-    **dict.fromkeys(("focal_distance", "focal_tolerance"), ("classes", ("focal",))),
+    **dict.fromkeys(("focal_distance", "focal_tolerance", "focal_views"), ("classes", ("focal",))),
     "group_sectors": ("classes", ("heading",)),
     **dict.fromkeys(("lr_down_every", "lr_down_factor", "quirk_lr_every_one"), _STEPS),
     "weigh_tags": ("query_order", ("weighted",)),

@@ -14,7 +14,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import read_size
 from dejavlad.model import PlaceModel
 from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.sampling.classes import group_classes
+from dejavlad.training.sampling.classes import group_classes, with_focal_views
 from dejavlad.training.sampling.places import PlaceSampler
 from dejavlad.training.steps.network import Network
 
@@ -64,6 +64,7 @@ def estimate_cost(model: PlaceModel, dataset: PlaceDataset, config: TrainConfig)
         dataset: how many photos, and how large the first is.
         config: all options.
     """
+    dataset = with_focal_views(dataset, config)
     bare = copy.deepcopy(model).with_dims(None).with_whitening(None)
     bare.fitted = True  # clusters that are not learnt yet cost the same
     network = Network(bare, config)

@@ -8,19 +8,22 @@ Legend: Q queries, N database photos, D numbers of a descriptor, M local feature
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from dejavlad.aggregation import NetVLAD
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, PhotoError
 from dejavlad.failures import failures_text
 from dejavlad.fitting.initialise import sample_features
 from dejavlad.ground_truth import PlaceDataset
+from dejavlad.images import read_size
 from dejavlad.model import PlaceModel
-from dejavlad.photo import PhotoList
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
@@ -36,7 +39,7 @@ from dejavlad.training.diagnostics.monitor import (
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
-from dejavlad.training.sampling.classes import group_classes
+from dejavlad.training.sampling.classes import group_classes, with_focal_views
 from dejavlad.training.sampling.mining import (
     Descriptors,
     Floats,
@@ -53,6 +56,8 @@ QUERIES, POSITIVES, OTHERS = 64, 5, 256
 """A sample for `check`: queries, potential positives of each, and other photos of the database."""
 ENOUGH = 20
 """Queries from which on a share of them says something."""
+LOOKED_AT = 8
+"""Photos of which the size is read, to find out whether they are panoramas."""
 FEATURES, FEATURE_PHOTOS = 2000, 8
 """Local features that clusters are looked at with, and the photos that they come from."""
 BULK, EASY, AWAY = 0.5, 0.05, 0.5
@@ -84,6 +89,7 @@ def check(
     Raises:
         InputError: training cannot begin like this; the message says what was found.
     """
+    train = with_focal_views(train, config)
     findings = check_positions(train, config)
     candidates = candidates_of(train, config, findings)
     if config.mining == "places":
@@ -207,6 +213,30 @@ def check_classes(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
         return []
     photos = [*dataset.queries, *dataset.database]
     left_out = group_classes(photos, config, dataset.name).left_out
+    return [*_whole_panoramas(photos, config), *_in_no_class(photos, left_out, config)]
+
+
+def _whole_panoramas(photos: Sequence[Photo], config: TrainConfig) -> list[Finding]:
+    if config.classes != "focal" or config.focal_views != "choose":
+        return []
+    sizes = []
+    for row in _evenly_spread(np.arange(len(photos)), LOOKED_AT).tolist():
+        with contextlib.suppress(PhotoError):
+            sizes.append(read_size(photos[row]))
+    if not sizes or not all(width >= 2 * height for height, width in sizes):
+        return []
+    height, width = sizes[0]
+    return [
+        Finding(
+            "panoramas as they are",
+            f"photos are twice as wide as high or wider (as {width}x{height}), and taken as they are",
+            "a panorama looks everywhere, at any focal point",
+            "If they are panoramas, have views cut of them: --set focal_views=cut",
+        )
+    ]
+
+
+def _in_no_class(photos: Sequence[Photo], left_out: Mapping[str, int], config: TrainConfig) -> list[Finding]:
     if sum(left_out.values()) <= BULK * len(photos):
         return []
     counts = ", ".join(f"{count} {why}" for why, count in left_out.items())

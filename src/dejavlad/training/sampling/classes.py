@@ -12,19 +12,25 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dejavlad.errors import InputError
-from dejavlad.photo import Photo
+from dejavlad.ground_truth import PlaceDataset
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo.photo import View
 from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.sampling.focal import bearings, faces, focal_points
+from dejavlad.training.sampling.focal import Floats, bearings, faces, focal_points
 from dejavlad.training.sampling.tuples import Rows
 
 Key = tuple[str, int, int, int]
 """Of a class: UTM zone, squares east and north, sector of headings."""
 LATERAL, FRONTAL = "lateral", "frontal"
+FIELD_OF_VIEW = 55.4
+"""Degrees that a view cut of a panorama reaches from left to right, as 512 of SF-XL's 3328 pixels do."""
+EXACTLY = 0.01
+"""Degrees by which a view that was cut may look past its point."""
 FEWEST = 2
 """Classes of a group, below which there is nothing to tell apart."""
 
@@ -111,23 +117,89 @@ def _key(photo: Photo, config: TrainConfig) -> Key:
     return at.zone or "", math.floor(at.east / size), math.floor(at.north / size), sector
 
 
+def cut_focal_views(photos: Sequence[Photo], config: TrainConfig) -> list[Photo]:
+    """Of panoramas, the views of the focal points of their squares: two each, or one where both are the same.
+
+    Photos without a position or heading are left out, views that are cut already stay as they are.
+    """
+    cut = [photo for photo in photos if photo.view is not None]
+    whole = [
+        replace(photo, group=photo.group or photo.key)
+        for photo in photos
+        if photo.view is None and None not in (photo.position, photo.heading)
+    ]
+    squares: dict[Key, list[int]] = {}
+    for number, photo in enumerate(whole):
+        squares.setdefault(_key(photo, config), []).append(number)
+    views: dict[int, list[Photo]] = {}
+    for numbers in squares.values():
+        members = [whole[number] for number in numbers]
+        positions_N2 = _positions(members)
+        for point_2 in _focal_points(members, positions_N2, config):
+            bearing_N = bearings(positions_N2, point_2)
+            for number, photo, bearing in zip(numbers, members, bearing_N.tolist(), strict=True):
+                if not math.isnan(bearing):
+                    views.setdefault(number, []).append(_towards(photo, bearing))
+    made = [view for number in range(len(whole)) for view in views.get(number, [])]
+    return cut + list({view.key: view for view in made}.values())
+
+
+def with_focal_views(dataset: PlaceDataset, config: TrainConfig) -> PlaceDataset:
+    """What is learnt from: the dataset, or where views are to be cut of panoramas, these views.
+
+    Raises:
+        InputError: a heading or position of every photo is unknown.
+    """
+    if config.mining != "classes" or config.classes != "focal" or config.focal_views != "cut":
+        return dataset
+    photos = [*dataset.queries, *dataset.database]
+    views = cut_focal_views(photos, config)
+    if not views:
+        known = Counter({"without a heading": sum(photo.position is not None for photo in photos)})
+        raise InputError(_nothing_known(dataset.name, len(photos), known, by_heading=False))
+    database = PhotoList(
+        views, root=dataset.database.root, name=dataset.database.name, notes=dataset.database.notes
+    )
+    return PlaceDataset(dataset.name, database, PhotoList([], root=database.root, name=dataset.queries.name))
+
+
+def _towards(panorama: Photo, bearing: float) -> Photo:
+    assert panorama.heading is not None
+    yaw = round((bearing - panorama.heading) % 360, 6) % 360
+    return replace(
+        panorama,
+        view=View(yaw, FIELD_OF_VIEW),
+        heading=(panorama.heading + yaw) % 360,
+    )
+
+
+def _focal_points(
+    members: Sequence[Photo], positions_N2: Floats, config: TrainConfig
+) -> tuple[Floats, Floats]:
+    """Of the photos of a square: those of one panorama count once for where the way goes."""
+    first: dict[tuple[object, ...], int] = {}
+    for i, (photo, at) in enumerate(zip(members, positions_N2.tolist(), strict=True)):
+        first.setdefault((photo.group, photo.time, *at), i)
+    return focal_points(positions_N2[list(first.values())], config.focal_distance)
+
+
+def _positions(members: Sequence[Photo]) -> Floats:
+    return np.array([[photo.position.east, photo.position.north] for photo in members])  # type: ignore[union-attr]
+
+
 def _facing(
     photos: Sequence[Photo], squares: dict[Key, list[int]], config: TrainConfig
 ) -> dict[str, dict[Key, list[int]]]:
     """View -> square -> its photos that look at the square's focal point of that view."""
+    tolerance = config.focal_tolerance if config.focal_views == "choose" else EXACTLY
     views: dict[str, dict[Key, list[int]]] = {LATERAL: {}, FRONTAL: {}}
     for key, numbers in squares.items():
         members = [photos[number] for number in numbers]
-        positions_N2 = np.array([[photo.position.east, photo.position.north] for photo in members])  # type: ignore[union-attr]
+        positions_N2 = _positions(members)
         headings_N = np.array([photo.heading for photo in members], np.float64)
-        # Of a panorama, photos in several directions may be there: it counts once for where the way goes.
-        first: dict[tuple[object, ...], int] = {}
-        for i, (photo, at) in enumerate(zip(members, positions_N2.tolist(), strict=True)):
-            first.setdefault((photo.group, photo.time, *at), i)
-        once = list(first.values())
-        points = focal_points(positions_N2[once], config.focal_distance)
+        points = _focal_points(members, positions_N2, config)
         for view, point_2 in zip(views, points, strict=True):
-            facing_N = faces(headings_N, bearings(positions_N2, point_2), config.focal_tolerance)
+            facing_N = faces(headings_N, bearings(positions_N2, point_2), tolerance)
             views[view][key] = [
                 number for number, is_facing in zip(numbers, facing_N, strict=True) if is_facing
             ]
