@@ -259,7 +259,7 @@ def test_a_run_on_panoramas(make_model, tmp_path):
     assert check(config, make_model("gem_linear"), town) == []
     chosen = replace(config, focal_views="choose")
     findings = [finding.fault for finding in check(chosen, make_model("gem_linear"), town)]
-    assert findings == ["panoramas as they are"]
+    assert "panoramas as they are" in findings
     run = train(config, make_model("gem_linear"), town, None, tmp_path / "run")
     assert run.finished and not [one for one in run.records if one["kind"] == "photo"]
 
