@@ -1,15 +1,18 @@
-"""Published place recognisers with random weights: milliseconds a photo, ours against the original's way.
+"""Published place recognisers with random weights: processor seconds a photo, ours and the original's way.
 
-For each model, in one run and by turns: ours in float32 against a plain restatement of how the original
-computes it (attention, layers and heads one after the other; only where it is written down below), and ours
-in bfloat16 against ours in float32. ``python benchmarks/bench_models.py NAME...`` runs some of them.
+For each model, in one run and by turns: ours in float32, then ours in bfloat16, against a plain restatement
+in float32 of how the original computes it (attention, layers and heads one after the other); where that is
+not written down below, bfloat16 against ours in float32. The ratios are how many times as fast, medians of
+the rounds. ``OMP_NUM_THREADS=1 python benchmarks/bench_models.py NAME...`` runs some of them.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +21,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _timing import paired, processor
+from _timing import Paired, paired, processor
 from dejavlad.backbones import DinoV2
 from dejavlad.model import PlaceModel
 from dejavlad.zoo import load_model
@@ -144,32 +147,47 @@ PLAIN: dict[str, Callable[[PlaceModel, Tensor], Tensor]] = {
 
 
 def bench(name: str, side: int) -> None:
+    """Print a row of the table."""
     model = load_model(name, weights="random:0", device="cpu")
     near = model.with_dims(None)
     near.precision = "bf16"
     images = torch.randn(BATCH, 3, side, side, generator=torch.Generator().manual_seed(0))
+    plain = PLAIN.get(name)
     with torch.inference_mode():
         exact = model(images)
         cosine = float(F.cosine_similarity(exact, near(images)).min())
-        line = f"  {name:26} {side}x{side}"
-        if name in PLAIN:
-            away = float((PLAIN[name](model, images) - exact).abs().max() / exact.abs().max())
+        cells = ["-", "-"]
+        if plain is not None:
+            away = float((plain(model, images) - exact).abs().max() / exact.abs().max())
             assert away < 1e-3, f"{name}: the restatement differs by {away:.1e}"
-            times = paired(lambda: PLAIN[name](model, images), lambda: model(images), rounds=ROUNDS)
-            line += (
-                f"  plain {1e3 * min(times.reference) / BATCH:7.0f} ms, ours {times.ratio:.2f} times as fast;"
-            )
-        times = paired(lambda: model(images), lambda: near(images), rounds=ROUNDS)
-        fp32, bf16 = (1e3 * min(t) / BATCH for t in (times.reference, times.ours))
+            own = timed(lambda: plain(model, images), lambda: model(images))
+            cells = [f"{seconds(own.reference):.2f}", f"{own.ratio:.2f}"]
+        reference = model if plain is None else functools.partial(plain, model)
+        bf16 = timed(lambda: reference(images), lambda: near(images))
+    fp32 = bf16.reference if plain is None else own.ours
+    against = "" if plain is not None else " (ours)"
     print(
-        f"{line}  fp32 {fp32:7.0f} ms, bf16 {bf16:7.0f} ms a photo: {times.ratio:.2f} times, "
-        f"cosine {cosine:.5f}",
+        f"| {name} | {side} | {cells[0]} | {seconds(fp32):.2f} | {seconds(bf16.ours):.2f} | {cells[1]} | "
+        f"{bf16.ratio:.2f}{against} | {cosine:.5f} |",
         flush=True,
     )
 
 
+def timed(reference: Callable[[], object], ours: Callable[[], object]) -> Paired:
+    """Processor seconds of both, by turns."""
+    return paired(reference, ours, rounds=ROUNDS, clock=time.process_time)
+
+
+def seconds(times: Sequence[float]) -> float:
+    """The least, of a photo."""
+    return min(times) / BATCH
+
+
 def main() -> None:
-    print(f"batch {BATCH}; {processor()}, {torch.get_num_threads()} threads")
+    """All models, or those that are named."""
+    print(f"batch {BATCH}; {processor()}, {torch.get_num_threads()} threads; processor seconds a photo")
+    titles = ["model", "side", "plain fp32", "fp32", "bf16", "fp32 to plain", "bf16 to plain fp32", "cosine"]
+    print("| " + " | ".join(titles) + " |\n|---" + "|--:" * (len(titles) - 1) + "|")
     for name in sys.argv[1:] or MODELS:
         bench(name, MODELS[name])
         gc.collect()

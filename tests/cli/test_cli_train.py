@@ -271,3 +271,79 @@ def test_bad_words_are_told_in_one_line(
 def test_a_new_run_needs_options(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--dataset", str(place / "town"), "--out", str(tmp_path / "run")]) == 1
     assert "give --config: a .toml file, or one of " in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def city(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_view: Callable[..., NDArray[np.uint8]],
+    make_photo: Callable[..., Path],
+) -> Path:
+    """Folders as SF-XL's: train holds @-named photos alone, val holds database and queries; and a model."""
+    here = tmp_path_factory.mktemp("city")
+    for place in range(8):
+        for i in range(4):
+            east, north = 550000 + 60 * place + i, 4180000 + 2 * i
+            at = f"@{east:010.2f}@{north:010.2f}@10@S@@@pano{place}-{i}@@5@@@@@@.png"
+            make_photo(here / "sfxl" / "train" / "deep" / at, make_view(place, 4 * i, 40, 56))
+        for kind, shift in (("database", 4), ("queries", 0)):
+            at = f"@{560000 + 60 * place:010.2f}@{4180000:010.2f}@10@S@@@@@5@@@@@@.png"
+            make_photo(here / "sfxl" / "val" / kind / at, make_view(20 + place, shift, 40, 56))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = aggregation.create("gem_linear", 8, dims=16)
+    source = BackboneSpec(CHAIN, options={"layers": LAYERS})
+    backbone = backbones.create(CHAIN, weights="random:0", layers=LAYERS)
+    save_model(
+        PlaceModel(backbone, layer, Preprocess(), name="small", source=source, fitted=True), here / "model"
+    )
+    return here
+
+
+SMALL = (
+    "method=given train_from= batch_norm=fixed augment_crop=1 augment_colour=0 augment_hue=0 batch_size=4 "
+    "steps_per_epoch=4 epochs=2 learning_rate=0.003 class_photos=2 workers=0 save_every=8"
+)
+
+
+@pytest.mark.parametrize("recipe", ["cosplace", "eigenplaces"])
+def test_classes_of_a_folder_of_named_photos(
+    recipe: str, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--recipe", recipe, "--dataset", str(city / "sfxl"), "--init", str(city / "model")]
+    words += ["--device", "cpu", "--resize", "40x56", "--out", str(tmp_path / "run"), "--json", "--quiet"]
+    own = {"cosplace": ["place_size=20"], "eigenplaces": ["place_size=20", "focal_tolerance=180"]}
+    options = ["--set", *SMALL.split(), "group_squares=1", *own[recipe]]
+    assert main([*words, *options]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["of"], answer["epochs"]) == ("val", 2)
+    assert len(Run(tmp_path / "run").losses) == 8
+    assert main([*words, *options, "epochs=3"]) == 0
+    assert len(Run(tmp_path / "run").losses) == 12
+    capsys.readouterr()
+    assert main([*words[:-3], str(tmp_path / "check"), *options, "--check"]) == 0
+    assert "steps of" in capsys.readouterr().err
+
+
+def test_folders_of_which_no_classes_can_be_made(
+    city: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, unheaded = tmp_path / "plain", tmp_path / "unheaded"
+    for folder, naming in ((plain, "{i}.png"), (unheaded, "@{i}.5@7.5@10@S@.png")):
+        folder.mkdir()
+        for i, photo in enumerate(sorted((city / "sfxl" / "train" / "deep").iterdir())):
+            (folder / naming.format(i=i)).write_bytes(photo.read_bytes())
+    for folder, more, message in (
+        (plain, (), "none of 32 photos has a position"),
+        (unheaded, (), "none of 32 photos has a heading"),
+        (
+            city / "sfxl" / "train",
+            ("--set", "class_photos=5"),
+            "no group has two classes of at least 5 photos",
+        ),
+    ):
+        words = ["train", "--recipe", "cosplace", "--dataset", str(folder), "--out", str(tmp_path / "run")]
+        assert main([*words, "--init", str(city / "model"), "--set", *SMALL.split(), *more[1:]]) == 1
+        err = capsys.readouterr().err
+        assert message in err and "Traceback" not in err
+    assert main([*words[:4], str(place / "model"), *words[5:], "--init", str(city / "model")]) == 1

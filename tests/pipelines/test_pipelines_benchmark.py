@@ -90,6 +90,7 @@ def test_another_protocol_or_model_does_not_mix(places: PlaceDataset, tmp_path: 
         NAMES[2:], places, tmp_path / "b", scoring=scoring, load=load, earlier=[tmp_path / "a" / NAMES[1]]
     )
     assert len(joined.ran) == 2 and sum(row.taken for row in joined.ran) == 1
+    assert len({(row.licence, row.code_licence) for row in joined.ran}) == 1 and joined.ran[0].licence
     fewer = replace(places, truth=None)
     with pytest.raises(InputError, match="--truth"):
         bench(NAMES[1:2], fewer, tmp_path / "c", scoring=scoring, load=load)

@@ -189,3 +189,17 @@ def test_as_the_command_writes_it() -> None:
     for text in ("0", "361", "-1", "12:", "12:0", "12:151", "many", ""):
         with pytest.raises(InputError):
             Views.parse(text)
+
+
+def test_strips_around_the_horizon_are_cut_as_the_whole_is() -> None:
+    """SF-XL's panoramas are 6.5 times as wide as high: the middle of the whole."""
+    whole = sphere(728)
+    strip = whole[182 - 56 : 182 + 56]
+    for yaw in (0.0, 200.0):
+        view = View(yaw, 55.4)
+        cut = [read_image(Photo("p", Path("p"), pixels=pixels, view=view)) for pixels in (whole, strip)]
+        assert np.abs(cut[0].astype(int) - cut[1]).max() <= 1
+    with pytest.raises(PhotoError, match="a view of 120 degrees is higher than this panorama of 728x112"):
+        read_image(Photo("p", Path("p"), pixels=strip, view=View(0.0, 120.0)))
+    with pytest.raises(PhotoError, match="not two to one"):
+        read_image(Photo("p", Path("p"), pixels=whole[:, :400], view=View(0.0, 60.0)))

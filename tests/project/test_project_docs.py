@@ -17,6 +17,7 @@ from dejavlad.cli import main
 from dejavlad.datasets import DATASETS
 from dejavlad.evaluation.protocols import PROTOCOLS
 from dejavlad.rerank import MATCHERS
+from dejavlad.zoo import list_models
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -64,6 +65,21 @@ def registries() -> Iterator[None]:
 def blocks(page: str, language: str) -> list[str]:
     text = (DOCS / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_models_that_stand_for_those_of_other_programs_have_these_names() -> None:
+    """coming-from.md: what stands on the right of hloc, VPR-methods-evaluation and torch.hub."""
+    text = (DOCS / "coming-from.md").read_text(encoding="utf-8")
+    known = {entry.name for entry in list_models()}
+    named = set()
+    for title in ("hloc", "VPR-methods-evaluation", "torch.hub"):
+        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+        for row in section.splitlines():
+            right = row.rsplit("|", 2)[-2] if row.startswith("|") else ""
+            named |= set(re.findall(r'`([a-z][a-z0-9-]+)`|load_model\("([^"]+)"\)', right))
+    names = {name or loaded for name, loaded in named}
+    assert {"megaloc", "salad", "boq-dinov2", "cosplace-resnet50-2048", "eigenplaces-resnet50-2048"} <= names
+    assert names <= known
 
 
 def run_python(page: str) -> None:

@@ -26,6 +26,18 @@ PLACES = {
     "learning_rate": 1e-3,
     "lr_schedule": "linear",
 }
+CLASSES = {
+    "mining": "classes",
+    "loss": "large_margin",
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "place_size": 20.0,
+    "group_squares": 2,
+    "group_sectors": 1,
+    "class_photos": 2,
+    "batch_size": 3,
+    "steps_per_epoch": 3,
+}
 KINDS = {
     "all learns": {},
     "in parts": {"photos_at_once": 2},
@@ -50,6 +62,8 @@ KINDS = {
         "optimizer": "adam",
     },
     "by places": PLACES,
+    "by classes": CLASSES,
+    "by classes in parts": {**CLASSES, "photos_at_once": 1, "train_from": "conv3"},
     "by places in parts": {**PLACES, "photos_at_once": 2, "train_from": "conv3"},
 }
 SCRIPT = """

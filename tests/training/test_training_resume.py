@@ -65,10 +65,35 @@ def same(one, other):
 
 
 # batches, tests, refreshes (one within an epoch, but for subcaches), the end
-RECORDS = {"subcache": 8 + 3 + 4 + 1, "places": 8 + 3 + 0 + 1}
+RECORDS = {"subcache": 8 + 3 + 4 + 1, **dict.fromkeys(("places", "classes", "focal"), 8 + 3 + 0 + 1)}
+CLASSES = {
+    "mining": "classes",
+    "loss": "large_margin",
+    "optimizer": "adam",
+    "place_size": 20.0,
+    "group_squares": 2,
+    "group_sectors": 1,
+    "class_photos": 2,
+    "groups": 0,
+    "batch_size": 2,
+    "steps_per_epoch": 4,
+    "learning_rate": 1e-3,
+}
+"""Two groups, of which each has an epoch."""
 
 
-@pytest.mark.parametrize("kind", ["max", "netvlad", "frozen", "adam", "subcache", "places", "augment"])
+def headed(town):
+    """Its photos look north and east by turns."""
+    lists = [
+        PhotoList([replace(photo, heading=90.0 * (i % 2)) for i, photo in enumerate(photos)])
+        for photos in (town.database, town.queries)
+    ]
+    return PlaceDataset(town.name, *lists, town.truth, town.protocol)
+
+
+@pytest.mark.parametrize(
+    "kind", ["max", "netvlad", "frozen", "adam", "subcache", "places", "augment", "classes", "focal"]
+)
 def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_path):
     model = make_model()
     if kind == "netvlad":
@@ -84,6 +109,11 @@ def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_pat
         places = {"mining": "places", "loss": "multi_similarity", "lr_schedule": "linear", "lr_warmup": 3}
         config = replace(config, **places, optimizer="adamw", photos_per_place=3, learning_rate=1e-4)
         config = replace(config, photos_at_once=4)
+    elif kind == "classes":
+        config, model = replace(config, **CLASSES), make_model("gem_linear", dims=6)
+    elif kind == "focal":
+        town = headed(town)
+        config = replace(config, **CLASSES, classes="focal", focal_tolerance=180.0, photos_at_once=3)
     elif kind == "augment":
         config = replace(config, augment_crop=0.7, augment_rotate=8.0, augment_colour=0.3, train_from="conv3")
     counter = Cutter()
@@ -103,7 +133,7 @@ def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_pat
         same(result(out), expected)
 
 
-@pytest.mark.parametrize("kind", ["tuples", "adam", "subcache", "places"])
+@pytest.mark.parametrize("kind", ["tuples", "adam", "subcache", "places", "classes"])
 def test_ctrl_c_keeps_every_whole_batch(kind, config, make_model, town, town_val, tmp_path, monkeypatch):
     config = replace(config, save_every=0)
     if kind == "adam":
@@ -113,6 +143,8 @@ def test_ctrl_c_keeps_every_whole_batch(kind, config, make_model, town, town_val
     elif kind == "places":
         places = {"mining": "places", "loss": "multi_similarity", "optimizer": "adamw"}
         config = replace(config, **places, photos_per_place=3, learning_rate=1e-4)
+    elif kind == "classes":
+        config = replace(config, **CLASSES)
     counter, model = Cutter(), make_model()
     train(config, model, town, town_val, tmp_path / "whole", on_record=counter)
     expected, n = result(tmp_path / "whole"), len(Run(tmp_path / "whole").losses) // 2

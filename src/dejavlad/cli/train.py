@@ -81,7 +81,7 @@ class StartOptions:
 
 def train(
     *,
-    config: str | None = None,
+    config: Annotated[str | None, Parameter(name=("--config", "--recipe"))] = None,
     dataset: str,
     out: Path,
     val: str | None = None,
@@ -100,6 +100,7 @@ def train(
         dejavlad train --config pitts30k-vgg16-vlad --dataset town --out run
         dejavlad train --config netvlad --init MODEL --set epochs=5 --dataset town/train --out run
         dejavlad train --config netvlad --dataset town --out run --check
+        dejavlad train --recipe cosplace --dataset sf-xl/processed --out run
 
     Then `run`, `run@latest`, `run@epoch:3` and `run@best:1` are models by name.
 
@@ -108,7 +109,8 @@ def train(
     config
         A recipe by its name, or a TOML file of options; left out where a run goes on.
     dataset
-        What is learnt from: a dataset's name or folder, or a folder with `train` (and `val`) in it.
+        What is learnt from: a dataset's name or folder, or a folder with `train` (and `val`) in it; where
+        classes are learnt (cosplace, eigenplaces), a folder of photos too.
     out
         The run's folder. Its `index.html` shows how it goes.
     val
@@ -131,7 +133,7 @@ def train(
 
     goes_on = is_run(out)
     chosen = options.change(_config(config, out, goes_on).with_settings(set or ()))
-    learnt, tested = _datasets(dataset, val, root)
+    learnt, tested = _datasets(dataset, val, root, chosen)
     for places in (learnt, tested):
         if places is not None:
             output.notes(places.database, places.queries)
@@ -164,17 +166,24 @@ def _config(config: str | None, out: Path, goes_on: bool) -> TrainConfig:
     raise InputError(f"give --config: a .toml file, or one of {', '.join(list_recipes())}")
 
 
-def _datasets(dataset: str, val: str | None, root: Path | None) -> tuple[PlaceDataset, PlaceDataset | None]:
-    """What is learnt from, and what is tested on."""
-    from dejavlad.datasets import open_dataset
+def _datasets(
+    dataset: str, val: str | None, root: Path | None, config: TrainConfig
+) -> tuple[PlaceDataset, PlaceDataset | None]:
+    """What is learnt from, and what is tested on; classes need no queries, so a folder of photos will do."""
+    from dejavlad.datasets import DATASETS, holds_two, open_dataset, open_one_folder
 
     whole = next((path for path in (Path(dataset), Path(root or ".") / dataset) if path.is_dir()), None)
-    if whole is not None and (whole / PARTS[0]).is_dir():
-        learnt = open_dataset(whole / PARTS[0])
-        if val is None and (whole / PARTS[1]).is_dir():
-            return learnt, open_dataset(whole / PARTS[1])
+    in_parts = whole is not None and (whole / PARTS[0]).is_dir()
+    folder = whole / PARTS[0] if whole is not None and in_parts else whole
+    alone = config.mining == "classes" and folder is not None and not holds_two(folder)
+    if folder is not None and alone and (in_parts or dataset not in DATASETS):
+        learnt = open_one_folder(folder)
+    elif folder is not None and in_parts:
+        learnt = open_dataset(folder)
     else:
         learnt = open_dataset(dataset, root=root)
+    if val is None and whole is not None and in_parts and (whole / PARTS[1]).is_dir():
+        return learnt, open_dataset(whole / PARTS[1])
     return learnt, open_dataset(val, root=root) if val not in (None, "none") else None
 
 

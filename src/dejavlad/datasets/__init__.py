@@ -8,6 +8,7 @@ from dejavlad.datasets.info import (
     photos_info,
 )
 from dejavlad.datasets.layouts.msls import open_msls
+from dejavlad.datasets.layouts.two_folders import holds_two, open_one_folder
 from dejavlad.datasets.registry import (
     DATASETS,
     is_dataset,
@@ -21,10 +22,12 @@ __all__ = [
     "DATASETS",
     "DatasetInfo",
     "dataset_info",
+    "holds_two",
     "is_dataset",
     "joined",
     "open_dataset",
     "open_msls",
+    "open_one_folder",
     "photos",
     "photos_info",
     "placed_again",

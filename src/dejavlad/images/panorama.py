@@ -29,11 +29,18 @@ def view_size(width: int, view: View) -> tuple[int, int]:
     return max(1, round(across * 3 / 4)), max(1, round(across))
 
 
+def shows(width: int, height: int, view: View) -> bool:
+    """Whether a panorama reaches as far up and down as a view in its middle."""
+    across = math.tan(math.radians(view.fov) / 2)
+    return math.atan(across * 3 / 4) <= math.pi * height / width
+
+
 def view_of(panorama_HWC: Pixels, view: View) -> Pixels:
     """One view, bilinear, as a camera at the panorama's place with a level lens would take it.
 
     Args:
-        panorama_HWC: uint8 [H, W, 3], equirectangular; its middle is straight ahead.
+        panorama_HWC: uint8 [H, W, 3], equirectangular; its middle is straight ahead. One that is wider than
+            two to one shows what lies around the horizon.
         view: where to look.
 
     Returns:
@@ -49,7 +56,10 @@ def view_of(panorama_HWC: Pixels, view: View) -> Pixels:
     longitude_w = np.arctan(x_w) + math.radians(view.yaw)
     latitude_hw = -np.arctan(y_h1 / np.hypot(x_w, 1.0))
     column_w = (longitude_w / (2 * math.pi) + 0.5) * width - 0.5
-    row_hw = (0.5 - latitude_hw / math.pi) * height - 0.5
+    if abs(width - 2 * height) <= 2:
+        row_hw = (0.5 - latitude_hw / math.pi) * height - 0.5
+    else:
+        row_hw = height / 2 - latitude_hw * width / (2 * math.pi) - 0.5
     first, last = math.floor(column_w.min()), math.ceil(column_w.max()) + 1
     top, bottom = max(0, math.floor(row_hw.min())), min(height, math.ceil(row_hw.max()) + 1)
     seen = panorama_HWC[top:bottom].take(np.arange(first, last + 1) % width, axis=1)

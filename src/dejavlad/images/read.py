@@ -23,7 +23,7 @@ from dejavlad.decoders import colours_of_16_bits, depth_of, open_image, open_vid
 from dejavlad.errors import BlankPhotoError, PhotoError
 from dejavlad.images.content import measure_content
 from dejavlad.images.levels import Levels, stretched_range, to_eight_bits
-from dejavlad.images.panorama import Panoramas, view_of, view_size
+from dejavlad.images.panorama import Panoramas, shows, view_of, view_size
 from dejavlad.memory import free_memory
 from dejavlad.photo import Photo
 from dejavlad.positions.exif import orientation_of
@@ -215,10 +215,16 @@ def _source(
 
 
 def _checked_panorama(photo: Photo, height: int, width: int) -> int:
-    """The width of a panorama."""
-    if abs(width - 2 * height) > 2:
+    """The width of a panorama; one that is wider than two to one shows the middle of such."""
+    assert photo.view is not None
+    if width - 2 * height < -2:
         size = f"{width}x{height} pixels are not two to one"
         raise PhotoError(photo.path, f"it is no equirectangular panorama to cut a view of: its {size}")
+    if width - 2 * height > 2 and not shows(width, height, photo.view):
+        raise PhotoError(
+            photo.path,
+            f"a view of {photo.view.fov:g} degrees is higher than this panorama of {width}x{height} pixels",
+        )
     return width
 
 

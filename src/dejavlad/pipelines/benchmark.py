@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ def bench(
         raise InputError(f"give one model or more, each once; given {', '.join(names) or 'none'}")
     known = {entry.name: entry for entry in list_models()}
     opened = load or (lambda name, on_download: load_model(name, on_progress=on_download))
-    rows = [_earlier(str(path)) for path in earlier]
+    rows = [_earlier(str(path), known) for path in earlier]
     check_one_protocol(rows)
     for name in map(str, models):
         row = _row(
@@ -296,12 +296,22 @@ def _made(
     )
 
 
-def _earlier(path: str) -> Row:
-    """A row of a result that is there; what it does not say stays unknown."""
+def _earlier(path: str, known: Mapping[str, ModelEntry]) -> Row:
+    """A row of a result that is there; what neither it nor the list of models says stays unknown."""
     result = Result.load(path)
-    dims = (result.model or {}).get("dims")
+    model = result.model or {}
+    dims = model.get("dims")
     dims = dims if isinstance(dims, int) else None
-    return Row(path, result, dims=dims, map_mb=_map_mb(result, dims), taken=True)
+    licence, code_licence = _licences(known.get(str(model.get("name"))), None)
+    return Row(
+        path,
+        result,
+        dims=dims,
+        map_mb=_map_mb(result, dims),
+        licence=licence,
+        code_licence=code_licence,
+        taken=True,
+    )
 
 
 def _map_mb(result: Result, dims: int | None) -> float | None:

@@ -211,10 +211,17 @@ def loss_section(story: Story) -> Section | None:
 
 
 def mining_section(story: Story) -> Section | None:
-    """Violating and very hard negatives of each batch; None before the first batch."""
+    """Violating and very hard negatives of each batch, or of classes the photos that are more like another
+    one; None before the first batch."""
     batches = story.batches
     if not batches:
         return None
+    if story.options.get("mining") == "classes":
+        wrong = [record["very_hard"] / max(1, record["tuples"]) for record in batches]
+        means = smooth(wrong, max(1, len(batches) // 30))
+        series = [Series(_numbered(means), "curve t1", "more like another class")]
+        drawing = _chart(series, "batch", "Share of photos", _epochs(batches), width=WIDE)
+        return Section.of("mining", "Classes", "training", drawing=drawing, classes=True)
     series = []
     for key, name, style in (
         ("triplets", "chosen", "curve dash t3"),
@@ -225,7 +232,7 @@ def mining_section(story: Story) -> Section | None:
         means = smooth(shares, max(1, len(batches) // 30))
         series.append(Series(_numbered(means), style, name))
     drawing = _chart(series, "batch", "Negatives of a query", _epochs(batches), width=WIDE)
-    return Section.of("mining", "Negatives", "training", drawing=drawing)
+    return Section.of("mining", "Negatives", "training", drawing=drawing, classes=False)
 
 
 def time_section(story: Story) -> Section | None:

@@ -67,6 +67,7 @@ from dejavlad.training.run.runs import (
 from dejavlad.training.run.state import State
 from dejavlad.training.run.validation import score
 from dejavlad.training.sampling.batches import make_batch_sampler
+from dejavlad.training.sampling.classes import with_focal_views
 from dejavlad.training.sampling.mining import Descriptors
 from dejavlad.training.sampling.subcache import (
     read_rows,
@@ -126,6 +127,7 @@ def train(
     """
     if config.augments:
         kornia_augmentation()
+    train = with_focal_views(train, config)
     candidates = candidates_of(train, config)
     processes, target = _join_processes(config, model, device)
     context = RunContext(config, processes, on_progress, on_record)
@@ -135,7 +137,7 @@ def train(
         if target is not None:
             opened.model.to(target)
         preprocess = opened.model.preprocess
-        learns = Split(train, candidates, preprocess, context)
+        learns = Split(train, candidates, preprocess, context, queries=config.mining != "classes")
         tested = None if val is None else _tested_split(val, preprocess, context)
         for split in (learns, tested):
             if split is not None:
@@ -210,7 +212,10 @@ class _Training:
         self.splits = {"train": train, **({} if val is None else {"val": val})}
         self.optimizer = make_optimizer(self.network.learnt, config)
         self.sampler = make_batch_sampler(train, context)
-        self.checkpointer = Checkpointer(out, config, self.network, self.optimizer, self.sampler, train.pool)
+        self.classifiers = self.sampler.classifiers(self.network)
+        self.checkpointer = Checkpointer(
+            out, config, self.network, self.optimizer, self.sampler, train.pool, self.classifiers
+        )
         self.n = self.sampler.n
         self.epoch, self.batch = 1, 0
         self.descriptors_file = ""
@@ -332,7 +337,7 @@ class _Training:
                 self.epoch, self.batch, before.descriptors, before.memory, before.failed
             )
             self.optimizer.step()
-            if not _finite(self.network.learnt.values()):
+            if not _finite(self.network.learnt.values()) or not self._step_classifiers():
                 self._diverged(batch, drawn.first)
         self.records.add(
             "batch",
@@ -349,6 +354,14 @@ class _Training:
             **({} if outcome.spread is None else {"spread": outcome.spread}),
         )
         self._note_failed(batch)
+
+    def _step_classifiers(self) -> bool:
+        """A step of what learns beside the network, which the first process has; whether it stays finite."""
+        classifiers = self.classifiers
+        if classifiers is None:
+            return True
+        classifiers.step()
+        return self.processes.share(lambda: classifiers.finite)
 
     def _end_epoch(self, *, saved: bool) -> None:
         if not saved:

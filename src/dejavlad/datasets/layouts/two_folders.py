@@ -62,6 +62,15 @@ def open_folders(path: Path, name: str = "folders") -> PlaceDataset:
     return PlaceDataset(name, database, queries, truth, f"positions:{RADIUS:g}")
 
 
+def open_one_folder(path: Path) -> PlaceDataset:
+    """A folder of photos alone, as SF-XL's for training: they are the database, and there are no queries.
+
+    Positions are those of a file in it, of the photos' names, or EXIF.
+    """
+    database = _placed(path, path)
+    return PlaceDataset(path.name, database, PhotoList([], root=path, name="queries"))
+
+
 def _inside(path: Path) -> Path:
     """The folder itself, or the one in ``images`` that holds a dataset, where that is one only."""
     holders = [

@@ -10,15 +10,17 @@ GIVEN = "given"
 """The method of a model that keeps the pooling it has."""
 CLUSTERS = 64
 """Clusters of the original's NetVLAD layers; an option changes them later."""
+DIMS = 512
+"""Numbers of a descriptor behind a linear layer; an option changes them later."""
 POOLINGS = ("vlad", "vladv2", "max", "avg", "gem")
-OPTIONS = ("preL2", "intra", "tied")
+OPTIONS = ("preL2", "intra", "tied", "linear")
 
 
 def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
     """A method to the aggregation's name and options; None for `GIVEN`.
 
-    Equivalent to the grammar of ``addLayers.m``: tokens between underscores, in any order. ``gem`` and
-    ``vlad_tied`` (alpha learnt, centres tied) are not its own.
+    Equivalent to the grammar of ``addLayers.m``: tokens between underscores, in any order. ``gem``,
+    ``gem_linear`` and ``vlad_tied`` (alpha learnt, centres tied) are not its own.
 
     Raises:
         InputError: no pooling or two, or an option that does not go with it.
@@ -35,6 +37,13 @@ def parse_method(method: str) -> tuple[str, dict[str, Any]] | None:
         raise InputError(f"a method names one of {', '.join(POOLINGS)}; given {method!r}")
     pooling = poolings[0]
     rest = tokens - {pooling}
+    if "linear" in rest and pooling != "gem":
+        raise InputError(f"linear goes with gem only; given {method!r}")
+    if "linear" in rest:
+        rest -= {"linear"}
+        if rest - {"preL2"}:
+            raise InputError(f"gem_linear goes with preL2 only; given {method!r}")
+        return "gem_linear", {"normalize_input": "preL2" in rest, "dims": DIMS}
     if not pooling.startswith("vlad"):
         if rest - {"preL2"}:
             wrong = "_".join(sorted(rest - {"preL2"}))

@@ -40,7 +40,7 @@ class TrainConfig:
     method: str = field(default="vlad_preL2_intra", metadata=FIXED)
     """The pooling: ``vlad``, ``vladv2`` or ``vlad_tied`` (alpha learnt, assignment tied to the centres), each
     with ``_preL2`` and ``_intra`` or without; ``max``, ``avg``, ``gem``, with ``_preL2`` or without;
-    ``given`` keeps the model's own."""
+    ``gem_linear`` (a linear layer behind), the same; ``given`` keeps the model's own."""
     train_from: str = field(default="", metadata=FIXED)
     """The first layer that learns, as ``conv5_1`` or ``features.24``; empty: all do. (backPropToLayer)"""
     trainable: str = field(default="", metadata=FIXED)
@@ -55,6 +55,8 @@ class TrainConfig:
     that go through the network together."""
     clusters: int = field(default=64, metadata=FIXED)
     """Of ``vlad``, where they are not learnt yet."""
+    dims: int = field(default=512, metadata=FIXED)
+    """Numbers of a descriptor, of ``gem_linear``."""
     resize: str = field(default="", metadata=FIXED)
     """What photos are resized to, as ``480x640`` or ``longest:640``; empty: as the model does it."""
     cluster_photos: Literal["random", "first"] = field(default="random", metadata=FIXED)
@@ -70,17 +72,19 @@ class TrainConfig:
     """Where photos have times: a positive was taken at another time than the query (Tokyo Time Machine)."""
 
     batch_size: int = field(default=4, metadata=FIXED)
-    """Queries, each with its positive and negatives, of one step. (batchSize)"""
+    """Queries, each with its positive and negatives, of one step; or places; or classes, with one photo of
+    each. (batchSize)"""
     query_order: Literal["random", "given", "weighted"] = field(default="random", metadata=FIXED)
     """Order of the queries in an epoch, drawn anew for each or as listed; ``weighted``: as many are drawn
     with replacement, see `weigh_tags`."""
     weigh_tags: tuple[str, ...] = field(default=(), metadata=FIXED)
     """Of queries drawn with replacement, one tagged so, as ``night``, weighs more by the number of all
     queries over that of those tagged so."""
-    mining: Literal["all", "subcache", "places"] = field(default="all", metadata=FIXED)
+    mining: Literal["all", "subcache", "places", "classes"] = field(default="all", metadata=FIXED)
     """``all``: all photos are described for it; ``subcache``: for some queries at a time, these, their
     positives and some negatives (Mapillary's); ``places``: batches of photos of the same places, which are
-    compared with each other as they are."""
+    compared with each other as they are; ``classes``: photos are sorted into classes, which a layer of their
+    own learns to tell apart, one group of classes that lie apart after the other (CosPlace, EigenPlaces)."""
     cached_queries: int = field(default=1000, metadata=FIXED)
     """Queries of a subcache, described together; a multiple of `batch_size`."""
     cached_negatives: int = field(default=1000, metadata=FIXED)
@@ -89,11 +93,33 @@ class TrainConfig:
     """What a place is: photos of one square on the ground, or those that the dataset groups. Of batches of
     places, `batch_size` is their number."""
     place_size: float = field(default=10.0, metadata=FIXED)
-    """Side of the squares, in metres."""
+    """Side of the squares, in metres; of classes too. (CosPlace's M)"""
     place_sector: float = field(default=0.0, metadata=FIXED)
-    """Degrees into which a square is divided by the photos' headings; 0: it is not."""
+    """Degrees into which a square is divided by the photos' headings; 0: it is not. (CosPlace's alpha)"""
     photos_per_place: int = field(default=4, metadata=FIXED)
     """Photos that are drawn of a place, at most; at least two."""
+    classes: Literal["heading", "focal"] = field(default="heading", metadata=FIXED)
+    """What a class is: ``heading``: photos of one square that look the same way (CosPlace); ``focal``: photos
+    of one square that look at the same point, once at one beside the way they were taken along (lateral), and
+    once at one ahead on it (frontal) (EigenPlaces)."""
+    group_squares: int = field(default=5, metadata=FIXED)
+    """Classes of one group lie so many squares from each other, east and north. (N)"""
+    group_sectors: int = field(default=2, metadata=FIXED)
+    """Classes of one group and square lie so many sectors of headings from each other; the sectors of a
+    square must be a multiple of it. (L)"""
+    groups: int = field(default=8, metadata=FIXED)
+    """At most so many groups, those with most classes, take turns, one an epoch; 0: all."""
+    class_photos: int = field(default=10, metadata=FIXED)
+    """Photos of a class, at least; smaller ones are left out."""
+    focal_distance: float = field(default=10.0, metadata=FIXED)
+    """Metres from the middle of a square's photos to the point that they look at."""
+    focal_tolerance: float = field(default=30.0, metadata=FIXED)
+    """Degrees by which a photo may look past that point, where photos are chosen."""
+    focal_views: Literal["choose", "cut"] = field(default="choose", metadata=FIXED)
+    """``choose``: classes are the photos that look at the point, by their headings; ``cut``: photos are
+    panoramas (twice as wide as high, or wider: the middle of such), of which a view is cut for each point."""
+    steps_per_epoch: int = field(default=10_000, metadata=FIXED)
+    """Steps of an epoch of classes."""
     negatives: int | Literal["all"] = 1000
     """Negatives drawn for a query each time, or all there are. (nNegChoice)"""
     negatives_used: int = 10
@@ -107,12 +133,16 @@ class TrainConfig:
     refresh_slows: bool = True
     """When the learning rate falls, `refresh_every` grows by the same factor."""
 
-    loss: Literal["squared", "plain", "multi_similarity"] = "squared"
+    loss: Literal["squared", "plain", "multi_similarity", "large_margin"] = "squared"
     """``squared``: hinges on squared distances, over the violating triplets, divided by their number;
-    ``plain``: hinges on distances, averaged over all triplets; ``multi_similarity``: of batches of places."""
+    ``plain``: hinges on distances, averaged over all triplets; ``multi_similarity``: of batches of places;
+    ``large_margin``: of classes, by cosine."""
     margin: float = 0.1
     """Margin of the hinge: by how much a negative must be farther than the positive, on descriptors of length
-    1, in squared distance (``squared``) or distance (``plain``). (margin)"""
+    1, in squared distance (``squared``) or distance (``plain``). With ``large_margin``: by how much a photo's
+    cosine with its own class must be greater. (margin)"""
+    margin_scale: float = 30.0
+    """Of ``large_margin``: what the cosines are multiplied by; above 0. (s)"""
     ms_alpha: float = 1.0
     """Multi-similarity: how sharply the least alike positives outweigh the others; above 0."""
     ms_beta: float = 50.0
@@ -127,6 +157,8 @@ class TrainConfig:
     """The optimiser, as PyTorch has it."""
     learning_rate: float = 1e-4
     """Learning rate at the start. (learningRate)"""
+    classifier_rate: float = 0.01
+    """Learning rate of the layer that tells classes apart; it has an optimiser of its own, Adam."""
     lr_schedule: Literal["steps", "linear"] = "steps"
     """``steps``: it falls every so many epochs; ``linear``: with each batch, to nothing at the end."""
     lr_warmup: int = 0
@@ -158,6 +190,8 @@ class TrainConfig:
     """Mirror each photo with this probability, whatever the others of its tuple do (unlike `jitter_flip`)."""
     augment_colour: float = 0.0
     """Change brightness, contrast and saturation of each photo by at most this share, its hue by a tenth."""
+    augment_hue: float = 0.0
+    """Change the hue of each photo by at most this share of the whole circle, up to 0.5, instead."""
 
     test_before: bool = True
     """Test before the first epoch too. (test0)"""
@@ -272,6 +306,12 @@ class TrainConfig:
             raise InputError(
                 f"give trainable or train_from, not both; given {self.trainable!r} and {self.train_from!r}"
             )
+        if (self.loss == "large_margin") != (self.mining == "classes"):
+            raise InputError(
+                "loss = 'large_margin' and mining = 'classes' go together; "
+                f"given {self.loss!r} and {self.mining!r}"
+            )
+        self._check_sectors()
         if self.query_order == "weighted" and not self.weigh_tags:
             raise InputError("query_order = 'weighted' needs weigh_tags, e.g. ['night', 'sideways']")
         if self.mining == "subcache" and self.cached_queries % self.batch_size:
@@ -279,8 +319,7 @@ class TrainConfig:
                 f"cached_queries must be a multiple of batch_size; given {self.cached_queries} and "
                 f"{self.batch_size}"
             )
-        photos_per_item = self.photos_per_place if self.mining == "places" else 2 + self.negatives_used
-        most = self.batch_size * photos_per_item
+        most = self.step_photos
         if self.batch_norm == "learnt" and self.photos_at_once < most:
             raise InputError(
                 f"batch_norm = 'learnt' needs the photos of a step together: set photos_at_once to {most} at "
@@ -288,6 +327,31 @@ class TrainConfig:
             )
         if self.loss == "plain" and self.exclude_very_hard:
             raise InputError("exclude_very_hard goes with loss = 'squared'")
+
+    def _check_sectors(self) -> None:
+        """Refuse sectors that would bring neighbours across north into one group.
+
+        Raises:
+            InputError: as for `TrainConfig`.
+        """
+        if self.mining != "classes" or self.classes != "heading" or not self.place_sector:
+            return
+        sectors = 360 / self.place_sector
+        if abs(sectors - round(sectors)) > 1e-9 or round(sectors) % self.group_sectors:
+            raise InputError(
+                "place_sector must divide 360 degrees into a multiple of group_sectors; "
+                f"{self.place_sector:g} degrees make {sectors:g} sectors, and group_sectors is "
+                f"{self.group_sectors}"
+            )
+
+    @property
+    def step_photos(self) -> int:
+        """Photos of one step, at most."""
+        if self.mining == "classes":
+            return self.batch_size * (2 if self.classes == "focal" else 1)
+        return self.batch_size * (
+            self.photos_per_place if self.mining == "places" else 2 + self.negatives_used
+        )
 
     def quirk(self, name: str) -> bool:
         """Whether a quirk of the original is wanted: itself, or by `parity`."""
@@ -301,7 +365,7 @@ class TrainConfig:
     @property
     def augments(self) -> bool:
         """Whether each photo is changed by itself."""
-        changed = self.augment_rotate + self.augment_flip + self.augment_colour
+        changed = self.augment_rotate + self.augment_flip + self.augment_colour + self.augment_hue
         return self.augment_crop < 1 or changed > 0
 
     def with_settings(self, settings: Iterable[str]) -> Self:
@@ -426,9 +490,11 @@ class TrainConfig:
 _AT_LEAST: Final = (
     (("batch_size", "negatives_used", "refresh_every", "lr_down_every", "test_every"), 1),
     (("describe_batch", "photos_at_once", "epochs"), 1),
-    (("clusters", "cached_queries", "cached_negatives"), 1),
+    (("clusters", "cached_queries", "cached_negatives", "dims"), 1),
+    (("group_squares", "group_sectors", "class_photos", "steps_per_epoch"), 1),
     (("photos_per_place",), 2),
-    (("lr_warmup", "augment_rotate", "augment_flip", "augment_colour", "place_sector"), 0),
+    (("lr_warmup", "augment_rotate", "augment_flip", "augment_colour", "augment_hue", "place_sector"), 0),
+    (("groups", "focal_tolerance"), 0),
     (("negatives_remembered", "test_queries", "rank_queries", "save_every", "workers"), 0),
     (("patience", "seed", "momentum", "weight_decay"), 0),
 )
@@ -436,10 +502,11 @@ _AT_LEAST: Final = (
 _ABOVE_ZERO: Final = (
     *("margin", "learning_rate", "lr_down_factor", "positive_radius", "frozen_maps_gb"),
     *("place_size", "ms_alpha", "ms_beta", "augment_crop"),
+    *("margin_scale", "classifier_rate", "focal_distance"),
 )
 _AT_MOST: Final = (
     *(("augment_crop", 1), ("augment_flip", 1), ("augment_colour", 1)),
-    *(("augment_rotate", 180), ("place_sector", 360)),
+    *(("augment_rotate", 180), ("place_sector", 360), ("augment_hue", 0.5), ("focal_tolerance", 180)),
 )
 """Options, and the greatest value that they may have."""
 
@@ -447,16 +514,22 @@ _TUPLES: Final = ("mining", ("all", "subcache"))
 _ALL: Final = ("mining", ("all",))
 _SUBCACHE: Final = ("mining", ("subcache",))
 _PLACES: Final = ("mining", ("places",))
+_CLASSES: Final = ("mining", ("classes",))
 _GROUND: Final = ("places", ("ground",))
 _STEPS: Final = ("lr_schedule", ("steps",))
 _GOES_WITH: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    **dict.fromkeys(("margin", "negatives_used", "query_order", "exclude_very_hard"), _TUPLES),
+    **dict.fromkeys(("negatives_used", "query_order", "exclude_very_hard"), _TUPLES),
+    "margin": ("mining", ("all", "subcache", "classes")),
     **dict.fromkeys(("quirk_drop_remainder", "quirk_loss_of_all"), _TUPLES),
     **dict.fromkeys(("negatives_remembered", "refresh_every", "refresh_slows"), _ALL),
     **dict.fromkeys(("cached_queries", "cached_negatives", "quirk_inverted_violation"), _SUBCACHE),
     **dict.fromkeys(("places", "photos_per_place"), _PLACES),
     **dict.fromkeys(("ms_alpha", "ms_beta", "ms_base", "ms_epsilon"), _PLACES),
     **dict.fromkeys(("place_size", "place_sector"), _GROUND),
+    **dict.fromkeys(("classes", "group_squares", "groups", "class_photos"), _CLASSES),
+    **dict.fromkeys(("steps_per_epoch", "margin_scale", "classifier_rate"), _CLASSES),
+    **dict.fromkeys(("focal_distance", "focal_tolerance", "focal_views"), ("classes", ("focal",))),
+    "group_sectors": ("classes", ("heading",)),
     **dict.fromkeys(("lr_down_every", "lr_down_factor", "quirk_lr_every_one"), _STEPS),
     "weigh_tags": ("query_order", ("weighted",)),
     "momentum": ("optimizer", ("sgd",)),

@@ -18,7 +18,7 @@ from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.steps.network import one_seed
 
 HUE = 0.1
-"""Of the change of the other colours."""
+"""Of the change of the other colours, unless given."""
 ASPECT = 4 / 3
 """By which a crop's aspect may differ from the photo's, either way."""
 
@@ -27,7 +27,8 @@ class Augment:
     """Changes photos at random; how depends on seeds alone, on the same device.
 
     Args:
-        config: see its ``augment_crop``, ``augment_rotate``, ``augment_flip`` and ``augment_colour``.
+        config: see its ``augment_crop``, ``augment_rotate``, ``augment_flip``, ``augment_colour`` and
+            ``augment_hue``.
         preprocess: how the photos were prepared; colours are changed as they were before.
 
     Raises:
@@ -79,9 +80,9 @@ class Augment:
             made.append(kornia.RandomAffine(config.augment_rotate, padding_mode="reflection", p=1.0))
         if config.augment_flip:
             made.append(kornia.RandomHorizontalFlip(p=config.augment_flip))
-        if config.augment_colour:
+        if config.augment_colour or config.augment_hue:
             by = config.augment_colour
-            made.append(kornia.ColorJitter(by, by, by, HUE * by, p=1.0))
+            made.append(kornia.ColorJitter(by, by, by, config.augment_hue or HUE * by, p=1.0))
         return nn.Sequential(*made)
 
 

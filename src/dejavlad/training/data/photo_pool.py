@@ -37,6 +37,7 @@ class PhotoPool:
         preprocess: how they are prepared.
         workers: threads that decode.
         on_progress: called with `LOOKING`, every 100 photos.
+        queries: whether there must be queries; else all photos may be the database's.
 
     Raises:
         InputError: a list is empty, or none of its photos can be read.
@@ -49,6 +50,7 @@ class PhotoPool:
         *,
         workers: int = 0,
         on_progress: OnProgress = silent,
+        queries: bool = True,
     ) -> None:
         self.dataset, self.preprocess, self._workers = dataset, preprocess, workers
         self.photos: list[Photo] = [*dataset.queries, *dataset.database]
@@ -68,6 +70,8 @@ class PhotoPool:
             ("queries", range(self.n_queries)),
             ("database", range(self.n_queries, len(self.photos))),
         ):
+            if what == "queries" and not queries and not numbers:
+                continue
             if all(number in self.failed for number in numbers):
                 reason = next((self.failed[number] for number in numbers), "there are none")
                 raise InputError(f"{dataset.name}: no photo of the {what} can be read: {reason}")

@@ -33,6 +33,7 @@ class Split:
         candidates: who may be what.
         preprocess: how photos are prepared.
         context: how the run computes and reports.
+        queries: whether there must be queries.
 
     Raises:
         InputError: no photo can be read, or positions that cannot be compared.
@@ -44,10 +45,16 @@ class Split:
         candidates: Candidates,
         preprocess: Preprocess,
         context: RunContext,
+        *,
+        queries: bool = True,
     ) -> None:
         self.candidates = candidates
         self.pool = PhotoPool(
-            dataset, preprocess, workers=context.config.workers, on_progress=context.on_progress
+            dataset,
+            preprocess,
+            workers=context.config.workers,
+            on_progress=context.on_progress,
+            queries=queries,
         )
         self._radius = context.config.negative_radius
         self.maps: FrozenMaps | None = None
@@ -108,6 +115,10 @@ def keep_maps(
     suffix = "" if processes.alone else f"-{processes.rank + 1}-of-{processes.count}"
     processes.share(lambda: _leave_only(folder, splits, processes.count))
     for name, split in splits.items():
+        if name == "train" and config.jitters and config.mining in ("places", "classes"):
+            why = "photos are changed each time, and nothing is mined"
+            yield {"set": name, "kept": False, "why": why, "serves": "nothing"}
+            continue
         own_folder = folder / f"maps-{name}{suffix}"
         maps, why = plan_frozen_maps(network, split.pool, config, own_folder, budget_left, processes)
         lacking = [reason for reason, kept in processes.gather((why, maps is not None)) if not kept]

@@ -14,6 +14,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import read_size
 from dejavlad.model import PlaceModel
 from dejavlad.training.config.options import TrainConfig
+from dejavlad.training.sampling.classes import group_classes, with_focal_views
 from dejavlad.training.sampling.places import PlaceSampler
 from dejavlad.training.steps.network import Network
 
@@ -63,6 +64,7 @@ def estimate_cost(model: PlaceModel, dataset: PlaceDataset, config: TrainConfig)
         dataset: how many photos, and how large the first is.
         config: all options.
     """
+    dataset = with_focal_views(dataset, config)
     bare = copy.deepcopy(model).with_dims(None).with_whitening(None)
     bare.fitted = True  # clusters that are not learnt yet cost the same
     network = Network(bare, config)
@@ -88,16 +90,15 @@ def estimate_cost(model: PlaceModel, dataset: PlaceDataset, config: TrainConfig)
             loss.backward()  # type: ignore[no-untyped-call]
             seconds.append(time.perf_counter() - started)
     activations = sum(size for pointer, size in kept.items() if pointer not in own) / PHOTOS
-    photos = config.batch_size * (
-        config.photos_per_place if config.mining == "places" else 2 + config.negatives_used
-    )
+    photos = config.step_photos
     at_once = min(photos, config.photos_at_once)
     learnt = sum(parameter.numel() for parameter in network.learnt.values())
     states = {"sgd": 1, "adam": 2, "adamw": 2}[config.optimizer]
     weights = sum(tensor.nbytes for tensor in network.model.state_dict().values())
     step = min(seconds) / PHOTOS * photos * (1.33 if photos > at_once else 1)
     steps = config.epochs * _steps(dataset, config)
-    memory = weights + 4 * learnt * (1 + states) + activations * at_once
+    classifiers = 16 * bare.descriptor_size * _most_classes(dataset, config)  # weights, gradients, Adam's two
+    memory = weights + 4 * learnt * (1 + states) + activations * at_once + classifiers
     return Cost(learnt, memory / 1e9, step, steps * step / 3600, steps, photos, (height, width))
 
 
@@ -114,6 +115,15 @@ def _size(model: PlaceModel, dataset: PlaceDataset) -> tuple[int, int]:
 
 def _steps(dataset: PlaceDataset, config: TrainConfig) -> int:
     """About how many steps an epoch has."""
+    if config.mining == "classes":
+        return config.steps_per_epoch
     if config.mining != "places":
         return -(-len(dataset.queries) // config.batch_size)
     return PlaceSampler(dataset, config).n
+
+
+def _most_classes(dataset: PlaceDataset, config: TrainConfig) -> int:
+    """Classes of the largest group, where classes are learnt."""
+    if config.mining != "classes":
+        return 0
+    return group_classes([*dataset.queries, *dataset.database], config, dataset.name).groups[0].n_classes

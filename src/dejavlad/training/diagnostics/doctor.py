@@ -8,19 +8,22 @@ Legend: Q queries, N database photos, D numbers of a descriptor, M local feature
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from dejavlad.aggregation import NetVLAD
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, PhotoError
 from dejavlad.failures import failures_text
 from dejavlad.fitting.initialise import sample_features
 from dejavlad.ground_truth import PlaceDataset
+from dejavlad.images import read_size
 from dejavlad.model import PlaceModel
-from dejavlad.photo import PhotoList
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
@@ -36,6 +39,7 @@ from dejavlad.training.diagnostics.monitor import (
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
+from dejavlad.training.sampling.classes import group_classes, with_focal_views
 from dejavlad.training.sampling.mining import (
     Descriptors,
     Floats,
@@ -52,6 +56,8 @@ QUERIES, POSITIVES, OTHERS = 64, 5, 256
 """A sample for `check`: queries, potential positives of each, and other photos of the database."""
 ENOUGH = 20
 """Queries from which on a share of them says something."""
+LOOKED_AT = 8
+"""Photos of which the size is read, to find out whether they are panoramas."""
 FEATURES, FEATURE_PHOTOS = 2000, 8
 """Local features that clusters are looked at with, and the photos that they come from."""
 BULK, EASY, AWAY = 0.5, 0.05, 0.5
@@ -83,16 +89,24 @@ def check(
     Raises:
         InputError: training cannot begin like this; the message says what was found.
     """
+    train = with_focal_views(train, config)
     findings = check_positions(train, config)
     candidates = candidates_of(train, config, findings)
     if config.mining == "places":
         PlaceSampler(train, config)  # says whether there are enough
+    findings += check_classes(train, config)
     findings += check_candidates(candidates, train, config)
     sample = _sample(train, candidates, config)
     prepared = prepare(model, config, sample, on_progress=on_progress)
     findings += check_clusters(prepared, sample.database, config)
     network = Network(prepared, config)
-    pool = PhotoPool(sample, prepared.preprocess, workers=config.workers, on_progress=on_progress)
+    pool = PhotoPool(
+        sample,
+        prepared.preprocess,
+        workers=config.workers,
+        on_progress=on_progress,
+        queries=config.mining != "classes",
+    )
     rows_MD = np.zeros((len(pool), prepared.descriptor_size), np.float32)
     for numbers, rows_nD in describe_album(network, pool, None, RunContext(config, on_progress=on_progress)):
         rows_MD[numbers] = rows_nD
@@ -114,6 +128,7 @@ def check_start(
     return [
         *check_positions(dataset, config),
         *check_candidates(candidates, dataset, config),
+        *check_classes(dataset, config),
         *check_clusters(model, dataset.database, config),
         *([] if descriptors is None else check_descriptors(descriptors, candidates, config)),
     ]
@@ -125,10 +140,10 @@ def candidates_of(
     """`Candidates.of`; where there are none, the error tells also what is wrong with the positions.
 
     Raises:
-        InputError: see `Candidates.of`; batches of places need no positives, nor negatives.
+        InputError: see `Candidates.of`; batches of places and classes need no positives, nor negatives.
     """
     try:
-        return Candidates.of(dataset, config, required=config.mining != "places")
+        return Candidates.of(dataset, config, required=config.mining not in ("places", "classes"))
     except InputError as error:
         causes = check_positions(dataset, config) if findings is None else findings
         raise InputError(" ".join([f"{error}.", *map(str, causes)]) if causes else str(error)) from None
@@ -136,7 +151,7 @@ def candidates_of(
 
 def check_candidates(candidates: Candidates, dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
     """Whether queries have positives that look their way, and negatives enough, where tuples need them."""
-    if config.mining == "places":
+    if config.mining in ("places", "classes"):
         return []
     findings = []
     n, with_positive = len(dataset.queries), np.flatnonzero(candidates.answerable)
@@ -184,6 +199,54 @@ def _headings(candidates: Candidates, dataset: PlaceDataset, queries: Rows) -> l
             "every photo near them",
             "a positive that shows something else teaches the network that anything may be alike",
             "Are headings in degrees, clockwise from north, in both lists? Else leave such queries out",
+        )
+    ]
+
+
+def check_classes(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
+    """How many photos are in no class, where classes are learnt.
+
+    Raises:
+        InputError: there are not enough classes.
+    """
+    if config.mining != "classes":
+        return []
+    photos = [*dataset.queries, *dataset.database]
+    left_out = group_classes(photos, config, dataset.name).left_out
+    return [*_whole_panoramas(photos, config), *_in_no_class(photos, left_out, config)]
+
+
+def _whole_panoramas(photos: Sequence[Photo], config: TrainConfig) -> list[Finding]:
+    if config.classes != "focal" or config.focal_views != "choose":
+        return []
+    sizes = []
+    for row in _evenly_spread(np.arange(len(photos)), LOOKED_AT).tolist():
+        with contextlib.suppress(PhotoError):
+            sizes.append(read_size(photos[row]))
+    if not sizes or not all(width >= 2 * height for height, width in sizes):
+        return []
+    height, width = sizes[0]
+    return [
+        Finding(
+            "panoramas as they are",
+            f"photos are twice as wide as high or wider (as {width}x{height}), and taken as they are",
+            "a panorama looks everywhere, at any focal point",
+            "If they are panoramas, have views cut of them: --set focal_views=cut",
+        )
+    ]
+
+
+def _in_no_class(photos: Sequence[Photo], left_out: Mapping[str, int], config: TrainConfig) -> list[Finding]:
+    if sum(left_out.values()) <= BULK * len(photos):
+        return []
+    counts = ", ".join(f"{count} {why}" for why, count in left_out.items())
+    return [
+        Finding(
+            "photos in no class",
+            f"of {len(photos)} photos, {counts}",
+            "they teach nothing",
+            f"Larger squares (--set place_size={2 * config.place_size:g}) or smaller classes (--set "
+            f"class_photos={max(2, config.class_photos // 2)}) take in more",
         )
     ]
 
@@ -255,7 +318,7 @@ def check_descriptors(descriptors: Descriptors, candidates: Candidates, config: 
     apart = spread(sample_ND[sample_ND.any(axis=1)])
     if apart < COLLAPSED:
         return [collapsed(apart)]
-    if config.mining == "places":
+    if config.mining in ("places", "classes"):
         return []
     loss, random = make_loss(config), np.random.default_rng([config.seed, 3])
     nearer, violated = [], []
@@ -309,9 +372,8 @@ def _evenly_spread(rows: Rows, most: int) -> Rows:
 
 def _sample(dataset: PlaceDataset, candidates: Candidates, config: TrainConfig) -> PlaceDataset:
     """Some queries, with photos near them where they must have some, and others."""
-    eligible = (
-        np.arange(len(dataset.queries)) if config.mining == "places" else candidates.answerable.nonzero()[0]
-    )
+    tuples = config.mining in ("all", "subcache")
+    eligible = candidates.answerable.nonzero()[0] if tuples else np.arange(len(dataset.queries))
     queries = _evenly_spread(eligible, QUERIES)
     wanted = [candidates.positives(int(query))[:POSITIVES] for query in queries]
     random = np.random.default_rng([config.seed, 4])

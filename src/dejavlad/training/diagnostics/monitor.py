@@ -120,7 +120,7 @@ class Monitor:
         if record.get("spread", 1.0) < COLLAPSED:
             return collapsed(record["spread"])
         if self._batches == EASY_BATCHES and not self._violating:
-            if self._config.mining == "places":
+            if self._config.mining in ("places", "classes"):
                 return _no_pairs(self._config)
             return easy(f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin)
         if self._before and len(self._losses) == len(self._before):

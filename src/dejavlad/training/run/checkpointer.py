@@ -25,6 +25,7 @@ from dejavlad.training.run.state import (
     model_tensors,
 )
 from dejavlad.training.sampling.tuples import Rows
+from dejavlad.training.steps.classifiers import Classifiers
 from dejavlad.training.steps.network import Network
 from dejavlad.training.steps.optim import (
     load_optimizer,
@@ -49,7 +50,8 @@ class Checkpointer:
         network: what learns.
         optimizer: with its state.
         miner: with its memory.
-        album: the training photos, with those that failed.
+        pool: the training photos, with those that failed.
+        classifiers: what learns beside the network; None where nothing does.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Checkpointer:
         optimizer: torch.optim.Optimizer,
         miner: Remembers,
         pool: PhotoPool,
+        classifiers: Classifiers | None = None,
     ) -> None:
         self._out, self._config = out, config
         self._network, self._optimizer, self._miner, self._album = network, optimizer, miner, pool
+        self._classifiers = classifiers
         self._unreadable = dict(pool.failed)
 
     def state(
@@ -85,6 +89,8 @@ class Checkpointer:
         learnt = self._network.learnt
         tensors = model_tensors(self._network.model, list(learnt))
         tensors |= optimizer_tensors(self._optimizer, learnt)
+        if self._classifiers is not None:
+            tensors |= self._classifiers.tensors()
         return State(
             epoch,
             batch,
@@ -105,6 +111,8 @@ class Checkpointer:
         self._optimizer.state.clear()
         if state.batch or not self._config.quirk("momentum_lost"):
             load_optimizer(self._optimizer, learnt, state.tensors)
+        if self._classifiers is not None:
+            self._classifiers.restore(state.tensors)
         self._miner.memory = list(state.memory)
         self.restore_failed(state.failed)
 

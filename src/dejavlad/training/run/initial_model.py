@@ -51,7 +51,7 @@ def initial_model(
             f"the weights of {config.network} must be given: --init FILE ({FROM_FILE[config.network]})"
         )
     parsed = parse_method(config.method)
-    pooling = "netvlad" if parsed is None else parsed[0]
+    pooling = "netvlad" if parsed is None else parsed[0].removesuffix("_linear")  # `prepare` adds the layer
     options = {"device": "cpu", **options, "resize": options.get("resize") or "none"}
     return load_model(f"{config.network}-{pooling}", on_progress=on_progress, **options)
 
@@ -68,13 +68,11 @@ def prepare(
     """
     whitened = {} if model.whitening is None else {"whitening_set_aside": model.whitening.dims}
     bare = copy.deepcopy(model).with_dims(None).with_whitening(None, **whitened)
-    parsed = parse_method(config.method)
+    parsed = _sized(config)
     if config.resize:
         bare = bare.with_preprocess(replace(bare.preprocess, resize=config.resize))
     if parsed is not None and not (_has(bare, *parsed) and (bare.fitted or _as_many(bare, config))):
         name, options = parsed
-        if "clusters" in options:
-            options = {**options, "clusters": config.clusters}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             layer = aggregation.create(name, bare.aggregation.dim, **options)
@@ -86,6 +84,8 @@ def prepare(
             source=bare.source,
             provenance=bare.provenance,
         )
+    if bare.aggregation.needs_training:
+        bare.fitted = True  # what it lacks, if anything, is this training
     if not bare.fitted:
         photos = dataset.database
         if config.parity or config.cluster_photos == "first":
@@ -93,6 +93,16 @@ def prepare(
         bare = initialise(bare, photos, seed=config.seed, workers=config.workers, on_progress=on_progress)
     bare.provenance = {**bare.provenance, "trained_on": dataset.name, "method": config.method}
     return bare.eval()
+
+
+def _sized(config: TrainConfig) -> tuple[str, dict[str, Any]] | None:
+    """The options' pooling, with as many clusters or numbers as they say; None keeps the model's own."""
+    parsed = parse_method(config.method)
+    if parsed is None:
+        return None
+    name, options = parsed
+    sizes = {"clusters": config.clusters, "dims": config.dims}
+    return name, {key: sizes.get(key, value) for key, value in options.items()}
 
 
 def _as_many(model: PlaceModel, config: TrainConfig) -> bool:

@@ -160,7 +160,7 @@ def _go_on(
     if fields.get("format") != FORMAT:
         raise CheckpointError(f"{str(out)!r} is a run of another format: {fields.get('format')!r}")
     for what, dataset in (("train", train), ("val", val)):
-        if fields.get(what) not in _known_hashes(dataset, what == "train" and config.mining == "places"):
+        if fields.get(what) not in _known_hashes(dataset, what == "train" and _by_place(config)):
             raise InputError(
                 f"{str(out)!r} was begun with other photos or positions ({what}); give those, or another "
                 "--out"
@@ -184,8 +184,12 @@ def _go_on(
 
 
 def _datasets(config: TrainConfig, train: PlaceDataset, val: PlaceDataset | None) -> dict[str, str | None]:
-    by_place = config.mining == "places"
-    return {"train": _hash(train, by_place), "val": None if val is None else _hash(val)}
+    return {"train": _hash(train, _by_place(config)), "val": None if val is None else _hash(val)}
+
+
+def _by_place(config: TrainConfig) -> bool:
+    """Whether groups and headings decide what is learnt from."""
+    return config.mining in ("places", "classes")
 
 
 def _known_hashes(dataset: PlaceDataset | None, by_place: bool) -> Iterator[str | None]:

@@ -33,6 +33,7 @@ from dejavlad.training.sampling.weighting import (
     query_order,
     query_weights,
 )
+from dejavlad.training.steps.classifiers import Classifiers
 from dejavlad.training.steps.network import Network
 from dejavlad.training.steps.place_step import PlaceStep
 from dejavlad.training.steps.tuple_step import (
@@ -46,7 +47,8 @@ class Batch:
     """What one batch learns from, as drawn for a step."""
 
     work: Any
-    """The tuples (`step.Tuples`) or labelled photos (`place_step.Labelled`) that the step takes."""
+    """The tuples (`step.Tuples`), labelled photos (`place_step.Labelled`) or photos of classes
+    (`class_step.ClassWork`) that the step takes."""
     easy: int
     """Queries that there is nothing to learn from, whose loss is 0."""
     first: int
@@ -67,16 +69,23 @@ class BatchSampler(Protocol):
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Batch:
         """What a batch of an epoch learns from; both count from 1."""
 
+    def classifiers(self, network: Network) -> Classifiers | None:
+        """What learns beside the network, for training alone; None where nothing does."""
+
     def step(self, network: Network, maps: FrozenMaps | None) -> Gradients[Any]:
         """What computes the gradients of these batches; `maps` where frozen layers are kept."""
 
 
 def make_batch_sampler(split: Split, context: RunContext) -> BatchSampler:
-    """The batches that the options name: of places, or of queries.
+    """The batches that the options name: of classes, of places, or of queries.
 
     Raises:
-        InputError: there are not enough places, or queries.
+        InputError: there are not enough classes, places, or queries.
     """
+    if context.config.mining == "classes":
+        from dejavlad.training.sampling.class_batches import ClassBatchSampler
+
+        return ClassBatchSampler(split, context)
     if context.config.mining == "places":
         return PlaceBatchSampler(split, context)
     return QueryBatchSampler(split, context)
@@ -139,7 +148,7 @@ class QueryBatchSampler:
             chosen.update(choices)
         tuples: list[tuple[Mined, View]] = []
         easy = 0
-        first = _first_size(self._split)
+        first = first_size(self._split)
         for query in queries:
             if query in pool.failed:
                 continue
@@ -149,6 +158,9 @@ class QueryBatchSampler:
             elif mined is not None:
                 easy += 1
         return Batch(tuples, easy, queries[0])
+
+    def classifiers(self, network: Network) -> None:
+        """Nothing learns beside the network."""
 
     def step(self, network: Network, maps: FrozenMaps | None) -> Step:
         """What computes the gradients of tuples."""
@@ -187,7 +199,7 @@ class PlaceBatchSampler:
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Batch:
         """The photos of a batch of places but those that failed; a place's are jittered alike."""
         drawn = self._sampler.draw(epoch, batch, self._split.pool.failed)
-        first = _first_size(self._split)
+        first = first_size(self._split)
         views = {
             place: draw_view(self._config, first, epoch, batch, place) for place in set(drawn.labels.tolist())
         }
@@ -197,12 +209,15 @@ class PlaceBatchSampler:
         ]
         return Batch(seen, 0, int(drawn.numbers[0]) if len(drawn.numbers) else 0)
 
+    def classifiers(self, network: Network) -> None:
+        """Nothing learns beside the network."""
+
     def step(self, network: Network, maps: FrozenMaps | None) -> PlaceStep:
         """What computes the gradients of batches of places."""
         return PlaceStep(network, self._split.pool, maps, self._config, self._processes)
 
 
-def _first_size(split: Split) -> tuple[int, int]:
+def first_size(split: Split) -> tuple[int, int]:
     """Of the first photo of the database that can be read."""
     sizes = itertools.islice(split.pool.sizes, split.pool.n_queries, None)
     return next(size for size in sizes if size is not None)
