@@ -35,7 +35,7 @@ from dejavlad.index.base import (
     save_parts,
     squares,
 )
-from dejavlad.index.nearest import Nearest
+from dejavlad.index.nearest import Nearest, Take
 from dejavlad.ranking import Ranking
 
 KINDS = ("flat", "float16", "int8")
@@ -87,8 +87,10 @@ class Segment:
         longest, first = float(np.sqrt(square_C.max(initial=0))), part.start
         scales_C = None if self.scales is None else self.scales[part]
         made = products.products(queries_BD, self.codes[part], scales_C, longest)
-        rows = self.codes[part] if self.codes.dtype == np.float32 else lambda some: self.take(some + first)
-        nearest.screen(*made, rows, square_C, ids_C, alive)
+        stored: Floats | Take = lambda some: self.take(some + first)  # noqa: E731
+        if self.codes.dtype == np.float32:
+            stored = self.codes[part]
+        nearest.screen(*made, stored, square_C, ids_C, alive)
 
 
 class ScanIndex:
