@@ -1,4 +1,4 @@
-"""Writers of a map's index killed at every step: the map answers as before, and the next run makes it whole."""
+"""Writers of a map's index killed at every step: the map answers as before, the next run makes it whole."""
 
 from __future__ import annotations
 
