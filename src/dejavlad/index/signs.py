@@ -31,7 +31,7 @@ SHARE = 8
 """And at least so many times K."""
 AT_ONCE = 1024
 """Rows turned at once."""
-BLOCK = 1 << 16
+BLOCK = 1 << 13
 """Codes compared at once."""
 TRAINING_ROWS = 1 << 16
 
@@ -128,12 +128,12 @@ def nearest_signs(
         return places
     if all_alive and importlib.util.find_spec("faiss") is not None:
         return np.sort(nearest_codes(codes_NW, queries_QW, count), axis=1)
-    apart = np.empty(n, np.uint16)
+    apart, words = np.empty(n, np.uint16), np.ones(codes_NW.shape[1] // 8, np.float32)
     for query, code in enumerate(queries_QW.view(np.uint64)):
         for first in range(0, n, BLOCK):
             part = slice(first, first + BLOCK)
             block = np.ascontiguousarray(codes_NW[part]).view(np.uint64)
-            apart[part] = np.bitwise_count(block ^ code).sum(axis=1, dtype=np.uint16)
+            apart[part] = np.bitwise_count(block ^ code).astype(np.float32) @ words  # quicker than a sum
         if not all_alive and alive_N is not None:
             apart[~alive_N] = np.iinfo(np.uint16).max
         limit = np.partition(apart, count - 1)[count - 1]
