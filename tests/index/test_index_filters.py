@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.index import KINDS, build_index, open_index, products, scan
-from dejavlad.index.signs import SignCoder, nearest_signs
+from dejavlad.index.one_bit import OneBitIndex
+from dejavlad.index.signs import SignCoder, nearest_signs, turn
 
 Array = NDArray[Any]
 
@@ -93,7 +94,7 @@ def test_signs_that_differ_are_counted(dims: int, monkeypatch: pytest.MonkeyPatc
     rows, queries = drawn(900, dims), drawn(5, dims, seed=1)
     coder = SignCoder.learn(rows)
     codes, query_codes = coder.encode(rows), coder.encode(queries)
-    apart = ((rows > coder.mean_D) != (queries > coder.mean_D)[:, None]).sum(axis=2)
+    apart = ((coder.project(rows) > 0) != (coder.project(queries) > 0)[:, None]).sum(axis=2)
     alive = np.random.default_rng(0).random(900) < 0.7
     for with_faiss in (True, False):
         if not with_faiss:
@@ -123,6 +124,42 @@ def test_one_bit_finds_what_lies_near_in_a_long_list(tmp_path: Path) -> None:
     next(tmp_path.glob("codes-*")).write_bytes(b"\x93NUMPY")
     with pytest.raises(Exception, match="damaged"):
         open_index(tmp_path)
+
+
+@pytest.mark.parametrize("dims", [5, 64, 100, 600])
+def test_turning_keeps_lengths_and_angles(dims: int) -> None:
+    rows = drawn(30, dims) * np.float32(3)
+    turned = turn(rows)
+    assert turned.shape == (30, max(64, 1 << (dims - 1).bit_length()))
+    np.testing.assert_allclose(turned @ turned.T, rows @ rows.T, atol=1e-4)
+    np.testing.assert_array_equal(turned[:3], turn(rows[:3]))
+    spread = turn(np.eye(dims, dtype=np.float32))  # one number becomes about as large in all places
+    assert np.abs(spread).max() < 8 / np.sqrt(spread.shape[1])
+
+
+def test_signs_of_turned_rows_find_places_that_few_numbers_tell_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    total = np.arange(1, 257) ** -0.7
+    share = 1 / (1 + (40 / np.arange(1, 257)) ** 2)  # of it that differs from view to view
+    place, view = np.sqrt(total * (1 - share)), np.sqrt(total * share)
+
+    def seen(numbers: Array) -> Array:
+        views = places[numbers] * place + rng.normal(size=(len(numbers), 256)) * view
+        return (views / np.linalg.norm(views, axis=1, keepdims=True)).astype(np.float32)
+
+    places = rng.normal(size=(6000, 256))
+    rows, queries = seen(np.arange(24000) % 6000), seen(np.arange(100))
+    exact = build_index("exact", rows).search(queries, 1).indices
+    index = build_index("1bit", rows)
+    assert (index.search(queries, 1).indices == exact).mean() >= 0.99
+    index.save(tmp_path)
+    assert (open_index(tmp_path).search(queries, 1).indices == exact).mean() >= 0.99
+    assert isinstance(index, OneBitIndex)
+    index._signs, index._coder = [], SignCoder(np.zeros(256, np.float32), turned=False)
+    before = index.search(queries, 1).indices
+    assert (before == exact).mean() < 0.9
+    index.save(tmp_path)  # as older versions did
+    np.testing.assert_array_equal(open_index(tmp_path).search(queries, 1).indices, before)
 
 
 def test_one_bit_needs_no_faiss(monkeypatch: pytest.MonkeyPatch) -> None:

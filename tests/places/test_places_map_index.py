@@ -176,6 +176,30 @@ def _break_state(folder: Path) -> None:
     (folder / "index.sqlite").write_bytes(b"nothing" * 500)
 
 
+def test_an_older_index_of_signs_answers_until_it_is_made_anew(town: Path, model: PlaceModel) -> None:
+    place_map = indexed(town, model, "1bit")
+    assert place_map.index is not None
+    head = place_map.index.head()
+    assert head is not None and head.turned
+    older = replace(head, turned=False)
+    place_map.index._put(older)
+    rows = place_map.snapshot.file_rows
+    made = place_map.index.coder(older).encode(rows.all())[0]
+    path = place_map.index.folder / "codes.bin"
+    place_map.index.file(place_map.index.coder(older)).append(0, made, np.arange(len(made)))
+    with place_map.index.state.writing() as connection:
+        place_map.index.file(place_map.index.coder(older)).note(connection, 0, len(made))
+    before, opened = path.read_bytes(), dv.PlaceMap(town, model)
+    queries = drawn(5)
+    assert (opened.search(queries, k=1).distances[:, 0] < 1e-3).all()
+    assert opened._search is not None and opened._search.kind == "1bit"
+    opened._follow(None, lambda progress: None)  # as `map add`
+    assert path.read_bytes() == before
+    opened._follow(None, lambda progress: None, check=True)  # as `map build`
+    assert path.read_bytes() != before
+    assert (opened.search(queries, k=1).distances[:, 0] < 1e-3).all()
+
+
 @pytest.mark.parametrize("damage", [_cut_codes, _change_codes, _break_state, shutil.rmtree])
 def test_a_damaged_index_is_passed_over_and_made_anew(
     town: Path, model: PlaceModel, damage: Callable[[Path], None]

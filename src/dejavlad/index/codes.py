@@ -118,17 +118,10 @@ class Coder:
         scale_C, square_C = head[:, 0], head[:, 1]
         longest = float(np.sqrt(square_C.max(initial=0))) + error
         numbers = np.ascontiguousarray(codes_CW[:, HEAD:])
-        if self.kind == "float16":
-            halves = numbers.view(np.float16)
-            made = products.half_products(queries_BD, halves, longest)
-        else:
-            bytes_ = numbers.view(np.int8)
-            made = products.byte_products(queries_BD, bytes_, scale_C, longest)
-        if made is None:
-            rows_CD = products.decoded(numbers.view(np.float16 if self.kind == "float16" else np.int8))
-            rows_CD = rows_CD * scale_C[:, None]
-            made = (rows_CD @ queries_BD.T).T, np.zeros(len(queries_BD))
-        products_BC, error_B = made
+        half = self.kind == "float16"
+        products_BC, error_B = products.products(
+            queries_BD, numbers.view(np.float16 if half else np.int8), None if half else scale_C, longest
+        )
         error_B = error_B + error * np.linalg.norm(queries_BD.astype(np.float64), axis=1)
         ids_C = np.arange(first, first + len(codes_CW))
         nearest.screen(products_BC, error_B, lambda rows: take(rows + first), square_C, ids_C, alive_C)

@@ -21,10 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.index.base import Floats, Ids
+from dejavlad.index.products import float_products
 
 NO_ID = np.iinfo(np.int64).max
 PAIRS = 1 << 20
 """Pairs listed at once, at most (all may qualify where rows are alike)."""
+GROUPS = 4
+"""Times K, groups of rows whose smallest tell about the K-th of all."""
 CACHED_VALUES = 1 << 18
 """Values measured at once: few enough to stay in the processor's cache, four times as fast as more."""
 
@@ -49,7 +52,7 @@ class Nearest:
     def feed(self, rows_CD: Floats, square_C: Floats, ids_C: Ids, alive_C: NDArray[np.bool_]) -> None:
         """Look at a chunk of rows; those that are not alive are passed over."""
         if alive_C.any() and len(self._queries):
-            products_BC = (rows_CD @ self._queries.T).T  # the faster way round where B is small beside C
+            products_BC = float_products(self._queries, rows_CD)
             self.screen(products_BC, np.zeros(len(self._queries)), rows_CD, square_C, ids_C, alive_C)
 
     def screen(
@@ -77,32 +80,26 @@ class Nearest:
         longest = np.sqrt(self._square.astype(np.float64)) + np.sqrt(float(square_C[alive_C].max(initial=0)))
         dims = self._queries.shape[1]
         slack_B = 2.0**-23 * (np.sqrt(dims) + 4) * longest**2 + error_B
-        step = max(1, PAIRS // len(ids_C))
-        for first in range(0, len(screen_BC), step):
-            block = slice(first, first + step)
-            self._measure(first, screen_BC[block], slack_B[block], rows, ids_C)
+        near_BC = self._near(screen_BC, slack_B)
+        by_rows = near_BC.flags.f_contiguous
+        near, width = near_BC.ravel(order="K"), near_BC.shape[0 if by_rows else 1]
+        for first in range(0, near.size, PAIRS):
+            outer_P, inner_P = np.divmod(np.flatnonzero(near[first : first + PAIRS]) + first, width)
+            if len(outer_P):
+                self._measure(*((inner_P, outer_P) if by_rows else (outer_P, inner_P)), rows, ids_C)
 
-    def _measure(
-        self,
-        first: int,
-        screen_bC: Floats,
-        slack_b: NDArray[np.float64],
-        rows: Floats | Take,
-        ids_C: Ids,
-    ) -> None:
-        """Measure what may be among the best of the queries from `first` on, and keep the best."""
-        part = slice(first, first + len(screen_bC))
-        worst_b = self._distances[part, -1].astype(np.float64)
-        limit_b = (worst_b**2 * (1 + 1e-6) - self._square[part]) / 2 + slack_b
-        near_bC = screen_bC <= _upwards(limit_b)[:, None]
-        if self._k < screen_bC.shape[1] and np.count_nonzero(near_bC) > 2 * self._k * len(screen_bC):
-            kth_b = np.partition(screen_bC, self._k - 1, axis=1)[:, self._k - 1].astype(np.float64)
-            limit_b = np.fmin(limit_b, kth_b + 2 * slack_b)  # fmin: fewer than k alive gives NaN
-            near_bC = screen_bC <= _upwards(limit_b)[:, None]
-        query_P, row_P = np.nonzero(near_bC)
-        if not len(query_P):
-            return
-        query_P += first
+    def _near(self, screen_BC: Floats, slack_B: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[B, C] whether a row may be among a query's best K: of `screen_BC`'s order in memory."""
+        worst_B = self._distances[:, -1].astype(np.float64)
+        limit_B = (worst_B**2 * (1 + 1e-6) - self._square) / 2 + slack_B
+        near_BC = screen_BC <= _upwards(limit_B)[:, None]
+        if self._k < screen_BC.shape[1] and np.count_nonzero(near_BC) > 2 * self._k * len(screen_BC):
+            limit_B = np.fmin(limit_B, _kth(screen_BC, self._k) + 2 * slack_B)  # fmin: too few alive: NaN
+            near_BC = screen_BC <= _upwards(limit_B)[:, None]
+        return near_BC
+
+    def _measure(self, query_P: Ids, row_P: Ids, rows: Floats | Take, ids_C: Ids) -> None:
+        """Measure pairs of a query and a row, and keep the best."""
         if callable(rows):
             chosen, places_P = np.unique(row_P, return_inverse=True)
             distance_P = distances(self._queries, query_P, rows(chosen), places_P)
@@ -112,7 +109,7 @@ class Nearest:
         query = np.concatenate([np.repeat(touched, self._k), query_P])
         distance = np.concatenate([self._distances[touched].ravel(), distance_P])
         ids = np.concatenate([self._ids[touched].ravel(), ids_C[row_P]])
-        order = np.lexsort((ids, distance, query))
+        order = _order(query, distance, ids)
         starts = np.searchsorted(query[order], touched)
         best = order[starts[:, None] + np.arange(self._k)]
         self._ids[touched], self._distances[touched] = ids[best], distance[best]
@@ -132,6 +129,31 @@ def distances(queries_BD: Floats, query_P: Ids, rows_CD: Floats, row_P: Ids) -> 
         gap_pD -= rows_CD[row_P[part]]
         distance_P[part] = np.sqrt(np.vecdot(gap_pD, gap_pD))
     return distance_P
+
+
+def _kth(screen_BC: Floats, k: int) -> NDArray[np.float64]:
+    """At least the k-th smallest of each query [B]; of long rows, the k-th of the smallest of each group."""
+    n_queries, count = screen_BC.shape
+    groups = GROUPS * k
+    if 2 * groups <= count:
+        size = count // groups
+        kept_BGn = screen_BC[:, : groups * size].reshape(n_queries, groups, size, order="A")
+        screen_BC = np.fmin.reduce(kept_BGn, axis=2)  # rows that are not alive are NaN
+    return np.partition(screen_BC, k - 1, axis=1)[:, k - 1].astype(np.float64)
+
+
+def _order(query_P: Ids, distance_P: Floats, ids_P: Ids) -> Ids:
+    """Pairs by query, distance, id."""
+    # Numbers that are not negative are ordered as their bits are.
+    key_P = query_P.astype(np.uint64) << np.uint64(32) | (distance_P + np.float32(0)).view(np.uint32)
+    order: Ids = np.argsort(key_P)
+    key_P = key_P[order]
+    ties = np.flatnonzero(key_P[1:] == key_P[:-1])
+    if len(ties):
+        places = np.union1d(ties, ties + 1)
+        tied = order[places]
+        order[places] = tied[np.lexsort((ids_P[tied], key_P[places]))]
+    return order
 
 
 def _upwards(limit_b: NDArray[np.float64]) -> Floats:

@@ -94,7 +94,8 @@ class OneBitIndex(ScanIndex):
             "codes.npy": lambda path: np.save(path, codes),
             "mean.npy": lambda path: np.save(path, mean),
         }
-        head = {"kind": self.kind, "dims": self.dims, "count": len(self)}
+        turned = self._coder is None or self._coder.turned
+        head = {"kind": self.kind, "dims": self.dims, "count": len(self), "turned": turned}
         return save_parts(folder, head, parts)
 
     @classmethod
@@ -107,7 +108,7 @@ class OneBitIndex(ScanIndex):
             index = super().open(folder, head | {"files": files})
             if int(head["count"]):
                 codes = map_npy(folder / name)
-                index._coder = SignCoder(np.asarray(mean, np.float32))
+                index._coder = SignCoder(np.asarray(mean, np.float32), head.get("turned") is True)
                 wanted = (len(index._segments[0].ids), index._coder.bytes)
                 if mean.shape != (index.dims,) or codes.shape != wanted or codes.dtype != np.uint8:
                     raise ValueError(f"its codes are {codes.dtype} {list(codes.shape)}, not {list(wanted)}")

@@ -1,7 +1,7 @@
 """The index that looks at every row: exact on what it stores, which is float32, float16 or int8.
 
-Rows are compared with float32 queries (asymmetric: only the database is coarse): a few queries by products
-of 16 or 8 bits with a bounded error (`products`), many by rows that are decoded chunk by chunk. What may be
+Rows are compared with float32 queries (asymmetric: only the database is coarse), by products of 32, 16 or 8
+bits with a bounded error (`products`). What may be
 among the best is measured, so that the order is that of the stored rows. Memory stays bounded and
 memory-mapped rows are never loaded whole. With float32 rows it is the exact search that every other index is
 checked against.
@@ -35,7 +35,7 @@ from dejavlad.index.base import (
     save_parts,
     squares,
 )
-from dejavlad.index.nearest import Nearest
+from dejavlad.index.nearest import Nearest, Take
 from dejavlad.ranking import Ranking
 
 KINDS = ("flat", "float16", "int8")
@@ -43,7 +43,7 @@ COARSE = ("float16", "int8")
 LONGEST_CHUNK = 8192
 """Rows that are looked at together."""
 CHUNK_PRODUCTS = 1 << 22
-"""Where rows need not be decoded and queries are few, chunks are longer: so many products."""
+"""Where queries are few, chunks are longer: so many products."""
 NARROW = 0.1
 """Where fewer of a chunk's rows may be answers, these are gathered and the others not looked at."""
 
@@ -84,16 +84,13 @@ class Segment:
             rows = self.take(chosen + part.start)
             nearest.feed(rows, square_C[chosen], ids_C[chosen], alive[chosen])
             return
-        made, longest = None, float(np.sqrt(square_C.max(initial=0)))
-        if self.codes.dtype == np.float16:
-            made = products.half_products(queries_BD, self.codes[part], longest)
-        elif self.scales is not None:
-            made = products.byte_products(queries_BD, self.codes[part], self.scales[part], longest)
-        if made is None:
-            nearest.feed(self.decode(part), square_C, ids_C, alive)
-        else:
-            first = part.start
-            nearest.screen(*made, lambda rows: self.take(rows + first), square_C, ids_C, alive)
+        longest, first = float(np.sqrt(square_C.max(initial=0))), part.start
+        scales_C = None if self.scales is None else self.scales[part]
+        made = products.products(queries_BD, self.codes[part], scales_C, longest)
+        stored: Floats | Take = lambda some: self.take(some + first)  # noqa: E731
+        if self.codes.dtype == np.float32:
+            stored = self.codes[part]
+        nearest.screen(*made, stored, square_C, ids_C, alive)
 
 
 class ScanIndex:
@@ -236,17 +233,12 @@ class ScanIndex:
 
     def _parts(self, segment: Segment, n_queries: int) -> Iterator[slice]:
         """Parts of a segment: longer ones where few queries are asked, as each part has its price."""
-        n, decoded = len(segment.ids), segment.codes.dtype != np.float32 and n_queries > products.FEW
-        step = (CHUNK_PRODUCTS if not decoded else 0) // max(1, n_queries)
-        if step <= LONGEST_CHUNK or LONGEST_CHUNK < 1024:
-            yield from self._chunks(n, decoded)
-            return
-        step = min(step, 4 * LONGEST_CHUNK)
-        for first in range(0, n, step):
-            yield slice(first, min(first + step, n))
+        step = min(max(CHUNK_PRODUCTS // max(1, n_queries), LONGEST_CHUNK), 4 * LONGEST_CHUNK)
+        for first in range(0, len(segment.ids), step):
+            yield slice(first, min(first + step, len(segment.ids)))
 
-    def _chunks(self, n: int, decoded: bool = True) -> Iterator[slice]:
-        """Parts of n rows, small enough to be decoded (where they are)."""
-        step = int(np.clip(WORK_BYTES // (4 * self.dims), 1, LONGEST_CHUNK)) if decoded else LONGEST_CHUNK
+    def _chunks(self, n: int) -> Iterator[slice]:
+        """Parts of n rows, small enough to be decoded."""
+        step = int(np.clip(WORK_BYTES // (4 * self.dims), 1, LONGEST_CHUNK))
         for first in range(0, n, step):
             yield slice(first, min(first + step, n))

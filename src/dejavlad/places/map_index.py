@@ -81,6 +81,8 @@ class IndexHead:
     """How far a row lies from what its code says, at most."""
     mean: list[float] = field(default_factory=list)
     """Of ``1bit``: what is subtracted."""
+    turned: bool = False
+    """Of ``1bit``: whether descriptors are turned first; older ones are made anew by the next build."""
     audit: dict[str, Any] = field(default_factory=dict)
     """Recall, see `audit`."""
     refused: bool = False
@@ -180,6 +182,8 @@ class MapIndex:
             elif head.kind in codes.KINDS:
                 if check:
                     self.codes(head)
+                    if head.kind == "1bit" and not head.turned:
+                        return False
                 self.file(self.coder(head)).map(head.rows)
         except StoreError:
             return False
@@ -188,7 +192,7 @@ class MapIndex:
     def coder(self, head: IndexHead) -> codes.Coder:
         """What made the codes."""
         mean = np.array(head.mean or np.zeros(self.dims), np.float32)
-        return codes.Coder(head.kind, self.dims, SignCoder(mean))
+        return codes.Coder(head.kind, self.dims, SignCoder(mean, head.turned))
 
     def file(self, coder: codes.Coder) -> RowFile:
         """Where they lie."""
@@ -222,7 +226,8 @@ class MapIndex:
         self.folder.mkdir(parents=True)
         coder = codes.Coder.learn(kind, rows.rows_ND) if kind in codes.KINDS else None
         mean = coder.signs.mean_D.tolist() if coder is not None and kind == "1bit" else []
-        head = IndexHead(wanted, kind, self.dims, self.fingerprint, mean=mean, generation=rows.generation)
+        head = IndexHead(wanted, kind, self.dims, self.fingerprint, generation=rows.generation)
+        head = replace(head, mean=mean, turned=bool(mean))
         self.state.create(lambda connection: put_values(connection, {"index": asdict(head)}))
         return head
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.index.products import float_products
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.losses.ranking_loss import TupleLoss
 from dejavlad.training.sampling.tuples import (
@@ -141,4 +142,5 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
 def _screen(query_D: Floats, part_PD: Floats) -> Floats:
     """Squared distances [P] but for the query's own length, with a product's rounding; +inf to zeros."""
     square_P = np.vecdot(part_PD, part_PD)
-    return np.where(square_P > 0, square_P - 2 * (part_PD @ query_D), np.float32(np.inf))
+    (product_P,) = float_products(query_D[None], part_PD)  # as every index multiplies
+    return np.where(square_P > 0, square_P - 2 * product_P, np.float32(np.inf))
