@@ -10,8 +10,8 @@ the patches are mutual matches by chance, 1 % of all fit one homography), and tr
 The database has 110 photos of 50 places, two or three of each: the best match is often close between them.
 A query is another photo of a place; its candidates are all photos of that place and others by chance,
 shuffled. **Every photo is seen for the first time, the query too**: its tensors are copied before each
-timing, so nothing that the library keeps of photos (their 8-bit copies) helps it. ``--known`` keeps them, as a
-map that is asked again and again does.
+timing, so nothing that the library keeps of photos (their 8-bit copies) helps it. ``--known`` keeps them, as
+a map does that is searched again and again.
 
 The plain way does what the original's matcher does with its files, in its own steps: the candidate's
 descriptors lie as [D, P]; one product, ``sqrt(2 - 2 s + 1e-9)``, torch.min down and torch.argmin across,
@@ -159,7 +159,7 @@ class Row:
     equal: list[bool] = field(default_factory=list)
     like_plain: dict[str, int] = field(default_factory=lambda: {"exact": 0, "quick": 0})
     agree: int = 0
-    asked: int = 0
+    judged: int = 0
 
     def __str__(self) -> str:
         cells = [f"{self.name:20s}", f"{1000 * statistics.median(self.clock['plain']):8.0f}"]
@@ -168,7 +168,7 @@ class Row:
                 cells.append(f"{Paired(tuple(times['plain']), tuple(times[way])).ratio:6.1f}")
             cells.append(f"{self.like_plain[way]}/{len(self.clock['plain'])}")
         cells.append(f"{np.mean(self.equal):7.1%}")
-        cells.append(f"{self.agree}/{self.asked}" if self.asked else "-")
+        cells.append(f"{self.agree}/{self.judged}" if self.judged else "-")
         return " ".join(f"{cell:>8s}" for cell in cells)
 
 
@@ -178,7 +178,7 @@ preset, matcher            ms      cpu    clock     best      cpu    clock     b
 
 
 class Setting(NamedTuple):
-    """What is asked for on the command line."""
+    """What the command line says."""
 
     timed: int
     agree: int
@@ -213,7 +213,7 @@ def compare(
             if q < given.agree:
                 best = [int(way.scores(query, candidates).argmin()) for way in (exact, quick)]
                 row.agree += best[0] == best[1]
-                row.asked += 1
+                row.judged += 1
         print(row, flush=True)
         rows.append(row)
     return rows
@@ -274,14 +274,14 @@ def main() -> None:
     parser.add_argument("--known", action="store_true", help="candidates seen before")
     parser.add_argument("--noise", type=float, default=1.5, help="most noise, in lengths of a cell")
     parser.add_argument("--hidden", type=float, default=0.4, help="largest share of a photo that is hidden")
-    asked = parser.parse_args()
-    most = Hardness(asked.noise, asked.hidden)
-    given = Setting(asked.timed, asked.agree, asked.candidates, asked.known, most)
+    typed = parser.parse_args()
+    most = Hardness(typed.noise, typed.hidden)
+    given = Setting(typed.timed, typed.agree, typed.candidates, typed.known, most)
     print(f"{processor()}, {torch.get_num_threads()} threads")
     rows: list[Row] = []
     with torch.no_grad():
         for name, (dims, sizes, weights) in PRESETS.items():
-            if asked.preset in (None, name):
+            if typed.preset in (None, name):
                 rows += compare(name, dims, sizes, weights, given)
     print(HEAD, *rows, sep="\n")
 
