@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 
 import pytest
@@ -41,7 +42,7 @@ def test_each_tenth_is_a_line_with_the_time_left() -> None:
 
 def test_slow_work_is_heard_of_every_half_minute() -> None:
     written = lines_of(7.0, 1000)
-    gaps = [later - earlier for (earlier, _), (later, _) in zip(written, written[1:], strict=False)]
+    gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(written)]
     assert max(gaps) <= SILENCE + 7
     assert "about 116 min left" in next(line for at, line in written if at > 60)
 
@@ -64,7 +65,7 @@ def test_a_task_done_again_begins_anew() -> None:
     clock, written = Clock(), []
     lines = ProgressLines(written.append, clock)
     for _ in range(2):
-        for done in range(0, 11):
+        for done in range(11):
             lines(Progress("looking", done, 10))
             clock.now += 4
     assert sum("(50 %)" in line for line in written) == 2

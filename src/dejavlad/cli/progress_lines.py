@@ -30,7 +30,7 @@ class ProgressLines:
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
         self._latest = clock()
-        self._begun: dict[str, float] = {}
+        self._started: dict[str, float] = {}
         self._parts: dict[str, int] = {}
         self._spoken: set[str] = set()
 
@@ -40,9 +40,9 @@ class ProgressLines:
         finished = report.total > 0 and report.done >= report.total
         part = PARTS * report.done // report.total if report.total > 0 else 0
         if part < self._parts.get(task, 0):  # a task of the same name anew
-            self._begun.pop(task), self._parts.pop(task)
+            self._started.pop(task), self._parts.pop(task)
             self._spoken.discard(task)
-        begun = self._begun.setdefault(task, now)
+        started = self._started.setdefault(task, now)
         further = part > self._parts.get(task, -1)
         since = now - self._latest
         last = finished and further and task in self._spoken
@@ -51,7 +51,7 @@ class ProgressLines:
             return
         self._latest = now
         self._spoken.add(task)
-        self._write(_line(report, now - begun, finished))
+        self._write(_line(report, now - started, finished))
 
 
 def _line(report: Progress, seconds: float, finished: bool) -> str:
