@@ -252,6 +252,8 @@ Verify = Literal["auto", "none", "sift", "xfeat", "aliked", "disk"]
 
 def point_setting(kind: str | None, output: Output) -> PointSetting | None:
     """How photos are compared by local features, a kind that had to do being told; None for not at all."""
+    if kind in (None, "none"):
+        return None
     from dejavlad.places.points import PointSetting
 
     setting = PointSetting.parse(kind)
