@@ -15,7 +15,7 @@ help:
 	@echo "make lint    style, vocabulary, types and layers alone"
 	@echo "make docs    the documentation site, into out/site"
 	@echo "make hooks   check style, vocabulary and layers before each commit"
-	@echo "make bench   the benchmarks, each a ratio against a plain reference"
+	@echo "make bench   the benchmarks, each a ratio against a plain reference; a short table at the end"
 	@echo "make clean   remove .venv, dist and out"
 
 venv: $(STAMP)

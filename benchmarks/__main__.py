@@ -1,10 +1,106 @@
-"""`make bench`: every benchmark in turn, each printing ratios against a plain reference of the same run."""
+"""`make bench`: every benchmark in turn, each printing ratios against a plain reference of the same run.
 
+    python -m benchmarks                     all of them; one that fails leaves the others
+    python -m benchmarks rerank runtimes     these alone
+    python -m benchmarks --list              their names
+
+The table has, of each, the processor time and the lines that tell ratios. Status 1 where one has failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+RATIO = re.compile(r"\d(\.\d+)? times|\bratio\b|photos/s|photos a second|ms/query", re.IGNORECASE)
+LINES = 4
+"""Of each benchmark, in the table."""
+
+
+class Outcome(NamedTuple):
+    """What became of one benchmark."""
+
+    name: str
+    status: int
+    seconds: float
+    """Of processors, its own processes' together; of the clock where the system does not tell them."""
+    lines: list[str]
+
+
+def scripts() -> dict[str, Path]:
+    """Name -> file, in order; the GPU's last."""
+    named = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
+    return named | {"gpu": HERE / "gpu.py"}
+
+
+def options(name: str, folder: Path) -> list[str]:
+    """What a benchmark must be given, or is kept short by, in a run of all."""
+    return {
+        "lance": ["--folder", str(folder / "lance")],
+        "scale": ["--folder", str(folder / "scale"), "--sizes", "20000"],
+        "runtimes": ["--photos", "4"],
+    }.get(name, [])
+
+
+def run(name: str, path: Path, folder: Path) -> Outcome:
+    """Run one, showing what it prints as it comes."""
+    print(f"\n== {name} ==", flush=True)
+    start, before = time.perf_counter(), _children()
+    printed = []
+    with subprocess.Popen(
+        [sys.executable, str(path), *options(name, folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            printed.append(line.rstrip())
+    status = process.returncode
+    spent = _children() - before
+    ratios = [line.strip() for line in printed if RATIO.search(line)] or [line for line in printed if line][
+        -1:
+    ]
+    return Outcome(name, status, spent or time.perf_counter() - start, ratios[-LINES:])
+
+
+def _children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="of those that --list tells; all unless given"
+    )
+    parser.add_argument("--list", action="store_true", help="their names")
+    given, known = parser.parse_args(words), scripts()
+    if given.list:
+        print(*known, sep="\n")
+        return 0
+    if unknown := [name for name in given.names if name not in known]:
+        parser.error(f"no benchmark {unknown[0]!r}: {', '.join(known)}")
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = [run(name, known[name], Path(folder)) for name in given.names or known]
+    print("\n== all ==")
+    for outcome in outcomes:
+        state = "done" if outcome.status == 0 else f"FAILED ({outcome.status})"
+        print(f"{outcome.name:16} {outcome.seconds:8.1f} s  {state}")
+        for line in outcome.lines:
+            print(f"    {line[:140]}")
+    return int(any(outcome.status for outcome in outcomes))
+
 
 if __name__ == "__main__":
-    for script in sorted(Path(__file__).parent.glob("bench_*.py")):
-        print(f"\n== {script.stem} ==", flush=True)
-        subprocess.run([sys.executable, str(script)], check=True)
+    sys.exit(main())

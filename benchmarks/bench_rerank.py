@@ -1,4 +1,4 @@
-"""Re-ranking 100 candidates against a plain restatement of the original: RANSAC at 4096 dims, rapid at 512.
+"""Re-ranking 100 candidates against a plain restatement of the original: both presets, both matchers.
 
 The photos are made up. A place is a field of random vectors over 42x52 cells, blurred by 0.7 cells; a photo
 of it is 30x40 cells seen under a homography of its own (corners 2 cells to and fro, and 1 more each), of
@@ -9,20 +9,28 @@ the patches are mutual matches by chance, 1 % of all fit one homography), and tr
 10 to 50 %, about 35, 25 and 20 % as a median.
 The database has 110 photos of 50 places, two or three of each: the best match is often close between them.
 A query is another photo of a place; its candidates are all photos of that place and others by chance,
-shuffled. The candidates' photos stay in memory, as they do where a map is asked again and again: what the
-library keeps of them from the first query on is part of its way.
+shuffled. **Every photo is seen for the first time, the query too**: its tensors are copied before each
+timing, so nothing that the library keeps of photos (their 8-bit copies) helps it. ``--known`` keeps them, as
+a map does that is searched again and again.
 
-Timed: five queries, all ways by turns. Agreement of the best match: over more, the exact way being this
-library's, which is compared with the plain one on the timed queries. ``--ransac-queries 200`` counts there
-too all that was asked for, which with 4096 dimensions takes more than an hour; the default does fewer.
+The plain way does what the original's matcher does with its files, in its own steps: the candidate's
+descriptors lie as [D, P]; one product, ``sqrt(2 - 2 s + 1e-9)``, torch.min down and torch.argmin across,
+OpenCV's findHomography or the spatial score in NumPy. It has no Python loop but those over candidates and
+sizes.
+
+Timed by turns, in seconds of the processor and on the clock. Agreement of the best match: over more queries
+(``--agree``), the exact way being this library's, which is compared with the plain one on the timed queries.
 Needs 6 GiB. ``--noise 2.2 --hidden 0.5`` makes harder places, of which the exact way misses some.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -38,7 +46,6 @@ from dejavlad.rerank import Reranker
 
 H, W, MARGIN = 30, 40, 6
 PHOTOS, PLACES, CANDIDATES = 110, 50, 100
-TIMED = 5
 VGG16 = Geometry(stride=16, offset=7.5)
 Photo = list[PatchSet]
 
@@ -87,32 +94,38 @@ def photo(field_DHW: torch.Tensor, seed: int, sizes: Sequence[int], most: Hardne
     return patches
 
 
-def plain(matcher: str, query: Photo, candidates: Sequence[Photo]) -> np.ndarray:
+Plain = list[tuple[torch.Tensor, np.ndarray, np.ndarray, tuple[int, int]]]
+"""A candidate as the original's files have it: descriptors [D, P], centres, grid places [2, P], grid."""
+
+
+def as_files(candidate: Photo) -> Plain:
+    """Not timed: the original's files lie so."""
+    files = []
+    for patches in candidate:
+        rows, columns = np.divmod(np.arange(len(patches)), patches.grid[1])
+        at = np.stack([columns, rows])
+        files.append((patches.descriptors.T.contiguous(), patches.centres.numpy(), at, patches.grid))
+    return files
+
+
+def plain(matcher: str, query: Photo, candidates: Sequence[Plain]) -> np.ndarray:
     """The original's way: candidate by candidate and size by size; scores [candidates, sizes]."""
     scores = np.zeros((len(candidates), len(query)))
     for c, candidate in enumerate(candidates):
-        for s, (ours, theirs) in enumerate(zip(query, candidate, strict=True)):
-            likeness_PR = ours.descriptors @ theirs.descriptors.T
-            apart_PR = torch.sqrt(2 - 2 * likeness_PR + 1e-9)
-            forward = torch.argmin(apart_PR, dim=0).numpy()
-            backward = torch.argmin(apart_PR, dim=1).numpy()
-            candidate_rows = np.flatnonzero(backward[forward] == np.arange(len(forward)))
-            query_rows = forward[candidate_rows]
-            if matcher == "ransac" and len(candidate_rows) > 3:
-                _, mask = cv2.findHomography(
-                    theirs.centres.numpy()[candidate_rows],
-                    ours.centres.numpy()[query_rows],
-                    cv2.RANSAC,
-                    ransacReprojThreshold=24,
-                )
+        for s, (ours, (theirs_DP, centres, at, grid)) in enumerate(zip(query, candidate, strict=True)):
+            apart_PR = torch.sqrt(2 - 2 * torch.matmul(ours.descriptors, theirs_DP) + 1e-9)
+            forward = torch.min(apart_PR, 0)[1].numpy()
+            backward = torch.argmin(apart_PR, 1).numpy()
+            rows = np.flatnonzero(backward[forward] == np.arange(len(forward)))
+            if matcher == "ransac" and len(rows) > 3:
+                points = centres[rows], ours.centres.numpy()[forward[rows]]
+                _, mask = cv2.findHomography(*points, cv2.RANSAC, ransacReprojThreshold=24)
                 scores[c, s] = -float((mask == 1).sum()) / len(ours)
-            elif matcher == "rapid" and len(candidate_rows):
-                height, width = ours.grid
-                for many, shift in (
-                    (width, candidate_rows % width - query_rows % width),
-                    (height, candidate_rows // width - query_rows // width),
-                ):
-                    scores[c, s] -= ((many - 1 - abs(shift - shift.mean())) ** 2).sum() / len(ours)
+            elif matcher == "rapid" and len(rows):
+                shift = at[:, rows] - at[:, forward[rows]]
+                off = np.abs(shift - shift.mean(axis=1, keepdims=True))
+                most = np.array([[grid[1] - 1], [grid[0] - 1]])
+                scores[c, s] = -((most - off) ** 2).sum() / len(ours)
     return scores
 
 
@@ -131,82 +144,146 @@ def made(dims: int, sizes: Sequence[int], most: Hardness) -> list[Photo]:
     return [photos[n] for n in range(PHOTOS)]
 
 
-def compare(
-    matcher: str, dims: int, sizes: Sequence[int], weights: Sequence[float], queries: int, most: Hardness
-) -> None:
-    """Print times, what is equal, and how often the best match is the same."""
-    print(f"{matcher}, {dims} dims, sizes {list(sizes)}, {CANDIDATES} candidates", flush=True)
-    database = made(dims, sizes, most)
-    shows = np.arange(PHOTOS) % PLACES
-    exact, quick = Reranker(matcher, weights=weights), Reranker(matcher, weights=weights, shortlist="auto")
-    scored: dict[str, np.ndarray] = {}
+def again(photo: Photo) -> Photo:
+    """The same photo as if read anew."""
+    return [PatchSet(p.descriptors.clone(), p.centres, p.grid, p.size, p.step) for p in photo]
 
-    def by_plain(query: Photo, candidates: list[Photo]) -> np.ndarray:
-        scored["plain"] = plain(matcher, query, candidates)
-        return fused(scored["plain"], weights)
+
+@dataclass
+class Row:
+    """What one preset with one matcher came to."""
+
+    name: str
+    clock: dict[str, list[float]] = field(default_factory=lambda: {"plain": [], "exact": [], "quick": []})
+    cpu: dict[str, list[float]] = field(default_factory=lambda: {"plain": [], "exact": [], "quick": []})
+    equal: list[bool] = field(default_factory=list)
+    like_plain: dict[str, int] = field(default_factory=lambda: {"exact": 0, "quick": 0})
+    agree: int = 0
+    judged: int = 0
+
+    def __str__(self) -> str:
+        cells = [f"{self.name:20s}", f"{1000 * statistics.median(self.clock['plain']):8.0f}"]
+        for way in ("exact", "quick"):
+            for times in (self.cpu, self.clock):
+                cells.append(f"{Paired(tuple(times['plain']), tuple(times[way])).ratio:6.1f}")
+            cells.append(f"{self.like_plain[way]}/{len(self.clock['plain'])}")
+        cells.append(f"{np.mean(self.equal):7.1%}")
+        cells.append(f"{self.agree}/{self.judged}" if self.judged else "-")
+        return " ".join(f"{cell:>8s}" for cell in cells)
+
+
+HEAD = """times faster than plain, in processor seconds and on the clock; "best": the plain one's best match
+                        plain    exact             shortlist auto             exact's    exact's best
+preset, matcher            ms      cpu    clock     best      cpu    clock     best   scores   by auto"""
+
+
+class Setting(NamedTuple):
+    """What the command line says."""
+
+    timed: int
+    agree: int
+    candidates: int
+    known: bool
+    most: Hardness
+
+
+def compare(
+    name: str, dims: int, sizes: Sequence[int], weights: Sequence[float], given: Setting
+) -> list[Row]:
+    """A row of the table for each matcher."""
+    print(f"{name}: {dims} dims, sizes {list(sizes)}, {given.candidates} candidates", flush=True)
+    database = made(dims, sizes, given.most)
+    shows = np.arange(PHOTOS) % PLACES
+    rows = []
+    for matcher in ("ransac", "rapid"):
+        row = Row(f"{name}, {matcher}")
+        exact, quick = (
+            Reranker(matcher, weights=weights),
+            Reranker(matcher, weights=weights, shortlist="auto"),
+        )
+        for q in range(max(given.timed, given.agree)):
+            draw = np.random.default_rng(q)
+            number = int(draw.integers(PLACES))
+            query = photo(place(number, dims), 50_000 + q, sizes, given.most)
+            true, others = np.flatnonzero(shows == number), draw.permutation(np.flatnonzero(shows != number))
+            picked = draw.permutation([*true, *others[: given.candidates - len(true)]])
+            candidates = [database[n] for n in picked]
+            if q < given.timed:
+                timed(row, matcher, (exact, quick), weights, query, candidates, given.known, turn=q)
+            if q < given.agree:
+                best = [int(way.scores(query, candidates).argmin()) for way in (exact, quick)]
+                row.agree += best[0] == best[1]
+                row.judged += 1
+        print(row, flush=True)
+        rows.append(row)
+    return rows
+
+
+def timed(
+    row: Row,
+    matcher: str,
+    ways: tuple[Reranker, Reranker],
+    weights: Sequence[float],
+    query: Photo,
+    candidates: list[Photo],
+    known: bool,
+    turn: int,
+) -> None:
+    """One query by all three ways, their order changed from query to query."""
+    exact, quick = ways
+    scored: dict[str, np.ndarray] = {}
+    best: dict[str, int] = {}
 
     def by_exact(query: Photo, candidates: list[Photo]) -> np.ndarray:
         matches = exact.match(query, candidates)
-        scored["exact"] = np.array([[match.score for match in by_size] for by_size in matches])
-        return fused(scored["exact"], weights)
+        return np.array([[match.score for match in by_size] for by_size in matches])
 
-    ways = {"plain": by_plain, "exact": by_exact, "quick": quick.scores}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    like_plain = dict.fromkeys(ways, 0)
-    right = dict.fromkeys(ways, 0)
-    same = close = 0
-    apart: list[float] = []
-    for q in range(queries):
-        draw = np.random.default_rng(q)
-        number = int(draw.integers(PLACES))
-        query = photo(place(number, dims), 50_000 + q, sizes, most)
-        true, others = np.flatnonzero(shows == number), draw.permutation(np.flatnonzero(shows != number))
-        rows = draw.permutation([*true, *others[: CANDIDATES - len(true)]])
-        candidates = [database[n] for n in rows]
-        scores, best = {}, {}
-        for name in (*ways,)[:: -1 if q % 2 else 1]:
-            if name != "plain" or q < TIMED:
-                began = time.perf_counter()
-                scores[name] = ways[name](query, candidates)
-                if q < TIMED:
-                    times[name].append(time.perf_counter() - began)
-                best[name] = int(scores[name].argmin())
-                right[name] += int(rows[best[name]]) in true
-        if q < TIMED:
-            apart += np.abs(scored["plain"] - scored["exact"]).ravel().tolist()
-            for name in ways:
-                like_plain[name] += best[name] == best["plain"]
-        same += best["quick"] == best["exact"]
-        close += bool(np.diff(np.sort(scores["exact"])[:2])[0] < 0.5)
-        if (q + 1) % max(1, queries // 5) == 0:
-            print(f"  {q + 1} queries: the same best match in {same}", flush=True)
-    for name in ("exact", "quick"):
-        print(f"  plain and {name}: {Paired(tuple(times['plain']), tuple(times[name]))}")
-        print(f"    the plain one's best match in {like_plain[name]} of {len(times[name])}")
-    equal = np.mean(np.array(apart) < 1e-6)
-    print(f"  scores of plain and exact, photo by photo and size by size: {equal:.1%} equal to 1e-6;")
-    print(
-        f"    largest difference {max(apart):.1e}, the largest score being {abs(scored['plain']).max():.3g}"
-    )
-    print(f"  quick has the best match of exact in {same} of {queries} queries ({same / queries:.1%});")
-    print(f"    the best two were within 0.5 of each other in {close};")
-    print(f"    the best was right in {right['exact']} by exact, in {right['quick']} by quick", flush=True)
+    for way in (*row.clock,)[:: -1 if turn % 2 else 1]:
+        ours = query if known else again(query)
+        theirs = candidates if known else [again(candidate) for candidate in candidates]
+        files = [as_files(candidate) for candidate in candidates] if way == "plain" else []
+        if way == "exact" and known:
+            exact.match(ours, theirs)
+        gc.collect()
+        began, cpu = time.perf_counter(), time.process_time()
+        if way == "plain":
+            scored[way] = plain(matcher, ours, files)
+            scores = fused(scored[way], weights)
+        elif way == "exact":
+            scored[way] = by_exact(ours, theirs)
+            scores = fused(scored[way], weights)
+        else:
+            scores = quick.scores(ours, theirs)
+        row.clock[way].append(time.perf_counter() - began)
+        row.cpu[way].append(time.process_time() - cpu)
+        best[way] = int(scores.argmin())
+    row.equal += (np.abs(scored["plain"] - scored["exact"]) < 1e-6).ravel().tolist()
+    for way in row.like_plain:
+        row.like_plain[way] += best[way] == best["plain"]
+
+
+PRESETS = {"speed": (512, (5,), (1.0,)), "performance": (4096, (2, 5, 8), (0.45, 0.15, 0.4))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time re-ranking against a plain restatement.")
-    parser.add_argument("--queries", type=int, default=200, help="queries of rapid scoring")
-    parser.add_argument("--ransac-queries", type=int, default=10, help="queries of RANSAC")
+    parser.add_argument("--preset", choices=PRESETS, help="one of them; both unless given")
+    parser.add_argument("--timed", type=int, default=3, help="queries timed in each row")
+    parser.add_argument("--agree", type=int, default=0, help="queries of which quick and exact are compared")
+    parser.add_argument("--candidates", type=int, default=CANDIDATES)
+    parser.add_argument("--known", action="store_true", help="candidates seen before")
     parser.add_argument("--noise", type=float, default=1.5, help="most noise, in lengths of a cell")
     parser.add_argument("--hidden", type=float, default=0.4, help="largest share of a photo that is hidden")
-    given = parser.parse_args()
-    most = Hardness(given.noise, given.hidden)
+    typed = parser.parse_args()
+    most = Hardness(typed.noise, typed.hidden)
+    given = Setting(typed.timed, typed.agree, typed.candidates, typed.known, most)
     print(f"{processor()}, {torch.get_num_threads()} threads")
+    rows: list[Row] = []
     with torch.no_grad():
-        if given.queries:
-            compare("rapid", 512, (5,), (1.0,), given.queries, most)
-        if given.ransac_queries:
-            compare("ransac", 4096, (2, 5, 8), (0.45, 0.15, 0.4), given.ransac_queries, most)
+        for name, (dims, sizes, weights) in PRESETS.items():
+            if typed.preset in (None, name):
+                rows += compare(name, dims, sizes, weights, given)
+    print(HEAD, *rows, sep="\n")
 
 
 if __name__ == "__main__":

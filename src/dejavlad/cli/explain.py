@@ -13,7 +13,10 @@ from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dejavlad.evaluation.explain import Explanation, ScoredHypothesis
+    from dejavlad.evaluation.readings import Hypothesis
 
 
 def explain(
@@ -71,7 +74,6 @@ def explain(
     """
     from dejavlad.evaluation.explain import explain as explained
     from dejavlad.evaluation.predictions import open_ranking
-    from dejavlad.pipelines.explain import of_descriptors
 
     places, stores = open_places(dataset, database, queries, truth, positions, root)
     output.notes(places.database, places.queries)
@@ -88,13 +90,18 @@ def explain(
                 )
     given = open_ranking(ranking, places.database, places.queries)
     ns = numbers("--recall-at", recall_at)
+    others: Iterable[Hypothesis] = ()
+    if stores is not None:  # without them nothing is searched, and PyTorch is not loaded
+        from dejavlad.pipelines.explain import of_descriptors
+
+        others = of_descriptors(given, *stores, k=max(given.depth, 1))
     explanation = explained(
         given,
         places,
         recall_at=ns,
         at=at,
         expect=expect,
-        others=of_descriptors(given, *stores, k=max(given.depth, 1)) if stores is not None else (),
+        others=others,
         shortfall=""
         if stores is not None
         else "descriptors with and without unit length: give --database-store and --queries-store",

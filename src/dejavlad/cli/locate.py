@@ -59,7 +59,6 @@ def locate(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.photo.video import ENDINGS as VIDEOS
-    from dejavlad.places import PlaceMap
 
     def opened(given: str) -> PhotoList:
         path = Path(given)
@@ -72,7 +71,7 @@ def locate(
         raise InputError("give at least one photo to locate")
     preset = reranking.chosen(depth=DEPTH)
     points = point_setting(verify, output)
-    town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
+    town = options.open_map(place_map)
     with output.progress() as on_progress:
         answers = town.locate(
             listed,

@@ -195,7 +195,6 @@ def add(
         As in `map build` (default: as the map's own panoramas were cut).
     """
     from dejavlad.datasets import photos as open_photos
-    from dejavlad.places import PlaceMap
     from dejavlad.positions.panorama import Views
 
     listed = open_photos(
@@ -206,7 +205,7 @@ def add(
         all_folders=all_folders,
     )
     output.notes(listed)
-    town = PlaceMap.open(place_map, device=options.device, precision=options.precision)
+    town = options.open_map(place_map)
     views = Views.used_in(town.photos)
     if panorama is None and views is not None:
         panorama = f"{views.count}:{views.degrees:g}"

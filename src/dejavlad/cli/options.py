@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
+    from dejavlad.places import PlaceMap
     from dejavlad.places.points import PointSetting
     from dejavlad.places.preset import Preset
 
@@ -114,6 +115,12 @@ class ModelOptions:
             loaded = loaded.with_dims(min(preset.dims, loaded.whitening.dims))
         loaded.together = self.batch_dependent
         return loaded
+
+    def open_map(self, place_map: str) -> PlaceMap:
+        """A map, its model run with these options."""
+        from dejavlad.places import PlaceMap
+
+        return PlaceMap.open(place_map, device=self.device, precision=self.precision, runtime=self.runtime)
 
     def of_store(self, store: DescriptorStore) -> PlaceModel:
         """The model that made a store, with the precision of its rows."""
@@ -252,6 +259,8 @@ Verify = Literal["auto", "none", "sift", "xfeat", "aliked", "disk"]
 
 def point_setting(kind: str | None, output: Output) -> PointSetting | None:
     """How photos are compared by local features, a kind that had to do being told; None for not at all."""
+    if kind in (None, "none"):
+        return None
     from dejavlad.places.points import PointSetting
 
     setting = PointSetting.parse(kind)

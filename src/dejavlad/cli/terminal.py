@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from dejavlad.cli.progress_lines import ProgressLines
 from dejavlad.failures import blank, failures_text, unread
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -76,9 +77,13 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[OnProgress]:
-        """A callback that draws a bar with the time left on standard error."""
+        """A callback that draws a bar with the time left on standard error, or writes a line now and then
+        where that is no terminal (a log, another program)."""
         if self.quiet:
             yield silent
+            return
+        if not sys.stderr.isatty():
+            yield ProgressLines(lambda line: print(line, file=sys.stderr, flush=True))
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -93,7 +98,7 @@ class Output:
             TextColumn("{task.fields[note]}"),
         )
         tasks: dict[str, TaskID] = {}
-        bars = Bars(*columns, console=console, transient=not console.is_terminal)
+        bars = Bars(*columns, console=console)
 
         def show(report: Progress) -> None:
             if not tasks:

@@ -18,7 +18,7 @@ from torch import Tensor
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.aggregation.patch_vlad import patch_centres
 from dejavlad.backbones.base import Geometry
-from dejavlad.errors import CheckpointError, InputError, MissingExtraError, StoreError
+from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingExtraError, StoreError
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
 from dejavlad.export.make import ExportSetting, certify, export_model
 from dejavlad.export.network import as_bytes, check_network, takes_any_size
@@ -184,7 +184,12 @@ class CachedEngine:
             first = (self.runtime, "fp32")
             setting = ExportSetting(size, patches, runtimes=(first, pair) if pair != first else (pair,))
             if certificate is None:
-                certificate = export_model(plain, path, setting)
+                try:
+                    certificate = export_model(plain, path, setting)
+                except DejavladError:
+                    if self.strict:
+                        raise
+                    return None  # the export does not answer as the model: PyTorch does
             if certificate.of(*pair) is None:
                 images = list(made_photos(8))
                 sizes = [certificate.size or size]

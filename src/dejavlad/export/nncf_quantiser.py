@@ -6,7 +6,6 @@ Its files are the fastest in OpenVINO; onnxruntime runs them, but no faster than
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.export import onnx_file
+from dejavlad.export.private_import import import_privately
 
 EXACT = [".*aggregation.*", ".*whitening.*"]
 """Parts that stay in float32, by the names of their nodes."""
@@ -26,7 +26,7 @@ class NncfQuantiser:
     """See `dejavlad.export.quantise.Quantiser`."""
 
     def __init__(self) -> None:
-        self.program: Any = importlib.import_module("nncf")
+        self.program: Any = import_privately("nncf")
         self.name = f"nncf {self.program.__version__}"
 
     def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]]) -> None:

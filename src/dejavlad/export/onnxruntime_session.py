@@ -25,6 +25,7 @@ class OnnxruntimeSession:
             raise InputError(
                 "onnxruntime computes in fp32 on a processor; for bf16 give --runtime openvino or torch"
             )
+        program.disable_telemetry_events()  # those that its builds for Windows write
         self.version = str(program.__version__)
         options = program.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

@@ -6,7 +6,6 @@ where it has not.
 
 from __future__ import annotations
 
-import importlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
+from dejavlad.export.private_import import import_privately
 
 KEPT = 6
 """Compiled networks that are kept, the last ones used."""
@@ -24,7 +24,7 @@ KEPT = 6
 def has_bf16() -> bool:
     """Whether OpenVINO is installed and this processor has products of bfloat16."""
     try:
-        core = importlib.import_module("openvino").Core()
+        core = import_privately("openvino").Core()
     except ImportError:
         return False
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -35,7 +35,7 @@ class OpenvinoSession:
 
     def __init__(self, path: Path, precision: str) -> None:
         try:
-            program: Any = importlib.import_module("openvino")
+            program: Any = import_privately("openvino")
         except ImportError:
             raise MissingExtraError("--runtime openvino", "openvino") from None
         self.version = str(program.__version__).partition("-")[0]

@@ -39,6 +39,7 @@ from dejavlad.errors import (
     StoreMismatchError,
     UnknownNameError,
 )
+from dejavlad.export.runtimes import TORCH
 from dejavlad.extraction import DescriptorStore, PhotoTable, at_unit_length, describe
 from dejavlad.extraction.merge import drop_shares
 from dejavlad.failures import NO_DESCRIPTOR
@@ -229,15 +230,21 @@ class PlaceMap:
         return place_map
 
     @classmethod
-    def open(cls, folder: str | Path, *, device: str = "auto", precision: str = "fp32") -> Self:
+    def open(
+        cls, folder: str | Path, *, device: str = "auto", precision: str = "fp32", runtime: str = TORCH
+    ) -> Self:
         """Open a map that `build` made.
 
         Args:
             folder: the map's folder, or the address of a database.
             device: where the model runs.
             precision: what it computes in.
+            runtime: what computes the network, as `dejavlad.load_model` takes it: one whose answers differ
+                from those that the map was made of is refused.
 
         Raises:
+            InputError: a runtime that cannot compute this model, or answers otherwise.
+            MissingExtraError: the runtime is not installed.
             StoreError: there is no map, it was never finished, or it is damaged.
         """
         if is_address(folder):
@@ -247,7 +254,7 @@ class PlaceMap:
                     f"there is no map at {str(folder)!r}: make one with "
                     f"`dejavlad map build PHOTOS --out {folder}`"
                 )
-            model = load_model(database.work / "model", device=device, precision=precision)
+            model = load_model(database.work / "model", device=device, precision=precision, runtime=runtime)
             return cls(database.work, model, database)
         folder = Path(folder)
         if not is_map(folder):
@@ -260,7 +267,8 @@ class PlaceMap:
                     else "make one with `dejavlad map build PHOTOS --out MAP`"
                 )
             )
-        return cls(folder, load_model(folder / "model", device=device, precision=precision))
+        model = load_model(folder / "model", device=device, precision=precision, runtime=runtime)
+        return cls(folder, model)
 
     def refresh(self) -> None:
         """See what another process has added or removed since."""

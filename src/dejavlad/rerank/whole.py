@@ -30,6 +30,8 @@ SMALLEST = 1e-30
 """Photos whose largest number is below that are taken for blank."""
 CACHED = 1 << 17
 """Numbers of a descriptor block that fit a processor's cache."""
+ROUNDED = 1 << 16
+"""Numbers rounded at a time: each step finds them in the cache, where the step before left them."""
 
 Rows = NDArray[np.int64]
 
@@ -45,8 +47,15 @@ def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
 
 def quantize(descriptors_PD: Tensor, peak: float) -> Tensor:
     """int8 [P, D]: descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``."""
-    scaled_PD = torch.from_numpy(scratch("scaled", tuple(descriptors_PD.shape), np.float32))
-    return torch.mul(descriptors_PD, LARGEST / peak, out=scaled_PD).round_().to(torch.int8)
+    patches, dims = descriptors_PD.shape
+    rows = max(1, min(patches, ROUNDED // max(1, dims)))
+    scaled_rD = torch.from_numpy(scratch("scaled", (rows, dims), np.float32))
+    whole_PD = torch.empty(patches, dims, dtype=torch.int8)
+    for start in range(0, patches, rows):
+        part_rD = descriptors_PD[start : start + rows]
+        rounded_rD = torch.mul(part_rD, LARGEST / peak, out=scaled_rD[: len(part_rD)]).round_()
+        whole_PD[start : start + rows] = rounded_rD
+    return whole_PD
 
 
 def at_least(likeness_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
@@ -73,7 +82,8 @@ class QuantizedDescriptors:
         """Whether there is something to round by."""
         if self.sensible:
             self.whole_PD = quantize(descriptors_PD, self.peak)
-            longest = float(torch.linalg.vector_norm(descriptors_PD, dim=1).max())
+            rows_PD = descriptors_PD.numpy()
+            longest = math.sqrt(float(np.vecdot(rows_PD, rows_PD).max()))
             self.length = longest * LARGEST / self.peak + math.sqrt(descriptors_PD.shape[1]) / 2
             """Of a rounded row, at most."""
 
