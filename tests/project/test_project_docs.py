@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ from dejavlad.backbones import BACKBONES
 from dejavlad.cli import main
 from dejavlad.datasets import DATASETS
 from dejavlad.evaluation.protocols import PROTOCOLS
+from dejavlad.places import PlaceMap
 from dejavlad.rerank import MATCHERS
 from dejavlad.zoo import list_models
 
@@ -97,13 +100,40 @@ def test_extension_example(
     assert OUTPUT[page] in capsys.readouterr().out
 
 
+def assert_serves(words: list[str], folder: Path) -> None:
+    """Starts a service as a guide writes it, but on a free port, asks it, and stops it."""
+    pytest.importorskip("uvicorn")
+    from dejavlad.client import Client
+
+    photos = sorted((folder / "photos").iterdir())[:3]
+    maps = [word for word in words if word.endswith(".map")]
+    assert maps
+    for name in maps:
+        if not (folder / name).exists():
+            PlaceMap.build("rootsift-vlad", photos, folder / name)
+    command = [sys.executable, "-m", "dejavlad", *words, "--port", "0", "--json", "--quiet"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout is not None
+            ready = json.loads(service.stdout.readline())
+            with Client(ready["address"]) as client:
+                (answer,) = client.locate([photos[1]], map=ready["maps"][0], k=1)
+            assert answer["matches"][0]["name"].endswith(photos[1].name)
+        finally:
+            service.terminate()
+    if os.name == "posix":
+        assert service.returncode == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES)
 def test_guide(page: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commands = [line for block in blocks(page, "sh") for line in block.splitlines()]
     for command in commands:
-        if command.startswith("dejavlad") and not command.startswith("dejavlad serve"):  # see tests/serve
-            words = re.sub(r"\s+#.*", "", command).split()[1:]
+        words = re.sub(r"\s+#.*", "", command).split()[1:]
+        if command.startswith("dejavlad serve"):
+            assert_serves(words, workplace)
+        elif command.startswith("dejavlad"):
             assert main(words) == 0, (command, capsys.readouterr().err)
     run_python(page)
 

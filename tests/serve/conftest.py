@@ -1,14 +1,18 @@
 """A service that runs in this process on a free port, over a map of twelve places."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from dejavlad.fitting import fit
+from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.positions import with_positions
+from dejavlad.zoo import load_model
 from made_photos import view, write
 
 pytest.importorskip("starlette")
@@ -39,6 +43,13 @@ class Town:
         return self.folder / "database" / f"{place:02d}.jpg"
 
 
+@functools.cache
+def model() -> PlaceModel:
+    """The model of all maps here, learnt once from a few photos: most of what making a map costs."""
+    photos = PhotoList([Photo(str(place), Path(str(place)), pixels=view(place)) for place in range(4)])
+    return fit(load_model("rootsift-vlad", device="cpu"), photos)
+
+
 def build_town(folder: Path, *, places: int = PLACES) -> Town:
     lines = ["name,lat,lon"]
     for place in range(places):
@@ -49,7 +60,7 @@ def build_town(folder: Path, *, places: int = PLACES) -> Town:
     table.write_text("\n".join(lines), encoding="utf-8")
     paths = sorted((folder / "database").iterdir())
     photos = PhotoList([Photo(path.name, path) for path in paths], root=folder / "database")
-    PlaceMap.build("rootsift-vlad", with_positions(photos, table), folder / "town.map", local="sift")
+    PlaceMap.build(model(), with_positions(photos, table), folder / "town.map", local="sift")
     return Town(folder, folder / "town.map")
 
 

@@ -36,7 +36,9 @@ class Echo:
     def model(self) -> Any:
         return MODEL
 
-    def answers(self, rows_QD: np.ndarray, photos: PhotoList, failed: dict[str, str]) -> list[Any]:
+    def answers(
+        self, model: Any, rows_QD: np.ndarray, photos: PhotoList, failed: dict[str, str]
+    ) -> list[Any]:
         self.groups.append([photo.name for photo in photos])
         if self.error is not None:
             raise self.error

@@ -15,7 +15,7 @@ from dejavlad.serve.photo_id import key_of, photo_id
 from dejavlad.storage import one_writer
 from made_photos import view
 
-from .conftest import LAT, LON, Runner, Running, Town, build_town
+from .conftest import LAT, LON, Runner, Running, Town, build_town, model
 
 
 def jpeg(pixels: np.ndarray, **options: object) -> bytes:
@@ -58,11 +58,11 @@ def test_positions_in_metres_and_across_zones(run: Runner, tmp_path: Path) -> No
         Photo(str(i), Path(str(i)), pixels=view(i), position=position)
         for i, position in enumerate([Position(10, 20, None), Position(30, 40, None), None])
     ]
-    PlaceMap.build("rootsift-vlad", PhotoList(photos), tmp_path / "plane")
+    PlaceMap.build(model(), PhotoList(photos), tmp_path / "plane")
     placed = [utm_from_latlon(10.0, 5.99), utm_from_latlon(10.0, 6.01), utm_from_latlon(-10.0, 6.01)]
     assert len({position.zone for position in placed}) == 3
     photos = [replace(photo, position=position) for photo, position in zip(photos, placed, strict=True)]
-    PlaceMap.build("rootsift-vlad", PhotoList(photos), tmp_path / "zones")
+    PlaceMap.build(model(), PhotoList(photos), tmp_path / "zones")
     client = run(tmp_path / "plane", tmp_path / "zones", writable=True).client
     plane, zones = client.maps()
     assert not plane["degrees"] and plane["bbox"] == [10, 20, 30, 40]
@@ -100,7 +100,7 @@ def test_pictures_are_small_upright_and_tell_nothing_else(run: Runner, tmp_path:
     path = tmp_path / "photos" / "turned.jpg"
     path.parent.mkdir()
     path.write_bytes(jpeg(np.ascontiguousarray(np.rot90(pixels)), exif=exif))
-    PlaceMap.build("rootsift-vlad", PhotoList([Photo("turned.jpg", path)]), tmp_path / "map")
+    PlaceMap.build(model(), PhotoList([Photo("turned.jpg", path)]), tmp_path / "map")
     running = run(tmp_path / "map")
     client = running.client
     identity = photo_id("turned.jpg")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from dejavlad.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from dejavlad.serve.service import Service
 
 NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -31,6 +35,7 @@ def serve(
     precision: str = "fp32",
     batch_size: int = 8,
     quiet: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Serve maps over HTTP: a page to ask where photos were taken, and an interface for programs (/v1).
 
@@ -42,6 +47,7 @@ def serve(
         dejavlad serve town.map --writable
         dejavlad serve town.map --host 0.0.0.0 --token secret.txt
         dejavlad serve RUN
+        dejavlad serve town.map --port 0 --json
 
     Parameters
     ----------
@@ -71,6 +77,8 @@ def serve(
         Photos that are described together.
     quiet
         Say nothing but errors.
+    json
+        Print one line of JSON once it answers, for programs that start it: its address, maps and pages.
     """
     for module in NEEDED:
         if importlib.util.find_spec(module) is None:
@@ -94,7 +102,10 @@ def serve(
     )
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, format="%(message)s")
 
-    def started(address: str) -> None:
+    def started(service: Service, address: str) -> None:
+        if json:
+            ready = {"address": address, "maps": list(service.maps), "pages": list(service.pages)}
+            print(dumps(ready), flush=True)
         if not quiet:
             print(f"open {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import math
@@ -338,11 +339,7 @@ class Handlers:
     async def _catalogue(self, served: ServedMap, look: Callable[[Any], Any]) -> Any:
         """What a look at a map's photos gives, in a thread."""
 
-        def locked() -> Any:
-            with served.lock:
-                return look(served.catalogue())
-
-        return await self.service.in_pool(locked)
+        return await self.service.in_pool(served.look, look)
 
     async def _map_fields(self, served: ServedMap) -> dict[str, Any]:
         def look(catalogue: Any) -> dict[str, Any]:
@@ -376,16 +373,15 @@ class Handlers:
     @asynccontextmanager
     async def _body(self, request: Request) -> Any:
         """The body of a request, while photos that wait for company know that more may come."""
-        service = self.service
-        service.arriving += 1
-        counted = True
+        arriving, task = self.service.arriving, asyncio.current_task()
+        assert task is not None
+        arriving.add(task)
         try:
-            async with read_body(request, service.limits, service.budget) as body:
-                service.arriving -= 1
-                counted = False
+            async with read_body(request, self.service.limits, self.service.budget) as body:
+                arriving.discard(task)
                 yield body
         finally:
-            service.arriving -= counted
+            arriving.discard(task)
 
     async def _answers(self, uploads: list[Upload], question: Any) -> tuple[list[Any], list[Any]]:
         """An answer for each photo, None where it cannot be decoded, and how decoding went.

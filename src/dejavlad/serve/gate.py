@@ -87,6 +87,8 @@ class Gate:
             except DejavladError as error:
                 log.warning("%s %s: %s", scope["method"], scope["path"], error)
                 await _refuse(answer, refusal_of(error))
+            except asyncio.CancelledError:  # by nobody but a service that stops
+                await _refuse(answer, Refusal(503, "the service is stopping", BUSY_AGAIN))
             except SlowClient:
                 raise
             except Exception:

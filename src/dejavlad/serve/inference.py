@@ -46,8 +46,10 @@ class Question(Protocol):
     def model(self) -> PlaceModel:
         """What describes the photos; called in the computing thread."""
 
-    def answers(self, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]) -> list[Any]:
-        """An answer for each photo, of which those in `failed` (key -> reason) have rows of zeros."""
+    def answers(
+        self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
+    ) -> list[Any]:
+        """An answer for each photo; those that `model` cannot describe are in `failed`, key -> reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +196,7 @@ class Inference:
         for rows in groups.values():
             group = [items[row] for row in rows]
             try:
-                answers = group[0].question.answers(rows_QD[rows], photos.take(rows), failed)
+                answers = group[0].question.answers(model, rows_QD[rows], photos.take(rows), failed)
             except Exception as error:
                 for item in group:
                     _fail(item.answer, error)

@@ -60,5 +60,5 @@ class Limits:
     """Bytes of small pictures that are kept in memory."""
     wrong_tokens: int = 30
     """Wrong tokens a minute (429)."""
-    stop_seconds: float = 3.5
+    stop_seconds: float = 2.0
     """For requests under way to be answered after SIGTERM."""

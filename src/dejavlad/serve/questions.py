@@ -14,8 +14,10 @@ from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
+from dejavlad.places import PlaceMap
 from dejavlad.places.answer import Answer
 from dejavlad.places.filters import Filter
+from dejavlad.serve.inference import described
 from dejavlad.serve.photo_id import photo_id
 from dejavlad.serve.served_map import ServedMap
 
@@ -55,13 +57,24 @@ class LocateQuestion:
 
     def model(self) -> PlaceModel:
         """The map's model."""
-        return self.served.computing().model
+        return self.served.answer(lambda place_map: place_map.model)
 
     def answers(
-        self, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
+        self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
     ) -> list[dict[str, Any]]:
         """An answer for each photo, for JSON."""
-        place_map = self.served.reader
+        return self.served.answer(lambda place_map: self._located(place_map, model, rows_QD, photos, failed))
+
+    def _located(
+        self,
+        place_map: PlaceMap,
+        model: PlaceModel,
+        rows_QD: NDArray[np.float32],
+        photos: PhotoList,
+        failed: dict[str, str],
+    ) -> list[dict[str, Any]]:
+        if place_map.model is not model:  # built anew from another one since they were described
+            rows_QD, failed = described(place_map.model, photos, len(photos))
         good = [row for row, photo in enumerate(photos) if photo.key not in failed]
         only = Filter.of(**self.filters)
         located = iter(
@@ -103,10 +116,10 @@ class DescribeQuestion:
 
     def model(self) -> PlaceModel:
         """The map's model."""
-        return self.served.computing().model
+        return self.served.answer(lambda place_map: place_map.model)
 
     def answers(
-        self, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
+        self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
     ) -> list[tuple[NDArray[np.float32], str | None]]:
         """Each photo's descriptor, float32 [D], and why it has none."""
         return [

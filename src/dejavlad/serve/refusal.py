@@ -10,6 +10,7 @@ from dejavlad.errors import (
     InputError,
     MissingExtraError,
     StoreBusyError,
+    StoreError,
     StoreMismatchError,
     UnknownNameError,
 )
@@ -56,4 +57,6 @@ def refusal_of(error: DejavladError) -> Refusal:
         return Refusal(404 if error.kind == "photo in the map" else 400, text)
     if isinstance(error, InputError):
         return Refusal(400, text)
-    return Refusal(500, "something is wrong with the map or the model on disk; the service's log says what")
+    if isinstance(error, StoreError):
+        return Refusal(503, "the map cannot be read now: it is being made anew, or is damaged", BUSY_AGAIN)
+    return Refusal(500, "something is wrong with the model on disk; the service's log says what")

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final, TypeVar
 
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, StoreBusyError, StoreError
 from dejavlad.model import PlaceModel
 from dejavlad.places import PlaceMap
 from dejavlad.places.map_state import OLD_STATE, STATE
 from dejavlad.serve.catalogue import MapCatalogue
+from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 
+ATTEMPTS: Final = 4
+"""How often a map is read that another process changes in the middle of it."""
+PAUSE: Final = 0.05
+"""Seconds before the second of them; twice as many before the next."""
+
+log = logging.getLogger("dejavlad.serve")
+Reader, Result = TypeVar("Reader"), TypeVar("Result")
 Signature = tuple[tuple[int, int], ...]
 
 
@@ -48,9 +59,9 @@ class ServedMap:
     def __init__(self, name: str, source: str, shelf: ModelShelf, device: str, precision: str) -> None:
         self.name, self.source, self.shelf = name, source, shelf
         self.device, self.precision = device, precision
-        self.lock = threading.Lock()
-        """Held while photos are browsed."""
+        self._browse_lock, self._open_lock = threading.Lock(), threading.Lock()
         self._open()
+        self._browse()
 
     @property
     def model(self) -> PlaceModel:
@@ -75,29 +86,77 @@ class ServedMap:
             self._computing.refresh()
         return self._computing
 
-    def catalogue(self) -> MapCatalogue:
-        """Its photos as they are now; for whoever holds `lock`."""
-        if self._signature() != self._opened_browsing:
+    def answer(self, make: Callable[[PlaceMap], Result]) -> Result:
+        """What is made of the map as it is now; for the computing thread alone.
+
+        Args:
+            make: called again where another process writes the map anew while it reads.
+
+        Raises:
+            Refusal: the map cannot be read now (503).
+        """
+        return self._steady(self.computing, make)
+
+    def look(self, make: Callable[[MapCatalogue], Result]) -> Result:
+        """What is made of the map's photos as they are now; for any thread.
+
+        Args:
+            make: as for `answer`.
+
+        Raises:
+            Refusal: the map cannot be read now (503).
+        """
+        with self._browse_lock:
+            return self._steady(self._browsed, make)
+
+    def _browsed(self) -> MapCatalogue:
+        signature = self._signature()
+        if signature != self._opened:
+            self._open()
+        if signature != self._opened_browsing:
             self._browse()
         if not self._browsing.is_current():
             self._browsing.refresh()
             self._catalogue = MapCatalogue(self._browsing)
         return self._catalogue
 
+    def _steady(self, read: Callable[[], Reader], make: Callable[[Reader], Result]) -> Result:
+        """Reading is lazy: a map that is compacted or built anew meanwhile fails, and is read again."""
+        trouble: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            try:
+                return make(read())
+            except StoreBusyError:
+                raise
+            except (StoreError, OSError) as error:
+                log.log(
+                    logging.ERROR if attempt + 1 == ATTEMPTS else logging.INFO, "%s: %s", self.name, error
+                )
+            time.sleep(PAUSE * 2**attempt)
+            if attempt:  # reading on did not help: open it anew
+                self._opened = self._opened_browsing = ()
+        log.error("the map %r cannot be read: %s", self.name, trouble)
+        raise Refusal(
+            503,
+            f"the map {self.name!r} cannot be read now: it is being made anew, was removed, or is damaged",
+            BUSY_AGAIN,
+        )
+
     def writer(self) -> PlaceMap:
         """The map to change; for the writing thread alone."""
         return type(self._computing)(self._computing.folder, self.model)
 
     def _open(self) -> None:
-        self._opened = self._signature_of(Path(self.source))
-        self._computing = PlaceMap.open(self.source, device=self.device, precision=self.precision)
-        self._computing.model, self.fingerprint = self.shelf.shared(self._computing.model)
-        self._browse()
+        with self._open_lock:
+            signature = self._signature_of(Path(self.source))
+            opened = PlaceMap.open(self.source, device=self.device, precision=self.precision)
+            opened.model, self.fingerprint = self.shelf.shared(opened.model)
+            self._computing, self._opened = opened, signature
 
     def _browse(self) -> None:
-        self._opened_browsing = self._signature()
+        signature = self._signature()
         self._browsing = self.writer()
-        self._catalogue = MapCatalogue(self._browsing)
+        self._catalogue, self._opened_browsing = MapCatalogue(self._browsing), signature
 
     def _signature(self) -> Signature:
         return self._signature_of(self._computing.folder)

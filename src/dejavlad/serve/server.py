@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
@@ -24,6 +25,11 @@ from dejavlad.serve.protocol import bounded_protocol
 from dejavlad.serve.report_pages import ReportPage, is_report
 from dejavlad.serve.served_map import map_names
 from dejavlad.serve.service import Service, open_maps
+
+BODY_SECONDS: Final = 0.7
+"""For bodies to come in after SIGTERM; the rest of the time is for answers."""
+END_SECONDS: Final = 0.3
+"""For requests that are given up to say so."""
 
 log = logging.getLogger("dejavlad.serve")
 
@@ -55,14 +61,14 @@ def serve(
     sources: Sequence[str],
     options: ServeOptions,
     *,
-    on_start: Callable[[str], None] = lambda address: None,
+    on_start: Callable[[Service, str], None] = lambda service, address: None,
 ) -> None:
     """Serve until the process is told to end (SIGTERM, SIGINT); answers requests that are under way first.
 
     Args:
         sources: maps, training runs and results.
         options: how.
-        on_start: called with the address once it answers.
+        on_start: called with the service and its address once it answers.
 
     Raises:
         InputError, StoreError: see `build_service`; or the address is taken.
@@ -70,7 +76,7 @@ def serve(
     service = build_service(sources, options)
     listener = listen(options)
     address = address_of(listener, options)
-    server = _Server(config_of(service, options), lambda: on_start(address))
+    server = _Server(config_of(service, options), lambda: on_start(service, address), service.end_arriving)
     try:
         server.run(sockets=[listener])
     finally:
@@ -96,7 +102,7 @@ class RunningServer:
         self.service, self._listener = service, listen(options)
         self.address = address_of(self._listener, options)
         started = threading.Event()
-        self._server = _Server(config_of(service, options), started.set)
+        self._server = _Server(config_of(service, options), started.set, service.end_arriving)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listener],), name="dejavlad-server", daemon=True
         )
@@ -125,7 +131,7 @@ def config_of(service: Service, options: ServeOptions) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=max(1, int(limits.stop_seconds)),
+        timeout_graceful_shutdown=limits.stop_seconds,  # type: ignore[arg-type]  # a part of one will do
         h11_max_incomplete_event_size=limits.headers,
         backlog=256,
     )
@@ -163,14 +169,29 @@ def address_of(listener: socket.socket, options: ServeOptions) -> str:
 class _Server(uvicorn.Server):
     """uvicorn, which tells when it answers, and ends with status 0 when it is told to."""
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_start: Callable[[], None], end_arriving: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self.on_start = on_start
+        self.on_start, self.end_arriving = on_start, end_arriving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self.on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(BODY_SECONDS, self.end_arriving)
+        await super().shutdown(sockets)
+        for _ in range(2):  # those that were given up say so; the second time they wait for nothing
+            if tasks := set(self.server_state.tasks):
+                await asyncio.wait(tasks, timeout=END_SECONDS)
+                for task in self.server_state.tasks:
+                    task.cancel()
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

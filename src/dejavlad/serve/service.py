@@ -58,13 +58,13 @@ class Service:
         self.metrics = Metrics()
         self.budget = MemoryBudget(self.limits.memory)
         self.check = DecodeCheck(self.limits, max(1, min(4, os.cpu_count() or 1)))
-        self.arriving = 0
+        self.arriving: set[asyncio.Task[Any]] = set()
         """Requests with photos that are still being read."""
         self.inference = Inference(
             self.limits,
             self.metrics,
             options.batch_size,
-            lambda: self.arriving + self.check.waiting,
+            lambda: len(self.arriving) + self.check.waiting,
         )
         self.matcher = PairMatcher(resolve_device(options.device))
         self.writer = MapWriter(self.limits, options.batch_size) if options.writable else None
@@ -205,6 +205,11 @@ class Service:
         finally:
             warming.cancel()
             await self.check.close()
+
+    def end_arriving(self) -> None:
+        """Refuse what has not come in whole by now: the service stops."""
+        for task in self.arriving:
+            task.cancel()
 
     def close(self) -> bool:
         """End the threads; whether all of them did."""

@@ -9,6 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.places import PlaceMap
+from dejavlad.positions import with_positions
+from serve.conftest import TOKEN, Runner, Running, Town, model
+
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -43,6 +48,42 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+HOSTILE = "<img src=x onerror='hacked=1'>.jpg"
+"""A name of a photo, where the file system takes it."""
+
+
+@pytest.fixture(scope="package")
+def several(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service over four maps: without positions, in metres, with a hostile name, and the town."""
+    folder = tmp_path_factory.mktemp("several")
+    PlaceMap.build(model(), [town.photo(place) for place in range(11)], folder / "flat.map")
+    table = folder / "plane.csv"
+    rows = [f"{place:02d}.jpg,{20 * place},{3 * place}" for place in range(12)]
+    table.write_text("\n".join(["name,east,north", *rows]), encoding="utf-8")
+    photos = [Photo(f"{place:02d}.jpg", town.photo(place)) for place in range(12)]
+    placed = with_positions(PhotoList(photos, root=town.photo(0).parent), table)
+    PlaceMap.build(model(), placed, folder / "plane.map")
+    photo = folder / HOSTILE
+    try:
+        photo.write_bytes(town.photo(0).read_bytes())
+    except OSError:
+        photo = folder / "'hacked'&amp;.jpg"
+        photo.write_bytes(town.photo(0).read_bytes())
+    PlaceMap.build(model(), [photo], folder / "hostile.map")
+    runner = Runner()
+    yield runner(*(folder / f"{name}.map" for name in ("flat", "plane", "hostile")), town.map)
+    runner.stop()
+
+
+@pytest.fixture(scope="package")
+def guarded(town: Town) -> Iterator[Running]:
+    """A service with a token and with tiles of a host that no test reaches."""
+    runner = Runner()
+    tiles = "https://tiles.example/{z}/{x}/{y}.png"
+    yield runner(town.map, token=TOKEN, tiles=tiles, attribution="© <b>somebody</b>")
+    runner.stop()
+
+
 class Visit:
     """One browser window, and what it did."""
 
@@ -64,6 +105,10 @@ class Visit:
 
     def open(self, address: str) -> Page:
         self.page.goto(address)
+        return self.ready()
+
+    def ready(self) -> Page:
+        """The page, once it shows the service's map."""
         expect(self.page.locator("html")).to_have_attribute("data-ready", "yes", timeout=30_000)
         return self.page
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from dejavlad.places import PlaceMap
 from made_photos import view, write
-from serve.conftest import LAT, LON, Runner, Running, Town
+from serve.conftest import LAT, LON, TOKEN, Runner, Running, Town
 from serve.page.conftest import Visit, answered, drop
 
 pytestmark = pytest.mark.slow
@@ -62,10 +61,9 @@ def test_photos_are_added_with_progress_and_removed(
 
 
 def test_a_map_without_positions_is_a_grid_and_maps_are_switched(
-    visit: Visit, run: Runner, town: Town, tmp_path: Path
+    visit: Visit, several: Running, town: Town
 ) -> None:
-    PlaceMap.build("rootsift-vlad", [town.photo(place) for place in range(11)], tmp_path / "flat.map")
-    page = visit.open(run(tmp_path / "flat.map", town.map).address)
+    page = visit.open(several.address)
     expect(page.locator("#place-map")).to_be_hidden()
     expect(page.locator("#grid-pane > .photos li")).to_have_count(11)
     drop(page, {"where.jpg": town.query(5)})
@@ -78,25 +76,16 @@ def test_a_map_without_positions_is_a_grid_and_maps_are_switched(
     expect(page.locator("#switcher")).to_have_value("flat")
 
 
-def test_a_plane_in_metres_is_drawn_too(visit: Visit, run: Runner, town: Town, tmp_path: Path) -> None:
-    from dejavlad.photo import Photo, PhotoList
-    from dejavlad.positions import with_positions
-
-    table = tmp_path / "plane.csv"
-    rows = [f"{place:02d}.jpg,{20 * place},{3 * place}" for place in range(12)]
-    table.write_text("\n".join(["name,east,north", *rows]), encoding="utf-8")
-    photos = PhotoList(
-        [Photo(f"{place:02d}.jpg", town.photo(place)) for place in range(12)], root=town.photo(0).parent
-    )
-    PlaceMap.build("rootsift-vlad", with_positions(photos, table), tmp_path / "plane.map")
-    page = visit.open(run(tmp_path / "plane.map").address)
+def test_a_plane_in_metres_is_drawn_too(visit: Visit, several: Running, town: Town) -> None:
+    page = visit.open(several.address)
+    page.select_option("#switcher", "plane")
     drop(page, {"where.jpg": town.query(7)})
     expect(page.locator("#position")).to_have_text("140.0 m east, 21.0 m north")
     expect(page.locator(".pin")).to_be_visible()
     expect(page.locator("#save-placed")).to_have_count(0)
 
 
-def test_tiles_come_only_from_the_chosen_host(browser: Browser, run: Runner, town: Town) -> None:
+def test_tiles_come_only_from_the_chosen_host(browser: Browser, guarded: Running, town: Town) -> None:
     visit = Visit(browser)
     tile = town.photo(0).read_bytes()
 
@@ -104,8 +93,10 @@ def test_tiles_come_only_from_the_chosen_host(browser: Browser, run: Runner, tow
         route.fulfill(body=tile, content_type="image/jpeg")
 
     visit.context.route("https://tiles.example/**", fulfil)
-    options = {"tiles": "https://tiles.example/{z}/{x}/{y}.png", "attribution": "© <b>somebody</b>"}
-    page = visit.open(run(town.map, **options).address)
+    visit.page.goto(guarded.address)
+    visit.page.locator("#small input").fill(TOKEN)
+    visit.page.get_by_role("button", name="Go on").click()
+    page = visit.ready()
     page.locator("img.leaflet-tile-loaded").first.wait_for()
     expect(page.locator(".leaflet-control-attribution")).to_have_text("© <b>somebody</b>")
     drop(page, {"where.jpg": town.query(1)})
