@@ -685,12 +685,9 @@ class PlaceMap:
         self, checked: Checked, first: int, near_K: NDArray[np.int64], places: Evidence
     ) -> Evidence:
         """What speaks for the first of the candidates, beside what the search says."""
-        pair = checked.compared[first]
         other = ~self._same_place(near_K)[first]
-        runner_up = max((next_.inliers for at, next_ in checked.compared.items() if other[at]), default=0)
-        return replace(
-            places, inliers=pair.inliers, coverage=min(pair.nearness.coverage), runner_up=runner_up
-        )
+        others = [pair for at, pair in checked.compared.items() if other[at]]
+        return places.verified(checked.compared[first], others)
 
     def _unverified(self, photo: int) -> str:
         """Why one of `photos` could not be compared."""
