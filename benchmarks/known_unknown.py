@@ -4,7 +4,7 @@
 
 SHARED_DATA holds gardens_point, corridor, loop_rtabmap, photos_lund, photos_arezzo and toy; the towns are
 made by `dejavlad dataset town` with two seeds. Half of the sets had a part in fitting the curve of
-confidence (`FITTED`), the other half had none. What is slow (descriptors, local features, evidence) is kept in
+confidence (`FITTED`), the other half had none. What is slow (local features, maps, evidence) is kept in
 CACHE: delete it after a change of the network, of matching or of verification.
 """
 
@@ -88,10 +88,12 @@ class Row:
 
     @property
     def fitted(self) -> bool:
+        """Whether the curve was fitted on it."""
         return self.database in FITTED and self.queries.split("/")[0] in FITTED
 
     @property
     def judged(self) -> bool:
+        """Whether neither its map nor its photo had a part in that."""
         return self.database not in FITTED and self.queries.split("/")[0] not in FITTED
 
 
@@ -260,7 +262,7 @@ def report(rows: list[Row]) -> None:
             for score in scores
         ]
         print(f"| {name} | " + " | ".join("" if a is None else f"{a:.4f}" for a in areas) + " |")
-    print("\n| known | verified | search alone | before |\n|---|--:|--:|--:|")
+    print("\n| held back (map or photos): known | verified | search alone | before |\n|---|--:|--:|--:|")
     for kind in ("right", "unrelated", "district"):
         some = of(parts["held back (map or photos)"], kind)
         shares = [np.mean([score(row.evidence) >= KNOWN for row in some]) if some else 0 for score in scores]
@@ -287,12 +289,12 @@ def of(rows: list[Row], kind: str) -> list[Row]:
     return [row for row in rows if row.kind == kind]
 
 
-def main(
-    data: str, cache: str, town: str, fitted_town: str, model: str = BEST_MODEL, asked: str = "8"
-) -> None:
+def answers(data: str, cache: str, town: str, fitted_town: str, *rest: str) -> list[Row]:
+    """All answers, by the arguments of the command."""
+    model, asked = (*rest, *(BEST_MODEL, "6")[len(rest) :])
     every = sets(Path(data), {"town A": Path(fitted_town), "town B": Path(town)})
-    report(list(collect(every, Path(cache), model, int(asked))))
+    return list(collect(every, Path(cache), model, int(asked)))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    report(answers(*sys.argv[1:]))

@@ -144,8 +144,8 @@ class MapVerifier:
     ) -> Checked:
         """Compare the first candidates with a photo, until one is surely its place.
 
-        The first `RIVALS` photos of other places are among those compared. Photos that cannot be read any more are
-        not compared, and stand as having nothing in common with it.
+        The first `RIVALS` photos of other places are among those compared. Photos that cannot be read any
+        more are not compared, and stand as having nothing in common with it.
 
         Args:
             photo: the query.

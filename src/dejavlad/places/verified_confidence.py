@@ -2,9 +2,10 @@
 
 The search tells how far the best place stands out from the map's others (`confidence.stand_out`); that says
 little where there are few others, so it counts by how many there are. The geometry tells how many points of
-the best photo agree with the query's, over how much of both photos they spread, and how many more they are
-than those of the best photo of any other place. A logistic curve that rises with each of them puts all four
-together.
+the best photo agree with the query's and move as their neighbours do, over how much of both photos they
+spread, and how many times what comes by chance they are. What comes by chance differs: among leaves a dozen
+points, in a street of houses built alike sixty. The photos of other places tell it, compared with the very
+same query. A logistic curve that rises with each of these puts all four together.
 Its few numbers are fitted by ``benchmarks/fit_verified_confidence.py``.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Self
 
 from dejavlad.places.confidence import PLACES
 from dejavlad.rerank import Verified
