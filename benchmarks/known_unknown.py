@@ -129,8 +129,8 @@ def sets(data: Path, towns: dict[str, Path]) -> dict[str, Set]:
     return made
 
 
-def collect(every: dict[str, Set], cache: Path, model: str, asked: int) -> Iterator[Row]:
-    """Each map asked for `asked` photos of each other set, and for three times as many of its own."""
+def collect(every: dict[str, Set], cache: Path, model: str, count: int) -> Iterator[Row]:
+    """Each map asked for `count` photos of each other set, and for three times as many of its own."""
     keep_features(cache / "local")
     dense: dict[str, object] = {}
     for name, sizes in MAPS.items():
@@ -153,9 +153,9 @@ def collect(every: dict[str, Set], cache: Path, model: str, asked: int) -> Itera
                 if not path.exists():
                     if made is None:
                         made = dv.PlaceMap.build(model, this.database.take(kept), folder / "map")
-                    rows = spread(asked_of.queries, 3 * asked if own else asked)
-                    found = ask(made, asked_of, rows, this if own else None, dense)
-                    path.write_text(json.dumps(found))
+                    rows = spread(asked_of.queries, 3 * count if own else count)
+                    records = ask(made, asked_of, rows, this if own else None, dense)
+                    path.write_text(json.dumps(records))
                 for record in json.loads(path.read_text()):
                     kind = record["kind"]
                     if kind == "unrelated" and name[:4] == other[:4] == "town":
@@ -172,7 +172,7 @@ def ask(made, asked_of: Set, rows: list[int], own: Set | None, dense: dict) -> l
     photos = asked_of.queries.take(rows)
     answers = made.locate_descriptors(describe(made.model, photos, dense), photos, k=1, verify=SETTING)
     keys = {} if own is None else {photo.key: row for row, photo in enumerate(own.database)}
-    found = []
+    records = []
     for row, answer in zip(rows, answers, strict=True):
         if answer.evidence is None:
             continue
@@ -181,7 +181,7 @@ def ask(made, asked_of: Set, rows: list[int], own: Set | None, dense: dict) -> l
             continue
         stated, true = answer.agreed, asked_of.queries[row].position
         known_error = right and stated is not None and true is not None
-        found.append(
+        records.append(
             {
                 "kind": "right" if right else "unrelated",
                 "evidence": asdict(answer.evidence),
@@ -189,7 +189,7 @@ def ask(made, asked_of: Set, rows: list[int], own: Set | None, dense: dict) -> l
                 "uncertainty": answer.uncertainty_m if known_error else None,
             }
         )
-    return found
+    return records
 
 
 SETTING = PointSetting("xfeat")
@@ -291,9 +291,9 @@ def of(rows: list[Row], kind: str) -> list[Row]:
 
 def answers(data: str, cache: str, town: str, fitted_town: str, *rest: str) -> list[Row]:
     """All answers, by the arguments of the command."""
-    model, asked = (*rest, *(BEST_MODEL, "6")[len(rest) :])
+    model, count = (*rest, *(BEST_MODEL, "6")[len(rest) :])
     every = sets(Path(data), {"town A": Path(fitted_town), "town B": Path(town)})
-    return list(collect(every, Path(cache), model, int(asked)))
+    return list(collect(every, Path(cache), model, int(count)))
 
 
 if __name__ == "__main__":
