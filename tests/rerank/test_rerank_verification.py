@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.evaluation import Result
 from dejavlad.local_features import LocalFeatures
 from dejavlad.rerank.nearness import nearness
 from dejavlad.rerank.point_matching import MutualNearest, PointMatches
@@ -208,5 +209,11 @@ def test_evaluate_reranks_by_local_features(street, tmp_path, capsys):
     assert result["recall"]["1"] == 1 and result["rerank"].startswith(
         "sift (1024 points, fundamental, first 3)"
     )
+    trust = result["reliability"]
+    assert trust["right"] + trust["wrong"] == result["n_queries"] and trust["wrong"] == 0
+    assert sum(b["answers"] for b in trust["bins"]) == result["n_queries"] and trust["position_error"] is None
+    assert Result.load(tmp_path / "out").reliability.to_dict() == trust
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert "Is it as sure as it is right?" in page and "position_error" in page
     assert main(["evaluate", "rootsift-vlad", *options, "--rerank", "sift", "--preset", "speed"]) != 0
     assert "--rerank sift has none" in capsys.readouterr().err

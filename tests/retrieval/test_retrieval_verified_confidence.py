@@ -15,13 +15,14 @@ from dejavlad.places.verified_confidence import (
     search_confidence,
     verified_confidence,
 )
+from dejavlad.rerank import Nearness, PointMatches, Verified
 
-SURE = Evidence(standing=0.3, places=10, inliers=142, coverage=0.5, runner_up=9)
+SURE = Evidence(standing=0.3, places=10, inliers=142, coverage=0.5, runner_up=9, coherent=130, by_chance=6)
 
 
-def test_it_rises_with_what_speaks_for_the_answer_and_falls_with_the_next_place():
-    middle = Evidence(standing=0.1, places=10, inliers=40, coverage=0.2, runner_up=10)
-    for better in ({"standing": 0.2}, {"inliers": 50}, {"coverage": 0.3}, {"runner_up": 5}):
+def test_it_rises_with_what_speaks_for_the_answer_and_falls_with_chance():
+    middle = Evidence(standing=0.1, places=10, inliers=50, coverage=0.2, coherent=40, by_chance=20)
+    for better in ({"standing": 0.2}, {"coherent": 50}, {"coverage": 0.3}, {"by_chance": 16}):
         assert verified_confidence(replace(middle, **better)) > verified_confidence(middle)
     assert verified_confidence(replace(middle, places=2)) < verified_confidence(middle)
     assert 0.98 < verified_confidence(SURE) <= 1
@@ -30,8 +31,19 @@ def test_it_rises_with_what_speaks_for_the_answer_and_falls_with_the_next_place(
 def test_what_chance_makes_is_not_known():
     # The most that photos of other places reached, on the real sets and the towns (see the fit).
     for places in (1, 2, 5, 10):
-        assert verified_confidence(Evidence(0.1, places, 34, 0.2, 20)) < 0.5
+        assert verified_confidence(Evidence(0.1, places, 38, 0.2, 30, 30, 20)) < 0.5
+        assert verified_confidence(Evidence(0.1, places, 121, 0.35, 66, 90, 60)) < 0.5  # houses built alike
         assert verified_confidence(Evidence(5.0, places)) < 0.5
+
+
+def test_evidence_of_verified_pairs():
+    def pair(inliers, coherent, coverage=(0.0, 0.0)):
+        matches = PointMatches(np.arange(inliers), np.arange(inliers), np.ones(inliers, np.float32))
+        return Verified(matches, inliers, "fundamental", None, Nearness(coverage=coverage, coherent=coherent))
+
+    made = Evidence(0.2, 7).verified(pair(50, 40, (0.5, 0.3)), [pair(20, 9), pair(12, 11)])
+    assert made == Evidence(0.2, 7, 50, 0.3, 20, 40, 11)
+    assert Evidence(0.2, 7).verified(pair(50, 40)).by_chance == 0
 
 
 @pytest.mark.parametrize("places", [0, 1, 2, 5, 9])

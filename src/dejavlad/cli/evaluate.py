@@ -28,6 +28,7 @@ from dejavlad.errors import InputError
 if TYPE_CHECKING:
     from dejavlad.evaluation import Result
     from dejavlad.evaluation.protocols import Protocol
+    from dejavlad.evaluation.reliability import Reliability
     from dejavlad.extraction import DescriptorStore
     from dejavlad.ground_truth import PlaceDataset
     from dejavlad.photo import PhotoList
@@ -192,6 +193,7 @@ def evaluate(
         reranked=made.reranked,
         preset=made.preset,
         unread=made.unread,
+        reliability=made.reliability,
     )
     for what, failed in (made.unread or {}).items():
         output.failures(failed, *NOUNS[what])
@@ -229,6 +231,7 @@ class _Made:
     patches: tuple[Source, Source] | None = None
     preprocess: dict[str, Any] = field(default_factory=dict)
     unread: dict[str, dict[str, str]] | None = None
+    reliability: Reliability | None = None
 
     def pairs(self, places: PlaceDataset, result: Result | None) -> list[ShownMatch]:
         """Queries and answers whose matching patches the page shows."""
@@ -255,9 +258,11 @@ def _make(
 ) -> _Made | None:
     """Describe, search, and re-rank; None where one share of it was described alone."""
     from dejavlad.model.device import resolve_device
+    from dejavlad.pipelines.confidence import answer_reliability
     from dejavlad.pipelines.evaluate import (
         describe_dataset,
         patch_sources,
+        point_sources,
         rank,
         rerank,
         rerank_points,
@@ -311,6 +316,10 @@ def _make(
     output.scaled(database, queries)
     if points is not None:
         with output.progress() as on_progress:
+            device = str(resolve_device(options.device))
+            features = point_sources(
+                places, points, on_progress=on_progress, device=device, offline=options.offline or None
+            )
             made.reranked = rerank_points(
                 ranking,
                 places,
@@ -319,8 +328,10 @@ def _make(
                 setting=description,
                 budget_ms=budget,
                 on_progress=on_progress,
-                device=str(resolve_device(options.device)),
-                offline=options.offline or None,
+                sources=features,
+            )
+            made.reliability = answer_reliability(
+                made.reranked, places, database, points.reranker(), *features, on_progress=on_progress
             )
         made.ranking, made.preset = made.reranked.ranking, points
         seconds["re-rank"] = made.reranked.spent

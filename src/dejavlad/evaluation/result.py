@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError
 from dejavlad.evaluation import statistics
 from dejavlad.evaluation.breakdown import TagRecall
+from dejavlad.evaluation.reliability import Reliability
 from dejavlad.failures import blank, failures_text, unread
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED, check_column
@@ -58,6 +59,8 @@ class Result:
     known."""
     twins: Mapping[str, Any] = field(default_factory=dict)
     """Queries that the database holds too, as `told_twins` tells; empty where none were found."""
+    reliability: Reliability | None = None
+    """Confidence of the first answers against what is right, where they were verified."""
     blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     """int64 [Q], queries of one number (a place, panorama or drive) are drawn together for intervals; -1 does
     not count; None where each stands for itself and all count."""
@@ -115,6 +118,8 @@ class Result:
             }
         if self.twins:
             description["twins"] = dict(self.twins)
+        if self.reliability is not None:
+            description["reliability"] = self.reliability.to_dict()
         if self.blocks is not None:
             description["blocks"] = self.blocks.tolist()
         if self.hits_at is not None:
@@ -138,6 +143,8 @@ class Result:
         for d, recall in self.dims.items():
             lines.append(f"{d:>6} dims  {_line(recall)}")
         lines += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
+        if self.reliability is not None:
+            lines.append(str(self.reliability))
         return "\n".join(lines)
 
     @property
@@ -221,6 +228,7 @@ class Result:
                 },
                 unread=_failed(description.get("unread")),
                 twins=dict(description.get("twins") or {}),
+                reliability=_reliability(description.get("reliability")),
                 blocks=_numbers(description, "blocks"),
                 hits_at=_numbers(description, "hits_at"),
             )
@@ -233,6 +241,10 @@ class Result:
 
 def _recalls(recalls: Mapping[str, Any]) -> dict[int, float]:
     return {int(n): float(value) for n, value in recalls.items()}
+
+
+def _reliability(description: Any) -> Reliability | None:
+    return None if description is None else Reliability.from_dict(description)
 
 
 def _failed(failures: Any) -> dict[str, dict[str, str]] | None:

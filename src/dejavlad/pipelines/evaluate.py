@@ -40,6 +40,7 @@ from dejavlad.evaluation import (
 )
 from dejavlad.evaluation.average_precision import measured, needs_whole
 from dejavlad.evaluation.predictions import write_patch_netvlad
+from dejavlad.evaluation.reliability import Reliability
 from dejavlad.extraction import DescriptorStore, Shard, extract
 from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
@@ -245,6 +246,20 @@ def patch_sources(
     return preset, of_queries, of_database
 
 
+def point_sources(
+    dataset: PlaceDataset, points: PointSetting, **options: Any
+) -> tuple[PointSource, PointSource]:
+    """Local features of the queries and of the database, made when asked for.
+
+    Args:
+        dataset: the photos.
+        points: how.
+        options: of `dejavlad.local.create`, e.g. ``device``.
+    """
+    extractor = points.extractor(**options)
+    return PointSource(extractor, dataset.queries), PointSource(extractor, dataset.database)
+
+
 def rerank_points(
     ranking: Ranking,
     dataset: PlaceDataset,
@@ -254,6 +269,7 @@ def rerank_points(
     setting: Mapping[str, Any] | None = None,
     budget_ms: float | None = None,
     on_progress: OnProgress = silent,
+    sources: tuple[PointSource, PointSource] | None = None,
     **options: Any,
 ) -> Reranked:
     """A ranking re-ranked by verified local features; what is finished is kept in ``out/reranking``.
@@ -266,14 +282,15 @@ def rerank_points(
         setting: what the ranking was made by.
         budget_ms: milliseconds a query, as a mean; see `rerank_all`.
         on_progress: told of each query.
+        sources: of `point_sources`, to be used again; made unless given.
         options: of `dejavlad.local.create`, e.g. ``device``.
     """
-    extractor = points.extractor(on_progress=on_progress, **options)
+    of_queries, of_database = sources or point_sources(dataset, points, on_progress=on_progress, **options)
     return rerank_all(
         points.reranker(),
         ranking,
-        PointSource(extractor, dataset.queries),
-        PointSource(extractor, dataset.database),
+        of_queries,
+        of_database,
         keep=out / "reranking",
         setting={"points": points.to_dict(), **(setting or {})},
         budget_ms=budget_ms,
@@ -328,6 +345,7 @@ def score(
     reranked: Reranked | None = None,
     preset: Preset | PointSetting | None = None,
     unread: Mapping[str, Mapping[str, str]] | None = None,
+    reliability: Reliability | None = None,
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
 
@@ -342,6 +360,7 @@ def score(
         reranked: what `ranking` was before it was re-ranked, and how that went.
         preset: how it was re-ranked.
         unread: the photos that could not be described, from `unread_of`.
+        reliability: how far the answers' confidence can be trusted.
 
     Raises:
         InputError: the ranking is for other lists.
@@ -373,7 +392,7 @@ def score(
             unread=unread,
         )
         twins = _twins(ranking, dataset, dataset.truth)
-        result = replace(result, dims=dims or {}, reranking=description, twins=twins)
+        result = replace(result, dims=dims or {}, reranking=description, twins=twins, reliability=reliability)
     if reranked is not None:
         reranked.first.save(out / "first_ranking.npz")
         write_patch_netvlad(

@@ -28,10 +28,27 @@ PLACES = 10
 """J: places compared."""
 SAME_VIEW = 0.9
 """Map photos nearer to a place's best photo than this share of the query's distance show the same place."""
+SAME_PLACE = 25.0
+"""Photos within so many metres show one place."""
+SAME_STRETCH = 0.05
+"""Photos without positions show one place within this share of the list, as frames of a drive do."""
 SLOPE, KNOWN_FROM = 13.1, 0.092
 """The logistic curve: its slope, and where it is one half."""
 LARGEST_SURPRISE = 10.0
 """A chance of less than 1e-10 is as good as none."""
+
+
+def same_place(rows_K: NDArray[np.int64], apart_KK: NDArray[np.float64], photos: int) -> NDArray[np.bool_]:
+    """bool [K, K], whether two photos of a list are known to show one place.
+
+    Args:
+        rows_K: where they stand in the list.
+        apart_KK: metres between them; NaN where that is not known: then frames near in the list do.
+        photos: how many photos the list has.
+    """
+    stretch = max(3, round(SAME_STRETCH * photos))
+    in_sequence = np.abs(rows_K[:, None] - rows_K) <= stretch
+    return np.where(np.isnan(apart_KK), in_sequence, apart_KK <= SAME_PLACE)
 
 
 def distinct_places(

@@ -56,6 +56,7 @@ from dejavlad.places.answer import (
 from dejavlad.places.confidence import (
     PLACES,
     distinct_places,
+    same_place,
     stand_out,
 )
 from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap, DatabaseRows
@@ -109,10 +110,6 @@ FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
 }
 
-SAME_PLACE = 25.0
-"""Photos within so many metres show one place."""
-SAME_STRETCH = 0.05
-"""Photos without positions show one place within this share of the list, as frames of a drive do."""
 CANDIDATES = 200
 """K: neighbours looked at for each query, more where they all show a few places."""
 FEATURES_AT_ONCE = 64
@@ -693,12 +690,9 @@ class PlaceMap:
         self, checked: Checked, first: int, near_K: NDArray[np.int64], places: Evidence
     ) -> Evidence:
         """What speaks for the first of the candidates, beside what the search says."""
-        pair = checked.compared[first]
         other = ~self._same_place(near_K)[first]
-        runner_up = max((next_.inliers for at, next_ in checked.compared.items() if other[at]), default=0)
-        return replace(
-            places, inliers=pair.inliers, coverage=min(pair.nearness.coverage), runner_up=runner_up
-        )
+        others = [pair for at, pair in checked.compared.items() if other[at]]
+        return places.verified(checked.compared[first], others)
 
     def _unverified(self, photo: int) -> str:
         """Why one of `photos` could not be compared."""
@@ -712,10 +706,7 @@ class PlaceMap:
 
     def _same_place(self, places_K: NDArray[np.int64]) -> NDArray[np.bool_]:
         """[K, K] whether two photos of the map are known to show one place."""
-        apart_KK = self._snapshot.positions.take(places_K).distances()
-        stretch = max(3, round(SAME_STRETCH * len(self)))
-        in_sequence = np.abs(places_K[:, None] - places_K) <= stretch
-        return np.where(np.isnan(apart_KK), in_sequence, apart_KK <= SAME_PLACE)
+        return same_place(places_K, self._snapshot.positions.take(places_K).distances(), len(self))
 
     def _add(self, photos: PhotoList, options: RowOptions, on_progress: OnProgress, *, keep: bool) -> int:
         """Add photos, and correct what is known of those that are there (`keep`: what is not told stays)."""

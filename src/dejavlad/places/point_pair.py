@@ -44,7 +44,7 @@ class PointPair:
     @property
     def evidence(self) -> Evidence:
         """What speaks for one place."""
-        return Evidence(0.0, 1, self.verified.inliers, min(self.verified.nearness.coverage))
+        return Evidence(0.0, 1).verified(self.verified)
 
     @property
     def confidence(self) -> float:

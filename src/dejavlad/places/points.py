@@ -27,6 +27,8 @@ NO_CHECK = "none"
 """The name of no verification."""
 STEP = 5
 """Candidates compared before it is asked whether the answer is sure already."""
+RIVALS = 3
+"""Photos of other places that are compared in any case: what they have in common with the query is chance."""
 SURE = 0.95
 """No more candidates are compared once geometry alone gives so much confidence."""
 KEPT = 4096
@@ -142,8 +144,8 @@ class MapVerifier:
     ) -> Checked:
         """Compare the first candidates with a photo, until one is surely its place.
 
-        The best photo of any other place is among those compared. Photos that cannot be read any more are
-        not compared, and stand as having nothing in common with it.
+        The first `RIVALS` photos of other places are among those compared. Photos that cannot be read any
+        more are not compared, and stand as having nothing in common with it.
 
         Args:
             photo: the query.
@@ -165,9 +167,9 @@ class MapVerifier:
             places = list(compared)
             scores = nearness_scores(list(compared.values()), distances_K[places])
             first = places[int(np.argmin(scores))]
-            elsewhere = np.flatnonzero(~same_KK[first])
-            if len(elsewhere) and compared.keys().isdisjoint(elsewhere.tolist()):
-                compared[int(elsewhere[0])] = self._compare(query, int(rows_K[elsewhere[0]]))
+            for at in np.flatnonzero(~same_KK[first])[:RIVALS].tolist():
+                if at not in compared:
+                    compared[at] = self._compare(query, int(rows_K[at]))
             if self._sure(first, compared, same_KK):
                 break
         places = sorted(compared)
@@ -188,9 +190,8 @@ class MapVerifier:
     def _sure(self, first: int, compared: dict[int, Verified], same_KK: NDArray[np.bool_]) -> bool:
         """Whether geometry alone tells that the first is the query's place."""
         best = compared[first]
-        others = [pair.inliers for at, pair in compared.items() if not same_KK[first, at]]
-        evidence = Evidence(0.0, 1, best.inliers, min(best.nearness.coverage), max(others, default=0))
-        return verified_confidence(evidence) >= SURE
+        others = [pair for at, pair in compared.items() if not same_KK[first, at]]
+        return verified_confidence(Evidence(0.0, 1).verified(best, others)) >= SURE
 
 
 class PhotoRows(Protocol):

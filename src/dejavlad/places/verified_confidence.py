@@ -2,26 +2,32 @@
 
 The search tells how far the best place stands out from the map's others (`confidence.stand_out`); that says
 little where there are few others, so it counts by how many there are. The geometry tells how many points of
-the best photo agree with the query's, over how much of both photos they spread, and how many more they are
-than those of the best photo of any other place. A logistic curve that rises with each of them puts all four
-together.
+the best photo agree with the query's and move as their neighbours do, over how much of both photos they
+spread, and how many times what comes by chance they are. What comes by chance differs: among leaves a dozen
+points, in a street of houses built alike sixty. The photos of other places tell it, compared with the very
+same query. A logistic curve that rises with each of these puts all four together.
 Its few numbers are fitted by ``benchmarks/fit_verified_confidence.py``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
 
 from dejavlad.places.confidence import PLACES
+from dejavlad.rerank import Verified
 
 KNOWN = 0.5
 """An answer counts as known from this probability on."""
-INLIERS, COVERAGE, ADVANTAGE, STANDING, OFFSET = 3.4, 12.4, 1.0, 7.5, -17.7
-"""The logistic curve: what the logarithm of 1 + inliers, the smaller coverage, the logarithm of how many
-times the next place's inliers they are, and the standing count."""
-CHANCE = 5
-"""Points that agree by chance, added on both sides before inliers of two places are compared."""
+COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.5, 5.9, 2.0, 4.0, -6.8
+"""The logistic curve: what the logarithm of 1 + coherent points, the logarithm of how many times chance they
+are, the smaller coverage and the standing count."""
+CHANCE = 15
+"""Coherent points that photos of different places reach in any case, however few of them were compared."""
+SOFT = 5
+"""Points added on both sides before coherent points are compared with chance."""
 MOST_STANDING = 0.5
 """A place that stands out further is not surer for it."""
 SEARCH_SLOPE, SEARCH_FROM = 26.7, 0.13
@@ -42,6 +48,27 @@ class Evidence:
     """Share of the photo, of query or map whichever is less, over which they spread: 0 to 1."""
     runner_up: int = 0
     """Points that agree in the best photo of any other place."""
+    coherent: int = 0
+    """Points of the best photo that agree and move as their neighbours do (`dejavlad.rerank.coherence`)."""
+    by_chance: int = 0
+    """The most such points in a photo of any other place: what comes by chance in this map."""
+
+    def verified(self, pair: Verified, others: Iterable[Verified] = ()) -> Self:
+        """The same with what geometry says.
+
+        Args:
+            pair: what the best photo has in common with the query.
+            others: what photos of other places have.
+        """
+        rivals = [(other.inliers, other.nearness.coherent) for other in others]
+        return replace(
+            self,
+            inliers=pair.inliers,
+            coverage=min(pair.nearness.coverage),
+            runner_up=max((inliers for inliers, _ in rivals), default=0),
+            coherent=pair.nearness.coherent,
+            by_chance=max((coherent for _, coherent in rivals), default=0),
+        )
 
 
 def weighed_standing(evidence: Evidence) -> float:
@@ -52,14 +79,19 @@ def weighed_standing(evidence: Evidence) -> float:
 
 def verified_confidence(evidence: Evidence) -> float:
     """Probability that the best photo shows the query's place, 0 to 1; rises with all but the runner-up."""
-    logit = (
-        OFFSET
-        + INLIERS * math.log1p(evidence.inliers)
-        + COVERAGE * evidence.coverage
-        + ADVANTAGE * math.log((evidence.inliers + CHANCE) / (evidence.runner_up + CHANCE))
-        + STANDING * min(weighed_standing(evidence), MOST_STANDING)
-    )
+    weights = COHERENT, ADVANTAGE, COVERAGE, STANDING
+    logit = OFFSET + sum(w * x for w, x in zip(weights, curve_terms(evidence), strict=True))
     return _logistic(logit)
+
+
+def curve_terms(evidence: Evidence) -> tuple[float, float, float, float]:
+    """What the curve adds up, each by its weight."""
+    return (
+        math.log1p(evidence.coherent),
+        math.log((evidence.coherent + SOFT) / (max(evidence.by_chance, CHANCE) + SOFT)),
+        evidence.coverage,
+        min(weighed_standing(evidence), MOST_STANDING),
+    )
 
 
 def search_confidence(evidence: Evidence) -> float:

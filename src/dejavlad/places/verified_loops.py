@@ -72,7 +72,7 @@ def verify_loops(
     verified = []
     for count, loop in enumerate(loops, 1):
         pair = reranker.verified(source(loop.frame), source(loop.closes))
-        evidence = Evidence(0.0, 1, pair.inliers, min(pair.nearness.coverage))
+        evidence = Evidence(0.0, 1).verified(pair)
         after = min(loop.closes + apart, loop.frame - 1)
         least = LEAST_SHARE * max(near(loop.frame), near(loop.closes), near(after))
         ours, theirs = pair.inliers**STEEPNESS, least**STEEPNESS

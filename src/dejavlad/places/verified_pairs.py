@@ -74,7 +74,7 @@ def verify_pairs(
         agreeing[query] = []
         for name in names:
             pair = reranker.verified(of_query(query_rows[query]), of_database(database_rows[name]))
-            evidence = Evidence(0.0, 1, pair.inliers, min(pair.nearness.coverage))
+            evidence = Evidence(0.0, 1).verified(pair)
             pairs.append(VerifiedPair(query, name, pair.inliers, verified_confidence(evidence)))
             if pair.inliers >= DECISIVE:
                 agreeing[query].append(name)

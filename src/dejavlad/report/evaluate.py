@@ -12,7 +12,7 @@ from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, queries_section
 from dejavlad.report.matches import ShownMatch, matches_section
 from dejavlad.report.page import write_sections
-from dejavlad.report.recall import parts_section, recall_section, rerank_section
+from dejavlad.report.recall import parts_section, recall_section, reliability_section, rerank_section
 from dejavlad.report.sections import numbers_section, places_section, reproduce_section, unread_section
 from dejavlad.report.templating import render
 from dejavlad.report.text import percent
@@ -65,6 +65,7 @@ def write_page(
         unread_section(unread),
         parts_section(result),
         rerank_section(result),
+        reliability_section(result),
         places_section(ranking, places, judged, shown),
         queries,
         matches_section(matches, thumbnails),

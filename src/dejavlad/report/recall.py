@@ -41,6 +41,35 @@ def recall_section(result: Result | None, ranking: Ranking) -> Section | None:
     )
 
 
+def reliability_section(result: Result | None) -> Section | None:
+    """How far the answers' confidence can be trusted; None where they were not verified."""
+    trust = None if result is None else result.reliability
+    if trust is None:
+        return None
+    rows: Rows = [
+        (
+            f"{b.low:.1f} to {b.high:.1f}",
+            [
+                f"{b.answers:,}",
+                f"{b.confidence:.2f}",
+                f"{b.right:.2f}",
+                "" if b.position_error is None else f"{b.position_error:.1f}{NBSP}m",
+            ],
+        )
+        for b in trust.bins
+    ]
+    shares: Rows = [
+        (name, [f"{number:,}", "" if share is None else percent(share)])
+        for name, number, share in (
+            ("right answers", trust.right, trust.known_right),
+            ("wrong answers", trust.wrong, trust.known_wrong),
+        )
+    ]
+    return Section.of(
+        "reliability", "Is it as sure as it is right?", "evaluate", trust=trust, rows=rows, shares=shares
+    )
+
+
 def parts_section(result: Result | None) -> Section | None:
     """Recall by parts, and over the distance within which an answer counts; None where neither is known."""
     if result is None or not (result.parts or result.by_distance):

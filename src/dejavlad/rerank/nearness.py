@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.rerank.coherence import coherent
+
 CELLS = 8
 """Coverage is counted in so many cells along the longer side."""
 OUTLYING = 2.5
@@ -40,6 +42,8 @@ class Nearness:
     """Median distance of the two places of a point, in longer sides."""
     coverage: tuple[float, float] = (0.0, 0.0)
     """Share of the query and of the candidate, in cells, in which points lie."""
+    coherent: int = 0
+    """Points that move as most of their neighbours do, after the similarity."""
     overlap: float = 0.0
     """Area that both show over the area that either does, 0 to 1, after the similarity."""
     mirrored: bool = False
@@ -74,6 +78,7 @@ def nearness(points_I2: Points, others_I2: Points, size: Size, other_size: Size)
         parallax=float(np.median(residual) / side),
         displacement=float(np.median(np.linalg.norm(points - others, axis=1)) / side),
         coverage=(_coverage(points, size), _coverage(others, other_size)),
+        coherent=coherent(points, others @ turn_22.T),
         overlap=_overlap(turn_22, shift_2, size, other_size),
         mirrored=_mirrored(points, others),
     )

@@ -1,0 +1,92 @@
+"""How sure each answer of an evaluation is, and whether that can be trusted: what `locate` would say of it.
+
+The confidence is `locate`'s: how far the best place stands out in the first ranking, and what the local
+features of the answer and of photos of other places have in common with the query's.
+
+Legend: Q queries, K depth of the ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from dejavlad.evaluation.reliability import Reliability, reliability
+from dejavlad.extraction import DescriptorStore
+from dejavlad.geo import Positions, distance
+from dejavlad.ground_truth import PlaceDataset
+from dejavlad.local_features import LocalFeatures
+from dejavlad.places.confidence import distinct_places, same_place, stand_out
+from dejavlad.places.located_position import located_position
+from dejavlad.places.points import RIVALS, STEP
+from dejavlad.places.reranking import Reranked
+from dejavlad.places.verified_confidence import Evidence, verified_confidence
+from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.rerank import PointReranker
+
+JUDGING: Final = "judging confidence"
+"""The task that `OnProgress` is told of."""
+CANDIDATES: Final = 200
+"""Candidates of a query that are put into places, at most; as `locate` looks at them."""
+
+Features = Callable[[int], LocalFeatures]
+
+
+def answer_reliability(
+    reranked: Reranked,
+    dataset: PlaceDataset,
+    database: DescriptorStore,
+    reranker: PointReranker,
+    of_query: Features,
+    of_database: Features,
+    *,
+    on_progress: OnProgress = silent,
+) -> Reliability | None:
+    """Confidence against truth, for the first answer of each query that was compared.
+
+    Args:
+        reranked: the ranking before and after.
+        dataset: the photos, and what is right.
+        database: descriptors of the database.
+        reranker: what compares local features.
+        of_query: local features by query.
+        of_database: local features by row of the database.
+        on_progress: told of each query.
+
+    Returns:
+        None where the truth is not known, or no query was compared.
+    """
+    if dataset.truth is None:
+        return None
+    first, after = reranked.first, reranked.ranking
+    right_Q = dataset.truth.positives.contains(after.indices[:, :1])[:, 0]
+    sure, right, errors, stated = [], [], [], []
+    for q in np.flatnonzero(reranked.done & (after.indices[:, 0] >= 0)).tolist():
+        listed = first.indices[q, :CANDIDATES] >= 0
+        rows_K, far_K = first.indices[q, :CANDIDATES][listed], first.distances[q, :CANDIDATES][listed]
+        at = np.flatnonzero(rows_K == after.indices[q, 0])
+        query = of_query(q)
+        if not len(at) or not len(query):
+            continue
+        listed_at = [dataset.database[int(row)].position for row in rows_K]
+        same_KK = same_place(rows_K, Positions.from_list(listed_at).distances(), len(dataset.database))
+        best = int(at[0])
+        rivals = np.flatnonzero(~same_KK[best])[:RIVALS].tolist()
+        order = [int(np.flatnonzero(rows_K == row)[0]) for row in after.indices[q, :STEP] if row in rows_K]
+        verified = {k: reranker.verified(query, of_database(int(rows_K[k]))) for k in {best, *rivals, *order}}
+        descriptors = database.float32(rows_K)
+        descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
+        places = distinct_places(far_K, same_KK, descriptors)
+        evidence = Evidence(stand_out(far_K[places]), len(places)).verified(
+            verified[best], [pair for k, pair in verified.items() if not same_KK[best, k]]
+        )
+        sure.append(verified_confidence(evidence))
+        right.append(bool(right_Q[q]))
+        agreed, within = located_position(best, verified, {k: listed_at[k] for k in verified})
+        true = dataset.queries[q].position
+        errors.append(np.nan if agreed is None or true is None else distance(agreed, true))
+        stated.append(np.nan if within is None else within)
+        on_progress(Progress(JUDGING, len(sure), len(right_Q)))
+    return reliability(sure, right, errors, stated) if sure else None
