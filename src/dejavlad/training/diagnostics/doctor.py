@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from dejavlad.training.diagnostics.monitor import (
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
-from dejavlad.training.sampling.classes import group_classes, with_focal_views
+from dejavlad.training.sampling.classes import Grouping, group_classes, with_focal_views
 from dejavlad.training.sampling.mining import (
     Descriptors,
     Floats,
@@ -123,12 +123,16 @@ def check_start(
     candidates: Candidates,
     descriptors: Descriptors | None,
     config: TrainConfig,
+    grouping: Grouping | None,
 ) -> list[Finding]:
-    """What a run begins with, and, where all photos are described already, what they tell."""
+    """What a run begins with, and, where all photos are described already, what they tell.
+
+    `grouping`: where classes are learnt, these, as they were made of all photos.
+    """
     return [
         *check_positions(dataset, config),
         *check_candidates(candidates, dataset, config),
-        *check_classes(dataset, config),
+        *_classes([*dataset.queries, *dataset.database], grouping, config),
         *check_clusters(model, dataset.database, config),
         *([] if descriptors is None else check_descriptors(descriptors, candidates, config)),
     ]
@@ -212,8 +216,13 @@ def check_classes(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
     if config.mining != "classes":
         return []
     photos = [*dataset.queries, *dataset.database]
-    left_out = group_classes(photos, config, dataset.name).left_out
-    return [*_whole_panoramas(photos, config), *_in_no_class(photos, left_out, config)]
+    return _classes(photos, group_classes(photos, config, dataset.name), config)
+
+
+def _classes(photos: Sequence[Photo], grouping: Grouping | None, config: TrainConfig) -> list[Finding]:
+    if grouping is None:
+        return []
+    return [*_whole_panoramas(photos, config), *_in_no_class(grouping, config)]
 
 
 def _whole_panoramas(photos: Sequence[Photo], config: TrainConfig) -> list[Finding]:
@@ -236,14 +245,14 @@ def _whole_panoramas(photos: Sequence[Photo], config: TrainConfig) -> list[Findi
     ]
 
 
-def _in_no_class(photos: Sequence[Photo], left_out: Mapping[str, int], config: TrainConfig) -> list[Finding]:
-    if sum(left_out.values()) <= BULK * len(photos):
+def _in_no_class(grouping: Grouping, config: TrainConfig) -> list[Finding]:
+    if sum(grouping.left_out.values()) <= BULK * grouping.n_photos:
         return []
-    counts = ", ".join(f"{count} {why}" for why, count in left_out.items())
+    counts = ", ".join(f"{count} {why}" for why, count in grouping.left_out.items())
     return [
         Finding(
             "photos in no class",
-            f"of {len(photos)} photos, {counts}",
+            f"of {grouping.n_photos} photos, {counts}",
             "they teach nothing",
             f"Larger squares (--set place_size={2 * config.place_size:g}) or smaller classes (--set "
             f"class_photos={max(2, config.class_photos // 2)}) take in more",
