@@ -57,6 +57,18 @@ def test_photos_stay_in_the_range_of_photos(make_view, name):
     assert ((changed >= black - 1e-3) & (changed <= white + 1e-3)).all()
 
 
+def test_a_change_of_hue_leaves_grey_photos_as_they_are(make_view):
+    preprocess = PREPROCESSING["torchvision"]
+    colours = torch.from_numpy(preprocess(make_view(0, 0, 40, 56)))[None]
+    grey = torch.from_numpy(preprocess(np.repeat(make_view(0, 0, 40, 56)[:, :, :1], 3, axis=2)))[None]
+    hue = Augment(TrainConfig(augment_hue=0.5), preprocess)
+    torch.testing.assert_close(hue(grey, [[3]]), grey, atol=1e-3, rtol=0)
+    turned = [hue(colours, [[seed]]) for seed in range(6)]
+    slight = [Augment(TrainConfig(augment_hue=0.01), preprocess)(colours, [[seed]]) for seed in range(6)]
+    most, least = (max(float((one - colours).abs().max()) for one in some) for some in (turned, slight))
+    assert most > 0.5 and least < most / 4
+
+
 def test_colours_change_alike_whatever_the_order_of_channels(make_view):
     config = TrainConfig(augment_colour=0.8)
     changed_photos = []

@@ -23,6 +23,7 @@ from dejavlad.training.sampling.classes import (
     LATERAL,
     cut_focal_views,
     group_classes,
+    in_groups,
     with_focal_views,
 )
 from dejavlad.training.sampling.focal import bearings, faces, focal_points
@@ -112,6 +113,35 @@ def test_photos_that_do_not_say_where_are_left_out_and_counted():
         scattered(800, headings=False), replace(COSPLACE, place_sector=0.0, class_photos=3)
     )
     assert all(key[3] == 0 for group in squares.groups for key in group.views[""])
+
+
+def test_what_is_in_no_group_is_not_looked_at():
+    """The same groups are made of what is left, whatever sorts the photos."""
+    photos = scattered(3000)
+    for config in (
+        replace(COSPLACE, class_photos=2, groups=3),
+        replace(EIGENPLACES, groups=2, class_photos=4),
+        replace(COSPLACE, place_sector=0.0, class_photos=6, groups=1),
+    ):
+        town = PlaceDataset("town", PhotoList(photos[1000:]), PhotoList(photos[:1000]))
+        left, grouping = in_groups(town, config)
+        listed, kept = [*town.queries, *town.database], [*left.queries, *left.database]
+        assert 0 < len(kept) < 2500 and grouping.n_photos == 3000
+        again = group_classes(kept, config)
+        assert names_of(again, kept) == names_of(grouping, listed)
+    plain = TrainConfig()
+    assert in_groups(town, plain) == (town, None)
+
+
+def names_of(grouping, photos):
+    return [
+        [
+            (group.key, view, key, [photos[i].name for i in rows.tolist()])
+            for view, classes in group.views.items()
+            for key, rows in classes.items()
+        ]
+        for group in grouping.groups
+    ]
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,7 @@ def test_what_a_network_draws_and_its_buffers_come_again(config, town, tmp_path)
 
 
 SCRIPT = """
+import json
 import sys
 import runpy
 from dataclasses import replace
@@ -246,20 +247,22 @@ view = runpy.run_path(sys.argv[1])["view"]
 small = runpy.run_path(sys.argv[2])
 from dejavlad.training import train
 print("ready", flush=True)
-config = replace(small["SMALL"], epochs=8, save_every=2)
+config = replace(small["SMALL"], **json.loads(sys.argv[4]), epochs=8, save_every=2)
 train(config, small["small_model"](), small["small_town"](view), None, sys.argv[3])
 """
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(config, make_model, town, tmp_path, request):
+@pytest.mark.parametrize("options", [{}, CLASSES], ids=["tuples", "classes"])
+def test_killed_at_random_moments(options, config, make_model, town, tmp_path, request):
     here = request.path.parent
     command = [sys.executable, "-c", SCRIPT, str(here.parent / "made_photos.py"), str(here / "conftest.py")]
-    long = replace(config, epochs=8, save_every=2)
+    command += [str(tmp_path / "killed"), json.dumps(options)]
+    long = replace(config, **options, epochs=8, save_every=2)
     train(long, make_model(), town, None, tmp_path / "whole")
     random = np.random.default_rng(5)
     for _ in range(2):
-        with subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None and process.stdout.readline()
             time.sleep(float(random.uniform(0.05, 0.4)))
             process.kill()

@@ -67,7 +67,7 @@ from dejavlad.training.run.runs import (
 from dejavlad.training.run.state import State
 from dejavlad.training.run.validation import score
 from dejavlad.training.sampling.batches import make_batch_sampler
-from dejavlad.training.sampling.classes import with_focal_views
+from dejavlad.training.sampling.classes import Grouping, in_groups
 from dejavlad.training.sampling.mining import Descriptors
 from dejavlad.training.sampling.subcache import (
     read_rows,
@@ -127,7 +127,7 @@ def train(
     """
     if config.augments:
         kornia_augmentation()
-    train = with_focal_views(train, config)
+    train, grouping = in_groups(train, config)
     candidates = candidates_of(train, config)
     processes, target = _join_processes(config, model, device)
     context = RunContext(config, processes, on_progress, on_record)
@@ -142,7 +142,7 @@ def train(
         for split in (learns, tested):
             if split is not None:
                 split.pool.synchronize(processes)
-        _Training(context, opened, learns, tested, Path(out)).run()
+        _Training(context, opened, learns, tested, Path(out), grouping).run()
     return Run(Path(out))
 
 
@@ -197,10 +197,17 @@ class _Training:
         train: the photos that are learnt from.
         val: the photos that are tested on; None for none.
         out: the run's folder.
+        grouping: where classes are learnt, these.
     """
 
     def __init__(
-        self, context: RunContext, opened: OpenRun, train: Split, val: Split | None, out: Path
+        self,
+        context: RunContext,
+        opened: OpenRun,
+        train: Split,
+        val: Split | None,
+        out: Path,
+        grouping: Grouping | None,
     ) -> None:
         config, processes = context.config, context.processes
         self.context, self.config, self.processes, self.out = context, config, processes, out
@@ -208,7 +215,7 @@ class _Training:
             out, context.on_record, Monitor(config)
         )
         self.network = Network(opened.model, config)
-        self.train, self.val = train, val
+        self.train, self.val, self._grouping = train, val, grouping
         self.splits = {"train": train, **({} if val is None else {"val": val})}
         self.optimizer = make_optimizer(self.network.learnt, config)
         self.sampler = make_batch_sampler(train, context)
@@ -455,7 +462,7 @@ class _Training:
             return
         split, model = self.train, self.network.model
         for finding in check_start(
-            model, split.pool.dataset, split.candidates, self.descriptors, self.config
+            model, split.pool.dataset, split.candidates, self.descriptors, self.config, self._grouping
         ):
             self.records.add("warning", (1, 0), **finding.to_dict())
 

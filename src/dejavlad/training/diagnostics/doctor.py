@@ -8,27 +8,25 @@ Legend: Q queries, N database photos, D numbers of a descriptor, M local feature
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from dejavlad.aggregation import NetVLAD
-from dejavlad.errors import InputError, PhotoError
+from dejavlad.errors import InputError
 from dejavlad.failures import failures_text
 from dejavlad.fitting.initialise import sample_features
 from dejavlad.ground_truth import PlaceDataset
-from dejavlad.images import read_size
 from dejavlad.model import PlaceModel
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
 from dejavlad.training.data.descriptors import describe_album
 from dejavlad.training.data.photo_pool import PhotoPool
+from dejavlad.training.diagnostics.class_checks import check_classes, look_at_classes
 from dejavlad.training.diagnostics.finding import Finding
 from dejavlad.training.diagnostics.monitor import (
     COLLAPSED,
@@ -39,7 +37,7 @@ from dejavlad.training.diagnostics.monitor import (
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
-from dejavlad.training.sampling.classes import group_classes, with_focal_views
+from dejavlad.training.sampling.classes import Grouping, with_focal_views
 from dejavlad.training.sampling.mining import (
     Descriptors,
     Floats,
@@ -56,8 +54,6 @@ QUERIES, POSITIVES, OTHERS = 64, 5, 256
 """A sample for `check`: queries, potential positives of each, and other photos of the database."""
 ENOUGH = 20
 """Queries from which on a share of them says something."""
-LOOKED_AT = 8
-"""Photos of which the size is read, to find out whether they are panoramas."""
 FEATURES, FEATURE_PHOTOS = 2000, 8
 """Local features that clusters are looked at with, and the photos that they come from."""
 BULK, EASY, AWAY = 0.5, 0.05, 0.5
@@ -123,12 +119,16 @@ def check_start(
     candidates: Candidates,
     descriptors: Descriptors | None,
     config: TrainConfig,
+    grouping: Grouping | None,
 ) -> list[Finding]:
-    """What a run begins with, and, where all photos are described already, what they tell."""
+    """What a run begins with, and, where all photos are described already, what they tell.
+
+    `grouping`: where classes are learnt, these, as they were made of all photos.
+    """
     return [
         *check_positions(dataset, config),
         *check_candidates(candidates, dataset, config),
-        *check_classes(dataset, config),
+        *look_at_classes([*dataset.queries, *dataset.database], grouping, config),
         *check_clusters(model, dataset.database, config),
         *([] if descriptors is None else check_descriptors(descriptors, candidates, config)),
     ]
@@ -199,54 +199,6 @@ def _headings(candidates: Candidates, dataset: PlaceDataset, queries: Rows) -> l
             "every photo near them",
             "a positive that shows something else teaches the network that anything may be alike",
             "Are headings in degrees, clockwise from north, in both lists? Else leave such queries out",
-        )
-    ]
-
-
-def check_classes(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
-    """How many photos are in no class, where classes are learnt.
-
-    Raises:
-        InputError: there are not enough classes.
-    """
-    if config.mining != "classes":
-        return []
-    photos = [*dataset.queries, *dataset.database]
-    left_out = group_classes(photos, config, dataset.name).left_out
-    return [*_whole_panoramas(photos, config), *_in_no_class(photos, left_out, config)]
-
-
-def _whole_panoramas(photos: Sequence[Photo], config: TrainConfig) -> list[Finding]:
-    if config.classes != "focal" or config.focal_views != "choose":
-        return []
-    sizes = []
-    for row in _evenly_spread(np.arange(len(photos)), LOOKED_AT).tolist():
-        with contextlib.suppress(PhotoError):
-            sizes.append(read_size(photos[row]))
-    if not sizes or not all(width >= 2 * height for height, width in sizes):
-        return []
-    height, width = sizes[0]
-    return [
-        Finding(
-            "panoramas as they are",
-            f"photos are twice as wide as high or wider (as {width}x{height}), and taken as they are",
-            "a panorama looks everywhere, at any focal point",
-            "If they are panoramas, have views cut of them: --set focal_views=cut",
-        )
-    ]
-
-
-def _in_no_class(photos: Sequence[Photo], left_out: Mapping[str, int], config: TrainConfig) -> list[Finding]:
-    if sum(left_out.values()) <= BULK * len(photos):
-        return []
-    counts = ", ".join(f"{count} {why}" for why, count in left_out.items())
-    return [
-        Finding(
-            "photos in no class",
-            f"of {len(photos)} photos, {counts}",
-            "they teach nothing",
-            f"Larger squares (--set place_size={2 * config.place_size:g}) or smaller classes (--set "
-            f"class_photos={max(2, config.class_photos // 2)}) take in more",
         )
     ]
 
