@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
-from dejavlad.index import KINDS, build_index, open_index, products, scan
+from dejavlad.index import KINDS, build_index, open_index, products, scan, signs
 from dejavlad.index.one_bit import OneBitIndex
 from dejavlad.index.signs import SignCoder, nearest_signs, turn
 
@@ -137,7 +137,11 @@ def test_turning_keeps_lengths_and_angles(dims: int) -> None:
     assert np.abs(spread).max() < 8 / np.sqrt(spread.shape[1])
 
 
-def test_signs_of_turned_rows_find_places_that_few_numbers_tell_apart(tmp_path: Path) -> None:
+def test_signs_of_turned_rows_find_places_that_few_numbers_tell_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs, "WIDE", 256)
+    monkeypatch.setattr(signs, "CANDIDATES", 64)
     rng = np.random.default_rng(0)
     total = np.arange(1, 257) ** -0.7
     share = 1 / (1 + (40 / np.arange(1, 257)) ** 2)  # of it that differs from view to view

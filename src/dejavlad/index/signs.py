@@ -6,7 +6,9 @@ and hundreds hardly more than noise, but each has one sign. So descriptors are t
 leaves all angles as they are and spreads what tells places apart over all signs. The rotation is made of
 signs and Hadamard matrices (Ailon and Chazelle 2009), so that it costs little and need not be kept.
 
-Codes only propose: the best few hundred are measured.
+Codes only propose. Of the few thousand whose signs are most like the query's, the query's own numbers, added
+up by the signs of the row, tell with half the error which few hundred are measured (as in RaBitQ, Gao and
+Long 2024).
 
 Legend: N rows, D numbers, W bytes of a code (D / 8, up to a multiple of 8), R candidates, P D up to a power
 of two.
@@ -25,10 +27,12 @@ from numpy.typing import NDArray
 from dejavlad.index.base import Floats, Ids
 from dejavlad.index.faiss_index import nearest_codes
 
-CANDIDATES = 512
+CANDIDATES = 256
 """R: rows measured for each query, at least."""
 SHARE = 8
 """And at least so many times K."""
+WIDE, WIDER = 4096, 4
+"""Codes that are looked at more closely for each query, and at least so many times R."""
 AT_ONCE = 1024
 """Rows turned at once."""
 BLOCK = 1 << 13
@@ -108,6 +112,29 @@ def _signs(power: int) -> Floats:
 def candidates_of(k: int) -> int:
     """R for K answers."""
     return max(CANDIDATES, SHARE * k)
+
+
+def proposed(
+    coder: SignCoder, codes_NW: Codes, queries_BD: Floats, count: int, alive_N: NDArray[np.bool_] | None
+) -> Ids:
+    """Places [B, R] of the rows to measure for each query, ascending.
+
+    Args:
+        coder: what made the codes.
+        codes_NW: uint8, may be memory-mapped.
+        queries_BD: float32.
+        count: R, at most.
+        alive_N: those that count; all where None.
+    """
+    wide_BM = nearest_signs(codes_NW, coder.encode(queries_BD), max(WIDE, WIDER * count), alive_N)
+    if wide_BM.shape[1] <= count:
+        return wide_BM
+    places_BR = np.empty((len(wide_BM), count), np.int64)
+    for query_P, wide_M, places_R in zip(coder.project(queries_BD), wide_BM, places_BR, strict=True):
+        signs_MP = np.unpackbits(codes_NW[wide_M], axis=1, count=len(query_P)).astype(np.float32)
+        alike_M = np.vecdot(signs_MP, query_P)
+        places_R[:] = np.sort(wide_M[np.argpartition(-alike_M, count - 1)[:count]])
+    return places_BR
 
 
 def nearest_signs(
