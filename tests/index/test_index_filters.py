@@ -95,11 +95,12 @@ def test_signs_that_differ_are_counted(dims: int, monkeypatch: pytest.MonkeyPatc
     coder = SignCoder.learn(rows)
     codes, query_codes = coder.encode(rows), coder.encode(queries)
     apart = ((coder.project(rows) > 0) != (coder.project(queries) > 0)[:, None]).sum(axis=2)
-    alive = np.random.default_rng(0).random(900) < 0.7
+    alive, few_gone = np.random.default_rng(0).random(900) < 0.7, np.ones(900, bool)
+    few_gone[[3, *np.argsort(apart[0])[:4]]] = False
     for with_faiss in (True, False):
         if not with_faiss:
             monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        for mask in (None, alive):
+        for mask in (None, alive, few_gone):
             places = nearest_signs(codes, query_codes, 50, mask)
             reach = np.where(True if mask is None else mask, apart, 10**6)
             got = np.sort(np.take_along_axis(reach, places, axis=1), axis=1)

@@ -153,8 +153,10 @@ def nearest_signs(
     places = np.full((len(queries_QW), count), -1, np.int64)
     if not count:
         return places
-    if all_alive and importlib.util.find_spec("faiss") is not None:
-        return np.sort(nearest_codes(codes_NW, queries_QW, count), axis=1)
+    if importlib.util.find_spec("faiss") is not None:
+        near = _nearest_alive(codes_NW, queries_QW, count, None if all_alive else alive_N)
+        if near is not None:
+            return near
     apart, words = np.empty(n, np.uint16), np.ones(codes_NW.shape[1] // 8, np.float32)
     for query, code in enumerate(queries_QW.view(np.uint64)):
         for first in range(0, n, BLOCK):
@@ -168,3 +170,18 @@ def nearest_signs(
         ties = np.flatnonzero(apart == limit)[: count - len(sure)]
         places[query] = np.sort(np.concatenate([sure, ties]))
     return places
+
+
+def _nearest_alive(
+    codes_NW: Codes, queries_QW: Codes, count: int, alive_N: NDArray[np.bool_] | None
+) -> Ids | None:
+    """As `nearest_signs`, by faiss; None where too many of the nearest do not count."""
+    if alive_N is None:
+        return np.sort(nearest_codes(codes_NW, queries_QW, count), axis=1)
+    more = min(len(codes_NW), count + min(len(codes_NW) - int(alive_N.sum()), count))
+    near_QM = nearest_codes(codes_NW, queries_QW, more)
+    counts_QM = alive_N[near_QM]
+    if counts_QM.sum(axis=1).min() < count:
+        return None
+    nearest_first = np.argsort(~counts_QM, axis=1, kind="stable")[:, :count]
+    return np.sort(np.take_along_axis(near_QM, nearest_first, axis=1), axis=1)

@@ -283,6 +283,7 @@ class MapSearch:
         self.rows, self.alive, self.kind = rows, alive, EXACT
         self._flat: Index | None = None
         self._covered = self._touched = 0
+        self._tail = alive[:0]
         self._mask = np.zeros(len(rows), np.bool_)
         self._mask[alive] = True
         self._codes: NDArray[np.uint8] | None = None
@@ -300,6 +301,7 @@ class MapSearch:
                 self._coder, self._error = index.coder(head), head.error
                 self._codes = index.codes(head)
             self.kind, self._covered = head.kind, head.rows
+            self._tail = alive[np.searchsorted(alive, head.rows) :]
 
     def __call__(self, queries_QD: Floats, k: int, allowed: Ids | None = None) -> Ranking:
         """The k nearest rows of the map's file for each query.
@@ -328,7 +330,7 @@ class MapSearch:
         nearest = Nearest(values, np.einsum("bd,bd->b", values, values), k)
         for first in range(0, len(allowed), AT_ONCE):
             ids = allowed[first : first + AT_ONCE]
-            rows = self.rows.take(ids)
+            rows = self._take(ids)
             nearest.feed(rows, np.einsum("nd,nd->n", rows, rows), ids, np.asarray(rows.any(axis=1)))
         indices[good], distances[good] = nearest.result()
         return Ranking(indices, distances)
@@ -354,7 +356,7 @@ class MapSearch:
                     self._codes, values, k, self._mask[:covered], self._take, self._error
                 )
             ranking = Ranking(indices, distances)
-        tail = self.alive[np.searchsorted(self.alive, covered) :]
+        tail = self._tail
         return ranking if not len(tail) else _joined(ranking, self.exactly(queries_QD, k, tail), k)
 
 
