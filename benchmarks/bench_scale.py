@@ -125,7 +125,7 @@ def child(folder: Path, count: int, dims: int) -> None:
     indices = search(queries, K).indices
     after = resident()
     exact = search.exactly(queries, K, search.alive).indices
-    right, right_exact = ((found[:, 0] % max(1, count // 10) == places).mean() for found in (indices, exact))
+    right, right_exact = ((best[:, 0] % max(1, count // 10) == places).mean() for best in (indices, exact))
     figures = {
         "open_ms": 1e3 * opened,
         "first_ms": 1e3 * first,
@@ -244,8 +244,8 @@ def lance(folder: Path, rows: Array) -> Search:
     table.create_index(metric="l2", num_partitions=int(np.sqrt(len(rows))), num_sub_vectors=64)
 
     def answers(query: Array) -> NDArray[np.int64]:
-        asked = table.search(query).select(["id"]).nprobes(32).refine_factor(10).limit(K)
-        return np.asarray(asked.to_arrow()["id"].to_numpy()[:K])
+        request = table.search(query).select(["id"]).nprobes(32).refine_factor(10).limit(K)
+        return np.asarray(request.to_arrow()["id"].to_numpy()[:K])
 
     return lambda queries: np.stack([answers(query) for query in queries])
 
