@@ -31,8 +31,8 @@ CANDIDATES = 256
 """R: rows measured for each query, at least."""
 SHARE = 8
 """And at least so many times K."""
-WIDE, WIDER = 4096, 4
-"""Codes that are looked at more closely for each query, and at least so many times R."""
+WIDE, WIDE_SHARE, WIDER = 4096, 128, 4
+"""Codes that are looked at more closely for each query: one of 128, at most 4096, but at least 4 R."""
 AT_ONCE = 1024
 """Rows turned at once."""
 BLOCK = 1 << 13
@@ -126,7 +126,8 @@ def proposed(
         count: R, at most.
         alive_N: those that count; all where None.
     """
-    wide_BM = nearest_signs(codes_NW, coder.encode(queries_BD), max(WIDE, WIDER * count), alive_N)
+    wide = max(min(WIDE, len(codes_NW) // WIDE_SHARE), WIDER * count)
+    wide_BM = nearest_signs(codes_NW, coder.encode(queries_BD), wide, alive_N)
     if wide_BM.shape[1] <= count:
         return wide_BM
     places_BR = np.empty((len(wide_BM), count), np.int64)

@@ -189,8 +189,10 @@ class MappedRows:
         if self._descriptor is None or len(rows) > FEW:
             return np.asarray(self.rows_ND[rows])
         taken, size = np.empty((len(rows), self.file.dims), self.file.dtype), self.file.row_bytes
-        for place, row in zip(taken.view(np.uint8), rows.tolist(), strict=True):
-            if os.preadv(self._descriptor, [place], self.file.header + row * size) != size:
+        data = taken.reshape(-1).view(np.uint8).data
+        for place, row in enumerate(rows.tolist()):
+            part = data[place * size : (place + 1) * size]
+            if os.preadv(self._descriptor, [part], self.file.header + row * size) != size:
                 raise self.file.damaged(f"row {row} is cut short")
         return taken
 
