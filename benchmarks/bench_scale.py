@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
+from dejavlad.index import KINDS, build_index
 from dejavlad.index.signs import nearest_signs
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.map_index import MapIndex, MapSearch
@@ -38,6 +39,7 @@ Search = Callable[[Array], NDArray[np.int64]]
 QUERIES, JUDGED, K, BLOCK = 100, 400, 10, 20_000
 FALL = -0.7
 """The variance of principal axis i goes by i ** FALL: -0.70 over axes 2 to 20, -0.71 over 20 to 100."""
+NAMES = ["flat", "1bit", "int8", "Flat", "IVF,PQ64", "lance", "HNSW32"]
 AXES, DIFFERS = (1, 2.5, 12, 38, 88, 180), (0.04, 0.04, 0.08, 0.32, 0.82, 0.97)
 """Share of an axis's variance that differs between two views of a place."""
 
@@ -123,7 +125,7 @@ def child(folder: Path, count: int, dims: int) -> None:
     indices = search(queries, K).indices
     after = resident()
     exact = search.exactly(queries, K, search.alive).indices
-    right, right_exact = ((found[:, 0] % max(1, count // 10) == places).mean() for found in (indices, exact))
+    right, right_exact = ((best[:, 0] % max(1, count // 10) == places).mean() for best in (indices, exact))
     figures = {
         "open_ms": 1e3 * opened,
         "first_ms": 1e3 * first,
@@ -186,7 +188,7 @@ def others(folder: Path, count: int, dims: int, names: list[str]) -> None:
     for name in names:
         wall, used = time.perf_counter(), time.process_time()
         try:
-            search = lance(folder / "lance", rows) if name == "lance" else by_faiss(name, rows)
+            search = searches(name, folder, rows)
         except ImportError as error:
             print(f"  {name}: {error}")
             continue
@@ -197,6 +199,14 @@ def others(folder: Path, count: int, dims: int, names: list[str]) -> None:
             flush=True,
         )
         shutil.rmtree(folder / "lance", ignore_errors=True)
+
+
+def searches(name: str, folder: Path, rows: Array) -> Search:
+    """One of our kinds, LanceDB or a factory string of faiss."""
+    if name in KINDS:
+        index = build_index(name, rows)
+        return lambda queries: index.search(queries, K).indices
+    return lance(folder / "lance", rows) if name == "lance" else by_faiss(name, rows)
 
 
 def by_faiss(name: str, rows: Array) -> Search:
@@ -234,8 +244,8 @@ def lance(folder: Path, rows: Array) -> Search:
     table.create_index(metric="l2", num_partitions=int(np.sqrt(len(rows))), num_sub_vectors=64)
 
     def answers(query: Array) -> NDArray[np.int64]:
-        asked = table.search(query).select(["id"]).nprobes(32).refine_factor(10).limit(K)
-        return np.asarray(asked.to_arrow()["id"].to_numpy()[:K])
+        request = table.search(query).select(["id"]).nprobes(32).refine_factor(10).limit(K)
+        return np.asarray(request.to_arrow()["id"].to_numpy()[:K])
 
     return lambda queries: np.stack([answers(query) for query in queries])
 
@@ -291,7 +301,7 @@ def main() -> None:
         if given.child:
             child(given.folder, size, given.dims)
         elif given.others is not None:
-            others(given.folder, size, given.dims, given.others or ["Flat", "IVF,PQ64", "HNSW32", "lance"])
+            others(given.folder, size, given.dims, given.others or NAMES)
         else:
             measure(given.folder / f"{size}x{given.dims}", size, given.dims, given.kinds)
     if given.codes:

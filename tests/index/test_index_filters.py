@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
-from dejavlad.index import KINDS, build_index, open_index, products, scan
+from dejavlad.index import KINDS, build_index, open_index, products, scan, signs
 from dejavlad.index.one_bit import OneBitIndex
 from dejavlad.index.signs import SignCoder, nearest_signs, turn
 
@@ -95,11 +95,12 @@ def test_signs_that_differ_are_counted(dims: int, monkeypatch: pytest.MonkeyPatc
     coder = SignCoder.learn(rows)
     codes, query_codes = coder.encode(rows), coder.encode(queries)
     apart = ((coder.project(rows) > 0) != (coder.project(queries) > 0)[:, None]).sum(axis=2)
-    alive = np.random.default_rng(0).random(900) < 0.7
+    alive, few_gone = np.random.default_rng(0).random(900) < 0.7, np.ones(900, bool)
+    few_gone[[3, *np.argsort(apart[0])[:4]]] = False
     for with_faiss in (True, False):
         if not with_faiss:
             monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        for mask in (None, alive):
+        for mask in (None, alive, few_gone):
             places = nearest_signs(codes, query_codes, 50, mask)
             reach = np.where(True if mask is None else mask, apart, 10**6)
             got = np.sort(np.take_along_axis(reach, places, axis=1), axis=1)
@@ -137,7 +138,11 @@ def test_turning_keeps_lengths_and_angles(dims: int) -> None:
     assert np.abs(spread).max() < 8 / np.sqrt(spread.shape[1])
 
 
-def test_signs_of_turned_rows_find_places_that_few_numbers_tell_apart(tmp_path: Path) -> None:
+def test_signs_of_turned_rows_find_places_that_few_numbers_tell_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs, "WIDE", 256)
+    monkeypatch.setattr(signs, "CANDIDATES", 64)
     rng = np.random.default_rng(0)
     total = np.arange(1, 257) ** -0.7
     share = 1 / (1 + (40 / np.arange(1, 257)) ** 2)  # of it that differs from view to view

@@ -245,6 +245,12 @@ def test_auto_goes_by_the_number_of_photos(
     place_map = indexed(town, model, "auto")
     head = place_map.index.head()
     assert head is not None and (head.wanted, head.kind) == ("auto", "int8")
+    monkeypatch.setattr(map_index, "GOOD", 0.0)
+    indexed(town, model, "exact")
+    place_map = indexed(town, model, "auto")
+    assert place_map.index is not None and (head := place_map.index.head()) and head.kind == "1bit"
+    place_map._follow(None, lambda progress: None, check=True, least=1.01)  # so does what loses too much here
+    assert (head := place_map.index.head()) and head.kind == "int8"
 
 
 def test_build_refuses_an_index_below_min_recall(

@@ -23,7 +23,7 @@ from dejavlad.index import products
 from dejavlad.index.base import Floats, Ids
 from dejavlad.index.nearest import Nearest
 from dejavlad.index.scan import LONGEST_CHUNK
-from dejavlad.index.signs import SignCoder, candidates_of, nearest_signs
+from dejavlad.index.signs import SignCoder, candidates_of, proposed
 
 KINDS = ("float16", "int8", "1bit")
 HEAD = 8
@@ -135,7 +135,7 @@ class Coder:
         alive_N: NDArray[np.bool_],
         take: Callable[[Ids], Floats],
     ) -> tuple[Ids, Floats]:
-        places = nearest_signs(codes_NW, self.signs.encode(queries_BD), candidates_of(k), alive_N)
+        places = proposed(self.signs, codes_NW, queries_BD, candidates_of(k), alive_N)
         ids, distances = np.full((len(places), k), -1, np.int64), np.full((len(places), k), np.inf, "f4")
         for at, chosen in enumerate(places):
             if len(chosen):

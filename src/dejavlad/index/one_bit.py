@@ -17,7 +17,7 @@ from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.index.base import WORK_BYTES, RowSource, query_chunks, save_parts
 from dejavlad.index.nearest import Nearest
 from dejavlad.index.scan import ScanIndex
-from dejavlad.index.signs import Codes, SignCoder, candidates_of, nearest_signs
+from dejavlad.index.signs import Codes, SignCoder, candidates_of, proposed
 from dejavlad.ranking import Ranking
 
 KINDS = ("1bit",)
@@ -48,13 +48,13 @@ class OneBitIndex(ScanIndex):
         for rows, values, square in chunks:
             if not len(rows):
                 continue
-            proposed = [
-                (segment, nearest_signs(codes, coder.encode(values), count, segment.alive))
+            places_of = [
+                (segment, proposed(coder, codes, values, count, segment.alive))
                 for segment, codes, coder in self._coded()
             ]
             for at, row in enumerate(rows):
                 nearest = Nearest(values[at : at + 1], square[at : at + 1], k)
-                for segment, places in proposed:
+                for segment, places in places_of:
                     chosen = places[at][places[at] >= 0]
                     nearest.feed(
                         segment.take(chosen),

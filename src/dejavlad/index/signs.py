@@ -6,7 +6,9 @@ and hundreds hardly more than noise, but each has one sign. So descriptors are t
 leaves all angles as they are and spreads what tells places apart over all signs. The rotation is made of
 signs and Hadamard matrices (Ailon and Chazelle 2009), so that it costs little and need not be kept.
 
-Codes only propose: the best few hundred are measured.
+Codes only propose. Of the few thousand whose signs are most like the query's, the query's own numbers, added
+up by the signs of the row, tell with half the error which few hundred are measured (as in RaBitQ, Gao and
+Long 2024).
 
 Legend: N rows, D numbers, W bytes of a code (D / 8, up to a multiple of 8), R candidates, P D up to a power
 of two.
@@ -25,10 +27,12 @@ from numpy.typing import NDArray
 from dejavlad.index.base import Floats, Ids
 from dejavlad.index.faiss_index import nearest_codes
 
-CANDIDATES = 512
+CANDIDATES = 256
 """R: rows measured for each query, at least."""
 SHARE = 8
 """And at least so many times K."""
+WIDE, WIDE_SHARE, WIDER = 4096, 128, 4
+"""Codes that are looked at more closely for each query: one of 128, at most 4096, but at least 4 R."""
 AT_ONCE = 1024
 """Rows turned at once."""
 BLOCK = 1 << 13
@@ -110,6 +114,30 @@ def candidates_of(k: int) -> int:
     return max(CANDIDATES, SHARE * k)
 
 
+def proposed(
+    coder: SignCoder, codes_NW: Codes, queries_BD: Floats, count: int, alive_N: NDArray[np.bool_] | None
+) -> Ids:
+    """Places [B, R] of the rows to measure for each query, ascending.
+
+    Args:
+        coder: what made the codes.
+        codes_NW: uint8, may be memory-mapped.
+        queries_BD: float32.
+        count: R, at most.
+        alive_N: those that count; all where None.
+    """
+    wide = max(min(WIDE, len(codes_NW) // WIDE_SHARE), WIDER * count)
+    wide_BM = nearest_signs(codes_NW, coder.encode(queries_BD), wide, alive_N)
+    if wide_BM.shape[1] <= count:
+        return wide_BM
+    places_BR = np.empty((len(wide_BM), count), np.int64)
+    for query_P, wide_M, places_R in zip(coder.project(queries_BD), wide_BM, places_BR, strict=True):
+        signs_MP = np.unpackbits(codes_NW[wide_M], axis=1, count=len(query_P)).astype(np.float32)
+        alike_M = np.vecdot(signs_MP, query_P)
+        places_R[:] = np.sort(wide_M[np.argpartition(-alike_M, count - 1)[:count]])
+    return places_BR
+
+
 def nearest_signs(
     codes_NW: Codes, queries_QW: Codes, count: int, alive_N: NDArray[np.bool_] | None = None
 ) -> Ids:
@@ -126,8 +154,10 @@ def nearest_signs(
     places = np.full((len(queries_QW), count), -1, np.int64)
     if not count:
         return places
-    if all_alive and importlib.util.find_spec("faiss") is not None:
-        return np.sort(nearest_codes(codes_NW, queries_QW, count), axis=1)
+    if importlib.util.find_spec("faiss") is not None:
+        near = _nearest_alive(codes_NW, queries_QW, count, None if all_alive else alive_N)
+        if near is not None:
+            return near
     apart, words = np.empty(n, np.uint16), np.ones(codes_NW.shape[1] // 8, np.float32)
     for query, code in enumerate(queries_QW.view(np.uint64)):
         for first in range(0, n, BLOCK):
@@ -141,3 +171,18 @@ def nearest_signs(
         ties = np.flatnonzero(apart == limit)[: count - len(sure)]
         places[query] = np.sort(np.concatenate([sure, ties]))
     return places
+
+
+def _nearest_alive(
+    codes_NW: Codes, queries_QW: Codes, count: int, alive_N: NDArray[np.bool_] | None
+) -> Ids | None:
+    """As `nearest_signs`, by faiss; None where too many of the nearest do not count."""
+    if alive_N is None:
+        return np.sort(nearest_codes(codes_NW, queries_QW, count), axis=1)
+    more = min(len(codes_NW), count + min(len(codes_NW) - int(alive_N.sum()), count))
+    near_QM = nearest_codes(codes_NW, queries_QW, more)
+    counts_QM = alive_N[near_QM]
+    if counts_QM.sum(axis=1).min() < count:
+        return None
+    nearest_first = np.argsort(~counts_QM, axis=1, kind="stable")[:, :count]
+    return np.sort(np.take_along_axis(near_QM, nearest_first, axis=1), axis=1)

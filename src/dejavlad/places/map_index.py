@@ -45,7 +45,7 @@ KINDS = (AUTO, EXACT, *codes.KINDS, *GRAPHS)
 """What ``--index`` takes."""
 MANY = 100_000
 """From so many rows on, auto takes one bit a number."""
-GOOD = 0.98
+GOOD = 0.99
 """Where the audit finds less recall than that, auto takes 8 bits a number, which lose nothing."""
 TAIL, TAIL_SHARE = 1000, 0.1
 """`ivf` and `hnsw` are made anew when more rows than that are not in them."""
@@ -120,6 +120,7 @@ class MapIndex:
         on_progress: OnProgress = silent,
         *,
         check: bool = False,
+        least: float = 0.0,
     ) -> IndexHead | None:
         """Bring it up to the map's rows, and ask it where it is new; None where none is needed.
 
@@ -130,6 +131,7 @@ class MapIndex:
             on_progress: told of rows.
             check: compare all of it with its checksums, and make it anew where it is damaged; else only its
                 size is looked at, so that adding a photo costs the same however many there are.
+            least: recall below which auto takes another kind, beside `GOOD`.
 
         Raises:
             UnknownNameError: no such kind.
@@ -156,10 +158,11 @@ class MapIndex:
         if new or (wanted is not None and head.refused):
             head = replace(head, audit=audit(self, head, rows, alive), refused=False)
             self._put(head)
-            if wish == AUTO and kind == "1bit" and head.audit.get("recall@1", 1.0) < GOOD:
-                head = self._grow(self._begin(wish, "int8", rows), rows, alive, on_progress)
-                head = replace(head, audit=audit(self, head, rows, alive))
-                self._put(head)
+        loses = head.audit.get("recall@1", 1.0) < max(GOOD, least)
+        if wish == AUTO and kind == "1bit" and loses and (new or least > 0):
+            head = self._grow(self._begin(wish, "int8", rows), rows, alive, on_progress)
+            head = replace(head, audit=audit(self, head, rows, alive))
+            self._put(head)
         return head
 
     def refuse(self, head: IndexHead) -> None:
@@ -280,6 +283,7 @@ class MapSearch:
         self.rows, self.alive, self.kind = rows, alive, EXACT
         self._flat: Index | None = None
         self._covered = self._touched = 0
+        self._tail = alive[:0]
         self._mask = np.zeros(len(rows), np.bool_)
         self._mask[alive] = True
         self._codes: NDArray[np.uint8] | None = None
@@ -297,6 +301,7 @@ class MapSearch:
                 self._coder, self._error = index.coder(head), head.error
                 self._codes = index.codes(head)
             self.kind, self._covered = head.kind, head.rows
+            self._tail = alive[np.searchsorted(alive, head.rows) :]
 
     def __call__(self, queries_QD: Floats, k: int, allowed: Ids | None = None) -> Ranking:
         """The k nearest rows of the map's file for each query.
@@ -325,7 +330,7 @@ class MapSearch:
         nearest = Nearest(values, np.einsum("bd,bd->b", values, values), k)
         for first in range(0, len(allowed), AT_ONCE):
             ids = allowed[first : first + AT_ONCE]
-            rows = self.rows.take(ids)
+            rows = self._take(ids)
             nearest.feed(rows, np.einsum("nd,nd->n", rows, rows), ids, np.asarray(rows.any(axis=1)))
         indices[good], distances[good] = nearest.result()
         return Ranking(indices, distances)
@@ -351,7 +356,7 @@ class MapSearch:
                     self._codes, values, k, self._mask[:covered], self._take, self._error
                 )
             ranking = Ranking(indices, distances)
-        tail = self.alive[np.searchsorted(self.alive, covered) :]
+        tail = self._tail
         return ranking if not len(tail) else _joined(ranking, self.exactly(queries_QD, k, tail), k)
 
 

@@ -221,7 +221,7 @@ class PlaceMap:
             if points is not None:
                 place_map.features.begin(points.chosen())
             place_map._add(photos, rows, on_progress, keep=False)
-            place_map._follow(index, on_progress, check=True)
+            place_map._follow(index, on_progress, check=True, least=min_recall or 0.0)
             if min_recall is not None:
                 place_map._require(min_recall)
         return place_map
@@ -755,11 +755,13 @@ class PlaceMap:
             self.index.refuse(head)
             raise refused
 
-    def _follow(self, index: str | None, on_progress: OnProgress, *, check: bool = False) -> None:
+    def _follow(
+        self, index: str | None, on_progress: OnProgress, *, check: bool = False, least: float = 0.0
+    ) -> None:
         """Bring the index up to the photos."""
         rows, alive = self._snapshot.file_rows, self._snapshot.rows
         if self.index is not None and isinstance(rows, MappedRows):
-            self.index.follow(rows, alive, index, on_progress, check=check)
+            self.index.follow(rows, alive, index, on_progress, check=check, least=least)
             self._search = None
 
     def _keep_features(self, photos: PhotoList, workers: int, on_progress: OnProgress) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ CHUNK_BYTES = 1 << 20
 CHUNKS = """CREATE TABLE chunks(number INTEGER PRIMARY KEY, rows INTEGER NOT NULL, crc INTEGER NOT NULL,
  own_crc INTEGER NOT NULL)"""
 """The state's table of checksums: of a chunk's rows so far, and of the line itself."""
+
+FEW = 1024
+"""Up to so many rows are read one by one rather than mapped."""
 
 Rows = NDArray[np.int64]
 
@@ -149,6 +153,12 @@ class MappedRows:
         if chunks is not None and covered < n_rows:
             raise file.damaged(f"only {covered} of {n_rows} rows have a checksum")
         self._unread = np.ones(0 if chunks is None else len(chunks), np.bool_)
+        self._descriptor: int | None = None
+        if n_rows and hasattr(os, "preadv"):
+            # Of a mapped file, each row that is touched brings its neighbours into the process's memory. It
+            # is opened once: another file may lie there later.
+            self._descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            weakref.finalize(self, os.close, self._descriptor)
 
     def __len__(self) -> int:
         return len(self.rows_ND)
@@ -176,7 +186,15 @@ class MappedRows:
         if self._unread.any():
             numbers = np.unique(rows // self.file.chunk_rows)
             self._compare(numbers[self._unread[numbers]])
-        return np.asarray(self.rows_ND[rows])
+        if self._descriptor is None or len(rows) > FEW:
+            return np.asarray(self.rows_ND[rows])
+        taken, size = np.empty((len(rows), self.file.dims), self.file.dtype), self.file.row_bytes
+        data = taken.reshape(-1).view(np.uint8).data
+        for place, row in enumerate(rows.tolist()):
+            part = data[place * size : (place + 1) * size]
+            if os.preadv(self._descriptor, [part], self.file.header + row * size) != size:
+                raise self.file.damaged(f"row {row} is cut short")
+        return taken
 
     def _compare(self, numbers: Rows) -> None:
         if self._chunks is None or not len(numbers):
