@@ -134,14 +134,17 @@ def fused(scores: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     return np.asarray((scores - scores.mean(axis=0)) / scores.std(axis=0) @ np.asarray(weights))
 
 
-def made(dims: int, sizes: Sequence[int], most: Hardness) -> list[Photo]:
-    """The database: photo n shows place n % PLACES."""
-    photos: dict[int, Photo] = {}
-    for number in range(PLACES):
-        field_DHW = place(number, dims)
-        for n in range(number, PHOTOS, PLACES):
-            photos[n] = photo(field_DHW, 1000 + n, sizes, most)
-    return [photos[n] for n in range(PHOTOS)]
+class Database:
+    """Photo n shows place n % PLACES; each is made when it is first wanted."""
+
+    def __init__(self, dims: int, sizes: Sequence[int], most: Hardness) -> None:
+        self.dims, self.sizes, self.most = dims, sizes, most
+        self.photos: dict[int, Photo] = {}
+
+    def __getitem__(self, n: int) -> Photo:
+        if n not in self.photos:
+            self.photos[n] = photo(place(n % PLACES, self.dims), 1000 + n, self.sizes, self.most)
+        return self.photos[n]
 
 
 def again(photo: Photo) -> Photo:
@@ -192,7 +195,7 @@ def compare(
 ) -> list[Row]:
     """A row of the table for each matcher."""
     print(f"{name}: {dims} dims, sizes {list(sizes)}, {given.candidates} candidates", flush=True)
-    database = made(dims, sizes, given.most)
+    database = Database(dims, sizes, given.most)
     shows = np.arange(PHOTOS) % PLACES
     rows = []
     for matcher in ("ransac", "rapid"):
@@ -207,7 +210,7 @@ def compare(
             query = photo(place(number, dims), 50_000 + q, sizes, given.most)
             true, others = np.flatnonzero(shows == number), draw.permutation(np.flatnonzero(shows != number))
             picked = draw.permutation([*true, *others[: given.candidates - len(true)]])
-            candidates = [database[n] for n in picked]
+            candidates = [database[int(n)] for n in picked]
             if q < given.timed:
                 timed(row, matcher, (exact, quick), weights, query, candidates, given.known, turn=q)
             if q < given.agree:

@@ -4,7 +4,7 @@ Peers' way: PyTorch in float32, one photo at a time, decoded by Pillow in the sa
 processor time, so that other programs on the machine do not count. Networks have random weights; time does
 not depend on them. Cosines are against PyTorch in float32, on photos of a made town.
 
-Run: ``python benchmarks/bench_runtimes.py [--photos 8] [--models vgg16,resnet50,dinov2]``
+Run: ``python benchmarks/bench_runtimes.py [--photos 8] [--models vgg16,resnet50,dinov2] [--no-int8]``
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def peers(model: PlaceModel, files: list[Path]) -> NDArray[np.float32]:
     return np.concatenate(rows)
 
 
-def measure(name: str, files: list[Path], folder: Path) -> None:
+def measure(name: str, files: list[Path], folder: Path, int8: bool) -> None:
     """Print the lines of one model."""
     model = MODELS[name]()
     count = len(files)
@@ -94,11 +94,12 @@ def measure(name: str, files: list[Path], folder: Path) -> None:
     setting = ExportSetting(size)
     pixels = [read_image(dv.Photo(path.name, path)) for path in files]
     export_model(model, exact, setting, images=pixels[:3])
-    export_int8(model, small, setting, calibrate=(pixels * 8)[:16], images=pixels[:3])
+    if int8:
+        export_int8(model, small, setting, calibrate=(pixels * 8)[:16], images=pixels[:3])
     ways: list[tuple[str, str, str]] = [("torch", "fp32", ""), ("torch", "bf16", "")]
     ways += [("onnxruntime", "fp32", str(exact)), ("openvino", "fp32", str(exact))]
     ways += [("openvino", "bf16", str(exact))] if has_bf16() else []
-    ways += [("openvino", "int8", str(small))]
+    ways += [("openvino", "int8", str(small))] if int8 else []
     for runtime, precision, path in ways:
         if path:
             way: PlaceModel = open_export(Path(path), runtime=runtime, precision=precision)
@@ -121,12 +122,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--no-int8", action="store_true", help="leave out int8, whose calibration takes long")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         town = make_town(Path(folder) / "town", photos=60, size=(480, 640))
         files = sorted(Path(town).rglob("*.jpg"))[:: max(1, 60 // given.photos)][: given.photos]
         for name in given.models.split(","):
-            measure(name, files, Path(folder))
+            measure(name, files, Path(folder), not given.no_int8)
 
 
 if __name__ == "__main__":

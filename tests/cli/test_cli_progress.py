@@ -85,7 +85,7 @@ def test_output_draws_a_bar_on_a_terminal_only(terminal_there: bool, monkeypatch
     monkeypatch.setattr(stream, "isatty", lambda: terminal_there, raising=False)
     monkeypatch.setattr(sys, "stderr", stream)
     with Output().progress() as on_progress:
-        assert isinstance(on_progress, ProgressLines) != terminal_there
+        assert isinstance(on_progress, ProgressLines) is not terminal_there
     with Output(quiet=True).progress() as on_progress:
         assert on_progress is silent
 
