@@ -1,5 +1,6 @@
 """Maps that change on disk while they are served: compacted, built anew, gone and back."""
 
+import gc
 import shutil
 import threading
 import time
@@ -134,7 +135,7 @@ def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Event:
 
 @pytest.mark.parametrize("patient", [True, False])
 def test_what_is_under_way_is_answered_before_the_end(
-    run: Runner, own: Town, monkeypatch: pytest.MonkeyPatch, patient: bool
+    run: Runner, own: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patient: bool
 ) -> None:
     """Or, where that takes longer than the service may, refused in words."""
     running: Running = run(own.map, limits=Limits() if patient else Limits(stop_seconds=0.1))
@@ -154,4 +155,6 @@ def test_what_is_under_way_is_answered_before_the_end(
     run.stop()
     thread.join()
     run._servers.clear()
+    gc.collect()
+    assert not caplog.records
     assert outcomes == ["01.jpg" if patient else (503, "the service is stopping")]

@@ -146,6 +146,9 @@ class Service:
             Refusal: it takes too long (503).
         """
         gathered = asyncio.gather(*map(asyncio.wrap_future, answers), return_exceptions=True)
+        gathered.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # given up
         try:
             outcomes = await asyncio.wait_for(gathered, self.limits.answer_seconds)
         except TimeoutError:
