@@ -121,16 +121,16 @@ def test_a_map_built_anew_from_another_model(run: Runner, own: Town) -> None:
 
 
 def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Event:
-    """Describing takes a while; set once it has begun."""
-    described, begun = inference.described, threading.Event()
+    """Describing takes a while; set once it has started."""
+    described, started = inference.described, threading.Event()
 
     def slow(*given: object) -> object:
-        begun.set()
+        started.set()
         time.sleep(seconds)
         return described(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(inference, "described", slow)
-    return begun
+    return started
 
 
 @pytest.mark.parametrize("patient", [True, False])
@@ -139,7 +139,7 @@ def test_what_is_under_way_is_answered_before_the_end(
 ) -> None:
     """Or, where that takes longer than the service may, refused in words."""
     running: Running = run(own.map, limits=Limits() if patient else Limits(stop_seconds=0.1))
-    begun = slowed(monkeypatch, 0.3 if patient else 0.55)
+    started = slowed(monkeypatch, 0.3 if patient else 0.55)
     outcomes: list[object] = []
 
     def ask() -> None:
@@ -151,7 +151,7 @@ def test_what_is_under_way_is_answered_before_the_end(
 
     thread = threading.Thread(target=ask)
     thread.start()
-    assert begun.wait(20)
+    assert started.wait(20)
     run.stop()
     thread.join()
     run._servers.clear()

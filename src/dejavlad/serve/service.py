@@ -146,9 +146,7 @@ class Service:
             Refusal: it takes too long (503).
         """
         gathered = asyncio.gather(*map(asyncio.wrap_future, answers), return_exceptions=True)
-        gathered.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # given up
+        gathered.add_done_callback(lambda done: done.cancelled() or done.exception())  # given up
         try:
             outcomes = await asyncio.wait_for(gathered, self.limits.answer_seconds)
         except TimeoutError:
