@@ -1,5 +1,6 @@
 """Maps that change on disk while they are served: compacted, built anew, gone and back."""
 
+import gc
 import shutil
 import threading
 import time
@@ -120,25 +121,25 @@ def test_a_map_built_anew_from_another_model(run: Runner, own: Town) -> None:
 
 
 def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Event:
-    """Describing takes a while; set once it has begun."""
-    described, begun = inference.described, threading.Event()
+    """Describing takes a while; set once it has started."""
+    described, started = inference.described, threading.Event()
 
     def slow(*given: object) -> object:
-        begun.set()
+        started.set()
         time.sleep(seconds)
         return described(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(inference, "described", slow)
-    return begun
+    return started
 
 
 @pytest.mark.parametrize("patient", [True, False])
 def test_what_is_under_way_is_answered_before_the_end(
-    run: Runner, own: Town, monkeypatch: pytest.MonkeyPatch, patient: bool
+    run: Runner, own: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patient: bool
 ) -> None:
     """Or, where that takes longer than the service may, refused in words."""
     running: Running = run(own.map, limits=Limits() if patient else Limits(stop_seconds=0.1))
-    begun = slowed(monkeypatch, 0.3 if patient else 0.55)
+    started = slowed(monkeypatch, 0.3 if patient else 0.55)
     outcomes: list[object] = []
 
     def ask() -> None:
@@ -150,8 +151,10 @@ def test_what_is_under_way_is_answered_before_the_end(
 
     thread = threading.Thread(target=ask)
     thread.start()
-    assert begun.wait(20)
+    assert started.wait(20)
     run.stop()
     thread.join()
     run._servers.clear()
+    gc.collect()
+    assert not caplog.records
     assert outcomes == ["01.jpg" if patient else (503, "the service is stopping")]

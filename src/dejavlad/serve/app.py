@@ -182,8 +182,8 @@ class Handlers:
                 query_photo = Photo(f"0/{body.photos[0].name}", first)
                 if identity is not None:
                     served = self.service.map(name)
-                    candidate = await self._map_photo(served, identity)
-                    return as_json(await self.service.match(query_photo, candidate, verify))
+                    candidate, setting = await self._map_photo(served, identity, verify)
+                    return as_json(await self.service.match(query_photo, candidate, setting))
                 with as_file(body.photos[1].content) as second:
                     candidate = Photo(f"1/{body.photos[1].name}", second)
                     return as_json(await self.service.match(query_photo, candidate, verify))
@@ -360,15 +360,19 @@ class Handlers:
         fields: dict[str, Any] = await self._catalogue(served, look)
         return fields
 
-    async def _map_photo(self, served: ServedMap, identity: str) -> Photo:
-        def look(catalogue: Any) -> Photo:
-            photo: Photo = catalogue.photo(identity)
+    async def _map_photo(
+        self, served: ServedMap, identity: str, verify: str
+    ) -> tuple[Photo, PointSetting | str]:
+        """A photo of a map, and how answers of that map are verified."""
+
+        def look(catalogue: Any) -> tuple[Photo, PointSetting | str]:
+            photo = catalogue.photo(identity)
             if catalogue.is_array(photo.key):
                 raise Refusal(404, "this photo was given as an array, whose pixels the map does not keep")
-            return photo
+            return photo, catalogue.setting(verify)
 
-        photo: Photo = await self._catalogue(served, look)
-        return photo
+        chosen: tuple[Photo, PointSetting | str] = await self._catalogue(served, look)
+        return chosen
 
     @asynccontextmanager
     async def _body(self, request: Request) -> Any:

@@ -15,6 +15,7 @@ from dejavlad.geo import longitudes_latitudes
 from dejavlad.photo import Photo
 from dejavlad.places import PlaceMap
 from dejavlad.places.answer import position_to_dict
+from dejavlad.places.points import PointSetting
 from dejavlad.serve.photo_id import key_of, photo_id
 from dejavlad.serve.refusal import Refusal
 
@@ -116,6 +117,11 @@ class MapCatalogue:
         if row is None:
             raise Refusal(404, f"the map has no photo {key[:80]!r}")
         return self.snapshot.photo(row)
+
+    def setting(self, verify: str) -> PointSetting | str:
+        """How photos are compared with those of the map: as its answers are verified."""
+        setting = PointSetting.parse(verify)
+        return verify if setting is None else self._map.chosen_points(setting)
 
     def is_array(self, key: str) -> bool:
         """Whether a photo was given as an array, so that its name is no path."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from dejavlad.local import LocalExtractor
 from dejavlad.photo import Photo
@@ -10,6 +10,9 @@ from dejavlad.places.point_pair import match_points
 from dejavlad.places.points import PointSetting
 from dejavlad.rerank import PointReranker
 from dejavlad.serve.refusal import Refusal
+
+SETTINGS: Final = 8
+"""Settings of which what makes the features is kept."""
 
 
 class PairMatcher:
@@ -21,9 +24,9 @@ class PairMatcher:
 
     def __init__(self, device: Any) -> None:
         self.device = device
-        self._made: dict[str, tuple[LocalExtractor, PointReranker]] = {}
+        self._made: dict[PointSetting, tuple[LocalExtractor, PointReranker]] = {}
 
-    def __call__(self, query: Photo, candidate: Photo, verify: str) -> dict[str, Any]:
+    def __call__(self, query: Photo, candidate: Photo, verify: PointSetting | str) -> dict[str, Any]:
         """What two photos have in common, for JSON.
 
         Raises:
@@ -47,14 +50,16 @@ class PairMatcher:
         ]
         return fields
 
-    def _maker(self, verify: str) -> tuple[LocalExtractor, PointReranker]:
+    def _maker(self, verify: PointSetting | str) -> tuple[LocalExtractor, PointReranker]:
         setting = PointSetting.parse(verify)
         if setting is None:
             raise Refusal(400, "verify=none compares nothing; give auto, or a kind of local features")
         setting = setting.chosen()
-        if setting.kind not in self._made:
-            self._made[setting.kind] = setting.extractor(device=self.device), setting.reranker()
-        return self._made[setting.kind]
+        if setting not in self._made:
+            while len(self._made) >= SETTINGS:
+                self._made.pop(next(iter(self._made)))
+            self._made[setting] = setting.extractor(device=self.device), setting.reranker()
+        return self._made[setting]
 
 
 def _shown(photo: Photo) -> str:

@@ -23,7 +23,8 @@ PAUSE: Final = 0.05
 """Seconds before the second of them; twice as many before the next."""
 
 log = logging.getLogger("dejavlad.serve")
-Reader, Result = TypeVar("Reader"), TypeVar("Result")
+Reader = TypeVar("Reader")
+Result = TypeVar("Result")
 Signature = tuple[tuple[int, int], ...]
 
 
@@ -60,6 +61,8 @@ class ServedMap:
         self.name, self.source, self.shelf = name, source, shelf
         self.device, self.precision = device, precision
         self._browse_lock, self._open_lock = threading.Lock(), threading.Lock()
+        self._opened: Signature = ()
+        self._opened_browsing: Signature = ()
         self._open()
         self._browse()
 

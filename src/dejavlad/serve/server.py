@@ -166,6 +166,11 @@ def address_of(listener: socket.socket, options: ServeOptions) -> str:
     return f"http://{'localhost' if is_loopback(options.host) and host == '127.0.0.1' else host}:{port}/"
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that requests are given up: each of their clients is told, and the user wanted the end."""
+    return "graceful shutdown exceeded" not in str(record.msg)
+
+
 class _Server(uvicorn.Server):
     """uvicorn, which tells when it answers, and ends with status 0 when it is told to."""
 
@@ -182,7 +187,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().call_later(BODY_SECONDS, self.end_arriving)
-        await super().shutdown(sockets)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            logging.getLogger("uvicorn.error").removeFilter(_is_news)
         for _ in range(2):  # those that were given up say so; the second time they wait for nothing
             if tasks := set(self.server_state.tasks):
                 await asyncio.wait(tasks, timeout=END_SECONDS)

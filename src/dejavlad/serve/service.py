@@ -18,6 +18,7 @@ from dejavlad.errors import InputError, PhotoError
 from dejavlad.images import Preprocess
 from dejavlad.model.device import resolve_device
 from dejavlad.photo import Photo
+from dejavlad.places.points import PointSetting
 from dejavlad.serve.decode_check import Checked, DecodeCheck
 from dejavlad.serve.inference import Inference, Question
 from dejavlad.serve.keep import keep_photo
@@ -126,7 +127,7 @@ class Service:
             photos = [Photo(upload.name, files.enter_context(as_file(upload.content))) for upload in uploads]
             return await self.wait(self.inference.submit(photos, question))
 
-    async def match(self, query: Photo, candidate: Photo, verify: str) -> dict[str, Any]:
+    async def match(self, query: Photo, candidate: Photo, verify: PointSetting | str) -> dict[str, Any]:
         """Two photos compared by local features.
 
         Raises:
@@ -145,6 +146,7 @@ class Service:
             Refusal: it takes too long (503).
         """
         gathered = asyncio.gather(*map(asyncio.wrap_future, answers), return_exceptions=True)
+        gathered.add_done_callback(lambda done: done.cancelled() or done.exception())  # given up
         try:
             outcomes = await asyncio.wait_for(gathered, self.limits.answer_seconds)
         except TimeoutError:

@@ -110,6 +110,29 @@ def test_many_photos_each_get_their_own_answer(visit: Visit, running: Running, t
         expect(page.locator("#candidate-0 img")).to_have_attribute("alt", f"Candidate 1: {place}.jpg")
 
 
+def test_only_photos_that_are_let_through_may_be_answers(visit: Visit, running: Running, town: Town) -> None:
+    page = visit.open(running.address)
+    page.click("#only-title")
+    page.fill("#only-where", f"{LAT + 0.010:.6f}, {LON + 0.010:.6f}")
+    page.fill("#only-metres", "150")
+    expect(page.locator("#only-title")).to_have_text("Only photos … (1 set)")
+    drop(page, {"where.jpg": town.query(4)})
+    expect(page.locator("#verdict")).to_contain_text("ot a place of this map")
+    expect(page.locator("#searched")).to_contain_text("Among the 3 photos")
+    expect(page.locator(".candidates li")).to_have_count(3)
+    page.fill("#only-where", f"{LAT + 0.004:.6f}, {LON + 0.004:.6f}")
+    page.click("#only-again")
+    expect(page.locator("#verdict")).to_have_text("A place of this map")
+    page.select_option("#only-heading", "north")
+    page.click("#only-again")  # the map knows no headings
+    expect(page.locator("#verdict")).to_have_text("No photo of this map to compare with")
+    expect(page.locator(".answer .sure")).to_contain_text("12 without heading")
+    page.click("#only-clear")
+    expect(page.locator("#only-title")).to_have_text("Only photos …")
+    page.click("#only-here")
+    assert re.fullmatch(r"48\.\d+, 11\.\d+", page.input_value("#only-where"))
+
+
 def test_errors_are_plain_words(visit: Visit, run: Runner, town: Town) -> None:
     from dejavlad.serve.limits import Limits
 

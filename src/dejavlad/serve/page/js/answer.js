@@ -6,7 +6,7 @@ import { csv, geojson, gpx } from "./exports.js";
 import { openMatches } from "./matches.js";
 import { preview } from "./preview.js";
 import { emit, on, state } from "./state.js";
-import { counted, hasDegrees, metres, percent, place, stateOf, sureness, verdict } from "./words.js";
+import { counted, doubtful, hasDegrees, metres, percent, place, stateOf, sureness, verdict } from "./words.js";
 
 const SIGN = { known: "✓", unknown: "✕", failed: "!" };
 
@@ -82,14 +82,15 @@ function details(one) {
         return h("div", { class: "meter", "aria-hidden": "true" }, bar);
       })(),
       h("span", { class: "soft name" }, answer.reason),
+      answer.searched?.photos > 0 && h("span", { class: "soft", id: "searched" }, `Among the ${counted(answer.searched.photos, "photo")} that “Only photos …” lets through`),
     ),
     known && position(one),
     matches.length > 0 &&
-      h("div", {}, h("h3", {}, known ? "Most alike photos of the map" : "Only the most alike, not the same place"), candidates(answer)),
+      h("div", {}, h("h3", {}, known ? "Most alike photos of the map" : doubtful(answer) ? "Most alike photos: look before you decide" : "Only the most alike, not the same place"), candidates(answer)),
     h(
       "div",
       { class: "row" },
-      matches.length > 0 && h("button", { type: "button", class: known ? "main" : null, id: "see-matches", on: { click: () => openMatches() } }, "See what matches"),
+      matches.length > 0 && h("button", { type: "button", class: known || doubtful(answer) ? "main" : null, id: "see-matches", on: { click: () => openMatches() } }, "See what matches"),
       known && answer.position && h("button", { type: "button", id: "to-map", on: { click: () => emit("to-map", answer.position) } }, "Show on the map"),
       known && hasDegrees(answer.position) && h("button", { type: "button", id: "save-placed", on: { click: () => saveWithPosition(one) } }, "Save photo with position"),
     ),

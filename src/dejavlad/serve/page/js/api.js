@@ -75,8 +75,8 @@ export const maps = async () => (await json("v1/maps")).maps;
 export const points = (map, limit) => json(`${at(map)}/points${query({ limit })}`);
 export const photos = (map, options = {}) => json(`${at(map)}/photos${query(options)}`);
 export const photo = (map, id) => json(`${at(map)}/photos/${encodeURIComponent(id)}`);
-export const locate = async (map, file, k = 5) => {
-  const { answers } = await json(`v1/locate${query({ map, k })}`, { method: "POST", body: form([file]) });
+export const locate = async (map, file, only = {}, k = 5) => {
+  const { answers } = await json(`v1/locate${query({ map, k, ...only })}`, { method: "POST", body: form([file]) });
   return answers[0];
 };
 export const match = (map, photo, file) =>

@@ -49,7 +49,7 @@ async function work() {
         const most = Math.floor(limits.photo_bytes / 2 ** 20);
         throw new api.Problem(413, `Too large: a photo may have ${most} MB, this one has ${Math.ceil(one.file.size / 2 ** 20)} MB.`);
       }
-      one.answer = await api.locate(one.map, one.file);
+      one.answer = await api.locate(one.map, one.file, state.only);
     } catch (problem) {
       one.problem = problem;
     }

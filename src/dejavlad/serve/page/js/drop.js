@@ -1,6 +1,7 @@
 // Where photos come in: dropped, pasted, chosen or photographed.
 import { $, fill, h, s, say } from "./dom.js";
 import { photograph } from "./dialogs.js";
+import { onlyBlock } from "./only.js";
 import { emit, on, state } from "./state.js";
 import { counted, place } from "./words.js";
 
@@ -62,7 +63,7 @@ function whereFields() {
       on: { change: changed },
     });
   const noteText = () =>
-    state.where ? `All at ${place(state.where)}` : "Where? As each photo's EXIF tells; or click on the map, or type:";
+    state.where ? `All at ${place(state.where)}` : "Where were they taken? As the EXIF of each tells, unless you click on the map or type it:";
   const note = h("span", { class: "soft", role: "status" }, noteText());
   const [lat, lon] = [field("lat", "Latitude"), field("lon", "Longitude")];
   function changed() {
@@ -99,7 +100,7 @@ export function draw() {
       h("button", { type: "button", class: "main", id: "choose", on: { click: () => many.click() } }, adding ? "Choose photos to add" : "Choose photos"),
       h("button", { type: "button", id: "take", on: { click: camera } }, "Take a photo"),
     ),
-    adding && whereFields(),
+    adding ? whereFields() : state.map && onlyBlock(),
     many,
     phone,
   );

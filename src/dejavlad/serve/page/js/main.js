@@ -55,6 +55,12 @@ function which() {
   fill($("which"), maps.length > 1 ? switcher : h("b", {}, map?.name ?? "no map"), map && h("span", { class: "soft", id: "count" }, counted(map.photos, "photo")));
 }
 
+/** What a click on the map does, or nothing to say where photos are shown. */
+function note() {
+  const choosing = state.mode === "add" && state.map.degrees !== false;
+  $("places-note").textContent = !state.map.with_position ? hint : !$("grid-pane").hidden ? "" : choosing ? "Click on the map where the photos were taken" : hint;
+}
+
 function pane(name) {
   const grid = name === "grid";
   $("grid-pane").hidden = !grid;
@@ -63,6 +69,7 @@ function pane(name) {
   $("show-map").setAttribute("aria-pressed", String(!grid));
   $("show-grid").setAttribute("aria-pressed", String(grid));
   $("show-all").hidden = grid;
+  note();
   if (grid) drawGrid();
   else places.resized();
 }
@@ -76,7 +83,6 @@ async function openMap(name, quiet = false) {
   emit("map");
   const located = map.with_position > 0;
   document.querySelector(".tools .switch").hidden = !located;
-  const note = $("places-note");
   if (located) {
     const points = await api.points(map.name, POINTS);
     if (map !== state.map) return;
@@ -87,11 +93,12 @@ async function openMap(name, quiet = false) {
       points.total > points.ids.length ? `${points.ids.length} of ${counted(points.total, "photo")} drawn` : "Click on the map to see the photos of a place",
       without ? `${counted(without, "photo")} without a position` : "",
     ].filter(Boolean).join(" · ");
-    note.textContent = hint;
+    note();
     drawAnswer();
   } else {
     places.close();
-    note.textContent = "This map does not know where its photos were taken";
+    hint = "This map does not know where its photos were taken";
+    note();
   }
   if (!quiet) pane(located ? "map" : "grid");
   else if (!$("grid-pane").hidden || !located) pane("grid");
@@ -146,8 +153,7 @@ async function start() {
   on("add", add);
   on("changed", poll);
   on("mode", () => {
-    const choosing = state.mode === "add" && state.map.with_position > 0 && state.map.degrees !== false;
-    if (state.map.with_position) $("places-note").textContent = choosing ? "Click on the map where the photos were taken" : hint;
+    note();
     drawAnswer();
   });
   on("to-map", (position) => {

@@ -4,7 +4,7 @@ import { selectCandidate } from "./asking.js";
 import { $, fill, h, s } from "./dom.js";
 import { preview } from "./preview.js";
 import { state } from "./state.js";
-import { counted, percent, place } from "./words.js";
+import { counted, percent, place, verdict } from "./words.js";
 
 const MOST_LINES = 150;
 let turn = 0;
@@ -73,7 +73,7 @@ async function draw() {
     h(
       "div",
       { class: "head" },
-      h("div", {}, h("h2", { id: "viewer-title" }, `${known ? "What matches" : "Not a place of this map"}: candidate ${state.candidate + 1} of ${matches.length}`), note),
+      h("div", {}, h("h2", { id: "viewer-title" }, `${known ? "What matches" : verdict(one.answer)}: candidate ${state.candidate + 1} of ${matches.length}`), note),
       h("button", { type: "button", id: "close-viewer", on: { click: () => dialog.close() } }, "Close"),
     ),
     h(
@@ -90,7 +90,7 @@ async function draw() {
   try {
     const [pair] = await Promise.all([api.match(map, match.id, one.file), loaded(picture)]);
     if (mine !== turn) return;
-    const same = pair.same_place ? "the same place" : "not the same place, as far as can be seen";
+    const same = pair.same_place ? "these two show the same place" : "these two do not show the same place, as far as can be seen";
     note.textContent = `${counted(pair.inliers, "point")} of ${pair.tried} agree: ${same} (probability ${percent(pair.confidence)}).` + (pair.pairs.length > MOST_LINES ? ` ${MOST_LINES} of the lines are drawn.` : "");
     const again = () => lines(overlay, [query, picture], pair);
     again();

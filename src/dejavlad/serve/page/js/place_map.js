@@ -51,6 +51,7 @@ export function show(points, tiles, given) {
   });
   view.attributionControl.setPrefix(false);
   const street = tiles && points.degrees;
+  shown.street = Boolean(street);
   if (street) {
     // The host's name is all that a tile server needs to know of this page.
     const text = h("span", {}, tiles.attribution ?? "");
@@ -104,6 +105,16 @@ function clicked(at, pixel) {
   handlers.onClick?.([one.lng, one.lat, other.lng, other.lat]);
 }
 
+/** As near as a place is looked at: about 10 m across a hand, and as streets are drawn where there are tiles. */
+const closest = () => (shown.street ? 19 : degrees() ? 21 : 4);
+
+/** The middle of what is shown, {lat, lon}; null without a map of degrees. */
+export function middle() {
+  if (!view || !degrees()) return null;
+  const { lat, lng } = view.getCenter();
+  return { lat: Number(lat.toFixed(6)), lon: Number(lng.toFixed(6)) };
+}
+
 /** All photos of the map. */
 export function showAll() {
   if (!view) return;
@@ -111,7 +122,7 @@ export function showAll() {
   if (!x.length) return;
   const bounds = L.latLngBounds([]);
   x.forEach((_, i) => bounds.extend([y[i], x[i]]));
-  view.fitBounds(bounds, { padding: [50, 50], maxZoom: degrees() ? 19 : 3, animate: false });
+  view.fitBounds(bounds, { padding: [60, 60], maxZoom: closest(), animate: false });
 }
 
 /** The photos of one place. */
@@ -151,7 +162,7 @@ export function showAnswer(answer, current, onCandidate) {
     const near = L.latLngBounds([at[0] - room, at[1] - wide], [at[0] + room, at[1] + wide]);
     return view.fitBounds(near, { padding: [20, 20], animate: false });
   }
-  if (bounds.isValid()) view.fitBounds(bounds.pad(0.2), { padding: [60, 60], maxZoom: degrees() ? 18 : 1.5, animate: false });
+  if (bounds.isValid()) view.fitBounds(bounds.pad(0.2), { padding: [60, 60], maxZoom: closest(), animate: false });
 }
 
 /** Where added photos were taken. */

@@ -12,6 +12,8 @@ export const state = {
   current: null,
   /** The candidate that is looked at: a place in the current answer's matches. */
   candidate: 0,
+  /** Which photos of the map may be answers, as `v1/locate` takes it: {near, after, before, heading}. */
+  only: {},
   /** Where added photos were taken, as chosen on the map: {lat, lon} or null. */
   where: null,
 };

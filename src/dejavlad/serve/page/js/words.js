@@ -11,20 +11,24 @@ export function percent(share) {
   return `${Math.round(share * 100)} %`;
 }
 
+/** From here on an unknown place is worth a look at the matches. */
+const DOUBTFUL = 0.25;
+export const doubtful = (answer) => !answer.known && answer.confidence >= DOUBTFUL;
+
 /** How sure an answer is. */
 export function sureness({ confidence }) {
   if (confidence >= 0.97) return "Almost certain";
   if (confidence >= 0.85) return "Very likely";
-  if (confidence >= 0.5) return "Likely, but look at the matches";
-  if (confidence >= 0.25) return "Doubtful";
-  return "Very unlikely to be here";
+  return "Likely, but look at the matches";
 }
 
 /** What the answer says, in one line. */
 export function verdict(answer) {
   if (answer.blank) return "This photo shows nothing";
   if (answer.failed) return "This photo cannot be used";
-  return answer.known ? "A place of this map" : "Not a place of this map";
+  if (answer.searched?.photos === 0) return "No photo of this map to compare with";
+  if (answer.known) return "A place of this map";
+  return answer.confidence >= DOUBTFUL ? "Probably not a place of this map" : "Not a place of this map";
 }
 
 export const stateOf = (answer) => (answer.failed ? "failed" : answer.known ? "known" : "unknown");
