@@ -15,7 +15,7 @@ from known_unknown import FITTED, Row, answers
 
 WRONG = 4.0
 """How much a photo of elsewhere that counts as known is worse than a right answer that does not."""
-RIDGE = 0.01
+RIDGE = 0.003
 """Weight of the square of each weight's distance from that in use, in the loss."""
 
 

@@ -21,7 +21,7 @@ from dejavlad.rerank import Verified
 
 KNOWN = 0.5
 """An answer counts as known from this probability on."""
-COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.5, 5.9, 2.0, 4.0, -6.8
+COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.6, 3.6, 4.4, 7.9, -6.5
 """The logistic curve: what the logarithm of 1 + coherent points, the logarithm of how many times chance they
 are, the smaller coverage and the standing count."""
 CHANCE = 15
