@@ -29,6 +29,11 @@ def test_it_rises_with_what_speaks_for_the_answer_and_falls_with_chance():
     assert 0.98 < verified_confidence(SURE) <= 1
 
 
+def test_more_points_than_chance_ever_makes_do_not_count_against_an_answer():
+    standing_still = Evidence(0.02, 7, 483, 0.5, 457, 483, 457)
+    assert verified_confidence(standing_still) > 0.95
+
+
 def test_what_chance_makes_is_not_known():
     # The most that photos of other places reached, on the real sets and the towns (see the fit).
     for places in (1, 2, 5, 10):

@@ -26,6 +26,8 @@ COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.6, 3.6, 4.4, 7.9, -6.5
 are, the smaller coverage and the standing count."""
 CHANCE = 15
 """Coherent points that photos of different places reach in any case, however few of them were compared."""
+MOST_CHANCE = 100
+"""Coherent points that chance does not exceed: a photo with more shows the same scene, wherever it stands."""
 SOFT = 5
 """Points added on both sides before coherent points are compared with chance."""
 MOST_STANDING = 0.5
@@ -88,7 +90,7 @@ def curve_terms(evidence: Evidence) -> tuple[float, float, float, float]:
     """What the curve adds up, each by its weight."""
     return (
         math.log1p(evidence.coherent),
-        math.log((evidence.coherent + SOFT) / (max(evidence.by_chance, CHANCE) + SOFT)),
+        math.log((evidence.coherent + SOFT) / (min(max(evidence.by_chance, CHANCE), MOST_CHANCE) + SOFT)),
         evidence.coverage,
         min(weighed_standing(evidence), MOST_STANDING),
     )
