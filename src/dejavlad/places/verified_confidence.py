@@ -21,7 +21,7 @@ from dejavlad.rerank import Verified
 
 KNOWN = 0.5
 """An answer counts as known from this probability on."""
-COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.6, 3.6, 4.4, 7.9, -6.5
+COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.65, 3.35, 6.0, 8.9, -6.8
 """The logistic curve: what the logarithm of 1 + coherent points, the logarithm of how many times chance they
 are, the smaller coverage and the standing count."""
 CHANCE = 15
