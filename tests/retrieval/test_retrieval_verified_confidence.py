@@ -9,6 +9,7 @@ import dejavlad as dv
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo
 from dejavlad.places.points import PointSetting
+from dejavlad.places.rivals import rivals
 from dejavlad.places.verified_confidence import (
     Evidence,
     reason,
@@ -28,11 +29,16 @@ def test_it_rises_with_what_speaks_for_the_answer_and_falls_with_chance():
     assert 0.98 < verified_confidence(SURE) <= 1
 
 
+def test_more_points_than_chance_ever_makes_do_not_count_against_an_answer():
+    standing_still = Evidence(0.02, 7, 483, 0.5, 457, 483, 457)
+    assert verified_confidence(standing_still) > 0.95
+
+
 def test_what_chance_makes_is_not_known():
     # The most that photos of other places reached, on the real sets and the towns (see the fit).
     for places in (1, 2, 5, 10):
         assert verified_confidence(Evidence(0.1, places, 38, 0.2, 30, 30, 20)) < 0.5
-        assert verified_confidence(Evidence(0.1, places, 121, 0.35, 66, 90, 60)) < 0.5  # houses built alike
+        assert verified_confidence(Evidence(0.02, places, 97, 0.35, 75, 90, 60)) < 0.5  # houses built alike
         assert verified_confidence(Evidence(5.0, places)) < 0.5
 
 
@@ -44,6 +50,27 @@ def test_evidence_of_verified_pairs():
     made = Evidence(0.2, 7).verified(pair(50, 40, (0.5, 0.3)), [pair(20, 9), pair(12, 11)])
     assert made == Evidence(0.2, 7, 50, 0.3, 20, 40, 11)
     assert Evidence(0.2, 7).verified(pair(50, 40)).by_chance == 0
+
+
+def test_a_rival_that_shows_the_same_scene_is_no_chance():
+    def pair(coherent):
+        nothing = PointMatches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        return Verified(nothing, 0, "fundamental", None, Nearness(coherent=coherent))
+
+    compared = {place: pair(coherent) for place, coherent in enumerate((90, 50, 40, 30, 9))}
+    links = {1: 120, 2: 45, 3: 200}
+
+    def counts(elsewhere=lambda at: True, least=15):
+        left = rivals(0, compared, elsewhere, lambda best, at: pair(links[at]), least=least)
+        return [rival.nearness.coherent for rival in left]
+
+    assert counts() == [40, 30, 9]  # 1 shows the scene of 0; 2 does not, so 3 is not looked at
+    links[2] = 59  # more than with the query, but so many come by chance
+    assert counts() == [40, 30, 9]
+    links[2] = 60
+    assert counts() == [9]
+    assert counts(elsewhere=lambda at: at > 2) == [9]
+    assert counts(least=50) == [50, 40, 30, 9]  # makes no difference, so nothing is compared
 
 
 @pytest.mark.parametrize("places", [0, 1, 2, 5, 9])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad.evaluation.reliability import Reliability, reliability
 from dejavlad.extraction import DescriptorStore
@@ -22,9 +23,10 @@ from dejavlad.places.confidence import distinct_places, same_place, stand_out
 from dejavlad.places.located_position import located_position
 from dejavlad.places.points import RIVALS, STEP
 from dejavlad.places.reranking import Reranked
-from dejavlad.places.verified_confidence import Evidence, verified_confidence
+from dejavlad.places.rivals import rivals
+from dejavlad.places.verified_confidence import CHANCE, Evidence, verified_confidence
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.rerank import PointReranker
+from dejavlad.rerank import PointReranker, Verified
 
 JUDGING: Final = "judging confidence"
 """The task that `OnProgress` is told of."""
@@ -32,6 +34,7 @@ CANDIDATES: Final = 200
 """Candidates of a query that are put into places, at most; as `locate` looks at them."""
 
 Features = Callable[[int], LocalFeatures]
+Rows = NDArray[np.int64]
 
 
 def answer_reliability(
@@ -73,15 +76,21 @@ def answer_reliability(
         listed_at = [dataset.database[int(row)].position for row in rows_K]
         same_KK = same_place(rows_K, Positions.from_list(listed_at).distances(), len(dataset.database))
         best = int(at[0])
-        rivals = np.flatnonzero(~same_KK[best])[:RIVALS].tolist()
+        other = np.flatnonzero(~same_KK[best])[:RIVALS].tolist()
         order = [int(np.flatnonzero(rows_K == row)[0]) for row in after.indices[q, :STEP] if row in rows_K]
-        verified = {k: reranker.verified(query, of_database(int(rows_K[k]))) for k in {best, *rivals, *order}}
+        verified = {k: reranker.verified(query, of_database(int(rows_K[k]))) for k in {best, *other, *order}}
         descriptors = database.float32(rows_K)
         descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
         places = distinct_places(far_K, same_KK, descriptors)
-        evidence = Evidence(stand_out(far_K[places]), len(places)).verified(
-            verified[best], [pair for k, pair in verified.items() if not same_KK[best, k]]
-        )
+
+        def between(a: int, b: int, rows_K: Rows = rows_K) -> Verified:
+            return reranker.verified(of_database(int(rows_K[a])), of_database(int(rows_K[b])))
+
+        def elsewhere(k: int, same_K: NDArray[np.bool_] = same_KK[best]) -> bool:
+            return not same_K[k]
+
+        others = rivals(best, verified, elsewhere, between, least=CHANCE)
+        evidence = Evidence(stand_out(far_K[places]), len(places)).verified(verified[best], others)
         sure.append(verified_confidence(evidence))
         right.append(bool(right_Q[q]))
         agreed, within = located_position(best, verified, {k: listed_at[k] for k in verified})

@@ -83,7 +83,6 @@ from dejavlad.places.map_state import (
     records_of,
 )
 from dejavlad.places.points import (
-    Checked,
     MapVerifier,
     PointSetting,
 )
@@ -663,7 +662,9 @@ class PlaceMap:
             order = checked.order if reorder is None else order
             first = int(order[0])
             if first in checked.compared:
-                evidence = self._evidence(checked, first, near_K, places)
+                same_K = self._same_place(near_K)[first]
+                rivals = check.rivals(first, checked.compared, near_K, same_K)
+                evidence = places.verified(checked.compared[first], rivals)
                 sure = verified_confidence(evidence)
                 why = reason(evidence, self._snapshot.photo(int(near_K[first])).key)
                 positions = {at: self._snapshot.photo(int(near_K[at])).position for at in checked.compared}
@@ -688,14 +689,6 @@ class PlaceMap:
             agreed=agreed,
             uncertainty_m=uncertainty,
         )
-
-    def _evidence(
-        self, checked: Checked, first: int, near_K: NDArray[np.int64], places: Evidence
-    ) -> Evidence:
-        """What speaks for the first of the candidates, beside what the search says."""
-        other = ~self._same_place(near_K)[first]
-        others = [pair for at, pair in checked.compared.items() if other[at]]
-        return places.verified(checked.compared[first], others)
 
     def _unverified(self, photo: int) -> str:
         """Why one of `photos` could not be compared."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, Self
 
@@ -16,7 +16,9 @@ from dejavlad.local.base import LONGEST, POINTS, LocalExtractor
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.rivals import rivals
 from dejavlad.places.verified_confidence import (
+    CHANCE,
     Evidence,
     verified_confidence,
 )
@@ -178,6 +180,27 @@ class MapVerifier:
         rest = [at for at in range(len(rows_K)) if at not in compared]
         read = {at: pair for at, pair in compared.items() if int(rows_K[at]) not in self._source.failed}
         return Checked(np.array([*order, *rest], np.int64), read)
+
+    def rivals(
+        self,
+        best: int,
+        compared: Mapping[int, Verified],
+        rows_K: NDArray[np.int64],
+        same_K: NDArray[np.bool_],
+    ) -> list[Verified]:
+        """What photos of other places have in common with the query, but for those of the best's scene.
+
+        Args:
+            best: the candidate that is the answer.
+            compared: of `Checked`.
+            rows_K: candidates, as rows of the map.
+            same_K: whether each is known to show the best's place.
+        """
+
+        def between(at: int, other: int) -> Verified:
+            return self._compare(self._source(int(rows_K[at])), int(rows_K[other]))
+
+        return rivals(best, compared, lambda at: not same_K[at], between, least=CHANCE)
 
     def pair(self, photo: Photo, row: int) -> tuple[LocalFeatures, LocalFeatures, Verified]:
         """The features of a photo and of one of the map's, and what they have in common."""

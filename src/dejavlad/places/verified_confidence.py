@@ -21,11 +21,13 @@ from dejavlad.rerank import Verified
 
 KNOWN = 0.5
 """An answer counts as known from this probability on."""
-COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.5, 5.9, 2.0, 4.0, -6.8
+COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.65, 3.35, 6.0, 8.9, -6.8
 """The logistic curve: what the logarithm of 1 + coherent points, the logarithm of how many times chance they
 are, the smaller coverage and the standing count."""
 CHANCE = 15
 """Coherent points that photos of different places reach in any case, however few of them were compared."""
+MOST_CHANCE = 100
+"""Coherent points that chance does not exceed: a photo with more shows the same scene, wherever it stands."""
 SOFT = 5
 """Points added on both sides before coherent points are compared with chance."""
 MOST_STANDING = 0.5
@@ -88,7 +90,7 @@ def curve_terms(evidence: Evidence) -> tuple[float, float, float, float]:
     """What the curve adds up, each by its weight."""
     return (
         math.log1p(evidence.coherent),
-        math.log((evidence.coherent + SOFT) / (max(evidence.by_chance, CHANCE) + SOFT)),
+        math.log((evidence.coherent + SOFT) / (min(max(evidence.by_chance, CHANCE), MOST_CHANCE) + SOFT)),
         evidence.coverage,
         min(weighed_standing(evidence), MOST_STANDING),
     )
