@@ -57,7 +57,8 @@ from dejavlad.places.confidence import (
     distinct_places,
     stand_out,
 )
-from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap, DatabaseRows
+from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap
+from dejavlad.places.database_rows import DatabaseRows
 from dejavlad.places.filters import Allowed, Facts, Filter, Heading, Moment, Near
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.info import MapInfo
@@ -87,6 +88,7 @@ from dejavlad.places.points import (
 )
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import MapReranker
+from dejavlad.places.row_copy import FOLDER as COPY
 from dejavlad.places.verified_confidence import (
     KNOWN,
     Evidence,
@@ -102,7 +104,19 @@ from dejavlad.zoo import (
     load_model,
 )
 
-FILES = {OLD_STATE, *ROW_FILES, INDEX, MADE, "model", "model.json", STAGING, *SHARES, "writer.lock", "photos"}
+FILES = {
+    OLD_STATE,
+    *ROW_FILES,
+    INDEX,
+    COPY,
+    MADE,
+    "model",
+    "model.json",
+    STAGING,
+    *SHARES,
+    "writer.lock",
+    "photos",
+}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
