@@ -111,6 +111,14 @@ class DatabaseMap:
         self.keys: list[str] = []
         self.crcs: Rows = np.empty(0, np.int64)
         self.features = DatabaseFeatures(self)
+        self._rows: DatabaseRows | None = None
+        self._places: dict[str, int] | None = None
+
+    def another(self) -> DatabaseMap:
+        """The same map, for another thread."""
+        other = DatabaseMap(str(self.address))
+        other.about = self.about
+        return other
 
     @property
     def dims(self) -> int:
@@ -192,8 +200,8 @@ class DatabaseMap:
     def snapshot(self) -> MapSnapshot:
         """See `MapState`."""
         view = self.engine.view()
-        columns = view.columns()
-        columns = latest(columns)
+        version = view.version  # before its rows are read: what changes meanwhile is seen next time
+        columns = latest(view.columns())
         good = np.array([why is None for why in columns["failed"]], np.bool_)
         failed = {key: why for key, why in zip(columns["key"], columns["failed"], strict=True) if why}
         columns = take(columns, np.flatnonzero(good))
@@ -216,13 +224,15 @@ class DatabaseMap:
             str(self.address),
             lambda: marks_of(keys, commits, crcs),
             RowCopy(self.work, self.dims, str(self.about["fingerprint"])),
+            self._rows,
         )
+        self._rows, self._places = rows, None
         size = photo_blocks.BLOCK
         head = Head(
             self.dims,
             str(self.about["root"]),
             str(self.about["name"]),
-            view.version,
+            version,
             len(numbers),
             len(numbers),
             int((numbers["known"] & photo_blocks.POSITION > 0).sum()),
@@ -240,13 +250,14 @@ class DatabaseMap:
         """See `MapState`; a database has looked already."""
 
     def change(self) -> int:
-        """See `MapState`; -1, which no snapshot has, where the database does not count its changes."""
-        return self.engine.view().version or -1
+        """See `MapState`."""
+        return self.engine.view().version
 
     def places_of(self, snapshot: MapSnapshot, keys: Sequence[str]) -> dict[str, int]:
-        """See `MapState`."""
-        wanted = set(keys)
-        return {key: row for row, key in enumerate(snapshot.photos.keys) if key in wanted}
+        """See `MapState`; of the last snapshot."""
+        if self._places is None:
+            self._places = {key: row for row, key in enumerate(self.keys)}
+        return {key: self._places[key] for key in keys if key in self._places}
 
     def convert(self) -> None:
         """See `MapState`; there are no older forms."""

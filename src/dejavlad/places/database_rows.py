@@ -19,7 +19,7 @@ from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.index.base import squares
 from dejavlad.index.nearest import Nearest
 from dejavlad.places.map_engine import MapView
-from dejavlad.places.row_copy import CopiedRows, Marks, RowCopy
+from dejavlad.places.row_copy import CopiedRows, Marks, RowCopy, places_in
 from dejavlad.progress import OnProgress, Progress
 from dejavlad.ranking import Ranking
 
@@ -46,6 +46,7 @@ class DatabaseRows:
         where: the map's address, for errors.
         marks: tells of the rows which is which, see `marks_of`.
         copy: where rows are copied to that do not fit in memory.
+        before: the rows as of an earlier snapshot; what is in memory is not read again.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class DatabaseRows:
         where: str,
         marks: Callable[[], Marks],
         copy: RowCopy,
+        before: DatabaseRows | None = None,
     ) -> None:
         self.view, self.dims, self.where = view, dims, where
         self._crc, self._marks, self._copy = crc_N, marks, copy
@@ -66,6 +68,9 @@ class DatabaseRows:
         self._memory: Floats | None = None
         self._copied: CopiedRows | None = None
         self._taken = 0
+        self._before: DatabaseRows | None = before
+        if before is not None and before._memory is None:
+            self._before = before._before
 
     @property
     def fits(self) -> bool:
@@ -75,7 +80,8 @@ class DatabaseRows:
     def all(self) -> Floats:
         """All rows [N, D], in memory."""
         if self._memory is None:
-            self._memory = self._gathered(np.arange(len(self._ids)))
+            before, self._before = self._before, None
+            self._memory = self._gathered(np.arange(len(self._ids)), before)
         return self._memory
 
     def take(self, rows: Rows) -> Floats:
@@ -134,12 +140,19 @@ class DatabaseRows:
         self._copied = None
         self._copy.forget()
 
-    def _gathered(self, some: Rows) -> Floats:
+    def _gathered(self, some: Rows, before: DatabaseRows | None = None) -> Floats:
         """Some rows [n, D]; these places ascend."""
         at = np.full(len(self._ids), -1, np.int64)
         at[some] = np.arange(len(some))
         rows = np.zeros((len(some), self.dims), np.float32)
         seen = np.zeros(len(some), np.bool_)
+        if before is not None and before._memory is not None:
+            old = places_in(before._marks(), self._marks()[some])
+            seen = old >= 0
+            rows[seen] = before._memory[old[seen]]
+            some = some[~seen]
+            if not len(some):
+                return rows
         for places, values in self._parts(some):
             rows[at[places]], seen[at[places]] = values, True
         if not seen.all():

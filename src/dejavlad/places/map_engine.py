@@ -21,7 +21,7 @@ class MapView(Protocol):
 
     @property
     def version(self) -> int:
-        """Counts commits; 0 where the database does not count them."""
+        """Another after each change; counts commits where the database does."""
         ...
 
     def columns(self) -> Columns:

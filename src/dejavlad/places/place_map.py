@@ -289,6 +289,17 @@ class PlaceMap:
         self._state.validate(snapshot)
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
+    def another(self) -> Self:
+        """Another reader of the same map, with the same model, as the map is now."""
+        if not isinstance(self._state, DatabaseMap):
+            return type(self)(self.folder, self.model)
+        return type(self)(self.folder, self.model, self._state.another())
+
+    @property
+    def in_database(self) -> bool:
+        """Whether it lies in a database rather than in a folder."""
+        return isinstance(self._state, DatabaseMap)
+
     def is_current(self) -> bool:
         """Whether no other process has added or removed photos since `refresh`; reads a few numbers."""
         return self._state.change() == self._snapshot.head.change

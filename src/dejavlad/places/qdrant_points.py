@@ -5,7 +5,8 @@ A photo is a point: its descriptor as the vector (Euclidean distance), its colum
 documents (``NAME-documents``), as payload in base64.
 
 Qdrant counts no commits: a reader sees photos of a change that is under way, each whole. There is no checksum
-of a change either, so a writer that is killed leaves what it wrote, and its next run adds the rest.
+of a change either, so a writer that is killed leaves what it wrote, and its next run adds the rest. Each
+change ends with a new mark among the documents, by which readers see that the map is another one now.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import atexit
 import base64
 import contextlib
 import hashlib
+import itertools
+import threading
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -29,6 +33,8 @@ AT_ONCE: Final = 256
 """Points of a request."""
 PART: Final = 4 << 20
 """Bytes of a document that share a point."""
+CHANGE: Final = "change"
+"""The document that is another after each change."""
 TIMEOUT: Final = 60
 """Seconds that a request may take."""
 
@@ -148,6 +154,7 @@ class QdrantPoints:
             payload = {name: columns[name][i] for name in COLUMNS if columns[name][i] is not None}
             points.append((key, with_location(payload)))
         self._put(self.name, points, vectors_MD)
+        self._changed()
 
     def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
         """See `MapEngine`."""
@@ -160,10 +167,19 @@ class QdrantPoints:
                 self._client.set_payload(self.name, with_location(known), points=[point_id(key)], wait=True)
                 if gone:
                     self._client.delete_payload(self.name, gone, points=[point_id(key)], wait=True)
+        self._changed()
 
     def delete(self, keys: Sequence[str]) -> None:
         """See `MapEngine`."""
         self._delete(self.name, keys)
+        self._changed()
+
+    def change(self) -> int:
+        """Another after each change, also where someone else adds or removes points."""
+        mark = self.documents([CHANGE]).get(CHANGE, b"")
+        with self._translated():
+            count = int(self._client.count(self.name, exact=True).count)
+        return int.from_bytes(hashlib.sha256(b"%s/%d" % (mark, count)).digest()[:8], "big") >> 1
 
     def feature_marks(self) -> dict[str, int]:
         """See `MapEngine`."""
@@ -210,10 +226,12 @@ class QdrantPoints:
         with self._translated():
             yield from self._scroll(self.name, None, payload, vectors)
 
-    def retrieve(self, ids: Sequence[int]) -> list[Any]:
+    def retrieve(self, ids: Sequence[int]) -> Iterator[Any]:
         """Points with their vectors."""
-        with self._translated():
-            return list(self._client.retrieve(self.name, ids, with_payload=False, with_vectors=True))
+        for first in range(0, len(ids), AT_ONCE):
+            some = list(ids[first : first + AT_ONCE])
+            with self._translated():
+                yield from self._client.retrieve(self.name, some, with_payload=False, with_vectors=True)
 
     def columns_of(self, points: Sequence[Any]) -> Columns:
         """The columns of points."""
@@ -229,6 +247,9 @@ class QdrantPoints:
         if any(not isinstance(key, str) for key in columns["key"]):
             raise StoreError(f"{self.address} was changed by someone else: a point has no key; build it anew")
         return columns
+
+    def _changed(self) -> None:
+        self.put_document(CHANGE, uuid.uuid4().bytes)
 
     @property
     def _features(self) -> str:
@@ -310,10 +331,13 @@ class QdrantPoints:
 class QdrantView:
     """See `dejavlad.places.map_engine.MapView`; the collection as it is at each reading."""
 
-    version = 0
-
     def __init__(self, points: QdrantPoints) -> None:
         self._points = points
+
+    @property
+    def version(self) -> int:
+        """See `MapView`."""
+        return self._points.change()
 
     def columns(self) -> Columns:
         """See `MapView`."""
@@ -322,11 +346,10 @@ class QdrantView:
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
         """See `MapView`."""
         if ids is None:
-            points = list(self._points.points(False, vectors=True))
+            points: Iterator[Any] = self._points.points(False, vectors=True)
         else:
             points = self._points.retrieve(ids.tolist())
-        for first in range(0, len(points), AT_ONCE):
-            some = points[first : first + AT_ONCE]
+        while some := list(itertools.islice(points, AT_ONCE)):
             rows = np.array([point.vector for point in some], np.float32)
             yield np.array([point.id for point in some], np.uint64), rows
 
@@ -334,8 +357,24 @@ class QdrantView:
 def local_client(module: Any, folder: str) -> Any:
     """The client of a folder, which has one in a process."""
     if folder not in _LOCAL:
-        _LOCAL[folder] = module.QdrantClient(path=folder)
+        _LOCAL[folder] = _OneAtATime(module.QdrantClient(path=folder, force_disable_check_same_thread=True))
     return _LOCAL[folder]
+
+
+class _OneAtATime:
+    """The client of a folder, which threads take turns to use."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._lock = client, threading.RLock()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            with self._lock:
+                return method(*args, **options)
+
+        return call
 
 
 def close_local() -> None:

@@ -1,19 +1,32 @@
-"""A map that is served: one reader that computes, one for browsing; both see what others change on disk."""
+"""A map that is served: one reader that computes, one for browsing; both see what others change.
+
+A map in a folder is looked at before each answer, one in a database at most once in `SECONDS`. Where the
+database cannot be reached, answers are of the map as it was, which the log says.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, StoreError, StoreMismatchError
 from dejavlad.model import PlaceModel
 from dejavlad.places import PlaceMap
+from dejavlad.places.address import is_address, parse_address
 from dejavlad.places.map_state import OLD_STATE, STATE
 from dejavlad.serve.catalogue import MapCatalogue
 
+SECONDS: Final = 1.0
+"""A database is asked at most so often whether its map has changed."""
+
 Signature = tuple[tuple[int, int], ...]
+
+log = logging.getLogger("dejavlad.serve")
 
 
 class ModelShelf:
@@ -50,6 +63,12 @@ class ServedMap:
         self.device, self.precision = device, precision
         self.lock = threading.Lock()
         """Held while photos are browsed."""
+        self.in_database = is_address(source)
+        self._computing: PlaceMap
+        self._browsing: PlaceMap
+        self._catalogue: MapCatalogue
+        self._looked = self._looked_browsing = 0.0
+        self._opened_browsing: Signature = ()
         self._open()
 
     @property
@@ -69,6 +88,11 @@ class ServedMap:
 
     def computing(self) -> PlaceMap:
         """The map as it is now; for the computing thread alone."""
+        if self.in_database:
+            if time.monotonic() - self._looked >= SECONDS:
+                self._looked = time.monotonic()
+                self._follow_database()
+            return self._computing
         if self._signature() != self._opened:
             self._open()
         if not self._computing.is_current():
@@ -77,24 +101,55 @@ class ServedMap:
 
     def catalogue(self) -> MapCatalogue:
         """Its photos as they are now; for whoever holds `lock`."""
+        if self.in_database:
+            if time.monotonic() - self._looked_browsing >= SECONDS:
+                self._looked_browsing = time.monotonic()
+                self._browse_database()
+            return self._catalogue
         if self._signature() != self._opened_browsing:
             self._browse()
-        if not self._browsing.is_current():
-            self._browsing.refresh()
-            self._catalogue = MapCatalogue(self._browsing)
+        self._refresh_catalogue()
         return self._catalogue
 
     def writer(self) -> PlaceMap:
         """The map to change; for the writing thread alone."""
-        return type(self._computing)(self._computing.folder, self.model)
+        return self._computing.another()
+
+    def _refresh_catalogue(self) -> None:
+        if not self._browsing.is_current():
+            self._browsing.refresh()
+            self._catalogue = MapCatalogue(self._browsing)
+
+    def _browse_database(self) -> None:
+        """See what others have changed, as `_follow_database` does for answers."""
+        try:
+            if self._browsing.model is not self.model:  # it was made anew
+                self._browse()
+            self._refresh_catalogue()
+        except StoreError as error:
+            log.error("map %s is shown as it was: %s", self.name, error)
+
+    def _follow_database(self) -> None:
+        """See what others have changed."""
+        try:
+            try:
+                if not self._computing.is_current():
+                    self._computing.refresh()
+            except StoreMismatchError:  # it was made anew, of another model
+                self._open()
+        except StoreError as error:
+            log.error("map %s is answered as it was: %s", self.name, error)
 
     def _open(self) -> None:
         self._opened = self._signature_of(Path(self.source))
-        self._computing = PlaceMap.open(self.source, device=self.device, precision=self.precision)
-        self._computing.model, self.fingerprint = self.shelf.shared(self._computing.model)
+        opened = PlaceMap.open(self.source, device=self.device, precision=self.precision)
+        opened.model, self.fingerprint = self.shelf.shared(opened.model)
+        self._computing = opened
+        self._looked = time.monotonic()
         self._browse()
 
     def _browse(self) -> None:
+        self._looked_browsing = time.monotonic()
         self._opened_browsing = self._signature()
         self._browsing = self.writer()
         self._catalogue = MapCatalogue(self._browsing)
@@ -125,13 +180,20 @@ def map_names(sources: Sequence[str]) -> list[str]:
         raise InputError("one map is given twice; give each once")
     names: list[str] = []
     for source in sources:
-        stem = Path(source).resolve().name if "://" not in source else source.rstrip("/").rpartition("/")[2]
+        stem = _stem(source)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem.removesuffix(".map")).strip("-.") or "map"
         name, number = stem, 2
         while name in names:
             name, number = f"{stem}-{number}", number + 1
         names.append(name)
     return names
+
+
+def _stem(source: str) -> str:
+    if not is_address(source):
+        return Path(source).resolve().name
+    address = parse_address(source)
+    return Path(address.place).name + ("" if address.version is None else f"-{address.version}")
 
 
 def is_old_map(folder: Path) -> bool:
