@@ -29,7 +29,7 @@ PART: Final = 4 << 20
 """Bytes of a document that share a row."""
 TRIES: Final = 12
 """Times that a commit is tried where other writers are faster."""
-FRAGMENTS: Final = 64
+FRAGMENTS = 64
 """Small files from which on they are joined."""
 KEPT: Final = datetime.timedelta(days=365)
 """Versions of the table are kept so long."""

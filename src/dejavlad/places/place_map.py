@@ -23,7 +23,7 @@ Legend: N photos of the map, K candidates, D the model's descriptor size.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -376,7 +376,7 @@ class PlaceMap:
             InputError: a photo of another folder has the name of one in the map.
             StoreBusyError: another process is writing there.
         """
-        with one_writer(self.folder):
+        with self._changing():
             self.refresh()
             rows = RowOptions(batch_size, workers, ray, descriptors)
             return self._add(PhotoList.of(photos), rows, on_progress, keep=True)
@@ -393,7 +393,7 @@ class PlaceMap:
             UnknownNameError: the map has no such photo; nothing is removed.
             StoreBusyError: another process is writing there.
         """
-        with one_writer(self.folder):
+        with self._changing():
             self.refresh()
             self._state.convert()
             records = self._state.lookup(names)
@@ -421,7 +421,7 @@ class PlaceMap:
             InputError: no photo of the map lies at `old`, nothing is at `new`, or two would share a name.
             StoreBusyError: another process is writing there.
         """
-        with one_writer(self.folder):
+        with self._changing():
             self._state.convert()
             moved = self._state.move(Path(old), Path(new))
             self.refresh()
@@ -439,9 +439,17 @@ class PlaceMap:
         """
         if isinstance(self._state, DatabaseMap):
             raise InputError(f"{self.address} keeps its own disk in order; compact a map in a folder")
-        with one_writer(self.folder):
+        with self._changing():
             self._state.convert()
             return self._compact(self._state)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the map's lock; a version of a map in a database cannot be changed."""
+        if isinstance(self._state, DatabaseMap):
+            self._state.refuse_version()
+        with one_writer(self.folder):
+            yield
 
     def _compact(self, state: MapState, share: float = 0.0, least_bytes: int = 1) -> int:
         del self._snapshot, self._search, self._verifiers  # a mapped file cannot be removed on Windows
