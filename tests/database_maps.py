@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dejavlad as dv
 from dejavlad.aggregation import GeM
+from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places.database_map import ABOUT, DatabaseMap
 
 
 def small_model() -> PlaceModel:
@@ -58,3 +62,19 @@ def placed(photos: PhotoList, shift: float = 0.0) -> PhotoList:
 def answers(town: dv.PlaceMap, photos: PhotoList, **options: Any) -> list[dict[str, Any]]:
     """What a map says, for comparing."""
     return [answer.to_dict() for answer in town.locate(photos, **options)]
+
+
+def descriptors_alone(address: str, dims: int = 8, fingerprint: str = "f") -> DatabaseMap:
+    """An open map without photos' files and without a model, made if need be."""
+    town = DatabaseMap(address)
+    about = {"format": "dejavlad-map", "version": 1, "root": "/", "name": "town"}
+    town.about = {**about, "dims": dims, "fingerprint": fingerprint}
+    town.engine.create({ABOUT: json.dumps(town.about).encode()}, dims)
+    return town
+
+
+def put(town: DatabaseMap, *names: str, value: float = 1.0) -> None:
+    """Add photos of one descriptor, in one commit."""
+    photos = PhotoList([Photo(name, Path("/photos") / name) for name in names])
+    rows = np.full((len(names), town.dims), value, np.float32)
+    town.add(PhotoTable.look(photos, lambda _: (0, 0)), rows, np.arange(len(names)), {})

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.errors import InputError, MissingExtraError, StoreError, StoreMismatchError
 from dejavlad.places.address import Address
 from dejavlad.places.map_columns import COLUMNS, NO_FRAME, Columns
 
@@ -34,10 +34,11 @@ FRAGMENTS = 64
 KEPT: Final = datetime.timedelta(days=365)
 """Versions of the table are kept so long."""
 KEYS_AT_ONCE: Final = 1000
+ANEW: Final = "Build it anew, at another address."
 READ_ROWS: Final = 8192
 CONFLICTS = ("conflict", "contention", "concurrent")
 CAUSES: Final = (
-    (("no space left", "storagefull", "quota", "disk full"), "there is no space left"),
+    (("no space left", "storagefull", "quota", "disk full", "file too large"), "there is no space left"),
     (
         ("accessdenied", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "403", "forbidden",
          "unauthorized", "401", "credentials", "permission denied", "permissiondenied"),
@@ -153,12 +154,16 @@ class LanceTables:
 
         Raises:
             InputError: a vector that is not finite; LanceDB would leave it out without a word.
+            StoreMismatchError: the table is of other dimensions.
         """
         if not np.isfinite(vectors_MD).all():
             bad = int(np.flatnonzero(~np.isfinite(vectors_MD).all(axis=1))[0])
             raise InputError(
                 f"the descriptor of {columns['key'][bad]!r} holds NaN or infinity; nothing is written"
             )
+        dims = self._photos().schema.field("vector").type.list_size
+        if dims != vectors_MD.shape[1]:
+            raise StoreMismatchError(str(self.address), {"dims": (dims, vectors_MD.shape[1])}, ANEW)
         lines = self._photo_lines(columns, vectors_MD)
         self._commit(lambda: self._merge(PHOTOS, ["key"], lines))
         self._leave_latest(columns["key"])
@@ -309,14 +314,22 @@ class LanceTables:
             raise
 
     def _made(self, name: str, **options: Any) -> bool:
-        """Make a table; False where it is there already."""
+        """Make a table; False where it is there already.
+
+        Of writers that make a table at the same moment, LanceDB may let one write over another's. That is
+        seen by its version, and taken back.
+        """
         try:
-            self._db.create_table(name, mode="create", **options)
+            table = self._db.create_table(name, mode="create", **options)
+            if (version := int(table.version)) == 1:
+                return True
+            table.checkout(version - 1)
+            table.restore()
         except (ValueError, OSError, RuntimeError) as error:
-            if "already exists" in str(error):
-                return False
-            raise
-        return True
+            text = str(error).lower()
+            if "already exists" not in text and not any(word in text for word in CONFLICTS):
+                raise
+        return False
 
     def _merge(self, name: str, keys: list[str], lines: Any) -> None:
         merge = self._table(name).merge_insert(keys if len(keys) > 1 else keys[0])
