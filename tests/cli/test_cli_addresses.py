@@ -60,8 +60,10 @@ def test_a_map_from_first_to_last(run: Run, photos: Path, street: Path, tmp_path
     assert all(about[0][k] == about[1][k] for k in ("photos", "with_position", "names", "dims", "local"))
     query = street / "queries" / "05.png"
     for options in ((), ("--near", "48.1045,11.5,150"), ("--near", "48.1,11.5,50"), ("--verify", "none")):
-        here, there = (run("locate", out, query, *options, "--json")[1] for out in ("folder.map", address))
-        assert here == there and json.loads(here)[0]["matches"]
+        of_folder, of_address = (
+            run("locate", out, query, *options, "--json")[1] for out in ("folder.map", address)
+        )
+        assert of_folder == of_address and json.loads(of_folder)[0]["matches"]
     status, text, err = run("locate", address, query, "--near", "10,10,50")
     assert status == 0 and "no photo of this map lies within 50 m" in text
     status, _, err = run("locate", address, query, "--out", "page")

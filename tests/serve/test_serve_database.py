@@ -60,8 +60,8 @@ def test_it_answers_as_a_folder_map_and_sees_changes(
         assert photos[0] == photos[1]
         query = own.query(2)
         for filters in ({}, {"near": f"{LAT},{LON},150"}):
-            there, here = (client.locate([query], map=each, **filters) for each in (name, "town"))
-            assert same_but_for_names(there, name) == same_but_for_names(here, "town")
+            of_address, of_folder = (client.locate([query], map=each, **filters) for each in (name, "town"))
+            assert same_but_for_names(of_address, name) == same_but_for_names(of_folder, "town")
         assert client.image(name, photo_id("01.jpg"), size=96)
         path = make_photo(own.folder / "database" / "07.jpg", make_view(7))
         PlaceMap.open(address).add(PhotoList([Photo("07.jpg", path)], root=path.parent))

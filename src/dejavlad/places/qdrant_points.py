@@ -16,6 +16,7 @@ import base64
 import contextlib
 import hashlib
 import itertools
+import os
 import threading
 import uuid
 import warnings
@@ -70,10 +71,12 @@ class QdrantPoints:
         host, _, self.name = address.place.rpartition("/")
         with self._translated():
             if address.text.startswith("qdrant://"):
-                url = "http://" + host.removeprefix("qdrant://")
-                if ":" not in url.removeprefix("http://"):
-                    url += ":6333"
-                self._client = module.QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+                self._client = module.QdrantClient(
+                    url=server_url(host),
+                    api_key=os.environ.get("QDRANT_API_KEY") or None,
+                    timeout=TIMEOUT,
+                    check_compatibility=False,
+                )
             else:
                 self._client = local_client(module, host)
 
@@ -314,6 +317,7 @@ class QdrantPoints:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="(?s).*[Ll]ocal.*", category=UserWarning)
+                warnings.filterwarnings("ignore", message=".*insecure connection", category=UserWarning)
                 yield
         except (DejavladError, GeneratorExit, MemoryError):
             raise
@@ -324,7 +328,9 @@ class QdrantPoints:
             if "Connection refused" in text or "Name or service" in text or "timed out" in text:
                 raise StoreError(f"cannot reach {self.address}: {text}; is Qdrant running there?") from error
             if "401" in text or "403" in text:
-                raise StoreError(f"cannot use {self.address}: access is refused") from error
+                raise StoreError(
+                    f"cannot use {self.address}: access is refused; look at QDRANT_API_KEY"
+                ) from error
             raise StoreError(f"cannot use {self.address}: {text}") from error
 
 
@@ -352,6 +358,13 @@ class QdrantView:
         while some := list(itertools.islice(points, AT_ONCE)):
             rows = np.array([point.vector for point in some], np.float32)
             yield np.array([point.id for point in some], np.uint64), rows
+
+
+def server_url(host: str) -> str:
+    """Where a server answers: ``qdrant://HOST[:PORT]``, by HTTPS where ``QDRANT_HTTPS`` is 1."""
+    name = host.removeprefix("qdrant://")
+    scheme = "https" if os.environ.get("QDRANT_HTTPS") == "1" else "http"
+    return f"{scheme}://{name}" + ("" if ":" in name else ":6333")
 
 
 def local_client(module: Any, folder: str) -> Any:
