@@ -7,12 +7,14 @@ import zlib
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from database_maps import address_of, descriptors_alone, put
 from dejavlad.index import build_index
 from dejavlad.places import database_rows, row_copy
 from dejavlad.places.database_rows import DatabaseRows
@@ -191,3 +193,46 @@ def test_a_copy_damaged_meanwhile_is_left(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "copy/rows/rows.bin").write_bytes(bytes(4 * DIMS * 50))
     check(rows_through(view, RowCopy(tmp_path, DIMS, "f")), rows_ND)
     check(rows_through(view, RowCopy(tmp_path, DIMS, "f")), rows_ND)
+
+
+@pytest.mark.parametrize("kind", ["lance", "qdrant"])
+@pytest.mark.parametrize("in_memory", [1 << 30, 0])
+def test_after_a_change_only_what_is_new_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, in_memory: int
+) -> None:
+    monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(database_rows, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(row_copy, "SPARE", 0)
+    with address_of(kind, tmp_path) as address:
+        town = descriptors_alone(address)
+        read: list[int] = []
+
+        def look() -> NDArray[np.float32]:
+            snapshot = town.snapshot()
+            rows = snapshot.file_rows
+            assert isinstance(rows, DatabaseRows)
+            before = rows.view.vectors
+
+            def vectors(ids: NDArray[np.uint64] | None = None) -> Iterator[Any]:
+                for part in before(ids):
+                    read.append(len(part[0]))
+                    yield part
+
+            view = SimpleNamespace(vectors=vectors, version=rows.view.version)
+            monkeypatch.setattr(rows, "view", view)
+            if not in_memory:
+                rows.search(np.ones((1, town.dims), np.float32), 1)
+            return rows.take(np.arange(snapshot.head.photos))
+
+        put(town, *map(str, range(40)), value=2.0)
+        assert (look() == 2).all() and sum(read) == 40
+        put(town, "40", value=3.0)
+        put(town, "7", value=4.0)
+        town.remove(["0"])
+        town.snapshot()  # seen, but not searched
+        read.clear()
+        values = look()
+        assert sum(read) == 2 and values[:, 0].tolist() == [2.0] * 38 + [3.0, 4.0]
+        read.clear()
+        look()
+        assert not read

@@ -74,6 +74,7 @@ def test_compose_serves_this_machine_alone_with_a_secret() -> None:
     assert set(whole["volumes"]) == {"cache", "qdrant"} and "cache:/cache" in page["volumes"]
     served = page["command"][1]
     assert served == "${SERVE:-/maps/${MAP:-town.map}}"
+    assert page["command"][0] == "serve" and "--token" in page["command"]
 
 
 def test_the_image_has_what_maps_in_databases_need(lines: list[tuple[str, str]]) -> None:
@@ -84,4 +85,3 @@ def test_the_image_has_what_maps_in_databases_need(lines: list[tuple[str, str]])
     yaml = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     for address in re.findall(r"(?:SERVE=|--out )(\S+)", yaml):
         assert parse_address(address).kind in ("lance", "qdrant")
-    assert page["command"][0] == "serve" and "--token" in page["command"]
