@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from database_maps import address_of
+from database_maps import address_of, small_model
 from dejavlad.errors import InputError, StoreError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
@@ -103,6 +103,19 @@ def test_answers_go_on_while_the_database_is_away(
         PlaceMap.open(address).remove(["01.jpg"])
         time.sleep(0.01)
         assert client.map("db")["photos"] == 3
+
+
+def test_another_map_at_the_same_place_is_seen(own: Town, run: Runner, tmp_path: Path) -> None:
+    with address_of("lance", tmp_path) as address:
+        photos = listed(own)
+        PlaceMap.build("rootsift-vlad", photos, address)
+        client = run(address).client
+        for model, some in (("rootsift-vlad", photos[:3]), (small_model(), photos[1:3])):
+            shutil.rmtree(tmp_path / "db")
+            PlaceMap.build(model, some, address)  # of as many commits
+            (answer,) = client.locate([own.query(1)], verify="none")
+            assert sorted(match["name"] for match in answer["matches"]) == some.keys
+            assert client.map("db")["photos"] == len(some)
 
 
 def test_what_cannot_be_served(own: Town, run: Runner, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ class DatabaseMap:
         self.keys: list[str] = []
         self.crcs: Rows = np.empty(0, np.int64)
         self.features = DatabaseFeatures(self)
+        self._made = ""
         self._rows: DatabaseRows | None = None
         self._places: dict[str, int] | None = None
 
@@ -216,6 +217,7 @@ class DatabaseMap:
     def snapshot(self) -> MapSnapshot:
         """See `MapState`."""
         view = self.engine.view()
+        self._made = view.made
         version = view.version  # before its rows are read: what changes meanwhile is seen next time
         columns = latest(view.columns())
         good = np.array([why is None for why in columns["failed"]], np.bool_)
@@ -266,8 +268,9 @@ class DatabaseMap:
         """See `MapState`; a database has looked already."""
 
     def change(self) -> int:
-        """See `MapState`."""
-        return self.engine.view().version
+        """See `MapState`; -1, which no snapshot has, of another map that was made at the same place."""
+        view = self.engine.view()
+        return view.version if view.made == self._made else -1
 
     def places_of(self, snapshot: MapSnapshot, keys: Sequence[str]) -> dict[str, int]:
         """See `MapState`; of the last snapshot."""

@@ -14,6 +14,7 @@ import datetime
 import os
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ FRAGMENTS = 64
 """Small files from which on they are joined."""
 KEPT: Final = datetime.timedelta(days=365)
 """Versions of the table are kept so long."""
+MADE: Final = "dejavlad-map"
+"""Name of the photos' table's metadata by which a map is told from another one at the same place."""
 KEYS_AT_ONCE: Final = 1000
 ANEW: Final = "Build it anew, at another address."
 READ_ROWS: Final = 8192
@@ -95,7 +98,7 @@ class LanceTables:
     def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
         """See `MapEngine`; the documents come last, so that a map that has them is whole."""
         pa = self._pa
-        schema = self._photos_schema(dims)
+        schema = self._photos_schema(dims).with_metadata({MADE: uuid.uuid4().hex})
         features = pa.schema(
             [
                 pa.field("key", pa.string()),
@@ -425,6 +428,11 @@ class LanceView:
     def version(self) -> int:
         """See `MapView`."""
         return int(self._table.version)
+
+    @property
+    def made(self) -> str:
+        """See `MapView`."""
+        return str((self._table.schema.metadata or {}).get(MADE.encode(), b"").decode("ascii", "replace"))
 
     def columns(self) -> Columns:
         """See `MapView`."""

@@ -24,6 +24,11 @@ class MapView(Protocol):
         """Another after each change; counts commits where the database does."""
         ...
 
+    @property
+    def made(self) -> str:
+        """Another for each map that is made, also at the same place; empty where that is not known."""
+        ...
+
     def columns(self) -> Columns:
         """All rows but their vectors, and ``id`` (uint64 [M]); ints and floats as arrays without nulls."""
         ...

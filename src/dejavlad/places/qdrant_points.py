@@ -337,6 +337,8 @@ class QdrantPoints:
 class QdrantView:
     """See `dejavlad.places.map_engine.MapView`; the collection as it is at each reading."""
 
+    made = ""
+
     def __init__(self, points: QdrantPoints) -> None:
         self._points = points
 
