@@ -68,6 +68,7 @@ class ServedMap:
         self._browsing: PlaceMap
         self._catalogue: MapCatalogue
         self._looked = self._looked_browsing = 0.0
+        self._said: set[str] = set()
         self._opened_browsing: Signature = ()
         self._open()
 
@@ -126,8 +127,9 @@ class ServedMap:
             if self._browsing.model is not self.model:  # it was made anew
                 self._browse()
             self._refresh_catalogue()
+            self._said.discard("shown")
         except StoreError as error:
-            log.error("map %s is shown as it was: %s", self.name, error)
+            self._say("shown", error)
 
     def _follow_database(self) -> None:
         """See what others have changed."""
@@ -137,8 +139,15 @@ class ServedMap:
                     self._computing.refresh()
             except StoreMismatchError:  # it was made anew, of another model
                 self._open()
+            self._said.discard("answered")
         except StoreError as error:
-            log.error("map %s is answered as it was: %s", self.name, error)
+            self._say("answered", error)
+
+    def _say(self, what: str, error: StoreError) -> None:
+        """Log once that the database is away."""
+        if what not in self._said:
+            self._said.add(what)
+            log.error("map %s is %s as it was: %s", self.name, what, error)
 
     def _open(self) -> None:
         self._opened = self._signature_of(Path(self.source))
