@@ -39,6 +39,10 @@ MADE: Final = "dejavlad-map"
 KEYS_AT_ONCE: Final = 1000
 ANEW: Final = "Build it anew, at another address."
 READ_ROWS: Final = 8192
+SHARED: Final = {"failed", "zone", "group", "tags", "crop", "view", "model", "mark"}
+"""Columns of which many rows hold the same text."""
+FOR_OTHERS: Final = ("cell", "lat", "lon")
+"""Columns that follow from others, for other programs."""
 CONFLICTS = ("conflict", "contention", "concurrent")
 CAUSES: Final = (
     (("no space left", "storagefull", "quota", "disk full", "file too large"), "there is no space left"),
@@ -237,12 +241,15 @@ class LanceTables:
             listed = self._photos().list_versions()
         return [(int(line["version"]), line["timestamp"].timestamp()) for line in listed]
 
-    def read_columns(self, query: Any) -> Columns:
-        """All columns but the vector of a query's rows."""
-        lines = query.select(list(COLUMNS)).with_row_id(True).to_arrow()
+    def read_columns(self, query: Any, left_out: Sequence[str] = ()) -> Columns:
+        """All columns but the vector of a query's rows, and but some."""
+        kinds = {name: kind for name, kind in COLUMNS.items() if name not in left_out}
+        lines = query.select(list(kinds)).with_row_id(True).to_arrow()
         columns: Columns = {"id": lines["_rowid"].to_numpy().astype(np.uint64)}
-        for name, kind in COLUMNS.items():
-            if kind is str:
+        for name, kind in kinds.items():
+            if kind is str and name in SHARED:
+                columns[name] = shared_texts(lines[name])
+            elif kind is str:
                 columns[name] = lines[name].to_pylist()
             elif kind is int:
                 columns[name] = lines[name].fill_null(NO_FRAME if name == "frame" else 0).to_numpy()
@@ -437,7 +444,7 @@ class LanceView:
     def columns(self) -> Columns:
         """See `MapView`."""
         with self._tables._translated():
-            return self._tables.read_columns(self._table.search())
+            return self._tables.read_columns(self._table.search(), FOR_OTHERS)
 
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
         """See `MapView`."""
@@ -452,6 +459,15 @@ class LanceView:
                 if batch.num_rows:
                     values = batch["vector"].flatten().to_numpy().reshape(-1, dims)
                     yield batch["_rowid"].to_numpy().astype(np.uint64), values
+
+
+def shared_texts(column: Any) -> list[str | None]:
+    """The texts of a column, of which equal ones are one object in memory."""
+    texts: list[str | None] = []
+    for part in column.dictionary_encode().chunks:
+        known = [*part.dictionary.to_pylist(), None]
+        texts += [known[i] for i in part.indices.fill_null(len(known) - 1).to_numpy().tolist()]
+    return texts
 
 
 def storage_options(place: str) -> dict[str, str] | None:

@@ -30,7 +30,10 @@ class MapView(Protocol):
         ...
 
     def columns(self) -> Columns:
-        """All rows but their vectors, and ``id`` (uint64 [M]); ints and floats as arrays without nulls."""
+        """All rows but their vectors and what follows from other columns, and ``id`` (uint64 [M]).
+
+        Ints and floats are arrays without nulls.
+        """
         ...
 
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
