@@ -15,6 +15,7 @@ import os
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -367,12 +368,19 @@ class LanceTables:
         columns = self.find(keys)
         if len(set(columns["key"])) == len(columns["key"]):
             return
-        lines = sorted(zip(columns["key"], columns["row"], columns["mark"], strict=True))
-        last = {key: mark for key, _, mark in lines}
-        for key, _, mark in lines:
-            if mark != last[key]:
-                stale = f"{_within('key', [key])} AND {_within('mark', [mark])}"
-                self._commit(lambda stale=stale: self._photos().delete(stale))  # type: ignore[misc]
+        counts: Counter[str] = Counter(columns["key"])
+        wanted = _within("key", [key for key, count in counts.items() if count > 1])
+
+        def leave() -> None:
+            table = self._photos()
+            rows = table.search().where(wanted).select(["key", "row", "mark"]).with_row_id(True).to_arrow()
+            names = ("key", "row", "mark", "_rowid")
+            lines = sorted(zip(*(rows[name].to_pylist() for name in names), strict=True))
+            last = {line[0]: line[-1] for line in lines}
+            if stale := [line[-1] for line in lines if line[-1] != last[line[0]]]:
+                table.delete(f"_rowid IN ({', '.join(map(str, stale))}) AND {wanted}")
+
+        self._commit(leave)
 
     def _join_files(self) -> None:
         """Join small files, once there are many; what fails here loses nothing and is tried next time."""
