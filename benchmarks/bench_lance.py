@@ -1,12 +1,13 @@
 """A map in LanceDB beside one in a folder: the same rows, the same questions, in one run.
 
     python benchmarks/bench_lance.py --folder /tmp/bench_lance --sizes 20000,100000
-    python benchmarks/bench_lance.py --folder /tmp/bench_lance --kills 20
+    python benchmarks/bench_lance.py --folder /tmp/bench_lance --kills 60
 
 Rows are random directions whose values fall off as 1/sqrt(i), as those of whitened descriptors do not: both
 searches read every row, so that what it costs does not depend on them. Told are processor seconds (user and
 system, all threads) and their ratio to the folder map's. With ``--kills``, a process that adds three photos a
-commit is killed at random moments: each commit it has acknowledged must be there, and none by halves.
+commit, removes some and joins files is killed at random moments while another one reads: each commit that it
+has acknowledged must be there, and a reader must never see one by halves.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
 from dejavlad.index import build_index
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places import lance_tables
 from dejavlad.places.database_map import ABOUT, DatabaseMap
+from dejavlad.places.map_index import MapSearch
 from dejavlad.places.map_state import MapState
 
 DIMS, QUERIES = 512, 20
@@ -95,13 +98,41 @@ def compare(folder: Path, size: int) -> None:
     )
     rankings = measured(f"search {QUERIES}", *(lambda i=i: i.search(queries, 200) for i in first))
     assert np.array_equal(rankings[0].distances, rankings[1].distances)
-    streamed = measured(
-        f"search {QUERIES}, rows not kept",
+    rows = snapshots[1].file_rows
+    nearest = []
+    for what in ("copied first", "copied already"):
+        nearest += measured(
+            f"search {QUERIES}, {what}",
+            lambda: first[0].search(queries, 200),
+            lambda: rows.search(queries, 200),
+        )
+    rows._copied, rows._copy = None, NoCopy()
+    nearest += measured(
+        f"search {QUERIES}, read anew",
         lambda: first[0].search(queries, 200),
-        lambda: snapshots[1].file_rows.search(queries, 200),
+        lambda: rows.search(queries, 200),
     )
-    assert np.array_equal(streamed[0].distances, streamed[1].distances)
+    for ranking in nearest:
+        assert np.array_equal(ranking.distances, rankings[0].distances)
+    fresh = town.snapshot().file_rows
+    for share in (0.01, 0.1, 0.5):
+        allowed = np.flatnonzero(rng.random(size) < share)
+        search = MapSearch(None, None, snapshots[0].file_rows, snapshots[0].rows)
+        filtered = measured(
+            f"search {QUERIES} among {share:.0%}",
+            lambda allowed=allowed, search=search: search(queries, 200, snapshots[0].rows[allowed]),
+            lambda allowed=allowed: fresh.search(queries, 200, allowed),
+        )
+        assert np.array_equal(filtered[0].distances, filtered[1].distances)
     print("all distances are equal to the last bit")
+
+
+class NoCopy:
+    """As where the disk is full."""
+
+    def follow(self, *_: object) -> None:
+        """Copy nothing."""
+        return
 
 
 def measured(what: str, *runs: Callable[[], object]) -> list:
@@ -128,34 +159,67 @@ def used() -> float:
 
 
 def kill(folder: Path, kills: int) -> None:
-    """Kill writers, and look what a reader sees."""
+    """Kill writers at random moments, look at the map all the while, and count what they had acknowledged."""
     chance = random.Random(0)
     opened(folder, 8)
-    acknowledged: set[str] = set()
+    added: set[str] = set()
+    removed: set[str] = set()
+    looks = cut = 0
     for number in range(kills):
         run = [sys.executable, __file__, "--folder", str(folder), "--write", str(number)]
         with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
-            acknowledged.add(child.stdout.readline().strip())
-            time.sleep(chance.uniform(0, 0.5))
+            lines = [child.stdout.readline()]
+            end = time.monotonic() + chance.uniform(0, 1.5)
+            reader = opened(folder, 8)
+            while time.monotonic() < end:
+                whole(reader)
+                looks += 1
             child.kill()
-            acknowledged |= {line.strip() for line in child.stdout if line.endswith("\n")}
+            lines += list(child.stdout)
+        for line in lines:
+            if line.endswith("\n"):
+                sign, name = line[0], line[1:].strip()
+                (added if sign == "+" else removed).add(name)
         town = opened(folder, 8)
-        keys = town.snapshot().photos.keys
-        commits = {key.rpartition("-")[0] for key in keys}
-        assert acknowledged <= commits, acknowledged - commits
-        assert len(keys) == 3 * len(commits)
+        commits = whole(town)
+        assert added - removed <= commits | {f"{number}-{REMOVED}"}, added - removed - commits
+        assert not removed & commits
+        cut += len(commits - added)
+        added |= commits
+        removed |= added - commits
         assert town.check()
-    print(f"{kills} kills: {len(acknowledged)} commits acknowledged, none lost, none by halves")
+        print(f"{number + 1} kills, {len(added)} commits, {looks} looks", flush=True)
+    print(
+        f"{kills} kills: {len(added)} commits added and {len(removed)} removed, none lost, none by halves in "
+        f"{looks} looks while they were written; {cut} counted that the writer had not acknowledged yet"
+    )
+
+
+def whole(town: DatabaseMap) -> set[str]:
+    """The commits that a reader sees; each of three photos."""
+    keys = town.snapshot().photos.keys
+    commits = {key.rpartition("-")[0] for key in keys}
+    assert len(keys) == 3 * len(commits), keys
+    return commits
+
+
+REMOVED = 2
+"""A writer removes its commit of this number again, once it has made the next."""
 
 
 def write_for_ever(folder: Path, writer: str) -> None:
-    """Add three photos a commit, and say so after each."""
+    """Add three photos a commit, and say so after each; files are joined often."""
+    lance_tables.FRAGMENTS = 4
     town, count = opened(folder, 8), 0
     while True:
         name = f"{writer}-{count}"
         town.add(table_of([f"{name}-{i}" for i in range(3)]), np.ones((3, 8), np.float32), np.arange(3), {})
-        print(name, flush=True)
+        print(f"+{name}", flush=True)
+        if count == REMOVED + 1:
+            gone = f"{writer}-{REMOVED}"
+            town.remove([f"{gone}-{i}" for i in range(3)])
+            print(f"-{gone}", flush=True)
         count += 1
 
 

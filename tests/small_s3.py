@@ -127,10 +127,11 @@ class Handler(BaseHTTPRequestHandler):
             xml = '<CompleteMultipartUploadResult><ETag>"x"</ETag></CompleteMultipartUploadResult>'
             self.answer(200, xml.encode())
         else:
-            for node in ElementTree.fromstring(body).iter():
-                if node.tag.endswith("Key"):
-                    objects.pop(node.text or "", None)
-            self.answer(200, b"<DeleteResult></DeleteResult>")
+            gone = [n.text or "" for n in ElementTree.fromstring(body).iter() if n.tag.endswith("Key")]
+            for name in gone:
+                objects.pop(name, None)
+            lines = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in gone)
+            self.answer(200, f"<DeleteResult>{lines}</DeleteResult>".encode())
 
     def on_delete(self, objects: dict[str, bytes], key: str, query: dict[str, str], _: bytes) -> None:
         objects.pop(key, None)

@@ -18,7 +18,7 @@ from dejavlad.errors import InputError, StoreError, StoreMismatchError, UnknownN
 from dejavlad.geo import Position
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places import database_map
+from dejavlad.places import database_rows
 from dejavlad.places.database_map import DatabaseMap
 
 pytest.importorskip("lancedb")
@@ -111,7 +111,7 @@ def test_maps_larger_than_memory_answer_the_same(
 ) -> None:
     town = dv.PlaceMap.build(model, placed(dv.photos(street / "database")), address)
     before = answers(town, street, verify="none")
-    monkeypatch.setattr(database_map, "IN_MEMORY", 0)
+    monkeypatch.setattr(database_rows, "IN_MEMORY", 0)
     town.refresh()
     assert answers(town, street, verify="none") == before
 

@@ -113,6 +113,20 @@ def test_writers_at_once_lose_nothing(store: SmallS3, tmp_path: Path, kind: str)
     assert stored.count("shared") == 1  # what two machines wrote at once is one row again
 
 
+def test_rows_of_one_key_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As writers at once leave them, also where one more has written to both."""
+    monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
+    town = made(f"lance:{tmp_path / 'db'}")
+    add(town, ["a", "b"], 1.0)
+    table = town.engine._photos()  # type: ignore[attr-defined]
+    twin = table.search().where("key = 'a'").to_arrow()
+    table.add(twin)
+    assert town.snapshot().photos.keys == ["a", "b"]
+    add(town, ["a"], 2.0)  # gives both one mark
+    assert town.engine.view().columns()["key"] == ["b", "a"]
+    assert town.snapshot().file_rows.all()[:, 0].tolist() == [1.0, 2.0] and town.check()
+
+
 KILLED = """
 import sys
 sys.path.insert(0, {here!r})

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dejavlad.places.address import parse_address
+
 ROOT = Path(__file__).parents[2]
 KNOWN = {"FROM", "ENV", "WORKDIR", "COPY", "RUN", "LABEL", "USER", "EXPOSE", "VOLUME", "STOPSIGNAL"}
 KNOWN |= {"HEALTHCHECK", "ENTRYPOINT", "CMD"}
@@ -79,5 +81,17 @@ def test_compose_serves_this_machine_alone_with_a_secret() -> None:
     assert page["secrets"] == ["token"] and "token" in whole["secrets"]
     assert page["read_only"] and page["cap_drop"] == ["ALL"]
     assert qdrant["profiles"] == ["qdrant"] and re.fullmatch(r"qdrant/qdrant:v[\d.]+", qdrant["image"])
-    assert set(whole["volumes"]) == {"qdrant"}
+    assert set(whole["volumes"]) == {"cache", "qdrant"} and "cache:/cache" in page["volumes"]
+    served = page["command"][1]
+    assert served == "${SERVE:-/maps/${MAP:-town.map}}"
     assert page["command"][0] == "serve" and "--token" in page["command"]
+
+
+def test_the_image_has_what_maps_in_databases_need(lines: list[tuple[str, str]]) -> None:
+    last = lines[[name for name, _ in lines].index("ENTRYPOINT") - 12 :]
+    assert any("[serve,local,lance,qdrant]" in rest for name, rest in lines if name == "RUN")
+    assert any("DEJAVLAD_CACHE_DIR=/cache" in rest for name, rest in last if name == "ENV")
+    assert any("chown dejavlad:dejavlad /maps /cache" in rest for name, rest in lines if name == "RUN")
+    yaml = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    for address in re.findall(r"(?:SERVE=|--out )(\S+)", yaml):
+        assert parse_address(address).kind in ("lance", "qdrant")

@@ -434,8 +434,10 @@ def _photos_or_store(
     given: str, positions: str | None, root: Path | None, time_offset: str | None, all_folders: bool
 ) -> tuple[PhotoList, DescriptorStore | None]:
     from dejavlad.datasets import photos
+    from dejavlad.places.address import refuse_map
     from dejavlad.positions import with_positions
 
+    refuse_map(given, "photos or a store of descriptors (`dejavlad extract`)")
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = open_store(given)

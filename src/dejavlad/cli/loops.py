@@ -241,8 +241,10 @@ def _frames(
     """The sequence, and its descriptors where these were given."""
     from dejavlad.datasets import photos
     from dejavlad.extraction import DescriptorStore, is_bin, read_bin
+    from dejavlad.places.address import refuse_map
     from dejavlad.positions import with_positions
 
+    refuse_map(given, "a sequence of photos or its store of descriptors (`dejavlad extract`)")
     path = Path(given)
     if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
         store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)

@@ -76,7 +76,10 @@ def pairs(
     """
     from dejavlad.evaluation.pairs import count_pairs, in_folders, read_answers, write_pairs
     from dejavlad.evaluation.predictions import answers
+    from dejavlad.places.address import refuse_map
 
+    for path in ranking:
+        refuse_map(path, "rankings, predictions or stores of descriptors (`dejavlad extract`)")
     failed: dict[str, str] = {}
     lists: tuple[PhotoList, PhotoList] | None = None
     points = point_setting(verify, output)

@@ -46,13 +46,15 @@ def serve(
         dejavlad serve town.map
         dejavlad serve town.map --writable
         dejavlad serve town.map --host 0.0.0.0 --token secret.txt
+        dejavlad serve s3://bucket/town
         dejavlad serve RUN
         dejavlad serve town.map --port 0 --json
 
     Parameters
     ----------
     sources
-        Maps, from `dejavlad map build`; also training runs and results, whose pages are shown.
+        Maps, from `dejavlad map build`: folders or addresses of databases, whose changes are seen within a
+        second; also training runs and results, whose pages are shown.
     host
         The address to listen on; one that others reach needs a token.
     port
@@ -60,7 +62,7 @@ def serve(
     token
         A file with a secret of 16 characters or more, which clients must send.
     writable
-        Photos may be added and removed.
+        Photos may be added and removed (maps in folders).
     keep
         A folder to keep photos in that are asked about, with their answers. Without it none is kept.
     tiles

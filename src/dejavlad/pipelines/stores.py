@@ -12,6 +12,7 @@ from dejavlad.errors import StoreError
 from dejavlad.extraction import DescriptorStore, is_bin, read_bin
 from dejavlad.extraction.patches import PatchStore
 from dejavlad.places import PlaceMap
+from dejavlad.places.address import is_address
 from dejavlad.places.map_state import is_map
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.data.frozen_maps import check_frozen_maps, is_frozen_maps
@@ -49,16 +50,17 @@ def check_store(path: Path | str, on_progress: OnProgress = silent) -> Checked:
     """Compare all that a store holds with its checksums.
 
     Args:
-        path: a store of descriptors (with its patches), a shard, a store of patches, a map, the frozen maps
-            of a training run, or another program's ``.npy`` or ``.bin``.
+        path: a store of descriptors (with its patches), a shard, a store of patches, a map (also in a
+            database, by its address), the frozen maps of a training run, or another program's ``.npy`` or
+            ``.bin``.
         on_progress: told of rows that are compared.
 
     Raises:
         StoreError: something is not what was written, or there is no store.
     """
     folder, name = Path(path), str(path)
-    if is_map(folder):
-        town = PlaceMap.open(folder, device="cpu")
+    if is_address(path) or is_map(folder):
+        town = PlaceMap.open(path, device="cpu")
         return Checked(name, "a map", len(town), town.check(on_progress))
     if is_frozen_maps(folder):
         photos, checksums = check_frozen_maps(folder)

@@ -52,6 +52,24 @@ def is_address(text: str | Path) -> bool:
     return isinstance(text, str) and text.startswith((LANCE, QDRANT, *STORES))
 
 
+def refuse_map(given: str | Path, wanted: str) -> None:
+    """Say plainly that a map's address is not what a command takes.
+
+    Args:
+        given: what the user gave.
+        wanted: what it takes, in words.
+
+    Raises:
+        InputError: it is an address.
+    """
+    text = str(given)  # a `Path` has joined the slashes
+    if is_address(text) or text.startswith(tuple(store.replace("//", "/") for store in STORES)):
+        raise InputError(
+            f"{text!r} is a map in a database, and what is wanted here is {wanted}; maps are for `dejavlad "
+            "locate`, `map` and `serve`"
+        )
+
+
 def parse_address(text: str) -> Address:
     """An address as users write it.
 

@@ -1,8 +1,7 @@
 """A map that lies in a database: the same questions and changes as `MapState` and `MapFeatures`.
 
 What is read is a `MapSnapshot`, so that search, confidence and verification are the folder map's own. Rows
-are compared exactly, by the folder map's arithmetic: in memory where they fit (`IN_MEMORY`), else read anew,
-part by part, with each search.
+are compared exactly, by the folder map's arithmetic (see `database_rows`).
 
 Legend: N photos, D the descriptor's size, K answers.
 """
@@ -14,7 +13,6 @@ import datetime
 import json
 import os
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,17 +27,16 @@ from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import parse_json_object, read_json_object
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.index.base import squares
-from dejavlad.index.nearest import Nearest
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
 from dejavlad.places.address import Address, is_address, parse_address
+from dejavlad.places.database_rows import DatabaseRows
 from dejavlad.places.map_columns import columns_of, facts_of, latest, numbers_and_texts, take
-from dejavlad.places.map_engine import MapEngine, MapView
+from dejavlad.places.map_engine import MapEngine
 from dejavlad.places.map_state import Head, MapSnapshot, Moved, file_status, records_of
 from dejavlad.places.points import PointSetting
-from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.ranking import Ranking
+from dejavlad.places.row_copy import RowCopy, marks_of
+from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import PhotoRecord, discard, photo_blocks
 
 FORMAT, VERSION = "dejavlad-map", 1
@@ -47,13 +44,8 @@ ABOUT, LEARNT, LOCAL = "about.json", "model.json", "local.json"
 MODEL_FILES = ("spec.json", "weights.safetensors")
 MADE: Final = "made"
 """In `work`: that the database has had the map."""
-IN_MEMORY: Final = 1 << 30
-"""Bytes of descriptors that are read once and kept; larger maps are read anew with each search."""
 FEW_KEYS: Final = 1000
 """Up to so many keys are looked up one by one."""
-CHECKING = "checking rows"
-
-Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
@@ -105,89 +97,6 @@ def list_versions(address: str) -> list[MapVersion]:
     return listed
 
 
-class DatabaseRows:
-    """The descriptors of a snapshot, as `MappedRows` gives those of a file."""
-
-    def __init__(self, view: MapView, ids_N: NDArray[np.uint64], crc_N: Rows, dims: int, where: str) -> None:
-        self.view, self.dims, self.where = view, dims, where
-        self._crc = crc_N
-        self._order = np.argsort(ids_N, kind="stable")
-        self._ids = ids_N
-        self._sorted = ids_N[self._order]
-        self._memory: Floats | None = None
-
-    @property
-    def fits(self) -> bool:
-        """Whether all rows may be kept in memory."""
-        return 4 * self.dims * len(self._sorted) <= IN_MEMORY
-
-    def all(self) -> Floats:
-        """All rows [N, D], in memory."""
-        if self._memory is None:
-            self._memory = self._gathered(np.arange(len(self._ids)), None)
-        return self._memory
-
-    def take(self, rows: Rows) -> Floats:
-        """Some rows [n, D]."""
-        if self.fits:
-            return np.asarray(self.all()[rows])
-        some, back = np.unique(rows, return_inverse=True)
-        return np.asarray(self._gathered(some, self._ids[some])[back])
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def search(self, rows_QD: Floats, k: int, allowed: Rows | None = None) -> Ranking:
-        """The k nearest rows of each query, exactly; all rows are read once.
-
-        Args:
-            rows_QD: float32.
-            k: K.
-            allowed: the rows that may be answers, ascending; None: all.
-        """
-        nearest = Nearest(rows_QD, squares(rows_QD, "query", range(len(rows_QD))), k)
-        for places, values in self._parts(None if allowed is None else self._ids[allowed]):
-            nearest.feed(values, squares(values, "row", places), places, np.asarray(values.any(axis=1)))
-        return Ranking(*nearest.result())
-
-    def check(self, on_progress: OnProgress) -> None:
-        """Compare all rows with their checksums."""
-        count = 0
-        for places, values in self._parts(None):
-            for place, row in zip(places.tolist(), values, strict=True):
-                if zlib.crc32(np.ascontiguousarray(row, "<f4").tobytes()) != self._crc[place]:
-                    raise StoreError(
-                        f"{self.where} is damaged: row {place} is not what was written; build the map again"
-                    )
-            count += len(places)
-            on_progress(Progress(CHECKING, count, len(self._ids)))
-
-    def _gathered(self, some: Rows, ids: NDArray[np.uint64] | None) -> Floats:
-        at = np.full(len(self._ids), -1, np.int64)
-        at[some] = np.arange(len(some))
-        rows = np.zeros((len(some), self.dims), np.float32)
-        seen = np.zeros(len(some), np.bool_)
-        for places, values in self._parts(ids):
-            wanted = at[places] >= 0
-            rows[at[places[wanted]]], seen[at[places[wanted]]] = values[wanted], True
-        if not seen.all():
-            raise StoreError(f"{self.where} changed while it was read; open it again")
-        return rows
-
-    def _parts(self, ids: NDArray[np.uint64] | None) -> Iterable[tuple[Rows, Floats]]:
-        """Parts of the rows with their places; rows of failed photos and older ones of a key left out."""
-        for part_ids, values in self.view.vectors(ids):
-            if values.shape[1] != self.dims:
-                raise StoreMismatchError(self.where, {"dims": (values.shape[1], self.dims)}, "Build it anew.")
-            at = np.minimum(np.searchsorted(self._sorted, part_ids), max(0, len(self._sorted) - 1))
-            ours = self._sorted[at] == part_ids if len(self._sorted) else np.zeros(len(at), np.bool_)
-            if ours.any():
-                whole = np.ascontiguousarray(values[ours], np.float32)
-                if not np.isfinite(whole).all():
-                    raise StoreError(f"{self.where} was changed by someone else: a vector is not finite")
-                yield self._order[at[ours]], whole
-
-
 class DatabaseMap:
     """Reads and changes a map in a database.
 
@@ -203,6 +112,15 @@ class DatabaseMap:
         self.keys: list[str] = []
         self.crcs: Rows = np.empty(0, np.int64)
         self.features = DatabaseFeatures(self)
+        self._made = ""
+        self._rows: DatabaseRows | None = None
+        self._places: dict[str, int] | None = None
+
+    def another(self) -> DatabaseMap:
+        """The same map, for another thread."""
+        other = DatabaseMap(str(self.address))
+        other.about = self.about
+        return other
 
     @property
     def dims(self) -> int:
@@ -262,12 +180,28 @@ class DatabaseMap:
             )
 
     def prepare(self) -> bool:
-        """`fetch` before a build; of a map that is gone, what lies in `work` is forgotten."""
+        """`fetch` before a build; of a map that is gone, what lies in `work` is forgotten.
+
+        Raises:
+            InputError: see `refuse_version`.
+        """
+        self.refuse_version()
         if self.fetch():
             return True
         if (self.work / MADE).exists():
             discard(self.work)
         return False
+
+    def refuse_version(self) -> None:
+        """Refuse to change the map as it was.
+
+        Raises:
+            InputError: the address names a version.
+        """
+        if self.address.version is not None:
+            raise InputError(
+                f"{self.address} is the map as it was, and stays so; write to {self.address.text}"
+            )
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
@@ -284,8 +218,9 @@ class DatabaseMap:
     def snapshot(self) -> MapSnapshot:
         """See `MapState`."""
         view = self.engine.view()
-        columns = view.columns()
-        columns = latest(columns)
+        self._made = view.made
+        version = view.version  # before its rows are read: what changes meanwhile is seen next time
+        columns = latest(view.columns())
         good = np.array([why is None for why in columns["failed"]], np.bool_)
         failed = {key: why for key, why in zip(columns["key"], columns["failed"], strict=True) if why}
         columns = take(columns, np.flatnonzero(good))
@@ -299,13 +234,24 @@ class DatabaseMap:
             )
         numbers, texts = numbers_and_texts(columns)
         self.keys, self.crcs = columns["key"], np.asarray(columns["crc"], np.int64)
-        rows = DatabaseRows(view, columns["id"], self.crcs, self.dims, str(self.address))
+        keys, crcs, commits = self.keys, self.crcs, columns["mark"]
+        rows = DatabaseRows(
+            view,
+            columns["id"],
+            crcs,
+            self.dims,
+            str(self.address),
+            lambda: marks_of(keys, commits, crcs),
+            RowCopy(self.work, self.dims, str(self.about["fingerprint"])),
+            self._rows,
+        )
+        self._rows, self._places = rows, None
         size = photo_blocks.BLOCK
         head = Head(
             self.dims,
             str(self.about["root"]),
             str(self.about["name"]),
-            view.version,
+            version,
             len(numbers),
             len(numbers),
             int((numbers["known"] & photo_blocks.POSITION > 0).sum()),
@@ -323,13 +269,15 @@ class DatabaseMap:
         """See `MapState`; a database has looked already."""
 
     def change(self) -> int:
-        """See `MapState`; -1, which no snapshot has, where the database does not count its changes."""
-        return self.engine.view().version or -1
+        """See `MapState`; -1, which no snapshot has, of another map that was made at the same place."""
+        view = self.engine.view()
+        return view.version if view.made == self._made else -1
 
     def places_of(self, snapshot: MapSnapshot, keys: Sequence[str]) -> dict[str, int]:
-        """See `MapState`."""
-        wanted = set(keys)
-        return {key: row for row, key in enumerate(snapshot.photos.keys) if key in wanted}
+        """See `MapState`; of the last snapshot."""
+        if self._places is None:
+            self._places = {key: row for row, key in enumerate(self.keys)}
+        return {key: self._places[key] for key in keys if key in self._places}
 
     def convert(self) -> None:
         """See `MapState`; there are no older forms."""

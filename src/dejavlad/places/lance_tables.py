@@ -14,6 +14,7 @@ import datetime
 import os
 import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -21,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.errors import InputError, MissingExtraError, StoreError, StoreMismatchError
 from dejavlad.places.address import Address
 from dejavlad.places.map_columns import COLUMNS, NO_FRAME, Columns
 
@@ -30,15 +31,22 @@ PART: Final = 4 << 20
 """Bytes of a document that share a row."""
 TRIES: Final = 12
 """Times that a commit is tried where other writers are faster."""
-FRAGMENTS: Final = 64
+FRAGMENTS = 64
 """Small files from which on they are joined."""
 KEPT: Final = datetime.timedelta(days=365)
 """Versions of the table are kept so long."""
+MADE: Final = "dejavlad-map"
+"""Name of the photos' table's metadata by which a map is told from another one at the same place."""
 KEYS_AT_ONCE: Final = 1000
+ANEW: Final = "Build it anew, at another address."
 READ_ROWS: Final = 8192
+SHARED: Final = {"failed", "zone", "group", "tags", "crop", "view", "model", "mark"}
+"""Columns of which many rows hold the same text."""
+FOR_OTHERS: Final = ("cell", "lat", "lon")
+"""Columns that follow from others, for other programs."""
 CONFLICTS = ("conflict", "contention", "concurrent")
 CAUSES: Final = (
-    (("no space left", "storagefull", "quota", "disk full"), "there is no space left"),
+    (("no space left", "storagefull", "quota", "disk full", "file too large"), "there is no space left"),
     (
         ("accessdenied", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "403", "forbidden",
          "unauthorized", "401", "credentials", "permission denied", "permissiondenied"),
@@ -95,7 +103,7 @@ class LanceTables:
     def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
         """See `MapEngine`; the documents come last, so that a map that has them is whole."""
         pa = self._pa
-        schema = self._photos_schema(dims)
+        schema = self._photos_schema(dims).with_metadata({MADE: uuid.uuid4().hex})
         features = pa.schema(
             [
                 pa.field("key", pa.string()),
@@ -154,12 +162,16 @@ class LanceTables:
 
         Raises:
             InputError: a vector that is not finite; LanceDB would leave it out without a word.
+            StoreMismatchError: the table is of other dimensions.
         """
         if not np.isfinite(vectors_MD).all():
             bad = int(np.flatnonzero(~np.isfinite(vectors_MD).all(axis=1))[0])
             raise InputError(
                 f"the descriptor of {columns['key'][bad]!r} holds NaN or infinity; nothing is written"
             )
+        dims = self._photos().schema.field("vector").type.list_size
+        if dims != vectors_MD.shape[1]:
+            raise StoreMismatchError(str(self.address), {"dims": (dims, vectors_MD.shape[1])}, ANEW)
         lines = self._photo_lines(columns, vectors_MD)
         self._commit(lambda: self._merge(PHOTOS, ["key"], lines))
         self._leave_latest(columns["key"])
@@ -230,12 +242,15 @@ class LanceTables:
             listed = self._photos().list_versions()
         return [(int(line["version"]), line["timestamp"].timestamp()) for line in listed]
 
-    def read_columns(self, query: Any) -> Columns:
-        """All columns but the vector of a query's rows."""
-        lines = query.select(list(COLUMNS)).with_row_id(True).to_arrow()
+    def read_columns(self, query: Any, left_out: Sequence[str] = ()) -> Columns:
+        """All columns but the vector of a query's rows, and but some."""
+        kinds = {name: kind for name, kind in COLUMNS.items() if name not in left_out}
+        lines = query.select(list(kinds)).with_row_id(True).to_arrow()
         columns: Columns = {"id": lines["_rowid"].to_numpy().astype(np.uint64)}
-        for name, kind in COLUMNS.items():
-            if kind is str:
+        for name, kind in kinds.items():
+            if kind is str and name in SHARED:
+                columns[name] = shared_texts(lines[name])
+            elif kind is str:
                 columns[name] = lines[name].to_pylist()
             elif kind is int:
                 columns[name] = lines[name].fill_null(NO_FRAME if name == "frame" else 0).to_numpy()
@@ -310,14 +325,22 @@ class LanceTables:
             raise
 
     def _made(self, name: str, **options: Any) -> bool:
-        """Make a table; False where it is there already."""
+        """Make a table; False where it is there already.
+
+        Of writers that make a table at the same moment, LanceDB may let one write over another's. That is
+        seen by its version, and taken back.
+        """
         try:
-            self._db.create_table(name, mode="create", **options)
+            table = self._db.create_table(name, mode="create", **options)
+            if (version := int(table.version)) == 1:
+                return True
+            table.checkout(version - 1)
+            table.restore()
         except (ValueError, OSError, RuntimeError) as error:
-            if "already exists" in str(error):
-                return False
-            raise
-        return True
+            text = str(error).lower()
+            if "already exists" not in text and not any(word in text for word in CONFLICTS):
+                raise
+        return False
 
     def _merge(self, name: str, keys: list[str], lines: Any) -> None:
         merge = self._table(name).merge_insert(keys if len(keys) > 1 else keys[0])
@@ -346,21 +369,18 @@ class LanceTables:
         if len(set(columns["key"])) == len(columns["key"]):
             return
         counts: Counter[str] = Counter(columns["key"])
-        repeated = [key for key, count in counts.items() if count > 1]
-        for first in range(0, len(repeated), KEYS_AT_ONCE):
-            self._leave_latest_of(repeated[first : first + KEYS_AT_ONCE])
+        wanted = _within("key", [key for key, count in counts.items() if count > 1])
 
-    def _leave_latest_of(self, keys: Sequence[str]) -> None:
-        query = self._photos().search().where(_within("key", keys)).select(["key", "row", "mark"])
-        rows = query.with_row_id(True).to_arrow().to_pylist()
-        rows.sort(key=lambda row: (row["key"], row["row"], row["mark"], row["_rowid"]))
-        last = {row["key"]: row["_rowid"] for row in rows}
-        # Rows of one key and mark differ in nothing but their place, which another commit may have changed.
-        for row in rows:
-            if row["_rowid"] != last[row["key"]]:
-                same = f"{_within('key', [row['key']])} AND {_within('mark', [row['mark']])}"
-                stale = f"_rowid = {row['_rowid']} AND {same}"
-                self._commit(lambda stale=stale: self._photos().delete(stale))  # type: ignore[misc]
+        def leave() -> None:
+            table = self._photos()
+            rows = table.search().where(wanted).select(["key", "row", "mark"]).with_row_id(True).to_arrow()
+            names = ("key", "row", "mark", "_rowid")
+            lines = sorted(zip(*(rows[name].to_pylist() for name in names), strict=True))
+            last = {line[0]: line[-1] for line in lines}
+            if stale := [line[-1] for line in lines if line[-1] != last[line[0]]]:
+                table.delete(f"_rowid IN ({', '.join(map(str, stale))}) AND {wanted}")
+
+        self._commit(leave)
 
     def _join_files(self) -> None:
         """Join small files, once there are many; what fails here loses nothing and is tried next time."""
@@ -424,10 +444,15 @@ class LanceView:
         """See `MapView`."""
         return int(self._table.version)
 
+    @property
+    def made(self) -> str:
+        """See `MapView`."""
+        return str((self._table.schema.metadata or {}).get(MADE.encode(), b"").decode("ascii", "replace"))
+
     def columns(self) -> Columns:
         """See `MapView`."""
         with self._tables._translated():
-            return self._tables.read_columns(self._table.search())
+            return self._tables.read_columns(self._table.search(), FOR_OTHERS)
 
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
         """See `MapView`."""
@@ -442,6 +467,15 @@ class LanceView:
                 if batch.num_rows:
                     values = batch["vector"].flatten().to_numpy().reshape(-1, dims)
                     yield batch["_rowid"].to_numpy().astype(np.uint64), values
+
+
+def shared_texts(column: Any) -> list[str | None]:
+    """The texts of a column, of which equal ones are one object in memory."""
+    texts: list[str | None] = []
+    for part in column.dictionary_encode().chunks:
+        known = [*part.dictionary.to_pylist(), None]
+        texts += [known[i] for i in part.indices.fill_null(len(known) - 1).to_numpy().tolist()]
+    return texts
 
 
 def storage_options(place: str) -> dict[str, str] | None:

@@ -21,11 +21,19 @@ class MapView(Protocol):
 
     @property
     def version(self) -> int:
-        """Counts commits; 0 where the database does not count them."""
+        """Another after each change; counts commits where the database does."""
+        ...
+
+    @property
+    def made(self) -> str:
+        """Another for each map that is made, also at the same place; empty where that is not known."""
         ...
 
     def columns(self) -> Columns:
-        """All rows but their vectors, and ``id`` (uint64 [M]); ints and floats as arrays without nulls."""
+        """All rows but their vectors and what follows from other columns, and ``id`` (uint64 [M]).
+
+        Ints and floats are arrays without nulls.
+        """
         ...
 
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:

@@ -22,6 +22,7 @@ from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
+from dejavlad.places.address import is_address
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import discard, one_writer
@@ -133,6 +134,12 @@ def build_share(
         InputError: a model that is batch-dependent, or no photos.
         StoreMismatchError: `out` was begun from another model, other photos or another seed.
     """
+    if is_address(out):
+        raise InputError(
+            f"shards of a map lie beside it in a folder of all machines, and {str(out)!r} is a database: "
+            "use `dejavlad extract --shard I/N --out STORE`, `dejavlad store merge`, and then `dejavlad map "
+            f"build STORE --out {out}`; or `dejavlad map add` on each machine"
+        )
     refuse_batch_dependent(model)
     folder, together = Path(out), model.together
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ Legend: N photos of the map, K candidates, D the model's descriptor size.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +59,8 @@ from dejavlad.places.confidence import (
     same_place,
     stand_out,
 )
-from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap, DatabaseRows
+from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap
+from dejavlad.places.database_rows import DatabaseRows
 from dejavlad.places.filters import Allowed, Facts, Filter, Heading, Moment, Near
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.info import MapInfo
@@ -88,6 +89,7 @@ from dejavlad.places.points import (
 )
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import MapReranker
+from dejavlad.places.row_copy import FOLDER as COPY
 from dejavlad.places.verified_confidence import (
     KNOWN,
     Evidence,
@@ -103,7 +105,19 @@ from dejavlad.zoo import (
     load_model,
 )
 
-FILES = {OLD_STATE, *ROW_FILES, INDEX, MADE, "model", "model.json", STAGING, *SHARES, "writer.lock", "photos"}
+FILES = {
+    OLD_STATE,
+    *ROW_FILES,
+    INDEX,
+    COPY,
+    MADE,
+    "model",
+    "model.json",
+    STAGING,
+    *SHARES,
+    "writer.lock",
+    "photos",
+}
 FILES |= {f"{OLD_STATE}.partial", "model.json.partial", ".model.partial", ".model.before"}
 FILES |= {
     state + ending for state in (STATE, LOCAL) for ending in ("", "-journal", ".partial", ".partial-journal")
@@ -279,6 +293,17 @@ class PlaceMap:
         self._state.validate(snapshot)
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
+    def another(self) -> Self:
+        """Another reader of the same map, with the same model, as the map is now."""
+        if not isinstance(self._state, DatabaseMap):
+            return type(self)(self.folder, self.model)
+        return type(self)(self.folder, self.model, self._state.another())
+
+    @property
+    def in_database(self) -> bool:
+        """Whether it lies in a database rather than in a folder."""
+        return isinstance(self._state, DatabaseMap)
+
     def is_current(self) -> bool:
         """Whether no other process has added or removed photos since `refresh`; reads a few numbers."""
         return self._state.change() == self._snapshot.head.change
@@ -355,7 +380,7 @@ class PlaceMap:
             InputError: a photo of another folder has the name of one in the map.
             StoreBusyError: another process is writing there.
         """
-        with one_writer(self.folder):
+        with self._changing():
             self.refresh()
             rows = RowOptions(batch_size, workers, ray, descriptors)
             return self._add(PhotoList.of(photos), rows, on_progress, keep=True)
@@ -372,7 +397,7 @@ class PlaceMap:
             UnknownNameError: the map has no such photo; nothing is removed.
             StoreBusyError: another process is writing there.
         """
-        with one_writer(self.folder):
+        with self._changing():
             self.refresh()
             self._state.convert()
             records = self._state.lookup(names)
@@ -400,7 +425,7 @@ class PlaceMap:
             InputError: no photo of the map lies at `old`, nothing is at `new`, or two would share a name.
             StoreBusyError: another process is writing there.
         """
-        with one_writer(self.folder):
+        with self._changing():
             self._state.convert()
             moved = self._state.move(Path(old), Path(new))
             self.refresh()
@@ -418,9 +443,17 @@ class PlaceMap:
         """
         if isinstance(self._state, DatabaseMap):
             raise InputError(f"{self.address} keeps its own disk in order; compact a map in a folder")
-        with one_writer(self.folder):
+        with self._changing():
             self._state.convert()
             return self._compact(self._state)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the map's lock; a version of a map in a database cannot be changed."""
+        if isinstance(self._state, DatabaseMap):
+            self._state.refuse_version()
+        with one_writer(self.folder):
+            yield
 
     def _compact(self, state: MapState, share: float = 0.0, least_bytes: int = 1) -> int:
         del self._snapshot, self._search, self._verifiers  # a mapped file cannot be removed on Windows

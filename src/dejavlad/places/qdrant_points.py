@@ -5,7 +5,8 @@ A photo is a point: its descriptor as the vector (Euclidean distance), its colum
 documents (``NAME-documents``), as payload in base64.
 
 Qdrant counts no commits: a reader sees photos of a change that is under way, each whole. There is no checksum
-of a change either, so a writer that is killed leaves what it wrote, and its next run adds the rest.
+of a change either, so a writer that is killed leaves what it wrote, and its next run adds the rest. Each
+change ends with a new mark among the documents, by which readers see that the map is another one now.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import atexit
 import base64
 import contextlib
 import hashlib
+import itertools
+import os
+import threading
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -29,6 +34,8 @@ AT_ONCE: Final = 256
 """Points of a request."""
 PART: Final = 4 << 20
 """Bytes of a document that share a point."""
+CHANGE: Final = "change"
+"""The document that is another after each change."""
 TIMEOUT: Final = 60
 """Seconds that a request may take."""
 
@@ -64,10 +71,12 @@ class QdrantPoints:
         host, _, self.name = address.place.rpartition("/")
         with self._translated():
             if address.text.startswith("qdrant://"):
-                url = "http://" + host.removeprefix("qdrant://")
-                if ":" not in url.removeprefix("http://"):
-                    url += ":6333"
-                self._client = module.QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+                self._client = module.QdrantClient(
+                    url=server_url(host),
+                    api_key=os.environ.get("QDRANT_API_KEY") or None,
+                    timeout=TIMEOUT,
+                    check_compatibility=False,
+                )
             else:
                 self._client = local_client(module, host)
 
@@ -148,6 +157,7 @@ class QdrantPoints:
             payload = {name: columns[name][i] for name in COLUMNS if columns[name][i] is not None}
             points.append((key, with_location(payload)))
         self._put(self.name, points, vectors_MD)
+        self._changed()
 
     def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
         """See `MapEngine`."""
@@ -160,10 +170,19 @@ class QdrantPoints:
                 self._client.set_payload(self.name, with_location(known), points=[point_id(key)], wait=True)
                 if gone:
                     self._client.delete_payload(self.name, gone, points=[point_id(key)], wait=True)
+        self._changed()
 
     def delete(self, keys: Sequence[str]) -> None:
         """See `MapEngine`."""
         self._delete(self.name, keys)
+        self._changed()
+
+    def change(self) -> int:
+        """Another after each change, also where someone else adds or removes points."""
+        mark = self.documents([CHANGE]).get(CHANGE, b"")
+        with self._translated():
+            count = int(self._client.count(self.name, exact=True).count)
+        return int.from_bytes(hashlib.sha256(b"%s/%d" % (mark, count)).digest()[:8], "big") >> 1
 
     def feature_marks(self) -> dict[str, int]:
         """See `MapEngine`."""
@@ -210,10 +229,12 @@ class QdrantPoints:
         with self._translated():
             yield from self._scroll(self.name, None, payload, vectors)
 
-    def retrieve(self, ids: Sequence[int]) -> list[Any]:
+    def retrieve(self, ids: Sequence[int]) -> Iterator[Any]:
         """Points with their vectors."""
-        with self._translated():
-            return list(self._client.retrieve(self.name, ids, with_payload=False, with_vectors=True))
+        for first in range(0, len(ids), AT_ONCE):
+            some = list(ids[first : first + AT_ONCE])
+            with self._translated():
+                yield from self._client.retrieve(self.name, some, with_payload=False, with_vectors=True)
 
     def columns_of(self, points: Sequence[Any]) -> Columns:
         """The columns of points."""
@@ -229,6 +250,9 @@ class QdrantPoints:
         if any(not isinstance(key, str) for key in columns["key"]):
             raise StoreError(f"{self.address} was changed by someone else: a point has no key; build it anew")
         return columns
+
+    def _changed(self) -> None:
+        self.put_document(CHANGE, uuid.uuid4().bytes)
 
     @property
     def _features(self) -> str:
@@ -293,6 +317,7 @@ class QdrantPoints:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="(?s).*[Ll]ocal.*", category=UserWarning)
+                warnings.filterwarnings("ignore", message=".*insecure connection", category=UserWarning)
                 yield
         except (DejavladError, GeneratorExit, MemoryError):
             raise
@@ -303,17 +328,24 @@ class QdrantPoints:
             if "Connection refused" in text or "Name or service" in text or "timed out" in text:
                 raise StoreError(f"cannot reach {self.address}: {text}; is Qdrant running there?") from error
             if "401" in text or "403" in text:
-                raise StoreError(f"cannot use {self.address}: access is refused") from error
+                raise StoreError(
+                    f"cannot use {self.address}: access is refused; look at QDRANT_API_KEY"
+                ) from error
             raise StoreError(f"cannot use {self.address}: {text}") from error
 
 
 class QdrantView:
     """See `dejavlad.places.map_engine.MapView`; the collection as it is at each reading."""
 
-    version = 0
+    made = ""
 
     def __init__(self, points: QdrantPoints) -> None:
         self._points = points
+
+    @property
+    def version(self) -> int:
+        """See `MapView`."""
+        return self._points.change()
 
     def columns(self) -> Columns:
         """See `MapView`."""
@@ -322,20 +354,42 @@ class QdrantView:
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
         """See `MapView`."""
         if ids is None:
-            points = list(self._points.points(False, vectors=True))
+            points: Iterator[Any] = self._points.points(False, vectors=True)
         else:
             points = self._points.retrieve(ids.tolist())
-        for first in range(0, len(points), AT_ONCE):
-            some = points[first : first + AT_ONCE]
+        while some := list(itertools.islice(points, AT_ONCE)):
             rows = np.array([point.vector for point in some], np.float32)
             yield np.array([point.id for point in some], np.uint64), rows
+
+
+def server_url(host: str) -> str:
+    """Where a server answers: ``qdrant://HOST[:PORT]``, by HTTPS where ``QDRANT_HTTPS`` is 1."""
+    name = host.removeprefix("qdrant://")
+    scheme = "https" if os.environ.get("QDRANT_HTTPS") == "1" else "http"
+    return f"{scheme}://{name}" + ("" if ":" in name else ":6333")
 
 
 def local_client(module: Any, folder: str) -> Any:
     """The client of a folder, which has one in a process."""
     if folder not in _LOCAL:
-        _LOCAL[folder] = module.QdrantClient(path=folder)
+        _LOCAL[folder] = _OneAtATime(module.QdrantClient(path=folder, force_disable_check_same_thread=True))
     return _LOCAL[folder]
+
+
+class _OneAtATime:
+    """The client of a folder, which threads take turns to use."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._lock = client, threading.RLock()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            with self._lock:
+                return method(*args, **options)
+
+        return call
 
 
 def close_local() -> None:

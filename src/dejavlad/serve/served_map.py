@@ -1,4 +1,8 @@
-"""A map that is served: one reader that computes, one for browsing; both see what others change on disk."""
+"""A map that is served: one reader that computes, one for browsing; both see what others change.
+
+A map in a folder is looked at before each answer, one in a database at most once in `SECONDS`. Where the
+database cannot be reached, answers are of the map as it was, which the log says.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dejavlad.errors import InputError, StoreBusyError, StoreError
+from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError
 from dejavlad.model import PlaceModel
 from dejavlad.places import PlaceMap
+from dejavlad.places.address import is_address, parse_address
 from dejavlad.places.map_state import OLD_STATE, STATE
 from dejavlad.serve.catalogue import MapCatalogue
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 
+SECONDS: Final = 1.0
+"""A database is asked at most so often whether its map has changed."""
 ATTEMPTS: Final = 4
 """How often a map is read that another process changes in the middle of it."""
 PAUSE: Final = 0.05
@@ -61,8 +68,11 @@ class ServedMap:
         self.name, self.source, self.shelf = name, source, shelf
         self.device, self.precision = device, precision
         self._browse_lock, self._open_lock = threading.Lock(), threading.Lock()
+        self.in_database = is_address(source)
         self._opened: Signature = ()
         self._opened_browsing: Signature = ()
+        self._looked = self._looked_browsing = 0.0
+        self._said: set[str] = set()
         self._open()
         self._browse()
 
@@ -83,6 +93,11 @@ class ServedMap:
 
     def computing(self) -> PlaceMap:
         """The map as it is now; for the computing thread alone."""
+        if self.in_database:
+            if time.monotonic() - self._looked >= SECONDS:
+                self._looked = time.monotonic()
+                self._follow_database()
+            return self._computing
         if self._signature() != self._opened:
             self._open()
         if not self._computing.is_current():
@@ -113,19 +128,54 @@ class ServedMap:
             return self._steady(self._browsed, make)
 
     def _browsed(self) -> MapCatalogue:
+        if self.in_database:
+            if time.monotonic() - self._looked_browsing >= SECONDS:
+                self._looked_browsing = time.monotonic()
+                self._browse_database()
+            return self._catalogue
         signature = self._signature()
         if signature != self._opened:
             self._open()
         if signature != self._opened_browsing:
             self._browse()
+        self._refresh_catalogue()
+        return self._catalogue
+
+    def _refresh_catalogue(self) -> None:
         if not self._browsing.is_current():
             self._browsing.refresh()
             self._catalogue = MapCatalogue(self._browsing)
-        return self._catalogue
+
+    def _browse_database(self) -> None:
+        """See what others have changed, as `_follow_database` does for answers."""
+        try:
+            if self._browsing.model is not self.model:  # it was made anew
+                self._browse()
+            self._refresh_catalogue()
+            self._said.discard("shown")
+        except StoreError as error:
+            self._say("shown", error)
+
+    def _follow_database(self) -> None:
+        """See what others have changed."""
+        try:
+            try:
+                if not self._computing.is_current():
+                    self._computing.refresh()
+            except StoreMismatchError:  # it was made anew, of another model
+                self._open()
+            self._said.discard("answered")
+        except StoreError as error:
+            self._say("answered", error)
+
+    def _say(self, what: str, error: StoreError) -> None:
+        """Log once that the database is away."""
+        if what not in self._said:
+            self._said.add(what)
+            log.error("map %s is %s as it was: %s", self.name, what, error)
 
     def _steady(self, read: Callable[[], Reader], make: Callable[[Reader], Result]) -> Result:
         """Reading is lazy: a map that is compacted or built anew meanwhile fails, and is read again."""
-        trouble: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:
                 return make(read())
@@ -138,7 +188,6 @@ class ServedMap:
             time.sleep(PAUSE * 2**attempt)
             if attempt:  # reading on did not help: open it anew
                 self._opened = self._opened_browsing = ()
-        log.error("the map %r cannot be read: %s", self.name, trouble)
         raise Refusal(
             503,
             f"the map {self.name!r} cannot be read now: it is being made anew, was removed, or is damaged",
@@ -147,19 +196,20 @@ class ServedMap:
 
     def writer(self) -> PlaceMap:
         """The map to change; for the writing thread alone."""
-        return type(self._computing)(self._computing.folder, self.model)
+        return self._computing.another()
 
     def _open(self) -> None:
         with self._open_lock:
             signature = self._signature_of(Path(self.source))
             opened = PlaceMap.open(self.source, device=self.device, precision=self.precision)
             opened.model, self.fingerprint = self.shelf.shared(opened.model)
-            self._computing, self._opened = opened, signature
+            self._computing, self._opened, self._looked = opened, signature, time.monotonic()
 
     def _browse(self) -> None:
         signature = self._signature()
         self._browsing = self.writer()
         self._catalogue, self._opened_browsing = MapCatalogue(self._browsing), signature
+        self._looked_browsing = time.monotonic()
 
     def _signature(self) -> Signature:
         return self._signature_of(self._computing.folder)
@@ -187,13 +237,20 @@ def map_names(sources: Sequence[str]) -> list[str]:
         raise InputError("one map is given twice; give each once")
     names: list[str] = []
     for source in sources:
-        stem = Path(source).resolve().name if "://" not in source else source.rstrip("/").rpartition("/")[2]
+        stem = _stem(source)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem.removesuffix(".map")).strip("-.") or "map"
         name, number = stem, 2
         while name in names:
             name, number = f"{stem}-{number}", number + 1
         names.append(name)
     return names
+
+
+def _stem(source: str) -> str:
+    if not is_address(source):
+        return Path(source).resolve().name
+    address = parse_address(source)
+    return Path(address.place).name + ("" if address.version is None else f"-{address.version}")
 
 
 def is_old_map(folder: Path) -> bool:

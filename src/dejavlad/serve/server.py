@@ -18,6 +18,7 @@ from typing import Any, Final
 import uvicorn
 
 from dejavlad.errors import InputError, StoreError
+from dejavlad.places.address import is_address
 from dejavlad.places.map_state import is_map
 from dejavlad.serve.app import build_app
 from dejavlad.serve.options import ServeOptions, is_loopback
@@ -38,7 +39,7 @@ def build_service(sources: Sequence[str], options: ServeOptions) -> Service:
     """Open maps, training runs and results.
 
     Args:
-        sources: folders of any of them.
+        sources: folders of any of them, or addresses of maps.
         options: how they are served.
 
     Raises:
@@ -50,7 +51,12 @@ def build_service(sources: Sequence[str], options: ServeOptions) -> Service:
     reports = [source for source in sources if not is_map(Path(source)) and is_report(Path(source))]
     for source in sources:
         path = Path(source)
-        if "://" not in source and ":" not in source and not path.is_dir():
+        if is_address(source) and options.writable:
+            raise InputError(
+                f"--writable: {source!r} lies in a database; add photos to it with `dejavlad map add`, which "
+                "the service sees"
+            )
+        if not is_address(source) and not path.is_dir():
             raise StoreError(f"there is nothing at {source!r}; give a map, a training run or results")
     maps = [source for source in sources if source not in reports]
     pages = [ReportPage(name, Path(source)) for name, source in zip(map_names(reports), reports, strict=True)]

@@ -93,6 +93,7 @@ class MapWriter:
         self._queue: queue.Queue[tuple[Job, Callable[[Job], None]] | None] = queue.Queue()
         self._stopping = threading.Event()
         self._busy = threading.Lock()
+        self._storing = threading.Lock()  # two uploads of one name must not take the same file
         self._thread = threading.Thread(target=self._run, name="dejavlad-writer", daemon=True)
         self._thread.start()
 
@@ -115,7 +116,8 @@ class MapWriter:
         if not self._is_running():
             check_free(served)
         try:
-            stored = [store(served.folder / FOLDER, upload) for upload in uploads]
+            with self._storing:
+                stored = [store(served.folder / FOLDER, upload) for upload in uploads]
         except OSError as error:
             log.error("photos cannot be stored: %s", error)
             raise Refusal(507, f"the photos cannot be stored: {error.strerror or error}") from None

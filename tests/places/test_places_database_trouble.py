@@ -1,0 +1,167 @@
+"""What goes wrong with maps in databases: each is one line, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from database_maps import address_of, descriptors_alone, put
+from dejavlad.errors import InputError, StoreError, StoreMismatchError
+from dejavlad.places import database_rows
+from dejavlad.places.database_map import DatabaseMap, list_versions
+from dejavlad.places.lance_tables import LanceTables
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(params=["lance", "qdrant"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with address_of(request.param, tmp_path) as given:
+        yield given
+
+
+def table_of(address: str) -> Any:
+    import lancedb
+
+    return lancedb.connect(address.removeprefix("lance:")).open_table("photos")
+
+
+@pytest.mark.parametrize("in_memory", [1 << 30, 0])
+def test_rows_of_other_dims(address: str, in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_rows, "IN_MEMORY", in_memory)
+    put(descriptors_alone(address), "a", "b")
+    other = descriptors_alone(address, dims=16)  # its model makes 16 numbers, the table holds 8
+    rows = other.snapshot().file_rows
+    with pytest.raises(StoreMismatchError, match="dims: 8 there, 16 now"):
+        rows.take(np.array([0]))
+    with pytest.raises(StoreError, match="16"):
+        put(other, "c")
+    assert descriptors_alone(address).snapshot().photos.keys == ["a", "b"]
+
+
+def test_rows_of_another_model(address: str) -> None:
+    put(descriptors_alone(address), "a")
+    put(descriptors_alone(address, fingerprint="g"), "b")  # a writer that looked at nothing
+    with pytest.raises(StoreMismatchError, match="model of some rows: 'g' there, 'f' now"):
+        descriptors_alone(address).snapshot()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none(address: str, value: float) -> None:
+    town = descriptors_alone(address)
+    put(town, "a")
+    with pytest.raises(InputError, match="'b' holds NaN or infinity; nothing is written"):
+        put(town, "b", value=value)
+    assert town.snapshot().photos.keys == ["a"]
+
+
+def test_numbers_that_someone_else_wrote(tmp_path: Path) -> None:
+    with address_of("lance", tmp_path) as address:
+        town = descriptors_alone(address)
+        put(town, "a", "b")
+        table = table_of(address)
+        lines = table.search().where("key = 'b'").to_arrow()
+        import pyarrow as pa
+
+        bad = pa.array([[float("nan")] * 8], lines.schema.field("vector").type)
+        lines = lines.set_column(lines.schema.get_field_index("vector"), "vector", bad)
+        table.delete("key = 'b'")
+        table.add(lines, on_bad_vectors="fill", fill_value=float("inf"))
+        with pytest.raises(StoreError, match="changed by someone else: a vector is not finite"):
+            town.snapshot().file_rows.all()
+
+
+def test_clocks_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with address_of("lance", tmp_path) as address:
+        town = descriptors_alone(address)
+        put(town, "a")
+        put(town, "b")
+        numbers = [number for number, _ in town.engine.versions()]
+        wrong = [(number, 2e9 - 3600 * (i == 2)) for i, number in enumerate(numbers)]
+        monkeypatch.setattr(LanceTables, "versions", lambda _: wrong)
+        listed = list_versions(address)
+        assert [each.clock_differs for each in listed] == [i == 2 for i in range(len(numbers))]
+        assert "clock is behind" in str(listed[2]) and [each.version for each in listed] == numbers
+        # rows of one key: what counts is the order of commits, not of clocks
+        put(town, "a", value=3.0)
+        monkeypatch.setattr(time, "time", lambda: 1e9)
+        put(town, "a", value=4.0)
+        snapshot = town.snapshot()
+        assert snapshot.photos.keys == ["b", "a"] and snapshot.file_rows.all()[1, 0] == 4.0
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_two_maps_of_one_name(address: str, attempt: int) -> None:
+    """Of writers at once one makes the map, and the others see which."""
+    made: list[int] = []
+    towns = [DatabaseMap(address) for _ in range(3)]
+
+    def make(number: int) -> None:
+        if towns[number].engine.create({"about.json": str(number).encode()}, 8):
+            made.append(number)
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    content = towns[0].engine.documents(["about.json"])["about.json"]
+    assert made == [int(content)] or address.startswith("qdrant")
+    town = descriptors_alone(address)
+    put(town, "a")
+    assert town.snapshot().photos.keys == ["a"]
+
+
+FULL = """
+import resource, signal, sys
+sys.path[:0] = {path!r}
+from database_maps import descriptors_alone, put
+from dejavlad.errors import StoreError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+town = descriptors_alone({address!r})
+put(town, "a")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    put(town, *map(str, range(3000)))
+except StoreError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert town.snapshot().photos.keys == ["a"] and town.check()
+put(town, "b")
+assert town.snapshot().photos.keys == ["a", "b"] and town.check()
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk(tmp_path: Path) -> None:
+    """Stood in for by a limit on the size of files, which fails in the same call."""
+    pytest.importorskip("resource")
+    import subprocess
+    import sys
+
+    with address_of("lance", tmp_path) as address:
+        code = FULL.format(path=[str(Path(__file__).parents[1])], address=address)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"cannot use {address}: there is no space left\n"
+
+
+def test_a_folder_that_vanishes(tmp_path: Path) -> None:
+    import shutil
+
+    with address_of("lance", tmp_path) as address:
+        town = descriptors_alone(address)
+        put(town, "a")
+        shutil.rmtree(tmp_path / "db")
+        for ask in (town.snapshot, town.check, lambda: put(town, "b")):
+            with pytest.raises(StoreError, match=r"has no table 'photos' \(any more\); build the map again"):
+                ask()
