@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from kinds import KINDS
+from kinds_of_maps import KINDS
 from mutations import fresh, targets, try_case
 
 CASES = 24

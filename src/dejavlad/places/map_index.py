@@ -137,6 +137,7 @@ class MapIndex:
             raise UnknownNameError("index", wanted, KINDS)
         head = self.head()
         if wanted is None and head is None and len(alive) < MANY:
+            discard(self.folder)  # what cannot be used, and is not needed
             return None
         wish = wanted or (AUTO if head is None else head.wanted)
         kind = wish

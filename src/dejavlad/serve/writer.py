@@ -37,6 +37,8 @@ FOLDER: Final = "photos"
 """Where in a map's folder photos lie that were added over HTTP."""
 ADDED: Final = "added"
 """What their names begin with."""
+LONGEST: Final = 180
+"""Bytes of a name, so that what is put before and behind it still makes a name (255)."""
 REMEMBERED: Final = 256
 """Changes whose outcome is kept."""
 
@@ -91,7 +93,7 @@ class MapWriter:
         self.jobs: dict[str, Job] = {}
         self._queue: queue.Queue[tuple[Job, Callable[[Job], None]] | None] = queue.Queue()
         self._stopping = threading.Event()
-        self._busy = threading.Lock()
+        self._busy, self._storing = threading.Lock(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="dejavlad-writer", daemon=True)
         self._thread.start()
 
@@ -114,7 +116,9 @@ class MapWriter:
         if not self._is_running():
             check_free(served)
         try:
-            stored = [store(served.folder / FOLDER, upload) for upload in uploads]
+            with self._storing:
+                clear_partials(served.folder / FOLDER)
+                stored = [store(served.folder / FOLDER, upload) for upload in uploads]
         except OSError as error:
             log.error("photos cannot be stored: %s", error)
             raise Refusal(507, f"the photos cannot be stored: {error.strerror or error}") from None
@@ -266,12 +270,20 @@ def safe_name(name: str) -> str:
     stem, dot, ending = kept.rpartition(".")
     stem, ending = (stem, ending) if dot and len(ending) <= 5 else (kept, "jpg")
     reserved = stem.split(".")[0].upper() in {"CON", "PRN", "AUX", "NUL", *(f"COM{i}" for i in range(10))}
-    return f"{'_' if reserved or not stem else ''}{stem[:120]}.{ending}"
+    stem = stem[:120].encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
+    return f"{'_' if reserved or not stem else ''}{stem}.{ending}"
+
+
+def clear_partials(folder: Path) -> None:
+    """Remove what a service that was killed left half-written; for whoever alone stores photos there."""
+    for left in (folder / ADDED).glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or not there, whatever happens."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write a file so that it is whole or not there, whatever happens, in any number of threads."""
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)
