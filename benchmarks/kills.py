@@ -117,7 +117,7 @@ def kill_all(wanted: int, chance: random.Random, folder: Path, scratch: Path) ->
         steps[verb.name] = counted(lambda verb=verb, whole=whole: verb.run(whole))
         seconds[verb.name] = time.monotonic() - started
         expected[verb.name] = before, verb.content(whole), bytes_of(whole)
-    kills, rounds, told, finished, seen = 0, 0, 0, Counter(), Counter()
+    kills, rounds, reported, finished, seen = 0, 0, 0, Counter(), Counter()
     while kills < wanted:
         verb, cut = verbs[rounds % len(verbs)], folder / "cut"
         rounds += 1
@@ -142,8 +142,8 @@ def kill_all(wanted: int, chance: random.Random, folder: Path, scratch: Path) ->
         for left in (cut, scratch):
             shutil.rmtree(left)
         scratch.mkdir()
-        if kills // 25 > told:
-            told = kills // 25
+        if kills // 25 > reported:
+            reported = kills // 25
             print(f"{kills} kills", flush=True)
     for verb in verbs:
         print(
@@ -254,13 +254,13 @@ def make_verbs(folder: Path) -> list[Verb]:
         return lambda out: void(dv.PlaceMap.build(model, photos, out / "map", batch_size=2, index=kind))
 
     def indexed_told(out: Path) -> object:
-        told = map_told(out)
-        if told is not None:
+        content = map_told(out)
+        if content is not None:
             town = opened(out)
             rows_ND = np.asarray(town.descriptors)
             exact = dv.build_index("flat", rows_ND).search(rows_ND, len(rows_ND))
             assert np.array_equal(town.search(rows_ND, k=len(rows_ND)).indices, exact.indices)
-        return told
+        return content
 
     uploads = [Upload(f"{i}.png", (folder / "photos" / f"{i}.png").read_bytes()) for i in (7, 8, 9)]
 
@@ -273,9 +273,9 @@ def make_verbs(folder: Path) -> list[Verb]:
         assert job.state == "done", job
 
     def served_told(out: Path) -> object:
-        told = map_told(out)
-        assert isinstance(told, tuple)
-        return repr(told[0]).replace(str(out), "."), *told[1:]
+        content = map_told(out)
+        assert isinstance(content, tuple)
+        return repr(content[0]).replace(str(out), "."), *content[1:]
 
     def export(out: Path) -> None:
         setting = ExportSetting(size=(48, 64), runtimes=(("onnxruntime", "fp32"),))

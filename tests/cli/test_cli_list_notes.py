@@ -1,4 +1,4 @@
-"""What lists left out or assumed, in results, pages and `dataset check`; panoramas asked about; `--reduce`."""
+"""What lists left out or assumed, in results and pages; `dataset check`; panoramas in `locate`; `--reduce`."""
 
 from __future__ import annotations
 

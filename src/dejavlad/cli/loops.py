@@ -135,8 +135,7 @@ def loops(
     if numbers is not None:
         missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
         output.note(
-            f"the window counts frames by the numbers in the names of {frames.name}, {missing:,} of which are "
-            f"missing"
+            f"the window counts frames by the numbers in the names of {frames.name}; {missing:,} are missing"
         )
     if store is None:
         from dejavlad.extraction import extract

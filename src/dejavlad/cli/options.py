@@ -52,7 +52,7 @@ class ModelOptions:
     levels: str | None = None
     "How more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH (default: photo)."
     reduce: Annotated[bool | None, Parameter(negative="--no-reduce")] = None
-    "Decode large JPEG at a smaller scale where the network takes no more: quicker, not quite the same pixels."
+    "Decode large JPEG at a smaller scale where the network takes no more: quicker, other in the last digits."
     max_pixels: Annotated[int | None, Parameter(name="--max-pixels")] = None
     "Refuse photos that claim more pixels (default: as configured, 178956970)."
     offline: Annotated[bool, Parameter(negative=())] = False

@@ -121,7 +121,7 @@ def _kind(name: str, in_library: bool) -> str | None:
 
 
 def remarks(photos: PhotoList) -> list[str]:
-    """What is worth telling of a list, a line each: what was assumed or left out, and what was passed over."""
+    """What is worth telling of a list, a line each: what it assumed or left out, and what was passed over."""
     notice = "" if photos.passed_over is None else passed_over_text(photos.passed_over)
     return [*photos.notes, *([f"{photos.name}: {notice}"] if notice else [])]
 
