@@ -1,4 +1,4 @@
-"""What lists left out or assumed, in results and pages; `dataset check`; panoramas in `locate`; `--reduce`."""
+"""What lists left out or assumed, in results and pages; `dataset check`; panoramas; `--reduce`."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class MapIndex:
             head = replace(head, wanted=wish)
             self._put(head)
         head = self._grow(head, rows, alive, on_progress)
-        if new or (wanted is not None and head.refused):
+        if new or not head.audit or (wanted is not None and head.refused):  # also one that was cut off
             head = replace(head, audit=audit(self, head, rows, alive), refused=False)
             self._put(head)
             if wish == AUTO and kind == "1bit" and head.audit.get("recall@1", 1.0) < GOOD:
