@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from dejavlad.aggregation import Aggregation
 from dejavlad.errors import CheckpointError, InputError
-from dejavlad.export.certificate import Certificate, certificate_file, read_certificate
+from dejavlad.export.certificate import Certificate, certificate_file, read_certificate, weights_beside
 from dejavlad.export.engines import FileEngine, check_patches
-from dejavlad.export.onnx_file import data_file
 from dejavlad.export.runtimes import AUTO, ENGINES, installed
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
@@ -158,9 +157,8 @@ class ExportedModel(PlaceModel):
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         shutil.copyfile(self.path, made / NETWORK)
-        source_data = data_file(self.path)
-        if self.certificate.data_sha256 is not None:
-            shutil.copyfile(source_data, made / source_data.name)
+        if (data := weights_beside(self.path)) is not None:  # the network names it, so it keeps its name
+            shutil.copyfile(data, made / data.name)
         fields = {
             "exported": NETWORK,
             "runtime": self.engine.runtime,
