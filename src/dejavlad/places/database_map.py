@@ -27,7 +27,7 @@ from dejavlad.errors import InputError, StoreError, StoreMismatchError
 from dejavlad.extraction import PhotoTable
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
-from dejavlad.guarded.json_file import parse_json_object
+from dejavlad.guarded.json_file import parse_json_object, with_checksum, without_checksum
 from dejavlad.index.base import squares
 from dejavlad.index.nearest import Nearest
 from dejavlad.local.codec import decode, encode
@@ -114,6 +114,7 @@ class DatabaseRows:
         self._ids = ids_N
         self._sorted = ids_N[self._order]
         self._memory: Floats | None = None
+        self._compared = np.zeros(len(ids_N), np.bool_)
 
     @property
     def fits(self) -> bool:
@@ -152,12 +153,8 @@ class DatabaseRows:
     def check(self, on_progress: OnProgress) -> None:
         """Compare all rows with their checksums."""
         count = 0
-        for places, values in self._parts(None):
-            for place, row in zip(places.tolist(), values, strict=True):
-                if zlib.crc32(np.ascontiguousarray(row, "<f4").tobytes()) != self._crc[place]:
-                    raise StoreError(
-                        f"{self.where} is damaged: row {place} is not what was written; build the map again"
-                    )
+        self._compared[:] = False
+        for places, _ in self._parts(None):
             count += len(places)
             on_progress(Progress(CHECKING, count, len(self._ids)))
 
@@ -184,7 +181,17 @@ class DatabaseRows:
                 whole = np.ascontiguousarray(values[ours], np.float32)
                 if not np.isfinite(whole).all():
                     raise StoreError(f"{self.where} was changed by someone else: a vector is not finite")
+                self._compare(self._order[at[ours]], whole)
                 yield self._order[at[ours]], whole
+
+    def _compare(self, places: Rows, values: Floats) -> None:
+        """Compare rows with their checksums when they are read for the first time."""
+        for i in np.flatnonzero(~self._compared[places]).tolist():
+            if zlib.crc32(np.ascontiguousarray(values[i], "<f4").tobytes()) != self._crc[places[i]]:
+                raise StoreError(
+                    f"{self.where} is damaged: row {places[i]} is not what was written; build the map again"
+                )
+        self._compared[places] = True
 
 
 class DatabaseMap:
@@ -218,7 +225,7 @@ class DatabaseMap:
         if ABOUT not in documents:
             return False
         try:
-            about = parse_json_object(documents[ABOUT])
+            about = without_checksum(parse_json_object(documents[ABOUT]))
             if about["format"] != FORMAT or not isinstance(about["dims"], int):
                 raise ValueError(f"its format is {about['format']!r}")
             version, fingerprint = int(about["version"]), str(about["fingerprint"])
@@ -251,7 +258,7 @@ class DatabaseMap:
         about = {"format": FORMAT, "version": VERSION, "dims": dims, "root": root_text, "name": name}
         documents = {name: (self.work / "model" / name).read_bytes() for name in MODEL_FILES}
         documents[LEARNT] = (self.work / LEARNT).read_bytes()
-        documents[ABOUT] = json.dumps({**about, "fingerprint": fingerprint}).encode()
+        documents[ABOUT] = json.dumps(with_checksum({**about, "fingerprint": fingerprint})).encode()
         self.engine.create(documents, dims)
         (self.work / MADE).touch()
         self.fetch()
@@ -434,7 +441,7 @@ class DatabaseFeatures:
         if content is None:
             return None
         try:
-            values = parse_json_object(content)
+            values = without_checksum(parse_json_object(content))
             return PointSetting(values["kind"], points=values["points"], longest=values["longest"])
         except DAMAGED as error:
             raise StoreError(f"{self._state.address} is damaged: {LOCAL}: {error}") from None
@@ -447,7 +454,7 @@ class DatabaseFeatures:
         if stale := list(engine.feature_marks()):
             engine.drop_features(stale)
         values = {"kind": setting.kind, "points": setting.points, "longest": setting.longest}
-        engine.put_document(LOCAL, json.dumps(values).encode())
+        engine.put_document(LOCAL, json.dumps(with_checksum(values)).encode())
 
     def rows(self) -> set[int]:
         """See `MapFeatures`."""
