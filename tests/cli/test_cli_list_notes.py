@@ -33,12 +33,12 @@ def test_results_and_pages_tell_what_lists_left_out(street: Path, run: Run) -> N
     assert any(".cr2" in line for line in notes["queries"])
     assert Result.load("r").notes == notes
     page = Path("r/index.html").read_text(encoding="utf-8")
-    assert "What was left out or assumed of the photos" in page and "1 positions are 0,0" in page
+    assert "Notes on the photos" in page and "1 positions are 0,0" in page
     (street / "queries" / "raw.cr2").unlink()
     (street / "database" / "positions.csv").unlink()
     assert run(*words)[0] == 0
     assert "notes" not in json.loads(Path("r/result.json").read_text(encoding="utf-8"))
-    assert "What was left out" not in Path("r/index.html").read_text(encoding="utf-8")
+    assert "Notes on the photos" not in Path("r/index.html").read_text(encoding="utf-8")
 
 
 GPX = (

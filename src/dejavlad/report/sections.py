@@ -152,8 +152,7 @@ def notes_section(places: PlaceDataset) -> Section | None:
     """What the lists of photos left out, passed over or assumed; None where there is nothing to tell."""
     lists = (("database", places.database), ("queries", places.queries))
     rows = [(what, line) for what, photos in lists for line in remarks(photos)]
-    title = "What was left out or assumed of the photos"
-    return Section.of("notes", title, "shared", rows=rows[:MOST_FAILED]) if rows else None
+    return Section.of("notes", "Notes on the photos", "shared", rows=rows[:MOST_FAILED]) if rows else None
 
 
 def unread_section(failed: Mapping[str, Mapping[str, str]] | None) -> Section | None:
