@@ -153,6 +153,7 @@ def make_database(folder: Path) -> None:
 def database(folder: Path) -> Any:
     in_cache(folder)
     opened = dv.PlaceMap.open(f"lance:{folder / 'db'}")
+    opened.check()
     return answers(opened, folder)
 
 
@@ -185,5 +186,6 @@ if installed("onnx", "onnxruntime"):
     KINDS["export"] = Kind(make_export, export, ("*.onnx*",))
     KINDS["export folder"] = Kind(make_export_folder, export, ("model/*",))
 if installed("lancedb"):
-    KINDS["map in lance"] = Kind(make_database, database, ("db/**/*",))
+    facts = ("db/photos.lance/data/*",)  # rows have checksums, names and positions have none
+    KINDS["map in lance"] = Kind(make_database, database, ("db/**/*",), facts)
 torch.set_num_threads(1)

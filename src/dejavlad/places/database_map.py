@@ -114,7 +114,6 @@ class DatabaseRows:
         self._ids = ids_N
         self._sorted = ids_N[self._order]
         self._memory: Floats | None = None
-        self._compared = np.zeros(len(ids_N), np.bool_)
 
     @property
     def fits(self) -> bool:
@@ -153,8 +152,12 @@ class DatabaseRows:
     def check(self, on_progress: OnProgress) -> None:
         """Compare all rows with their checksums."""
         count = 0
-        self._compared[:] = False
-        for places, _ in self._parts(None):
+        for places, values in self._parts(None):
+            for place, row in zip(places.tolist(), values, strict=True):
+                if zlib.crc32(np.ascontiguousarray(row, "<f4").tobytes()) != self._crc[place]:
+                    raise StoreError(
+                        f"{self.where} is damaged: row {place} is not what was written; build the map again"
+                    )
             count += len(places)
             on_progress(Progress(CHECKING, count, len(self._ids)))
 
@@ -181,17 +184,7 @@ class DatabaseRows:
                 whole = np.ascontiguousarray(values[ours], np.float32)
                 if not np.isfinite(whole).all():
                     raise StoreError(f"{self.where} was changed by someone else: a vector is not finite")
-                self._compare(self._order[at[ours]], whole)
                 yield self._order[at[ours]], whole
-
-    def _compare(self, places: Rows, values: Floats) -> None:
-        """Compare rows with their checksums when they are read for the first time."""
-        for i in np.flatnonzero(~self._compared[places]).tolist():
-            if zlib.crc32(np.ascontiguousarray(values[i], "<f4").tobytes()) != self._crc[places[i]]:
-                raise StoreError(
-                    f"{self.where} is damaged: row {places[i]} is not what was written; build the map again"
-                )
-        self._compared[places] = True
 
 
 class DatabaseMap:

@@ -93,7 +93,8 @@ class MapWriter:
         self.jobs: dict[str, Job] = {}
         self._queue: queue.Queue[tuple[Job, Callable[[Job], None]] | None] = queue.Queue()
         self._stopping = threading.Event()
-        self._busy, self._storing = threading.Lock(), threading.Lock()
+        self._busy = threading.Lock()
+        self._storing = threading.Lock()  # two uploads of one name must not take the same file
         self._thread = threading.Thread(target=self._run, name="dejavlad-writer", daemon=True)
         self._thread.start()
 
@@ -117,7 +118,6 @@ class MapWriter:
             check_free(served)
         try:
             with self._storing:
-                clear_partials(served.folder / FOLDER)
                 stored = [store(served.folder / FOLDER, upload) for upload in uploads]
         except OSError as error:
             log.error("photos cannot be stored: %s", error)
@@ -248,11 +248,14 @@ def is_in_plane(place_map: PlaceMap) -> bool:
 def store(folder: Path, upload: Upload) -> Photo:
     """A photo's file, written whole or not at all; another photo of the same name keeps its own.
 
+    For one thread of one process at a time: what a service that was killed left half-written goes first.
+
     Returns:
         The photo, named below `folder`.
     """
     digest = hashlib.sha256(upload.content).hexdigest()
     (folder / ADDED).mkdir(parents=True, exist_ok=True)
+    clear_partials(folder)
     plain = Path(safe_name(upload.name))
     for name in (plain.name, f"{plain.stem}-{digest[:10]}{plain.suffix}"):
         path = folder / ADDED / name
@@ -275,7 +278,7 @@ def safe_name(name: str) -> str:
 
 
 def clear_partials(folder: Path) -> None:
-    """Remove what a service that was killed left half-written; for whoever alone stores photos there."""
+    """Remove what was left half-written, for whoever alone stores photos there."""
     for left in (folder / ADDED).glob(".*.partial"):
         with contextlib.suppress(OSError):
             left.unlink()
