@@ -90,17 +90,17 @@ def test_a_panorama_is_located_by_its_surest_view(
         make_photo(tmp_path / "map" / f"{place}.png", make_view(place, 0, 96, 128))
     assert run(*built[:3], "map", *built[4:8], *FAST)[0] == 0
     assert run("map", "add", "town.map", "pano.png", "--panorama", "4:90", *FAST)[0] == 0
-    asked = ("locate", "town.map", "pano.png", "plain.png", "--verify", "none", "-k", "1", "--json", *FAST)
-    answers = json.loads(run(*asked, *cut)[1])
+    words = ("locate", "town.map", "pano.png", "plain.png", "--verify", "none", "-k", "1", "--json", *FAST)
+    answers = json.loads(run(*words, *cut)[1])
     assert len(answers) == 2
     assert answers[0]["name"].startswith("pano.png") and answers[0]["name"] != "pano.png"
     assert answers[0]["matches"][0]["name"] == answers[0]["name"]
     assert answers[0]["matches"][0]["distance"] < 1e-3
     assert answers[1]["name"] == "plain.png" and answers[1]["matches"][0]["name"] == "3.png"
-    assert len(json.loads(run(*asked)[1])) == 2  # whole, as before
+    assert len(json.loads(run(*words)[1])) == 2  # whole, as before
     status, _, err = run("locate", "town.map", "plain.png", *cut, *FAST)
     assert status == 1 and "--panorama 4:90" in err
-    assert run(*asked, *cut, "--out", "page")[0] == 0 and Path("page/index.html").exists()
+    assert run(*words, *cut, "--out", "page")[0] == 0 and Path("page/index.html").exists()
 
 
 def test_large_photos_are_decoded_smaller_where_that_is_asked_for(
