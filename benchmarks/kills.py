@@ -15,6 +15,7 @@ import os
 import random
 import shutil
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from torch import nn
 
 import dejavlad as dv
 from dejavlad.aggregation import GeM, NetVLAD
+from dejavlad.export.certificate import read_certificate
+from dejavlad.export.make import ExportSetting, export_model
 from dejavlad.extraction import DescriptorStore, Shard, extract, merge_stores, writer
 from dejavlad.extraction.patches import PatchStore
 from dejavlad.geo import Position
@@ -35,6 +38,10 @@ from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, PlaceModel, Whitening
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.map_rows import build_share
+from dejavlad.serve.limits import Limits
+from dejavlad.serve.served_map import ModelShelf, ServedMap
+from dejavlad.serve.uploads import Upload
+from dejavlad.serve.writer import MapWriter
 from dejavlad.storage import photo_blocks, state
 
 PLAIN = Preprocess(resize="none", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), scale="0-1", channels="rgb")
@@ -87,6 +94,17 @@ def main() -> None:
     chance = random.Random(given.seed)
     folder: Path = given.folder
     shutil.rmtree(folder, ignore_errors=True)
+    scratch = folder / "tmp"
+    scratch.mkdir(parents=True)
+    tempfile.tempdir = str(scratch)
+    try:
+        kill_all(given.kills, chance, folder, scratch)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill_all(wanted: int, chance: random.Random, folder: Path, scratch: Path) -> None:
+    """Kill until that has been done so many times; `scratch` takes the system's temporary files."""
     verbs = make_verbs(folder)
     expected, seconds, steps = {}, {}, {}
     for verb in verbs:
@@ -99,10 +117,10 @@ def main() -> None:
         steps[verb.name] = counted(lambda verb=verb, whole=whole: verb.run(whole))
         seconds[verb.name] = time.monotonic() - started
         expected[verb.name] = before, verb.content(whole), bytes_of(whole)
-    kills, finished, seen = 0, Counter(), Counter()
-    while kills < given.kills:
-        verb = verbs[kills % len(verbs)]
-        cut = folder / "cut"
+    kills, rounds, reported, finished, seen = 0, 0, 0, Counter(), Counter()
+    while kills < wanted:
+        verb, cut = verbs[rounds % len(verbs)], folder / "cut"
+        rounds += 1
         shutil.copytree(folder / "start" / verb.name, cut)
         for _ in range(chance.choice((1, 1, 2, 3))):
             step = chance.randrange(steps[verb.name] + 1) if chance.random() < 0.5 else None
@@ -113,12 +131,20 @@ def main() -> None:
             kills += killed
             seen[verb.name] += killed
             content = verb.content(cut)
-            assert verb.name.startswith("extract") or content in expected[verb.name][:2], (verb.name, kills)
-        verb.run(cut)
+            one_commit = not verb.name.startswith("extract") and "index" not in verb.name
+            assert not one_commit or content in expected[verb.name][:2], (verb.name, kills)
+        counted(lambda verb=verb, cut=cut: verb.run(cut))
         assert verb.content(cut) == expected[verb.name][1], (verb.name, kills)
-        assert bytes_of(cut) == expected[verb.name][2], (verb.name, kills)
-        shutil.rmtree(cut)
-        if kills % 50 < 3:
+        assert bytes_of(cut) == expected[verb.name][2], (
+            verb.name,
+            kills,
+            differing(cut, expected[verb.name][2]),
+        )
+        for left in (cut, scratch):
+            shutil.rmtree(left)
+        scratch.mkdir()
+        if kills // 25 > reported:
+            reported = kills // 25
             print(f"{kills} kills", flush=True)
     for verb in verbs:
         print(
@@ -128,12 +154,18 @@ def main() -> None:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """What lies there, but for locks and for SQLite's own order of pages, which `told` compares."""
+    """What lies there, but for locks, SQLite's order of pages and spent journals, which `content` reads."""
     return {
         path.relative_to(folder).as_posix(): b"" if path.suffix == ".sqlite" else path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file() and path.suffix not in (".lock", ".sqlite-journal")
     }
+
+
+def differing(folder: Path, expected: dict[str, bytes]) -> list[str]:
+    """The files that are not as expected."""
+    files = bytes_of(folder)
+    return [name for name in {*files, *expected} if files.get(name) != expected.get(name)]
 
 
 def make_verbs(folder: Path) -> list[Verb]:
@@ -219,6 +251,42 @@ def make_verbs(folder: Path) -> list[Verb]:
         for index in (1, 2):
             build_share(model, photos, out / "map", Shard(index, 2), batch_size=2)
 
+    def indexed(kind: str) -> Callable[[Path], None]:
+        return lambda out: void(dv.PlaceMap.build(model, photos, out / "map", batch_size=2, index=kind))
+
+    def indexed_told(out: Path) -> object:
+        content = map_told(out)
+        if content is not None:
+            town = opened(out)
+            rows_ND = np.asarray(town.descriptors)
+            exact = dv.build_index("flat", rows_ND).search(rows_ND, len(rows_ND))
+            assert np.array_equal(town.search(rows_ND, k=len(rows_ND)).indices, exact.indices)
+            head = None if town.index is None else town.index.head()
+            return *content, None if head is None else head.audit
+        return content
+
+    uploads = [Upload(f"{i}.png", (folder / "photos" / f"{i}.png").read_bytes()) for i in (7, 8, 9)]
+
+    def serve_add(out: Path) -> None:
+        writer = MapWriter(Limits(), 2)
+        served = ServedMap("map", str(out / "map"), ModelShelf(), "cpu", "fp32")
+        job = writer.add(served, uploads, Position(3.0, 4.0, "32N"))
+        while job.state in ("queued", "running"):
+            time.sleep(0.01)
+        assert job.state == "done", job
+
+    def served_told(out: Path) -> object:
+        content = map_told(out)
+        assert isinstance(content, tuple)
+        return repr(content[0]).replace(str(out), "."), *content[1:]
+
+    def export(out: Path) -> None:
+        setting = ExportSetting(size=(48, 64), runtimes=(("onnxruntime", "fp32"),))
+        export_model(patching, out / "model.onnx", setting)
+
+    def export_told(out: Path) -> object:
+        return read_certificate(out / "model.onnx") if (out / "model.onnx").exists() else None
+
     def nothing(out: Path) -> None:
         pass
 
@@ -229,6 +297,11 @@ def make_verbs(folder: Path) -> list[Verb]:
         Verb("map remove", built(photos), remove, map_told),
         Verb("map compact", removed, lambda out: void(opened(out).compact()), map_told),
         Verb("map move", built(photos), move, map_told),
+        Verb("map index", built(photos), indexed("int8"), indexed_told),
+        Verb("map index anew", indexed("1bit"), indexed("hnsw"), indexed_told),
+        Verb("map and index", nothing, indexed("1bit"), indexed_told),
+        Verb("serve add", built(photos[:4]), serve_add, served_told),
+        Verb("export", nothing, export, export_told),
         Verb("map of shards", shards_of_map, built(photos), map_told),
         Verb("extract", nothing, described(False), store_told),
         Verb("extract shard", nothing, lambda out: shard(2, out), store_told),

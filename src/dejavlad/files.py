@@ -68,3 +68,8 @@ def sha256_of(path: str | Path) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_and_time(status: os.stat_result) -> tuple[int, int]:
+    """Size of a file and its modification time in nanoseconds since 1970, within 64 bits (the year 2262)."""
+    return status.st_size, max(-(1 << 63), min(status.st_mtime_ns, (1 << 63) - 1))

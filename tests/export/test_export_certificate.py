@@ -1,5 +1,6 @@
 """A certificate fits its file to the byte, tells what was compared, and nothing else is a model."""
 
+import hashlib
 import json
 import shutil
 
@@ -9,15 +10,17 @@ import torch
 
 import dejavlad as dv
 from dejavlad.aggregation import create
-from dejavlad.errors import CheckpointError, DejavladError, InputError, StoreMismatchError
+from dejavlad.errors import CheckpointError, DejavladError, InputError, StoreBusyError, StoreMismatchError
 from dejavlad.export import ExportSetting, export_model, open_export, read_certificate
 from dejavlad.export.certificate import certificate_file
 from dejavlad.export.make import recertify
 from dejavlad.export.onnx_file import data_file
 from dejavlad.extraction import extract
+from dejavlad.guarded.json_file import with_checksum, without_checksum
 from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, save_model
 from dejavlad.photo import PhotoList
+from dejavlad.storage import one_writer
 from dejavlad.zoo import load_model
 from export.members import SIZE
 from export.test_export_families import photos
@@ -200,6 +203,63 @@ def test_large_weights_lie_beside(make, tmp_path):
     data_file(path).write_bytes(content)
     with pytest.raises(CheckpointError, match="weights beside it"):
         read_certificate(path)
+
+
+def test_a_map_keeps_large_weights_with_their_network(make, tmp_path):
+    model, path = make(whitened=20), tmp_path / "large.onnx"
+    export_model(model, path, ExportSetting(runtimes=ONE, data_from=1000))
+    opened = open_export(path)
+    kept = load_model(opened.save_export(tmp_path / "kept"))
+    assert kept.fingerprint == opened.fingerprint
+    np.testing.assert_array_equal(kept.encode(photos(2, 50, 60)), opened.encode(photos(2, 50, 60)))
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "secret.bin"])
+@pytest.mark.parametrize("certified", [False, True])
+def test_a_network_takes_no_bytes_of_other_files(make, tmp_path, location, certified):
+    """The certificate is its maker's own, so that it proves nothing of the files that a network names."""
+    import onnx
+
+    model, path = make(), tmp_path / "in" / "large.onnx"
+    export_model(model, path, ExportSetting(runtimes=ONE, data_from=1000))
+    for folder in (tmp_path, path.parent):
+        shutil.copy(data_file(path), folder / "secret.bin")
+    network = onnx.load(str(path), load_external_data=False)
+    for tensor in network.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    content = network.SerializeToString()
+    path.write_bytes(content)
+    fields = without_checksum(json.loads(certificate_file(path).read_text()))
+    fields["network_sha256"], fields["network_bytes"] = hashlib.sha256(content).hexdigest(), len(content)
+    fields["data_sha256"] = fields["data_sha256"] if certified else None
+    certificate_file(path).write_text(json.dumps(with_checksum(fields)))
+    if certified and location == "secret.bin":  # the same bytes, under another name beside it
+        open_export(path)
+        return
+    with pytest.raises(CheckpointError, match=r"does not lie beside it|another file"):
+        open_export(path)
+
+
+def test_what_a_killed_export_left_goes_with_the_next(make, tmp_path):
+    path = tmp_path / "small.onnx"
+    left = tmp_path / ".small.onnx.partial"
+    (left / "deep").mkdir(parents=True)
+    (left / "small.onnx").write_bytes(b"half")
+    with one_writer(left), pytest.raises(StoreBusyError):
+        export_model(make(), path, ExportSetting(runtimes=ONE))
+    assert not path.exists()
+    export_model(make(), path, ExportSetting(runtimes=ONE))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["small.onnx", "small.onnx.json"]
+
+
+def test_the_settings_beside_a_kept_network_are_checked(make, tmp_path, exported):
+    kept = open_export(exported[1]).save_export(tmp_path / "kept")
+    fields = without_checksum(json.loads((kept / "spec.json").read_text()))
+    fields["preprocess"]["mean"] = [0.1, 0.2, 0.3]
+    (kept / "spec.json").write_text(json.dumps(fields))
+    with pytest.raises(CheckpointError, match="another network"):
+        load_model(kept)
 
 
 def test_what_cannot_be_exported_is_refused(make, tmp_path, exported):

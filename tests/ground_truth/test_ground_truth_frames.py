@@ -24,6 +24,7 @@ from dejavlad.ground_truth.frames import (
     frames_of,
     number_gaps,
     numbers_agree,
+    sequence_numbers,
 )
 from dejavlad.ground_truth.truth import truth_frames_of
 from dejavlad.photo import Photo, PhotoList
@@ -186,3 +187,17 @@ def test_sides_are_told_of_no_lists() -> None:
     frames = frames_of(listing(), listing(), FrameRule(1))
     assert len(frames.database) == len(frames.queries) == 0
     assert lists(truth_frames_of(SUMMER, listing(), FrameRule(1))) == []
+
+
+def test_the_numbers_of_a_sequence_count_where_some_are_missing() -> None:
+    kept = [*range(10), *range(14, 25)]
+    numbers = sequence_numbers(numbered(kept))
+    assert numbers is not None and numbers.tolist() == kept
+    for same in (
+        numbered(range(7, 20)),  # none is missing
+        numbered(range(0, 200, 10)),  # every tenth: what they count is no frame
+        numbered(kept[::-1]),  # not in order
+        listing(*(f"a/{n}.jpg" for n in kept), "b/99.jpg"),  # of two sequences
+        listing("first.jpg", "second.jpg"),
+    ):
+        assert sequence_numbers(same) is None

@@ -120,7 +120,7 @@ def store(folder: Path) -> Any:
     index = dv.build_index("flat", stored)
     return (
         told_photos(stored.photos, folder),
-        digest(stored.rows, stored.state),
+        digest(stored.rows[stored.done], stored.state),
         repr(stored.failed),
         repr(stored.manifest.setting),
         repr([batch.tolist() for batch in stored.manifest.batches]),
@@ -401,15 +401,15 @@ def weights(folder: Path) -> Any:
     )
 
 
+LINES = ("store/patches/photos.jsonl",)
+"""Of which whole lines may be taken out, as by a run that was cut off."""
 KINDS: dict[str, Kind] = {
-    "store": Kind(make_store, store, ("store/*",), ("store/*",)),
-    "store again": Kind(make_store, store_again, ("store/*",), ("store/*",)),
-    "patches": Kind(make_patches, patches, ("store/patches/*",), ("store/patches/*",)),
-    "patches int8": Kind(
-        lambda folder: make_patches(folder, "int8"), patches, ("store/patches/*",), ("store/patches/*",)
-    ),
-    "map": Kind(make_map, place_map, ("map/*", "map/model/*"), ("map/rows.bin", "map/map.json")),
-    "map again": Kind(make_map, map_again, ("map/*", "map/model/*"), ("map/rows.bin", "map/map.json")),
+    "store": Kind(make_store, store, ("store/*",)),
+    "store again": Kind(make_store, store_again, ("store/*",)),
+    "patches": Kind(make_patches, patches, ("store/patches/*",), LINES),
+    "patches int8": Kind(lambda folder: make_patches(folder, "int8"), patches, ("store/patches/*",), LINES),
+    "map": Kind(make_map, place_map, ("map/*", "map/model/*")),
+    "map again": Kind(make_map, map_again, ("map/*", "map/model/*")),
     "model": Kind(make_model, model_folder, ("model/*",)),
     "ranking": Kind(make_ranking, ranking, ("*",)),
     "rows": Kind(make_rows, ranking, ("*",), ("*",)),
@@ -426,12 +426,12 @@ KINDS: dict[str, Kind] = {
         ("run/*.toml", "run/*.json*", "run/state.safetensors", "run/cache/*"),
         ("run/*.toml", "run/log.jsonl"),
     ),
-    "frozen maps": Kind(make_frozen, frozen, ("maps/*",), ("maps/*",)),
+    "frozen maps": Kind(make_frozen, frozen, ("maps/*",)),
     "truth": Kind(make_truth, truth, ("*",)),
     "dataset": Kind(make_dataset, dataset, ("*.toml", "*.txt", "*.csv"), ("*",)),
     "recipes": Kind(make_recipes, recipes, ("*",), ("*",)),
-    "index": Kind(lambda folder: make_index(folder, "flat"), index, ("index/*",), ("index/*",)),
-    "index int8": Kind(lambda folder: make_index(folder, "int8"), index, ("index/*",), ("index/*",)),
+    "index": Kind(lambda folder: make_index(folder, "flat"), index, ("index/*",)),
+    "index int8": Kind(lambda folder: make_index(folder, "int8"), index, ("index/*",)),
     "texts": Kind(make_texts, texts, ("*",), ("*",)),
     "pickles": Kind(make_pickles, pickles, ("*",), ("*",)),
     "weights": Kind(make_weights, weights, ("*",), ("*.pth",)),

@@ -24,8 +24,9 @@ import numpy as np
 
 from dejavlad.errors import DejavladError
 
-MEMORY, GROWTH, SECONDS = 8 << 30, 512 << 20, 10
-"""Address space of a batch; resident memory that a small file may cost; time that a reader may take."""
+MEMORY, GROWTH, SECONDS, WAITING = 8 << 30, 512 << 20, 10, 300
+"""Address space of a batch; resident memory that a small file may cost; seconds of the processor that a
+reader may take, and of the clock, which also count what a busy machine does for others."""
 EDGES = (0, 1, 7, 127, 128, 255, 65535, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63, 2**64 - 1)
 WORDS = (
     "null",
@@ -179,7 +180,7 @@ def batch(name: str, whole: Path, first: int, count: int) -> None:
     import signal
 
     import torch
-    from kinds import KINDS
+    from kinds_of_maps import KINDS
 
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -190,8 +191,10 @@ def batch(name: str, whole: Path, first: int, count: int) -> None:
     for case in range(first, first + count):
         print(case, end=" ", flush=True)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(WAITING)
         path, result = try_case(kind, whole, scratch, case, right)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         if grown > GROWTH:
@@ -201,7 +204,7 @@ def batch(name: str, whole: Path, first: int, count: int) -> None:
 
 def main(count: int, names: list[str]) -> int:
     """Mutate; the number of unwanted outcomes."""
-    from kinds import KINDS
+    from kinds_of_maps import KINDS
 
     bad = 0
     for name in names or list(KINDS):

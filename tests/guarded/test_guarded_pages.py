@@ -104,6 +104,9 @@ def test_pages_of_hostile_names(hostile: Path, capsys: pytest.CaptureFixture[str
     truth = ("--truth", "positions:25")
     run("evaluate", hostile / "<i>model", *both, *truth, "--out", hostile / "<i>results", *where)
     check(hostile / "<i>results" / "index.html")
+    results = Markup()
+    results.feed((hostile / "<i>results" / "index.html").read_text("utf-8"))
+    assert any("have no position, e.g. '<b>broken<b>.png'" in text for text in results.text)
     run(
         "loops",
         hostile / "database",

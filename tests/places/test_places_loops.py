@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError
 from dejavlad.evaluation.loops import both_ways, score_loops
 from dejavlad.extraction import DescriptorStore
+from dejavlad.ground_truth import RowSets
 from dejavlad.ground_truth.loop_truth import loop_truth
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.loops import (
@@ -180,3 +181,35 @@ def test_loops_of_kitti_00_by_made_up_descriptors() -> None:
     assert score.curve.auc > 0.95 and 0 < score.curve.recall_at_full_precision < 1
     port = both_ways(rows, centres)
     assert port.curve.relevant == 1706 and port.auc > 0.95  # the first passages count too
+
+
+def test_the_window_counts_frame_numbers_where_frames_are_missing() -> None:
+    rows, window = drive(laps=2, length=20), 12
+    numbers = np.array([*range(15), *range(22, 47)])  # 40 frames; 15 to 21 are missing
+    detector = LoopDetector(window=window, threshold=-math.inf)
+    for frame, number in enumerate(numbers.tolist()):
+        loop = detector.add(rows[frame], number=number)
+        far = [j for j in range(frame) if numbers[j] < number - window]
+        similar = rows[far] @ rows[frame]
+        assert (loop is None) == (not far)
+        if loop is not None:
+            assert loop.closes == far[int(similar.argmax())]
+    by_rows = LoopDetector(window=window, threshold=-math.inf)
+    assert [by_rows.add(row) is None for row in rows[:20]] == [True] * 13 + [False] * 7
+    for wrong in (46, -1):
+        with pytest.raises(InputError, match="frame numbers go up"):
+            detector.add(rows[0], number=wrong)
+    right = loop_truth_of(numbers, 20)
+    frames, closes = [16], [2]  # numbers 23 and 2: outside of the window of 15 by their numbers alone
+    score = score_loops(frames, closes, [1.0], right, window=15, numbers=numbers)
+    assert score.n_frames == 40
+    with pytest.raises(InputError, match="the window"):
+        score_loops(frames, closes, [1.0], right, window=15)
+    with pytest.raises(InputError, match="as many numbers, ascending"):
+        score_loops(frames, closes, [1.0], right, window=15, numbers=numbers[::-1])
+
+
+def loop_truth_of(numbers: NDArray[np.int64], lap: int) -> RowSets:
+    """Frames of one place, which come again after `lap` numbers."""
+    apart = np.abs(numbers[:, None] - numbers)
+    return RowSets.of([np.flatnonzero(row == lap) for row in apart], len(numbers))

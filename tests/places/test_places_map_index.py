@@ -75,7 +75,7 @@ def town(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "town"))
 
 
-def indexed(folder: Path, model: PlaceModel, kind: str) -> dv.PlaceMap:
+def indexed(folder: Path, model: PlaceModel, kind: str | None) -> dv.PlaceMap:
     place_map = dv.PlaceMap(folder, model)
     place_map._follow(kind, lambda progress: None, check=True)
     return place_map
@@ -213,6 +213,28 @@ def test_a_damaged_index_is_passed_over_and_made_anew(
     place_map = indexed(town, model, "1bit")
     place_map.search(rows, k=1)
     assert place_map._search is not None and place_map._search.kind == "1bit"
+
+
+def test_an_index_that_was_cut_off_before_its_audit_is_asked_by_the_next_run(
+    town: Path, model: PlaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(map_index, "audit", cut_off)
+        indexed(town, model, "1bit")
+    head = dv.PlaceMap(town, model).index.head()
+    assert head is not None and head.rows > 0 and not head.audit
+    head = indexed(town, model, "1bit").index.head()
+    assert head is not None and head.audit["rows"] == 200
+
+
+def test_a_damaged_index_that_is_not_needed_goes(town: Path, model: PlaceModel) -> None:
+    indexed(town, model, "1bit")
+    _break_state(town / "index")
+    indexed(town, model, None)
+    assert not (town / "index").exists()
 
 
 def test_an_index_of_another_map_or_model_is_not_used(town: Path, model: PlaceModel, tmp_path: Path) -> None:

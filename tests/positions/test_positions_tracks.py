@@ -199,3 +199,29 @@ def test_a_csv_file_of_any_ending_is_still_one(tmp_path: Path) -> None:
     assert at is not None and (at.east, at.north) == (1, 2)
     with pytest.raises(InputError, match="a track"):
         with_positions(listed(None), "nowhere")
+
+
+def waypoints(*points: str) -> str:
+    return "".join(point.replace("trkpt", "wpt") for point in points)
+
+
+def test_waypoints_with_times_are_a_track_where_there_is_no_other(tmp_path: Path) -> None:
+    head = '<gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1">'
+    (tmp_path / "marks.gpx").write_text(f"{head}{waypoints(*WALK[::-1], point(1, 1, None))}</gpx>")
+    track = gpx(tmp_path / "walk.gpx", *WALK)
+    marks, walk = read_track(tmp_path / "marks.gpx"), read_track(track)
+    assert marks.times.tolist() == walk.times.tolist() and marks.degrees.tolist() == walk.degrees.tolist()
+    assert any("1 points have no time" in note for note in marks.notes)
+    photos_at = listed(NOON + 25)
+    positions = [with_positions(photos_at, tmp_path / name)[0].position for name in ("marks.gpx", "walk.gpx")]
+    assert positions[0] is not None and positions[0] == positions[1]
+
+
+def test_waypoints_with_times_beside_a_track_are_passed_over_and_told(tmp_path: Path) -> None:
+    mark = point(10.0, 20.0, "2024-05-01T12:00:25Z").replace("trkpt", "wpt")
+    path = gpx(tmp_path / "walk.gpx", *WALK)
+    plain = read_track(path)
+    path.write_text(path.read_text().replace("<trk>", f"{mark}<trk>"))
+    marked = read_track(path)
+    assert marked.degrees.tolist() == plain.degrees.tolist() and not plain.notes
+    assert marked.notes == ("walk.gpx: 1 points are waypoints beside a track, and are passed over",)

@@ -12,6 +12,8 @@ from dejavlad.geo import Position, latlon, utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.serve.photo_id import key_of, photo_id
+from dejavlad.serve.uploads import Upload
+from dejavlad.serve.writer import store
 from dejavlad.storage import one_writer
 from made_photos import view
 
@@ -199,21 +201,33 @@ def test_the_second_of_two_writers_is_refused(run: Runner, own: Town) -> None:
 def test_changes_of_many_clients_come_one_after_the_other(run: Runner, own: Town) -> None:
     running = run(own.map, writable=True)
     jobs, errors = [], []
+    uploads = [jpeg(view(20 + i)) for i in range(6)]  # all of one name
+    left = own.map / "photos" / "added" / ".abc.partial"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of a service that was killed")
 
     def add(place: int) -> None:
         with Client(running.address) as client:
             try:
-                jobs.append(client.wait(client.add("town", [jpeg(view(place))])))
+                jobs.append(client.wait(client.add("town", [uploads[place]])))
             except ServiceError as error:
                 errors.append(error.status)
 
-    threads = [threading.Thread(target=add, args=(20 + i,)) for i in range(6)]
+    threads = [threading.Thread(target=add, args=(i,)) for i in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert not errors and len({job["added"][0]["id"] for job in jobs}) == 6
     assert running.client.map("town")["photos"] == 10
+    assert sorted(path.read_bytes() for path in left.parent.iterdir()) == sorted(uploads)
+
+
+def test_long_names_of_photos_can_be_stored(tmp_path: Path) -> None:
+    for name in ("\u8def" * 85 + ".jpg", "x" * 251 + ".jpg", "\U0001f5fc" * 60 + ".jpg"):
+        photos = [store(tmp_path, Upload(name, content)) for content in (b"one", b"two", b"one")]
+        assert [photo.path.read_bytes() for photo in photos] == [b"one", b"two", b"one"]
+        assert len({photo.key for photo in photos}) == 2
 
 
 @pytest.mark.parametrize(

@@ -58,14 +58,13 @@ def info(
     from dejavlad.datasets import (
         dataset_info,
         photos_info,
-        placed_again,
     )
     from dejavlad.datasets.info import str_photos
     from dejavlad.ground_truth import parse_truth
     from dejavlad.images import read_size
     from dejavlad.photo import PhotoList
 
-    places = _opened(name, root, positions or "auto", all_folders)
+    places = _opened(name, root, positions, all_folders, time_offset)
     if isinstance(places, PhotoList):
         if truth is not None:
             raise InputError(
@@ -75,7 +74,6 @@ def info(
         info = photos_info(places, read_size=read_size)
         output.answer(asdict(info), str_photos(info))
         return
-    places = placed_again(places, positions, time_offset)
     if truth is not None:
         places = replace(places, truth=parse_truth(truth, places.database, places.queries))
     summary = dataset_info(places, read_size=read_size)
@@ -89,6 +87,8 @@ def check(
     *,
     root: Root = None,
     all_folders: AllFolders = False,
+    positions: Positions = None,
+    time_offset: TimeOffset = None,
     sample: int | None = None,
     workers: int = 2,
     output: Output = Output(),
@@ -101,6 +101,7 @@ def check(
 
         dejavlad dataset check pitts30k-test --root /data/pittsburgh
         dejavlad dataset check photos/ --sample 100
+        dejavlad dataset check photos/ --positions track.gpx --time-offset=-7200
 
     Parameters
     ----------
@@ -110,6 +111,11 @@ def check(
         Where a named dataset lies, or the folder that paths in a list are relative to.
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    positions
+        Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
+    time_offset
+        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
+        `UTC+2`.
     sample
         Decode so many photos of each list, evenly spread (default: all of them).
     workers
@@ -126,7 +132,7 @@ def check(
 
     if workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more")
-    places = _opened(name, root, "auto", all_folders)
+    places = _opened(name, root, positions, all_folders, time_offset)
     with output.progress() as on_progress:
         if isinstance(places, PhotoList):
             report = check_photos(
@@ -378,7 +384,13 @@ def town(
     )
 
 
-def _opened(name: str, root: Path | None, positions: str, all_folders: bool) -> PlaceDataset | PhotoList:
+def _opened(
+    name: str,
+    root: Path | None,
+    positions: str | None,
+    all_folders: bool,
+    time_offset: str | None = None,
+) -> PlaceDataset | PhotoList:
     """The dataset of that name, folder or file; its photos where it is photos only.
 
     Raises:
@@ -388,6 +400,7 @@ def _opened(name: str, root: Path | None, positions: str, all_folders: bool) -> 
         is_dataset,
         open_dataset,
         photos,
+        placed_again,
     )
     from dejavlad.positions import with_positions
 
@@ -398,7 +411,7 @@ def _opened(name: str, root: Path | None, positions: str, all_folders: bool) -> 
             if Path(name).exists():
                 raise
         else:
-            placed = with_positions(listed, positions)
+            placed = with_positions(listed, positions or "auto", time_offset=time_offset)
             placed.passed_over = listed.passed_over
             return placed
-    return open_dataset(name, root=root)
+    return placed_again(open_dataset(name, root=root), positions, time_offset)

@@ -7,7 +7,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, FilterOptions, ModelOptions, RerankOptions, Verify, point_setting
+from dejavlad.cli.options import (
+    AllFolders,
+    FilterOptions,
+    ModelOptions,
+    Panorama,
+    RerankOptions,
+    Verify,
+    cut,
+    point_setting,
+)
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -24,6 +33,7 @@ def locate(
     verify: Verify = "auto",
     out: Path | None = None,
     all_folders: AllFolders = False,
+    panorama: Panorama = None,
     filters: FilterOptions = FilterOptions(),
     reranking: RerankOptions = RerankOptions(),
     options: ModelOptions = ModelOptions(),
@@ -54,11 +64,15 @@ def locate(
         A folder to write a page to.
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
+    panorama
+        Cut panoramas of 360 degrees among the photos into so many views, as `map build` does; the answer is
+        that of the view which is surest of its place, and names its direction.
     """
     from dejavlad.datasets import joined
     from dejavlad.datasets import photos as open_photos
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.photo.video import ENDINGS as VIDEOS
+    from dejavlad.places.answer import surest_views
 
     def opened(given: str) -> PhotoList:
         path = Path(given)
@@ -69,6 +83,7 @@ def locate(
     listed = joined([(given, opened(given)) for given in photos])
     if not listed:
         raise InputError("give at least one photo to locate")
+    listed = cut(listed, panorama, output)
     preset = reranking.chosen(depth=DEPTH)
     points = point_setting(verify, output)
     town = options.open_map(place_map)
@@ -83,6 +98,9 @@ def locate(
             **filters.given(),
             on_progress=on_progress,
         )
+    if panorama is not None:
+        chosen = surest_views(answers, listed)
+        answers, listed = [answers[i] for i in chosen], listed.take(chosen)
     text = "\n\n".join(str(answer) for answer in answers)
     if out is not None:
         from dejavlad.report import located_pairs, located_points, write_locate_page

@@ -67,7 +67,8 @@ def loops(
         A model's name or folder. One that learns from photos learns from these. Left out, the best that works
         here without a download.
     window
-        So many frames before each do not count: they resemble it whatever it shows (default: 30).
+        So many frames before each do not count: they resemble it whatever it shows (default: 30). Where
+        photos are missing from a numbered sequence, the numbers in the names are counted.
     sequence
         So many frames decide together, along lines of about the same speed; 1: each frame by itself.
     threshold
@@ -97,6 +98,7 @@ def loops(
     from dejavlad.evaluation.loops import both_ways as measure_both_ways
     from dejavlad.evaluation.loops import reachable, score_loops, write_json
     from dejavlad.evaluation.predictions import write_answers
+    from dejavlad.ground_truth.frames import sequence_numbers
     from dejavlad.ground_truth.loop_truth import (
         loop_truth,
         pose_centres,
@@ -129,6 +131,12 @@ def loops(
     if truth is not None:
         right, described = loop_truth(truth, frames, radius)
     centres = pose_centres(truth, frames) if both_ways else None
+    numbers = sequence_numbers(frames)
+    if numbers is not None:
+        missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
+        output.note(
+            f"the window counts frames by the numbers in the names of {frames.name}; {missing:,} are missing"
+        )
     if store is None:
         from dejavlad.extraction import extract
 
@@ -147,7 +155,9 @@ def loops(
         raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
     setting = store.manifest.setting
     with output.progress() as on_progress, timed(seconds, "find loops"):
-        candidates = find_loops(store, window=window, sequence=sequence, on_progress=on_progress)
+        candidates = find_loops(
+            store, window=window, sequence=sequence, numbers=numbers, on_progress=on_progress
+        )
     if points is not None:
         with output.progress() as on_progress, timed(seconds, "verify"):
             candidates = verify_loops(
@@ -165,6 +175,8 @@ def loops(
         "sequence": sequence,
         "given_from": threshold if threshold is not None else f"confidence {KNOWN_FROM}",
     }
+    if numbers is not None:
+        how["frames"] = "numbers in names"
     if points is not None:
         how["verified_by"] = points.chosen().kind
     score = None
@@ -175,6 +187,7 @@ def loops(
             [loop.confidence if points is not None else loop.score for loop in candidates],
             right,
             window=window,
+            numbers=numbers,
             protocol={**how, "truth": described, "frames_hash": list_hash(frames)},
             model=model_description,
             seconds=seconds,
@@ -216,7 +229,7 @@ def loops(
             given,
             {"Model": setting.model, **{k.replace("_", " ").capitalize(): v for k, v in how.items()}},
             score,
-            None if right is None else reachable(right, window),
+            None if right is None else reachable(right, window, numbers),
             similarities(store, chosen),
             store.failed,
         ),

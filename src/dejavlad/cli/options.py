@@ -52,6 +52,8 @@ class ModelOptions:
     "Of everything that is drawn at random."
     levels: str | None = None
     "How more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH (default: photo)."
+    reduce: Annotated[bool | None, Parameter(negative="--no-reduce")] = None
+    "Decode large JPEG at a smaller scale where the network takes no more: quicker, other in the last digits."
     max_pixels: Annotated[int | None, Parameter(name="--max-pixels")] = None
     "Refuse photos that claim more pixels (default: as configured, 178956970)."
     offline: Annotated[bool, Parameter(negative=())] = False
@@ -101,6 +103,7 @@ class ModelOptions:
             resize=self.resize or (preset.resize if preset is not None else None),
             dims=max(self.dims_list, default=None),
             levels=self.levels,
+            reduce=self.reduce,
             seed=self.seed,
             offline=self.offline or None,
             runtime=self.runtime,

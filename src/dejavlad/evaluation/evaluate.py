@@ -18,6 +18,7 @@ from dejavlad.ground_truth.truth import (
 )
 from dejavlad.names import same_form
 from dejavlad.photo import PhotoList
+from dejavlad.photo.search import remarks
 from dejavlad.ranking import Ranking
 
 Misses = Literal["count", "drop"]
@@ -101,6 +102,11 @@ def evaluate(
         hits_at=hits,
         metrics=dict(metrics or {}),
         unread=unread,
+        notes={
+            what: lines
+            for what, photos in (("database", database), ("queries", queries))
+            if photos is not None and (lines := remarks(photos))
+        },
         blocks=_blocks(queries, counts),
         parts=breakdown.parts(hits, counts, queries, ns) if queries is not None else {},
         by_distance=breakdown.by_distance(

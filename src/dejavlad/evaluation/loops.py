@@ -28,6 +28,7 @@ from dejavlad.datasets.layouts.kitti import (
 from dejavlad.errors import InputError
 from dejavlad.evaluation.precision_recall import PrecisionRecall, precision_recall
 from dejavlad.files import write_whole
+from dejavlad.ground_truth.frames import before_window
 from dejavlad.ground_truth.row_sets import RowSets
 
 KITTI_DIMS: Final = 128
@@ -87,12 +88,18 @@ def write_json(path: str | Path, document: Mapping[str, Any]) -> Path:
     return write_whole(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def reachable(right: RowSets, window: int) -> NDArray[np.bool_]:
-    """bool [N]: whether a frame has a right one more than `window` frames before it."""
+def reachable(right: RowSets, window: int, numbers: Ints | None = None) -> NDArray[np.bool_]:
+    """bool [N]: whether a frame has a right one more than `window` frames before it.
+
+    Args:
+        right: for each frame those of the same place.
+        window: frames.
+        numbers: int64 [N] of the frames, ascending; None for their rows.
+    """
     first = np.full(len(right), np.iinfo(np.int64).max)
     some = right.counts > 0
     first[some] = right.rows[right.starts[:-1][some]]
-    return np.asarray(first < np.arange(len(right)) - window)
+    return np.asarray(first < before_window(np.arange(len(right)) if numbers is None else numbers, window))
 
 
 def score_loops(
@@ -102,6 +109,7 @@ def score_loops(
     right: RowSets,
     *,
     window: int,
+    numbers: Ints | None = None,
     protocol: Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
@@ -114,6 +122,7 @@ def score_loops(
         scores: [L] larger is surer.
         right: for each of N frames the frames of the same place, in either direction of time.
         window: so many frames before each do not count.
+        numbers: int64 [N] of the frames, ascending, where some are missing; None for their rows.
         protocol: what else the figures depend on.
         model: what described the frames.
         seconds: what took how long.
@@ -127,9 +136,12 @@ def score_loops(
         raise InputError("a frame closes one loop at most: give one earlier frame for each, once")
     if len(frame_L) and not (close_L.min() >= 0 and frame_L.max() < len(right)):
         raise InputError(f"loops are among {len(right)} frames, numbered from 0")
-    if (close_L >= frame_L - window).any():
+    counted = np.arange(len(right)) if numbers is None else np.asarray(numbers, np.int64)
+    if len(counted) != len(right) or (np.diff(counted) <= 0).any():
+        raise InputError(f"{len(right)} frames need as many numbers, ascending; given {len(counted)}")
+    if (close_L >= before_window(counted, window)[frame_L]).any():
         raise InputError(f"a loop closes with a frame more than {window} frames before it (the window)")
-    relevant = int(reachable(right, window).sum())
+    relevant = int(reachable(right, window, counted).sum())
     if not relevant:
         raise InputError(
             f"by the truth no frame shows the place of one more than {window} frames before it: there is "

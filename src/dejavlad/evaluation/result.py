@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -57,6 +57,9 @@ class Result:
     """``database`` and ``queries`` -> key -> why that photo could not be described: it cannot be read, or
     shows nothing. Such a query is a miss, such a database photo is nobody's answer. None where that is not
     known."""
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """``database`` and ``queries`` -> what their lists left out, passed over or assumed, a line each; empty
+    where there is nothing to tell, or it is not known."""
     twins: Mapping[str, Any] = field(default_factory=dict)
     """Queries that the database holds too, as `told_twins` tells; empty where none were found."""
     reliability: Reliability | None = None
@@ -98,6 +101,8 @@ class Result:
                 description[f"n_unread_{what}"] = len(unread(self.unread.get(what, {})))
                 description[f"n_blank_{what}"] = len(blank(self.unread.get(what, {})))
             description["unread"] = {what: dict(failed) for what, failed in self.unread.items()}
+        if self.notes:
+            description["notes"] = {what: list(lines) for what, lines in self.notes.items()}
         if self.dims:
             description["dims"] = {
                 str(d): {str(n): value for n, value in recall.items()} for d, recall in self.dims.items()
@@ -227,6 +232,7 @@ class Result:
                     for n, curve in (description.get("by_distance") or {}).items()
                 },
                 unread=_failed(description.get("unread")),
+                notes=_notes(description.get("notes")),
                 twins=dict(description.get("twins") or {}),
                 reliability=_reliability(description.get("reliability")),
                 blocks=_numbers(description, "blocks"),
@@ -250,6 +256,11 @@ def _reliability(description: Any) -> Reliability | None:
 def _failed(failures: Any) -> dict[str, dict[str, str]] | None:
     check_column("unread", [failures], dict[str, dict[str, str]] | None)
     return None if failures is None else {what: dict(failed) for what, failed in failures.items()}
+
+
+def _notes(notes: Any) -> dict[str, list[str]]:
+    check_column("notes", [notes], dict[str, list[str]] | None)
+    return dict(notes or {})
 
 
 def _numbers(description: Mapping[str, Any], name: str) -> NDArray[np.int64] | None:

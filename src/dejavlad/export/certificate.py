@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dejavlad.errors import CheckpointError
+from dejavlad.errors import CheckpointError, MalformedFileError
 from dejavlad.export.onnx_file import data_file
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED, checked_fields
 from dejavlad.guarded.json_file import parse_json_object, read_json_object, with_checksum, without_checksum
-from dejavlad.guarded.plain_file import check_regular, open_regular
+from dejavlad.guarded.plain_file import check_regular, open_regular, plain_name
 from dejavlad.images import Preprocess
 
 FORMAT = 1
 KEY = b"dejavlad.certificate"
+_LOCATION = re.compile(rb"\n(?:\x08|\x88\x80*\x00)location.?", re.DOTALL)
+"""The key under which a tensor names the file that its values lie in (``TensorProto.external_data``)."""
 TAIL = 16 << 20
 """Bytes of a file's end that are searched for its certificate."""
 LEAST_COSINE: Mapping[str, float] = {"fp32": 0.99999, "bf16": 0.999, "int8": 0.9}
@@ -202,11 +206,15 @@ def read_certificate(path: Path) -> Certificate:
         certificate = Certificate.from_dict(without_checksum(fields))
         if certificate.network_sha256 != _sha256_of_first(path, certificate.network_bytes):
             raise CheckpointError("it is of another file, or the file was changed since")
-        data = data_file(path)
-        if certificate.data_sha256 is not None and (
-            not data.is_file() or sha256_of(data) != certificate.data_sha256
-        ):
-            raise CheckpointError(f"the weights beside it ({data.name}) are missing or were changed")
+        data = weights_beside(path)
+        if certificate.data_sha256 is None:
+            if data is not None:
+                raise CheckpointError(
+                    f"it takes weights from another file ({data.name}), of which it says nothing"
+                )
+        elif data is None or not data.is_file() or sha256_of(data) != certificate.data_sha256:
+            name = data_file(path).name if data is None else data.name
+            raise CheckpointError(f"the weights beside it ({name}) are missing or were changed")
         return certificate
     except CheckpointError as error:
         if str(error).startswith(repr(str(path))):
@@ -214,6 +222,31 @@ def read_certificate(path: Path) -> Certificate:
         raise CheckpointError(f"the certificate of {str(path)!r} does not fit: {error}; {advice}") from None
     except DAMAGED as error:
         raise CheckpointError(f"the certificate of {str(path)!r} cannot be read: {error}; {advice}") from None
+
+
+def weights_beside(path: Path) -> Path | None:
+    """The file from which a network of ONNX takes weights; None where it holds all of them itself.
+
+    A network may name any file of the machine there, whose bytes would then be its weights.
+
+    Raises:
+        MalformedFileError: it names one that does not lie beside it, or several.
+        OSError: it cannot be read.
+    """
+    names: set[bytes] = set()
+    with open_regular(path) as file:
+        if not file.seek(0, 2):
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for entry in _LOCATION.finditer(content):
+                length = content[entry.end()] if entry.end() < len(content) else 0
+                plain = entry[0] == b"\n\x08location\x12" and length < 128
+                names.add(content[entry.end() + 1 : entry.end() + 1 + length] if plain else b"")
+    if not names:
+        return None
+    if len(names) > 1:
+        raise MalformedFileError(f"it takes weights from {len(names)} files")
+    return path.with_name(plain_name(names.pop().decode("utf-8", "replace")))
 
 
 def _sha256_of_first(path: Path, count: int) -> str:

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from dejavlad.aggregation import Aggregation
 from dejavlad.errors import CheckpointError, InputError
-from dejavlad.export.certificate import Certificate, certificate_file, read_certificate
+from dejavlad.export.certificate import Certificate, certificate_file, read_certificate, weights_beside
 from dejavlad.export.engines import FileEngine, check_patches
-from dejavlad.export.onnx_file import data_file
 from dejavlad.export.runtimes import AUTO, ENGINES, installed
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
-from dejavlad.guarded.json_file import read_json_object
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.model.device import INT8, check_precision
@@ -158,9 +157,8 @@ class ExportedModel(PlaceModel):
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         shutil.copyfile(self.path, made / NETWORK)
-        source_data = data_file(self.path)
-        if self.certificate.data_sha256 is not None:
-            shutil.copyfile(source_data, made / source_data.name)
+        if (data := weights_beside(self.path)) is not None:  # the network names it, so it keeps its name
+            shutil.copyfile(data, made / data.name)
         fields = {
             "exported": NETWORK,
             "runtime": self.engine.runtime,
@@ -170,7 +168,7 @@ class ExportedModel(PlaceModel):
         }
         if certificate_file(self.path).exists():
             shutil.copyfile(certificate_file(self.path), certificate_file(made / NETWORK))
-        write_whole(made / "spec.json", json.dumps(fields, indent=2) + "\n")
+        write_whole(made / "spec.json", json.dumps(with_checksum(fields), indent=2) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
         return folder
@@ -249,10 +247,12 @@ def _runtime(certificate: Certificate, runtime: str, precision: str) -> str:
 
 def _as_kept(model: ExportedModel, folder: Path) -> ExportedModel:
     try:
-        fields = read_json_object(folder / "spec.json")
+        fields = without_checksum(read_json_object(folder / "spec.json"))
         preprocess, dims = Preprocess.from_dict(fields["preprocess"]), fields["dims"]
         made = model._with(preprocess=preprocess, dims=None if dims is None else int(dims))
     except DAMAGED as error:
         raise CheckpointError(f"{str(folder / 'spec.json')!r} cannot be read: {error}") from None
     assert isinstance(made, ExportedModel)
+    if "fingerprint" in fields and fields["fingerprint"] != made.fingerprint:
+        raise CheckpointError(f"{str(folder / 'spec.json')!r} tells of another network than lies beside it")
     return made

@@ -25,6 +25,8 @@ from dejavlad.model import PatchSetting, PlaceModel, cell_geometry
 from dejavlad.model.alone import made_photos
 from dejavlad.model.device import INT8
 from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.storage import discard, one_writer
+from dejavlad.storage.folder import LOCK
 
 USUAL = (480, 640)
 """(height, width) of the photos whose prepared size is exported, unless another is told."""
@@ -278,14 +280,26 @@ def move(made: Path, out: Path) -> None:
 
 @contextmanager
 def beside(out: Path) -> Iterator[Path]:
-    """A folder beside a file, in which it is made before it takes its place."""
-    folder = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A folder beside a file, in which it is made before it takes its place.
+
+    What a run that was killed left in it goes first.
+
+    Raises:
+        StoreBusyError: another process makes the same file.
+    """
+    folder = out.with_name(f".{out.name}.partial")
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_writer(folder):
+        for left in folder.iterdir():
+            if left.is_dir():
+                discard(left)
+            elif left.name != LOCK:
+                left.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # the lock, which Windows removes only once it is free
 
 
 def _metadata(model: PlaceModel, setting: ExportSetting) -> dict[str, str]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError, StoreError, StoreMismatchError
+from dejavlad.files import size_and_time
 from dejavlad.geo import Position
 from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
 from dejavlad.guarded.json_file import CHECKSUM, parse_json_object, with_checksum, without_checksum
@@ -186,7 +187,7 @@ class PhotoTable:
                     stat = photo.path.stat()
                 except (OSError, ValueError):
                     continue
-                file_bytes[row], mtime_ns[row] = stat.st_size, stat.st_mtime_ns
+                file_bytes[row], mtime_ns[row] = size_and_time(stat)
         table = cls(photos, keys, file_bytes, mtime_ns, sizes, sha256)
         old_rows = np.full(n, -1, np.int64) if known is None else table.rows_in(known)
         for row, photo in enumerate(photos):

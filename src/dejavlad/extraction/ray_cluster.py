@@ -39,6 +39,7 @@ from dejavlad.extraction.patches.making import PatchExtractor, patches_of
 from dejavlad.extraction.patches.store import Entry, Identity
 from dejavlad.extraction.patches.writer import encoded
 from dejavlad.extraction.seconds import Seconds
+from dejavlad.files import size_and_time
 from dejavlad.images import load_batches
 from dejavlad.model import PatchSetting
 from dejavlad.photo import Photo
@@ -434,7 +435,7 @@ def _identity(task: Task, row: int) -> tuple[int, int]:
         stat = photo.path.stat()
     except (OSError, ValueError):
         return -1, 0
-    return stat.st_size, stat.st_mtime_ns
+    return size_and_time(stat)
 
 
 def _on_gpu(model: Describer) -> bool:

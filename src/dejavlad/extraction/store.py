@@ -6,7 +6,7 @@ The folder::
     STORE/rows.npy        [N, D] float32 or float16; zeros where there is no descriptor (yet)
     STORE/sums.npy        uint32 [N]: CRC-32 of each row that is described, compared when rows are first read
     STORE/done.npy        uint8 [N]: 0 not yet, 1 described, 2 failed
-    STORE/failed.json     key -> why that photo failed
+    STORE/failed.json     key -> why that photo failed, and a checksum
     STORE/change.partial/ a prepared change, while one is being made
     STORE/writer.lock     held by the one writer; readers need no lock
 
@@ -33,7 +33,7 @@ from dejavlad.extraction.shard import Shard
 from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.guarded.fields import DAMAGED, check_column
-from dejavlad.guarded.json_file import LARGE, read_json_object
+from dejavlad.guarded.json_file import LARGE, read_json_object, without_checksum
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.photo import Photo, PhotoList
@@ -110,8 +110,7 @@ class DescriptorStore:
         try:
             manifest = Manifest.from_json(read_utf8(path / "manifest.json"), path)
             state = read_npy(path / "done.npy")
-            failed = read_json_object(path / "failed.json", LARGE)
-            check_column("reasons", list(failed.values()), str)
+            failed = _reasons(path / "failed.json")
             if state.dtype != np.uint8 or state.ndim != 1 or state.max(initial=0) > FAILED:
                 raise ValueError("done.npy holds no marks")
         except DAMAGED as error:
@@ -335,3 +334,15 @@ def _map_array(path: Path) -> NDArray[Any]:
         return map_npy(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read the descriptors in {str(path)!r}: {error}") from error
+
+
+def _reasons(path: Path) -> dict[str, str]:
+    """Key -> why, of ``failed.json``; those of earlier versions hold nothing else, and no checksum.
+
+    Raises:
+        MalformedFileError: it is damaged.
+    """
+    content = read_json_object(path, LARGE)
+    reasons = without_checksum(content)["reasons"] if isinstance(content.get("reasons"), dict) else content
+    check_column("reasons", list(reasons.values()), str)
+    return dict(reasons)

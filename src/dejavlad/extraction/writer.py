@@ -18,6 +18,7 @@ from dejavlad.extraction.manifest import Manifest, Rows, Setting
 from dejavlad.extraction.shard import SHARD, WHOLE, Shard
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole
+from dejavlad.guarded.json_file import with_checksum
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.storage import FolderWriter, disk_errors, sync_folder
 from dejavlad.storage.rows import row_checksum
@@ -206,7 +207,8 @@ class StoreWriter(FolderWriter):
 
     def _failed_text(self) -> bytes:
         keys = self._manifest.table.keys
-        return json.dumps({keys[row]: self._failed[row] for row in sorted(self._failed)}, indent=1).encode()
+        reasons = {keys[row]: self._failed[row] for row in sorted(self._failed)}
+        return json.dumps(with_checksum({"reasons": reasons}), indent=1).encode()
 
 
 def save_store(store: DescriptorStore, path: Path | str) -> DescriptorStore:

@@ -118,6 +118,30 @@ def number_gaps(photos: PhotoList) -> list[int]:
     return sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
 
 
+def sequence_numbers(photos: PhotoList) -> Numbers | None:
+    """The frame numbers in the names of a sequence from which some photos are missing.
+
+    Returns:
+        int64 [N], ascending; None where rows tell the same: no number is missing, the names are of no one
+        sequence or not in order, or their numbers count no frames (every tenth, times).
+    """
+    parts = _parts(photos)
+    if parts is None or not number_gaps(photos):
+        return None
+    numbers = np.array([number for _, number in parts], np.int64)
+    return numbers if (np.diff(numbers) > 0).all() else None
+
+
+def before_window(numbers: Numbers, window: int) -> Numbers:
+    """int64 [N]: how many frames, from the first, lie more than `window` before each.
+
+    Args:
+        numbers: int64 [N] of the frames, ascending; their rows where all are there.
+        window: frames.
+    """
+    return np.searchsorted(numbers, numbers - window, "left").astype(np.int64)
+
+
 def _numbered(database: PhotoList, queries: PhotoList, rule: FrameRule) -> tuple[Numbers, Numbers] | None:
     """The numbers of both lists; None where they are of no common scheme."""
     database_parts, query_parts = _parts(database), _parts(queries)

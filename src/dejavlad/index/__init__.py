@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from dejavlad.errors import UnknownNameError
 from dejavlad.index import faiss_index, one_bit, scan
-from dejavlad.index.base import Index, RowSource, checked_rows, read_head
+from dejavlad.index.base import Index, RowSource, check_parts, checked_rows, read_head
 
 __all__ = ["KINDS", "Index", "RowSource", "build_index", "checked_rows", "open_index"]
 
@@ -74,12 +74,18 @@ def build_index(
     return index
 
 
-def open_index(folder: Path | str) -> Index:
+def open_index(folder: Path | str, *, check: bool = True) -> Index:
     """The index that `Index.save` wrote, memory-mapped.
+
+    Args:
+        folder: where.
+        check: compare its files with their checksums first, which reads all of them once.
 
     Raises:
         StoreError: there is none, it is damaged, or of a later format.
         MissingExtraError: faiss is not installed.
     """
     head = read_head(folder)
+    if check:
+        check_parts(Path(folder), head)
     return _maker(str(head.get("kind"))).open(Path(folder), head)

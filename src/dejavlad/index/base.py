@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +21,7 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
-from dejavlad.guarded.plain_file import plain_name
+from dejavlad.guarded.plain_file import open_regular, plain_name
 from dejavlad.ranking import Ranking
 from dejavlad.storage.identity import check_format
 
@@ -241,7 +242,8 @@ def save_parts(
             write(folder / files[name])
             with open(folder / files[name], "r+b") as file:
                 os.fsync(file.fileno())
-        head_values = {"format": FORMAT, "version": VERSION, **head, "files": files}
+        sums = {name: list(_bytes_and_crc(folder / file)) for name, file in files.items()}
+        head_values = {"format": FORMAT, "version": VERSION, **head, "files": files, "sums": sums}
         write_whole(folder / "index.json", json.dumps(with_checksum(head_values), indent=1))
     except OSError as error:
         _remove(folder, lambda name: name in files.values())
@@ -258,6 +260,30 @@ def _remove(folder: Path, chosen: Callable[[str], bool]) -> None:
             if chosen(path.name):
                 with contextlib.suppress(OSError):  # Windows keeps files that someone has mapped
                     path.unlink()
+
+
+def check_parts(folder: Path, head: Mapping[str, Any]) -> None:
+    """Compare the files of an index with their checksums, which those of earlier versions lack.
+
+    Raises:
+        StoreError: a file is not what was written.
+    """
+    files, sums = head["files"], head.get("sums")
+    try:
+        for part, (size, crc) in {} if sums is None else sums.items():
+            if _bytes_and_crc(folder / files[part]) != (size, crc):
+                raise ValueError(f"{files[part]} is not what was written")
+    except DAMAGED as error:
+        raise StoreError(f"the index in {str(folder)!r} is damaged: {error}; make it again") from error
+
+
+def _bytes_and_crc(path: Path) -> tuple[int, int]:
+    """Size and CRC-32 of a file."""
+    size = crc = 0
+    with open_regular(path) as file:
+        while part := file.read(WORK_BYTES):
+            size, crc = size + len(part), zlib.crc32(part, crc)
+    return size, crc
 
 
 def read_head(folder: Path | str) -> dict[str, Any]:

@@ -188,7 +188,11 @@ class FaissIndex:
         if self.kind == "ivf" and self._index.direct_map.no():
             if self._mapped is not None:
                 self._index, self._mapped = _faiss().read_index(str(self._mapped)), None
-            self._index.make_direct_map()
+            try:
+                self._index.make_direct_map()
+            except RuntimeError as error:  # a file of an earlier version, which has no checksum
+                reason = str(error).strip().splitlines()[-1]
+                raise StoreError(f"the faiss index is damaged: {reason}; make it again") from None
 
     def _candidates(self, queries_QD: Floats, n_candidates: int) -> tuple[Ids, Floats]:
         """Ids and measured distances [Q, F] of what faiss proposes; +inf where it had too few."""

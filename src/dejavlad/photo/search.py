@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from dejavlad.errors import InputError
-from dejavlad.photo.photo import PassedOver
+from dejavlad.photo.photo import PassedOver, PhotoList
 
 COMPANIONS: Final = frozenset({"positions.csv"})
 """Files beside photos that are read themselves, and are not told as passed over."""
@@ -118,6 +118,12 @@ def _kind(name: str, in_library: bool) -> str | None:
     if lower.endswith(".lrdata") or (in_library and lower not in ORIGINALS):
         return "previews"
     return None
+
+
+def remarks(photos: PhotoList) -> list[str]:
+    """What is worth telling of a list, a line each: what it assumed or left out, and what was passed over."""
+    notice = "" if photos.passed_over is None else passed_over_text(photos.passed_over)
+    return [*photos.notes, *([f"{photos.name}: {notice}"] if notice else [])]
 
 
 def passed_over_text(passed: PassedOver) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import SHOWS_NOTHING
 from dejavlad.geo import Position, latlon
+from dejavlad.photo import Photo
 from dejavlad.places.verified_confidence import Evidence
 
 
@@ -145,3 +147,26 @@ def position_to_dict(position: Position | None) -> dict[str, Any] | None:
     if position.zone is not None:
         coordinates["lat"], coordinates["lon"] = latlon(position)
     return coordinates
+
+
+def surest_views(answers: Sequence[Answer], photos: Sequence[Photo]) -> list[int]:
+    """Of the views that one panorama was cut into, the one that is surest of its place; other photos as are.
+
+    Args:
+        answers: one a photo.
+        photos: what was asked about.
+
+    Returns:
+        Which of them, ascending by each panorama's first view.
+    """
+    best: dict[tuple[str, int | None], int] = {}
+    for i, photo in enumerate(photos):
+        key = (photo.name, photo.frame)
+        if key not in best or _sureness(answers[i]) > _sureness(answers[best[key]]):
+            best[key] = i
+    return list(best.values())
+
+
+def _sureness(answer: Answer) -> tuple[bool, float, float]:
+    distance = answer.matches[0].distance if answer.matches else 2.0
+    return answer.known, answer.confidence, -distance

@@ -25,7 +25,7 @@ from dejavlad.errors import InputError, StoreError, StoreMismatchError
 from dejavlad.extraction import PhotoTable
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
-from dejavlad.guarded.json_file import parse_json_object, read_json_object
+from dejavlad.guarded.json_file import parse_json_object, read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
@@ -137,7 +137,7 @@ class DatabaseMap:
         if ABOUT not in documents:
             return False
         try:
-            about = parse_json_object(documents[ABOUT])
+            about = without_checksum(parse_json_object(documents[ABOUT]))
             if about["format"] != FORMAT or not isinstance(about["dims"], int):
                 raise ValueError(f"its format is {about['format']!r}")
             version, fingerprint = int(about["version"]), str(about["fingerprint"])
@@ -170,7 +170,7 @@ class DatabaseMap:
         about = {"format": FORMAT, "version": VERSION, "dims": dims, "root": root_text, "name": name}
         documents = {name: read_bytes(self.work / "model" / name) for name in MODEL_FILES}
         documents[LEARNT] = read_bytes(self.work / LEARNT)
-        documents[ABOUT] = json.dumps({**about, "fingerprint": fingerprint}).encode()
+        documents[ABOUT] = json.dumps(with_checksum({**about, "fingerprint": fingerprint})).encode()
         self.engine.create(documents, dims)
         (self.work / MADE).touch()
         self.fetch()
@@ -383,7 +383,7 @@ class DatabaseFeatures:
         if content is None:
             return None
         try:
-            values = parse_json_object(content)
+            values = without_checksum(parse_json_object(content))
             return PointSetting(values["kind"], points=values["points"], longest=values["longest"])
         except DAMAGED as error:
             raise StoreError(f"{self._state.address} is damaged: {LOCAL}: {error}") from None
@@ -396,7 +396,7 @@ class DatabaseFeatures:
         if stale := list(engine.feature_marks()):
             engine.drop_features(stale)
         values = {"kind": setting.kind, "points": setting.points, "longest": setting.longest}
-        engine.put_document(LOCAL, json.dumps(values).encode())
+        engine.put_document(LOCAL, json.dumps(with_checksum(values)).encode())
 
     def rows(self) -> set[int]:
         """See `MapFeatures`."""

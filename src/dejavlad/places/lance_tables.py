@@ -102,17 +102,9 @@ class LanceTables:
 
     def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
         """See `MapEngine`; the documents come last, so that a map that has them is whole."""
-        pa = self._pa
         schema = self._photos_schema(dims).with_metadata({MADE: uuid.uuid4().hex})
-        features = pa.schema(
-            [
-                pa.field("key", pa.string()),
-                pa.field("mark", pa.int64()),
-                pa.field("record", pa.large_binary()),
-            ]
-        )
         with self._translated():
-            for name, wanted in ((PHOTOS, schema), (FEATURES, features)):
+            for name, wanted in ((PHOTOS, schema), (FEATURES, self._small_schema(FEATURES))):
                 if self._open(name) is None and not self._made(name, schema=wanted):
                     continue
             return self._made(DOCUMENTS, data=self._document_lines(documents))
@@ -133,7 +125,7 @@ class LanceTables:
             table = self._photos()
             wanted = self.address.version
             table.checkout(table.version if wanted is None else self._numbered(table, wanted))
-            self._check_schema(table)
+            self._check_schema(PHOTOS, table)
             return LanceView(self, table)
 
     def find(self, keys: Sequence[str]) -> Columns:
@@ -264,6 +256,14 @@ class LanceTables:
         fields = [pa.field(name, types[kind]) for name, kind in COLUMNS.items()]
         return pa.schema([*fields, pa.field("vector", pa.list_(pa.float32(), dims))])
 
+    def _small_schema(self, name: str) -> Any:
+        pa = self._pa
+        types = {
+            FEATURES: {"key": pa.string(), "mark": pa.int64(), "record": pa.large_binary()},
+            DOCUMENTS: {"name": pa.string(), "part": pa.int64(), "data": pa.large_binary()},
+        }[name]
+        return pa.schema([pa.field(field, kind) for field, kind in types.items()])
+
     def _photo_lines(self, columns: Columns, vectors_MD: Floats) -> Any:
         pa, schema = self._pa, self._photos_schema(vectors_MD.shape[1])
         arrays = [pa.array(columns[name], schema.field(name).type) for name in COLUMNS]
@@ -287,12 +287,13 @@ class LanceTables:
             }
         )
 
-    def _check_schema(self, table: Any) -> None:
+    def _check_schema(self, name: str, table: Any) -> None:
         """Refuse a table whose columns someone else has changed."""
         schema = table.schema
         vector = schema.field("vector").type if "vector" in schema.names else None
         dims = getattr(vector, "list_size", 1)
-        wanted = self._photos_schema(max(1, dims))
+        wanted = self._photos_schema(max(1, dims)) if name == PHOTOS else self._small_schema(name)
+        what = "the table" if name == PHOTOS else f"the table {name!r}"
         missing = [field.name for field in wanted if field.name not in schema.names]
         changed = [
             f"{f.name} ({schema.field(f.name).type}, not {f.type})"
@@ -300,10 +301,10 @@ class LanceTables:
             if f.name in schema.names and schema.field(f.name).type != f.type
         ]
         if missing or changed:
-            what = [f"it has no column {', '.join(missing)}"] if missing else []
-            what += [f"another type: {', '.join(changed)}"] if changed else []
+            why = [f"it has no column {', '.join(missing)}"] if missing else []
+            why += [f"another type: {', '.join(changed)}"] if changed else []
             raise StoreError(
-                f"the table of {self.address} was changed by someone else: {'; '.join(what)}; open an "
+                f"{what} of {self.address} was changed by someone else: {'; '.join(why)}; open an "
                 f"earlier version ({self.address.text}@VERSION), or build the map again"
             )
 
@@ -318,11 +319,13 @@ class LanceTables:
 
     def _open(self, name: str) -> Any:
         try:
-            return self._db.open_table(name)
+            table = self._db.open_table(name)
         except (ValueError, OSError, RuntimeError) as error:
             if f"Table '{name}' was not found" in str(error):
                 return None
             raise
+        self._check_schema(name, table)
+        return table
 
     def _made(self, name: str, **options: Any) -> bool:
         """Make a table; False where it is there already.

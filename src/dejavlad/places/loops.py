@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class LoopDetector:
         self._rows: Floats = np.empty((0, 0), np.float32)
         self._there: NDArray[np.bool_] = np.empty(0, np.bool_)
         self._count = 0
+        self._numbers: list[int] = []
         self._similar: deque[Floats | None] = deque(maxlen=sequence)  # the last frames' to all before them
 
     def __len__(self) -> int:
@@ -119,20 +121,27 @@ class LoopDetector:
         """float32 [N, D] at unit length, of the frames so far; zeros where there was no descriptor."""
         return self._rows[: self._count]
 
-    def add(self, descriptor: ArrayLike | None) -> Loop | None:
+    def add(self, descriptor: ArrayLike | None, *, number: int | None = None) -> Loop | None:
         """Take the next frame.
 
         Args:
             descriptor: [D], of any length (it is brought to unit length); None, or zeros, for a frame that
                 could not be described: it keeps its number, and closes no loop.
+            number: what the window counts by, where frames are missing: the frame's own number, larger than
+                all before. Default: one more than the last.
 
         Returns:
             The loop that it closes; None where it closes none.
 
         Raises:
-            InputError: other dimensions than before, or values that are not finite.
+            InputError: other dimensions than before, values that are not finite, or a number that is not
+                larger than those before.
         """
         row = self._unit(descriptor)
+        last = self._numbers[-1] if self._numbers else -1
+        if number is not None and number <= last:
+            raise InputError(f"frame numbers go up; given {number} after {last}")
+        self._numbers.append(last + 1 if number is None else int(number))
         frame = self._count
         if row is None:
             self._similar.append(None)
@@ -183,7 +192,7 @@ class LoopDetector:
 
     def _scores(self, frame: int) -> Floats:
         """[M] how much each frame outside of the window resembles this one; -inf where not described."""
-        last = max(0, frame - self.window)
+        last = bisect_left(self._numbers, self._numbers[frame] - self.window)
         best = np.full(last, -np.inf, np.float32)
         if not last:
             return best
@@ -223,6 +232,7 @@ def find_loops(
     window: int = WINDOW,
     sequence: int = 1,
     speeds: Sequence[float] = SPEEDS,
+    numbers: NDArray[np.int64] | None = None,
     on_progress: OnProgress = silent,
 ) -> list[Loop]:
     """Each frame's best earlier frame, in the order of a store; frames without any have no entry.
@@ -232,12 +242,15 @@ def find_loops(
         window: see `LoopDetector`.
         sequence: likewise.
         speeds: likewise.
+        numbers: int64 [N] of the frames, ascending, by which the window counts (`sequence_numbers`); None
+            counts rows.
         on_progress: told of each frame.
     """
     detector = LoopDetector(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
     loops = []
     for frame, done in enumerate(store.done.tolist()):
-        loop = detector.add(store.rows[frame] if done else None)
+        number = None if numbers is None else int(numbers[frame])
+        loop = detector.add(store.rows[frame] if done else None, number=number)
         if loop is not None:
             loops.append(loop)
         on_progress(Progress(_SEEKING, frame + 1, len(store)))

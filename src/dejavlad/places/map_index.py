@@ -141,6 +141,7 @@ class MapIndex:
             raise UnknownNameError("index", wanted, KINDS)
         head = self.head()
         if wanted is None and head is None and len(alive) < MANY:
+            discard(self.folder)  # what cannot be used, and is not needed
             return None
         wish = wanted or (AUTO if head is None else head.wanted)
         kind = wish
@@ -155,7 +156,7 @@ class MapIndex:
             head = replace(head, wanted=wish)
             self._put(head)
         head = self._grow(head, rows, alive, on_progress)
-        if new or (wanted is not None and head.refused):
+        if new or not head.audit or (wanted is not None and head.refused):  # also one that was cut off
             head = replace(head, audit=audit(self, head, rows, alive), refused=False)
             self._put(head)
         loses = head.audit.get("recall@1", 1.0) < max(GOOD, least)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction import PhotoTable
+from dejavlad.files import size_and_time
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.catalogue import Catalogue
@@ -718,7 +719,7 @@ def file_status(path: Path) -> tuple[int, int] | None:
         stat = path.stat()
     except (OSError, ValueError):
         return None
-    return stat.st_size, stat.st_mtime_ns
+    return size_and_time(stat)
 
 
 def _first_path(facts: dict[int, PhotoRecord]) -> Path:

@@ -144,7 +144,7 @@ def read_track(path: str | Path) -> Track:
     passed: Counter[str] = Counter()
     examples: dict[str, str] = {}
     used: list[_Point] = []
-    for segment in _gpx(root) if kind == "gpx" else _kml(root, passed):
+    for segment in _gpx(root, passed) if kind == "gpx" else _kml(root, passed):
         points = []
         for point in segment:
             usable, why = _usable(point)
@@ -274,15 +274,27 @@ def _unzipped(path: Path) -> bytes:
     return content
 
 
-def _gpx(root: ElementTree.Element) -> Iterator[list[_RawPoint]]:
-    """Each segment of each track, and each route."""
+def _gpx(root: ElementTree.Element, passed: Counter[str]) -> Iterator[list[_RawPoint]]:
+    """Each segment of each track, and each route; of a file without these, its waypoints by time."""
+    marks: list[_RawPoint] = []
+    tracked = False
     for holder in root.iter():
-        if _local(holder.tag) in ("trkseg", "rte"):
-            yield [
+        kind = _local(holder.tag)
+        if kind in ("trkseg", "rte"):
+            points = [
                 _RawPoint(point.get("lat", ""), point.get("lon", ""), _child(point, "time"))
                 for point in holder
                 if _local(point.tag) in ("trkpt", "rtept")
             ]
+            tracked |= any(point.when for point in points)
+            yield points
+        elif kind == "wpt":
+            marks.append(_RawPoint(holder.get("lat", ""), holder.get("lon", ""), _child(holder, "time")))
+    timed = sum(bool(mark.when) for mark in marks)
+    if timed and tracked:
+        passed["are waypoints beside a track"] += timed
+    elif timed:
+        yield sorted(marks, key=_time_of)
 
 
 def _kml(root: ElementTree.Element, passed: Counter[str]) -> Iterator[list[_RawPoint]]:
@@ -307,7 +319,12 @@ def _kml(root: ElementTree.Element, passed: Counter[str]) -> Iterator[list[_RawP
         elif kind == "LineString":
             places = [text.split(",") for text in (_child(holder, "coordinates") or "").split()]
             yield [_RawPoint(*_pair(place), None) for place in places]
-    yield sorted(marks, key=lambda mark: moment.time if (moment := parse_moment(mark.when or "")) else 0.0)
+    yield sorted(marks, key=_time_of)
+
+
+def _time_of(point: _RawPoint) -> float:
+    """Seconds since 1970; 0 of a point without a time."""
+    return moment.time if (moment := parse_moment(point.when or "")) else 0.0
 
 
 def _whens(placemark: ElementTree.Element) -> list[tuple[str | None, bool]]:

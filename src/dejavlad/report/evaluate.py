@@ -13,7 +13,13 @@ from dejavlad.report.gallery import MOST_QUERIES, Judged, queries_section
 from dejavlad.report.matches import ShownMatch, matches_section
 from dejavlad.report.page import write_sections
 from dejavlad.report.recall import parts_section, recall_section, reliability_section, rerank_section
-from dejavlad.report.sections import numbers_section, places_section, reproduce_section, unread_section
+from dejavlad.report.sections import (
+    notes_section,
+    numbers_section,
+    places_section,
+    reproduce_section,
+    unread_section,
+)
 from dejavlad.report.templating import render
 from dejavlad.report.text import percent
 from dejavlad.report.thumbnails import BUDGET, Thumbnails, side_of
@@ -63,6 +69,7 @@ def write_page(
     sections = [
         recall_section(result, ranking),
         unread_section(unread),
+        notes_section(places),
         parts_section(result),
         rerank_section(result),
         reliability_section(result),

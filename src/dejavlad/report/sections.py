@@ -8,6 +8,7 @@ from dejavlad.datasets.audit.near_duplicates import twins_text
 from dejavlad.evaluation import Result
 from dejavlad.failures import blank, failures_text, unread
 from dejavlad.ground_truth import PlaceDataset
+from dejavlad.photo.search import remarks
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.places import Layer, place_map
 from dejavlad.report.gallery import Judged
@@ -145,6 +146,13 @@ def failed_section(failed: Mapping[str, str], lead: str = "") -> Section | None:
     return Section.of(
         "failed", title, "shared", lead=summary, rows=rows[:MOST_FAILED], more=len(rows[MOST_FAILED:])
     )
+
+
+def notes_section(places: PlaceDataset) -> Section | None:
+    """What the lists of photos left out, passed over or assumed; None where there is nothing to tell."""
+    lists = (("database", places.database), ("queries", places.queries))
+    rows = [(what, line) for what, photos in lists for line in remarks(photos)]
+    return Section.of("notes", "Notes on the photos", "shared", rows=rows[:MOST_FAILED]) if rows else None
 
 
 def unread_section(failed: Mapping[str, Mapping[str, str]] | None) -> Section | None:

@@ -91,7 +91,7 @@ class ReportPage:
 
     def _goes_on(self) -> bool:
         try:
-            return time.time() - (self.folder / LOG).stat().st_mtime < ENDED_SECONDS
+            return abs(time.time() - (self.folder / LOG).stat().st_mtime) < ENDED_SECONDS
         except OSError:
             return True
 

@@ -38,6 +38,8 @@ FOLDER: Final = "photos"
 """Where in a map's folder photos lie that were added over HTTP."""
 ADDED: Final = "added"
 """What their names begin with."""
+LONGEST: Final = 180
+"""Bytes of a name, so that what is put before and behind it still makes a name (255)."""
 REMEMBERED: Final = 256
 """Changes whose outcome is kept."""
 
@@ -247,11 +249,14 @@ def is_in_plane(place_map: PlaceMap) -> bool:
 def store(folder: Path, upload: Upload) -> Photo:
     """A photo's file, written whole or not at all; another photo of the same name keeps its own.
 
+    For one thread of one process at a time: what a service that was killed left half-written goes first.
+
     Returns:
         The photo, named below `folder`.
     """
     digest = hashlib.sha256(upload.content).hexdigest()
     (folder / ADDED).mkdir(parents=True, exist_ok=True)
+    clear_partials(folder)
     plain = Path(safe_name(upload.name))
     for name in (plain.name, f"{plain.stem}-{digest[:10]}{plain.suffix}"):
         path = folder / ADDED / name
@@ -276,12 +281,20 @@ def safe_name(name: str) -> str:
     stem, dot, ending = kept.rpartition(".")
     stem, ending = (stem, ending) if dot and len(ending) <= 5 else (kept, "jpg")
     reserved = stem.split(".")[0].upper() in {"CON", "PRN", "AUX", "NUL", *(f"COM{i}" for i in range(10))}
-    return f"{'_' if reserved or not stem else ''}{stem[:120]}.{ending}"
+    stem = stem[:120].encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
+    return f"{'_' if reserved or not stem else ''}{stem}.{ending}"
+
+
+def clear_partials(folder: Path) -> None:
+    """Remove what was left half-written, for whoever alone stores photos there."""
+    for left in (folder / ADDED).glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or not there, whatever happens."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write a file so that it is whole or not there, whatever happens, in any number of threads."""
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)

@@ -135,6 +135,7 @@ def load_model(
     resize: str | None = None,
     dims: int | None = None,
     levels: str | None = None,
+    reduce: bool | None = None,
     seed: int = 0,
     offline: bool | None = None,
     runtime: str = TORCH,
@@ -158,6 +159,8 @@ def load_model(
         dims: keep the first so many dimensions, again at unit length.
         levels: how photos of more than 8 bits become 8: ``photo``, ``upper`` or ``LOW,HIGH``
             (`dejavlad.images.levels`); default: the model's own.
+        reduce: decode large JPEG at a smaller scale where the network takes no more (`Preprocess.reduce`);
+            default: the model's own.
         seed: of what is drawn at random where nothing is learnt yet.
         offline: never download; default: as configured.
         runtime: what computes the network: ``torch``, or ``onnxruntime`` or ``openvino``, for which it is
@@ -177,7 +180,7 @@ def load_model(
     where = resolve_device(device if runtime == TORCH else "cpu")
     src = resolve(src) or src
     if is_export(Path(src)):
-        return _exported(Path(src), given, precision, weights, input, resize, levels, dims)
+        return _exported(Path(src), given, precision, weights, input, resize, levels, reduce, dims)
     check_precision(precision)
     if (isinstance(src, Path) or is_model(Path(src))) or (_parse(src) is None and _is_place(src)):
         if weights is not None or input is not None:
@@ -197,6 +200,8 @@ def load_model(
         model = model.with_preprocess(replace(model.preprocess, resize=resize))
     if levels is not None:
         model = model.with_preprocess(replace(model.preprocess, levels=parse_levels(levels)))
+    if reduce is not None:
+        model = model.with_preprocess(replace(model.preprocess, reduce=reduce))
     if dims is not None:
         model = model.with_dims(dims)
     model = model.to(where)
@@ -214,6 +219,7 @@ def _exported(
     input: str | None,
     resize: str | None,
     levels: str | None,
+    reduce: bool | None,
     dims: int | None,
 ) -> PlaceModel:
     """A certified file of ONNX, with photos prepared otherwise where that is asked for."""
@@ -226,6 +232,8 @@ def _exported(
         model = model.with_preprocess(replace(model.preprocess, resize=resize))
     if levels is not None:
         model = model.with_preprocess(replace(model.preprocess, levels=parse_levels(levels)))
+    if reduce is not None:
+        model = model.with_preprocess(replace(model.preprocess, reduce=reduce))
     return (model if dims is None else model.with_dims(dims)).eval()
 
 
