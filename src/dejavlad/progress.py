@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 
@@ -27,3 +29,11 @@ OnProgress = Callable[[Progress], None]
 
 def silent(_: Progress) -> None:
     """The default callback: says nothing."""
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    """Note how long something took, in seconds to a hundredth."""
+    started = time.perf_counter()
+    yield
+    seconds[what] = round(time.perf_counter() - started, 2)

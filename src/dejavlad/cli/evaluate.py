@@ -22,8 +22,9 @@ from dejavlad.cli.options import (
     TimeOffset,
     numbers,
 )
-from dejavlad.cli.terminal import Output, command_line, timed
+from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
+from dejavlad.progress import timed
 
 if TYPE_CHECKING:
     from dejavlad.evaluation import Result

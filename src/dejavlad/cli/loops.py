@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -16,9 +16,9 @@ from dejavlad.cli.options import (
     Verify,
     point_setting,
 )
-from dejavlad.cli.terminal import Output, command_line, timed
+from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
-from dejavlad.failures import failures_dict
+from dejavlad.progress import timed
 
 if TYPE_CHECKING:
     from dejavlad.extraction import DescriptorStore
@@ -94,49 +94,30 @@ def loops(
     all_folders
         Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
-    from dejavlad.evaluation import list_hash
-    from dejavlad.evaluation.loops import both_ways as measure_both_ways
-    from dejavlad.evaluation.loops import reachable, score_loops, write_json
-    from dejavlad.evaluation.predictions import write_answers
     from dejavlad.ground_truth.frames import sequence_numbers
-    from dejavlad.ground_truth.loop_truth import (
-        loop_truth,
-        pose_centres,
-    )
     from dejavlad.model.device import resolve_device
-    from dejavlad.places.loops import (
-        KNOWN_FROM,
-        WINDOW,
-        LoopDetector,
-        find_loops,
-        similarities,
-        write_loops,
-    )
-    from dejavlad.places.verified_loops import verify_loops
-    from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
+    from dejavlad.pipelines.loops import LoopSetting, LoopTruth
+    from dejavlad.pipelines.loops import loops as find_loops
+    from dejavlad.places.loops import WINDOW
 
-    window = WINDOW if window is None else window
-    LoopDetector(
-        window=window, sequence=sequence, threshold=threshold
-    )  # complains before photos are described
-    if verify != "none" and threshold is not None:
-        raise InputError("--threshold is a score of looks, --verify asks geometry: give one of the two")
     points = point_setting(verify, output)
+    setting = LoopSetting(WINDOW if window is None else window, sequence, threshold, points)
     if radius is not None and truth is None:
         raise InputError("--radius says which frames are right; give --truth too")
     seconds: dict[str, float] = {}
     frames, store = _frames(photos, positions, root, truth, time_offset, all_folders)
     output.notes(frames)
-    right = described = None
-    if truth is not None:
-        right, described = loop_truth(truth, frames, radius)
-    centres = pose_centres(truth, frames) if both_ways else None
+    if truth is None and both_ways:
+        raise InputError("--both-ways compares with poses; give --truth POSES too")
+    right = None if truth is None else LoopTruth.read(truth, frames, radius, both_ways=both_ways)
     numbers = sequence_numbers(frames)
     if numbers is not None:
         missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
         output.note(
             f"the window counts frames by the numbers in the names of {frames.name}; {missing:,} are missing"
         )
+    if store is not None and model is not None:
+        raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
     if store is None:
         from dejavlad.extraction import extract
 
@@ -151,95 +132,19 @@ def loops(
                 workers=options.workers,
                 on_progress=on_progress,
             )
-    elif model is not None:
-        raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
-    setting = store.manifest.setting
-    with output.progress() as on_progress, timed(seconds, "find loops"):
-        candidates = find_loops(
-            store, window=window, sequence=sequence, numbers=numbers, on_progress=on_progress
-        )
-    if points is not None:
-        with output.progress() as on_progress, timed(seconds, "verify"):
-            candidates = verify_loops(
-                candidates,
-                frames,
-                points,
-                window=window,
-                on_progress=on_progress,
-                device=resolve_device(options.device),
-            )
-    given = [loop.known if threshold is None else loop.score >= threshold for loop in candidates]
-    model_description = setting.made_by
-    how = {
-        "window": window,
-        "sequence": sequence,
-        "given_from": threshold if threshold is not None else f"confidence {KNOWN_FROM}",
-    }
-    if numbers is not None:
-        how["frames"] = "numbers in names"
-    if points is not None:
-        how["verified_by"] = points.chosen().kind
-    score = None
-    if right is not None:
-        score = score_loops(
-            [loop.frame for loop in candidates],
-            [loop.closes for loop in candidates],
-            [loop.confidence if points is not None else loop.score for loop in candidates],
-            right,
-            window=window,
-            numbers=numbers,
-            protocol={**how, "truth": described, "frames_hash": list_hash(frames)},
-            model=model_description,
-            seconds=seconds,
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    names = frames.keys
-    csv = write_loops(out / "loops.csv", candidates, names, None if score is None else score.right.tolist())
-    pairs = {
-        names[loop.frame]: [names[loop.closes]]
-        for loop, is_given in zip(candidates, given, strict=True)
-        if is_given
-    }
-    write_answers(out / "predictions.txt", pairs)
-    document: dict[str, Any] = {
-        "n_frames": len(frames),
-        "n_given": len(pairs),
-        **failures_dict(store.failed),
-        **({} if score is None else score.to_dict()),
-    }
-    if score is None:
-        document |= {"protocol": how, "model": model_description, "seconds": seconds}
-    else:
-        document["n_given_right"] = sum(
-            ok and is_given for ok, is_given in zip(score.right.tolist(), given, strict=True)
-        )
-        if centres is not None and described is not None:
-            if store.failed:
-                raise InputError(f"--both-ways needs every frame; {len(store.failed)} could not be described")
-            metres = described["radius_m"]
-            document["both_ways"] = measure_both_ways(
-                store.rows, centres, radius=metres, window=window
-            ).to_dict()
-    write_json(out / "result.json", document)
-    chosen = shown_frames(len(frames))
-    page = write_loops_page(
-        LoopStory(
+    with output.progress() as on_progress:
+        result = find_loops(
+            store,
             frames,
-            candidates,
-            given,
-            {"Model": setting.model, **{k.replace("_", " ").capitalize(): v for k, v in how.items()}},
-            score,
-            None if right is None else reachable(right, window, numbers),
-            similarities(store, chosen),
-            store.failed,
-        ),
-        out / "index.html",
-        command=command_line(),
-        rotate=setting.preprocess.get("rotate", True),
-    )
-    wrong = "" if score is None else f", {len(pairs) - document['n_given_right']} of them wrong"
-    text = f"{len(pairs)} loops given in {len(frames)} frames{wrong}: {csv}"
-    output.answer(document, f"{text if score is None else f'{score}{chr(10)}{text}'}\nopen {page}")
+            out,
+            setting,
+            truth=right,
+            device=resolve_device(options.device),
+            seconds=seconds,
+            command=command_line(),
+            on_progress=on_progress,
+        )
+    output.answer(result.document, f"{result}\nopen {result.page}")
     output.failures(store.failed, "frame", "frames")
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shlex
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -118,14 +117,6 @@ class Output:
         finally:
             if tasks:
                 bars.stop()
-
-
-@contextlib.contextmanager
-def timed(seconds: dict[str, float], what: str) -> Iterator[None]:
-    """Note how long something took, in seconds to a hundredth."""
-    started = time.perf_counter()
-    yield
-    seconds[what] = round(time.perf_counter() - started, 2)
 
 
 _words: ContextVar[Sequence[str]] = ContextVar("words", default=())
