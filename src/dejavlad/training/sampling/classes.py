@@ -285,10 +285,12 @@ def _too_few(
     config: TrainConfig,
 ) -> str:
     sizes = sorted((len(numbers) for classes in views.values() for numbers in classes.values()), reverse=True)
+    second = max([2, *sizes[1:2]])
     n_enough = sum(map(len, enough.values()))
     return (
         f"{name}: no group has two classes of at least {config.class_photos} photos: {n_enough} of "
         f"{len(sizes)} classes have so many, and the largest have {', '.join(map(str, sizes[:3]))}. Take "
-        f"smaller classes (--set class_photos=...), larger squares (place_size={2 * config.place_size:g}) or "
-        f"denser groups (group_squares={max(1, config.group_squares // 2)})"
+        f"smaller classes (--set class_photos={second}), larger squares "
+        f"(place_size={2 * config.place_size:g}) or denser groups "
+        f"(group_squares={max(1, config.group_squares // 2)})"
     )
