@@ -231,6 +231,7 @@ def lance(folder: Path, rows: Array) -> Search:
     """LanceDB with its own index for many rows, and exact distances of ten times as many as wanted."""
     import lancedb
     import pyarrow as pa
+    from lancedb.index import IvfPq
 
     def batches() -> Iterator[pa.RecordBatch]:
         for first in range(0, len(rows), BLOCK):
@@ -241,7 +242,9 @@ def lance(folder: Path, rows: Array) -> Search:
 
     schema = pa.schema([("id", pa.int64()), ("vector", pa.list_(pa.float32(), rows.shape[1]))])
     table = lancedb.connect(str(folder)).create_table("rows", batches(), schema=schema)
-    table.create_index(metric="l2", num_partitions=int(np.sqrt(len(rows))), num_sub_vectors=64)
+    lists = max(1, len(rows) // 256)  # it trains no more than that
+    made = IvfPq(distance_type="l2", num_partitions=min(lists, int(np.sqrt(len(rows)))), num_sub_vectors=64)
+    table.create_index("vector", config=made)
 
     def answers(query: Array) -> NDArray[np.int64]:
         request = table.search(query).select(["id"]).nprobes(32).refine_factor(10).limit(K)
