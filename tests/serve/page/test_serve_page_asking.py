@@ -13,6 +13,11 @@ from serve.page.conftest import HOSTILE, Visit, answered, drop
 
 pytestmark = pytest.mark.slow
 
+PLAYING = """video => new Promise((done) => {
+  const look = () => (video.videoWidth && video.currentTime > 0 ? done() : requestAnimationFrame(look));
+  look();
+})"""
+
 
 def test_a_dropped_photo_is_seen_at_its_place(visit: Visit, running: Running, town: Town) -> None:
     page = visit.open(running.address)
@@ -73,8 +78,7 @@ def test_photos_are_pasted_and_photographed(visit: Visit, running: Running, town
     drop(page, {"": town.query(1)}, "paste")
     answered(page, 1)
     page.click("#take")
-    page.locator("video").wait_for()
-    page.wait_for_timeout(400)
+    page.locator("video").evaluate(PLAYING)
     page.get_by_role("button", name="Take the photo").click()
     answered(page, 2)
     expect(page.locator(".asks .name").first).to_have_text(re.compile(r"camera-.*\.jpg"))
