@@ -15,10 +15,13 @@ FEW = (
     *("map again", "run", "run again", "map index again", "map index hnsw again"),
     *("map features", "shards", "map shards", "map in lance"),
 )
-"""Slow ones."""
+"""Of which each case takes its time."""
+SLOW = ("map in lance", "map features")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in KINDS]
+)
 def test_damaged_files(name: str, tmp_path: Path) -> None:
     kind, scratch, whole = KINDS[name], tmp_path / "case", tmp_path / "whole"
     kind.make(scratch)
