@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dejavlad as dv
 from dejavlad.evaluation.protocols import protocol
-from dejavlad.pipelines.evaluate import (
+from dejavlad.pipelines.evaluation import (
     Scoring,
     rank,
     score,

@@ -24,7 +24,7 @@ from dejavlad.evaluation.average_precision import map_metrics
 from dejavlad.extraction import DescriptorStore
 from dejavlad.ground_truth import truth_text
 from dejavlad.images import read_image
-from dejavlad.pipelines.evaluate import (
+from dejavlad.pipelines.evaluation import (
     Scoring,
     rank,
     score,

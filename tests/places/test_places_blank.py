@@ -24,7 +24,7 @@ from dejavlad.ground_truth import (
 from dejavlad.index import KINDS
 from dejavlad.model import PatchSetting
 from dejavlad.photo import PhotoList
-from dejavlad.pipelines.evaluate import (
+from dejavlad.pipelines.evaluation import (
     Scoring,
     patch_sources,
     rank,

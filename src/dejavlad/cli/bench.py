@@ -72,7 +72,7 @@ def bench(
     """
     from dejavlad.pipelines.benchmark import Row
     from dejavlad.pipelines.benchmark import bench as run_bench
-    from dejavlad.pipelines.evaluate import Scoring
+    from dejavlad.pipelines.evaluation import Scoring
     from dejavlad.report.bench import write_bench_page
 
     scoring = Scoring(recall_at=numbers("--recall-at", recall_at), k=k, misses=misses, index=index)

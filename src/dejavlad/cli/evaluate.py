@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -24,25 +23,13 @@ from dejavlad.cli.options import (
 )
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
-from dejavlad.progress import timed
 
 if TYPE_CHECKING:
-    from dejavlad.evaluation import Result
     from dejavlad.evaluation.protocols import Protocol
-    from dejavlad.evaluation.reliability import Reliability
     from dejavlad.extraction import DescriptorStore
     from dejavlad.ground_truth import PlaceDataset
     from dejavlad.photo import PhotoList
-    from dejavlad.pipelines.evaluate import Scoring
-    from dejavlad.places.filters import Filter
-    from dejavlad.places.points import PointSetting
     from dejavlad.places.preset import Preset
-    from dejavlad.places.reranking import (
-        Reranked,
-        Source,
-    )
-    from dejavlad.ranking import Ranking
-    from dejavlad.report import ShownMatch
 
 NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
 
@@ -138,12 +125,10 @@ def evaluate(
         WithinFrames,
         truth_text,
     )
-    from dejavlad.pipelines.evaluate import (
-        Scoring,
-        score,
-    )
+    from dejavlad.model.device import resolve_device
+    from dejavlad.pipelines import Scoring, evaluate_ranking
+    from dejavlad.pipelines import evaluate as evaluate_model
     from dejavlad.places.filters import Filter
-    from dejavlad.report import write_page
 
     named = _protocol(protocol, misses)
     scoring = Scoring(
@@ -174,184 +159,93 @@ def evaluate(
             raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
         if preset is not None or points is not None or budget is not None:
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
-        made = _Made(open_ranking(ranking, places.database, places.queries))
+        scored = open_ranking(ranking, places.database, places.queries)
+        made = evaluate_ranking(scored, places, out, scoring, command=command_line())
     else:
-        only = Filter.of(**filters.given())
-        described = _make(
-            model, places, stores, out, scoring, preset or points, budget, machines, options, output, only
-        )
-        if described is None:
+        if points is not None and (why := points.chosen().second_best):
+            output.note(why)
+        if budget is not None and preset is None and points is None:
+            raise InputError("--budget limits re-ranking; give --rerank or --preset too")
+        Filter.of(**filters.given())  # complains before photos are described
+        if stores is not None:
+            _refuse_with_stores(model, machines)
+        else:
+            model = options.chosen(model, output)
+        if shard := machines.share():
+            answer_shard(
+                output, shard, _share(model or "", places, out, machines, options, preset, output), "evaluate"
+            )
             return
-        made = described
-    result = score(
-        made.ranking,
-        places,
-        out,
-        scoring,
-        model=made.model,
-        seconds=made.seconds,
-        dims=made.swept or None,
-        reranked=made.reranked,
-        preset=made.preset,
-        unread=made.unread,
-        reliability=made.reliability,
-    )
-    for what, failed in (made.unread or {}).items():
-        output.failures(failed, *NOUNS[what])
-    if result is not None and (twins := twins_text(result.twins)):
-        output.note(twins)
-    page = write_page(
-        result,
-        made.ranking,
-        places,
-        out / "index.html",
-        command=command_line(),
-        matches=made.pairs(places, result),
-        rotate=made.preprocess.get("rotate", True),
-        unread=made.unread,
-    )
-    if result is None:
-        output.answer(
-            {"ranking": str(out / "ranking.npz"), "page": str(page), "unread": made.unread},
-            f"{len(places.queries)} queries ranked; without truth there is no recall (--truth)\nopen {page}",
-        )
-    else:
-        output.answer(result.to_dict(), f"{result}\nopen {page}")
-
-
-@dataclass
-class _Made:
-    """A ranking, and what is told of it."""
-
-    ranking: Ranking
-    model: dict[str, Any] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    swept: dict[int, Mapping[int, float]] = field(default_factory=dict)
-    reranked: Reranked | None = None
-    preset: Preset | PointSetting | None = None
-    patches: tuple[Source, Source] | None = None
-    preprocess: dict[str, Any] = field(default_factory=dict)
-    unread: dict[str, dict[str, str]] | None = None
-    reliability: Reliability | None = None
-
-    def pairs(self, places: PlaceDataset, result: Result | None) -> list[ShownMatch]:
-        """Queries and answers whose matching patches the page shows."""
-        from dejavlad.places.preset import Preset
-        from dejavlad.report import matched_pairs
-
-        if not isinstance(self.preset, Preset) or self.patches is None:
-            return []
-        return matched_pairs(self.ranking, places, result, self.preset, *self.patches, self.preprocess)
-
-
-def _make(
-    name: str | None,
-    places: PlaceDataset,
-    stores: tuple[DescriptorStore, DescriptorStore] | None,
-    out: Path,
-    scoring: Scoring,
-    reranking: Preset | PointSetting | None,
-    budget: float | None,
-    machines: MachineOptions,
-    options: ModelOptions,
-    output: Output,
-    only: Filter | None = None,
-) -> _Made | None:
-    """Describe, search, and re-rank; None where one share of it was described alone."""
-    from dejavlad.model.device import resolve_device
-    from dejavlad.pipelines.confidence import answer_reliability
-    from dejavlad.pipelines.evaluate import (
-        describe_dataset,
-        patch_sources,
-        point_sources,
-        rank,
-        rerank,
-        rerank_points,
-        sweep,
-        unread_of,
-    )
-    from dejavlad.places.points import PointSetting
-
-    points = reranking.chosen() if isinstance(reranking, PointSetting) else None
-    preset = None if isinstance(reranking, PointSetting) else reranking
-    if points is not None and (why := points.second_best):
-        output.note(why)
-    if budget is not None and reranking is None:
-        raise InputError("--budget limits re-ranking; give --rerank or --preset too")
-    seconds: dict[str, float] = {}
-    model, shard = None, machines.share()
-    if stores is not None:
-        if machines.shard is not None or machines.ray is not None:
-            raise InputError("stores are described already: leave --shard and --ray out")
-        if name is not None:
-            raise InputError(f"--database and --queries are stores already; leave the model {name!r} out")
-        database, queries = stores
-    else:
-        name = options.chosen(name, output)
-        with output.progress() as on_progress, timed(seconds, "describe"):
-            model, database, queries = describe_dataset(
-                options.load(name, on_progress, preset=preset),
+        with output.progress() as on_progress:
+            made = evaluate_model(
+                stores or options.load(model or "", on_progress, preset=preset),
                 places,
                 out,
+                scoring,
+                reranking=preset or points,
+                budget_ms=budget,
+                only=Filter.of(**filters.given()),
+                dims=options.dims_list if len(options.dims_list) > 1 else (),
                 batch_size=options.batch_size,
                 workers=options.workers,
                 seed=options.seed,
-                preset=preset,
-                shard=shard,
                 ray=machines.ray,
+                device=resolve_device(options.device),
+                offline=options.offline or None,
+                command=command_line(),
                 on_progress=on_progress,
             )
-        if shard is not None:
-            answer_shard(output, shard, [database, queries], "evaluate")
-            return None
-    setting = database.manifest.setting
-    description = setting.made_by
-    with timed(seconds, "search"):
-        ranking = rank(database, queries, scoring, places.truth, only, places)
-    dims = options.dims_list if len(options.dims_list) > 1 else ()
-    made = _Made(
-        ranking, description, seconds, sweep(database, queries, places, dims, scoring) if dims else {}
-    )
-    made.preprocess = setting.preprocess
-    made.unread = unread_of(database, queries)
-    output.scaled(database, queries)
-    if points is not None:
-        with output.progress() as on_progress:
-            device = str(resolve_device(options.device))
-            features = point_sources(
-                places, points, on_progress=on_progress, device=device, offline=options.offline or None
-            )
-            made.reranked = rerank_points(
-                ranking,
-                places,
-                points,
-                out,
-                setting=description,
-                budget_ms=budget,
-                on_progress=on_progress,
-                sources=features,
-            )
-            made.reliability = answer_reliability(
-                made.reranked, places, database, points.reranker(), *features, on_progress=on_progress
-            )
-        made.ranking, made.preset = made.reranked.ranking, points
-        seconds["re-rank"] = made.reranked.spent
-    if preset is not None:
-        preset, of_query, of_candidate = patch_sources(preset, database, queries, model)
-        with output.progress() as on_progress:
-            made.reranked = rerank(
-                ranking,
-                of_query,
-                of_candidate,
-                preset,
-                out,
-                setting=description,
-                budget_ms=budget,
-                on_progress=on_progress,
-            )
-        made.ranking, made.preset, made.patches = made.reranked.ranking, preset, (of_query, of_candidate)
-        seconds["re-rank"] = made.reranked.spent
-    return made
+    if made.stores is not None:
+        output.scaled(*made.stores)
+    for what, failed in (made.unread or {}).items():
+        output.failures(failed, *NOUNS[what])
+    result = made.result
+    if result is not None and (twins := twins_text(result.twins)):
+        output.note(twins)
+    if result is None:
+        output.answer(
+            {"ranking": str(out / "ranking.npz"), "page": str(made.page), "unread": made.unread},
+            f"{len(places.queries)} queries ranked; without truth there is no recall (--truth)\n"
+            f"open {made.page}",
+        )
+    else:
+        output.answer(result.to_dict(), f"{result}\nopen {made.page}")
+
+
+def _refuse_with_stores(model: str | None, machines: MachineOptions) -> None:
+    """What describes photos has no use where descriptors are given."""
+    if machines.shard is not None or machines.ray is not None:
+        raise InputError("stores are described already: leave --shard and --ray out")
+    if model is not None:
+        raise InputError(f"--database and --queries are stores already; leave the model {model!r} out")
+
+
+def _share(
+    model: str,
+    places: PlaceDataset,
+    out: Path,
+    machines: MachineOptions,
+    options: ModelOptions,
+    preset: Preset | None,
+    output: Output,
+) -> list[DescriptorStore]:
+    """Describe one share of the photos alone."""
+    from dejavlad.pipelines.evaluation import describe_dataset
+
+    with output.progress() as on_progress:
+        _, database, queries = describe_dataset(
+            options.load(model, on_progress, preset=preset),
+            places,
+            out,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            seed=options.seed,
+            preset=preset,
+            shard=machines.share(),
+            ray=machines.ray,
+            on_progress=on_progress,
+        )
+    return [database, queries]
 
 
 def open_places(

@@ -96,8 +96,8 @@ def loops(
     """
     from dejavlad.ground_truth.frames import sequence_numbers
     from dejavlad.model.device import resolve_device
-    from dejavlad.pipelines.loops import LoopSetting, LoopTruth
-    from dejavlad.pipelines.loops import loops as find_loops
+    from dejavlad.pipelines.loop_closures import LoopSetting, LoopTruth
+    from dejavlad.pipelines.loop_closures import loops as find_loops
     from dejavlad.places.loops import WINDOW
 
     points = point_setting(verify, output)

@@ -28,7 +28,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
-from dejavlad.pipelines.evaluate import (
+from dejavlad.pipelines.evaluation import (
     SCORING,
     Scoring,
     describe_dataset,

@@ -13,7 +13,7 @@ from dejavlad.evaluation import Result
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.pipelines.evaluate import Scoring, describe_dataset, patch_sources, rank, rerank, score
+from dejavlad.pipelines.evaluation import Scoring, describe_dataset, patch_sources, rank, rerank, score
 from dejavlad.places import Answer, PlaceMap
 from dejavlad.places.preset import Preset
 from dejavlad.progress import OnProgress, silent

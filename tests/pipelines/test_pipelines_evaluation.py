@@ -14,7 +14,7 @@ from dejavlad.ground_truth import (
     Truth,
 )
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.pipelines.evaluate import (
+from dejavlad.pipelines.evaluation import (
     Scoring,
     rank,
     score,
@@ -62,7 +62,7 @@ def test_one_answer_a_panorama_and_own_photos_left_out(tmp_path: Path) -> None:
 def test_a_filter_leaves_answers_out_before_ranking(near: str | None) -> None:
     from dejavlad.geo import Position
     from dejavlad.ground_truth import PlaceDataset
-    from dejavlad.pipelines.evaluate import Scoring, rank
+    from dejavlad.pipelines.evaluation import Scoring, rank
     from dejavlad.places.filters import Filter
 
     rng = np.random.default_rng(0)
