@@ -124,7 +124,7 @@ def store(folder: Path) -> Any:
         repr(stored.failed),
         repr(stored.manifest.setting),
         repr([batch.tolist() for batch in stored.manifest.batches]),
-        digest(index.search(stored.float32(), k=2).indices),
+        digest(index.search(stored, k=2).indices),
     )
 
 
