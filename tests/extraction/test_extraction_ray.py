@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -179,7 +180,7 @@ def test_an_interrupt_ends_it_and_what_is_finished_stays(
         if report.what == DESCRIBING and report.done > 4 and not thread.is_alive():
             thread.start()
 
-    thread = threading.Timer(0, lambda: os.kill(os.getpid(), 2))
+    thread = threading.Timer(0, _thread.interrupt_main)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     try:
         with pytest.raises(KeyboardInterrupt):

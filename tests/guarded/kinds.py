@@ -59,7 +59,7 @@ def _module(name: str, path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-photos_of_tests = _module("photos_of_tests", TESTS / "conftest.py")
+photos_of_tests = _module("photos_of_tests", TESTS / "made_photos.py")
 networks_of_tests = _module("networks_of_tests", TESTS / "training" / "conftest.py")
 
 

@@ -20,6 +20,7 @@ from dejavlad.serve.photo_id import photo_id
 from dejavlad.serve.served_map import map_names
 
 from .conftest import LAT, LON, Runner, Town, build_town
+from .conftest import model as learnt_model
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ def test_it_answers_as_a_folder_map_and_sees_changes(
     own: Town, run: Runner, tmp_path: Path, kind: str, make_view: Any, make_photo: Any
 ) -> None:
     with address_of(kind, tmp_path) as address:
-        PlaceMap.build("rootsift-vlad", listed(own), address, local="sift")
+        PlaceMap.build(learnt_model(), listed(own), address, local="sift")
         client = run(own.map, address).client
         folder, (name,) = client.map("town"), {m["name"] for m in client.maps()} - {"town"}
         town = client.map(name)
@@ -91,7 +92,7 @@ def test_answers_go_on_while_the_database_is_away(
     own: Town, run: Runner, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with address_of("lance", tmp_path) as address:
-        PlaceMap.build("rootsift-vlad", listed(own), address, local="sift")
+        PlaceMap.build(learnt_model(), listed(own), address, local="sift")
         client = run(address).client
         before = client.locate([own.query(1)], verify="none")
         shutil.move(tmp_path / "db", tmp_path / "away")

@@ -102,7 +102,11 @@ class QdrantPoints:
             for name, size in ((self.name, dims), (self._features, 1), (self._documents, 1)):
                 if not self._client.collection_exists(name):
                     vectors = models.VectorParams(size=size, distance=models.Distance.EUCLID)
-                    self._client.create_collection(name, vectors_config=vectors)
+                    try:
+                        self._client.create_collection(name, vectors_config=vectors)
+                    except Exception:
+                        if not self._client.collection_exists(name):  # else another writer was first
+                            raise
             if self.address.text.startswith("qdrant://"):
                 for field, kind in (("key", "keyword"), ("location", "geo"), ("time", "float")):
                     self._client.create_payload_index(self.name, field, field_schema=kind)
