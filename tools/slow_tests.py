@@ -48,8 +48,11 @@ def mark(file: Path, functions: set[str]) -> int:
             lines.insert(first, MARK)
             marked += 1
     if marked:
-        if not any(line.strip() == "import pytest" for line in lines):
-            raise SystemExit(f"{file} does not import pytest; import it, then mark again")
+        if not any(line.strip() == "import pytest" for line in lines):  # `ruff check --fix` sorts it
+            first = next(
+                row for row, line in enumerate(lines) if re.match(r"(from (?!__)\S+ )?import ", line)
+            )
+            lines.insert(first, "import pytest\n")
         file.write_text("".join(lines), encoding="utf-8")
     return marked
 

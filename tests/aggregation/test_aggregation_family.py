@@ -45,6 +45,7 @@ def test_table_and_layer_agree_on_name_and_options(layer):
     assert torch.equal(again(feature_maps()), layer(feature_maps()))
 
 
+@pytest.mark.slow
 def test_unit_length_float32_and_size(layer):
     rows_ND = layer(feature_maps())
     assert rows_ND.dtype == torch.float32

@@ -153,6 +153,7 @@ def test_weights_of_the_whole_fill_a_partial_and_others_do_not(tmp_path):
         create("dinov2_vitb14", weights=tensors)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_bfloat16_is_near():
     network = made()

@@ -98,6 +98,7 @@ def test_shapes_and_finite_values_at_the_default_cut(name):
     assert (output < 0).any() == name.startswith(linear)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_small_photos_work_or_are_refused_clearly(name):
     backbone = create(name, weights="random:0")

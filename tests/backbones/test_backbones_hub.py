@@ -52,6 +52,7 @@ def noise(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shapes_of_every_kind(folders, name):
     _, channels, stride = CONFIGS[name]

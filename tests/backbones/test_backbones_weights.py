@@ -178,6 +178,7 @@ def test_names_and_options_that_do_not_exist(tmp_path):
     assert create("rootsift", bin_sizes=[4]).scales == 1
 
 
+@pytest.mark.slow
 def test_published_weights_are_where_torchvision_puts_them(tmp_path, monkeypatch):
     monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path))
@@ -229,6 +230,7 @@ def real(*parts):
     return path
 
 
+@pytest.mark.slow
 def test_real_squeezenet_knows_houses_when_it_sees_them():
     """The classifier's own words are the check that layers, pooling and preprocessing are right."""
     path = real("weights", "squeezenet1_0_imagenet_caffe.npz")

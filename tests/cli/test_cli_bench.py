@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.slow
 def test_the_command(run: Run, street: Path, tmp_path: Path) -> None:
     words = ("bench", "squeezenet1_0-avg", "squeezenet1_0-max", "no-such-model", "--dataset", street)
     words = (*words, "--truth", "same-name", "--weights", "random:0", "--resize", "none", "--device", "cpu")

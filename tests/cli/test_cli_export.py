@@ -23,6 +23,7 @@ def folder(tmp_path):
     return save_model(table_model(create("netvlad", 128, clusters=4)), tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_export_verify_and_use(run, folder):
     status, out, err = run("export", folder, "--out", "m.onnx", "--photos", "photos", "--json")
     assert status == 0, err

@@ -44,6 +44,7 @@ def folder(path: Path, photos: dict[str, NDArray[Any]]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_thermal_photos_are_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """14-bit numbers as 7000 + 4 x grey, and queries of another day, when the camera was warmer."""
     grey = [scene(i).astype(np.uint16) for i in range(8)]
@@ -65,6 +66,7 @@ def test_thermal_photos_are_recognised(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--levels" in finding["do"]
 
 
+@pytest.mark.slow
 def test_levels_of_a_map_hold_for_its_queries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grey = {f"{i}.png": 7000 + 4 * scene(i).astype(np.uint16) for i in range(4)}
     photos, town = folder(tmp_path / "photos", grey), tmp_path / "t.map"
@@ -82,6 +84,7 @@ def panorama(seed: int) -> Pixels:
     return np.concatenate([scene(10 * seed + i, 256, 128) for i in range(4)], axis=1)
 
 
+@pytest.mark.slow
 def test_panoramas_become_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = folder(tmp_path / "photos", {f"{i}.png": panorama(i) for i in range(2)} | {"n.png": scene(99)})
     (photos / "positions.csv").write_text(
@@ -103,6 +106,7 @@ def test_panoramas_become_views(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert status == 0 and output["photos"] == output["described"] == 13
 
 
+@pytest.mark.slow
 def test_panoramas_in_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenes = {f"{i}.png": panorama(i) for i in range(4)}
     database = folder(tmp_path / "map", scenes)

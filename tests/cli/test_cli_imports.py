@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import dejavlad as dv
 from dejavlad.datasets import photos
@@ -40,6 +41,7 @@ def loaded_by(verbs: list[list[str]], folder: Path) -> dict[str, list[object]]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_verbs_that_need_no_network_load_none(street: Path) -> None:
     database, queries = photos(street / "database"), photos(street / "queries")
     places = PlaceDataset("street", database, queries, parse_truth("same-name", database, queries))

@@ -78,6 +78,7 @@ def panorama(views: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return whole
 
 
+@pytest.mark.slow
 def test_a_panorama_is_located_by_its_surest_view(
     tmp_path: Path, run: Run, make_view: Callable[..., NDArray[np.uint8]], make_photo: Callable[..., Path]
 ) -> None:

@@ -29,6 +29,7 @@ def drive(tmp_path: Path, make_view, make_photo) -> Path:
     return tmp_path / "drive"
 
 
+@pytest.mark.slow
 def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
     words = (
         "loops",

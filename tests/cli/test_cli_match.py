@@ -111,6 +111,7 @@ def test_json_and_a_figure(run: Run, pair: tuple[Path, Path], tmp_path: Path) ->
         assert image.width == 1600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["auto", "sift"])
 def test_points_tell_whether_it_is_the_same_place(
     run: Run, tmp_path: Path, make_view: View, make_photo: Callable[..., Path], kind: str

@@ -11,6 +11,7 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.slow
 def test_one_model_in_full(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path / "models"))
     status, out, _ = run("models", "mixvpr-4096")
@@ -48,6 +49,7 @@ def test_does_a_descriptor_depend_on_its_batch(run: Run) -> None:
     assert status == 1 and "--alone" in err
 
 
+@pytest.mark.slow
 def test_published_names_with_random_weights_make_maps(run: Run, street: Path, tmp_path: Path) -> None:
     how = ("--weights", "random:0", "--resize", "96x96", "--batch-size", "4")
     status, out, _ = run(

@@ -90,6 +90,7 @@ def test_output_draws_a_bar_on_a_terminal_only(terminal_there: bool, monkeypatch
         assert on_progress is silent
 
 
+@pytest.mark.slow
 def test_map_build_writes_lines_into_a_log(run, street, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """Every report is late on a clock that leaps, so even a small map has its lines; --quiet has none."""
     ticks = iter(range(0, 10**9, 40))

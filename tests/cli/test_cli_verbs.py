@@ -35,6 +35,7 @@ def test_the_verbs_are_all_there() -> None:
     assert len(VERBS) >= 25 and {("explain",), ("dataset", "protocols"), ("map", "add")} <= set(VERBS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_help_has_an_example(run: Run, verb: tuple[str, ...]) -> None:
     status, out, _ = run(*verb, "--help")
@@ -238,6 +239,7 @@ def test_lists_and_info(run: Run, street: Path, tmp_path: Path) -> None:
     assert "12" in run("dataset", "info", street / "database")[1]
 
 
+@pytest.mark.slow
 def test_models_and_config(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [entry["name"] for entry in json.loads(run("models", "--json")[1])]
     assert {"rootsift-vlad", "vgg16-netvlad", "squeezenet1_0-gem", "resnet18-max"} <= set(names)

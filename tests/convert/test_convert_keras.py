@@ -258,6 +258,7 @@ def test_arrays_that_declare_more_than_the_file_holds(tmp_path: Path) -> None:
         import_model(path)
 
 
+@pytest.mark.slow
 def test_damaged_files_end_in_one_clear_error(tmp_path: Path) -> None:
     path = write(tmp_path / "net.h5", *mobilenet_v1())
     whole = path.read_bytes()

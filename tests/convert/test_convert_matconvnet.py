@@ -156,6 +156,7 @@ def test_small_numbers_do_not_overflow(random, tmp_path):
     np.testing.assert_allclose(described(model, photo()), np.sqrt([0.5, 0.5]), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swap", [True, False])
 def test_pretrained_networks_are_cut_as_loadnet_cuts_them_and_await_fitting(random, tmp_path, swap):
     layers = vgg16(random, swap=swap)

@@ -224,6 +224,7 @@ def test_vg_benchmark_with_a_last_layer_and_with_gem(tmp_path, photo):
         import_model(saved(tmp_path / "before.pth", base | {"aggregation.1.p": torch.tensor([3.0])}))
 
 
+@pytest.mark.slow
 def test_lyakaaps_network_and_its_layer_alone(tmp_path, photo):
     state = features("resnet18", "layer4", "base_model.") | netvlad(512, prefix="net_vlad.", bias=True)
     model = import_model(saved(tmp_path / "embed.pt", state))
@@ -237,6 +238,7 @@ def test_lyakaaps_network_and_its_layer_alone(tmp_path, photo):
     assert embedded.fingerprint == model.fingerprint
 
 
+@pytest.mark.slow
 def test_a_name_above_all_others_is_taken_off(tmp_path):
     state = features() | netvlad(64)
     model = import_model(

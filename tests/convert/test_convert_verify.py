@@ -44,6 +44,7 @@ def test_every_layer_of_a_network_of_matlab(tmp_path, rgb, write, method, photo)
     assert wrong == ["conv4", "postL2"]
 
 
+@pytest.mark.slow
 def test_pooling_before_its_relu_is_understood(tmp_path, rgb):
     """A backbone of ours has ReLU and pooling the other way round."""
     random = np.random.default_rng(0)
@@ -75,6 +76,7 @@ def test_our_own_layouts(tmp_path):
     assert [row.difference for row in verify(model, tmp_path / "reference.npz")] == [np.inf, np.inf]
 
 
+@pytest.mark.slow
 def test_references_that_cannot_be_used(tmp_path):
     model = load_model("resnet18-max", weights="random:1")
     photo = np.zeros((64, 64, 3), np.uint8)

@@ -52,6 +52,7 @@ def nontrivial(places: PlaceDataset) -> RowSets:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SPECS.is_dir(), reason="the official specs are not beside the project")
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_the_official_counts(name: str) -> None:
@@ -70,6 +71,7 @@ def test_the_official_counts(name: str) -> None:
         assert places.truth.groups is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SPECS.is_dir(), reason="the official specs are not beside the project")
 def test_the_tiny_dataset_holds_ten_places() -> None:
     places = open_dataset("tokyotm-tiny-val", root=SPECS)

@@ -37,6 +37,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(values, st.integers(0, 5))
 def test_as_pickle_reads_them(value: Any, protocol: int) -> None:
     assert plain_value(io.BytesIO(pickle.dumps(value, protocol))) == value

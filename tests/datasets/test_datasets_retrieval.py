@@ -193,6 +193,7 @@ def test_bad_revisited(revisited: Path) -> None:
         open_dataset("roxford5k-medium", root=revisited)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["roxford5k", "rparis6k"])
 def test_published_truth(which: str) -> None:
     path = SHARED / "truth" / f"gnd_{which}.pkl"

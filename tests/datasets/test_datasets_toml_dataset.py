@@ -106,6 +106,7 @@ def test_bad_settings(tmp_path: Path) -> None:
         open_dataset(tmp_path / "none.toml")
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("name", "database", "queries", "fewest", "most", "total"),
@@ -132,6 +133,7 @@ def test_truth_files_of_patch_netvlad(
     assert (counts.min(), counts.max(), counts.sum()) == (fewest, most, total)
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_list_of_pitts30k_goes_in_the_order_of_its_spec() -> None:
     spec = read_netvlad_spec(DATA / "specs" / "pitts30k_test.mat")

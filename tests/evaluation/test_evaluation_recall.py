@@ -75,6 +75,7 @@ def cases(draw: st.DrawFn) -> tuple[list[list[int]], Truth]:
     return rows, Truth(positives, n_database, {"kind": "drawn"}, ignored, groups)
 
 
+@pytest.mark.slow
 @given(cases(), st.sampled_from(["count", "drop"]))
 @settings(max_examples=200, deadline=None)
 def test_recall_against_the_loop(case: tuple[list[list[int]], Truth], misses: str) -> None:

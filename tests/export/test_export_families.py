@@ -17,6 +17,7 @@ def photos(n, height, width, seed=0):
     return list(np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MEMBERS)
 def test_an_export_answers_as_its_model(name, tmp_path):
     model = MEMBERS[name]()

@@ -32,6 +32,7 @@ def importable(name):
     return installed(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino")])
 def test_the_same_encode(runtime, make, cache, tmp_path):
     folder = save_model(table_model(), tmp_path / "model")

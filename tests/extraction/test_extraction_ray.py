@@ -233,6 +233,7 @@ def test_a_machine_that_sees_other_photos_is_named(folder: Path, model: PlaceMod
     ray_cluster._refuse_other_photos(answer, np.array([3, 6]), table)
 
 
+@pytest.mark.slow
 def test_without_ray_one_line_says_what_to_type(
     folder: Path, tmp_path: Path, model: PlaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

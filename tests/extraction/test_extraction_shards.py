@@ -194,6 +194,7 @@ def test_a_list_without_any_photo_that_can_be_described(tmp_path: Path) -> None:
         merge_stores(paths, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "int8", "pq"])
 def test_patches_are_merged_too(street: Path, tmp_path: Path, dtype: str) -> None:
     photos, model = dv.photos(street / "database"), made()
@@ -209,6 +210,7 @@ def test_patches_are_merged_too(street: Path, tmp_path: Path, dtype: str) -> Non
         merge_stores(paths, tmp_path / "again")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_merge_killed_at_any_step_goes_on(
     street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,6 +46,7 @@ def model(photos: PhotoList) -> PlaceModel:
     return fit(PlaceModel(Cells(), NetVLAD(12, 4), Preprocess(resize="none")), photos, whiten=False)
 
 
+@pytest.mark.slow
 def test_patches_are_whitened_and_photos_are_not(
     model: PlaceModel, photos: PhotoList, tmp_path: Path
 ) -> None:

@@ -187,6 +187,7 @@ def bomb(path: Path, times: int = 3) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_by_what_they_say(tmp_path: Path) -> None:
     path = bomb(tmp_path / "bomb.npz")
     assert path.stat().st_size < 4 << 20

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import dejavlad
 
 SOURCE = Path(dejavlad.__file__).parent
@@ -22,6 +24,7 @@ ALLOWED = {
 }
 
 
+@pytest.mark.slow
 def test_readers_are_guarded() -> None:
     complaints = []
     for path in sorted(SOURCE.rglob("*.py")):

@@ -138,6 +138,7 @@ def test_turning_keeps_lengths_and_angles(dims: int) -> None:
     assert np.abs(spread).max() < 8 / np.sqrt(spread.shape[1])
 
 
+@pytest.mark.slow
 def test_signs_of_turned_rows_find_places_that_few_numbers_tell_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def whitened(seed=0, dims=None):
     return model.with_whitening(Whitening.from_pca(pca)).with_dims(dims)
 
 
+@pytest.mark.slow
 def test_encode_is_the_parts_in_order():
     model = whitened()
     (photo,) = images(1)

@@ -108,6 +108,7 @@ WRAPPINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_whatever_wraps_the_tensors(small, tmp_path, wrapping):
     path = tmp_path / "weights.bin"
@@ -131,6 +132,7 @@ def test_other_kinds_of_file_by_content(small, tmp_path, ending):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_random_weights_save_and_open_again(tmp_path, name):
     model = load_model(name, weights="random:2", device="cpu")

@@ -109,6 +109,7 @@ def opened(case):
     return build(case.tensors, {}, Path(f"{case.name}.pth"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CASES, reason=f"there are no goldens in {FOLDER} (DEJAVLAD_GOLDEN)")
 @pytest.mark.parametrize("name", [*marked()])
 def test_answers_of_the_original_code(name):

@@ -106,6 +106,7 @@ def test_rapid_scores_and_order(golden, patches, query):
         np.testing.assert_array_equal(np.argsort(fused, kind="stable"), original)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", range(QUERIES))
 def test_ransac_scores_and_order(golden, patches, query):
     reranker = Reranker(RansacMatcher(), weights=golden["weights"])

@@ -45,6 +45,7 @@ def load(name: str, _: object = None) -> PlaceModel:
     return load_model(name, device="cpu", resize="none", **random)
 
 
+@pytest.mark.slow
 def test_one_table_that_is_taken_again(places: PlaceDataset, tmp_path: Path) -> None:
     opened: list[str] = []
 
@@ -83,6 +84,7 @@ def test_one_table_that_is_taken_again(places: PlaceDataset, tmp_path: Path) -> 
     assert not deeper.ran[0].taken and deeper.recall_at == (1, 2) and deeper.ran[0].ms
 
 
+@pytest.mark.slow
 def test_another_protocol_or_model_does_not_mix(places: PlaceDataset, tmp_path: Path) -> None:
     scoring = Scoring(recall_at=(1,), k=8)
     bench(NAMES[1:2], places, tmp_path / "a", scoring=scoring, load=load)

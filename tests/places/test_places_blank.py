@@ -73,6 +73,7 @@ def places(street: Path) -> PlaceDataset:
     return PlaceDataset("street", database, queries, parse_truth("same-name", database, queries))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model", "network"])
 def test_a_map_leaves_them_out(
     name: str, blank_street: Path, tmp_path: Path, request: pytest.FixtureRequest, make_view: View
@@ -96,6 +97,7 @@ def test_a_map_leaves_them_out(
     assert town.add([blank_street / "queries" / "98.png"]) == 0
 
 
+@pytest.mark.slow
 def test_arrays_of_one_colour_are_answered(blank_street: Path, tmp_path: Path, model: dv.PlaceModel) -> None:
     town = dv.PlaceMap.build(model, dv.photos(blank_street / "database"), tmp_path / "map")
     for colour in ((0, 0, 0), (255, 255, 255), (10, 200, 30)):

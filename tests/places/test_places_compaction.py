@@ -152,6 +152,7 @@ def test_a_damaged_list_of_rows_is_refused(tmp_path: Path) -> None:
         kept.positions(np.array([3]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_step_the_map_is_whole(tmp_path: Path) -> None:
     killed, step = True, 0

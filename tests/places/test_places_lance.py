@@ -81,6 +81,7 @@ def answers(town: dv.PlaceMap, street: Path, **options: Any) -> list[dict[str, A
     return [answer.to_dict() for answer in town.locate(photos, **options)]
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_a_folder_map(
     street: Path, tmp_path: Path, model: PlaceModel, address: str, make_view: View, make_photo: Any
 ) -> None:

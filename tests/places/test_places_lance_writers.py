@@ -83,6 +83,7 @@ def test_trouble_with_the_store_is_one_line(store: SmallS3) -> None:
         town.snapshot()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def test_writers_at_once_lose_nothing(store: SmallS3, tmp_path: Path, kind: str) -> None:
     address = "s3://bucket/town" if kind == "s3" else f"lance:{tmp_path / 'db'}"

@@ -88,6 +88,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.slow
 def test_rows_that_are_written_anew_have_another_index(town: Path, model: PlaceModel, kind: str) -> None:
     place_map = indexed(town, model, kind)
     before = place_map.index and place_map.index.head()
@@ -122,6 +123,7 @@ def test_an_index_of_other_rows_is_passed_over(town: Path, model: PlaceModel) ->
     np.testing.assert_array_equal(seen.indices, right.indices)
 
 
+@pytest.mark.slow
 def test_each_kind_is_kept_audited_and_follows(town: Path, model: PlaceModel, kind: str) -> None:
     exact = dv.PlaceMap(town, model)
     place_map = indexed(town, model, kind)
@@ -249,6 +251,7 @@ def test_an_index_of_another_map_or_model_is_not_used(town: Path, model: PlaceMo
     assert again._search is not None and again._search.kind == "exact"
 
 
+@pytest.mark.slow
 def test_auto_goes_by_the_number_of_photos(
     town: Path, model: PlaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def test_building_again_takes_corrected_facts_and_describes_nothing(
     assert (tmp_path / "map/rows.bin").read_bytes() == rows
 
 
+@pytest.mark.slow
 def test_adding_positions_to_a_map_without_them(street: Path, tmp_path: Path, model: PlaceModel) -> None:
     photos = dv.photos(street / "database")
     town = dv.PlaceMap.build(model, photos, tmp_path / "map")
@@ -172,6 +173,7 @@ def test_a_folder_that_moved_is_described_no_more(
     assert town.check()
 
 
+@pytest.mark.slow
 def test_one_photo_moves_within_its_folder(street: Path, tmp_path: Path, model: PlaceModel) -> None:
     town = dv.PlaceMap.build(model, dv.photos(street / "database"), tmp_path / "map")
     (street / "database/sub").mkdir()
@@ -394,6 +396,7 @@ def test_changed_rows_are_told_when_they_are_read(old: Path, make_view: View) ->
     assert dv.PlaceMap.open(old, device="cpu").check()
 
 
+@pytest.mark.slow
 def test_a_changed_byte_of_the_state_is_no_other_answer(old: Path, make_view: View) -> None:
     """Of each page of the state: an error, or the same answers as before."""
     town = dv.PlaceMap.open(old, device="cpu")

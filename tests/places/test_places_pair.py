@@ -59,6 +59,7 @@ def test_a_photo_and_itself_by_rapid(model: PlaceModel, make_view: View) -> None
     assert pair.score == pytest.approx(sum(wanted) / 2) == pytest.approx(pair.best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matcher", ["ransac", "rapid"])
 def test_the_same_place_scores_above_another(model: PlaceModel, make_view: View, matcher: str) -> None:
     setting = PairSetting(PatchSetting((2, 3)), matcher)
@@ -100,6 +101,7 @@ def test_strides_leave_the_extent_of_patches(model: PlaceModel, make_view: View)
     assert [match.score for match in pair.matches] == [-1, -1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matcher", ["ransac", "rapid"])
 def test_blank_photos_have_a_score(model: PlaceModel, make_view: View, matcher: str) -> None:
     blank = np.full((96, 128, 3), 255, np.uint8)

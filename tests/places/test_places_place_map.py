@@ -43,6 +43,7 @@ def digests(folder: Path) -> dict[str, str]:
     return sums
 
 
+@pytest.mark.slow
 def test_finds_places_from_files_and_arrays(
     street: Path, tmp_path: Path, model: dv.PlaceModel, make_view: View
 ) -> None:

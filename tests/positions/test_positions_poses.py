@@ -222,6 +222,7 @@ def test_bad_truths_of_loops(tmp_path: Path) -> None:
         loop_truth(str(apart), frames)
 
 
+@pytest.mark.slow
 def test_revisits_of_kitti_00() -> None:
     path = SHARED / "truth" / "kitti_00_poses.txt"
     if not path.is_file():

@@ -74,6 +74,7 @@ def test_commands_of_the_readme(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert Path("answer/index.html").is_file()
 
 
+@pytest.mark.slow
 def test_python_of_the_readme(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for block in readme_blocks("python"):
         exec(compile(block, "README.md", "exec"), {})

@@ -19,6 +19,7 @@ def textured(seed):
     return pixels
 
 
+@pytest.mark.slow
 def test_lines_join_the_same_points_of_a_photo_and_itself(tmp_path):
     from PIL import Image
 

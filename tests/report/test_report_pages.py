@@ -283,6 +283,7 @@ def test_each_photo_lies_in_the_page_once(tmp_path: Path, make_view: View) -> No
     assert text.count('class="shot') == 6 + 6 * 5
 
 
+@pytest.mark.slow
 def test_stays_small_with_many_queries(tmp_path: Path) -> None:
     n = 5000
     rng = np.random.default_rng(0)

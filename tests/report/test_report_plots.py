@@ -86,6 +86,7 @@ def test_positions_of_two_zones_lie_side_by_side() -> None:
     assert plane.at(Position(1.0, 2.0)) is None
 
 
+@pytest.mark.slow
 def test_a_drawing_stays_small_and_is_left_out_without_positions() -> None:
     rng = np.random.default_rng(0)
     crowd = [Position(*at) for at in rng.uniform(0, 1000, (60_000, 2)).tolist()]

@@ -198,6 +198,7 @@ def test_reranker_prefers_the_nearer_view():
     assert scores[1] < scores[0]
 
 
+@pytest.mark.slow
 def test_evaluate_reranks_by_local_features(street, tmp_path, capsys):
     from dejavlad.cli import main
 

@@ -17,6 +17,7 @@ def bare():
     return load_model("dinov2-vits14-vlad", weights="random:1", device="cpu", resize="longest:126")
 
 
+@pytest.mark.slow
 def test_a_map_learns_its_vocabulary_and_locates(bare, street, tmp_path):
     assert not bare.fitted and bare.preprocess.multiple == 14
     town = PlaceMap.build(bare, sorted((street / "database").iterdir()), tmp_path / "map", batch_size=6)

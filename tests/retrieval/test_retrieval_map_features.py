@@ -20,6 +20,7 @@ def kept(tmp_path, make_view):
     return dv.PlaceMap.build(MODEL, views, tmp_path / "map", local=SETTING)
 
 
+@pytest.mark.slow
 def test_a_map_of_arrays_is_verified_by_what_it_keeps(kept, make_view):
     assert kept.features.rows() == {0, 1, 2, 3}
     assert (kept.folder / FILE).stat().st_size < 4 * 150_000

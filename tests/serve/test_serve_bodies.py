@@ -58,12 +58,14 @@ def still_answers(running: Running, town: Town) -> bool:
     return running.client.locate([town.query(1)])[0]["known"] and running.service.budget.used == 0
 
 
+@pytest.mark.slow
 def test_bodies_that_claim_too_much_are_refused_before_they_come(tight: Running, town: Town) -> None:
     reply = send(tight.port, head_of(10**12))
     assert reply.status == 413 and "200,000 at most" in reply.json["error"]["reason"]
     assert still_answers(tight, town)
 
 
+@pytest.mark.slow
 def test_an_endless_body_ends(tight: Running, town: Town) -> None:
     with socket.create_connection(("127.0.0.1", tight.port), timeout=20) as connection:
         connection.sendall(
@@ -191,6 +193,7 @@ def test_long_addresses_are_refused(running: Running) -> None:
     assert request(running.port, "/" + "a" * 60_000).status in (400, 414, 431)
 
 
+@pytest.mark.slow
 def test_who_sends_no_head_is_cut_off(tight: Running, town: Town) -> None:
     with socket.create_connection(("127.0.0.1", tight.port), timeout=10) as connection:
         connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: local")
@@ -206,6 +209,7 @@ def test_who_sends_no_head_is_cut_off(tight: Running, town: Town) -> None:
     assert still_answers(tight, town)
 
 
+@pytest.mark.slow
 def test_who_sends_a_body_too_slowly_is_refused(tight: Running, town: Town) -> None:
     head = head_of(90_000)
     with socket.create_connection(("127.0.0.1", tight.port), timeout=10) as connection:
@@ -223,6 +227,7 @@ def test_who_sends_a_body_too_slowly_is_refused(tight: Running, town: Town) -> N
     assert still_answers(tight, town)
 
 
+@pytest.mark.slow
 def test_who_does_not_read_its_answer_is_cut_off(run: Runner, town: Town) -> None:
     running = run(town.map, limits=Limits(send_seconds=0.5))
     with socket.socket() as connection:
@@ -244,6 +249,7 @@ def test_who_does_not_read_its_answer_is_cut_off(run: Runner, town: Town) -> Non
         assert until(lambda: still_answers(running, town))
 
 
+@pytest.mark.slow
 def test_too_many_connections_are_closed(tight: Running, town: Town) -> None:
     silent = [socket.create_connection(("127.0.0.1", tight.port), timeout=10) for _ in range(40)]
     try:
@@ -271,6 +277,7 @@ def test_there_is_a_limit_to_what_is_in_memory(tight: Running) -> None:
     assert until(lambda: tight.service.budget.used == 0)
 
 
+@pytest.mark.slow
 def test_photos_are_kept_only_where_that_is_wanted(run: Runner, town: Town, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     run(town.map, keep=kept).client.locate([town.query(2)])

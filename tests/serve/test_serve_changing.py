@@ -31,6 +31,7 @@ def names(client: Client) -> list[str]:
     return [photo["name"] for photo in client.photos("town")]
 
 
+@pytest.mark.slow
 def test_a_compacted_map_is_read_on(run: Runner, own: Town) -> None:
     client = run(own.map).client
     assert client.locate([own.query(3)])[0]["matches"][0]["name"] == "03.jpg" and len(names(client)) == 5
@@ -46,6 +47,7 @@ def test_a_compacted_map_is_read_on(run: Runner, own: Town) -> None:
     assert names(client) == ["02.jpg", "03.jpg"] and client.locate([own.query(2)])[0]["known"]
 
 
+@pytest.mark.slow
 def test_a_map_compacted_in_the_middle_of_an_answer(
     run: Runner, own: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_map_compacted_in_the_middle_of_an_answer(
     assert len(calls) == 2 and answer["matches"][0]["name"] == "03.jpg"
 
 
+@pytest.mark.slow
 def test_a_map_that_is_gone_is_no_fault_of_the_service(run: Runner, own: Town) -> None:
     client = run(own.map, writable=True).client
     assert client.locate([own.query(1)])[0]["known"]
@@ -133,6 +136,7 @@ def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Event:
     return started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patient", [True, False])
 def test_what_is_under_way_is_answered_before_the_end(
     run: Runner, own: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patient: bool

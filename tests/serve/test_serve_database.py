@@ -75,6 +75,7 @@ def test_it_answers_as_a_folder_map_and_sees_changes(
         assert "07.jpg" not in [match["name"] for match in again["matches"]]
 
 
+@pytest.mark.slow
 def test_a_database_is_not_asked_at_every_question(
     own: Town, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_database_is_not_asked_at_every_question(
         assert running.client.map("db")["photos"] == 3
 
 
+@pytest.mark.slow
 def test_answers_go_on_while_the_database_is_away(
     own: Town, run: Runner, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -108,6 +110,7 @@ def test_answers_go_on_while_the_database_is_away(
         assert client.map("db")["photos"] == 3
 
 
+@pytest.mark.slow
 def test_another_map_at_the_same_place_is_seen(own: Town, run: Runner, tmp_path: Path) -> None:
     with address_of("lance", tmp_path) as address:
         photos = listed(own)

@@ -70,6 +70,7 @@ def test_claims_of_too_many_pixels_cost_nothing() -> None:
     assert outcomes[3].reason is None and time.monotonic() - started < 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux")
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dejavlad.serve.decode_check.BASE", 700 << 20)
@@ -80,6 +81,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert large.reason and good.reason is None  # the process that ran out of memory is followed by another
 
 
+@pytest.mark.slow
 def test_time_is_bounded_and_the_next_photo_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Limits(decode_seconds=0.000001)
     (late,) = check(encoded("PNG"), limits=slow)
@@ -103,6 +105,7 @@ def test_time_is_bounded_and_the_next_photo_is_looked_at(monkeypatch: pytest.Mon
     assert second.reason == "it is damaged: decoding it broke down"
 
 
+@pytest.mark.slow
 def test_processes_are_replaced_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dejavlad.serve.decode_check.PHOTOS", 2)
 

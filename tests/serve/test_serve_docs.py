@@ -21,6 +21,7 @@ def commands() -> list[str]:
     return [line for line in joined.splitlines() if line.startswith("curl ")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
 def test_every_curl_line_does_what_it_says(run: Runner, tmp_path: Path) -> None:
     town: Town = build_town(tmp_path, places=6)
@@ -66,6 +67,7 @@ def test_every_address_is_documented() -> None:
         assert path.removesuffix("/image") in text, path
 
 
+@pytest.mark.slow
 def test_the_clients_example_runs(run: Runner, tmp_path: Path) -> None:
     town = build_town(tmp_path, places=6)
     running = run(town.map)

@@ -48,6 +48,7 @@ def direct(town: Town) -> list[dict]:
     return [answer.to_dict() for answer in PlaceMap.open(town.map).locate(queries, k=3)]
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_the_library(running: Running, town: Town, direct: list[dict]) -> None:
     answers = running.client.locate([town.query(place) for place in range(12)], k=3)
     assert [answer["name"] for answer in answers] == [f"{place:02d}.jpg" for place in range(12)]
@@ -58,6 +59,7 @@ def test_answers_are_those_of_the_library(running: Running, town: Town, direct: 
         assert answer["matches"][0]["image"].startswith("/v1/maps/town/photos/")
 
 
+@pytest.mark.slow
 def test_many_clients_get_their_own_answers(running: Running, town: Town, direct: list[dict]) -> None:
     start = threading.Barrier(8)
 

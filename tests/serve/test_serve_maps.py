@@ -55,6 +55,7 @@ def test_photos_come_page_by_page_and_by_box(running: Running, town: Town) -> No
     assert single == photos[3] and "path" not in single
 
 
+@pytest.mark.slow
 def test_positions_in_metres_and_across_zones(run: Runner, tmp_path: Path) -> None:
     photos = [
         Photo(str(i), Path(str(i)), pixels=view(i), position=position)
@@ -119,6 +120,7 @@ def test_pictures_are_small_upright_and_tell_nothing_else(run: Runner, tmp_path:
     assert caught.value.status == 404
 
 
+@pytest.mark.slow
 def test_what_another_process_adds_is_seen_at_once(run: Runner, own: Town) -> None:
     client = run(own.map).client
     query = jpeg(view(7, 5))
@@ -136,6 +138,7 @@ def test_what_another_process_adds_is_seen_at_once(run: Runner, own: Town) -> No
     assert [m["name"] for m in again["matches"]] == [m["name"] for m in before["matches"]]
 
 
+@pytest.mark.slow
 def test_photos_are_added_and_removed(run: Runner, own: Town) -> None:
     client = run(own.map, writable=True).client
     exif = Image.Exif()
@@ -184,6 +187,7 @@ def test_a_service_that_is_not_writable_changes_nothing(running: Running, town: 
     assert caught.value.status == 404
 
 
+@pytest.mark.slow
 def test_the_second_of_two_writers_is_refused(run: Runner, own: Town) -> None:
     client = run(own.map, writable=True).client
     with one_writer(own.map):
@@ -198,6 +202,7 @@ def test_the_second_of_two_writers_is_refused(run: Runner, own: Town) -> None:
     assert client.wait(client.add("town", [own.query(0)]))["state"] == "done"
 
 
+@pytest.mark.slow
 def test_changes_of_many_clients_come_one_after_the_other(run: Runner, own: Town) -> None:
     running = run(own.map, writable=True)
     jobs, errors = [], []

@@ -62,6 +62,7 @@ def own(tmp_path: Path) -> Town:
     return build_town(tmp_path, places=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_within_five_seconds_and_requests_under_way_get_an_answer(own: Town, number: int) -> None:
     with process(own.map) as (service, port):
@@ -95,6 +96,7 @@ def test_it_ends_within_five_seconds_and_requests_under_way_get_an_answer(own: T
         assert service.stderr.read().splitlines() == [f"open http://localhost:{port}/ (Ctrl-C ends it)"]
 
 
+@pytest.mark.slow
 def test_clients_that_hang_do_not_keep_it_from_stopping(own: Town) -> None:
     with process(own.map) as (service, port):
         hanging = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
@@ -113,6 +115,7 @@ def test_clients_that_hang_do_not_keep_it_from_stopping(own: Town) -> None:
             connection.close()
 
 
+@pytest.mark.slow
 def test_programs_are_told_the_address_as_json(own: Town) -> None:
     command = [sys.executable, "-m", "dejavlad", "serve", str(own.map), "--port", "0", "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as service:
@@ -128,6 +131,7 @@ def test_programs_are_told_the_address_as_json(own: Town) -> None:
     assert service.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["kill", "terminate"])
 def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: str) -> None:
     from made_photos import view
@@ -154,6 +158,7 @@ def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: st
     assert len(stored) == 24 and not [path for path in stored if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_decoders_end_with_a_service_that_is_killed(own: Town) -> None:
     if not Path("/proc/self/task").is_dir():
         pytest.skip("children are listed by Linux")
@@ -173,6 +178,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_one_line(own: Town, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)

@@ -47,10 +47,12 @@ def district(tmp_path_factory: pytest.TempPathFactory) -> PlaceDataset:
     return open_dataset(made / "test")
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
     assert hashes(make_town(tmp_path / "town", photos=60, size=SMALL, workers=2)) == hashes(small)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_town(small: Path, tmp_path: Path) -> None:
     other = hashes(make_town(tmp_path / "town", photos=60, size=SMALL, seed=1))
     photos = [name for name in other if name.endswith(".jpg")]
@@ -58,6 +60,7 @@ def test_another_seed_is_another_town(small: Path, tmp_path: Path) -> None:
     assert not [name for name in photos if other[name] == before.get(name)]
 
 
+@pytest.mark.slow
 def test_an_interrupted_town_ends_with_the_same_bytes(small: Path, tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.done >= 12:

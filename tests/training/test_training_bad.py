@@ -48,6 +48,7 @@ def on_disk(town, folder, make_photo, size=None):
     return PlaceDataset.from_arrays(*parts, root=folder, name="files")
 
 
+@pytest.mark.slow
 def test_mixed_sizes_are_learnt_from(config, make_model, town, make_photo, tmp_path):
     files = on_disk(town, tmp_path / "photos", make_photo, size=(36, 48))
     for at_once in (64, 3):

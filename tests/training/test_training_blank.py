@@ -121,6 +121,7 @@ def test_a_place_with_one_photo_left_is_left_out(town: PlaceDataset, config: Tra
     assert sampler.draw(1, 1, set(range(40))).numbers.tolist() == []
 
 
+@pytest.mark.slow
 def test_places_that_are_interrupted_end_alike_where_a_photo_shows_nothing(
     foggy: PlaceDataset, config: TrainConfig, make_model: Callable[..., PlaceModel], tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_nothing_is_said_of_a_healthy_start(doctor, make_model, big):
     assert check(netvlad, make_model(), big) == []
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_a_healthy_run(doctor, make_model, big, town_val, out):
     run = train(replace(doctor, epochs=3, learning_rate=0.003), make_model(), big, town_val, out)
     assert [one for one in run.records if one["kind"] == "warning"] == []
@@ -251,6 +252,7 @@ def test_said_once_also_when_a_run_goes_on(config):
     assert faults_of(monitor, [{"kind": "refresh", "spread": 0.0}]) == []
 
 
+@pytest.mark.slow
 def test_a_cache_gone_stale_in_a_run(doctor, make_model, big, out):
     wild = replace(doctor, epochs=6, learning_rate=0.5, momentum=0.0, lr_down_every=9, optimizer="adam")
     run = train(wild, make_model(), big, None, out)

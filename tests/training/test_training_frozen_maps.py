@@ -41,6 +41,7 @@ def maps_record(run, of="train"):
     return next(one for one in run.records if one["kind"] == "frozen maps" and one["set"] == of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "netvlad"])
 def test_losses_are_those_without(pooling, frozen, make_model, town, town_val, tmp_path):
     model = make_model(pooling, **({"clusters": 4} if pooling == "netvlad" else {}))
@@ -194,6 +195,7 @@ def test_values_beyond_float16_are_refused(frozen, make_model, town, out):
     assert all(train(config, model, town, None, out.with_name("other")).losses)
 
 
+@pytest.mark.slow
 def test_mixed_precision_learns_with_them_and_without(frozen, make_model, town, tmp_path):
     mixed = replace(frozen, precision="bf16")
     runs = [

@@ -91,6 +91,7 @@ def headed(town):
     return PlaceDataset(town.name, *lists, town.truth, town.protocol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["max", "netvlad", "frozen", "adam", "subcache", "places", "augment", "classes", "focal"]
 )
@@ -133,6 +134,7 @@ def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_pat
         same(result(out), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tuples", "adam", "subcache", "places", "classes"])
 def test_ctrl_c_keeps_every_whole_batch(kind, config, make_model, town, town_val, tmp_path, monkeypatch):
     config = replace(config, save_every=0)
@@ -223,6 +225,7 @@ class Dropping(nn.Module):
         return self.drop(self.norm(self.conv(images_NCHW)))
 
 
+@pytest.mark.slow
 def test_what_a_network_draws_and_its_buffers_come_again(config, town, tmp_path):
     torch.manual_seed(3)
     model = PlaceModel(Dropping(), MaxPool(6), Preprocess())
@@ -333,6 +336,7 @@ def windows(name):
     return name.replace("/", "\\")
 
 
+@pytest.mark.slow
 def test_momentum_is_lost_between_epochs_only_by_the_quirk(config, make_model, town, tmp_path):
     first, whole = replace(config, epochs=1), tmp_path / "whole"
     train(config, make_model(), town, None, whole)

@@ -127,6 +127,7 @@ def test_tests_now_and_then(config, make_model, town, town_val, out):
     assert list(run.recalls()) == [2, 3]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_finds_more(config, make_model, town, town_val, out):
     longer = replace(
         config, epochs=12, negatives="all", lr_down_every=5, learning_rate=0.003, optimizer="adam"

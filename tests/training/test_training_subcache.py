@@ -192,6 +192,7 @@ def test_the_recipe_has_the_originals_values():
     assert (config.patience, config.clusters, config.resize) == (10, 16, "480x640")
 
 
+@pytest.mark.slow
 def test_the_recipe_learns(msls, make_model, tmp_path):
     config = replace(
         load_recipe("msls-vgg16-netvlad"),

@@ -121,6 +121,7 @@ def test_the_parts_that_learn_and_no_others(tiny, town, out, trainable):
     assert load_folder(run.path / "epochs" / "001").descriptor_size == model.descriptor_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["blocks:1", "adapters"])
 @pytest.mark.parametrize("tuples", [False, True])
 def test_a_run_that_was_cut_off_ends_with_the_same_weights(tiny, town, config, out, trainable, tuples):
