@@ -33,7 +33,7 @@ SCALED: Final = 0.2
 """Logarithm of the scale (1.22 times larger, or smaller) from which on a view is as far as `FARTHER` says."""
 FARTHER: Final = 0.4
 """What such a change of scale takes from the evidence: as much as 1.5 times fewer points would."""
-WEIGHT: Final = 10.0
+WEIGHT: Final = 7.0
 """Standard deviations of the candidates' distances that e times as many matches count for, where e times as
 many agree."""
 
