@@ -9,7 +9,7 @@ import pytest
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.evaluation import Result
 from dejavlad.local_features import LocalFeatures
-from dejavlad.rerank.nearness import nearness
+from dejavlad.rerank.nearness import Nearness, nearness
 from dejavlad.rerank.point_matching import MutualNearest, PointMatches
 from dejavlad.rerank.point_reranker import DECISIVE, PointReranker, evidence, nearness_scores
 from dejavlad.rerank.verification import Verified, VerifySetting, verify
@@ -170,8 +170,10 @@ def test_settings_that_cannot_be():
         PointReranker(k=0)
 
 
-def counted(tried, inliers):
-    return Verified(all_match(inliers), tried, "fundamental")
+def counted(tried, inliers, scale=1.0, coverage=(0.3, 0.3)):
+    return Verified(
+        all_match(inliers), tried, "fundamental", nearness=Nearness(scale=scale, coverage=coverage)
+    )
 
 
 def test_only_decisive_evidence_changes_the_order():
@@ -185,6 +187,43 @@ def test_only_decisive_evidence_changes_the_order():
     first, scaled = (nearness_scores(strong, np.array([0.8, 0.9, 1.0]) * by) for by in (1, 1000))
     np.testing.assert_allclose(first, scaled)
     assert nearness_scores(strong).argsort()[0] == 2 and len(nearness_scores([])) == 0
+
+
+def test_evidence_grows_with_what_is_common_and_falls_with_scale():
+    usual = evidence(counted(200, 100))
+    assert usual == pytest.approx(np.log(10 * 5) / 2)
+    assert evidence(counted(400, 100)) > usual < evidence(counted(200, 150))
+    assert (
+        evidence(counted(200, 100, coverage=(0.9, 0.2)))
+        < usual
+        < evidence(counted(200, 100, coverage=(0.4, 0.5)))
+    )
+    by_scale = [evidence(counted(200, 100, scale)) for scale in (1, 1.05, 1.1, 1.2, 1.3, 4)]
+    assert by_scale[:5] == sorted(by_scale[:5], reverse=True) and len(set(by_scale[:5])) == 5
+    # Ahead and behind count alike, and no scale speaks for another place.
+    assert evidence(counted(200, 100, 1 / 1.1)) == pytest.approx(by_scale[2])
+    assert by_scale[-1] == by_scale[-2] == pytest.approx(usual - 0.4)
+    assert evidence(counted(20, 20, 3.0)) == evidence(counted(900, 19)) == 0
+    assert evidence(Verified(all_match(90), 90, "fundamental")) == 0
+
+
+def test_scale_is_that_of_most_points():
+    points = seen(scene(60))
+    centre = np.array([320, 240])
+    larger = (points - centre) * 1.25 + centre + [200, 10]
+    wrong = larger.copy()
+    wrong[:12] = np.random.default_rng(0).uniform(0, 480, (12, 2))
+    for query in (larger, wrong):
+        by_hand = [
+            np.linalg.norm(query[i] - query[j]) / np.linalg.norm(points[i] - points[j])
+            for i, j in itertools.combinations(range(60), 2)
+            if min(np.linalg.norm(query[i] - query[j]), np.linalg.norm(points[i] - points[j])) > 32
+        ]
+        scale = nearness(query, points, SIZE, SIZE).scale
+        assert scale == pytest.approx(np.exp(np.median(np.log(by_hand)))) == pytest.approx(1.25, abs=0.02)
+    # Points all in one spot: the similarity's.
+    close = nearness(points * 0.02 + 100, points * 0.01 + 100, SIZE, SIZE)
+    assert close.scale == pytest.approx(2)
 
 
 def test_reranker_prefers_the_nearer_view():

@@ -2,7 +2,8 @@
 
 A photo taken a few steps ahead shows the same things larger, one taken a few steps aside shows them moved; so
 counting matches alone prefers whatever has most texture. The points are fitted by a similarity (shift,
-rotation, scale), the candidate's to the query's, least squares with outlying points left out once.
+rotation, scale), the candidate's to the query's, least squares with outlying points left out once. How much
+larger things are is not taken from there, as a few wrong points change it: it is the median over pairs.
 
 Shapes: I points that agree.
 """
@@ -21,6 +22,10 @@ CELLS = 8
 """Coverage is counted in so many cells along the longer side."""
 OUTLYING = 2.5
 """Points whose residual is above so many times the median one are left out of the second fit."""
+APART = 0.05
+"""Pairs of points nearer to each other, in longer sides, in either photo say nothing about scale."""
+PAIRED = 256
+"""At most so many points, evenly taken, are paired."""
 
 Size = tuple[float, float]
 Points = NDArray[np.floating]
@@ -31,7 +36,8 @@ class Nearness:
     """How two views differ; as it stands it is that of two photos with nothing in common."""
 
     scale: float = 0.0
-    """How much larger things are in the query than in the candidate: above 1 where it was taken ahead."""
+    """How much larger things are in the query than in the candidate: above 1 where it was taken ahead. The
+    median ratio of the distances between two points."""
     rotation: float = 0.0
     """Degrees by which the query is turned, counter-clockwise, -180 to 180."""
     shift: float = math.inf
@@ -69,10 +75,9 @@ def nearness(points_I2: Points, others_I2: Points, size: Size, other_size: Size)
     if near.sum() >= 2:
         turn_22, shift_2 = _similarity(points[near], others[near])
         residual = np.linalg.norm(others @ turn_22.T + shift_2 - points, axis=1)
-    scale = math.sqrt(abs(float(np.linalg.det(turn_22))))
     centre, other_centre = (np.array([s[1] / 2, s[0] / 2]) for s in (size, other_size))
     return Nearness(
-        scale=scale,
+        scale=_scale(points, others, APART * side) or math.sqrt(abs(float(np.linalg.det(turn_22)))),
         rotation=math.degrees(math.atan2(-turn_22[1, 0], turn_22[0, 0])),
         shift=float(np.linalg.norm(turn_22 @ other_centre + shift_2 - centre) / side),
         parallax=float(np.median(residual) / side),
@@ -94,6 +99,17 @@ def _similarity(points_I2: Points, others_I2: Points) -> tuple[Points, Points]:
     scale = float((values * sign).sum()) / spread if spread > 0 else 1.0
     turn_22 = scale * (left * sign) @ right
     return turn_22, mean - turn_22 @ other_mean
+
+
+def _scale(points_I2: Points, others_I2: Points, least: float) -> float:
+    """Median ratio of the distances between two points, in pixels; 0 where none are `least` pixels apart."""
+    kept = np.unique(np.linspace(0, len(points_I2) - 1, min(PAIRED, len(points_I2))).astype(int))
+    first, second = np.triu_indices(len(kept), 1)
+    apart, other_apart = (
+        np.linalg.norm(xy_K2[first] - xy_K2[second], axis=1) for xy_K2 in (points_I2[kept], others_I2[kept])
+    )
+    far = (apart > least) & (other_apart > least)
+    return float(np.exp(np.median(np.log(apart[far] / other_apart[far])))) if far.any() else 0.0
 
 
 def _mirrored(points_I2: Points, others_I2: Points) -> bool:

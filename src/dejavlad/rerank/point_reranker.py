@@ -1,9 +1,12 @@
 """A ranking in a better order by verified local features: one more member of the re-ranking family.
 
 Counting the points that agree in space is not enough: frames of one walk ahead and behind show the same
-things, and agree as well. How many points look alike at all falls faster with a change of view. So what
-agrees in space decides whether a candidate counts, and what looks alike how much. That is added to the
-distances of the first ranking; below `DECISIVE` it is nothing: photos of different places reach that.
+things, and agree as well. Three figures fall as the view moves away, each in its own way: how many points
+look alike, how many of those agree, and how much of both photos they cover; their product is taken. What
+tells ahead and behind apart best is the scale of what is seen; a shift sideways says nothing, as one walk may
+be on the other side of the path. Scale says how near a view is, not which place it is, so it never counts for
+more than `FARTHER`. All that is added to the distances of the first ranking; where fewer than `DECISIVE`
+agree it is nothing: photos of different places reach that.
 
 Shapes: C candidates of one query.
 """
@@ -24,8 +27,15 @@ from dejavlad.rerank.verification import Verified, VerifySetting, verify
 
 DECISIVE: Final = 20
 """Matches that must agree in space before they change the order."""
-WEIGHT: Final = 10.0
-"""Standard deviations of the candidates' distances that e times as many matches count for."""
+COVERED: Final = 0.3
+"""Share of both photos in which points lie that speaks neither for nor against."""
+SCALED: Final = 0.2
+"""Logarithm of the scale (1.22 times larger, or smaller) from which on a view is as far as `FARTHER` says."""
+FARTHER: Final = 0.4
+"""What such a change of scale takes from the evidence: as much as 1.5 times fewer points would."""
+WEIGHT: Final = 7.0
+"""Standard deviations of the candidates' distances that e times as many matches count for, where e times as
+many agree."""
 
 
 class PointReranker:
@@ -81,8 +91,18 @@ class PointReranker:
 
 
 def evidence(verified: Verified) -> float:
-    """How much speaks for one place seen from nearby: a logarithm, 0 where fewer than `DECISIVE` agree."""
-    return math.log(verified.tried / DECISIVE) if verified.inliers >= DECISIVE else 0.0
+    """How much speaks for one place seen from nearby: a logarithm from 0, which is nothing.
+
+    It grows with the matches, those that agree and the share of both photos that these cover, and falls with
+    the change of scale. 0 where fewer than `DECISIVE` agree.
+    """
+    near = verified.nearness
+    covered = min(near.coverage)
+    if verified.inliers < DECISIVE or not covered > 0 or not near.scale > 0:
+        return 0.0
+    common = verified.tried / DECISIVE * verified.inliers / DECISIVE * covered / COVERED
+    farther = FARTHER * min(1.0, (math.log(near.scale) / SCALED) ** 2)
+    return max(0.0, math.log(common) / 2 - farther)
 
 
 def nearness_scores(
