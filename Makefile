@@ -10,7 +10,7 @@ OUT    ?= out/demo
 help:
 	@echo "make demo    set up, then map, locate and evaluate a made town; ends with a page to open"
 	@echo "make test    set up, then every check: lint, types, layers, tests, the wheel"
-	@echo "make check   in a minute or two: style, vocabulary, layers and all tests that are not slow"
+	@echo "make check   in about a minute: style, vocabulary, layers and all tests that are not slow"
 	@echo "make goldens all published networks against their original code's answers: minutes, gigabytes"
 	@echo "make lint    style, vocabulary, types and layers alone"
 	@echo "make docs    the documentation site, into out/site"

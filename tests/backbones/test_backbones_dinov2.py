@@ -63,6 +63,7 @@ def test_tokens_by_a_plain_restatement(registers):
     torch.testing.assert_close(grid.flatten(2), output[:, :, 1:, 0])
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_cuts_share_what_they_share():
     whole = made(leading=1)
@@ -127,6 +128,7 @@ def test_photos_of_other_sizes():
     assert rounding.grid(35, 63) == (2, 4)  # half to even
 
 
+@pytest.mark.slow
 def test_published_sizes_and_keys():
     counts = {"s": 22_056_576, "b": 86_580_480, "l": 304_368_640, "g": 1_136_480_768}
     for variant, size in counts.items():
@@ -139,6 +141,7 @@ def test_published_sizes_and_keys():
     assert len(network.state_dict()) == 7 + 40 * 14  # w12 and w3 are as many as fc1 and fc2
 
 
+@pytest.mark.slow
 def test_weights_of_the_whole_fill_a_partial_and_others_do_not(tmp_path):
     tensors = create("dinov2_vits14", weights="random:5").state_dict()
     torch.save({"model": {f"module.{k}": v.half() for k, v in tensors.items()}}, tmp_path / "w.pth")
@@ -187,6 +190,7 @@ def plain_adapter(adapter, x):
     return adapter.D_fc2(inner + joined)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_selavprs_stream_runs_beside_the_blocks():
     network = settled(made(SideDinoV2, adapters="multiconv", first=9))
@@ -226,6 +230,7 @@ def test_cricas_adapters_are_inside_the_layer_scale():
     torch.testing.assert_close(network(SQUARE).flatten(2).mT, x[:, 1:], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_images_tokens_join_late_and_alone_come_out():
     network = made(AggregatingDinoV2, registers=4, positions="offset", tokens=3, at=10)

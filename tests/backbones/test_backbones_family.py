@@ -83,6 +83,7 @@ def test_geometry_is_what_a_pixel_changes(name, cut, channels, stride, field, of
         assert changed[whole].sum() == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_shapes_and_finite_values_at_the_default_cut(name):
     backbone = create(name, weights="random:3")
@@ -184,6 +185,7 @@ def test_every_key_of_a_bottleneck():
     assert tensors.keys() == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "one", "other"),
     [

@@ -99,6 +99,7 @@ def test_heads_may_ask_for_the_class_token(folders, name):
         create(f"hub:{folders['resnet']}", offline=True, leading=1)
 
 
+@pytest.mark.slow
 def test_every_aggregation_goes_behind_it(folders):
     for pooling in ("netvlad", "vlad", "max", "gem", "salad", "boq", "supervlad", "gem_linear", "edtformer"):
         model = load_model(f"hub:{folders['dinov2']}-{pooling}", offline=True, device="cpu")

@@ -46,6 +46,7 @@ def test_the_bomb_is_a_pickle() -> None:
     assert key == ((((), ()), ((), ())), (((), ()), ((), ())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
 def test_checkpoints_pass(old: bool, tmp_path: Path) -> None:
     network = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(200)))

@@ -104,6 +104,7 @@ def test_a_panorama_is_located_by_its_surest_view(
     assert run(*words, *cut, "--out", "page")[0] == 0 and Path("page/index.html").exists()
 
 
+@pytest.mark.slow
 def test_large_photos_are_decoded_smaller_where_that_is_asked_for(
     tmp_path: Path, run: Run, make_view: Callable[..., NDArray[np.uint8]]
 ) -> None:

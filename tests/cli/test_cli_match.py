@@ -147,6 +147,7 @@ def test_options_reach_the_matcher(run: Run, pair: tuple[Path, Path]) -> None:
     assert output["sizes"][0]["patches"] < output["sizes"][1]["patches"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -207,6 +208,7 @@ def test_a_video_against_its_first_frame(run: Run, learnt: Words, video: Path, t
     capture.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["3", "photo"])
 def test_another_reference_and_every_other_frame(
     run: Run,
@@ -227,6 +229,7 @@ def test_another_reference_and_every_other_frame(
     assert ["unknown" in line for line in lines] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_a_frame_that_cannot_be_decoded_is_passed_over(run: Run, learnt: Words, video: Path) -> None:
     status, out, err = run("--video", with_a_bad_frame(video, 2), *learnt)
     assert status == 0, err
@@ -242,6 +245,7 @@ def test_a_video_that_is_cut_short_ends(video: Path) -> None:
     assert frames.failed >= 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_a_summary(
     run: Run, learnt: Words, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

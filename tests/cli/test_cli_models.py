@@ -40,6 +40,7 @@ def test_files_to_be_fetched_by_hand(run: Run, tmp_path: Path, monkeypatch: pyte
     assert status == 1 and "dinov2_vits14_pretrain.pth" in err
 
 
+@pytest.mark.slow
 def test_does_a_descriptor_depend_on_its_batch(run: Run) -> None:
     status, out, _ = run(
         "verify", "cosplace-resnet18-32", "--alone", "--weights", "random:0", "--resize", "64x64", "--json"

@@ -30,6 +30,7 @@ def test_help_has_an_example(run: Run, verb: tuple[str, ...]) -> None:
     assert "--quiet" in out and "--json" in out
 
 
+@pytest.mark.slow
 def test_truth_of_frames_and_its_use(run: Run, street: Path) -> None:
     photos = (street / "database", street / "queries")
     status, out, err = run("dataset", "truth", *photos, "--frames", "2", "--out", "t.npz")

@@ -146,6 +146,7 @@ def test_train_whiten_and_the_models_of_a_run(
     assert "100 dimensions cannot be learnt from 18 photos" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_spec_of_netvlad_is_learnt_from_as_the_folder_is(
     words: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_spec_of_netvlad_is_learnt_from_as_the_folder_is(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_was_interrupted(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +200,7 @@ def test_check_examines_alone(words: list[str], tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_warnings_are_told_once_and_kept(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,6 +220,7 @@ def test_what_is_kept_of_frozen_layers_is_told(words: list[str], capsys: pytest.
     assert "frozen layers of val: kept" in err
 
 
+@pytest.mark.slow
 def test_tensorboard_events(words: list[str], tmp_path: Path) -> None:
     for epochs in (1, 2):
         assert main([*words, "--tensorboard", "--quiet", "--set", f"epochs={epochs}"]) == 0
@@ -306,6 +310,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["cosplace", "eigenplaces"])
 def test_classes_of_a_folder_of_named_photos(
     recipe: str, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -67,6 +67,7 @@ def test_the_table_says_all_that_is_to_be_known() -> None:
     assert listed[NAME].source == RELEASED[NAME].url and listed[NAME].trained_on == "Pitts30K"
 
 
+@pytest.mark.slow
 def test_a_released_name_downloads_on_first_use_only(published: Released) -> None:
     assert not published.here
     model = load_model(NAME, device="cpu")

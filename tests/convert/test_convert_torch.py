@@ -111,6 +111,7 @@ def training(state):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("clusters", [16, 64])
 @pytest.mark.parametrize("old", [False, True])

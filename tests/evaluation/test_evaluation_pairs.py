@@ -41,6 +41,7 @@ def text(path: Path) -> str:
 any_name = st.text(st.sampled_from("a#%,\r\n 2C0A35ж'"), min_size=1, max_size=8).filter(str.strip)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(any_name, st.lists(any_name, min_size=1, max_size=3), min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None)
 def test_any_name_comes_back(

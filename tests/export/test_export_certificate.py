@@ -141,6 +141,7 @@ def test_stores_of_both_accept_each_other_and_no_other(exported, tmp_path):
     assert open_export(path).with_dims(8).fingerprint not in (model.fingerprint, other.fingerprint)
 
 
+@pytest.mark.slow
 def test_a_map_keeps_the_file_and_opens_with_it(exported, tmp_path):
     model, path = exported
     town = dv.PlaceMap.build(open_export(path), photos(6, 50, 60), tmp_path / "map")
@@ -150,6 +151,7 @@ def test_a_map_keeps_the_file_and_opens_with_it(exported, tmp_path):
     assert answer.matches[0].name == town.locate(photos(6, 50, 60)[2:3], k=1)[0].matches[0].name
 
 
+@pytest.mark.slow
 def test_patches_are_further_outputs(make, tmp_path):
     model = make(create("netvlad", 16, clusters=5, epsilon="torch"), whitened=20)
     path, setting = tmp_path / "p.onnx", PatchSetting((2, 3), (1, 2))

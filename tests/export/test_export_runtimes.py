@@ -64,6 +64,7 @@ def test_a_changed_weight_is_another_network(make, cache):
     assert np.abs(model.encode(images) - before).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_stores_and_patches_are_the_same(make, cache, tmp_path):
     listed, setting = PhotoList.of(photos(4, 56, 84)), PatchSetting((2, 3))
     pooling = create("netvlad", 16, clusters=4, epsilon="torch")
@@ -149,6 +150,7 @@ def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
     assert certificate.answers[0].cosine_min == pytest.approx(float(cosines.min()), abs=0.02)
 
 
+@pytest.mark.slow
 def test_decoding_overlaps_and_steps_are_measured(make, tmp_path):
     import time
 

@@ -64,6 +64,7 @@ def test_clusters_that_do_not_fit(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_extract_writes_and_evaluate_reads_them(
     street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -238,6 +238,7 @@ def test_a_store_cut_short_is_told_and_mended(photos: PhotoList, tmp_path: Path)
     assert lines.read_text() == text and data.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_photo_that_changed_is_described_anew_and_waste_is_dropped(
     photos: PhotoList,
     tmp_path: Path,

@@ -17,6 +17,7 @@ from dejavlad.ground_truth.row_sets import (
 from dejavlad.ranking import Ranking
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_shared_sets_are_as_others(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 12))

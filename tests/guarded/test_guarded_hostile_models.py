@@ -87,6 +87,7 @@ def test_indexes_name_files_beside_them(name: object, tmp_path: Path) -> None:
         dv.open_index(tmp_path / "index")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["store", "map"])
 def test_a_table_of_failures_that_is_none(name: str, tmp_path: Path) -> None:
     from kinds import KINDS

@@ -19,6 +19,7 @@ FEW = (
 SLOW = ("map in lance", "map features")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in KINDS]
 )

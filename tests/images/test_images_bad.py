@@ -188,6 +188,7 @@ def test_a_lifted_limit_lifts_that_of_pillow_and_no_longer_than_needed(
     assert "7.2 GB of memory and 1.0 GB are free" in reason(path)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 @given(
     st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000"]),
@@ -215,6 +216,7 @@ def test_damaged_files_are_read_or_refused(
         assert pixels.shape == (*(size or ()), 3)
 
 
+@pytest.mark.slow
 def test_c_libraries_say_nothing(tmp_path: Path) -> None:
     """In a process of its own, as some libraries learn only once how much to say."""
     rng = np.random.default_rng(0)

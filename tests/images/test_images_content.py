@@ -141,6 +141,7 @@ WALLS = {"19.jpg", "18.jpg", "46.jpg"}
 """Of loop_rtabmap: bare walls, which show nothing any more when they are darkened."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_photo_of_a_place_is_lost(change: str, make_view: Callable[..., Pixels]) -> None:
     for place in range(12):
@@ -153,6 +154,7 @@ def test_no_photo_of_a_place_is_lost(change: str, make_view: Callable[..., Pixel
     assert measure_content(CHANGES[change](snow)).anything
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the photos of /work/shared/data are not here")
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_real_photo_is_lost(change: str) -> None:

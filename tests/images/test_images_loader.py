@@ -199,6 +199,7 @@ def test_workers_are_counted_from_zero(photos: list[Photo]) -> None:
     assert list(load_batches(photos, [], Preprocess(), workers=2)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
 def test_an_interrupt_ends_it() -> None:
     script = """

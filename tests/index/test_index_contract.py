@@ -291,6 +291,7 @@ HARD: dict[str, Callable[[np.random.Generator], Array]] = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -56,6 +56,7 @@ def said(model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_name_and_the_names_of_its_tensors_tell_one_network(name):
     one = PUBLISHED[name]
@@ -195,6 +196,7 @@ def test_where_only_a_drive_has_it(tmp_path, monkeypatch):
         assert RELEASED[name].url in text and str(RELEASED[name].path) in text and "--weights FILE" in text
 
 
+@pytest.mark.slow
 def test_a_file_put_in_its_place_is_found(small, tmp_path, monkeypatch):
     monkeypatch.setenv("DEJAVLAD_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path))
@@ -204,6 +206,7 @@ def test_a_file_put_in_its_place_is_found(small, tmp_path, monkeypatch):
     assert load_model(NAME, device="cpu", offline=True).provenance["licence"] == RELEASED[NAME].licence
 
 
+@pytest.mark.slow
 def test_the_list_tells_what_matters():
     entries = {one.name: one for one in list_models()}
     assert {*PUBLISHED, "sfrs", "dinov2-vits14-vlad"} <= entries.keys()
@@ -273,6 +276,7 @@ def test_batch_dependent_models_are_named_and_refused_for_maps(tmp_path):
     assert model.with_dims(8).together
 
 
+@pytest.mark.slow
 def test_fixed_sizes_and_too_few_patches_are_told():
     mixed = load_model("mixvpr-128", weights="random:0", device="cpu", resize="longest:320")
     with pytest.raises(InputError, match=r"320x320 pixels only \(20x20 cells\); these have 16x20"):
@@ -302,6 +306,7 @@ def test_a_head_of_no_training_does_not_describe():
         model.encode(photos()[:1])
 
 
+@pytest.mark.slow
 def test_a_vocabulary_and_a_backbone_in_files_of_their_own(tmp_path):
     """AnyLoc's way, with the smallest DINOv2: one tensor without a name, and DINOv2's own file."""
     body = backbones.create("dinov2_vits14", weights="random:1").state_dict()

@@ -46,6 +46,7 @@ def test_nearer_than_plain_autocast():
     assert (ours - exact).norm() < 0.7 * (plain - exact).norm()
 
 
+@pytest.mark.slow
 def test_last_convolutions_stay_in_float32_while_they_are_little_work():
     backbone = nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1), nn.MaxPool2d(4), nn.Conv2d(64, 8, 1), nn.Conv2d(8, 8, 1)
@@ -113,6 +114,7 @@ def test_a_network_that_takes_no_small_photos():
     assert np.isfinite(model.encode(images(1, 200, 200))).all()
 
 
+@pytest.mark.slow
 def test_a_vision_transformer():
     transformers = pytest.importorskip("transformers")
     from dejavlad.backbones.hub import HubBackbone

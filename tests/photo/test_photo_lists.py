@@ -256,6 +256,7 @@ def test_photos_by_what_the_path_is(tmp_path: Path) -> None:
         photos(tmp_path / "where.csv", root=tmp_path / "set")
 
 
+@pytest.mark.slow
 def test_datasets_and_evaluation_load_no_torch() -> None:
     code = (
         "import sys, dejavlad.datasets, dejavlad.evaluation;"

@@ -143,6 +143,7 @@ def test_a_build_goes_on_and_another_model_is_refused(
         dv.PlaceMap.build(other, photos, address)
 
 
+@pytest.mark.slow
 def test_another_machine_opens_adds_and_is_seen(
     street: Path, tmp_path: Path, model: PlaceModel, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

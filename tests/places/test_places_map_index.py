@@ -154,6 +154,7 @@ def test_each_kind_is_kept_audited_and_follows(town: Path, model: PlaceModel, ki
     np.testing.assert_array_equal(again.search(queries, k=3).indices, place_map.search(queries, k=3).indices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 def test_filters_lose_nothing(town: Path, model: PlaceModel, kind: str, share: float) -> None:
     place_map = indexed(town, model, kind)
@@ -178,6 +179,7 @@ def _break_state(folder: Path) -> None:
     (folder / "index.sqlite").write_bytes(b"nothing" * 500)
 
 
+@pytest.mark.slow
 def test_an_older_index_of_signs_answers_until_it_is_made_anew(town: Path, model: PlaceModel) -> None:
     place_map = indexed(town, model, "1bit")
     assert place_map.index is not None
@@ -202,6 +204,7 @@ def test_an_older_index_of_signs_answers_until_it_is_made_anew(town: Path, model
     assert (opened.search(queries, k=1).distances[:, 0] < 1e-3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [_cut_codes, _change_codes, _break_state, shutil.rmtree])
 def test_a_damaged_index_is_passed_over_and_made_anew(
     town: Path, model: PlaceModel, damage: Callable[[Path], None]

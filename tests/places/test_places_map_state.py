@@ -454,6 +454,7 @@ def test_a_later_format_is_refused(old: Path, make_view: View) -> None:
 # Readers
 
 
+@pytest.mark.slow
 def test_a_reader_stays_at_its_moment_while_a_writer_goes_on(old: Path, make_view: View) -> None:
     town = dv.PlaceMap.open(old, device="cpu")
     town.add(shown(make_view, 6))
@@ -483,6 +484,7 @@ def test_names_of_any_bytes_and_facts_of_all_kinds_survive(
     assert town.remove(["bad\udcff.png"]) == 1
 
 
+@pytest.mark.slow
 def test_building_goes_on_after_a_kill_while_its_model_was_kept(
     tmp_path: Path, model: PlaceModel, make_view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:

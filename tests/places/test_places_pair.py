@@ -50,6 +50,7 @@ def test_a_photo_and_itself_score_one_by_ransac(model: PlaceModel, make_view: Vi
         np.testing.assert_allclose(match.homography, np.eye(3), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_photo_and_itself_by_rapid(model: PlaceModel, make_view: View) -> None:
     setting = PairSetting(PatchSetting((2, 3)), "rapid", (0.5, 0.5))
     pair = match_pair(model, make_view(1), make_view(1), setting)
@@ -69,6 +70,7 @@ def test_the_same_place_scores_above_another(model: PlaceModel, make_view: View,
     assert same.score > 2 * other.score
 
 
+@pytest.mark.slow
 def test_weights_count_the_sizes(model: PlaceModel, make_view: View) -> None:
     photos = make_view(1), make_view(1, 4)
     pair = match_pair(model, *photos)
@@ -80,6 +82,7 @@ def test_weights_count_the_sizes(model: PlaceModel, make_view: View) -> None:
     assert PairSetting(PatchSetting((3, 4))).weights == (0.5, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(96, 250), (200, 96), (70, 70)])
 def test_photos_of_other_sizes_and_aspects(
     model: PlaceModel, make_view: View, shape: tuple[int, int]

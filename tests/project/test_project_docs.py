@@ -70,6 +70,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_models_that_stand_for_those_of_other_programs_have_these_names() -> None:
     """coming-from.md: what stands on the right of hloc, VPR-methods-evaluation and torch.hub."""
     text = (DOCS / "coming-from.md").read_text(encoding="utf-8")

@@ -96,6 +96,7 @@ def test_lines_join_the_patches(make_view: View) -> None:
     assert not coloured[: start - 20].any() and not coloured[end + 20 :].any()
 
 
+@pytest.mark.slow
 def test_the_figure_changes_with_the_matches(make_view: View) -> None:
     few, many = (match_figure(pair_of(make_view, grid_match(n), grid_match(5))) for n in (3, 40))
     assert few.shape == many.shape
@@ -105,6 +106,7 @@ def test_the_figure_changes_with_the_matches(make_view: View) -> None:
     assert not changed[top_of_second_row:].any()  # the other size is drawn as it was
 
 
+@pytest.mark.slow
 def test_the_homography_lays_one_over_the_other(make_view: View) -> None:
     without = match_figure(pair_of(make_view, grid_match(30)))
     laid = match_figure(pair_of(make_view, grid_match(30, SHIFT)))
@@ -122,6 +124,7 @@ def test_a_pair_that_does_not_match_has_a_figure(make_view: View) -> None:
     assert (none == 255).all(axis=2).sum() > 5000  # the remark's white ground
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.png", "deep/er/b.JPG"])
 def test_the_figure_is_written_whole(tmp_path: Path, make_view: View, name: str) -> None:
     pair = pair_of(make_view, grid_match(200), name=HOSTILE[4] + "x" * 300)
@@ -140,6 +143,7 @@ def test_another_ending_is_refused(tmp_path: Path, make_view: View) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_video_of_frames(tmp_path: Path, make_view: View) -> None:
     pictures = [
         live_picture(LiveFrame(i, pair_of(make_view, grid_match(n)), n > 10, 2.0))

@@ -209,6 +209,7 @@ def test_shortlist_where_all_score_the_same(shortlist):
     assert fused.tolist() == [0] * 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(MATCHERS))
 def test_shortlist_finds_the_right_photo(kind, queries, database):
     many = [*(photo(200 + n) for n in range(20)), *database]

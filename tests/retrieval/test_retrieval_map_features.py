@@ -33,6 +33,7 @@ def test_a_map_of_arrays_is_verified_by_what_it_keeps(kept, make_view):
     assert opened.check()
 
 
+@pytest.mark.slow
 def test_features_follow_what_is_added_and_removed(kept, make_view):
     assert kept.remove(["1"]) == 1
     assert kept.features.rows() == {0, 2, 3}
@@ -42,6 +43,7 @@ def test_features_follow_what_is_added_and_removed(kept, make_view):
     assert answer.known and answer.matches[0].name == "1"
 
 
+@pytest.mark.slow
 def test_another_kind_takes_the_place_of_the_first(kept, make_view):
     views = [make_view(place, 0, 192, 256) for place in range(4)]
     other = PointSetting("sift", longest=200, points=64)

@@ -124,6 +124,7 @@ def test_another_map_at_the_same_place_is_seen(own: Town, run: Runner, tmp_path:
             assert client.map("db")["photos"] == len(some)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served(own: Town, run: Runner, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--writable: 'lance:x' lies in a database"):
         run("lance:x", writable=True)

@@ -85,6 +85,7 @@ def test_many_clients_get_their_own_answers(running: Running, town: Town, direct
     assert sizes["1.0"] < sizes["+Inf"]  # some were described together
 
 
+@pytest.mark.slow
 def test_a_photo_of_nowhere_a_blank_one_and_a_broken_one(
     running: Running, tmp_path: Path, town: Town
 ) -> None:
@@ -190,6 +191,7 @@ def test_descriptors_are_the_models(running: Running, town: Town) -> None:
     assert rows.dtype == np.float32 and np.allclose(rows, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_photos_are_matched_with_points_in_pixels(running: Running, town: Town) -> None:
     pair = running.client.match(town.photo(3), town.query(3))
     assert pair["same_place"] and pair["inliers"] == len(pair["pairs"]) > 20

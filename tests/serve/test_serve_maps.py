@@ -95,6 +95,7 @@ def test_maps_of_one_model_share_it(run: Runner, tmp_path: Path, town: Town) -> 
     assert service.maps["town"].model is service.maps["town-2"].model
 
 
+@pytest.mark.slow
 def test_pictures_are_small_upright_and_tell_nothing_else(run: Runner, tmp_path: Path) -> None:
     pixels = view(0)
     exif = Image.Exif()

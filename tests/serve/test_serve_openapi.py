@@ -75,6 +75,7 @@ def test_the_document_is_whole() -> None:
         assert not faults(example, SCHEMAS[name], name)
 
 
+@pytest.mark.slow
 def test_answers_are_as_the_document_says(running: Running, town: Town) -> None:
     client, paths = running.client, request(running.port, "/v1/openapi.json").json["paths"]
 

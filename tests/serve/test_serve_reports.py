@@ -65,6 +65,7 @@ def test_a_run_is_shown_live_and_nothing_is_written_into_it(run: Runner, a_run: 
     assert request(port, "/pages/run-1/state.safetensors").status == 404
 
 
+@pytest.mark.slow
 def test_results_are_shown_and_nothing_beside_them(run: Runner, results: Path) -> None:
     port = run(results).port
     page = request(port, "/pages/results/")
@@ -80,6 +81,7 @@ def test_results_are_shown_and_nothing_beside_them(run: Runner, results: Path) -
         assert request(port, "/pages/results/", method=method).status == 405
 
 
+@pytest.mark.slow
 def test_maps_and_pages_are_served_together(run: Runner, results: Path, a_run: Path, town: Town) -> None:
     client = run(results, town.map, a_run).client
     assert [fields["name"] for fields in client.maps()] == ["town"]

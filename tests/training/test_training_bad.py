@@ -104,6 +104,7 @@ def test_fewer_photos_than_clusters(config, make_model, make_view, out):
     assert prepared.fitted and prepared.aggregation.clusters < 999
 
 
+@pytest.mark.slow
 def test_a_photo_that_fails_in_mid_epoch(config, make_model, town, make_photo, tmp_path):
     files = on_disk(town, tmp_path / "photos", make_photo)
     broken = {}
@@ -128,6 +129,7 @@ def test_a_photo_that_fails_in_mid_epoch(config, make_model, town, make_photo, t
     assert again.finished
 
 
+@pytest.mark.slow
 def test_a_validation_photo_that_cannot_be_read(config, make_model, town, town_val, make_photo, tmp_path):
     """It is told of, and neither a positive nor a negative of the ranking loss."""
     files = on_disk(town_val, tmp_path / "photos", make_photo)
@@ -184,6 +186,7 @@ def test_no_readable_photo(config, make_model, town, make_photo, tmp_path):
         train(config, make_model(), files, None, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["state", "descriptors", "model"])
 def test_a_full_disk(where, config, make_model, town, tmp_path, monkeypatch):
     module, name, of = {

@@ -63,6 +63,7 @@ def cosplace_slowly(photos, m, alpha, n, ell, least):
     return {group: members for group, members in groups.items() if len(members) > 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("m", "alpha", "n", "ell", "least"), [(10, 30, 5, 2, 2), (25, 60, 2, 3, 3), (10, 90, 1, 1, 4)]
 )
@@ -276,6 +277,7 @@ def test_views_are_cut_of_panoramas_towards_the_points():
         with_focal_views(unknown, config)
 
 
+@pytest.mark.slow
 def test_a_run_on_panoramas(make_model, tmp_path):
     """Strips as SF-XL's, whose colours tell the direction."""
     columns = np.arange(208)
@@ -437,6 +439,7 @@ def test_groups_take_turns(make_town, make_model, tmp_path):
     assert [len(group.views[""]) for group in groups] == [shape[0] for shape in shapes]
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_alone_is_enough(make_town, make_model, tmp_path):
     town = headed(make_town(16))
     alone = PlaceDataset("alone", town.database, PhotoList([]))

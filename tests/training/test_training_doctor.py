@@ -184,6 +184,7 @@ def test_collapsed_descriptors_at_the_start(doctor, make_model, big):
     assert "collapsed descriptors" in faults(check(doctor, model, big))
 
 
+@pytest.mark.slow
 def test_a_margin_that_nothing_violates(doctor, make_model, big, out):
     easy = replace(doctor, margin=1e-9)
     same = PlaceDataset(

@@ -111,6 +111,7 @@ def test_every_photo_passes_the_frozen_layers_once(frozen, make_model, town, out
     assert sum(seen) == 1 + 8 + 24  # one to learn their shape, and every photo
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_finds_its_maps_on_disk(frozen, make_model, town, out, monkeypatch):
     config = replace(frozen, frozen_maps="disk")
     train(config, make_model(), town, None, out)
@@ -222,6 +223,7 @@ class Strange(nn.Module):
         return self.first(images_NCHW) + self.second(images_NCHW)
 
 
+@pytest.mark.slow
 def test_any_backbone_is_computed_once_where_all_of_it_is_fixed(config, town, tmp_path):
     torch.manual_seed(1)
     model = PlaceModel(Strange(), aggregation.create("netvlad", 4, clusters=4), Preprocess())

@@ -226,6 +226,7 @@ def test_the_rate_warms_up_and_falls():
     assert [rate(steps, 1, 1, 8), rate(steps, 1, 3, 8), rate(steps, 2, 1, 8)] == [0.5, 1.0, 0.5]
 
 
+@pytest.mark.slow
 def test_the_recipe_learns(make_town, make_model, tmp_path):
     config = replace(
         load_recipe("multi-similarity-gem"),
@@ -244,6 +245,7 @@ def test_the_recipe_learns(make_town, make_model, tmp_path):
     assert not any(one["kind"] == "refresh" for one in run.records)
 
 
+@pytest.mark.slow
 def test_the_recipe_of_dinov2_learns_its_last_blocks(make_town, tmp_path):
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 32, "num_hidden_layers": 10, "num_attention_heads": 2, "image_size": 56}

@@ -171,6 +171,7 @@ def test_ctrl_c_keeps_every_whole_batch(kind, config, make_model, town, town_val
         same(result(out), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before its step", "in its step", "after it"])
 def test_ctrl_c_within_a_batch_takes_it_back(when, config, make_model, town, tmp_path, monkeypatch):
     config, calls = replace(config, save_every=0), 0
@@ -273,6 +274,7 @@ def test_killed_at_random_moments(options, config, make_model, town, tmp_path, r
     same(result(tmp_path / "killed"), result(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is_and_goes_on_with_more_epochs(
     config, make_model, town, out, tmp_path
 ):
@@ -288,6 +290,7 @@ def test_a_finished_run_is_left_as_it_is_and_goes_on_with_more_epochs(
     assert Run(out).config == longer
 
 
+@pytest.mark.slow
 def test_changed_options_are_honoured_or_refused(config, make_model, make_town, town, out):
     train(config, make_model(), town, None, out)
     run = train(replace(config, epochs=3, learning_rate=0.1), None, town, None, out)
@@ -314,6 +317,7 @@ def renamed(dataset, form, *, key=str):
     return PlaceDataset(dataset.name, *lists)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [("NFC", "NFD"), ("NFD", "NFC")])
 @pytest.mark.parametrize("older", [False, True])
 def test_a_run_goes_on_with_names_in_another_form(first, second, older, config, make_model, town, out):

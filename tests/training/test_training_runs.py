@@ -21,6 +21,7 @@ def run(config, make_model, town, town_val, tmp_path_factory):
     return train(replace(config, epochs=3), make_model(), town, town_val, out)
 
 
+@pytest.mark.slow
 def test_models_by_name(run):
     assert run.epochs == [0, 1, 2, 3]
     assert resolve(f"{run.path}@epoch:2") == run.path / "epochs" / "002"
@@ -105,6 +106,7 @@ def test_without_a_validation_set_the_latest_is_the_model(config, make_model, to
         run.model("best")
 
 
+@pytest.mark.slow
 def test_clean_up_keeps_the_first_and_the_best(config, make_model, town, town_val, out):
     run = train(replace(config, epochs=3), make_model(), town, town_val, out)
     best = run.best()
@@ -116,6 +118,7 @@ def test_clean_up_keeps_the_first_and_the_best(config, make_model, town, town_va
     assert again.clean_up([4]) and again.epochs == [0, 4]
 
 
+@pytest.mark.slow
 def test_stops_where_nothing_gets_better(config, make_model, town, town_val, out):
     still = replace(config, epochs=9, learning_rate=1e-12, patience=2)
     run = train(still, make_model(), town, town_val, out)
@@ -147,6 +150,7 @@ def test_recall_is_that_of_evaluate(run, town_val):
     assert run.recalls()[2] == result.recall
 
 
+@pytest.mark.slow
 def test_the_best_where_recall_at_5_was_not_taken(config, make_model, town, town_val, tmp_path):
     for ns, by in (((1, 3, 10), 3), ((7, 10), 7)):
         out = tmp_path / str(by)

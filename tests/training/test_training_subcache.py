@@ -220,6 +220,7 @@ def test_the_recipe_learns(msls, make_model, tmp_path):
     np.testing.assert_allclose(np.linalg.norm(rows_MD, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_stops_where_validation_does_not_get_better(msls, make_model, tmp_path):
     config = replace(
         load_recipe("msls-vgg16-netvlad"),

@@ -41,6 +41,7 @@ def fitted(model, seed=0):
     return model.with_clusters(rows[: model.aggregation.clusters], rows)
 
 
+@pytest.mark.slow
 def test_listed_models_can_be_made_and_are_of_the_size_told():
     listed = {entry.name: entry for entry in list_models()}
     assert DEFAULT_MODEL in listed and listed[DEFAULT_MODEL].here
@@ -75,6 +76,7 @@ def test_the_default_model_is_the_best_that_pip_has_brought(tmp_path, monkeypatc
     assert (model.descriptor_size, model.preprocess.resize) == (64 * 112, "longest:320")
 
 
+@pytest.mark.slow
 def test_listing_says_which_weights_are_here(tmp_path, monkeypatch):
     monkeypatch.setenv("DEJAVLAD_MODELS_DIR", str(tmp_path))
     entry = backbones.BACKBONES["squeezenet1_0"]
