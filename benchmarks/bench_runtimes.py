@@ -22,36 +22,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import dejavlad as dv
-from dejavlad.aggregation import NetVLAD
 from dejavlad.export import ExportSetting, export_model, open_export
 from dejavlad.export.openvino_session import has_bf16
 from dejavlad.export.quantise import export_int8
 from dejavlad.images import read_image
-from dejavlad.model import PlaceModel, Whitening
+from dejavlad.model import PlaceModel
 from dejavlad.town import make_town
 from dejavlad.zoo import load_model
-
-
-def vgg16() -> PlaceModel:
-    """VGG-16, NetVLAD, whitened to 4096, at 480x640."""
-    base = load_model("vgg16-netvlad", weights="random:0", device="cpu", resize="480x640")
-    torch.manual_seed(0)
-    layer = NetVLAD(512, 64)
-    whitening = Whitening(layer.descriptor_size, 4096)
-    torch.nn.init.normal_(whitening.weight, std=layer.descriptor_size**-0.5)
-    return PlaceModel(
-        base.backbone,
-        layer,
-        base.preprocess,
-        whitening=whitening,
-        fitted=True,
-        name="vgg16-netvlad-4096",
-        source=base.source,
-    ).eval()
-
+from gpu import vgg16_4096
 
 MODELS: dict[str, Callable[[], PlaceModel]] = {
-    "vgg16": vgg16,
+    "vgg16": lambda: vgg16_4096("480x640", "cpu"),
     "resnet50": lambda: load_model(
         "cosplace-resnet50-2048", weights="random:0", device="cpu", resize="480x640"
     ),

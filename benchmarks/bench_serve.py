@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -151,9 +151,24 @@ def ask(
 ) -> tuple[list[float], int]:
     """Seconds of each request, and how many answers are not the direct ones."""
     contents = [path.read_bytes() for path in queries]
-    numbers, lock = iter(range(count)), threading.Lock()
     times: list[float] = []
     wrong: list[int] = []
+
+    def ask(client: Client, number: int) -> None:
+        which = number % len(queries)
+        started = time.perf_counter()
+        (answer,) = client.locate([contents[which]], verify=verify)
+        times.append(time.perf_counter() - started)
+        if not same(answer, wanted[which]):
+            wrong.append(number)
+
+    by_clients(address, clients, count, ask)
+    return times, len(wrong) + count - len(times)
+
+
+def by_clients(address: str, clients: int, count: int, ask: Callable[[Client, int], None]) -> None:
+    """Call `ask` with each of `count` numbers, shared out among clients that ask at once."""
+    numbers, lock = iter(range(count)), threading.Lock()
 
     def run() -> None:
         with Client(address) as client:
@@ -162,19 +177,13 @@ def ask(
                     number = next(numbers, None)
                 if number is None:
                     return
-                which = number % len(queries)
-                started = time.perf_counter()
-                (answer,) = client.locate([contents[which]], verify=verify)
-                times.append(time.perf_counter() - started)
-                if not same(answer, wanted[which]):
-                    wrong.append(number)
+                ask(client, number)
 
     threads = [threading.Thread(target=run) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return times, len(wrong) + count - len(times)
 
 
 def same(answer: Answer, direct: dict) -> bool:
@@ -192,33 +201,23 @@ def same(answer: Answer, direct: dict) -> bool:
 def mixed(count: int, address: str, process: subprocess.Popen[bytes], queries: list[Path]) -> None:
     """Good and bad requests by eight clients, and the memory of the service's processes meanwhile."""
     contents = [path.read_bytes() for path in queries]
-    numbers, lock = iter(range(count)), threading.Lock()
+    lock = threading.Lock()
     statuses: dict[int, int] = {}
     wrong: list[str] = []
 
-    def run() -> None:
-        with Client(address) as client:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                status, complaint = one(client, contents, number)
-                with lock:
-                    statuses[status] = statuses.get(status, 0) + 1
-                    if complaint:
-                        wrong.append(complaint)
-                    if sum(statuses.values()) % max(1, count // 10) == 0:
-                        done = sum(statuses.values())
-                        print(f"    {done:6d} requests: {memory_text(process.pid)}", flush=True)
+    def ask(client: Client, number: int) -> None:
+        status, complaint = one(client, contents, number)
+        with lock:
+            statuses[status] = statuses.get(status, 0) + 1
+            if complaint:
+                wrong.append(complaint)
+            if sum(statuses.values()) % max(1, count // 10) == 0:
+                done = sum(statuses.values())
+                print(f"    {done:6d} requests: {memory_text(process.pid)}", flush=True)
 
     print(f"  {count} requests of good and bad: before {memory_text(process.pid)}")
     started = time.perf_counter()
-    threads = [threading.Thread(target=run) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    by_clients(address, 8, count, ask)
     by_status = ", ".join(f"{status}: {n}" for status, n in sorted(statuses.items()))
     print(f"    {by_status}; {len(wrong)} not as expected {wrong[:3]}; {time.perf_counter() - started:.0f} s")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench_serve import memory_text, photos, service
+from bench_serve import by_clients, memory_text, photos, service
 from dejavlad.client import Client, ServiceError
 from dejavlad.places import PlaceMap
 from dejavlad.zoo import load_model
@@ -127,31 +127,20 @@ def attack(address: str, kind: str, seed: bytes, given: argparse.Namespace) -> t
     statuses: Counter[int] = Counter()
     times: list[float] = []
     lock = threading.Lock()
-    numbers = iter(range(given.count))
 
-    def run() -> None:
-        with Client(address) as client:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                content = mutated(seed, random.Random(f"{given.seed}/{kind}/{number}"))
-                started = time.perf_counter()
-                try:
-                    client.describe([content])
-                    status = 200
-                except ServiceError as error:
-                    status = error.status
-                with lock:
-                    times.append(time.perf_counter() - started)
-                    statuses[status] += 1
+    def ask(client: Client, number: int) -> None:
+        content = mutated(seed, random.Random(f"{given.seed}/{kind}/{number}"))
+        started = time.perf_counter()
+        try:
+            client.describe([content])
+            status = 200
+        except ServiceError as error:
+            status = error.status
+        with lock:
+            times.append(time.perf_counter() - started)
+            statuses[status] += 1
 
-    threads = [threading.Thread(target=run) for _ in range(given.clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    by_clients(address, given.clients, given.count, ask)
     return statuses, max(times)
 
 

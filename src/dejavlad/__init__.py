@@ -5,8 +5,9 @@ The public names are loaded when first used, so that `import dejavlad` is quick 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dejavlad.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -87,12 +88,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'dejavlad' has no attribute {name!r}")
-    if _HOME[name] == "dejavlad":
-        return importlib.import_module(f"dejavlad.{name}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__ = lazy_names(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 import dejavlad as dv
+from database_maps import address_of, placed, small_model
 from dejavlad.aggregation import GeM
 from dejavlad.errors import InputError, StoreError, StoreMismatchError, UnknownNameError
-from dejavlad.geo import Position
 from dejavlad.model import PlaceModel
-from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import database_rows
 from dejavlad.places.database_map import DatabaseMap
 
@@ -27,9 +25,7 @@ View = Callable[..., NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def model() -> PlaceModel:
-    torch.set_num_threads(1)
-    base = dv.load_model("rootsift-vlad", resize="none", device="cpu")
-    return PlaceModel(base.backbone, GeM(128), base.preprocess, fitted=True, source=base.source)
+    return small_model()
 
 
 @pytest.fixture(autouse=True)
@@ -39,33 +35,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["lance", "qdrant"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "lance":
-        yield f"lance:{tmp_path / 'db'}"
-        return
-    pytest.importorskip("qdrant_client")
-    from dejavlad.places.qdrant_points import close_local
-
-    yield f"qdrant:{tmp_path / 'db'}/town"
-    close_local()
-
-
-def placed(photos: PhotoList, shift: float = 0.0) -> PhotoList:
-    """With positions (one without), headings, times, groups and tags."""
-    return PhotoList(
-        (
-            Photo(
-                p.name,
-                p.path,
-                position=None if i == 4 else Position(500000.0 + 30 * i + shift, 5400000.0, "33N"),
-                heading=10.0 * i,
-                time=1.5e9 + i,
-                group="g" if i % 2 else None,
-                tags=("night",) if i == 3 else (),
-            )
-            for i, p in enumerate(photos)
-        ),
-        root=photos.root,
-    )
+    with address_of(request.param, tmp_path) as address:
+        yield address
 
 
 def same(a: dv.PlaceMap, b: dv.PlaceMap) -> None:

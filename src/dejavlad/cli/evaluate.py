@@ -166,7 +166,7 @@ def evaluate(
             output.note(why)
         if budget is not None and preset is None and points is None:
             raise InputError("--budget limits re-ranking; give --rerank or --preset too")
-        Filter.of(**filters.given())  # complains before photos are described
+        only = Filter.of(**filters.given())
         if stores is not None:
             _refuse_with_stores(model, machines)
         else:
@@ -184,7 +184,7 @@ def evaluate(
                 scoring,
                 reranking=preset or points,
                 budget_ms=budget,
-                only=Filter.of(**filters.given()),
+                only=only,
                 dims=options.dims_list if len(options.dims_list) > 1 else (),
                 batch_size=options.batch_size,
                 workers=options.workers,

@@ -5,8 +5,9 @@ Names are loaded when first used: `explain` needs no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dejavlad.pipelines.benchmark import Bench, bench
@@ -14,17 +15,17 @@ if TYPE_CHECKING:
     from dejavlad.pipelines.evaluation import Scoring
     from dejavlad.pipelines.loop_closures import LoopResult, LoopSetting, LoopTruth, loops
 
-_MODULES: Final = {
-    "Bench": "benchmark",
-    "bench": "benchmark",
-    "Evaluation": "evaluate_dataset",
-    "evaluate": "evaluate_dataset",
-    "evaluate_ranking": "evaluate_dataset",
-    "Scoring": "evaluation",
-    "LoopResult": "loop_closures",
-    "LoopSetting": "loop_closures",
-    "LoopTruth": "loop_closures",
-    "loops": "loop_closures",
+_HOME: Final = {
+    "Bench": "dejavlad.pipelines.benchmark",
+    "bench": "dejavlad.pipelines.benchmark",
+    "Evaluation": "dejavlad.pipelines.evaluate_dataset",
+    "evaluate": "dejavlad.pipelines.evaluate_dataset",
+    "evaluate_ranking": "dejavlad.pipelines.evaluate_dataset",
+    "Scoring": "dejavlad.pipelines.evaluation",
+    "LoopResult": "dejavlad.pipelines.loop_closures",
+    "LoopSetting": "dejavlad.pipelines.loop_closures",
+    "LoopTruth": "dejavlad.pipelines.loop_closures",
+    "loops": "dejavlad.pipelines.loop_closures",
 }
 
 __all__ = [
@@ -41,7 +42,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'dejavlad.pipelines' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"dejavlad.pipelines.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

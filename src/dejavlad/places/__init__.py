@@ -5,20 +5,23 @@ Names are loaded when first used: the forms of addresses and filters need no tor
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dejavlad.places.answer import Answer, Match
     from dejavlad.places.info import MapInfo
     from dejavlad.places.place_map import PlaceMap
 
-_MODULES: Final = {"Answer": "answer", "MapInfo": "info", "Match": "answer", "PlaceMap": "place_map"}
+_HOME: Final = {
+    "Answer": "dejavlad.places.answer",
+    "MapInfo": "dejavlad.places.info",
+    "Match": "dejavlad.places.answer",
+    "PlaceMap": "dejavlad.places.place_map",
+}
 
 __all__ = ["Answer", "MapInfo", "Match", "PlaceMap"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'dejavlad.places' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"dejavlad.places.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

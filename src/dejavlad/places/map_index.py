@@ -31,6 +31,7 @@ from dejavlad.errors import InputError, MissingExtraError, StoreError, UnknownNa
 from dejavlad.index import Index, build_index, codes, open_index
 from dejavlad.index.nearest import Nearest
 from dejavlad.index.signs import SignCoder
+from dejavlad.places.in_memory_rows import InMemoryRows
 from dejavlad.places.map_state import MapRows
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
@@ -316,7 +317,7 @@ class MapSearch:
             return self.exactly(queries_QD, k, allowed)
         if self._covered == 0:
             if self._flat is None:
-                self._flat = build_index("flat", _FileRows(self.rows.all(), self._mask))
+                self._flat = build_index("flat", InMemoryRows(self.rows.all(), self._mask))
             return self._flat.search(queries_QD, k)
         try:
             return self._coarsely(queries_QD, k)
@@ -359,15 +360,6 @@ class MapSearch:
             ranking = Ranking(indices, distances)
         tail = self._tail
         return ranking if not len(tail) else _joined(ranking, self.exactly(queries_QD, k, tail), k)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FileRows:
-    """A `RowSource`: all rows of a map's file, those of removed photos counting for nothing."""
-
-    rows: Floats
-    done: NDArray[np.bool_]
-    complete: bool = True
 
 
 def audit(index: MapIndex, head: IndexHead, rows: MappedRows, alive: Ids) -> dict[str, Any]:

@@ -196,15 +196,7 @@ def load_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _off_the_shelf(src, weights, input, offline, on_progress)
-    if resize is not None:
-        model = model.with_preprocess(replace(model.preprocess, resize=resize))
-    if levels is not None:
-        model = model.with_preprocess(replace(model.preprocess, levels=parse_levels(levels)))
-    if reduce is not None:
-        model = model.with_preprocess(replace(model.preprocess, reduce=reduce))
-    if dims is not None:
-        model = model.with_dims(dims)
-    model = model.to(where)
+    model = _changed(model, resize, levels, reduce, dims).to(where)
     model.precision = precision
     if runtime != TORCH and (given != AUTO or next(model.backbone.parameters(), None) is not None):
         attach(model, runtime, strict=given != AUTO)
@@ -228,13 +220,20 @@ def _exported(
             f"{str(path)!r} is a whole model; weights and input go with names like vgg16-max only"
         )
     model: PlaceModel = open_export(path, runtime=runtime, precision=precision)
+    return _changed(model, resize, levels, reduce, dims).eval()
+
+
+def _changed(
+    model: PlaceModel, resize: str | None, levels: str | None, reduce: bool | None, dims: int | None
+) -> PlaceModel:
+    """A model whose photos are prepared otherwise, or cut to some dimensions, where that is asked for."""
     if resize is not None:
         model = model.with_preprocess(replace(model.preprocess, resize=resize))
     if levels is not None:
         model = model.with_preprocess(replace(model.preprocess, levels=parse_levels(levels)))
     if reduce is not None:
         model = model.with_preprocess(replace(model.preprocess, reduce=reduce))
-    return (model if dims is None else model.with_dims(dims)).eval()
+    return model if dims is None else model.with_dims(dims)
 
 
 def default_model() -> tuple[str, str | None]:
