@@ -83,6 +83,8 @@ class Answer(TypedDict):
     matches: list[Match]
     failed: str | None
     blank: bool
+    searched: NotRequired[dict[str, Any]]
+    """With a filter: how many photos of the map could be answers, and of how many that is not known."""
 
 
 class Description(TypedDict):
@@ -375,13 +377,16 @@ class Client:
         try:
             self._connection.request(method, target, body, headers)
             response = self._connection.getresponse()
+            content = response.read(MOST_BYTES)
         except TimeoutError:
             self._connection.close()
             raise ServiceError(0, f"{self.address} does not answer in time") from None
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise ServiceError(0, f"{self.address} cannot be reached: {error}") from None
-        content = response.read(MOST_BYTES)
+        if response.length:  # bytes that were announced and did not come, or come no more
+            self._connection.close()
+            raise ServiceError(0, f"the answer of {self.address} broke off, or is too large")
         if response.status < 400:
             return content
         wait = response.headers.get("Retry-After", "")

@@ -11,6 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dejavlad.errors import InputError
+from dejavlad.extraction import DescriptorStore
+from dejavlad.ground_truth.row_sets import RowSets
+from dejavlad.photo import Photo, PhotoList
+from dejavlad.pipelines import LoopSetting, LoopTruth, loops
+
 Run = Callable[..., tuple[int, str, str]]
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
 PLACES, LAPS = 12, 2
@@ -115,6 +121,17 @@ def test_both_ways_as_the_tensorflow_port(run: Run) -> None:
     np.save("square.npy", np.ones((40, 40)))
     status, _, err = run(*("square.npy" if word == "poses.txt" else word for word in words), "--out", "more")
     assert status == 1 and "poses are needed as truth" in err
+
+
+def test_both_ways_needs_every_number(tmp_path: Path) -> None:
+    frames = PhotoList(Photo(f"{i:03d}.jpg", Path(f"{i:03d}.jpg")) for i in range(40) if i != 7)
+    store = DescriptorStore.from_arrays(np.eye(39, dtype=np.float32), frames.keys)
+    square = np.ones((39, 39), np.bool_)
+    np.fill_diagonal(square, False)
+    right = RowSets.of([np.flatnonzero(row) for row in square], 39)
+    truth = LoopTruth(right, {"radius_m": 5.0}, np.zeros((39, 3)))
+    with pytest.raises(InputError, match="numbers are missing among the frames' names"):
+        loops(store, frames, tmp_path / "out", LoopSetting(window=3), truth=truth)
 
 
 def test_what_is_refused(run: Run, drive: Path) -> None:

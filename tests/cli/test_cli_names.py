@@ -101,6 +101,9 @@ def test_truth_by_frames_says_what_to_do(run: Run, tmp_path: Path) -> None:
     status, out, _ = run(*words, "--frames", "2+105")
     lists = ("--database", "summer", "--queries", "winter", "--truth", "frames:2+105")
     Path("mine.txt").write_text("105.jpg, 000.jpg\n", encoding="utf-8")
+    for more in (("--near", "48.1,11.5,100"), ("--before", "2024-05-31"), ("--shard", "1/2")):
+        failed, _, err = run("evaluate", "--ranking", "mine.txt", *lists, *more, "--out", "out")
+        assert failed == 1 and "leave filters, --shard and --ray out" in err
     err = run("evaluate", "--ranking", "mine.txt", *lists, "--recall-at", "1", "--out", "out")[2]
     assert (
         "right is same frame number within 2, frames by the numbers in names, queries' numbers 105 more"

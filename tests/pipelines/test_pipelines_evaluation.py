@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
 from dejavlad.ground_truth import (
@@ -82,3 +83,25 @@ def test_a_filter_leaves_answers_out_before_ranking(near: str | None) -> None:
         assert ranking.indices[1, 0] == 20 and (ranking.indices[2] == -1).all()
     else:
         assert {tuple(sorted(set(row.tolist()))) for row in ranking.indices} == {(-1, 10, 11, 12)}
+
+
+def test_a_filter_is_of_recalls_with_fewer_dimensions_and_of_the_protocol(tmp_path: Path) -> None:
+    from dejavlad.evaluation.compare import compare
+    from dejavlad.ground_truth import PlaceDataset, parse_truth
+    from dejavlad.pipelines import Scoring, evaluate
+    from dejavlad.places.filters import Filter
+
+    rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    photos = PhotoList(Photo(f"{i}", Path(f"{i}"), time=float(i)) for i in range(40))
+    store = DescriptorStore.from_arrays(rows / np.linalg.norm(rows, axis=1, keepdims=True), photos.keys)
+    lists = PlaceDataset("made", photos, photos, parse_truth("same-name", photos, photos))
+    scoring = Scoring(recall_at=(1,), k=5)
+    every = evaluate((store, store), lists, tmp_path / "every", scoring, dims=(4, 8)).result
+    only = Filter.of(before=9.0)
+    some = evaluate((store, store), lists, tmp_path / "some", scoring, dims=(4, 8), only=only).result
+    assert every is not None and some is not None
+    assert every.recall[1] == every.dims[8][1] == every.dims[4][1] == 1.0
+    assert some.recall[1] == some.dims[8][1] == some.dims[4][1] == 0.25
+    assert some.protocol["filter"] == {"before": 9.0} and "filter" not in every.protocol
+    with pytest.raises(InputError, match="different protocols: filter"):
+        compare([every, some], names=["every", "some"])

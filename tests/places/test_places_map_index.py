@@ -298,6 +298,8 @@ def test_build_refuses_an_index_below_min_recall(
     assert len(place_map) == 4 and place_map.info().index["refused"]
     assert place_map.locate([photos[2]], verify=None)[0].matches[0].name == "2"
     assert place_map._search is not None and place_map._search.kind == "exact"
+    built = dv.PlaceMap.build(model, photos, tmp_path / "n", min_recall=0.2)  # which it reaches: it is used
+    assert not built.info().index["refused"]
 
 
 def located(place_map: dv.PlaceMap, **filters: object) -> dv.places.Answer:  # type: ignore[name-defined]

@@ -159,6 +159,8 @@ def evaluate(
             raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
         if preset is not None or points is not None or budget is not None:
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
+        if Filter.of(**filters.given()) is not None or machines.shard is not None or machines.ray is not None:
+            raise InputError("--ranking is scored as it is: leave filters, --shard and --ray out")
         scored = open_ranking(ranking, places.database, places.queries)
         made = evaluate_ranking(scored, places, out, scoring, command=command_line())
     else:

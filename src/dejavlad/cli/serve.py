@@ -100,7 +100,6 @@ def serve(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        quiet=quiet,
     )
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, format="%(message)s")
 

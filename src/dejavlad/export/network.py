@@ -18,7 +18,6 @@ from dejavlad.aggregation.patch_vlad import PatchVLAD
 from dejavlad.backbones.dinov2 import DinoV2
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess
-from dejavlad.images.preprocess import LUMA
 from dejavlad.model import PatchSetting, PlaceModel
 
 
@@ -83,9 +82,6 @@ def values(images_NHWC: Tensor, preprocess: Preprocess) -> Tensor:
     x = images_NHWC.permute(0, 3, 1, 2).float()
     if preprocess.channels == "bgr":
         x = x.flip(1)
-    if preprocess.grey:
-        luma = torch.tensor(LUMA if preprocess.channels == "rgb" else LUMA[::-1])
-        x = (x * luma[:, None, None]).sum(1, keepdim=True).expand(-1, 3, -1, -1)
     if preprocess.scale == "0-1":
         x = x / 255
     mean, std = (torch.tensor(triple)[:, None, None] for triple in (preprocess.mean, preprocess.std))

@@ -23,7 +23,8 @@ from typing import Any
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.evaluation import Result, compare
 from dejavlad.evaluation.statistics import Paired
-from dejavlad.files import write_whole
+from dejavlad.extraction.extract import DESCRIBING
+from dejavlad.files import size_and_time, write_whole
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.model import PlaceModel
@@ -237,8 +238,7 @@ def _row(
             )
         setting = _setting(model, places, scoring)
         if (taken := _finished(folder, setting)) is not None:
-            result, speed, known_figures = taken
-            return _made(name, entry, model, result, speed, taken=known_figures)
+            return _made(name, entry, model, *taken, taken=True)
         clock = _Clock(on_progress)
         model, database, queries = describe_dataset(
             model, places, folder, batch_size=batch_size, workers=workers, seed=seed, on_progress=clock
@@ -343,12 +343,12 @@ def _files(photos: PhotoList) -> str:
     for photo in photos:
         path = Path(str(photo.path)) if getattr(photo, "path", None) else None
         stat = path.stat() if path is not None and path.is_file() else None
-        state = [] if stat is None else [stat.st_size, stat.st_mtime_ns]
+        state = () if stat is None else size_and_time(stat)
         digest.update(json.dumps([photo.key, *state]).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _finished(folder: Path, setting: dict[str, Any]) -> tuple[Result, dict[str, float], bool] | None:
+def _finished(folder: Path, setting: dict[str, Any]) -> tuple[Result, dict[str, float]] | None:
     """What an earlier run came to with the same model, protocol and photos; None where there is none."""
     noted = _note(folder)
     if noted.get("setting") != setting or not (folder / "result.json").is_file():
@@ -356,7 +356,7 @@ def _finished(folder: Path, setting: dict[str, Any]) -> tuple[Result, dict[str, 
     result = Result.load(folder)
     if (result.model or {}).get("fingerprint") != setting["fingerprint"]:
         return None
-    return result, _speed_of(noted), True
+    return result, _speed_of(noted)
 
 
 def _note(folder: Path) -> dict[str, Any]:
@@ -389,7 +389,7 @@ class _Clock:
 
     def __call__(self, report: Progress) -> None:
         now = time.perf_counter(), time.process_time()
-        if report.what == "describing photos":
+        if report.what == DESCRIBING:
             if self._last is not None and report.done > self._last[0] and report.done > report.resumed:
                 self._photos += report.done - self._last[0]
                 self._wall += now[0] - self._last[1]

@@ -21,6 +21,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.local_features import LocalFeatures
 from dejavlad.places.confidence import distinct_places, same_place, stand_out
 from dejavlad.places.located_position import located_position
+from dejavlad.places.place_map import CANDIDATES
 from dejavlad.places.points import RIVALS, STEP
 from dejavlad.places.reranking import Reranked
 from dejavlad.places.rivals import rivals
@@ -30,8 +31,6 @@ from dejavlad.rerank import PointReranker, Verified
 
 JUDGING: Final = "judging confidence"
 """The task that `OnProgress` is told of."""
-CANDIDATES: Final = 200
-"""Candidates of a query that are put into places, at most; as `locate` looks at them."""
 
 Features = Callable[[int], LocalFeatures]
 Rows = NDArray[np.int64]

@@ -73,6 +73,7 @@ class _Described:
     preprocess: dict[str, Any] = field(default_factory=dict)
     unread: dict[str, dict[str, str]] | None = None
     reliability: Reliability | None = None
+    only: Filter | None = None
 
 
 def evaluate(
@@ -148,9 +149,10 @@ def evaluate(
         ranking,
         setting.made_by,
         seconds,
-        sweep(database, queries, places, dims, scoring) if dims else {},
+        sweep(database, queries, places, dims, scoring, only) if dims else {},
         preprocess=setting.preprocess,
         unread=unread_of(database, queries),
+        only=only,
     )
     how: dict[str, Any] = {
         "setting": setting.made_by,
@@ -210,6 +212,7 @@ def _written(
         preset=made.preset,
         unread=made.unread,
         reliability=made.reliability,
+        only=made.only,
     )
     matches = []
     if isinstance(made.preset, Preset) and made.patches is not None:

@@ -203,11 +203,9 @@ def rank(
     database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
     k = len(database) if needs_whole(truth) else min(scoring.k, len(database))
     index = build_index(scoring.index, database)
-    if only is None:
-        return _search(index, queries, k, truth)
     photos = database.photos if lists is None else lists.database
     query_photos = queries.photos if lists is None else lists.queries
-    return _search(_Filtered(index, only, Facts.of_photos(photos), query_photos), queries, k, truth)
+    return _search(_filtered(index, only, photos, query_photos), queries, k, truth)
 
 
 def unread_of(database: DescriptorStore, queries: DescriptorStore) -> dict[str, dict[str, str]]:
@@ -346,6 +344,7 @@ def score(
     preset: Preset | PointSetting | None = None,
     unread: Mapping[str, Mapping[str, str]] | None = None,
     reliability: Reliability | None = None,
+    only: Filter | None = None,
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
 
@@ -361,6 +360,7 @@ def score(
         preset: how it was re-ranked.
         unread: the photos that could not be described, from `unread_of`.
         reliability: how far the answers' confidence can be trusted.
+        only: which database photos could be answers; a part of the protocol.
 
     Raises:
         InputError: the ranking is for other lists.
@@ -392,6 +392,8 @@ def score(
             unread=unread,
         )
         twins = _twins(ranking, dataset, dataset.truth)
+        if only is not None:
+            result = replace(result, protocol={**result.protocol, "filter": only.to_dict()})
         result = replace(result, dims=dims or {}, reranking=description, twins=twins, reliability=reliability)
     if reranked is not None:
         reranked.first.save(out / "first_ranking.npz")
@@ -462,8 +464,9 @@ def sweep(
     dataset: PlaceDataset,
     dims: Sequence[int],
     scoring: Scoring = SCORING,
+    only: Filter | None = None,
 ) -> dict[int, Mapping[int, float]]:
-    """Recall with the first d dimensions alone, again at unit length, for each d.
+    """Recall with the first d dimensions alone, again at unit length, for each d; arguments as of `rank`.
 
     Returns:
         d -> N -> recall@N; nothing where no truth is known.
@@ -476,7 +479,8 @@ def sweep(
     k, recalls = min(scoring.k, len(database)), {}
     for d in dims:
         database_rows, query_rows = (InMemoryRows.of(store).unit(d) for store in (database, queries))
-        ranking = _search(build_index(scoring.index, database_rows), query_rows, k, dataset.truth)
+        index = _filtered(build_index(scoring.index, database_rows), only, dataset.database, dataset.queries)
+        ranking = _search(index, query_rows, k, dataset.truth)
         result = evaluate(ranking, dataset.truth, recall_at=scoring.recall_at, misses=scoring.misses)
         recalls[d] = result.recall
     return recalls
@@ -509,6 +513,12 @@ class _Filtered:
             np.concatenate([part.indices for part in parts]),
             np.concatenate([part.distances for part in parts]),
         )
+
+
+def _filtered(
+    index: Index, only: Filter | None, database: PhotoList, queries: PhotoList
+) -> Index | _Filtered:
+    return index if only is None else _Filtered(index, only, Facts.of_photos(database), queries)
 
 
 def _search(index: Index | _Filtered, queries: RowSource, k: int, truth: Truth | None) -> Ranking:

@@ -190,6 +190,10 @@ def loops(
         )
     document = _document(store, frames, given, score, {"protocol": protocol, "seconds": took})
     if truth is not None and truth.centres is not None:
+        if numbers is not None:
+            raise InputError(
+                "--both-ways counts rows, and numbers are missing among the frames' names: leave it out"
+            )
         if store.failed:
             raise InputError(f"--both-ways needs every frame; {len(store.failed)} could not be described")
         metres = truth.description["radius_m"]

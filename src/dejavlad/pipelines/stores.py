@@ -11,6 +11,7 @@ import numpy as np
 from dejavlad.errors import StoreError
 from dejavlad.extraction import DescriptorStore, is_bin, read_bin
 from dejavlad.extraction.patches import PatchStore
+from dejavlad.extraction.store import DONE
 from dejavlad.places import PlaceMap
 from dejavlad.places.address import is_address
 from dejavlad.places.map_state import is_map
@@ -69,7 +70,7 @@ def check_store(path: Path | str, on_progress: OnProgress = silent) -> Checked:
         patches = PatchStore.open(folder)
         return Checked(name, "patches", len(patches), patches.check())
     store = open_any(path)
-    complete = store.complete  # of rows without checksums, this looks for zeros alone
+    complete = store.complete
     if store.path is None or not store.path.is_dir():
         _check_finite(store, name)
         return Checked(name, "descriptors of another program", len(store), False)
@@ -94,7 +95,7 @@ def store_info(path: Path | str) -> dict[str, Any]:
         return {"kind": "patches", "photos": len(patches), **_patches_info(patches)}
     store = open_any(path)
     setting = store.manifest.setting
-    described = int((store.marks == 1).sum())
+    described = int((store.marks == DONE).sum())
     info: dict[str, Any] = {
         "kind": "descriptors" if store.shard is None else f"shard {store.shard}",
         "photos": len(store),

@@ -38,6 +38,7 @@ from dejavlad.places.points import PointSetting
 from dejavlad.places.row_copy import RowCopy, marks_of
 from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import PhotoRecord, discard, photo_blocks
+from dejavlad.storage.identity import check_format
 
 FORMAT, VERSION = "dejavlad-map", 1
 ABOUT, LEARNT, LOCAL = "about.json", "model.json", "local.json"
@@ -138,13 +139,12 @@ class DatabaseMap:
             return False
         try:
             about = without_checksum(parse_json_object(documents[ABOUT]))
-            if about["format"] != FORMAT or not isinstance(about["dims"], int):
-                raise ValueError(f"its format is {about['format']!r}")
-            version, fingerprint = int(about["version"]), str(about["fingerprint"])
+            check_format(about, FORMAT, VERSION, str(self.address))
+            if not isinstance(about["dims"], int):
+                raise ValueError(f"its dims are {about['dims']!r}")
+            fingerprint = str(about["fingerprint"])
         except DAMAGED as error:
             raise StoreError(f"{self.address} is not a map: {error}") from error
-        if version > VERSION:
-            raise StoreError(f"{self.address} was written by a later dejavlad; update dejavlad")
         self.about = about
         if self._brought() != fingerprint:
             discard(self.work)
@@ -331,7 +331,7 @@ class DatabaseMap:
     def move(self, old: Path, new: Path) -> Moved:
         """See `MapState`; names in the map stay as they are."""
         old, new = (Path(os.path.abspath(path)) for path in (old, new))
-        snapshot = self.snapshot()
+        snapshot = self.another().snapshot()  # what is open goes on with its own
         facts: dict[str, Mapping[str, Any]] = {}
         missing, changed = [], []
         for i in range(snapshot.head.photos):
@@ -357,7 +357,7 @@ class DatabaseMap:
 
     def check(self, on_progress: OnProgress = silent) -> bool:
         """See `MapState`."""
-        rows = self.snapshot().file_rows
+        rows = self.another().snapshot().file_rows
         assert isinstance(rows, DatabaseRows)
         rows.check(on_progress)
         return True

@@ -8,7 +8,6 @@ Legend: N photos, D the descriptor's size, Q queries, K answers.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -22,6 +21,7 @@ from dejavlad.places.map_engine import MapView
 from dejavlad.places.row_copy import CopiedRows, Marks, RowCopy, places_in
 from dejavlad.progress import OnProgress, Progress
 from dejavlad.ranking import Ranking
+from dejavlad.storage.rows import row_checksum
 
 IN_MEMORY: Final = 1 << 30
 """Bytes of descriptors that are read once and kept in memory."""
@@ -128,7 +128,7 @@ class DatabaseRows:
         count = 0
         for places, values in self._parts(None):
             for place, row in zip(places.tolist(), values, strict=True):
-                if zlib.crc32(np.ascontiguousarray(row, "<f4").tobytes()) != self._crc[place]:
+                if row_checksum(np.ascontiguousarray(row, "<f4")) != self._crc[place]:
                     raise StoreError(
                         f"{self.where} is damaged: row {place} is not what was written; build the map again"
                     )

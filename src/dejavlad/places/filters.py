@@ -135,6 +135,13 @@ class Filter:
         degrees, tolerance = _heading(heading)
         return cls(place, metres, start, end, degrees, tolerance)
 
+    def to_dict(self) -> dict[str, Any]:
+        """What is given of it, for results."""
+        near = "the query's own position" if self.own else self.near and _place_text(self.near)
+        values = {"near": near, "metres": self.metres, "after": self.after, "before": self.before}
+        values |= {"heading": self.heading, "tolerance": None if self.heading is None else self.tolerance}
+        return {name: value for name, value in values.items() if value is not None}
+
     @property
     def own(self) -> bool:
         """Whether it depends on the query."""

@@ -105,8 +105,8 @@ class LanceTables:
         schema = self._photos_schema(dims).with_metadata({MADE: uuid.uuid4().hex})
         with self._translated():
             for name, wanted in ((PHOTOS, schema), (FEATURES, self._small_schema(FEATURES))):
-                if self._open(name) is None and not self._made(name, schema=wanted):
-                    continue
+                if self._open(name) is None:
+                    self._made(name, schema=wanted)
             return self._made(DOCUMENTS, data=self._document_lines(documents))
 
     def put_document(self, name: str, content: bytes) -> None:

@@ -10,7 +10,6 @@ Legend: N photos, M rows of the table.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from dejavlad.errors import InputError
 from dejavlad.geo import latlon
 from dejavlad.guarded.json_file import parse_json
 from dejavlad.storage import PhotoRecord, photo_blocks
+from dejavlad.storage.rows import row_checksum
 
 COLUMNS: Final[Mapping[str, type]] = {
     "key": str,
@@ -77,7 +77,7 @@ def columns_of(
         InputError: a name that is no Unicode text.
     """
     lines = [
-        {**_line(record), "row": first + i, "crc": zlib.crc32(np.ascontiguousarray(row, "<f4").tobytes())}
+        {**_line(record), "row": first + i, "crc": row_checksum(np.ascontiguousarray(row, "<f4"))}
         for i, (record, row) in enumerate(zip(records, rows_ND, strict=True))
     ]
     lines += [

@@ -157,7 +157,8 @@ class MapIndex:
             head = replace(head, wanted=wish)
             self._put(head)
         head = self._grow(head, rows, alive, on_progress)
-        if new or not head.audit or (wanted is not None and head.refused):  # also one that was cut off
+        again = head.refused and (wanted is not None or least > 0)
+        if new or not head.audit or again:  # also one that was cut off
             head = replace(head, audit=audit(self, head, rows, alive), refused=False)
             self._put(head)
         loses = head.audit.get("recall@1", 1.0) < max(GOOD, least)
@@ -392,13 +393,7 @@ def audit(index: MapIndex, head: IndexHead, rows: MappedRows, alive: Ids) -> dic
 
 
 def refusal(head: IndexHead, least: float, folder: Path) -> InputError | None:
-    """What to say where the audit is below `least`.
-
-    Raises:
-        InputError: `least` is no share.
-    """
-    if not 0 <= least <= 1:
-        raise InputError(f"--min-recall {least:g}: give a share of 0 to 1")
+    """What to say where the audit is below `least`."""
     recall = min(head.audit.get("recall@1", 1.0), head.audit.get("filtered", 1.0))
     if recall >= least:
         return None

@@ -130,10 +130,10 @@ class MapSnapshot:
         numbers: Callable[[], photo_blocks.Numbers],
         texts: Callable[[int], photo_blocks.Texts],
         failed: Callable[[], dict[str, str]],
-        positions: Callable[[Rows], Rows] = lambda rows: rows,
+        in_file: Callable[[Rows], Rows] = lambda rows: rows,
     ) -> None:
         self.head, self._read_rows, self._read_numbers = head, rows, numbers
-        self._positions = positions
+        self._in_file = in_file
         self._read_texts, self._read_failed = texts, failed
         self._texts: dict[int, photo_blocks.Texts] = {}
 
@@ -160,7 +160,7 @@ class MapSnapshot:
     @cached_property
     def rows(self) -> Rows:
         """[N] where in the file the row of each photo lies, ascending."""
-        return self._positions(self.row_numbers)
+        return self._in_file(self.row_numbers)
 
     @cached_property
     def positions(self) -> Positions:
@@ -243,7 +243,7 @@ class MapState:
                 file = self.file(head)
                 return MappedRows(file, head.file_rows, file.chunks(connection), head.compactions)
 
-        def positions(rows: Rows) -> Rows:
+        def in_file(rows: Rows) -> Rows:
             if not head.compactions:
                 return rows
             with state.reading() as connection:
@@ -260,7 +260,7 @@ class MapState:
             with state.reading() as connection:
                 return next(photo_blocks.read_blocks(state, connection, [block]))[2]
 
-        return MapSnapshot(head, rows, numbers, texts, self._failed, positions)
+        return MapSnapshot(head, rows, numbers, texts, self._failed, in_file)
 
     def _refuse_other_file(self, connection: sqlite3.Connection, head: Head) -> None:
         if self._head_of(connection).compactions != head.compactions:

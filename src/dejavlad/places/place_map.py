@@ -679,7 +679,8 @@ class PlaceMap:
         most = len(self) if allowed is None else len(allowed)
         while True:
             near_K, distances_K = near_K[near_K >= 0], distances_K[near_K >= 0]
-            best = distinct_places(distances_K, self._same_place(near_K), self.descriptors_of(near_K))
+            same_KK = self._same_place(near_K)
+            best = distinct_places(distances_K, same_KK, self.descriptors_of(near_K))
             if len(best) == PLACES or len(near_K) >= most:
                 break
             wider = self.search(row_D[None], k=4 * len(near_K), allowed=allowed)
@@ -691,12 +692,11 @@ class PlaceMap:
         agreed = uncertainty = None
         order = np.arange(len(near_K)) if reorder is None else reorder(photo, near_K)
         if check is not None:
-            checked = check(photo, near_K, distances_K, self._same_place(near_K))
+            checked = check(photo, near_K, distances_K, same_KK)
             order = checked.order if reorder is None else order
             first = int(order[0])
             if first in checked.compared:
-                same_K = self._same_place(near_K)[first]
-                rivals = check.rivals(first, checked.compared, near_K, same_K)
+                rivals = check.rivals(first, checked.compared, near_K, same_KK[first])
                 evidence = places.verified(checked.compared[first], rivals)
                 sure = verified_confidence(evidence)
                 why = reason(evidence, self._snapshot.photo(int(near_K[first])).key)

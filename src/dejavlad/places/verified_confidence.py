@@ -80,7 +80,8 @@ def weighed_standing(evidence: Evidence) -> float:
 
 
 def verified_confidence(evidence: Evidence) -> float:
-    """Probability that the best photo shows the query's place, 0 to 1; rises with all but the runner-up."""
+    """Probability that the best photo shows the query's place, 0 to 1; falls with what comes by
+    chance and rises with the rest (inliers and the runner-up are for `reason`)."""
     weights = COHERENT, ADVANTAGE, COVERAGE, STANDING
     logit = OFFSET + sum(w * x for w, x in zip(weights, curve_terms(evidence), strict=True))
     return _logistic(logit)

@@ -10,7 +10,9 @@
     inference   the one thread that computes; photos that wait go together
     served_map  a map, its model and what changed on disk            catalogue   its photos, page by page
     writer      photos added and removed, one change after the other
-    thumbnails, match, pages, metrics, keep                          page/       what a browser shows
+    questions   where was it taken, what is its descriptor           pair_match  do two photos show one place
+    report_pages, page_files     pages of runs and results, and the page's own files, which lie in page/
+    limits, options, metrics, keep, thumbnails, photo_id             what their names say
 
 Starlette was chosen over FastAPI and Litestar: bodies must be bounded before anything parses them, which is
 ours to do anyway; what is left of a framework is routes, and the document of the interface is a table here

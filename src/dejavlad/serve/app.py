@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +21,14 @@ from dejavlad.decoders import ENDINGS
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.photo import Photo
+from dejavlad.places.answer import Answer
 from dejavlad.places.points import NO_CHECK, PointSetting
 from dejavlad.positions.exif_write import with_gps
 from dejavlad.serve.catalogue import MOST, Box, photo_fields
 from dejavlad.serve.gate import SESSION, SESSION_SECONDS, Gate, Receive, Scope, Send
 from dejavlad.serve.openapi import document
 from dejavlad.serve.photo_id import key_of
-from dejavlad.serve.questions import FILTERS, DescribeQuestion, LocateQuestion
+from dejavlad.serve.questions import FILTERS, DescribeQuestion, LocateQuestion, answer_fields
 from dejavlad.serve.refusal import Refusal
 from dejavlad.serve.served_map import ServedMap
 from dejavlad.serve.service import Service, unread_refusal
@@ -482,18 +484,7 @@ def verify_of(query: Query) -> str:
 
 def unread_answer(name: str, map_name: str, reason: str) -> dict[str, Any]:
     """The answer for a photo that cannot be read."""
-    return {
-        "name": name,
-        "known": False,
-        "confidence": 0.0,
-        "position": None,
-        "uncertainty_m": None,
-        "matches": [],
-        "failed": reason,
-        "blank": False,
-        "reason": "",
-        "map": map_name,
-    }
+    return answer_fields(Answer(f"0/{name}", Path(), (), 0.0, False, failed=reason), map_name)
 
 
 def image_address(served: ServedMap, identity: str) -> str:

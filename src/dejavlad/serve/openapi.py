@@ -102,7 +102,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "matches": _list(_of("Match")),
             "failed": _or_null("string"),
             "blank": FLAG,
-        }
+            "searched": {"type": "object"},
+        },
+        optional=("searched",),
     ),
     "Answers": _object({"map": TEXT, "answers": _list(_of("Answer"))}),
     "Descriptors": _object(

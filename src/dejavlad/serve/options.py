@@ -46,8 +46,6 @@ class ServeOptions:
     """How."""
     batch_size: int = 8
     """Photos that are described together."""
-    quiet: bool = False
-    """Say nothing but errors."""
     limits: Limits = field(default_factory=Limits)
     """What is allowed of each request."""
 

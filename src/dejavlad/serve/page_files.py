@@ -37,7 +37,7 @@ class PageFile:
 
 
 def page_files(folder: Path = FOLDER) -> dict[str, PageFile]:
-    """Path in addresses (``/app.js``; ``/`` for the index) -> file."""
+    """Path in addresses (``/js/main.js``; ``/`` for the index) -> file."""
     files = {}
     for path in sorted(folder.rglob("*")):
         kind = KINDS.get(path.suffix.lower())

@@ -25,7 +25,6 @@ class Refusal(Exception):
         status: of HTTP.
         reason: one line: what was given, what is valid.
         headers: further headers of the answer.
-        more: further fields of the answer.
     """
 
     def __init__(
@@ -33,15 +32,14 @@ class Refusal(Exception):
         status: int,
         reason: str,
         headers: Mapping[str, str] | None = None,
-        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.status, self.reason = status, " ".join(reason.split())
-        self.headers, self.more = dict(headers or {}), dict(more or {})
+        self.headers = dict(headers or {})
         super().__init__(reason)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"error": {"status": self.status, "reason": self.reason}, **self.more}
+        return {"error": {"status": self.status, "reason": self.reason}}
 
 
 def refusal_of(error: DejavladError) -> Refusal:

@@ -18,7 +18,7 @@ from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatc
 from dejavlad.model import PlaceModel
 from dejavlad.places import PlaceMap
 from dejavlad.places.address import is_address, parse_address
-from dejavlad.places.map_state import OLD_STATE, STATE
+from dejavlad.places.map_state import STATE
 from dejavlad.serve.catalogue import MapCatalogue
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 
@@ -45,9 +45,6 @@ class ModelShelf:
         """The model that was loaded first of those that say the same of a photo, and its fingerprint."""
         fingerprint = model.fingerprint
         return self._models.setdefault((fingerprint, model.precision), model), fingerprint
-
-    def __len__(self) -> int:
-        return len(self._models)
 
 
 class ServedMap:
@@ -182,10 +179,10 @@ class ServedMap:
             except StoreBusyError:
                 raise
             except (StoreError, OSError) as error:
-                log.log(
-                    logging.ERROR if attempt + 1 == ATTEMPTS else logging.INFO, "%s: %s", self.name, error
-                )
-            time.sleep(PAUSE * 2**attempt)
+                last = attempt + 1 == ATTEMPTS
+                log.log(logging.ERROR if last else logging.INFO, "%s: %s", self.name, error)
+            if not last:
+                time.sleep(PAUSE * 2**attempt)
             if attempt:  # reading on did not help: open it anew
                 self._opened = self._opened_browsing = ()
         raise Refusal(
@@ -251,8 +248,3 @@ def _stem(source: str) -> str:
         return Path(source).resolve().name
     address = parse_address(source)
     return Path(address.place).name + ("" if address.version is None else f"-{address.version}")
-
-
-def is_old_map(folder: Path) -> bool:
-    """Whether a map is of format 1."""
-    return (folder / OLD_STATE).exists() and not (folder / STATE).exists()

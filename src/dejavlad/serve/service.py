@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +59,10 @@ class Service:
         self.options, self.limits = options, options.limits
         self.metrics = Metrics()
         self.budget = MemoryBudget(self.limits.memory)
-        self.check = DecodeCheck(self.limits, max(1, min(4, os.cpu_count() or 1)))
+        self.pixels = min(self.limits.pixels, most_pixels())
+        self.check = DecodeCheck(
+            replace(self.limits, pixels=self.pixels), max(1, min(4, os.cpu_count() or 1))
+        )
         self.arriving: set[asyncio.Task[Any]] = set()
         """Requests with photos that are still being read."""
         self.inference = Inference(
@@ -72,7 +76,6 @@ class Service:
         self.thumbnails = ThumbnailCache(self.limits.thumbnails)
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="dejavlad-serve")
         self.page = page_files()
-        self.pixels = min(self.limits.pixels, most_pixels())
         self._pictures = threading.Semaphore(2)
 
     def map(self, name: str | None) -> ServedMap:

@@ -265,6 +265,8 @@ def store(folder: Path, upload: Upload) -> Photo:
             break
         if _holds(path, upload.content):
             break
+    else:
+        raise OSError(f"{path.name!r} is another photo already")
     return Photo(f"{ADDED}/{path.name}", path)
 
 

@@ -70,9 +70,8 @@ class Classifiers:
                         for key, value in stored.items()
                     }
                 self._current[name] = weight, optimizer
-        for weight, optimizer in self._current.values():
+        for weight, _ in self._current.values():
             weight.grad = None
-            optimizer.param_groups[0]["lr"] = self._config.classifier_rate
 
     def losses(self, view: str, rows_UD: Tensor, labels_U: Tensor) -> Classified:
         """Of photos of the group that `take` named last."""

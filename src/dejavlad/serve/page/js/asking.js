@@ -11,7 +11,7 @@ let running = 0;
 
 /** Ask about files; the first becomes the current photo. */
 export function ask(files) {
-  const asks = [...files].map((file) => ({ file, name: file.name || "pasted photo", map: state.map.name, waiting: true, answer: null, problem: null }));
+  const asks = [...files].map((file) => ({ file, name: file.name || "pasted photo", map: state.map.name, only: state.only, waiting: true, answer: null, problem: null }));
   state.asks.unshift(...asks);
   waiting.push(...asks);
   select(asks[0]);
@@ -21,7 +21,7 @@ export function ask(files) {
 
 /** Ask again, in the map that is looked at. */
 export function again(one) {
-  Object.assign(one, { map: state.map.name, waiting: true, answer: null, problem: null });
+  Object.assign(one, { map: state.map.name, only: state.only, waiting: true, answer: null, problem: null });
   waiting.push(one);
   if (running < AT_ONCE) work();
   select(one);
@@ -49,7 +49,7 @@ async function work() {
         const most = Math.floor(limits.photo_bytes / 2 ** 20);
         throw new api.Problem(413, `Too large: a photo may have ${most} MB, this one has ${Math.ceil(one.file.size / 2 ** 20)} MB.`);
       }
-      one.answer = await api.locate(one.map, one.file, state.only);
+      one.answer = await api.locate(one.map, one.file, one.only);
     } catch (problem) {
       one.problem = problem;
     }

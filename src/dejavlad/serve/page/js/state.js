@@ -7,7 +7,7 @@ export const state = {
   map: null,
   /** "ask" or "add": what happens with photos that are dropped. */
   mode: "ask",
-  /** Photos asked about, latest first: {file, name, map, thumbnail, waiting, answer, problem}. */
+  /** Photos asked about, latest first: {file, name, map, only, thumbnail, waiting, answer, problem}. */
   asks: [],
   current: null,
   /** The candidate that is looked at: a place in the current answer's matches. */
