@@ -29,10 +29,10 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
 from dejavlad.index import build_index
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places import lance_tables
-from dejavlad.places.database_map import ABOUT, DatabaseMap
-from dejavlad.places.map_index import MapSearch
-from dejavlad.places.map_state import MapState
+from dejavlad.places.databases import lance_tables
+from dejavlad.places.databases.database_map import ABOUT, DatabaseMap
+from dejavlad.places.map_folder.index import MapSearch
+from dejavlad.places.map_folder.state import MapState
 
 DIMS, QUERIES = 512, 20
 

@@ -30,8 +30,8 @@ from dejavlad.geo import Position
 from dejavlad.index import KINDS, build_index
 from dejavlad.index.signs import nearest_signs
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.map_index import MapIndex, MapSearch
-from dejavlad.places.map_state import MapState
+from dejavlad.places.map_folder.index import MapIndex, MapSearch
+from dejavlad.places.map_folder.state import MapState
 
 Array = NDArray[np.float32]
 Search = Callable[[Array], NDArray[np.int64]]

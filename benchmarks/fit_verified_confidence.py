@@ -10,7 +10,7 @@ import sys
 import numpy as np
 from scipy.optimize import minimize
 
-from dejavlad.places.verified_confidence import curve_terms
+from dejavlad.places.verification.confidence import curve_terms
 from known_unknown import FITTED, Row, answers
 
 WRONG = 4.0

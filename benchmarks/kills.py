@@ -37,7 +37,7 @@ from dejavlad.geo import Position
 from dejavlad.images import Preprocess
 from dejavlad.model import PatchSetting, PlaceModel, Whitening
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.map_rows import build_share
+from dejavlad.places.map_folder.rows import build_share
 from dejavlad.serve.limits import Limits
 from dejavlad.serve.served_map import ModelShelf, ServedMap
 from dejavlad.serve.uploads import Upload

@@ -29,8 +29,8 @@ from dejavlad.geo import distance
 from dejavlad.local.codec import decode, encode
 from dejavlad.photo import PhotoList
 from dejavlad.places.confidence import confidence
-from dejavlad.places.points import PointSetting
-from dejavlad.places.verified_confidence import Evidence, search_confidence, verified_confidence
+from dejavlad.places.verification.confidence import Evidence, search_confidence, verified_confidence
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.zoo import BEST_MODEL
 
 FITTED = ("gardens", "lund", "toy", "town A")

@@ -23,7 +23,7 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.map_state import MapState
+from dejavlad.places.map_folder.state import MapState
 
 REPEATS = 15
 

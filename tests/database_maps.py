@@ -17,7 +17,7 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.database_map import ABOUT, DatabaseMap
+from dejavlad.places.databases.database_map import ABOUT, DatabaseMap
 
 
 def small_model() -> PlaceModel:
@@ -34,7 +34,7 @@ def address_of(kind: str, folder: Path) -> Iterator[str]:
         yield f"lance:{folder / 'db'}"
         return
     pytest.importorskip("qdrant_client")
-    from dejavlad.places.qdrant_points import close_local
+    from dejavlad.places.databases.qdrant_points import close_local
 
     yield f"qdrant:{folder / 'db'}/town"
     close_local()

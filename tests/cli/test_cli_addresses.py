@@ -40,7 +40,7 @@ def test_a_map_from_first_to_last(run: Run, photos: Path, street: Path, tmp_path
     lance = address.startswith("lance")
     pytest.importorskip("lancedb" if lance else "qdrant_client")
     if not lance:
-        from dejavlad.places import qdrant_points
+        from dejavlad.places.databases import qdrant_points
 
         qdrant_points.close_local()
     later = tmp_path / "later"

@@ -20,7 +20,7 @@ import dejavlad as dv
 from dejavlad.extraction import Shard, merge_stores
 from dejavlad.extraction.patches import PatchStore
 from dejavlad.model import PatchSetting
-from dejavlad.places.map_rows import build_share
+from dejavlad.places.map_folder.rows import build_share
 
 QUERIES = 4
 

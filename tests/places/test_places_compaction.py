@@ -18,8 +18,8 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places import map_state
-from dejavlad.places.map_state import MapState
+from dejavlad.places.map_folder import state as map_state
+from dejavlad.places.map_folder.state import MapState
 from dejavlad.storage import rows as row_files
 from dejavlad.storage import state as state_module
 from dejavlad.storage.kept_rows import KeptRows

@@ -16,8 +16,8 @@ from database_maps import address_of, answers, placed, small_model
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places import database_rows
-from dejavlad.places.database_rows import DatabaseRows
+from dejavlad.places.databases import rows as database_rows
+from dejavlad.places.databases.rows import DatabaseRows
 
 FILTERS: list[dict[str, Any]] = [
     {"near": (Position(500150.0, 5400000.0, "33N"), 65.0)},

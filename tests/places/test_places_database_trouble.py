@@ -13,9 +13,9 @@ import pytest
 
 from database_maps import address_of, descriptors_alone, put
 from dejavlad.errors import InputError, StoreError, StoreMismatchError
-from dejavlad.places import database_rows
-from dejavlad.places.database_map import DatabaseMap, list_versions
-from dejavlad.places.lance_tables import LanceTables
+from dejavlad.places.databases import rows as database_rows
+from dejavlad.places.databases.database_map import DatabaseMap, list_versions
+from dejavlad.places.databases.lance_tables import LanceTables
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places import map_index
-from dejavlad.places.map_index import MapIndex, MapSearch
-from dejavlad.places.map_state import MapState
+from dejavlad.places.map_folder import index as map_index
+from dejavlad.places.map_folder.index import MapIndex, MapSearch
+from dejavlad.places.map_folder.state import MapState
 from dejavlad.storage import state as state_module
 
 DIMS, FIRST, MORE, K = 16, 90, 40, 5

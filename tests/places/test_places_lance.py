@@ -16,8 +16,8 @@ from database_maps import address_of, placed, small_model
 from dejavlad.aggregation import GeM
 from dejavlad.errors import InputError, StoreError, StoreMismatchError, UnknownNameError
 from dejavlad.model import PlaceModel
-from dejavlad.places import database_rows
-from dejavlad.places.database_map import DatabaseMap
+from dejavlad.places.databases import rows as database_rows
+from dejavlad.places.databases.database_map import DatabaseMap
 
 pytest.importorskip("lancedb")
 View = Callable[..., NDArray[np.uint8]]

@@ -15,7 +15,7 @@ import pytest
 from dejavlad.errors import StoreError
 from dejavlad.extraction import PhotoTable
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.database_map import ABOUT, DatabaseMap
+from dejavlad.places.databases.database_map import ABOUT, DatabaseMap
 from small_s3 import SmallS3, small_s3
 
 pytest.importorskip("lancedb")

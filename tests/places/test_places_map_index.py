@@ -19,10 +19,10 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places import map_index
 from dejavlad.places.filters import Facts, Filter
-from dejavlad.places.map_index import KINDS, MapIndex
-from dejavlad.places.map_state import MapState
+from dejavlad.places.map_folder import index as map_index
+from dejavlad.places.map_folder.index import KINDS, MapIndex
+from dejavlad.places.map_folder.state import MapState
 
 View = Callable[..., NDArray[np.uint8]]
 DIMS, COUNT = 128, 3000

@@ -7,8 +7,8 @@ import pytest
 from dejavlad.cli import main
 from dejavlad.local import WEIGHTS, create
 from dejavlad.photo import Photo
-from dejavlad.places.point_pair import match_points
-from dejavlad.places.points import PointSetting
+from dejavlad.places.verification.point_pair import match_points
+from dejavlad.places.verification.points import PointSetting
 
 KINDS = (
     "sift",

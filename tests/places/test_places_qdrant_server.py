@@ -12,8 +12,8 @@ import dejavlad as dv
 from database_maps import answers, descriptors_alone, placed, put, small_model
 from dejavlad.errors import StoreError
 from dejavlad.geo import latlon
-from dejavlad.places import qdrant_points
-from dejavlad.places.qdrant_points import server_url
+from dejavlad.places.databases import qdrant_points
+from dejavlad.places.databases.qdrant_points import server_url
 
 pytest.importorskip("qdrant_client")
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from database_maps import address_of, descriptors_alone, put
 from dejavlad.index import build_index
-from dejavlad.places import database_rows, row_copy
-from dejavlad.places.database_rows import DatabaseRows
-from dejavlad.places.row_copy import CopiedRows, RowCopy, marks_of
+from dejavlad.places.databases import row_copy
+from dejavlad.places.databases import rows as database_rows
+from dejavlad.places.databases.row_copy import CopiedRows, RowCopy, marks_of
+from dejavlad.places.databases.rows import DatabaseRows
 from dejavlad.storage import one_writer
 
 DIMS = 24

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dejavlad as dv
-from dejavlad.places.points import PointSetting
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.report import located_points, write_locate_page
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -6,8 +6,8 @@ import pytest
 
 import dejavlad as dv
 from dejavlad.errors import StoreError
-from dejavlad.places.map_features import FILE
-from dejavlad.places.points import PointSetting
+from dejavlad.places.verification.map_features import FILE
+from dejavlad.places.verification.points import PointSetting
 
 SETTING = PointSetting("sift", longest=256, points=256)
 MODEL = "rootsift-vlad"

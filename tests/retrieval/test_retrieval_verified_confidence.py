@@ -8,14 +8,14 @@ import pytest
 import dejavlad as dv
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.photo import Photo
-from dejavlad.places.points import PointSetting
-from dejavlad.places.rivals import rivals
-from dejavlad.places.verified_confidence import (
+from dejavlad.places.verification.confidence import (
     Evidence,
     reason,
     search_confidence,
     verified_confidence,
 )
+from dejavlad.places.verification.points import PointSetting
+from dejavlad.places.verification.rivals import rivals
 from dejavlad.rerank import Nearness, PointMatches, Verified
 
 SURE = Evidence(standing=0.3, places=10, inliers=142, coverage=0.5, runner_up=9, coherent=130, by_chance=6)

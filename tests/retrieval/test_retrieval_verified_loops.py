@@ -6,8 +6,8 @@ import numpy as np
 
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.loops import Loop
-from dejavlad.places.points import PointSetting
-from dejavlad.places.verified_loops import verify_loops
+from dejavlad.places.verification.loops import verify_loops
+from dejavlad.places.verification.points import PointSetting
 
 SETTING = PointSetting("sift", longest=256)
 

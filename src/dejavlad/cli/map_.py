@@ -99,7 +99,7 @@ def build(
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.places import PlaceMap
-    from dejavlad.places.map_rows import build_share
+    from dejavlad.places.map_folder.rows import build_share
 
     chosen, sources = _model_and_photos(model, photos)
     stored = stored_photos(sources, machines, positions, time_offset, panorama)
@@ -272,7 +272,7 @@ def info(
     from dejavlad.places import PlaceMap
 
     if versions:
-        from dejavlad.places.database_map import list_versions
+        from dejavlad.places.databases.database_map import list_versions
 
         listed = list_versions(place_map)
         output.answer([version.to_dict() for version in listed], "\n".join(map(str, listed)))

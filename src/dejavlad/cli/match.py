@@ -181,7 +181,7 @@ def _opened(
     model: str, photos: list[Photo], setting: PairSetting, options: ModelOptions, output: Output
 ) -> PlaceModel:
     """The model, or that of a map; fitted."""
-    from dejavlad.places.map_state import is_map
+    from dejavlad.places.map_folder.state import is_map
     from dejavlad.places.pair import learnt_from
 
     with output.progress() as on_progress:
@@ -199,7 +199,7 @@ def _points(a: str, b: str, matcher: str, figure: Path | None, options: ModelOpt
     """Compare by local features."""
     from dejavlad.model.device import resolve_device
     from dejavlad.places.pair import as_photo
-    from dejavlad.places.point_pair import match_points
+    from dejavlad.places.verification.point_pair import match_points
     from dejavlad.report.point_figure import check_point_figure, write_point_figure
     from dejavlad.rerank import PointReranker
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.places import PlaceMap
-    from dejavlad.places.points import PointSetting
     from dejavlad.places.preset import Preset
+    from dejavlad.places.verification.points import PointSetting
 
 MAX_PIXELS = f"{PREFIX}MAX_PIXELS"
 
@@ -127,7 +127,7 @@ class ModelOptions:
 
     def of_store(self, store: DescriptorStore) -> PlaceModel:
         """The model that made a store, with the precision of its rows."""
-        from dejavlad.places.map_rows import model_of_store
+        from dejavlad.places.map_folder.rows import model_of_store
 
         precision = store.manifest.setting.precision
         return model_of_store(store, device=self.device, precision=precision, offline=self.offline or None)
@@ -230,7 +230,7 @@ class RerankOptions:
     def points(self) -> PointSetting | None:
         """The local features that are asked for; None where none are."""
         from dejavlad.local import AUTO, EXTRACTORS
-        from dejavlad.places.points import PointSetting
+        from dejavlad.places.verification.points import PointSetting
 
         if self.rerank not in (AUTO, *EXTRACTORS):
             return None
@@ -264,7 +264,7 @@ def point_setting(kind: str | None, output: Output) -> PointSetting | None:
     """How photos are compared by local features, a kind that had to do being told; None for not at all."""
     if kind in (None, "none"):
         return None
-    from dejavlad.places.points import PointSetting
+    from dejavlad.places.verification.points import PointSetting
 
     setting = PointSetting.parse(kind)
     if setting is None:

@@ -104,7 +104,7 @@ def pairs(
     if points is not None:
         if lists is None:
             raise InputError("--verify needs photos: give a ranking with --database and --queries, or stores")
-        from dejavlad.places.verified_pairs import (
+        from dejavlad.places.verification.pairs import (
             verify_pairs,
             write_scores,
         )

@@ -11,8 +11,8 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.extraction.patches import PatchFeats, StoredPatches
-    from dejavlad.places.points import PointSetting
     from dejavlad.places.reranking import Reranked
+    from dejavlad.places.verification.points import PointSetting
     from dejavlad.ranking import Ranking
 
 
@@ -92,8 +92,8 @@ def _by_points(
 ) -> None:
     """Re-rank by local features of the photos that the stores are of."""
     from dejavlad.extraction import DescriptorStore
-    from dejavlad.places.points import PointSource
     from dejavlad.places.reranking import rerank_all
+    from dejavlad.places.verification.points import PointSource
 
     stores = [DescriptorStore.open(path) for path in (queries, database)]
     _check_size(first, len(stores[0]), len(stores[1]))

@@ -22,10 +22,10 @@ from dejavlad.local_features import LocalFeatures
 from dejavlad.places.confidence import distinct_places, same_place, stand_out
 from dejavlad.places.located_position import located_position
 from dejavlad.places.place_map import CANDIDATES
-from dejavlad.places.points import RIVALS, STEP
 from dejavlad.places.reranking import Reranked
-from dejavlad.places.rivals import rivals
-from dejavlad.places.verified_confidence import CHANCE, Evidence, verified_confidence
+from dejavlad.places.verification.confidence import CHANCE, Evidence, verified_confidence
+from dejavlad.places.verification.points import RIVALS, STEP
+from dejavlad.places.verification.rivals import rivals
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.rerank import PointReranker, Verified
 

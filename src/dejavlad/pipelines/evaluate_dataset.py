@@ -29,9 +29,9 @@ from dejavlad.pipelines.evaluation import (
     unread_of,
 )
 from dejavlad.places.filters import Filter
-from dejavlad.places.points import PointSetting
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Reranked, Source
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.progress import OnProgress, silent, timed
 from dejavlad.ranking import Ranking
 from dejavlad.report import matched_pairs, write_page

@@ -54,11 +54,7 @@ from dejavlad.places.fitted_model import (
     fit_cached,
     for_patches,
 )
-from dejavlad.places.in_memory_rows import InMemoryRows
-from dejavlad.places.points import (
-    PointSetting,
-    PointSource,
-)
+from dejavlad.places.map_folder.in_memory_rows import InMemoryRows
 from dejavlad.places.preset import (
     FRESH,
     Preset,
@@ -67,6 +63,10 @@ from dejavlad.places.reranking import (
     Reranked,
     Source,
     rerank_all,
+)
+from dejavlad.places.verification.points import (
+    PointSetting,
+    PointSource,
 )
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking

@@ -14,7 +14,7 @@ from dejavlad.errors import InputError
 from dejavlad.evaluation.readings import Hypothesis
 from dejavlad.extraction import DescriptorStore
 from dejavlad.index import build_index
-from dejavlad.places.in_memory_rows import InMemoryRows
+from dejavlad.places.map_folder.in_memory_rows import InMemoryRows
 from dejavlad.ranking import Ranking
 
 

@@ -34,8 +34,8 @@ from dejavlad.places.loops import (
     similarities,
     write_loops,
 )
-from dejavlad.places.points import PointSetting
-from dejavlad.places.verified_loops import verify_loops
+from dejavlad.places.verification.loops import verify_loops
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.progress import OnProgress, silent, timed
 from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
 

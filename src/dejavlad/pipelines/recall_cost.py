@@ -14,7 +14,7 @@ from dejavlad.export import open_export
 from dejavlad.extraction.extract import describe
 from dejavlad.index import build_index
 from dejavlad.model import PlaceModel
-from dejavlad.places.in_memory_rows import InMemoryRows
+from dejavlad.places.map_folder.in_memory_rows import InMemoryRows
 from dejavlad.progress import OnProgress, silent
 
 RECALLS = (1, 5, 10)

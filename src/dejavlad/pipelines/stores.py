@@ -14,7 +14,7 @@ from dejavlad.extraction.patches import PatchStore
 from dejavlad.extraction.store import DONE
 from dejavlad.places import PlaceMap
 from dejavlad.places.address import is_address
-from dejavlad.places.map_state import is_map
+from dejavlad.places.map_folder.state import is_map
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.data.frozen_maps import check_frozen_maps, is_frozen_maps
 

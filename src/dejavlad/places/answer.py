@@ -10,7 +10,7 @@ from typing import Any
 from dejavlad.errors import SHOWS_NOTHING
 from dejavlad.geo import Position, latlon
 from dejavlad.photo import Photo
-from dejavlad.places.verified_confidence import Evidence
+from dejavlad.places.verification.confidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)

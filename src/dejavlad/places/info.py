@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from dejavlad.failures import failures_dict, failures_text
 from dejavlad.model import PlaceModel
-from dejavlad.places.map_index import MANY, IndexHead
+from dejavlad.places.map_folder.index import MANY, IndexHead
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,19 +59,18 @@ from dejavlad.places.confidence import (
     same_place,
     stand_out,
 )
-from dejavlad.places.database_map import MADE, DatabaseFeatures, DatabaseMap
-from dejavlad.places.database_rows import DatabaseRows
+from dejavlad.places.databases.database_map import MADE, DatabaseFeatures, DatabaseMap
+from dejavlad.places.databases.row_copy import FOLDER as COPY
+from dejavlad.places.databases.rows import DatabaseRows
 from dejavlad.places.filters import Allowed, Facts, Filter, Heading, Moment, Near
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.info import MapInfo
 from dejavlad.places.located_position import located_position
-from dejavlad.places.map_features import FILE as LOCAL
-from dejavlad.places.map_features import MapFeatures
-from dejavlad.places.map_index import FOLDER as INDEX
-from dejavlad.places.map_index import KINDS as INDEXES
-from dejavlad.places.map_index import IndexHead, MapIndex, MapSearch, refusal
-from dejavlad.places.map_rows import SHARES, STAGING, RowOptions, refuse_batch_dependent, rows_of
-from dejavlad.places.map_state import (
+from dejavlad.places.map_folder.index import FOLDER as INDEX
+from dejavlad.places.map_folder.index import KINDS as INDEXES
+from dejavlad.places.map_folder.index import IndexHead, MapIndex, MapSearch, refusal
+from dejavlad.places.map_folder.rows import SHARES, STAGING, RowOptions, refuse_batch_dependent, rows_of
+from dejavlad.places.map_folder.state import (
     DEAD_BYTES,
     DEAD_SHARE,
     OLD_STATE,
@@ -83,19 +82,20 @@ from dejavlad.places.map_state import (
     is_map,
     records_of,
 )
-from dejavlad.places.points import (
-    MapVerifier,
-    PointSetting,
-)
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import MapReranker
-from dejavlad.places.row_copy import FOLDER as COPY
-from dejavlad.places.verified_confidence import (
+from dejavlad.places.verification.confidence import (
     KNOWN,
     Evidence,
     reason,
     search_confidence,
     verified_confidence,
+)
+from dejavlad.places.verification.map_features import FILE as LOCAL
+from dejavlad.places.verification.map_features import MapFeatures
+from dejavlad.places.verification.points import (
+    MapVerifier,
+    PointSetting,
 )
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking

@@ -19,9 +19,9 @@ from dejavlad.places import (
     Answer,
     PlaceMap,
 )
-from dejavlad.places.points import PointSetting
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Source
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.gallery import Judged

@@ -14,7 +14,7 @@ from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.images import read_reduced
 from dejavlad.photo import Photo
-from dejavlad.places.point_pair import PointPair
+from dejavlad.places.verification.point_pair import PointPair
 
 FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """Ending of a figure's file -> format."""

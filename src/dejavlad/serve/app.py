@@ -22,7 +22,7 @@ from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.photo import Photo
 from dejavlad.places.answer import Answer
-from dejavlad.places.points import NO_CHECK, PointSetting
+from dejavlad.places.verification.points import NO_CHECK, PointSetting
 from dejavlad.positions.exif_write import with_gps
 from dejavlad.serve.catalogue import MOST, Box, photo_fields
 from dejavlad.serve.gate import SESSION, SESSION_SECONDS, Gate, Receive, Scope, Send

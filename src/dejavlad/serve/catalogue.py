@@ -15,7 +15,7 @@ from dejavlad.geo import longitudes_latitudes
 from dejavlad.photo import Photo
 from dejavlad.places import PlaceMap
 from dejavlad.places.answer import position_to_dict
-from dejavlad.places.points import PointSetting
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.serve.photo_id import key_of, photo_id
 from dejavlad.serve.refusal import Refusal
 

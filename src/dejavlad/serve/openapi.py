@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dejavlad.local import AUTO, EXTRACTORS
-from dejavlad.places.points import NO_CHECK
+from dejavlad.places.verification.points import NO_CHECK
 from dejavlad.serve.thumbnails import SIZES
 
 Schema = dict[str, Any]

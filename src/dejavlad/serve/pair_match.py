@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from dejavlad.local import LocalExtractor
 from dejavlad.photo import Photo
-from dejavlad.places.point_pair import match_points
-from dejavlad.places.points import PointSetting
+from dejavlad.places.verification.point_pair import match_points
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.rerank import PointReranker
 from dejavlad.serve.refusal import Refusal
 

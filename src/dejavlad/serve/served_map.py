@@ -18,7 +18,7 @@ from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatc
 from dejavlad.model import PlaceModel
 from dejavlad.places import PlaceMap
 from dejavlad.places.address import is_address, parse_address
-from dejavlad.places.map_state import STATE
+from dejavlad.places.map_folder.state import STATE
 from dejavlad.serve.catalogue import MapCatalogue
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 

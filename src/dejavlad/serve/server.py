@@ -19,7 +19,7 @@ import uvicorn
 
 from dejavlad.errors import InputError, StoreError
 from dejavlad.places.address import is_address
-from dejavlad.places.map_state import is_map
+from dejavlad.places.map_folder.state import is_map
 from dejavlad.serve.app import build_app
 from dejavlad.serve.options import ServeOptions, is_loopback
 from dejavlad.serve.protocol import bounded_protocol

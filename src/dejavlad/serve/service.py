@@ -19,7 +19,7 @@ from dejavlad.errors import InputError, PhotoError
 from dejavlad.images import Preprocess
 from dejavlad.model.device import resolve_device
 from dejavlad.photo import Photo
-from dejavlad.places.points import PointSetting
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.serve.decode_check import Checked, DecodeCheck
 from dejavlad.serve.inference import Inference, Question
 from dejavlad.serve.keep import keep_photo

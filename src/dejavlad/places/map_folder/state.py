@@ -27,7 +27,7 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.files import size_and_time
 from dejavlad.geo import Positions
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.catalogue import Catalogue
+from dejavlad.places.map_folder.catalogue import Catalogue
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.storage import MappedRows, PhotoRecord, RowFile, State, photo_blocks, sync_folder
 from dejavlad.storage.kept_rows import KeptRows, refuse_dropped

@@ -30,12 +30,12 @@ from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
 from dejavlad.places.address import Address, is_address, parse_address
-from dejavlad.places.database_rows import DatabaseRows
-from dejavlad.places.map_columns import columns_of, facts_of, latest, numbers_and_texts, take
-from dejavlad.places.map_engine import MapEngine
-from dejavlad.places.map_state import Head, MapSnapshot, Moved, file_status, records_of
-from dejavlad.places.points import PointSetting
-from dejavlad.places.row_copy import RowCopy, marks_of
+from dejavlad.places.databases.columns import columns_of, facts_of, latest, numbers_and_texts, take
+from dejavlad.places.databases.engine import MapEngine
+from dejavlad.places.databases.row_copy import RowCopy, marks_of
+from dejavlad.places.databases.rows import DatabaseRows
+from dejavlad.places.map_folder.state import Head, MapSnapshot, Moved, file_status, records_of
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import PhotoRecord, discard, photo_blocks
 from dejavlad.storage.identity import check_format
@@ -53,10 +53,10 @@ Rows = NDArray[np.int64]
 def engine_at(address: Address) -> MapEngine:
     """The database of an address."""
     if address.kind == "lance":
-        from dejavlad.places.lance_tables import LanceTables
+        from dejavlad.places.databases.lance_tables import LanceTables
 
         return LanceTables(address)
-    from dejavlad.places.qdrant_points import QdrantPoints
+    from dejavlad.places.databases.qdrant_points import QdrantPoints
 
     return QdrantPoints(address)
 

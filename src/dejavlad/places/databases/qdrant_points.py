@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, InputError, MissingExtraError, StoreBusyError, StoreError
 from dejavlad.places.address import Address
-from dejavlad.places.map_columns import COLUMNS, NO_FRAME, Columns
+from dejavlad.places.databases.columns import COLUMNS, NO_FRAME, Columns
 
 AT_ONCE: Final = 256
 """Points of a request."""
@@ -59,7 +59,7 @@ def import_qdrant() -> tuple[Any, Any]:
 
 
 class QdrantPoints:
-    """See `dejavlad.places.map_engine.MapEngine`.
+    """See `dejavlad.places.databases.engine.MapEngine`.
 
     Args:
         address: the collection.
@@ -339,7 +339,7 @@ class QdrantPoints:
 
 
 class QdrantView:
-    """See `dejavlad.places.map_engine.MapView`; the collection as it is at each reading."""
+    """See `dejavlad.places.databases.engine.MapView`; the collection as it is at each reading."""
 
     made = ""
 

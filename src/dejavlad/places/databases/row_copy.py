@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError
-from dejavlad.places.map_index import MapIndex, MapSearch
+from dejavlad.places.map_folder.index import MapIndex, MapSearch
 from dejavlad.ranking import Ranking
 from dejavlad.storage import MappedRows, RowFile, State, discard, one_writer
 from dejavlad.storage.rows import CHUNKS

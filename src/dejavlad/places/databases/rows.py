@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.index.base import squares
 from dejavlad.index.nearest import Nearest
-from dejavlad.places.map_engine import MapView
-from dejavlad.places.row_copy import CopiedRows, Marks, RowCopy, places_in
+from dejavlad.places.databases.engine import MapView
+from dejavlad.places.databases.row_copy import CopiedRows, Marks, RowCopy, places_in
 from dejavlad.progress import OnProgress, Progress
 from dejavlad.ranking import Ranking
 from dejavlad.storage.rows import row_checksum

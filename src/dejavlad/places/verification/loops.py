@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from dejavlad.photo import PhotoList
 from dejavlad.places.loops import Loop
-from dejavlad.places.points import (
-    PointSetting,
-    PointSource,
-)
-from dejavlad.places.verified_confidence import (
+from dejavlad.places.verification.confidence import (
     Evidence,
     verified_confidence,
+)
+from dejavlad.places.verification.points import (
+    PointSetting,
+    PointSource,
 )
 from dejavlad.progress import OnProgress, Progress, silent
 

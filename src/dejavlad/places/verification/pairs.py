@@ -11,13 +11,13 @@ from typing import Any
 
 from dejavlad.files import write_whole
 from dejavlad.photo import PhotoList
-from dejavlad.places.points import (
-    PointSetting,
-    PointSource,
-)
-from dejavlad.places.verified_confidence import (
+from dejavlad.places.verification.confidence import (
     Evidence,
     verified_confidence,
+)
+from dejavlad.places.verification.points import (
+    PointSetting,
+    PointSource,
 )
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.rerank.point_reranker import DECISIVE

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError, StoreMismatchError
 from dejavlad.places.address import Address
-from dejavlad.places.map_columns import COLUMNS, NO_FRAME, Columns
+from dejavlad.places.databases.columns import COLUMNS, NO_FRAME, Columns
 
 PHOTOS, FEATURES, DOCUMENTS = "photos", "features", "documents"
 PART: Final = 4 << 20
@@ -76,7 +76,7 @@ def import_lance() -> tuple[Any, Any]:
 
 
 class LanceTables:
-    """See `dejavlad.places.map_engine.MapEngine`.
+    """See `dejavlad.places.databases.engine.MapEngine`.
 
     Args:
         address: where the tables lie.
@@ -437,7 +437,7 @@ class LanceTables:
 
 
 class LanceView:
-    """See `dejavlad.places.map_engine.MapView`; the table stays at its version."""
+    """See `dejavlad.places.databases.engine.MapView`; the table stays at its version."""
 
     def __init__(self, tables: LanceTables, table: Any) -> None:
         self._tables, self._table = tables, table

@@ -14,7 +14,7 @@ from typing import Any, Final
 from dejavlad.errors import StoreError
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
-from dejavlad.places.points import PointSetting
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.storage.state import State, checksum, put_values
 
 FILE: Final = "local.sqlite"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.places.map_columns import Columns
+from dejavlad.places.databases.columns import Columns
 
 Floats = NDArray[np.float32]
 

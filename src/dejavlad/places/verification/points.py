@@ -16,12 +16,12 @@ from dejavlad.local.base import LONGEST, POINTS, LocalExtractor
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.rivals import rivals
-from dejavlad.places.verified_confidence import (
+from dejavlad.places.verification.confidence import (
     CHANCE,
     Evidence,
     verified_confidence,
 )
+from dejavlad.places.verification.rivals import rivals
 from dejavlad.rerank import PointReranker, Verified, VerifySetting
 from dejavlad.rerank.point_reranker import nearness_scores
 

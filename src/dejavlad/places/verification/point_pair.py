@@ -16,7 +16,7 @@ from dejavlad.images import blank_reason
 from dejavlad.local.base import LocalExtractor, describe_local
 from dejavlad.local_features import LocalFeatures
 from dejavlad.photo import Photo
-from dejavlad.places.verified_confidence import (
+from dejavlad.places.verification.confidence import (
     KNOWN,
     Evidence,
     reason,
