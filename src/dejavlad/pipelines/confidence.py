@@ -21,7 +21,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.local_features import LocalFeatures
 from dejavlad.places.confidence import distinct_places, same_place, stand_out
 from dejavlad.places.located_position import located_position
-from dejavlad.places.place_map import CANDIDATES
+from dejavlad.places.locating import CANDIDATES
 from dejavlad.places.reranking import Reranked
 from dejavlad.places.verification.confidence import CHANCE, Evidence, verified_confidence
 from dejavlad.places.verification.points import RIVALS, STEP
