@@ -24,13 +24,9 @@ from dejavlad.ground_truth import (
 from dejavlad.index import KINDS
 from dejavlad.model import PatchSetting
 from dejavlad.photo import PhotoList
-from dejavlad.pipelines.evaluation import (
-    Scoring,
-    patch_sources,
-    rank,
-    score,
-    unread_of,
-)
+from dejavlad.pipelines.evaluation import rank, unread_of
+from dejavlad.pipelines.reranking import patch_sources
+from dejavlad.pipelines.scoring import Scoring, score
 from dejavlad.places.live import Live
 from dejavlad.places.loops import find_loops
 from dejavlad.places.neighbours import neighbours

@@ -70,9 +70,9 @@ def bench(
     index
         The kind of index; `flat` is exact.
     """
-    from dejavlad.pipelines.benchmark import Row
+    from dejavlad.pipelines import Scoring
+    from dejavlad.pipelines.bench_table import Row
     from dejavlad.pipelines.benchmark import bench as run_bench
-    from dejavlad.pipelines.evaluation import Scoring
     from dejavlad.report.bench import write_bench_page
 
     scoring = Scoring(recall_at=numbers("--recall-at", recall_at), k=k, misses=misses, index=index)

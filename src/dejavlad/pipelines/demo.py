@@ -13,7 +13,9 @@ from dejavlad.evaluation import Result
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.pipelines.evaluation import Scoring, describe_dataset, patch_sources, rank, rerank, score
+from dejavlad.pipelines.evaluation import describe_dataset, rank
+from dejavlad.pipelines.reranking import patch_sources, rerank
+from dejavlad.pipelines.scoring import Scoring, score
 from dejavlad.places import Answer, PlaceMap
 from dejavlad.places.preset import Preset
 from dejavlad.progress import OnProgress, silent
