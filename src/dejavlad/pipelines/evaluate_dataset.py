@@ -116,9 +116,8 @@ def evaluate(
     seconds: dict[str, float] = {}
     network = None
     if isinstance(model, PlaceModel):
-        preset = reranking if isinstance(reranking, Preset) else None
         how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "seed": seed, "ray": ray}
-        how |= {"preset": preset, "on_progress": on_progress}
+        how |= {"preset": reranking if isinstance(reranking, Preset) else None, "on_progress": on_progress}
         with timed(seconds, "describe"):
             network, database, queries = describe_dataset(model, places, out, **how)
         model = database, queries
