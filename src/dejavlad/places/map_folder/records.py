@@ -17,7 +17,7 @@ import numpy as np
 from dejavlad.extraction import PhotoTable
 from dejavlad.places.map_folder.snapshot import Head
 from dejavlad.storage import PhotoRecord, State, photo_blocks
-from dejavlad.storage.photo_blocks import BLOCK, POSITION, Numbers, Texts
+from dejavlad.storage.photo_blocks import POSITION, Numbers, Texts
 from dejavlad.storage.state import checksum, put_values
 
 FAILED = "CREATE TABLE failed(key BLOB PRIMARY KEY, reason TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
@@ -44,20 +44,20 @@ class Records:
 
     def __iter__(self) -> Iterator[tuple[int, PhotoRecord]]:
         """The photos that are there, with their places."""
-        count = -(-self.head.records // BLOCK)
+        count = -(-self.head.records // photo_blocks.BLOCK)
         for number, numbers, texts in self._blocks(range(count)):
             for within in np.flatnonzero(numbers["removed"] == photo_blocks.STILL_THERE).tolist():
-                yield number * BLOCK + within, self._decoded(numbers[within], texts[within])
+                yield number * photo_blocks.BLOCK + within, self._decoded(numbers[within], texts[within])
 
     def lookup(self, keys: Sequence[str]) -> dict[str, tuple[int, PhotoRecord]]:
         """Key -> place and record, of those photos that are in the map."""
         by_block: dict[int, list[tuple[str, int]]] = {}
         for key, place in photo_blocks.places_of(self.connection, keys).items():
-            by_block.setdefault(place // BLOCK, []).append((key, place))
+            by_block.setdefault(place // photo_blocks.BLOCK, []).append((key, place))
         records = {}
         for number, numbers, texts in self._blocks(sorted(by_block)):
             for key, place in by_block[number]:
-                record = self._decoded(numbers[place % BLOCK], texts[place % BLOCK])
+                record = self._decoded(numbers[place % photo_blocks.BLOCK], texts[place % photo_blocks.BLOCK])
                 if record.photo.key != key:
                     raise self.state.damaged("the list of names is not that of the photos")
                 records[key] = place, record
@@ -84,10 +84,10 @@ class Records:
         lines, with_position = {}, 0
         for number, numbers, texts in self._blocks(_blocks_of(places)):
             for place in _of_block(places, number):
-                line = numbers[place % BLOCK].copy()
+                line = numbers[place % photo_blocks.BLOCK].copy()
                 line["removed"] = head.change + 1
                 with_position += int(line["known"] & POSITION > 0)
-                lines[place] = line, texts[place % BLOCK]
+                lines[place] = line, texts[place % photo_blocks.BLOCK]
         photo_blocks.change(self.connection, self.state, lines)
         encoded = [(photo_blocks.encode_key(key),) for key in keys]
         self.connection.executemany("DELETE FROM keys WHERE key=?", encoded)
@@ -104,7 +104,7 @@ class Records:
             records = [facts[place] for place in chosen]
             fresh, texts = photo_blocks.encode(records, [0] * len(records), 0, Path(self.head.root))
             for place, new, text in zip(chosen, fresh, texts, strict=True):
-                old = numbers[place % BLOCK]
+                old = numbers[place % photo_blocks.BLOCK]
                 for name in ("row", "added", "removed"):
                     new[name] = old[name]
                 more += int(new["known"] & POSITION > 0) - int(old["known"] & POSITION > 0)
@@ -175,9 +175,13 @@ def folder_of(photos_root: Path) -> str:
 
 
 def _blocks_of(places: Sequence[int]) -> list[int]:
-    return sorted({place // BLOCK for place in places})
+    return sorted({place // photo_blocks.BLOCK for place in places})
 
 
 def _of_block(places: Sequence[int], number: int) -> Sequence[int]:
     """Those of ascending places that lie in a block."""
-    return places[bisect_left(places, number * BLOCK) : bisect_left(places, (number + 1) * BLOCK)]
+    return places[
+        bisect_left(places, number * photo_blocks.BLOCK) : bisect_left(
+            places, (number + 1) * photo_blocks.BLOCK
+        )
+    ]
