@@ -14,16 +14,14 @@ from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
 from dejavlad.model import PlaceModel
-from dejavlad.pipelines.confidence import answer_reliability
+from dejavlad.pipelines.confidence import rerank_points
 from dejavlad.pipelines.evaluation import (
     SCORING,
     Scoring,
     describe_dataset,
     patch_sources,
-    point_sources,
     rank,
     rerank,
-    rerank_points,
     score,
     sweep,
     unread_of,
@@ -160,10 +158,8 @@ def evaluate(
         "on_progress": on_progress,
     }
     if points is not None:
-        features = point_sources(places, points, on_progress=on_progress, device=str(device), offline=offline)
-        made.reranked = rerank_points(ranking, places, points, out, sources=features, **how)
-        made.reliability = answer_reliability(
-            made.reranked, places, database, points.reranker(), *features, on_progress=on_progress
+        made.reranked, made.reliability = rerank_points(
+            ranking, places, database, points, out, device=str(device), offline=offline, **how
         )
         made.preset = points
     if preset is not None:

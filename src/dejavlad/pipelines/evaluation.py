@@ -57,7 +57,6 @@ from dejavlad.places.fitted_model import (
 from dejavlad.places.in_memory_rows import InMemoryRows
 from dejavlad.places.points import (
     PointSetting,
-    PointSource,
 )
 from dejavlad.places.preset import (
     FRESH,
@@ -242,58 +241,6 @@ def patch_sources(
         Cached(stored.rows(of.keys, of.failed)) for stored, of in ((stored_q, queries), (stored_db, database))
     )
     return preset, of_queries, of_database
-
-
-def point_sources(
-    dataset: PlaceDataset, points: PointSetting, **options: Any
-) -> tuple[PointSource, PointSource]:
-    """Local features of the queries and of the database, made when asked for.
-
-    Args:
-        dataset: the photos.
-        points: how.
-        options: of `dejavlad.local.create`, e.g. ``device``.
-    """
-    extractor = points.extractor(**options)
-    return PointSource(extractor, dataset.queries), PointSource(extractor, dataset.database)
-
-
-def rerank_points(
-    ranking: Ranking,
-    dataset: PlaceDataset,
-    points: PointSetting,
-    out: Path,
-    *,
-    setting: Mapping[str, Any] | None = None,
-    budget_ms: float | None = None,
-    on_progress: OnProgress = silent,
-    sources: tuple[PointSource, PointSource] | None = None,
-    **options: Any,
-) -> Reranked:
-    """A ranking re-ranked by verified local features; what is finished is kept in ``out/reranking``.
-
-    Args:
-        ranking: rows of the database for each query.
-        dataset: the photos.
-        points: how.
-        out: the results' folder.
-        setting: what the ranking was made by.
-        budget_ms: milliseconds a query, as a mean; see `rerank_all`.
-        on_progress: told of each query.
-        sources: of `point_sources`, to be used again; made unless given.
-        options: of `dejavlad.local.create`, e.g. ``device``.
-    """
-    of_queries, of_database = sources or point_sources(dataset, points, on_progress=on_progress, **options)
-    return rerank_all(
-        points.reranker(),
-        ranking,
-        of_queries,
-        of_database,
-        keep=out / "reranking",
-        setting={"points": points.to_dict(), **(setting or {})},
-        budget_ms=budget_ms,
-        on_progress=on_progress,
-    )
 
 
 def rerank(
