@@ -10,10 +10,7 @@ import copy
 import hashlib
 import itertools
 import json
-import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,14 +24,14 @@ from dejavlad.errors import InputError
 from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
 from dejavlad.model.device import check_precision
 from dejavlad.model.engine import Engine
-from dejavlad.model.patching import PatchSetting, patch_layer
+from dejavlad.model.grid import check_grid
+from dejavlad.model.images import Image, as_photos
+from dejavlad.model.patching import PatchSetting, cell_geometry
 from dejavlad.model.reduced import bf16_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo
-
-Image = Photo | Path | str | NDArray[np.uint8]
 
 
 class PlaceModel(nn.Module):
@@ -238,7 +235,7 @@ class PlaceModel(nn.Module):
 
     def pooled(self, feat_NCHW: Tensor) -> Tensor:
         """Descriptors float32 [N, D] of feature maps that `features` made; gradients flow."""
-        self._check_grid(feat_NCHW)
+        check_grid(feat_NCHW, self.backbone, self.aggregation, self.name)
         reduces = self.aggregation.reduces and self._precision == "bf16" and not torch.is_grad_enabled()
         with torch.autocast(feat_NCHW.device.type, dtype=torch.bfloat16, enabled=reduces):
             rows_ND: Tensor = self.aggregation(feat_NCHW)
@@ -273,7 +270,7 @@ class PlaceModel(nn.Module):
             InputError: an array is no photo, a photo is too small, or the model is not fitted.
         """
         self.require_fitted()
-        photos = _photos(images)
+        photos = as_photos(images)
         rows_ND = np.empty((len(photos), self.descriptor_size), np.float32)
         with self.describing():
             for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=True):
@@ -311,7 +308,7 @@ class PlaceModel(nn.Module):
         """
         setting = PatchSetting(tuple(sizes), tuple(strides), dims)
         layer = self.patch_layer(setting)
-        photos = _photos(images)
+        photos = as_photos(images)
         patches_of_photos: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
             for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
@@ -337,12 +334,14 @@ class PlaceModel(nn.Module):
                 stride, or its whitening keeps fewer dimensions than the patches are to keep.
         """
         self.require_fitted()
-        return patch_layer(
-            self.backbone,
+        setting = patches or PatchSetting()
+        return PatchVLAD(
             self.aggregation,
-            self.patch_whitening or self.whitening,
-            patches or PatchSetting(),
-            name=self.name,
+            setting.whitening_of(self.patch_whitening or self.whitening, self.name),
+            cell_geometry(self.backbone),
+            setting.sizes,
+            setting.strides,
+            stacked=int(getattr(self.backbone, "scales", 1)),
             dtype=torch.float32 if self.precision == "fp32" else torch.bfloat16,
         )
 
@@ -450,29 +449,6 @@ class PlaceModel(nn.Module):
         layer = None if whitening is None else whitening.to(self.device)
         return self._with(patch_whitening=layer, provenance={**self.provenance, **provenance})
 
-    def _check_grid(self, feat_NCHW: Tensor) -> None:
-        """Raises InputError where the aggregation cannot take so many cells, with a size that it can take."""
-        layer, stride = self.aggregation, getattr(self.backbone, "stride", None)
-        if feat_NCHW.ndim != 4 or not isinstance(stride, int):
-            return
-        cells = feat_NCHW.shape[2] * feat_NCHW.shape[3] - layer.leading
-        if cells < layer.least_locations:
-            side = math.isqrt(layer.least_locations - 1) + 1
-            raise InputError(
-                f"photos of {cells} cells of {stride}x{stride} pixels are too few for {self.name}: it needs "
-                f"at least {layer.least_locations}, e.g. photos of {side * stride}x{side * stride} pixels; "
-                f"give larger photos or --resize"
-            )
-        wanted = layer.fixed_grid
-        grid = (cells,) if layer.leading else tuple(feat_NCHW.shape[2:])
-        if wanted is not None and grid != ((math.prod(wanted),) if layer.leading else wanted):
-            height, width = (side * stride for side in wanted)
-            cells_text = "x".join(map(str, grid))
-            raise InputError(
-                f"{self.name} takes photos of {height}x{width} pixels only ({wanted[0]}x{wanted[1]} cells); "
-                f"these have {cells_text} cells: leave --resize out, or give --resize {height}x{width}"
-            )
-
     def _reduced_backbone(self) -> nn.Module:
         """The copy that describes in bfloat16, made anew when a weight was changed or moved."""
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
@@ -524,24 +500,3 @@ def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
             digest.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _photos(images: Image | Iterable[Image]) -> Sequence[Photo]:
-    if isinstance(images, (Photo, str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        images = [images]
-    return [_photo(image, row) for row, image in enumerate(images)]
-
-
-def _photo(image: Image, row: int) -> Photo:
-    if isinstance(image, Photo):
-        return image
-    if isinstance(image, (str, os.PathLike)):
-        return Photo(str(image), Path(image))
-    if not (
-        isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-    ):
-        given = (
-            f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        )
-        raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {given}")
-    return Photo(f"array {row}", Path(f"array {row}"), pixels=image)

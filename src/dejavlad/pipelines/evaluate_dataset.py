@@ -14,9 +14,9 @@ from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
 from dejavlad.model import PlaceModel
-from dejavlad.pipelines.confidence import answer_reliability
+from dejavlad.pipelines.confidence import rerank_points
 from dejavlad.pipelines.evaluation import describe_dataset, rank, sweep, unread_of
-from dejavlad.pipelines.reranking import patch_sources, point_sources, rerank
+from dejavlad.pipelines.reranking import patch_sources, rerank
 from dejavlad.pipelines.scoring import SCORING, Scoring, score
 from dejavlad.places.filters import Filter
 from dejavlad.places.preset import Preset
@@ -123,8 +123,8 @@ def evaluate(
         model = database, queries
     made = _ranked(*model, places, scoring, seconds, only, dims)
     if reranking is not None:
-        options = {"on_progress": on_progress, "device": str(device), "offline": offline}
-        _rerank(made, *model, places, out, reranking, network, budget_ms, options)
+        how = {"setting": made.model, "budget_ms": budget_ms, "on_progress": on_progress}
+        _rerank(made, *model, places, out, reranking, network, how, device=str(device), offline=offline)
     return _written(made, places, out, scoring, command, model)
 
 
@@ -160,19 +160,18 @@ def _rerank(
     out: Path,
     reranking: Preset | PointSetting,
     network: PlaceModel | None,
-    budget_ms: float | None,
-    options: dict[str, Any],
+    how: Mapping[str, Any],
+    *,
+    device: str,
+    offline: bool | None,
 ) -> None:
     """Re-rank what was made; by local features also tell how far the confidence can be trusted."""
-    on_progress = options["on_progress"]
-    how: dict[str, Any] = {"setting": made.model, "budget_ms": budget_ms, "on_progress": on_progress}
     if isinstance(reranking, PointSetting):
         points = reranking.chosen()
-        features = point_sources(places, points, **options)
-        made.preset, made.reranked = points, rerank(made.ranking, *features, points, out, **how)
-        made.reliability = answer_reliability(
-            made.reranked, places, database, points.reranker(), *features, on_progress=on_progress
+        made.reranked, made.reliability = rerank_points(
+            made.ranking, places, database, points, out, device=device, offline=offline, **how
         )
+        made.preset = points
     else:
         made.preset, *sources = patch_sources(reranking, database, queries, network)
         made.patches = sources[0], sources[1]

@@ -12,7 +12,6 @@ from typing import Any
 from dejavlad.errors import InputError
 from dejavlad.extraction import DescriptorStore
 from dejavlad.extraction.patches import Cached, FreshPatches, PatchStore
-from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
 from dejavlad.places.preset import FRESH, Preset
 from dejavlad.places.reranking import Reranked, Source, rerank_all
@@ -52,20 +51,6 @@ def patch_sources(
     return preset, of_queries, of_database
 
 
-def point_sources(
-    dataset: PlaceDataset, points: PointSetting, **options: Any
-) -> tuple[PointSource, PointSource]:
-    """Local features of the queries and of the database, made when asked for.
-
-    Args:
-        dataset: the photos.
-        points: how.
-        options: of `dejavlad.local.create`, e.g. ``device``.
-    """
-    extractor = points.extractor(**options)
-    return PointSource(extractor, dataset.queries), PointSource(extractor, dataset.database)
-
-
 def rerank(
     ranking: Ranking,
     queries: Source | PointSource,
@@ -74,6 +59,7 @@ def rerank(
     out: Path,
     *,
     setting: Mapping[str, Any] | None = None,
+    reranker: Any = None,
     budget_ms: float | None = None,
     on_progress: OnProgress = silent,
 ) -> Reranked:
@@ -81,18 +67,18 @@ def rerank(
 
     Args:
         ranking: rows of the database for each query.
-        queries: by row, from `patch_sources` or `point_sources`.
+        queries: by row, from `patch_sources`, or a `PointSource`.
         database: likewise.
         how: by patches or by local features, as these are.
         out: the results' folder.
         setting: what the ranking and the patches were made by.
+        reranker: what compares; made by `how` unless given.
         budget_ms: milliseconds a query, as a mean; see `rerank_all`.
         on_progress: called with each query.
     """
-    reranker: Any = how.reranker()
     name = "preset" if isinstance(how, Preset) else "points"
     return rerank_all(
-        reranker,
+        reranker or how.reranker(),
         ranking,
         queries,
         database,

@@ -48,29 +48,32 @@ def locate_descriptors(
     rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
     rows_QD = np.asarray(rows_QD)
     points, depth, something = PointSetting.parse(verify), max(k, CANDIDATES), bool(rows_QD.any())
-    ranking = view.search(rows_QD, k=depth) if only is None else None
     locator = Locator(
         view,
         k,
         view.reranker(rerank) if rerank is not None and something else None,
         view.verifier(points) if points is not None and something else None,
     )
-    shared = None if only is None or only.own else view.allowed(only)
+    passing = None if only is None or only.own else view.allowed(only)
+    ranking = None
+    if only is None or (passing is not None and len(passing.rows)):
+        ranking = view.search(rows_QD, k=depth, allowed=None if passing is None else passing.rows)
     answers = []
     for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True)):
         if not row_D.any():
             answers.append(Answer.empty(photo, failed=NO_DESCRIPTOR))
+            continue
+        if only is not None and only.own:
+            passing = view.allowed(only, photo)
+        rows = None if passing is None else passing.rows
+        if passing is not None and not len(passing.rows):
+            answer = Answer.empty(photo, reason=passing.reason)
         elif ranking is not None:
-            answers.append(locator(photo, row_D, ranking.indices[i], ranking.distances[i]))
+            answer = locator(photo, row_D, ranking.indices[i], ranking.distances[i], rows)
         else:
-            assert only is not None
-            allowed = shared or view.allowed(only, photo)
-            if len(allowed.rows):
-                near = view.search(row_D[None], k=depth, allowed=allowed.rows)
-                answer = locator(photo, row_D, near.indices[0], near.distances[0], allowed.rows)
-            else:
-                answer = Answer.empty(photo, reason=allowed.reason)
-            answers.append(replace(answer, searched=allowed.to_dict()))
+            near = view.search(row_D[None], k=depth, allowed=rows)
+            answer = locator(photo, row_D, near.indices[0], near.distances[0], rows)
+        answers.append(answer if passing is None else replace(answer, searched=passing.to_dict()))
     return answers
 
 

@@ -63,14 +63,25 @@ def open_model(where: str | Path, **options: Any) -> tuple[Path, PlaceModel, Dat
     return folder, load_model(folder / "model", **options), database
 
 
-def refuse_index(index: str | None, min_recall: float | None, *, in_database: bool) -> None:
-    """Refuse what a map cannot be searched by.
+def build_site(
+    out: str | Path, photos: PhotoList, index: str | None, min_recall: float | None
+) -> tuple[Path, DatabaseMap | None]:
+    """The folder in which a map is built, and the database where it lies in one.
+
+    Args:
+        out: the folder, or the address of a database.
+        photos: of the map.
+        index: how it is to be searched.
+        min_recall: the least that this must find.
 
     Raises:
-        InputError: an index of a database's map, or a recall that is no share.
+        InputError: no photos, an index of a database's map, or a recall that is no share.
         UnknownNameError: no such index.
     """
-    if in_database and (index is not None or min_recall is not None):
+    if not len(photos):
+        raise InputError("a map needs at least one photo; given none")
+    database = DatabaseMap(str(out)) if is_address(out) else None
+    if database is not None and (index is not None or min_recall is not None):
         raise InputError(
             "the rows of a map in a database are compared exactly; --index and --min-recall are for maps "
             "in a folder"
@@ -79,6 +90,7 @@ def refuse_index(index: str | None, min_recall: float | None, *, in_database: bo
         raise UnknownNameError("index", index, INDEXES)
     if min_recall is not None and not 0 <= min_recall <= 1:
         raise InputError(f"--min-recall {min_recall:g}: give a share of 0 to 1")
+    return (Path(out), None) if database is None else (database.work, database)
 
 
 @contextlib.contextmanager

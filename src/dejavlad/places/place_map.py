@@ -36,7 +36,6 @@ from dejavlad.extraction import DescriptorStore, describe
 from dejavlad.local import AUTO
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.address import is_address
 from dejavlad.places.answer import Answer
 from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
 from dejavlad.places.filters import Allowed, Filter, Heading, Moment, Near
@@ -49,7 +48,7 @@ from dejavlad.places.map_folder.rows import STAGING, RowOptions
 from dejavlad.places.map_folder.snapshot import MapSnapshot
 from dejavlad.places.map_folder.state import DEAD_BYTES, DEAD_SHARE, MapState
 from dejavlad.places.map_view import Floats, MapView
-from dejavlad.places.opening import building, open_model, refuse_index
+from dejavlad.places.opening import build_site, building, open_model
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import MapReranker
 from dejavlad.places.verification.map_features import MapFeatures
@@ -130,23 +129,17 @@ class PlaceMap:
             StoreMismatchError: `out` was begun from another model, other photos or another seed.
             StoreBusyError: another process is building there.
         """
-        database = DatabaseMap(str(out)) if is_address(out) else None
-        folder, photos = Path(out) if database is None else database.work, PhotoList.of(photos)
-        if not len(photos):
-            raise InputError("a map needs at least one photo; given none")
-        points = PointSetting.parse(local)
-        refuse_index(index, min_recall, in_database=database is not None)
-        rows = RowOptions(batch_size, workers, ray, descriptors)
+        photos, points = PhotoList.of(photos), PointSetting.parse(local)
+        folder, database = build_site(out, photos, index, min_recall)
         with building(
             model, photos, folder, database, seed=seed, workers=workers, on_progress=on_progress
         ) as fitted:
             place_map = cls(folder, fitted, database)
             if points is not None:
                 place_map.features.begin(points.chosen())
-            place_map._add(photos, rows, on_progress, keep=False)
+            place_map._add(photos, RowOptions(batch_size, workers, ray, descriptors), on_progress, keep=False)
             place_map._follow(index, on_progress, check=True, least=min_recall or 0.0)
-            if min_recall is not None:
-                place_map._require(min_recall)
+            place_map._require(min_recall)
         return place_map
 
     @classmethod
@@ -386,11 +379,8 @@ class PlaceMap:
         answers = self.locate_descriptors(
             rows_QD[good], photos.take(good), k=k, rerank=rerank, verify=points, only=only
         )
-        by_row = dict(zip(good, answers, strict=True))
-        return [
-            by_row[i] if i in by_row else Answer.empty(photo, failed=failed[photo.key])
-            for i, photo in enumerate(photos)
-        ]
+        located = dict(zip(good, answers, strict=True))
+        return [located.get(i) or Answer.empty(p, failed=failed[p.key]) for i, p in enumerate(photos)]
 
     def locate_descriptors(
         self,
@@ -505,13 +495,14 @@ class PlaceMap:
             self.index.follow(rows, self.snapshot.rows, index, on_progress, check=check, least=least)
             self.view.searcher = None
 
-    def _require(self, min_recall: float) -> None:
+    def _require(self, min_recall: float | None) -> None:
         """Leave an index unused whose audit finds less.
 
         Raises:
             InputError: so it is.
         """
-        if self.index is not None and (head := self.index.head()) is not None:
+        head = None if self.index is None or min_recall is None else self.index.head()
+        if self.index is not None and min_recall is not None and head is not None:
             refused = refusal(head, min_recall, self.folder)
             if refused is not None:
                 self.index.refuse(head)

@@ -90,9 +90,9 @@ class PointSetting:
         """What makes the features; the options are those of `dejavlad.local.create`."""
         return local.create(self.kind, points=self.points, longest=self.longest, **options)
 
-    def reranker(self) -> PointReranker:
+    def reranker(self, *, remembered: int = 0) -> PointReranker:
         """What re-ranks so."""
-        return PointReranker(setting=self.verification, k=self.depth)
+        return PointReranker(setting=self.verification, k=self.depth, remembered=remembered)
 
     def to_dict(self) -> dict[str, Any]:
         """Its values, for JSON."""
