@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError
 from dejavlad.extraction import describe
+from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.serve.limits import Limits
@@ -42,6 +43,10 @@ class Question(Protocol):
     @property
     def together(self) -> bool:
         """Whether those of a group are answered together rather than each as soon as it can be."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How photos are prepared."""
 
     def model(self) -> PlaceModel:
         """What describes the photos; called in the computing thread."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,37 +17,18 @@ from dejavlad.places import PlaceMap
 from dejavlad.places.answer import Answer
 from dejavlad.places.filters import Filter
 from dejavlad.serve.inference import described
-from dejavlad.serve.photo_id import photo_id
+from dejavlad.serve.photo_id import image_address, photo_id
 from dejavlad.serve.served_map import ServedMap
 
 SMALL: Final = 4_000_000
 """Numbers of a map's descriptors up to which photos are answered one by one, each as soon as it can be."""
-FILTERS: Final = ("near", "after", "before", "heading")
-"""Options of `PlaceMap.locate` that leave photos of the map out, see `dejavlad.places.filters`."""
 
 
 @dataclass(frozen=True, slots=True)
-class LocateQuestion:
-    """Where were photos taken?"""
+class _MapQuestion:
+    """What is asked of one map."""
 
     served: ServedMap
-    k: int = 5
-    """Places that are told, at most."""
-    verify: str = "auto"
-    """Local features by which answers are verified."""
-    filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Of `FILTERS`, as the command writes them."""
-
-    @property
-    def group(self) -> Hashable:
-        """Photos of the same map and options."""
-        return self.served.name, self.k, self.verify, tuple(sorted(self.filters.items()))
-
-    @property
-    def together(self) -> bool:
-        """Whether the map is so large that one search for several photos is much faster."""
-        served = self.served
-        return len(served.reader) * served.model.descriptor_size > SMALL
 
     @property
     def preprocess(self) -> Preprocess:
@@ -58,6 +38,29 @@ class LocateQuestion:
     def model(self) -> PlaceModel:
         """The map's model."""
         return self.served.answer(lambda place_map: place_map.model)
+
+
+@dataclass(frozen=True, slots=True)
+class LocateQuestion(_MapQuestion):
+    """Where were photos taken?"""
+
+    k: int = 5
+    """Places that are told, at most."""
+    verify: str = "auto"
+    """Local features by which answers are verified."""
+    only: Filter | None = None
+    """Which photos of the map may be answers."""
+
+    @property
+    def group(self) -> Hashable:
+        """Photos of the same map and options."""
+        return self.served.name, self.k, self.verify, self.only
+
+    @property
+    def together(self) -> bool:
+        """Whether the map is so large that one search for several photos is much faster."""
+        served = self.served
+        return len(served.reader) * served.model.descriptor_size > SMALL
 
     def answers(
         self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
@@ -76,10 +79,9 @@ class LocateQuestion:
         if place_map.model is not model:  # built anew from another one since they were described
             rows_QD, failed = described(place_map.model, photos, len(photos))
         good = [row for row, photo in enumerate(photos) if photo.key not in failed]
-        only = Filter.of(**self.filters)
         located = iter(
             place_map.locate_descriptors(
-                rows_QD[good], photos.take(good), k=self.k, verify=self.verify, only=only
+                rows_QD[good], photos.take(good), k=self.k, verify=self.verify, only=self.only
             )
             if good
             else ()
@@ -94,10 +96,8 @@ class LocateQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class DescribeQuestion:
+class DescribeQuestion(_MapQuestion):
     """What are photos' descriptors?"""
-
-    served: ServedMap
 
     @property
     def group(self) -> Hashable:
@@ -108,15 +108,6 @@ class DescribeQuestion:
     def together(self) -> bool:
         """Nothing is gained by waiting."""
         return False
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How the map's model prepares photos."""
-        return self.served.model.preprocess
-
-    def model(self) -> PlaceModel:
-        """The map's model."""
-        return self.served.answer(lambda place_map: place_map.model)
 
     def answers(
         self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
@@ -142,5 +133,5 @@ def answer_fields(answer: Answer, map_name: str) -> dict[str, Any]:
     for match, shown in zip(answer.matches, fields["matches"], strict=True):
         del shown["path"]
         shown["id"] = photo_id(match.name)
-        shown["image"] = f"/v1/maps/{map_name}/photos/{shown['id']}/image"
+        shown["image"] = image_address(map_name, shown["id"])
     return fields
