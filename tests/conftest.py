@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-PLACES = 12
-
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
@@ -135,9 +133,6 @@ def make_photo() -> Callable[..., Path]:
 @pytest.fixture
 def street(tmp_path: Path) -> Path:
     """A folder with `database` (places 0 to 11) and `queries` (the same, seen 5 pixels aside)."""
-    from made_photos import view, write
+    from made_photos import write_street
 
-    for place in range(PLACES):
-        write(tmp_path / "street" / "database" / f"{place:02d}.png", view(place))
-        write(tmp_path / "street" / "queries" / f"{place:02d}.png", view(place, 5))
-    return tmp_path / "street"
+    return write_street(tmp_path / "street")
