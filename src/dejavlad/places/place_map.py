@@ -577,33 +577,30 @@ class PlaceMap:
         rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
         rows_QD = np.asarray(rows_QD)
         depth = max(k, CANDIDATES)
-        ranking = self.search(rows_QD, k=depth) if only is None else None
+        shared = None if only is None or only.own else self.allowed(only)
+        ranking = None
+        if only is None or (shared is not None and len(shared.rows)):
+            ranking = self.search(rows_QD, k=depth, allowed=None if shared is None else shared.rows)
         reorder = None if rerank is None or not rows_QD.any() else self.reranker(rerank)
         points = PointSetting.parse(verify)
         check = None if points is None or not rows_QD.any() else self.verifier(points)
-        shared = None if only is None or only.own else self.allowed(only)
         answers = []
         for i, (photo, row_D) in enumerate(zip(photos, rows_QD, strict=True)):
             if not row_D.any():
                 answers.append(Answer(photo.key, photo.path, (), 0.0, False, failed=NO_DESCRIPTOR))
                 continue
-            if ranking is not None:
-                near = ranking.indices[i], ranking.distances[i]
-                answers.append(self._answer(photo, row_D, *near, k, reorder, check))
-                continue
-            assert only is not None
-            allowed = shared or self.allowed(only, photo)
-            searched = allowed.to_dict()
-            if not len(allowed.rows):
-                reason = allowed.reason
-                answers.append(
-                    Answer(photo.key, photo.path, (), 0.0, False, reason=reason, searched=searched)
-                )
-                continue
-            nearby = self.search(row_D[None], k=depth, allowed=allowed.rows)
-            near = nearby.indices[0], nearby.distances[0]
-            answer = self._answer(photo, row_D, *near, k, reorder, check, allowed.rows)
-            answers.append(replace(answer, searched=searched))
+            passing = self.allowed(only, photo) if only is not None and shared is None else shared
+            rows = None if passing is None else passing.rows
+            if passing is not None and not len(passing.rows):
+                answers.append(Answer(photo.key, photo.path, (), 0.0, False, reason=passing.reason))
+            else:
+                near, at = ranking, i
+                if near is None:  # the filter depends on the photo
+                    near, at = self.search(row_D[None], k=depth, allowed=rows), 0
+                nearest = near.indices[at], near.distances[at]
+                answers.append(self._answer(photo, row_D, *nearest, k, reorder, check, rows))
+            if passing is not None:
+                answers[-1] = replace(answers[-1], searched=passing.to_dict())
         return answers
 
     def allowed(self, only: Filter, photo: Photo | None = None) -> Allowed:
