@@ -17,7 +17,7 @@ import io
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,6 +47,11 @@ SAME_STRETCH: Final = 0.05
 FEWEST_PLACES: Final = 4
 """Of fewer other places nothing is known of what comes by chance: then no loop is."""
 _FIRST_ROWS: Final = 256
+_BLOCK: Final = 64
+"""Frames of a store that are compared with all before them at once."""
+_COMPARED: Final = 4096
+"""Frames that a block is compared with at once."""
+_TINY: Final = np.float32(1e-30)
 _SEEKING: Final = "seeking loops"
 
 Floats = NDArray[np.float32]
@@ -137,22 +142,22 @@ class LoopDetector:
             InputError: other dimensions than before, values that are not finite, or a number that is not
                 larger than those before.
         """
-        row = self._unit(descriptor)
+        row, frame = self._unit(descriptor), self._count
+        similar = None
+        if row is not None:
+            similar = self.rows @ row if frame and self._rows.shape[1] else np.zeros(frame, np.float32)
+        return self._take(row, similar, number)
+
+    def _take(self, row: Floats | None, similar: Floats | None, number: int | None) -> Loop | None:
+        """Take a frame whose similarity to all before it is known."""
         last = self._numbers[-1] if self._numbers else -1
         if number is not None and number <= last:
             raise InputError(f"frame numbers go up; given {number} after {last}")
         self._numbers.append(last + 1 if number is None else int(number))
         frame = self._count
-        if row is None:
-            self._similar.append(None)
-        else:
-            self._similar.append(
-                self.rows @ row if frame and self._rows.shape[1] else np.zeros(frame, np.float32)
-            )
+        self._similar.append(similar)
         self._keep(row)
-        if row is None:
-            return None
-        return self._best(frame)
+        return None if row is None else self._best(frame)
 
     def _unit(self, descriptor: ArrayLike | None) -> Floats | None:
         if descriptor is None:
@@ -178,6 +183,9 @@ class LoopDetector:
         if row is not None:
             self._rows[self._count], self._there[self._count] = row, True
         self._count += 1
+
+    def _rows_of(self, frames: NDArray[np.int64]) -> Floats:
+        return self._rows[frames]
 
     def _best(self, frame: int) -> Loop | None:
         score_M = self._scores(frame)
@@ -222,8 +230,38 @@ class LoopDetector:
             left[max(0, peak - stretch) : peak + stretch + 1] = -np.inf
         chosen = np.array(peaks)
         far = np.sqrt(np.maximum(2 - 2 * score_M[chosen], 0))
-        places = distinct_places(far, np.eye(len(chosen), dtype=np.bool_), self._rows[chosen])
+        places = distinct_places(far, np.eye(len(chosen), dtype=np.bool_), self._rows_of(chosen))
         return confidence(stand_out(far[places])) if len(places) >= FEWEST_PLACES else 0.0
+
+
+class _StoredFrames(LoopDetector):
+    """Frames whose descriptors stay in their store; a block of them is compared with all before it."""
+
+    def __init__(self, store: DescriptorStore, window: int, sequence: int, speeds: Sequence[float]) -> None:
+        super().__init__(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
+        self._store, self._there = store, np.zeros(len(store), np.bool_)
+
+    def _rows_of(self, frames: NDArray[np.int64]) -> Floats:
+        rows = self._store.float32(frames)
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.where(self._store.done[frames, None], rows / np.maximum(length, _TINY), np.float32(0))
+
+    def _keep(self, row: Floats | None) -> None:
+        self._there[self._count] = row is not None
+        self._count += 1
+
+    def block(self, last: int) -> Iterator[tuple[Floats | None, Floats | None]]:
+        """Each frame up to `last`, at unit length, and its similarity to those before; None: it failed."""
+        first = self._count
+        done = self._store.done[first:last].tolist()
+        rows = [self._unit(self._store.rows[first + at]) if good else None for at, good in enumerate(done)]
+        block_BD = np.stack([np.zeros(self._store.dims, np.float32) if row is None else row for row in rows])
+        similar_BN = np.empty((len(block_BD), last), np.float32)
+        for start in range(0, last, _COMPARED):
+            part = np.arange(start, min(start + _COMPARED, last))
+            similar_BN[:, part[0] : part[-1] + 1] = block_BD @ self._rows_of(part).T
+        for at, row in enumerate(rows):
+            yield row, None if row is None else similar_BN[at, : first + at]
 
 
 def find_loops(
@@ -237,6 +275,9 @@ def find_loops(
 ) -> list[Loop]:
     """Each frame's best earlier frame, in the order of a store; frames without any have no entry.
 
+    Descriptors are read from the store block by block, so that memory holds some megabytes of them, however
+    many frames there are.
+
     Args:
         store: descriptors of the sequence; photos that failed close no loop.
         window: see `LoopDetector`.
@@ -246,14 +287,15 @@ def find_loops(
             counts rows.
         on_progress: told of each frame.
     """
-    detector = LoopDetector(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
+    detector = _StoredFrames(store, window, sequence, speeds)
     loops = []
-    for frame, done in enumerate(store.done.tolist()):
-        number = None if numbers is None else int(numbers[frame])
-        loop = detector.add(store.rows[frame] if done else None, number=number)
-        if loop is not None:
-            loops.append(loop)
-        on_progress(Progress(_SEEKING, frame + 1, len(store)))
+    for first in range(0, len(store), _BLOCK):
+        for row, similar in detector.block(min(first + _BLOCK, len(store))):
+            frame = len(detector)
+            loop = detector._take(row, similar, None if numbers is None else int(numbers[frame]))
+            if loop is not None:
+                loops.append(loop)
+            on_progress(Progress(_SEEKING, frame + 1, len(store)))
     return loops
 
 
