@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from dejavlad.evaluation.reliability import Reliability
     from dejavlad.ground_truth import PlaceDataset
+    from dejavlad.report.matches import ShownMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Evaluation:
     """Photos that could not be described, see `Result.unread`; None where no photos were described."""
     stores: tuple[DescriptorStore, DescriptorStore] | None = None
     """Descriptors of the database and of the queries."""
+    matches: Sequence[ShownMatch] = ()
+    """Pairs of which the page shows the matching patches."""
 
 
 @dataclass(slots=True)
@@ -227,4 +230,4 @@ def _written(
         rotate=made.preprocess.get("rotate", True),
         unread=made.unread,
     )
-    return Evaluation(made.ranking, result, page, made.unread, stores)
+    return Evaluation(made.ranking, result, page, made.unread, stores, matches)
