@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from dejavlad.cli.machines import answer_shard
-from dejavlad.cli.options import (
-    AllFolders,
-    FilterOptions,
-    MachineOptions,
-    ModelOptions,
-    Panorama,
-    Positions,
-    RerankOptions,
-    Root,
-    TimeOffset,
-    numbers,
-)
+from dejavlad.cli.options import FilterOptions, MachineOptions, ModelOptions, RerankOptions, numbers
+from dejavlad.cli.sources import Panorama, PlaceOptions
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -28,7 +18,6 @@ if TYPE_CHECKING:
     from dejavlad.evaluation.protocols import Protocol
     from dejavlad.extraction import DescriptorStore
     from dejavlad.ground_truth import PlaceDataset
-    from dejavlad.photo import PhotoList
     from dejavlad.places.preset import Preset
 
 NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
@@ -39,21 +28,14 @@ def evaluate(
     /,
     *,
     out: Path,
-    dataset: str | None = None,
-    database: str | None = None,
-    queries: str | None = None,
-    truth: str | None = None,
     ranking: Path | None = None,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
     recall_at: str = "1,5,10",
     protocol: str | None = None,
     misses: Literal["count", "drop"] | None = None,
     k: Annotated[int, Parameter(name=["-k"])] = 100,
     index: str = "flat",
+    sources: PlaceOptions = PlaceOptions(),
     filters: FilterOptions = FilterOptions(),
     reranking: RerankOptions = RerankOptions(),
     budget: float | None = None,
@@ -78,29 +60,9 @@ def evaluate(
         stores of descriptors are given.
     out
         The folder of the results; run again, it goes on where it stopped.
-    dataset
-        A dataset's name or folder (with `database` and `queries` in it), instead of --database and --queries.
-    database
-        Photos of the map: a folder, a list, a video, a dataset part, or a store of descriptors.
-    queries
-        Photos to recognise, likewise.
-    truth
-        What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file: `FILE.npz` of
-        Patch-NetVLAD, `FILE.mat` of NetVLAD, `FILE.npz:10` within 10 m instead of its own radius. Default:
-        the dataset's own. Without any, there are rankings, predictions and the page only.
     ranking
         Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
         kapture's form).
-    positions
-        Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses). Default: as
-        `map build` finds out.
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
-    root
-        The folder that paths in lists are relative to, or where a named dataset lies.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         Cut panoramas of --database and --queries into so many views, as `map build` does.
     recall_at
@@ -140,15 +102,12 @@ def evaluate(
     )
     points = reranking.points()
     preset = reranking.chosen() if points is None else None
-    if named is not None and dataset is None and database is None and queries is None:
-        dataset = named.dataset
-    views = None if panorama is None else (panorama, output)
-    places, stores = open_places(
-        dataset, database, queries, truth, positions, root, time_offset, all_folders, views
-    )
+    if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
+        sources = replace(sources, dataset=named.dataset)
+    places, stores = sources.open(panorama, output)
     output.notes(places.database, places.queries)
     if named is not None:
-        places = named.under(places, given=truth is not None)
+        places = named.under(places, given=sources.truth is not None)
         if unlike := named.unlike_published(len(places.database), len(places.queries)):
             output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
     rule = None if places.truth is None else places.truth.rule
@@ -188,14 +147,11 @@ def evaluate(
                 budget_ms=budget,
                 only=only,
                 dims=options.dims_list if len(options.dims_list) > 1 else (),
-                batch_size=options.batch_size,
-                workers=options.workers,
-                seed=options.seed,
                 ray=machines.ray,
                 device=resolve_device(options.device),
                 offline=options.offline or None,
                 command=command_line(),
-                on_progress=on_progress,
+                **options.describing(on_progress),
             )
     if made.stores is not None:
         output.scaled(*made.stores)
@@ -239,82 +195,12 @@ def _share(
             options.load(model, on_progress, preset=preset),
             places,
             out,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            seed=options.seed,
             preset=preset,
             shard=machines.share(),
             ray=machines.ray,
-            on_progress=on_progress,
+            **options.describing(on_progress),
         )
     return [database, queries]
-
-
-def open_places(
-    dataset: str | None,
-    database: str | None,
-    queries: str | None,
-    truth: str | None,
-    positions: str | None,
-    root: Path | None,
-    time_offset: str | None = None,
-    all_folders: bool = False,
-    views: tuple[str, Output] | None = None,
-) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
-    """The dataset, and the stores where descriptors rather than photos were given."""
-    from dejavlad.datasets import (
-        open_dataset,
-        placed_again,
-    )
-    from dejavlad.ground_truth import (
-        PlaceDataset,
-        parse_truth,
-    )
-
-    stores = None
-    if views is not None and database is None:
-        raise InputError("--panorama cuts photos of --database and --queries; give these, or leave it out")
-    if dataset is not None:
-        if database is not None or queries is not None:
-            raise InputError("give --dataset, or --database and --queries, but not both")
-        places = placed_again(open_dataset(dataset, root=root), positions, time_offset)
-    elif database is None or queries is None:
-        raise InputError("give --dataset, or both --database and --queries")
-    else:
-        (database_photos, db), (query_photos, q) = (
-            _photos_or_store(given, positions, root, time_offset, all_folders)
-            for given in (database, queries)
-        )
-        if (db is None) != (q is None):
-            raise InputError("--database and --queries must both be photos, or both stores of descriptors")
-        stores = (db, q) if db is not None and q is not None else None
-        if views is not None:
-            database_photos, query_photos = _cut(
-                database_photos, query_photos, stores is not None, truth, *views
-            )
-        places = PlaceDataset(f"{database_photos.name} / {query_photos.name}", database_photos, query_photos)
-    if truth is not None:
-        parsed = parse_truth(truth, places.database, places.queries)
-        places = replace(places, truth=parsed, protocol=truth)
-    return places, stores
-
-
-def _cut(
-    database: PhotoList, queries: PhotoList, stored: bool, truth: str | None, panorama: str, output: Output
-) -> tuple[PhotoList, PhotoList]:
-    """Both lists with their panoramas cut."""
-    from dejavlad.cli.options import cut
-
-    if stored:
-        raise InputError("--panorama cuts photos, and stores hold descriptors: give it to `dejavlad extract`")
-    if truth is not None and truth.startswith("frames:"):
-        raise InputError(
-            f"--truth {truth} compares rows, and --panorama makes several of one photo; give same-name or "
-            f"positions:METRES"
-        )
-    cut_up = cut(database, panorama, output, must=False)
-    query_photos = cut(queries, panorama, output, must=cut_up is database or len(cut_up) == len(database))
-    return cut_up, query_photos
 
 
 def _protocol(name: str | None, misses: str | None) -> Protocol | None:
@@ -325,32 +211,3 @@ def _protocol(name: str | None, misses: str | None) -> Protocol | None:
     if chosen is not None and misses not in (None, chosen.misses):
         raise InputError(f"{chosen.name} has --misses {chosen.misses}: leave out --misses or --protocol")
     return chosen
-
-
-def _photos_or_store(
-    given: str, positions: str | None, root: Path | None, time_offset: str | None, all_folders: bool
-) -> tuple[PhotoList, DescriptorStore | None]:
-    from dejavlad.datasets import photos
-    from dejavlad.places.address import refuse_map
-    from dejavlad.positions import with_positions
-
-    refuse_map(given, "photos or a store of descriptors (`dejavlad extract`)")
-    path = Path(given)
-    if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
-        store = open_store(given)
-        return with_positions(store.photos, positions, time_offset=time_offset), store
-    listed = photos(
-        given,
-        root=root,
-        positions=positions or "auto",
-        time_offset=time_offset,
-        all_folders=all_folders,
-    )
-    return listed, None
-
-
-def open_store(given: str | Path) -> DescriptorStore:
-    """A store of descriptors, or another program's file of them."""
-    from dejavlad.extraction import DescriptorStore, is_bin, read_bin
-
-    return read_bin(str(given)) if is_bin(str(given)) else DescriptorStore.open(Path(given))

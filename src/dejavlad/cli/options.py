@@ -69,6 +69,15 @@ class ModelOptions:
         if self.max_pixels is not None:  # for all that this process, and those it starts, will read
             os.environ[MAX_PIXELS] = str(self.max_pixels)
 
+    def describing(self, on_progress: OnProgress) -> dict[str, Any]:
+        """What functions that describe photos take of these options, by its name."""
+        return {
+            "batch_size": self.batch_size,
+            "workers": self.workers,
+            "seed": self.seed,
+            "on_progress": on_progress,
+        }
+
     def chosen(self, model: str | None, output: Output) -> str:
         """The model that is named, else the best that works here without a download, which is then told."""
         from dejavlad.zoo.resolve import default_model
@@ -272,52 +281,3 @@ def point_setting(kind: str | None, output: Output) -> PointSetting | None:
     if why := setting.chosen().second_best:
         output.note(why)
     return setting
-
-
-Root = Annotated[Path | None, Parameter(name="--root")]
-AllFolders = Annotated[bool, Parameter(name="--all-folders", negative=())]
-"""Whether hidden folders, bins, thumbnails and previews of photo libraries are searched too."""
-Positions = Annotated[str | None, Parameter(name="--positions")]
-TimeOffset = Annotated[str | None, Parameter(name="--time-offset", allow_leading_hyphen=True)]
-Panorama = Annotated[str | None, Parameter(name="--panorama")]
-
-
-def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool = True) -> PhotoList:
-    """The photos, their panoramas cut into views where that is asked for, and hinted at where it is not.
-
-    Args:
-        photos: the list.
-        panorama: how, as the command writes it; None for not at all.
-        output: is told how many were cut.
-        must: whether there must be one.
-
-    Raises:
-        InputError: another text, or there is no panorama.
-    """
-    from dejavlad.positions.panorama import (
-        Views,
-        cut_panoramas,
-        told_panoramas,
-    )
-
-    if panorama is None:
-        if panoramas := told_panoramas(photos):
-            output.note(
-                f"{panoramas[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: "
-                f"--panorama 12 cuts each into 12 views, which photos match better"
-            )
-        return photos
-    views = Views.parse(panorama)
-    cut_up, count = cut_panoramas(photos, views)
-    if count == 0 and must:
-        raise InputError(
-            f"--panorama {panorama}: no photo of {photos.name} is an equirectangular panorama (twice as wide "
-            f"as high); leave it out"
-        )
-    if count:
-        whole = len(photos) - count
-        output.note(
-            f"{photos.name}: {count:,} panoramas cut into {views.count} views of {views.degrees:g} degrees"
-            + (f"; {whole:,} photos are none and stay whole" if whole else "")
-        )
-    return cut_up

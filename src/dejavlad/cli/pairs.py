@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import Root, Verify, point_setting
+from dejavlad.cli.options import Verify, point_setting
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict

@@ -129,14 +129,15 @@ def extract(
         if known is not None and shard is not None:
             known_table = read_whole(writer.path).table
         listed = table = _look(model.preprocess, photos, known_table, on_progress)
-        part = None
+        part, share = None, None
         if shard is not None:
             readable = np.flatnonzero(listed.sizes.all(axis=1))
             whole = Manifest(
                 setting, listed, batch_size, _batches(model.preprocess, listed, readable, batch_size)
             )
-            part, table = (shard, whole), shard.part(whole).table
-        batches, state, old_rows = _plan(model.preprocess, table, batch_size, known, part)
+            part, share = (shard, whole), shard.part(whole)
+            table = share.table
+        batches, state, old_rows = _plan(model.preprocess, table, batch_size, known, share)
         reasons: dict[int, str] = dict(table.unreadable)
         if known is not None:
             failed_before = np.flatnonzero(state == FAILED).tolist()
@@ -248,18 +249,18 @@ def _plan(
     table: PhotoTable,
     batch_size: int,
     known: DescriptorStore | None,
-    part: tuple[Shard, Manifest] | None = None,
+    share: Manifest | None = None,
 ) -> tuple[list[Rows], NDArray[np.uint8], Rows | None]:
     """Batches of all readable photos, what is there of them, and in which rows of `known` (None: same).
 
-    Of a shard the batches are its share of the whole plan, which is always made anew.
+    Of a shard the batches are those of its `share` of the whole plan, which is always made anew.
     """
     n = len(table)
     state = np.zeros(n, np.uint8)
     readable = np.flatnonzero(table.sizes.all(axis=1))
     if known is None:
-        if part is not None:
-            return part[0].part(part[1]).batches, state, None
+        if share is not None:
+            return share.batches, state, None
         return _batches(preprocess, table, readable, batch_size), state, None
     old_rows = table.rows_in(known.manifest.table)
     same_list = len(known) == n and np.array_equal(old_rows, np.arange(n))
@@ -277,8 +278,8 @@ def _plan(
     finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
     kept: list[Rows] = []
     # The same photos keep their plan; a new batch size applies to what is not described yet.
-    if part is not None:
-        batches = part[0].part(part[1]).batches
+    if share is not None:
+        batches = share.batches
     elif same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
         batches = known.manifest.batches
         if batch_size != known.manifest.batch_size:

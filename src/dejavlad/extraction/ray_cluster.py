@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import heapq
 import io
 import os
@@ -22,7 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TextIO
@@ -138,7 +139,11 @@ class Worker:
     def _describe(self, task: Task) -> Answer:
         setup, made = self.setup, list[tuple[int, Entry, bytes]]()
         rows = np.arange(len(task.photos))
-        unlike = [row for row in rows.tolist() if _identity(task, row) != task.identities[row][:2]]
+        unlike = [
+            row
+            for row, (photo, known) in enumerate(zip(task.photos, task.identities, strict=True))
+            if _identity(photo, known) != known[:2]
+        ]
         loaded = load_batches(
             task.photos, [rows], self.model.preprocess, workers=setup.workers, sizes=[task.size] * len(rows)
         )
@@ -215,7 +220,7 @@ class RayCluster:
                         wanted = patching.missing_of(rows, table)
                     return Task(photos, identities, sizes[int(rows[0])], wanted)
 
-                answers = cluster.answers([_Lazy(task, number) for number in range(len(batches))])
+                answers = cluster.answers([functools.partial(task, number) for number in range(len(batches))])
                 waited = answers if seconds is None else seconds.waited(answers)
                 for rows, answer in zip(batches, waited, strict=True):
                     _refuse_other_photos(answer, rows, table)
@@ -246,18 +251,6 @@ class RayCluster:
                 ray.shutdown()
 
 
-@dataclass(frozen=True, slots=True)
-class _Lazy:
-    """A task that is made when it is handed out."""
-
-    make: Any
-    number: int
-
-    def __call__(self) -> Task:
-        task: Task = self.make(self.number)
-        return task
-
-
 class _Workers:
     """The actors, as many as the cluster has room for, and what each is doing."""
 
@@ -273,8 +266,8 @@ class _Workers:
         self._looked, self._since = 0.0, time.monotonic()
         self._failures = 0
 
-    def answers(self, tasks: Sequence[_Lazy]) -> Iterator[Answer]:
-        """The answers to all tasks in their order.
+    def answers(self, tasks: Sequence[Callable[[], Task]]) -> Iterator[Answer]:
+        """The answers to all tasks in their order; a task is made when it is handed out.
 
         Raises:
             StoreError: no worker can be started, or a batch cost too many.
@@ -418,19 +411,18 @@ def _refuse_other_photos(answer: Answer, rows: Rows, table: PhotoTable) -> None:
     for row in unlike:
         number = int(rows[row])
         photo = table.photos[number]
-        here = Task([photo], [table.identity(number)], None, np.zeros(1, np.bool_))
-        if _identity(here, 0) == table.identity(number)[:2]:  # else it has changed for all of them
+        known = table.identity(number)
+        if _identity(photo, known) == known[:2]:  # else it has changed for all of them
             raise StoreError(
                 f"{machine} sees another file than this machine at {str(photo.path)!r}, or none: photos must "
                 "lie at the same paths on all machines of the cluster (a shared folder)"
             )
 
 
-def _identity(task: Task, row: int) -> tuple[int, int]:
+def _identity(photo: Photo, known: Identity) -> tuple[int, int]:
     """Size and time of a photo's file as they are now; of an array as they were."""
-    photo = task.photos[row]
     if photo.pixels is not None:
-        return task.identities[row][:2]
+        return known[:2]
     try:
         stat = photo.path.stat()
     except (OSError, ValueError):
