@@ -114,14 +114,9 @@ def download(
         Only say which file belongs where.
     """
     from dejavlad.backbones import BACKBONES, fetch_weights
-    from dejavlad.zoo.released import (
-        RELEASED,
-        fetch_released,
-    )
-    from dejavlad.zoo.resolve import (
-        FROM_THE_MAP,
-        model_names,
-    )
+    from dejavlad.zoo.listing import model_names
+    from dejavlad.zoo.off_the_shelf import FROM_THE_MAP
+    from dejavlad.zoo.released import RELEASED, fetch_released
 
     backbone = name.partition("-")[0].partition("@")[0]
     with output.progress() as on_progress:
