@@ -79,11 +79,9 @@ def load_model(
     """
     runtime = chosen_runtime(given := runtime)
     check_device(runtime, device)
-    where = resolve_device(device if runtime == TORCH else "cpu")
-    src = resolve(src) or src
+    where, src = resolve_device(device if runtime == TORCH else "cpu"), resolve(src) or src
     if is_export(Path(src)):
-        _refuse_options(src, weights, input)
-        model: PlaceModel = open_export(Path(src), runtime=given, precision=precision)
+        model = _exported(Path(src), weights, input, given, precision)
         return _changed(model, resize, levels, reduce, dims).eval()
     check_precision(precision)
     model = _opened(src, weights, input, seed=seed, offline=offline, on_progress=on_progress)
@@ -97,6 +95,13 @@ def _computed(model: PlaceModel, precision: str, runtime: str, *, strict: bool) 
     if runtime != TORCH and (strict or next(model.backbone.parameters(), None) is not None):
         attach(model, runtime, strict=strict)
     return model.eval()
+
+
+def _exported(
+    path: Path, weights: str | Path | None, input: str | None, runtime: str, precision: str
+) -> PlaceModel:
+    _refuse_options(path, weights, input)
+    return open_export(path, runtime=runtime, precision=precision)
 
 
 def _opened(
