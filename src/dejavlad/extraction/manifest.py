@@ -22,10 +22,7 @@ from dejavlad.geo import Position
 from dejavlad.guarded.fields import DAMAGED, check_column, checked_fields
 from dejavlad.guarded.json_file import CHECKSUM, parse_json_object, with_checksum, without_checksum
 from dejavlad.names import Names
-from dejavlad.photo import (
-    Photo,
-    PhotoList,
-)
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.photo import View
 from dejavlad.storage.identity import check_format
 

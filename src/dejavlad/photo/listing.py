@@ -13,23 +13,10 @@ from pathlib import Path
 from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.files import write_whole
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.photo.disk_names import (
-    DiskNames,
-    is_comment,
-    path_in,
-)
-from dejavlad.photo.file_kinds import (
-    HEAD,
-    binary_kind,
-)
-from dejavlad.photo.folder import (
-    ENDINGS,
-    natural_order,
-)
-from dejavlad.photo.photo import (
-    Photo,
-    PhotoList,
-)
+from dejavlad.photo.disk_names import DiskNames, is_comment, path_in
+from dejavlad.photo.file_kinds import HEAD, binary_kind
+from dejavlad.photo.folder import ENDINGS, natural_order
+from dejavlad.photo.photo import Photo, PhotoList
 
 log = logging.getLogger("dejavlad")
 
