@@ -10,8 +10,9 @@ import torch
 
 from dejavlad import aggregation
 from dejavlad.backbones import BACKBONES
+from dejavlad.model.published.network import Published
 from dejavlad.zoo.off_the_shelf import DEFAULT_RESIZE, FROM_THE_MAP, HUB, RESIZE, pooling_of, poolings_of
-from dejavlad.zoo.released import RELEASED, Released
+from dejavlad.zoo.released import RELEASED
 
 DEFAULT_MODEL = "rootsift-vlad"
 """The model that always works: it needs no weights."""
@@ -107,7 +108,7 @@ def _from_the_map() -> Iterator[ModelEntry]:
         )
 
 
-def _released_entry(one: Released) -> ModelEntry:
+def _released_entry(one: Published) -> ModelEntry:
     return ModelEntry(
         one.name,
         one.dims,
@@ -116,8 +117,8 @@ def _released_entry(one: Released) -> ModelEntry:
         one.url,
         one.licence,
         one.here,
-        str(one.published.parts().preprocess) if one.published else "as its file tells",
-        one.size,
+        str(one.parts().preprocess) if one.parts else "as its file tells",
+        one.bytes,
         one.code_licence,
         one.checked,
         not one.alone,

@@ -15,11 +15,12 @@ from dejavlad.images import parse_levels
 from dejavlad.model.checkpoint import is_model, load_folder
 from dejavlad.model.device import check_precision, resolve_device
 from dejavlad.model.place_model import PlaceModel
+from dejavlad.model.published.network import Published
 from dejavlad.model.run_folder import resolve
 from dejavlad.progress import OnProgress, silent
 from dejavlad.zoo.listing import model_names
 from dejavlad.zoo.off_the_shelf import HUB, make_off_the_shelf, parse_name
-from dejavlad.zoo.released import RELEASED, Released, fetch_released
+from dejavlad.zoo.released import RELEASED, fetch_released
 
 WHAT_A_MODEL_IS = (
     "a model is one of the names that `dejavlad models` lists, a model folder, a training run, or a "
@@ -150,7 +151,7 @@ def _changed(
 
 
 def open_released(
-    released: Released,
+    released: Published,
     weights: str | Path | None = None,
     *,
     offline: bool | None = None,
@@ -172,28 +173,27 @@ def open_released(
     from dejavlad.model import published
 
     seed = backbones.parse_random(weights) if isinstance(weights, str) else None
-    one = released.published
     if seed is not None:
-        if one is None:
+        if released.parts is None:
             raise InputError(
                 f"{released.name} brings its own weights, and its file tells what it is made of; not random"
             )
-        return published.random(one.parts(), seed, name=released.name)
+        return published.random(released.parts(), seed, name=released.name)
     if weights is None:
         path = fetch_released(released, offline=offline, on_progress=on_progress)
     else:
         path = Path(weights)
         if not path.is_file():
             raise CheckpointError(f"there are no weights at {str(path)!r}")
-    if one is None:
+    if released.parts is None:
         return _imported(path, released.name)
     provenance = {"weights": path.name, "address": released.url, "licence": released.licence}
-    if one.backbone is not None:
-        centres_KC = published.read_vocabulary(path, name=released.name)
-        body = backbones.fetch_weights(one.backbone, offline=offline, on_progress=on_progress)
-        assert body is not None
-        return published.with_vocabulary(one.parts(), centres_KC, body, name=released.name, **provenance)
-    return published.open_file(one.parts(), path, name=released.name, **provenance)
+    if released.backbone is None:
+        return published.open_file(released.parts(), path, name=released.name, **provenance)
+    centres_KC = published.read_vocabulary(path, name=released.name)
+    body = backbones.fetch_weights(released.backbone, offline=offline, on_progress=on_progress)
+    assert body is not None
+    return published.with_vocabulary(released.parts(), centres_KC, body, name=released.name, **provenance)
 
 
 def _imported(path: Path, name: str | None = None) -> PlaceModel:
