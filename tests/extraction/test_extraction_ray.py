@@ -223,7 +223,7 @@ def test_a_cluster_that_is_none(folder: Path, tmp_path: Path, model: PlaceModel)
 
 
 def test_a_machine_that_sees_other_photos_is_named(folder: Path, model: PlaceModel) -> None:
-    from dejavlad.extraction.manifest import PhotoTable
+    from dejavlad.extraction.photo_table import PhotoTable
 
     table = PhotoTable.look(listed(folder), lambda photo: (64, 80))
     answer = ray_worker.Answer(np.arange(2), np.zeros((2, 1), np.float32), {}, [], ("node-7", [1]))

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
-from dejavlad.extraction.manifest import PhotoTable, Rows, Setting
+from dejavlad.extraction.manifest import Setting
 from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.extraction.seconds import Seconds
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.images import Batch, Preprocess, load_batches

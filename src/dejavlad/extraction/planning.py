@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError
 from dejavlad.extraction.describing import prepared_sizes
-from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
+from dejavlad.extraction.manifest import Manifest, Setting, batch_set
+from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.extraction.shard import Shard, read_whole
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter

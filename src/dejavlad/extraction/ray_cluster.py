@@ -28,8 +28,8 @@ import torch
 
 from dejavlad.errors import MissingExtraError, StoreError
 from dejavlad.extraction.describing import Described, Describer, prepared_sizes
-from dejavlad.extraction.manifest import PhotoTable, Rows
 from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.extraction.ray_actors import Actors
 from dejavlad.extraction.ray_worker import Setup, Task, refuse_other_photos
 from dejavlad.extraction.seconds import Seconds

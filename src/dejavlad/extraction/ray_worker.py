@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, StoreError
 from dejavlad.extraction.describing import describe_batch, evaluating
-from dejavlad.extraction.manifest import PhotoTable, Rows
 from dejavlad.extraction.patches.codec import Codec
 from dejavlad.extraction.patches.making import patches_of
 from dejavlad.extraction.patches.store import Entry, Identity
 from dejavlad.extraction.patches.writer import encoded
+from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.files import size_and_time
 from dejavlad.images import load_batches
 from dejavlad.model import PatchSetting
