@@ -316,7 +316,7 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     Raises:
         InputError: a model alone is given.
     """
-    from dejavlad.zoo.resolve import model_names
+    from dejavlad.zoo.listing import model_names
 
     if second is not None:
         return first, second

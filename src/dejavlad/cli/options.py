@@ -80,7 +80,7 @@ class ModelOptions:
 
     def chosen(self, model: str | None, output: Output) -> str:
         """The model that is named, else the best that works here without a download, which is then told."""
-        from dejavlad.zoo.resolve import default_model
+        from dejavlad.zoo import default_model
 
         if model is not None:
             return model

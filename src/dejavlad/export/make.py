@@ -88,29 +88,20 @@ def export_model(
     if len(images) < 3:
         raise InputError(f"answers are compared on at least 3 photos; given {len(images)}")
     size = setting.size or model.preprocess.output_size(*USUAL)
-    network = ExportedNetwork(model, setting.patches, with_preprocess=setting.with_preprocess)
     why = "no size was tried"
     with beside(out) as folder:
         made = folder / out.name
         for any_size in (True, False) if takes_any_size(model) else (False,):
             on_progress(Progress(EXPORTING, 0, 3))
-            onnx_file.write_network(
-                network,
-                size,
-                made,
-                any_size=any_size,
-                metadata=_metadata(model, setting),
-                data_from=setting.data_from,
-            )
+            bare = _written(model, made, setting, size, any_size=any_size)
             on_progress(Progress(EXPORTING, 1, 3))
-            bare = describe_file(model, made, setting, None if any_size else size)
-            sizes = [size, _other(size)] if any_size else [size]
             try:
+                sizes = [size, _other(size)] if any_size else [size]
                 certificate = certify(model, made, bare, images, sizes, setting)
             except InputError as error:
                 why = str(error)
                 continue
-            wrong = [one for one in certificate.answers if one.precision == "fp32" and not one.ok]
+            wrong = [each for each in certificate.answers if each.precision == "fp32" and not each.ok]
             if not wrong:
                 embed(made, certificate)
                 on_progress(Progress(EXPORTING, 3, 3))
@@ -118,6 +109,21 @@ def export_model(
                 return certificate
             why = f"in {wrong[0].runtime} its least cosine is {wrong[0].cosine_min:.6f}"
     raise DejavladError(f"the exported {model.name} does not answer as the model: {why}; nothing was written")
+
+
+def _written(
+    model: PlaceModel, path: Path, setting: ExportSetting, size: Size, *, any_size: bool
+) -> Certificate:
+    """The network's file, for photos of any size or of one, and its certificate before it is compared."""
+    onnx_file.write_network(
+        ExportedNetwork(model, setting.patches, with_preprocess=setting.with_preprocess),
+        size,
+        path,
+        any_size=any_size,
+        metadata=_metadata(model, setting),
+        data_from=setting.data_from,
+    )
+    return describe_file(model, path, setting, None if any_size else size)
 
 
 def certify(

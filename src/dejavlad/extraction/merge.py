@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.extraction.describing import Describer
 from dejavlad.extraction.extract import extract, none_described
-from dejavlad.extraction.manifest import Manifest, Rows
+from dejavlad.extraction.manifest import Manifest
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.patches.writer import PatchWriter
+from dejavlad.extraction.photo_table import Rows
 from dejavlad.extraction.shard import SHARD, WHOLE, Shard, read_whole
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter

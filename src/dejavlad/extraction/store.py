@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.manifest import Manifest, Setting
+from dejavlad.extraction.photo_table import PhotoTable
 from dejavlad.extraction.shard import Shard
 from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.failures import NO_DESCRIPTOR

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,17 +20,17 @@ from torch import Tensor, nn
 from dejavlad.aggregation import Aggregation, PatchVLAD
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.errors import InputError
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
+from dejavlad.images import Preprocess
+from dejavlad.model.compatible import check_grid, check_parts
 from dejavlad.model.device import check_precision
 from dejavlad.model.engine import Engine
-from dejavlad.model.grid import check_grid
-from dejavlad.model.images import Image, as_photos
+from dejavlad.model.fingerprint import hash_of
 from dejavlad.model.patching import PatchSetting, cell_geometry
+from dejavlad.model.photo_batches import Image, as_photos, prepared_batches
 from dejavlad.model.reduced import bf16_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
 from dejavlad.patches import PatchSet
-from dejavlad.photo import Photo
 
 
 class PlaceModel(nn.Module):
@@ -74,23 +73,7 @@ class PlaceModel(nn.Module):
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        channels = getattr(backbone, "channels", None)
-        if not isinstance(channels, int) or channels != aggregation.dim:
-            raise InputError(
-                f"the backbone says channels={channels!r}, but the aggregation takes {aggregation.dim}"
-            )
-        leading = int(getattr(backbone, "leading", 0))
-        if leading != aggregation.leading:
-            raise InputError(
-                f"{aggregation.name} takes {_leads(aggregation.leading)}, "
-                f"but the backbone gives {_leads(leading)}"
-            )
-        for layer in (whitening, patch_whitening):
-            if layer is not None and layer.in_dims != aggregation.descriptor_size:
-                raise InputError(
-                    f"the whitening takes {layer.in_dims} dimensions, "
-                    f"but the aggregation makes {aggregation.descriptor_size}"
-                )
+        check_parts(backbone, aggregation, whitening, patch_whitening)
         self.backbone = backbone
         self.aggregation = aggregation
         self.whitening = whitening
@@ -171,14 +154,14 @@ class PlaceModel(nn.Module):
         tensors = {
             key: tensor for key, tensor in self.state_dict().items() if not key.startswith(passed_over)
         }
-        return _hash(json.dumps(self.spec.answer(), sort_keys=True), tensors)
+        return hash_of(json.dumps(self.spec.answer(), sort_keys=True), tensors)
 
     @property
     def patch_fingerprint(self) -> str:
         """SHA-256 of what decides descriptors of patches: `fingerprint`, unless they have a whitening."""
         if self.patch_whitening is None:
             return self.fingerprint
-        return _hash(self.fingerprint, self.patch_whitening.state_dict())
+        return hash_of(self.fingerprint, self.patch_whitening.state_dict())
 
     def features(self, images_NCHW: Tensor) -> Tensor:
         """The feature map [N, channels, h, w] of prepared photos, in bfloat16 or float32.
@@ -273,7 +256,9 @@ class PlaceModel(nn.Module):
         photos = as_photos(images)
         rows_ND = np.empty((len(photos), self.descriptor_size), np.float32)
         with self.describing():
-            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=True):
+            for rows, images_NCHW in prepared_batches(
+                photos, self.preprocess, batch_size, workers, keep_blank=True
+            ):
                 rows_ND[rows] = self.describe(images_NCHW).float().cpu().numpy()
         return rows_ND
 
@@ -311,7 +296,9 @@ class PlaceModel(nn.Module):
         photos = as_photos(images)
         patches_of_photos: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
-            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
+            for rows, images_NCHW in prepared_batches(
+                photos, self.preprocess, batch_size, workers, keep_blank=keep_blank
+            ):
                 made = (
                     layer(self.features(images_NCHW))
                     if self.engine is None
@@ -355,20 +342,6 @@ class PlaceModel(nn.Module):
                 yield
         finally:
             self.train(training)
-
-    def _prepared(
-        self, photos: Sequence[Photo], batch_size: int, workers: int, *, keep_blank: bool
-    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Photos in batches, prepared: their rows [n], and [n, 3, H, W]."""
-        sizes = [self.preprocess.output_size(*read_size(p, rotate=self.preprocess.rotate)) for p in photos]
-        plan = plan_batches(sizes, batch_size)
-        loaded = load_batches(
-            photos, plan, self.preprocess, workers=workers, sizes=sizes, keep_blank=keep_blank
-        )
-        for batch in loaded:
-            for error in batch.failed.values():
-                raise error
-            yield batch.rows, torch.as_tensor(batch.images)
 
     def require_fitted(self) -> None:
         """Raises InputError, saying what to do, if the model must learn from photos first."""
@@ -487,16 +460,3 @@ class PlaceModel(nn.Module):
                 f"model {self.name!r} describes photos by {size} numbers; --dims {dims} cannot be kept"
             )
         return int(dims)
-
-
-def _leads(tokens: int) -> str:
-    return "the class token before the patches" if tokens else "patches alone"
-
-
-def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for key, tensor in sorted(tensors.items()):
-        if tensor.is_floating_point():
-            digest.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()

@@ -33,8 +33,7 @@ from dejavlad.pipelines.evaluation import describe_dataset, rank, unread_of
 from dejavlad.pipelines.scoring import SCORING, Scoring, score
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.zoo import list_models, load_model
-from dejavlad.zoo.resolve import ModelEntry
+from dejavlad.zoo import ModelEntry, list_models, load_model
 
 FILE, ROW = "bench.json", "bench_row.json"
 

@@ -16,11 +16,7 @@ from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
 from dejavlad.guarded.json_file import read_json_object
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.model import (
-    PatchSetting,
-    PlaceModel,
-    save_model,
-)
+from dejavlad.model import PatchSetting, PlaceModel, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import discard

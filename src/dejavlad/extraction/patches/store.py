@@ -31,12 +31,7 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.guarded.fields import DAMAGED, checked_fields
-from dejavlad.guarded.json_file import (
-    parse_json_object,
-    read_json_object,
-    with_checksum,
-    without_checksum,
-)
+from dejavlad.guarded.json_file import parse_json_object, read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import open_regular, read_utf8
 from dejavlad.names import Names

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 
 from dejavlad.model.published import shapes
-from dejavlad.model.published.parts import Parts
+from dejavlad.model.published.network import NOT_TOLD, ORIGINAL, Published
 
-MIT, APACHE, BSD, GPL = "MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0"
-REPOSITORY = "MIT, as its repository; not told apart"
+APACHE, BSD, GPL = "Apache-2.0", "BSD-3-Clause", "GPL-3.0"
 NONE = "no licence file in its repository"
-NOT_TOLD = "not said: ask the authors before you publish or sell"
-ORIGINAL = "the original code's answers, with made weights"
 SAME_CODE = "as {}, of the same code"
 FORMULAS = "by its formulas and its number of parameters alone; no reference was to be had"
 GSV = "GSV-Cities"
 GITHUB = "https://github.com/"
 DRIVE = "https://drive.google.com/file/d/"
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A network of others whose architecture is known here."""
-
-    name: str
-    """As `load_model` takes it."""
-    url: str
-    """Where its file is."""
-    what: str
-    """In a few words."""
-    dims: int
-    """Numbers of its descriptor."""
-    trained_on: str
-    """The photos."""
-    parameters: float
-    """Millions of them, which take four bytes each."""
-    parts: Callable[[], Parts]
-    """What it is made of."""
-    code_licence: str = MIT
-    """Of the original code."""
-    licence: str = REPOSITORY
-    """Of the weights."""
-    checked: str = ORIGINAL
-    """How we know that ours is the same network."""
-    by_hand: bool = False
-    """Whether a program cannot fetch it from there (a drive's page, an archive)."""
-    file: str | None = None
-    """What its file is called here; default: after the name."""
-    alone: bool = True
-    """Whether a descriptor is of its photo alone."""
-    backbone: str | None = None
-    """The backbone whose own published weights it needs beside its file."""
 
 
 def _transported() -> Iterator[Published]:

@@ -1,4 +1,4 @@
-"""Whether a head can take a feature map: some need so many cells, and some a grid of one size."""
+"""Whether the parts of a model fit each other, and a feature map its head."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dejavlad.aggregation import Aggregation
 from dejavlad.errors import InputError
+from dejavlad.model.whitening import Whitening
 
 
 def check_grid(feat_NCHW: Tensor, backbone: nn.Module, layer: Aggregation, name: str) -> None:
@@ -42,3 +43,37 @@ def check_grid(feat_NCHW: Tensor, backbone: nn.Module, layer: Aggregation, name:
             f"{name} takes photos of {height}x{width} pixels only ({wanted[0]}x{wanted[1]} cells); "
             f"these have {cells_text} cells: leave --resize out, or give --resize {height}x{width}"
         )
+
+
+def check_parts(
+    backbone: nn.Module,
+    aggregation: Aggregation,
+    whitening: Whitening | None,
+    patch_whitening: Whitening | None,
+) -> None:
+    """Refuse parts that do not fit each other.
+
+    Raises:
+        InputError: the head takes other channels or tokens, or a whitening other descriptors.
+    """
+    channels = getattr(backbone, "channels", None)
+    if not isinstance(channels, int) or channels != aggregation.dim:
+        raise InputError(
+            f"the backbone says channels={channels!r}, but the aggregation takes {aggregation.dim}"
+        )
+    leading = int(getattr(backbone, "leading", 0))
+    if leading != aggregation.leading:
+        raise InputError(
+            f"{aggregation.name} takes {_leads(aggregation.leading)}, "
+            f"but the backbone gives {_leads(leading)}"
+        )
+    for layer in (whitening, patch_whitening):
+        if layer is not None and layer.in_dims != aggregation.descriptor_size:
+            raise InputError(
+                f"the whitening takes {layer.in_dims} dimensions, "
+                f"but the aggregation makes {aggregation.descriptor_size}"
+            )
+
+
+def _leads(tokens: int) -> str:
+    return "the class token before the patches" if tokens else "patches alone"

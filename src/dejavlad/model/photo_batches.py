@@ -1,15 +1,18 @@
-"""What a user gives as photos (paths, arrays, photos) as a list of photos."""
+"""What a user gives as photos (paths, arrays, photos), as a list of photos and prepared in batches."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dejavlad.errors import InputError
+from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
 from dejavlad.photo import Photo
 
 Image = Photo | Path | str | NDArray[np.uint8]
@@ -39,3 +42,20 @@ def _photo(image: Image, row: int) -> Photo:
         )
         raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {given}")
     return Photo(f"array {row}", Path(f"array {row}"), pixels=image)
+
+
+def prepared_batches(
+    photos: Sequence[Photo], preprocess: Preprocess, batch_size: int, workers: int, *, keep_blank: bool
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Photos in batches, prepared: their rows [n], and [n, 3, H, W].
+
+    Raises:
+        PhotoError: a photo cannot be read, or shows nothing (unless `keep_blank`).
+    """
+    sizes = [preprocess.output_size(*read_size(p, rotate=preprocess.rotate)) for p in photos]
+    plan = plan_batches(sizes, batch_size)
+    loaded = load_batches(photos, plan, preprocess, workers=workers, sizes=sizes, keep_blank=keep_blank)
+    for batch in loaded:
+        for error in batch.failed.values():
+            raise error
+        yield batch.rows, torch.as_tensor(batch.images)
