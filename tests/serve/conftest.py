@@ -20,6 +20,7 @@ pytest.importorskip("uvicorn")
 
 from dejavlad.client import Client
 from dejavlad.serve.limits import Limits
+from dejavlad.serve.openapi import document
 from dejavlad.serve.options import ServeOptions
 from dejavlad.serve.server import RunningServer, build_service
 from dejavlad.serve.service import Service
@@ -80,6 +81,18 @@ class Running:
         return int(self.address.rstrip("/").rpartition(":")[2])
 
 
+def undocumented(service: Service) -> list[tuple[str, str, str]]:
+    """Route, method and status of answers that were given and are not in the OpenAPI document."""
+    paths, missing = document("1", False)["paths"], []
+    for sample in (sample for metric in service.metrics.requests.collect() for sample in metric.samples):
+        path, method, status = (sample.labels[name] for name in ("route", "method", "status"))
+        method = "get" if method == "HEAD" else method.lower()
+        statuses = paths.get(path, {}).get(method, {"responses": {"405"}})["responses"]
+        if path.startswith(("/v1", "/metrics")) and status not in ("0", *statuses):
+            missing.append((path, method, status))
+    return missing
+
+
 class Runner:
     """Starts services, and ends them with the test."""
 
@@ -101,6 +114,7 @@ class Runner:
             client.close()
         ended = [server.stop() for server in self._servers]  # all of them, before any is complained of
         assert all(ended)
+        assert not [status for server in self._servers for status in undocumented(server.service)]
 
 
 @pytest.fixture(scope="package")
