@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,8 @@ class Town:
 def model() -> PlaceModel:
     """The model of all maps here, learnt once from a few photos: most of what making a map costs."""
     photos = PhotoList([Photo(str(place), Path(str(place)), pixels=view(place)) for place in range(4)])
-    return fit(load_model("rootsift-vlad", device="cpu"), photos)
+    plain = load_model("rootsift-vlad", device="cpu")  # made larger than photos of 128 pixels need it
+    return fit(plain.with_preprocess(replace(plain.preprocess, resize="longest:160")), photos)
 
 
 def build_town(folder: Path, *, places: int = PLACES) -> Town:
