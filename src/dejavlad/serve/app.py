@@ -48,7 +48,7 @@ Answering = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Inquiry:
     """A request as the table of operations reads it."""
 
     request: Request
@@ -73,13 +73,13 @@ class Handlers:
 
     async def answer(self, operation: Operation, request: Request) -> Response:
         """Read a request as its operation says, and answer it."""
-        handler: Callable[[Asked], Awaitable[Any]] = getattr(self, operation.handler)
+        handler: Callable[[Inquiry], Awaitable[Any]] = getattr(self, operation.handler)
         given = request.query_params.multi_items()
         options = operation.read(given, whole=not operation.photos) | request.path_params
         if operation.writes and self.service.writer is None:
             raise Refusal(403, "this service changes no maps; start it with --writable")
         if not operation.photos:
-            answer = await handler(Asked(request, options))
+            answer = await handler(Inquiry(request, options))
         else:
             async with self._body(request) as body:
                 options |= operation.read([*given, *body.fields])
@@ -87,16 +87,16 @@ class Handlers:
                 photos = tuple(
                     upload if upload.name else replace(upload, name=unnamed) for upload in body.photos
                 )
-                answer = await handler(Asked(request, options, photos))
+                answer = await handler(Inquiry(request, options, photos))
         return answer if isinstance(answer, Response) else as_json(answer, operation.status)
 
     # --- what the service is -------------------------------------------------------------------------
 
-    async def health(self, asked: Asked) -> Any:
+    async def health(self, inquiry: Inquiry) -> Any:
         """Whether it answers."""
         return {"status": "ok", "version": __version__}
 
-    async def about(self, asked: Asked) -> Any:
+    async def about(self, inquiry: Inquiry) -> Any:
         """What the page needs to know."""
         options, limits = self.service.options, self.service.limits
         tiles = None if options.tiles is None else {"url": options.tiles, "attribution": options.attribution}
@@ -120,21 +120,21 @@ class Handlers:
             },
         }
 
-    async def openapi(self, asked: Asked) -> Any:
+    async def openapi(self, inquiry: Inquiry) -> Any:
         """The interface as a document."""
         return document(__version__, self.service.options.token is not None)
 
-    async def metrics(self, asked: Asked) -> Any:
+    async def metrics(self, inquiry: Inquiry) -> Any:
         """Counts and times."""
         metrics = self.service.metrics
         for served in self.service.maps.values():
             metrics.map_photos.labels(served.name).set(await self._catalogue(served, len))
         return Response(metrics.text(), headers={"content-type": metrics.content_type})
 
-    async def begin_session(self, asked: Asked) -> Any:
+    async def begin_session(self, inquiry: Inquiry) -> Any:
         """A cookie that stands for the token."""
-        gate: Gate = asked.request.scope["state"]["gate"]
-        gate.require_token(dict(asked.request.headers))
+        gate: Gate = inquiry.request.scope["state"]["gate"]
+        gate.require_token(dict(inquiry.request.headers))
         response = as_json({"seconds": SESSION_SECONDS})
         response.set_cookie(
             SESSION,
@@ -142,35 +142,35 @@ class Handlers:
             max_age=int(SESSION_SECONDS),
             httponly=True,
             samesite="strict",
-            secure=asked.request.url.scheme == "https",
+            secure=inquiry.request.url.scheme == "https",
         )
         return response
 
     # --- photos that are asked about -----------------------------------------------------------------
 
-    async def locate(self, asked: Asked) -> Any:
+    async def locate(self, inquiry: Inquiry) -> Any:
         """Where were photos taken?"""
-        served = self.service.map(asked["map"])
-        only = Filter.of(**{option.name: asked[option.name] for option in FILTERS})
-        question = LocateQuestion(served, asked["k"], asked["verify"], only)
-        answers, checks = await self.service.answers(asked.photos, question)
-        for row, (answer, upload) in enumerate(zip(answers, asked.photos, strict=True)):
+        served = self.service.map(inquiry["map"])
+        only = Filter.of(**{option.name: inquiry[option.name] for option in FILTERS})
+        question = LocateQuestion(served, inquiry["k"], inquiry["verify"], only)
+        answers, checks = await self.service.answers(inquiry.photos, question)
+        for row, (answer, upload) in enumerate(zip(answers, inquiry.photos, strict=True)):
             if answer is None:
                 failed = Answer(f"0/{upload.name}", Path(), (), 0.0, False, failed=checks[row].reason)
                 answers[row] = answer_fields(failed, served.name)
-        await self.service.keep(asked.photos, answers)
+        await self.service.keep(inquiry.photos, answers)
         return {"map": served.name, "answers": answers}
 
-    async def describe(self, asked: Asked) -> Any:
+    async def describe(self, inquiry: Inquiry) -> Any:
         """What are photos' descriptors?"""
-        served = self.service.map(asked["map"])
-        answers, checks = await self.service.answers(asked.photos, DescribeQuestion(served))
+        served = self.service.map(inquiry["map"])
+        answers, checks = await self.service.answers(inquiry.photos, DescribeQuestion(served))
         described = [
             (np.empty(0), check.reason) if answer is None else answer
             for answer, check in zip(answers, checks, strict=True)
         ]
-        names = [upload.name for upload in asked.photos]
-        if NPY in asked.request.headers.get("accept", ""):
+        names = [upload.name for upload in inquiry.photos]
+        if NPY in inquiry.request.headers.get("accept", ""):
             for name, (_, reason) in zip(names, described, strict=True):
                 if reason is not None:
                     raise Refusal(422, f"photo {name!r} has no descriptor: {reason}")
@@ -189,96 +189,99 @@ class Handlers:
             ],
         }
 
-    async def match(self, asked: Asked) -> Any:
+    async def match(self, inquiry: Inquiry) -> Any:
         """Do two photos show one place?"""
-        identity, setting = asked["photo"], asked["verify"]
-        if len(asked.photos) != (2 if identity is None else 1):
+        identity, setting = inquiry["photo"], inquiry["verify"]
+        if len(inquiry.photos) != (2 if identity is None else 1):
             raise Refusal(
-                400, f"match takes two photos, or one and photo=ID of a map; given {len(asked.photos)}"
+                400, f"match takes two photos, or one and photo=ID of a map; given {len(inquiry.photos)}"
             )
-        for check, upload in zip(await self.service.decode(asked.photos), asked.photos, strict=True):
+        for check, upload in zip(await self.service.decode(inquiry.photos), inquiry.photos, strict=True):
             if check.reason is not None:
                 raise unread_refusal([check], [upload])
-        with as_file(asked.photos[0].content) as first, as_file(asked.photos[-1].content) as second:
-            query = Photo(f"0/{asked.photos[0].name}", first)
-            candidate = Photo(f"1/{asked.photos[-1].name}", second)
+        with as_file(inquiry.photos[0].content) as first, as_file(inquiry.photos[-1].content) as second:
+            query = Photo(f"0/{inquiry.photos[0].name}", first)
+            candidate = Photo(f"1/{inquiry.photos[-1].name}", second)
             if identity is not None:
 
                 def look(catalogue: MapCatalogue) -> tuple[Photo, PointSetting]:
                     return catalogue.readable_photo(identity), catalogue.setting(setting)
 
-                candidate, setting = await self._catalogue(self.service.map(asked["map"]), look)
+                candidate, setting = await self._catalogue(self.service.map(inquiry["map"]), look)
             return await self.service.match(query, candidate, setting)
 
-    async def exif(self, asked: Asked) -> Any:
+    async def exif(self, inquiry: Inquiry) -> Any:
         """A copy of a JPEG with a position in its EXIF."""
-        if len(asked.photos) != 1:
-            raise Refusal(400, f"give one JPEG; given {len(asked.photos)}")
-        place = asked["lat"], asked["lon"], asked["uncertainty_m"]
+        if len(inquiry.photos) != 1:
+            raise Refusal(400, f"give one JPEG; given {len(inquiry.photos)}")
+        place = inquiry["lat"], inquiry["lon"], inquiry["uncertainty_m"]
         try:
-            content = await self.service.in_pool(with_gps, asked.photos[0].content, *place)
+            content = await self.service.in_pool(with_gps, inquiry.photos[0].content, *place)
         except InputError as error:
             raise Refusal(415 if "no JPEG" in str(error) else 422, str(error)) from None
         return Response(content, media_type=JPEG)
 
     # --- maps ----------------------------------------------------------------------------------------
 
-    async def maps(self, asked: Asked) -> Any:
+    async def maps(self, inquiry: Inquiry) -> Any:
         """All maps."""
         return {"maps": [await self._map_fields(served) for served in self.service.maps.values()]}
 
-    async def map(self, asked: Asked) -> Any:
+    async def map(self, inquiry: Inquiry) -> Any:
         """One map."""
-        return await self._map_fields(self.service.map(asked["map"]))
+        return await self._map_fields(self.service.map(inquiry["map"]))
 
-    async def photos(self, asked: Asked) -> Any:
+    async def photos(self, inquiry: Inquiry) -> Any:
         """A map's photos, page by page."""
-        served, page = self.service.map(asked["map"]), (asked["cursor"], asked["limit"], asked["bbox"])
+        served, page = (
+            self.service.map(inquiry["map"]),
+            (inquiry["cursor"], inquiry["limit"], inquiry["bbox"]),
+        )
         return await self._catalogue(served, lambda catalogue: catalogue.page(served.name, *page))
 
-    async def points(self, asked: Asked) -> Any:
+    async def points(self, inquiry: Inquiry) -> Any:
         """Where a map's photos were taken, in brief."""
-        served = self.service.map(asked["map"])
-        return await self._catalogue(served, lambda c: c.points(asked["limit"], asked["bbox"]))
+        served = self.service.map(inquiry["map"])
+        return await self._catalogue(served, lambda c: c.points(inquiry["limit"], inquiry["bbox"]))
 
-    async def photo(self, asked: Asked) -> Any:
+    async def photo(self, inquiry: Inquiry) -> Any:
         """One photo of a map."""
-        served = self.service.map(asked["map"])
-        return await self._catalogue(served, lambda c: photo_fields(c.photo(asked["id"]), served.name))
+        served = self.service.map(inquiry["map"])
+        return await self._catalogue(served, lambda c: photo_fields(c.photo(inquiry["id"]), served.name))
 
-    async def image(self, asked: Asked) -> Any:
+    async def image(self, inquiry: Inquiry) -> Any:
         """A small picture of a photo of a map."""
-        served = self.service.map(asked["map"])
-        photo = await self._catalogue(served, lambda catalogue: catalogue.readable_photo(asked["id"]))
-        picture, etag = await self.service.picture(photo, served.name, size_of(asked["size"]))
-        return cached(asked.request, picture, etag, JPEG, "private, max-age=60")
+        served = self.service.map(inquiry["map"])
+        photo = await self._catalogue(served, lambda catalogue: catalogue.readable_photo(inquiry["id"]))
+        picture, etag = await self.service.picture(photo, served.name, size_of(inquiry["size"]))
+        return cached(inquiry.request, picture, etag, JPEG, "private, max-age=60")
 
-    async def add(self, asked: Asked) -> Any:
+    async def add(self, inquiry: Inquiry) -> Any:
         """Add photos to a map."""
-        served, writer = self.service.map(asked["map"]), self._writer()
-        lat, lon = asked["lat"], asked["lon"]
+        served, writer = self.service.map(inquiry["map"]), self._writer()
+        lat, lon = inquiry["lat"], inquiry["lon"]
         if (lat is None) != (lon is None):
             raise Refusal(400, "give both lat and lon, or none of them")
         position = None if lat is None else utm_from_latlon(lat, lon)
-        good, checks = await self.service.readable(asked.photos, served.model.preprocess)
+        good, checks = await self.service.readable(inquiry.photos, served.model.preprocess)
         job = await self.service.in_pool(writer.add, served, good, position)
-        for upload, check in zip(asked.photos, checks, strict=True):
+        for upload, check in zip(inquiry.photos, checks, strict=True):
             if check.reason is not None:
                 job.failed[upload.name] = check.reason
         address = f"/v1/jobs/{job.id}"
         return as_json({**job.to_dict(), "address": address}, 202, {"location": address})
 
-    async def job(self, asked: Asked) -> Any:
+    async def job(self, inquiry: Inquiry) -> Any:
         """How a change goes."""
-        writer, identity = self.service.writer, asked["id"]
+        writer, identity = self.service.writer, inquiry["id"]
         job = None if writer is None else writer.jobs.get(identity)
         if job is None:
             raise Refusal(404, f"there is no job {identity[:40]!r}")
         return job.to_dict()
 
-    async def remove(self, asked: Asked) -> Any:
+    async def remove(self, inquiry: Inquiry) -> Any:
         """Take a photo out of a map."""
-        served, key = self.service.map(asked["map"]), key_of(asked["id"])
+        served, key = self.service.map(inquiry["map"]), key_of(inquiry["id"])
         await self.service.in_pool(self._writer().remove, served, key)
         return {"removed": 1, "name": key, "photos": await self._catalogue(served, len)}
 

@@ -24,6 +24,8 @@ INDEX: Final = "index.html"
 MORE_KINDS: Final = KINDS | {".csv": "text/csv; charset=utf-8", ".webp": "image/webp", ".jpeg": "image/jpeg"}
 LARGEST: Final = 64 << 20
 """Bytes of a file that is served."""
+BACK: Final = b'<nav><a href="/">dejavlad: all maps, runs and results</a></nav>'
+"""Leads from a page to the others."""
 AGAIN_SECONDS: Final = 5
 """How often a browser asks for a live page."""
 ENDED_SECONDS: Final = 1800.0
@@ -45,10 +47,11 @@ class ReportPage:
     Args:
         name: what it is called in addresses.
         folder: the run or the results.
+        alone: whether nothing else is served, so that its page leads nowhere.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, folder: Path, alone: bool = True) -> None:
+        self.name, self.folder, self.alone = name, folder, alone
         self.kind: Literal["run", "results"] = "run" if is_run(folder) else "results"
         self._lock = threading.Lock()
         self._made: tuple[tuple[int, int], bytes] | None = None
@@ -65,6 +68,8 @@ class ReportPage:
         """
         if path in ("", INDEX):
             content = self._live() if self.kind == "run" else self._read(self.folder / INDEX)
+            if not self.alone:
+                content = re.sub(rb"<body\b[^>]*>", lambda tag: tag[0] + BACK, content, count=1)
             headers = {"content-security-policy": policy_of(content), "cache-control": "no-cache"}
             if self.kind == "run" and self._goes_on():
                 headers["refresh"] = str(AGAIN_SECONDS)
