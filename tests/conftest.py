@@ -54,6 +54,14 @@ def learn_the_same_clusters_once(tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session", autouse=True)
+def do_not_wait_for_the_disk() -> Iterator[None]:
+    """Files are not forced onto the disk: a killed process loses nothing by that, only a power cut would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def learn_clusters_from_fewer_features() -> Iterator[None]:
     """`initialise` draws 5,000 local features in place of 50,000: k-means of a few made photos needs no more.
 
@@ -95,7 +103,7 @@ def describe_the_same_pixels_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def detect_the_same_points_once() -> Iterator[None]:
-    """Local features of the same batch by the same weights are computed once a process, outside `tests/local`."""
+    """Local features of one batch by one set of weights are computed once, but for `tests/local`."""
     extractor = importlib.import_module("dejavlad.local.kornia_networks").KorniaExtractor
     run, known = extractor.__call__, {}
 
@@ -114,6 +122,14 @@ def detect_the_same_points_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extractor, "__call__", remembering)
         yield
+
+
+@pytest.fixture(scope="session")
+def demo_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The town of 60 photos, to be copied: verbs and examples that make one go on with the copy."""
+    from dejavlad.town import make_town
+
+    return make_town(tmp_path_factory.mktemp("demo") / "town", photos=60)
 
 
 @pytest.fixture(scope="session")

@@ -9,18 +9,12 @@ import pytest
 import dejavlad.pipelines.demo
 from dejavlad.cli import main
 from dejavlad.errors import InputError
-from dejavlad.town import make_town
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_town(tmp_path_factory.mktemp("demo") / "town", photos=60)
 
 
 @pytest.fixture(autouse=True)
-def town_of_the_demo(town: Path, tmp_path: Path) -> None:
-    """The town that the demo would make first (`tests/town` makes them); the demo goes on with it."""
-    shutil.copytree(town, tmp_path / "town")
+def town(demo_town: Path, tmp_path: Path) -> None:
+    """What the demo would make first (`tests/town` makes towns); it goes on with it."""
+    shutil.copytree(demo_town, tmp_path / "town")
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_cut_off_at_any_report(kind, config, make_model, town, town_val, tmp_pat
     expected = result(whole)
     assert all(Run(whole).losses)
     assert len(expected[0]) == RECORDS.get(kind, 2 * 4 + 3 * 2 + 4 + 1)
-    for at in range(1, counter.calls, 11):
+    for at in range(1, counter.calls, 11 if kind in ("max", "subcache") else 23):
         out = tmp_path / str(at)
         for cutter in (Cutter(at), Cutter(at // 2 + 1), Cutter()):
             try:
@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_every_whole_batch(kind, config, make_model, town, town_val
     counter, model = Cutter(), make_model()
     train(config, model, town, town_val, tmp_path / "whole", on_record=counter)
     expected, n = result(tmp_path / "whole"), len(Run(tmp_path / "whole").losses) // 2
-    for at in range(1, counter.calls + 1):
+    for at in range(1, counter.calls + 1, 1 if kind == "tuples" else 3):
         out = tmp_path / str(at)
         seen = []
 
