@@ -33,13 +33,13 @@ LONGEST = 64
 FINEST, FARTHEST = 0.5, 1400.0
 """Positions are whole multiples of so many pixels, and at most so many: float32 then tells exactly on which
 side of a line a point lies."""
-ROUNDING = 1e-6
-"""What OpenCV's float32 may change, relative to the largest numbers that it adds."""
+ROUNDING = 1.5e-6
+"""What float32 may change, here and in OpenCV, relative to the largest numbers that are added."""
 TIE = 0.02
 """Squared pixels: an error so near to the threshold may count otherwise on another processor."""
 
-_FIRST, _SECOND = [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]
-"""The pairs of three numbers, each once."""
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+"""Of three numbers, each once."""
 
 
 def find_homography(
@@ -213,22 +213,22 @@ def _sensible(points_4M: Points, draws_4N: Draws, most: int) -> tuple[Draws, Poi
     return draws_4N.take(kept, axis=1), np.array([[area[kept] for area in by_photo] for by_photo in areas])
 
 
-def _features(points_4M: Points, threshold: float) -> Numbers:
+def _features(points_4M: Points, threshold: float) -> Points:
     """[M, 24]: of each match, what a homography is multiplied by in `_misfits`."""
     x, y, u, v = points_4M.astype(np.float64)
     ones = np.ones_like(x)
     pairs_6M = np.stack([x * x, 2 * x * y, 2 * x, y * y, 2 * y, ones])
     factors = ones, u * u + v * v - threshold**2, -2 * u, -2 * v
-    return np.concatenate([pairs_6M * factor for factor in factors]).T
+    return np.concatenate([pairs_6M * factor for factor in factors]).T.astype(np.float32)
 
 
 def _misfits(
     points_4M: Points,
     draws_4N: Draws,
     areas_24N: Points,
-    features_MF: Numbers,
+    features_MF: Points,
     threshold: float,
-) -> tuple[Numbers, Numbers]:
+) -> tuple[Points, Points]:
     """How much each match misses being an inlier of each draw's homography: below 0 where it is one.
 
     With a, b and c being the products of the rows of a homography with x, y and 1, a match is an inlier where
@@ -238,38 +238,33 @@ def _misfits(
     Returns:
         [M, N], and what rounding may change of it [N].
     """
-    x, y, u, v = points_4M[:, draws_4N[:3]].astype(np.float64)
+    x, y, u, v = points_4M.take(draws_4N[:3], axis=1).astype(np.float64)
     # The homography takes three points to the query's, as multiples that make the last one fit as well.
     ratio_3N = areas_24N[1, :3].astype(np.float64) / areas_24N[0, :3]
-    rows = np.zeros((3, 3, len(ratio_3N[0])))
-    for first, second, third in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        line_3N = np.stack(
-            [y[second] - y[third], x[third] - x[second], x[second] * y[third] - x[third] * y[second]]
-        )
-        line_3N *= ratio_3N[first]
-        rows[0] += line_3N * u[first]
-        rows[1] += line_3N * v[first]
-        rows[2] += line_3N
+    other, further = [1, 2, 0], [2, 0, 1]
+    lines_33N = np.stack(
+        [y[other] - y[further], x[further] - x[other], x[other] * y[further] - x[further] * y[other]]
+    )
+    lines_33N *= ratio_3N
+    rows_33N = np.stack([(lines_33N * u).sum(axis=1), (lines_33N * v).sum(axis=1), lines_33N.sum(axis=1)])
     # Three points on one line in both photos fit many homographies: none is known.
     unknown_N = ~areas_24N[:, 3].any(axis=0)
-    rows[:, :, unknown_N] = 0
+    rows_33N[:, :, unknown_N] = 0
     reach = np.abs(points_4M).max(axis=1)
-    sizes_3N = np.array([reach[0], reach[1], 1.0]) @ np.abs(rows)
+    sizes_3N = np.array([reach[0], reach[1], 1.0]) @ np.abs(rows_33N)
     scale_N = 1 / np.where(unknown_N, 1.0, sizes_3N[2])
-    rows *= scale_N
-    a, b, c = rows
-    model_FN = np.concatenate(
-        [
-            a[_FIRST] * a[_SECOND] + b[_FIRST] * b[_SECOND],
-            c[_FIRST] * c[_SECOND],
-            (a[_FIRST] * c[_SECOND] + a[_SECOND] * c[_FIRST]) / 2,
-            (b[_FIRST] * c[_SECOND] + b[_SECOND] * c[_FIRST]) / 2,
-        ]
-    )
+    a, b, c = (rows_33N * scale_N).astype(np.float32)
+    half_a, half_b = a / 2, b / 2
+    model_46N = np.empty((4, 6, len(scale_N)), dtype=np.float32)
+    for n, (first, second) in enumerate(PAIRS):
+        model_46N[0, n] = a[first] * a[second] + b[first] * b[second]
+        model_46N[1, n] = c[first] * c[second]
+        model_46N[2, n] = half_a[first] * c[second] + half_a[second] * c[first]
+        model_46N[3, n] = half_b[first] * c[second] + half_b[second] * c[first]
     largest_N = sizes_3N[:2].sum(axis=0) * scale_N + reach[2] + reach[3]
-    off_N = ROUNDING * 2 * threshold * largest_N
+    off_N = (ROUNDING * largest_N * (2 * threshold + largest_N)).astype(np.float32)
     off_N[unknown_N] = math.inf
-    return features_MF @ model_FN, off_N
+    return features_MF @ model_46N.reshape(24, -1), off_N
 
 
 def _fitted(candidate_points: Points, query_points: Points) -> Numbers | None:
