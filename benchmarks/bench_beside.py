@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dims", type=int, default=512)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     bench = Bench(given.folder, given.rows, given.dims)
@@ -239,7 +240,7 @@ def main() -> None:
 
     for engine in given.engines:
         step(f"{MADE_BY.get(engine, engine)} made", "make", engine)
-    for turn in range(ROUNDS):
+    for turn in range(given.rounds):
         for engine in given.engines:
             step(f"{engine} round {turn}", "ask", engine, str(turn))
     print(table(Bench(given.folder, given.rows, given.dims)))

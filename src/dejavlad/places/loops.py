@@ -51,7 +51,6 @@ _BLOCK: Final = 64
 """Frames of a store that are compared with all before them at once."""
 _COMPARED: Final = 4096
 """Frames that a block is compared with at once."""
-_TINY: Final = np.float32(1e-30)
 _SEEKING: Final = "seeking loops"
 
 Floats = NDArray[np.float32]
@@ -240,28 +239,32 @@ class _StoredFrames(LoopDetector):
     def __init__(self, store: DescriptorStore, window: int, sequence: int, speeds: Sequence[float]) -> None:
         super().__init__(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
         self._store, self._there = store, np.zeros(len(store), np.bool_)
+        self._factors = np.zeros(len(store), np.float32)  # that bring rows to unit length
 
     def _rows_of(self, frames: NDArray[np.int64]) -> Floats:
-        rows = self._store.float32(frames)
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.where(self._store.done[frames, None], rows / np.maximum(length, _TINY), np.float32(0))
+        rows = np.where(self._there[frames, None], self._store.float32(frames), np.float32(0))
+        return np.asarray(rows * self._factors[frames, None])
 
     def _keep(self, row: Floats | None) -> None:
-        self._there[self._count] = row is not None
         self._count += 1
 
     def block(self, last: int) -> Iterator[tuple[Floats | None, Floats | None]]:
         """Each frame up to `last`, at unit length, and its similarity to those before; None: it failed."""
-        first = self._count
-        done = self._store.done[first:last].tolist()
-        rows = [self._unit(self._store.rows[first + at]) if good else None for at, good in enumerate(done)]
-        block_BD = np.stack([np.zeros(self._store.dims, np.float32) if row is None else row for row in rows])
+        first, block_BD = self._count, np.zeros((last - self._count, self._store.dims), np.float32)
+        for at in np.flatnonzero(self._store.done[first:last]).tolist():
+            row, stored = self._unit(self._store.rows[first + at]), self._store.rows[first + at]
+            if row is not None:
+                block_BD[at], self._there[first + at] = row, True
+                self._factors[first + at] = 1 / np.linalg.norm(stored.astype(np.float64))
         similar_BN = np.empty((len(block_BD), last), np.float32)
         for start in range(0, last, _COMPARED):
-            part = np.arange(start, min(start + _COMPARED, last))
-            similar_BN[:, part[0] : part[-1] + 1] = block_BD @ self._rows_of(part).T
-        for at, row in enumerate(rows):
-            yield row, None if row is None else similar_BN[at, : first + at]
+            part = slice(start, min(start + _COMPARED, last))
+            np.matmul(block_BD, self._store.float32(part).T, out=similar_BN[:, part])
+        similar_BN *= self._factors[:last]
+        similar_BN[:, ~self._there[:last]] = 0
+        for at, row in enumerate(block_BD):
+            shown = self._there[first + at]
+            yield (row, similar_BN[at, : first + at]) if shown else (None, None)
 
 
 def find_loops(
