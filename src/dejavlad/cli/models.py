@@ -115,14 +115,8 @@ def download(
         Only say which file belongs where.
     """
     from dejavlad.backbones import BACKBONES, fetch_weights
-    from dejavlad.zoo.released import (
-        RELEASED,
-        fetch_released,
-    )
-    from dejavlad.zoo.resolve import (
-        FROM_THE_MAP,
-        model_names,
-    )
+    from dejavlad.zoo.released import RELEASED, fetch_released
+    from dejavlad.zoo.resolve import FROM_THE_MAP, model_names
 
     backbone = name.partition("-")[0].partition("@")[0]
     with output.progress() as on_progress:
