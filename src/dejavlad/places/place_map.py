@@ -858,9 +858,7 @@ class PlaceMap:
                         photo = replace(photo, name=records[form][1].photo.name)
                         break
             named.append(photo)
-        return PhotoList(
-            named, root=photos.root, name=photos.name, notes=photos.notes, passed_over=photos.passed_over
-        )
+        return photos.like(named)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
