@@ -31,13 +31,13 @@ from dejavlad.geo import distance
 from dejavlad.local.codec import decode, encode
 from dejavlad.photo import PhotoList
 from dejavlad.places.confidence import confidence
-from dejavlad.places.verification.points import PointSetting
 from dejavlad.places.verification.confidence import (
     Evidence,
     curve_terms,
     search_confidence,
     verified_confidence,
 )
+from dejavlad.places.verification.points import PointSetting
 from dejavlad.rerank import PointMatches, PointReranker, Verified
 from dejavlad.zoo import BEST_MODEL
 

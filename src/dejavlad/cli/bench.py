@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, numbers
+from dejavlad.cli.options import ModelOptions, ScoringOptions
 from dejavlad.cli.sources import PlaceOptions
 from dejavlad.cli.terminal import Output, command_line, table
 from dejavlad.errors import InputError
@@ -17,10 +17,7 @@ def bench(
     *models: str,
     out: Path,
     results: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())] = None,
-    recall_at: str = "1,5,10",
-    misses: Literal["count", "drop"] = "count",
-    k: Annotated[int, Parameter(name=["-k"])] = 100,
-    index: str = "flat",
+    scores: ScoringOptions = ScoringOptions(),
     sources: PlaceOptions = PlaceOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -41,21 +38,12 @@ def bench(
     results
         Results that `dejavlad evaluate` wrote, to stand in the same table; refused where their protocol or
         photos differ.
-    recall_at
-        N of recall@N, with commas between.
-    misses
-        Whether queries without a right answer `count` as misses or are dropped (`drop`).
-    k
-        Depth of the ranking.
-    index
-        The kind of index; `flat` is exact.
     """
-    from dejavlad.pipelines import Scoring
     from dejavlad.pipelines.bench_table import Row
     from dejavlad.pipelines.benchmark import bench as run_bench
     from dejavlad.report.bench import write_bench_page
 
-    scoring = Scoring(recall_at=numbers("--recall-at", recall_at), k=k, misses=misses, index=index)
+    scoring = scores.scoring()
     places, stores = sources.open(None, output)
     if stores is not None:
         raise InputError("bench describes photos: --database and --queries are stores of descriptors already")

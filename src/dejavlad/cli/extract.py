@@ -130,10 +130,7 @@ def extract(
 
 
 def _preset(wanted: bool, reranking: RerankOptions) -> Preset | None:
-    from dejavlad.places.preset import (
-        FRESH,
-        load_preset,
-    )
+    from dejavlad.places.preset import FRESH, load_preset
 
     given = reranking.chosen()
     if not wanted:

@@ -76,7 +76,6 @@ def loops(
         included, by the first 128 dimensions alone. The truth must be poses.
     """
     from dejavlad.ground_truth.frames import sequence_numbers
-    from dejavlad.model.device import resolve_device
     from dejavlad.pipelines.loop_closures import LoopSetting, LoopTruth
     from dejavlad.pipelines.loop_closures import loops as find_loops
     from dejavlad.places.loops import WINDOW
@@ -120,7 +119,7 @@ def loops(
             out,
             setting,
             truth=right,
-            device=resolve_device(options.device),
+            device=options.resolved_device,
             seconds=seconds,
             command=command_line(),
             on_progress=on_progress,

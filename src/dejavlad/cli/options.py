@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,10 +15,15 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import PREFIX
 
 if TYPE_CHECKING:
+    import torch
+
+    from dejavlad.evaluation.protocols import Protocol
     from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
+    from dejavlad.pipelines import Scoring
     from dejavlad.places import PlaceMap
+    from dejavlad.places.filters import Filter
     from dejavlad.places.preset import Preset
     from dejavlad.places.verification.points import PointSetting
 
@@ -68,6 +73,13 @@ class ModelOptions:
                 raise InputError(f"--{name.replace('_', '-')} {given}: give {least} or more")
         if self.max_pixels is not None:  # for all that this process, and those it starts, will read
             os.environ[MAX_PIXELS] = str(self.max_pixels)
+
+    @property
+    def resolved_device(self) -> torch.device:
+        """Where to compute, `auto` resolved."""
+        from dejavlad.model.device import resolve_device
+
+        return resolve_device(self.device)
 
     def describing(self, on_progress: OnProgress) -> dict[str, Any]:
         """What functions that describe photos take of these options, by its name."""
@@ -188,13 +200,50 @@ class FilterOptions:
     heading: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     "DEGREES+-TOLERANCE, clockwise from north: 90+-30."
 
-    def given(self) -> dict[str, Any]:
-        """As `PlaceMap.locate` and `Filter.of` take them; checked at once."""
+    def filter(self) -> Filter | None:
+        """The filter that is asked for, if any."""
         from dejavlad.places.filters import Filter
 
-        values = {"near": self.near, "after": self.after, "before": self.before, "heading": self.heading}
-        Filter.of(**values)
-        return values
+        return Filter.of(self.near, self.after, self.before, self.heading)
+
+    def given(self) -> dict[str, Any]:
+        """As `PlaceMap.locate` takes them; checked at once."""
+        self.filter()
+        return asdict(self)
+
+
+@Parameter(name="*", group="Scoring")
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How rankings are made and scored."""
+
+    recall_at: str = "1,5,10"
+    "N of recall@N, with commas between."
+    misses: Literal["count", "drop"] | None = None
+    """Whether queries without a right answer `count` as misses or are dropped (`drop`). Default: as the
+    protocol says, else they count."""
+    k: Annotated[int, Parameter(name="-k")] = 100
+    "Depth of the ranking."
+    index: str = "flat"
+    "The kind of index: `exact` (`flat`), `float16`, `int8`, `1bit`, `ivf`, `hnsw`, or faiss's own."
+
+    def scoring(self, named: Protocol | None = None) -> Scoring:
+        """As pipelines take it, under a protocol, which says which queries count.
+
+        Raises:
+            InputError: the protocol says otherwise.
+        """
+        from dejavlad.pipelines.scoring import Scoring
+
+        if named is not None and self.misses not in (None, named.misses):
+            raise InputError(f"{named.name} has --misses {named.misses}: leave out --misses or --protocol")
+        return Scoring(
+            recall_at=numbers("--recall-at", self.recall_at),
+            k=self.k,
+            misses=self.misses or (named.misses if named is not None else "count"),
+            index=self.index,
+            protocol=None if named is None else named.name,
+        )
 
 
 @Parameter(name="*", group="Re-ranking")

@@ -176,11 +176,7 @@ def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool =
     Raises:
         InputError: another text, or there is no panorama.
     """
-    from dejavlad.positions.panorama import (
-        Views,
-        cut_panoramas,
-        told_panoramas,
-    )
+    from dejavlad.positions.panorama import Views, cut_panoramas, told_panoramas
 
     if panorama is None:
         if panoramas := told_panoramas(photos):

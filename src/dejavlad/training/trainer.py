@@ -34,7 +34,7 @@ from dejavlad.training.diagnostics.doctor import candidates_of, check_start
 from dejavlad.training.diagnostics.monitor import Monitor, pulse
 from dejavlad.training.distributed import Processes, join
 from dejavlad.training.run.checkpointer import Checkpointer
-from dejavlad.training.run.open_run import OpenRun, open_run_together
+from dejavlad.training.run.open_run import OpenRun, open_run
 from dejavlad.training.run.records import DiscardedRecords, OnRecord, Records, ignore
 from dejavlad.training.run.runs import CACHE, Run, best_epoch, is_run
 from dejavlad.training.run.state import State
@@ -97,7 +97,7 @@ def train(
     context = RunContext(config, processes, on_progress, on_record)
     if not processes.first:
         context = replace(context, on_progress=silent, on_record=ignore)
-    with open_run_together(context, model, train, val, Path(out)) as opened:
+    with open_run(context, model, train, val, Path(out)) as opened:
         if target is not None:
             opened.model.to(target)
         preprocess = opened.model.preprocess

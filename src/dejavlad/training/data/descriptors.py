@@ -89,23 +89,17 @@ def _each(
     network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
 ) -> Iterator[tuple[Rows, Tensor]]:
     """What this process describes, batch by batch; float32 [n, D]."""
-    for numbers, maps_NChw in _maps(network, pool, maps, plan):
-        yield numbers, network.describe(maps_NChw).float()
-
-
-def _maps(
-    network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
-) -> Iterator[tuple[Rows, Tensor]]:
     if maps is not None:
         for batch in plan:
             numbers = batch[maps.done[batch]]
             if len(numbers):
-                yield numbers, maps.get(numbers)
+                yield numbers, network.describe(maps.get(numbers)).float()
         return
     for loaded in pool.load(plan):
         good = np.array([int(number) not in loaded.failed for number in loaded.rows])
         if good.any():
-            yield loaded.rows[good], network.features(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
+            features = network.features(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
+            yield loaded.rows[good], network.describe(features).float()
 
 
 def write_descriptors(

@@ -51,13 +51,11 @@ class OpenRun:
 
 @contextlib.contextmanager
 def open_run(
-    context: RunContext,
-    model: PlaceModel | None,
-    train: PlaceDataset,
-    val: PlaceDataset | None,
-    out: Path,
+    context: RunContext, model: PlaceModel | None, train: PlaceDataset, val: PlaceDataset | None, out: Path
 ) -> Iterator[OpenRun]:
     """Begin a run, or go on with the one in the folder, which is locked meanwhile.
+
+    Of several processes the first does so; the others get a copy of its model (on the processor) and state.
 
     Args:
         context: how the run computes and reports.
@@ -73,7 +71,28 @@ def open_run(
         InputError: something else lies there; options, model or photos are others than the run began with.
         StoreBusyError: another process writes there.
         StoreError: the folder cannot be written, or is damaged.
+        PeerError: on the other processes, where the first could not begin.
     """
+    own: list[OpenRun] = []
+    with contextlib.ExitStack() as stack:
+
+        def open_here() -> OpenRun:
+            stack.enter_context(_locked(out))
+            if is_run(out):
+                opened = _go_on(context.config, model, train, val, out)
+            else:
+                opened = _new(context, model, train, val, out)
+            own.append(opened)
+            sent = opened.model if context.processes.alone else copy.deepcopy(opened.model).cpu()
+            return OpenRun(sent, opened.state, opened.changed, _nothing)
+
+        shared = context.processes.share(open_here)
+        yield own[0] if own else shared
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """The folder of a run, made where there is none, with its writer's lock."""
     if out.exists() and not is_run(out) and (not out.is_dir() or {p.name for p in out.iterdir()} - RUN_FILES):
         raise InputError(f"{str(out)!r} is there and is no training run; give another --out")
     lock = filelock.FileLock(out / LOCK, timeout=0)
@@ -84,38 +103,9 @@ def open_run(
         except filelock.Timeout:
             raise StoreBusyError(out) from None
     try:
-        if is_run(out):
-            yield _go_on(context.config, model, train, val, out)
-        else:
-            yield _new(context, model, train, val, out)
+        yield
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def open_run_together(
-    context: RunContext,
-    model: PlaceModel | None,
-    train: PlaceDataset,
-    val: PlaceDataset | None,
-    out: Path,
-) -> Iterator[OpenRun]:
-    """As `open_run`, by the first process; the others get a copy of its model (on the processor) and state.
-
-    Raises:
-        PeerError: on the others, where it could not begin.
-    """
-    with contextlib.ExitStack() as stack:
-        own: list[OpenRun] = []
-
-        def open_here() -> OpenRun:
-            opened = stack.enter_context(open_run(context, model, train, val, out))
-            own.append(opened)
-            sent = opened.model if context.processes.alone else copy.deepcopy(opened.model).cpu()
-            return OpenRun(sent, opened.state, opened.changed, _nothing)
-
-        shared = context.processes.share(open_here)
-        yield own[0] if own else shared
 
 
 def _nothing() -> None:
@@ -123,11 +113,7 @@ def _nothing() -> None:
 
 
 def _new(
-    context: RunContext,
-    model: PlaceModel | None,
-    train: PlaceDataset,
-    val: PlaceDataset | None,
-    out: Path,
+    context: RunContext, model: PlaceModel | None, train: PlaceDataset, val: PlaceDataset | None, out: Path
 ) -> OpenRun:
     config, on_progress = context.config, context.on_progress
     given = initial_model(config, on_progress=on_progress) if model is None else model

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.losses.ranking_loss import TupleLoss
-from dejavlad.training.sampling.mining import Descriptors, Floats, Mined, looked_at, nearest
+from dejavlad.training.sampling.mining import Descriptors, Floats, Mined, Miner, looked_at, nearest
 from dejavlad.training.sampling.tuples import Candidates, Rows
 
 
@@ -30,20 +28,11 @@ class Subcache(Descriptors):
     """Which of the n are negatives of all of the q, ascending."""
 
 
-class SubcacheMiner:
-    """Chooses tuples within a subcache.
+class SubcacheMiner(Miner):
+    """Chooses tuples within a subcache; arguments as of `Miner`.
 
-    Args:
-        candidates: who may be what.
-        loss: which negatives violate.
-        config: how many of which.
-        n_queries: of the whole dataset.
+    Its negatives are drawn anew each time, so that none are remembered.
     """
-
-    def __init__(self, candidates: Candidates, loss: TupleLoss, config: TrainConfig, n_queries: int) -> None:
-        self.candidates, self._loss, self._config, self._n_queries = candidates, loss, config, n_queries
-        self.memory: list[Rows] = [np.empty(0, np.int64)] * n_queries
-        """Empty for each query: a subcache's negatives are drawn anew, and none are remembered."""
 
     def wanted(self, queries: Rows, epoch: int, batch: int) -> Rows:
         """Numbers of the photos that a subcache needs, ascending; depends on seed and place alone.
@@ -59,7 +48,7 @@ class SubcacheMiner:
         drawn = self.candidates.draw(self._config.cached_negatives, random)
         for query in queries:
             drawn = drawn[self.candidates.are_negatives(int(query), drawn)]
-        return np.concatenate([queries, self._n_queries + np.unique(np.concatenate([*positives, drawn]))])
+        return np.concatenate([queries, len(self.memory) + np.unique(np.concatenate([*positives, drawn]))])
 
     def choose(self, query: int, descriptors: Descriptors, epoch: int, batch: int) -> Mined | None:
         """The tuple of a query; None where it has no positive, or no descriptor."""
