@@ -105,7 +105,7 @@ def check_prepared(images_NCHW: Tensor) -> None:
         InputError: it is of another shape than [N, 3, H, W].
     """
     if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-        raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        raise InputError(f"prepared photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
 
 
 class Backbone(nn.Module):
