@@ -8,12 +8,11 @@ Shapes: N photos, D channels, L cells.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 from dejavlad.errors import InputError
 
 
@@ -51,8 +50,7 @@ class MixVPR(Head):
     def __init__(
         self, dim: int, channels: int = 1024, *, rows: int = 4, cells: int = 400, depth: int = 4
     ) -> None:
-        super().__init__(dim)
-        positive("MixVPR", channels=channels, rows=rows, cells=cells, depth=depth)
+        super().__init__(dim, "MixVPR", channels=channels, rows=rows, cells=cells, depth=depth)
         self.channels, self.rows, self.cells = channels, rows, cells
         self.mix = nn.Sequential(*(Mixer(cells) for _ in range(depth)))
         self.channel_proj = nn.Linear(dim, channels)
@@ -68,16 +66,6 @@ class MixVPR(Head):
     def descriptor_size(self) -> int:
         """channels * rows; entry channel * rows + row."""
         return self.channels * self.rows
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {
-            "channels": self.channels,
-            "rows": self.rows,
-            "cells": self.cells,
-            "depth": len(self.mix),
-        }
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""

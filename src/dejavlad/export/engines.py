@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.aggregation.patch_vlad import patch_centres
-from dejavlad.backbones.base import Geometry
+from dejavlad.backbones.base import Geometry, check_prepared
 from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingExtraError, StoreError
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
 from dejavlad.export.make import ExportSetting, certify, export_model
@@ -148,8 +148,7 @@ class CachedEngine:
     def _engine(
         self, model: PlaceModel, images_NCHW: Tensor, patches: PatchSetting | None
     ) -> FileEngine | None:
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         size = (int(images_NCHW.shape[2]), int(images_NCHW.shape[3]))
         name = self._fingerprint(model, patches is not None)[:20]
         if patches is not None:

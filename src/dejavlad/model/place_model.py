@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dejavlad.aggregation import Aggregation, PatchVLAD
 from dejavlad.aggregation.functional import l2_normalize_whole
+from dejavlad.backbones.base import check_prepared
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess
 from dejavlad.model.compatible import check_grid, check_parts
@@ -169,8 +170,7 @@ class PlaceModel(nn.Module):
         Raises:
             InputError: photos of another shape, or too small for the network.
         """
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         images_NCHW = images_NCHW.to(self.device, torch.float32)
         learnt = next(self.backbone.parameters(), None) is not None
         if self._precision == "fp32" or not learnt:
