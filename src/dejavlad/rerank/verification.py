@@ -29,8 +29,9 @@ UNIT = 640.0
 """Pixels of the longer side at which thresholds are meant."""
 STORED = 1.5
 """No threshold is below so many pixels of the photo as it is: points of small photos are less exact."""
-FLAT = 3.0
-"""Inliers that lie within so many pixels (standard deviation, at `UNIT`) of one line say nothing."""
+FLAT = 8.0
+"""Inliers that lie within so many pixels (standard deviation, at `UNIT`) of one line say nothing: a horizon,
+or a caption that photos of many places have."""
 
 Matrix = NDArray[np.float64]
 

@@ -28,6 +28,9 @@ SIFT_CURVE = 0.63, 1.98, 4.48, 9.94, -0.94
 """The same with SIFT, of whose points fewer agree, and far fewer by chance."""
 CHANCE = 15
 """Coherent points that photos of different places reach in any case, however few of them were compared."""
+LONE_CHANCE = 30
+"""The same where no photo of another place was compared, so that chance is not known: the most that unrelated
+photos reached."""
 MOST_CHANCE = 100
 """Coherent points that chance does not exceed: a photo with more shows the same scene, wherever it stands."""
 SOFT = 5
@@ -93,9 +96,11 @@ def verified_confidence(evidence: Evidence) -> float:
 
 def curve_terms(evidence: Evidence) -> tuple[float, float, float, float]:
     """What the curve adds up, each by its weight."""
+    least = CHANCE if evidence.places > 1 else LONE_CHANCE
+    chance = min(max(evidence.by_chance, least), MOST_CHANCE)
     return (
         math.log1p(evidence.coherent),
-        math.log((evidence.coherent + SOFT) / (min(max(evidence.by_chance, CHANCE), MOST_CHANCE) + SOFT)),
+        math.log((evidence.coherent + SOFT) / (chance + SOFT)),
         evidence.coverage,
         min(weighed_standing(evidence), MOST_STANDING),
     )

@@ -217,7 +217,7 @@ class MapVerifier:
     def _confidence(self, first: int, compared: dict[int, Verified], same_KK: NDArray[np.bool_]) -> float:
         """How sure geometry alone makes that the first is the query's place."""
         others = [pair for at, pair in compared.items() if not same_KK[first, at]]
-        return verified_confidence(Evidence(0.0, 1).verified(compared[first], others))
+        return verified_confidence(Evidence(0.0, 2).verified(compared[first], others))
 
 
 class PhotoRows(Protocol):
