@@ -31,6 +31,7 @@ from dejavlad.serve.gate import SESSION, SESSION_SECONDS, Gate, Receive, Scope, 
 from dejavlad.serve.limits import MATCHES
 from dejavlad.serve.openapi import document
 from dejavlad.serve.operations import FILTERS, JPEG, JSON, NPY, OPERATIONS, Operation
+from dejavlad.serve.page_files import ServedFile
 from dejavlad.serve.photo_id import key_of
 from dejavlad.serve.questions import DescribeQuestion, LocateQuestion, answer_fields
 from dejavlad.serve.refusal import Refusal
@@ -253,8 +254,8 @@ class Handlers:
         """A small picture of a photo of a map."""
         served = self.service.map(inquiry["map"])
         photo = await self._catalogue(served, lambda catalogue: catalogue.readable_photo(inquiry["id"]))
-        picture, etag = await self.service.picture(photo, served.name, size_of(inquiry["size"]))
-        return cached(inquiry.request, picture, etag, JPEG, "private, max-age=60")
+        picture = await self.service.picture(photo, served.name, size_of(inquiry["size"]))
+        return sent(inquiry.request, picture)
 
     async def add(self, inquiry: Inquiry) -> Any:
         """Add photos to a map."""
@@ -292,8 +293,7 @@ class Handlers:
         page = self.service.pages.get(request.path_params["name"])
         if page is None:
             raise Refusal(404, "there is no such page")
-        served = await self.service.in_pool(page.file, request.path_params.get("path", ""))
-        return Response(served.content, headers={"content-type": served.media, **served.headers})
+        return sent(request, await self.service.in_pool(page.file, request.path_params.get("path", "")))
 
     async def page(self, request: Request) -> Response:
         """A file of the page."""
@@ -303,7 +303,7 @@ class Handlers:
         file = self.service.page.get(path)
         if file is None:
             raise Refusal(404, "there is nothing at this address")
-        return cached(request, file.content, file.etag, file.media, "no-cache")
+        return sent(request, file)
 
     # --- shared --------------------------------------------------------------------------------------
 
@@ -347,12 +347,12 @@ def as_json(document: Any, status: int = 200, headers: dict[str, str] | None = N
     return Response(content, status, headers, JSON)
 
 
-def cached(request: Request, content: bytes, etag: str, media: str, control: str) -> Response:
+def sent(request: Request, file: ServedFile) -> Response:
     """A file, or word that the one which the client has already is the same."""
-    headers = {"etag": etag, "cache-control": control, "content-type": media}
-    if request.headers.get("if-none-match") == etag:
+    headers = {"etag": file.etag, "content-type": file.media, **file.headers}
+    if request.headers.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers)
+    return Response(file.content, headers=headers)
 
 
 def build_app(service: Service) -> Gate:

@@ -73,54 +73,28 @@ SCHEMAS: Final[dict[str, Schema]] = {name: _fields_of(kind) for name, kind in TY
     "Service": {"type": "object", "description": "what the page needs: limits, maps, tiles, pages"},
     "Session": _object(seconds=float),
 }
-EXAMPLE_POSITION: Final = {"east": 686334.2, "north": 5330778.8, "zone": "32N", "lat": 48.103, "lon": 11.503}
-EXAMPLE_MATCH: Final = {
-    "id": "MDMuanBn",
-    "name": "03.jpg",
-    "score": 0.659,
-    "distance": 0.826,
-    "inliers": 686,
-    "position": EXAMPLE_POSITION,
-    "image": "/v1/maps/town/photos/MDMuanBn/image",
-}
-EXAMPLE_ANSWER: Final = {
-    "name": "where.jpg",
-    "map": "town",
-    "known": True,
-    "confidence": 0.998,
-    "reason": "686 points agree with 03.jpg; the next place has 72",
-    "position": EXAMPLE_POSITION,
-    "uncertainty_m": 25.0,
-    "matches": [EXAMPLE_MATCH],
-    "failed": None,
-    "blank": False,
-}
-EXAMPLE_PHOTO: Final = {
-    **{name: EXAMPLE_MATCH[name] for name in ("id", "name", "position", "image")},
-    "heading": 90.0,
-    "time": 1700000000.0,
-    "group": None,
-    "tags": [],
-}
-EXAMPLE_JOB: Final = {
-    "id": "3aF9Mf3_TVr2FkUz",
-    "map": "town",
-    "state": "running",
-    "what": "describing photos",
-    "done": 3,
-    "steps": 10,
-    "total": 10,
-    "added": [],
-    "failed": {},
-    "error": None,
-}
+POSITION: Final = {"east": 686334.2, "north": 5330778.8, "zone": "32N", "lat": 48.103, "lon": 11.503}
+SHOWN: Final[dict[str, Any]] = {
+    "id": "MDMuanBn", "name": "03.jpg", "position": POSITION, "image": "/v1/maps/town/photos/MDMuanBn/image"
+}  # fmt: skip
+ANSWER: Final = {
+    "name": "where.jpg", "map": "town", "known": True, "confidence": 0.998,
+    "reason": "686 points agree with 03.jpg; the next place has 72", "position": POSITION,
+    "uncertainty_m": 25.0, "failed": None, "blank": False,
+    "matches": [SHOWN | {"score": 0.659, "distance": 0.826, "inliers": 686}],
+}  # fmt: skip
+PHOTO: Final[dict[str, Any]] = SHOWN | {"heading": 90.0, "time": 1700000000.0, "group": None, "tags": []}
+JOB: Final = {
+    "id": "3aF9Mf3_TVr2FkUz", "map": "town", "state": "running", "what": "describing photos",
+    "done": 3, "steps": 10, "total": 10, "added": [], "failed": {}, "error": None,
+}  # fmt: skip
 EXAMPLES: Final[dict[str, Any]] = {
     "Error": {"error": {"status": 404, "reason": "there is no map 'village'; there is town"}},
-    "Answers": {"map": "town", "answers": [EXAMPLE_ANSWER]},
-    "Photo": EXAMPLE_PHOTO,
-    "Photos": {"photos": [EXAMPLE_PHOTO], "total": 12, "cursor": "Mg"},
+    "Answers": {"map": "town", "answers": [ANSWER]},
+    "Photo": PHOTO,
+    "Photos": {"photos": [PHOTO], "total": 12, "cursor": "Mg"},
     "Points": {"ids": ["MDMuanBn"], "x": [11.503], "y": [48.103], "degrees": True, "total": 12},
-    "Job": EXAMPLE_JOB,
+    "Job": JOB,
     "Removed": {"removed": 1, "name": "03.jpg", "photos": 11},
     "Health": {"status": "ok", "version": "0.1.0"},
 }

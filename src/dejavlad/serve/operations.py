@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from dejavlad.errors import UnknownNameError
@@ -161,82 +161,41 @@ FILTERS: Final = (
 )
 LON: Final = Option("lon", "degrees east", "number", -180, 180)
 
+# fmt: off
 OPERATIONS: Final = (
     Operation("GET", "/v1/health", "health", "Whether it answers", "Health"),
     Operation("GET", "/v1/service", "about", "What the page needs to know", "Service"),
     Operation("GET", "/v1/openapi.json", "openapi", "This document", JSON),
     Operation("POST", "/v1/session", "begin_session", "A cookie that stands for the token", "Session"),
-    Operation(
-        *("POST", "/v1/locate", "locate", "Where were photos taken?", "Answers"),
-        options=(MAP, Option("k", "places that are told", "integer", 1, MATCHES, 5), VERIFY, *FILTERS, NAME),
-        photos=True,
-        refusals=(404, *UPLOAD, 501),
-    ),
-    Operation(
-        *("POST", "/v1/describe", "describe", "Descriptors of photos", "Descriptors"),
-        options=(MAP, NAME),
-        photos=True,
-        refusals=(404, *UPLOAD),
-    ),
-    Operation(
-        *("POST", "/v1/match", "match", "Do two photos show one place?", "Pair"),
-        options=(
-            *(COMPARE, MAP),
-            Option("photo", "the id of a photo of the map, in place of a second photo"),
-            NAME,
-        ),
-        photos=True,
-        refusals=(404, *UPLOAD, 501),
-    ),
-    Operation(
-        *("POST", "/v1/exif", "exif", "A copy of a JPEG with a position in its EXIF", JPEG),
-        options=(
-            Option("lat", "degrees north", "number", -90, 90, required=True),
-            Option("lon", "degrees east", "number", -180, 180, required=True),
-            Option("uncertainty_m", "how far off that may be", "number", 0, 1e7),
-            NAME,
-        ),
-        photos=True,
-        refusals=UPLOAD,
-    ),
+    Operation("POST", "/v1/locate", "locate", "Where were photos taken?", "Answers",
+              (MAP, Option("k", "places that are told", "integer", 1, MATCHES, 5), VERIFY, *FILTERS, NAME),
+              photos=True, refusals=(404, *UPLOAD, 501)),
+    Operation("POST", "/v1/describe", "describe", "Descriptors of photos", "Descriptors", (MAP, NAME),
+              photos=True, refusals=(404, *UPLOAD)),
+    Operation("POST", "/v1/match", "match", "Do two photos show one place?", "Pair",
+              (COMPARE, MAP, Option("photo", "the id of a photo of the map, for a second photo"), NAME),
+              photos=True, refusals=(404, *UPLOAD, 501)),
+    Operation("POST", "/v1/exif", "exif", "A copy of a JPEG with a position in its EXIF", JPEG,
+              (Option("lat", "degrees north", "number", -90, 90, required=True), replace(LON, required=True),
+               Option("uncertainty_m", "how far off that may be", "number", 0, 1e7), NAME),
+              photos=True, refusals=UPLOAD),
     Operation("GET", "/v1/maps", "maps", "All maps", "Maps"),
     Operation("GET", "/v1/maps/{map}", "map", "One map", "Map", refusals=(404,)),
-    Operation(
-        *("GET", "/v1/maps/{map}/photos", "photos", "A map's photos, page by page", "Photos"),
-        options=(
-            Option("limit", "photos of a page", "integer", 1, MOST, 100),
-            Option("cursor", "of the page before"),
-            BOX,
-        ),
-        refusals=(404,),
-    ),
-    Operation(
-        *("POST", "/v1/maps/{map}/photos", "add", "Add photos to a map (--writable)", "Job"),
-        options=(Option("lat", "degrees north", "number", -80, 84), LON, NAME),
-        photos=True,
-        writes=True,
-        status=202,
-        refusals=(404, 409, *UPLOAD, 507),
-    ),
-    Operation(
-        *("GET", "/v1/maps/{map}/points", "points", "Where a map's photos were taken, in brief", "Points"),
-        options=(Option("limit", "photos", "integer", 1, MOST_POINTS, 5000), BOX),
-        refusals=(404,),
-    ),
+    Operation("GET", "/v1/maps/{map}/photos", "photos", "A map's photos, page by page", "Photos",
+              (Option("limit", "photos of a page", "integer", 1, MOST, 100),
+               Option("cursor", "of the page before"), BOX), refusals=(404,)),
+    Operation("POST", "/v1/maps/{map}/photos", "add", "Add photos to a map (--writable)", "Job",
+              (Option("lat", "degrees north", "number", -80, 84), LON, NAME),
+              photos=True, writes=True, status=202, refusals=(404, 409, *UPLOAD, 507)),
+    Operation("GET", "/v1/maps/{map}/points", "points", "Where a map's photos were taken, in brief", "Points",
+              (Option("limit", "photos", "integer", 1, MOST_POINTS, 5000), BOX), refusals=(404,)),
     Operation("GET", "/v1/maps/{map}/photos/{id}", "photo", "One photo of a map", "Photo", refusals=(404,)),
-    Operation(
-        *("DELETE", "/v1/maps/{map}/photos/{id}", "remove"),
-        *("Take a photo out of a map (--writable)", "Removed"),
-        writes=True,
-        refusals=(404, 409),
-    ),
-    Operation(
-        *("GET", "/v1/maps/{map}/photos/{id}/image", "image", "A small picture of a photo of a map", JPEG),
-        options=(
-            Option("size", f"longer side, at most {', '.join(map(str, SIZES))}", "integer", 1, 8192, 640),
-        ),
-        refusals=(404,),
-    ),
+    Operation("DELETE", "/v1/maps/{map}/photos/{id}", "remove", "Take a photo out of a map (--writable)",
+              "Removed", writes=True, refusals=(404, 409)),
+    Operation("GET", "/v1/maps/{map}/photos/{id}/image", "image", "A small picture of a photo of a map", JPEG,
+              (Option("size", f"longer side, one of {', '.join(map(str, SIZES))}", "integer", 1, 8192, 640),),
+              refusals=(404,)),
     Operation("GET", "/v1/jobs/{id}", "job", "How a change of a map goes", "Job", refusals=(404,)),
     Operation("GET", "/metrics", "metrics", "Counts and times for Prometheus", PLAIN),
 )
+# fmt: on

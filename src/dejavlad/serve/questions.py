@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.errors import DejavladError
+from dejavlad.extraction import describe
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
@@ -16,7 +18,6 @@ from dejavlad.photo import PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.places.answer import Answer
 from dejavlad.places.filters import Filter
-from dejavlad.serve.inference import described
 from dejavlad.serve.photo_id import image_address, photo_id
 from dejavlad.serve.served_map import ServedMap
 
@@ -25,10 +26,20 @@ SMALL: Final = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _MapQuestion:
-    """What is asked of one map."""
+class Question:
+    """What is to be done with the descriptors of photos."""
 
     served: ServedMap
+
+    @property
+    def group(self) -> Hashable:
+        """Photos of one group are answered together."""
+        raise NotImplementedError
+
+    @property
+    def together(self) -> bool:
+        """Whether those of a group are answered together rather than each as soon as it can be."""
+        return False
 
     @property
     def preprocess(self) -> Preprocess:
@@ -36,12 +47,18 @@ class _MapQuestion:
         return self.served.model.preprocess
 
     def model(self) -> PlaceModel:
-        """The map's model."""
+        """The map's model; for the computing thread alone, as `answers`."""
         return self.served.answer(lambda place_map: place_map.model)
+
+    def answers(
+        self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
+    ) -> list[Any]:
+        """An answer for each photo; those that `model` cannot describe are in `failed`, key -> reason."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class LocateQuestion(_MapQuestion):
+class LocateQuestion(Question):
     """Where were photos taken?"""
 
     k: int = 5
@@ -96,18 +113,13 @@ class LocateQuestion(_MapQuestion):
 
 
 @dataclass(frozen=True, slots=True)
-class DescribeQuestion(_MapQuestion):
+class DescribeQuestion(Question):
     """What are photos' descriptors?"""
 
     @property
     def group(self) -> Hashable:
         """All of a map's."""
         return "describe", self.served.name
-
-    @property
-    def together(self) -> bool:
-        """Nothing is gained by waiting."""
-        return False
 
     def answers(
         self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
@@ -117,6 +129,25 @@ class DescribeQuestion(_MapQuestion):
             (row_D, failed.get(photo.key) or (None if row_D.any() else NO_DESCRIPTOR))
             for row_D, photo in zip(rows_QD, photos, strict=True)
         ]
+
+
+def described(
+    model: PlaceModel, photos: PhotoList, batch_size: int
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """float32 [Q, D], zeros where a photo cannot be described, and key -> reason of those."""
+    rows_QD = np.zeros((len(photos), model.descriptor_size), np.float32)
+    failed: dict[str, str] = {}
+    try:
+        return describe(model, photos, batch_size=batch_size, blank_too=True)
+    except DejavladError as error:
+        if len(photos) == 1:  # of several, each is tried alone
+            reason = str(error).partition(f"{photos[0].key!r}: ")
+            return rows_QD, {photos[0].key: reason[2] or reason[0]}
+    for row in range(len(photos)):
+        rows_1D, failures = described(model, photos.take([row]), 1)
+        rows_QD[row] = rows_1D[0]
+        failed |= failures
+    return rows_QD, failed
 
 
 def answer_fields(answer: Answer, map_name: str) -> dict[str, Any]:

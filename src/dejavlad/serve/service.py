@@ -21,12 +21,13 @@ from dejavlad.model.device import resolve_device
 from dejavlad.photo import Photo
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.serve.decode_check import Checked, DecodeCheck
-from dejavlad.serve.inference import Inference, Question
+from dejavlad.serve.inference import Inference
 from dejavlad.serve.keep import keep_photo
 from dejavlad.serve.metrics import Metrics
 from dejavlad.serve.options import ServeOptions
-from dejavlad.serve.page_files import page_files
+from dejavlad.serve.page_files import ServedFile, page_files
 from dejavlad.serve.pair_match import PairMatcher
+from dejavlad.serve.questions import Question
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 from dejavlad.serve.report_pages import ReportPage
 from dejavlad.serve.served_map import ModelShelf, ServedMap
@@ -182,14 +183,14 @@ class Service:
                 raise outcome
         return list(outcomes)
 
-    async def picture(self, photo: Photo, map_name: str, size: int) -> tuple[bytes, str]:
-        """A small picture of a photo of a map, and its ETag.
+    async def picture(self, photo: Photo, map_name: str, size: int) -> ServedFile:
+        """A small picture of a photo of a map.
 
         Raises:
             Refusal: it cannot be read any more (404).
         """
 
-        def make() -> tuple[bytes, str]:
+        def make() -> ServedFile:
             try:
                 status = photo.path.stat()
                 key = map_name, photo.key, status.st_size, status.st_mtime_ns, size
@@ -203,7 +204,7 @@ class Service:
             except OSError:
                 raise Refusal(404, "the photo's file is not there any more") from None
 
-        picture: tuple[bytes, str] = await self.in_pool(make)
+        picture: ServedFile = await self.in_pool(make)
         return picture
 
     async def keep(self, uploads: Sequence[Upload], answers: Sequence[dict[str, Any]]) -> None:
