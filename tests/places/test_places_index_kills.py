@@ -136,9 +136,11 @@ def test_an_index_killed_at_any_step_is_made_whole(kind: str, tmp_path: Path) ->
 def test_a_graph_killed_at_any_step_is_made_whole(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     step, killed = 0, True
-    add(tmp_path / "start", 0, FIRST)
+    start = tmp_path / "start"
+    start.mkdir()
+    add(start, 0, FIRST)
     while killed:
-        folder = shutil.copytree(tmp_path / "start", tmp_path / str(step))
+        folder = shutil.copytree(start, tmp_path / str(step))
         killed = killed_at(step, lambda: follow(folder, "ivf"))  # noqa: B023
         check(folder, FIRST)
         follow(folder, "ivf")
