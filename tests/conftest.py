@@ -62,6 +62,24 @@ def do_not_wait_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def look_at_small_photos() -> Iterator[dict[str, str]]:
+    """Where a test says no size, photos are described at 160 pixels and their points are of 256.
+
+    Users get 320 or 480, and 640; made photos have 128. Gives the policies that users have, which `tests/zoo`
+    checks.
+    """
+    policies = importlib.import_module("dejavlad.zoo.resolve").RESIZE
+    points = importlib.import_module("dejavlad.places.points")
+    make, real = points.PointSetting.__init__, dict(policies)
+    with pytest.MonkeyPatch.context() as patch:
+        for backbone in real:
+            patch.setitem(policies, backbone, "longest:160")
+        smaller = tuple(256 if value == points.LONGEST else value for value in make.__defaults__)
+        patch.setattr(make, "__defaults__", smaller)
+        yield real
+
+
+@pytest.fixture(scope="session", autouse=True)
 def learn_clusters_from_fewer_features() -> Iterator[None]:
     """`initialise` draws 5,000 local features in place of 50,000: k-means of a few made photos needs no more.
 
