@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.extraction.describing import Describer, Stream, described, prepared_sizes
 from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
-from dejavlad.extraction.patches.making import PatchExtractor
 from dejavlad.extraction.seconds import Seconds
 from dejavlad.extraction.shard import Shard, read_whole
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
@@ -119,7 +118,11 @@ def extract(
         model.descriptor_size,
         dtype,
     )
-    extra = None if patches is None else PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
+    extra = None
+    if patches is not None:
+        from dejavlad.extraction.patches.making import PatchExtractor
+
+        extra = PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
         known = writer.existing
         writer.require(shard)

@@ -9,6 +9,7 @@ side becomes `RESIZE` pixels: enough for signs and windows, and bearable without
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 
 from dejavlad import aggregation, backbones
 from dejavlad.aggregation import AGGREGATIONS, Aggregation, is_aggregation
-from dejavlad.backbones import BACKBONES
+from dejavlad.backbones import BACKBONES, BackboneEntry
 from dejavlad.errors import CheckpointError, InputError, UnknownNameError
 from dejavlad.export import attach, is_export, open_export
 from dejavlad.export.runtimes import AUTO, TORCH, check_device, chosen_runtime
@@ -249,9 +250,7 @@ def list_models() -> list[ModelEntry]:
     """The models known by name: each backbone with each pooling that suits it."""
     entries = []
     for backbone, entry in BACKBONES.items():
-        with torch.device("meta"):
-            cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone are asked for
-            channels = getattr(entry.make(**({"cut": cut} if cut else {})), "channels", 0)
+        channels = _channels(entry)
         size = f"longer side {RESIZE.get(backbone, DEFAULT_RESIZE).partition(':')[2]}"
         for pooling in _poolings(backbone):
             here = entry.path is None or entry.path.exists()
@@ -268,12 +267,20 @@ def list_models() -> list[ModelEntry]:
     return [*entries, *_from_the_map(), *map(_released_entry, RELEASED.values()), *_of_the_hub()]
 
 
+def _channels(entry: BackboneEntry) -> int:
+    """Those of a backbone's feature map; a network is made without numbers for that.
+
+    What computes its features is made as it is: on no device PyTorch loads its compiler to do so.
+    """
+    cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone are asked for
+    with torch.device("meta") if entry.file else contextlib.nullcontext():
+        return int(getattr(entry.make(**({"cut": cut} if cut else {})), "channels", 0))
+
+
 def _from_the_map() -> Iterator[ModelEntry]:
     for name, one in FROM_THE_MAP.items():
         entry = BACKBONES[one.backbone.name]
-        with torch.device("meta"):
-            channels = int(getattr(entry.make(cut="blocks.0"), "channels", 0))
-            dims = aggregation.create(one.pooling, channels, **one.options).descriptor_size
+        dims = aggregation.create(one.pooling, _channels(entry), **one.options).descriptor_size
         assert entry.path is not None and entry.url is not None
         yield ModelEntry(
             name,
