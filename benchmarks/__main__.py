@@ -45,7 +45,7 @@ def scripts() -> dict[str, Path]:
 QUICK = {
     "decode": "--repeats 1",
     "lance": "--sizes 1000",
-    "memory": "--built 200 --located 50",
+    "memory": "--built 500 --located 600",
     "models": "mixvpr-4096",
     "pairs": "--photos 2000",
     "rerank": "--preset speed --timed 1 --candidates 4",
