@@ -69,7 +69,7 @@ def look_at_small_photos() -> Iterator[dict[str, str]]:
     checks.
     """
     policies = importlib.import_module("dejavlad.zoo.resolve").RESIZE
-    points = importlib.import_module("dejavlad.places.points")
+    points = importlib.import_module("dejavlad.places.verification.points")
     make, real = points.PointSetting.__init__, dict(policies)
     with pytest.MonkeyPatch.context() as patch:
         for backbone in real:
