@@ -229,7 +229,7 @@ def _written(
         made.ranking,
         places,
         out / "index.html",
-        command=command,
+        command=command or None,
         matches=matches,
         rotate=made.preprocess.get("rotate", True),
         unread=made.unread,
