@@ -167,14 +167,14 @@ def _checked(folders: Sequence[Path]) -> tuple[list[DescriptorStore], Manifest]:
         if store.shard is None
     ]
     shards = [store for store in opened if store.shard is not None]
-    marks = [(_count(store), sha256_of(_folder(store) / WHOLE)) for store in shards]
+    extractions = [(_count(store), sha256_of(_folder(store) / WHOLE)) for store in shards]
     if not shards:
         raise StoreError("; ".join(wrong))
-    mark = Counter(marks).most_common(1)[0][0]
-    chosen = [store for store, own in zip(shards, marks, strict=True) if own == mark]
+    extraction = Counter(extractions).most_common(1)[0][0]
+    chosen = [store for store, own in zip(shards, extractions, strict=True) if own == extraction]
     whole = read_whole(_folder(chosen[0]))
-    for store, own in zip(shards, marks, strict=True):
-        if own != mark:
+    for store, own in zip(shards, extractions, strict=True):
+        if own != extraction:
             wrong.append(f"{str(store.path)!r} is shard {store.shard} of another extraction: ")
             wrong[-1] += _difference(store, chosen[0], whole)
     by_index: dict[int, DescriptorStore] = {}
@@ -192,14 +192,15 @@ def _checked(folders: Sequence[Path]) -> tuple[list[DescriptorStore], Manifest]:
                 f"shard {store.shard} in {str(store.path)!r} is not finished, {left} photos are left: run "
                 "its `dejavlad extract` again"
             )
-    missing = [index for index in range(1, mark[0] + 1) if index not in by_index]
+    count = extraction[0]
+    missing = [index for index in range(1, count + 1) if index not in by_index]
     if missing:
         names = ", ".join(map(str, missing[:NAMED]))
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         verb = "shard {} is" if len(missing) == 1 else "shards {} are"
         wrong.append(
-            f"{verb.format(names + more)} missing of {mark[0]}: `dejavlad extract {whole.setting.model} "
-            f"PHOTOS --shard {missing[0]}/{mark[0]} --out STORE`, and give all of them"
+            f"{verb.format(names + more)} missing of {count}: `dejavlad extract {whole.setting.model} "
+            f"PHOTOS --shard {missing[0]}/{count} --out STORE`, and give all of them"
         )
     if wrong:
         raise StoreError("cannot merge: " + "; ".join(wrong))
