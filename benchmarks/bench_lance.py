@@ -7,7 +7,8 @@ Rows are random directions whose values fall off as 1/sqrt(i), as those of white
 searches read every row, so that what it costs does not depend on them. Told are processor seconds (user and
 system, all threads) and their ratio to the folder map's. With ``--kills``, a process that adds three photos a
 commit, removes some and joins files is killed at random moments while another one reads: each commit that it
-has acknowledged must be there, and a reader must never see one by halves.
+has acknowledged must be there, and a reader must never see one by halves. ``--writers 3``: so many write at
+once. ``--kind qdrant``: Qdrant's local mode, one process at a time, without commits: each photo is whole.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from dejavlad.index import build_index
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.databases import lance_tables
 from dejavlad.places.databases.database_map import ABOUT, DatabaseMap
+from dejavlad.places.databases.qdrant_points import close_local
 from dejavlad.places.map_folder.index import MapSearch
 from dejavlad.places.map_folder.state import MapState
 
@@ -43,23 +46,25 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--sizes", default="20000,100000")
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--writers", type=int, default=1, help="killed writers that are at work at once")
+    parser.add_argument("--kind", choices=("lance", "qdrant"), default="lance", help="which are killed")
     parser.add_argument("--write", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.write:
-        write_for_ever(given.folder, given.write)
+        write_for_ever(given.folder, given.write, given.kind)
     shutil.rmtree(given.folder, ignore_errors=True)
     given.folder.mkdir(parents=True)
     os.environ["DEJAVLAD_CACHE_DIR"] = str(given.folder / "cache")
     if given.kills:
-        kill(given.folder, given.kills)
+        kill(given.folder, given.kills, given.writers if given.kind == "lance" else 1, given.kind)
         return
     for size in given.sizes.split(","):
         compare(given.folder / size, int(size))
 
 
-def opened(folder: Path, dims: int) -> DatabaseMap:
-    """The map in LanceDB, made if need be."""
-    town = DatabaseMap(f"lance:{folder / 'lance'}")
+def opened(folder: Path, dims: int, kind: str = "lance") -> DatabaseMap:
+    """The map in LanceDB, or in Qdrant's local mode, made if need be."""
+    town = DatabaseMap(f"{kind}:{folder / kind}" + ("/town" if kind == "qdrant" else ""))
     town.about = {"fingerprint": "f", "dims": dims, "root": "/photos", "name": "town"}
     town.engine.create({ABOUT: b"{}"}, dims)
     return town
@@ -158,60 +163,71 @@ def used() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def kill(folder: Path, kills: int) -> None:
+def kill(folder: Path, kills: int, writers: int, kind: str) -> None:
     """Kill writers at random moments, look at the map all the while, and count what they had acknowledged."""
     chance = random.Random(0)
-    opened(folder, 8)
+    opened(folder, 8, kind)
     added: set[str] = set()
     removed: set[str] = set()
     looks = cut = 0
-    for number in range(kills):
-        run = [sys.executable, __file__, "--folder", str(folder), "--write", str(number)]
-        with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            lines = [child.stdout.readline()]
-            end = time.monotonic() + chance.uniform(0, 1.5)
-            reader = opened(folder, 8)
-            while time.monotonic() < end:
-                whole(reader)
-                looks += 1
+    for number in range(0, kills, writers):
+        close_local()  # Qdrant's local mode lets one process in
+        names = [str(number + writer) for writer in range(writers)]
+        run = [sys.executable, __file__, "--folder", str(folder), "--kind", kind, "--write"]
+        children = [subprocess.Popen([*run, name], stdout=subprocess.PIPE, text=True) for name in names]
+        streams = [child.stdout for child in children if child.stdout is not None]
+        lines = [stream.readline() for stream in streams]
+        started = time.monotonic()
+        ends = sorted(chance.uniform(0, 1.5) for _ in names)
+        for child, end in zip(chance.sample(children, writers), ends, strict=True):
+            while time.monotonic() < started + end:
+                if kind == "lance":
+                    whole(opened(folder, 8), 3)
+                    looks += 1
+                else:
+                    time.sleep(0.01)
+            assert child.poll() is None, "a writer gave up"
             child.kill()
-            lines += list(child.stdout)
+        for child, stream in zip(children, streams, strict=True):
+            lines += list(stream)
+            child.wait()
         for line in lines:
             if line.endswith("\n"):
                 sign, name = line[0], line[1:].strip()
                 (added if sign == "+" else removed).add(name)
-        town = opened(folder, 8)
-        commits = whole(town)
-        assert added - removed <= commits | {f"{number}-{REMOVED}"}, added - removed - commits
+        town = opened(folder, 8, kind)
+        commits = whole(town, 3 if kind == "lance" else 1)
+        under_way = {f"{name}-{REMOVED}" for name in names}
+        assert added - removed <= commits | under_way, added - removed - commits
         assert not removed & commits
         cut += len(commits - added)
         added |= commits
         removed |= added - commits
         assert town.check()
-        print(f"{number + 1} kills, {len(added)} commits, {looks} looks", flush=True)
+        print(f"{number + writers} kills, {len(added)} commits, {looks} looks", flush=True)
     print(
-        f"{kills} kills: {len(added)} commits added and {len(removed)} removed, none lost, none by halves in "
-        f"{looks} looks while they were written; {cut} counted that the writer had not acknowledged yet"
+        f"{kills} kills, {writers} writers at once, {kind}: {len(added)} commits added and {len(removed)} "
+        f"removed, none lost, none by halves in {looks} looks while they were written; {cut} counted that "
+        "the writer had not acknowledged yet"
     )
 
 
-def whole(town: DatabaseMap) -> set[str]:
-    """The commits that a reader sees; each of three photos."""
+def whole(town: DatabaseMap, least: int) -> set[str]:
+    """The commits that a reader sees; each of three photos, or, where there are no commits, of some."""
     keys = town.snapshot().photos.keys
-    commits = {key.rpartition("-")[0] for key in keys}
-    assert len(keys) == 3 * len(commits), keys
-    return commits
+    photos = Counter(key.rpartition("-")[0] for key in keys)
+    assert all(least <= count <= 3 for count in photos.values()), photos
+    return set(photos)
 
 
 REMOVED = 2
 """A writer removes its commit of this number again, once it has made the next."""
 
 
-def write_for_ever(folder: Path, writer: str) -> None:
+def write_for_ever(folder: Path, writer: str, kind: str) -> None:
     """Add three photos a commit, and say so after each; files are joined often."""
     lance_tables.FRAGMENTS = 4
-    town, count = opened(folder, 8), 0
+    town, count = opened(folder, 8, kind), 0
     while True:
         name = f"{writer}-{count}"
         town.add(table_of([f"{name}-{i}" for i in range(3)]), np.ones((3, 8), np.float32), np.arange(3), {})

@@ -39,7 +39,7 @@ Search = Callable[[Array], NDArray[np.int64]]
 QUERIES, JUDGED, K, BLOCK = 100, 400, 10, 20_000
 FALL = -0.7
 """The variance of principal axis i goes by i ** FALL: -0.70 over axes 2 to 20, -0.71 over 20 to 100."""
-NAMES = ["flat", "1bit", "int8", "Flat", "IVF,PQ64", "lance", "HNSW32"]
+NAMES = ["flat", "1bit", "int8", "Flat", "IVF,PQ64np", "lance", "HNSW32"]
 AXES, DIFFERS = (1, 2.5, 12, 38, 88, 180), (0.04, 0.04, 0.08, 0.32, 0.82, 0.97)
 """Share of an axis's variance that differs between two views of a place."""
 
@@ -228,7 +228,13 @@ def by_faiss(name: str, rows: Array) -> Search:
 
 
 def lance(folder: Path, rows: Array) -> Search:
-    """LanceDB with its own index for many rows, and exact distances of ten times as many as wanted."""
+    """LanceDB with its own index for many rows."""
+    lance_table(folder, rows)
+    return lance_search(folder, K)
+
+
+def lance_table(folder: Path, rows: Array, **options: int) -> None:
+    """Its table and index; options are of `IvfPq`."""
     import lancedb
     import pyarrow as pa
     from lancedb.index import IvfPq
@@ -241,14 +247,22 @@ def lance(folder: Path, rows: Array) -> Search:
             yield pa.RecordBatch.from_arrays([numbers, vectors], schema=schema)
 
     schema = pa.schema([("id", pa.int64()), ("vector", pa.list_(pa.float32(), rows.shape[1]))])
-    table = lancedb.connect(str(folder)).create_table("rows", batches(), schema=schema)
+    table = lancedb.connect(str(folder)).create_table("rows", batches(), schema=schema, mode="overwrite")
     lists = max(1, len(rows) // 256)  # it trains no more than that
-    made = IvfPq(distance_type="l2", num_partitions=min(lists, int(np.sqrt(len(rows)))), num_sub_vectors=64)
+    lists = min(lists, int(np.sqrt(len(rows))))
+    made = IvfPq(distance_type="l2", num_partitions=lists, num_sub_vectors=64, **options)
     table.create_index("vector", config=made)
 
+
+def lance_search(folder: Path, k: int) -> Search:
+    """Asks it, with exact distances of ten times as many as wanted."""
+    import lancedb
+
+    table = lancedb.connect(str(folder)).open_table("rows")
+
     def answers(query: Array) -> NDArray[np.int64]:
-        request = table.search(query).select(["id"]).nprobes(32).refine_factor(10).limit(K)
-        return np.asarray(request.to_arrow()["id"].to_numpy()[:K])
+        request = table.search(query).select(["id"]).nprobes(32).refine_factor(10).limit(k)
+        return np.asarray(request.to_arrow()["id"].to_numpy()[:k])
 
     return lambda queries: np.stack([answers(query) for query in queries])
 
@@ -296,7 +310,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[])
     parser.add_argument("--dims", type=int, default=512)
     parser.add_argument("--kinds", nargs="+", default=["exact", "1bit"])
-    parser.add_argument("--others", nargs="*", help="e.g. Flat IVF,PQ64 HNSW32 lance")
+    parser.add_argument("--others", nargs="*", help="e.g. Flat IVF,PQ64np HNSW32 lance")
     parser.add_argument("--codes", type=int, default=0)
     parser.add_argument("--child", action="store_true")
     given = parser.parse_args()

@@ -27,3 +27,11 @@ def write(path: Path, rgb: NDArray[np.uint8]) -> Path:
     assert done
     path.write_bytes(data.tobytes())
     return path
+
+
+def write_street(folder: Path, places: int = 12) -> Path:
+    """A folder with `database` (places 0 to 11) and `queries` (the same, seen 5 pixels aside)."""
+    for place in range(places):
+        write(folder / "database" / f"{place:02d}.png", view(place))
+        write(folder / "queries" / f"{place:02d}.png", view(place, 5))
+    return folder

@@ -17,11 +17,13 @@ import torch
 
 from dejavlad import load_model
 from dejavlad.aggregation import NetVLAD
+from dejavlad.cli import main
 from dejavlad.errors import InputError, MissingExtraError, StoreError
 from dejavlad.extraction import extract, ray_actors, ray_worker
 from dejavlad.extraction.extract import DESCRIBING
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.photo import PhotoList
+from dejavlad.places import PlaceMap
 from dejavlad.progress import Progress
 from extraction.test_extraction_resume import contents, listed, write
 
@@ -213,6 +215,24 @@ def test_faults_are_told_in_a_line(cluster: Any, model: PlaceModel, folder: Path
             extract(model, photos, tmp_path / "threads", ray=cluster.address)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_the_command_describes_for_a_map_in_a_database(
+    cluster: Any, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lancedb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
+    for place in range(8, 12):
+        (street / "database" / f"{place:02d}.png").unlink()
+    build = ["map", "build", "rootsift-vlad", "street/database", "--batch-size", "4"]
+    build += ["--device", "cpu", "--resize", "none", "--out"]
+    assert main([*build, "lance:db", "--ray", cluster.address]) == 0
+    assert main([*build, "folder.map"]) == 0
+    by_ray, alone = (PlaceMap.open(each, device="cpu") for each in ("lance:db", "folder.map"))
+    assert by_ray.photos.keys == alone.photos.keys and len(alone) == 8
+    np.testing.assert_array_equal(by_ray.descriptors, alone.descriptors)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from PIL import Image
 import dejavlad as dv
 from dejavlad.errors import BlankPhotoError, StoreMismatchError
 from dejavlad.extraction import DescriptorStore, extract, save_store
-from dejavlad.fitting import fit, learn_whitening
+from dejavlad.fitting import fit, learn_whitening, sample_features
 from dejavlad.ground_truth import (
     PlaceDataset,
     parse_truth,
@@ -312,7 +313,11 @@ def test_float16_beside_float32_and_other_models(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not GARDENS.is_dir(), reason="the photos of /work/shared/data are not here")
-def test_forty_photos_of_gardens_point_and_a_black_one(tmp_path: Path) -> None:
+def test_forty_photos_of_gardens_point_and_a_black_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Learnt as users learn: from ten times as many features as in other tests.
+    monkeypatch.setattr(import_module("dejavlad.fitting.initialise"), "sample_features", sample_features)
     for part, side in (("database", "day_left"), ("queries", "day_right")):
         (tmp_path / part).mkdir()
         for path in sorted((GARDENS / side).iterdir())[:200:5]:

@@ -186,15 +186,6 @@ def test_a_table_that_someone_else_changed(street: Path, model: PlaceModel, lanc
     assert len(dv.PlaceMap.open(lance, device="cpu")) == 12
 
 
-def test_rows_that_are_not_finite_are_refused(street: Path, model: PlaceModel, lance: str) -> None:
-    town = dv.PlaceMap.build(model, dv.photos(street / "database"), lance)
-    columns = DatabaseMap(lance).engine.find(["03.png"])
-    rows = np.full((1, town.model.descriptor_size), np.nan, np.float32)
-    columns["frame"] = [None]
-    with pytest.raises(InputError, match=r"'03\.png' holds NaN"):
-        DatabaseMap(lance).engine.upsert(columns, rows)
-
-
 def test_addresses_that_cannot_be(tmp_path: Path) -> None:
     for address, message in (
         ("s3://bucket", "give a bucket and a path"),

@@ -16,6 +16,7 @@ from dejavlad.extraction import DescriptorStore
 from dejavlad.ground_truth import RowSets
 from dejavlad.ground_truth.loop_truth import loop_truth
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.places import loops as loops_module
 from dejavlad.places.loops import (
     Loop,
     LoopDetector,
@@ -134,6 +135,22 @@ def test_bad_detectors_and_descriptors() -> None:
         detector.add([1, 2, 3, math.nan])
     with pytest.raises(InputError, match="0 dimensions"):
         LoopDetector().add([])
+
+
+@pytest.mark.parametrize("sequence", [1, 4])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_store_is_compared_in_blocks(monkeypatch: pytest.MonkeyPatch, sequence: int, scale: float) -> None:
+    monkeypatch.setattr(loops_module, "_BLOCK", 7)
+    monkeypatch.setattr(loops_module, "_COMPARED", 16)
+    rows = drive() * np.float32(scale)
+    rows[[0, 5, 70]] = 0  # these show nothing
+    detector = LoopDetector(window=10, sequence=sequence, threshold=-math.inf)
+    one_by_one = [loop for row in rows if (loop := detector.add(row)) is not None]
+    loops = find_loops(DescriptorStore.from_arrays(rows), window=10, sequence=sequence)
+    assert [(loop.frame, loop.closes) for loop in loops] == [(loop.frame, loop.closes) for loop in one_by_one]
+    for loop, expected in zip(loops, one_by_one, strict=True):
+        assert loop.score == pytest.approx(expected.score, abs=1e-5)
+        assert loop.confidence == pytest.approx(expected.confidence, abs=1e-4)
 
 
 def test_loops_as_csv(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from dejavlad.places.filters import Facts, Filter
 from dejavlad.places.map_folder import index as map_index
 from dejavlad.places.map_folder.index import KINDS, MapIndex
 from dejavlad.places.map_folder.state import MapState
+from dejavlad.ranking import Ranking
 
 View = Callable[..., NDArray[np.uint8]]
 DIMS, COUNT = 128, 3000
@@ -83,7 +85,7 @@ def indexed(folder: Path, model: PlaceModel, kind: str | None) -> dv.PlaceMap:
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "auto"])
 def kind(request: pytest.FixtureRequest) -> str:
-    if request.param in map_index.GRAPHS:
+    if request.param in map_index.FAISS_KINDS:
         pytest.importorskip("faiss")
     return str(request.param)
 
@@ -306,6 +308,31 @@ def located(place_map: dv.PlaceMap, **filters: object) -> dv.places.Answer:  # t
     only = Filter.of(**filters)  # type: ignore[arg-type]
     query = PhotoList([Photo("q", Path("q"), position=MIDDLE)])
     return place_map.locate_descriptors(drawn(1)[:1], query, k=3, verify=None, only=only)[0]
+
+
+@pytest.mark.parametrize("filters", [{"near": "48.1,11.5,20"}, {"after": 1e9 + 3600 * 2990}])
+def test_queries_of_one_filter_are_searched_together(
+    town: Path, model: PlaceModel, monkeypatch: pytest.MonkeyPatch, filters: dict[str, object]
+) -> None:
+    monkeypatch.setattr(map_index, "QUERIES", 2)
+    place_map, only = dv.PlaceMap(town, model), Filter.of(**filters)  # type: ignore[arg-type]
+    queries = PhotoList([Photo(f"q{i}", Path(f"q{i}"), position=MIDDLE) for i in range(6)])
+    rows = drawn(6, seed=3)
+    rows[2] = 0  # shows nothing
+    alone = [
+        place_map.locate_descriptors(rows[i : i + 1], queries.take([i]), verify=None, only=only)[0]
+        for i in range(6)
+    ]
+    searches: list[int] = []
+    search = place_map.search
+
+    def counted(rows_QD: NDArray[np.float32], **options: Any) -> Ranking:
+        searches.append(len(rows_QD))
+        return search(rows_QD, **options)
+
+    monkeypatch.setattr(place_map, "search", counted)
+    assert place_map.locate_descriptors(rows, queries, verify=None, only=only) == alone
+    assert searches.count(6) == 1 and set(searches) <= {1, 6}
 
 
 def test_locate_looks_only_where_it_may(town: Path, model: PlaceModel) -> None:

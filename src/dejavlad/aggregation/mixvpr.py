@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,6 +47,7 @@ class MixVPR(Head):
     """
 
     name = "mixvpr"
+    reduces = True
 
     def __init__(
         self, dim: int, channels: int = 1024, *, rows: int = 4, cells: int = 400, depth: int = 4
@@ -77,6 +79,7 @@ class MixVPR(Head):
         mixed_NDL = self.mix(feat_NDHW.flatten(2))
         # Cells first: the two projections may change places, and so the one of channels has few cells to do.
         rows, channels = self.row_proj, self.channel_proj
-        few_NDr = F.linear(mixed_NDL, rows.weight)
-        projected_Ncr: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
+        with torch.autocast(mixed_NDL.device.type, enabled=False):
+            few_NDr = F.linear(mixed_NDL, rows.weight)
+            projected_Ncr: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
         return (projected_Ncr + channels.bias[:, None] * rows.weight.sum(dim=1) + rows.bias).flatten(1)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, MachineOptions, ModelOptions, Panorama, RerankOptions, Root, cut
+from dejavlad.cli.options import MachineOptions, ModelOptions, RerankOptions
+from dejavlad.cli.sources import ListOptions, Panorama, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -23,8 +24,6 @@ def extract(
     /,
     *,
     out: Path,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
     dtype: Literal["float32", "float16"] = "float32",
     patches: Annotated[bool, Parameter(negative=())] = False,
@@ -32,6 +31,7 @@ def extract(
     patchfeats: Path | None = None,
     bin: Path | None = None,
     order: Literal["dejavlad", "matlab"] = "dejavlad",
+    sources: ListOptions = ListOptions(),
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -53,10 +53,6 @@ def extract(
         A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
     out
         The store, a folder.
-    root
-        The folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         Cut panoramas into so many views, as `map build` does.
     dtype
@@ -71,7 +67,6 @@ def extract(
     order
         In that file: `matlab` has the cluster of un-whitened VLAD run fastest.
     """
-    from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction import write_bin
     from dejavlad.extraction.seconds import Seconds
@@ -90,7 +85,7 @@ def extract(
     preset = _preset(patches or patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
-        listed = cut(open_photos(photos, root=root, all_folders=all_folders), panorama, output)
+        listed = cut(sources.listed(photos), panorama, output)
         kept = out.with_name(out.name + ".model")
         opened = options.fitted(base, listed, kept, on_progress)
         if preset is not None:
@@ -135,10 +130,7 @@ def extract(
 
 
 def _preset(wanted: bool, reranking: RerankOptions) -> Preset | None:
-    from dejavlad.places.preset import (
-        FRESH,
-        load_preset,
-    )
+    from dejavlad.places.preset import FRESH, load_preset
 
     given = reranking.chosen()
     if not wanted:

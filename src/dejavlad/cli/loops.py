@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import (
-    AllFolders,
-    ModelOptions,
-    Positions,
-    Root,
-    TimeOffset,
-    Verify,
-    point_setting,
-)
+from dejavlad.cli.options import ModelOptions, Verify, point_setting
+from dejavlad.cli.sources import PhotoOptions
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 from dejavlad.progress import timed
@@ -38,10 +31,7 @@ def loops(
     truth: str | None = None,
     radius: float | None = None,
     both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
+    sources: PhotoOptions = PhotoOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -84,18 +74,8 @@ def loops(
     both_ways
         Also measure as the TensorFlow port of NetVLAD does on KITTI: each frame's nearest of all, later ones
         included, by the first 128 dimensions alone. The truth must be poses.
-    positions
-        Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file (CSV, GPX, KML, poses).
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
-    root
-        The folder that paths in a list are relative to, or where a named dataset lies.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dejavlad.ground_truth.frames import sequence_numbers
-    from dejavlad.model.device import resolve_device
     from dejavlad.pipelines.loop_closures import LoopSetting, LoopTruth
     from dejavlad.pipelines.loop_closures import loops as find_loops
     from dejavlad.places.loops import WINDOW
@@ -105,7 +85,7 @@ def loops(
     if radius is not None and truth is None:
         raise InputError("--radius says which frames are right; give --truth too")
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, positions, root, truth, time_offset, all_folders)
+    frames, store = _frames(photos, sources, truth)
     output.notes(frames)
     if truth is None and both_ways:
         raise InputError("--both-ways compares with poses; give --truth POSES too")
@@ -139,7 +119,7 @@ def loops(
             out,
             setting,
             truth=right,
-            device=resolve_device(options.device),
+            device=options.resolved_device,
             seconds=seconds,
             command=command_line(),
             on_progress=on_progress,
@@ -148,33 +128,11 @@ def loops(
     output.failures(store.failed, "frame", "frames")
 
 
-def _frames(
-    given: str,
-    positions: str | None,
-    root: Path | None,
-    truth: str | None,
-    time_offset: str | None,
-    all_folders: bool,
-) -> tuple[PhotoList, DescriptorStore | None]:
+def _frames(given: str, sources: PhotoOptions, truth: str | None) -> tuple[PhotoList, DescriptorStore | None]:
     """The sequence, and its descriptors where these were given."""
-    from dejavlad.datasets import photos
-    from dejavlad.extraction import DescriptorStore, is_bin, read_bin
-    from dejavlad.places.address import refuse_map
-    from dejavlad.positions import with_positions
-
-    refuse_map(given, "a sequence of photos or its store of descriptors (`dejavlad extract`)")
-    path = Path(given)
-    if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
-        store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
-        return with_positions(store.photos, positions, time_offset=time_offset), store
-    listed = photos(
-        given,
-        root=root,
-        positions=positions or "auto",
-        time_offset=time_offset,
-        all_folders=all_folders,
-    )
-    if truth is not None and Path(truth).is_file():  # a bitmap of the truth may lie among the photos
+    what = "a sequence of photos or its store of descriptors (`dejavlad extract`)"
+    listed, store = sources.photos_or_store(given, what)
+    if store is None and truth is not None and Path(truth).is_file():  # a bitmap may lie among the photos
         keep = [i for i, photo in enumerate(listed) if photo.path.resolve() != Path(truth).resolve()]
         listed = listed.take(keep)
-    return listed, None
+    return listed, store

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from dejavlad.cli.machines import answer_shard, stored_photos
-from dejavlad.cli.options import (
-    AllFolders,
-    LocalKind,
-    MachineOptions,
-    ModelOptions,
-    Panorama,
-    Positions,
-    Root,
-    TimeOffset,
-    cut,
-    point_setting,
-)
+from dejavlad.cli.options import LocalKind, MachineOptions, ModelOptions, point_setting
+from dejavlad.cli.sources import Panorama, PhotoOptions, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
@@ -40,11 +30,8 @@ def build(
     local_kind: LocalKind | None = None,
     index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None,
     min_recall: float | None = None,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
+    sources: PhotoOptions = PhotoOptions(),
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -81,28 +68,15 @@ def build(
         number of photos. Kept with the map; its recall is measured and told.
     min_recall
         Refuse an index that finds a smaller share of the nearest photos (0 to 1); the map is kept whole.
-    positions
-        Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
-        `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
-        `exiftool -csv`), a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a
-        `positions.csv` among the photos, else what their names or their EXIF tell.
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
-    root
-        The folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
         headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
-    from dejavlad.datasets import photos as open_photos
     from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.rows import build_share
 
-    chosen, sources = _model_and_photos(model, photos)
-    stored = stored_photos(sources, machines, positions, time_offset, panorama)
+    chosen, given = _model_and_photos(model, photos)
+    stored = stored_photos(given, machines, sources, panorama)
     name = None
     if stored is None or chosen is not None:
         name = options.chosen(chosen, output)
@@ -113,13 +87,7 @@ def build(
             base = options.of_store(descriptors) if name is None else options.load(name, on_progress)
         else:
             base, descriptors = options.load(name or "", on_progress), None
-            listed = open_photos(
-                sources,
-                root=root,
-                positions=positions or "auto",
-                time_offset=time_offset,
-                all_folders=all_folders,
-            )
+            listed = sources.photos(given)
             output.notes(listed)
             listed = cut(listed, panorama, output)
         if shard is not None:
@@ -128,26 +96,20 @@ def build(
                 listed,
                 out,
                 shard,
-                batch_size=options.batch_size,
-                workers=options.workers,
-                seed=options.seed,
                 ray=machines.ray,
-                on_progress=on_progress,
+                **options.describing(on_progress),
             )
             return answer_shard(output, shard, [share], "map build")
         town = PlaceMap.build(
             base,
             listed,
             out,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            seed=options.seed,
             local=points,
             descriptors=descriptors,
             ray=machines.ray,
             index=index,
             min_recall=min_recall,
-            on_progress=on_progress,
+            **options.describing(on_progress),
         )
     info = town.info()
     lines = [str(info), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
@@ -161,11 +123,8 @@ def add(
     photos: str,
     /,
     *,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
+    sources: PhotoOptions = PhotoOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -183,27 +142,12 @@ def add(
         The map.
     photos
         As in `map build`.
-    positions
-        As in `map build`.
-    time_offset
-        As in `map build`.
-    root
-        The folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         As in `map build` (default: as the map's own panoramas were cut).
     """
-    from dejavlad.datasets import photos as open_photos
     from dejavlad.positions.panorama import Views
 
-    listed = open_photos(
-        photos,
-        root=root,
-        positions=positions or "auto",
-        time_offset=time_offset,
-        all_folders=all_folders,
-    )
+    listed = sources.photos(photos)
     output.notes(listed)
     town = options.open_map(place_map)
     views = Views.used_in(town.photos)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from dejavlad.cli.export import verify_export
-from dejavlad.cli.options import ModelOptions, Root
+from dejavlad.cli.options import ModelOptions
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import DejavladError, InputError, UnknownNameError
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import Root, Verify, point_setting
+from dejavlad.cli.options import Verify, point_setting
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -104,10 +105,7 @@ def pairs(
     if points is not None:
         if lists is None:
             raise InputError("--verify needs photos: give a ranking with --database and --queries, or stores")
-        from dejavlad.places.verification.pairs import (
-            verify_pairs,
-            write_scores,
-        )
+        from dejavlad.places.verification.pairs import verify_pairs, write_scores
 
         if top is not None:
             names_of = {query: names[:top] for query, names in names_of.items()}
@@ -143,10 +141,7 @@ def _of_stores(
 ) -> tuple[dict[str, list[str]], dict[str, str], tuple[PhotoList, PhotoList]]:
     """Neighbours, the photos that have none as they could not be described, and queries and map photos."""
     from dejavlad.extraction import DescriptorStore
-    from dejavlad.places.neighbours import (
-        TOP,
-        neighbours,
-    )
+    from dejavlad.places.neighbours import TOP, neighbours
 
     if len(paths) > 2:
         raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import Root
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.failures import failures_dict, failures_text

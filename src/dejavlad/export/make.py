@@ -188,7 +188,8 @@ def recertify(
     patches = certificate.patches
     setting = None
     if patches is not None:
-        setting = PatchSetting(tuple(patches["sizes"]), tuple(patches["strides"]))
+        cut = patches["dims"] if patches["dims"] != _patch_dims(model) else None
+        setting = PatchSetting(tuple(patches["sizes"]), tuple(patches["strides"]), cut)
     ours = model.patch_fingerprint if patches is not None else model.fingerprint
     theirs = certificate.patch_fingerprint if patches is not None else certificate.fingerprint
     if ours != theirs:
@@ -237,7 +238,6 @@ def describe_file(
     opset, ir_version = onnx_file.versions(path)
     data = onnx_file.data_file(path)
     patches = setting.patches
-    whitening = model.patch_whitening or model.whitening
     try:
         geometry = cell_geometry(model.backbone)
         stride, offset = geometry.stride, float(geometry.offset)
@@ -257,7 +257,7 @@ def describe_file(
         else {
             "sizes": list(patches.sizes),
             "strides": list(patches.strides),
-            "dims": patches.dims or (whitening.dims if whitening else model.aggregation.descriptor_size),
+            "dims": patches.dims or _patch_dims(model),
         },
         stride=stride,
         offset=offset,
@@ -269,6 +269,12 @@ def describe_file(
         network_sha256=sha256_of(path),
         data_sha256=sha256_of(data) if data.exists() else None,
     )
+
+
+def _patch_dims(model: PlaceModel) -> int:
+    """Dimensions of a patch's descriptor where none are left out."""
+    whitening = model.patch_whitening or model.whitening
+    return model.aggregation.descriptor_size if whitening is None else whitening.dims
 
 
 def move(made: Path, out: Path) -> None:

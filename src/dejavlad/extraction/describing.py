@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.extraction.manifest import Setting
-from dejavlad.extraction.patches.making import PatchExtractor
 from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.extraction.seconds import Seconds
 from dejavlad.failures import NO_DESCRIPTOR
@@ -23,6 +22,8 @@ from dejavlad.photo import Photo
 
 if TYPE_CHECKING:
     import torch
+
+    from dejavlad.extraction.patches.making import PatchExtractor
 
 Described = tuple[Rows, NDArray[np.float32], dict[int, str]]
 """The rows that are described, their descriptors [n, D], and row -> reason of the others."""

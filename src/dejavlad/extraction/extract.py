@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.extraction.describing import Describer, Stream, described, setting_of
-from dejavlad.extraction.patches.making import PatchExtractor
 from dejavlad.extraction.planning import Plan, look_at, plan_extraction, plan_list
 from dejavlad.extraction.seconds import Seconds
 from dejavlad.extraction.shard import Shard
@@ -37,6 +36,7 @@ from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
+    from dejavlad.extraction.patches.making import PatchExtractor
     from dejavlad.model import PatchSetting
 
 DESCRIBING = "describing photos"
@@ -93,7 +93,11 @@ def extract(
     stream = _stream(model, ray)
     batch_size, shard = _checked(model, photos, batch_size), Shard.of(shard)
     setting, seconds = setting_of(model, dtype), seconds if seconds is not None else Seconds()
-    extra = None if patches is None else PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
+    extra = None
+    if patches is not None:
+        from dejavlad.extraction.patches.making import PatchExtractor
+
+        extra = PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
         plan = plan_extraction(setting, model.preprocess, photos, batch_size, shard, writer, on_progress)
         writer.begin(plan.manifest, plan.state, plan.reasons, plan.old_rows, plan.share)

@@ -117,11 +117,9 @@ class Coder:
         head = np.ascontiguousarray(codes_CW[:, :HEAD]).view(np.float32)
         scale_C, square_C = head[:, 0], head[:, 1]
         longest = float(np.sqrt(square_C.max(initial=0))) + error
-        numbers = np.ascontiguousarray(codes_CW[:, HEAD:])
         half = self.kind == "float16"
-        products_BC, error_B = products.products(
-            queries_BD, numbers.view(np.float16 if half else np.int8), None if half else scale_C, longest
-        )
+        numbers = codes_CW[:, HEAD:].view(np.float16 if half else np.int8)
+        products_BC, error_B = products.products(queries_BD, numbers, None if half else scale_C, longest)
         error_B = error_B + error * np.linalg.norm(queries_BD.astype(np.float64), axis=1)
         ids_C = np.arange(first, first + len(codes_CW))
         nearest.screen(products_BC, error_B, lambda rows: take(rows + first), square_C, ids_C, alive_C)

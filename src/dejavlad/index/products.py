@@ -85,7 +85,7 @@ def half_products(
 
     Args:
         queries_BD: float32.
-        codes_CD: float16, contiguous.
+        codes_CD: float16, each row contiguous.
         longest: length of the longest row.
     """
     if not len(queries_BD) or len(queries_BD) > FEW or not _halves_add_up():
@@ -140,7 +140,7 @@ def byte_products(
 
 def decoded(codes_CD: NDArray[Any]) -> Floats:
     """Rows as float32."""
-    if codes_CD.dtype == np.float16 and codes_CD.size > 1 << 12 and codes_CD.flags["C_CONTIGUOUS"]:
+    if codes_CD.dtype == np.float16 and codes_CD.size > 1 << 12 and codes_CD.strides[1] == 2:
         return np.asarray(_shared(codes_CD).float().numpy())
     return np.asarray(codes_CD, dtype=np.float32)
 

@@ -127,9 +127,8 @@ class XFeat(KorniaExtractor):
         return None
 
     def _made(self, features: Any, path: Path) -> nn.Module:
-        with torch.device("meta"):  # no time for weights at random
-            network = XFeatNetwork()
-        load_strictly(network.to_empty(device="cpu"), read_named(path), path)
+        network = XFeatNetwork()
+        load_strictly(network, read_named(path), path)
         return XFeatDetector(network.folded())
 
     def _to_bf16(self) -> None:

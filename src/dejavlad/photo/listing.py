@@ -207,18 +207,27 @@ def paths_below(
     return existing, turned
 
 
+def read_content(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        InputError: there is no such file, or it is no file that can be read.
+    """
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+
+
 def read_text(path: Path) -> str:
     """A text file's content, its byte order mark taken off.
 
     Raises:
         InputError: there is no such file, or it is not text.
     """
-    try:
-        content = read_bytes(path)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
-    except MalformedFileError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+    content = read_content(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")

@@ -142,14 +142,13 @@ def _row(
         )
         started = time.perf_counter()
         ranking = rank(database, queries, scoring, places.truth)
-        description = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
         seconds = {**clock.seconds, "search": round(time.perf_counter() - started, 2)}
         scored = score(
             ranking,
             places,
             folder,
             scoring,
-            model=description,
+            model=database.manifest.setting.made_by,
             seconds=seconds,
             unread=unread_of(database, queries),
         )

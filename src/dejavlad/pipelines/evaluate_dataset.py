@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from dejavlad.evaluation.reliability import Reliability
     from dejavlad.ground_truth import PlaceDataset
+    from dejavlad.report.matches import ShownMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Evaluation:
     """Photos that could not be described, see `Result.unread`; None where no photos were described."""
     stores: tuple[DescriptorStore, DescriptorStore] | None = None
     """Descriptors of the database and of the queries."""
+    matches: Sequence[ShownMatch] = ()
+    """Pairs of which the page shows the matching patches."""
 
 
 @dataclass(slots=True)
@@ -226,9 +229,9 @@ def _written(
         made.ranking,
         places,
         out / "index.html",
-        command=command,
+        command=command or None,
         matches=matches,
         rotate=made.preprocess.get("rotate", True),
         unread=made.unread,
     )
-    return Evaluation(made.ranking, result, page, made.unread, stores)
+    return Evaluation(made.ranking, result, page, made.unread, stores, matches)

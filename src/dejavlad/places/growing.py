@@ -101,9 +101,7 @@ def as_in_map(photos: PhotoList, state: MapState | DatabaseMap) -> PhotoList:
                     photo = replace(photo, name=records[form][1].photo.name)
                     break
         named.append(photo)
-    return PhotoList(
-        named, root=photos.root, name=photos.name, notes=photos.notes, passed_over=photos.passed_over
-    )
+    return photos.like(named)
 
 
 def keys_in_map(names: Sequence[str], state: MapState | DatabaseMap, snapshot: MapSnapshot) -> set[str]:

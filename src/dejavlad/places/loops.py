@@ -17,7 +17,7 @@ import io
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,6 +47,10 @@ SAME_STRETCH: Final = 0.05
 FEWEST_PLACES: Final = 4
 """Of fewer other places nothing is known of what comes by chance: then no loop is."""
 _FIRST_ROWS: Final = 256
+_BLOCK: Final = 64
+"""Frames of a store that are compared with all before them at once."""
+_COMPARED: Final = 4096
+"""Frames that a block is compared with at once."""
 _SEEKING: Final = "seeking loops"
 
 Floats = NDArray[np.float32]
@@ -137,22 +141,22 @@ class LoopDetector:
             InputError: other dimensions than before, values that are not finite, or a number that is not
                 larger than those before.
         """
-        row = self._unit(descriptor)
+        row, frame = self._unit(descriptor), self._count
+        similar = None
+        if row is not None:
+            similar = self.rows @ row if frame and self._rows.shape[1] else np.zeros(frame, np.float32)
+        return self._take(row, similar, number)
+
+    def _take(self, row: Floats | None, similar: Floats | None, number: int | None) -> Loop | None:
+        """Take a frame whose similarity to all before it is known."""
         last = self._numbers[-1] if self._numbers else -1
         if number is not None and number <= last:
             raise InputError(f"frame numbers go up; given {number} after {last}")
         self._numbers.append(last + 1 if number is None else int(number))
         frame = self._count
-        if row is None:
-            self._similar.append(None)
-        else:
-            self._similar.append(
-                self.rows @ row if frame and self._rows.shape[1] else np.zeros(frame, np.float32)
-            )
+        self._similar.append(similar)
         self._keep(row)
-        if row is None:
-            return None
-        return self._best(frame)
+        return None if row is None else self._best(frame)
 
     def _unit(self, descriptor: ArrayLike | None) -> Floats | None:
         if descriptor is None:
@@ -178,6 +182,9 @@ class LoopDetector:
         if row is not None:
             self._rows[self._count], self._there[self._count] = row, True
         self._count += 1
+
+    def _rows_of(self, frames: NDArray[np.int64]) -> Floats:
+        return self._rows[frames]
 
     def _best(self, frame: int) -> Loop | None:
         score_M = self._scores(frame)
@@ -222,8 +229,42 @@ class LoopDetector:
             left[max(0, peak - stretch) : peak + stretch + 1] = -np.inf
         chosen = np.array(peaks)
         far = np.sqrt(np.maximum(2 - 2 * score_M[chosen], 0))
-        places = distinct_places(far, np.eye(len(chosen), dtype=np.bool_), self._rows[chosen])
+        places = distinct_places(far, np.eye(len(chosen), dtype=np.bool_), self._rows_of(chosen))
         return confidence(stand_out(far[places])) if len(places) >= FEWEST_PLACES else 0.0
+
+
+class _StoredFrames(LoopDetector):
+    """Frames whose descriptors stay in their store; a block of them is compared with all before it."""
+
+    def __init__(self, store: DescriptorStore, window: int, sequence: int, speeds: Sequence[float]) -> None:
+        super().__init__(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
+        self._store, self._there = store, np.zeros(len(store), np.bool_)
+        self._factors = np.zeros(len(store), np.float32)  # that bring rows to unit length
+
+    def _rows_of(self, frames: NDArray[np.int64]) -> Floats:
+        rows = np.where(self._there[frames, None], self._store.float32(frames), np.float32(0))
+        return np.asarray(rows * self._factors[frames, None])
+
+    def _keep(self, row: Floats | None) -> None:
+        self._count += 1
+
+    def block(self, last: int) -> Iterator[tuple[Floats | None, Floats | None]]:
+        """Each frame up to `last`, at unit length, and its similarity to those before; None: it failed."""
+        first, block_BD = self._count, np.zeros((last - self._count, self._store.dims), np.float32)
+        for at in np.flatnonzero(self._store.done[first:last]).tolist():
+            row, stored = self._unit(self._store.rows[first + at]), self._store.rows[first + at]
+            if row is not None:
+                block_BD[at], self._there[first + at] = row, True
+                self._factors[first + at] = 1 / np.linalg.norm(stored.astype(np.float64))
+        similar_BN = np.empty((len(block_BD), last), np.float32)
+        for start in range(0, last, _COMPARED):
+            part = slice(start, min(start + _COMPARED, last))
+            np.matmul(block_BD, self._store.float32(part).T, out=similar_BN[:, part])
+        similar_BN *= self._factors[:last]
+        similar_BN[:, ~self._there[:last]] = 0
+        for at, row in enumerate(block_BD):
+            shown = self._there[first + at]
+            yield (row, similar_BN[at, : first + at]) if shown else (None, None)
 
 
 def find_loops(
@@ -237,6 +278,9 @@ def find_loops(
 ) -> list[Loop]:
     """Each frame's best earlier frame, in the order of a store; frames without any have no entry.
 
+    Descriptors are read from the store block by block, so that memory holds some megabytes of them, however
+    many frames there are.
+
     Args:
         store: descriptors of the sequence; photos that failed close no loop.
         window: see `LoopDetector`.
@@ -246,14 +290,15 @@ def find_loops(
             counts rows.
         on_progress: told of each frame.
     """
-    detector = LoopDetector(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
+    detector = _StoredFrames(store, window, sequence, speeds)
     loops = []
-    for frame, done in enumerate(store.done.tolist()):
-        number = None if numbers is None else int(numbers[frame])
-        loop = detector.add(store.rows[frame] if done else None, number=number)
-        if loop is not None:
-            loops.append(loop)
-        on_progress(Progress(_SEEKING, frame + 1, len(store)))
+    for first in range(0, len(store), _BLOCK):
+        for row, similar in detector.block(min(first + _BLOCK, len(store))):
+            frame = len(detector)
+            loop = detector._take(row, similar, None if numbers is None else int(numbers[frame]))
+            if loop is not None:
+                loops.append(loop)
+            on_progress(Progress(_SEEKING, frame + 1, len(store)))
     return loops
 
 

@@ -6,11 +6,12 @@ database cannot be reached, answers are of the map as it was, which the log says
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -93,12 +94,15 @@ class ServedMap:
         if self.in_database:
             if time.monotonic() - self._looked >= SECONDS:
                 self._looked = time.monotonic()
-                self._follow_database()
+                with self._or_as_it_was("answered"):
+                    try:
+                        refresh(self._computing)
+                    except StoreMismatchError:  # it was made anew, of another model
+                        self._open()
             return self._computing
         if self._signature() != self._opened:
             self._open()
-        if not self._computing.is_current():
-            self._computing.refresh()
+        refresh(self._computing)
         return self._computing
 
     def answer(self, make: Callable[[PlaceMap], Result]) -> Result:
@@ -128,7 +132,10 @@ class ServedMap:
         if self.in_database:
             if time.monotonic() - self._looked_browsing >= SECONDS:
                 self._looked_browsing = time.monotonic()
-                self._browse_database()
+                with self._or_as_it_was("shown"):
+                    if self._browsing.model is not self.model:  # it was made anew
+                        self._browse()
+                    self._refresh_catalogue()
             return self._catalogue
         signature = self._signature()
         if signature != self._opened:
@@ -139,37 +146,19 @@ class ServedMap:
         return self._catalogue
 
     def _refresh_catalogue(self) -> None:
-        if not self._browsing.is_current():
-            self._browsing.refresh()
+        if refresh(self._browsing):
             self._catalogue = MapCatalogue(self._browsing)
 
-    def _browse_database(self) -> None:
-        """See what others have changed, as `_follow_database` does for answers."""
+    @contextlib.contextmanager
+    def _or_as_it_was(self, what: str) -> Iterator[None]:
+        """Where the database is away, the map is `what` as it was, which the log says once."""
         try:
-            if self._browsing.model is not self.model:  # it was made anew
-                self._browse()
-            self._refresh_catalogue()
-            self._said.discard("shown")
+            yield
+            self._said.discard(what)
         except StoreError as error:
-            self._say("shown", error)
-
-    def _follow_database(self) -> None:
-        """See what others have changed."""
-        try:
-            try:
-                if not self._computing.is_current():
-                    self._computing.refresh()
-            except StoreMismatchError:  # it was made anew, of another model
-                self._open()
-            self._said.discard("answered")
-        except StoreError as error:
-            self._say("answered", error)
-
-    def _say(self, what: str, error: StoreError) -> None:
-        """Log once that the database is away."""
-        if what not in self._said:
-            self._said.add(what)
-            log.error("map %s is %s as it was: %s", self.name, what, error)
+            if what not in self._said:
+                self._said.add(what)
+                log.error("map %s is %s as it was: %s", self.name, what, error)
 
     def _steady(self, read: Callable[[], Reader], make: Callable[[Reader], Result]) -> Result:
         """Reading is lazy: a map that is compacted or built anew meanwhile fails, and is read again."""
@@ -222,6 +211,14 @@ class ServedMap:
                 continue
             signs.append((status.st_ino, status.st_mtime_ns if path.name != STATE else 0))
         return tuple(signs)
+
+
+def refresh(place_map: PlaceMap) -> bool:
+    """See what others have changed in a map; whether they have."""
+    changed = not place_map.is_current()
+    if changed:
+        place_map.refresh()
+    return changed
 
 
 def map_names(sources: Sequence[str]) -> list[str]:

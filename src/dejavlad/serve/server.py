@@ -59,7 +59,10 @@ def build_service(sources: Sequence[str], options: ServeOptions) -> Service:
         if not is_address(source) and not path.is_dir():
             raise StoreError(f"there is nothing at {source!r}; give a map, a training run or results")
     maps = [source for source in sources if source not in reports]
-    pages = [ReportPage(name, Path(source)) for name, source in zip(map_names(reports), reports, strict=True)]
+    pages = [
+        ReportPage(name, Path(source), alone=len(sources) == 1)
+        for name, source in zip(map_names(reports), reports, strict=True)
+    ]
     return Service(open_maps(maps, map_names(maps), options), pages, options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from dejavlad import aggregation
-from dejavlad.backbones import BACKBONES
+from dejavlad.backbones import BACKBONES, BackboneEntry
 from dejavlad.model.published.network import Published
 from dejavlad.zoo.off_the_shelf import DEFAULT_RESIZE, FROM_THE_MAP, HUB, RESIZE, pooling_of, poolings_of
 from dejavlad.zoo.released import RELEASED
@@ -69,9 +70,7 @@ def list_models() -> list[ModelEntry]:
     """The models known by name: each backbone with each pooling that suits it."""
     entries = []
     for backbone, entry in BACKBONES.items():
-        with torch.device("meta"):
-            cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone are asked for
-            channels = getattr(entry.make(**({"cut": cut} if cut else {})), "channels", 0)
+        channels = _channels(entry)
         size = f"longer side {RESIZE.get(backbone, DEFAULT_RESIZE).partition(':')[2]}"
         for pooling in poolings_of(backbone):
             here = entry.path is None or entry.path.exists()
@@ -88,12 +87,20 @@ def list_models() -> list[ModelEntry]:
     return [*entries, *_from_the_map(), *map(_released_entry, RELEASED.values()), *_of_the_hub()]
 
 
+def _channels(entry: BackboneEntry) -> int:
+    """Those of a backbone's feature map; a network is made without numbers for that.
+
+    What computes its features is made as it is: on no device PyTorch loads its compiler to do so.
+    """
+    cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone are asked for
+    with torch.device("meta") if entry.file else contextlib.nullcontext():
+        return int(getattr(entry.make(**({"cut": cut} if cut else {})), "channels", 0))
+
+
 def _from_the_map() -> Iterator[ModelEntry]:
     for name, one in FROM_THE_MAP.items():
         entry = BACKBONES[one.backbone.name]
-        with torch.device("meta"):
-            channels = int(getattr(entry.make(cut="blocks.0"), "channels", 0))
-            dims = aggregation.create(one.pooling, channels, **one.options).descriptor_size
+        dims = aggregation.create(one.pooling, _channels(entry), **one.options).descriptor_size
         assert entry.path is not None and entry.url is not None
         yield ModelEntry(
             name,

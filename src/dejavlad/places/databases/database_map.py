@@ -307,10 +307,17 @@ class DatabaseMap:
         }
 
     def add(self, table: PhotoTable, rows_MD: NDArray[Any], chosen: Rows, failed: dict[str, str]) -> None:
-        """See `MapState`; one commit."""
+        """See `MapState`; one commit.
+
+        Raises:
+            InputError: a descriptor that is not finite, which LanceDB would leave out without a word.
+        """
         records = records_of(table)
         vectors = np.zeros((len(records) + len(failed), self.dims), np.float32)
         vectors[: len(records)] = rows_MD[chosen]
+        if (bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))).size:
+            key = records[int(bad[0])].photo.key
+            raise InputError(f"the descriptor of {key!r} holds NaN or infinity; nothing is written")
         columns = columns_of(
             records,
             vectors[: len(records)],

@@ -69,7 +69,7 @@ class MapEngine(Protocol):
         ...
 
     def upsert(self, columns: Columns, vectors_MD: Floats) -> None:
-        """Write rows; those of the same keys are replaced. One commit: all of it counts, or nothing."""
+        """Write rows, all finite; those of the same keys are replaced. One commit: all counts, or nothing."""
         ...
 
     def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:

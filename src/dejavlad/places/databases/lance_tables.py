@@ -153,14 +153,8 @@ class LanceTables:
         """See `MapEngine`.
 
         Raises:
-            InputError: a vector that is not finite; LanceDB would leave it out without a word.
             StoreMismatchError: the table is of other dimensions.
         """
-        if not np.isfinite(vectors_MD).all():
-            bad = int(np.flatnonzero(~np.isfinite(vectors_MD).all(axis=1))[0])
-            raise InputError(
-                f"the descriptor of {columns['key'][bad]!r} holds NaN or infinity; nothing is written"
-            )
         dims = self._photos().schema.field("vector").type.list_size
         if dims != vectors_MD.shape[1]:
             raise StoreMismatchError(str(self.address), {"dims": (dims, vectors_MD.shape[1])}, ANEW)

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import DejavladError, InputError, MissingExtraError, StoreBusyError, StoreError
+from dejavlad.errors import DejavladError, MissingExtraError, StoreBusyError, StoreError
 from dejavlad.places.address import Address
 from dejavlad.places.databases.columns import COLUMNS, NO_FRAME, Columns
 
@@ -146,16 +146,7 @@ class QdrantPoints:
         return max((int(point.payload["row"]) for point in self.points(["row"])), default=-1) + 1
 
     def upsert(self, columns: Columns, vectors_MD: Floats) -> None:
-        """See `MapEngine`, but a point is what is whole or not there.
-
-        Raises:
-            InputError: a vector that is not finite.
-        """
-        if not np.isfinite(vectors_MD).all():
-            bad = int(np.flatnonzero(~np.isfinite(vectors_MD).all(axis=1))[0])
-            raise InputError(
-                f"the descriptor of {columns['key'][bad]!r} holds NaN or infinity; nothing is written"
-            )
+        """See `MapEngine`, but a point is what is whole or not there."""
         points = []
         for i, key in enumerate(columns["key"]):
             payload = {name: columns[name][i] for name in COLUMNS if columns[name][i] is not None}

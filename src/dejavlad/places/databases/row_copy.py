@@ -137,7 +137,7 @@ class RowCopy:
             chunks = self._rows.chunks(connection)
         rows, row_N = MappedRows(self._rows, len(known), chunks), places_in(known, marks_N)
         order = np.argsort(row_N)
-        head = self._index.follow(rows, row_N[order], CODES)
+        head = self._index.follow(rows, row_N[order], CODES, audited=False)
         return CopiedRows(rows, row_N, order, MapSearch(self._index, head, rows, row_N[order]))
 
 

@@ -41,8 +41,8 @@ from dejavlad.storage.state import put_values
 
 FOLDER = "index"
 AUTO, EXACT = "auto", "exact"
-GRAPHS = ("ivf", "hnsw")
-KINDS = (AUTO, EXACT, *codes.KINDS, *GRAPHS)
+FAISS_KINDS = ("ivf", "hnsw")
+KINDS = (AUTO, EXACT, *codes.KINDS, *FAISS_KINDS)
 """What ``--index`` takes."""
 MANY = 100_000
 """From so many rows on, auto takes one bit a number."""
@@ -51,6 +51,8 @@ GOOD = 0.99
 TAIL, TAIL_SHARE = 1000, 0.1
 """`ivf` and `hnsw` are made anew when more rows than that are not in them."""
 AT_ONCE = 8192
+QUERIES = 1024
+"""Queries that are compared with so many rows at once."""
 TOUCHED = 4096
 """Rows read here and there until their pages are given back; each may bring some neighbours along."""
 AUDITED, SEED, DEPTH = 200, 0, 10
@@ -122,6 +124,7 @@ class MapIndex:
         *,
         check: bool = False,
         least: float = 0.0,
+        audited: bool = True,
     ) -> IndexHead | None:
         """Bring it up to the map's rows, and ask it where it is new; None where none is needed.
 
@@ -133,6 +136,7 @@ class MapIndex:
             check: compare all of it with its checksums, and make it anew where it is damaged; else only its
                 size is looked at, so that adding a photo costs the same however many there are.
             least: recall below which auto takes another kind, beside `GOOD`.
+            audited: ask a new index what it loses; what is exact by its bounds (int8) need not be.
 
         Raises:
             UnknownNameError: no such kind.
@@ -158,7 +162,7 @@ class MapIndex:
             self._put(head)
         head = self._grow(head, rows, alive, on_progress)
         again = head.refused and (wanted is not None or least > 0)
-        if new or not head.audit or again:  # also one that was cut off
+        if audited and (new or not head.audit or again):  # also one that was cut off
             head = replace(head, audit=audit(self, head, rows, alive), refused=False)
             self._put(head)
         loses = head.audit.get("recall@1", 1.0) < max(GOOD, least)
@@ -182,7 +186,7 @@ class MapIndex:
 
     def _whole(self, head: IndexHead, check: bool) -> bool:
         try:
-            if head.kind in GRAPHS:
+            if head.kind in FAISS_KINDS:
                 if check or not (self.folder / "faiss" / "index.json").exists():
                     self.graph(head)
             elif head.kind in codes.KINDS:
@@ -239,7 +243,7 @@ class MapIndex:
 
     def _grow(self, head: IndexHead, rows: MappedRows, alive: Ids, on_progress: OnProgress) -> IndexHead:
         count = len(rows.rows_ND)
-        if head.kind in GRAPHS:
+        if head.kind in FAISS_KINDS:
             if count - head.rows <= (max(TAIL, TAIL_SHARE * head.rows) if head.rows else 0):
                 return head
             on_progress(Progress(MAKING, 0, count))
@@ -296,7 +300,7 @@ class MapSearch:
         if head.refused or head.kind == EXACT or not index.fits(head, rows):
             return
         with suppress(StoreError, MissingExtraError):
-            if head.kind in GRAPHS:
+            if head.kind in FAISS_KINDS:
                 self._graph = index.graph(head)
                 gone = self._graph.ids
                 self._graph.remove(gone[~self._mask[gone]])
@@ -327,15 +331,17 @@ class MapSearch:
 
     def exactly(self, queries_QD: Floats, k: int, allowed: Ids) -> Ranking:
         """The nearest of some rows, all of which are looked at."""
-        good = np.flatnonzero(queries_QD.any(axis=1))
+        seen = np.flatnonzero(queries_QD.any(axis=1))
         indices, distances = _nothing(len(queries_QD), k)
-        values = np.ascontiguousarray(queries_QD[good])
-        nearest = Nearest(values, np.einsum("bd,bd->b", values, values), k)
-        for first in range(0, len(allowed), AT_ONCE):
-            ids = allowed[first : first + AT_ONCE]
-            rows = self._take(ids)
-            nearest.feed(rows, np.einsum("nd,nd->n", rows, rows), ids, np.asarray(rows.any(axis=1)))
-        indices[good], distances[good] = nearest.result()
+        for start in range(0, len(seen), QUERIES):
+            good = seen[start : start + QUERIES]
+            values = np.ascontiguousarray(queries_QD[good])
+            nearest = Nearest(values, np.einsum("bd,bd->b", values, values), k)
+            for first in range(0, len(allowed), AT_ONCE):
+                ids = allowed[first : first + AT_ONCE]
+                rows = self._take(ids)
+                nearest.feed(rows, np.einsum("nd,nd->n", rows, rows), ids, np.asarray(rows.any(axis=1)))
+            indices[good], distances[good] = nearest.result()
         return Ranking(indices, distances)
 
     def _take(self, rows: Ids) -> Floats:
