@@ -184,11 +184,11 @@ def ask(bench: Bench, engine: str, turn: int) -> None:
     before = resident()
     search = opened(bench, engine)
     search(queries[-1:])
-    alone = [processor(lambda q=q: search(q[None])) for q in queries[:ALONE]]
     together = processor(lambda: search(queries[:BATCH])) / BATCH
+    alone = [processor(lambda q=q: search(q[None])) for q in queries[BATCH : BATCH + ALONE]]
     figures = [1e3 * statistics.median(alone), 1e3 * together, before, resident() - before]
     bench.keep(f"{engine} round {turn}", [round(figure, 4) for figure in figures])
-    if turn == 0:
+    if f"{engine} finds" not in bench.results:
         first = search(queries)[:, 0]
         right = (first == bench.truth()).mean()
         at_place = (first % max(1, bench.count // 10) == made_queries(bench.count, bench.dims)[1]).mean()

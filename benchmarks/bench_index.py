@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from _timing import paired, processor
 from dejavlad.errors import MissingExtraError
 from dejavlad.index import KINDS, build_index
+from dejavlad.index.codes import Coder
 
 Array = NDArray[np.float32]
 K = 100
@@ -69,7 +71,31 @@ def coarse(n: int = 200_000, d: int = 512) -> None:
             print(f"    {kind}, {count} at once: {paired(*tasks, rounds=rounds)}", flush=True)
 
 
+def codes_of_maps(n: int, d: int = 512) -> None:
+    """The codes of a map's index, whose answers are those of ``flat``, by processor time."""
+    rng = np.random.default_rng(0)
+    rows = photos(rng, rng.normal(size=(n // 10, d)).astype(np.float32), n)
+    queries, alive = rows[:100] + np.float32(0.01), np.ones(n, np.bool_)
+    exact = build_index("flat", rows).search(queries, K)
+    for kind in ("float16", "int8"):
+        coder = Coder.learn(kind, rows)
+        codes, error = coder.encode(rows)
+
+        def search(some: Array, coder: Coder = coder, codes: Any = codes, error: float = error) -> Any:
+            return coder.search(codes, some, K, alive, lambda numbers: rows[numbers], error)
+
+        assert np.array_equal(search(queries)[0], exact.indices)
+        for count in (1, 100):
+            some = queries[:count]
+            tasks = partial(product, rows, some, K), partial(search, some)
+            timed = paired(*tasks, rounds=5, clock=time.process_time)
+            print(f"    a map's {kind}, {n} rows, {count} at once: {timed}", flush=True)
+
+
 def main() -> int:
+    if len(sys.argv) > 2 and sys.argv[1] == "--codes":
+        codes_of_maps(int(sys.argv[2]))
+        return 0
     print(f"index: k={K}; {processor()}")
     coarse()
     for n, q, d in CASES:

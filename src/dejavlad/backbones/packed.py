@@ -9,6 +9,7 @@ Shapes: N photos, I inputs, O outputs, H x W cells; rows M of tokens.
 
 from __future__ import annotations
 
+import platform
 from typing import Any, Literal
 
 import torch
@@ -21,10 +22,11 @@ After = Literal["none", "relu", "gelu"]
 
 
 def packs() -> bool:
-    """Whether this build of PyTorch has these products, and this processor bfloat16."""
+    """Whether this build of PyTorch has these products, and this processor, of the x86 kind, bfloat16."""
     operators: Any = torch.ops.mkldnn
     return (
-        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        platform.machine().lower() in ("x86_64", "amd64")
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(operators, "_linear_pointwise")
         and hasattr(operators, "_convolution_pointwise")
         and bool(operators._is_mkldnn_bf16_supported())

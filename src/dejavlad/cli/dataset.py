@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -13,7 +13,7 @@ from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
 
 if TYPE_CHECKING:
-    from dejavlad.ground_truth import PlaceDataset
+    from dejavlad.ground_truth import PlaceDataset, TruthPositions
     from dejavlad.photo import PhotoList
 
 app = App(name="dataset", help="Look at a dataset, check it, list photos, make a truth file, make a town.")
@@ -43,10 +43,7 @@ def info(
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import (
-        dataset_info,
-        photos_info,
-    )
+    from dejavlad.datasets import dataset_info, photos_info
     from dejavlad.datasets.info import str_photos
     from dejavlad.ground_truth import parse_truth
     from dejavlad.images import read_size
@@ -97,10 +94,7 @@ def check(
     workers
         Threads that decode.
     """
-    from dejavlad.datasets.audit.report import (
-        check_dataset,
-        check_photos,
-    )
+    from dejavlad.datasets.audit.report import check_dataset, check_photos
     from dejavlad.datasets.published import PUBLISHED
     from dejavlad.images import read_content, read_stretch
     from dejavlad.photo import PhotoList
@@ -110,26 +104,13 @@ def check(
         raise InputError(f"--workers {workers}: give 1 or more")
     places = _opened(name, sources)
     with output.progress() as on_progress:
+        how: dict[str, Any] = {"sample": sample, "workers": workers, "on_progress": on_progress}
+        how |= {"read": read_content, "stretch": read_stretch}
         if isinstance(places, PhotoList):
-            report = check_photos(
-                places,
-                read=read_content,
-                stretch=read_stretch,
-                sample=sample,
-                workers=workers,
-                on_progress=on_progress,
-            )
+            report = check_photos(places, **how)
         else:
-            report = check_dataset(
-                places,
-                published=PUBLISHED.get(name),
-                root=sources.root or Settings.load().root(name),
-                read=read_content,
-                stretch=read_stretch,
-                sample=sample,
-                workers=workers,
-                on_progress=on_progress,
-            )
+            root = sources.root or Settings.load().root(name)
+            report = check_dataset(places, published=PUBLISHED.get(name), root=root, **how)
     output.answer(report.to_dict(), str(report))
     wrong = [finding for finding in report.findings if finding.wrong]
     if wrong:
@@ -177,11 +158,7 @@ def list_(
     from dejavlad.datasets import photos as open_photos
     from dejavlad.ground_truth import read_netvlad_spec
     from dejavlad.ground_truth.netvlad_spec import is_spec
-    from dejavlad.photo import (
-        paths_below,
-        write_list,
-        write_names,
-    )
+    from dejavlad.photo import paths_below, write_list, write_names
 
     if is_spec(photos):
         if part is None:
@@ -241,40 +218,12 @@ def truth(
         both lists, else the row. `2@rows` counts rows in any case, `2+105` where the queries' numbers are 105
         more.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from dejavlad.datasets.info import truth_info
-    from dejavlad.ground_truth import (
-        Truth,
-        TruthPositions,
-        read_netvlad_spec,
-        write_truth_npz,
-    )
-    from dejavlad.ground_truth.frames import FrameRule
-    from dejavlad.ground_truth.netvlad_spec import is_spec
-    from dejavlad.positions.diagnosis import what_is_wrong
+    from dejavlad.ground_truth import Truth, write_truth_npz
 
-    why = None
-    if frames is not None and (radius is not None or sources.positions is not None):
-        raise InputError("--frames counts photos: leave --radius and --positions out")
-    if is_spec(database):
-        if queries is not None or frames is not None or sources.positions is not None:
-            raise InputError(
-                "a spec holds both lists and their positions: give --out, and --radius if you wish"
-            )
-        made = read_netvlad_spec(database).truth
-        made = made if radius is None else replace(made, radius=radius)
-    elif queries is None:
-        raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
-    elif frames is not None:
-        rule = FrameRule.parse(frames)
-        database_photos, query_photos = map(sources.listed, (database, queries))
-        made = TruthPositions.of_frames(database_photos, query_photos, rule)
-    else:
-        database_photos, query_photos = map(sources.photos, (database, queries))
-        output.notes(database_photos, query_photos)
-        made = TruthPositions.of_photos(database_photos, query_photos, 25.0 if radius is None else radius)
-        why = what_is_wrong(database_photos.positions, query_photos.positions, made.radius)
+    made, why = _truth_positions(database, queries, radius, frames, sources, output)
     info = truth_info(Truth(made.right(), len(made.database), {}))
     path = write_truth_npz(out, made)
     within = {"radius_m": made.radius} if frames is None else {"frames": int(made.radius)}
@@ -291,6 +240,42 @@ def truth(
         f"{info.fewest} to {info.most} each (median {info.median:g}), "
         f"{info.without_truth} queries without any\n{path}",
     )
+
+
+def _truth_positions(
+    database: str,
+    queries: str | None,
+    radius: float | None,
+    frames: str | None,
+    sources: PhotoOptions,
+    output: Output,
+) -> tuple[TruthPositions, str | None]:
+    """Positions and radius of a truth file; and why nothing is right there, where a known mistake says it."""
+    from dataclasses import replace
+
+    from dejavlad.ground_truth import TruthPositions, read_netvlad_spec
+    from dejavlad.ground_truth.frames import FrameRule
+    from dejavlad.ground_truth.netvlad_spec import is_spec
+    from dejavlad.positions.diagnosis import what_is_wrong
+
+    if frames is not None and (radius is not None or sources.positions is not None):
+        raise InputError("--frames counts photos: leave --radius and --positions out")
+    if is_spec(database):
+        if queries is not None or frames is not None or sources.positions is not None:
+            raise InputError(
+                "a spec holds both lists and their positions: give --out, and --radius if you wish"
+            )
+        made = read_netvlad_spec(database).truth
+        return made if radius is None else replace(made, radius=radius), None
+    if queries is None:
+        raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
+    if frames is not None:
+        rule = FrameRule.parse(frames)
+        return TruthPositions.of_frames(sources.listed(database), sources.listed(queries), rule), None
+    database_photos, query_photos = map(sources.photos, (database, queries))
+    output.notes(database_photos, query_photos)
+    made = TruthPositions.of_photos(database_photos, query_photos, 25.0 if radius is None else radius)
+    return made, what_is_wrong(database_photos.positions, query_photos.positions, made.radius)
 
 
 @app.command

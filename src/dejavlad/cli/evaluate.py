@@ -41,6 +41,8 @@ def evaluate(
 ) -> None:
     """Evaluate a model on photos with known answers, or score a ranking made elsewhere.
 
+    Without a truth there are rankings, predictions and the page only.
+
     Examples:
 
         dejavlad evaluate rootsift-vlad --database left/ --queries right/ --truth frames:2 --out results

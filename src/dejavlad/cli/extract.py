@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,10 +13,49 @@ from dejavlad.cli.sources import ListOptions, Panorama, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
+from dejavlad.progress import OnProgress
 
 if TYPE_CHECKING:
+    from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.places.preset import Preset
+
+
+@Parameter(name="*", group="Files for other programs")
+@dataclass(frozen=True)
+class FileOptions:
+    """Files that other programs read, beside the store."""
+
+    patchfeats: Path | None = None
+    "Also write descriptors and patches as Patch-NetVLAD does, into this folder."
+    bin: Path | None = None
+    "Also write descriptors as one raw file, as NetVLAD's `serialAllFeats` does."
+    order: Literal["dejavlad", "matlab"] = "dejavlad"
+    "In that file: `matlab` has the cluster of un-whitened VLAD run fastest."
+
+    def check(self, shard: Shard | None) -> None:
+        """Refuse what cannot be written.
+
+        Raises:
+            InputError: an order without a file, or files of one shard alone.
+        """
+        if self.order == "matlab" and self.bin is None:
+            raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
+        if shard is not None and (self.bin is not None or self.patchfeats is not None):
+            raise InputError(
+                "--bin and --patchfeats are of all photos: merge the shards first, then extract into the "
+                "merged store, which describes nothing anew"
+            )
+
+    def write(self, store: DescriptorStore, model: PlaceModel, out: Path, on_progress: OnProgress) -> None:
+        """Write them, of a store and of the patches in it."""
+        from dejavlad.extraction import write_bin
+        from dejavlad.extraction.patches import PatchStore, write_patchfeats
+
+        if self.patchfeats is not None:
+            write_patchfeats(store, PatchStore.open(out), self.patchfeats, on_progress=on_progress)
+        if self.bin is not None:
+            write_bin(store, self.bin, clusters=_clusters(model) if self.order == "matlab" else None)
 
 
 def extract(
@@ -28,9 +68,7 @@ def extract(
     dtype: Literal["float32", "float16"] = "float32",
     patches: Annotated[bool, Parameter(negative=())] = False,
     reranking: RerankOptions = RerankOptions(),
-    patchfeats: Path | None = None,
-    bin: Path | None = None,
-    order: Literal["dejavlad", "matlab"] = "dejavlad",
+    files: FileOptions = FileOptions(),
     sources: ListOptions = ListOptions(),
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
@@ -60,29 +98,15 @@ def extract(
     patches
         Also make the patches that re-ranking compares, into the same store (`--preset` says which; default:
         speed's).
-    patchfeats
-        Also write descriptors and patches as Patch-NetVLAD does, into this folder.
-    bin
-        Also write them as one raw file, as NetVLAD's `serialAllFeats` does.
-    order
-        In that file: `matlab` has the cluster of un-whitened VLAD run fastest.
     """
     from dejavlad.extraction import extract as fill
-    from dejavlad.extraction import write_bin
     from dejavlad.extraction.seconds import Seconds
     from dejavlad.places.fitted_model import for_patches
 
-    if order == "matlab" and bin is None:
-        raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
     shard = machines.share()
-    if shard is not None and (bin is not None or patchfeats is not None):
-        raise InputError(
-            "--bin and --patchfeats are of all photos: merge the shards first, then extract into the merged "
-            "store, which describes nothing anew"
-        )
-
+    files.check(shard)
     seconds = Seconds()
-    preset = _preset(patches or patchfeats is not None, reranking)
+    preset = _preset(patches or files.patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
         listed = cut(sources.listed(photos), panorama, output)
@@ -104,12 +128,7 @@ def extract(
             seconds=seconds,
             on_progress=on_progress,
         )
-        if patchfeats is not None:
-            from dejavlad.extraction.patches import PatchStore, write_patchfeats
-
-            write_patchfeats(store, PatchStore.open(out), patchfeats, on_progress=on_progress)
-    if bin is not None:
-        write_bin(store, bin, clusters=_clusters(opened) if order == "matlab" else None)
+        files.write(store, opened, out, on_progress)
     summary = {
         "store": str(out),
         "photos": len(store),

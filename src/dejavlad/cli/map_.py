@@ -16,6 +16,8 @@ from dejavlad.errors import InputError
 if TYPE_CHECKING:
     from dejavlad.places import PlaceMap
 
+Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.")]
+
 app = App(name="map", help="A map to locate photos in: build it, add, remove and move photos, look at it.")
 
 
@@ -119,7 +121,7 @@ def build(
 
 @app.command
 def add(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     photos: str,
     /,
     *,
@@ -138,8 +140,6 @@ def add(
 
     Parameters
     ----------
-    place_map
-        The map.
     photos
         As in `map build`.
     panorama
@@ -165,7 +165,7 @@ def add(
 
 @app.command
 def remove(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     names: Annotated[list[str], Parameter(name="NAME", negative=())],
     /,
     *,
@@ -177,14 +177,10 @@ def remove(
 
     Parameters
     ----------
-    place_map
-        The map.
     names
         Names as `dejavlad map info MAP --json` lists them; another Unicode form or letter case will do.
     """
-    from dejavlad.places import PlaceMap
-
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     removed = town.remove(names)
     output.answer(
         {"removed": removed, **town.info().to_dict()}, f"{removed} photos removed, {len(town)} in the map"
@@ -193,7 +189,7 @@ def remove(
 
 @app.command
 def info(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     /,
     *,
     versions: Annotated[bool, Parameter(negative=())] = False,
@@ -208,26 +204,22 @@ def info(
 
     Parameters
     ----------
-    place_map
-        The map.
     versions
         Of a map in LanceDB: list its versions; `MAP@VERSION` and `MAP@2026-11-29` open the map as it was.
     """
-    from dejavlad.places import PlaceMap
-
     if versions:
         from dejavlad.places.databases.database_map import list_versions
 
         listed = list_versions(place_map)
         output.answer([version.to_dict() for version in listed], "\n".join(map(str, listed)))
         return
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     output.answer(town.info().to_dict(names=True), str(town.info()))
 
 
 @app.command
 def move(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     old: Path,
     new: Path,
     /,
@@ -240,16 +232,12 @@ def move(
 
     Parameters
     ----------
-    place_map
-        The map.
     old
         Where they lay: a folder with all below it, or a photo.
     new
         Where they lie now.
     """
-    from dejavlad.places import PlaceMap
-
-    moved = PlaceMap.open(place_map, device="cpu").move(old, new)
+    moved = _opened(place_map).move(old, new)
     lines = [f"{moved.photos} photos lie in {new} now"]
     for keys, what in (
         (moved.missing, "of them are not there"),
@@ -264,21 +252,14 @@ def move(
 
 
 @app.command
-def compact(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+def compact(place_map: Map, /, *, output: Output = Output()) -> None:
     """Free the disk of photos that were removed or described anew.
 
     `map remove` and `map add` do it by themselves once more than half of the rows are of no photo.
 
     Example: `dejavlad map compact town.map`
-
-    Parameters
-    ----------
-    place_map
-        The map.
     """
-    from dejavlad.places import PlaceMap
-
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     freed = town.compact()
     output.answer(
         {"photos": len(town), "freed_bytes": freed},
@@ -287,19 +268,12 @@ def compact(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Outp
 
 
 @app.command
-def check(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+def check(place_map: Map, /, *, output: Output = Output()) -> None:
     """Compare all numbers of a map with their checksums: is it as it was written?
 
     Example: `dejavlad map check town.map`
-
-    Parameters
-    ----------
-    place_map
-        The map.
     """
-    from dejavlad.places import PlaceMap
-
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     with output.progress() as on_progress:
         checked = town.check(on_progress)
     text = f"{place_map}: {len(town)} photos, all as they were written"
@@ -308,6 +282,13 @@ def check(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output
             f"{place_map}: {len(town)} photos; a map of an earlier version has no checksums to compare with"
         )
     output.answer({"photos": len(town), "checksums": checked}, text)
+
+
+def _opened(place_map: str) -> PlaceMap:
+    """A map that describes nothing."""
+    from dejavlad.places import PlaceMap
+
+    return PlaceMap.open(place_map, device="cpu")
 
 
 def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:

@@ -32,17 +32,26 @@ MAX_PIXELS = f"{PREFIX}MAX_PIXELS"
 
 @Parameter(name="*", group="Model")
 @dataclass(frozen=True)
-class ModelOptions:
-    """How a model is opened and run."""
+class WeightOptions:
+    """What a model is made of, and where it is computed."""
 
     weights: str | None = None
     "Weights of the backbone, or of a published network: a file (.pth, .safetensors, .npz), or random:SEED."
     input: Literal["torchvision", "caffe"] | None = None
     "Preprocessing of the weights (default: the backbone's own)."
-    resize: str | None = None
-    "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     "Where to compute."
+    offline: Annotated[bool, Parameter(negative=())] = False
+    "Never download."
+
+
+@Parameter(name="*", group="Model")
+@dataclass(frozen=True)
+class ModelOptions(WeightOptions):
+    """How a model is opened and run."""
+
+    resize: str | None = None
+    "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     "bf16 is faster where the processor has it; int8 is that of exports made with --int8."
     runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "torch"
@@ -61,8 +70,6 @@ class ModelOptions:
     "Decode large JPEG at a smaller scale where the network takes no more: quicker, other in the last digits."
     max_pixels: Annotated[int | None, Parameter(name="--max-pixels")] = None
     "Refuse photos that claim more pixels (default: as configured, 178956970)."
-    offline: Annotated[bool, Parameter(negative=())] = False
-    "Never download."
     batch_dependent: Annotated[bool, Parameter(name="--batch-dependent", negative=())] = False
     "Let photos of a batch change each other's descriptors, in models that do that; allow maps of them."
 

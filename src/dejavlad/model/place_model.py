@@ -38,8 +38,8 @@ class PlaceModel(nn.Module):
     """Describes photos by unit vectors, alike for photos of one place.
 
     Weights are held in float32. With precision ``"bf16"`` the backbone computes in bfloat16, on a copy of its
-    weights (see `bf16_copy`); a backbone without learnt weights, the aggregation and the whitening compute in
-    float32.
+    weights (see `bf16_copy`), and so does an aggregation that is much of the work (`Aggregation.reduces`); a
+    backbone without learnt weights, other aggregations and the whitening compute in float32.
 
     Args:
         backbone: any module that says its ``channels`` and makes [N, channels, H, W] of photos [N, 3, H, W].

@@ -50,13 +50,13 @@ def fit_cached(
     note = folder.with_name(folder.name + ".json")
     wanted = {
         "model": f"{base.name} ({base.fingerprint[:12]})",
-        "photos": _marked(photos.keys),
+        "photos": _count_and_hash(photos.keys),
         "seed": seed,
     }
     if note.exists():
         noted = _read_note(note)
         forms = ([normalize(form, key) for key in photos.keys] for form in ("NFC", "NFD"))
-        if noted.get("photos") in [_marked(keys) for keys in forms]:
+        if noted.get("photos") in [_count_and_hash(keys) for keys in forms]:
             wanted["photos"] = noted["photos"]  # the same names, as another system writes them
         differences = {key: (noted.get(key), now) for key, now in wanted.items() if noted.get(key) != now}
         if differences:
@@ -95,8 +95,8 @@ def copy_fitted(store: Path, out: Path) -> Path | None:
     return target
 
 
-def _marked(keys: Sequence[str]) -> str:
-    """How many photos, and a mark of their keys."""
+def _count_and_hash(keys: Sequence[str]) -> str:
+    """How many photos, and a hash of their keys."""
     digest = hashlib.sha256("\n".join(map(repr, keys)).encode()).hexdigest()
     return f"{len(keys)} ({digest[:12]})"
 

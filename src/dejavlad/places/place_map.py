@@ -8,9 +8,9 @@ The folder::
     MAP/model/         the model, with the vocabulary and whitening learnt from the first photos
     MAP/model.json     what the model was learnt from: an interrupted `build` goes on only with the same
     MAP/extracting/    descriptors of photos being added (a DescriptorStore: an interrupted run goes on)
-    MAP/index/         a search index that follows from the rows (see `map_index`), where there are many
-    MAP/local.sqlite   local features of the photos, where the map keeps them (see `map_features`)
-    MAP/extracting.shards/  the same in shards, while several machines describe them (see `map_rows`)
+    MAP/index/         a search index of many rows, which follows from them (see `map_folder.index`)
+    MAP/local.sqlite   local features of the photos, if kept (see `verification.map_features`)
+    MAP/extracting.shards/  the same in shards, while several machines describe them (see `map_folder.rows`)
     MAP/photos/        photos that were added over HTTP (`dejavlad serve --writable`), if any
     MAP/writer.lock    held by the one writer; readers need none
 
@@ -104,7 +104,7 @@ class PlaceMap:
 
         Args:
             model: a model or its name; where its vocabulary and whitening are not learnt yet, they are learnt
-                from `photos` and kept with the map. None takes `dejavlad.model.default_model`.
+                from `photos` and kept with the map. None takes `dejavlad.zoo.default_model`.
             photos: what the map holds; a photo that cannot be read, or shows nothing, is listed in `failed`
                 and left out.
             out: the folder to make, or the address of a database (`dejavlad.places.address`).

@@ -49,7 +49,7 @@ def load_model(
     Args:
         src: a name (``squeezenet1_0-netvlad``, ``vgg16@conv4_3-max``, ``vgg16-netvlad-pitts30k``; see
             `list_models`), a model folder, a training run (``RUN``, ``RUN@latest``, ``RUN@epoch:7``,
-            ``RUN@best:10``), a checkpoint of the originals (see `importers`), or a file of ONNX with its
+            ``RUN@best:10``), a checkpoint of others (see `dejavlad.convert`), or a file of ONNX with its
             certificate (`dejavlad.export`).
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16`` (the backbone's arithmetic).
