@@ -41,6 +41,15 @@ def test_what_chance_makes_is_not_known():
         assert verified_confidence(Evidence(5.0, places)) < 0.5
 
 
+def test_points_of_sift_count_more_and_two_photos_alone_less():
+    few = Evidence(0.05, 5, inliers=35, coverage=0.25, coherent=25, by_chance=5)
+    assert verified_confidence(few) < 0.5 < verified_confidence(replace(few, kind="sift"))
+    wrong = Evidence(0.05, 5, inliers=16, coverage=0.2, coherent=5, by_chance=9, kind="sift")
+    assert verified_confidence(wrong) < 0.5
+    alone = replace(few, places=1, standing=0.0)
+    assert verified_confidence(alone) < verified_confidence(replace(alone, places=2))
+
+
 def test_evidence_of_verified_pairs():
     def pair(inliers, coherent, coverage=(0.0, 0.0)):
         matches = PointMatches(np.arange(inliers), np.arange(inliers), np.ones(inliers, np.float32))
