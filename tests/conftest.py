@@ -68,7 +68,7 @@ def look_at_small_photos() -> Iterator[dict[str, str]]:
     Users get 320 or 480, and 640; made photos have 128. Gives the policies that users have, which `tests/zoo`
     checks.
     """
-    policies = importlib.import_module("dejavlad.zoo.resolve").RESIZE
+    policies = importlib.import_module("dejavlad.zoo.off_the_shelf").RESIZE
     points = importlib.import_module("dejavlad.places.verification.points")
     make, real = points.PointSetting.__init__, dict(policies)
     with pytest.MonkeyPatch.context() as patch:
