@@ -30,9 +30,9 @@ FIRST, LATER = 256, 4096
 """Draws taken at a time: few at first, which are enough for two photos that agree."""
 LONGEST = 64
 """Random numbers kept for the last draw, in which some may be equal."""
-FINEST, FARTHEST = 0.5, 1400.0
-"""Positions are whole multiples of so many pixels, and at most so many: float32 then tells exactly on which
-side of a line a point lies."""
+FINEST, WIDEST = 0.5, 1400.0
+"""Positions are whole multiples of so many pixels, and so far apart at most: float32 then tells exactly on
+which side of a line a point lies."""
 ROUNDING = 1.5e-6
 """What float32 may change, here and in OpenCV, relative to the largest numbers that are added."""
 TIE = 0.02
@@ -91,8 +91,9 @@ def _best(
     """Inliers of the first draw that has most."""
     points_4M = np.concatenate([candidate_points, query_points], axis=1).T
     count = points_4M.shape[1]
-    if not 5 <= count < 1 << 16 or (points_4M % FINEST).any() or np.abs(points_4M).max() > FARTHEST:
+    if not 5 <= count < 1 << 16 or (points_4M % FINEST).any() or np.ptp(points_4M, axis=1).max() > WIDEST:
         return None
+    far_4 = 2 * np.abs(points_4M).max(axis=1)
     points_4M = points_4M - np.rint(points_4M.mean(axis=1, keepdims=True))
     features_MF = _features(points_4M, threshold)
     fitted, start, most = 0, 0, 3
@@ -102,7 +103,7 @@ def _best(
         draws_4N, areas_24N = _sensible(points_4M, draws_4N, iterations - fitted)
         if not draws_4N.shape[1]:  # the numbers are at an end, or next to no four of these matches fit
             return None
-        misfit_MN, off_N = _misfits(points_4M, draws_4N, areas_24N, features_MF, threshold)
+        misfit_MN, off_N = _misfits(points_4M, far_4, draws_4N, areas_24N, features_MF, threshold)
         at_most_N = np.add.reduce((misfit_MN <= off_N).view(np.uint8), axis=0, dtype=np.uint16)
         at = 0
         while (better := np.flatnonzero(at_most_N[at:] > most)).size:
@@ -119,7 +120,7 @@ def _best(
                 inlier_M = exact_M
             if inlier_M.sum() > most:
                 best_M, most = inlier_M, int(inlier_M.sum())
-                iterations = _enough(most / count, confidence, iterations)
+                iterations = _enough(1 - (count - most) / count, confidence, iterations)
             at += 1
         fitted += draws_4N.shape[1]
     return best_M
@@ -224,6 +225,7 @@ def _features(points_4M: Points, threshold: float) -> Points:
 
 def _misfits(
     points_4M: Points,
+    far_4: Points,
     draws_4N: Draws,
     areas_24N: Points,
     features_MF: Points,
@@ -234,6 +236,14 @@ def _misfits(
     With a, b and c being the products of the rows of a homography with x, y and 1, a match is an inlier where
     ``(a - u c)^2 + (b - v c)^2 <= (threshold c)^2``: a sum of products of two numbers of the homography each
     with numbers of the match.
+
+    Args:
+        points_4M: positions from about their centres.
+        far_4: twice the largest position in pixels, by which OpenCV's rounding goes.
+        draws_4N: of them.
+        areas_24N: of their triangles.
+        features_MF: of the matches.
+        threshold: largest error of an inlier in pixels.
 
     Returns:
         [M, N], and what rounding may change of it [N].
@@ -250,8 +260,8 @@ def _misfits(
     # Three points on one line in both photos fit many homographies: none is known.
     unknown_N = ~areas_24N[:, 3].any(axis=0)
     rows_33N[:, :, unknown_N] = 0
-    reach = np.abs(points_4M).max(axis=1)
-    sizes_3N = np.array([reach[0], reach[1], 1.0]) @ np.abs(rows_33N)
+    reach_4 = np.abs(points_4M).max(axis=1)
+    sizes_3N, far_3N = (np.array([*by[:2], 1.0]) @ np.abs(rows_33N) for by in (reach_4, far_4))
     scale_N = 1 / np.where(unknown_N, 1.0, sizes_3N[2])
     a, b, c = (rows_33N * scale_N).astype(np.float32)
     half_a, half_b = a / 2, b / 2
@@ -261,8 +271,11 @@ def _misfits(
         model_46N[1, n] = c[first] * c[second]
         model_46N[2, n] = half_a[first] * c[second] + half_a[second] * c[first]
         model_46N[3, n] = half_b[first] * c[second] + half_b[second] * c[first]
-    largest_N = sizes_3N[:2].sum(axis=0) * scale_N + reach[2] + reach[3]
-    off_N = (ROUNDING * largest_N * (2 * threshold + largest_N)).astype(np.float32)
+    largest_N, far_N = (
+        size_3N[:2].sum(axis=0) * scale_N + by[2:].sum()
+        for size_3N, by in ((sizes_3N, reach_4), (far_3N, far_4))
+    )
+    off_N = (ROUNDING * (largest_N**2 + 2 * threshold * far_N)).astype(np.float32)
     off_N[unknown_N] = math.inf
     return features_MF @ model_46N.reshape(24, -1), off_N
 

@@ -34,18 +34,8 @@ log = logging.getLogger("dejavlad.serve")
 Reader = TypeVar("Reader")
 Result = TypeVar("Result")
 Signature = tuple[tuple[int, int], ...]
-
-
-class ModelShelf:
-    """Models by fingerprint: maps of one model share it."""
-
-    def __init__(self) -> None:
-        self._models: dict[tuple[str, str], PlaceModel] = {}
-
-    def shared(self, model: PlaceModel) -> tuple[PlaceModel, str]:
-        """The model that was loaded first of those that say the same of a photo, and its fingerprint."""
-        fingerprint = model.fingerprint
-        return self._models.setdefault((fingerprint, model.precision), model), fingerprint
+Models = dict[tuple[str, str], PlaceModel]
+"""Models by fingerprint and precision: maps of one model share it."""
 
 
 class ServedMap:
@@ -54,7 +44,7 @@ class ServedMap:
     Args:
         name: what it is called in addresses.
         source: the map.
-        shelf: the models of all maps.
+        models: of all maps.
         device: where the model computes.
         precision: how.
 
@@ -62,8 +52,8 @@ class ServedMap:
         StoreError: there is no map, or it is damaged.
     """
 
-    def __init__(self, name: str, source: str, shelf: ModelShelf, device: str, precision: str) -> None:
-        self.name, self.source, self.shelf = name, source, shelf
+    def __init__(self, name: str, source: str, models: Models, device: str, precision: str) -> None:
+        self.name, self.source, self.models = name, source, models
         self.device, self.precision = device, precision
         self._browse_lock, self._open_lock = threading.Lock(), threading.Lock()
         self.in_database = is_address(source)
@@ -188,7 +178,8 @@ class ServedMap:
         with self._open_lock:
             signature = self._signature_of(Path(self.source))
             opened = PlaceMap.open(self.source, device=self.device, precision=self.precision)
-            opened.model, self.fingerprint = self.shelf.shared(opened.model)
+            self.fingerprint = opened.model.fingerprint
+            opened.model = self.models.setdefault((self.fingerprint, self.precision), opened.model)
             self._computing, self._opened, self._looked = opened, signature, time.monotonic()
 
     def _browse(self) -> None:

@@ -30,7 +30,7 @@ from dejavlad.serve.pair_match import PairMatcher
 from dejavlad.serve.questions import Question
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 from dejavlad.serve.report_pages import ReportPage
-from dejavlad.serve.served_map import ModelShelf, ServedMap
+from dejavlad.serve.served_map import ServedMap
 from dejavlad.serve.thumbnails import ThumbnailCache, thumbnail
 from dejavlad.serve.upload_file import as_file
 from dejavlad.serve.uploads import MemoryBudget, Upload
@@ -269,17 +269,3 @@ def unread_refusal(checks: Sequence[Checked], uploads: Sequence[Upload]) -> Refu
     status = 415 if reason in (NO_IMAGE, RAW) else 413 if bomb or TOO_LARGE in reason else 422
     reason = plain if bomb else reason
     return Refusal(status, f"cannot read photo {uploads[0].name!r}: {reason}")
-
-
-def open_maps(sources: Sequence[str], names: Sequence[str], options: ServeOptions) -> list[ServedMap]:
-    """The maps of a service.
-
-    Raises:
-        InputError: none is given.
-        StoreError: one is no map, or is damaged.
-    """
-    shelf = ModelShelf()
-    return [
-        ServedMap(name, source, shelf, options.device, options.precision)
-        for name, source in zip(names, sources, strict=True)
-    ]
