@@ -93,11 +93,7 @@ def extract(
     stream = _stream(model, ray)
     batch_size, shard = _checked(model, photos, batch_size), Shard.of(shard)
     setting, seconds = setting_of(model, dtype), seconds if seconds is not None else Seconds()
-    extra = None
-    if patches is not None:
-        from dejavlad.extraction.patches.making import PatchExtractor
-
-        extra = PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
+    extra = _patch_extractor(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
         plan = plan_extraction(setting, model.preprocess, photos, batch_size, shard, writer, on_progress)
         writer.begin(plan.manifest, plan.state, plan.reasons, plan.old_rows, plan.share)
@@ -106,6 +102,17 @@ def extract(
     if not (allow_none or shard is not None or store.done.any()):
         raise none_described(photos.name, store.failed)
     return store
+
+
+def _patch_extractor(
+    model: Describer, patches: PatchSetting | None, dtype: str, path: Path
+) -> PatchExtractor | None:
+    """What makes the photos' patches in the same pass, if any are to be made; it needs torch."""
+    if patches is None:
+        return None
+    from dejavlad.extraction.patches.making import PatchExtractor
+
+    return PatchExtractor(model, patches, dtype, path)
 
 
 def _stream(model: Describer, ray: str | None) -> Stream:
