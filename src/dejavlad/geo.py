@@ -220,8 +220,8 @@ def _near(points_ND: Floats, queries_QD: Floats, radius: float) -> Iterator[NDAr
 
     tree = cKDTree(points_ND)
     for start in range(0, len(queries_QD), QUERIES_AT_ONCE):
-        some = queries_QD[start : start + QUERIES_AT_ONCE]
-        for query, hits in zip(some, tree.query_ball_point(some, radius * (1 + 1e-9) + 1e-9), strict=True):
+        block = queries_QD[start : start + QUERIES_AT_ONCE]
+        for query, hits in zip(block, tree.query_ball_point(block, radius * (1 + 1e-9) + 1e-9), strict=True):
             rows = np.array(hits, np.int64)
             rows.sort()
             squared = ((points_ND[rows] - query) ** 2).sum(axis=1)

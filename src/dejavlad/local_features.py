@@ -38,8 +38,8 @@ class LocalFeatures:
 
     def __post_init__(self) -> None:
         keypoints, descriptors, scores = (
-            np.ascontiguousarray(of, dtype=np.float32)
-            for of in (self.keypoints, self.descriptors, self.scores)
+            np.ascontiguousarray(array, dtype=np.float32)
+            for array in (self.keypoints, self.descriptors, self.scores)
         )
         points = len(keypoints)
         if keypoints.shape != (points, 2) or descriptors.ndim != 2 or len(descriptors) != points:
@@ -52,7 +52,7 @@ class LocalFeatures:
                 f"{points} local features need as many scores, and a photo; given {list(scores.shape)} "
                 f"scores and a size of {self.size}"
             )
-        if not all(np.isfinite(of).all() for of in (keypoints, descriptors, scores)):
+        if not all(np.isfinite(array).all() for array in (keypoints, descriptors, scores)):
             raise InputError("local features hold NaN or infinity")
         for name, value in (("keypoints", keypoints), ("descriptors", descriptors), ("scores", scores)):
             object.__setattr__(self, name, value)
@@ -62,7 +62,7 @@ class LocalFeatures:
 
     @property
     def dims(self) -> int:
-        """D."""
+        """D, numbers of each point's descriptor."""
         return int(self.descriptors.shape[1])
 
     def take(self, points: NDArray[Any]) -> LocalFeatures:

@@ -45,12 +45,12 @@ class Ranking:
 
     @property
     def n_queries(self) -> int:
-        """Q."""
+        """Q, rows of the ranking."""
         return int(self.indices.shape[0])
 
     @property
     def depth(self) -> int:
-        """K."""
+        """K, answers of each query."""
         return int(self.indices.shape[1])
 
     def top(self, k: int) -> Ranking:

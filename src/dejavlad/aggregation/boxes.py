@@ -56,7 +56,7 @@ def patch_scales(cells: tuple[int, int], sizes: Sequence[int], strides: Sequence
     ]
     ends = list(accumulate(height * width for height, width in grids))
     rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    return [Scale(*of) for of in zip(sizes, strides, grids, rows, strict=True)]
+    return [Scale(*values) for values in zip(sizes, strides, grids, rows, strict=True)]
 
 
 def direct_boxes(cells_HWD: Tensor, scales: Sequence[Scale]) -> Iterator[tuple[Scale, Tensor]]:
@@ -108,7 +108,7 @@ def window_sums(
     first = window_sums(known, longer, axis=axis)
     rest = window_sums(known, length - longer, axis=axis)
     count = known[1].shape[axis] - length + 1
-    parts = [_every(of.narrow(axis, at, count), axis, step) for of, at in ((first, 0), (rest, longer))]
+    parts = [_every(part.narrow(axis, at, count), axis, step) for part, at in ((first, 0), (rest, longer))]
     sums = torch.add(parts[0], parts[1], out=out)
     if step == 1:
         known[length] = sums

@@ -160,7 +160,7 @@ def _project_first(
         scales = [replace(scale, grid=(scale.grid[1], scale.grid[0])) for scale in scales]
     chunk = CHUNK if descriptors_NSd.device.type == "cpu" else max(1, descriptors_NSd.shape[2])
     short = min(height, width)
-    room = [descriptors_NSd.new_empty(of.grid[0], GROUP, short, chunk, dtype=dtype) for of in scales]
+    room = [descriptors_NSd.new_empty(scale.grid[0], GROUP, short, chunk, dtype=dtype) for scale in scales]
     # Clusters are outermost and dimensions next, so that a weight is brought to `dtype` once for all photos,
     # and the sums of a chunk stay in the cache.
     for group in _groups(layer.clusters):
@@ -172,7 +172,7 @@ def _project_first(
             rows = slice(start, start + chunk)
             weights = [whitening.weight[rows, k * layer.dim : (k + 1) * layer.dim].to(dtype) for k in group]
             for descriptors_Sd, (cells, bands) in zip(descriptors_NSd[:, :, rows], photos, strict=True):
-                sums = [of[:, : len(group), :, : descriptors_Sd.shape[1]] for of in room]
+                sums = [block[:, : len(group), :, : descriptors_Sd.shape[1]] for block in room]
                 for at, (cells_ABD, weight_dD) in enumerate(zip(cells, weights, strict=True)):
                     known = {1: cells_ABD @ weight_dD.T}
                     for scale, sums_AGBd in zip(scales, sums, strict=True):
@@ -208,17 +208,17 @@ def _scaled_bands(
         for part_ABD in torch.split(residuals_ABD, CHANNELS, dim=2):
             for i, (_, boxes_PD) in enumerate(direct_boxes(part_ABD, scales)):
                 squares[i] = torch.linalg.vector_norm(boxes_PD, dim=1).square_() + squares[i]
-        for scale, squares_P, of in zip(scales, squares, scalings, strict=True):
+        for scale, squares_P, scaled in zip(scales, squares, scalings, strict=True):
             area = _cells(scale, layer)
             squares_AB = torch.as_tensor(squares_P).view(scale.grid) / area**2
             scaling_AB = _intra_scaling(squares_AB, layer)
             whole_AB = _as_grid(squares_S1[scale.rows], scale, turned=turned)[..., 0]
             whole_AB.addcmul_(squares_AB, scaling_AB.square())
-            of.append(scaling_AB / area)
+            scaled.append(scaling_AB / area)
     bands = []
-    for scale, of in zip(scales, scalings, strict=True):
+    for scale, scaled in zip(scales, scalings, strict=True):
         inside_BC = _windows(scale, residuals_ABD.shape[1]).to(residuals_ABD)
-        band_ABGC = torch.stack(of, dim=2)[..., None] * inside_BC[:, None]
+        band_ABGC = torch.stack(scaled, dim=2)[..., None] * inside_BC[:, None]
         bands.append(band_ABGC.flatten(2).to(dtype))
     return cells, bands
 

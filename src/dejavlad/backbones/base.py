@@ -124,7 +124,7 @@ class Backbone(nn.Module):
         for name, layer in layers:
             self.add_module(name, layer)
         self.channels = channels
-        """C."""
+        """C, of the feature map."""
         self.geometry = Geometry().through(self.children())
         """Which pixels a cell sees."""
 

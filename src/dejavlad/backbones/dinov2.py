@@ -48,7 +48,7 @@ class Variant:
     """One published size of the network: channels, depth and kind of feed-forward layer."""
 
     channels: int
-    """C."""
+    """C, numbers of a token."""
     depth: int
     """Blocks."""
     swiglu: bool = False
@@ -287,7 +287,7 @@ class DinoV2(nn.Module):
         """Tokens before the patches in what it gives."""
         self.cut = parse_cut(cut, size.depth)
         self.channels = size.channels
-        """C."""
+        """C, of the feature map: numbers of a token."""
         self.stride = self.receptive_field = PATCH
         """A cell's own patch, in pixels; through attention it sees the whole photo."""
         self.offset = (PATCH - 1) / 2

@@ -82,7 +82,7 @@ class HubBackbone(nn.Module):
             self._extra["interpolate_pos_encoding"] = True
         feat_NCHW = self._probe()
         self.channels = int(feat_NCHW.shape[1])
-        """C."""
+        """C, of the feature map."""
         self.stride = self.patch or round(PROBE / feat_NCHW.shape[-1])
         """Pixels from one cell to the next."""
         self.receptive_field = self.stride

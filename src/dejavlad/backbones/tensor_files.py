@@ -77,8 +77,8 @@ def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
         content = content[inner]
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"it holds no named tensors, but {_kind(content)}")
-    some = any(isinstance(value, Tensor) for value in content.values())
-    beside = {str(key): value for key, value in content.items() if some and _is_plain(value)}
+    has_tensors = any(isinstance(value, Tensor) for value in content.values())
+    beside = {str(key): value for key, value in content.items() if has_tensors and _is_plain(value)}
     others = [str(k) for k, v in content.items() if not isinstance(v, Tensor) and str(k) not in beside]
     if others:
         raise CheckpointError(f"it holds no named tensors only, but also {', '.join(others[:4])}")

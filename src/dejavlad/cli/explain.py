@@ -105,29 +105,29 @@ def _text(explanation: Explanation) -> str:
             if (near := explanation.nearest) is not None:
                 lines.append(f"Nearest to it is {near.recall[explanation.n]:.4f}: {near.text}.")
             parts.append("\n".join(lines))
-    likely = [one for one in explanation.likely if one not in explanation.met]
+    likely = [hypothesis for hypothesis in explanation.likely if hypothesis not in explanation.met]
     if likely:
         parts.append("\n".join(["Far more is right with one mistake undone:", *map(_line, likely[:3])]))
     ns = list(explanation.findings[0].recall)
     rows = [
-        ("*" if one in explanation.met else "", *_row(one, ns))
-        for one in explanation.findings
-        if one.kind != "both"
+        ("*" if hypothesis in explanation.met else "", *_row(hypothesis, ns))
+        for hypothesis in explanation.findings
+        if hypothesis.kind != "both"
     ]
     header = ("", "recall", *(f"@{n}" for n in ns), "how")
     parts.append(table(header, rows, right=range(2, 2 + len(ns))))
-    if any(not one.whole for one in explanation.findings):
+    if any(not hypothesis.whole for hypothesis in explanation.findings):
         parts.append("+: at least so much; the ranking is not deep enough to say.")
     if explanation.shortfall:
         parts.append(f"Not tried: {explanation.shortfall}.")
     return "\n\n".join(parts)
 
 
-def _line(one: ScoredHypothesis) -> str:
-    return f"  {one.text}" + (f"\n      {one.advice}" if one.advice else "")
+def _line(hypothesis: ScoredHypothesis) -> str:
+    return f"  {hypothesis.text}" + (f"\n      {hypothesis.advice}" if hypothesis.advice else "")
 
 
-def _row(one: ScoredHypothesis, ns: list[int]) -> tuple[str, ...]:
-    more = "" if one.whole else "+"
-    kind = {"as given": "", "mistake": "mistake undone"}.get(one.kind, one.kind)
-    return (kind, *(f"{one.recall[n]:.4f}{more}" for n in ns), one.text)
+def _row(hypothesis: ScoredHypothesis, ns: list[int]) -> tuple[str, ...]:
+    more = "" if hypothesis.whole else "+"
+    kind = {"as given": "", "mistake": "mistake undone"}.get(hypothesis.kind, hypothesis.kind)
+    return (kind, *(f"{hypothesis.recall[n]:.4f}{more}" for n in ns), hypothesis.text)

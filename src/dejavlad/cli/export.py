@@ -125,7 +125,7 @@ def verify_export(
         pairs = ((runtime, precision),) if runtime else certifiable(certificate.precision)
         certificate = recertify(opened, path, certificate, pairs, _images(photos, root, opened))
     output.answer(certificate.to_dict(), _text(path, certificate, {}))
-    wrong = [one for pair in pairs if (one := certificate.of(*pair)) is not None and not one.ok]
+    wrong = [answers for pair in pairs if (answers := certificate.of(*pair)) is not None and not answers.ok]
     if wrong:
         raise DejavladError(
             f"{path.name} does not answer as {certificate.name}: in {wrong[0].runtime} "
@@ -173,15 +173,15 @@ def _text(path: Path, certificate: Certificate, costs: dict[str, Any]) -> str:
         lines.append(f"patches of sizes {certificate.patches['sizes']}, {certificate.patches['dims']} dims")
     rows = [
         (
-            f"{one.runtime} {one.version}",
-            one.precision,
-            f"{one.cosine_min:.6f}",
-            f"{one.cosine_mean:.6f}",
-            f"{one.difference:.1e}",
-            f"{one.same_first:.0%}",
-            "ok" if one.ok else "DIFFERS",
+            f"{answers.runtime} {answers.version}",
+            answers.precision,
+            f"{answers.cosine_min:.6f}",
+            f"{answers.cosine_mean:.6f}",
+            f"{answers.difference:.1e}",
+            f"{answers.same_first:.0%}",
+            "ok" if answers.ok else "DIFFERS",
         )
-        for one in certificate.answers
+        for answers in certificate.answers
     ]
     heads = ("runtime", "in", "least cosine", "mean", "difference", "same best", "")
     lines.append(str(table(heads, rows, right=(2, 3, 4, 5))))

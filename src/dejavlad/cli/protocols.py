@@ -17,9 +17,9 @@ def protocols(name: str | None = None, /, *, output: Output = Output()) -> None:
     """
     from dejavlad.evaluation.protocols import PROTOCOLS, protocol
 
-    chosen = [one for one in PROTOCOLS.values() if name is None or one.name.startswith(f"{name}@")]
+    chosen = [entry for entry in PROTOCOLS.values() if name is None or entry.name.startswith(f"{name}@")]
     if name is not None and not chosen:
-        chosen = [one for one in PROTOCOLS.values() if one.dataset.startswith(name)] or [protocol(name)]
+        chosen = [entry for entry in PROTOCOLS.values() if entry.dataset.startswith(name)] or [protocol(name)]
     if name is not None and len(chosen) == 1:
         only = chosen[0]
         lines = [
@@ -38,18 +38,18 @@ def protocols(name: str | None = None, /, *, output: Output = Output()) -> None:
         return
     rows = [
         (
-            one.name,
-            one.right,
-            one.misses,
-            one.suppressed or "-",
-            one.resize or "-",
-            _count(one.n_database),
-            _count(one.n_queries),
+            entry.name,
+            entry.right,
+            entry.misses,
+            entry.suppressed or "-",
+            entry.resize or "-",
+            _count(entry.n_database),
+            _count(entry.n_queries),
         )
-        for one in chosen
+        for entry in chosen
     ]
     header = ("protocol", "right", "misses", "left out", "resize", "database", "queries")
-    output.answer([one.to_dict() for one in chosen], table(header, rows, right=(5, 6)))
+    output.answer([entry.to_dict() for entry in chosen], table(header, rows, right=(5, 6)))
 
 
 def _count(number: int | None) -> str:

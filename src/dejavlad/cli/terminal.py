@@ -56,13 +56,13 @@ class Output:
     ) -> None:
         """The photos that could not be used, on standard error: those that cannot be read and those that show
         nothing, each with their number and the first few by name."""
-        for some in (unread(failed), blank(failed)):
-            if some:
-                self.note(f"{failures_text(some, photo, photos)}:")
-            for key, reason in list(some.items())[:most]:
+        for reasons in (unread(failed), blank(failed)):
+            if reasons:
+                self.note(f"{failures_text(reasons, photo, photos)}:")
+            for key, reason in list(reasons.items())[:most]:
                 self.note(f"left out {key!r}: {reason}")
-            if len(some) > most:
-                self.note(f"... and {len(some) - most} more")
+            if len(reasons) > most:
+                self.note(f"... and {len(reasons) - most} more")
 
     def scaled(self, *stores: DescriptorStore) -> None:
         """Say of descriptors made elsewhere that they were not of unit length."""

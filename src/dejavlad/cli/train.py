@@ -246,15 +246,18 @@ def _tell_cost(model: PlaceModel, learnt: PlaceDataset, config: TrainConfig, out
 
 
 def _answer_check(findings: list[Finding], output: Output) -> None:
-    text = "\n".join(f"warning: {one}" for one in findings) or "nothing is wrong that is known to go wrong"
-    output.answer([one.to_dict() for one in findings], text)
+    text = (
+        "\n".join(f"warning: {finding}" for finding in findings)
+        or "nothing is wrong that is known to go wrong"
+    )
+    output.answer([finding.to_dict() for finding in findings], text)
 
 
 def _answer(run: Run, page: Path, output: Output) -> None:
-    of = "val" if run.recalls() else "train"
-    recalls = {epoch: recall for epoch, recall in run.recalls(of).items() if recall}
+    split = "val" if run.recalls() else "train"
+    recalls = {epoch: recall for epoch, recall in run.recalls(split).items() if recall}
     last = max(recalls, default=0)
-    best = run.best() if of == "val" and last else last
+    best = run.best() if split == "val" and last else last
     lines = [
         f"{'before' if not epoch else f'epoch {epoch}'}: "
         + ", ".join(f"recall@{n} {value:.3f}" for n, value in recalls[epoch].items() if n in (1, 5, 10))
@@ -269,8 +272,8 @@ def _answer(run: Run, page: Path, output: Output) -> None:
             "epochs": max(run.epochs),
             "best": best,
             "recall": {str(epoch): {str(n): v for n, v in r.items()} for epoch, r in recalls.items()},
-            "of": of,
-            "warnings": [one for one in run.records if one["kind"] == "warning"],
+            "of": split,
+            "warnings": [record for record in run.records if record["kind"] == "warning"],
             "page": str(page),
             **failures_dict(failed),
         },

@@ -173,14 +173,14 @@ def photos_info(photos: PhotoList, *, read_size: ReadSize | None = None, sample:
 def truth_info(truth: Truth) -> TruthInfo:
     """The figures of the right answers."""
     counts = truth.positives.counts
-    some = counts[counts > 0] if truth.answerable.any() else np.zeros(1, np.int64)
+    counts_with = counts[counts > 0] if truth.answerable.any() else np.zeros(1, np.int64)
     return TruthInfo(
         description=truth.description,
         queries=truth.n_queries,
         without_truth=truth.n_without_truth,
-        fewest=int(some.min()),
-        median=float(np.median(some)),
-        most=int(some.max()),
+        fewest=int(counts_with.min()),
+        median=float(np.median(counts_with)),
+        most=int(counts_with.max()),
     )
 
 

@@ -94,8 +94,8 @@ def reachable(right: RowSets, window: int, numbers: Ints | None = None) -> NDArr
         numbers: int64 [N] of the frames, ascending; None for their rows.
     """
     first = np.full(len(right), np.iinfo(np.int64).max)
-    some = right.counts > 0
-    first[some] = right.rows[right.starts[:-1][some]]
+    closes = right.counts > 0
+    first[closes] = right.rows[right.starts[:-1][closes]]
     return np.asarray(first < before_window(np.arange(len(right)) if numbers is None else numbers, window))
 
 

@@ -105,8 +105,8 @@ def answers_of(search: Callable[[Rows, int], Ranking], truth: Truth, k: int) -> 
     depth = depth_needed(truth, k)
     step = max(1, ENTRIES // max(1, depth))
     rankings = [
-        filter_ranking(search(some, depth), of_queries(truth, some), k)
-        for some in (queries[start : start + step] for start in range(0, len(queries), step))
+        filter_ranking(search(rows, depth), of_queries(truth, rows), k)
+        for rows in (queries[start : start + step] for start in range(0, len(queries), step))
     ]
     if not rankings:
         return search(queries, k)

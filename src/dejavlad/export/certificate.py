@@ -112,15 +112,17 @@ class Certificate:
 
     def of(self, runtime: str, precision: str) -> Answers | None:
         """What was compared with that runtime in that precision."""
-        fitting = [one for one in self.answers if (one.runtime, one.precision) == (runtime, precision)]
+        fitting = [
+            entry for entry in self.answers if (entry.runtime, entry.precision) == (runtime, precision)
+        ]
         return fitting[-1] if fitting else None
 
     def with_answers(self, answers: Answers) -> Certificate:
         """The certificate with these instead of older ones of the same runtime and precision."""
         kept = [
-            one
-            for one in self.answers
-            if (one.runtime, one.precision) != (answers.runtime, answers.precision)
+            entry
+            for entry in self.answers
+            if (entry.runtime, entry.precision) != (answers.runtime, answers.precision)
         ]
         return replace(self, answers=(*kept, answers))
 
@@ -143,12 +145,12 @@ class Certificate:
             answers = [
                 Answers(
                     **{
-                        **one,
-                        "sizes": tuple(tuple(map(int, size)) for size in one["sizes"]),
-                        "batches": tuple(map(int, one["batches"])),
+                        **entry,
+                        "sizes": tuple(tuple(map(int, size)) for size in entry["sizes"]),
+                        "batches": tuple(map(int, entry["batches"])),
                     }
                 )
-                for one in given.pop("answers")
+                for entry in given.pop("answers")
             ]
             size = given.pop("size")
             made = cls(

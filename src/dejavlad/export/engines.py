@@ -51,7 +51,7 @@ class FileEngine:
         answers = certificate.of(runtime, precision)
         if answers is None or not answers.ok:
             why = "says nothing of" if answers is None else f"has a cosine of {answers.cosine_min:.5f} for"
-            proven = [f"{one.runtime} in {one.precision}" for one in certificate.answers if one.ok]
+            proven = [f"{entry.runtime} in {entry.precision}" for entry in certificate.answers if entry.ok]
             raise InputError(
                 f"{str(path)!r}: its certificate {why} {runtime} in {precision}; proven: "
                 f"{', '.join(proven) or 'nothing'}. Compare here: dejavlad verify MODEL {path.name} "

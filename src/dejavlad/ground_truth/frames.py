@@ -88,10 +88,10 @@ def frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) -> Frame
         InputError: names tell no numbers and the lists are of different lengths, the names of one list alone
             tell numbers, or no query has a map photo within the tolerance. What to type is told.
     """
-    some = bool(len(database) and len(queries))
-    sides = _numbered(database, queries, rule) if some and not rule.rows else None
+    both = bool(len(database) and len(queries))
+    sides = _numbered(database, queries, rule) if both and not rule.rows else None
     if sides is None:
-        if some and not rule.rows:
+        if both and not rule.rows:
             _refuse_unlike(database, queries, rule)
         rows = np.arange(len(database)), np.arange(len(queries)) - rule.shift
         return Frames(rows[0].astype(np.int64), rows[1].astype(np.int64), False)

@@ -38,7 +38,7 @@ class Coder:
 
     kind: str
     dims: int
-    """D."""
+    """D, numbers of a descriptor."""
     signs: SignCoder
     """Of ``"1bit"``."""
 
@@ -52,7 +52,7 @@ class Coder:
 
     @property
     def bytes(self) -> int:
-        """W."""
+        """W, bytes of one code."""
         if self.kind == "1bit":
             return self.signs.bytes
         return HEAD + self.dims * (2 if self.kind == "float16" else 1)

@@ -87,7 +87,7 @@ class Segment:
         longest, first = float(np.sqrt(square_C.max(initial=0))), part.start
         scales_C = None if self.scales is None else self.scales[part]
         made = products.products(queries_BD, self.codes[part], scales_C, longest)
-        stored: Floats | Take = lambda some: self.take(some + first)  # noqa: E731
+        stored: Floats | Take = lambda rows: self.take(rows + first)  # noqa: E731
         if self.codes.dtype == np.float32:
             stored = self.codes[part]
         nearest.screen(*made, stored, square_C, ids_C, alive)

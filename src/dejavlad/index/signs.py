@@ -61,7 +61,7 @@ class SignCoder:
 
     @property
     def bytes(self) -> int:
-        """W."""
+        """W, bytes of one code: a bit a number, in words of 64."""
         return -(-len(self.mean_D) // 64) * 8
 
     def encode(self, rows_nD: NDArray[np.floating]) -> Codes:

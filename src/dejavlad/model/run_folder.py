@@ -105,12 +105,12 @@ def _check_record(record: dict[str, Any]) -> None:
             raise ValueError(f"{name} cannot be {repr(record.get(name))[:60]}")
 
 
-def recalls(records: Iterable[Mapping[str, Any]], of: str = "val") -> dict[int, dict[int, float]]:
+def recalls(records: Iterable[Mapping[str, Any]], split: str = "val") -> dict[int, dict[int, float]]:
     """Epoch -> N -> recall@N, for ``val`` or ``train``; epoch 0 is before training."""
     return {
         int(record["epoch"]): {int(n): float(value) for n, value in record["recall"].items()}
         for record in records
-        if record["kind"] == "test" and record["set"] == of
+        if record["kind"] == "test" and record["set"] == split
     }
 
 

@@ -191,7 +191,7 @@ def _search(
     """The first k answers of each query that pass the filter, without what the truth leaves out."""
     if truth is None and only is None:
         return index.search(rows, k)
-    search: Callable[[Ids, int], Ranking] = partial(_search_some, index, rows)
+    search: Callable[[Ids, int], Ranking] = partial(_search_rows, index, rows)
     if only is not None:
         search = _filtered(index, rows, only, database, queries)
     if truth is not None:
@@ -199,8 +199,8 @@ def _search(
     return search(np.arange(len(checked_rows(rows, "queries")[1])), k)
 
 
-def _search_some(index: Index, rows: RowSource, some: Ids, k: int, allowed: Ids | None = None) -> Ranking:
-    return index.search(InMemoryRows.of(rows, some), k, allowed=allowed)
+def _search_rows(index: Index, rows: RowSource, chosen: Ids, k: int, allowed: Ids | None = None) -> Ranking:
+    return index.search(InMemoryRows.of(rows, chosen), k, allowed=allowed)
 
 
 def _filtered(
@@ -209,14 +209,14 @@ def _filtered(
     """Searches some queries for answers that pass a filter, query by query where it depends on the query."""
     facts = Facts.of_photos(database)
 
-    def search(some: Ids, k: int) -> Ranking:
+    def search(chosen: Ids, k: int) -> Ranking:
         if not only.own:
-            return _search_some(index, rows, some, k, only.allowed(facts).rows)
-        if not len(some):
-            return _search_some(index, rows, some, k)
+            return _search_rows(index, rows, chosen, k, only.allowed(facts).rows)
+        if not len(chosen):
+            return _search_rows(index, rows, chosen, k)
         parts = [
-            _search_some(index, rows, some[at : at + 1], k, only.allowed(facts, queries[row]).rows)
-            for at, row in enumerate(some.tolist())
+            _search_rows(index, rows, chosen[at : at + 1], k, only.allowed(facts, queries[row]).rows)
+            for at, row in enumerate(chosen.tolist())
         ]
         return Ranking(
             np.concatenate([part.indices for part in parts]),

@@ -37,16 +37,19 @@ def patch_sources(
     """
     if preset.patch_dtype == FRESH and model is not None:
         setting = preset.patches_of(model)
-        fresh = (FreshPatches(model, of.photos, setting) for of in (queries, database))
-        of_queries, of_database = (Cached(of) for of in fresh)
+        fresh = (FreshPatches(model, store.photos, setting) for store in (queries, database))
+        of_queries, of_database = (Cached(patches) for patches in fresh)
         return preset, of_queries, of_database
     if database.path is None or queries.path is None:
         raise InputError("re-ranking needs stores with patches, made by `dejavlad extract ... --patches`")
-    stored_q, stored_db = (PatchStore.open(of.path) for of in (queries, database) if of.path is not None)
+    stored_q, stored_db = (
+        PatchStore.open(store.path) for store in (queries, database) if store.path is not None
+    )
     stored_db.manifest.check_comparable(stored_q.manifest, stored_db.path)
     preset = preset.fitted_to(stored_db.manifest.sizes, stored_db.manifest.strides)
     of_queries, of_database = (
-        Cached(stored.rows(of.keys, of.failed)) for stored, of in ((stored_q, queries), (stored_db, database))
+        Cached(stored.rows(store.keys, store.failed))
+        for stored, store in ((stored_q, queries), (stored_db, database))
     )
     return preset, of_queries, of_database
 

@@ -171,9 +171,9 @@ def keep_features(
         features.put(batch)
 
 
-def _same_path(one: Path, other: Path) -> bool:
+def _same_path(first: Path, second: Path) -> bool:
     """Whether two paths are written alike, but for their Unicode form."""
-    return same_form(one.absolute().as_posix()) == same_form(other.absolute().as_posix())
+    return same_form(first.absolute().as_posix()) == same_form(second.absolute().as_posix())
 
 
 def _same_file(mapped: Path, current: Path) -> bool:

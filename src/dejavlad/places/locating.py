@@ -44,7 +44,7 @@ def locate_descriptors(
     verify: PointSetting | str | None,
     only: Filter | None,
 ) -> list[Answer]:
-    """See `PlaceMap.locate_descriptors`."""
+    """One answer a photo, by rows [Q, D]; arguments and errors are `PlaceMap.locate_descriptors`'."""
     rows_QD, _ = at_unit_length(np.asarray(rows_QD, np.float32), "the queries")
     rows_QD = np.asarray(rows_QD)
     points, depth, something = PointSetting.parse(verify), max(k, CANDIDATES), bool(rows_QD.any())

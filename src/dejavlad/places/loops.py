@@ -117,7 +117,7 @@ class LoopDetector:
         self._similar: deque[Floats | None] = deque(maxlen=sequence)  # the last frames' to all before them
 
     def __len__(self) -> int:
-        """N."""
+        """N, frames seen so far."""
         return self._count
 
     @property

@@ -96,7 +96,7 @@ class MapView:
         return setting.chosen()
 
     def search(self, rows_QD: Floats, *, k: int, allowed: Ids | None = None) -> Ranking:
-        """See `PlaceMap.search`."""
+        """The nearest photos of unit rows [Q, D], as rows of the map's photos; -1 where there are no more."""
         rows, file_rows = self.snapshot.rows, self.snapshot.file_rows
         k = min(k, len(self) if allowed is None else len(allowed))
         if isinstance(file_rows, DatabaseRows) and not file_rows.fits:

@@ -161,7 +161,7 @@ class PairMatcher:
         )
         sizes = [preprocess.output_size(*read_size(photo, rotate=preprocess.rotate)) for photo in photos]
         blank = [blank_reason(photo, rotate=preprocess.rotate) for photo in photos]
-        return [Patched(*of) for of in zip(photos, patches, sizes, blank, strict=True)]
+        return [Patched(*values) for values in zip(photos, patches, sizes, blank, strict=True)]
 
     def compare(self, query: Patched, candidate: Patched) -> PairMatch:
         """How well two photos match.
@@ -173,7 +173,7 @@ class PairMatcher:
         """
         (matches,) = self._reranker.match(query.patches, [candidate.patches])
         scores_1S = np.array([[match.score for match in matches]])
-        best_1S = np.array([[-self._most(of) for of in query.patches]])
+        best_1S = np.array([[-self._most(patch_set) for patch_set in query.patches]])
         fuse, weights = FUSIONS["sum"], self.setting.weights
         strides = self.setting.patches.strides
         return PairMatch(
@@ -183,16 +183,19 @@ class PairMatcher:
             0.0 - float(fuse(best_1S, weights)[0]),
             matches,
             self.setting.patches.sizes,
-            tuple(of.size * of.step / stride for of, stride in zip(query.patches, strides, strict=True)),
+            tuple(
+                patch_set.size * patch_set.step / stride
+                for patch_set, stride in zip(query.patches, strides, strict=True)
+            ),
             tuple(map(len, query.patches)),
             query.size,
             candidate.size,
-            {of.photo.key: of.blank for of in (query, candidate) if of.blank},
+            {patched.photo.key: patched.blank for patched in (query, candidate) if patched.blank},
         )
 
-    def _most(self, of: PatchSet) -> float:
+    def _most(self, patch_set: PatchSet) -> float:
         """The score of a photo and itself, larger being better."""
-        height, width = of.grid
+        height, width = patch_set.grid
         return 1.0 if self.setting.matcher == "ransac" else float((height - 1) ** 2 + (width - 1) ** 2)
 
 

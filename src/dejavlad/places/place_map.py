@@ -163,7 +163,7 @@ class PlaceMap:
         return cls(*open_model(folder, device=device, precision=precision, runtime=runtime))
 
     def refresh(self) -> None:
-        """See what another process has added or removed since."""
+        """Take in what another process has added or removed since."""
         snapshot, size = self._state.snapshot(), self.model.descriptor_size
         if snapshot.head.dims != size:
             hint = "Its model was changed after it was built; build it anew in another folder."
@@ -479,7 +479,7 @@ class PlaceMap:
         return freed
 
     def _refresh_compacted(self) -> None:
-        """See the map as it is now, its rows compacted where that is worth it."""
+        """Take in the map as it is now, its rows compacted where that is worth it."""
         if isinstance(self._state, DatabaseMap):
             self.refresh()
             return

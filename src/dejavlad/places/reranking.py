@@ -194,7 +194,7 @@ class MapReranker:
             model = learn_patch_whitening(model, photos, preset.patches)
         self.model, self.setting = model, preset.patches_of(model)
         self.reranker, self.depth = preset.reranker(), preset.depth
-        self._there = Cached(FreshPatches(model, photos, self.setting))
+        self._database = Cached(FreshPatches(model, photos, self.setting))
 
     def __call__(self, photo: Photo, rows_K: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places in `rows_K` in their new order: the first ``depth`` compared, those behind as they were.
@@ -217,7 +217,7 @@ class MapReranker:
         return first, self.reranker.match(first, [patches])[0] if first and patches else []
 
     def _patches(self, row: int) -> Sequence[PatchSet]:
-        return _patches(self._there, row)
+        return _patches(self._database, row)
 
 
 def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:

@@ -98,38 +98,38 @@ def _channels(entry: BackboneEntry) -> int:
 
 
 def _from_the_map() -> Iterator[ModelEntry]:
-    for name, one in FROM_THE_MAP.items():
-        entry = BACKBONES[one.backbone.name]
-        dims = aggregation.create(one.pooling, _channels(entry), **one.options).descriptor_size
+    for name, shelf in FROM_THE_MAP.items():
+        entry = BACKBONES[shelf.backbone.name]
+        dims = aggregation.create(shelf.pooling, _channels(entry), **shelf.options).descriptor_size
         assert entry.path is not None and entry.url is not None
         yield ModelEntry(
             name,
             dims,
-            f"{entry.what}, {one.backbone.cut}; VLAD with a vocabulary from the map's own photos",
+            f"{entry.what}, {shelf.backbone.cut}; VLAD with a vocabulary from the map's own photos",
             "things; its vocabulary from your photos",
             entry.url,
             entry.licence,
             entry.path.exists(),
-            str(one.preprocess),
+            str(shelf.preprocess),
             entry.size,
         )
 
 
-def _released_entry(one: Published) -> ModelEntry:
+def _released_entry(network: Published) -> ModelEntry:
     return ModelEntry(
-        one.name,
-        one.dims,
-        one.what,
-        one.trained_on,
-        one.url,
-        one.licence,
-        one.here,
-        str(one.parts().preprocess) if one.parts else "as its file tells",
-        one.bytes,
-        one.code_licence,
-        one.checked,
-        not one.alone,
-        one.by_hand,
+        network.name,
+        network.dims,
+        network.what,
+        network.trained_on,
+        network.url,
+        network.licence,
+        network.here,
+        str(network.parts().preprocess) if network.parts else "as its file tells",
+        network.bytes,
+        network.code_licence,
+        network.checked,
+        not network.alone,
+        network.by_hand,
     )
 
 

@@ -138,8 +138,8 @@ def _preprocess(backbone: str, input: str | None) -> Preprocess:
 def parse_name(name: str | Path) -> tuple[BackboneSpec, str, Mapping[str, Any]] | None:
     """``vgg16@conv4_3-max`` to its parts; None where it is no such name."""
     if str(name) in FROM_THE_MAP:
-        one = FROM_THE_MAP[str(name)]
-        return one.backbone, one.pooling, one.options
+        shelf = FROM_THE_MAP[str(name)]
+        return shelf.backbone, shelf.pooling, shelf.options
     head, _, pooling = str(name).rpartition("-")
     if head.startswith("hub:"):
         return (BackboneSpec(head), pooling, {}) if is_aggregation(pooling) else None

@@ -244,10 +244,10 @@ def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path
     samples = [names[0], names[len(names) // 2], names[-1]]
     as_png = [f"{name[:-4]}.png" for name in samples if name.lower().endswith(".jpg")]
     for folder in folders:
-        for some in (samples, as_png):
+        for sample in (samples, as_png):
             disk = DiskNames(root / folder)
-            if any(((root / folder / name).is_file() or disk.find(name)) for name in some):
-                return root / folder, some is as_png
+            if any(((root / folder / name).is_file() or disk.find(name)) for name in sample):
+                return root / folder, sample is as_png
     return root / folders[0], False
 
 

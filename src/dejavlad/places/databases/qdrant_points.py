@@ -227,9 +227,9 @@ class QdrantPoints:
     def retrieve(self, ids: Sequence[int]) -> Iterator[Any]:
         """Points with their vectors."""
         for first in range(0, len(ids), AT_ONCE):
-            some = list(ids[first : first + AT_ONCE])
+            batch = list(ids[first : first + AT_ONCE])
             with self._translated():
-                yield from self._client.retrieve(self.name, some, with_payload=False, with_vectors=True)
+                yield from self._client.retrieve(self.name, batch, with_payload=False, with_vectors=True)
 
     def columns_of(self, points: Sequence[Any]) -> Columns:
         """The columns of points."""
@@ -268,13 +268,13 @@ class QdrantPoints:
         models = self._models
         with self._translated():
             for first in range(0, len(points), at_once):
-                some = points[first : first + at_once]
-                rows = [[1.0]] * len(some)
+                batch = points[first : first + at_once]
+                rows = [[1.0]] * len(batch)
                 if vectors_MD is not None:
                     rows = vectors_MD[first : first + at_once].tolist()
                 structs = [
                     models.PointStruct(id=point_id(key), vector=row, payload=payload)
-                    for (key, payload), row in zip(some, rows, strict=True)
+                    for (key, payload), row in zip(batch, rows, strict=True)
                 ]
                 self._client.upsert(collection, structs, wait=True)
 
@@ -352,9 +352,9 @@ class QdrantView:
             points: Iterator[Any] = self._points.points(False, vectors=True)
         else:
             points = self._points.retrieve(ids.tolist())
-        while some := list(itertools.islice(points, AT_ONCE)):
-            rows = np.array([point.vector for point in some], np.float32)
-            yield np.array([point.id for point in some], np.uint64), rows
+        while batch := list(itertools.islice(points, AT_ONCE)):
+            rows = np.array([point.vector for point in batch], np.float32)
+            yield np.array([point.id for point in batch], np.uint64), rows
 
 
 def server_url(host: str) -> str:

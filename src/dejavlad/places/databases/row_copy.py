@@ -85,10 +85,10 @@ class RowCopy:
                 return None
             step = max(1, PART_BYTES // (4 * self.dims))
             for first in range(0, len(missing), step):
-                some = missing[first : first + step]
-                rows = read(some)
+                batch = missing[first : first + step]
+                rows = read(batch)
                 try:
-                    known = self._append(known, rows, marks_N[some])
+                    known = self._append(known, rows, marks_N[batch])
                 except (StoreError, OSError):
                     return None
             try:

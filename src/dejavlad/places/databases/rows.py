@@ -97,8 +97,8 @@ class DatabaseRows:
                 return self._copied.take(rows)
             except StoreError:
                 self._leave_copy()
-        some, back = np.unique(rows, return_inverse=True)
-        return np.asarray(self._gathered(some)[back])
+        distinct, back = np.unique(rows, return_inverse=True)
+        return np.asarray(self._gathered(distinct)[back])
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -140,40 +140,40 @@ class DatabaseRows:
         self._copied = None
         self._copy.forget()
 
-    def _gathered(self, some: Rows, before: DatabaseRows | None = None) -> Floats:
+    def _gathered(self, chosen: Rows, before: DatabaseRows | None = None) -> Floats:
         """Some rows [n, D]; these places ascend."""
         at = np.full(len(self._ids), -1, np.int64)
-        at[some] = np.arange(len(some))
-        rows = np.zeros((len(some), self.dims), np.float32)
-        seen = np.zeros(len(some), np.bool_)
+        at[chosen] = np.arange(len(chosen))
+        rows = np.zeros((len(chosen), self.dims), np.float32)
+        seen = np.zeros(len(chosen), np.bool_)
         if before is not None and before._memory is not None:
-            old = places_in(before._marks(), self._marks()[some])
+            old = places_in(before._marks(), self._marks()[chosen])
             seen = old >= 0
             rows[seen] = before._memory[old[seen]]
-            some = some[~seen]
-            if not len(some):
+            chosen = chosen[~seen]
+            if not len(chosen):
                 return rows
-        for places, values in self._parts(some):
+        for places, values in self._parts(chosen):
             rows[at[places]], seen[at[places]] = values, True
         if not seen.all():
             raise StoreError(f"{self.where} changed while it was read; open it again")
         return rows
 
-    def _parts(self, some: Rows | None) -> Iterator[tuple[Rows, Floats]]:
+    def _parts(self, chosen: Rows | None) -> Iterator[tuple[Rows, Floats]]:
         """Parts of the rows with their places: of some, or all; of a few, these alone are read."""
-        if some is not None and len(some) <= SHARE * len(self._ids):
-            for first in range(0, len(some), AT_ONCE):
-                yield from self._read(self._ids[some[first : first + AT_ONCE]])
+        if chosen is not None and len(chosen) <= SHARE * len(self._ids):
+            for first in range(0, len(chosen), AT_ONCE):
+                yield from self._read(self._ids[chosen[first : first + AT_ONCE]])
             return
         wanted = None
-        if some is not None and len(some) < len(self._ids):
+        if chosen is not None and len(chosen) < len(self._ids):
             wanted = np.zeros(len(self._ids), np.bool_)
-            wanted[some] = True
+            wanted[chosen] = True
         for places, values in self._read(None):
             if wanted is None:
                 yield places, values
-            elif (chosen := wanted[places]).any():
-                yield places[chosen], values[chosen]
+            elif (inside := wanted[places]).any():
+                yield places[inside], values[inside]
 
     def _read(self, ids: NDArray[np.uint64] | None) -> Iterator[tuple[Rows, Floats]]:
         """What the database gives, rows of failed photos and older ones of a key left out."""

@@ -24,16 +24,16 @@ class InMemoryRows:
     """No more rows are to come: `of` takes them from stores that are whole."""
 
     @classmethod
-    def of(cls, source: RowSource, some: NDArray[np.int64] | None = None) -> Self:
+    def of(cls, source: RowSource, chosen: NDArray[np.int64] | None = None) -> Self:
         """The rows of a store, or those of these numbers; what is not chosen stays on disk.
 
         Raises:
             StoreError: a store that is not complete.
         """
         rows, done = checked_rows(source, "descriptors")
-        if some is None or len(some) == len(done):
+        if chosen is None or len(chosen) == len(done):
             return cls(rows, done)
-        return cls(rows[some], done[some])
+        return cls(rows[chosen], done[chosen])
 
     def unit(self, dims: int | None = None) -> Self:
         """The first dimensions, or all, at unit length in float32.

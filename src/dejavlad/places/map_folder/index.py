@@ -380,7 +380,7 @@ def audit(index: MapIndex, head: IndexHead, rows: MappedRows, alive: Ids) -> dic
     if len(alive) < 2:
         return {}
     chosen = np.sort(rng.choice(alive, min(AUDITED, len(alive)), replace=False))
-    some = np.sort(rng.choice(alive, max(1, len(alive) // 10), replace=False))
+    sample = np.sort(rng.choice(alive, max(1, len(alive) // 10), replace=False))
     through = MapSearch(index, head, rows, alive)
     if head.kind != EXACT and through.kind == EXACT:
         raise StoreError(f"the index in {str(index.folder)!r} cannot be read back; {AGAIN}")
@@ -388,8 +388,8 @@ def audit(index: MapIndex, head: IndexHead, rows: MappedRows, alive: Ids) -> dic
     depth = min(DEPTH + 1, len(alive))
     exact = through.exactly(queries, depth, alive)
     seen = through(queries, depth)
-    filtered_exact = through.exactly(queries, min(DEPTH, len(some)), some)
-    filtered = through(queries, min(DEPTH, len(some)), some)
+    filtered_exact = through.exactly(queries, min(DEPTH, len(sample)), sample)
+    filtered = through(queries, min(DEPTH, len(sample)), sample)
     return {
         "rows": len(chosen),
         "recall@1": _share(seen, exact, chosen, 1),

@@ -30,7 +30,7 @@ class Head:
     """The map in a few numbers; all that is read when it is opened."""
 
     dims: int
-    """D."""
+    """D, numbers of a descriptor."""
     root: str = ""
     """The folder that photos' paths are relative to."""
     name: str = "map"
@@ -40,7 +40,7 @@ class Head:
     records: int = 0
     """Photos that were ever added."""
     photos: int = 0
-    """N."""
+    """N, photos that are in the map now."""
     with_position: int = 0
     """How many of them have a position."""
     rows: int = 0

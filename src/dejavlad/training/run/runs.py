@@ -85,13 +85,13 @@ class Run:
         """Whether all epochs are done."""
         return any(record["kind"] == "finished" for record in self.records)
 
-    def recalls(self, of: str = "val") -> dict[int, dict[int, float]]:
+    def recalls(self, split: str = "val") -> dict[int, dict[int, float]]:
         """Epoch -> N -> recall@N, for ``val`` or ``train``; epoch 0 is before training."""
-        return recalls(self.records, of)
+        return recalls(self.records, split)
 
-    def rank_losses(self, of: str = "val") -> dict[int, float | None]:
+    def rank_losses(self, split: str = "val") -> dict[int, float | None]:
         """Epoch -> ranking loss, for ``val`` or ``train``."""
-        tests = [record for record in self.records if record["kind"] == "test" and record["set"] == of]
+        tests = [record for record in self.records if record["kind"] == "test" and record["set"] == split]
         return {int(record["epoch"]): record["rank_loss"] for record in tests}
 
     @property
