@@ -39,7 +39,7 @@ def main() -> None:
         print(f"{count} frames of {dims} numbers: {resident():.0f} MB before", flush=True)
 
         stored = _StoredFrames(store, 30, 1, SPEEDS)
-        stored._there[:first], stored._factors[:first] = True, 1
+        stored._described[:first], stored._factors[:first] = True, 1
         stored._count, stored._numbers = first, list(range(first))
         started, loops = time.process_time(), []
         for last in range(first + 64, count + 1, 64):
@@ -54,7 +54,7 @@ def main() -> None:
         print(f"codes: {1e3 * (time.process_time() - started) / 64:.2f} ms", flush=True)
 
         detector = LoopDetector(threshold=-np.inf)
-        detector._rows, detector._there = np.zeros((count, dims), np.float32), np.ones(count, np.bool_)
+        detector._rows, detector._described = np.zeros((count, dims), np.float32), np.ones(count, np.bool_)
         detector._rows[:first] = store.rows[:first]
         detector._count, detector._numbers = first, list(range(first))
         started = time.process_time()

@@ -91,7 +91,7 @@ def most_pixels() -> int:
 
 
 @functools.lru_cache(8)
-def _most_pixels(_told: str | None, _config: str | None) -> int:
+def _most_pixels(_variable: str | None, _config: str | None) -> int:
     return Settings.load().max_pixels
 
 

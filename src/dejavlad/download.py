@@ -131,7 +131,7 @@ def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgre
             _start_over(partial)
         raise _BrokenOff(f"the server answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOff(_told(error)) from error
+        raise _BrokenOff(_reason(error)) from error
     with answer:
         new_tag = _tag(answer.headers)
         resumed = answer.status == 206
@@ -158,7 +158,7 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
     try:
         return answer.read(CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOff(_told(error)) from error
+        raise _BrokenOff(_reason(error)) from error
 
 
 def _as_it_is(path: Path, promised: str | None, by_hand: str) -> Path:
@@ -217,7 +217,7 @@ def _told_size(size: int | None) -> str:
     return f" (about {size / 1e6:.0f} MB)" if size else ""
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "the server stopped answering"
     if isinstance(error, urllib.error.URLError):

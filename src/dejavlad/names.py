@@ -93,7 +93,7 @@ class Names:
         if name in self._rows:
             return self._rows[name]
         for level in range(len(FORMS) if loosely else 1):
-            if candidates := self._of(level).get(FORMS[level](name)):
+            if candidates := self._by_form(level).get(FORMS[level](name)):
                 return self._rows[candidates[0]] if len(candidates) == 1 else None
         return None
 
@@ -119,7 +119,7 @@ class Names:
             new = {}
             for name, key in forms.items():
                 candidates = [
-                    candidate for candidate in self._of(level).get(key, ()) if candidate not in taken
+                    candidate for candidate in self._by_form(level).get(key, ()) if candidate not in taken
                 ]
                 if len(candidates) == 1 and counts[key] == 1:
                     new[name] = candidates[0]
@@ -137,7 +137,7 @@ class Names:
             left = [name for name in left if name not in new]
         return [self._rows[matches[name]] if name in matches else None for name in sought]
 
-    def _of(self, level: int) -> dict[str, list[str]]:
+    def _by_form(self, level: int) -> dict[str, list[str]]:
         """Form -> the names that have it."""
         if level not in self._forms:
             forms: dict[str, list[str]] = {}

@@ -211,7 +211,7 @@ def _train(
                 f"{record['very_hard']} very hard"
             )
         elif record["kind"] == "warning":
-            output.note(f"warning: {_told(record)}")
+            output.note(f"warning: {_warning_text(record)}")
         elif record["kind"] == "frozen maps" and (record["kept"] or config.train_from):
             kept = f"kept for {record['serves']}" if record["kept"] else "not kept"
             output.note(f"frozen layers of {record['set']}: {kept} ({record['why']})")
@@ -283,5 +283,5 @@ def _answer(run: Run, page: Path, output: Output) -> None:
         output.note(f"{failures_text(failed)}, and are neither queries nor answers")
 
 
-def _told(record: Mapping[str, Any]) -> str:
+def _warning_text(record: Mapping[str, Any]) -> str:
     return f"{record['fault']}: {record['seen']}. {record['why']}. {record['do']}"

@@ -109,8 +109,8 @@ def _found_dims(values: NDArray[Any], name: str) -> int:
             if rest or d * (n_rows - 1) > zeros or len(values) % d:
                 continue
             rows_ND = values.reshape(-1, d)
-            some_ND = rows_ND[:: max(1, len(rows_ND) // SOME)].astype(np.float64)
-            length = np.linalg.norm(some_ND, axis=1)
+            sample_ND = rows_ND[:: max(1, len(rows_ND) // SOME)].astype(np.float64)
+            length = np.linalg.norm(sample_ND, axis=1)
             if ((np.abs(length - 1) < TOLERANCE) | (length == 0)).all():
                 return int(d)
             if n_rows >= SOME:

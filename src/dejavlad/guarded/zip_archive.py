@@ -51,7 +51,7 @@ class Archive:
         """
         if name not in self.members:
             raise MalformedFileError(f"it holds no {name!r}")
-        with _told(), self._zip.open(self.members[name]) as stream:
+        with _zip_errors(), self._zip.open(self.members[name]) as stream:
             yield stream
 
     def read(self, name: str) -> bytes:
@@ -75,7 +75,7 @@ def open_zip(path: str | Path) -> Iterator[Archive]:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        with _told():
+        with _zip_errors():
             archive = zipfile.ZipFile(file)
         with archive:
             listed = archive.infolist()
@@ -148,7 +148,7 @@ def _array(archive: Archive, member: str) -> NDArray[Any]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _zip_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, MalformedFileError):

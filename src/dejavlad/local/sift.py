@@ -30,9 +30,9 @@ class Sift:
     def __call__(self, images_NCHW: NDArray[np.float32]) -> list[DetectedPoints]:
         """The points of each photo; see `LocalExtractor`."""
         grey_NHW = np.tensordot(np.asarray(LUMA, np.float32), images_NCHW, axes=(0, 1))
-        return [self._one(np.clip(grey_HW * 255 + 0.5, 0, 255).astype(np.uint8)) for grey_HW in grey_NHW]
+        return [self._detect(np.clip(grey_HW * 255 + 0.5, 0, 255).astype(np.uint8)) for grey_HW in grey_NHW]
 
-    def _one(self, grey_HW: NDArray[np.uint8]) -> DetectedPoints:
+    def _detect(self, grey_HW: NDArray[np.uint8]) -> DetectedPoints:
         points, described = self._sift.detectAndCompute(grey_HW, None)
         if described is None or not len(points):
             return DetectedPoints(

@@ -111,7 +111,7 @@ class LoopDetector:
         self.window, self.sequence, self.threshold = window, sequence, threshold
         self._shifts = sorted({tuple(round(speed * k) for k in range(sequence)) for speed in speeds})
         self._rows: Floats = np.empty((0, 0), np.float32)
-        self._there: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self._described: NDArray[np.bool_] = np.empty(0, np.bool_)
         self._count = 0
         self._numbers: list[int] = []
         self._similar: deque[Floats | None] = deque(maxlen=sequence)  # the last frames' to all before them
@@ -177,10 +177,10 @@ class LoopDetector:
             rows, described = np.zeros((room, dims), np.float32), np.zeros(room, np.bool_)
             if self._rows.shape[1]:
                 rows[: self._count] = self._rows[: self._count]
-            described[: self._count] = self._there[: self._count]
-            self._rows, self._there = rows, described
+            described[: self._count] = self._described[: self._count]
+            self._rows, self._described = rows, described
         if row is not None:
-            self._rows[self._count], self._there[self._count] = row, True
+            self._rows[self._count], self._described[self._count] = row, True
         self._count += 1
 
     def _rows_of(self, frames: NDArray[np.int64]) -> Floats:
@@ -214,7 +214,7 @@ class LoopDetector:
                 total[low:high] += row[low - shift : high - shift]
                 number[low:high] += 1
             best = np.maximum(best, total / np.maximum(number, 1))
-        best[~self._there[:last]] = -np.inf
+        best[~self._described[:last]] = -np.inf
         return best
 
     def _confidence(self, score_M: Floats) -> float:
@@ -238,11 +238,11 @@ class _StoredFrames(LoopDetector):
 
     def __init__(self, store: DescriptorStore, window: int, sequence: int, speeds: Sequence[float]) -> None:
         super().__init__(window=window, sequence=sequence, threshold=-math.inf, speeds=speeds)
-        self._store, self._there = store, np.zeros(len(store), np.bool_)
+        self._store, self._described = store, np.zeros(len(store), np.bool_)
         self._factors = np.zeros(len(store), np.float32)  # that bring rows to unit length
 
     def _rows_of(self, frames: NDArray[np.int64]) -> Floats:
-        rows = np.where(self._there[frames, None], self._store.float32(frames), np.float32(0))
+        rows = np.where(self._described[frames, None], self._store.float32(frames), np.float32(0))
         return np.asarray(rows * self._factors[frames, None])
 
     def _keep(self, row: Floats | None) -> None:
@@ -254,16 +254,16 @@ class _StoredFrames(LoopDetector):
         for at in np.flatnonzero(self._store.done[first:last]).tolist():
             row, stored = self._unit(self._store.rows[first + at]), self._store.rows[first + at]
             if row is not None:
-                block_BD[at], self._there[first + at] = row, True
+                block_BD[at], self._described[first + at] = row, True
                 self._factors[first + at] = 1 / np.linalg.norm(stored.astype(np.float64))
         similar_BN = np.empty((len(block_BD), last), np.float32)
         for start in range(0, last, _COMPARED):
             part = slice(start, min(start + _COMPARED, last))
             np.matmul(block_BD, self._store.float32(part).T, out=similar_BN[:, part])
         similar_BN *= self._factors[:last]
-        similar_BN[:, ~self._there[:last]] = 0
+        similar_BN[:, ~self._described[:last]] = 0
         for at, row in enumerate(block_BD):
-            shown = self._there[first + at]
+            shown = self._described[first + at]
             yield (row, similar_BN[at, : first + at]) if shown else (None, None)
 
 

@@ -127,7 +127,7 @@ def load_preset(name: str | Path) -> Preset:
     path = Path(name)
     if str(name) in PRESETS:
         text = resources.files("dejavlad.recipes").joinpath("rerank", f"{name}.toml").read_text("utf-8")
-        return _of(parse_toml(text), str(name))
+        return _preset_from(parse_toml(text), str(name))
     if path.suffix.lower() == ".ini":
         values = read_ini(path)
         if values["matcher"] is None:
@@ -137,7 +137,7 @@ def load_preset(name: str | Path) -> Preset:
     if path.suffix.lower() != ".toml" or not path.is_file():
         raise UnknownNameError("preset", str(name), PRESETS, note="or a .toml or .ini file")
     try:
-        return _of(read_toml(path), path.stem)
+        return _preset_from(read_toml(path), path.stem)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot use the preset {str(path)!r}: {error}") from error
 
@@ -180,7 +180,7 @@ def chosen_preset(
     return chosen.with_options(depth=depth, shortlist=shortlist, patch_dtype=patch_dtype)
 
 
-def _of(values: dict[str, Any], name: str) -> Preset:
+def _preset_from(values: dict[str, Any], name: str) -> Preset:
     known = {field.name: field for field in fields(Preset)}
     for key in values:
         if key not in known:

@@ -157,7 +157,7 @@ def rerank_all(
     count = min(reranker.k, ranking.depth)
     order = least_sure_first(ranking)
     budget = np.inf if budget_ms is None else budget_ms / 1000 * ranking.n_queries
-    note_text = _told(ranking, setting or {})
+    note_text = _note_text(ranking, setting or {})
     with _kept(keep, note_text, (ranking.n_queries, count)) as (scores_QC, seconds_Q):
         earlier = int((~np.isnan(seconds_Q)).sum())
         done, spent = earlier, float(np.nansum(seconds_Q))
@@ -222,10 +222,10 @@ class MapReranker:
 
 def least_sure_first(ranking: Ranking) -> NDArray[np.int64]:
     """Queries, those first whose best candidate stands out least from the middle of its candidates."""
-    held_QK = np.where(ranking.indices >= 0, ranking.distances, np.nan).astype(np.float64)
-    sure_Q = np.zeros(len(held_QK))
-    for q, held_K in enumerate(held_QK):
-        known = held_K[~np.isnan(held_K)]
+    distances_QK = np.where(ranking.indices >= 0, ranking.distances, np.nan).astype(np.float64)
+    sure_Q = np.zeros(len(distances_QK))
+    for q, distances_K in enumerate(distances_QK):
+        known = distances_K[~np.isnan(distances_K)]
         if len(known) and np.median(known) > 0:
             sure_Q[q] = 1 - known[0] / np.median(known)
     return np.argsort(sure_Q, kind="stable")
@@ -266,7 +266,7 @@ def _patches(source: Source, row: int) -> Sequence[PatchSet]:
         return []
 
 
-def _told(ranking: Ranking, setting: Mapping[str, Any]) -> str:
+def _note_text(ranking: Ranking, setting: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(ranking.indices.tobytes()).hexdigest()
     return json.dumps({"ranking": digest, **setting}, sort_keys=True)
 

@@ -249,7 +249,7 @@ class _Zones:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._found: dict[tuple[int, bool], str] = {}
+        self._zones: dict[tuple[int, bool], str] = {}
 
     def position(self, raw: Row, post: Row) -> Position | None:
         """Where a photo was taken; None where a number is missing.
@@ -262,13 +262,13 @@ class _Zones:
         if east is None or north is None or lon is None or lat is None:
             return None
         key = (int(lon // 6), lat >= 0)
-        if key not in self._found:
-            self._found[key] = self._zone(east, north, lon, lat)
-        return Position(east, north, self._found[key])
+        if key not in self._zones:
+            self._zones[key] = self._zone(east, north, lon, lat)
+        return Position(east, north, self._zones[key])
 
     def _zone(self, east: float, north: float, lon: float, lat: float) -> str:
         own = utm_from_latlon(lat, lon)
-        for at in (own, *(utm_from_latlon(lat, lon, zone) for zone in self._found.values())):
+        for at in (own, *(utm_from_latlon(lat, lon, zone) for zone in self._zones.values())):
             if at.zone is not None and max(abs(at.east - east), abs(at.north - north)) < FITS:
                 return at.zone
         raise InputError(

@@ -191,12 +191,12 @@ def _tuple_of(count: int) -> Callable[[list[Any]], None]:
 
 def _append(stack: list[Any]) -> None:
     value = stack.pop()
-    _of(stack, list).append(value)
+    _container(stack, list).append(value)
 
 
 def _appends(stack: list[Any]) -> None:
     values = _since_mark(stack)
-    _of(stack, list).extend(values)
+    _container(stack, list).extend(values)
 
 
 def _dict(stack: list[Any]) -> None:
@@ -208,12 +208,12 @@ def _dict(stack: list[Any]) -> None:
 
 def _set_item(stack: list[Any]) -> None:
     value, key = stack.pop(), stack.pop()
-    _fill(_of(stack, dict), [key, value])
+    _fill(_container(stack, dict), [key, value])
 
 
 def _set_items(stack: list[Any]) -> None:
     values = _since_mark(stack)
-    _fill(_of(stack, dict), values)
+    _fill(_container(stack, dict), values)
 
 
 def _fill(made: dict[Any, Any], values: list[Any]) -> None:
@@ -223,7 +223,7 @@ def _fill(made: dict[Any, Any], values: list[Any]) -> None:
         made[key] = value
 
 
-def _of(stack: list[Any], kind: type[Any]) -> Any:
+def _container(stack: list[Any], kind: type[Any]) -> Any:
     if not isinstance(stack[-1], kind):
         raise TypeError(f"a {kind.__name__} is missing")
     return stack[-1]

@@ -98,14 +98,14 @@ class Int8Codec:
 
         scale_P1 = torch.from_numpy(np.array(data[:split].view("<f4"), np.float32))[:, None]
         rounded_PD = torch.from_numpy(np.array(data[split:-1].view(np.int8).reshape(-1, dims)))
-        found_PD = rounded_PD.float().mul_(scale_P1)
+        decoded_PD = rounded_PD.float().mul_(scale_P1)
         if data[-1]:  # sums along both sides; as loops they are up to ten times faster than torch's cumsum
-            found_HWD = found_PD.view(*grid, dims)
+            decoded_HWD = decoded_PD.view(*grid, dims)
             for y in range(1, grid[0]):
-                found_HWD[y] += found_HWD[y - 1]
+                decoded_HWD[y] += decoded_HWD[y - 1]
             for x in range(1, grid[1]):
-                found_HWD[:, x] += found_HWD[:, x - 1]
-        return found_PD
+                decoded_HWD[:, x] += decoded_HWD[:, x - 1]
+        return decoded_PD
 
 
 def _rounded(rows_ND: Floats) -> tuple[Floats, NDArray[np.int8]]:
@@ -160,9 +160,9 @@ class ProductCodec:
         codes_PM = data.reshape(-1, parts).astype(np.int64)
         import torch
 
-        found_PMS = torch.from_numpy(self.centres[np.arange(parts), codes_PM])
-        found_PD = found_PMS.reshape(len(codes_PM), parts * width)[:, :dims]
-        return torch.nn.functional.normalize(found_PD, dim=1)
+        decoded_PMS = torch.from_numpy(self.centres[np.arange(parts), codes_PM])
+        decoded_PD = decoded_PMS.reshape(len(codes_PM), parts * width)[:, :dims]
+        return torch.nn.functional.normalize(decoded_PD, dim=1)
 
 
 CODECS: Final[Mapping[str, Callable[..., Codec]]] = {

@@ -58,19 +58,19 @@ class Cached:
 
     def __init__(self, source: Callable[[int], Patches], budget: int = HELD) -> None:
         self.source, self.budget = source, budget
-        self._held: OrderedDict[int, Patches] = OrderedDict()
+        self._cached: OrderedDict[int, Patches] = OrderedDict()
         self._bytes = 0
 
     def __call__(self, row: int) -> Patches:
         """The patches of a row."""
-        if row in self._held:
-            self._held.move_to_end(row)
-            return self._held[row]
+        if row in self._cached:
+            self._cached.move_to_end(row)
+            return self._cached[row]
         patches = self.source(row)
-        self._held[row] = patches
+        self._cached[row] = patches
         self._bytes += _bytes(patches)
-        while self._bytes > self.budget and len(self._held) > 1:
-            _, oldest = self._held.popitem(last=False)
+        while self._bytes > self.budget and len(self._cached) > 1:
+            _, oldest = self._cached.popitem(last=False)
             self._bytes -= _bytes(oldest)
         return patches
 

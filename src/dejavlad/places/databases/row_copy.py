@@ -77,7 +77,7 @@ class RowCopy:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(one_writer(self.folder))
-                known = self._begun(marks_N)
+                known = self._started(marks_N)
                 missing = np.flatnonzero(places_in(known, marks_N) < 0)
                 if shutil.disk_usage(self.folder).free < SPARE + 5 * self.dims * len(missing):
                     return None
@@ -106,7 +106,7 @@ class RowCopy:
         discard(self._data)
         discard(self._index.folder)
 
-    def _begun(self, marks_N: Marks) -> Marks:
+    def _started(self, marks_N: Marks) -> Marks:
         """The marks of the rows that are there; a damaged copy, or one of dead rows, is begun anew."""
         with contextlib.suppress(StoreError, ValueError, TypeError):
             if self._state.exists():

@@ -87,19 +87,19 @@ def draw_pair(
     for pixels, (left, width) in ((query, place.query), (candidate, place.candidate)):
         row[:, left : left + width] = _muted(fitted(pixels, width, place.height), bool(len(lines_L4)))
     if len(lines_L4):
-        here_L2 = np.stack(
+        query_L2 = np.stack(
             [place.query[0] + lines_L4[:, 0] * place.query[1], lines_L4[:, 1] * place.height], 1
         )
-        there_L2 = np.stack(
+        candidate_L2 = np.stack(
             [place.candidate[0] + lines_L4[:, 2] * place.candidate[1], lines_L4[:, 3] * place.height], 1
         )
         inks = [rgb(COLOURS[colour]) for colour in colours_L.tolist()]
         for points_L2, size, (_, width) in (
-            (here_L2, query_size, place.query),
-            (there_L2, candidate_size, place.candidate),
+            (query_L2, query_size, place.query),
+            (candidate_L2, candidate_size, place.candidate),
         ):
             _hint(row, points_L2, inks, side * width / size[1], side * place.height / size[0])
-        _lines(row, here_L2, there_L2, inks)
+        _lines(row, query_L2, candidate_L2, inks)
     for left, width in (place.query, place.candidate):
         round_corners(row[:, left : left + width], max(4, place.width // 110))
     return row
@@ -150,13 +150,13 @@ def _hint(
 
 def _lines(
     row: Pixels,
-    here_L2: NDArray[np.float64],
-    there_L2: NDArray[np.float64],
+    query_L2: NDArray[np.float64],
+    candidate_L2: NDArray[np.float64],
     inks: list[tuple[int, int, int]],
 ) -> None:
     """Translucent lines over a soft dark edge, with a dot at each end."""
     thick = max(1, round(row.shape[1] / 800))
-    ends = [_at([tuple(a), tuple(b)]) for a, b in zip(here_L2.tolist(), there_L2.tolist(), strict=True)]
+    ends = [_at([tuple(a), tuple(b)]) for a, b in zip(query_L2.tolist(), candidate_L2.tolist(), strict=True)]
     edge, drawn = row.copy(), row.copy()
     for (start, end), _ in zip(ends, inks, strict=True):
         cv2.line(edge, start, end, (12, 16, 24), thick + 2, cv2.LINE_AA, SUBPIXEL)

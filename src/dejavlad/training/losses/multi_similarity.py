@@ -48,17 +48,17 @@ class MultiSimilarity:
             rows_UD: descriptors of unit length.
             labels_U: the place of each.
         """
-        likeness_UU = rows_UD @ rows_UD.T
+        similarity_UU = rows_UD @ rows_UD.T
         same_UU = labels_U[:, None] == labels_U
         itself_UU = torch.eye(len(labels_U), dtype=torch.bool, device=rows_UD.device)
         positive_UU, negative_UU = same_UU & ~itself_UU, ~same_UU
-        least_U1, most_U1 = _bounds(likeness_UU.detach(), positive_UU, negative_UU)
+        least_U1, most_U1 = _bounds(similarity_UU.detach(), positive_UU, negative_UU)
         both_U1 = positive_UU.any(1, keepdim=True) & negative_UU.any(1, keepdim=True)
         with torch.no_grad():
-            hard_positive_UU = positive_UU & both_U1 & (likeness_UU - self.epsilon < most_U1)
-            hard_negative_UU = negative_UU & both_U1 & (likeness_UU + self.epsilon > least_U1)
-            very_hard_UU = negative_UU & both_U1 & (likeness_UU > least_U1)
-        shifted_UU = likeness_UU - self.base
+            hard_positive_UU = positive_UU & both_U1 & (similarity_UU - self.epsilon < most_U1)
+            hard_negative_UU = negative_UU & both_U1 & (similarity_UU + self.epsilon > least_U1)
+            very_hard_UU = negative_UU & both_U1 & (similarity_UU > least_U1)
+        shifted_UU = similarity_UU - self.base
         losses_U = (
             _soft(-self.alpha * shifted_UU, hard_positive_UU) / self.alpha
             + _soft(self.beta * shifted_UU, hard_negative_UU) / self.beta
@@ -71,10 +71,10 @@ class MultiSimilarity:
         )
 
 
-def _bounds(likeness_UU: Tensor, positive_UU: Tensor, negative_UU: Tensor) -> tuple[Tensor, Tensor]:
+def _bounds(similarity_UU: Tensor, positive_UU: Tensor, negative_UU: Tensor) -> tuple[Tensor, Tensor]:
     """The least alike positive and the likest negative of each anchor, [U, 1]."""
-    least_U1 = likeness_UU.masked_fill(~positive_UU, torch.inf).amin(1, keepdim=True)
-    most_U1 = likeness_UU.masked_fill(~negative_UU, -torch.inf).amax(1, keepdim=True)
+    least_U1 = similarity_UU.masked_fill(~positive_UU, torch.inf).amin(1, keepdim=True)
+    most_U1 = similarity_UU.masked_fill(~negative_UU, -torch.inf).amax(1, keepdim=True)
     return least_U1, most_U1
 
 

@@ -66,10 +66,10 @@ class SubcacheMiner(Miner):
         pool = cache.negatives[known]
         near, near_squared = nearest(query_D, cache.database_ND, pool, looked_at(config))
         if config.quirk("inverted_violation"):
-            likeness_P = cache.database_ND[pool] @ query_D
+            similarity_P = cache.database_ND[pool] @ query_D
             # For descriptors of length 1, likeness = 1 - squared / 2. The original compares likenesses as if
             # they were distances, so that nearly all negatives pass; it then takes the nearest of all.
-            violating = (1 - squared / 2) - likeness_P + config.margin > 0
+            violating = (1 - squared / 2) - similarity_P + config.margin > 0
             chosen = near if int(violating.sum()) > config.negatives_used else near[:0]
         else:
             chosen = near[self._loss.violates(squared, near_squared)]
