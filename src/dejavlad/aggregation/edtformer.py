@@ -48,6 +48,7 @@ class EDTformer(Head):
     """
 
     name = "edtformer"
+    reduces = True
     leading = 1
     grid = False
 
@@ -74,5 +75,6 @@ class EDTformer(Head):
         q_NqD: Tensor = self.queries
         for layer in self.layers:
             q_NqD = layer(q_NqD, tokens_NTD)
-        projected_Ncr: Tensor = self.row_proj(self.channel_proj(q_NqD).transpose(1, 2))
+        with torch.autocast(q_NqD.device.type, enabled=False):
+            projected_Ncr: Tensor = self.row_proj(self.channel_proj(q_NqD).transpose(1, 2))
         return projected_Ncr.flatten(1)
