@@ -172,9 +172,8 @@ def opened(bench: Bench, engine: str) -> Search:
         faiss.downcast_index(index).nprobe = 32
     if engine == "ivfpq-refined":
         exact = read("flat")
-        index = faiss.IndexRefine(index, exact)
+        index = faiss.IndexRefine(index, exact)  # which refers to both
         index.k_factor = 10
-        index.kept = exact
     return lambda queries: index.search(queries, K)[1]
 
 
