@@ -205,7 +205,7 @@ def table(bench: Bench) -> str:
         made = bench.results.get(f"{MADE_BY.get(engine, engine)} made")
         rounds = [v for name, v in bench.results.items() if name.startswith(f"{engine} round ")]
         finds = bench.results.get(f"{engine} finds")
-        if made is None or finds is None:
+        if made is None or finds is None or not rounds:
             continue
         alone, together, _, memory = (statistics.median(column) for column in zip(*rounds, strict=True))
         right, place = finds
