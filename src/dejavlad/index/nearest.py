@@ -85,7 +85,7 @@ class Nearest:
         near_BC = self._near(screen_BC, slack_B)
         by_rows = near_BC.flags.f_contiguous
         near, width = near_BC.ravel(order="K"), near_BC.shape[0 if by_rows else 1]
-        self.in_question = np.count_nonzero(near)
+        self.in_question = int(np.count_nonzero(near))
         for first in range(0, near.size, PAIRS):
             outer_P, inner_P = np.divmod(np.flatnonzero(near[first : first + PAIRS]) + first, width)
             if len(outer_P):
