@@ -2,6 +2,7 @@
 
     python -m benchmarks                     all of them; one that fails leaves the others
     python -m benchmarks rerank runtimes     these alone
+    python -m benchmarks --quick             with small numbers: only to see that they run
     python -m benchmarks --list              their names
 
 The table has, of each, the processor time and the lines that tell ratios. Status 1 where one has failed.
@@ -41,22 +42,38 @@ def scripts() -> dict[str, Path]:
     return named | {"gpu": HERE / "gpu.py"}
 
 
-def options(name: str, folder: Path) -> list[str]:
+QUICK = {
+    "decode": "--repeats 1",
+    "lance": "--sizes 1000",
+    "memory": "--built 500 --located 600",
+    "models": "mixvpr-4096",
+    "pairs": "--photos 2000",
+    "rerank": "--preset speed --timed 1 --candidates 4",
+    "runtimes": "--photos 1 --batch 1 --rounds 1 --models resnet50 --ways torch-bf16,onnxruntime-fp32",
+    "scale": "--sizes 2000",
+    "serve": "--most 4 --rounds 1 --requests 4",
+    "training": "--quick",
+}
+"""Benchmark -> what makes it short; its figures then mean little."""
+USUAL = {"scale": "--sizes 20000"}
+"""Likewise, in a run of all."""
+FOLDERS = ("lance", "memory", "pairs", "scale")
+"""Benchmarks that must be told where to write."""
+
+
+def options(name: str, folder: Path, *, quick: bool = False) -> list[str]:
     """What a benchmark must be given, or is kept short by, in a run of all."""
-    return {
-        "lance": ["--folder", str(folder / "lance")],
-        "scale": ["--folder", str(folder / "scale"), "--sizes", "20000"],
-        "runtimes": ["--photos", "4"],
-    }.get(name, [])
+    where = ["--folder", str(folder / name)] if name in FOLDERS else []
+    return where + (QUICK if quick else USUAL).get(name, "").split()
 
 
-def run(name: str, path: Path, folder: Path) -> Outcome:
+def run(name: str, path: Path, folder: Path, *, quick: bool = False) -> Outcome:
     """Run one, showing what it prints as it comes."""
     print(f"\n== {name} ==", flush=True)
     start, before = time.perf_counter(), _children()
     printed = []
     with subprocess.Popen(
-        [sys.executable, str(path), *options(name, folder)],
+        [sys.executable, str(path), *options(name, folder, quick=quick)],
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
@@ -85,6 +102,7 @@ def main(words: list[str] | None = None) -> int:
         "names", nargs="*", metavar="NAME", help="of those that --list tells; all unless given"
     )
     parser.add_argument("--list", action="store_true", help="their names")
+    parser.add_argument("--quick", action="store_true", help="small numbers: only to see that they run")
     given, known = parser.parse_args(words), scripts()
     if given.list:
         print(*known, sep="\n")
@@ -92,7 +110,7 @@ def main(words: list[str] | None = None) -> int:
     if unknown := [name for name in given.names if name not in known]:
         parser.error(f"no benchmark {unknown[0]!r}: {', '.join(known)}")
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = [run(name, known[name], Path(folder)) for name in given.names or known]
+        outcomes = [run(name, known[name], Path(folder), quick=given.quick) for name in given.names or known]
     print("\n== all ==")
     for outcome in outcomes:
         state = "done" if outcome.status == 0 else f"FAILED ({outcome.status})"

@@ -1,22 +1,24 @@
 """Does a map know what it knows? Every set asked of every other set's map, and of its own.
 
-    python benchmarks/known_unknown.py SHARED_DATA CACHE TOWN FITTED_TOWN [MODEL [ASKED]]
+    python benchmarks/known_unknown.py SHARED_DATA CACHE TOWN FITTED_TOWN [MODEL [VERIFY [ASKED]]]
 
 SHARED_DATA holds gardens_point, corridor, loop_rtabmap, photos_lund, photos_arezzo and toy; the towns are
 made by `dejavlad dataset town` with two seeds. Half of the sets had a part in fitting the curve of
 confidence (`FITTED`), the other half had none. (Not blind: the constants of `rivals` and `MOST_CHANCE` were
 chosen with corridor and robot in view, and the strength of the fit among a few with all figures in view.)
-What is slow (local features, maps, evidence) is kept in
-CACHE: delete it after a change of the network, of matching or of verification.
+What is slow (local features, pairs of photos, maps,
+descriptors) is kept in CACHE: delete it after a change of the network, of matching or of verification.
+Answers are always made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +31,14 @@ from dejavlad.geo import distance
 from dejavlad.local.codec import decode, encode
 from dejavlad.photo import PhotoList
 from dejavlad.places.confidence import confidence
-from dejavlad.places.verification.confidence import Evidence, search_confidence, verified_confidence
+from dejavlad.places.verification.confidence import (
+    Evidence,
+    curve_terms,
+    search_confidence,
+    verified_confidence,
+)
 from dejavlad.places.verification.points import PointSetting
+from dejavlad.rerank import PointMatches, PointReranker, Verified
 from dejavlad.zoo import BEST_MODEL
 
 FITTED = ("gardens", "lund", "toy", "town A")
@@ -50,6 +58,9 @@ NEAR = 25.0
 """Metres within which an answer is right; beyond `FAR` it is wrong."""
 FAR = 100.0
 KNOWN = 0.5
+EARLIER = 0.65, 3.35, 6.0, 8.9, -6.8
+OWN = 18
+"""Photos of its own set that each map is asked for, at least."""
 
 
 @dataclass
@@ -131,12 +142,14 @@ def sets(data: Path, towns: dict[str, Path]) -> dict[str, Set]:
     return made
 
 
-def collect(every: dict[str, Set], cache: Path, model: str, count: int) -> Iterator[Row]:
-    """Each map asked for `count` photos of each other set, and for three times as many of its own."""
+def collect(
+    every: dict[str, Set], cache: Path, model: str, kind: str, count: int, maps: Sequence[str]
+) -> Iterator[Row]:
+    """Each map asked for `count` photos of each other set, and for `OWN` of its own."""
     keep_features(cache / "local")
-    dense: dict[str, object] = {}
-    for name, sizes in MAPS.items():
-        for size in sizes:
+    setting, dense = PointSetting(kind), {}
+    for name in maps:
+        for size in MAPS[name]:
             this = every[name]
             kept = spread(this.database, size)
             folder = cache / f"{model}-{name}-{size}"
@@ -144,73 +157,58 @@ def collect(every: dict[str, Set], cache: Path, model: str, count: int) -> Itera
                 kept = list(range(0, len(this.database), 2))
                 others = this.database.take(list(range(1, len(this.database), 2)))
                 this = Set(this.database, others, True)
-            made = None
-            for other, asked_of in every.items():
-                own = other == name
-                if own:
-                    asked_of = this
-                if (own and not this.own) or (other == "lund" and not own and name == "lund"):
-                    continue
-                path = folder / f"{other.replace('/', '-')}.json"
-                if not path.exists():
-                    if made is None:
-                        made = dv.PlaceMap.build(model, this.database.take(kept), folder / "map")
-                    rows = spread(asked_of.queries, 3 * count if own else count)
-                    records = ask(made, asked_of, rows, this if own else None, dense)
-                    path.write_text(json.dumps(records))
-                for record in json.loads(path.read_text()):
-                    kind = record["kind"]
-                    if kind == "unrelated" and name[:4] == other[:4] == "town":
-                        kind = "district"
-                    yield Row(
-                        name, size, other, kind, Evidence(**record["evidence"]),
-                        record["position_error"], record["uncertainty"],
-                    )  # fmt: skip
+            made = dv.PlaceMap.build(model, this.database.take(kept), folder / "map")
+            with kept_pairs(cache / f"pairs-{kind}.pickle"):
+                for other, asked_of in every.items():
+                    own = other == name
+                    if own:
+                        asked_of = this
+                    if (own and not this.own) or (other == "lund" and not own and name == "lund"):
+                        continue
+                    rows = spread(asked_of.queries, max(OWN, 3 * count) if own else count)
+                    photos = asked_of.queries.take(rows)
+                    described = describe(made.model, photos, dense, folder / f"{other.replace('/', '-')}.npz")
+                    answers = made.locate_descriptors(described, photos, k=1, verify=setting)
+                    wrong = "district" if name[:4] == other[:4] == "town" else "unrelated"
+                    for row, answer in zip(rows, answers, strict=True):
+                        if (made_of := judge(answer, asked_of, row, this if own else None)) is not None:
+                            kind_of = "right" if own else wrong
+                            yield Row(name, size, other, kind_of, answer.evidence, *made_of)
             print(f"# {name} {size}", file=sys.stderr, flush=True)
 
 
-def ask(made, asked_of: Set, rows: list[int], own: Set | None, dense: dict) -> list[dict]:
-    """What a map answers, as JSON; answers that may be right or wrong are left out."""
-    photos = asked_of.queries.take(rows)
-    answers = made.locate_descriptors(describe(made.model, photos, dense), photos, k=1, verify=SETTING)
-    keys = {} if own is None else {photo.key: row for row, photo in enumerate(own.database)}
-    records = []
-    for row, answer in zip(rows, answers, strict=True):
-        if answer.evidence is None:
-            continue
-        right = False if own is None else own.right(row, keys[answer.matches[0].name])
-        if right is None or (own is not None and not right):
-            continue
-        stated, true = answer.agreed, asked_of.queries[row].position
-        known_error = right and stated is not None and true is not None
-        records.append(
-            {
-                "kind": "right" if right else "unrelated",
-                "evidence": asdict(answer.evidence),
-                "position_error": distance(stated, true) if known_error else None,
-                "uncertainty": answer.uncertainty_m if known_error else None,
-            }
-        )
-    return records
+def judge(answer, asked_of: Set, row: int, own: Set | None) -> tuple[float | None, float | None] | None:
+    """Position error and uncertainty of an answer that is surely right, or of elsewhere; None of others."""
+    if answer.evidence is None:
+        return None
+    if own is None:
+        return None, None
+    if not own.right(row, own.database.keys.index(answer.matches[0].name)):
+        return None
+    stated, true = answer.agreed, asked_of.queries[row].position
+    if stated is None or true is None:
+        return None, None
+    return distance(stated, true), answer.uncertainty_m
 
 
-SETTING = PointSetting("xfeat")
-
-
-def describe(model, photos: PhotoList, dense: dict) -> np.ndarray:
-    """Descriptors; what does not depend on the map's vocabulary is made once."""
+def describe(model, photos: PhotoList, dense: dict, path: Path) -> np.ndarray:
+    """Descriptors, kept in a file; what does not depend on the map's vocabulary is made once a run."""
+    known = dict(np.load(path)) if path.exists() else {}
     light = model.name.startswith("efficientnet")  # the others' feature maps are too large to keep
-    if not light:
-        return model.encode(list(photos))
-    made = []
     with model.describing():
         for photo in photos:
-            key = str(photo.path)
+            key = str(photo.path).replace("/", "|")
+            if key in known:
+                continue
+            if not light:
+                known[key] = model.encode([photo])[0]
+                continue
             if key not in dense:
                 ((_, images),) = model._prepared([photo], 1, 0, keep_blank=True)
                 dense[key] = model.features(images)
-            made.append(model.pooled(dense[key]).numpy()[0])
-    return np.stack(made)
+            known[key] = model.pooled(dense[key]).numpy()[0]
+    np.savez(path, **known)
+    return np.stack([known[str(photo.path).replace("/", "|")] for photo in photos])
 
 
 def keep_features(folder: Path) -> None:
@@ -229,6 +227,37 @@ def keep_features(folder: Path) -> None:
         return made
 
     local.local_features = kept
+
+
+@contextmanager
+def kept_pairs(path: Path) -> Iterator[None]:
+    """Keep what two photos have in common, by their points."""
+    known = pickle.loads(path.read_bytes()) if path.exists() else {}
+    verified, before = PointReranker.verified, len(known)
+
+    def kept(reranker, query, candidate):
+        points = query.keypoints.tobytes(), candidate.keypoints.tobytes()
+        key = hashlib.sha256(b"".join(points)).digest()[:12], len(points[0])
+        if key not in known:
+            pair = verified(reranker, query, candidate)
+            known[key] = pair.inliers, pair.tried, pair.nearness
+        inliers, tried, near = known[key]
+        rows = np.zeros(inliers, np.int64)
+        return Verified(PointMatches(rows, rows, rows), tried, "fundamental", None, near, query.kind)
+
+    PointReranker.verified = kept
+    try:
+        yield
+    finally:
+        PointReranker.verified = verified
+        if len(known) > before:
+            path.write_bytes(pickle.dumps(known))
+
+
+def earlier_confidence(evidence: Evidence) -> float:
+    """By the curve as it was before, for all kinds of local features: wrong answers counted four times."""
+    logit = np.dot(EARLIER[:-1], curve_terms(evidence)) + EARLIER[-1]
+    return float(1 / (1 + np.exp(-logit)))
 
 
 def known(rows: list[Row]) -> tuple[str, str]:
@@ -256,15 +285,21 @@ def report(rows: list[Row]) -> None:
     }
     for name, some in parts.items():
         line(f"**{name}**", "", some)
-    print("\n| area under the ROC | verified | search alone | before (`confidence`) |\n|---|--:|--:|--:|")
-    scores = (verified_confidence, search_confidence, lambda evidence: confidence(evidence.standing))
+    columns = "verified | earlier curve | search alone | before (`confidence`) |\n|---|--:|--:|--:|--:|"
+    print(f"\n| area under the ROC | {columns}")
+    scores = (
+        verified_confidence,
+        earlier_confidence,
+        search_confidence,
+        lambda evidence: confidence(evidence.standing),
+    )
     for name, some in parts.items():
         areas = [
             roc_area(*([score(row.evidence) for row in of(some, kind)] for kind in ("right", "unrelated")))
             for score in scores
         ]
         print(f"| {name} | " + " | ".join("" if a is None else f"{a:.4f}" for a in areas) + " |")
-    print("\n| held back (map or photos): known | verified | search alone | before |\n|---|--:|--:|--:|")
+    print(f"\n| held back (map or photos): known | {columns}")
     for kind in ("right", "unrelated", "district"):
         some = of(parts["held back (map or photos)"], kind)
         shares = [np.mean([score(row.evidence) >= KNOWN for row in some]) if some else 0 for score in scores]
@@ -291,11 +326,14 @@ def of(rows: list[Row], kind: str) -> list[Row]:
     return [row for row in rows if row.kind == kind]
 
 
-def answers(data: str, cache: str, town: str, fitted_town: str, *rest: str) -> list[Row]:
-    """All answers, by the arguments of the command."""
-    model, count = (*rest, *(BEST_MODEL, "6")[len(rest) :])
+def answers(
+    data: str, cache: str, town: str, fitted_town: str, *rest: str, maps: Sequence[str] = tuple(MAPS)
+) -> list[Row]:
+    """All answers of some maps to photos of their sets, by the arguments of the command."""
+    model, kind, count = (*rest, *(BEST_MODEL, "xfeat", "6")[len(rest) :])
     every = sets(Path(data), {"town A": Path(fitted_town), "town B": Path(town)})
-    return list(collect(every, Path(cache), model, int(count)))
+    every = {name: photos for name, photos in every.items() if name.split("/")[0] in maps}
+    return list(collect(every, Path(cache), model, kind, int(count), maps))
 
 
 if __name__ == "__main__":

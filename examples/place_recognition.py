@@ -9,12 +9,8 @@ from pathlib import Path
 
 import dejavlad as dv
 from dejavlad.evaluation.protocols import protocol
-from dejavlad.pipelines.evaluation import (
-    Scoring,
-    rank,
-    score,
-    sweep,
-)
+from dejavlad.pipelines.evaluation import rank, sweep
+from dejavlad.pipelines.scoring import Scoring, score
 
 
 def main(dataset: str, measure: str, out: str, name: str = "rootsift-vlad") -> None:

@@ -1,5 +1,6 @@
 """Photos made for tests: places of random blocks, each seen twice, a little aside."""
 
+import functools
 import hashlib
 import importlib
 import os
@@ -12,8 +13,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores;
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-PLACES = 12
 
 
 @pytest.hookimpl(wrapper=True)
@@ -55,6 +54,45 @@ def learn_the_same_clusters_once(tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session", autouse=True)
+def do_not_wait_for_the_disk() -> Iterator[None]:
+    """Files are not forced onto the disk: a killed process loses nothing by that, only a power cut would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def look_at_small_photos() -> Iterator[dict[str, str]]:
+    """Where a test says no size, photos are described at 160 pixels and their points are of 256.
+
+    Users get 320 or 480, and 640; made photos have 128. Gives the policies that users have, which `tests/zoo`
+    checks.
+    """
+    policies = importlib.import_module("dejavlad.zoo.off_the_shelf").RESIZE
+    points = importlib.import_module("dejavlad.places.verification.points")
+    make, real = points.PointSetting.__init__, dict(policies)
+    with pytest.MonkeyPatch.context() as patch:
+        for backbone in real:
+            patch.setitem(policies, backbone, "longest:160")
+        smaller = tuple(256 if value == points.LONGEST else value for value in make.__defaults__)
+        patch.setattr(make, "__defaults__", smaller)
+        yield real
+
+
+@pytest.fixture(scope="session", autouse=True)
+def learn_clusters_from_fewer_features() -> Iterator[None]:
+    """`initialise` draws 5,000 local features in place of 50,000: k-means of a few made photos needs no more.
+
+    Calls of `sample_features` with the tests' own numbers, and those of `dejavlad.fitting`, are as they are.
+    """
+    initialise = importlib.import_module("dejavlad.fitting.initialise")
+    draw = initialise.sample_features
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(initialise, "sample_features", functools.partial(draw, features=5_000))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def describe_the_same_pixels_once() -> Iterator[None]:
     """RootSIFT of the same pixels is computed once a process: nearly all tests look at the same few photos.
 
@@ -81,6 +119,37 @@ def describe_the_same_pixels_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def detect_the_same_points_once() -> Iterator[None]:
+    """Local features of one batch by one set of weights are computed once, but for `tests/local`."""
+    extractor = importlib.import_module("dejavlad.local.kornia_networks").KorniaExtractor
+    run, known = extractor.__call__, {}
+
+    def remembering(self: Any, images_NCHW: NDArray[np.float32]) -> Any:
+        if self.device.type != "cpu" or os.environ["PYTEST_CURRENT_TEST"].startswith("tests/local/"):
+            return run(self, images_NCHW)
+        digest = hashlib.sha256(np.ascontiguousarray(images_NCHW))
+        for name, tensor in self.network.state_dict().items():
+            digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(tensor.float().contiguous().numpy())
+        key = (type(self), self.points, images_NCHW.shape, digest.digest())
+        if key not in known:
+            known[key] = run(self, images_NCHW)
+        return list(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extractor, "__call__", remembering)
+        yield
+
+
+@pytest.fixture(scope="session")
+def demo_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The town of 60 photos, to be copied: verbs and examples that make one go on with the copy."""
+    from dejavlad.town import make_town
+
+    return make_town(tmp_path_factory.mktemp("demo") / "town", photos=60)
+
+
 @pytest.fixture(scope="session")
 def make_view() -> Callable[..., NDArray[np.uint8]]:
     from made_photos import view
@@ -98,9 +167,6 @@ def make_photo() -> Callable[..., Path]:
 @pytest.fixture
 def street(tmp_path: Path) -> Path:
     """A folder with `database` (places 0 to 11) and `queries` (the same, seen 5 pixels aside)."""
-    from made_photos import view, write
+    from made_photos import write_street
 
-    for place in range(PLACES):
-        write(tmp_path / "street" / "database" / f"{place:02d}.png", view(place))
-        write(tmp_path / "street" / "queries" / f"{place:02d}.png", view(place, 5))
-    return tmp_path / "street"
+    return write_street(tmp_path / "street")

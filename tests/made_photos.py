@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import cv2
@@ -21,9 +22,28 @@ def view(place: int, shift: int = 0, height: int = 96, width: int = 128) -> NDAr
     return np.ascontiguousarray(wall[:height, shift : shift + width])
 
 
+def encode(rgb: NDArray[np.uint8], suffix: str) -> bytes:
+    """The bytes of a file that ends so."""
+    done, data = cv2.imencode(suffix, rgb[:, :, ::-1])
+    assert done
+    return data.tobytes()
+
+
 def write(path: Path, rgb: NDArray[np.uint8]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(path.suffix, rgb[:, :, ::-1])
-    assert done
-    path.write_bytes(data.tobytes())
+    path.write_bytes(encode(rgb, path.suffix))
     return path
+
+
+@functools.cache
+def _street_photo(place: int, shift: int) -> bytes:
+    return encode(view(place, shift), ".png")
+
+
+def write_street(folder: Path, places: int = 12) -> Path:
+    """A folder with `database` (places 0 to 11) and `queries` (the same, seen 5 pixels aside)."""
+    for part, shift in (("database", 0), ("queries", 5)):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for place in range(places):
+            (folder / part / f"{place:02d}.png").write_bytes(_street_photo(place, shift))
+    return folder

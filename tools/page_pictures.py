@@ -89,7 +89,7 @@ def main(out: Path, town: Path | None = None) -> None:
         if town is None:
             town = folder / "town"
             make_town(town, photos=PHOTOS, size=SIZE)
-        options = ServeOptions(port=0, quiet=True, writable=True)
+        options = ServeOptions(port=0, writable=True)
         server = RunningServer(build_service([str(place_map(town, folder))], options), options)
         program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
         with sync_playwright() as playwright:

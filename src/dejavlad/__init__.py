@@ -13,10 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dejavlad import pipelines, report
-    from dejavlad.datasets import (
-        open_dataset,
-        photos,
-    )
+    from dejavlad.datasets import open_dataset, photos
     from dejavlad.errors import DejavladError
     from dejavlad.evaluation import Result, evaluate
     from dejavlad.extraction import DescriptorStore, merge_stores
@@ -25,10 +22,7 @@ if TYPE_CHECKING:
     from dejavlad.geo import Position
     from dejavlad.ground_truth import PlaceDataset
     from dejavlad.index import build_index, open_index
-    from dejavlad.model import (
-        PlaceModel,
-        save_model,
-    )
+    from dejavlad.model import PlaceModel, save_model
     from dejavlad.photo import Photo, PhotoList
     from dejavlad.places import PlaceMap
     from dejavlad.ranking import Ranking

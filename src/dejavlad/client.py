@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NotRequired, Self, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, Self, TypedDict, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from dejavlad.errors import DejavladError, InputError, MalformedFileError
@@ -147,7 +147,7 @@ class Job(TypedDict):
 
     id: str
     map: str
-    state: str
+    state: Literal["queued", "running", "done", "failed"]
     what: str
     done: int
     steps: int
@@ -155,6 +155,8 @@ class Job(TypedDict):
     added: list[dict[str, str]]
     failed: dict[str, str]
     error: dict[str, Any] | None
+    address: NotRequired[str]
+    """Where to ask how it goes; of the answer to `Client.add`."""
 
 
 class Client:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dejavlad import backbones
-from dejavlad.backbones import BACKBONES, create
+from dejavlad.backbones import BACKBONES, create, making
 from dejavlad.backbones.weights import parse_random, read_weights
 from dejavlad.errors import CheckpointError, DownloadError, InputError, UnknownNameError
 from dejavlad.images import PREPROCESSING, read_image
@@ -214,7 +213,7 @@ def test_published_weights_are_fetched_and_loaded(tmp_path, monkeypatch, tensors
         requests.append((url, how["sha256"], how["offline"]))
         return written(path, tensors)
 
-    monkeypatch.setattr(backbones, "fetch", fetch)
+    monkeypatch.setattr(making, "fetch", fetch)
     backbone = create("squeezenet1_1")
     assert requests == [(BACKBONES["squeezenet1_1"].url, "b8a52dc0", False)]
     assert torch.equal(backbone.state_dict()["features.0.weight"], tensors["features.0.weight"])

@@ -7,10 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-import dejavlad as dv
 
 Run = Callable[..., tuple[int, str, str]]
 FAST = ("--device", "cpu", "--resize", "none")
@@ -117,27 +114,3 @@ def test_a_store_becomes_a_map_in_a_database(run: Run, photos: Path) -> None:
         assert status == 0, err
     about = [json.loads(run("map", "info", out, "--json")[1]) for out in ("folder.map", "lance:db")]
     assert about[0]["names"] == about[1]["names"] and about[1]["photos"] == 8
-
-
-@pytest.mark.slow
-def test_ray_describes_for_a_map_in_a_database(
-    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("lancedb")
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("PYTHONPATH", str(Path(dv.__file__).parents[1]))  # of the cluster's processes
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    build = ("map", "build", "rootsift-vlad", "photos", "--batch-size", "4", *FAST)
-    try:
-        status, _, err = run(*build, "--out", "lance:db", "--ray", cluster.address)
-    finally:
-        cluster.shutdown()
-    assert status == 0, err
-    assert run(*build, "--out", "folder.map")[0] == 0
-    by_ray, alone = (dv.PlaceMap.open(each, device="cpu") for each in ("lance:db", "folder.map"))
-    assert by_ray.photos.keys == alone.photos.keys and len(alone) == 8
-    np.testing.assert_array_equal(by_ray.descriptors, alone.descriptors)

@@ -1,6 +1,7 @@
 """`dejavlad demo`: from a made town to a page, a training among it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ import pytest
 import dejavlad.pipelines.demo
 from dejavlad.cli import main
 from dejavlad.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def town(demo_town: Path, tmp_path: Path) -> None:
+    """What the demo would make first (`tests/town` makes towns); it goes on with it."""
+    shutil.copytree(demo_town, tmp_path / "town")
 
 
 @pytest.mark.slow

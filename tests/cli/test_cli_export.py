@@ -58,14 +58,13 @@ def test_wrong_usage_is_one_line(run, folder):
 
 
 @pytest.mark.slow
-def test_int8_says_what_it_costs(run, folder, tmp_path):
-    from dejavlad.town import make_town
-
-    make_town(tmp_path / "town", photos=60, size=(48, 64))
+def test_int8_says_what_it_costs(run, folder, street, tmp_path):
+    lines = [f'{part} = "{(street / part).as_posix()}"' for part in ("database", "queries")]
+    (tmp_path / "mine.toml").write_text("\n".join([*lines, 'truth = "same-name"']), encoding="utf-8")
     words = ("export", folder, "--out", "i.onnx", "--int8", "--calibrate", "photos", "--json", "--quiet")
     status, out, err = run(*words)
     assert status == 0, err
     assert json.loads(out)["precision"] == "int8" and json.loads(out)["calibrated"]["photos"] == 10
-    status, out, err = run(*words, "--dataset", "town/test", "--root", tmp_path / "town")
+    status, out, err = run(*words, "--dataset", "mine.toml")
     assert status == 0, err
     assert set(json.loads(out)["recall"]["recall"]) == {"1", "5", "10"}

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import dejavlad as dv
 from dejavlad.datasets import photos
+from dejavlad.extraction import DescriptorStore, save_store
 from dejavlad.ground_truth import PlaceDataset, parse_truth
 
 HEAVY = ("torch", "cv2", "scipy", "rich.progress", "jinja2")
@@ -28,10 +30,10 @@ print(json.dumps(loaded))
 """
 
 
-def loaded_by(verbs: list[list[str]], folder: Path) -> dict[str, list[object]]:
+def loaded_by(verbs: list[list[str]], folder: Path, heavy: Sequence[str] = HEAVY) -> dict[str, list[object]]:
     """Verb -> exit status and the heavy modules loaded by then, the verbs run in one fresh process."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(verbs), json.dumps(HEAVY)],
+        [sys.executable, "-c", RUN, json.dumps(verbs), json.dumps(heavy)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
@@ -49,16 +51,24 @@ def test_verbs_that_need_no_network_load_none(street: Path) -> None:
     ranking = dv.Ranking(indices, np.tile(np.arange(10, dtype=np.float32), (len(queries), 1)))
     ranking.save(street / "ranking.npz")
     dv.evaluate(ranking, places.truth).save(street / "result.json")
+    rows = np.eye(len(database), 256, dtype=np.float32)
+    save_store(DescriptorStore.from_arrays(rows, database, model="made"), street / "town.desc")
     lists = ["--database", "database", "--queries", "queries"]
     verbs = [
         ["--help"],
         ["config"],
         ["compare", "result.json"],
         ["dataset", "info", "."],
+        ["store", "info", "town.desc"],
         ["pairs", "ranking.npz", *lists, "--format", "hloc", "--out", "pairs.txt"],
         ["explain", "ranking.npz", *lists, "--truth", "same-name"],
     ]
     assert loaded_by(verbs, street) == {" ".join(words[:2]): [0, []] for words in verbs}
+
+
+@pytest.mark.slow
+def test_models_are_listed_without_pytorchs_compiler(tmp_path: Path) -> None:
+    assert loaded_by([["models"]], tmp_path, ("torch._dynamo", "sympy")) == {"models": [0, []]}
 
 
 def test_help_loads_not_even_the_command_library(tmp_path: Path) -> None:

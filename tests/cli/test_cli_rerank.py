@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,30 @@ from dejavlad.cli import main
 from dejavlad.evaluation import Result
 from dejavlad.extraction.patches import PatchStore
 from dejavlad.ranking import Ranking
+from made_photos import write_street
 
 MODEL = ("squeezenet1_1-netvlad", "--weights", "random:0", "--dims", "8", "--resize", "160x208")
 
 
-@pytest.fixture
-def results(street: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `results` by the preset `mine.toml`."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    street = write_street(folder / "street")
     words = ["evaluate", *MODEL, "--dataset", str(street), "--truth", "frames:0", "--recall-at", "1,5"]
-    mine = tmp_path / "mine.toml"
+    mine = folder / "mine.toml"
     mine.write_text(
         'matcher = "ransac"\nsizes = [2, 4]\nweights = [0.75, 0.25]\npatch_dtype = "int8"\ndepth = 6\n'
     )
-    assert main([*words, "--preset", str(mine), "--out", str(tmp_path / "results"), "--quiet"]) == 0
-    return tmp_path / "results"
+    assert main([*words, "--preset", str(mine), "--out", str(folder / "results"), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def results(evaluated: Path, tmp_path: Path) -> Path:
+    """A copy of the results, and of the preset beside them."""
+    shutil.copy(evaluated / "mine.toml", tmp_path)
+    return Path(shutil.copytree(evaluated / "results", tmp_path / "results"))
 
 
 @pytest.mark.slow
@@ -139,9 +151,10 @@ def test_none_stored_gives_the_same_order(results: Path, street: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_the_originals_files(street: Path, tmp_path: Path) -> None:
+def test_the_originals_files(tmp_path: Path) -> None:
     """Cells of VGG-16, as the original's: what is written so is re-ranked as the store is."""
-    model = ("vgg16-netvlad", "--weights", "random:0", "--dims", "8", "--resize", "96x128")
+    street = write_street(tmp_path / "street", 5)
+    model = ("vgg16-netvlad", "--weights", "random:0", "--dims", "4", "--resize", "96x128")
     words = [
         "evaluate",
         *model,
@@ -161,7 +174,7 @@ def test_the_originals_files(street: Path, tmp_path: Path) -> None:
         assert main([*store, *preset, "--patches", "--patchfeats", str(feats), "--quiet"]) == 0
         for ending, more in lists.items():
             more += [f"--{part}", str(tmp_path / (part + ending))]
-    assert np.load(tmp_path / "database.feats" / "patchfeats_psize5_03.npy").shape == (8, 2 * 4)
+    assert np.load(tmp_path / "database.feats" / "patchfeats_psize5_03.npy").shape == (4, 2 * 4)
     rankings = []
     for ending, more in lists.items():
         words = ["rerank", str(tmp_path / "r" / "first_ranking.npz"), "--rerank", "rapid", *more]

@@ -15,6 +15,7 @@ from matlab import conv, head, layer, network, write_v5
 
 from dejavlad.cli import main
 from dejavlad.errors import CheckpointError, DownloadError, InputError
+from dejavlad.model.published.network import Published
 from dejavlad.zoo import (
     list_models,
     load_model,
@@ -22,7 +23,6 @@ from dejavlad.zoo import (
 )
 from dejavlad.zoo.released import (
     RELEASED,
-    Released,
 )
 
 NAME = "vgg16-netvlad-pitts30k"
@@ -34,7 +34,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Released]:
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
     """A small network at the address of a local server, by the name of a released one."""
     rng = np.random.default_rng(0)
     filters = rng.normal(size=(3, 3, 3, 8)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_the_table_says_all_that_is_to_be_known() -> None:
 
 
 @pytest.mark.slow
-def test_a_released_name_downloads_on_first_use_only(published: Released) -> None:
+def test_a_released_name_downloads_on_first_use_only(published: Published) -> None:
     assert not published.here
     model = load_model(NAME, device="cpu")
     assert model.name == NAME and published.here
@@ -79,13 +79,13 @@ def test_a_released_name_downloads_on_first_use_only(published: Released) -> Non
     np.testing.assert_array_equal(model.encode([photo]), again.encode([photo]))
 
 
-def test_offline_never_downloads(published: Released) -> None:
+def test_offline_never_downloads(published: Published) -> None:
     with pytest.raises(DownloadError, match=r"offline.*put it at"):
         load_model(NAME, device="cpu", offline=True)
     assert not published.path.parent.exists() or not list(published.path.parent.iterdir())
 
 
-def test_a_download_that_changed_is_refused(published: Released) -> None:
+def test_a_download_that_changed_is_refused(published: Published) -> None:
     load_model(NAME, device="cpu")
     published.path.unlink()
     record = published.path.with_name(published.path.name + ".sha256")
@@ -94,12 +94,12 @@ def test_a_download_that_changed_is_refused(published: Released) -> None:
         load_model(NAME, device="cpu")
 
 
-def test_released_models_bring_their_own_weights(published: Released) -> None:
+def test_released_models_bring_their_own_weights(published: Published) -> None:
     with pytest.raises(InputError, match="brings its own weights"):
         load_model(NAME, device="cpu", weights="random:0")
 
 
-def test_models_download(published: Released, capfd: pytest.CaptureFixture[str]) -> None:
+def test_models_download(published: Published, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "download", NAME]) == 0
     assert str(published.path) in capfd.readouterr().out and published.here
     assert main(["models", "download", "rootsift-vlad"]) == 0
@@ -110,7 +110,7 @@ def test_models_download(published: Released, capfd: pytest.CaptureFixture[str])
     assert "did you mean" in capfd.readouterr().err
 
 
-def test_import_and_verify(published: Released, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_import_and_verify(published: Published, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "published" / "net.mat"
     assert main(["import", str(source), "--out", str(tmp_path / "model")]) == 0
     assert "32 dims" in capfd.readouterr().out

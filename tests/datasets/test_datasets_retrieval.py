@@ -24,11 +24,8 @@ from dejavlad.evaluation.average_precision import map_metrics
 from dejavlad.extraction import DescriptorStore
 from dejavlad.ground_truth import truth_text
 from dejavlad.images import read_image
-from dejavlad.pipelines.evaluation import (
-    Scoring,
-    rank,
-    score,
-)
+from dejavlad.pipelines.evaluation import rank
+from dejavlad.pipelines.scoring import Scoring, score
 from dejavlad.ranking import Ranking
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

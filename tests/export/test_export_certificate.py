@@ -173,6 +173,15 @@ def test_patches_are_further_outputs(make, tmp_path):
     np.testing.assert_allclose(store.rows, model.encode(images), atol=1e-5)
 
 
+@pytest.mark.parametrize(("whitened", "dims"), [(20, 12), (20, None), (None, None)])
+def test_patches_are_compared_again_with_as_many_dimensions(make, tmp_path, whitened, dims):
+    model = make(create("netvlad", 16, clusters=5, epsilon="torch"), whitened=whitened)
+    path, setting = tmp_path / "p.onnx", PatchSetting((2,), dims=dims)
+    certificate = export_model(model, path, ExportSetting(patches=setting, runtimes=ONE))
+    again = recertify(model, path, certificate, ONE, photos(3, 56, 84))
+    assert again.patches == certificate.patches and again.answers[0].ok
+
+
 def test_bytes_in_give_the_same_answers(make, tmp_path):
     for name, prepare in (("caffe", dv_caffe()), ("plain", Preprocess(SIZE))):
         model, path = make(preprocess=prepare), tmp_path / f"{name}.onnx"

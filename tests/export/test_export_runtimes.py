@@ -85,7 +85,7 @@ def test_stores_and_patches_are_the_same(make, cache, tmp_path):
 
 def test_photos_of_one_channel_are_refused_and_others_described(make, cache, tmp_path):
     sized = load_model(save_model(table_model(), tmp_path / "m"), runtime="onnxruntime", resize="none")
-    with pytest.raises(InputError, match="prepared photos are"):
+    with pytest.raises(InputError, match="prepared photos must be"):
         import torch
 
         with torch.no_grad():

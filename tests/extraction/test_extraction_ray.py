@@ -17,11 +17,13 @@ import torch
 
 from dejavlad import load_model
 from dejavlad.aggregation import NetVLAD
+from dejavlad.cli import main
 from dejavlad.errors import InputError, MissingExtraError, StoreError
-from dejavlad.extraction import extract, ray_cluster
+from dejavlad.extraction import extract, ray_actors, ray_worker
 from dejavlad.extraction.extract import DESCRIBING
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.photo import PhotoList
+from dejavlad.places import PlaceMap
 from dejavlad.progress import Progress
 from extraction.test_extraction_resume import contents, listed, write
 
@@ -77,22 +79,22 @@ def test_a_machine_that_dies_costs_its_batches_alone(
     extract(model, photos, tmp_path / "whole", batch_size=2, patches=PATCHES)
     node = add_machine(cluster)
     sizes: list[int] = []
-    start = ray_cluster._Workers._started
+    start = ray_actors.Actors._started
 
     def started(self: Any, reference: Any) -> None:
         start(self, reference)
         sizes.append(len(self._ready))
 
-    monkeypatch.setattr(ray_cluster._Workers, "_started", started)
+    monkeypatch.setattr(ray_actors.Actors, "_started", started)
     lost: list[int] = []
-    answer = ray_cluster._Workers._answer
+    answer = ray_actors.Actors._answer
 
     def answered(self: Any, reference: Any, actor: Any) -> Any:
         result = answer(self, reference, actor)
         lost.append(result is None)
         return result
 
-    monkeypatch.setattr(ray_cluster._Workers, "_answer", answered)
+    monkeypatch.setattr(ray_actors.Actors, "_answer", answered)
     reports: list[Progress] = []
 
     def on_progress(report: Progress) -> None:
@@ -101,7 +103,7 @@ def test_a_machine_that_dies_costs_its_batches_alone(
             cluster.remove_node(node, allow_graceful=False)
 
     # The first answers wait for both machines, so that the second has batches when it dies.
-    describe = ray_cluster._Workers.answers
+    describe = ray_actors.Actors.answers
 
     def answers(self: Any, tasks: Any) -> Any:
         deadline = time.monotonic() + 30
@@ -112,7 +114,7 @@ def test_a_machine_that_dies_costs_its_batches_alone(
                 self._started(reference)
         return describe(self, tasks)
 
-    monkeypatch.setattr(ray_cluster._Workers, "answers", answers)
+    monkeypatch.setattr(ray_actors.Actors, "answers", answers)
     extract(
         model,
         photos,
@@ -216,6 +218,24 @@ def test_faults_are_told_in_a_line(cluster: Any, model: PlaceModel, folder: Path
 
 
 @pytest.mark.slow
+def test_the_command_describes_for_a_map_in_a_database(
+    cluster: Any, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lancedb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
+    for place in range(8, 12):
+        (street / "database" / f"{place:02d}.png").unlink()
+    build = ["map", "build", "rootsift-vlad", "street/database", "--batch-size", "4"]
+    build += ["--device", "cpu", "--resize", "none", "--out"]
+    assert main([*build, "lance:db", "--ray", cluster.address]) == 0
+    assert main([*build, "folder.map"]) == 0
+    by_ray, alone = (PlaceMap.open(each, device="cpu") for each in ("lance:db", "folder.map"))
+    assert by_ray.photos.keys == alone.photos.keys and len(alone) == 8
+    np.testing.assert_array_equal(by_ray.descriptors, alone.descriptors)
+
+
+@pytest.mark.slow
 def test_a_cluster_that_is_none(folder: Path, tmp_path: Path, model: PlaceModel) -> None:
     pytest.importorskip("ray")
     with pytest.raises(StoreError, match="no Ray cluster answers at --ray nonsense"):
@@ -223,14 +243,14 @@ def test_a_cluster_that_is_none(folder: Path, tmp_path: Path, model: PlaceModel)
 
 
 def test_a_machine_that_sees_other_photos_is_named(folder: Path, model: PlaceModel) -> None:
-    from dejavlad.extraction.manifest import PhotoTable
+    from dejavlad.extraction.photo_table import PhotoTable
 
     table = PhotoTable.look(listed(folder), lambda photo: (64, 80))
-    answer = ray_cluster.Answer(np.arange(2), np.zeros((2, 1), np.float32), {}, [], ("node-7", [1]))
+    answer = ray_worker.Answer(np.arange(2), np.zeros((2, 1), np.float32), {}, [], ("node-7", [1]))
     with pytest.raises(StoreError, match=r"node-7 sees another file .*06\.png"):
-        ray_cluster._refuse_other_photos(answer, np.array([3, 6]), table)
+        ray_worker.refuse_other_photos(answer, np.array([3, 6]), table)
     (folder / "06.png").unlink()  # gone for all machines, so it is none's fault
-    ray_cluster._refuse_other_photos(answer, np.array([3, 6]), table)
+    ray_worker.refuse_other_photos(answer, np.array([3, 6]), table)
 
 
 @pytest.mark.slow

@@ -193,7 +193,7 @@ def test_kill_9_at_random_moments(tmp_path: Path) -> None:
         write(photos / f"{i:03}.png", i)
     extract(Tiny(), listed(photos), tmp_path / "whole", batch_size=1)
     rng = np.random.default_rng()
-    for workers in ("0", "2", "0"):
+    for workers in ("2", "0"):
         command = [
             sys.executable,
             "-c",
@@ -211,7 +211,7 @@ def test_kill_9_at_random_moments(tmp_path: Path) -> None:
                     child.send_signal(signal.SIGKILL)
                     break
             assert child.wait() == -signal.SIGKILL
-    assert 3 <= DescriptorStore.open(tmp_path / "cut").done.sum() < 150
+    assert 2 <= DescriptorStore.open(tmp_path / "cut").done.sum() < 150
     model = Tiny()
     store = extract(model, listed(photos), tmp_path / "cut", batch_size=1)  # no stale lock stands in the way
     assert store.complete and model.batches < 150

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from dejavlad.errors import PhotoError
-from dejavlad.images import read, read_image, read_size
+from dejavlad.images import decode, read_image, read_size
 from dejavlad.photo import Photo
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -184,7 +184,7 @@ def test_a_lifted_limit_lifts_that_of_pillow_and_no_longer_than_needed(
     monkeypatch.setenv("DEJAVLAD_MAX_PIXELS", "600_000_000")
     assert read_size(path) == (20000, 30000)
     assert before == Image.MAX_IMAGE_PIXELS
-    monkeypatch.setattr(read, "free_memory", lambda: 10**9)
+    monkeypatch.setattr(decode, "free_memory", lambda: 10**9)
     assert "7.2 GB of memory and 1.0 GB are free" in reason(path)
 
 

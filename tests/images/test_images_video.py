@@ -10,7 +10,7 @@ import pytest
 
 from dejavlad.decoders import open_video
 from dejavlad.errors import PhotoError
-from dejavlad.images import Preprocess, load_batches, plan_batches, read, read_image, read_size
+from dejavlad.images import Preprocess, load_batches, plan_batches, read_image, read_size, video_frames
 from dejavlad.images.read import _video
 from dejavlad.photo import Photo
 from dejavlad.photo.video import video_photos
@@ -113,7 +113,7 @@ def grabs(monkeypatch: pytest.MonkeyPatch) -> type[Grabs]:
         Grabs.opened += 1
         return Grabs(open_video(path))
 
-    monkeypatch.setattr(read, "open_video", opening)
+    monkeypatch.setattr(video_frames, "open_video", opening)
     _video.close()
     Grabs.taken = Grabs.opened = 0
     return Grabs

@@ -1,13 +1,18 @@
 """The backbone's copy for bfloat16."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from test_model_place_model import PLAIN, Tiny, images, tiny
 from torch import nn
+from torch.nn import functional as F
 
 from dejavlad import backbones
 from dejavlad.aggregation import AvgPool
+from dejavlad.backbones.dinov2 import LayerScale
+from dejavlad.backbones.packed import packs
 from dejavlad.errors import InputError
 from dejavlad.model import PlaceModel
 from dejavlad.model.reduced import Float32Conv2d, bf16_copy, round_by_window
@@ -51,14 +56,69 @@ def test_last_convolutions_stay_in_float32_while_they_are_little_work():
     backbone = nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1), nn.MaxPool2d(4), nn.Conv2d(64, 8, 1), nn.Conv2d(8, 8, 1)
     )
-    kinds = [type(layer) for layer in bf16_copy(backbone)]
-    assert kinds == [nn.Conv2d, nn.MaxPool2d, Float32Conv2d, Float32Conv2d]
+    made = bf16_copy(backbone)
+    assert [isinstance(layer, Float32Conv2d) for layer in made] == [False, False, True, True]
     vgg = bf16_copy(backbones.create("vgg16", weights="random:0"))
     exact = [name for name, layer in vgg.named_modules() if isinstance(layer, Float32Conv2d)]
     assert exact == ["features.24", "features.26", "features.28"]
-    for name, layer in vgg.named_modules():
-        if isinstance(layer, nn.Conv2d):
-            assert layer.weight.dtype == (torch.float32 if name in exact else torch.bfloat16)
+    for name, parameter in vgg.named_parameters():
+        if name.endswith("weight"):
+            rounded = name.removesuffix(".weight") not in exact
+            assert parameter.dtype == (torch.bfloat16 if rounded else torch.float32)
+
+
+def settled(network):
+    """Statistics of batch norms, and layer scales, that matter."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in [*network.named_buffers(), *network.named_parameters()]:
+            if "running" in name or "bn" in name or name.endswith("gamma"):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"), [("resnet18", None), ("mobilenet_v2", "block_3"), ("dinov2_vits14", "blocks.1")]
+)
+@torch.inference_mode()
+def test_norms_scales_and_activations_become_part_of_the_layers_before_them(name, cut):
+    network = settled(backbones.create(name, cut=cut, weights="random:0"))
+    made = bf16_copy(network, exact=False)
+    kinds = (nn.BatchNorm2d, LayerScale, *([nn.GELU, nn.ReLU, nn.Conv2d, nn.Linear] if packs() else []))
+    still = [key for key, layer in made.named_modules() if isinstance(layer, kinds)]
+    assert [key for key in still if not key.endswith("relu")] == []
+    photos = torch.randn(2, 3, 70, 98, generator=torch.Generator().manual_seed(1))
+    exact = network(photos)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = made(photos)
+        again = copy.deepcopy(made)(photos)
+        other = made(photos[:1])  # another size than its weights are laid out for
+    assert F.cosine_similarity(near.float().flatten(1), exact.flatten(1)).min() > 0.999
+    assert torch.equal(near, again)
+    assert F.cosine_similarity(other.float().flatten(1), exact[:1].flatten(1)).min() > 0.999
+
+
+class Before(nn.Module):
+    """A convolution that is used before its ReLU too, as in networks that activate first."""
+
+    channels = 8
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu, self.last = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1)
+
+    def forward(self, photos):
+        feat = self.conv(photos)
+        return self.last(self.relu(feat)) - 3 * feat
+
+
+@torch.inference_mode()
+def test_what_is_used_elsewhere_too_is_not_joined():
+    torch.manual_seed(0)
+    network, photos = Before().eval(), torch.randn(1, 3, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = bf16_copy(network)(photos).float()
+    assert F.cosine_similarity(near.flatten(), network(photos).flatten(), dim=0) > 0.9999
 
 
 def test_the_backbone_itself_is_left_alone():

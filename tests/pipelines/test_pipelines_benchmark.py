@@ -18,7 +18,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
 from dejavlad.pipelines import bench
 from dejavlad.pipelines.benchmark import folder_of
-from dejavlad.pipelines.evaluation import Scoring
+from dejavlad.pipelines.scoring import Scoring
 from dejavlad.zoo import load_model
 
 NAMES = ("rootsift-vlad", "squeezenet1_0-avg", "squeezenet1_0-max")

@@ -15,12 +15,8 @@ from dejavlad.ground_truth import (
     Truth,
 )
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.pipelines.evaluation import (
-    Scoring,
-    rank,
-    score,
-    sweep,
-)
+from dejavlad.pipelines.evaluation import rank, sweep
+from dejavlad.pipelines.scoring import Scoring, score
 from dejavlad.report import write_page
 
 PANORAMAS, CUTS = 10, 4
@@ -63,7 +59,8 @@ def test_one_answer_a_panorama_and_own_photos_left_out(tmp_path: Path) -> None:
 def test_a_filter_leaves_answers_out_before_ranking(near: str | None) -> None:
     from dejavlad.geo import Position
     from dejavlad.ground_truth import PlaceDataset
-    from dejavlad.pipelines.evaluation import Scoring, rank
+    from dejavlad.pipelines.evaluation import rank
+    from dejavlad.pipelines.scoring import Scoring
     from dejavlad.places.filters import Filter
 
     rng = np.random.default_rng(0)

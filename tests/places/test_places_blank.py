@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from PIL import Image
 import dejavlad as dv
 from dejavlad.errors import BlankPhotoError, StoreMismatchError
 from dejavlad.extraction import DescriptorStore, extract, save_store
-from dejavlad.fitting import fit, learn_whitening
+from dejavlad.fitting import fit, learn_whitening, sample_features
 from dejavlad.ground_truth import (
     PlaceDataset,
     parse_truth,
@@ -24,13 +25,9 @@ from dejavlad.ground_truth import (
 from dejavlad.index import KINDS
 from dejavlad.model import PatchSetting
 from dejavlad.photo import PhotoList
-from dejavlad.pipelines.evaluation import (
-    Scoring,
-    patch_sources,
-    rank,
-    score,
-    unread_of,
-)
+from dejavlad.pipelines.evaluation import rank, unread_of
+from dejavlad.pipelines.reranking import patch_sources
+from dejavlad.pipelines.scoring import Scoring, score
 from dejavlad.places.live import Live
 from dejavlad.places.loops import find_loops
 from dejavlad.places.neighbours import neighbours
@@ -316,7 +313,11 @@ def test_float16_beside_float32_and_other_models(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not GARDENS.is_dir(), reason="the photos of /work/shared/data are not here")
-def test_forty_photos_of_gardens_point_and_a_black_one(tmp_path: Path) -> None:
+def test_forty_photos_of_gardens_point_and_a_black_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Learnt as users learn: from ten times as many features as in other tests.
+    monkeypatch.setattr(import_module("dejavlad.fitting.initialise"), "sample_features", sample_features)
     for part, side in (("database", "day_left"), ("queries", "day_right")):
         (tmp_path / part).mkdir()
         for path in sorted((GARDENS / side).iterdir())[:200:5]:

@@ -199,11 +199,11 @@ def test_a_whole_map_answers_as_before(street: Path, tmp_path: Path, monkeypatch
     before = [answer.to_dict() for answer in town.locate(queries)]
     features = {
         key: town.features.get(int(n))
-        for key, n in zip(town.photos.keys, town._snapshot.row_numbers, strict=True)
+        for key, n in zip(town.photos.keys, town.snapshot.row_numbers, strict=True)
     }
     assert town.compact() == 4 * model.descriptor_size * 4
     assert [answer.to_dict() for answer in town.locate(queries)] == before
-    for key, number in zip(town.photos.keys, town._snapshot.row_numbers, strict=True):
+    for key, number in zip(town.photos.keys, town.snapshot.row_numbers, strict=True):
         kept, expected = town.features.get(int(number)), features[key]
         assert kept is not None and expected is not None
         np.testing.assert_array_equal(kept.keypoints, expected.keypoints)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,11 +113,12 @@ def test_an_index_killed_at_any_step_is_made_whole(kind: str, tmp_path: Path) ->
     kills = 0
     for action, before in ((build, 0), (grow, FIRST)):
         step, killed = 0, True
+        start = tmp_path / action.__name__
+        start.mkdir()
+        if before:
+            build(start, kind)
         while killed:
-            folder = tmp_path / f"{action.__name__}-{step}"
-            folder.mkdir()
-            if before:
-                build(folder, kind)
+            folder = shutil.copytree(start, tmp_path / f"{action.__name__}-{step}")
             killed = killed_at(step, lambda: action(folder, kind))  # noqa: B023
             rows = check(folder, before)
             if rows < before + (MORE if before else FIRST):  # its photos were not in the map yet
@@ -134,10 +136,11 @@ def test_an_index_killed_at_any_step_is_made_whole(kind: str, tmp_path: Path) ->
 def test_a_graph_killed_at_any_step_is_made_whole(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     step, killed = 0, True
+    start = tmp_path / "start"
+    start.mkdir()
+    add(start, 0, FIRST)
     while killed:
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        add(folder, 0, FIRST)
+        folder = shutil.copytree(start, tmp_path / str(step))
         killed = killed_at(step, lambda: follow(folder, "ivf"))  # noqa: B023
         check(folder, FIRST)
         follow(folder, "ivf")

@@ -142,7 +142,7 @@ def lance(tmp_path: Path) -> str:
 def test_versions_are_maps_as_of_a_day(street: Path, model: PlaceModel, lance: str) -> None:
     photos = dv.photos(street / "database")
     town = dv.PlaceMap.build(model, photos[:6], lance)
-    before = town._snapshot.head.change
+    before = town.snapshot.head.change
     town.add(photos)
     assert len(dv.PlaceMap.open(f"{lance}@{before}", device="cpu")) == 6
     assert len(dv.PlaceMap.open(f"{lance}@2999-01-01", device="cpu")) == 12

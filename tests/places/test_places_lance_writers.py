@@ -144,7 +144,7 @@ def test_killed_writers_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
     address = f"lance:{tmp_path / 'db'}"
     acknowledged: list[int] = []
-    for kill in range(3):
+    for kill in range(2):  # the second writes to what the first left
         here = str(Path(__file__).parent)
         code = KILLED.format(here=here, address=address, first=10000 * kill)
         path = [here, str(Path(__file__).parent.parent)]

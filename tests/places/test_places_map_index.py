@@ -121,7 +121,7 @@ def test_an_index_of_other_rows_is_passed_over(town: Path, model: PlaceModel) ->
     queries = drawn(5, seed=1)
     seen = opened.search(queries, k=5)
     right = opened.search(queries, k=5, allowed=np.arange(len(opened)))
-    assert opened._search is not None and opened._search.kind == "exact"
+    assert opened.view.searcher is not None and opened.view.searcher.kind == "exact"
     np.testing.assert_array_equal(seen.indices, right.indices)
 
 
@@ -137,7 +137,7 @@ def test_each_kind_is_kept_audited_and_follows(town: Path, model: PlaceModel, ki
     queries = drawn(20, seed=1)
     right = exact.search(queries, k=7)
     seen = place_map.search(queries, k=7)
-    assert place_map._search is not None and place_map._search.kind == kind
+    assert place_map.view.searcher is not None and place_map.view.searcher.kind == kind
     assert (seen.indices[:, 0] == right.indices[:, 0]).mean() >= 0.7
     if kind in ("exact", "float16", "int8"):
         np.testing.assert_array_equal(seen.indices, right.indices)
@@ -198,7 +198,7 @@ def test_an_older_index_of_signs_answers_until_it_is_made_anew(town: Path, model
     before, opened = path.read_bytes(), dv.PlaceMap(town, model)
     queries = drawn(5)
     assert (opened.search(queries, k=1).distances[:, 0] < 1e-3).all()
-    assert opened._search is not None and opened._search.kind == "1bit"
+    assert opened.view.searcher is not None and opened.view.searcher.kind == "1bit"
     opened._follow(None, lambda progress: None)  # as `map add`
     assert path.read_bytes() == before
     opened._follow(None, lambda progress: None, check=True)  # as `map build`
@@ -216,10 +216,10 @@ def test_a_damaged_index_is_passed_over_and_made_anew(
     place_map = dv.PlaceMap(town, model)
     rows = drawn(COUNT)[:5]
     assert (place_map.search(rows, k=1).indices[:, 0] == np.arange(5)).all()
-    assert place_map._search is not None and place_map._search.kind == "exact"
+    assert place_map.view.searcher is not None and place_map.view.searcher.kind == "exact"
     place_map = indexed(town, model, "1bit")
     place_map.search(rows, k=1)
-    assert place_map._search is not None and place_map._search.kind == "1bit"
+    assert place_map.view.searcher is not None and place_map.view.searcher.kind == "1bit"
 
 
 def test_an_index_that_was_cut_off_before_its_audit_is_asked_by_the_next_run(
@@ -253,7 +253,7 @@ def test_an_index_of_another_map_or_model_is_not_used(town: Path, model: PlaceMo
     place_map.index._put(replace(head, seal=head.seal ^ 1))
     again = dv.PlaceMap(town, model)
     again.search(drawn(1), k=1)
-    assert again._search is not None and again._search.kind == "exact"
+    assert again.view.searcher is not None and again.view.searcher.kind == "exact"
 
 
 @pytest.mark.slow
@@ -299,7 +299,7 @@ def test_build_refuses_an_index_below_min_recall(
     place_map = dv.PlaceMap.open(tmp_path / "n")
     assert len(place_map) == 4 and place_map.info().index["refused"]
     assert place_map.locate([photos[2]], verify=None)[0].matches[0].name == "2"
-    assert place_map._search is not None and place_map._search.kind == "exact"
+    assert place_map.view.searcher is not None and place_map.view.searcher.kind == "exact"
     built = dv.PlaceMap.build(model, photos, tmp_path / "n", min_recall=0.2)  # which it reaches: it is used
     assert not built.info().index["refused"]
 

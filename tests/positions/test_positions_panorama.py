@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from dejavlad.errors import InputError, PhotoError
-from dejavlad.extraction.manifest import PhotoTable
+from dejavlad.extraction.photo_table import PhotoTable
 from dejavlad.images import Preprocess, load_batches, plan_batches, read, read_image, read_size
 from dejavlad.images.panorama import Panoramas
 from dejavlad.photo import (

@@ -51,6 +51,18 @@ def test_one_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.Mo
     assert every.main([]) == 1
 
 
+@pytest.mark.parametrize("name", ["memory", "pairs"])
+def test_each_is_given_a_folder_that_must_have_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    import benchmarks.__main__ as every
+
+    assert every.options(name, tmp_path) == ["--folder", str(tmp_path / name)]
+    assert every.options(name, tmp_path, quick=True)[:2] == ["--folder", str(tmp_path / name)]
+    assert set(every.QUICK) | set(every.USUAL) | set(every.FOLDERS) <= set(every.scripts())
+
+
 @pytest.mark.slow
 def test_without_a_gpu_it_says_so() -> None:
     done = bench("benchmarks/gpu.py", CUDA_VISIBLE_DEVICES="")

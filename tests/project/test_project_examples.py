@@ -18,8 +18,9 @@ EXAMPLES = sorted({path.name for path in (ROOT / "examples").glob("*.py")} - ELS
 
 
 @pytest.fixture
-def here(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the README speaks of: photos/, where_was_this.jpg, left/, right/."""
+def here(street: Path, demo_town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the README speaks of: photos/, where_was_this.jpg, left/, right/, town/ (made)."""
+    shutil.copytree(demo_town, tmp_path / "town")
     for name, part in (("photos", "database"), ("left", "database"), ("right", "queries")):
         shutil.copytree(street / part, tmp_path / name)
     shutil.copy(street / "queries" / "03.png", tmp_path / "where_was_this.jpg")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from dejavlad.images import read
+from dejavlad.images import read, video_frames
 from dejavlad.photo import Photo
 from dejavlad.report.thumbnails import Thumbnails
 
@@ -45,8 +45,8 @@ def test_frames_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         writer.write(np.full((32, 48, 3), 5 * frame, np.uint8))
     writer.release()
     opened: list[Path] = []
-    inner = read.open_video
-    monkeypatch.setattr(read, "open_video", lambda path: (opened.append(path), inner(path))[1])
+    inner = video_frames.open_video
+    monkeypatch.setattr(video_frames, "open_video", lambda path: (opened.append(path), inner(path))[1])
     read._video.close()
     thumbnails = Thumbnails(48)
     frames = [Photo("a.avi", path, frame=frame) for frame in (39, 3, 20, 0, 11)]

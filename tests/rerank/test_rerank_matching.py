@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from dejavlad.aggregation import patch_centres
 from dejavlad.errors import InputError, UnknownNameError
+from dejavlad.numerics.int8 import has_int8_matmul
 from dejavlad.patches import PatchSet
 from dejavlad.rerank import (
     METHODS,
@@ -23,7 +24,7 @@ from dejavlad.rerank.coarse import CoarseDescriptors
 from dejavlad.rerank.matching import Mutual
 from dejavlad.rerank.ransac import homography
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import QuantizedDescriptors, has_int8_matmul, mutual, quantize
+from dejavlad.rerank.whole import QuantizedDescriptors, mutual, quantize
 from dejavlad.rerank.workers import parallel_map
 
 VGG16 = SimpleNamespace(stride=16, offset=7.5)

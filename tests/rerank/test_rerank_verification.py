@@ -237,6 +237,26 @@ def test_reranker_prefers_the_nearer_view():
     assert scores[1] < scores[0]
 
 
+def test_pairs_are_remembered_and_the_oldest_forgotten(monkeypatch):
+    points = seen(scene(120))
+    described = np.random.default_rng(0).normal(size=(120, 128)).astype(np.float32)
+    described /= np.linalg.norm(described, axis=1, keepdims=True)
+    photos = [features(points + step, described) for step in range(3)]
+    compared = []
+    monkeypatch.setattr(
+        "dejavlad.rerank.point_reranker.verify", lambda *pair: compared.append(pair) or verify(*pair)
+    )
+    reranker = PointReranker(remembered=2)
+    again = features(points.copy(), described.copy())  # the same photo's, decoded once more
+    first = reranker.verified(photos[0], photos[1])
+    assert reranker.verified(again, photos[1]) is first and len(compared) == 1
+    assert reranker.verified(photos[1], photos[0]).inliers and len(compared) == 2  # another pair
+    reranker.verified(photos[0], photos[2])
+    assert reranker.verified(photos[0], photos[1]).inliers == first.inliers and len(compared) == 4
+    forgetful = PointReranker()
+    assert forgetful.verified(photos[0], photos[1]) is not forgetful.verified(photos[0], photos[1])
+
+
 @pytest.mark.slow
 def test_evaluate_reranks_by_local_features(street, tmp_path, capsys):
     from dejavlad.cli import main

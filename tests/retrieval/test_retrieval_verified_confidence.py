@@ -35,11 +35,19 @@ def test_more_points_than_chance_ever_makes_do_not_count_against_an_answer():
 
 
 def test_what_chance_makes_is_not_known():
-    # The most that photos of other places reached, on the real sets and the towns (see the fit).
     for places in (1, 2, 5, 10):
         assert verified_confidence(Evidence(0.1, places, 38, 0.2, 30, 30, 20)) < 0.5
-        assert verified_confidence(Evidence(0.02, places, 97, 0.35, 75, 90, 60)) < 0.5  # houses built alike
+        assert verified_confidence(Evidence(0.02, places, 97, 0.35, 75, 65, 60)) < 0.5  # houses built alike
         assert verified_confidence(Evidence(5.0, places)) < 0.5
+
+
+def test_points_of_sift_count_more_and_two_photos_alone_less():
+    few = Evidence(0.05, 5, inliers=35, coverage=0.25, coherent=25, by_chance=5)
+    assert verified_confidence(few) < 0.5 < verified_confidence(replace(few, kind="sift"))
+    wrong = Evidence(0.05, 5, inliers=16, coverage=0.2, coherent=5, by_chance=9, kind="sift")
+    assert verified_confidence(wrong) < 0.5
+    alone = replace(few, places=1, standing=0.0)
+    assert verified_confidence(alone) < verified_confidence(replace(alone, places=2))
 
 
 def test_evidence_of_verified_pairs():

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ pytest.importorskip("uvicorn")
 
 from dejavlad.client import Client
 from dejavlad.serve.limits import Limits
+from dejavlad.serve.openapi import document
 from dejavlad.serve.options import ServeOptions
 from dejavlad.serve.server import RunningServer, build_service
 from dejavlad.serve.service import Service
@@ -47,7 +48,8 @@ class Town:
 def model() -> PlaceModel:
     """The model of all maps here, learnt once from a few photos: most of what making a map costs."""
     photos = PhotoList([Photo(str(place), Path(str(place)), pixels=view(place)) for place in range(4)])
-    return fit(load_model("rootsift-vlad", device="cpu"), photos)
+    plain = load_model("rootsift-vlad", device="cpu")  # made larger than photos of 128 pixels need it
+    return fit(plain.with_preprocess(replace(plain.preprocess, resize="longest:160")), photos)
 
 
 def build_town(folder: Path, *, places: int = PLACES) -> Town:
@@ -80,6 +82,18 @@ class Running:
         return int(self.address.rstrip("/").rpartition(":")[2])
 
 
+def undocumented(service: Service) -> list[tuple[str, str, str]]:
+    """Route, method and status of answers that were given and are not in the OpenAPI document."""
+    paths, missing = document("1", False)["paths"], []
+    for sample in (sample for metric in service.metrics.requests.collect() for sample in metric.samples):
+        path, method, status = (sample.labels[name] for name in ("route", "method", "status"))
+        method = "get" if method == "HEAD" else method.lower()
+        statuses = paths.get(path, {}).get(method, {"responses": {"405"}})["responses"]
+        if path.startswith(("/v1", "/metrics")) and status not in ("0", *statuses):
+            missing.append((path, method, status))
+    return missing
+
+
 class Runner:
     """Starts services, and ends them with the test."""
 
@@ -101,6 +115,7 @@ class Runner:
             client.close()
         ended = [server.stop() for server in self._servers]  # all of them, before any is complained of
         assert all(ended)
+        assert not [status for server in self._servers for status in undocumented(server.service)]
 
 
 @pytest.fixture(scope="package")

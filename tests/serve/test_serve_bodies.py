@@ -294,4 +294,4 @@ def test_the_form_parser_keeps_bytes_as_they_are() -> None:
         Limits(),
     )
     assert [(u.name, u.content) for u in body.photos] == [("ä.jpg", content), ("b", b"")]
-    assert body.fields == {"note": "1"}
+    assert body.fields == [("note", "1")]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dejavlad.cli import main
 from dejavlad.client import Client, ServiceError
 from dejavlad.places import PlaceMap
 
@@ -141,6 +142,8 @@ def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: st
     photos = [jpeg(view(40 + i)) for i in range(24)]
     before = PlaceMap.open(own.map).photos.keys
     with process(own.map, "--writable") as (service, port), Client(f"http://127.0.0.1:{port}") as client:
+        client.locate([own.query(0)])
+        decoders = children_of(service.pid)
         job = client.add("town", photos)
         assert until(lambda: client.job(job["id"])["what"] == "describing photos", 30)
         assert client.job(job["id"])["state"] == "running"
@@ -148,6 +151,7 @@ def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: st
         started = time.monotonic()
         service.wait(60)
         assert time.monotonic() - started < soon()
+        assert until(lambda: not any(map(is_alive, decoders)), 10)
     place_map = PlaceMap.open(own.map)
     assert place_map.photos.keys == before and place_map.check()
     assert place_map.locate([own.query(1)])[0].known
@@ -158,17 +162,14 @@ def test_a_service_that_ends_while_it_adds_leaves_the_old_map(own: Town, way: st
     assert len(stored) == 24 and not [path for path in stored if path.name.startswith(".")]
 
 
-@pytest.mark.slow
-def test_decoders_end_with_a_service_that_is_killed(own: Town) -> None:
-    if not Path("/proc/self/task").is_dir():
-        pytest.skip("children are listed by Linux")
-    with process(own.map) as (service, port), Client(f"http://127.0.0.1:{port}") as client:
-        client.locate([own.query(0)])
-        children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
-        assert children
-        service.kill()
-        service.wait(60)
-        assert until(lambda: not any(is_alive(int(child)) for child in children), 10)
+def children_of(pid: int) -> list[int]:
+    """The processes that decode; none where the system is not Linux, which lists them."""
+    tasks = Path(f"/proc/{pid}/task/{pid}")
+    if not tasks.is_dir():
+        return []
+    children = [int(child) for child in (tasks / "children").read_text().split()]
+    assert children
+    return children
 
 
 def is_alive(pid: int) -> bool:
@@ -179,7 +180,9 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_served_is_one_line(own: Town, tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_one_line(
+    own: Town, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)
     (tmp_path / "empty").mkdir()
@@ -196,10 +199,6 @@ def test_what_cannot_be_served_is_one_line(own: Town, tmp_path: Path) -> None:
             ([str(own.map), "--tiles", "x"], "--tiles 'x'"),
             ([], ""),
         ):
-            run = subprocess.run(
-                [sys.executable, "-m", "dejavlad", "serve", *words],
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            assert run.returncode in (1, 2) and reason in run.stderr and len(run.stderr.splitlines()) == 1
+            assert main(["serve", *words]) in (1, 2)
+            out, err = capfd.readouterr()
+            assert reason in err and len(err.splitlines()) == 1 and not out

@@ -69,7 +69,7 @@ def test_a_run_is_shown_live_and_nothing_is_written_into_it(run: Runner, a_run: 
 def test_results_are_shown_and_nothing_beside_them(run: Runner, results: Path) -> None:
     port = run(results).port
     page = request(port, "/pages/results/")
-    assert page.status == 200 and page.body == (results / "index.html").read_bytes()
+    assert page.status == 200 and page.body == (results / "index.html").read_bytes()  # alone: no way back
     assert "refresh" not in page.headers
     assert request(port, "/pages/results/result.json").json == {}
     hidden = ("ranking.npz", ".secret.json", "link.json", "../outside.json", "..%2foutside.json", "%00")
@@ -83,9 +83,12 @@ def test_results_are_shown_and_nothing_beside_them(run: Runner, results: Path) -
 
 @pytest.mark.slow
 def test_maps_and_pages_are_served_together(run: Runner, results: Path, a_run: Path, town: Town) -> None:
-    client = run(results, town.map, a_run).client
-    assert [fields["name"] for fields in client.maps()] == ["town"]
-    assert {page["name"] for page in client._get("/v1/service")["pages"]} == {"results", "run-1"}
+    running = run(results, town.map, a_run)
+    assert [fields["name"] for fields in running.client.maps()] == ["town"]
+    assert {p["name"] for p in running.client._get("/v1/service")["pages"]} == {"results", "run-1"}
+    for name in ("results", "run-1"):
+        reply = request(running.port, f"/pages/{name}/")
+        assert reply.body.count(b'<a href="/">') == 1 and reply.headers["content-security-policy"]
 
 
 def test_the_policy_allows_what_the_page_has_and_no_more(results: Path) -> None:

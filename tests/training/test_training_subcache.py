@@ -9,10 +9,10 @@ import pytest
 from dejavlad.datasets import open_msls
 from dejavlad.geo import utm_from_latlon
 from dejavlad.training import TrainConfig, load_recipe, train
+from dejavlad.training.data.descriptor_file import read_rows
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.sampling.subcache import (
     SubcacheMiner,
-    read_rows,
     subcache_of,
 )
 from dejavlad.training.sampling.tuples import Candidates

@@ -18,8 +18,8 @@ from dejavlad.zoo import (
     list_models,
     load_model,
 )
+from dejavlad.zoo.off_the_shelf import FROM_THE_MAP
 from dejavlad.zoo.released import RELEASED
-from dejavlad.zoo.resolve import FROM_THE_MAP
 
 
 def small(name, **options):

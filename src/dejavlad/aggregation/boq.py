@@ -5,12 +5,10 @@ Shapes: N photos, D channels, H x W cells, L = H*W, c inner channels, q queries 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 from dejavlad.errors import InputError
 
 HEAD = 64
@@ -63,8 +61,7 @@ class BoQ(Head):
     def __init__(
         self, dim: int, channels: int = 384, *, queries: int = 64, blocks: int = 2, rows: int = 32
     ) -> None:
-        super().__init__(dim)
-        positive("BoQ", channels=channels, queries=queries, blocks=blocks, rows=rows)
+        super().__init__(dim, "BoQ", channels=channels, queries=queries, blocks=blocks, rows=rows)
         if channels % HEAD:
             raise InputError(f"BoQ's inner channels are a multiple of {HEAD}; given {channels}")
         self.channels, self.n_queries, self.rows = channels, queries, rows
@@ -77,16 +74,6 @@ class BoQ(Head):
     def descriptor_size(self) -> int:
         """c * rows; entry channel * rows + row."""
         return self.channels * self.rows
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {
-            "channels": self.channels,
-            "queries": self.n_queries,
-            "blocks": len(self.boqs),
-            "rows": self.rows,
-        }
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, c * rows], channel by channel; not yet of unit length."""

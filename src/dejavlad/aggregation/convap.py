@@ -7,12 +7,10 @@ Shapes: N photos, D channels, H x W cells.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from dejavlad.aggregation.functional import mean_of_boxes
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 
 
 class ConvAP(Head):
@@ -30,8 +28,7 @@ class ConvAP(Head):
     name = "convap"
 
     def __init__(self, dim: int, channels: int = 512, *, side: int = 2) -> None:
-        super().__init__(dim)
-        positive("Conv-AP", channels=channels, side=side)
+        super().__init__(dim, "Conv-AP", channels=channels, side=side)
         self.side = side
         self.channel_pool = nn.Conv2d(dim, channels, 1)
 
@@ -39,11 +36,6 @@ class ConvAP(Head):
     def descriptor_size(self) -> int:
         """channels * side^2; entry channel * side^2 + row * side + column."""
         return int(self.channel_pool.out_channels) * self.side**2
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {"channels": self.channel_pool.out_channels, "side": self.side}
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, channels * side^2], channel by channel; not yet of unit length."""

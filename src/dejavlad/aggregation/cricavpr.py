@@ -6,7 +6,6 @@ Shapes: N photos, D channels, 16x16 cells, R = 14 vectors of a photo.
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +53,6 @@ class CricaVPR(Head):
     def descriptor_size(self) -> int:
         """Length of one photo's descriptor: 14 regions of D numbers."""
         return REGIONS * self.dim
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """An empty mapping: the constructor needs nothing besides `dim`."""
-        return {}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, 14 * D], region by region; not yet of unit length."""

@@ -5,12 +5,10 @@ Shapes: N photos, D channels, T tokens (class token and patches), q queries.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 from dejavlad.errors import InputError
 
 HEADS = 16
@@ -56,8 +54,7 @@ class EDTformer(Head):
     def __init__(
         self, dim: int, queries: int = 64, *, channels: int = 256, rows: int = 16, layers: int = 2
     ) -> None:
-        super().__init__(dim)
-        positive("EDTformer", queries=queries, channels=channels, rows=rows, layers=layers)
+        super().__init__(dim, "EDTformer", queries=queries, channels=channels, rows=rows, layers=layers)
         if dim % HEADS:
             raise InputError(f"EDTformer needs a multiple of {HEADS} channels; given {dim}")
         self.queries = nn.Parameter(torch.randn(1, queries, dim))
@@ -70,16 +67,6 @@ class EDTformer(Head):
     def descriptor_size(self) -> int:
         """channels * rows; entry channel * rows + row."""
         return int(self.channel_proj.out_features) * int(self.row_proj.out_features)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {
-            "queries": self.queries.shape[1],
-            "channels": self.channel_proj.out_features,
-            "rows": self.row_proj.out_features,
-            "layers": len(self.layers),
-        }
 
     def head(self, feat_NDT: Tensor) -> Tensor:
         """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""

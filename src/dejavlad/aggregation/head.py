@@ -16,19 +16,30 @@ from dejavlad.errors import InputError
 
 
 class Head(Aggregation):
-    """Base of the heads: `head` makes descriptors of whole feature maps, brought to unit length then."""
+    """Base of the heads: `head` makes descriptors of whole feature maps, brought to unit length then.
+
+    Args:
+        dim: D, channels of the feature map.
+        what: the head's name, for errors.
+        options: the constructor's arguments besides `dim`, by name; whole numbers are sizes of at least 1.
+
+    Raises:
+        InputError: a size below 1.
+    """
 
     needs_training = True
     grid: ClassVar[bool] = True
     """Whether `head` is given the map [N, D, H, W], or its locations [N, D, L]."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, what: str = "", **options: int | bool) -> None:
         super().__init__(dim, epsilon="torch")
+        positive(what, **{name: value for name, value in options.items() if not isinstance(value, bool)})
+        self._options = options
 
     @property
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values; none here."""
-        return {}
+        """The constructor's arguments besides `dim`, by name, as plain values."""
+        return dict(self._options)
 
     def head(self, feat: Tensor) -> Tensor:
         """[N, descriptor_size] of float32 features (see `grid`); not yet of unit length."""
@@ -56,6 +67,6 @@ def positive(what: str, **sizes: int) -> None:
     Raises:
         InputError: naming the layer, and all sizes given.
     """
-    if min(sizes.values()) < 1:
+    if min(sizes.values(), default=1) < 1:
         given = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise InputError(f"{what} needs sizes of at least 1; given {given}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 from dejavlad.errors import InputError
 
 
@@ -25,19 +23,13 @@ class ImageTokens(Head):
     grid = False
 
     def __init__(self, dim: int, tokens: int = 8) -> None:
-        super().__init__(dim)
-        positive("ImAge", tokens=tokens)
+        super().__init__(dim, "ImAge", tokens=tokens)
         self.tokens = tokens
 
     @property
     def descriptor_size(self) -> int:
         """Length of one photo's descriptor: tokens * D, token by token."""
         return self.tokens * self.dim
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {"tokens": self.tokens}
 
     def head(self, feat_NDT: Tensor) -> Tensor:
         """Descriptors [N, tokens * D], token by token; not yet of unit length."""

@@ -8,12 +8,12 @@ Shapes: N photos, D channels, L cells.
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 from dejavlad.errors import InputError
 
 
@@ -47,12 +47,12 @@ class MixVPR(Head):
     """
 
     name = "mixvpr"
+    reduces = True
 
     def __init__(
         self, dim: int, channels: int = 1024, *, rows: int = 4, cells: int = 400, depth: int = 4
     ) -> None:
-        super().__init__(dim)
-        positive("MixVPR", channels=channels, rows=rows, cells=cells, depth=depth)
+        super().__init__(dim, "MixVPR", channels=channels, rows=rows, cells=cells, depth=depth)
         self.channels, self.rows, self.cells = channels, rows, cells
         self.mix = nn.Sequential(*(Mixer(cells) for _ in range(depth)))
         self.channel_proj = nn.Linear(dim, channels)
@@ -69,16 +69,6 @@ class MixVPR(Head):
         """channels * rows; entry channel * rows + row."""
         return self.channels * self.rows
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {
-            "channels": self.channels,
-            "rows": self.rows,
-            "cells": self.cells,
-            "depth": len(self.mix),
-        }
-
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""
         height, width = feat_NDHW.shape[2:]
@@ -89,6 +79,7 @@ class MixVPR(Head):
         mixed_NDL = self.mix(feat_NDHW.flatten(2))
         # Cells first: the two projections may change places, and so the one of channels has few cells to do.
         rows, channels = self.row_proj, self.channel_proj
-        few_NDr = F.linear(mixed_NDL, rows.weight)
-        projected_Ncr: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
+        with torch.autocast(mixed_NDL.device.type, enabled=False):
+            few_NDr = F.linear(mixed_NDL, rows.weight)
+            projected_Ncr: Tensor = F.linear(few_NDr.transpose(1, 2), channels.weight).transpose(1, 2)
         return (projected_Ncr + channels.bias[:, None] * rows.weight.sum(dim=1) + rows.bias).flatten(1)

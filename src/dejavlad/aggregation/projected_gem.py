@@ -5,14 +5,12 @@ Shapes: N photos, D channels, L locations.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dejavlad.aggregation.functional import generalized_mean
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 from dejavlad.errors import InputError
 
 
@@ -33,8 +31,7 @@ class ProjectedGeM(Head):
     grid = False
 
     def __init__(self, dim: int, dims: int = 512, *, p: float = 3.0, normalize_input: bool = True) -> None:
-        super().__init__(dim)
-        positive("GeM with a linear layer", dims=dims)
+        super().__init__(dim, "GeM with a linear layer", dims=dims, normalize_input=bool(normalize_input))
         if not p > 0:
             raise InputError(f"GeM needs a positive exponent; given p={p}")
         self.normalize_input = bool(normalize_input)
@@ -45,11 +42,6 @@ class ProjectedGeM(Head):
     def descriptor_size(self) -> int:
         """Length of one photo's descriptor, in numbers."""
         return int(self.linear.out_features)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the constructor; the exponent is learnt."""
-        return {"dims": self.linear.out_features, "normalize_input": self.normalize_input}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, dims], the linear layer's output; not yet of unit length."""

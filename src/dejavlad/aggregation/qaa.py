@@ -5,13 +5,11 @@ Shapes: N photos, D channels, L patches, q queries, K clusters, l channels of a 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 from dejavlad.errors import InputError
 
 HEADS = 16
@@ -67,8 +65,7 @@ class QAA(Head):
     grid = False
 
     def __init__(self, dim: int, clusters: int = 64, *, cluster_dim: int = 128, queries: int = 256) -> None:
-        super().__init__(dim)
-        positive("QAA", clusters=clusters, cluster_dim=cluster_dim, queries=queries)
+        super().__init__(dim, "QAA", clusters=clusters, cluster_dim=cluster_dim, queries=queries)
         if dim % HEADS or cluster_dim % HEADS:
             raise InputError(f"QAA needs multiples of {HEADS} channels; given {dim} and {cluster_dim}")
         self.clusters, self.cluster_dim, self.n_queries = clusters, cluster_dim, queries
@@ -80,11 +77,6 @@ class QAA(Head):
     def descriptor_size(self) -> int:
         """l * K; entry channel * K + cluster."""
         return self.cluster_dim * self.clusters
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {"clusters": self.clusters, "cluster_dim": self.cluster_dim, "queries": self.n_queries}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, l * K], channel by channel; not yet of unit length."""

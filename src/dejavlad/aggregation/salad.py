@@ -8,7 +8,6 @@ Shapes: N photos, D channels, L patches, K clusters, l channels of a cluster.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,8 +107,7 @@ class Salad(Head):
     grid = False
 
     def __init__(self, dim: int, clusters: int = 64, *, cluster_dim: int = 128, token_dim: int = 256) -> None:
-        super().__init__(dim)
-        positive("SALAD", clusters=clusters, cluster_dim=cluster_dim, token_dim=token_dim)
+        super().__init__(dim, "SALAD", clusters=clusters, cluster_dim=cluster_dim, token_dim=token_dim)
         self.clusters, self.cluster_dim, self.token_dim = clusters, cluster_dim, token_dim
         self.agg = Transport(dim, clusters, cluster_dim, token_dim)
 
@@ -122,15 +120,6 @@ class Salad(Head):
     def descriptor_size(self) -> int:
         """Length of one photo's descriptor: token_dim + l * K numbers."""
         return self.token_dim + self.cluster_dim * self.clusters
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {
-            "clusters": self.clusters,
-            "cluster_dim": self.cluster_dim,
-            "token_dim": self.token_dim,
-        }
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, token_dim + l*K], the class token's part first; not yet of unit length."""
@@ -165,17 +154,13 @@ class MegaLoc(Salad):
     ) -> None:
         super().__init__(dim, clusters, cluster_dim=cluster_dim, token_dim=token_dim)
         positive("MegaLoc", dims=dims)
+        self._options["dims"] = dims
         self.linear = nn.Linear(super().descriptor_size, dims)
 
     @property
     def descriptor_size(self) -> int:
         """Length of one photo's descriptor, in numbers."""
         return int(self.linear.out_features)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {**super().options, "dims": self.linear.out_features}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, dims], the linear layer's output; not yet of unit length."""

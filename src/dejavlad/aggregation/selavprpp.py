@@ -5,14 +5,12 @@ Shapes: N photos, D channels, L patches.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dejavlad.aggregation.functional import generalized_mean
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 
 
 class SelaVPRpp(Head):
@@ -32,8 +30,7 @@ class SelaVPRpp(Head):
     grid = False
 
     def __init__(self, dim: int, dims: int = 2048, *, bits: bool = False) -> None:
-        super().__init__(dim)
-        positive("SelaVPR++", dims=dims)
+        super().__init__(dim, "SelaVPR++", dims=dims, bits=bool(bits))
         self.bits = bool(bits)
         self.before = nn.Linear(dim, dim)
         self.p = nn.Parameter(torch.tensor([3.0]))
@@ -43,11 +40,6 @@ class SelaVPRpp(Head):
     def descriptor_size(self) -> int:
         """Length of one photo's descriptor, in numbers."""
         return int(self.after.out_features)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {"dims": self.after.out_features, "bits": self.bits}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, dims], +1 or -1 with `bits`; not yet of unit length."""

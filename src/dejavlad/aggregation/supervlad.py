@@ -5,14 +5,12 @@ Shapes: N photos, D channels, L locations, K clusters.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dejavlad.aggregation import functional
 from dejavlad.aggregation.cross_image import CrossImageEncoder
-from dejavlad.aggregation.head import Head, positive
+from dejavlad.aggregation.head import Head
 
 
 class SuperVLAD(Head):
@@ -32,8 +30,7 @@ class SuperVLAD(Head):
     grid = False
 
     def __init__(self, dim: int, clusters: int = 4, *, ghosts: int = 1, cross_image: bool = False) -> None:
-        super().__init__(dim)
-        positive("SuperVLAD", clusters=clusters, ghosts=ghosts)
+        super().__init__(dim, "SuperVLAD", clusters=clusters, ghosts=ghosts, cross_image=bool(cross_image))
         self.clusters, self.ghosts = clusters, ghosts
         self.conv = nn.Conv2d(dim, clusters + ghosts, 1, bias=False)
         self.encoder = CrossImageEncoder(dim) if cross_image else None
@@ -47,11 +44,6 @@ class SuperVLAD(Head):
     def descriptor_size(self) -> int:
         """Length of one photo's descriptor: K * D numbers, cluster by cluster."""
         return self.clusters * self.dim
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides `dim`, by name, as plain values."""
-        return {"clusters": self.clusters, "ghosts": self.ghosts, "cross_image": not self.alone}
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, K * D], cluster by cluster; not yet of unit length."""

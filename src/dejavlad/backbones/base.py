@@ -98,6 +98,16 @@ def windows(layers: Iterable[nn.Module]) -> Iterator[Window]:
             yield Window(kernel, stride, padding, dilation, ceil)
 
 
+def check_prepared(images_NCHW: Tensor) -> None:
+    """Refuse what is no batch of prepared photos.
+
+    Raises:
+        InputError: it is of another shape than [N, 3, H, W].
+    """
+    if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
+        raise InputError(f"prepared photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
+
+
 class Backbone(nn.Module):
     """Base of the convolutional backbones: layers one after the other, cut after one of them.
 
@@ -151,8 +161,7 @@ class Backbone(nn.Module):
         Raises:
             InputError: the photos are of another shape, or too small to leave a single cell.
         """
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         height, width = images_NCHW.shape[2:]
         if 0 in self.grid(height, width):
             least = next(side for side in range(1, 2 * self.receptive_field) if all(self.grid(side, side)))

@@ -163,11 +163,12 @@ class Mlp(nn.Module):
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, C]."""
-        out_NTC: Tensor = self.fc2(F.gelu(self.fc1(x_NTC)))
+        out_NTC: Tensor = self.fc2(self.act(self.fc1(x_NTC)))
         return out_NTC
 
 

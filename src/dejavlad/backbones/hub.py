@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dejavlad.backbones.base import check_prepared
 from dejavlad.errors import CheckpointError, DownloadError, InputError, MissingExtraError
 
 PROBE = 128
@@ -101,8 +102,7 @@ class HubBackbone(nn.Module):
         Raises:
             InputError: the photos are of another shape, or too small to leave a single cell.
         """
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         height, width = images_NCHW.shape[2:]
         if min(height, width) < self.stride:
             raise InputError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.evaluate import open_places
-from dejavlad.cli.options import AllFolders, ModelOptions, Positions, Root, numbers
+from dejavlad.cli.options import ModelOptions, ScoringOptions
+from dejavlad.cli.sources import PlaceOptions
 from dejavlad.cli.terminal import Output, command_line, table
 from dejavlad.errors import InputError
 
@@ -16,18 +16,9 @@ from dejavlad.errors import InputError
 def bench(
     *models: str,
     out: Path,
-    dataset: str | None = None,
-    database: str | None = None,
-    queries: str | None = None,
-    truth: str | None = None,
     results: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())] = None,
-    positions: Positions = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
-    recall_at: str = "1,5,10",
-    misses: Literal["count", "drop"] = "count",
-    k: Annotated[int, Parameter(name=["-k"])] = 100,
-    index: str = "flat",
+    scores: ScoringOptions = ScoringOptions(),
+    sources: PlaceOptions = PlaceOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -44,39 +35,16 @@ def bench(
     out
         The folder: one of results for each model, `bench.json`, `index.html`. Run again, it goes on where it
         stopped, and takes what is finished.
-    dataset
-        A dataset's name or folder, instead of --database and --queries.
-    database
-        Photos of the map.
-    queries
-        Photos to recognise.
-    truth
-        What is right, as `dejavlad evaluate` takes it. Default: the dataset's own.
     results
         Results that `dejavlad evaluate` wrote, to stand in the same table; refused where their protocol or
         photos differ.
-    positions
-        Where photos were taken, as `dejavlad evaluate` takes it.
-    root
-        The folder that paths in lists are relative to, or where a named dataset lies.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
-    recall_at
-        N of recall@N, with commas between.
-    misses
-        Whether queries without a right answer `count` as misses or are dropped (`drop`).
-    k
-        Depth of the ranking.
-    index
-        The kind of index; `flat` is exact.
     """
-    from dejavlad.pipelines.benchmark import Row
+    from dejavlad.pipelines.bench_table import Row
     from dejavlad.pipelines.benchmark import bench as run_bench
-    from dejavlad.pipelines.evaluation import Scoring
     from dejavlad.report.bench import write_bench_page
 
-    scoring = Scoring(recall_at=numbers("--recall-at", recall_at), k=k, misses=misses, index=index)
-    places, stores = open_places(dataset, database, queries, truth, positions, root, None, all_folders)
+    scoring = scores.scoring()
+    places, stores = sources.open(None, output)
     if stores is not None:
         raise InputError("bench describes photos: --database and --queries are stores of descriptors already")
     output.notes(places.database, places.queries)
@@ -92,10 +60,7 @@ def bench(
             earlier=results or (),
             scoring=scoring,
             load=options.load,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            seed=options.seed,
-            on_progress=on_progress,
+            **options.describing(on_progress),
             on_row=tell,
         )
     page = write_bench_page(

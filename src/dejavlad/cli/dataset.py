@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from dejavlad.cli.options import AllFolders, Positions, Root, TimeOffset
 from dejavlad.cli.protocols import protocols
+from dejavlad.cli.sources import AllFolders, PhotoOptions, Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
 
 if TYPE_CHECKING:
-    from dejavlad.ground_truth import PlaceDataset
+    from dejavlad.ground_truth import PlaceDataset, TruthPositions
     from dejavlad.photo import PhotoList
 
 app = App(name="dataset", help="Look at a dataset, check it, list photos, make a truth file, make a town.")
@@ -26,11 +26,8 @@ def info(
     name: str,
     /,
     *,
-    root: Root = None,
-    all_folders: AllFolders = False,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
     truth: str | None = None,
+    sources: PhotoOptions = PhotoOptions(),
     output: Output = Output(),
 ) -> None:
     """What a dataset, or a folder or list of photos, holds: counts, positions, sizes, right answers.
@@ -41,30 +38,18 @@ def info(
     ----------
     name
         A dataset's name or folder, or photos: a folder, a list, a video.
-    root
-        The folder that paths in a list are relative to, or where a named dataset lies.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
-    positions
-        Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
     truth
         What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     """
     from dataclasses import asdict, replace
 
-    from dejavlad.datasets import (
-        dataset_info,
-        photos_info,
-    )
+    from dejavlad.datasets import dataset_info, photos_info
     from dejavlad.datasets.info import str_photos
     from dejavlad.ground_truth import parse_truth
     from dejavlad.images import read_size
     from dejavlad.photo import PhotoList
 
-    places = _opened(name, root, positions, all_folders, time_offset)
+    places = _opened(name, sources)
     if isinstance(places, PhotoList):
         if truth is not None:
             raise InputError(
@@ -85,12 +70,9 @@ def check(
     name: str,
     /,
     *,
-    root: Root = None,
-    all_folders: AllFolders = False,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
     sample: int | None = None,
     workers: int = 2,
+    sources: PhotoOptions = PhotoOptions(),
     output: Output = Output(),
 ) -> None:
     """Are a dataset's files whole: counts as published, photos missing, misplaced, unreadable or there twice.
@@ -107,24 +89,12 @@ def check(
     ----------
     name
         A dataset's name, folder or file, or photos: a folder, a list, a video.
-    root
-        Where a named dataset lies, or the folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
-    positions
-        Where photos were taken: `exif`, `utm-names`, `auto`, `none`, or a file (CSV, GPX, KML, poses).
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
     sample
         Decode so many photos of each list, evenly spread (default: all of them).
     workers
         Threads that decode.
     """
-    from dejavlad.datasets.audit.report import (
-        check_dataset,
-        check_photos,
-    )
+    from dejavlad.datasets.audit.report import check_dataset, check_photos
     from dejavlad.datasets.published import PUBLISHED
     from dejavlad.images import read_content, read_stretch
     from dejavlad.photo import PhotoList
@@ -132,28 +102,15 @@ def check(
 
     if workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more")
-    places = _opened(name, root, positions, all_folders, time_offset)
+    places = _opened(name, sources)
     with output.progress() as on_progress:
+        how: dict[str, Any] = {"sample": sample, "workers": workers, "on_progress": on_progress}
+        how |= {"read": read_content, "stretch": read_stretch}
         if isinstance(places, PhotoList):
-            report = check_photos(
-                places,
-                read=read_content,
-                stretch=read_stretch,
-                sample=sample,
-                workers=workers,
-                on_progress=on_progress,
-            )
+            report = check_photos(places, **how)
         else:
-            report = check_dataset(
-                places,
-                published=PUBLISHED.get(name),
-                root=root or Settings.load().root(name),
-                read=read_content,
-                stretch=read_stretch,
-                sample=sample,
-                workers=workers,
-                on_progress=on_progress,
-            )
+            root = sources.root or Settings.load().root(name)
+            report = check_dataset(places, published=PUBLISHED.get(name), root=root, **how)
     output.answer(report.to_dict(), str(report))
     wrong = [finding for finding in report.findings if finding.wrong]
     if wrong:
@@ -197,17 +154,11 @@ def list_(
     root
         The folder that the paths shall be relative to (default: that of the list). Of a spec: where the
         photos are looked for; left out, they are listed unseen.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dejavlad.datasets import photos as open_photos
     from dejavlad.ground_truth import read_netvlad_spec
     from dejavlad.ground_truth.netvlad_spec import is_spec
-    from dejavlad.photo import (
-        paths_below,
-        write_list,
-        write_names,
-    )
+    from dejavlad.photo import paths_below, write_list, write_names
 
     if is_spec(photos):
         if part is None:
@@ -236,12 +187,9 @@ def truth(
     /,
     *,
     out: Path,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
     radius: float | None = None,
     frames: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
+    sources: PhotoOptions = PhotoOptions(),
     output: Output = Output(),
 ) -> None:
     """Make a truth file of Patch-NetVLAD's form (`utmDb`, `utmQ`, `posDistThr`), for `--truth FILE.npz`.
@@ -263,69 +211,19 @@ def truth(
         Photos to recognise; a spec has them already.
     out
         The `.npz` file to write.
-    positions
-        Where photos were taken: `exif`, `utm-names`, `auto` (the default), or a file (CSV, GPX, KML,
-        poses).
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
     radius
         Metres within which a photo is right (default: 25; of a spec, its own).
     frames
         Right is the photo of the same number within so many, instead of a radius: the number in the names of
         both lists, else the row. `2@rows` counts rows in any case, `2+105` where the queries' numbers are 105
         more.
-    root
-        The folder that paths in lists are relative to, or where a named dataset lies.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
-    from dejavlad.datasets import photos
     from dejavlad.datasets.info import truth_info
-    from dejavlad.ground_truth import (
-        Truth,
-        TruthPositions,
-        read_netvlad_spec,
-        write_truth_npz,
-    )
-    from dejavlad.ground_truth.frames import FrameRule
-    from dejavlad.ground_truth.netvlad_spec import is_spec
-    from dejavlad.positions.diagnosis import what_is_wrong
+    from dejavlad.ground_truth import Truth, write_truth_npz
 
-    why = None
-    if frames is not None and (radius is not None or positions is not None):
-        raise InputError("--frames counts photos: leave --radius and --positions out")
-    if is_spec(database):
-        if queries is not None or frames is not None or positions is not None:
-            raise InputError(
-                "a spec holds both lists and their positions: give --out, and --radius if you wish"
-            )
-        made = read_netvlad_spec(database).truth
-        made = made if radius is None else replace(made, radius=radius)
-    elif queries is None:
-        raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
-    elif frames is not None:
-        rule = FrameRule.parse(frames)
-        database_photos, query_photos = (
-            photos(part, root=root, all_folders=all_folders) for part in (database, queries)
-        )
-        made = TruthPositions.of_frames(database_photos, query_photos, rule)
-    else:
-        database_photos, query_photos = (
-            photos(
-                part,
-                root=root,
-                positions=positions or "auto",
-                time_offset=time_offset,
-                all_folders=all_folders,
-            )
-            for part in (database, queries)
-        )
-        output.notes(database_photos, query_photos)
-        made = TruthPositions.of_photos(database_photos, query_photos, 25.0 if radius is None else radius)
-        why = what_is_wrong(database_photos.positions, query_photos.positions, made.radius)
+    made, why = _truth_positions(database, queries, radius, frames, sources, output)
     info = truth_info(Truth(made.right(), len(made.database), {}))
     path = write_truth_npz(out, made)
     within = {"radius_m": made.radius} if frames is None else {"frames": int(made.radius)}
@@ -342,6 +240,42 @@ def truth(
         f"{info.fewest} to {info.most} each (median {info.median:g}), "
         f"{info.without_truth} queries without any\n{path}",
     )
+
+
+def _truth_positions(
+    database: str,
+    queries: str | None,
+    radius: float | None,
+    frames: str | None,
+    sources: PhotoOptions,
+    output: Output,
+) -> tuple[TruthPositions, str | None]:
+    """Positions and radius of a truth file; and why nothing is right there, where a known mistake says it."""
+    from dataclasses import replace
+
+    from dejavlad.ground_truth import TruthPositions, read_netvlad_spec
+    from dejavlad.ground_truth.frames import FrameRule
+    from dejavlad.ground_truth.netvlad_spec import is_spec
+    from dejavlad.positions.diagnosis import what_is_wrong
+
+    if frames is not None and (radius is not None or sources.positions is not None):
+        raise InputError("--frames counts photos: leave --radius and --positions out")
+    if is_spec(database):
+        if queries is not None or frames is not None or sources.positions is not None:
+            raise InputError(
+                "a spec holds both lists and their positions: give --out, and --radius if you wish"
+            )
+        made = read_netvlad_spec(database).truth
+        return made if radius is None else replace(made, radius=radius), None
+    if queries is None:
+        raise InputError("give the photos of the database and those of the queries (or one .mat spec)")
+    if frames is not None:
+        rule = FrameRule.parse(frames)
+        return TruthPositions.of_frames(sources.listed(database), sources.listed(queries), rule), None
+    database_photos, query_photos = map(sources.photos, (database, queries))
+    output.notes(database_photos, query_photos)
+    made = TruthPositions.of_photos(database_photos, query_photos, 25.0 if radius is None else radius)
+    return made, what_is_wrong(database_photos.positions, query_photos.positions, made.radius)
 
 
 @app.command
@@ -384,34 +318,23 @@ def town(
     )
 
 
-def _opened(
-    name: str,
-    root: Path | None,
-    positions: str | None,
-    all_folders: bool,
-    time_offset: str | None = None,
-) -> PlaceDataset | PhotoList:
+def _opened(name: str, sources: PhotoOptions) -> PlaceDataset | PhotoList:
     """The dataset of that name, folder or file; its photos where it is photos only.
 
     Raises:
         InputError: neither, or a dataset that cannot be opened.
     """
-    from dejavlad.datasets import (
-        is_dataset,
-        open_dataset,
-        photos,
-        placed_again,
-    )
+    from dejavlad.datasets import is_dataset, open_dataset, placed_again
     from dejavlad.positions import with_positions
 
-    if not is_dataset(name, root=root):
+    if not is_dataset(name, root=sources.root):
         try:
-            listed = photos(name, root=root, all_folders=all_folders)
+            listed = sources.listed(name)
         except InputError:
             if Path(name).exists():
                 raise
         else:
-            placed = with_positions(listed, positions or "auto", time_offset=time_offset)
+            placed = with_positions(listed, sources.positions or "auto", time_offset=sources.time_offset)
             placed.passed_over = listed.passed_over
             return placed
-    return placed_again(open_dataset(name, root=root), positions, time_offset)
+    return placed_again(open_dataset(name, root=sources.root), sources.positions, sources.time_offset)

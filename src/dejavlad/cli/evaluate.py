@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from dejavlad.cli.machines import answer_shard
-from dejavlad.cli.options import (
-    AllFolders,
-    FilterOptions,
-    MachineOptions,
-    ModelOptions,
-    Panorama,
-    Positions,
-    RerankOptions,
-    Root,
-    TimeOffset,
-    numbers,
-)
+from dejavlad.cli.options import FilterOptions, MachineOptions, ModelOptions, RerankOptions, ScoringOptions
+from dejavlad.cli.sources import Panorama, PlaceOptions, Stores
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -28,7 +16,7 @@ if TYPE_CHECKING:
     from dejavlad.evaluation.protocols import Protocol
     from dejavlad.extraction import DescriptorStore
     from dejavlad.ground_truth import PlaceDataset
-    from dejavlad.photo import PhotoList
+    from dejavlad.pipelines import Evaluation, Scoring
     from dejavlad.places.preset import Preset
 
 NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
@@ -39,21 +27,11 @@ def evaluate(
     /,
     *,
     out: Path,
-    dataset: str | None = None,
-    database: str | None = None,
-    queries: str | None = None,
-    truth: str | None = None,
     ranking: Path | None = None,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
-    recall_at: str = "1,5,10",
     protocol: str | None = None,
-    misses: Literal["count", "drop"] | None = None,
-    k: Annotated[int, Parameter(name=["-k"])] = 100,
-    index: str = "flat",
+    scores: ScoringOptions = ScoringOptions(),
+    sources: PlaceOptions = PlaceOptions(),
     filters: FilterOptions = FilterOptions(),
     reranking: RerankOptions = RerankOptions(),
     budget: float | None = None,
@@ -62,6 +40,8 @@ def evaluate(
     output: Output = Output(),
 ) -> None:
     """Evaluate a model on photos with known answers, or score a ranking made elsewhere.
+
+    Without a truth there are rankings, predictions and the page only.
 
     Examples:
 
@@ -78,140 +58,123 @@ def evaluate(
         stores of descriptors are given.
     out
         The folder of the results; run again, it goes on where it stopped.
-    dataset
-        A dataset's name or folder (with `database` and `queries` in it), instead of --database and --queries.
-    database
-        Photos of the map: a folder, a list, a video, a dataset part, or a store of descriptors.
-    queries
-        Photos to recognise, likewise.
-    truth
-        What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file: `FILE.npz` of
-        Patch-NetVLAD, `FILE.mat` of NetVLAD, `FILE.npz:10` within 10 m instead of its own radius. Default:
-        the dataset's own. Without any, there are rankings, predictions and the page only.
     ranking
         Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
         kapture's form).
-    positions
-        Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses). Default: as
-        `map build` finds out.
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
-    root
-        The folder that paths in lists are relative to, or where a named dataset lies.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         Cut panoramas of --database and --queries into so many views, as `map build` does.
-    recall_at
-        N of recall@N, with commas between.
     protocol
         Measure as a published protocol does, e.g. `nordland@10f-27592`: what is right, what is left out of
         rankings, which queries count (`dejavlad dataset protocols` lists them). Opens its dataset, unless
         others are given.
-    misses
-        Whether queries without a right answer `count` as misses or are dropped (`drop`). Default: as the
-        protocol says, else they count.
-    k
-        Depth of the ranking.
-    index
-        The kind of index: `exact` (`flat`), `float16`, `int8`, `1bit`, `ivf`, `hnsw`, or faiss's own.
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
-    from dejavlad.datasets.audit.near_duplicates import twins_text
-    from dejavlad.evaluation.predictions import open_ranking
-    from dejavlad.ground_truth import (
-        WithinFrames,
-        truth_text,
-    )
-    from dejavlad.model.device import resolve_device
-    from dejavlad.pipelines import Scoring, evaluate_ranking
+    from dejavlad.evaluation.protocols import protocol as protocol_of
     from dejavlad.pipelines import evaluate as evaluate_model
-    from dejavlad.places.filters import Filter
 
-    named = _protocol(protocol, misses)
-    scoring = Scoring(
-        recall_at=numbers("--recall-at", recall_at),
-        k=k,
-        misses=misses or (named.misses if named is not None else "count"),
-        index=index,
-        protocol=protocol,
-    )
+    named = protocol_of(protocol) if protocol is not None else None
+    scoring = scores.scoring(named)
     points = reranking.points()
     preset = reranking.chosen() if points is None else None
-    if named is not None and dataset is None and database is None and queries is None:
-        dataset = named.dataset
-    views = None if panorama is None else (panorama, output)
-    places, stores = open_places(
-        dataset, database, queries, truth, positions, root, time_offset, all_folders, views
-    )
-    output.notes(places.database, places.queries)
-    if named is not None:
-        places = named.under(places, given=truth is not None)
-        if unlike := named.unlike_published(len(places.database), len(places.queries)):
-            output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
-    rule = None if places.truth is None else places.truth.rule
-    if places.truth is not None and isinstance(rule, WithinFrames) and rule.by_names:
-        output.note(f"right is {truth_text(places.truth.description)}")
+    places, stores = _open(sources, named, panorama, output)
     if ranking is not None:
-        if model is not None or stores is not None:
-            raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
         if preset is not None or points is not None or budget is not None:
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
-        if Filter.of(**filters.given()) is not None or machines.shard is not None or machines.ray is not None:
-            raise InputError("--ranking is scored as it is: leave filters, --shard and --ray out")
-        scored = open_ranking(ranking, places.database, places.queries)
-        made = evaluate_ranking(scored, places, out, scoring, command=command_line())
+        _score(ranking, model or stores, places, out, scoring, filters, machines, output)
+        return
+    if points is not None and (why := points.chosen().second_best):
+        output.note(why)
+    if budget is not None and preset is None and points is None:
+        raise InputError("--budget limits re-ranking; give --rerank or --preset too")
+    only = filters.filter()
+    if stores is not None:
+        _refuse_with_stores(model, machines)
     else:
-        if points is not None and (why := points.chosen().second_best):
-            output.note(why)
-        if budget is not None and preset is None and points is None:
-            raise InputError("--budget limits re-ranking; give --rerank or --preset too")
-        only = Filter.of(**filters.given())
-        if stores is not None:
-            _refuse_with_stores(model, machines)
-        else:
-            model = options.chosen(model, output)
-        if shard := machines.share():
-            answer_shard(
-                output, shard, _share(model or "", places, out, machines, options, preset, output), "evaluate"
-            )
-            return
-        with output.progress() as on_progress:
-            made = evaluate_model(
-                stores or options.load(model or "", on_progress, preset=preset),
-                places,
-                out,
-                scoring,
-                reranking=preset or points,
-                budget_ms=budget,
-                only=only,
-                dims=options.dims_list if len(options.dims_list) > 1 else (),
-                batch_size=options.batch_size,
-                workers=options.workers,
-                seed=options.seed,
-                ray=machines.ray,
-                device=resolve_device(options.device),
-                offline=options.offline or None,
-                command=command_line(),
-                on_progress=on_progress,
-            )
+        model = options.chosen(model, output)
+    if shard := machines.share():
+        described = _share(model or "", places, out, machines, options, preset, output)
+        return answer_shard(output, shard, described, "evaluate")
+    with output.progress() as on_progress:
+        made = evaluate_model(
+            stores or options.load(model or "", on_progress, preset=preset),
+            places,
+            out,
+            scoring,
+            reranking=preset or points,
+            budget_ms=budget,
+            only=only,
+            dims=options.dims_list if len(options.dims_list) > 1 else (),
+            ray=machines.ray,
+            device=options.resolved_device,
+            offline=options.offline or None,
+            command=command_line(),
+            **options.describing(on_progress),
+        )
+    _answer(made, places, out, output)
+
+
+def _open(
+    sources: PlaceOptions, named: Protocol | None, panorama: str | None, output: Output
+) -> tuple[PlaceDataset, Stores | None]:
+    """The dataset, measured as the protocol says, and what is to be said of it."""
+    from dejavlad.ground_truth import WithinFrames, truth_text
+
+    if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
+        sources = replace(sources, dataset=named.dataset)
+    places, stores = sources.open(panorama, output)
+    output.notes(places.database, places.queries)
+    if named is not None:
+        places = named.under(places, given=sources.truth is not None)
+        if unlike := named.unlike_published(len(places.database), len(places.queries)):
+            output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
+    truth = places.truth
+    if truth is not None and isinstance(truth.rule, WithinFrames) and truth.rule.by_names:
+        output.note(f"right is {truth_text(truth.description)}")
+    return places, stores
+
+
+def _score(
+    ranking: Path,
+    described: str | Stores | None,
+    places: PlaceDataset,
+    out: Path,
+    scoring: Scoring,
+    filters: FilterOptions,
+    machines: MachineOptions,
+    output: Output,
+) -> None:
+    """Score a ranking that was made elsewhere."""
+    from dejavlad.evaluation.predictions import open_ranking
+    from dejavlad.pipelines import evaluate_ranking
+
+    if described is not None:
+        raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
+    if filters.filter() is not None or machines.shard is not None or machines.ray is not None:
+        raise InputError("--ranking is scored as it is: leave filters, --shard and --ray out")
+    scored = open_ranking(ranking, places.database, places.queries)
+    made = evaluate_ranking(scored, places, out, scoring, command=command_line())
+    _answer(made, places, out, output)
+
+
+def _answer(made: Evaluation, places: PlaceDataset, out: Path, output: Output) -> None:
+    from dejavlad.datasets.audit.near_duplicates import twins_text
+
     if made.stores is not None:
         output.scaled(*made.stores)
     for what, failed in (made.unread or {}).items():
         output.failures(failed, *NOUNS[what])
     result = made.result
-    if result is not None and (twins := twins_text(result.twins)):
-        output.note(twins)
     if result is None:
         output.answer(
             {"ranking": str(out / "ranking.npz"), "page": str(made.page), "unread": made.unread},
             f"{len(places.queries)} queries ranked; without truth there is no recall (--truth)\n"
             f"open {made.page}",
         )
-    else:
-        output.answer(result.to_dict(), f"{result}\nopen {made.page}")
+        return
+    if twins := twins_text(result.twins):
+        output.note(twins)
+    output.answer(result.to_dict(), f"{result}\nopen {made.page}")
 
 
 def _refuse_with_stores(model: str | None, machines: MachineOptions) -> None:
@@ -239,118 +202,9 @@ def _share(
             options.load(model, on_progress, preset=preset),
             places,
             out,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            seed=options.seed,
             preset=preset,
             shard=machines.share(),
             ray=machines.ray,
-            on_progress=on_progress,
+            **options.describing(on_progress),
         )
     return [database, queries]
-
-
-def open_places(
-    dataset: str | None,
-    database: str | None,
-    queries: str | None,
-    truth: str | None,
-    positions: str | None,
-    root: Path | None,
-    time_offset: str | None = None,
-    all_folders: bool = False,
-    views: tuple[str, Output] | None = None,
-) -> tuple[PlaceDataset, tuple[DescriptorStore, DescriptorStore] | None]:
-    """The dataset, and the stores where descriptors rather than photos were given."""
-    from dejavlad.datasets import (
-        open_dataset,
-        placed_again,
-    )
-    from dejavlad.ground_truth import (
-        PlaceDataset,
-        parse_truth,
-    )
-
-    stores = None
-    if views is not None and database is None:
-        raise InputError("--panorama cuts photos of --database and --queries; give these, or leave it out")
-    if dataset is not None:
-        if database is not None or queries is not None:
-            raise InputError("give --dataset, or --database and --queries, but not both")
-        places = placed_again(open_dataset(dataset, root=root), positions, time_offset)
-    elif database is None or queries is None:
-        raise InputError("give --dataset, or both --database and --queries")
-    else:
-        (database_photos, db), (query_photos, q) = (
-            _photos_or_store(given, positions, root, time_offset, all_folders)
-            for given in (database, queries)
-        )
-        if (db is None) != (q is None):
-            raise InputError("--database and --queries must both be photos, or both stores of descriptors")
-        stores = (db, q) if db is not None and q is not None else None
-        if views is not None:
-            database_photos, query_photos = _cut(
-                database_photos, query_photos, stores is not None, truth, *views
-            )
-        places = PlaceDataset(f"{database_photos.name} / {query_photos.name}", database_photos, query_photos)
-    if truth is not None:
-        parsed = parse_truth(truth, places.database, places.queries)
-        places = replace(places, truth=parsed, protocol=truth)
-    return places, stores
-
-
-def _cut(
-    database: PhotoList, queries: PhotoList, stored: bool, truth: str | None, panorama: str, output: Output
-) -> tuple[PhotoList, PhotoList]:
-    """Both lists with their panoramas cut."""
-    from dejavlad.cli.options import cut
-
-    if stored:
-        raise InputError("--panorama cuts photos, and stores hold descriptors: give it to `dejavlad extract`")
-    if truth is not None and truth.startswith("frames:"):
-        raise InputError(
-            f"--truth {truth} compares rows, and --panorama makes several of one photo; give same-name or "
-            f"positions:METRES"
-        )
-    cut_up = cut(database, panorama, output, must=False)
-    query_photos = cut(queries, panorama, output, must=cut_up is database or len(cut_up) == len(database))
-    return cut_up, query_photos
-
-
-def _protocol(name: str | None, misses: str | None) -> Protocol | None:
-    """The protocol of that name, if any; it tells which queries count."""
-    from dejavlad.evaluation.protocols import protocol
-
-    chosen = protocol(name) if name is not None else None
-    if chosen is not None and misses not in (None, chosen.misses):
-        raise InputError(f"{chosen.name} has --misses {chosen.misses}: leave out --misses or --protocol")
-    return chosen
-
-
-def _photos_or_store(
-    given: str, positions: str | None, root: Path | None, time_offset: str | None, all_folders: bool
-) -> tuple[PhotoList, DescriptorStore | None]:
-    from dejavlad.datasets import photos
-    from dejavlad.places.address import refuse_map
-    from dejavlad.positions import with_positions
-
-    refuse_map(given, "photos or a store of descriptors (`dejavlad extract`)")
-    path = Path(given)
-    if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
-        store = open_store(given)
-        return with_positions(store.photos, positions, time_offset=time_offset), store
-    listed = photos(
-        given,
-        root=root,
-        positions=positions or "auto",
-        time_offset=time_offset,
-        all_folders=all_folders,
-    )
-    return listed, None
-
-
-def open_store(given: str | Path) -> DescriptorStore:
-    """A store of descriptors, or another program's file of them."""
-    from dejavlad.extraction import DescriptorStore, is_bin, read_bin
-
-    return read_bin(str(given)) if is_bin(str(given)) else DescriptorStore.open(Path(given))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.evaluate import open_places, open_store
-from dejavlad.cli.options import Positions, Root, numbers
+from dejavlad.cli.options import numbers
+from dejavlad.cli.sources import PlaceOptions, open_store
 from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import InputError
 
@@ -23,17 +23,12 @@ def explain(
     ranking: Path,
     /,
     *,
-    dataset: str | None = None,
-    database: str | None = None,
-    queries: str | None = None,
-    truth: str | None = None,
     expect: str | None = None,
     at: int = 1,
     recall_at: str = "1,5,10",
     database_store: Annotated[Path | None, Parameter(name="--database-store")] = None,
     queries_store: Annotated[Path | None, Parameter(name="--queries-store")] = None,
-    positions: Positions = None,
-    root: Root = None,
+    sources: PlaceOptions = PlaceOptions(),
     output: Output = Output(),
 ) -> None:
     """Why is my number another? Score a ranking under every known protocol, and with common mistakes undone.
@@ -48,14 +43,6 @@ def explain(
     ----------
     ranking
         What is to be explained: `.npz`, or `.npy` of rows.
-    dataset
-        A dataset's name or folder, instead of --database and --queries.
-    database
-        Photos of the map: a folder, a list, a video, a dataset part, or a store of descriptors.
-    queries
-        Photos to recognise, likewise.
-    truth
-        What is right: `frames:2`, `same-name`, `positions:25` (metres), or a truth file (`.npz`, `.mat`).
     expect
         The recall that was expected, as exact as it is known: `0.85`, `85.0%`.
     at
@@ -67,15 +54,11 @@ def explain(
         a store.
     queries_store
         Descriptors of the queries, likewise.
-    positions
-        Where photos were taken: `exif`, `utm-names`, `none` or a file (CSV, GPX, KML, poses).
-    root
-        The folder that paths in lists are relative to, or where a named dataset lies.
     """
     from dejavlad.evaluation.explain import explain as explained
     from dejavlad.evaluation.predictions import open_ranking
 
-    places, stores = open_places(dataset, database, queries, truth, positions, root)
+    places, stores = sources.open(None, output)
     output.notes(places.database, places.queries)
     if (database_store is None) != (queries_store is None):
         raise InputError("give both --database-store and --queries-store, or neither")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import ModelOptions, Root, numbers
+from dejavlad.cli.options import ModelOptions, numbers
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import DejavladError, InputError
 

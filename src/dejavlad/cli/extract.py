@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, MachineOptions, ModelOptions, Panorama, RerankOptions, Root, cut
+from dejavlad.cli.options import MachineOptions, ModelOptions, RerankOptions
+from dejavlad.cli.sources import ListOptions, Panorama, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
+from dejavlad.progress import OnProgress
 
 if TYPE_CHECKING:
+    from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.places.preset import Preset
+
+
+@Parameter(name="*", group="Files for other programs")
+@dataclass(frozen=True)
+class FileOptions:
+    """Files that other programs read, beside the store."""
+
+    patchfeats: Path | None = None
+    "Also write descriptors and patches as Patch-NetVLAD does, into this folder."
+    bin: Path | None = None
+    "Also write descriptors as one raw file, as NetVLAD's `serialAllFeats` does."
+    order: Literal["dejavlad", "matlab"] = "dejavlad"
+    "In that file: `matlab` has the cluster of un-whitened VLAD run fastest."
+
+    def check(self, shard: Shard | None) -> None:
+        """Refuse what cannot be written.
+
+        Raises:
+            InputError: an order without a file, or files of one shard alone.
+        """
+        if self.order == "matlab" and self.bin is None:
+            raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
+        if shard is not None and (self.bin is not None or self.patchfeats is not None):
+            raise InputError(
+                "--bin and --patchfeats are of all photos: merge the shards first, then extract into the "
+                "merged store, which describes nothing anew"
+            )
+
+    def write(self, store: DescriptorStore, model: PlaceModel, out: Path, on_progress: OnProgress) -> None:
+        """Write them, of a store and of the patches in it."""
+        from dejavlad.extraction import write_bin
+        from dejavlad.extraction.patches import PatchStore, write_patchfeats
+
+        if self.patchfeats is not None:
+            write_patchfeats(store, PatchStore.open(out), self.patchfeats, on_progress=on_progress)
+        if self.bin is not None:
+            write_bin(store, self.bin, clusters=_clusters(model) if self.order == "matlab" else None)
 
 
 def extract(
@@ -23,15 +64,12 @@ def extract(
     /,
     *,
     out: Path,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
     dtype: Literal["float32", "float16"] = "float32",
     patches: Annotated[bool, Parameter(negative=())] = False,
     reranking: RerankOptions = RerankOptions(),
-    patchfeats: Path | None = None,
-    bin: Path | None = None,
-    order: Literal["dejavlad", "matlab"] = "dejavlad",
+    files: FileOptions = FileOptions(),
+    sources: ListOptions = ListOptions(),
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -53,10 +91,6 @@ def extract(
         A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
     out
         The store, a folder.
-    root
-        The folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         Cut panoramas into so many views, as `map build` does.
     dtype
@@ -64,33 +98,18 @@ def extract(
     patches
         Also make the patches that re-ranking compares, into the same store (`--preset` says which; default:
         speed's).
-    patchfeats
-        Also write descriptors and patches as Patch-NetVLAD does, into this folder.
-    bin
-        Also write them as one raw file, as NetVLAD's `serialAllFeats` does.
-    order
-        In that file: `matlab` has the cluster of un-whitened VLAD run fastest.
     """
-    from dejavlad.datasets import photos as open_photos
     from dejavlad.extraction import extract as fill
-    from dejavlad.extraction import write_bin
     from dejavlad.extraction.seconds import Seconds
     from dejavlad.places.fitted_model import for_patches
 
-    if order == "matlab" and bin is None:
-        raise InputError("--order matlab is the order of numbers in a raw file; give --bin FILE too")
     shard = machines.share()
-    if shard is not None and (bin is not None or patchfeats is not None):
-        raise InputError(
-            "--bin and --patchfeats are of all photos: merge the shards first, then extract into the merged "
-            "store, which describes nothing anew"
-        )
-
+    files.check(shard)
     seconds = Seconds()
-    preset = _preset(patches or patchfeats is not None, reranking)
+    preset = _preset(patches or files.patchfeats is not None, reranking)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
-        listed = cut(open_photos(photos, root=root, all_folders=all_folders), panorama, output)
+        listed = cut(sources.listed(photos), panorama, output)
         kept = out.with_name(out.name + ".model")
         opened = options.fitted(base, listed, kept, on_progress)
         if preset is not None:
@@ -109,12 +128,7 @@ def extract(
             seconds=seconds,
             on_progress=on_progress,
         )
-        if patchfeats is not None:
-            from dejavlad.extraction.patches import PatchStore, write_patchfeats
-
-            write_patchfeats(store, PatchStore.open(out), patchfeats, on_progress=on_progress)
-    if bin is not None:
-        write_bin(store, bin, clusters=_clusters(opened) if order == "matlab" else None)
+        files.write(store, opened, out, on_progress)
     summary = {
         "store": str(out),
         "photos": len(store),
@@ -135,10 +149,7 @@ def extract(
 
 
 def _preset(wanted: bool, reranking: RerankOptions) -> Preset | None:
-    from dejavlad.places.preset import (
-        FRESH,
-        load_preset,
-    )
+    from dejavlad.places.preset import FRESH, load_preset
 
     given = reranking.chosen()
     if not wanted:

@@ -7,16 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import (
-    AllFolders,
-    FilterOptions,
-    ModelOptions,
-    Panorama,
-    RerankOptions,
-    Verify,
-    cut,
-    point_setting,
-)
+from dejavlad.cli.options import FilterOptions, ModelOptions, RerankOptions, Verify, point_setting
+from dejavlad.cli.sources import AllFolders, Panorama, cut
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -62,8 +54,6 @@ def locate(
         stands out, by which a map of fewer than ten places is never sure.
     out
         A folder to write a page to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         Cut panoramas of 360 degrees among the photos into so many views, as `map build` does; the answer is
         that of the view which is surest of its place, and names its direction.

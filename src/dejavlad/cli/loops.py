@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import (
-    AllFolders,
-    ModelOptions,
-    Positions,
-    Root,
-    TimeOffset,
-    Verify,
-    point_setting,
-)
+from dejavlad.cli.options import ModelOptions, Verify, point_setting
+from dejavlad.cli.sources import PhotoOptions
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 from dejavlad.progress import timed
@@ -23,6 +17,54 @@ from dejavlad.progress import timed
 if TYPE_CHECKING:
     from dejavlad.extraction import DescriptorStore
     from dejavlad.photo import PhotoList
+    from dejavlad.pipelines.loop_closures import LoopSetting, LoopTruth
+
+
+@Parameter(name="*", group="Loops")
+@dataclass(frozen=True)
+class LoopOptions:
+    """When a frame closes a loop, and what tells that it does."""
+
+    window: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None
+    """So many frames before each do not count: they resemble it whatever it shows (default: 30). Where photos
+    are missing from a numbered sequence, the numbers in the names are counted."""
+    sequence: Annotated[int, Parameter(allow_leading_hyphen=True)] = 1
+    "So many frames decide together, along lines of about the same speed; 1: each frame by itself."
+    threshold: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None
+    "Score from which on a loop is given (default: where it stands out from what else the sequence shows)."
+    verify: Verify = "none"
+    """Give those loops whose frames agree in space as neighbouring frames do, by these local features
+    (`auto`: the best that is installed): the confidence is then geometry's."""
+    truth: str | None = None
+    """Which frames show one place: a square bitmap or matrix (`.bmp`, `.png`, `.npy`, `.mat`), poses (`.txt`
+    of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres)."""
+    radius: float | None = None
+    "Metres within which two frames show one place, where poses or positions tell (default: 5)."
+    both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False
+    """Also measure as the TensorFlow port of NetVLAD does on KITTI: each frame's nearest of all, later ones
+    included, by the first 128 dimensions alone. The truth must be poses."""
+
+    def setting(self, output: Output) -> LoopSetting:
+        """As the search for loops takes it."""
+        from dejavlad.pipelines.loop_closures import LoopSetting
+        from dejavlad.places.loops import WINDOW
+
+        points = point_setting(self.verify, output)
+        window = WINDOW if self.window is None else self.window
+        setting = LoopSetting(window, self.sequence, self.threshold, points)
+        if self.radius is not None and self.truth is None:
+            raise InputError("--radius says which frames are right; give --truth too")
+        return setting
+
+    def right(self, frames: PhotoList) -> LoopTruth | None:
+        """Which of the frames show one place; None where that is not given."""
+        from dejavlad.pipelines.loop_closures import LoopTruth
+
+        if self.truth is not None:
+            return LoopTruth.read(self.truth, frames, self.radius, both_ways=self.both_ways)
+        if self.both_ways:
+            raise InputError("--both-ways compares with poses; give --truth POSES too")
+        return None
 
 
 def loops(
@@ -31,17 +73,8 @@ def loops(
     *,
     out: Path,
     model: str | None = None,
-    window: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
-    sequence: Annotated[int, Parameter(allow_leading_hyphen=True)] = 1,
-    threshold: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
-    verify: Verify = "none",
-    truth: str | None = None,
-    radius: float | None = None,
-    both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
+    detection: LoopOptions = LoopOptions(),
+    sources: PhotoOptions = PhotoOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -66,56 +99,14 @@ def loops(
     model
         A model's name or folder. One that learns from photos learns from these. Left out, the best that works
         here without a download.
-    window
-        So many frames before each do not count: they resemble it whatever it shows (default: 30). Where
-        photos are missing from a numbered sequence, the numbers in the names are counted.
-    sequence
-        So many frames decide together, along lines of about the same speed; 1: each frame by itself.
-    threshold
-        Score from which on a loop is given (default: where it stands out from what else the sequence shows).
-    verify
-        Give those loops whose frames agree in space as neighbouring frames do, by these local features
-        (`auto`: the best that is installed): the confidence is then geometry's.
-    truth
-        Which frames show one place: a square bitmap or matrix (`.bmp`, `.png`, `.npy`, `.mat`), poses (`.txt`
-        of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres).
-    radius
-        Metres within which two frames show one place, where poses or positions tell (default: 5).
-    both_ways
-        Also measure as the TensorFlow port of NetVLAD does on KITTI: each frame's nearest of all, later ones
-        included, by the first 128 dimensions alone. The truth must be poses.
-    positions
-        Where photos were taken: `exif`, `utm-names`, `auto`, `none` or a file (CSV, GPX, KML, poses).
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
-    root
-        The folder that paths in a list are relative to, or where a named dataset lies.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
-    from dejavlad.ground_truth.frames import sequence_numbers
-    from dejavlad.model.device import resolve_device
-    from dejavlad.pipelines.loop_closures import LoopSetting, LoopTruth
     from dejavlad.pipelines.loop_closures import loops as find_loops
-    from dejavlad.places.loops import WINDOW
 
-    points = point_setting(verify, output)
-    setting = LoopSetting(WINDOW if window is None else window, sequence, threshold, points)
-    if radius is not None and truth is None:
-        raise InputError("--radius says which frames are right; give --truth too")
+    setting = detection.setting(output)
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, positions, root, truth, time_offset, all_folders)
-    output.notes(frames)
-    if truth is None and both_ways:
-        raise InputError("--both-ways compares with poses; give --truth POSES too")
-    right = None if truth is None else LoopTruth.read(truth, frames, radius, both_ways=both_ways)
-    numbers = sequence_numbers(frames)
-    if numbers is not None:
-        missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
-        output.note(
-            f"the window counts frames by the numbers in the names of {frames.name}; {missing:,} are missing"
-        )
+    frames, store = _frames(photos, sources, detection.truth)
+    _tell(frames, output)
+    right = detection.right(frames)
     if store is not None and model is not None:
         raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
     if store is None:
@@ -139,7 +130,7 @@ def loops(
             out,
             setting,
             truth=right,
-            device=resolve_device(options.device),
+            device=options.resolved_device,
             seconds=seconds,
             command=command_line(),
             on_progress=on_progress,
@@ -148,33 +139,24 @@ def loops(
     output.failures(store.failed, "frame", "frames")
 
 
-def _frames(
-    given: str,
-    positions: str | None,
-    root: Path | None,
-    truth: str | None,
-    time_offset: str | None,
-    all_folders: bool,
-) -> tuple[PhotoList, DescriptorStore | None]:
-    """The sequence, and its descriptors where these were given."""
-    from dejavlad.datasets import photos
-    from dejavlad.extraction import DescriptorStore, is_bin, read_bin
-    from dejavlad.places.address import refuse_map
-    from dejavlad.positions import with_positions
+def _tell(frames: PhotoList, output: Output) -> None:
+    """What is to be said of the sequence."""
+    from dejavlad.ground_truth.frames import sequence_numbers
 
-    refuse_map(given, "a sequence of photos or its store of descriptors (`dejavlad extract`)")
-    path = Path(given)
-    if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
-        store = read_bin(given) if is_bin(given) else DescriptorStore.open(path)
-        return with_positions(store.photos, positions, time_offset=time_offset), store
-    listed = photos(
-        given,
-        root=root,
-        positions=positions or "auto",
-        time_offset=time_offset,
-        all_folders=all_folders,
-    )
-    if truth is not None and Path(truth).is_file():  # a bitmap of the truth may lie among the photos
+    output.notes(frames)
+    numbers = sequence_numbers(frames)
+    if numbers is not None:
+        missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
+        output.note(
+            f"the window counts frames by the numbers in the names of {frames.name}; {missing:,} are missing"
+        )
+
+
+def _frames(given: str, sources: PhotoOptions, truth: str | None) -> tuple[PhotoList, DescriptorStore | None]:
+    """The sequence, and its descriptors where these were given."""
+    what = "a sequence of photos or its store of descriptors (`dejavlad extract`)"
+    listed, store = sources.photos_or_store(given, what)
+    if store is None and truth is not None and Path(truth).is_file():  # a bitmap may lie among the photos
         keep = [i for i, photo in enumerate(listed) if photo.path.resolve() != Path(truth).resolve()]
         listed = listed.take(keep)
-    return listed, None
+    return listed, store

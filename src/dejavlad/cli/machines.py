@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dejavlad.cli.options import MachineOptions
+from dejavlad.cli.sources import PhotoOptions
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -17,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def stored_photos(
-    given: str,
-    machines: MachineOptions,
-    positions: str | None,
-    time_offset: str | None,
-    panorama: str | None,
+    given: str, machines: MachineOptions, sources: PhotoOptions, panorama: str | None
 ) -> tuple[PhotoList, DescriptorStore] | None:
     """The photos of a store of descriptors, with their positions, and the store; None where it is no store.
 
@@ -30,7 +27,6 @@ def stored_photos(
         StoreError: it is damaged, not complete, or a shard.
     """
     from dejavlad.extraction import DescriptorStore
-    from dejavlad.positions import with_positions
 
     if not (Path(given) / "manifest.json").is_file():
         return None
@@ -42,7 +38,7 @@ def stored_photos(
         )
     if not store.complete:
         raise InputError(f"{given!r} is not complete; run its `dejavlad extract` or `store merge` again")
-    return with_positions(store.photos, positions, time_offset=time_offset), store
+    return sources.of_store(store), store
 
 
 def answer_shard(output: Output, shard: Shard, stores: Sequence[DescriptorStore], verb: str) -> None:

@@ -8,23 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from dejavlad.cli.machines import answer_shard, stored_photos
-from dejavlad.cli.options import (
-    AllFolders,
-    LocalKind,
-    MachineOptions,
-    ModelOptions,
-    Panorama,
-    Positions,
-    Root,
-    TimeOffset,
-    cut,
-    point_setting,
-)
+from dejavlad.cli.options import LocalKind, MachineOptions, ModelOptions, point_setting
+from dejavlad.cli.sources import Panorama, PhotoOptions, cut
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.places import PlaceMap
+
+Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.")]
 
 app = App(name="map", help="A map to locate photos in: build it, add, remove and move photos, look at it.")
 
@@ -40,11 +32,8 @@ def build(
     local_kind: LocalKind | None = None,
     index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None,
     min_recall: float | None = None,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
+    sources: PhotoOptions = PhotoOptions(),
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -81,28 +70,15 @@ def build(
         number of photos. Kept with the map; its recall is measured and told.
     min_recall
         Refuse an index that finds a smaller share of the nearest photos (0 to 1); the map is kept whole.
-    positions
-        Where the photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`,
-        `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of
-        `exiftool -csv`), a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a
-        `positions.csv` among the photos, else what their names or their EXIF tell.
-    time_offset
-        Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
-        `UTC+2`.
-    root
-        The folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
         headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
-    from dejavlad.datasets import photos as open_photos
     from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.rows import build_share
 
-    chosen, sources = _model_and_photos(model, photos)
-    stored = stored_photos(sources, machines, positions, time_offset, panorama)
+    chosen, given = _model_and_photos(model, photos)
+    stored = stored_photos(given, machines, sources, panorama)
     name = None
     if stored is None or chosen is not None:
         name = options.chosen(chosen, output)
@@ -113,13 +89,7 @@ def build(
             base = options.of_store(descriptors) if name is None else options.load(name, on_progress)
         else:
             base, descriptors = options.load(name or "", on_progress), None
-            listed = open_photos(
-                sources,
-                root=root,
-                positions=positions or "auto",
-                time_offset=time_offset,
-                all_folders=all_folders,
-            )
+            listed = sources.photos(given)
             output.notes(listed)
             listed = cut(listed, panorama, output)
         if shard is not None:
@@ -128,26 +98,20 @@ def build(
                 listed,
                 out,
                 shard,
-                batch_size=options.batch_size,
-                workers=options.workers,
-                seed=options.seed,
                 ray=machines.ray,
-                on_progress=on_progress,
+                **options.describing(on_progress),
             )
             return answer_shard(output, shard, [share], "map build")
         town = PlaceMap.build(
             base,
             listed,
             out,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            seed=options.seed,
             local=points,
             descriptors=descriptors,
             ray=machines.ray,
             index=index,
             min_recall=min_recall,
-            on_progress=on_progress,
+            **options.describing(on_progress),
         )
     info = town.info()
     lines = [str(info), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
@@ -157,15 +121,12 @@ def build(
 
 @app.command
 def add(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     photos: str,
     /,
     *,
-    positions: Positions = None,
-    time_offset: TimeOffset = None,
-    root: Root = None,
-    all_folders: AllFolders = False,
     panorama: Panorama = None,
+    sources: PhotoOptions = PhotoOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -179,31 +140,14 @@ def add(
 
     Parameters
     ----------
-    place_map
-        The map.
     photos
         As in `map build`.
-    positions
-        As in `map build`.
-    time_offset
-        As in `map build`.
-    root
-        The folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     panorama
         As in `map build` (default: as the map's own panoramas were cut).
     """
-    from dejavlad.datasets import photos as open_photos
     from dejavlad.positions.panorama import Views
 
-    listed = open_photos(
-        photos,
-        root=root,
-        positions=positions or "auto",
-        time_offset=time_offset,
-        all_folders=all_folders,
-    )
+    listed = sources.photos(photos)
     output.notes(listed)
     town = options.open_map(place_map)
     views = Views.used_in(town.photos)
@@ -221,7 +165,7 @@ def add(
 
 @app.command
 def remove(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     names: Annotated[list[str], Parameter(name="NAME", negative=())],
     /,
     *,
@@ -233,14 +177,10 @@ def remove(
 
     Parameters
     ----------
-    place_map
-        The map.
     names
         Names as `dejavlad map info MAP --json` lists them; another Unicode form or letter case will do.
     """
-    from dejavlad.places import PlaceMap
-
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     removed = town.remove(names)
     output.answer(
         {"removed": removed, **town.info().to_dict()}, f"{removed} photos removed, {len(town)} in the map"
@@ -249,7 +189,7 @@ def remove(
 
 @app.command
 def info(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     /,
     *,
     versions: Annotated[bool, Parameter(negative=())] = False,
@@ -264,26 +204,22 @@ def info(
 
     Parameters
     ----------
-    place_map
-        The map.
     versions
         Of a map in LanceDB: list its versions; `MAP@VERSION` and `MAP@2026-11-29` open the map as it was.
     """
-    from dejavlad.places import PlaceMap
-
     if versions:
         from dejavlad.places.databases.database_map import list_versions
 
         listed = list_versions(place_map)
         output.answer([version.to_dict() for version in listed], "\n".join(map(str, listed)))
         return
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     output.answer(town.info().to_dict(names=True), str(town.info()))
 
 
 @app.command
 def move(
-    place_map: Annotated[str, Parameter(name="MAP")],
+    place_map: Map,
     old: Path,
     new: Path,
     /,
@@ -296,16 +232,12 @@ def move(
 
     Parameters
     ----------
-    place_map
-        The map.
     old
         Where they lay: a folder with all below it, or a photo.
     new
         Where they lie now.
     """
-    from dejavlad.places import PlaceMap
-
-    moved = PlaceMap.open(place_map, device="cpu").move(old, new)
+    moved = _opened(place_map).move(old, new)
     lines = [f"{moved.photos} photos lie in {new} now"]
     for keys, what in (
         (moved.missing, "of them are not there"),
@@ -320,21 +252,14 @@ def move(
 
 
 @app.command
-def compact(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+def compact(place_map: Map, /, *, output: Output = Output()) -> None:
     """Free the disk of photos that were removed or described anew.
 
     `map remove` and `map add` do it by themselves once more than half of the rows are of no photo.
 
     Example: `dejavlad map compact town.map`
-
-    Parameters
-    ----------
-    place_map
-        The map.
     """
-    from dejavlad.places import PlaceMap
-
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     freed = town.compact()
     output.answer(
         {"photos": len(town), "freed_bytes": freed},
@@ -343,19 +268,12 @@ def compact(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Outp
 
 
 @app.command
-def check(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output = Output()) -> None:
+def check(place_map: Map, /, *, output: Output = Output()) -> None:
     """Compare all numbers of a map with their checksums: is it as it was written?
 
     Example: `dejavlad map check town.map`
-
-    Parameters
-    ----------
-    place_map
-        The map.
     """
-    from dejavlad.places import PlaceMap
-
-    town = PlaceMap.open(place_map, device="cpu")
+    town = _opened(place_map)
     with output.progress() as on_progress:
         checked = town.check(on_progress)
     text = f"{place_map}: {len(town)} photos, all as they were written"
@@ -366,13 +284,20 @@ def check(place_map: Annotated[str, Parameter(name="MAP")], /, *, output: Output
     output.answer({"photos": len(town), "checksums": checked}, text)
 
 
+def _opened(place_map: str) -> PlaceMap:
+    """A map that describes nothing."""
+    from dejavlad.places import PlaceMap
+
+    return PlaceMap.open(place_map, device="cpu")
+
+
 def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     """The model, if one is given, and the photos.
 
     Raises:
         InputError: a model alone is given.
     """
-    from dejavlad.zoo.resolve import model_names
+    from dejavlad.zoo.listing import model_names
 
     if second is not None:
         return first, second

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import Photo
     from dejavlad.places.live import LiveFrame
-    from dejavlad.places.pair import (
-        PairMatch,
-        PairSetting,
-    )
+    from dejavlad.places.pair import PairMatch, PairSetting
+    from dejavlad.places.verification.point_pair import PointPair
 
 POOR = (
     "the model has learnt its vocabulary from these photos alone; one learnt from many compares better: "
@@ -36,24 +35,92 @@ LEARN_FROM = 8
 """Frames of a video that a model learns from, where it must."""
 
 
+@Parameter(name="*", group="Patches")
+@dataclass(frozen=True)
+class PatchOptions:
+    """What patches are made of, and how they are compared."""
+
+    model: str | None = None
+    """A model's name, a model folder, or a map (default: `rootsift-vlad`). A model that learns its vocabulary
+    from photos learns it from these two alone, which works, but poorly: give a map, whose model has learnt
+    from all its photos."""
+    preset: str | None = None
+    """`performance` (the default: 2, 5 and 8 cells, by RANSAC), `speed`, `storage`, or your own file; what
+    follows takes the place of its values."""
+    sizes: str | None = None
+    "Sides of the patches in cells of the feature map, with commas between."
+    strides: str | None = None
+    "For each size, cells from one patch to the next (default: 1)."
+    size_weights: str | None = None
+    "For each size, what its score counts (default: all alike with sum 1)."
+
+    @property
+    def given(self) -> bool:
+        """Whether any of them is, so that patches are meant."""
+        return any((self.model, self.preset, self.sizes, self.strides, self.size_weights))
+
+    def setting(self, matcher: str | None, options: ModelOptions) -> PairSetting:
+        """As `match_pair` takes it."""
+        from dejavlad.model import PatchSetting
+        from dejavlad.places.pair import PairSetting
+        from dejavlad.places.preset import load_preset
+
+        preset = load_preset(self.preset or PATCH_PRESET)
+        sizes = preset.sizes if self.sizes is None else numbers("--sizes", self.sizes)
+        strides = () if self.strides is None else numbers("--strides", self.strides)
+        if self.sizes is None and self.strides is None:
+            strides = preset.strides
+        weights = preset.weights if sizes == preset.sizes else ()
+        if self.size_weights is not None:
+            weights = _weights(self.size_weights)
+        patches = PatchSetting(sizes, strides, max(options.dims_list, default=None))
+        return PairSetting(patches, matcher or preset.matcher, weights)
+
+
+@Parameter(name="*", group="Camera or video")
+@dataclass(frozen=True)
+class FrameOptions:
+    """Frames that are compared with a reference, by patches."""
+
+    camera: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None
+    "Compare what this camera sees (default: camera 0) until Ctrl-C."
+    video: Path | None = None
+    "Compare the frames of this video."
+    reference: str | None = None
+    "What frames are compared with: a photo, or the number of a frame (default: the first frame)."
+    every: int = 1
+    "Compare every N-th frame."
+    known_from: float | None = None
+    "Share of a perfect score from which on a frame counts as the place of the reference."
+    out: Path | None = None
+    "Write the frames, with lines between matching patches, into this video (.mp4, .avi)."
+
+    @property
+    def given(self) -> bool:
+        """Whether frames are to be compared."""
+        return self.camera is not None or self.video is not None
+
+    @property
+    def source(self) -> Path | int:
+        """The video, or the camera's number.
+
+        Raises:
+            InputError: several cameras.
+        """
+        if self.camera is not None and len(self.camera) > 1:
+            raise InputError(f"--camera takes the number of one camera; given {self.camera}")
+        return self.video if self.video is not None else self.camera[0] if self.camera else 0
+
+
 def match(
     a: Annotated[str | None, Parameter(name="A")] = None,
     b: Annotated[str | None, Parameter(name="B")] = None,
     /,
     *,
-    model: str | None = None,
-    preset: str | None = None,
     matcher: Literal["auto", "sift", "xfeat", "aliked", "disk", "lightglue", "ransac", "rapid"] | None = None,
-    sizes: str | None = None,
-    strides: str | None = None,
-    size_weights: str | None = None,
     figure: Path | None = None,
-    camera: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None,
-    video: Path | None = None,
-    reference: str | None = None,
-    every: int = 1,
-    known_from: float | None = None,
-    out: Path | None = None,
+    patches: PatchOptions = PatchOptions(),
+    frames: FrameOptions = FrameOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -75,99 +142,39 @@ def match(
         The first photo; it plays the query.
     b
         The second, of any size and aspect.
-    model
-        Of patches: a model's name, a model folder, or a map (default: `rootsift-vlad`). A model that learns
-        its vocabulary from photos learns it from these two alone, which works, but poorly: give a map, whose
-        model has learnt from all its photos.
-    preset
-        Of patches: `performance` (the default: 2, 5 and 8 cells, by RANSAC), `speed`, `storage`, or your own
-        file; what follows takes the place of its values.
     matcher
         Local features whose points must agree in space: `auto` (the default) takes the best that is
         installed; `sift`, `xfeat`, `aliked`, `disk`; `lightglue` matches XFeat's points by a network. Or of
         patches: `ransac` counts those that one homography explains, `rapid` how alike they have moved.
-    sizes
-        Sides of the patches in cells of the feature map, with commas between.
-    strides
-        For each size, cells from one patch to the next (default: 1).
-    size_weights
-        For each size, what its score counts (default: all alike with sum 1).
     figure
         Draw the matching patches into this file (.png, .jpg).
-    camera
-        Compare what this camera sees (default: camera 0) until Ctrl-C.
-    video
-        Compare the frames of this video.
-    reference
-        What frames are compared with: a photo, or the number of a frame (default: the first frame).
-    every
-        Compare every N-th frame.
-    known_from
-        Share of a perfect score from which on a frame counts as the place of the reference.
-    out
-        Write the frames, with lines between matching patches, into this video (.mp4, .avi).
     """
-    patches = (model, preset, sizes, strides, size_weights)
-    by_points = matcher not in (None, "ransac", "rapid") or (
-        matcher is None and camera is None and video is None and not any(patches)
-    )
-    if by_points:
-        if camera is not None or video is not None:
-            raise InputError(
-                f"a camera or a video is compared by patches: --matcher ransac or rapid, not {matcher}"
-            )
-        if any(patches) or any((options.weights, options.input, options.resize, options.dims)):
-            raise InputError(
-                "models, presets and sizes are for patches: give --matcher ransac or rapid, or leave them out"
-            )
-        if out is not None or reference is not None:
+    by_patches = matcher in ("ransac", "rapid") or (matcher is None and (frames.given or patches.given))
+    if not by_patches and frames.given:
+        raise InputError(
+            f"a camera or a video is compared by patches: --matcher ransac or rapid, not {matcher}"
+        )
+    if not by_patches and (
+        patches.given or any((options.weights, options.input, options.resize, options.dims))
+    ):
+        raise InputError(
+            "models, presets and sizes are for patches: give --matcher ransac or rapid, or leave them out"
+        )
+    if not frames.given:
+        if frames.out is not None or frames.reference is not None:
             raise InputError(
                 "--out and --reference are for --camera and --video; a pair is drawn by --figure"
             )
         if a is None or b is None:
             raise InputError("give two photos, or --camera, or --video FILE")
-        _points(a, b, matcher or "auto", figure, options, output)
+        if by_patches:
+            _pair(a, b, patches, matcher, figure, options, output)
+        else:
+            _points(a, b, matcher or "auto", figure, options, output)
         return
-    model, preset = model or PATCH_MODEL, preset or PATCH_PRESET
-    setting = _setting(preset, matcher, sizes, strides, size_weights, options)
-    if camera is None and video is None:
-        if a is None or b is None:
-            raise InputError("give two photos, or --camera, or --video FILE")
-        if out is not None or reference is not None:
-            raise InputError(
-                "--out and --reference are for --camera and --video; a pair is drawn by --figure"
-            )
-        _pair(a, b, model, setting, figure, options, output)
-        return
-    if a is not None or figure is not None or (camera is not None and video is not None):
+    if a is not None or figure is not None or (frames.camera is not None and frames.video is not None):
         raise InputError("give two photos, or --camera, or --video FILE, and only one of these")
-    if camera is not None and len(camera) > 1:
-        raise InputError(f"--camera takes the number of one camera; given {camera}")
-    source = video if video is not None else camera[0] if camera else 0
-    _live(source, model, setting, reference, every, known_from, out, options, output)
-
-
-def _setting(
-    preset: str,
-    matcher: str | None,
-    sizes: str | None,
-    strides: str | None,
-    weights: str | None,
-    options: ModelOptions,
-) -> PairSetting:
-    from dejavlad.model import PatchSetting
-    from dejavlad.places.pair import PairSetting
-    from dejavlad.places.preset import load_preset
-
-    of = load_preset(preset)
-    dims = max(options.dims_list, default=None)
-    if sizes is None and strides is None:
-        patches, shares = PatchSetting(of.sizes, of.strides, dims), of.weights
-    else:
-        given = numbers("--sizes", sizes) if sizes is not None else of.sizes
-        patches = PatchSetting(given, numbers("--strides", strides) if strides is not None else (), dims)
-        shares = of.weights if given == of.sizes else ()
-    return PairSetting(patches, matcher or of.matcher, _weights(weights) if weights is not None else shares)
+    _live(frames, patches.model or PATCH_MODEL, patches.setting(matcher, options), options, output)
 
 
 def _weights(text: str) -> tuple[float, ...]:
@@ -197,18 +204,18 @@ def _opened(
 
 def _points(a: str, b: str, matcher: str, figure: Path | None, options: ModelOptions, output: Output) -> None:
     """Compare by local features."""
-    from dejavlad.model.device import resolve_device
     from dejavlad.places.pair import as_photo
     from dejavlad.places.verification.point_pair import match_points
-    from dejavlad.report.point_figure import check_point_figure, write_point_figure
+    from dejavlad.report.figures.figure_file import check_figure
+    from dejavlad.report.point_figure import write_point_figure
     from dejavlad.rerank import PointReranker
 
     if figure is not None:
-        check_point_figure(figure)
+        check_figure(figure)
     setting = point_setting("xfeat" if matcher == "lightglue" else matcher, output)
     assert setting is not None
     setting = setting.chosen()
-    device, offline = resolve_device(options.device), options.offline or None
+    device, offline = options.resolved_device, options.offline or None
     with output.progress() as on_progress:
         extractor = setting.extractor(device=device, offline=offline, on_progress=on_progress)
         reranker = setting.reranker()
@@ -220,52 +227,52 @@ def _points(a: str, b: str, matcher: str, figure: Path | None, options: ModelOpt
     started = time.perf_counter()
     pair = match_points(extractor, as_photo(Path(a)), as_photo(Path(b)), reranker)
     seconds = round(time.perf_counter() - started, 3)
-    text = f"{pair}\n{seconds:.2f} s by {matcher if matcher == 'lightglue' else setting.kind}, after loading"
     if figure is not None:
         write_point_figure(pair, figure)
-        text += f"\nopen {figure}"
-    document = pair.to_dict() | {
-        "matcher": matcher if matcher == "lightglue" else setting.kind,
-        "seconds": seconds,
-        "figure": None if figure is None else str(figure),
-    }
-    output.answer(document, text)
-    output.failures(pair.blank)
+    known = {"matcher": matcher if matcher == "lightglue" else setting.kind}
+    _answer(pair, f"{pair}\n{seconds:.2f} s by {known['matcher']}", known, seconds, figure, output)
 
 
 def _pair(
     a: str,
     b: str,
-    model: str,
-    setting: PairSetting,
+    given: PatchOptions,
+    matcher: str | None,
     figure: Path | None,
     options: ModelOptions,
     output: Output,
 ) -> None:
-    from dejavlad.places.pair import (
-        as_photo,
-        match_pair,
-    )
-    from dejavlad.report.figures.figure import check_figure, write_match_figure
+    """Compare by patches."""
+    from dejavlad.places.pair import as_photo, match_pair
+    from dejavlad.report.figures.figure import write_match_figure
+    from dejavlad.report.figures.figure_file import check_figure
 
+    setting = given.setting(matcher, options)
     if figure is not None:
         check_figure(figure)
     photos = [as_photo(Path(a)), as_photo(Path(b))]
-    opened = _opened(model, photos, setting, options, output)
+    opened = _opened(given.model or PATCH_MODEL, photos, setting, options, output)
     started = time.perf_counter()
     pair = match_pair(opened, photos[0], photos[1], setting)
     seconds = round(time.perf_counter() - started, 3)
-    text = f"{_table(pair)}\n{seconds:.2f} s, after loading"
     if figure is not None:
         write_match_figure(pair, figure, rotate=opened.preprocess.rotate)
-        text += f"\nopen {figure}"
-    document = pair.to_dict() | {
-        "matcher": setting.matcher,
-        "model": {"name": opened.title, "fingerprint": opened.fingerprint},
-        "seconds": seconds,
-        "figure": None if figure is None else str(figure),
-    }
-    output.answer(document, text)
+    model = {"name": opened.title, "fingerprint": opened.fingerprint}
+    known = {"matcher": setting.matcher, "model": model}
+    _answer(pair, f"{_table(pair)}\n{seconds:.2f} s", known, seconds, figure, output)
+
+
+def _answer(
+    pair: PairMatch | PointPair,
+    text: str,
+    known: dict[str, Any],
+    seconds: float,
+    figure: Path | None,
+    output: Output,
+) -> None:
+    text += ", after loading" + ("" if figure is None else f"\nopen {figure}")
+    drawn = None if figure is None else str(figure)
+    output.answer(pair.to_dict() | known | {"seconds": seconds, "figure": drawn}, text)
     output.failures(pair.blank)
 
 
@@ -283,31 +290,19 @@ def _table(pair: PairMatch) -> str:
 
 
 def _live(
-    source: Path | int,
-    model: str,
-    setting: PairSetting,
-    reference: str | None,
-    every: int,
-    known_from: float | None,
-    out: Path | None,
-    options: ModelOptions,
-    output: Output,
+    given: FrameOptions, model: str, setting: PairSetting, options: ModelOptions, output: Output
 ) -> None:
+    """Compare frames with a reference until there are no more."""
     from dejavlad.cli.window import Window
-    from dejavlad.places.live import (
-        Frames,
-        Live,
-        reference_photo,
-        shows_anything,
-        spread_frames,
-    )
+    from dejavlad.places.live import Frames, Live, reference_photo, shows_anything, spread_frames
     from dejavlad.places.pair import PairMatcher
     from dejavlad.report.figures.video import MatchVideo, live_picture
 
-    chosen = reference_photo(reference, source)
+    source, out = given.source, given.out
+    chosen = reference_photo(given.reference, source)
     with ExitStack() as stack:
-        frames = stack.enter_context(Frames(source, every=every))
-        drawn = stack.enter_context(MatchVideo(out, frames.rate / every)) if out is not None else None
+        frames = stack.enter_context(Frames(source, every=given.every))
+        drawn = stack.enter_context(MatchVideo(out, frames.rate / given.every)) if out is not None else None
         coming = iter(frames)
         first, n_blank = next(coming, None), 0
         while chosen is None and first is not None and not shows_anything(first):
@@ -317,7 +312,7 @@ def _live(
         chosen = first if chosen is None else chosen
         learnt = [chosen] if isinstance(source, int) else [chosen, *spread_frames(source, LEARN_FROM)]
         opened = _opened(model, learnt, setting, options, output)
-        live = Live(PairMatcher(opened, setting), chosen, known_from=known_from)
+        live = Live(PairMatcher(opened, setting), chosen, known_from=given.known_from)
         live.blank = n_blank
         window = Window.open()
         try:

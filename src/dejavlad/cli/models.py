@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from dejavlad.cli.export import verify_export
-from dejavlad.cli.options import ModelOptions, Root
+from dejavlad.cli.options import ModelOptions
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import DejavladError, InputError, UnknownNameError
 
@@ -72,7 +73,6 @@ def _in_full(entry: ModelEntry) -> str:
     from dejavlad.zoo.released import RELEASED
 
     released = RELEASED.get(entry.name)
-    published = released.published if released is not None else None
     facts = {
         "what": entry.what,
         "dims": str(entry.dims or "as the backbone makes them"),
@@ -82,7 +82,7 @@ def _in_full(entry: ModelEntry) -> str:
         "address": entry.source,
         "licence of the weights": entry.licence,
         "licence of the code": entry.code_licence,
-        "made of": str(published.parts()) if published is not None else "",
+        "made of": str(released.parts()) if released is not None and released.parts is not None else "",
         "checked by": entry.checked,
         "batch-dependent": "yes: what it says of a photo depends on the photos beside it; maps of it "
         "are refused, and photos described one at a time, unless --batch-dependent is given"
@@ -114,23 +114,17 @@ def download(
         Only say which file belongs where.
     """
     from dejavlad.backbones import BACKBONES, fetch_weights
-    from dejavlad.zoo.released import (
-        RELEASED,
-        fetch_released,
-    )
-    from dejavlad.zoo.resolve import (
-        FROM_THE_MAP,
-        model_names,
-    )
+    from dejavlad.zoo.listing import model_names
+    from dejavlad.zoo.off_the_shelf import FROM_THE_MAP
+    from dejavlad.zoo.released import RELEASED, fetch_released
 
     backbone = name.partition("-")[0].partition("@")[0]
     with output.progress() as on_progress:
         if name in RELEASED:
             released = RELEASED[name]
             path: Path | None = fetch_released(released, offline=offline or None, on_progress=on_progress)
-            if released.published is not None and released.published.backbone is not None:
-                needed = released.published.backbone
-                fetch_weights(needed, offline=offline or None, on_progress=on_progress)
+            if released.backbone is not None:
+                fetch_weights(released.backbone, offline=offline or None, on_progress=on_progress)
         elif name in FROM_THE_MAP:
             backbone = FROM_THE_MAP[name].backbone.name
             path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)

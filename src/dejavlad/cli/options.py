@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,10 +15,15 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import PREFIX
 
 if TYPE_CHECKING:
+    import torch
+
+    from dejavlad.evaluation.protocols import Protocol
     from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
+    from dejavlad.pipelines import Scoring
     from dejavlad.places import PlaceMap
+    from dejavlad.places.filters import Filter
     from dejavlad.places.preset import Preset
     from dejavlad.places.verification.points import PointSetting
 
@@ -27,17 +32,26 @@ MAX_PIXELS = f"{PREFIX}MAX_PIXELS"
 
 @Parameter(name="*", group="Model")
 @dataclass(frozen=True)
-class ModelOptions:
-    """How a model is opened and run."""
+class WeightOptions:
+    """What a model is made of, and where it is computed."""
 
     weights: str | None = None
     "Weights of the backbone, or of a published network: a file (.pth, .safetensors, .npz), or random:SEED."
     input: Literal["torchvision", "caffe"] | None = None
     "Preprocessing of the weights (default: the backbone's own)."
-    resize: str | None = None
-    "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     "Where to compute."
+    offline: Annotated[bool, Parameter(negative=())] = False
+    "Never download."
+
+
+@Parameter(name="*", group="Model")
+@dataclass(frozen=True)
+class ModelOptions(WeightOptions):
+    """How a model is opened and run."""
+
+    resize: str | None = None
+    "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     "bf16 is faster where the processor has it; int8 is that of exports made with --int8."
     runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "torch"
@@ -56,8 +70,6 @@ class ModelOptions:
     "Decode large JPEG at a smaller scale where the network takes no more: quicker, other in the last digits."
     max_pixels: Annotated[int | None, Parameter(name="--max-pixels")] = None
     "Refuse photos that claim more pixels (default: as configured, 178956970)."
-    offline: Annotated[bool, Parameter(negative=())] = False
-    "Never download."
     batch_dependent: Annotated[bool, Parameter(name="--batch-dependent", negative=())] = False
     "Let photos of a batch change each other's descriptors, in models that do that; allow maps of them."
 
@@ -69,9 +81,25 @@ class ModelOptions:
         if self.max_pixels is not None:  # for all that this process, and those it starts, will read
             os.environ[MAX_PIXELS] = str(self.max_pixels)
 
+    @property
+    def resolved_device(self) -> torch.device:
+        """Where to compute, `auto` resolved."""
+        from dejavlad.model.device import resolve_device
+
+        return resolve_device(self.device)
+
+    def describing(self, on_progress: OnProgress) -> dict[str, Any]:
+        """What functions that describe photos take of these options, by its name."""
+        return {
+            "batch_size": self.batch_size,
+            "workers": self.workers,
+            "seed": self.seed,
+            "on_progress": on_progress,
+        }
+
     def chosen(self, model: str | None, output: Output) -> str:
         """The model that is named, else the best that works here without a download, which is then told."""
-        from dejavlad.zoo.resolve import default_model
+        from dejavlad.zoo import default_model
 
         if model is not None:
             return model
@@ -179,13 +207,50 @@ class FilterOptions:
     heading: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     "DEGREES+-TOLERANCE, clockwise from north: 90+-30."
 
-    def given(self) -> dict[str, Any]:
-        """As `PlaceMap.locate` and `Filter.of` take them; checked at once."""
+    def filter(self) -> Filter | None:
+        """The filter that is asked for, if any."""
         from dejavlad.places.filters import Filter
 
-        values = {"near": self.near, "after": self.after, "before": self.before, "heading": self.heading}
-        Filter.of(**values)
-        return values
+        return Filter.of(self.near, self.after, self.before, self.heading)
+
+    def given(self) -> dict[str, Any]:
+        """As `PlaceMap.locate` takes them; checked at once."""
+        self.filter()
+        return asdict(self)
+
+
+@Parameter(name="*", group="Scoring")
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How rankings are made and scored."""
+
+    recall_at: str = "1,5,10"
+    "N of recall@N, with commas between."
+    misses: Literal["count", "drop"] | None = None
+    """Whether queries without a right answer `count` as misses or are dropped (`drop`). Default: as the
+    protocol says, else they count."""
+    k: Annotated[int, Parameter(name="-k")] = 100
+    "Depth of the ranking."
+    index: str = "flat"
+    "The kind of index: `exact` (`flat`), `float16`, `int8`, `1bit`, `ivf`, `hnsw`, or faiss's own."
+
+    def scoring(self, named: Protocol | None = None) -> Scoring:
+        """As pipelines take it, under a protocol, which says which queries count.
+
+        Raises:
+            InputError: the protocol says otherwise.
+        """
+        from dejavlad.pipelines.scoring import Scoring
+
+        if named is not None and self.misses not in (None, named.misses):
+            raise InputError(f"{named.name} has --misses {named.misses}: leave out --misses or --protocol")
+        return Scoring(
+            recall_at=numbers("--recall-at", self.recall_at),
+            k=self.k,
+            misses=self.misses or (named.misses if named is not None else "count"),
+            index=self.index,
+            protocol=None if named is None else named.name,
+        )
 
 
 @Parameter(name="*", group="Re-ranking")
@@ -272,52 +337,3 @@ def point_setting(kind: str | None, output: Output) -> PointSetting | None:
     if why := setting.chosen().second_best:
         output.note(why)
     return setting
-
-
-Root = Annotated[Path | None, Parameter(name="--root")]
-AllFolders = Annotated[bool, Parameter(name="--all-folders", negative=())]
-"""Whether hidden folders, bins, thumbnails and previews of photo libraries are searched too."""
-Positions = Annotated[str | None, Parameter(name="--positions")]
-TimeOffset = Annotated[str | None, Parameter(name="--time-offset", allow_leading_hyphen=True)]
-Panorama = Annotated[str | None, Parameter(name="--panorama")]
-
-
-def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool = True) -> PhotoList:
-    """The photos, their panoramas cut into views where that is asked for, and hinted at where it is not.
-
-    Args:
-        photos: the list.
-        panorama: how, as the command writes it; None for not at all.
-        output: is told how many were cut.
-        must: whether there must be one.
-
-    Raises:
-        InputError: another text, or there is no panorama.
-    """
-    from dejavlad.positions.panorama import (
-        Views,
-        cut_panoramas,
-        told_panoramas,
-    )
-
-    if panorama is None:
-        if panoramas := told_panoramas(photos):
-            output.note(
-                f"{panoramas[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: "
-                f"--panorama 12 cuts each into 12 views, which photos match better"
-            )
-        return photos
-    views = Views.parse(panorama)
-    cut_up, count = cut_panoramas(photos, views)
-    if count == 0 and must:
-        raise InputError(
-            f"--panorama {panorama}: no photo of {photos.name} is an equirectangular panorama (twice as wide "
-            f"as high); leave it out"
-        )
-    if count:
-        whole = len(photos) - count
-        output.note(
-            f"{photos.name}: {count:,} panoramas cut into {views.count} views of {views.degrees:g} degrees"
-            + (f"; {whole:,} photos are none and stay whole" if whole else "")
-        )
-    return cut_up

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import Root, Verify, point_setting
+from dejavlad.cli.options import Verify, point_setting
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -74,40 +75,15 @@ def pairs(
     index
         How stores are searched: `exact`, or for very many photos `1bit`, `ivf` or `hnsw`.
     """
-    from dejavlad.evaluation.pairs import count_pairs, in_folders, read_answers, write_pairs
-    from dejavlad.evaluation.predictions import answers
-    from dejavlad.places.address import refuse_map
+    from dejavlad.evaluation.pairs import count_pairs, in_folders, write_pairs
 
-    for path in ranking:
-        refuse_map(path, "rankings, predictions or stores of descriptors (`dejavlad extract`)")
     failed: dict[str, str] = {}
-    lists: tuple[PhotoList, PhotoList] | None = None
     points = point_setting(verify, output)
-    if any(path.suffix.lower() in RANKINGS for path in ranking):
-        from dejavlad.datasets import photos
-        from dejavlad.ranking import Ranking
-
-        if len(ranking) > 1 or database is None or queries is None:
-            raise InputError(
-                "a ranking holds numbers: give one, and the photos that they stand for as --database "
-                "and --queries"
-            )
-        database_photos, query_photos = (photos(part, root=root) for part in (database, queries))
-        names_of = answers(Ranking.load(ranking[0]), database_photos, query_photos)
-        lists = query_photos, database_photos
-    elif database is not None or queries is not None or root is not None:
-        raise InputError("predictions hold names already: leave --database, --queries and --root out")
-    elif any((path / "manifest.json").is_file() for path in ranking):
-        names_of, failed, lists = _of_stores(ranking, top, index, output)
-    else:
-        names_of = read_answers(ranking)
+    names_of, lists = _answers(ranking, database, queries, root, top, index, failed, output)
     if points is not None:
         if lists is None:
             raise InputError("--verify needs photos: give a ranking with --database and --queries, or stores")
-        from dejavlad.places.verification.pairs import (
-            verify_pairs,
-            write_scores,
-        )
+        from dejavlad.places.verification.pairs import verify_pairs, write_scores
 
         if top is not None:
             names_of = {query: names[:top] for query, names in names_of.items()}
@@ -123,35 +99,60 @@ def pairs(
             f"{len(shared)} names are of queries and of map photos, e.g. {min(shared)!r}: where these are "
             f"different photos, tell them apart with --database-folder and --queries-folder"
         )
-    count = count_pairs(names_of, top)
-    answered = sum(bool(names) for names in names_of.values())
-    output.answer(
-        {
-            "pairs": count,
-            "queries": answered,
-            "format": format,
-            "file": str(path),
-            **failures_dict(failed),
-        },
-        f"{count} pairs of {answered} queries: {path}",
-    )
+    count, answered = count_pairs(names_of, top), sum(bool(names) for names in names_of.values())
+    document = {"pairs": count, "queries": answered, "format": format, "file": str(path)}
+    output.answer(document | failures_dict(failed), f"{count} pairs of {answered} queries: {path}")
     output.failures(failed)
 
 
+def _answers(
+    ranking: list[Path],
+    database: str | None,
+    queries: str | None,
+    root: Path | None,
+    top: int | None,
+    index: str,
+    failed: dict[str, str],
+    output: Output,
+) -> tuple[dict[str, list[str]], tuple[PhotoList, PhotoList] | None]:
+    """Query -> map photos, and both lists if known; `failed` takes in photos without an answer."""
+    from dejavlad.evaluation.pairs import read_answers
+    from dejavlad.evaluation.predictions import answers
+    from dejavlad.places.address import refuse_map
+
+    for path in ranking:
+        refuse_map(path, "rankings, predictions or stores of descriptors (`dejavlad extract`)")
+    if any(path.suffix.lower() in RANKINGS for path in ranking):
+        from dejavlad.datasets import photos
+        from dejavlad.ranking import Ranking
+
+        if len(ranking) > 1 or database is None or queries is None:
+            raise InputError(
+                "a ranking holds numbers: give one, and the photos that they stand for as --database "
+                "and --queries"
+            )
+        database_photos, query_photos = (photos(part, root=root) for part in (database, queries))
+        names_of = answers(Ranking.load(ranking[0]), database_photos, query_photos)
+        return names_of, (query_photos, database_photos)
+    if database is not None or queries is not None or root is not None:
+        raise InputError("predictions hold names already: leave --database, --queries and --root out")
+    if any((path / "manifest.json").is_file() for path in ranking):
+        return _of_stores(ranking, top, index, failed, output)
+    return read_answers(ranking), None
+
+
 def _of_stores(
-    paths: list[Path], top: int | None, index: str, output: Output
-) -> tuple[dict[str, list[str]], dict[str, str], tuple[PhotoList, PhotoList]]:
-    """Neighbours, the photos that have none as they could not be described, and queries and map photos."""
+    paths: list[Path], top: int | None, index: str, failed: dict[str, str], output: Output
+) -> tuple[dict[str, list[str]], tuple[PhotoList, PhotoList]]:
+    """The nearest photos of each of one or two stores, and queries and map photos."""
     from dejavlad.extraction import DescriptorStore
-    from dejavlad.places.neighbours import (
-        TOP,
-        neighbours,
-    )
+    from dejavlad.places.neighbours import TOP, neighbours
 
     if len(paths) > 2:
         raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
     stores = [DescriptorStore.open(path) for path in paths]
     names_of = neighbours(stores[0], stores[-1], TOP if top is None else top, index)
     output.scaled(*stores)
-    failed = {key: why for store in stores for key, why in store.failed.items()}
-    return names_of, failed, (stores[-1].photos, stores[0].photos)
+    for store in stores:
+        failed |= store.failed
+    return names_of, (stores[-1].photos, stores[0].photos)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import Root
+from dejavlad.cli.options import WeightOptions
+from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.failures import failures_dict, failures_text
@@ -27,17 +28,11 @@ PARTS = ("train", "val")
 
 @Parameter(name="*", group="Model")
 @dataclass(frozen=True)
-class StartOptions:
+class StartOptions(WeightOptions):
     """What training begins with, and where it is computed."""
 
-    weights: str | None = None
-    "Backbone weights: a file (.npz, .pth, .safetensors with torchvision's keys), or random:SEED."
-    input: Literal["torchvision", "caffe"] | None = None
-    "Preprocessing of the weights (default: the backbone's own)."
     resize: str | None = None
     "HxW, longest:N or none, as --set resize=... (default: none, or with --init the model's own)."
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    "Where to compute."
     precision: Literal["fp32", "bf16", "fp64"] | None = None
     "As --set precision=..."
     batch_size: Annotated[int | None, Parameter(name="--batch-size")] = None
@@ -46,8 +41,6 @@ class StartOptions:
     "As --set workers=..."
     seed: int | None = None
     "As --set seed=..."
-    offline: Annotated[bool, Parameter(negative=())] = False
-    "Never download."
 
     def change(self, config: TrainConfig) -> TrainConfig:
         """The options with what is given here."""

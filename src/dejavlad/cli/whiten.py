@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.options import AllFolders, ModelOptions, Root
+from dejavlad.cli.options import ModelOptions
+from dejavlad.cli.sources import ListOptions
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
@@ -20,8 +21,7 @@ def whiten(
     *,
     out: Path,
     no_whiten: Annotated[bool, Parameter(name="--no-whiten", negative=())] = False,
-    root: Root = None,
-    all_folders: AllFolders = False,
+    sources: ListOptions = ListOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -46,14 +46,9 @@ def whiten(
         The model folder to make. `--dims` (default: all that the photos can tell) says how many are kept.
     no_whiten
         Keep principal components as they are: shorter, not whitened.
-    root
-        The folder that paths in a list are relative to.
-    all_folders
-        Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.
     """
     from dataclasses import replace
 
-    from dejavlad.datasets import photos as open_photos
     from dejavlad.fitting import learn_whitening
     from dejavlad.fitting.initialise import initialise
     from dejavlad.model import save_model
@@ -62,20 +57,13 @@ def whiten(
     if len(dims) > 1:
         raise InputError(f"--dims {options.dims}: a model keeps one number of dimensions")
     failed: dict[str, str] = {}
-    how: dict[str, Any] = {
-        "seed": options.seed,
-        "workers": options.workers,
-        "batch_size": options.batch_size,
-        "on_failed": failed.update,
-    }
     with output.progress() as on_progress:
-        listed = open_photos(photos, root=root, all_folders=all_folders)
+        listed = sources.listed(photos)
+        how = options.describing(on_progress) | {"on_failed": failed.update}
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:
-            base = initialise(base, listed, on_progress=on_progress, **how)
-        whitened = learn_whitening(
-            base, listed, dims[0] if dims else None, whiten=not no_whiten, on_progress=on_progress, **how
-        )
+            base = initialise(base, listed, **how)
+        whitened = learn_whitening(base, listed, dims[0] if dims else None, whiten=not no_whiten, **how)
     save_model(whitened, out)
     summary = {
         "model": str(out),

@@ -6,31 +6,21 @@ The tables in ``docs/datasets.md`` and ``docs/protocols.md`` are made of these c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dejavlad.datasets.card import Card, Opener, Page, Published, way
 from dejavlad.datasets.layouts.gsv_cities import open_gsv_cities
 from dejavlad.datasets.layouts.holidays import open_holidays
-from dejavlad.datasets.layouts.kitti import (
-    FRAMES,
-    SEQUENCES,
-    open_kitti,
-)
-from dejavlad.datasets.layouts.msls import (
-    CITIES,
-    EVERY,
-    SUBTASKS,
-    TASKS,
-    open_msls,
-)
+from dejavlad.datasets.layouts.kitti import FRAMES, SEQUENCES, open_kitti
+from dejavlad.datasets.layouts.msls import CITIES, EVERY, SUBTASKS, TASKS, open_msls
 from dejavlad.datasets.layouts.netvlad_places import (
     LIGHTS,
     PITTSBURGH,
     TOKYO_247,
     TOKYO_TIME_MACHINE,
-    Family,
     open_named_spec,
     open_tiny,
 )
@@ -38,15 +28,9 @@ from dejavlad.datasets.layouts.nordland import open_nordland
 from dejavlad.datasets.layouts.oxford import open_oxford
 from dejavlad.datasets.layouts.revisited import open_revisited
 from dejavlad.datasets.layouts.two_folders import open_folders
-from dejavlad.datasets.layouts.vg_benchmark import (
-    PARTS,
-    open_vg_benchmark,
-)
+from dejavlad.datasets.layouts.vg_benchmark import PARTS, open_vg_benchmark
 from dejavlad.datasets.layouts.vpr_bench import SETS as VPR_BENCH
-from dejavlad.datasets.layouts.vpr_bench import (
-    open_numbered,
-    open_vpr_bench,
-)
+from dejavlad.datasets.layouts.vpr_bench import open_numbered, open_vpr_bench
 from dejavlad.ground_truth.place import PlaceDataset
 
 # Who counted.
@@ -115,8 +99,9 @@ OWN_PAGE = Page("own")
 GSV_COUNTS = Published(None, None, "GSV-Cities: about 530,000 photos of 62,000 places", sure=False)
 
 
-def _spec(stem: str, family: Family, light: str | None = None) -> Opener:
-    return lambda path, name: open_named_spec(stem, path, family=family, name=name, light=light)
+def _by(opener: Callable[..., PlaceDataset], *given: Any, **options: Any) -> Opener:
+    """An opener of one of several datasets: what it takes beside the folder and the name."""
+    return lambda path, name: opener(path, *given, name=name, **options)
 
 
 def _pittsburgh() -> Iterator[Card]:
@@ -129,7 +114,7 @@ def _pittsburgh() -> Iterator[Card]:
         ("pitts250k-test", 83_952, 8_280, 1_271_808),
     ):
         counts = Published(database, queries, SPEC, positives)
-        opener = _spec(part.replace("-", "_"), PITTSBURGH)
+        opener = _by(open_named_spec, part.replace("-", "_"), PITTSBURGH)
         yield Card(part, opener, PITTSBURGH_PAGE, counts, (way(f"{part}@25m", RELJA, metres=25),))
 
 
@@ -140,7 +125,7 @@ def _tokyo() -> Iterator[Card]:
     ):
         yield Card(
             f"tokyotm-{part}",
-            _spec(f"tokyoTM_{part}", TOKYO_TIME_MACHINE),
+            _by(open_named_spec, f"tokyoTM_{part}", TOKYO_TIME_MACHINE),
             TIME_MACHINE_PAGE,
             Published(database, queries, SPEC, positives),
             (
@@ -154,11 +139,11 @@ def _tokyo() -> Iterator[Card]:
             ),
         )
     for part in ("train", "val"):
-        opener = partial(_tiny, f"tokyoTM_{part}")
+        opener = _by(open_tiny, f"tokyoTM_{part}")
         yield Card(f"tokyotm-tiny-{part}", opener, TIME_MACHINE_PAGE, Published(120, 60, SPEC))
     yield Card(
         "tokyo247",
-        _spec("tokyo247", TOKYO_247),
+        _by(open_named_spec, "tokyo247", TOKYO_247),
         TOKYO_PAGE,
         Published(75_984, 315, SPEC, 37_260),
         (
@@ -190,11 +175,9 @@ def _tokyo() -> Iterator[Card]:
     )
     for light in LIGHTS:
         counts = Published(75_984, 105, SPEC, 12_420)
-        yield Card(f"tokyo247-{light}", _spec("tokyo247", TOKYO_247, light), TOKYO_PAGE, counts)
-
-
-def _tiny(stem: str, path: Path, name: str) -> PlaceDataset:
-    return open_tiny(stem, path, name=name)
+        yield Card(
+            f"tokyo247-{light}", _by(open_named_spec, "tokyo247", TOKYO_247, light), TOKYO_PAGE, counts
+        )
 
 
 def _msls() -> Iterator[Card]:
@@ -382,14 +365,12 @@ def _retrieval() -> Iterator[Card]:
     ):
         for difficulty, positives in right.items():
             counts = Published(n, 70, f"gnd_{which}.pkl", positives)
-            yield Card(f"{which}-{difficulty}", _revisited(which, difficulty), REVISITED_PAGE, counts)
+            yield Card(
+                f"{which}-{difficulty}", _by(open_revisited, which, difficulty), REVISITED_PAGE, counts
+            )
     counts = Published(1_491, 500, "NetVLAD's dbHolidays.m", 991)
     yield Card("holidays", open_holidays, HOLIDAYS_PAGE, counts)
     yield Card("holidays-rotated", partial(open_holidays, rotated=True), HOLIDAYS_PAGE, counts)
-
-
-def _revisited(which: str, difficulty: str) -> Opener:
-    return lambda path, name: open_revisited(path, which, difficulty, name=name)
 
 
 def _kitti() -> Iterator[Card]:
@@ -406,15 +387,11 @@ def _kitti() -> Iterator[Card]:
         counts = None if n is None else Published(n, n, "KITTI's poses", sure=sequence == "00")
         yield Card(
             f"kitti-{sequence}",
-            _of_kitti(sequence),
+            _by(open_kitti, sequence),
             KITTI_PAGE,
             counts,
             (loops,) if sequence == "00" else (),
         )
-
-
-def _of_kitti(sequence: str) -> Opener:
-    return lambda path, name: open_kitti(path, sequence, name=name)
 
 
 def _own() -> Iterator[Card]:

@@ -9,15 +9,8 @@ from pathlib import Path
 
 from dejavlad.datasets.cards import CARDS
 from dejavlad.datasets.layouts.netvlad_places import open_spec
-from dejavlad.datasets.layouts.toml_dataset import (
-    is_toml_dataset,
-    open_toml_dataset,
-)
-from dejavlad.datasets.layouts.two_folders import (
-    RADIUS,
-    holds_two,
-    open_folders,
-)
+from dejavlad.datasets.layouts.toml_dataset import is_toml_dataset, open_toml_dataset
+from dejavlad.datasets.layouts.two_folders import RADIUS, holds_two, open_folders
 from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.ground_truth.netvlad_spec import is_spec
@@ -26,24 +19,12 @@ from dejavlad.ground_truth.rules import WithinMetres
 from dejavlad.ground_truth.truth import truth_positions
 from dejavlad.photo import Photo, PhotoList, video
 from dejavlad.photo.folder import folder_photos
-from dejavlad.photo.listing import (
-    gather,
-    listed_photos,
-)
-from dejavlad.photo.near import (
-    did_you_mean,
-    near_paths,
-)
+from dejavlad.photo.listing import gather, listed_photos
+from dejavlad.photo.near import did_you_mean, near_paths
 from dejavlad.photo.video import video_photos
-from dejavlad.positions.assign import (
-    from_csv,
-    with_positions,
-)
+from dejavlad.positions.assign import from_csv, with_positions
 from dejavlad.positions.csv_file import read_positions
-from dejavlad.positions.moments import (
-    NO_OFFSET,
-    TimeOffset,
-)
+from dejavlad.positions.moments import NO_OFFSET, TimeOffset
 from dejavlad.settings import Settings
 
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {card.name: card.open for card in CARDS.values()}

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError
 from dejavlad.evaluation import breakdown, recall
 from dejavlad.evaluation.result import Result
-from dejavlad.ground_truth.truth import (
-    Truth,
-    groups_of,
-)
+from dejavlad.ground_truth.truth import Truth, groups_of
 from dejavlad.names import same_form
 from dejavlad.photo import PhotoList
 from dejavlad.photo.search import remarks

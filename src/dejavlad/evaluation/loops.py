@@ -21,10 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dejavlad.datasets.layouts.kitti import (
-    RADIUS,
-    WINDOW,
-)
+from dejavlad.datasets.layouts.kitti import RADIUS, WINDOW
 from dejavlad.errors import InputError
 from dejavlad.evaluation.precision_recall import PrecisionRecall, precision_recall
 from dejavlad.files import write_whole

@@ -16,10 +16,7 @@ from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.names import Names
 from dejavlad.photo import PhotoList
-from dejavlad.photo.listing import (
-    lines_of,
-    read_text,
-)
+from dejavlad.photo.listing import lines_of, read_text
 from dejavlad.ranking import Ranking
 
 HEADER = "# kapture format: 1.0\n# query_image, map_image\n"

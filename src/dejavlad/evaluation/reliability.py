@@ -10,7 +10,7 @@ Legend: N answers, B bins.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -71,26 +71,10 @@ class Reliability:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "bins": [
-                {
-                    "from": b.low,
-                    "to": b.high,
-                    "answers": b.answers,
-                    "confidence": b.confidence,
-                    "right": b.right,
-                    "position_error": b.position_error,
-                }
-                for b in self.bins
-            ],
-            "right": self.right,
-            "wrong": self.wrong,
-            "known_right": self.known_right,
-            "known_wrong": self.known_wrong,
-            "roc_area": self.roc_area,
-            "position_error": None if self.position_error is None else list(self.position_error),
-            "within_stated": self.within_stated,
-        }
+        ends = {"low": "from", "high": "to"}
+        bins = [{ends.get(name, name): value for name, value in asdict(b).items()} for b in self.bins]
+        error = None if self.position_error is None else list(self.position_error)
+        return {**asdict(self), "bins": bins, "position_error": error}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Self:

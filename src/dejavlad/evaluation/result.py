@@ -21,6 +21,11 @@ from dejavlad.guarded.fields import DAMAGED, check_column
 from dejavlad.guarded.json_file import CHECKSUM, LARGE, read_json_object, with_checksum, without_checksum
 
 FILE = "result.json"
+OPTIONAL = (
+    *("notes", "dims", "metrics", "intervals", "parts", "by_distance", "twins", "reliability", "blocks"),
+    "hits_at",
+)
+"""Fields that the file has only where they tell something, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """As ``result.json`` has it."""
         description: dict[str, Any] = {
-            "recall": {str(n): value for n, value in self.recall.items()},
+            "recall": _plain(self.recall),
             "n_database": self.n_database,
             "n_queries": self.n_queries,
             "n_without_truth": self.n_without_truth,
@@ -100,35 +105,11 @@ class Result:
             for what in ("queries", "database"):
                 description[f"n_unread_{what}"] = len(unread(self.unread.get(what, {})))
                 description[f"n_blank_{what}"] = len(blank(self.unread.get(what, {})))
-            description["unread"] = {what: dict(failed) for what, failed in self.unread.items()}
-        if self.notes:
-            description["notes"] = {what: list(lines) for what, lines in self.notes.items()}
-        if self.dims:
-            description["dims"] = {
-                str(d): {str(n): value for n, value in recall.items()} for d, recall in self.dims.items()
-            }
-        if self.metrics:
-            description["metrics"] = dict(self.metrics)
-        if intervals := self.intervals:
-            description["intervals"] = {str(n): list(ends) for n, ends in intervals.items()}
-        if self.parts:
-            description["parts"] = {
-                name: {"queries": part.queries, "recall": {str(n): v for n, v in part.recall.items()}}
-                for name, part in self.parts.items()
-            }
-        if self.by_distance:
-            description["by_distance"] = {
-                str(n): {f"{metres:g}": share for metres, share in curve.items()}
-                for n, curve in self.by_distance.items()
-            }
-        if self.twins:
-            description["twins"] = dict(self.twins)
-        if self.reliability is not None:
-            description["reliability"] = self.reliability.to_dict()
-        if self.blocks is not None:
-            description["blocks"] = self.blocks.tolist()
-        if self.hits_at is not None:
-            description["hits_at"] = self.hits_at.tolist()
+            description["unread"] = _plain(self.unread)
+        for name in OPTIONAL:
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, Mapping) and not value):
+                description[name] = _plain(value)
         return description
 
     def __str__(self) -> str:
@@ -243,6 +224,22 @@ class Result:
         except DAMAGED as error:
             reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
             raise StoreError(f"{str(path)!r} is not a result: {reason}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: names for keys, lists for arrays and tuples."""
+    match value:
+        case Mapping():
+            return {f"{k:g}" if isinstance(k, float) else str(k): _plain(v) for k, v in value.items()}
+        case TagRecall():
+            return {"queries": value.queries, "recall": _plain(value.recall)}
+        case Reliability():
+            return value.to_dict()
+        case np.ndarray():
+            return value.tolist()
+        case tuple() | list():
+            return [_plain(item) for item in value]
+    return value
 
 
 def _recalls(recalls: Mapping[str, Any]) -> dict[int, float]:

@@ -5,7 +5,7 @@ Shapes: N photos, D numbers of a descriptor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -67,27 +67,16 @@ def compare(
     Raises:
         InputError: either cannot describe photos of such a size.
     """
-    plain = model.with_preprocess(model.preprocess)
-    plain.engine, plain.precision = None, "fp32"
     ours, theirs = [], []
     cosines: list[NDArray[np.float64]] = []
     difference = 0.0
-    for at, size in enumerate(sizes):
-        chosen = images if at == 0 else images[:3]
-        prepare = replace(model.preprocess, resize=f"{size[0]}x{size[1]}", multiple=1)
-        prepared = torch.stack([torch.from_numpy(prepare(image)) for image in chosen])
-        for counts, part in _batches(prepared, at == 0, BATCHES[1] if model.alone else 1):
-            fed = as_bytes(part, model.preprocess) if with_preprocess else part
-            made = session.run(np.ascontiguousarray(fed.numpy()))
-            made = made if patches is None else made[:-1]
-            with plain.describing():
-                expected = _expected(plain, part, patches)
-            for ours_ND, theirs_ND in zip(expected, made, strict=True):
-                cosines.append(_cosines(ours_ND, theirs_ND))
-                difference = max(difference, float(np.abs(ours_ND - theirs_ND).max()))
-            if counts:
-                ours.append(expected[0])
-                theirs.append(made[0])
+    for counts, expected, made in _pairs(model, session, images, sizes, patches, with_preprocess):
+        for ours_ND, theirs_ND in zip(expected, made, strict=True):
+            cosines.append(_cosines(ours_ND, theirs_ND))
+            difference = max(difference, float(np.abs(ours_ND - theirs_ND).max()))
+        if counts:
+            ours.append(expected[0])
+            theirs.append(made[0])
     every = np.concatenate(cosines)
     least = float(every.min()) if np.isfinite(every).all() else -1.0
     first, order = _rankings(np.concatenate(ours), np.concatenate(theirs))
@@ -107,8 +96,31 @@ def compare(
     )
 
 
+def _pairs(
+    model: PlaceModel,
+    session: Session,
+    images: Sequence[NDArray[np.uint8]],
+    sizes: Sequence[Size],
+    patches: PatchSetting | None,
+    with_preprocess: bool,
+) -> Iterator[tuple[bool, list[NDArray[np.float32]], list[NDArray[np.float32]]]]:
+    """Batch by batch, whether it is one of all photos, and what the model and the session make of it."""
+    plain = model.with_preprocess(model.preprocess)
+    plain.engine, plain.precision = None, "fp32"
+    for at, size in enumerate(sizes):
+        chosen = images if at == 0 else images[:3]
+        prepare = replace(model.preprocess, resize=f"{size[0]}x{size[1]}", multiple=1)
+        prepared = torch.stack([torch.from_numpy(prepare(image)) for image in chosen])
+        for counts, part in _batches(prepared, at == 0, BATCHES[1] if model.alone else 1):
+            fed = as_bytes(part, model.preprocess) if with_preprocess else part
+            made = list(session.run(np.ascontiguousarray(fed.numpy())))
+            with plain.describing():
+                expected = _expected(plain, part, patches)
+            yield counts, expected, made if patches is None else made[:-1]
+
+
 def _batches(prepared: Tensor, whole: bool, together: int) -> Iterable[tuple[bool, Tensor]]:
-    """One photo alone, and (marked) all of them in batches, the last of which may be smaller."""
+    """One photo alone, and (True) all of them in batches, the last of which may be smaller."""
     yield False, prepared[:1]
     if whole:
         for start in range(0, len(prepared), together):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.aggregation.patch_vlad import patch_centres
-from dejavlad.backbones.base import Geometry
+from dejavlad.backbones.base import Geometry, check_prepared
 from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingExtraError, StoreError
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
 from dejavlad.export.make import ExportSetting, certify, export_model
@@ -125,7 +125,7 @@ class CachedEngine:
     def __init__(self, runtime: str, *, strict: bool = True, folder: Path | None = None) -> None:
         self.runtime, self.strict = runtime, strict
         self._folder = folder
-        self._marks: WeakKeyDictionary[PlaceModel, tuple[object, str]] = WeakKeyDictionary()
+        self._fingerprints: WeakKeyDictionary[PlaceModel, tuple[object, str]] = WeakKeyDictionary()
         self._files: dict[tuple[str, str], FileEngine | None] = {}
 
     def describe(self, model: PlaceModel, images_NCHW: Tensor) -> Tensor:
@@ -148,8 +148,7 @@ class CachedEngine:
     def _engine(
         self, model: PlaceModel, images_NCHW: Tensor, patches: PatchSetting | None
     ) -> FileEngine | None:
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         size = (int(images_NCHW.shape[2]), int(images_NCHW.shape[3]))
         name = self._fingerprint(model, patches is not None)[:20]
         if patches is not None:
@@ -217,16 +216,16 @@ class CachedEngine:
     def _fingerprint(self, model: PlaceModel, patches: bool) -> str:
         """That of the network, computed anew only where a weight was changed."""
         tensors = [*model.parameters(), *model.buffers()]
-        mark: object = (
+        now: object = (
             patches,
             json.dumps(model.spec.answer(), sort_keys=True),
             [(id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in tensors],
         )
-        known = self._marks.get(model)
-        if known is None or known[0] != mark:
+        known = self._fingerprints.get(model)
+        if known is None or known[0] != now:
             plain = _plain(model)
-            known = (mark, plain.patch_fingerprint if patches else plain.fingerprint)
-            self._marks[model] = known
+            known = (now, plain.patch_fingerprint if patches else plain.fingerprint)
+            self._fingerprints[model] = known
         return known[1]
 
 

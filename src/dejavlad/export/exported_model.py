@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dejavlad.aggregation import Aggregation
+from dejavlad.backbones.base import check_prepared
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.export.certificate import Certificate, certificate_file, read_certificate, weights_beside
 from dejavlad.export.engines import FileEngine, check_patches
@@ -124,8 +125,7 @@ class ExportedModel(PlaceModel):
 
     def describe(self, images_NCHW: Tensor) -> Tensor:
         """Descriptors [N, D]; no gradient flows."""
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         return self.engine.describe(self, images_NCHW)
 
     def patch_layer(self, patches: PatchSetting | None = None) -> Any:

@@ -88,29 +88,20 @@ def export_model(
     if len(images) < 3:
         raise InputError(f"answers are compared on at least 3 photos; given {len(images)}")
     size = setting.size or model.preprocess.output_size(*USUAL)
-    network = ExportedNetwork(model, setting.patches, with_preprocess=setting.with_preprocess)
     why = "no size was tried"
     with beside(out) as folder:
         made = folder / out.name
         for any_size in (True, False) if takes_any_size(model) else (False,):
             on_progress(Progress(EXPORTING, 0, 3))
-            onnx_file.write_network(
-                network,
-                size,
-                made,
-                any_size=any_size,
-                metadata=_metadata(model, setting),
-                data_from=setting.data_from,
-            )
+            bare = _written(model, made, setting, size, any_size=any_size)
             on_progress(Progress(EXPORTING, 1, 3))
-            bare = describe_file(model, made, setting, None if any_size else size)
-            sizes = [size, _other(size)] if any_size else [size]
             try:
+                sizes = [size, _other(size)] if any_size else [size]
                 certificate = certify(model, made, bare, images, sizes, setting)
             except InputError as error:
                 why = str(error)
                 continue
-            wrong = [one for one in certificate.answers if one.precision == "fp32" and not one.ok]
+            wrong = [each for each in certificate.answers if each.precision == "fp32" and not each.ok]
             if not wrong:
                 embed(made, certificate)
                 on_progress(Progress(EXPORTING, 3, 3))
@@ -118,6 +109,21 @@ def export_model(
                 return certificate
             why = f"in {wrong[0].runtime} its least cosine is {wrong[0].cosine_min:.6f}"
     raise DejavladError(f"the exported {model.name} does not answer as the model: {why}; nothing was written")
+
+
+def _written(
+    model: PlaceModel, path: Path, setting: ExportSetting, size: Size, *, any_size: bool
+) -> Certificate:
+    """The network's file, for photos of any size or of one, and its certificate before it is compared."""
+    onnx_file.write_network(
+        ExportedNetwork(model, setting.patches, with_preprocess=setting.with_preprocess),
+        size,
+        path,
+        any_size=any_size,
+        metadata=_metadata(model, setting),
+        data_from=setting.data_from,
+    )
+    return describe_file(model, path, setting, None if any_size else size)
 
 
 def certify(
@@ -182,7 +188,8 @@ def recertify(
     patches = certificate.patches
     setting = None
     if patches is not None:
-        setting = PatchSetting(tuple(patches["sizes"]), tuple(patches["strides"]))
+        cut = patches["dims"] if patches["dims"] != _patch_dims(model) else None
+        setting = PatchSetting(tuple(patches["sizes"]), tuple(patches["strides"]), cut)
     ours = model.patch_fingerprint if patches is not None else model.fingerprint
     theirs = certificate.patch_fingerprint if patches is not None else certificate.fingerprint
     if ours != theirs:
@@ -231,7 +238,6 @@ def describe_file(
     opset, ir_version = onnx_file.versions(path)
     data = onnx_file.data_file(path)
     patches = setting.patches
-    whitening = model.patch_whitening or model.whitening
     try:
         geometry = cell_geometry(model.backbone)
         stride, offset = geometry.stride, float(geometry.offset)
@@ -251,7 +257,7 @@ def describe_file(
         else {
             "sizes": list(patches.sizes),
             "strides": list(patches.strides),
-            "dims": patches.dims or (whitening.dims if whitening else model.aggregation.descriptor_size),
+            "dims": patches.dims or _patch_dims(model),
         },
         stride=stride,
         offset=offset,
@@ -263,6 +269,12 @@ def describe_file(
         network_sha256=sha256_of(path),
         data_sha256=sha256_of(data) if data.exists() else None,
     )
+
+
+def _patch_dims(model: PlaceModel) -> int:
+    """Dimensions of a patch's descriptor where none are left out."""
+    whitening = model.patch_whitening or model.whitening
+    return model.aggregation.descriptor_size if whitening is None else whitening.dims
 
 
 def move(made: Path, out: Path) -> None:

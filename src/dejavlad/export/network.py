@@ -44,6 +44,8 @@ class ExportedNetwork(nn.Module):
             check_bytes(model.preprocess)
         self.model = model
         self.layer = None if patches is None else model.patch_layer(patches)
+        if patches is not None and patches.dims is not None and self.layer is not None:
+            self.cut = self.layer.whitening  # a layer of its own: its weights are exported with the network
         self.with_preprocess = with_preprocess
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -2,8 +2,9 @@
 
 from dejavlad.extraction.bin_file import is_bin, read_bin, write_bin
 from dejavlad.extraction.extract import describe, extract
-from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.manifest import Manifest, Setting
 from dejavlad.extraction.merge import merge_stores
+from dejavlad.extraction.photo_table import PhotoTable
 from dejavlad.extraction.shard import Shard
 from dejavlad.extraction.store import DescriptorStore
 from dejavlad.extraction.unit_rows import at_unit_length

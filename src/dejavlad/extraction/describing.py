@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
-from dejavlad.extraction.manifest import PhotoTable, Rows
-from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.extraction.manifest import Setting
+from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.extraction.seconds import Seconds
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.images import Batch, Preprocess, load_batches
@@ -22,6 +22,8 @@ from dejavlad.photo import Photo
 
 if TYPE_CHECKING:
     import torch
+
+    from dejavlad.extraction.patches.making import PatchExtractor
 
 Described = tuple[Rows, NDArray[np.float32], dict[int, str]]
 """The rows that are described, their descriptors [n, D], and row -> reason of the others."""
@@ -149,6 +151,18 @@ def describe_batch(
     seen = values.any(axis=1)
     failed |= dict.fromkeys(rows[~seen].tolist(), NO_DESCRIPTOR)
     return rows[seen], values[seen], failed
+
+
+def setting_of(model: Describer, dtype: str = "float32") -> Setting:
+    """What makes the rows of a store, of a model and how rows are stored."""
+    return Setting(
+        getattr(model, "title", model.name),
+        model.fingerprint,
+        model.preprocess.to_dict(),
+        model.precision,
+        model.descriptor_size,
+        dtype,
+    )
 
 
 def prepared_sizes(preprocess: Preprocess, table: PhotoTable) -> list[tuple[int, int] | None]:

@@ -4,15 +4,7 @@ Batches are planned once, from the list and the photos' sizes, and a photo that 
 slot in its batch (zeros); so the rows do not depend on where a run was cut off, nor on the number of workers:
 a store is a function of the model, the list and the batch size.
 
-Running again over what is there:
-
-- the same list: the recorded plan goes on; a complete store is left as it is;
-- a photo changed (size or time; content, for arrays): its whole batch is computed anew;
-- photos added, removed or moved: the list is planned again, and batches that come out the same are kept;
-- a photo had failed: it is tried again, and its batch is computed anew once it can be decoded and shows
-  something;
-- another batch size: finished batches are kept, the rest is planned again with the new size;
-- another model, preprocessing, precision, size or dtype of descriptors: refused.
+What running again over a store does, `planning` tells.
 
 A model whose descriptors depend on the photos beside them (`PlaceModel.alone` is false) describes photos one
 at a time, unless its `together` says otherwise; the store names it as such.
@@ -32,24 +24,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import DejavladError, InputError
-from dejavlad.extraction.describing import Describer, Stream, described, prepared_sizes
-from dejavlad.extraction.manifest import Manifest, PhotoTable, Rows, Setting, batch_set
-from dejavlad.extraction.patches.making import PatchExtractor
+from dejavlad.errors import InputError
+from dejavlad.extraction.describing import Describer, Stream, described, setting_of
+from dejavlad.extraction.planning import Plan, look_at, plan_extraction, plan_list
 from dejavlad.extraction.seconds import Seconds
-from dejavlad.extraction.shard import Shard, read_whole
-from dejavlad.extraction.store import DONE, FAILED, NOT_YET, REASON_LOST, DescriptorStore
+from dejavlad.extraction.shard import Shard
+from dejavlad.extraction.store import FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
-from dejavlad.failures import NO_DESCRIPTOR, blank
-from dejavlad.images import Preprocess, plan_batches, read_content, read_size
-from dejavlad.names import Names
-from dejavlad.photo import Photo, PhotoList
+from dejavlad.failures import blank
+from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
+    from dejavlad.extraction.patches.making import PatchExtractor
     from dejavlad.model import PatchSetting
 
-LOOKING, DESCRIBING = "looking at photos", "describing photos"
+DESCRIBING = "describing photos"
 
 
 def extract(
@@ -100,69 +90,73 @@ def extract(
         StoreBusyError: another run writes there.
         StoreError: `out` cannot be written, or is damaged; or the cluster cannot do it.
     """
-    stream: Stream = described
-    if ray is not None:
-        from dejavlad.extraction.ray_cluster import RayCluster
-
-        if getattr(model, "engine", None) is not None:
-            raise InputError("the machines of a cluster run models by PyTorch; leave the runtime away")
-        stream = RayCluster(ray).described
-    _check(model, photos, batch_size)
-    seconds = seconds if seconds is not None else Seconds()
-    batch_size = _companions(model, batch_size)
-    shard = Shard.of(shard)
-    setting = Setting(
-        getattr(model, "title", model.name),
-        model.fingerprint,
-        model.preprocess.to_dict(),
-        model.precision,
-        model.descriptor_size,
-        dtype,
-    )
-    extra = None if patches is None else PatchExtractor(model, patches, patch_dtype, Path(out) / "patches")
+    stream = _stream(model, ray)
+    batch_size, shard = _checked(model, photos, batch_size), Shard.of(shard)
+    setting, seconds = setting_of(model, dtype), seconds if seconds is not None else Seconds()
+    extra = _patch_extractor(model, patches, patch_dtype, Path(out) / "patches")
     with StoreWriter(Path(out)) as writer, extra or contextlib.nullcontext():
-        known = writer.existing
-        writer.require(shard)
-        if known is not None:
-            known.manifest.setting.check(setting, writer.path)
-        known_table = None if known is None else known.manifest.table
-        if known is not None and shard is not None:
-            known_table = read_whole(writer.path).table
-        listed = table = _look(model.preprocess, photos, known_table, on_progress)
-        part = None
-        if shard is not None:
-            readable = np.flatnonzero(listed.sizes.all(axis=1))
-            whole = Manifest(
-                setting, listed, batch_size, _batches(model.preprocess, listed, readable, batch_size)
-            )
-            part, table = (shard, whole), shard.part(whole).table
-        batches, state, old_rows = _plan(model.preprocess, table, batch_size, known, part)
-        reasons: dict[int, str] = dict(table.unreadable)
-        if known is not None:
-            failed_before = np.flatnonzero(state == FAILED).tolist()
-            why = list(known.failed.values())
-            at = Names(known.failed).match([table.keys[row] for row in failed_before], loosely=False)
-            reasons |= {row: why[i] for row, i in zip(failed_before, at, strict=True) if i is not None}
-        state[list(table.unreadable)] = FAILED
-        del known  # its rows may not stay mapped while files are replaced
-        writer.begin(Manifest(setting, table, batch_size, batches), state, reasons, old_rows, part)
-        done = int((state != NOT_YET).sum())
-        without = np.zeros(len(table), bool) if extra is None else extra.missing(table) & (state != FAILED)
-        if extra is not None and without.any():
-            extra.prepare(listed, np.flatnonzero(listed.sizes.all(axis=1)))
-        todo = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
-        again = [row for batch in todo for row in batch if state[row] != NOT_YET]
-        resumed = done = done - len(again)
-        on_progress(Progress(DESCRIBING, done, len(table), resumed))
-        for rows, values, failed in stream(model, table, todo, workers, extra, seconds):
-            with seconds.of("write"):
-                writer.put(rows, values, failed)
-            done += len(rows) + len(failed)
-            on_progress(Progress(DESCRIBING, done, len(table), resumed))
+        plan = plan_extraction(setting, model.preprocess, photos, batch_size, shard, writer, on_progress)
+        writer.begin(plan.manifest, plan.state, plan.reasons, plan.old_rows, plan.share)
+        _describe_rest(model, plan, writer, stream, workers, extra, seconds, on_progress)
     store = DescriptorStore.open(out, shards=True)
     if not (allow_none or shard is not None or store.done.any()):
         raise none_described(photos.name, store.failed)
     return store
+
+
+def _patch_extractor(
+    model: Describer, patches: PatchSetting | None, dtype: str, path: Path
+) -> PatchExtractor | None:
+    """What makes the photos' patches in the same pass, if any are to be made; it needs torch."""
+    if patches is None:
+        return None
+    from dejavlad.extraction.patches.making import PatchExtractor
+
+    return PatchExtractor(model, patches, dtype, path)
+
+
+def _stream(model: Describer, ray: str | None) -> Stream:
+    """What describes batches: this process, or a cluster."""
+    if ray is None:
+        return described
+    from dejavlad.extraction.ray_cluster import RayCluster
+
+    if getattr(model, "engine", None) is not None:
+        raise InputError("the machines of a cluster run models by PyTorch; leave the runtime away")
+    return RayCluster(ray).described
+
+
+def _describe_rest(
+    model: Describer,
+    plan: Plan,
+    writer: StoreWriter,
+    stream: Stream,
+    workers: int,
+    extra: PatchExtractor | None,
+    seconds: Seconds,
+    on_progress: OnProgress,
+) -> None:
+    """Describe what is left of a plan, batch by batch."""
+    todo, done = _left(plan, extra)
+    resumed, total = done, len(plan.state)
+    on_progress(Progress(DESCRIBING, done, total, resumed))
+    for rows, values, failed in stream(model, plan.manifest.table, todo, workers, extra, seconds):
+        with seconds.of("write"):
+            writer.put(rows, values, failed)
+        done += len(rows) + len(failed)
+        on_progress(Progress(DESCRIBING, done, total, resumed))
+
+
+def _left(plan: Plan, extra: PatchExtractor | None) -> tuple[list[NDArray[np.int64]], int]:
+    """The batches of which rows or patches are missing, and how many photos are done already."""
+    table, state = plan.manifest.table, plan.state
+    without = np.zeros(len(table), bool) if extra is None else extra.missing(table) & (state != FAILED)
+    if extra is not None and without.any():
+        extra.prepare(*plan.readable)
+    batches = plan.manifest.batches
+    todo = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
+    again = sum(int((state[batch] != NOT_YET).sum()) for batch in todo)
+    return todo, int((state != NOT_YET).sum()) - again
 
 
 def describe(
@@ -190,10 +184,9 @@ def describe(
     Raises:
         InputError: as `extract`.
     """
-    _check(model, photos, batch_size)
-    batch_size = _companions(model, batch_size)
-    table = _look(model.preprocess, photos, None, on_progress)
-    batches, _, _ = _plan(model.preprocess, table, batch_size, None)
+    batch_size = _checked(model, photos, batch_size)
+    table = look_at(model.preprocess, photos, None, on_progress)
+    batches = plan_list(model.preprocess, table, batch_size)
     rows_ND = np.zeros((len(photos), model.descriptor_size), np.float32)
     reasons = dict(table.unreadable)
     done = len(reasons)
@@ -208,16 +201,17 @@ def describe(
     return rows_ND, failed_keys
 
 
-def _check(model: Describer, photos: PhotoList, batch_size: int) -> None:
+def _checked(model: Describer, photos: PhotoList, batch_size: int) -> int:
+    """How many photos go through the network together.
+
+    Raises:
+        InputError: no photos, a batch of none, or a model that is not fitted.
+    """
     if not len(photos):
         raise InputError(f"{photos.name}: there are no photos to describe")
     if batch_size < 1:
         raise InputError(f"a batch needs at least one photo; given --batch-size {batch_size}")
     model.require_fitted()
-
-
-def _companions(model: Describer, batch_size: int) -> int:
-    """How many photos go through the network together."""
     apart = not getattr(model, "alone", True) and not getattr(model, "together", False)
     return 1 if apart else batch_size
 
@@ -226,83 +220,3 @@ def none_described(name: str, failed: dict[str, str]) -> InputError:
     """The error of a list of which no photo could be described, with one of the reasons."""
     key, reason = next(iter(failed.items()))
     return InputError(f"none of the {len(failed)} photos of {name} could be described; {key!r}: {reason}")
-
-
-def _look(
-    preprocess: Preprocess, photos: PhotoList, known: PhotoTable | None, on_progress: OnProgress
-) -> PhotoTable:
-    def size(photo: Photo) -> tuple[int, int]:
-        height, width = read_size(photo, rotate=preprocess.rotate)
-        preprocess.output_size(height, width)  # refuses a size it cannot make
-        return height, width
-
-    def report_row(row: int) -> None:
-        if row % 100 == 0 or row == len(photos):
-            on_progress(Progress(LOOKING, row, len(photos)))
-
-    return PhotoTable.look(photos, size, known, report_row)
-
-
-def _plan(
-    preprocess: Preprocess,
-    table: PhotoTable,
-    batch_size: int,
-    known: DescriptorStore | None,
-    part: tuple[Shard, Manifest] | None = None,
-) -> tuple[list[Rows], NDArray[np.uint8], Rows | None]:
-    """Batches of all readable photos, what is there of them, and in which rows of `known` (None: same).
-
-    Of a shard the batches are its share of the whole plan, which is always made anew.
-    """
-    n = len(table)
-    state = np.zeros(n, np.uint8)
-    readable = np.flatnonzero(table.sizes.all(axis=1))
-    if known is None:
-        if part is not None:
-            return part[0].part(part[1]).batches, state, None
-        return _batches(preprocess, table, readable, batch_size), state, None
-    old_rows = table.rows_in(known.manifest.table)
-    same_list = len(known) == n and np.array_equal(old_rows, np.arange(n))
-    for row in np.flatnonzero(old_rows >= 0):
-        if known.state[old_rows[row]] != FAILED:
-            continue
-        reason = known.failed[known.keys[int(old_rows[row])]]  # its key may have another Unicode form
-        if reason == NO_DESCRIPTOR:
-            continue
-        if reason == REASON_LOST or _decodes(table.photos[int(row)], preprocess):
-            old_rows[row] = -1
-    # A photo's descriptor depends a little, by rounding, on the photos in its batch. A batch counts as
-    # finished only if the same photos, unchanged, were described together: then the store ends as a fresh
-    # run's would.
-    finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
-    kept: list[Rows] = []
-    # The same photos keep their plan; a new batch size applies to what is not described yet.
-    if part is not None:
-        batches = part[0].part(part[1]).batches
-    elif same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
-        batches = known.manifest.batches
-        if batch_size != known.manifest.batch_size:
-            kept = [b for b in batches if b.tobytes() in finished and (old_rows[b] >= 0).all()]
-            rest = np.setdiff1d(readable, np.concatenate([*kept, np.empty(0, np.int64)]))
-            batches = kept + _batches(preprocess, table, rest, batch_size)
-    else:
-        batches = _batches(preprocess, table, readable, batch_size)
-    for batch in batches:
-        if old_rows[batch].tobytes() in finished:
-            state[batch] = known.state[old_rows[batch]]
-    moved = len(known) != n or bool((old_rows != np.arange(n))[state == DONE].any())
-    return batches, state, old_rows if moved else None
-
-
-def _batches(preprocess: Preprocess, table: PhotoTable, rows: Rows, batch_size: int) -> list[Rows]:
-    sizes = prepared_sizes(preprocess, table)
-    return [rows[batch] for batch in plan_batches([sizes[row] for row in rows], batch_size)]
-
-
-def _decodes(photo: Photo, preprocess: Preprocess) -> bool:
-    """Whether it can be read, and shows anything."""
-    try:
-        read_content(photo, rotate=preprocess.rotate)
-    except DejavladError:
-        return False
-    return True

@@ -8,7 +8,6 @@ killed goes on where it was. Until its end the store says that it is not complet
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,10 +19,12 @@ from numpy.typing import NDArray
 from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.extraction.describing import Describer
 from dejavlad.extraction.extract import extract, none_described
-from dejavlad.extraction.manifest import Manifest, Rows
+from dejavlad.extraction.manifest import Manifest
+from dejavlad.extraction.merge_check import checked_shards, folder_of
 from dejavlad.extraction.patches.store import PatchStore
 from dejavlad.extraction.patches.writer import PatchWriter
-from dejavlad.extraction.shard import SHARD, WHOLE, Shard, read_whole
+from dejavlad.extraction.photo_table import Rows
+from dejavlad.extraction.shard import SHARD, Shard
 from dejavlad.extraction.store import DONE, FAILED, NOT_YET, DescriptorStore
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.files import sha256_of
@@ -36,8 +37,6 @@ from dejavlad.storage.rows import row_checksum
 
 MERGING_PATCHES, MERGING = "merging patches", "merging shards"
 PATCHES = "patches"
-NAMED = 8
-"""Shards that a message names one by one, at most."""
 
 
 def merge_stores(
@@ -65,7 +64,7 @@ def merge_stores(
     folders, out = [Path(folder) for folder in stores], Path(out)
     if out.absolute() in [folder.absolute() for folder in folders]:
         raise StoreError(f"{str(out)!r} is one of the shards; give another --out")
-    shards, whole = _checked(folders)
+    shards, whole = checked_shards(folders)
     patches = _patches(shards)
     with StoreWriter(out) as writer:
         known = writer.existing
@@ -151,104 +150,13 @@ def _shares(out: Path) -> Path:
     return out.with_name(out.name + ".shards")
 
 
-def _checked(folders: Sequence[Path]) -> tuple[list[DescriptorStore], Manifest]:
-    """The shards in their order, and the manifest of the whole.
-
-    Raises:
-        StoreError: they do not make one whole store; everything that is wrong is told at once.
-    """
-    if not folders:
-        raise StoreError("give the shards to merge: `dejavlad store merge SHARD... --out STORE`")
-    opened = [DescriptorStore.open(folder, shards=True) for folder in dict.fromkeys(folders)]
-    wrong = [
-        f"{str(store.path)!r} is a whole store, not a shard (`dejavlad extract ... --shard I/N` makes those)"
-        for store in opened
-        if store.shard is None
-    ]
-    shards = [store for store in opened if store.shard is not None]
-    marks = [(_count(store), sha256_of(_folder(store) / WHOLE)) for store in shards]
-    if not shards:
-        raise StoreError("; ".join(wrong))
-    mark = Counter(marks).most_common(1)[0][0]
-    chosen = [store for store, own in zip(shards, marks, strict=True) if own == mark]
-    whole = read_whole(_folder(chosen[0]))
-    for store, own in zip(shards, marks, strict=True):
-        if own != mark:
-            wrong.append(f"{str(store.path)!r} is shard {store.shard} of another extraction: ")
-            wrong[-1] += _difference(store, chosen[0], whole)
-    by_index: dict[int, DescriptorStore] = {}
-    for store in chosen:
-        index = store.shard.index if store.shard is not None else 0
-        if index in by_index:
-            first = str(by_index[index].path)
-            wrong.append(f"shard {store.shard} is given twice, as {first!r} and as {str(store.path)!r}")
-        by_index.setdefault(index, store)
-        if store.shard is not None and store.keys != store.shard.part(whole).table.keys:
-            wrong.append(f"{str(store.path)!r} is damaged: its photos are not those of shard {store.shard}")
-        if (store.marks == NOT_YET).any():
-            left = int((store.marks == NOT_YET).sum())
-            wrong.append(
-                f"shard {store.shard} in {str(store.path)!r} is not finished, {left} photos are left: run "
-                "its `dejavlad extract` again"
-            )
-    missing = [index for index in range(1, mark[0] + 1) if index not in by_index]
-    if missing:
-        names = ", ".join(map(str, missing[:NAMED]))
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        verb = "shard {} is" if len(missing) == 1 else "shards {} are"
-        wrong.append(
-            f"{verb.format(names + more)} missing of {mark[0]}: `dejavlad extract {whole.setting.model} "
-            f"PHOTOS --shard {missing[0]}/{mark[0]} --out STORE`, and give all of them"
-        )
-    if wrong:
-        raise StoreError("cannot merge: " + "; ".join(wrong))
-    return [by_index[index] for index in sorted(by_index)], whole
-
-
-def _difference(store: DescriptorStore, first: DescriptorStore, whole: Manifest) -> str:
-    """In what a shard differs from the first of those that most are like, in words."""
-    lead = f"unlike {str(first.path)!r}"
-    if _count(store) != _count(first):
-        return f"of {_count(store)} shards, {lead} of {_count(first)}"
-    other = read_whole(_folder(store))
-    try:
-        whole.setting.check(other.setting, _folder(first))
-    except StoreMismatchError as error:
-        parts = [f"{name} {now!r}, not {then!r}" for name, (then, now) in error.differences.items()]
-        return f"{', '.join(parts)}, {lead}"
-    if other.setting.model != whole.setting.model:
-        return f"its model is called {other.setting.model!r}, not {whole.setting.model!r}, {lead}"
-    if other.batch_size != whole.batch_size:
-        return f"--batch-size {other.batch_size}, not {whole.batch_size}, {lead}"
-    table, first_table = other.table, whole.table
-    if table.keys != first_table.keys:
-        apart = sorted(set(table.keys) ^ set(first_table.keys))
-        return (
-            f"a list of {len(table)} photos, not {len(first_table)}"
-            + (f", {apart[0]!r} is in one alone" if apart else ", in another order")
-            + f", {lead}"
-        )
-    unlike = [row for row in range(len(table)) if table.identity(row) != first_table.identity(row)]
-    if unlike:
-        return (
-            f"{len(unlike)} photos have another size or time, e.g. {table.keys[unlike[0]]!r}, {lead} (let "
-            "all machines read the same files, or copies that keep their times: `cp -a`, `rsync -a`)"
-        )
-    unread = np.flatnonzero((table.sizes != first_table.sizes).any(axis=1))
-    if len(unread):
-        return f"{len(unread)} photos could be read in one alone, e.g. {table.keys[int(unread[0])]!r}, {lead}"
-    if table.photos.root.absolute() != first_table.photos.root.absolute():
-        return f"photos in {str(table.photos.root)!r}, not in {str(first_table.photos.root)!r}, {lead}"
-    return f"other positions, paths or plan, {lead}"
-
-
 def _rows_of(shard: DescriptorStore, rows: Rows) -> NDArray[Any]:
     """Some rows [n, D] of a shard, read from its file.
 
     Raises:
         StoreError: one is not what was written.
     """
-    path, setting = _folder(shard) / "rows.npy", shard.manifest.setting
+    path, setting = folder_of(shard) / "rows.npy", shard.manifest.setting
     values = np.empty((len(rows), setting.dims), setting.dtype)
     with open_regular(path) as file:
         read_array_header(file)
@@ -275,13 +183,13 @@ def _patches(shards: Sequence[DescriptorStore]) -> list[PatchStore]:
     Raises:
         StoreError: some shards have patches and some have none, or not all, or they were made otherwise.
     """
-    made = [(_folder(shard) / PATCHES / "manifest.json").is_file() for shard in shards]
+    made = [(folder_of(shard) / PATCHES / "manifest.json").is_file() for shard in shards]
     if not any(made):
         return []
     if not all(made):
         names = ", ".join(str(s.shard) for s, has in zip(shards, made, strict=True) if not has)
         raise StoreError(f"cannot merge: shards {names} have no patches; run them again with --patches")
-    stores = [PatchStore.open(_folder(shard) / PATCHES) for shard in shards]
+    stores = [PatchStore.open(folder_of(shard) / PATCHES) for shard in shards]
     for shard, patches in zip(shards, stores, strict=True):
         stores[0].manifest.check(patches.manifest, stores[0].path)
         table = shard.manifest.table
@@ -330,12 +238,3 @@ def _planned(whole: Manifest) -> Iterator[tuple[int, int]]:
     for number, batch in enumerate(whole.batches):
         for row in batch.tolist():
             yield number, row
-
-
-def _folder(store: DescriptorStore) -> Path:
-    assert store.path is not None
-    return store.path
-
-
-def _count(store: DescriptorStore) -> int:
-    return store.shard.count if store.shard is not None else 0

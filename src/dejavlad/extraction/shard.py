@@ -19,7 +19,8 @@ from typing import Self
 import numpy as np
 
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import Manifest, Rows
+from dejavlad.extraction.manifest import Manifest
+from dejavlad.extraction.photo_table import Rows
 from dejavlad.guarded.fields import DAMAGED, check_column
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import read_utf8

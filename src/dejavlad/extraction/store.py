@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import Manifest, PhotoTable, Setting
+from dejavlad.extraction.manifest import Manifest, Setting
+from dejavlad.extraction.photo_table import PhotoTable
 from dejavlad.extraction.shard import Shard
 from dejavlad.extraction.unit_rows import at_unit_length
 from dejavlad.failures import NO_DESCRIPTOR
@@ -114,23 +115,21 @@ class DescriptorStore:
             if state.dtype != np.uint8 or state.ndim != 1 or state.max(initial=0) > FAILED:
                 raise ValueError("done.npy holds no marks")
         except DAMAGED as error:
-            raise StoreError(f"{str(path)!r} is damaged: {error}; delete it and extract again") from error
+            raise _damaged(path, error) from error
         rows = _map_array(path / "rows.npy")
         sums = _map_array(path / "sums.npy") if manifest.checked else None
         n, setting = len(manifest.table), manifest.setting
         if rows.shape != (n, setting.dims) or rows.dtype != setting.dtype or state.shape != (n,):
-            raise StoreError(
-                f"{str(path)!r} is damaged: its manifest tells of {n} rows of {setting.dims} "
-                f"{setting.dtype}, but there are {list(rows.shape)} {rows.dtype} and {len(state)} marks"
+            raise _damaged(
+                path,
+                f"its manifest tells of {n} rows of {setting.dims} {setting.dtype}, but there are "
+                f"{list(rows.shape)} {rows.dtype} and {len(state)} marks",
             )
         if sums is not None and sums.shape != (n,):
-            raise StoreError(f"{str(path)!r} is damaged: its checksums are; delete it and extract again")
+            raise _damaged(path, "its checksums are")
         failed_keys = [manifest.table.keys[row] for row in np.flatnonzero(state == FAILED).tolist()]
         if (lost := [key for key in failed_keys if key not in failed]) and sums is not None:
-            raise StoreError(
-                f"{str(path)!r} is damaged: failed.json does not name {lost[0]!r}; delete it and extract "
-                "again"
-            )
+            raise _damaged(path, f"failed.json does not name {lost[0]!r}")
         reasons = {key: failed.get(key, REASON_LOST) for key in failed_keys}
         store = cls(manifest, rows, state, reasons, path, sums)
         store.shard = shard
@@ -294,10 +293,7 @@ class DescriptorStore:
             if number % 1000 == 0 or number == len(rows):
                 on_progress(Progress(CHECKING, number, len(rows)))
             if row_checksum(self._rows_ND[row]) != self.sums[row]:
-                raise StoreError(
-                    f"{str(self.path)!r} is damaged: the row of {self.keys[row]!r} is not what was written; "
-                    "delete it and extract again"
-                )
+                raise _damaged(self.path, f"the row of {self.keys[row]!r} is not what was written")
 
     @property
     def keys(self) -> list[str]:
@@ -327,6 +323,10 @@ class DescriptorStore:
             self.rows if rows is None else self.rows[rows if isinstance(rows, slice) else np.asarray(rows)]
         )
         return np.array(chosen, dtype=np.float32)
+
+
+def _damaged(path: Path | None, why: object) -> StoreError:
+    return StoreError(f"{str(path)!r} is damaged: {why}; delete it and extract again")
 
 
 def _map_array(path: Path) -> NDArray[Any]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import StoreError, StoreMismatchError
-from dejavlad.extraction.manifest import Manifest, Rows, Setting
+from dejavlad.extraction.manifest import Manifest, Setting
+from dejavlad.extraction.photo_table import Rows
 from dejavlad.extraction.shard import SHARD, WHOLE, Shard
 from dejavlad.extraction.store import CHANGE, DONE, FAILED, DescriptorStore
 from dejavlad.files import write_whole

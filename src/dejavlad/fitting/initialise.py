@@ -130,14 +130,11 @@ def sample_features(
     sizes, failed = _sizes(model, photos, drawn.tolist())
     chosen: dict[int, NDArray[np.float32]] = {}
     done = sum(size is None for size in sizes)
-    training = model.training
-    model.eval()
-    try:
-        plan = plan_batches(sizes, batch_size)
-        listed = [photos[row] for row in drawn.tolist()]
+    listed = [photos[row] for row in drawn.tolist()]
+    plan = plan_batches(sizes, batch_size)
+    with model.describing(), torch.inference_mode():
         for batch in load_batches(listed, plan, model.preprocess, workers=workers, sizes=sizes):
-            with torch.inference_mode():
-                local_NLD = model.local_features(torch.as_tensor(batch.images)).float().cpu().numpy()
+            local_NLD = model.local_features(torch.as_tensor(batch.images)).float().cpu().numpy()
             for slot, place in enumerate(batch.rows.tolist()):
                 if place in batch.failed:
                     failed[listed[place].key] = batch.failed[place]
@@ -145,20 +142,30 @@ def sample_features(
                 chosen[place] = _draw(local_NLD[slot], share, seed, int(drawn[place]))
             done += len(batch.rows)
             on_progress(Progress(SAMPLING, done, len(drawn)))
-    finally:
-        model.train(training)
     if failed:
         on_failed({key: error.reason for key, error in failed.items()})
+    return _samples(chosen, failed, photos.name, model.name)
+
+
+def _samples(
+    chosen: dict[int, NDArray[np.float32]], failed: dict[str, PhotoError], photos: str, model: str
+) -> Samples:
+    """The features of all photos, in their order.
+
+    Raises:
+        InputError: there are none, or some are not finite.
+    """
+    blank = f"nothing can be learnt from {photos}: its photos are all blank"
     if not chosen:
         reason = next(iter(failed.values()))
         if all(isinstance(error, BlankPhotoError) for error in failed.values()):
-            raise InputError(f"nothing can be learnt from {photos.name}: its photos are all blank; {reason}")
-        raise InputError(f"none of the {len(drawn)} photos of {photos.name} could be learnt from; {reason}")
+            raise InputError(f"{blank}; {reason}")
+        raise InputError(f"none of the {len(failed)} photos of {photos} could be learnt from; {reason}")
     rows = np.concatenate([chosen[place] for place in sorted(chosen)])
     if not len(rows):
-        raise InputError(f"nothing can be learnt from {photos.name}: its photos are all blank")
+        raise InputError(blank)
     if not np.isfinite(rows).all():
-        raise InputError(f"model {model.name!r} makes features that are not finite; are its weights whole?")
+        raise InputError(f"model {model!r} makes features that are not finite; are its weights whole?")
     return Samples(rows, len(chosen))
 
 

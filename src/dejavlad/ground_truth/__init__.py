@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from dejavlad.ground_truth.netvlad_spec import (
-    NetvladSpec,
-    read_netvlad_spec,
-)
+from dejavlad.ground_truth.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.row_sets import RowSets
-from dejavlad.ground_truth.rules import (
-    Listed,
-    SameName,
-    TruthRule,
-    WithinFrames,
-    WithinMetres,
-    truth_text,
-)
+from dejavlad.ground_truth.rules import Listed, SameName, TruthRule, WithinFrames, WithinMetres, truth_text
 from dejavlad.ground_truth.truth import (
     Truth,
     groups_of,
@@ -26,11 +16,7 @@ from dejavlad.ground_truth.truth import (
     truth_positions,
     truth_same_name,
 )
-from dejavlad.ground_truth.truth_npz import (
-    TruthPositions,
-    read_truth_npz,
-    write_truth_npz,
-)
+from dejavlad.ground_truth.truth_npz import TruthPositions, read_truth_npz, write_truth_npz
 
 __all__ = [
     "Listed",

@@ -23,13 +23,7 @@ from dejavlad.ground_truth.truth import truth_positions
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.matlab.mat_file import read_mat
 from dejavlad.photo import PhotoList
-from dejavlad.positions.poses import (
-    TEXTS,
-    PosesGiven,
-    centres_of,
-    read_poses,
-    split_poses,
-)
+from dejavlad.positions.poses import TEXTS, PosesGiven, centres_of, read_poses, split_poses
 
 RADIUS: Final = 5.0
 """Metres within which two frames show one place, where poses tell and nothing else is said."""

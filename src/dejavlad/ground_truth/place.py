@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
-from dejavlad.ground_truth.truth import (
-    Truth,
-    leave_one_out,
-    truth_positions,
-)
+from dejavlad.ground_truth.truth import Truth, leave_one_out, truth_positions
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.positions.notes import without_zeros
 

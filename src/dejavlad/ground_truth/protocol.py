@@ -8,21 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from dejavlad.errors import InputError
-from dejavlad.ground_truth.frames import (
-    FrameRule,
-    numbers_agree,
-)
+from dejavlad.ground_truth.frames import FrameRule, numbers_agree
 from dejavlad.ground_truth.place import PlaceDataset
-from dejavlad.ground_truth.refine import (
-    facing,
-    without_same_time,
-    without_window,
-)
-from dejavlad.ground_truth.rules import (
-    WithinFrames,
-    WithinMetres,
-    truth_text,
-)
+from dejavlad.ground_truth.refine import facing, without_same_time, without_window
+from dejavlad.ground_truth.rules import WithinFrames, WithinMetres, truth_text
 from dejavlad.ground_truth.truth import (
     Truth,
     groups_of,

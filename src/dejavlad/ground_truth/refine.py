@@ -8,11 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dejavlad.errors import InputError
-from dejavlad.ground_truth.row_sets import (
-    Rows,
-    RowSets,
-    SharedRowSets,
-)
+from dejavlad.ground_truth.row_sets import Rows, RowSets, SharedRowSets
 from dejavlad.ground_truth.truth import Truth
 from dejavlad.photo import PhotoList
 

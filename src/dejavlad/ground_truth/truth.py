@@ -21,15 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
-from dejavlad.ground_truth.frames import (
-    FORM,
-    FrameRule,
-    frames_of,
-)
-from dejavlad.ground_truth.netvlad_spec import (
-    is_spec,
-    read_netvlad_spec,
-)
+from dejavlad.ground_truth.frames import FORM, FrameRule, frames_of
+from dejavlad.ground_truth.netvlad_spec import is_spec, read_netvlad_spec
 from dejavlad.ground_truth.row_sets import RowSets
 from dejavlad.ground_truth.rules import (
     Refinement,
@@ -40,16 +33,10 @@ from dejavlad.ground_truth.rules import (
     described,
     parsed,
 )
-from dejavlad.ground_truth.truth_npz import (
-    TruthPositions,
-    read_truth_npz,
-)
+from dejavlad.ground_truth.truth_npz import TruthPositions, read_truth_npz
 from dejavlad.names import Names, same_form
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.positions.diagnosis import (
-    at_zero,
-    what_is_wrong,
-)
+from dejavlad.positions.diagnosis import at_zero, what_is_wrong
 
 FORMS = (
     "frames:2, same-name or positions:25, each with ,leave-one-out where photos are sought among themselves "

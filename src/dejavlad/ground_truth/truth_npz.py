@@ -20,10 +20,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError
 from dejavlad.files import replacing
 from dejavlad.geo import Position, Positions, latlon, utm_from_latlon
-from dejavlad.ground_truth.frames import (
-    FrameRule,
-    frames_of,
-)
+from dejavlad.ground_truth.frames import FrameRule, frames_of
 from dejavlad.guarded.zip_archive import read_npz
 from dejavlad.photo import PhotoList
 from dejavlad.positions.diagnosis import without_zero_rows

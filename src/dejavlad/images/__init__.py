@@ -4,14 +4,7 @@ from dejavlad.images.content import Content, measure_content
 from dejavlad.images.levels import Levels, parse_levels
 from dejavlad.images.loader import Batch, load_batches, plan_batches
 from dejavlad.images.preprocess import PREPROCESSING, Preprocess, parse_resize
-from dejavlad.images.read import (
-    blank_reason,
-    read_content,
-    read_image,
-    read_reduced,
-    read_size,
-    read_stretch,
-)
+from dejavlad.images.read import blank_reason, read_content, read_image, read_reduced, read_size, read_stretch
 
 __all__ = [
     "PREPROCESSING",

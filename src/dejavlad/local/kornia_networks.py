@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dejavlad.errors import MissingExtraError
 from dejavlad.local.base import LONGEST, POINTS, DetectedPoints
 from dejavlad.local.weights import WEIGHTS, load_strictly, read_named
-from dejavlad.local.xfeat_network import XFeatDetector
+from dejavlad.local.xfeat_network import XFeatDetector, XFeatNetwork
 from dejavlad.progress import OnProgress, silent
 
 LEAST_SIDE = 32
@@ -127,9 +127,9 @@ class XFeat(KorniaExtractor):
         return None
 
     def _made(self, features: Any, path: Path) -> nn.Module:
-        made = XFeatDetector()
-        load_strictly(made.net, read_named(path), path)
-        return made
+        network = XFeatNetwork()
+        load_strictly(network, read_named(path), path)
+        return XFeatDetector(network.folded())
 
     def _to_bf16(self) -> None:
         self.network.net = _Bf16(self.network.net)

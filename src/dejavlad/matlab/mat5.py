@@ -8,6 +8,7 @@ Format", chapter 1.
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -66,7 +67,7 @@ class _Reader:
 
     def element(self, data: memoryview, start: int) -> tuple[int, memoryview, int]:
         """(type, content, start of the next) of the element at `start`."""
-        tag, size = (int(v) for v in self._numbers(data[start : start + 8], "u4", 2))
+        tag, size = self._integers(data[start : start + 8], "I", 2)
         if tag >> 16:  # small: size and type in one word, up to four bytes in the other
             kind, size, at, after = tag & 0xFFFF, tag >> 16, start + 4, start + 8
             if size > 4:
@@ -86,12 +87,12 @@ class _Reader:
         if not len(data):
             return "", np.zeros((0, 0))
         _, flags, at = self.element(data, 0)
-        flag = int(self._numbers(flags[:4], "u4", 1)[0])
+        (flag,) = self._integers(flags[:4], "I", 1)
         kind = flag & 0xFF
         if kind == OPAQUE:
             return self._opaque(data, at, depth)
         _, dims_bytes, at = self.element(data, at)
-        dims = [int(v) for v in self._numbers(dims_bytes, "i4", len(dims_bytes) // 4)]
+        dims = list(self._integers(dims_bytes, "i", len(dims_bytes) // 4))
         if not 2 <= len(dims) <= 16 or min(dims) < 0:
             raise CheckpointError(f"a variable cannot have dimensions {dims[:16]}")
         name, at = self._text(data, at)
@@ -128,7 +129,7 @@ class _Reader:
         if is_object:
             class_name, at = self._text(data, at)
         _, length, at = self.element(data, at)
-        width = int(self._numbers(length, "i4", 1)[0])
+        (width,) = self._integers(length, "i", 1)
         _, names, at = self.element(data, at)
         if not 1 <= width <= 4096 or len(names) % width:
             raise CheckpointError("a struct's field names cannot be read; the file is damaged")
@@ -175,19 +176,26 @@ class _Reader:
         return bytes(content[:256]).decode("latin-1").rstrip("\0"), at
 
     def _numbers(self, content: memoryview, dtype: str, count: int) -> NDArray[Any]:
-        if len(content) != count * np.dtype(dtype).itemsize:
-            raise CheckpointError(
-                f"{count} numbers are declared in {len(content)} bytes; the file is damaged"
-            )
+        _require(content, count, np.dtype(dtype).itemsize)
         return np.frombuffer(content, self.order + dtype)
+
+    def _integers(self, content: memoryview | bytes, code: str, count: int) -> tuple[int, ...]:
+        """So many of 4 bytes each; NumPy takes four times as long for these few."""
+        _require(content, count, 4)
+        return struct.unpack(f"{self.order}{count}{code}", content)
 
     def _unpacked(self, packed: memoryview) -> memoryview:
         unpack = zlib.decompressobj()
         head = unpack.decompress(packed, 8)
-        _, size = (int(v) for v in self._numbers(memoryview(head), "u4", 2))
+        _, size = self._integers(head, "I", 2)
         self.room.take(2 * size)  # while they are joined, they are there twice
         body = unpack.decompress(unpack.unconsumed_tail, size) if size else b""
         return memoryview(head + body)
+
+
+def _require(content: memoryview | bytes, count: int, size: int) -> None:
+    if len(content) != count * size:
+        raise CheckpointError(f"{count} numbers are declared in {len(content)} bytes; the file is damaged")
 
 
 def _subsystem(data: memoryview, offset: int, order: str, room: Room) -> Objects:

@@ -1,13 +1,11 @@
-"""Which patches a model makes of a photo, and the layer that makes them (Patch-NetVLAD, CVPR 2021)."""
+"""Which patches a model makes of a photo (Patch-NetVLAD, CVPR 2021); `PlaceModel.patch_layer` makes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from dejavlad.aggregation import Aggregation, PatchVLAD
 from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError
 from dejavlad.model.whitening import Whitening
@@ -40,48 +38,25 @@ class PatchSetting:
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "strides", strides)
 
+    def whitening_of(self, whitening: Whitening | None, name: str) -> Whitening | None:
+        """A model's whitening, cut to the dimensions that are kept of patches.
 
-def patch_layer(
-    backbone: nn.Module,
-    pooling: Aggregation,
-    whitening: Whitening | None,
-    patches: PatchSetting,
-    *,
-    name: str,
-    dtype: torch.dtype,
-) -> PatchVLAD:
-    """The layer that makes patches of feature maps, of a model's parts; see `PlaceModel.patch_layer`.
+        Args:
+            whitening: None for none.
+            name: the model's, for the error.
 
-    Args:
-        backbone: the one that makes the feature maps; it must say its stride.
-        pooling: the one whose clusters describe a patch.
-        whitening: applied to each patch's descriptor; None for none.
-        patches: their sizes, strides and dimensions.
-        name: the model's, for messages.
-        dtype: in which the products with the whitening are taken.
-
-    Raises:
-        InputError: the pooling has no clusters, the backbone does not say its stride, or the whitening keeps
-            fewer dimensions than the patches are to keep.
-    """
-    dims = patches.dims
-    if dims is not None:
-        if whitening is None or dims > whitening.dims:
+        Raises:
+            InputError: it keeps fewer dimensions, or there is none.
+        """
+        if self.dims is None:
+            return whitening
+        if whitening is None or self.dims > whitening.dims:
             available = "no whitening" if whitening is None else f"a whitening to {whitening.dims} dimensions"
             raise InputError(
-                f"patches of {dims} dimensions are asked for, but model {name!r} has {available}; ask for "
-                "as many at most, or learn a whitening of so many (--dims)"
+                f"patches of {self.dims} dimensions are asked for, but model {name!r} has {available}; ask "
+                "for as many at most, or learn a whitening of so many (--dims)"
             )
-        whitening = whitening if dims == whitening.dims else whitening.truncated(dims)
-    return PatchVLAD(
-        pooling,
-        whitening,
-        cell_geometry(backbone),
-        patches.sizes,
-        patches.strides,
-        stacked=int(getattr(backbone, "scales", 1)),
-        dtype=dtype,
-    )
+        return whitening if self.dims == whitening.dims else whitening.truncated(self.dims)
 
 
 def cell_geometry(backbone: nn.Module) -> Geometry:

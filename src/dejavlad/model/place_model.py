@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import itertools
 import json
-import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,26 +19,27 @@ from torch import Tensor, nn
 
 from dejavlad.aggregation import Aggregation, PatchVLAD
 from dejavlad.aggregation.functional import l2_normalize_whole
+from dejavlad.backbones.base import check_prepared
 from dejavlad.errors import InputError
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
+from dejavlad.images import Preprocess
+from dejavlad.model.compatible import check_grid, check_parts
 from dejavlad.model.device import check_precision
 from dejavlad.model.engine import Engine
-from dejavlad.model.patching import PatchSetting, patch_layer
+from dejavlad.model.fingerprint import hash_of
+from dejavlad.model.patching import PatchSetting, cell_geometry
+from dejavlad.model.photo_batches import Image, as_photos, prepared_batches
 from dejavlad.model.reduced import bf16_copy
 from dejavlad.model.spec import CUSTOM, AggregationSpec, BackboneSpec, ModelSpec
 from dejavlad.model.whitening import Whitening
 from dejavlad.patches import PatchSet
-from dejavlad.photo import Photo
-
-Image = Photo | Path | str | NDArray[np.uint8]
 
 
 class PlaceModel(nn.Module):
     """Describes photos by unit vectors, alike for photos of one place.
 
     Weights are held in float32. With precision ``"bf16"`` the backbone computes in bfloat16, on a copy of its
-    weights (see `bf16_copy`); a backbone without learnt weights, the aggregation and the whitening compute in
-    float32.
+    weights (see `bf16_copy`), and so does an aggregation that is much of the work (`Aggregation.reduces`); a
+    backbone without learnt weights, other aggregations and the whitening compute in float32.
 
     Args:
         backbone: any module that says its ``channels`` and makes [N, channels, H, W] of photos [N, 3, H, W].
@@ -77,23 +74,7 @@ class PlaceModel(nn.Module):
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        channels = getattr(backbone, "channels", None)
-        if not isinstance(channels, int) or channels != aggregation.dim:
-            raise InputError(
-                f"the backbone says channels={channels!r}, but the aggregation takes {aggregation.dim}"
-            )
-        leading = int(getattr(backbone, "leading", 0))
-        if leading != aggregation.leading:
-            raise InputError(
-                f"{aggregation.name} takes {_leads(aggregation.leading)}, "
-                f"but the backbone gives {_leads(leading)}"
-            )
-        for layer in (whitening, patch_whitening):
-            if layer is not None and layer.in_dims != aggregation.descriptor_size:
-                raise InputError(
-                    f"the whitening takes {layer.in_dims} dimensions, "
-                    f"but the aggregation makes {aggregation.descriptor_size}"
-                )
+        check_parts(backbone, aggregation, whitening, patch_whitening)
         self.backbone = backbone
         self.aggregation = aggregation
         self.whitening = whitening
@@ -174,14 +155,14 @@ class PlaceModel(nn.Module):
         tensors = {
             key: tensor for key, tensor in self.state_dict().items() if not key.startswith(passed_over)
         }
-        return _hash(json.dumps(self.spec.answer(), sort_keys=True), tensors)
+        return hash_of(json.dumps(self.spec.answer(), sort_keys=True), tensors)
 
     @property
     def patch_fingerprint(self) -> str:
         """SHA-256 of what decides descriptors of patches: `fingerprint`, unless they have a whitening."""
         if self.patch_whitening is None:
             return self.fingerprint
-        return _hash(self.fingerprint, self.patch_whitening.state_dict())
+        return hash_of(self.fingerprint, self.patch_whitening.state_dict())
 
     def features(self, images_NCHW: Tensor) -> Tensor:
         """The feature map [N, channels, h, w] of prepared photos, in bfloat16 or float32.
@@ -189,8 +170,7 @@ class PlaceModel(nn.Module):
         Raises:
             InputError: photos of another shape, or too small for the network.
         """
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"prepared photos are [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         images_NCHW = images_NCHW.to(self.device, torch.float32)
         learnt = next(self.backbone.parameters(), None) is not None
         if self._precision == "fp32" or not learnt:
@@ -238,7 +218,7 @@ class PlaceModel(nn.Module):
 
     def pooled(self, feat_NCHW: Tensor) -> Tensor:
         """Descriptors float32 [N, D] of feature maps that `features` made; gradients flow."""
-        self._check_grid(feat_NCHW)
+        check_grid(feat_NCHW, self.backbone, self.aggregation, self.name)
         reduces = self.aggregation.reduces and self._precision == "bf16" and not torch.is_grad_enabled()
         with torch.autocast(feat_NCHW.device.type, dtype=torch.bfloat16, enabled=reduces):
             rows_ND: Tensor = self.aggregation(feat_NCHW)
@@ -273,10 +253,12 @@ class PlaceModel(nn.Module):
             InputError: an array is no photo, a photo is too small, or the model is not fitted.
         """
         self.require_fitted()
-        photos = _photos(images)
+        photos = as_photos(images)
         rows_ND = np.empty((len(photos), self.descriptor_size), np.float32)
         with self.describing():
-            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=True):
+            for rows, images_NCHW in prepared_batches(
+                photos, self.preprocess, batch_size, workers, keep_blank=True
+            ):
                 rows_ND[rows] = self.describe(images_NCHW).float().cpu().numpy()
         return rows_ND
 
@@ -311,10 +293,12 @@ class PlaceModel(nn.Module):
         """
         setting = PatchSetting(tuple(sizes), tuple(strides), dims)
         layer = self.patch_layer(setting)
-        photos = _photos(images)
+        photos = as_photos(images)
         patches_of_photos: list[list[PatchSet]] = [[] for _ in photos]
         with self.describing():
-            for rows, images_NCHW in self._prepared(photos, batch_size, workers, keep_blank=keep_blank):
+            for rows, images_NCHW in prepared_batches(
+                photos, self.preprocess, batch_size, workers, keep_blank=keep_blank
+            ):
                 made = (
                     layer(self.features(images_NCHW))
                     if self.engine is None
@@ -337,12 +321,14 @@ class PlaceModel(nn.Module):
                 stride, or its whitening keeps fewer dimensions than the patches are to keep.
         """
         self.require_fitted()
-        return patch_layer(
-            self.backbone,
+        setting = patches or PatchSetting()
+        return PatchVLAD(
             self.aggregation,
-            self.patch_whitening or self.whitening,
-            patches or PatchSetting(),
-            name=self.name,
+            setting.whitening_of(self.patch_whitening or self.whitening, self.name),
+            cell_geometry(self.backbone),
+            setting.sizes,
+            setting.strides,
+            stacked=int(getattr(self.backbone, "scales", 1)),
             dtype=torch.float32 if self.precision == "fp32" else torch.bfloat16,
         )
 
@@ -356,20 +342,6 @@ class PlaceModel(nn.Module):
                 yield
         finally:
             self.train(training)
-
-    def _prepared(
-        self, photos: Sequence[Photo], batch_size: int, workers: int, *, keep_blank: bool
-    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Photos in batches, prepared: their rows [n], and [n, 3, H, W]."""
-        sizes = [self.preprocess.output_size(*read_size(p, rotate=self.preprocess.rotate)) for p in photos]
-        plan = plan_batches(sizes, batch_size)
-        loaded = load_batches(
-            photos, plan, self.preprocess, workers=workers, sizes=sizes, keep_blank=keep_blank
-        )
-        for batch in loaded:
-            for error in batch.failed.values():
-                raise error
-            yield batch.rows, torch.as_tensor(batch.images)
 
     def require_fitted(self) -> None:
         """Raises InputError, saying what to do, if the model must learn from photos first."""
@@ -450,29 +422,6 @@ class PlaceModel(nn.Module):
         layer = None if whitening is None else whitening.to(self.device)
         return self._with(patch_whitening=layer, provenance={**self.provenance, **provenance})
 
-    def _check_grid(self, feat_NCHW: Tensor) -> None:
-        """Raises InputError where the aggregation cannot take so many cells, with a size that it can take."""
-        layer, stride = self.aggregation, getattr(self.backbone, "stride", None)
-        if feat_NCHW.ndim != 4 or not isinstance(stride, int):
-            return
-        cells = feat_NCHW.shape[2] * feat_NCHW.shape[3] - layer.leading
-        if cells < layer.least_locations:
-            side = math.isqrt(layer.least_locations - 1) + 1
-            raise InputError(
-                f"photos of {cells} cells of {stride}x{stride} pixels are too few for {self.name}: it needs "
-                f"at least {layer.least_locations}, e.g. photos of {side * stride}x{side * stride} pixels; "
-                f"give larger photos or --resize"
-            )
-        wanted = layer.fixed_grid
-        grid = (cells,) if layer.leading else tuple(feat_NCHW.shape[2:])
-        if wanted is not None and grid != ((math.prod(wanted),) if layer.leading else wanted):
-            height, width = (side * stride for side in wanted)
-            cells_text = "x".join(map(str, grid))
-            raise InputError(
-                f"{self.name} takes photos of {height}x{width} pixels only ({wanted[0]}x{wanted[1]} cells); "
-                f"these have {cells_text} cells: leave --resize out, or give --resize {height}x{width}"
-            )
-
     def _reduced_backbone(self) -> nn.Module:
         """The copy that describes in bfloat16, made anew when a weight was changed or moved."""
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
@@ -511,37 +460,3 @@ class PlaceModel(nn.Module):
                 f"model {self.name!r} describes photos by {size} numbers; --dims {dims} cannot be kept"
             )
         return int(dims)
-
-
-def _leads(tokens: int) -> str:
-    return "the class token before the patches" if tokens else "patches alone"
-
-
-def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for key, tensor in sorted(tensors.items()):
-        if tensor.is_floating_point():
-            digest.update(json.dumps([key, str(tensor.dtype), list(tensor.shape)]).encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def _photos(images: Image | Iterable[Image]) -> Sequence[Photo]:
-    if isinstance(images, (Photo, str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        images = [images]
-    return [_photo(image, row) for row, image in enumerate(images)]
-
-
-def _photo(image: Image, row: int) -> Photo:
-    if isinstance(image, Photo):
-        return image
-    if isinstance(image, (str, os.PathLike)):
-        return Photo(str(image), Path(image))
-    if not (
-        isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-    ):
-        given = (
-            f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        )
-        raise InputError(f"image {row} must be a path or a uint8 RGB array [H, W, 3]; given {given}")
-    return Photo(f"array {row}", Path(f"array {row}"), pixels=image)

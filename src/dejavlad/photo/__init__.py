@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from dejavlad.photo.folder import folder_photos
-from dejavlad.photo.listing import (
-    listed_photos,
-    paths_below,
-    write_list,
-    write_names,
-)
-from dejavlad.photo.photo import (
-    Photo,
-    PhotoList,
-)
+from dejavlad.photo.listing import listed_photos, paths_below, write_list, write_names
+from dejavlad.photo.photo import Photo, PhotoList
 from dejavlad.photo.video import video_photos
 
 __all__ = [

@@ -11,14 +11,8 @@ from natsort import natsort_keygen
 from dejavlad.decoders import ENDINGS as ENDINGS
 from dejavlad.errors import InputError
 from dejavlad.photo.near import did_you_mean
-from dejavlad.photo.photo import (
-    Photo,
-    PhotoList,
-)
-from dejavlad.photo.search import (
-    find_photos,
-    passed_over_text,
-)
+from dejavlad.photo.photo import Photo, PhotoList
+from dejavlad.photo.search import find_photos, passed_over_text
 
 log = logging.getLogger("dejavlad")
 

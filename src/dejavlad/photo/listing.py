@@ -13,23 +13,10 @@ from pathlib import Path
 from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.files import write_whole
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.photo.disk_names import (
-    DiskNames,
-    is_comment,
-    path_in,
-)
-from dejavlad.photo.file_kinds import (
-    HEAD,
-    binary_kind,
-)
-from dejavlad.photo.folder import (
-    ENDINGS,
-    natural_order,
-)
-from dejavlad.photo.photo import (
-    Photo,
-    PhotoList,
-)
+from dejavlad.photo.disk_names import DiskNames, is_comment, path_in
+from dejavlad.photo.file_kinds import HEAD, binary_kind
+from dejavlad.photo.folder import ENDINGS, natural_order
+from dejavlad.photo.photo import Photo, PhotoList
 
 log = logging.getLogger("dejavlad")
 
@@ -108,14 +95,7 @@ def gather(
         first[key] = number
         photos.append(Photo(key, root / path_below))
     if missing:
-        examples = ", ".join(f"{line[:100]!r} (line {number})" for number, line in missing[:3])
-        more = ", ..." if len(missing) > 3 else ""
-        if all(_ABSOLUTE.match(line) for _, line in missing):
-            more += "; these are whole paths, perhaps of another computer: make them relative"
-        raise InputError(
-            f"{len(missing)} of {len(missing) + len(photos)} photos of {str(source)!r} are not in "
-            f"{str(root)!r}: {examples}{more}; give the folder that the paths are relative to with --root"
-        )
+        raise _not_there(missing, len(photos), source, root)
     if disk.by_case:
         log.warning(
             "%d photos of %s are there in other letter case, e.g. %r is %r",
@@ -124,6 +104,17 @@ def gather(
             *disk.by_case[0],
         )
     return PhotoList(photos, root=root, name=name)
+
+
+def _not_there(missing: list[tuple[int, str]], present: int, source: Path, root: Path) -> InputError:
+    examples = ", ".join(f"{line[:100]!r} (line {number})" for number, line in missing[:3])
+    more = ", ..." if len(missing) > 3 else ""
+    if all(_ABSOLUTE.match(line) for _, line in missing):
+        more += "; these are whole paths, perhaps of another computer: make them relative"
+    return InputError(
+        f"{len(missing)} of {len(missing) + present} photos of {str(source)!r} are not in "
+        f"{str(root)!r}: {examples}{more}; give the folder that the paths are relative to with --root"
+    )
 
 
 def photo_name(path: str, root: Path) -> str:
@@ -216,18 +207,27 @@ def paths_below(
     return existing, turned
 
 
+def read_content(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        InputError: there is no such file, or it is no file that can be read.
+    """
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    except MalformedFileError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+
+
 def read_text(path: Path) -> str:
     """A text file's content, its byte order mark taken off.
 
     Raises:
         InputError: there is no such file, or it is not text.
     """
-    try:
-        content = read_bytes(path)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
-    except MalformedFileError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+    content = read_content(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")

@@ -200,6 +200,18 @@ class PhotoList(Sequence[Photo]):
             (self._photos[int(i)] for i in rows), root=self.root, name=self.name, notes=self.notes
         )
 
+    def like(
+        self, photos: Iterable[Photo], *, name: str | None = None, notes: Iterable[str] | None = None
+    ) -> PhotoList:
+        """Other photos with this list's root, and with its name and notes unless these are given."""
+        return PhotoList(
+            photos,
+            root=self.root,
+            name=self.name if name is None else name,
+            passed_over=self.passed_over,
+            notes=self.notes if notes is None else notes,
+        )
+
     @property
     def keys(self) -> list[str]:
         """The photos' keys, in order."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -49,18 +50,11 @@ def find_photos(
     Raises:
         InputError: the folder itself cannot be read, or a photo's name is no text.
     """
-    names: list[str] = []
-    files: Counter[str] = Counter()
-    folders_passed: Counter[str] = Counter()
-    nowhere: list[str] = []
-    unreadable: list[str] = []
-    hidden = 0
+    search = _Search(root, endings, all_folders)
     top = root.resolve()
     seen = {top, *top.parents}
-    folders = [""]
-    links: list[str] = []  # followed after all real folders, so that photos go by their real names
-    while folders or links:
-        inside = folders.pop() if folders else links.pop(0)
+    while search.folders or search.links:
+        inside = search.folders.pop() if search.folders else search.links.pop(0)
         if inside:
             real = (root / inside).resolve()
             if real in seen:
@@ -73,39 +67,61 @@ def find_photos(
                 raise InputError(
                     f"the folder {str(root)!r} cannot be read: {error.strerror or error}"
                 ) from error
-            unreadable.append(inside)
+            search.unreadable.append(inside)
             continue
-        library = (root / inside).name.lower().endswith(LIBRARIES) and not all_folders
+        in_library = (root / inside).name.lower().endswith(LIBRARIES) and not all_folders
         for entry in entries:
-            name = f"{inside}/{entry.name}" if inside else entry.name
-            ending = Path(entry.name).suffix.lower()
-            try:
-                is_folder, is_file = entry.is_dir(), entry.is_file()
-            except OSError:  # a link to itself
-                is_folder = is_file = False
-            if is_folder:
-                kind = None if all_folders else _kind(entry.name, library)
-                if kind is not None:
-                    folders_passed[f"{entry.name} ({kind})"] += 1
-                elif all_folders or not entry.name.startswith("."):
-                    (links if entry.is_symlink() else folders).append(name)
-            elif not is_file:
-                if entry.is_symlink() and not entry.name.startswith(".") and ending in ("", *endings):
-                    nowhere.append(name)
-            elif entry.name.startswith("."):
-                files[".icloud"] += ending == ".icloud"  # a photo that was not fetched from the cloud yet
-                hidden += ending in endings and not entry.name.startswith("._")  # a Mac's notes on a file
-            elif ending in endings:
-                names.append(_text(name, root))
-            elif entry.name.lower() not in COMPANIONS:
-                files[ending] += 1
-    return names, PassedOver(
-        dict(sorted((+files).items(), key=lambda item: (-item[1], item[0]))),
-        dict(sorted(folders_passed.items())),
-        tuple(nowhere),
-        tuple(unreadable),
-        hidden,
+            search.take(entry, f"{inside}/{entry.name}" if inside else entry.name, in_library=in_library)
+    return search.names, PassedOver(
+        dict(sorted((+search.files).items(), key=lambda item: (-item[1], item[0]))),
+        dict(sorted(search.folders_passed.items())),
+        tuple(search.nowhere),
+        tuple(search.unreadable),
+        search.hidden,
     )
+
+
+@dataclass(slots=True)
+class _Search:
+    """What was met in a folder and those in it, and the folders that are still to be searched."""
+
+    root: Path
+    endings: tuple[str, ...]
+    all_folders: bool
+    names: list[str] = field(default_factory=list)
+    files: Counter[str] = field(default_factory=Counter)
+    folders_passed: Counter[str] = field(default_factory=Counter)
+    nowhere: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    hidden: int = 0
+    folders: list[str] = field(default_factory=lambda: [""])
+    links: list[str] = field(default_factory=list)
+    """Followed after all real folders, so that photos go by their real names."""
+
+    def take(self, entry: os.DirEntry[str], name: str, *, in_library: bool) -> None:
+        """A file or folder: its name below the root, and whether it lies in a photo library's folder."""
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself
+            is_folder = is_file = False
+        if is_folder:
+            kind = None if self.all_folders else _kind(entry.name, in_library)
+            if kind is not None:
+                self.folders_passed[f"{entry.name} ({kind})"] += 1
+            elif self.all_folders or not entry.name.startswith("."):
+                (self.links if entry.is_symlink() else self.folders).append(name)
+            return
+        ending, hidden = Path(entry.name).suffix.lower(), entry.name.startswith(".")
+        if not is_file:
+            if entry.is_symlink() and not hidden and ending in ("", *self.endings):
+                self.nowhere.append(name)
+        elif hidden:
+            self.files[".icloud"] += ending == ".icloud"  # a photo that was not fetched from the cloud yet
+            self.hidden += ending in self.endings and not entry.name.startswith("._")  # a Mac's notes
+        elif ending in self.endings:
+            self.names.append(_text(name, self.root))
+        elif entry.name.lower() not in COMPANIONS:
+            self.files[ending] += 1
 
 
 def _kind(name: str, in_library: bool) -> str | None:

@@ -7,10 +7,7 @@ from typing import Any
 
 from dejavlad.decoders import open_video
 from dejavlad.errors import InputError, PhotoError
-from dejavlad.photo.photo import (
-    Photo,
-    PhotoList,
-)
+from dejavlad.photo.photo import Photo, PhotoList
 
 ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 """Endings that count as a video, in any case."""

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Final
 from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dejavlad.pipelines.benchmark import Bench, bench
+    from dejavlad.pipelines.bench_table import Bench
+    from dejavlad.pipelines.benchmark import bench
     from dejavlad.pipelines.evaluate_dataset import Evaluation, evaluate, evaluate_ranking
-    from dejavlad.pipelines.evaluation import Scoring
     from dejavlad.pipelines.loop_closures import LoopResult, LoopSetting, LoopTruth, loops
+    from dejavlad.pipelines.scoring import Scoring
 
 _HOME: Final = {
-    "Bench": "dejavlad.pipelines.benchmark",
+    "Bench": "dejavlad.pipelines.bench_table",
     "bench": "dejavlad.pipelines.benchmark",
     "Evaluation": "dejavlad.pipelines.evaluate_dataset",
     "evaluate": "dejavlad.pipelines.evaluate_dataset",
     "evaluate_ranking": "dejavlad.pipelines.evaluate_dataset",
-    "Scoring": "dejavlad.pipelines.evaluation",
+    "Scoring": "dejavlad.pipelines.scoring",
     "LoopResult": "dejavlad.pipelines.loop_closures",
     "LoopSetting": "dejavlad.pipelines.loop_closures",
     "LoopTruth": "dejavlad.pipelines.loop_closures",

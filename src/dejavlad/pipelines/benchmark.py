@@ -16,128 +16,28 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import DejavladError, InputError
-from dejavlad.evaluation import Result, compare
-from dejavlad.evaluation.statistics import Paired
+from dejavlad.evaluation import Result
 from dejavlad.extraction.extract import DESCRIBING
 from dejavlad.files import size_and_time, write_whole
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
-from dejavlad.pipelines.evaluation import (
-    SCORING,
-    Scoring,
-    describe_dataset,
-    rank,
-    score,
-    unread_of,
-)
+from dejavlad.pipelines.bench_table import Bench, Row, check_one_protocol, table_of
+from dejavlad.pipelines.evaluation import describe_dataset, rank, unread_of
+from dejavlad.pipelines.scoring import SCORING, Scoring, score
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.zoo import list_models, load_model
-from dejavlad.zoo.resolve import ModelEntry
+from dejavlad.zoo import ModelEntry, list_models, load_model
 
 FILE, ROW = "bench.json", "bench_row.json"
-FIGURES = ("ms", "cpu_ms", "dims", "weights_mb", "map_mb")
 
 Load = Callable[[str, OnProgress], PlaceModel]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One model of the table."""
-
-    name: str
-    """As it was given, or the folder of an earlier result."""
-    result: Result | None = None
-    """Its recalls; None where it could not be run."""
-    error: str = ""
-    """Why it could not be run."""
-    ms: float | None = None
-    """Milliseconds a photo by the clock: read, prepared, described and written."""
-    cpu_ms: float | None = None
-    """Milliseconds of processor time a photo, of all threads together."""
-    dims: int | None = None
-    """Numbers of a descriptor."""
-    weights_mb: float | None = None
-    """Megabytes (1e6 bytes) of its weights as they lie in memory."""
-    map_mb: float | None = None
-    """Megabytes of the database's descriptors."""
-    code_licence: str = ""
-    """Of the original code; empty where that is not known."""
-    licence: str = ""
-    """Of the weights; empty where that is not known."""
-    taken: bool = False
-    """Whether its result is of an earlier run."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As ``bench.json`` has it; the ranks of each query stay in the model's own folder."""
-        row = {what: value for what, value in asdict(self).items() if what != "result"}
-        if self.result is None:
-            return row
-        described = self.result.to_dict()
-        wanted = ("recall", "intervals", "n_queries", "n_database", "n_counted", "model", "rerank")
-        return row | {what: described.get(what) for what in wanted}
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """The table of several models under one protocol."""
-
-    dataset: str
-    """What it was measured on."""
-    rows: tuple[Row, ...]
-    """The models that ran, the best first (by the first N, then the next), then those that did not."""
-    recall_at: tuple[int, ...]
-    """N of recall@N."""
-    against_best: dict[str, list[Paired]] = field(default_factory=dict)
-    """Each other model, by name, against the best: the paired tests of `compare`."""
-
-    @property
-    def ran(self) -> list[Row]:
-        """The rows with a result, the best first."""
-        return [row for row in self.rows if row.result is not None]
-
-    @property
-    def header(self) -> list[str]:
-        """Titles of the columns of `cells`."""
-        recalls = [f"recall@{n}" for n in self.recall_at]
-        figures = ["ms a photo", "CPU ms", "dims", "weights MB", "map MB"]
-        return ["model", *recalls, "p to best", *figures, "code", "weights"]
-
-    @property
-    def cells(self) -> list[list[str]]:
-        """One row a model that ran, as text; ``-`` where nothing is known."""
-        return [
-            [
-                row.name,
-                *(_interval(row, n) for n in self.recall_at),
-                _p(self.against_best.get(row.name)) if i else "best",
-                *(_figure(getattr(row, name)) for name in FIGURES),
-                row.code_licence or "-",
-                row.licence or "-",
-            ]
-            for i, row in enumerate(self.ran)
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As ``bench.json`` has it."""
-        ran = self.ran
-        assert all(row.result is not None for row in ran)
-        return {
-            "dataset": self.dataset,
-            "protocol": dict(ran[0].result.protocol) if ran and ran[0].result else None,
-            "best": ran[0].name if ran else None,
-            "rows": [row.to_dict() for row in self.rows],
-            "against_best": {
-                name: [asdict(test) for test in tests] for name, tests in self.against_best.items()
-            },
-        }
 
 
 def bench(
@@ -193,10 +93,9 @@ def bench(
         rows.append(row)
         on_row(row)
     if all(row.result is None for row in rows):
-        raise DejavladError(
-            "none of the models could be run: " + "; ".join(f"{r.name}: {r.error}" for r in rows)
-        )
-    made = _table(places.name, rows, scoring.recall_at)
+        reasons = "; ".join(f"{row.name}: {row.error}" for row in rows)
+        raise DejavladError(f"none of the models could be run: {reasons}")
+    made = table_of(places.name, rows, scoring.recall_at)
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(with_checksum(made.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(out / FILE, text + "\n")
@@ -209,12 +108,6 @@ def folder_of(name: str) -> str:
     if plain == name and len(plain) <= 80:
         return plain
     return f"{plain[-60:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def check_one_protocol(rows: Sequence[Row]) -> None:
-    """Refuse results that may not stand in one table: `InputError` names what they differ in."""
-    if results := [(row.name, row.result) for row in rows if row.result is not None]:
-        compare([result for _, result in results], names=[name for name, _ in results])
 
 
 def _row(
@@ -249,14 +142,13 @@ def _row(
         )
         started = time.perf_counter()
         ranking = rank(database, queries, scoring, places.truth)
-        description = {"name": model.name, "fingerprint": model.fingerprint, "dims": model.descriptor_size}
         seconds = {**clock.seconds, "search": round(time.perf_counter() - started, 2)}
         scored = score(
             ranking,
             places,
             folder,
             scoring,
-            model=description,
+            model=database.manifest.setting.made_by,
             seconds=seconds,
             unread=unread_of(database, queries),
         )
@@ -409,35 +301,3 @@ class _Clock:
             "ms": round(1000 * self._wall / self._photos, 3),
             "cpu_ms": round(1000 * self._cpu / self._photos, 3),
         }
-
-
-def _table(dataset: str, rows: Sequence[Row], recall_at: tuple[int, ...]) -> Bench:
-    ran = [row for row in rows if row.result is not None]
-    ns = tuple(n for n in recall_at if all(row.result is not None and n in row.result.recall for row in ran))
-
-    def recalls(row: Row) -> list[float]:
-        assert row.result is not None
-        return [-row.result.recall[n] for n in ns]
-
-    ran.sort(key=recalls)
-    results = [row.result for row in ran if row.result is not None]
-    tests = compare(results, names=[row.name for row in ran]).paired if len(results) > 1 else {}
-    return Bench(dataset, (*ran, *(row for row in rows if row.result is None)), ns, tests)
-
-
-def _interval(row: Row, n: int) -> str:
-    assert row.result is not None
-    text = f"{row.result.recall[n]:.3f}"
-    ends = row.result.intervals.get(n)
-    return text if ends is None else f"{text} ({ends[0]:.2f}-{ends[1]:.2f})"
-
-
-def _p(tests: list[Paired] | None) -> str:
-    """Of the first N; ``-`` where no test is possible."""
-    return f"{tests[0].p:.2g}" if tests else "-"
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"

@@ -8,8 +8,9 @@ Legend: Q queries, K depth of the ranking.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +20,68 @@ from dejavlad.extraction import DescriptorStore
 from dejavlad.geo import Positions, distance
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.local_features import LocalFeatures
+from dejavlad.pipelines.reranking import rerank
 from dejavlad.places.confidence import distinct_places, same_place, stand_out
 from dejavlad.places.located_position import located_position
-from dejavlad.places.place_map import CANDIDATES
+from dejavlad.places.locating import CANDIDATES
 from dejavlad.places.reranking import Reranked
 from dejavlad.places.verification.confidence import CHANCE, Evidence, verified_confidence
-from dejavlad.places.verification.points import RIVALS, STEP
+from dejavlad.places.verification.points import RIVALS, STEP, PointSetting, PointSource
 from dejavlad.places.verification.rivals import rivals
 from dejavlad.progress import OnProgress, Progress, silent
+from dejavlad.ranking import Ranking
 from dejavlad.rerank import PointReranker, Verified
 
 JUDGING: Final = "judging confidence"
 """The task that `OnProgress` is told of."""
+REMEMBERED: Final = 50_000
+"""Pairs of photos that are kept from re-ranking, about 2 kB each; those before them are verified again."""
 
 Features = Callable[[int], LocalFeatures]
 Rows = NDArray[np.int64]
+
+
+def rerank_points(
+    ranking: Ranking,
+    dataset: PlaceDataset,
+    database: DescriptorStore,
+    points: PointSetting,
+    out: Path,
+    *,
+    setting: Mapping[str, Any] | None = None,
+    budget_ms: float | None = None,
+    on_progress: OnProgress = silent,
+    **options: Any,
+) -> tuple[Reranked, Reliability | None]:
+    """A ranking re-ranked by verified local features, and its confidence; no pair is verified twice.
+
+    Args:
+        ranking: rows of the database for each query.
+        dataset: the photos, and what is right.
+        database: descriptors of the database.
+        points: how.
+        out: the results' folder; what is finished is kept in ``out/reranking``.
+        setting: what the ranking was made by.
+        budget_ms: milliseconds a query, as a mean; see `rerank_all`.
+        on_progress: told of each query.
+        options: of `dejavlad.local.create`, e.g. ``device``.
+    """
+    extractor = points.extractor(on_progress=on_progress, **options)
+    sources = PointSource(extractor, dataset.queries), PointSource(extractor, dataset.database)
+    reranker = points.reranker(remembered=REMEMBERED)
+    reranked = rerank(
+        ranking,
+        *sources,
+        points,
+        out,
+        reranker=reranker,
+        setting=setting,
+        budget_ms=budget_ms,
+        on_progress=on_progress,
+    )
+    return reranked, answer_reliability(
+        reranked, dataset, database, reranker, *sources, on_progress=on_progress
+    )
 
 
 def answer_reliability(

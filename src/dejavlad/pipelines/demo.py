@@ -13,13 +13,11 @@ from dejavlad.evaluation import Result
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.pipelines.evaluation import Scoring, describe_dataset, patch_sources, rank, rerank, score
+from dejavlad.pipelines.evaluate_dataset import Evaluation, evaluate
 from dejavlad.places import Answer, PlaceMap
 from dejavlad.places.preset import Preset
 from dejavlad.progress import OnProgress, silent
-from dejavlad.ranking import Ranking
-from dejavlad.report import Learnt, matched_pairs, write_demo_page, write_training_page
-from dejavlad.report.matches import ShownMatch
+from dejavlad.report import Learnt, write_demo_page, write_training_page
 from dejavlad.town import make_town
 from dejavlad.training import initial_model, load_recipe, train
 from dejavlad.zoo import load_model
@@ -108,7 +106,8 @@ def demo(
             PhotoList(_spread(part.queries, LOCATED), name=name), workers=running.workers
         )
     ]
-    result, ranking, matches = _evaluated(place_map.model, streets, out / "results", full, running)
+    preset = Preset(**PATCHES) if full else None
+    made, result = _evaluated(place_map.model, streets, out / "results", running, command, preset)
     learnt: Learnt | None = None
     warnings: list[str] = []
     if full:
@@ -122,40 +121,35 @@ def demo(
         answers=answers,
         town=place_map,
         result=result,
-        ranking=ranking,
+        ranking=made.ranking,
         learnt=learnt,
-        matches=matches,
+        matches=made.matches,
         command=command,
     )
     return Demo(page, answers, result, learnt, warnings)
 
 
 def _evaluated(
-    model: PlaceModel, streets: PlaceDataset, out: Path, full: bool, running: Running
-) -> tuple[Result, Ranking, Sequence[ShownMatch]]:
-    """How often the map is right about photos of its streets; with `full`, after re-ranking by patches."""
-    preset = Preset(**PATCHES) if full else None
-    model, database, queries = describe_dataset(
+    model: PlaceModel,
+    streets: PlaceDataset,
+    out: Path,
+    running: Running,
+    command: str | None,
+    preset: Preset | None = None,
+) -> tuple[Evaluation, Result]:
+    """How often a model is right about photos of the streets; with a preset, after re-ranking by patches."""
+    made = evaluate(
         model,
         streets,
         out,
+        reranking=preset,
         batch_size=running.batch_size,
         workers=running.workers,
-        preset=preset,
+        command=command or "",
         on_progress=running.on_progress,
     )
-    description = database.manifest.setting.made_by
-    ranking = rank(database, queries)
-    if preset is None:
-        return _scored(ranking, streets, out, model=description), ranking, ()
-    preset, of_queries, of_database = patch_sources(preset, database, queries, model)
-    reranked = rerank(
-        ranking, of_queries, of_database, preset, out, setting=description, on_progress=running.on_progress
-    )
-    result = _scored(reranked.ranking, streets, out, model=description, reranked=reranked, preset=preset)
-    preprocess = database.manifest.setting.preprocess
-    matches = matched_pairs(reranked.ranking, streets, result, preset, of_queries, of_database, preprocess)
-    return result, reranked.ranking, matches
+    assert made.result is not None  # a town knows where its photos were taken
+    return made, made.result
 
 
 def _learn(
@@ -180,27 +174,17 @@ def _learn(
         ),
     )
     write_training_page(run.path, command=command)
-    results = []
-    for name, which in (("before", "epoch:0"), ("after", "best")):
-        folder = out / f"results-{name}"
-        _, database, queries = describe_dataset(
+    before, after = (
+        _evaluated(
             load_model(run.model(which), device=running.device),
             streets,
-            folder,
-            batch_size=running.batch_size,
-            workers=running.workers,
-            on_progress=running.on_progress,
-        )
-        made_by = database.manifest.setting.made_by
-        results.append(_scored(rank(database, queries), streets, folder, model=made_by))
-    return Learnt(run.path, LEARNS, *results)
-
-
-def _scored(ranking: Ranking, streets: PlaceDataset, out: Path, **options: Any) -> Result:
-    """`score` of a town, which knows where its photos were taken."""
-    result = score(ranking, streets, out, Scoring(), **options)
-    assert result is not None
-    return result
+            out / f"results-{name}",
+            running,
+            command,
+        )[1]
+        for name, which in (("before", "epoch:0"), ("after", "best"))
+    )
+    return Learnt(run.path, LEARNS, before, after)
 
 
 def _spread(photos: PhotoList, count: int) -> list[Photo]:

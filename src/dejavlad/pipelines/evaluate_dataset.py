@@ -14,20 +14,10 @@ from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
 from dejavlad.model import PlaceModel
-from dejavlad.pipelines.confidence import answer_reliability
-from dejavlad.pipelines.evaluation import (
-    SCORING,
-    Scoring,
-    describe_dataset,
-    patch_sources,
-    point_sources,
-    rank,
-    rerank,
-    rerank_points,
-    score,
-    sweep,
-    unread_of,
-)
+from dejavlad.pipelines.confidence import rerank_points
+from dejavlad.pipelines.evaluation import describe_dataset, rank, sweep, unread_of
+from dejavlad.pipelines.reranking import patch_sources, rerank
+from dejavlad.pipelines.scoring import SCORING, Scoring, score
 from dejavlad.places.filters import Filter
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Reranked, Source
@@ -41,6 +31,7 @@ if TYPE_CHECKING:
 
     from dejavlad.evaluation.reliability import Reliability
     from dejavlad.ground_truth import PlaceDataset
+    from dejavlad.report.matches import ShownMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +48,8 @@ class Evaluation:
     """Photos that could not be described, see `Result.unread`; None where no photos were described."""
     stores: tuple[DescriptorStore, DescriptorStore] | None = None
     """Descriptors of the database and of the queries."""
+    matches: Sequence[ShownMatch] = ()
+    """Pairs of which the page shows the matching patches."""
 
 
 @dataclass(slots=True)
@@ -123,29 +116,35 @@ def evaluate(
     """
     if budget_ms is not None and reranking is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
-    points = reranking.chosen() if isinstance(reranking, PointSetting) else None
-    preset = reranking if isinstance(reranking, Preset) else None
     seconds: dict[str, float] = {}
-    network = model if isinstance(model, PlaceModel) else None
+    network = None
     if isinstance(model, PlaceModel):
+        how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "seed": seed, "ray": ray}
+        how |= {"preset": reranking if isinstance(reranking, Preset) else None, "on_progress": on_progress}
         with timed(seconds, "describe"):
-            network, database, queries = describe_dataset(
-                model,
-                places,
-                out,
-                batch_size=batch_size,
-                workers=workers,
-                seed=seed,
-                preset=preset,
-                ray=ray,
-                on_progress=on_progress,
-            )
-    else:
-        database, queries = model
+            network, database, queries = describe_dataset(model, places, out, **how)
+        model = database, queries
+    made = _ranked(*model, places, scoring, seconds, only, dims)
+    if reranking is not None:
+        how = {"setting": made.model, "budget_ms": budget_ms, "on_progress": on_progress}
+        _rerank(made, *model, places, out, reranking, network, how, device=str(device), offline=offline)
+    return _written(made, places, out, scoring, command, model)
+
+
+def _ranked(
+    database: DescriptorStore,
+    queries: DescriptorStore,
+    places: PlaceDataset,
+    scoring: Scoring,
+    seconds: dict[str, float],
+    only: Filter | None,
+    dims: Sequence[int],
+) -> _Described:
+    """The first ranking, and recall with fewer dimensions."""
     setting = database.manifest.setting
     with timed(seconds, "search"):
         ranking = rank(database, queries, scoring, places.truth, only, places)
-    made = _Described(
+    return _Described(
         ranking,
         setting.made_by,
         seconds,
@@ -154,26 +153,34 @@ def evaluate(
         unread=unread_of(database, queries),
         only=only,
     )
-    how: dict[str, Any] = {
-        "setting": setting.made_by,
-        "budget_ms": budget_ms,
-        "on_progress": on_progress,
-    }
-    if points is not None:
-        features = point_sources(places, points, on_progress=on_progress, device=str(device), offline=offline)
-        made.reranked = rerank_points(ranking, places, points, out, sources=features, **how)
-        made.reliability = answer_reliability(
-            made.reranked, places, database, points.reranker(), *features, on_progress=on_progress
+
+
+def _rerank(
+    made: _Described,
+    database: DescriptorStore,
+    queries: DescriptorStore,
+    places: PlaceDataset,
+    out: Path,
+    reranking: Preset | PointSetting,
+    network: PlaceModel | None,
+    how: Mapping[str, Any],
+    *,
+    device: str,
+    offline: bool | None,
+) -> None:
+    """Re-rank what was made; by local features also tell how far the confidence can be trusted."""
+    if isinstance(reranking, PointSetting):
+        points = reranking.chosen()
+        made.reranked, made.reliability = rerank_points(
+            made.ranking, places, database, points, out, device=device, offline=offline, **how
         )
         made.preset = points
-    if preset is not None:
-        preset, of_query, of_candidate = patch_sources(preset, database, queries, network)
-        made.reranked = rerank(ranking, of_query, of_candidate, preset, out, **how)
-        made.preset, made.patches = preset, (of_query, of_candidate)
-    if made.reranked is not None:
-        made.ranking = made.reranked.ranking
-        seconds["re-rank"] = made.reranked.spent
-    return _written(made, places, out, scoring, command, (database, queries))
+    else:
+        made.preset, *sources = patch_sources(reranking, database, queries, network)
+        made.patches = sources[0], sources[1]
+        made.reranked = rerank(made.ranking, *made.patches, made.preset, out, **how)
+    made.ranking = made.reranked.ranking
+    made.seconds["re-rank"] = made.reranked.spent
 
 
 def evaluate_ranking(
@@ -222,9 +229,9 @@ def _written(
         made.ranking,
         places,
         out / "index.html",
-        command=command,
+        command=command or None,
         matches=matches,
         rotate=made.preprocess.get("rotate", True),
         unread=made.unread,
     )
-    return Evaluation(made.ranking, result, page, made.unread, stores)
+    return Evaluation(made.ranking, result, page, made.unread, stores, matches)

@@ -151,79 +151,103 @@ def loops(
     Raises:
         InputError: the truth does not fit, or frames that it needs could not be described.
     """
-    took = dict(seconds or {})
-    numbers = sequence_numbers(frames)
-    with timed(took, "find loops"):
-        candidates = find_loops(
-            store,
-            window=setting.window,
-            sequence=setting.sequence,
-            numbers=numbers,
-            on_progress=on_progress,
-        )
-    if setting.points is not None:
-        with timed(took, "verify"):
-            candidates = verify_loops(
-                candidates,
-                frames,
-                setting.points,
-                window=setting.window,
-                on_progress=on_progress,
-                device=device,
-            )
-    given = [
-        loop.known if setting.threshold is None else loop.score >= setting.threshold for loop in candidates
-    ]
+    took, numbers = dict(seconds or {}), sequence_numbers(frames)
+    candidates = _candidates(store, frames, setting, numbers, took, on_progress=on_progress, device=device)
+    limit = setting.threshold
+    given = [loop.known if limit is None else loop.score >= limit for loop in candidates]
     protocol = _protocol(setting, numbered=numbers is not None)
     score = None
     if truth is not None:
-        score = score_loops(
-            [loop.frame for loop in candidates],
-            [loop.closes for loop in candidates],
-            [loop.confidence if setting.points is not None else loop.score for loop in candidates],
-            truth.right,
-            window=setting.window,
-            numbers=numbers,
-            protocol={**protocol, "truth": truth.description, "frames_hash": list_hash(frames)},
-            model=store.manifest.setting.made_by,
-            seconds=took,
-        )
+        bare = {**protocol, "truth": truth.description, "frames_hash": list_hash(frames)}
+        score = _scored(candidates, setting, truth, numbers, bare, store, took)
     document = _document(store, frames, given, score, {"protocol": protocol, "seconds": took})
     if truth is not None and truth.centres is not None:
-        if numbers is not None:
-            raise InputError(
-                "--both-ways counts rows, and numbers are missing among the frames' names: leave it out"
-            )
-        if store.failed:
-            raise InputError(f"--both-ways needs every frame; {len(store.failed)} could not be described")
-        metres = truth.description["radius_m"]
-        both = measure_both_ways(store.rows, truth.centres, radius=metres, window=setting.window)
-        document["both_ways"] = both.to_dict()
+        document["both_ways"] = _both_ways(store, truth, truth.centres, setting, numbered=numbers is not None)
     out.mkdir(parents=True, exist_ok=True)
     names = frames.keys
     csv = write_loops(out / "loops.csv", candidates, names, None if score is None else score.right.tolist())
     chosen = [loop for loop, is_given in zip(candidates, given, strict=True) if is_given]
     write_answers(out / "predictions.txt", {names[loop.frame]: [names[loop.closes]] for loop in chosen})
     write_json(out / "result.json", document)
-    page = write_loops_page(
-        LoopStory(
-            frames,
-            candidates,
-            given,
-            {
-                "Model": store.manifest.setting.model,
-                **{key.replace("_", " ").capitalize(): value for key, value in protocol.items()},
-            },
-            score,
-            None if truth is None else reachable(truth.right, setting.window, numbers),
-            similarities(store, shown_frames(len(frames))),
-            store.failed,
-        ),
-        out / "index.html",
-        command=command,
-        rotate=store.manifest.setting.preprocess.get("rotate", True),
+    titles = {key.replace("_", " ").capitalize(): value for key, value in protocol.items()}
+    story = LoopStory(
+        frames,
+        candidates,
+        given,
+        {"Model": store.manifest.setting.model, **titles},
+        score,
+        None if truth is None else reachable(truth.right, setting.window, numbers),
+        similarities(store, shown_frames(len(frames))),
+        store.failed,
     )
+    rotate = store.manifest.setting.preprocess.get("rotate", True)
+    page = write_loops_page(story, out / "index.html", command=command, rotate=rotate)
     return LoopResult(candidates, given, score, document, page, csv)
+
+
+def _candidates(
+    store: DescriptorStore,
+    frames: PhotoList,
+    setting: LoopSetting,
+    numbers: NDArray[np.int64] | None,
+    took: dict[str, float],
+    *,
+    on_progress: OnProgress,
+    device: torch.device | str,
+) -> list[Loop]:
+    """Each frame's best earlier frame; by geometry where that is asked for."""
+    with timed(took, "find loops"):
+        candidates = find_loops(
+            store, window=setting.window, sequence=setting.sequence, numbers=numbers, on_progress=on_progress
+        )
+    if setting.points is None:
+        return candidates
+    with timed(took, "verify"):
+        return verify_loops(
+            candidates, frames, setting.points, window=setting.window, on_progress=on_progress, device=device
+        )
+
+
+def _scored(
+    candidates: list[Loop],
+    setting: LoopSetting,
+    truth: LoopTruth,
+    numbers: NDArray[np.int64] | None,
+    protocol: dict[str, Any],
+    store: DescriptorStore,
+    took: dict[str, float],
+) -> LoopScore:
+    """Precision and recall, by confidence where geometry was asked, else by looks."""
+    return score_loops(
+        [loop.frame for loop in candidates],
+        [loop.closes for loop in candidates],
+        [loop.confidence if setting.points is not None else loop.score for loop in candidates],
+        truth.right,
+        window=setting.window,
+        numbers=numbers,
+        protocol=protocol,
+        model=store.manifest.setting.made_by,
+        seconds=took,
+    )
+
+
+def _both_ways(
+    store: DescriptorStore,
+    truth: LoopTruth,
+    centres: NDArray[np.float64],
+    setting: LoopSetting,
+    *,
+    numbered: bool,
+) -> dict[str, Any]:
+    """How well the descriptors tell pairs of frames apart, for ``result.json``."""
+    if numbered:
+        raise InputError(
+            "--both-ways counts rows, and numbers are missing among the frames' names: leave it out"
+        )
+    if store.failed:
+        raise InputError(f"--both-ways needs every frame; {len(store.failed)} could not be described")
+    metres = truth.description["radius_m"]
+    return measure_both_ways(store.rows, centres, radius=metres, window=setting.window).to_dict()
 
 
 def _protocol(setting: LoopSetting, *, numbered: bool) -> dict[str, Any]:

@@ -12,11 +12,8 @@ from dejavlad.errors import StoreError
 from dejavlad.extraction import DescriptorStore, is_bin, read_bin
 from dejavlad.extraction.patches import PatchStore
 from dejavlad.extraction.store import DONE
-from dejavlad.places import PlaceMap
 from dejavlad.places.address import is_address
-from dejavlad.places.map_folder.state import is_map
 from dejavlad.progress import OnProgress, silent
-from dejavlad.training.data.frozen_maps import check_frozen_maps, is_frozen_maps
 
 AT_ONCE = 1 << 22
 """Numbers that are looked at together."""
@@ -59,6 +56,10 @@ def check_store(path: Path | str, on_progress: OnProgress = silent) -> Checked:
     Raises:
         StoreError: something is not what was written, or there is no store.
     """
+    from dejavlad.places import PlaceMap
+    from dejavlad.places.map_folder.state import is_map
+    from dejavlad.training.data.frozen_maps import check_frozen_maps, is_frozen_maps
+
     folder, name = Path(path), str(path)
     if is_address(path) or is_map(folder):
         town = PlaceMap.open(path, device="cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dejavlad.errors import SHOWS_NOTHING
 from dejavlad.geo import Position, latlon
@@ -72,6 +72,11 @@ class Answer:
     searched: dict[str, Any] | None = None
     """Where a filter was given: how many photos passed (``photos``), and how many were left out as their
     position, time or heading is not known (``without``)."""
+
+    @classmethod
+    def empty(cls, photo: Photo, *, failed: str | None = None, reason: str = "") -> Self:
+        """Of a photo that nothing was compared with, for a reason."""
+        return cls(photo.key, photo.path, (), 0.0, False, failed=failed, reason=reason)
 
     @property
     def blank(self) -> bool:

@@ -16,11 +16,7 @@ from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
 from dejavlad.guarded.json_file import read_json_object
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.model import (
-    PatchSetting,
-    PlaceModel,
-    save_model,
-)
+from dejavlad.model import PatchSetting, PlaceModel, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import discard
@@ -54,13 +50,13 @@ def fit_cached(
     note = folder.with_name(folder.name + ".json")
     wanted = {
         "model": f"{base.name} ({base.fingerprint[:12]})",
-        "photos": _marked(photos.keys),
+        "photos": _count_and_hash(photos.keys),
         "seed": seed,
     }
     if note.exists():
         noted = _read_note(note)
         forms = ([normalize(form, key) for key in photos.keys] for form in ("NFC", "NFD"))
-        if noted.get("photos") in [_marked(keys) for keys in forms]:
+        if noted.get("photos") in [_count_and_hash(keys) for keys in forms]:
             wanted["photos"] = noted["photos"]  # the same names, as another system writes them
         differences = {key: (noted.get(key), now) for key, now in wanted.items() if noted.get(key) != now}
         if differences:
@@ -99,8 +95,8 @@ def copy_fitted(store: Path, out: Path) -> Path | None:
     return target
 
 
-def _marked(keys: Sequence[str]) -> str:
-    """How many photos, and a mark of their keys."""
+def _count_and_hash(keys: Sequence[str]) -> str:
+    """How many photos, and a hash of their keys."""
     digest = hashlib.sha256("\n".join(map(repr, keys)).encode()).hexdigest()
     return f"{len(keys)} ({digest[:12]})"
 

@@ -17,11 +17,7 @@ from dejavlad.decoders import open_camera, open_video
 from dejavlad.errors import InputError
 from dejavlad.images import measure_content, read_image
 from dejavlad.photo import Photo
-from dejavlad.places.pair import (
-    PairMatch,
-    PairMatcher,
-    Patched,
-)
+from dejavlad.places.pair import PairMatch, PairMatcher, Patched
 
 KNOWN = {"ransac": 0.004, "rapid": 0.05}
 """Matcher -> agreement from which on a frame counts as the reference's place."""

@@ -9,27 +9,12 @@ from pathlib import Path
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.positions.csv_file import (
-    Fix,
-    apply_fix,
-    read_positions,
-)
-from dejavlad.positions.metadata import (
-    Metadata,
-    read_metadata,
-    time_notes,
-)
-from dejavlad.positions.moments import (
-    NO_OFFSET,
-    TimeOffset,
-)
+from dejavlad.positions.csv_file import Fix, apply_fix, read_positions
+from dejavlad.positions.metadata import Metadata, read_metadata, time_notes
+from dejavlad.positions.moments import NO_OFFSET, TimeOffset
 from dejavlad.positions.name_matching import match_names
 from dejavlad.positions.notes import placed_photos
-from dejavlad.positions.oxts import (
-    oxts_above,
-    oxts_folder,
-    placed_by_oxts,
-)
+from dejavlad.positions.oxts import oxts_above, oxts_folder, placed_by_oxts
 from dejavlad.positions.poses import (
     GROUND,
     PosesGiven,
@@ -114,11 +99,7 @@ def _auto(photos: PhotoList, offset: TimeOffset) -> PhotoList:
     named = [from_utm_name(photo) for photo in photos]
     if named and all(named):
         return from_names(photos)
-    rest = PhotoList(
-        [photo for photo, new in zip(photos, named, strict=True) if new is None],
-        root=photos.root,
-        name=photos.name,
-    )
+    rest = photos.like(photo for photo, new in zip(photos, named, strict=True) if new is None)
     metadata = read_metadata(rest)
     if not any(named) and not any(data.position or data.time is not None or data.zero for data in metadata):
         return photos
@@ -139,11 +120,6 @@ def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoLis
     zeros = [i for i, at in enumerate(data) if at.zero]
     notes = _metadata_notes(data, offset)
     return placed_photos(photos, new, [at.source for at in data], zeros=zeros, notes=notes, strict=False)
-
-
-def from_exif(photos: PhotoList) -> PhotoList:
-    """The photos with the positions, headings and times that EXIF and the files beside them tell."""
-    return from_metadata(photos)
 
 
 def from_names(photos: PhotoList) -> PhotoList:

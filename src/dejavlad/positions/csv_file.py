@@ -29,12 +29,7 @@ from dejavlad.positions.coordinates import (
     parse_degrees,
     read_zone,
 )
-from dejavlad.positions.moments import (
-    UNITS,
-    offset_seconds,
-    parse_moment,
-    since_1970,
-)
+from dejavlad.positions.moments import UNITS, offset_seconds, parse_moment, since_1970
 
 FORMS = "name,lat,lon or name,east,north[,zone], optionally heading,time"
 

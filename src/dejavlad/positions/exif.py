@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.positions.facts import Facts
 
 Tags = Mapping[int, Any]
 
@@ -38,23 +39,16 @@ FIRST_GPS_YEAR: Final = 1995
 """No photo has a GPS time from before; receivers without one write 1970 or 1980."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exif:
-    """What EXIF tells of a photo; None where it does not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exif(Facts):
+    """What EXIF tells of a photo; None where it does not.
 
-    position: Position | None = None
-    """Where the photo was taken, in metres of UTM."""
-    heading: float | None = None
-    """Compass direction of the view in degrees, 0 <= heading < 360; magnetic north is taken for true."""
-    time: float | None = None
-    """When, in seconds since 1970: of the camera's clock with its parts of a second and its offset, which the
-    GPS fix tells where EXIF does not; else of the GPS fix (UTC)."""
+    The heading is the view's, magnetic north being taken for true. The time is that of the camera's clock
+    with its parts of a second and its offset, which the GPS fix tells where EXIF does not; else of that fix.
+    """
+
     orientation: int = 1
     """How the pixels are stored, 1 (upright) to 8."""
-    zoned: bool = True
-    """False where `time` is of a clock whose offset is not told, taken for UTC."""
-    zero: bool = False
-    """Whether the position is 0,0, as cameras write it that have no fix; `position` is None then."""
     stale: bool = False
     """Whether a GPS time was left out, because it does not go with the camera's clock."""
     xmp: bytes | None = field(default=None, repr=False)
@@ -69,7 +63,16 @@ def read_exif(path: Path) -> Exif:
             gps, details = _part(tags, ExifTags.IFD.GPSInfo), _part(tags, ExifTags.IFD.Exif)
             position, zero = _position(gps)
             time, zoned, stale = _time(_gps_time(gps), _camera_time(tags, details))
-            return Exif(position, _heading(gps), time, orientation_of(tags), zoned, zero, stale, _xmp(image))
+            return Exif(
+                position=position,
+                heading=_heading(gps),
+                time=time,
+                zoned=zoned,
+                zero=zero,
+                orientation=orientation_of(tags),
+                stale=stale,
+                xmp=_xmp(image),
+            )
     except InputError:  # a broken file is reported when its pixels are read
         return Exif()
 

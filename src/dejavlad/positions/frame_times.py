@@ -20,14 +20,8 @@ from typing import Final
 
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.photo.listing import (
-    lines_of,
-    read_text,
-)
-from dejavlad.positions.moments import (
-    parse_moment,
-    since_1970,
-)
+from dejavlad.photo.listing import lines_of, read_text
+from dejavlad.positions.moments import parse_moment, since_1970
 
 BY_LINE: Final = ("times.txt", "timestamps.txt")
 """Files with a time a line, the first that of frame 0."""

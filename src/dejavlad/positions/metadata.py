@@ -11,39 +11,19 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.positions.exif import (
-    read_exif,
-    zone_of,
-)
-from dejavlad.positions.moments import (
-    TimeOffset,
-    zone_text,
-)
-from dejavlad.positions.sidecars import (
-    Sidecar,
-    Sidecars,
-    parse_xmp,
-)
+from dejavlad.positions.exif import read_exif, zone_of
+from dejavlad.positions.facts import Facts
+from dejavlad.positions.moments import TimeOffset, zone_text
+from dejavlad.positions.sidecars import Sidecars, parse_xmp
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What is known of one photo; None where it is not told."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata(Facts):
+    """What is known of one photo by all sources; None where it is not told."""
 
-    position: Position | None = None
-    """Where the photo was taken; None where that is not known."""
     source: str = ""
     """What the position was read from: EXIF, an XMP file ...; empty without a position."""
-    heading: float | None = None
-    """Degrees, 0 <= heading < 360."""
-    time: float | None = None
-    """When it was taken, in seconds since 1970 (UTC)."""
-    zoned: bool = True
-    """False where the time is of a clock without a zone, taken for UTC."""
-    zero: bool = False
-    """Whether a position is 0,0, and no other is told."""
     stale: bool = False
     """Whether a GPS time was left out, because it does not go with the camera's clock."""
 
@@ -58,34 +38,33 @@ def _read(photo: Photo, beside: Sidecars) -> Metadata:
     if photo.pixels is not None or photo.frame is not None:
         return Metadata()
     exif = read_exif(photo.path)
-    of_exif = Sidecar(exif.position, exif.heading, exif.time, exif.zoned, exif.zero)
-    sources = [
-        (source, sidecar)
-        for source, sidecar in (
+    sources: list[tuple[str, Facts]] = [
+        (source, facts)
+        for source, facts in (
             ("XMP files", beside.xmp(photo.path)),
-            ("EXIF", of_exif),
+            ("EXIF", exif),
             ("XMP", parse_xmp(exif.xmp) if exif.xmp else None),
             ("Google Takeout", beside.takeout(photo.path)),
         )
-        if sidecar is not None
+        if facts is not None
     ]
-    source, position = next(((s, sidecar.position) for s, sidecar in sources if sidecar.position), ("", None))
+    source, position = next(((s, facts.position) for s, facts in sources if facts.position), ("", None))
     time, zoned = exif.time, exif.zoned
-    for _, sidecar in sources:
-        if sidecar.time is None or (time is not None and zoned):
+    for _, facts in sources:
+        if facts.time is None or (time is not None and zoned):
             continue
         if time is None:
-            time, zoned = sidecar.time, sidecar.zoned
-        elif sidecar.zoned and (zone := zone_of(time, sidecar.time)) is not None:
+            time, zoned = facts.time, facts.zoned
+        elif facts.zoned and (zone := zone_of(time, facts.time)) is not None:
             time, zoned = time - zone, True
     return Metadata(
-        position,
-        source,
-        next((sidecar.heading for _, sidecar in sources if sidecar.heading is not None), None),
-        time,
-        zoned,
-        position is None and any(sidecar.zero for _, sidecar in sources),
-        exif.stale,
+        position=position,
+        source=source,
+        heading=next((facts.heading for _, facts in sources if facts.heading is not None), None),
+        time=time,
+        zoned=zoned,
+        zero=position is None and any(facts.zero for _, facts in sources),
+        stale=exif.stale,
     )
 
 

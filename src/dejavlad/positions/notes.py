@@ -72,13 +72,7 @@ def placed_photos(
     extra = [
         note if note.startswith(photos.name) else f"{photos.name}: {note}" for note in (*said[1:], *notes)
     ]
-    return PhotoList(
-        both,
-        root=photos.root,
-        name=photos.name,
-        notes=(*photos.notes, text, *extra),
-        passed_over=photos.passed_over,
-    )
+    return photos.like(both, notes=(*photos.notes, text, *extra))
 
 
 def without_zeros(photos: PhotoList) -> PhotoList:
@@ -88,9 +82,7 @@ def without_zeros(photos: PhotoList) -> PhotoList:
         return photos
     kept = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(photos)]
     note = f"{photos.name}: {_zeros_text(photos, lost)}"
-    return PhotoList(
-        kept, root=photos.root, name=photos.name, notes=(*photos.notes, note), passed_over=photos.passed_over
-    )
+    return photos.like(kept, notes=(*photos.notes, note))
 
 
 def _zeros_text(photos: PhotoList, rows: Collection[int]) -> str:

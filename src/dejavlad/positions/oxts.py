@@ -25,11 +25,7 @@ from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.listing import read_text
-from dejavlad.positions.frame_times import (
-    frame_number,
-    frame_times,
-    read_times,
-)
+from dejavlad.positions.frame_times import frame_number, frame_times, read_times
 
 MOST_SECONDS: Final = 0.1
 """Seconds between a frame and the reading that it gets."""

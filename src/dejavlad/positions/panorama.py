@@ -13,15 +13,9 @@ import numpy as np
 
 from dejavlad.decoders import open_image, open_video
 from dejavlad.errors import InputError, PhotoError
-from dejavlad.photo import (
-    Photo,
-    PhotoList,
-)
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.photo import View
-from dejavlad.positions.exif import (
-    orientation_of,
-    panorama_heading,
-)
+from dejavlad.positions.exif import orientation_of, panorama_heading
 
 WIDEST, NARROWEST = 90.0, 60.0
 """Degrees that a view shows from left to right unless told."""
@@ -116,10 +110,7 @@ def cut_panoramas(photos: PhotoList, views: Views) -> tuple[PhotoList, int]:
             count += 1
         else:
             made.append(photo)
-    made_list = PhotoList(
-        made, root=photos.root, name=photos.name, notes=photos.notes, passed_over=photos.passed_over
-    )
-    return made_list, count
+    return photos.like(made), count
 
 
 def told_panoramas(photos: PhotoList) -> list[str]:

@@ -29,23 +29,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError, MalformedFileError
-from dejavlad.guarded.plain_file import read_bytes
+from dejavlad.errors import InputError
 from dejavlad.photo import PhotoList
-from dejavlad.photo.listing import (
-    lines_of,
-    read_text,
-)
-from dejavlad.positions.frame_times import (
-    frame_number,
-    frame_times,
-    stem,
-)
-from dejavlad.positions.moments import (
-    NO_OFFSET,
-    TimeOffset,
-    since_1970,
-)
+from dejavlad.photo.listing import lines_of, read_content, read_text
+from dejavlad.positions.frame_times import frame_number, frame_times, stem
+from dejavlad.positions.moments import NO_OFFSET, TimeOffset, since_1970
 from dejavlad.positions.name_matching import match_names
 
 Floats = NDArray[np.float64]
@@ -326,12 +314,7 @@ def _colmap_txt(path: Path, text: str) -> Poses:
 
 
 def _colmap_bin(path: Path) -> Poses:
-    try:
-        content = read_bytes(path)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
-    except MalformedFileError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+    content = read_content(path)
     names: list[str] = []
     centres: list[Floats] = []
     at = 8

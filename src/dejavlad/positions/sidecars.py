@@ -17,7 +17,6 @@ import codecs
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -27,6 +26,7 @@ from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.positions.coordinates import parse_degrees
+from dejavlad.positions.facts import Facts
 from dejavlad.positions.moments import parse_moment
 
 MOST_BYTES: Final = 16 << 20
@@ -41,22 +41,6 @@ _PHOTOSHOP: Final = "http://ns.adobe.com/photoshop/1.0/"
 _XMP_AXIS = re.compile(r"(\d+),([\d.]+)(?:,([\d.]+))?([NSEW])", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Sidecar:
-    """What a file beside a photo tells; None where it does not."""
-
-    position: Position | None = None
-    """Where the photo was taken; None where the file does not tell."""
-    heading: float | None = None
-    """Degrees, 0 <= heading < 360."""
-    time: float | None = None
-    """When it was taken, in seconds since 1970 (UTC)."""
-    zoned: bool = True
-    """False where the time is of a clock without a zone, taken for UTC."""
-    zero: bool = False
-    """Whether the position is 0,0, which means none."""
-
-
 class Sidecars:
     """The sidecars of photos; each folder is listed once."""
 
@@ -64,7 +48,7 @@ class Sidecars:
         self._files: dict[Path, dict[str, str]] = {}
         self._takeout: dict[Path, dict[str, list[str]]] = {}
 
-    def xmp(self, photo: Path) -> Sidecar | None:
+    def xmp(self, photo: Path) -> Facts | None:
         """What an XMP file beside a photo tells; None where there is none."""
         files = self._listed(photo.parent)
         for name in (f"{photo.name}.xmp", f"{photo.stem}.xmp"):
@@ -72,7 +56,7 @@ class Sidecars:
                 return parse_xmp(_bytes(photo.parent / file))
         return None
 
-    def takeout(self, photo: Path) -> Sidecar | None:
+    def takeout(self, photo: Path) -> Facts | None:
         """What a JSON file of Google Takeout beside a photo tells; None where there is none."""
         self._listed(photo.parent)
         candidates = self._takeout[photo.parent]
@@ -106,14 +90,14 @@ class Sidecars:
         return self._files[folder]
 
 
-def parse_xmp(packet: bytes) -> Sidecar:
+def parse_xmp(packet: bytes) -> Facts:
     """What an XMP packet tells; nothing where it cannot be read."""
     if not packet or re.search(rb"<!(?:DOCTYPE|ENTITY)", packet, re.IGNORECASE):
-        return Sidecar()
+        return Facts()
     try:
         root = ElementTree.fromstring(packet.rstrip(b"\0 "))
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
-        return Sidecar()
+        return Facts()
     fields: dict[str, str] = {}
     for element in root.iter():
         for tag, text in ((str(element.tag), element.text), *element.items()):
@@ -126,12 +110,12 @@ def parse_xmp(packet: bytes) -> Sidecar:
         None,
     )
     dated = moment is not None and moment.dated
-    return Sidecar(
-        position,
-        _rational(fields.get("GPSImgDirection", "")),
-        moment.time if moment is not None and dated else None,
-        moment.zoned if moment is not None and dated else True,
-        zero,
+    return Facts(
+        position=position,
+        heading=_rational(fields.get("GPSImgDirection", "")),
+        time=moment.time if moment is not None and dated else None,
+        zoned=moment.zoned if moment is not None and dated else True,
+        zero=zero,
     )
 
 
@@ -194,7 +178,7 @@ def _titled(content: dict[str, Any], photo: str) -> bool:
     return not isinstance(title, str) or title.lower().startswith(photo.rpartition(".")[0].lower())
 
 
-def _of_takeout(content: dict[str, Any]) -> Sidecar:
+def _of_takeout(content: dict[str, Any]) -> Facts:
     """What a JSON file tells; Takeout writes 0,0 for every photo without a position."""
     position = None
     for name in ("geoData", "geoDataExif"):
@@ -203,7 +187,7 @@ def _of_takeout(content: dict[str, Any]) -> Sidecar:
             position, _ = _place(_number(place.get("latitude")), _number(place.get("longitude")))
     taken = content.get("photoTakenTime")
     time = _number(taken.get("timestamp")) if isinstance(taken, dict) else None
-    return Sidecar(position, None, time)
+    return Facts(position=position, time=time)
 
 
 def _number(value: Any) -> float | None:

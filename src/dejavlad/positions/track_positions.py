@@ -11,22 +11,11 @@ from pathlib import Path
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.positions.exif import ZONES
-from dejavlad.positions.metadata import (
-    read_metadata,
-    time_notes,
-)
-from dejavlad.positions.moments import (
-    NO_OFFSET,
-    TimeOffset,
-    zone_text,
-)
+from dejavlad.positions.metadata import read_metadata, time_notes
+from dejavlad.positions.moments import NO_OFFSET, TimeOffset, zone_text
 from dejavlad.positions.notes import placed_photos
 from dejavlad.positions.poses import no_time_within
-from dejavlad.positions.tracks import (
-    Track,
-    TrackGiven,
-    read_track,
-)
+from dejavlad.positions.tracks import Track, TrackGiven, read_track
 
 
 def from_track(

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.geo import Position, utm_from_latlon
-from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.guarded.zip_archive import open_zip
+from dejavlad.photo.listing import read_content
 from dejavlad.positions.moments import parse_moment
 from dejavlad.positions.poses import between
 
@@ -243,12 +243,7 @@ def _in_order(points: list[_Point], path: Path, passed: Counter[str]) -> list[_P
 
 
 def _parse(path: Path) -> ElementTree.Element:
-    try:
-        content = _unzipped(path) if path.suffix.lower() == ".kmz" else read_bytes(path)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
-    except MalformedFileError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+    content = _unzipped(path) if path.suffix.lower() == ".kmz" else read_content(path)
     if _ENTITIES.search(content):  # entities can nest a file of a kilobyte to gigabytes
         raise InputError(f"{str(path)!r} declares a document type, which no track needs; remove it")
     try:
@@ -267,6 +262,8 @@ def _unzipped(path: Path) -> bytes:
             chosen = next((name for name in inside if name.lower() == "doc.kml"), inside[0])
             with archive.open(chosen) as file:
                 content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     except MalformedFileError as error:
         raise InputError(f"{str(path)!r} is no KMZ (a zip file with a .kml in it): {error}") from error
     if len(content) > MOST_BYTES:

@@ -9,10 +9,7 @@ from dejavlad.evaluation import Result
 from dejavlad.failures import blank, unread
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
-from dejavlad.places import (
-    Answer,
-    PlaceMap,
-)
+from dejavlad.places import Answer, PlaceMap
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.evaluate import check_ranking, result_tiles

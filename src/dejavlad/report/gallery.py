@@ -85,15 +85,15 @@ class Card:
     answers: list[Tile]
 
 
-def gallery(
+def queries_section(
     ranking: Ranking,
     places: PlaceDataset,
     judged: Judged,
     thumbnails: Thumbnails,
     *,
     most: int = MOST_QUERIES,
-) -> list[Card]:
-    """The queries to show, as many as the budget of thumbnails allows.
+) -> tuple[Section, list[int]]:
+    """The section of queries with their best answers, and which queries are in it.
 
     Args:
         ranking: rows of the database for each query.
@@ -103,25 +103,13 @@ def gallery(
         most: queries shown, at most.
     """
     by_state = {state: judged.rows(state) for state in STATES}
-    cards: dict[int, Card] = {}
+    shown: dict[int, Card] = {}
     for row in _by_turns(by_state, most):
         photo, tiles = places.queries[row], _answers(row, ranking, places, judged)
         if not thumbnails.admit([photo, *(tile.photo for tile in tiles)]):
             break
-        cards[row] = Card(row, photo, judged.states[row], judged.hits[row], tiles)
-    return [cards[row] for rows in by_state.values() for row in rows if row in cards]
-
-
-def queries_section(
-    ranking: Ranking,
-    places: PlaceDataset,
-    judged: Judged,
-    thumbnails: Thumbnails,
-    *,
-    most: int = MOST_QUERIES,
-) -> tuple[Section, list[int]]:
-    """The section of the gallery, and which queries are in it; the arguments are those of `gallery`."""
-    cards = gallery(ranking, places, judged, thumbnails, most=most)
+        shown[row] = Card(row, photo, judged.states[row], judged.hits[row], tiles)
+    cards = [shown[row] for rows in by_state.values() for row in rows if row in shown]
     states = [card.state for card in cards]
     totals = {state: total for state in STATES if (total := judged.states.count(state))}
     section = Section.of(

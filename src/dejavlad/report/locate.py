@@ -8,10 +8,7 @@ from pathlib import Path
 
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places import (
-    Answer,
-    PlaceMap,
-)
+from dejavlad.places import Answer, PlaceMap
 from dejavlad.places.answer import position_text
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.places import Layer, place_map

@@ -15,10 +15,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import Preprocess, read_size
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo
-from dejavlad.places import (
-    Answer,
-    PlaceMap,
-)
+from dejavlad.places import Answer, PlaceMap
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Source
 from dejavlad.places.verification.points import PointSetting

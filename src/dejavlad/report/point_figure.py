@@ -10,33 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dejavlad.errors import InputError
-from dejavlad.files import replacing
 from dejavlad.images import read_reduced
 from dejavlad.photo import Photo
 from dejavlad.places.verification.point_pair import PointPair
+from dejavlad.report.figures.figure_file import check_figure, save_figure
 
-FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""Ending of a figure's file -> format."""
 WIDTH, MARGIN, GAP, HEAD, HIGHEST = 1600, 40, 16, 120, 900
 """Of the figure, of its edge, between the photos, of the text above, and of the photos, in pixels."""
 PAPER, INK, SOFT = (250, 251, 252), (20, 24, 31), (86, 96, 114)
 MOST_LINES: Final = 250
 """More lines than these hide the photos; an even choice of them is drawn."""
-
-
-def check_point_figure(path: str | Path) -> Path:
-    """The path of a figure.
-
-    Raises:
-        InputError: its ending is none of `FORMATS`.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"a figure is written as {', '.join(FORMATS)}; given {path.name!r}: choose one of these endings"
-        )
-    return path
 
 
 def write_point_figure(pair: PointPair, path: str | Path) -> Path:
@@ -50,12 +33,8 @@ def write_point_figure(pair: PointPair, path: str | Path) -> Path:
         InputError: another ending.
         PhotoError: a photo cannot be read.
     """
-    path = check_point_figure(path)
-    image = point_figure(pair)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        image.save(file, FORMATS[path.suffix.lower()], quality=90, optimize=True)
-    return path
+    path = check_figure(path)
+    return save_figure(point_figure(pair), path)
 
 
 def point_figure(pair: PointPair) -> Image.Image:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dejavlad.numerics.int8 import has_int8_matmul
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import has_int8_matmul, product, quantize
+from dejavlad.rerank.whole import product, quantize
 
 LEAST = 8
 """Dimensions below which the product of whole numbers is not to be relied on."""

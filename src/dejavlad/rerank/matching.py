@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import InputError
+from dejavlad.numerics.int8 import has_int8_matmul
 from dejavlad.patches import PatchSet
 from dejavlad.rerank.coarse import CoarseDescriptors, stands_for
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import QuantizedDescriptors, has_int8_matmul
+from dejavlad.rerank.whole import QuantizedDescriptors
 from dejavlad.rerank.whole import mutual as mutual_whole
 from dejavlad.rerank.workers import parallel_map
 

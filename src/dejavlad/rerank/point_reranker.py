@@ -13,7 +13,9 @@ Shapes: C candidates of one query.
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -46,6 +48,7 @@ class PointReranker:
             kind of the features.
         setting: how matches are verified.
         k: how many of each query's candidates are compared; the others stay behind them, as they were.
+        remembered: how many pairs of photos are not compared again, about 2 kB each.
 
     Raises:
         InputError: k below 1.
@@ -57,10 +60,12 @@ class PointReranker:
         setting: VerifySetting = VerifySetting(),
         *,
         k: int = 20,
+        remembered: int = 0,
     ) -> None:
         if k < 1:
             raise InputError(f"at least 1 candidate must be re-ranked; given k={k}")
-        self.matcher, self.setting, self.k = matcher, setting, k
+        self.matcher, self.setting, self.k, self.remembered = matcher, setting, k, remembered
+        self._pairs: OrderedDict[bytes, Verified] = OrderedDict()
 
     def verified(self, query: LocalFeatures, candidate: LocalFeatures) -> Verified:
         """What two photos have in common.
@@ -68,8 +73,16 @@ class PointReranker:
         Raises:
             InputError: features of two kinds.
         """
+        pair = _digest(query) + _digest(candidate) if self.remembered else b""
+        if pair in self._pairs:
+            return self._pairs[pair]
         matcher = self.matcher or MUTUAL[query.kind]
-        return verify(query, candidate, matcher(query, candidate), self.setting)
+        made = verify(query, candidate, matcher(query, candidate), self.setting)
+        if self.remembered:
+            self._pairs[pair] = made
+            if len(self._pairs) > self.remembered:
+                self._pairs.popitem(last=False)
+        return made
 
     def scores(
         self,
@@ -88,6 +101,14 @@ class PointReranker:
             InputError: features of two kinds.
         """
         return nearness_scores([self.verified(query, other) for other in candidates], distances_C)
+
+
+def _digest(features: LocalFeatures) -> bytes:
+    """What tells one photo's features from another's."""
+    digest = hashlib.sha256(f"{features.kind} {features.size}".encode())
+    digest.update(features.keypoints.tobytes())
+    digest.update(features.scores.tobytes())
+    return digest.digest()
 
 
 def evidence(verified: Verified) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.patches import PatchSet
+from dejavlad.rerank.draws import find_homography
 from dejavlad.rerank.matching import PatchMatch, centres, mutual_groups
 
 Points = NDArray[np.float32]
@@ -72,8 +73,11 @@ def homography(
     if seed is not None:
         order_M = np.random.default_rng(seed).permutation(order_M)
     points = candidate_points[order_M], query_points[order_M]
+    quick = find_homography(*points, threshold, iterations, confidence) if method == "ransac" else None
     try:
-        matrix, mask = cv2.findHomography(*points, METHODS[method], threshold, None, iterations, confidence)
+        matrix, mask = quick or cv2.findHomography(
+            *points, METHODS[method], threshold, None, iterations, confidence
+        )
     except cv2.error:  # degenerate points: the newer searches raise where the classic one finds nothing
         return nothing
     if matrix is None or mask is None:

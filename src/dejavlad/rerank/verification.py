@@ -29,8 +29,9 @@ UNIT = 640.0
 """Pixels of the longer side at which thresholds are meant."""
 STORED = 1.5
 """No threshold is below so many pixels of the photo as it is: points of small photos are less exact."""
-FLAT = 3.0
-"""Inliers that lie within so many pixels (standard deviation, at `UNIT`) of one line say nothing."""
+FLAT = 8.0
+"""Inliers that lie within so many pixels (standard deviation, at `UNIT`) of one line say nothing: a horizon,
+or a caption that photos of many places have."""
 
 Matrix = NDArray[np.float64]
 
@@ -81,6 +82,8 @@ class Verified:
     takes the candidate's points to the query's. None where nothing agrees."""
     nearness: Nearness = field(default_factory=Nearness)
     """How near to each other the two views are."""
+    kind: str = ""
+    """Of the local features; points of one kind agree by chance more often than those of another."""
 
     @property
     def inliers(self) -> int:
@@ -128,7 +131,8 @@ def verify(
         threshold = max(setting.threshold, STORED * max(scales))
         matrix, inlier_M = _search(points_M2, others_M2, setting, threshold, cameras)
     agreeing = matches.take(inlier_M)
-    nothing = Verified(matches.take(np.zeros(len(matches), dtype=bool)), len(matches), setting.model)
+    none = matches.take(np.zeros(len(matches), dtype=bool))
+    nothing = Verified(none, len(matches), setting.model, kind=query.kind)
     if matrix is None or inlier_M.sum() < LEAST[setting.model]:
         return nothing
     sizes = (
@@ -140,7 +144,8 @@ def verify(
     near = nearness(points_M2[inlier_M], others_M2[inlier_M], *sizes)
     if near.mirrored:
         return nothing
-    return Verified(agreeing, len(matches), setting.model, _at_full_size(matrix, scales, setting.model), near)
+    full_size = _at_full_size(matrix, scales, setting.model)
+    return Verified(agreeing, len(matches), setting.model, full_size, near, query.kind)
 
 
 def _search(

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dejavlad.numerics.int8 import has_int8_matmul
 from dejavlad.rerank.workers import scratch
 
 LARGEST = 127
@@ -35,8 +34,6 @@ ROUNDED = 1 << 16
 
 Rows = NDArray[np.int64]
 
-__all__ = ["QuantizedDescriptors", "at_least", "has_int8_matmul", "mutual", "product", "quantize"]
-
 
 def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
     """Matrix product [R, P] of int8 matrices, exactly; it holds until this thread's next one."""
@@ -47,15 +44,15 @@ def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
 
 def quantize(descriptors_PD: Tensor, peak: float) -> Tensor:
     """int8 [P, D]: descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``."""
-    patches, dims = descriptors_PD.shape
-    rows = max(1, min(patches, ROUNDED // max(1, dims)))
-    scaled_rD = torch.from_numpy(scratch("scaled", (rows, dims), np.float32))
-    whole_PD = torch.empty(patches, dims, dtype=torch.int8)
-    for start in range(0, patches, rows):
-        part_rD = descriptors_PD[start : start + rows]
-        rounded_rD = torch.mul(part_rD, LARGEST / peak, out=scaled_rD[: len(part_rD)]).round_()
-        whole_PD[start : start + rows] = rounded_rD
-    return whole_PD
+    rows = max(1, ROUNDED // max(1, descriptors_PD.shape[1]))
+    exact_PD, whole_PD = descriptors_PD.numpy(), np.empty(descriptors_PD.shape, dtype=np.int8)
+    for start in range(0, len(exact_PD), rows):
+        part_rD = exact_PD[start : start + rows]
+        scaled_rD = np.multiply(
+            part_rD, np.float32(LARGEST / peak), out=scratch("scaled", part_rD.shape, np.float32)
+        )
+        whole_PD[start : start + rows] = np.rint(scaled_rD, out=scaled_rD)
+    return torch.from_numpy(whole_PD)
 
 
 def at_least(likeness_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from dejavlad.photo import Photo
 from dejavlad.places import PlaceMap
 from dejavlad.places.answer import position_to_dict
 from dejavlad.places.verification.points import PointSetting
-from dejavlad.serve.photo_id import key_of, photo_id
+from dejavlad.serve.photo_id import image_address, key_of, photo_id
 from dejavlad.serve.refusal import Refusal
 
 MOST: Final = 500
@@ -25,18 +24,7 @@ MOST_POINTS: Final = 20_000
 """Photos of the overview."""
 
 Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some photos of a map, and where the next ones begin."""
-
-    photos: list[dict[str, Any]]
-    """As `photo_fields` tells them."""
-    total: int
-    """Photos of the map, or of the box."""
-    cursor: str | None
-    """What to ask with for the next page; None at the end."""
+"""West, south, east, north."""
 
 
 class MapCatalogue:
@@ -72,31 +60,39 @@ class MapCatalogue:
             return None
         return [*known.min(axis=0).tolist(), *known.max(axis=0).tolist()]
 
-    def page(self, cursor: str | None, limit: int, box: Box | None) -> Page:
-        """Photos in the order in which they came.
+    def to_dict(self) -> dict[str, Any]:
+        """The map in figures, for JSON."""
+        head = self.snapshot.head
+        figures = {"photos": head.photos, "with_position": head.with_position, "change": head.change}
+        return {**figures, "bbox": self.box, "degrees": self.in_degrees}
+
+    def page(self, map_name: str, cursor: str | None, limit: int, box: Box | None) -> dict[str, Any]:
+        """Photos in the order in which they came, how many there are, and where the next ones begin.
 
         Args:
+            map_name: what the map is called in addresses.
             cursor: of the page before; None for the first.
             limit: how many, at most.
-            box: west, south, east, north; None for all.
+            box: where; None for everywhere.
 
         Raises:
             Refusal: no such cursor (400).
         """
         rows = self._rows(box)
         first = int(np.searchsorted(self.snapshot.places[rows], _place(cursor))) if cursor else 0
-        chosen = rows[first : first + min(limit, MOST)]
-        end = first + len(chosen)
-        following = _cursor(int(self.snapshot.places[rows[end]])) if end < len(rows) else None
-        return Page([photo_fields(self.snapshot.photo(row)) for row in chosen.tolist()], len(rows), following)
+        end = first + limit
+        return {
+            "photos": [photo_fields(self.snapshot.photo(row), map_name) for row in rows[first:end].tolist()],
+            "total": len(rows),
+            "cursor": _cursor(int(self.snapshot.places[rows[end]])) if end < len(rows) else None,
+        }
 
     def points(self, limit: int, box: Box | None) -> dict[str, Any]:
         """Ids and places of photos with a position, evenly chosen where there are more than `limit`."""
         known = np.flatnonzero(~np.isnan(self.coordinates[:, 0]))
         rows = np.intersect1d(known, self._rows(box))
-        most = min(limit, MOST_POINTS)
-        if len(rows) > most:
-            rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+        if len(rows) > limit:
+            rows = rows[np.linspace(0, len(rows) - 1, limit).round().astype(np.int64)]
         chosen = self.coordinates[rows]
         return {
             "ids": [photo_id(self.snapshot.photo(row).key) for row in rows.tolist()],
@@ -118,15 +114,20 @@ class MapCatalogue:
             raise Refusal(404, f"the map has no photo {key[:80]!r}")
         return self.snapshot.photo(row)
 
-    def setting(self, verify: str) -> PointSetting | str:
-        """How photos are compared with those of the map: as its answers are verified."""
-        setting = PointSetting.parse(verify)
-        return verify if setting is None else self._map.chosen_points(setting)
+    def readable_photo(self, identity: str) -> Photo:
+        """The photo of an id, whose file can be looked for.
 
-    def is_array(self, key: str) -> bool:
-        """Whether a photo was given as an array, so that its name is no path."""
-        row = self._map.places_of([key]).get(key)
-        return row is not None and bool(self.snapshot.record(row).identity[2])
+        Raises:
+            Refusal: the map has none, or its pixels are nowhere (404).
+        """
+        photo = self.photo(identity)
+        if self.snapshot.record(self._map.places_of([photo.key])[photo.key]).identity[2]:
+            raise Refusal(404, "this photo was given as an array, whose pixels the map does not keep")
+        return photo
+
+    def setting(self, verify: str) -> PointSetting:
+        """How photos are compared with those of the map: as its answers are verified."""
+        return self._map.chosen_points(PointSetting(verify))
 
     def _rows(self, box: Box | None) -> NDArray[np.int64]:
         if box is None:
@@ -137,16 +138,18 @@ class MapCatalogue:
         return np.flatnonzero(across & (y >= south) & (y <= north))
 
 
-def photo_fields(photo: Photo) -> dict[str, Any]:
-    """What is told of a photo of a map."""
+def photo_fields(photo: Photo, map_name: str) -> dict[str, Any]:
+    """What is told of a photo of a map, for JSON."""
+    identity = photo_id(photo.key)
     return {
-        "id": photo_id(photo.key),
+        "id": identity,
         "name": photo.key,
         "position": position_to_dict(photo.position),
         "heading": photo.heading,
         "time": photo.time,
         "group": photo.group,
         "tags": list(photo.tags),
+        "image": image_address(map_name, identity),
     }
 
 

@@ -63,37 +63,31 @@ class DecodeCheck:
         """How decoding a photo goes."""
         self.waiting += 1
         try:
-            child = await self._free.get()
+            child, whole = await self._free.get(), False
             try:
-                if child is None:
-                    try:
-                        child = await self._start()
-                    except (OSError, EOFError, TimeoutError, ValueError):
-                        log.exception("no process to decode with can be started")
-                        raise Refusal(503, "photos cannot be decoded now; try again", BUSY_AGAIN) from None
+                child = child or await self._started()
                 checked, seconds = await asyncio.wait_for(child.look(content), self.limits.decode_seconds)
+                whole = child.looked < PHOTOS
                 if seconds > self.limits.decode_cpu_seconds:
                     return Checked(reason=f"decoding it takes {seconds:.0f} seconds")
                 return checked
             except TimeoutError:
-                self._end(child)
-                child = None
                 return Checked(reason=f"decoding it takes more than {self.limits.decode_seconds:g} seconds")
             except (OSError, EOFError, asyncio.IncompleteReadError, ValueError):
-                self._end(child)
-                child = None
                 return Checked(reason="it is damaged: decoding it broke down")
-            except asyncio.CancelledError:
-                self._end(child)
-                child = None
-                raise
             finally:
-                if child is not None and child.looked >= PHOTOS:
+                if not whole:
                     self._end(child)
-                    child = None
-                self._free.put_nowait(child)
+                self._free.put_nowait(child if whole else None)
         finally:
             self.waiting -= 1
+
+    async def _started(self) -> _Child:
+        try:
+            return await self._start()
+        except (OSError, EOFError, TimeoutError, ValueError):
+            log.exception("no process to decode with can be started")
+            raise Refusal(503, "photos cannot be decoded now; try again", BUSY_AGAIN) from None
 
     async def close(self) -> None:
         """End all of the processes."""

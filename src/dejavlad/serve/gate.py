@@ -117,7 +117,16 @@ class Gate:
         self.sessions[session] = now + SESSION_SECONDS
         return session
 
-    def is_token(self, headers: dict[str, str]) -> bool:
+    def require_token(self, headers: dict[str, str], *, session: bool = False) -> None:
+        """Refuse (401) a request that shows no token, nor a session where one will do."""
+        if not self._is_token(headers) and not (session and self._has_session(headers)):
+            raise Refusal(
+                401,
+                "a token is needed: send the header `Authorization: Bearer TOKEN`",
+                {"WWW-Authenticate": 'Bearer realm="dejavlad"'},
+            )
+
+    def _is_token(self, headers: dict[str, str]) -> bool:
         """Whether a request shows the token.
 
         Raises:
@@ -149,14 +158,8 @@ class Gate:
             )
         self._check_origin(headers)
         path, method = scope["path"], scope["method"]
-        if self.options.token is None or path in OPEN_PATHS or (method in SAFE and self.is_page(path)):
-            return
-        if not self.is_token(headers) and not self._has_session(headers):
-            raise Refusal(
-                401,
-                "a token is needed: send the header `Authorization: Bearer TOKEN`",
-                {"WWW-Authenticate": 'Bearer realm="dejavlad"'},
-            )
+        if path not in OPEN_PATHS and not (method in SAFE and self.is_page(path)):
+            self.require_token(headers, session=True)
 
     def _is_our_name(self, host: str) -> bool:
         if host == "localhost" or host == self.options.host.lower() or host in self.options.names:

@@ -13,43 +13,20 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Final
 
 from dejavlad.errors import DejavladError
-from dejavlad.extraction import describe
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.serve.limits import Limits
 from dejavlad.serve.metrics import Metrics
+from dejavlad.serve.questions import Question, described
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 
 WAIT: Final = 0.004
 """Seconds that photos wait for others which are on their way."""
 
 log = logging.getLogger("dejavlad.serve")
-
-
-class Question(Protocol):
-    """What is to be done with the descriptors of photos."""
-
-    @property
-    def group(self) -> Hashable:
-        """Photos of one group are answered together."""
-
-    @property
-    def together(self) -> bool:
-        """Whether those of a group are answered together rather than each as soon as it can be."""
-
-    def model(self) -> PlaceModel:
-        """What describes the photos; called in the computing thread."""
-
-    def answers(
-        self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
-    ) -> list[Any]:
-        """An answer for each photo; those that `model` cannot describe are in `failed`, key -> reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +61,8 @@ class Inference:
     ) -> None:
         self.limits, self.metrics, self.batch_size, self.coming = limits, metrics, batch_size, coming
         self._queue: queue.Queue[Item | Call | None] = queue.Queue()
+        self._next: list[Item | Call | None] = []
+        """What was taken out of the queue and comes next, at most one."""
         self._serial = 0
         self._thread = threading.Thread(target=self._run, name="dejavlad-inference", daemon=True)
         self._thread.start()
@@ -127,26 +106,18 @@ class Inference:
             raise Refusal(503, f"{self._queue.qsize()} photos wait already; send them again", BUSY_AGAIN)
 
     def _run(self) -> None:
-        kept: Item | Call | None = None
-        while True:
-            first = kept or self._queue.get()
-            kept = None
-            if first is None:
-                return
+        while (first := self._next.pop() if self._next else self._queue.get()) is not None:
+            batch = [] if isinstance(first, Call) else self._batch(first)
             started = time.perf_counter()
             if isinstance(first, Call):
                 _settle(first.answer, first.function)
             else:
-                batch, kept, stop = self._batch(first)
-                started = time.perf_counter()
                 self._answer(batch)
-                if stop:
-                    return
             self.metrics.computing.inc(time.perf_counter() - started)
             self.metrics.waiting.set(self._queue.qsize())
 
-    def _batch(self, first: Item) -> tuple[list[Item], Call | None, bool]:
-        """Photos that wait, and what came after them."""
+    def _batch(self, first: Item) -> list[Item]:
+        """Photos that wait."""
         batch, until = [first], time.monotonic() + WAIT
         while len(batch) < self.batch_size:
             try:
@@ -154,12 +125,11 @@ class Inference:
                 following = self._queue.get(timeout=patience) if patience > 0 else self._queue.get_nowait()
             except queue.Empty:
                 break
-            if following is None:
-                return batch, None, True
-            if isinstance(following, Call):
-                return batch, following, False
+            if not isinstance(following, Item):
+                self._next.append(following)
+                break
             batch.append(following)
-        return batch, None, False
+        return batch
 
     def _answer(self, batch: Sequence[Item]) -> None:
         by_model: dict[int, tuple[PlaceModel, list[Item]]] = {}
@@ -203,25 +173,6 @@ class Inference:
                 continue
             for item, answer in zip(group, answers, strict=True):
                 item.answer.set_result(answer)
-
-
-def described(
-    model: PlaceModel, photos: PhotoList, batch_size: int
-) -> tuple[NDArray[np.float32], dict[str, str]]:
-    """float32 [Q, D], zeros where a photo cannot be described, and key -> reason of those."""
-    rows_QD = np.zeros((len(photos), model.descriptor_size), np.float32)
-    failed: dict[str, str] = {}
-    try:
-        return describe(model, photos, batch_size=batch_size, blank_too=True)
-    except DejavladError as error:
-        if len(photos) == 1:  # of several, each is tried alone
-            reason = str(error).partition(f"{photos[0].key!r}: ")
-            return rows_QD, {photos[0].key: reason[2] or reason[0]}
-    for row in range(len(photos)):
-        rows_1D, failures = described(model, photos.take([row]), 1)
-        rows_QD[row] = rows_1D[0]
-        failed |= failures
-    return rows_QD, failed
 
 
 def _settle(answer: Future[Any], function: Callable[[], Any]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MB: Final = 1 << 20
+MATCHES: Final = 100
+"""Places in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,6 @@ class Limits:
     """Connections; further ones are closed at once."""
     jobs: int = 8
     """Changes of maps that wait (429)."""
-    matches: int = 100
-    """Places in an answer (400)."""
     head_seconds: float = 10.0
     """For a request's head, else the connection ends."""
     idle_seconds: float = 10.0

@@ -28,24 +28,31 @@ INDEX: Final = "index.html"
 
 
 @dataclass(frozen=True, slots=True)
-class PageFile:
-    """One file of the page."""
+class ServedFile:
+    """A file to send."""
 
     content: bytes
     media: str
     etag: str
+    """What tells it from others."""
+    headers: dict[str, str]
 
 
-def page_files(folder: Path = FOLDER) -> dict[str, PageFile]:
+def served_file(content: bytes, media: str, **headers: str) -> ServedFile:
+    """A file, of which browsers ask each time whether it is still the same, unless headers say otherwise."""
+    etag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ServedFile(content, media, etag, {"cache-control": "no-cache", **named})
+
+
+def page_files(folder: Path = FOLDER) -> dict[str, ServedFile]:
     """Path in addresses (``/js/main.js``; ``/`` for the index) -> file."""
     files = {}
     for path in sorted(folder.rglob("*")):
         kind = KINDS.get(path.suffix.lower())
         if kind is None or not path.is_file():
             continue
-        content = read_bytes(path)
-        etag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
-        files["/" + path.relative_to(folder).as_posix()] = PageFile(content, kind, etag)
+        files["/" + path.relative_to(folder).as_posix()] = served_file(read_bytes(path), kind)
     if f"/{INDEX}" in files:
         files["/"] = files[f"/{INDEX}"]
     return files

@@ -9,7 +9,6 @@ from dejavlad.photo import Photo
 from dejavlad.places.verification.point_pair import match_points
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.rerank import PointReranker
-from dejavlad.serve.refusal import Refusal
 
 SETTINGS: Final = 8
 """Settings of which what makes the features is kept."""
@@ -31,8 +30,6 @@ class PairMatcher:
 
         Raises:
             PhotoError: one cannot be read.
-            UnknownNameError: no such kind of local features.
-            Refusal: no kind at all (400).
         """
         extractor, reranker = self._maker(verify)
         pair = match_points(extractor, query, candidate, reranker)
@@ -51,10 +48,7 @@ class PairMatcher:
         return fields
 
     def _maker(self, verify: PointSetting | str) -> tuple[LocalExtractor, PointReranker]:
-        setting = PointSetting.parse(verify)
-        if setting is None:
-            raise Refusal(400, "verify=none compares nothing; give auto, or a kind of local features")
-        setting = setting.chosen()
+        setting = (PointSetting(verify) if isinstance(verify, str) else verify).chosen()
         if setting not in self._made:
             while len(self._made) >= SETTINGS:
                 self._made.pop(next(iter(self._made)))

@@ -14,6 +14,11 @@ def photo_id(key: str) -> str:
     return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
 
 
+def image_address(map_name: str, identity: str) -> str:
+    """Where the picture of a photo of a map is."""
+    return f"/v1/maps/{map_name}/photos/{identity}/image"
+
+
 def key_of(identity: str) -> str:
     """The key of the photo of an id.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.errors import DejavladError
+from dejavlad.extraction import describe
 from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
@@ -17,38 +18,28 @@ from dejavlad.photo import PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.places.answer import Answer
 from dejavlad.places.filters import Filter
-from dejavlad.serve.inference import described
-from dejavlad.serve.photo_id import photo_id
+from dejavlad.serve.photo_id import image_address, photo_id
 from dejavlad.serve.served_map import ServedMap
 
 SMALL: Final = 4_000_000
 """Numbers of a map's descriptors up to which photos are answered one by one, each as soon as it can be."""
-FILTERS: Final = ("near", "after", "before", "heading")
-"""Options of `PlaceMap.locate` that leave photos of the map out, see `dejavlad.places.filters`."""
 
 
 @dataclass(frozen=True, slots=True)
-class LocateQuestion:
-    """Where were photos taken?"""
+class Question:
+    """What is to be done with the descriptors of photos."""
 
     served: ServedMap
-    k: int = 5
-    """Places that are told, at most."""
-    verify: str = "auto"
-    """Local features by which answers are verified."""
-    filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Of `FILTERS`, as the command writes them."""
 
     @property
     def group(self) -> Hashable:
-        """Photos of the same map and options."""
-        return self.served.name, self.k, self.verify, tuple(sorted(self.filters.items()))
+        """Photos of one group are answered together."""
+        raise NotImplementedError
 
     @property
     def together(self) -> bool:
-        """Whether the map is so large that one search for several photos is much faster."""
-        served = self.served
-        return len(served.reader) * served.model.descriptor_size > SMALL
+        """Whether those of a group are answered together rather than each as soon as it can be."""
+        return False
 
     @property
     def preprocess(self) -> Preprocess:
@@ -56,8 +47,37 @@ class LocateQuestion:
         return self.served.model.preprocess
 
     def model(self) -> PlaceModel:
-        """The map's model."""
+        """The map's model; for the computing thread alone, as `answers`."""
         return self.served.answer(lambda place_map: place_map.model)
+
+    def answers(
+        self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
+    ) -> list[Any]:
+        """An answer for each photo; those that `model` cannot describe are in `failed`, key -> reason."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class LocateQuestion(Question):
+    """Where were photos taken?"""
+
+    k: int = 5
+    """Places that are told, at most."""
+    verify: str = "auto"
+    """Local features by which answers are verified."""
+    only: Filter | None = None
+    """Which photos of the map may be answers."""
+
+    @property
+    def group(self) -> Hashable:
+        """Photos of the same map and options."""
+        return self.served.name, self.k, self.verify, self.only
+
+    @property
+    def together(self) -> bool:
+        """Whether the map is so large that one search for several photos is much faster."""
+        served = self.served
+        return len(served.reader) * served.model.descriptor_size > SMALL
 
     def answers(
         self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
@@ -76,10 +96,9 @@ class LocateQuestion:
         if place_map.model is not model:  # built anew from another one since they were described
             rows_QD, failed = described(place_map.model, photos, len(photos))
         good = [row for row, photo in enumerate(photos) if photo.key not in failed]
-        only = Filter.of(**self.filters)
         located = iter(
             place_map.locate_descriptors(
-                rows_QD[good], photos.take(good), k=self.k, verify=self.verify, only=only
+                rows_QD[good], photos.take(good), k=self.k, verify=self.verify, only=self.only
             )
             if good
             else ()
@@ -94,29 +113,13 @@ class LocateQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class DescribeQuestion:
+class DescribeQuestion(Question):
     """What are photos' descriptors?"""
-
-    served: ServedMap
 
     @property
     def group(self) -> Hashable:
         """All of a map's."""
         return "describe", self.served.name
-
-    @property
-    def together(self) -> bool:
-        """Nothing is gained by waiting."""
-        return False
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How the map's model prepares photos."""
-        return self.served.model.preprocess
-
-    def model(self) -> PlaceModel:
-        """The map's model."""
-        return self.served.answer(lambda place_map: place_map.model)
 
     def answers(
         self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
@@ -126,6 +129,25 @@ class DescribeQuestion:
             (row_D, failed.get(photo.key) or (None if row_D.any() else NO_DESCRIPTOR))
             for row_D, photo in zip(rows_QD, photos, strict=True)
         ]
+
+
+def described(
+    model: PlaceModel, photos: PhotoList, batch_size: int
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """float32 [Q, D], zeros where a photo cannot be described, and key -> reason of those."""
+    rows_QD = np.zeros((len(photos), model.descriptor_size), np.float32)
+    failed: dict[str, str] = {}
+    try:
+        return describe(model, photos, batch_size=batch_size, blank_too=True)
+    except DejavladError as error:
+        if len(photos) == 1:  # of several, each is tried alone
+            reason = str(error).partition(f"{photos[0].key!r}: ")
+            return rows_QD, {photos[0].key: reason[2] or reason[0]}
+    for row in range(len(photos)):
+        rows_1D, failures = described(model, photos.take([row]), 1)
+        rows_QD[row] = rows_1D[0]
+        failed |= failures
+    return rows_QD, failed
 
 
 def answer_fields(answer: Answer, map_name: str) -> dict[str, Any]:
@@ -142,5 +164,5 @@ def answer_fields(answer: Answer, map_name: str) -> dict[str, Any]:
     for match, shown in zip(answer.matches, fields["matches"], strict=True):
         del shown["path"]
         shown["id"] = photo_id(match.name)
-        shown["image"] = f"/v1/maps/{map_name}/photos/{shown['id']}/image"
+        shown["image"] = image_address(map_name, shown["id"])
     return fields

@@ -9,7 +9,6 @@ import re
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,26 +16,21 @@ from dejavlad.errors import DejavladError
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.model.run_folder import LOG, is_run
 from dejavlad.report.training import write_training_page
-from dejavlad.serve.page_files import KINDS
+from dejavlad.serve.page_files import KINDS, ServedFile, served_file
 from dejavlad.serve.refusal import Refusal
 
 INDEX: Final = "index.html"
 MORE_KINDS: Final = KINDS | {".csv": "text/csv; charset=utf-8", ".webp": "image/webp", ".jpeg": "image/jpeg"}
 LARGEST: Final = 64 << 20
 """Bytes of a file that is served."""
+BACK: Final = b'<nav aria-label="Other pages"><a href="/">\xe2\x86\x90 All maps, runs and results</a></nav>'
+"""Leads from a page to the others."""
+BEFORE_BACK: Final = (rb'<div class="bar"><span class="brand">.*?</span>', rb"<body\b[^>]*>")
+"""Behind which of these it stands: the first that the page has."""
 AGAIN_SECONDS: Final = 5
 """How often a browser asks for a live page."""
 ENDED_SECONDS: Final = 1800.0
 """A run that has written nothing for so long is taken to have ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A file to send."""
-
-    content: bytes
-    media: str
-    headers: dict[str, str]
 
 
 class ReportPage:
@@ -45,10 +39,11 @@ class ReportPage:
     Args:
         name: what it is called in addresses.
         folder: the run or the results.
+        alone: whether nothing else is served, so that its page leads nowhere.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, folder: Path, alone: bool = True) -> None:
+        self.name, self.folder, self.alone = name, folder, alone
         self.kind: Literal["run", "results"] = "run" if is_run(folder) else "results"
         self._lock = threading.Lock()
         self._made: tuple[tuple[int, int], bytes] | None = None
@@ -57,7 +52,7 @@ class ReportPage:
         """For JSON."""
         return {"name": self.name, "kind": self.kind, "address": f"/pages/{self.name}/"}
 
-    def file(self, path: str) -> Served:
+    def file(self, path: str) -> ServedFile:
         """A file of it; the empty path is its page.
 
         Raises:
@@ -65,10 +60,12 @@ class ReportPage:
         """
         if path in ("", INDEX):
             content = self._live() if self.kind == "run" else self._read(self.folder / INDEX)
-            headers = {"content-security-policy": policy_of(content), "cache-control": "no-cache"}
-            if self.kind == "run" and self._goes_on():
-                headers["refresh"] = str(AGAIN_SECONDS)
-            return Served(content, KINDS[".html"], headers)
+            if not self.alone:
+                place = next(filter(None, (re.search(each, content) for each in BEFORE_BACK)), None)
+                at = 0 if place is None else place.end()
+                content = content[:at] + BACK + content[at:]
+            live = {"refresh": str(AGAIN_SECONDS)} if self.kind == "run" and self._goes_on() else {}
+            return served_file(content, KINDS[".html"], content_security_policy=policy_of(content), **live)
         if "\0" in path:
             raise Refusal(404, "there is no such file")
         inside = self.folder.resolve()
@@ -78,10 +75,8 @@ class ReportPage:
         if hidden or media is None or not target.is_relative_to(inside):
             raise Refusal(404, "there is no such file")
         content = self._read(target)
-        headers = {"cache-control": "no-cache"}
-        if media == KINDS[".html"]:
-            headers["content-security-policy"] = policy_of(content)
-        return Served(content, media, headers)
+        policy = {"content_security_policy": policy_of(content)} if media == KINDS[".html"] else {}
+        return served_file(content, media, **policy)
 
     def _read(self, path: Path) -> bytes:
         try:

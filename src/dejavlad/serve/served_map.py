@@ -6,11 +6,12 @@ database cannot be reached, answers are of the map as it was, which the log says
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,18 +34,8 @@ log = logging.getLogger("dejavlad.serve")
 Reader = TypeVar("Reader")
 Result = TypeVar("Result")
 Signature = tuple[tuple[int, int], ...]
-
-
-class ModelShelf:
-    """Models by fingerprint: maps of one model share it."""
-
-    def __init__(self) -> None:
-        self._models: dict[tuple[str, str], PlaceModel] = {}
-
-    def shared(self, model: PlaceModel) -> tuple[PlaceModel, str]:
-        """The model that was loaded first of those that say the same of a photo, and its fingerprint."""
-        fingerprint = model.fingerprint
-        return self._models.setdefault((fingerprint, model.precision), model), fingerprint
+Models = dict[tuple[str, str], PlaceModel]
+"""Models by fingerprint and precision: maps of one model share it."""
 
 
 class ServedMap:
@@ -53,7 +44,7 @@ class ServedMap:
     Args:
         name: what it is called in addresses.
         source: the map.
-        shelf: the models of all maps.
+        models: of all maps.
         device: where the model computes.
         precision: how.
 
@@ -61,8 +52,8 @@ class ServedMap:
         StoreError: there is no map, or it is damaged.
     """
 
-    def __init__(self, name: str, source: str, shelf: ModelShelf, device: str, precision: str) -> None:
-        self.name, self.source, self.shelf = name, source, shelf
+    def __init__(self, name: str, source: str, models: Models, device: str, precision: str) -> None:
+        self.name, self.source, self.models = name, source, models
         self.device, self.precision = device, precision
         self._browse_lock, self._open_lock = threading.Lock(), threading.Lock()
         self.in_database = is_address(source)
@@ -93,12 +84,15 @@ class ServedMap:
         if self.in_database:
             if time.monotonic() - self._looked >= SECONDS:
                 self._looked = time.monotonic()
-                self._follow_database()
+                with self._or_as_it_was("answered"):
+                    try:
+                        refresh(self._computing)
+                    except StoreMismatchError:  # it was made anew, of another model
+                        self._open()
             return self._computing
         if self._signature() != self._opened:
             self._open()
-        if not self._computing.is_current():
-            self._computing.refresh()
+        refresh(self._computing)
         return self._computing
 
     def answer(self, make: Callable[[PlaceMap], Result]) -> Result:
@@ -128,7 +122,10 @@ class ServedMap:
         if self.in_database:
             if time.monotonic() - self._looked_browsing >= SECONDS:
                 self._looked_browsing = time.monotonic()
-                self._browse_database()
+                with self._or_as_it_was("shown"):
+                    if self._browsing.model is not self.model:  # it was made anew
+                        self._browse()
+                    self._refresh_catalogue()
             return self._catalogue
         signature = self._signature()
         if signature != self._opened:
@@ -139,37 +136,19 @@ class ServedMap:
         return self._catalogue
 
     def _refresh_catalogue(self) -> None:
-        if not self._browsing.is_current():
-            self._browsing.refresh()
+        if refresh(self._browsing):
             self._catalogue = MapCatalogue(self._browsing)
 
-    def _browse_database(self) -> None:
-        """See what others have changed, as `_follow_database` does for answers."""
+    @contextlib.contextmanager
+    def _or_as_it_was(self, what: str) -> Iterator[None]:
+        """Where the database is away, the map is `what` as it was, which the log says once."""
         try:
-            if self._browsing.model is not self.model:  # it was made anew
-                self._browse()
-            self._refresh_catalogue()
-            self._said.discard("shown")
+            yield
+            self._said.discard(what)
         except StoreError as error:
-            self._say("shown", error)
-
-    def _follow_database(self) -> None:
-        """See what others have changed."""
-        try:
-            try:
-                if not self._computing.is_current():
-                    self._computing.refresh()
-            except StoreMismatchError:  # it was made anew, of another model
-                self._open()
-            self._said.discard("answered")
-        except StoreError as error:
-            self._say("answered", error)
-
-    def _say(self, what: str, error: StoreError) -> None:
-        """Log once that the database is away."""
-        if what not in self._said:
-            self._said.add(what)
-            log.error("map %s is %s as it was: %s", self.name, what, error)
+            if what not in self._said:
+                self._said.add(what)
+                log.error("map %s is %s as it was: %s", self.name, what, error)
 
     def _steady(self, read: Callable[[], Reader], make: Callable[[Reader], Result]) -> Result:
         """Reading is lazy: a map that is compacted or built anew meanwhile fails, and is read again."""
@@ -199,7 +178,8 @@ class ServedMap:
         with self._open_lock:
             signature = self._signature_of(Path(self.source))
             opened = PlaceMap.open(self.source, device=self.device, precision=self.precision)
-            opened.model, self.fingerprint = self.shelf.shared(opened.model)
+            self.fingerprint = opened.model.fingerprint
+            opened.model = self.models.setdefault((self.fingerprint, self.precision), opened.model)
             self._computing, self._opened, self._looked = opened, signature, time.monotonic()
 
     def _browse(self) -> None:
@@ -222,6 +202,14 @@ class ServedMap:
                 continue
             signs.append((status.st_ino, status.st_mtime_ns if path.name != STATE else 0))
         return tuple(signs)
+
+
+def refresh(place_map: PlaceMap) -> bool:
+    """See what others have changed in a map; whether they have."""
+    changed = not place_map.is_current()
+    if changed:
+        place_map.refresh()
+    return changed
 
 
 def map_names(sources: Sequence[str]) -> list[str]:

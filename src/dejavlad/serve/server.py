@@ -24,8 +24,8 @@ from dejavlad.serve.app import build_app
 from dejavlad.serve.options import ServeOptions, is_loopback
 from dejavlad.serve.protocol import bounded_protocol
 from dejavlad.serve.report_pages import ReportPage, is_report
-from dejavlad.serve.served_map import map_names
-from dejavlad.serve.service import Service, open_maps
+from dejavlad.serve.served_map import Models, ServedMap, map_names
+from dejavlad.serve.service import Service
 
 BODY_SECONDS: Final = 0.7
 """For bodies to come in after SIGTERM; the rest of the time is for answers."""
@@ -59,8 +59,16 @@ def build_service(sources: Sequence[str], options: ServeOptions) -> Service:
         if not is_address(source) and not path.is_dir():
             raise StoreError(f"there is nothing at {source!r}; give a map, a training run or results")
     maps = [source for source in sources if source not in reports]
-    pages = [ReportPage(name, Path(source)) for name, source in zip(map_names(reports), reports, strict=True)]
-    return Service(open_maps(maps, map_names(maps), options), pages, options)
+    models: Models = {}
+    served = [
+        ServedMap(name, source, models, options.device, options.precision)
+        for name, source in zip(map_names(maps), maps, strict=True)
+    ]
+    pages = [
+        ReportPage(name, Path(source), alone=len(sources) == 1)
+        for name, source in zip(map_names(reports), reports, strict=True)
+    ]
+    return Service(served, pages, options)
 
 
 def serve(

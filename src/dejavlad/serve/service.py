@@ -21,15 +21,16 @@ from dejavlad.model.device import resolve_device
 from dejavlad.photo import Photo
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.serve.decode_check import Checked, DecodeCheck
-from dejavlad.serve.inference import Inference, Question
+from dejavlad.serve.inference import Inference
 from dejavlad.serve.keep import keep_photo
 from dejavlad.serve.metrics import Metrics
 from dejavlad.serve.options import ServeOptions
-from dejavlad.serve.page_files import page_files
+from dejavlad.serve.page_files import ServedFile, page_files
 from dejavlad.serve.pair_match import PairMatcher
+from dejavlad.serve.questions import Question
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 from dejavlad.serve.report_pages import ReportPage
-from dejavlad.serve.served_map import ModelShelf, ServedMap
+from dejavlad.serve.served_map import ServedMap
 from dejavlad.serve.thumbnails import ThumbnailCache, thumbnail
 from dejavlad.serve.upload_file import as_file
 from dejavlad.serve.uploads import MemoryBudget, Upload
@@ -99,6 +100,34 @@ class Service:
         """Run a function in one of the service's threads."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
 
+    async def answers(self, uploads: Sequence[Upload], question: Question) -> tuple[list[Any], list[Checked]]:
+        """An answer for each photo, None where it cannot be decoded, and how decoding went.
+
+        Raises:
+            Refusal: no photo (400), none that can be decoded, or it takes too long (503).
+        """
+        good, checks = await self.readable(uploads, question.preprocess)
+        with ExitStack() as files:
+            photos = [Photo(upload.name, files.enter_context(as_file(upload.content))) for upload in good]
+            answered = iter(await self.wait(self.inference.submit(photos, question)))
+        return [next(answered) if check.reason is None else None for check in checks], checks
+
+    async def readable(
+        self, uploads: Sequence[Upload], preprocess: Preprocess
+    ) -> tuple[list[Upload], list[Checked]]:
+        """The photos that decode and that a model can take, and how decoding of all of them went.
+
+        Raises:
+            Refusal: no photo (400), or none that can be decoded.
+        """
+        if not uploads:
+            raise Refusal(400, "give at least one photo, as the body or as multipart field `photos`")
+        checks = await self.decode(uploads, preprocess)
+        good = [upload for upload, check in zip(uploads, checks, strict=True) if check.reason is None]
+        if not good:
+            raise unread_refusal(checks, uploads)
+        return good, checks
+
     async def decode(self, uploads: Sequence[Upload], preprocess: Preprocess | None = None) -> list[Checked]:
         """How decoding of each photo goes, and whether it is of a size that a model can take.
 
@@ -119,16 +148,6 @@ class Service:
         if Path(upload.name).suffix.lower() in RAW_ENDINGS:
             return Checked(reason=RAW)
         return await self.check(upload.content)
-
-    async def ask(self, uploads: Sequence[Upload], question: Question) -> list[Any]:
-        """Answers to a question about photos that decode, in order.
-
-        Raises:
-            Refusal: too many wait, or it takes too long (503).
-        """
-        with ExitStack() as files:
-            photos = [Photo(upload.name, files.enter_context(as_file(upload.content))) for upload in uploads]
-            return await self.wait(self.inference.submit(photos, question))
 
     async def match(self, query: Photo, candidate: Photo, verify: PointSetting | str) -> dict[str, Any]:
         """Two photos compared by local features.
@@ -164,16 +183,14 @@ class Service:
                 raise outcome
         return list(outcomes)
 
-    async def picture(self, photo: Photo, is_array: bool, map_name: str, size: int) -> tuple[bytes, str]:
-        """A small picture of a photo of a map, and its ETag.
+    async def picture(self, photo: Photo, map_name: str, size: int) -> ServedFile:
+        """A small picture of a photo of a map.
 
         Raises:
-            Refusal: its pixels are nowhere (404).
+            Refusal: it cannot be read any more (404).
         """
-        if is_array:
-            raise Refusal(404, "this photo was given as an array, whose pixels the map does not keep")
 
-        def make() -> tuple[bytes, str]:
+        def make() -> ServedFile:
             try:
                 status = photo.path.stat()
                 key = map_name, photo.key, status.st_size, status.st_mtime_ns, size
@@ -187,7 +204,7 @@ class Service:
             except OSError:
                 raise Refusal(404, "the photo's file is not there any more") from None
 
-        picture: tuple[bytes, str] = await self.in_pool(make)
+        picture: ServedFile = await self.in_pool(make)
         return picture
 
     async def keep(self, uploads: Sequence[Upload], answers: Sequence[dict[str, Any]]) -> None:
@@ -252,17 +269,3 @@ def unread_refusal(checks: Sequence[Checked], uploads: Sequence[Upload]) -> Refu
     status = 415 if reason in (NO_IMAGE, RAW) else 413 if bomb or TOO_LARGE in reason else 422
     reason = plain if bomb else reason
     return Refusal(status, f"cannot read photo {uploads[0].name!r}: {reason}")
-
-
-def open_maps(sources: Sequence[str], names: Sequence[str], options: ServeOptions) -> list[ServedMap]:
-    """The maps of a service.
-
-    Raises:
-        InputError: none is given.
-        StoreError: one is no map, or is damaged.
-    """
-    shelf = ModelShelf()
-    return [
-        ServedMap(name, source, shelf, options.device, options.precision)
-        for name, source in zip(names, sources, strict=True)
-    ]

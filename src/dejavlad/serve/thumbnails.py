@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from PIL import Image
 
 from dejavlad.images import read_reduced
 from dejavlad.photo import Photo
+from dejavlad.serve.page_files import ServedFile, served_file
 
 SIZES: Final = (96, 160, 320, 480, 640, 960, 1280, 1600, 2048)
 """Pixels of the longer side; another number takes the next larger one."""
@@ -47,26 +47,25 @@ class ThumbnailCache:
 
     def __init__(self, most: int) -> None:
         self.most, self.bytes = most, 0
-        self._pictures: OrderedDict[Hashable, tuple[bytes, str]] = OrderedDict()
+        self._pictures: OrderedDict[Hashable, ServedFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> tuple[bytes, str] | None:
-        """A picture and what tells it from others (an ETag)."""
+    def get(self, key: Hashable) -> ServedFile | None:
+        """A picture, where it is kept."""
         with self._lock:
             if key in self._pictures:
                 self._pictures.move_to_end(key)
             return self._pictures.get(key)
 
-    def put(self, key: Hashable, picture: bytes) -> tuple[bytes, str]:
+    def put(self, key: Hashable, picture: bytes) -> ServedFile:
         """Keep a picture, and drop those that were not wanted for longest."""
-        entry = picture, f'"{hashlib.sha256(picture).hexdigest()[:24]}"'
+        entry = served_file(picture, "image/jpeg", cache_control="private, max-age=60")
         with self._lock:
             if key not in self._pictures:
                 self._pictures[key] = entry
                 self.bytes += len(picture)
             while self.bytes > self.most:
-                _, (dropped, _) = self._pictures.popitem(last=False)
-                self.bytes -= len(dropped)
+                self.bytes -= len(self._pictures.popitem(last=False)[1].content)
         return entry
 
 

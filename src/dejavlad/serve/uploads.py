@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from dejavlad.serve.limits import Limits
 from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 
-PHOTOS_FIELD: Final = ("photos", "photo")
-"""Names of multipart fields that are photos."""
+PHOTOS_FIELDS: Final = ("photos", "photo")
+"""Names of multipart fields with files that are photos; the first one is so without a file's name too."""
 FORM: Final = "multipart/form-data"
 LONGEST_FIELD: Final = 4096
 """Bytes of a field that is no photo."""
@@ -31,7 +31,7 @@ class Upload:
     """A photo that came with a request."""
 
     name: str
-    """As its sender calls it, without folders."""
+    """As its sender calls it, without folders; empty where it does not."""
     content: bytes
     """The file."""
 
@@ -42,8 +42,8 @@ class Body:
 
     photos: list[Upload]
     """In order."""
-    fields: dict[str, str]
-    """Other fields of a form."""
+    fields: list[tuple[str, str]]
+    """Names and texts of the other fields of a form."""
 
 
 class MemoryBudget:
@@ -96,8 +96,7 @@ async def read_body(request: Request, limits: Limits, budget: MemoryBudget) -> A
             boundary = kind.get_param("boundary")
             body = parse_form(content, boundary if isinstance(boundary, str) else "", limits)
         elif media.startswith("image/") or media == "application/octet-stream":
-            photos = [Upload(clean_name(request.query_params.get("name", "photo"), limits), content)]
-            body = Body(photos if content else [], {})
+            body = Body([Upload("", content)] if content else [], [])
         else:
             raise Refusal(
                 415, f"a body of {media!r}: send a photo as image/*, application/octet-stream, or {FORM}"
@@ -161,7 +160,7 @@ class _Form:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.photos: list[Upload] = []
-        self.fields: dict[str, str] = {}
+        self.fields: list[tuple[str, str]] = []
         self.ended = False
         self._parts = 0
         self._field, self._value = bytearray(), bytearray()
@@ -197,13 +196,15 @@ class _Form:
         field = message.get_param("name", header="content-disposition")
         if message.get_content_disposition() != "form-data" or not isinstance(field, str):
             raise Refusal(400, "a part of the body has no name")
-        content = b"".join(self._pieces)
-        if field.removesuffix("[]") in PHOTOS_FIELD:
-            self.photos.append(Upload(clean_name(message.get_filename() or "photo", self.limits), content))
+        content, filename, name = b"".join(self._pieces), message.get_filename(), field.removesuffix("[]")
+        if name == PHOTOS_FIELDS[0] or (name in PHOTOS_FIELDS and filename is not None):
+            self.photos.append(Upload(clean_name(filename, self.limits) if filename else "", content))
+        elif filename is not None:
+            raise Refusal(400, f"a file in field {field[:40]!r}; send photos in field {PHOTOS_FIELDS[0]!r}")
         elif len(content) > LONGEST_FIELD:
             raise Refusal(413, f"field {field[:40]!r} has more than {LONGEST_FIELD} bytes")
         else:
-            self.fields[field[:64]] = content.decode("utf-8", "replace")
+            self.fields.append((field[:64], content.decode("utf-8", "replace")))
 
     def _finish(self) -> None:
         self.ended = True

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import queue
 import secrets
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from dejavlad.errors import DejavladError, MalformedFileError, StoreBusyError, UnknownNameError
+from dejavlad.files import write_whole
 from dejavlad.geo import Position
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.photo import Photo, PhotoList
@@ -256,7 +255,9 @@ def store(folder: Path, upload: Upload) -> Photo:
     """
     digest = hashlib.sha256(upload.content).hexdigest()
     (folder / ADDED).mkdir(parents=True, exist_ok=True)
-    clear_partials(folder)
+    for left in (folder / ADDED).glob("*.partial"):
+        with contextlib.suppress(OSError):
+            left.unlink()
     plain = Path(safe_name(upload.name))
     for name in (plain.name, f"{plain.stem}-{digest[:10]}{plain.suffix}"):
         path = folder / ADDED / name
@@ -287,32 +288,7 @@ def safe_name(name: str) -> str:
     return f"{'_' if reserved or not stem else ''}{stem}.{ending}"
 
 
-def clear_partials(folder: Path) -> None:
-    """Remove what was left half-written, for whoever alone stores photos there."""
-    for left in (folder / ADDED).glob(".*.partial"):
-        with contextlib.suppress(OSError):
-            left.unlink()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or not there, whatever happens, in any number of threads."""
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def is_ours(folder: Path, path: Path) -> bool:
     """Whether a photo's file was stored by `store`."""
     ours = (folder / FOLDER / ADDED).resolve()
     return path.resolve().parent == ours
-
-
-def now_text() -> str:
-    """The time in UTC, fit for a file's name."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

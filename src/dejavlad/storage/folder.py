@@ -43,16 +43,24 @@ def one_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+CANNOT_WRITE = (
+    "cannot write to {path}: {reason}; what was finished is kept, run the same again when it can be written"
+)
+
+
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Trouble with the disk as a StoreError that says what to do."""
+def disk_errors(path: Path, text: str = CANNOT_WRITE) -> Iterator[None]:
+    """Trouble with the disk as a StoreError that says what to do.
+
+    Args:
+        path: what is written.
+        text: the message, with ``{path}`` and ``{error}`` (or its ``{reason}`` alone) in it.
+    """
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"cannot write to {str(path)!r}: {error.strerror or error}; what was finished is kept, "
-            f"run the same again when it can be written"
-        ) from error
+        reason = error.strerror or error
+        raise StoreError(text.format(path=repr(str(path)), error=error, reason=reason)) from error
 
 
 def sync_folder(path: Path) -> None:

@@ -12,25 +12,10 @@ from functools import lru_cache
 import numpy as np
 
 from dejavlad.town import looks
-from dejavlad.town.ground import (
-    Maps,
-    maps,
-)
-from dejavlad.town.paint import (
-    Bytes,
-    rng_of,
-)
-from dejavlad.town.plan import (
-    District,
-    Stand,
-    plan_district,
-)
-from dejavlad.town.render import (
-    Camera,
-    Faces,
-    draw,
-    shapes_of,
-)
+from dejavlad.town.ground import Maps, maps
+from dejavlad.town.paint import Bytes, rng_of
+from dejavlad.town.plan import District, Stand, plan_district
+from dejavlad.town.render import Camera, Faces, draw, shapes_of
 from dejavlad.town.traffic import traffic
 
 VIEWS = 4

@@ -51,6 +51,8 @@ NAMES = (
 )  # fmt: skip
 FONTS = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX)
 GLASS: Colour = (58, 66, 74)
+BONDS = {"brick": (5, 12, 0.09, 1.22), "stone": (16, 32, 0.06, 0.78)}
+"""Walls laid in rows: height and length of a stone in pixels, spread of their tones, tone of the joints."""
 
 
 @dataclass(frozen=True)
@@ -193,24 +195,15 @@ def paint_roof(seed: int, key: int) -> Bytes:
 
 
 def _surface(image: Bytes, rng: Rng, wall: str, colour: Colour) -> None:
-    h, w = image.shape[:2]
-    if wall == "brick":
-        high, long = 5, 12
-        tones = rng.normal(1, 0.09, (h // high + 1, w // long + 2))
+    if wall in BONDS:
+        h, w = image.shape[:2]
+        high, long, rough, joint_tone = BONDS[wall]
+        tones = rng.normal(1, rough, (h // high + 1, w // long + 2))
         rows, columns = np.arange(h)[:, None] // high, np.arange(w)[None]
         shifted = columns + (rows % 2) * (long // 2)
-        tone = tones[rows, shifted // long]
         joint = (np.arange(h)[:, None] % high == 0) | (shifted % long == 0)
-        tone = np.where(joint, 1.22, tone)
+        tone = np.where(joint, joint_tone, tones[rows, shifted // long])
         image[..., :3] = np.clip(np.asarray(colour) * tone[..., None], 0, 255)
-    elif wall == "stone":
-        high, long = 16, 32
-        tones = rng.normal(1, 0.06, (h // high + 1, w // long + 2))
-        rows, columns = np.arange(h)[:, None] // high, np.arange(w)[None]
-        shifted = columns + (rows % 2) * (long // 2)
-        tone = tones[rows, shifted // long]
-        joint = (np.arange(h)[:, None] % high == 0) | (shifted % long == 0)
-        image[..., :3] = np.clip(np.asarray(colour) * np.where(joint, 0.78, tone)[..., None], 0, 255)
     elif wall == "panels":
         wide, high = int(rng.integers(40, 90)), int(rng.integers(40, 90))
         image[::high, :, :3] = tinted(colour, 0.7)

@@ -6,15 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dejavlad.town.paint import (
-    Floats,
-    noise,
-)
-from dejavlad.town.plan import (
-    PAVEMENT,
-    District,
-    Vector,
-)
+from dejavlad.town.paint import Floats, noise
+from dejavlad.town.plan import PAVEMENT, District, Vector
 
 
 def ground(district: District, place: Floats, depth: Floats) -> Floats:

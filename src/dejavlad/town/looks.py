@@ -8,25 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.town.ground import (
-    Maps,
-    ground,
-)
-from dejavlad.town.paint import (
-    Bytes,
-    Floats,
-    Rng,
-    noise,
-    rng_of,
-)
-from dejavlad.town.plan import (
-    District,
-    Vector,
-)
-from dejavlad.town.render import (
-    Buffers,
-    Camera,
-)
+from dejavlad.town.ground import Maps, ground
+from dejavlad.town.paint import Bytes, Floats, Rng, noise, rng_of
+from dejavlad.town.plan import District, Vector
+from dejavlad.town.render import Buffers, Camera
 
 Light = tuple[float, float, float]
 

@@ -32,14 +32,7 @@ from dejavlad.files import naming
 from dejavlad.guarded.json_file import read_json_object
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.town.drives import (
-    VIEWS,
-    Drive,
-    Stop,
-    photo,
-    plan_drives,
-    stops_of,
-)
+from dejavlad.town.drives import VIEWS, Drive, Stop, photo, plan_drives, stops_of
 from dejavlad.town.paint import Bytes
 
 VERSION = 1

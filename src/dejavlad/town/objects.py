@@ -10,14 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.town.facade import SIGNS
-from dejavlad.town.paint import (
-    Bytes,
-    Colour,
-    jittered,
-    mottle,
-    rng_of,
-    tinted,
-)
+from dejavlad.town.paint import Bytes, Colour, jittered, mottle, rng_of, tinted
 
 PAINTS: tuple[Colour, ...] = (
     (186, 186, 188),

@@ -14,10 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.town.facade import catalogue
-from dejavlad.town.paint import (
-    Rng,
-    rng_of,
-)
+from dejavlad.town.paint import Rng, rng_of
 
 Vector = NDArray[np.float64]
 Key = tuple[str | int | float, ...]

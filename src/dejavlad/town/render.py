@@ -14,15 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dejavlad.town.paint import (
-    Bytes,
-    Floats,
-)
-from dejavlad.town.plan import (
-    Face,
-    Stand,
-    Vector,
-)
+from dejavlad.town.paint import Bytes, Floats
+from dejavlad.town.plan import Face, Stand, Vector
 from dejavlad.town.textures import pyramid
 
 NEAR, FAR = 0.15, 130.0

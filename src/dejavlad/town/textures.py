@@ -8,20 +8,8 @@ import cv2
 import numpy as np
 
 from dejavlad.town import objects
-from dejavlad.town.facade import (
-    _surface,
-    catalogue,
-    paint_awning,
-    paint_facade,
-    paint_roof,
-    paint_shop_sign,
-)
-from dejavlad.town.paint import (
-    Bytes,
-    canvas,
-    mottle,
-    rng_of,
-)
+from dejavlad.town.facade import _surface, catalogue, paint_awning, paint_facade, paint_roof, paint_shop_sign
+from dejavlad.town.paint import Bytes, canvas, mottle, rng_of
 from dejavlad.town.plan import Key
 
 

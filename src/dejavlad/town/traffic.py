@@ -6,21 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from dejavlad.town.objects import (
-    PAINTS,
-    WIDE,
-    profile,
-)
-from dejavlad.town.paint import (
-    Rng,
-    rng_of,
-)
-from dejavlad.town.plan import (
-    District,
-    Face,
-    Stand,
-    Vector,
-)
+from dejavlad.town.objects import PAINTS, WIDE, profile
+from dejavlad.town.paint import Rng, rng_of
+from dejavlad.town.plan import District, Face, Stand, Vector
 
 
 def traffic(district: District, drive: str) -> tuple[list[Face], list[Stand]]:

@@ -6,14 +6,8 @@ from dataclasses import dataclass
 
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.distributed import (
-    ALONE,
-    Processes,
-)
-from dejavlad.training.run.records import (
-    OnRecord,
-    ignore,
-)
+from dejavlad.training.distributed import ALONE, Processes
+from dejavlad.training.run.records import OnRecord, ignore
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,61 +27,25 @@ from dejavlad.training.config import schedule
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
 from dejavlad.training.data.augment import kornia_augmentation
-from dejavlad.training.data.descriptors import (
-    read_descriptors,
-    write_descriptors,
-)
-from dejavlad.training.data.split import (
-    Split,
-    keep_maps,
-)
-from dejavlad.training.diagnostics.doctor import (
-    candidates_of,
-    check_start,
-)
-from dejavlad.training.diagnostics.monitor import (
-    Monitor,
-    pulse,
-)
-from dejavlad.training.distributed import (
-    Processes,
-    join,
-)
+from dejavlad.training.data.descriptor_file import read_rows
+from dejavlad.training.data.descriptors import read_descriptors, write_descriptors
+from dejavlad.training.data.split import Split, keep_maps
+from dejavlad.training.diagnostics.doctor import candidates_of, check_start
+from dejavlad.training.diagnostics.monitor import Monitor, pulse
+from dejavlad.training.distributed import Processes, join
 from dejavlad.training.run.checkpointer import Checkpointer
-from dejavlad.training.run.open_run import (
-    OpenRun,
-    open_run_together,
-)
-from dejavlad.training.run.records import (
-    DiscardedRecords,
-    OnRecord,
-    Records,
-    ignore,
-)
-from dejavlad.training.run.runs import (
-    CACHE,
-    Run,
-    best_epoch,
-    is_run,
-)
+from dejavlad.training.run.open_run import OpenRun, open_run
+from dejavlad.training.run.records import DiscardedRecords, OnRecord, Records, ignore
+from dejavlad.training.run.runs import CACHE, Run, best_epoch, is_run
 from dejavlad.training.run.state import State
 from dejavlad.training.run.validation import score
 from dejavlad.training.sampling.batches import make_batch_sampler
 from dejavlad.training.sampling.classes import Grouping, in_groups
 from dejavlad.training.sampling.mining import Descriptors
-from dejavlad.training.sampling.subcache import (
-    read_rows,
-    subcache_of,
-)
-from dejavlad.training.sampling.tuples import (
-    Candidates,
-    Rows,
-)
+from dejavlad.training.sampling.subcache import subcache_of
+from dejavlad.training.sampling.tuples import Candidates, Rows
 from dejavlad.training.steps.network import Network
-from dejavlad.training.steps.optim import (
-    make_optimizer,
-    set_rate,
-)
+from dejavlad.training.steps.optim import make_optimizer, set_rate
 
 TRAINING = "training"
 
@@ -133,7 +97,7 @@ def train(
     context = RunContext(config, processes, on_progress, on_record)
     if not processes.first:
         context = replace(context, on_progress=silent, on_record=ignore)
-    with open_run_together(context, model, train, val, Path(out)) as opened:
+    with open_run(context, model, train, val, Path(out)) as opened:
         if target is not None:
             opened.model.to(target)
         preprocess = opened.model.preprocess

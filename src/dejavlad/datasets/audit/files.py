@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -207,16 +208,14 @@ def _left_out(database: PhotoList, queries: PhotoList, truth: Truth | None) -> s
 
 def _digests(paths: set[str]) -> dict[str, str]:
     """Path -> digest of its bytes, of those files of which another has as many bytes."""
-    by_size: dict[int, list[str]] = {}
+    sizes: dict[str, int] = {}
     for path in sorted(paths):
-        try:
-            by_size.setdefault(Path(path).stat().st_size, []).append(path)
-        except OSError:
-            continue
-    digests = {}
-    for size, group in by_size.items():
-        if size and len(group) > 1:
-            for path in group:
-                with suppress(OSError):
-                    digests[path] = sha256_of(path)
+        with suppress(OSError):
+            sizes[path] = Path(path).stat().st_size
+    shared = {size for size, count in Counter(sizes.values()).items() if size and count > 1}
+    digests: dict[str, str] = {}
+    for path, size in sizes.items():
+        if size in shared:
+            with suppress(OSError):
+                digests[path] = sha256_of(path)
     return digests

@@ -11,21 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from dejavlad.datasets.audit.files import (
-    SHOWN,
-    Finding,
-    doubles,
-    files,
-)
+from dejavlad.datasets.audit.files import SHOWN, Finding, doubles, files
 from dejavlad.datasets.card import Published
 from dejavlad.errors import BlankPhotoError, InputError
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.rules import WithinMetres
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.positions.diagnosis import (
-    out_of_place,
-    what_is_wrong,
-)
+from dejavlad.positions.diagnosis import out_of_place, what_is_wrong
 from dejavlad.positions.panorama import told_panoramas
 from dejavlad.progress import OnProgress, Progress, silent
 

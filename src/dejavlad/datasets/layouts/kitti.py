@@ -24,16 +24,8 @@ from dejavlad.ground_truth.refine import without_window
 from dejavlad.ground_truth.truth import truth_positions
 from dejavlad.photo import PhotoList
 from dejavlad.photo.folder import folder_photos
-from dejavlad.photo.listing import (
-    lines_of,
-    read_text,
-)
-from dejavlad.positions.poses import (
-    GROUND,
-    centres_of,
-    ground,
-    read_poses,
-)
+from dejavlad.photo.listing import lines_of, read_text
+from dejavlad.positions.poses import GROUND, centres_of, ground, read_poses
 
 FRAMES: Final = dict(
     zip(
@@ -82,14 +74,14 @@ def open_kitti(root: str | Path, sequence: str = "00", *, name: str | None = Non
     for photo, centre in zip(frames, centres, strict=True):
         at = None if centre is None else Position(*ground(centre, GROUND["kitti"]))
         placed.append(replace(photo, position=at))
-    frames = PhotoList(placed, root=frames.root, name=frames.name)
+    frames = frames.like(placed)
     queries = _queries(frames, called)
     truth = without_window(truth_positions(frames, queries, RADIUS), WINDOW)
     return PlaceDataset(called, frames, queries, truth, f"positions:{RADIUS:g}, not {WINDOW} around")
 
 
 def _queries(frames: PhotoList, called: str) -> PhotoList:
-    return PhotoList(frames, root=frames.root, name=f"{called}:queries")
+    return frames.like(frames, name=f"{called}:queries")
 
 
 def _timed(frames: PhotoList, path: Path) -> PhotoList:
@@ -100,8 +92,4 @@ def _timed(frames: PhotoList, path: Path) -> PhotoList:
         times = [float(line) for line in numbers]
     except ValueError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
-    return PhotoList(
-        (replace(photo, time=time) for photo, time in zip(frames, times, strict=True)),
-        root=frames.root,
-        name=frames.name,
-    )
+    return frames.like(replace(photo, time=time) for photo, time in zip(frames, times, strict=True))

@@ -27,11 +27,7 @@ import numpy as np
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.ground_truth.place import PlaceDataset
-from dejavlad.ground_truth.sequences import (
-    Rows,
-    truth_windows,
-    windows,
-)
+from dejavlad.ground_truth.sequences import Rows, truth_windows, windows
 from dejavlad.ground_truth.truth import truth_positions
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.listing import read_text

@@ -20,16 +20,10 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
-from dejavlad.ground_truth.netvlad_spec import (
-    NetvladSpec,
-    read_netvlad_spec,
-)
+from dejavlad.ground_truth.netvlad_spec import NetvladSpec, read_netvlad_spec
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.refine import without_same_time
-from dejavlad.ground_truth.truth import (
-    groups_of,
-    truth_positions,
-)
+from dejavlad.ground_truth.truth import groups_of, truth_positions
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.disk_names import DiskNames
 from dejavlad.photo.folder import dataset_folder
@@ -140,7 +134,7 @@ def open_spec(
 
 
 def open_named_spec(
-    stem: str, root: str | Path, *, family: Family, name: str, light: str | None = None
+    root: str | Path, stem: str, family: Family, light: str | None = None, *, name: str
 ) -> PlaceDataset:
     """A dataset of NetVLAD by its spec's name; arguments as of `open_spec`.
 
@@ -150,7 +144,7 @@ def open_named_spec(
     return open_spec(find_spec(stem, root, name), root, family=family, name=name, light=light)
 
 
-def open_tiny(stem: str, root: str | Path, *, name: str) -> PlaceDataset:
+def open_tiny(root: str | Path, stem: str, *, name: str) -> PlaceDataset:
     """A small part of Tokyo Time Machine to try training on, after NetVLAD's ``dbTiny.m``.
 
     Places are drawn until there are 120 database photos: of each place with more than 12 photos the first 6
@@ -165,8 +159,10 @@ def open_tiny(stem: str, root: str | Path, *, name: str) -> PlaceDataset:
     database_rows, query_rows = tiny_rows(spec.truth.database)
     if not database_rows:
         raise InputError(f"{name}: no place of {stem} has more than 12 photos; is it the official spec?")
-    database = _named(all_photos.take(database_rows), f"{name}:database")
-    queries = _named(all_photos.take(query_rows), f"{name}:queries")
+    database, queries = (
+        all_photos.like((all_photos[row] for row in rows), name=f"{name}:{part}", notes=())
+        for part, rows in (("database", database_rows), ("queries", query_rows))
+    )
     truth = truth_positions(database, queries, spec.truth.radius)
     return PlaceDataset(name, database, queries, truth, f"positions:{spec.truth.radius:g}")
 
@@ -263,7 +259,3 @@ def _month(stamp: float) -> float | None:
     if 1 <= year <= 9999 and month in range(1, 13):
         return datetime(int(year), int(month), 1, tzinfo=UTC).timestamp()
     return stamp
-
-
-def _named(photos: PhotoList, name: str) -> PhotoList:
-    return PhotoList(photos, root=photos.root, name=name)

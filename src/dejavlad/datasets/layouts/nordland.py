@@ -20,15 +20,8 @@ from dejavlad.errors import InputError
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.truth import truth_frames
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.photo.folder import (
-    dataset_folder,
-    folder_photos,
-    natural_order,
-)
-from dejavlad.photo.listing import (
-    lines_of,
-    read_text,
-)
+from dejavlad.photo.folder import dataset_folder, folder_photos, natural_order
+from dejavlad.photo.listing import lines_of, read_text
 
 SEASONS = ("spring", "summer", "fall", "winter")
 LISTS = ("cleanImageNames.txt", "nordland_imageNames_index.txt")

@@ -27,14 +27,8 @@ from dejavlad.ground_truth.rules import Listed
 from dejavlad.ground_truth.truth import Truth
 from dejavlad.names import same_form
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.photo.folder import (
-    dataset_folder,
-    folder_photos,
-)
-from dejavlad.photo.listing import (
-    lines_of,
-    read_text,
-)
+from dejavlad.photo.folder import dataset_folder, folder_photos
+from dejavlad.photo.listing import lines_of, read_text
 
 PREFIX: Final = "oxc1_"
 BROKEN: Final = frozenset(

@@ -12,14 +12,15 @@ looked for in the steps before, and the arrays replaced by others: that is this 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -71,14 +72,8 @@ def read_pickle(path: str | Path) -> Any:
     Raises:
         InputError: it cannot be read, is damaged, or asks for something else than plain values.
     """
-    path = Path(path)
-    try:
-        with open_regular(path) as file:
-            return plain_value(file)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{str(path)!r} is no pickle of plain values: {error}") from error
+    with _reading(path, "is no pickle of plain values") as file:
+        return plain_value(file)
 
 
 def read_object_npy(path: str | Path) -> np.ndarray[Any, Any]:
@@ -87,18 +82,25 @@ def read_object_npy(path: str | Path) -> np.ndarray[Any, Any]:
     Raises:
         InputError: it cannot be read, is damaged, or asks for something else than plain values.
     """
-    path = Path(path)
+    with _reading(path, "cannot be read as an array") as file:
+        header = read_array_header(file, objects=True)
+        array = plain_value(file) if header.dtype.hasobject else read_npy(path)
+        if not isinstance(array, np.ndarray) or array.shape != header.shape:
+            raise ValueError("it does not hold what its header says")
+        return array
+
+
+@contextlib.contextmanager
+def _reading(path: str | Path, refusal: str) -> Iterator[BinaryIO]:
+    """A file to read from; what is wrong with it is an InputError."""
+    name = repr(str(path))
     try:
         with open_regular(path) as file:
-            header = read_array_header(file, objects=True)
-            array = plain_value(file) if header.dtype.hasobject else read_npy(path)
+            yield file
     except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise InputError(f"{str(path)!r} cannot be read as an array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.shape != header.shape:
-        raise InputError(f"{str(path)!r} cannot be read as an array: it does not hold what its header says")
-    return array
+        raise InputError(f"{name} {refusal}: {error}") from error
 
 
 def plain_value(stream: IO[bytes]) -> Any:

@@ -16,11 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dejavlad.datasets.layouts.oxford import (
-    photos_by_stem,
-    region,
-    require_there,
-)
+from dejavlad.datasets.layouts.oxford import photos_by_stem, region, require_there
 from dejavlad.datasets.layouts.plain_pickle import read_pickle
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.ground_truth.place import PlaceDataset

@@ -19,10 +19,7 @@ from typing import Any
 
 from dejavlad.errors import InputError, MalformedFileError, UnknownNameError
 from dejavlad.ground_truth.place import PlaceDataset
-from dejavlad.ground_truth.truth import (
-    TRUTH_FILE,
-    parse_truth,
-)
+from dejavlad.ground_truth.truth import TRUTH_FILE, parse_truth
 from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.photo import PhotoList
 from dejavlad.photo.disk_names import DiskNames

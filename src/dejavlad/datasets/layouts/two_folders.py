@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dejavlad.datasets.layouts.vg_benchmark import (
-    PARTS,
-    is_vg_benchmark,
-    open_part,
-)
-from dejavlad.datasets.layouts.vpr_bench import (
-    TRUTH,
-    open_numbered,
-)
+from dejavlad.datasets.layouts.vg_benchmark import PARTS, is_vg_benchmark, open_part
+from dejavlad.datasets.layouts.vpr_bench import TRUTH, open_numbered
 from dejavlad.errors import InputError
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.truth import truth_positions
 from dejavlad.names import same_form
 from dejavlad.photo import PhotoList
-from dejavlad.photo.folder import (
-    first_folder,
-    folder_photos,
-)
-from dejavlad.positions.assign import (
-    BESIDE,
-    from_csv,
-    with_positions,
-)
+from dejavlad.photo.folder import first_folder, folder_photos
+from dejavlad.positions.assign import BESIDE, from_csv, with_positions
 from dejavlad.positions.csv_file import read_positions
 
 RADIUS = 25.0

@@ -19,11 +19,7 @@ from dejavlad.errors import InputError
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.truth import truth_positions
 from dejavlad.photo import PhotoList
-from dejavlad.photo.folder import (
-    dataset_folder,
-    first_folder,
-    folder_photos,
-)
+from dejavlad.photo.folder import dataset_folder, first_folder, folder_photos
 from dejavlad.positions.assign import from_names
 from dejavlad.positions.utm_names import from_utm_name
 

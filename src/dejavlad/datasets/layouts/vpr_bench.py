@@ -23,23 +23,13 @@ import numpy as np
 
 from dejavlad.datasets.layouts.plain_pickle import read_object_npy
 from dejavlad.errors import InputError
-from dejavlad.ground_truth.frames import (
-    FrameRule,
-    number_gaps,
-)
+from dejavlad.ground_truth.frames import FrameRule, number_gaps
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.row_sets import RowSets
 from dejavlad.ground_truth.rules import Listed
-from dejavlad.ground_truth.truth import (
-    Truth,
-    truth_frames,
-    truth_frames_of,
-)
+from dejavlad.ground_truth.truth import Truth, truth_frames, truth_frames_of
 from dejavlad.photo import PhotoList
-from dejavlad.photo.folder import (
-    dataset_folder,
-    folder_photos,
-)
+from dejavlad.photo.folder import dataset_folder, folder_photos
 
 log = logging.getLogger("dejavlad")
 

@@ -7,15 +7,16 @@ as one byte.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dejavlad.errors import InputError
 from dejavlad.numerics import kmeans
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 Grid = tuple[int, int]
@@ -65,6 +66,8 @@ class PlainCodec:
 
     def decode(self, data: NDArray[np.uint8], grid: Grid, dims: int) -> Tensor:
         """The bytes of a grid of patches to [P, D], of unit length as nearly as the bytes tell."""
+        import torch
+
         return torch.from_numpy(np.array(data.view(self.dtype).reshape(-1, dims)))
 
 
@@ -91,6 +94,8 @@ class Int8Codec:
     def decode(self, data: NDArray[np.uint8], grid: Grid, dims: int) -> Tensor:
         """The bytes of a grid of patches to [P, D], of unit length as nearly as the bytes tell."""
         split = 4 * grid[0] * grid[1]
+        import torch
+
         scale_P1 = torch.from_numpy(np.array(data[:split].view("<f4"), np.float32))[:, None]
         rounded_PD = torch.from_numpy(np.array(data[split:-1].view(np.int8).reshape(-1, dims)))
         found_PD = rounded_PD.float().mul_(scale_P1)
@@ -141,6 +146,8 @@ class ProductCodec:
 
     def encode(self, patches_PD: Floats, grid: Grid) -> bytes:
         """float32 [P, D] of unit length, row by row of their grid, to bytes."""
+        import torch
+
         parts_MPS = torch.from_numpy(_parts(patches_PD, len(self.centres)))
         centres_MCS = torch.from_numpy(self.centres)
         half_M1C = centres_MCS.square().sum(dim=2)[:, None] / 2
@@ -151,6 +158,8 @@ class ProductCodec:
         """The bytes of a grid of patches to [P, D], of unit length as nearly as the bytes tell."""
         parts, _, width = self.centres.shape
         codes_PM = data.reshape(-1, parts).astype(np.int64)
+        import torch
+
         found_PMS = torch.from_numpy(self.centres[np.arange(parts), codes_PM])
         found_PD = found_PMS.reshape(len(codes_PM), parts * width)[:, :dims]
         return torch.nn.functional.normalize(found_PD, dim=1)

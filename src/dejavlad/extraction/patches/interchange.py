@@ -22,11 +22,7 @@ from dejavlad.extraction.store import DescriptorStore
 from dejavlad.guarded.npy_file import map_npy, read_npy
 from dejavlad.patches import PatchSet
 from dejavlad.photo.disk_names import DiskNames
-from dejavlad.photo.listing import (
-    lines_of,
-    read_text,
-    write_names,
-)
+from dejavlad.photo.listing import lines_of, read_text, write_names
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.storage import write_npy
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from dejavlad.aggregation.patch_vlad import PatchVLAD
 from dejavlad.errors import InputError, PhotoError
-from dejavlad.extraction.manifest import PhotoTable, Rows
 from dejavlad.extraction.patches.codec import LEARNT_FROM, learn_codec
 from dejavlad.extraction.patches.store import PatchManifest
 from dejavlad.extraction.patches.writer import PatchWriter
+from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.model import PatchSetting, PlaceModel, cell_geometry
 from dejavlad.patches import PatchSet
 

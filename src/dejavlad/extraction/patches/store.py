@@ -25,18 +25,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.aggregation import patch_centres
-from dejavlad.backbones.base import Geometry
 from dejavlad.errors import InputError, StoreError
 from dejavlad.extraction.manifest import INCOMPARABLE, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.guarded.fields import DAMAGED, checked_fields
-from dejavlad.guarded.json_file import (
-    parse_json_object,
-    read_json_object,
-    with_checksum,
-    without_checksum,
-)
+from dejavlad.guarded.json_file import parse_json_object, read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.guarded.plain_file import open_regular, read_utf8
 from dejavlad.names import Names
@@ -205,6 +198,9 @@ class PatchStore:
             InputError: the store has no such photo.
             StoreError: they are not what was written (looked at when they are read for the first time).
         """
+        from dejavlad.aggregation import patch_centres
+        from dejavlad.backbones import Geometry
+
         entry, manifest = self._entry(key), self.manifest
         if entry is None:
             raise InputError(f"{str(self.path)!r} holds no patches of {key!r}; extract with --patches again")

@@ -3,7 +3,8 @@
 `families` tells from tensors which network they are; `names` lists those that are known by name.
 """
 
-from dejavlad.model.published.families import dino_of, recognise
+from dejavlad.model.published.bodies import dino_of
+from dejavlad.model.published.families import recognise
 from dejavlad.model.published.opening import open_file, read_vocabulary, with_vocabulary
 from dejavlad.model.published.parts import Parts, filled, make, random
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from dejavlad.backbones.dinov2 import VARIANTS
-from dejavlad.backbones.resnet import DEPTHS
 from dejavlad.errors import CheckpointError
 from dejavlad.images import PREPROCESSING, Preprocess
-from dejavlad.model.published.parts import CHILDREN, Parts, Shapes, first_names
+from dejavlad.model.published.bodies import dino_of, resnet_of
+from dejavlad.model.published.parts import Parts, Shapes
 from dejavlad.model.spec import AggregationSpec, BackboneSpec
 
 IMAGENET = PREPROCESSING["torchvision"]
@@ -22,67 +22,6 @@ SQUARE = replace(IMAGENET, resize="322x322", resize_on="values", multiple=14)
 """Of those that resize the tensor."""
 MIXED_WITH_GHOSTS = {3: (1, 2)}
 """SuperVLAD's rows of its assignment -> (clusters, ghosts), where it is not all but one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dino:
-    """The size of a DINOv2 backbone within a file, and whether it has register tokens."""
-
-    variant: str
-    """``s``, ``b``, ``l`` or ``g``."""
-    registers: int
-    """Number of register tokens, 0 or 4."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the table of backbones."""
-        return f"dinov2_vit{self.variant}14{'_reg' if self.registers else ''}"
-
-    @property
-    def last(self) -> str:
-        """The cut after its last block, without the norm."""
-        return f"blocks.{VARIANTS[self.variant].depth - 1}"
-
-
-def dino_of(shapes: Shapes, body: str) -> Dino:
-    """Recognise the DINOv2 whose tensors' names begin with `body`, by their shapes.
-
-    Raises:
-        CheckpointError: there is none of a known size.
-    """
-    table = shapes.get(f"{body}pos_embed", ())
-    sizes = {variant.channels: letter for letter, variant in VARIANTS.items()}
-    if len(table) != 3 or table[2] not in sizes:
-        raise CheckpointError(
-            f"{body}pos_embed is {list(table)}; of DINOv2 it would be [1, 1370, C], C one of "
-            f"{', '.join(map(str, sizes))}"
-        )
-    registers = shapes.get(f"{body}register_tokens")
-    return Dino(sizes[table[2]], 0 if registers is None else int(registers[1]))
-
-
-def resnet_of(shapes: Shapes, body: str, *, in_a_row: bool) -> BackboneSpec:
-    """The ResNet whose names begin so, cut after the last of its stages.
-
-    Raises:
-        CheckpointError: there is none of a known depth.
-    """
-    counts: list[int] = []
-    for stage in range(1, 5):
-        child = CHILDREN[f"layer{stage}"] if in_a_row else f"layer{stage}"
-        pattern = re.compile(re.escape(f"{body}{child}.") + r"(\d+)\.")
-        numbers = [int(match[1]) for key in shapes if (match := pattern.match(key))]
-        if not numbers:
-            break
-        counts.append(1 + max(numbers))
-    first = CHILDREN["layer1"] if in_a_row else "layer1"
-    deep = f"{body}{first}.0.conv3.weight" in shapes
-    for depth, blocks in DEPTHS.items():
-        if counts and list(blocks[: len(counts)]) == counts and (depth >= 50) == deep:
-            return BackboneSpec(f"resnet{depth}", f"layer{len(counts)}")
-    raise CheckpointError(
-        f"its backbone, {first_names(key for key in shapes if key.startswith(body))}, is no known ResNet"
-    )
 
 
 def megaloc(shapes: Shapes) -> Parts:
@@ -116,11 +55,10 @@ def salad(shapes: Shapes) -> Parts:
 def boq(shapes: Shapes) -> Parts:
     """BoQ on DINOv2 (whose last norm is in the file and never used) or on a ResNet."""
     queries = shapes["aggregator.boqs.0.queries"]
-    numbers = [int(match[1]) for key in shapes if (match := re.match(r"aggregator\.boqs\.(\d+)\.", key))]
     options = {
         "channels": queries[2],
         "queries": queries[1],
-        "blocks": 1 + max(numbers),
+        "blocks": 1 + max(_numbers(shapes, r"aggregator\.boqs")),
         "rows": _rows(shapes, "aggregator.fc.weight"),
     }
     size = "322x322"
@@ -148,12 +86,11 @@ def boq(shapes: Shapes) -> Parts:
 
 def mixvpr(shapes: Shapes) -> Parts:
     """MixVPR on a ResNet, DINO-Mix on DINOv2 without its last norm."""
-    numbers = [int(match[1]) for key in shapes if (match := re.match(r"aggregator\.mix\.(\d+)\.", key))]
     options = {
         "channels": _rows(shapes, "aggregator.channel_proj.weight"),
         "rows": _rows(shapes, "aggregator.row_proj.weight"),
         "cells": _rows(shapes, "aggregator.mix.0.mix.0.weight"),
-        "depth": 1 + max(numbers),
+        "depth": 1 + max(_numbers(shapes, r"aggregator\.mix")),
     }
     side = round(options["cells"] ** 0.5)
     if "backbone.dino_model.cls_token" in shapes:
@@ -228,12 +165,11 @@ def supervlad(shapes: Shapes) -> Parts:
 
 def edtformer(shapes: Shapes) -> Parts:
     """The parts of EDTformer, its numbers of layers read from the shapes."""
-    numbers = [int(match[1]) for key in shapes if (match := re.match(r"decoder\.layers\.(\d+)\.", key))]
     options = {
         "queries": shapes["queries"][1],
         "channels": _rows(shapes, "channel_proj.weight"),
         "rows": _rows(shapes, "row_proj.weight"),
-        "layers": 1 + max(numbers),
+        "layers": 1 + max(_numbers(shapes, r"decoder\.layers")),
     }
     variant = dino_of(shapes, "backbone.").variant
     return Parts(
@@ -256,7 +192,7 @@ def selavprpp(shapes: Shapes, *, bits: bool = False) -> Parts:
         unused = (r"backbone\.adapters\..*", r"linear[12]\..*", r"aggregation\.1\.p")
     else:
         unused = (r"backbone\.adapters_hashing\..*", r"linear[34]\..*", r"aggregation_hashing\.1\.p")
-    numbers = [int(f[1]) for key in shapes if (f := re.match(rf"backbone\.{stream}\.(\d+)\.", key))]
+    numbers = _numbers(shapes, rf"backbone\.{stream}")
     if not numbers or f"{after}weight" not in shapes:
         raise CheckpointError(
             "it is SelaVPR++'s file without binary codes; those are in the one called _rerank"
@@ -358,8 +294,8 @@ def anyloc(shapes: Shapes, *, block: int = 31, facet: str = "value") -> Parts:
 Family = Callable[[Shapes], Parts]
 
 FAMILIES: tuple[tuple[frozenset[str], Family], ...] = tuple(
-    (frozenset(marks.split()), family)
-    for marks, family in (
+    (frozenset(names.split()), family)
+    for names, family in (
         ("aggregator.agg.dust_bin aggregator.linear.weight", megaloc),
         ("aggregator.dust_bin aggregator.token_features.0.weight", salad),
         ("aggregator.boqs.0.queries", boq),
@@ -381,7 +317,7 @@ FAMILIES: tuple[tuple[frozenset[str], Family], ...] = tuple(
 
 def family_of(shapes: Shapes) -> Family | None:
     """What reads these tensors; None where they are of no program that is known here."""
-    return next((family for marks, family in FAMILIES if marks <= shapes.keys()), None)
+    return next((family for names, family in FAMILIES if names <= shapes.keys()), None)
 
 
 def recognise(shapes: Shapes) -> Parts | None:
@@ -413,3 +349,8 @@ def _rows(shapes: Shapes, key: str) -> int:
     if key not in shapes:
         raise KeyError(key)
     return int(shapes[key][0])
+
+
+def _numbers(shapes: Shapes, prefix: str) -> list[int]:
+    """The numbers of layers whose names begin so, a regular expression."""
+    return [int(match[1]) for key in shapes if (match := re.match(rf"{prefix}\.(\d+)\.", key))]

@@ -1,183 +1,20 @@
-"""Published networks by name: where each is, under which licence, what it is made of, and how it was checked.
-
-What a network is made of is told by the few shapes that decide it, read by the very functions that read files
-(`families`): so a name and its file cannot tell different networks.
-"""
+"""Published networks by name: where each is, its licence, what it is made of, and how it was checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from functools import partial
 
-import torch
+from dejavlad.model.published import shapes
+from dejavlad.model.published.network import NOT_TOLD, ORIGINAL, Published
 
-from dejavlad.backbones.dinov2 import VARIANTS
-from dejavlad.backbones.resnet import DEPTHS
-from dejavlad.model.published import families
-from dejavlad.model.published.parts import CHILDREN, Parts
-
-MIT, APACHE, BSD, GPL = "MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0"
-REPOSITORY = "MIT, as its repository; not told apart"
+APACHE, BSD, GPL = "Apache-2.0", "BSD-3-Clause", "GPL-3.0"
 NONE = "no licence file in its repository"
-NOT_TOLD = "not said: ask the authors before you publish or sell"
-ORIGINAL = "the original code's answers, with made weights"
 SAME_CODE = "as {}, of the same code"
 FORMULAS = "by its formulas and its number of parameters alone; no reference was to be had"
 GSV = "GSV-Cities"
 GITHUB = "https://github.com/"
 DRIVE = "https://drive.google.com/file/d/"
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A network of others whose architecture is known here."""
-
-    name: str
-    """As `load_model` takes it."""
-    url: str
-    """Where its file is."""
-    what: str
-    """In a few words."""
-    dims: int
-    """Numbers of its descriptor."""
-    trained_on: str
-    """The photos."""
-    code_licence: str
-    """Of the original code."""
-    licence: str
-    """Of the weights."""
-    parameters: float
-    """Millions of them, which take four bytes each."""
-    parts: Callable[[], Parts]
-    """What it is made of."""
-    checked: str = ORIGINAL
-    """How we know that ours is the same network."""
-    by_hand: bool = False
-    """Whether a program cannot fetch it from there (a drive's page, an archive)."""
-    file: str | None = None
-    """What its file is called here; default: after the name."""
-    alone: bool = True
-    """Whether a descriptor is of its photo alone."""
-    backbone: str | None = None
-    """The backbone whose own published weights it needs beside its file."""
-
-
-def _shapes(**shapes: tuple[int, ...]) -> dict[str, torch.Size]:
-    return {key.replace("__", "."): torch.Size(shape) for key, shape in shapes.items()}
-
-
-def _dino(body: str, variant: str = "b", registers: int = 0) -> dict[str, torch.Size]:
-    channels = VARIANTS[variant].channels
-    shapes = {
-        f"{body}cls_token": torch.Size((1, 1, channels)),
-        f"{body}pos_embed": torch.Size((1, 1370, channels)),
-    }
-    if registers:
-        shapes[f"{body}register_tokens"] = torch.Size((1, registers, channels))
-    return shapes
-
-
-def _resnet(body: str, depth: int, stages: int, *, in_a_row: bool = False) -> dict[str, torch.Size]:
-    shapes: dict[str, torch.Size] = {}
-    for stage, blocks in enumerate(DEPTHS[depth][:stages], 1):
-        child = CHILDREN[f"layer{stage}"] if in_a_row else f"layer{stage}"
-        for i in range(blocks):
-            shapes[f"{body}{child}.{i}.conv{3 if depth >= 50 else 2}.weight"] = torch.Size((1,))
-    return shapes
-
-
-def _transport(agg: str, clusters: int, cluster_dim: int, token_dim: int) -> dict[str, torch.Size]:
-    return {
-        f"{agg}score.3.weight": torch.Size((clusters, 512, 1, 1)),
-        f"{agg}cluster_features.3.weight": torch.Size((cluster_dim, 512, 1, 1)),
-        f"{agg}token_features.2.weight": torch.Size((token_dim, 512)),
-    }
-
-
-def _megaloc() -> Parts:
-    return families.megaloc(
-        _dino("backbone.")
-        | _transport("aggregator.agg.", 64, 256, 256)
-        | {"aggregator.linear.weight": torch.Size((8448, 16640))}
-    )
-
-
-def _salad() -> Parts:
-    return families.salad(_dino("backbone.model.") | _transport("aggregator.", 64, 128, 256))
-
-
-def _boq(channels: int, body: dict[str, torch.Size]) -> Parts:
-    blocks = {f"aggregator.boqs.{i}.queries": torch.Size((1, 64, channels)) for i in range(2)}
-    return families.boq(body | blocks | {"aggregator.fc.weight": torch.Size((32, 128))})
-
-
-def _mixvpr(channels: int, rows: int, cells: int, depth: int, body: dict[str, torch.Size]) -> Parts:
-    mixers = {f"aggregator.mix.{i}.mix.0.weight": torch.Size((cells,)) for i in range(depth)}
-    return families.mixvpr(
-        body
-        | mixers
-        | {
-            "aggregator.channel_proj.weight": torch.Size((channels, 768)),
-            "aggregator.row_proj.weight": torch.Size((rows, cells)),
-        }
-    )
-
-
-def _convap(channels: int) -> Parts:
-    head = {"aggregator.channel_pool.weight": torch.Size((channels, 2048, 1, 1))}
-    return families.convap(_resnet("backbone.model.", 50, 4) | head)
-
-
-def _gem(backbone: str, dims: int) -> Parts:
-    depth = int(backbone.removeprefix("resnet")) if backbone.startswith("resnet") else 0
-    body = (
-        _resnet("backbone.", depth, 4, in_a_row=True) if depth else {"backbone.28.weight": torch.Size((512,))}
-    )
-    return families.cosplace(body | {"aggregation.3.weight": torch.Size((dims, 512))})
-
-
-def _supervlad(rows: int, *, crosses: bool) -> Parts:
-    head = {"aggregation.conv.weight": torch.Size((rows, 768, 1, 1))}
-    if crosses:
-        head["encoder.layers.0.norm1.weight"] = torch.Size((768,))
-    return families.supervlad(_dino("backbone.") | head)
-
-
-def _edtformer() -> Parts:
-    layers = {f"decoder.layers.{i}.norm1.weight": torch.Size((768,)) for i in range(2)}
-    head = _shapes(queries=(1, 64, 768), channel_proj__weight=(256, 768), row_proj__weight=(16, 64))
-    return families.edtformer(_dino("backbone.") | layers | head)
-
-
-def _selavprpp(variant: str, dims: int, *, bits: bool) -> Parts:
-    adapters = 12 if variant == "b" else 16
-    streams = ("adapters", "adapters_hashing")
-    body = {f"backbone.{s}.{i}.D_fc1.bias": torch.Size((1,)) for s in streams for i in range(adapters)}
-    head = {"linear2.weight": torch.Size((dims, 1)), "linear4.weight": torch.Size((512, 1))}
-    return families.selavprpp(_dino("backbone.", variant) | body | head, bits=bits)
-
-
-def _image() -> Parts:
-    tokens = {"learnable_aggregation_tokens": torch.Size((1, 8, 768))}
-    return families.image(_dino("backbone.", registers=4) | tokens)
-
-
-def _qaa() -> Parts:
-    head = {
-        "aggregator.queries_feature.queries": torch.Size((1, 256, 128)),
-        "aggregator.score.conv.weight": torch.Size((64, 768, 1)),
-    }
-    return families.qaa(_dino("backbone.model.") | head)
-
-
-def _apgem() -> Parts:
-    return families.apgem(
-        _resnet("", 101, 4) | _shapes(fc__weight=(2048, 2048), pca__components_=(2048, 2048))
-    )
-
-
-def _anyloc() -> Parts:
-    return families.anyloc(_dino("dino.", "g") | {"c_centers": torch.Size((32, 1536))})
 
 
 def _transported() -> Iterator[Published]:
@@ -187,10 +24,8 @@ def _transported() -> Iterator[Published]:
         "DINOv2-B, optimal transport and a linear layer: outdoors, indoors, landmarks",
         8448,
         "GSV-Cities, MSLS, MegaScenes, ScanNet, SF-XL",
-        MIT,
-        REPOSITORY,
         228.64,
-        _megaloc,
+        shapes.megaloc,
     )
     yield Published(
         "salad",
@@ -198,10 +33,10 @@ def _transported() -> Iterator[Published]:
         "DINOv2-B, optimal transport with a dustbin",
         8448,
         GSV,
+        87.99,
+        shapes.salad,
         GPL,
         f"not told apart from its code's {GPL}",
-        87.99,
-        _salad,
     )
     yield Published(
         "cliquemining",
@@ -209,10 +44,10 @@ def _transported() -> Iterator[Published]:
         "SALAD trained with cliques of near places",
         8448,
         "MSLS, GSV-Cities",
+        87.99,
+        shapes.salad,
         GPL,
         f"not told apart from its code's {GPL}",
-        87.99,
-        _salad,
         by_hand=True,
     )
 
@@ -225,10 +60,8 @@ def _queried() -> Iterator[Published]:
         "DINOv2-B, bags of learnt queries",
         12288,
         GSV,
-        MIT,
-        REPOSITORY,
         95.21,
-        lambda: _boq(384, _dino("backbone.dino.")),
+        lambda: shapes.boq(384, shapes.dino("backbone.dino.")),
     )
     yield Published(
         "boq-resnet50",
@@ -236,10 +69,8 @@ def _queried() -> Iterator[Published]:
         "ResNet-50, bags of learnt queries",
         16384,
         GSV,
-        MIT,
-        REPOSITORY,
         23.84,
-        lambda: _boq(512, _resnet("backbone.net.", 50, 3, in_a_row=True)),
+        lambda: shapes.boq(512, shapes.resnet("backbone.net.", 50, 3, in_a_row=True)),
     )
     yield Published(
         "edtformer",
@@ -247,10 +78,8 @@ def _queried() -> Iterator[Published]:
         "DINOv2-B with adapters beside it, a decoder of learnt queries",
         4096,
         GSV,
-        MIT,
-        REPOSITORY,
         96.96,
-        _edtformer,
+        shapes.edtformer,
     )
     yield Published(
         "qaa-8192",
@@ -258,10 +87,10 @@ def _queried() -> Iterator[Published]:
         "DINOv2-B, queries on features and on scores (made as in VPR-methods-evaluation)",
         8192,
         "several data sets",
+        91.7,
+        shapes.qaa,
         "not seen; MIT where it was copied",
         NOT_TOLD,
-        91.7,
-        _qaa,
         checked=f"{ORIGINAL}, of a copy; its authors' own settings were not to be had",
         by_hand=True,
     )
@@ -317,12 +146,8 @@ def _projected() -> Iterator[Published]:
                     f"{file_name.replace('Net', 'Net-').replace('VGG', 'VGG-')}, GeM, linear layer",
                     dims,
                     "SF-XL",
-                    MIT,
-                    REPOSITORY,
                     (body + (channels + 1) * dims) / 1e6,
-                    lambda backbone=backbone, dims=dims, called=called: replace(  # type: ignore[misc]
-                        _gem(backbone, dims), what=called
-                    ),
+                    partial(shapes.gem, backbone, dims, called),
                     checked=ORIGINAL if name in checked else SAME_CODE.format("cosplace-resnet50-2048"),
                 )
 
@@ -333,6 +158,7 @@ def _by_the_same_author() -> Iterator[Published]:
         512: (256, 2, 10.09, "1khiTUNzZhfV2UUupZoIsPIbsMRBYVDqj"),
         128: (64, 2, 9.90, "1DQnefjk1hVICOEYPwE4-CZAZOvi1NSJz"),
     }
+    body = shapes.resnet("backbone.model.", 50, 3)
     for dims, (channels, rows, millions, drive) in drives.items():
         yield Published(
             f"mixvpr-{dims}",
@@ -340,12 +166,10 @@ def _by_the_same_author() -> Iterator[Published]:
             "ResNet-50, mixed feature maps",
             dims,
             GSV,
+            millions,
+            partial(shapes.mixvpr, channels, rows, 400, 4, body),
             NONE,
             NOT_TOLD,
-            millions,
-            lambda channels=channels, rows=rows: _mixvpr(  # type: ignore[misc]
-                channels, rows, 400, 4, _resnet("backbone.model.", 50, 3)
-            ),
             by_hand=True,
         )
     folder = "https://drive.google.com/drive/folders/1VYPw9uGD11NgiGFgfWueLt3noJYOIuhL"
@@ -357,10 +181,10 @@ def _by_the_same_author() -> Iterator[Published]:
             "ResNet-50, fewer channels averaged over quarters",
             dims,
             GSV,
+            millions,
+            partial(shapes.convap, channels),
             NONE,
             NOT_TOLD,
-            millions,
-            lambda channels=channels: _convap(channels),  # type: ignore[misc]
             by_hand=True,
         )
     yield Published(
@@ -369,10 +193,8 @@ def _by_the_same_author() -> Iterator[Published]:
         "DINOv2-B, mixed feature maps",
         4096,
         GSV,
-        MIT,
-        REPOSITORY,
         87.6,
-        lambda: _mixvpr(1024, 4, 256, 2, _dino("backbone.dino_model.")),
+        lambda: shapes.mixvpr(1024, 4, 256, 2, shapes.dino("backbone.dino_model.")),
     )
 
 
@@ -383,10 +205,8 @@ def _lu_feng() -> Iterator[Published]:
         "ImAge: DINOv2-B with registers, whose learnt tokens are the descriptor",
         6144,
         "several data sets, merged",
-        MIT,
-        REPOSITORY,
         86.59,
-        _image,
+        shapes.image,
         checked=FORMULAS,
     )
     for name, rows, dims, drive, crosses, millions in (
@@ -400,10 +220,8 @@ def _lu_feng() -> Iterator[Published]:
             "DINOv2-B, VLAD of few clusters without centres" + " and attention across photos" * crosses,
             dims,
             GSV,
-            MIT,
-            REPOSITORY,
             millions,
-            lambda rows=rows, crosses=crosses: _supervlad(rows, crosses=crosses),  # type: ignore[misc]
+            partial(shapes.supervlad, rows, crosses=crosses),
             by_hand=True,
             alone=not crosses,
         )
@@ -413,12 +231,13 @@ def _lu_feng() -> Iterator[Published]:
         "DINOv2-B with adapters, regions, and attention across photos",
         10752,
         GSV,
-        MIT,
-        REPOSITORY,
         106.76,
-        lambda: families.cricavpr(_dino("backbone.")),
+        shapes.cricavpr,
         alone=False,
     )
+
+
+def _selavprpp() -> Iterator[Published]:
     sela = f"{GITHUB}Lu-Feng/SelaVPRplusplus/releases/download/SelaVPR%2B%2B/SelaVPRplusplus_"
     for size, variant, dims, plain, both in (
         ("base", "b", 2048, 97.9, 108.0),
@@ -437,12 +256,8 @@ def _lu_feng() -> Iterator[Published]:
                 f"SelaVPR++: DINOv2-{variant.upper()} with adapters beside it, {what}",
                 512 if bits else dims,
                 "several data sets, merged",
-                MIT,
-                REPOSITORY,
                 millions,
-                lambda variant=variant, dims=dims, bits=bits: _selavprpp(  # type: ignore[misc]
-                    variant, dims, bits=bits
-                ),
+                partial(shapes.selavprpp, variant, dims, bits=bits),
                 checked=FORMULAS,
                 file=f"selavprpp-{size}{kind}.pth",
             )
@@ -456,10 +271,10 @@ def _older() -> Iterator[Published]:
             f"DINOv2-g, values of block 31, VLAD with the vocabulary of {domain} places",
             49152,
             "nothing; the vocabulary from photos of its domain",
+            1136.48,
+            shapes.anyloc,
             BSD,
             f"{BSD}; DINOv2 {APACHE}",
-            1136.48,
-            _anyloc,
             checked=f"{ORIGINAL}, at smaller sizes",
             backbone="dinov2_vitg14",
         )
@@ -469,17 +284,17 @@ def _older() -> Iterator[Published]:
         "ResNet-101, GeM, linear layer, whitened (Landmarks_clean)",
         2048,
         "Landmarks-clean",
-        BSD,
-        "not told apart from its code's BSD-3-Clause",
         51.0,
-        _apgem,
+        shapes.apgem,
+        BSD,
+        f"not told apart from its code's {BSD}",
         by_hand=True,
     )
 
 
 PUBLISHED: dict[str, Published] = {
     network.name: network
-    for group in (_transported, _queried, _projected, _by_the_same_author, _lu_feng, _older)
+    for group in (_transported, _queried, _projected, _by_the_same_author, _lu_feng, _selavprpp, _older)
     for network in group()
 }
 """Name -> network."""

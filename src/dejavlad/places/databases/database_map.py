@@ -14,7 +14,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,9 @@ from dejavlad.places.databases.columns import columns_of, facts_of, latest, numb
 from dejavlad.places.databases.engine import MapEngine
 from dejavlad.places.databases.row_copy import RowCopy, marks_of
 from dejavlad.places.databases.rows import DatabaseRows
-from dejavlad.places.map_folder.state import Head, MapSnapshot, Moved, file_status, records_of
+from dejavlad.places.map_folder.moving import Moved, MovingPhotos
+from dejavlad.places.map_folder.records import records_of
+from dejavlad.places.map_folder.snapshot import Head, MapSnapshot
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import PhotoRecord, discard, photo_blocks
@@ -337,30 +339,12 @@ class DatabaseMap:
 
     def move(self, old: Path, new: Path) -> Moved:
         """See `MapState`; names in the map stay as they are."""
-        old, new = (Path(os.path.abspath(path)) for path in (old, new))
         snapshot = self.another().snapshot()  # what is open goes on with its own
-        facts: dict[str, Mapping[str, Any]] = {}
-        missing, changed = [], []
-        for i in range(snapshot.head.photos):
-            record = snapshot.record(i)
-            path = record.photo.path
-            if record.identity[2] or not path.is_relative_to(old):
-                continue
-            after = new / path.relative_to(old)
-            stat, identity, key = file_status(after), record.identity, record.photo.key
-            if stat is None:
-                missing.append(key)
-            elif stat[0] == identity[0]:
-                identity = (*stat, "")
-            else:
-                changed.append(key)
-            facts[key] = facts_of(replace(record, photo=replace(record.photo, path=after), identity=identity))
-        if not facts:
-            raise InputError(f"no photo of the map lies in {str(old)!r}")
-        if len(missing) == len(facts):
-            raise InputError(f"none of the {len(facts)} photos is there, e.g. below {str(new)!r}")
-        self.engine.correct(facts)
-        return Moved(len(facts), tuple(missing), tuple(changed))
+        moving = MovingPhotos(old, new, rename=False)
+        moved = [moving(snapshot.record(i)) for i in range(snapshot.head.photos)]
+        result = moving.result(str(self.about["root"]))
+        self.engine.correct({record.photo.key: facts_of(record) for record in moved if record is not None})
+        return result
 
     def check(self, on_progress: OnProgress = silent) -> bool:
         """See `MapState`."""

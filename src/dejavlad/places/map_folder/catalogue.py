@@ -18,12 +18,13 @@ from dejavlad.failures import NO_DESCRIPTOR
 from dejavlad.guarded.fields import DAMAGED, check_column
 from dejavlad.guarded.json_file import LARGE, read_json_object
 from dejavlad.photo import PhotoList
+from dejavlad.places.map_folder.records import folder_of, records_of
+from dejavlad.places.map_folder.snapshot import Head, Rows
+from dejavlad.storage import photo_blocks
 from dejavlad.storage.identity import check_format
 
 FORMAT = "dejavlad-map"
 VERSION = 1
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,23 @@ class Catalogue:
             self.rows[stay],
             dict(sorted((self.failed | failed).items())),
         )
+
+    def encoded(self) -> tuple[Head, photo_blocks.Numbers, photo_blocks.Texts]:
+        """The map in numbers, and the photos as a state writes them."""
+        table = self.table
+        arrays = table.sha256 is not None and all(table.sha256)
+        root = "" if arrays or not len(table) else folder_of(table.photos.root)
+        numbers, texts = photo_blocks.encode(records_of(table), self.rows.tolist(), 0, Path(root))
+        head = Head(
+            self.dims,
+            root,
+            table.photos.name,
+            records=len(table),
+            photos=len(table),
+            with_position=sum(position is not None for position in table.photos.positions),
+            rows=self.n_rows,
+        )
+        return head, numbers, texts
 
     @classmethod
     def load(cls, path: Path) -> Self:

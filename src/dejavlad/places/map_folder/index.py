@@ -32,7 +32,7 @@ from dejavlad.index import Index, build_index, codes, open_index
 from dejavlad.index.nearest import Nearest
 from dejavlad.index.signs import SignCoder
 from dejavlad.places.map_folder.in_memory_rows import InMemoryRows
-from dejavlad.places.map_folder.state import MapRows
+from dejavlad.places.map_folder.snapshot import MapRows
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.storage import MappedRows, RowFile, State, discard

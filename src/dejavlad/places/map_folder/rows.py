@@ -9,7 +9,7 @@ Legend: N photos, D the model's descriptor size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError
-from dejavlad.extraction import DescriptorStore, PhotoTable, Setting, Shard, extract
+from dejavlad.extraction import DescriptorStore, PhotoTable, Shard, extract
+from dejavlad.extraction.describing import setting_of
 from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.model import PlaceModel
@@ -95,11 +96,8 @@ def check_model(store: DescriptorStore, model: PlaceModel) -> None:
     Raises:
         StoreMismatchError: they are.
     """
-    now = Setting(
-        model.title, model.fingerprint, model.preprocess.to_dict(), model.precision, model.descriptor_size
-    )
     made = store.manifest.setting
-    made.check(replace(now, dtype=made.dtype), store.path or Path("these descriptors"))
+    made.check(setting_of(model, made.dtype), store.path or Path("these descriptors"))
 
 
 def build_share(

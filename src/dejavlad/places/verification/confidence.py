@@ -21,11 +21,16 @@ from dejavlad.rerank import Verified
 
 KNOWN = 0.5
 """An answer counts as known from this probability on."""
-COHERENT, ADVANTAGE, COVERAGE, STANDING, OFFSET = 0.65, 3.35, 6.0, 8.9, -6.8
+CURVE = 0.65, 2.19, 5.13, 8.9, -5.09
 """The logistic curve: what the logarithm of 1 + coherent points, the logarithm of how many times chance they
-are, the smaller coverage and the standing count."""
+are, the smaller coverage and the standing count, and the offset. Fitted with XFeat."""
+SIFT_CURVE = 0.63, 1.98, 4.48, 9.94, -0.94
+"""The same with SIFT, of whose points fewer agree, and far fewer by chance."""
 CHANCE = 15
 """Coherent points that photos of different places reach in any case, however few of them were compared."""
+LONE_CHANCE = 30
+"""The same where no photo of another place was compared, so that chance is not known: the most that unrelated
+photos reached."""
 MOST_CHANCE = 100
 """Coherent points that chance does not exceed: a photo with more shows the same scene, wherever it stands."""
 SOFT = 5
@@ -54,6 +59,8 @@ class Evidence:
     """Points of the best photo that agree and move as their neighbours do (`dejavlad.rerank.coherence`)."""
     by_chance: int = 0
     """The most such points in a photo of any other place: what comes by chance in this map."""
+    kind: str = ""
+    """Of the local features."""
 
     def verified(self, pair: Verified, others: Iterable[Verified] = ()) -> Self:
         """The same with what geometry says.
@@ -70,6 +77,7 @@ class Evidence:
             runner_up=max((inliers for inliers, _ in rivals), default=0),
             coherent=pair.nearness.coherent,
             by_chance=max((coherent for _, coherent in rivals), default=0),
+            kind=pair.kind,
         )
 
 
@@ -82,16 +90,17 @@ def weighed_standing(evidence: Evidence) -> float:
 def verified_confidence(evidence: Evidence) -> float:
     """Probability that the best photo shows the query's place, 0 to 1; falls with what comes by
     chance and rises with the rest (inliers and the runner-up are for `reason`)."""
-    weights = COHERENT, ADVANTAGE, COVERAGE, STANDING
-    logit = OFFSET + sum(w * x for w, x in zip(weights, curve_terms(evidence), strict=True))
-    return _logistic(logit)
+    *weights, offset = SIFT_CURVE if evidence.kind == "sift" else CURVE
+    return _logistic(offset + sum(w * x for w, x in zip(weights, curve_terms(evidence), strict=True)))
 
 
 def curve_terms(evidence: Evidence) -> tuple[float, float, float, float]:
     """What the curve adds up, each by its weight."""
+    least = CHANCE if evidence.places > 1 else LONE_CHANCE
+    chance = min(max(evidence.by_chance, least), MOST_CHANCE)
     return (
         math.log1p(evidence.coherent),
-        math.log((evidence.coherent + SOFT) / (min(max(evidence.by_chance, CHANCE), MOST_CHANCE) + SOFT)),
+        math.log((evidence.coherent + SOFT) / (chance + SOFT)),
         evidence.coverage,
         min(weighed_standing(evidence), MOST_STANDING),
     )

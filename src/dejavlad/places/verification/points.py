@@ -28,11 +28,13 @@ from dejavlad.rerank.point_reranker import nearness_scores
 NO_CHECK = "none"
 """The name of no verification."""
 STEP = 5
-"""Candidates compared before it is asked whether the answer is sure already."""
+"""Candidates compared before it is asked whether the answer is sure already, or hopeless."""
 RIVALS = 3
 """Photos of other places that are compared in any case: what they have in common with the query is chance."""
 SURE = 0.95
-"""No more candidates are compared once geometry alone gives so much confidence."""
+"""No more candidates are compared once geometry alone gives so much confidence..."""
+HOPELESS = 0.1
+"""...nor where it gives less than so much, and a whole step changed nothing."""
 KEPT = 4096
 """Photos whose features are kept for the next query, about 70 kB each."""
 
@@ -90,9 +92,9 @@ class PointSetting:
         """What makes the features; the options are those of `dejavlad.local.create`."""
         return local.create(self.kind, points=self.points, longest=self.longest, **options)
 
-    def reranker(self) -> PointReranker:
+    def reranker(self, *, remembered: int = 0) -> PointReranker:
         """What re-ranks so."""
-        return PointReranker(setting=self.verification, k=self.depth)
+        return PointReranker(setting=self.verification, k=self.depth, remembered=remembered)
 
     def to_dict(self) -> dict[str, Any]:
         """Its values, for JSON."""
@@ -144,7 +146,7 @@ class MapVerifier:
         distances_K: NDArray[np.floating[Any]],
         same_KK: NDArray[np.bool_],
     ) -> Checked:
-        """Compare the first candidates with a photo, until one is surely its place.
+        """Compare the first candidates with a photo, until one is surely its place or none seems to be.
 
         The first `RIVALS` photos of other places are among those compared. Photos that cannot be read any
         more are not compared, and stand as having nothing in common with it.
@@ -161,8 +163,9 @@ class MapVerifier:
             return Checked(np.arange(len(rows_K)), {}, queries.failed[0])
         most = min(self.setting.depth, len(rows_K))
         compared: dict[int, Verified] = {}
-        first = 0
+        first = -1
         for start in range(0, most, STEP):
+            before = first
             for at in range(start, min(start + STEP, most)):
                 if at not in compared:
                     compared[at] = self._compare(query, int(rows_K[at]))
@@ -172,7 +175,8 @@ class MapVerifier:
             for at in np.flatnonzero(~same_KK[first])[:RIVALS].tolist():
                 if at not in compared:
                     compared[at] = self._compare(query, int(rows_K[at]))
-            if self._sure(first, compared, same_KK):
+            sure = self._confidence(first, compared, same_KK)
+            if sure >= SURE or (first == before and sure < HOPELESS):
                 break
         places = sorted(compared)
         scores = nearness_scores([compared[at] for at in places], distances_K[places])
@@ -210,11 +214,10 @@ class MapVerifier:
     def _compare(self, query: LocalFeatures, row: int) -> Verified:
         return self.reranker.verified(query, self._source(row))
 
-    def _sure(self, first: int, compared: dict[int, Verified], same_KK: NDArray[np.bool_]) -> bool:
-        """Whether geometry alone tells that the first is the query's place."""
-        best = compared[first]
+    def _confidence(self, first: int, compared: dict[int, Verified], same_KK: NDArray[np.bool_]) -> float:
+        """How sure geometry alone makes that the first is the query's place."""
         others = [pair for at, pair in compared.items() if not same_KK[first, at]]
-        return verified_confidence(Evidence(0.0, 1).verified(best, others)) >= SURE
+        return verified_confidence(Evidence(0.0, 2).verified(compared[first], others))
 
 
 class PhotoRows(Protocol):

@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dejavlad.errors import InputError
-from dejavlad.files import replacing
 from dejavlad.images import read_image
 from dejavlad.places.pair import PairMatch
 from dejavlad.report.figures.drawing import PAPER, Pixels, Place, draw_pair, fitted, round_corners
+from dejavlad.report.figures.figure_file import check_figure, save_figure
 from dejavlad.report.figures.lines import MOST_LINES
 from dejavlad.report.text import UNSEEN, shorten
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""Endings of a figure's file."""
 INK, SOFT, BLUE = (20, 24, 31), (86, 96, 114), (21, 94, 239)
 WIDTH, MARGIN, HIGHEST = 1600, 44, 640
 """Of the figure, of its edge, and of the photos, in pixels."""
@@ -26,20 +23,6 @@ SQUARES = 8
 """Of the chessboard, along the photo's longer side."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-def check_figure(path: str | Path) -> Path:
-    """The path of a figure.
-
-    Raises:
-        InputError: its ending is none of `FORMATS`.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"a figure is written as {', '.join(FORMATS)}; given {path.name!r}: choose one of these endings"
-        )
-    return path
 
 
 def write_match_figure(
@@ -58,11 +41,7 @@ def write_match_figure(
         PhotoError: a photo cannot be read.
     """
     path = check_figure(path)
-    drawn = Image.fromarray(match_figure(pair, rotate=rotate, most=most))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        drawn.save(file, FORMATS[path.suffix.lower()], quality=90, optimize=True)
-    return path
+    return save_figure(Image.fromarray(match_figure(pair, rotate=rotate, most=most)), path)
 
 
 def match_figure(pair: PairMatch, *, rotate: bool = True, most: int = MOST_LINES) -> Pixels:

@@ -297,19 +297,15 @@ class TrainConfig:
         Raises:
             InputError: as for `TrainConfig`.
         """
-        if (self.loss == "multi_similarity") != (self.mining == "places"):
-            raise InputError(
-                "loss = 'multi_similarity' and mining = 'places' go together; "
-                f"given {self.loss!r} and {self.mining!r}"
-            )
+        for loss, mining in (("multi_similarity", "places"), ("large_margin", "classes")):
+            if (self.loss == loss) != (self.mining == mining):
+                raise InputError(
+                    f"loss = {loss!r} and mining = {mining!r} go together; given {self.loss!r} and "
+                    f"{self.mining!r}"
+                )
         if self.trainable and self.train_from:
             raise InputError(
                 f"give trainable or train_from, not both; given {self.trainable!r} and {self.train_from!r}"
-            )
-        if (self.loss == "large_margin") != (self.mining == "classes"):
-            raise InputError(
-                "loss = 'large_margin' and mining = 'classes' go together; "
-                f"given {self.loss!r} and {self.mining!r}"
             )
         self._check_sectors()
         if self.query_order == "weighted" and not self.weigh_tags:
@@ -343,6 +339,11 @@ class TrainConfig:
                 f"{self.place_sector:g} degrees make {sectors:g} sectors, and group_sectors is "
                 f"{self.group_sectors}"
             )
+
+    @property
+    def mines(self) -> bool:
+        """Whether tuples of queries are mined; else batches are photos of places or classes as they are."""
+        return self.mining in ("all", "subcache")
 
     @property
     def step_photos(self) -> int:

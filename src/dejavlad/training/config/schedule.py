@@ -55,7 +55,7 @@ def refresh_every(config: TrainConfig, epoch: int) -> int:
 
 def refreshes(config: TrainConfig, epoch: int, batch: int, n: int) -> bool:
     """Whether photos are described anew before a batch of an epoch of n; batches count from 1."""
-    if config.mining in ("places", "classes"):
+    if not config.mines:
         return False
     if config.mining == "subcache":
         return (batch - 1) % (config.cached_queries // config.batch_size) == 0

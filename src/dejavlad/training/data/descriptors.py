@@ -10,36 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dejavlad.errors import DivergedError, StoreError
-from dejavlad.files import replacing, write_whole
-from dejavlad.guarded.npy_file import map_npy, read_npy
+from dejavlad.errors import DivergedError
 from dejavlad.progress import Progress
 from dejavlad.training.context import RunContext
+from dejavlad.training.data.descriptor_file import read_rows, write_rows
 from dejavlad.training.data.frozen_maps import FrozenMaps
 from dejavlad.training.data.photo_pool import PhotoPool
-from dejavlad.training.distributed import (
-    ALONE,
-    Processes,
-)
-from dejavlad.training.sampling.mining import (
-    Descriptors,
-    Floats,
-)
-from dejavlad.training.sampling.subcache import (
-    check_sum,
-    row_sum,
-    sum_file,
-    write_rows,
-)
+from dejavlad.training.distributed import ALONE, Processes
+from dejavlad.training.sampling.mining import Descriptors, Floats
 from dejavlad.training.sampling.tuples import Rows
 from dejavlad.training.steps.network import Network
 
 DESCRIBING = "describing photos"
-MAPPED_ABOVE = 1 << 31
-"""Bytes above which descriptors are mapped rather than read."""
 
 
 def describe_album(
@@ -105,23 +89,17 @@ def _each(
     network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
 ) -> Iterator[tuple[Rows, Tensor]]:
     """What this process describes, batch by batch; float32 [n, D]."""
-    for numbers, maps_NChw in _maps(network, pool, maps, plan):
-        yield numbers, network.describe(maps_NChw).float()
-
-
-def _maps(
-    network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
-) -> Iterator[tuple[Rows, Tensor]]:
     if maps is not None:
         for batch in plan:
             numbers = batch[maps.done[batch]]
             if len(numbers):
-                yield numbers, maps.get(numbers)
+                yield numbers, network.describe(maps.get(numbers)).float()
         return
     for loaded in pool.load(plan):
         good = np.array([int(number) not in loaded.failed for number in loaded.rows])
         if good.any():
-            yield loaded.rows[good], network.features(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
+            features = network.features(torch.as_tensor(loaded.images))[torch.from_numpy(good)]
+            yield loaded.rows[good], network.describe(features).float()
 
 
 def write_descriptors(
@@ -143,36 +121,12 @@ def write_descriptors(
     """
     described = describe_album(network, pool, maps, context, among=among)
     if context.processes.first:
-        size = network.model.descriptor_size
-        if among is None:
-            _write(described, (len(pool), size), path)
-        else:
-            write_rows(path, among)
-            placed = ((np.searchsorted(among, numbers), rows_nD) for numbers, rows_nD in described)
-            _write(placed, (len(among), size), path)
+        shape = len(pool) if among is None else len(among), network.model.descriptor_size
+        write_rows(path, described, shape, among)
     else:
         for _ in described:
             pass
     context.processes.share(lambda: None)  # it is there when this returns
-
-
-def _write(described: Iterator[tuple[Rows, Floats]], shape: tuple[int, int], path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:  # not through a map: a full disk is an error then, not a crash
-            head = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, head)
-            begin = file.tell()
-            file.truncate(begin + 4 * shape[0] * shape[1])
-            total = 0
-            for numbers, rows_nD in described:
-                for number, row_D in zip(numbers.tolist(), rows_nD, strict=True):
-                    file.seek(begin + 4 * shape[1] * number)
-                    file.write(row_D.astype("<f4").tobytes())
-                    total += row_sum(number, row_D)
-            write_whole(sum_file(path), f"{total}\n")
-    except OSError as error:
-        raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
 
 
 def read_descriptors(path: Path, pool: PhotoPool) -> Descriptors:
@@ -181,12 +135,5 @@ def read_descriptors(path: Path, pool: PhotoPool) -> Descriptors:
     Raises:
         StoreError: it is not there, or of other photos.
     """
-    try:
-        large = path.stat().st_size > MAPPED_ABOVE
-        rows_MD: NDArray[np.float32] = map_npy(path) if large else read_npy(path)
-        check_sum(path, rows_MD)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
-    if len(rows_MD) != len(pool):
-        raise StoreError(f"{str(path)!r} holds {len(rows_MD)} descriptors, not {len(pool)}")
+    _, rows_MD = read_rows(path, len(pool))
     return Descriptors(rows_MD[: pool.n_queries], rows_MD[pool.n_queries :])

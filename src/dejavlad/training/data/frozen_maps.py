@@ -32,10 +32,7 @@ from dejavlad.storage.rows import row_checksum
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
 from dejavlad.training.data.photo_pool import PhotoPool
-from dejavlad.training.distributed import (
-    ALONE,
-    Processes,
-)
+from dejavlad.training.distributed import ALONE, Processes
 from dejavlad.training.sampling.tuples import Rows
 from dejavlad.training.steps.network import Network
 

@@ -18,10 +18,7 @@ from dejavlad.images.loader import Batch, Size
 from dejavlad.photo import Photo
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.data.jitter import View
-from dejavlad.training.distributed import (
-    ALONE,
-    Processes,
-)
+from dejavlad.training.distributed import ALONE, Processes
 from dejavlad.training.sampling.tuples import Rows
 
 LOOKING = "looking at photos"

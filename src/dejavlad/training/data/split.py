@@ -8,18 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dejavlad.ground_truth import (
-    PlaceDataset,
-    Truth,
-    truth_positions,
-)
+from dejavlad.ground_truth import PlaceDataset, Truth, truth_positions
 from dejavlad.images import Preprocess
 from dejavlad.training.context import RunContext
-from dejavlad.training.data.frozen_maps import (
-    FrozenMaps,
-    MappedMaps,
-    plan_frozen_maps,
-)
+from dejavlad.training.data.frozen_maps import FrozenMaps, MappedMaps, plan_frozen_maps
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.sampling.tuples import Candidates
 from dejavlad.training.steps.network import Network
@@ -115,7 +107,7 @@ def keep_maps(
     suffix = "" if processes.alone else f"-{processes.rank + 1}-of-{processes.count}"
     processes.share(lambda: _leave_only(folder, splits, processes.count))
     for name, split in splits.items():
-        if name == "train" and config.jitters and config.mining in ("places", "classes"):
+        if name == "train" and config.jitters and not config.mines:
             why = "photos are changed each time, and nothing is mined"
             yield {"set": name, "kept": False, "why": why, "serves": "nothing"}
             continue

@@ -28,26 +28,14 @@ from dejavlad.training.data.descriptors import describe_album
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.class_checks import check_classes, look_at_classes
 from dejavlad.training.diagnostics.finding import Finding
-from dejavlad.training.diagnostics.monitor import (
-    COLLAPSED,
-    collapsed,
-    easy,
-    spread,
-)
+from dejavlad.training.diagnostics.monitor import COLLAPSED, collapsed, easy, spread
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
 from dejavlad.training.sampling.classes import Grouping, with_focal_views
-from dejavlad.training.sampling.mining import (
-    Descriptors,
-    Floats,
-    nearest,
-)
+from dejavlad.training.sampling.mining import Descriptors, Floats, nearest
 from dejavlad.training.sampling.places import PlaceSampler
-from dejavlad.training.sampling.tuples import (
-    Candidates,
-    Rows,
-)
+from dejavlad.training.sampling.tuples import Candidates, Rows
 from dejavlad.training.steps.network import Network
 
 QUERIES, POSITIVES, OTHERS = 64, 5, 256
@@ -143,7 +131,7 @@ def candidates_of(
         InputError: see `Candidates.of`; batches of places and classes need no positives, nor negatives.
     """
     try:
-        return Candidates.of(dataset, config, required=config.mining not in ("places", "classes"))
+        return Candidates.of(dataset, config, required=config.mines)
     except InputError as error:
         causes = check_positions(dataset, config) if findings is None else findings
         raise InputError(" ".join([f"{error}.", *map(str, causes)]) if causes else str(error)) from None
@@ -151,7 +139,7 @@ def candidates_of(
 
 def check_candidates(candidates: Candidates, dataset: PlaceDataset, config: TrainConfig) -> list[Finding]:
     """Whether queries have positives that look their way, and negatives enough, where tuples need them."""
-    if config.mining in ("places", "classes"):
+    if not config.mines:
         return []
     findings = []
     n, with_positive = len(dataset.queries), np.flatnonzero(candidates.answerable)
@@ -270,7 +258,7 @@ def check_descriptors(descriptors: Descriptors, candidates: Candidates, config: 
     apart = spread(sample_ND[sample_ND.any(axis=1)])
     if apart < COLLAPSED:
         return [collapsed(apart)]
-    if config.mining in ("places", "classes"):
+    if not config.mines:
         return []
     loss, random = make_loss(config), np.random.default_rng([config.seed, 3])
     nearer, violated = [], []
@@ -324,8 +312,7 @@ def _evenly_spread(rows: Rows, most: int) -> Rows:
 
 def _sample(dataset: PlaceDataset, candidates: Candidates, config: TrainConfig) -> PlaceDataset:
     """Some queries, with photos near them where they must have some, and others."""
-    tuples = config.mining in ("all", "subcache")
-    eligible = candidates.answerable.nonzero()[0] if tuples else np.arange(len(dataset.queries))
+    eligible = candidates.answerable.nonzero()[0] if config.mines else np.arange(len(dataset.queries))
     queries = _evenly_spread(eligible, QUERIES)
     wanted = [candidates.positives(int(query))[:POSITIVES] for query in queries]
     random = np.random.default_rng([config.seed, 4])

@@ -12,10 +12,7 @@ import numpy as np
 
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.diagnostics.finding import Finding
-from dejavlad.training.sampling.mining import (
-    Descriptors,
-    Floats,
-)
+from dejavlad.training.sampling.mining import Descriptors, Floats
 
 SAMPLED_QUERIES, SAMPLED_ROWS = 64, 2000
 NEIGHBOURS = 10
@@ -120,7 +117,7 @@ class Monitor:
         if record.get("spread", 1.0) < COLLAPSED:
             return collapsed(record["spread"])
         if self._batches == EASY_BATCHES and not self._violating:
-            if self._config.mining in ("places", "classes"):
+            if not self._config.mines:
                 return _no_pairs(self._config)
             return easy(f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin)
         if self._before and len(self._losses) == len(self._before):

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from dejavlad.errors import StoreError
 from dejavlad.model import save_model
+from dejavlad.storage import disk_errors
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.data.photo_pool import PhotoPool
-from dejavlad.training.run.runs import (
-    CACHE,
-    LATEST,
-    epoch_folder,
-)
-from dejavlad.training.run.state import (
-    State,
-    load_model_tensors,
-    model_tensors,
-)
+from dejavlad.training.run.runs import CACHE, LATEST, epoch_folder
+from dejavlad.training.run.state import CANNOT_WRITE, State, load_model_tensors, model_tensors
 from dejavlad.training.sampling.tuples import Rows
 from dejavlad.training.steps.classifiers import Classifiers
 from dejavlad.training.steps.network import Network
-from dejavlad.training.steps.optim import (
-    load_optimizer,
-    optimizer_tensors,
-)
+from dejavlad.training.steps.optim import load_optimizer, optimizer_tensors
 from dejavlad.training.steps.trainable import merged
 
 
@@ -153,18 +142,7 @@ class Checkpointer:
 
     def _save_model(self, folder: Path) -> None:
         model = merged(self._network.model)
-        with _saving(self._out):
+        with disk_errors(self._out, CANNOT_WRITE):
             save_model(
                 model if self._network.dtype == torch.float32 else copy.deepcopy(model).float(), folder
             )
-
-
-@contextlib.contextmanager
-def _saving(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"a checkpoint cannot be written to {str(out)!r}: {error}. The one before it is whole: make "
-            "room, and run the same again"
-        ) from None

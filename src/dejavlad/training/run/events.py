@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import MissingExtraError
-from dejavlad.training.run.records import (
-    Record,
-    read_records,
-)
+from dejavlad.training.run.records import Record, read_records
 
 FOLDER = "events"
 RECALLS = ("1", "5", "10")

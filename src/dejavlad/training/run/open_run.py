@@ -20,22 +20,16 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.model import PlaceModel, load_folder, save_model
 from dejavlad.names import same_form
+from dejavlad.storage import disk_errors
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
-from dejavlad.training.run.initial_model import (
-    initial_model,
-    prepare,
-)
-from dejavlad.training.run.runs import (
-    CONFIG,
-    RUN,
-    epoch_folder,
-    is_run,
-)
+from dejavlad.training.run.initial_model import initial_model, prepare
+from dejavlad.training.run.runs import CONFIG, RUN, epoch_folder, is_run
 from dejavlad.training.run.state import State
 from dejavlad.training.steps.trainable import merged
 
 FORMAT = 1
+CANNOT_WRITE = "{path} cannot be written: {error}"
 LOCK = "writer.lock"
 RUN_FILES = {CONFIG, LOCK, "epochs", f"{CONFIG}.partial", f"{RUN}.partial"}
 """What a run that broke off while it began may have left."""
@@ -57,13 +51,11 @@ class OpenRun:
 
 @contextlib.contextmanager
 def open_run(
-    context: RunContext,
-    model: PlaceModel | None,
-    train: PlaceDataset,
-    val: PlaceDataset | None,
-    out: Path,
+    context: RunContext, model: PlaceModel | None, train: PlaceDataset, val: PlaceDataset | None, out: Path
 ) -> Iterator[OpenRun]:
     """Begin a run, or go on with the one in the folder, which is locked meanwhile.
+
+    Of several processes the first does so; the others get a copy of its model (on the processor) and state.
 
     Args:
         context: how the run computes and reports.
@@ -79,43 +71,17 @@ def open_run(
         InputError: something else lies there; options, model or photos are others than the run began with.
         StoreBusyError: another process writes there.
         StoreError: the folder cannot be written, or is damaged.
+        PeerError: on the other processes, where the first could not begin.
     """
-    if out.exists() and not is_run(out) and (not out.is_dir() or {p.name for p in out.iterdir()} - RUN_FILES):
-        raise InputError(f"{str(out)!r} is there and is no training run; give another --out")
-    lock = filelock.FileLock(out / LOCK, timeout=0)
-    with _disk(out):
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise StoreBusyError(out) from None
-    try:
-        if is_run(out):
-            yield _go_on(context.config, model, train, val, out)
-        else:
-            yield _new(context, model, train, val, out)
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def open_run_together(
-    context: RunContext,
-    model: PlaceModel | None,
-    train: PlaceDataset,
-    val: PlaceDataset | None,
-    out: Path,
-) -> Iterator[OpenRun]:
-    """As `open_run`, by the first process; the others get a copy of its model (on the processor) and state.
-
-    Raises:
-        PeerError: on the others, where it could not begin.
-    """
+    own: list[OpenRun] = []
     with contextlib.ExitStack() as stack:
-        own: list[OpenRun] = []
 
         def open_here() -> OpenRun:
-            opened = stack.enter_context(open_run(context, model, train, val, out))
+            stack.enter_context(_locked(out))
+            if is_run(out):
+                opened = _go_on(context.config, model, train, val, out)
+            else:
+                opened = _new(context, model, train, val, out)
             own.append(opened)
             sent = opened.model if context.processes.alone else copy.deepcopy(opened.model).cpu()
             return OpenRun(sent, opened.state, opened.changed, _nothing)
@@ -124,16 +90,30 @@ def open_run_together(
         yield own[0] if own else shared
 
 
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """The folder of a run, made where there is none, with its writer's lock."""
+    if out.exists() and not is_run(out) and (not out.is_dir() or {p.name for p in out.iterdir()} - RUN_FILES):
+        raise InputError(f"{str(out)!r} is there and is no training run; give another --out")
+    lock = filelock.FileLock(out / LOCK, timeout=0)
+    with disk_errors(out, CANNOT_WRITE):
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise StoreBusyError(out) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _nothing() -> None:
     """The commit of processes that do not write: the first writes for all."""
 
 
 def _new(
-    context: RunContext,
-    model: PlaceModel | None,
-    train: PlaceDataset,
-    val: PlaceDataset | None,
-    out: Path,
+    context: RunContext, model: PlaceModel | None, train: PlaceDataset, val: PlaceDataset | None, out: Path
 ) -> OpenRun:
     config, on_progress = context.config, context.on_progress
     given = initial_model(config, on_progress=on_progress) if model is None else model
@@ -141,7 +121,7 @@ def _new(
     prepared = prepare(given, config, train, on_progress=on_progress)
 
     def commit() -> None:
-        with _disk(out):
+        with disk_errors(out, CANNOT_WRITE):
             save_model(copy.deepcopy(merged(prepared)).float(), epoch_folder(out, 0))
             write_whole(out / CONFIG, config.to_toml())
             write_whole(out / RUN, json.dumps(with_checksum(fields), indent=2) + "\n")
@@ -160,7 +140,7 @@ def _go_on(
     if fields.get("format") != FORMAT:
         raise CheckpointError(f"{str(out)!r} is a run of another format: {fields.get('format')!r}")
     for what, dataset in (("train", train), ("val", val)):
-        if fields.get(what) not in _known_hashes(dataset, what == "train" and _by_place(config)):
+        if fields.get(what) not in _known_hashes(dataset, what == "train" and not config.mines):
             raise InputError(
                 f"{str(out)!r} was begun with other photos or positions ({what}); give those, or another "
                 "--out"
@@ -177,19 +157,14 @@ def _go_on(
 
     def commit() -> None:
         if changed:
-            with _disk(out):
+            with disk_errors(out, CANNOT_WRITE):
                 write_whole(out / CONFIG, config.to_toml())
 
     return OpenRun(opened, State.load(out), changed, commit)
 
 
 def _datasets(config: TrainConfig, train: PlaceDataset, val: PlaceDataset | None) -> dict[str, str | None]:
-    return {"train": _hash(train, _by_place(config)), "val": None if val is None else _hash(val)}
-
-
-def _by_place(config: TrainConfig) -> bool:
-    """Whether groups and headings decide what is learnt from."""
-    return config.mining in ("places", "classes")
+    return {"train": _hash(train, not config.mines), "val": None if val is None else _hash(val)}
 
 
 def _known_hashes(dataset: PlaceDataset | None, by_place: bool) -> Iterator[str | None]:
@@ -228,11 +203,3 @@ def _hash(dataset: PlaceDataset, by_place: bool = False, form: Callable[[str], s
         digest.update(b"end")
     digest.update((dataset.truth.hash if dataset.truth is not None else "none").encode())
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _disk(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"{str(out)!r} cannot be written: {error}") from None

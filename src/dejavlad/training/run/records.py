@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dejavlad.errors import StoreError
 from dejavlad.files import write_whole
 from dejavlad.guarded.json_file import with_checksum
 from dejavlad.model.run_folder import LOG, read_records
+from dejavlad.storage import disk_errors
 from dejavlad.training.diagnostics.finding import Finding
 
 Record = Mapping[str, Any]
 OnRecord = Callable[[Record], None]
 Inspect = Callable[[Record], list[Finding]]
 
+CANNOT_WRITE = "the log cannot be written in {path}: {error}"
 BATCHES, TESTS = "batches.csv", "tests.csv"
 __all__ = ["BATCHES", "LOG", "TESTS", "OnRecord", "Record", "Records", "ignore", "read_records"]
 BATCH_COLUMNS = (
@@ -61,7 +62,7 @@ class Records:
         """
         records = read_records(self._folder)
         kept = [record for record in records if tuple(record["at"]) <= at and record["kind"] != "finished"]
-        with _disk(self._folder):
+        with disk_errors(self._folder, CANNOT_WRITE):
             write_whole(self._folder / LOG, "".join(_line_of(record) for record in kept))
             for name in (BATCHES, TESTS):
                 (self._folder / name).unlink(missing_ok=True)
@@ -81,7 +82,7 @@ class Records:
             StoreError: it cannot be written.
         """
         record = {"kind": kind, "at": list(at), **values}
-        with _disk(self._folder):
+        with disk_errors(self._folder, CANNOT_WRITE):
             with open(self._folder / LOG, "a", encoding="utf-8") as file:
                 file.write(_line_of(record))
             self._tell_csv(record)
@@ -115,20 +116,6 @@ class DiscardedRecords(Records):
 
     def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
         """Do nothing: the first process writes the record."""
-
-
-class _disk:
-    """Turns an OSError into a StoreError that names the run's folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, OSError):
-            raise StoreError(f"the log cannot be written in {str(self._folder)!r}: {error}") from None
 
 
 def _line_of(record: Record) -> str:

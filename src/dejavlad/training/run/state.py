@@ -18,15 +18,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dejavlad.errors import CheckpointError, StoreError
+from dejavlad.errors import CheckpointError
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import parse_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import plain_name
 from dejavlad.model.tensors import write_tensors
+from dejavlad.storage import disk_errors
 from dejavlad.training.sampling.tuples import Rows
 
 STATE, FORMAT = "state.safetensors", 1
 MODEL, MEMORY = "model", "memory"
+CANNOT_WRITE = (
+    "a checkpoint cannot be written to {path}: {error}. The one before it is whole: make room, and run the "
+    "same again"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +71,8 @@ class State:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         tensors[MEMORY] = torch.from_numpy(memory_QW)
         fields["crc32"] = _crc32(tensors)
-        try:
+        with disk_errors(folder, CANNOT_WRITE):
             write_tensors(folder / STATE, tensors, metadata={"told": json.dumps(with_checksum(fields))})
-        except OSError as error:
-            raise StoreError(
-                f"a checkpoint cannot be written to {str(folder)!r}: {error}. The one before it is whole: "
-                "make room, and run the same again"
-            ) from None
 
     @classmethod
     def load(cls, folder: Path) -> State | None:

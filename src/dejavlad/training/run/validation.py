@@ -16,10 +16,7 @@ from dejavlad.ground_truth.refine import of_queries
 from dejavlad.index import build_index
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.sampling.mining import Descriptors
-from dejavlad.training.sampling.tuples import (
-    Candidates,
-    Rows,
-)
+from dejavlad.training.sampling.tuples import Candidates, Rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,31 +15,18 @@ from dejavlad.errors import InputError
 from dejavlad.training.config import schedule
 from dejavlad.training.context import RunContext
 from dejavlad.training.data.frozen_maps import FrozenMaps
-from dejavlad.training.data.jitter import (
-    View,
-    draw_view,
-)
+from dejavlad.training.data.jitter import View, draw_view
 from dejavlad.training.data.split import Split
 from dejavlad.training.losses.ranking_loss import make_loss
-from dejavlad.training.sampling.mining import (
-    Descriptors,
-    Mined,
-    Miner,
-)
+from dejavlad.training.sampling.mining import Descriptors, Mined, Miner
 from dejavlad.training.sampling.places import PlaceSampler
 from dejavlad.training.sampling.subcache import SubcacheMiner
 from dejavlad.training.sampling.tuples import Rows
-from dejavlad.training.sampling.weighting import (
-    query_order,
-    query_weights,
-)
+from dejavlad.training.sampling.weighting import query_order, query_weights
 from dejavlad.training.steps.classifiers import Classifiers
 from dejavlad.training.steps.network import Network
 from dejavlad.training.steps.place_step import PlaceStep
-from dejavlad.training.steps.tuple_step import (
-    Gradients,
-    Step,
-)
+from dejavlad.training.steps.tuple_step import Gradients, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +42,46 @@ class Batch:
     """Number of the first photo, to say where it was."""
 
 
-class BatchSampler(Protocol):
-    """All batches of a run; what they are follows from seed, epoch, batch and mining alone."""
+class BatchSampler:
+    """All batches of a run; what they are follows from seed, epoch, batch and mining alone.
+
+    Unless a kind of batches says otherwise, nothing is mined for it, and nothing learns beside the network.
+
+    Args:
+        split: the photos.
+        context: the options, and the processes that draw and compute together.
+    """
 
     n: int
     """Number of batches of an epoch."""
-    memory: list[Rows]
-    """Of each query, the rows of the database that mining remembers; empty where nothing is mined."""
+
+    def __init__(self, split: Split, context: RunContext) -> None:
+        self._split, self._config, self._processes = split, context.config, context.processes
+
+    @property
+    def memory(self) -> list[Rows]:
+        """Of each query, the rows of the database that mining remembers; empty where nothing is mined."""
+        return []
+
+    @memory.setter
+    def memory(self, rows: list[Rows]) -> None:
+        """Nothing is mined, and so nothing remembered."""
 
     def wanted(self, epoch: int, batch: int) -> Rows:
-        """Numbers of the photos that mining needs described from a batch on, where that is not all."""
+        """Numbers (int64) of photos that mining needs described from a batch on, where that is not all."""
+        return np.empty(0, np.int64)
 
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Batch:
         """What a batch of an epoch learns from; both count from 1."""
+        raise NotImplementedError
 
     def classifiers(self, network: Network) -> Classifiers | None:
         """What learns beside the network, for training alone; None where nothing does."""
+        return None
 
     def step(self, network: Network, maps: FrozenMaps | None) -> Gradients[Any]:
         """What computes the gradients of these batches; `maps` where frozen layers are kept."""
+        raise NotImplementedError
 
 
 def make_batch_sampler(split: Split, context: RunContext) -> BatchSampler:
@@ -91,19 +99,15 @@ def make_batch_sampler(split: Split, context: RunContext) -> BatchSampler:
     return QueryBatchSampler(split, context)
 
 
-class QueryBatchSampler:
-    """Queries with their positives and negatives.
-
-    Args:
-        split: the photos.
-        context: the options, and the processes that mine together.
+class QueryBatchSampler(BatchSampler):
+    """Queries with their positives and negatives; arguments as of `BatchSampler`.
 
     Raises:
         InputError: there is no whole batch, where only such are learnt from.
     """
 
     def __init__(self, split: Split, context: RunContext) -> None:
-        self._split, self._config, self._processes = split, context.config, context.processes
+        super().__init__(split, context)
         self._loss = make_loss(context.config)
         n_queries = split.pool.n_queries
         config = context.config
@@ -159,9 +163,6 @@ class QueryBatchSampler:
                 easy += 1
         return Batch(tuples, easy, queries[0])
 
-    def classifiers(self, network: Network) -> None:
-        """Nothing learns beside the network."""
-
     def step(self, network: Network, maps: FrozenMaps | None) -> Step:
         """What computes the gradients of tuples."""
         return Step(network, self._split.pool, maps, self._loss, self._config, self._processes)
@@ -175,26 +176,17 @@ class QueryBatchSampler:
         return self._order[1][first : first + count]
 
 
-class PlaceBatchSampler:
-    """Photos of places, compared with each other as they are.
-
-    Args:
-        split: the photos.
-        context: the options, and the processes that compute together.
+class PlaceBatchSampler(BatchSampler):
+    """Photos of places, compared with each other as they are; arguments as of `BatchSampler`.
 
     Raises:
         InputError: there are not enough places.
     """
 
     def __init__(self, split: Split, context: RunContext) -> None:
-        self._split, self._config, self._processes = split, context.config, context.processes
+        super().__init__(split, context)
         self._sampler = PlaceSampler(split.pool.dataset, context.config)
         self.n = self._sampler.n
-        self.memory: list[Rows] = []
-
-    def wanted(self, epoch: int, batch: int) -> Rows:
-        """No photo: nothing is described for mining."""
-        return np.empty(0, np.int64)
 
     def draw(self, epoch: int, batch: int, descriptors: Descriptors | None) -> Batch:
         """The photos of a batch of places but those that failed; a place's are jittered alike."""
@@ -208,9 +200,6 @@ class PlaceBatchSampler:
             for number, place in zip(drawn.numbers.tolist(), drawn.labels.tolist(), strict=True)
         ]
         return Batch(seen, 0, int(drawn.numbers[0]) if len(drawn.numbers) else 0)
-
-    def classifiers(self, network: Network) -> None:
-        """Nothing learns beside the network."""
 
     def step(self, network: Network, maps: FrozenMaps | None) -> PlaceStep:
         """What computes the gradients of batches of places."""

@@ -10,32 +10,28 @@ from dejavlad.training.context import RunContext
 from dejavlad.training.data.frozen_maps import FrozenMaps
 from dejavlad.training.data.jitter import draw_view
 from dejavlad.training.data.split import Split
-from dejavlad.training.sampling.batches import Batch, first_size
+from dejavlad.training.sampling.batches import Batch, BatchSampler, first_size
 from dejavlad.training.sampling.classes import ClassGroup, group_classes
 from dejavlad.training.sampling.mining import Descriptors
-from dejavlad.training.sampling.tuples import Rows
 from dejavlad.training.steps.class_step import ClassStep, ClassWork
 from dejavlad.training.steps.classifiers import Classifiers
 from dejavlad.training.steps.network import Network
 from dejavlad.training.steps.tuple_step import PhotoView
 
 
-class ClassBatchSampler:
+class ClassBatchSampler(BatchSampler):
     """Photos of classes; what is drawn follows from seed, epoch, batch and the photos that failed alone.
 
     Groups take turns, one an epoch. Within an epoch the classes of the group are gone through in random
-    order, again and again; those that do not fill a last batch are left out of that pass.
-
-    Args:
-        split: the photos.
-        context: the options, and the processes that compute together.
+    order, again and again; those that do not fill a last batch are left out of that pass. Arguments as of
+    `BatchSampler`.
 
     Raises:
         InputError: no classes can be made of the photos.
     """
 
     def __init__(self, split: Split, context: RunContext) -> None:
-        self._split, self._config, self._processes = split, context.config, context.processes
+        super().__init__(split, context)
         dataset = split.pool.dataset
         self.groups: tuple[ClassGroup, ...] = group_classes(
             split.pool.photos, context.config, dataset.name
@@ -45,11 +41,6 @@ class ClassBatchSampler:
         ]
         self._classifiers: Classifiers | None = None
         self.n = context.config.steps_per_epoch
-        self.memory: list[Rows] = []
-
-    def wanted(self, epoch: int, batch: int) -> Rows:
-        """No photo: nothing is described for mining."""
-        return np.empty(0, np.int64)
 
     def classifiers(self, network: Network) -> Classifiers:
         """What tells the classes apart; made once."""

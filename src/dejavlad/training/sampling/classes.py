@@ -156,9 +156,7 @@ def with_focal_views(dataset: PlaceDataset, config: TrainConfig) -> PlaceDataset
     if not views:
         known = Counter({"without a heading": sum(photo.position is not None for photo in photos)})
         raise InputError(_nothing_known(dataset.name, len(photos), known, by_heading=False))
-    database = PhotoList(
-        views, root=dataset.database.root, name=dataset.database.name, notes=dataset.database.notes
-    )
+    database = dataset.database.like(views)
     return PlaceDataset(dataset.name, database, PhotoList([], root=database.root, name=dataset.queries.name))
 
 

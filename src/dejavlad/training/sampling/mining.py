@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 from dejavlad.index.products import float_products
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.losses.ranking_loss import TupleLoss
-from dejavlad.training.sampling.tuples import (
-    Candidates,
-    Rows,
-)
+from dejavlad.training.sampling.tuples import Candidates, Rows
 
 Floats = NDArray[np.float32]
 

@@ -8,29 +8,12 @@ Legend: q queries of the part, n database photos of the part, D numbers of a des
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from dejavlad.errors import StoreError
-from dejavlad.files import replacing
-from dejavlad.guarded.npy_file import read_npy
-from dejavlad.guarded.plain_file import read_utf8
-from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.losses.ranking_loss import TupleLoss
-from dejavlad.training.sampling.mining import (
-    Descriptors,
-    Floats,
-    Mined,
-    looked_at,
-    nearest,
-)
-from dejavlad.training.sampling.tuples import (
-    Candidates,
-    Rows,
-)
+from dejavlad.training.sampling.mining import Descriptors, Floats, Mined, Miner, looked_at, nearest
+from dejavlad.training.sampling.tuples import Candidates, Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,20 +28,11 @@ class Subcache(Descriptors):
     """Which of the n are negatives of all of the q, ascending."""
 
 
-class SubcacheMiner:
-    """Chooses tuples within a subcache.
+class SubcacheMiner(Miner):
+    """Chooses tuples within a subcache; arguments as of `Miner`.
 
-    Args:
-        candidates: who may be what.
-        loss: which negatives violate.
-        config: how many of which.
-        n_queries: of the whole dataset.
+    Its negatives are drawn anew each time, so that none are remembered.
     """
-
-    def __init__(self, candidates: Candidates, loss: TupleLoss, config: TrainConfig, n_queries: int) -> None:
-        self.candidates, self._loss, self._config, self._n_queries = candidates, loss, config, n_queries
-        self.memory: list[Rows] = [np.empty(0, np.int64)] * n_queries
-        """Empty for each query: a subcache's negatives are drawn anew, and none are remembered."""
 
     def wanted(self, queries: Rows, epoch: int, batch: int) -> Rows:
         """Numbers of the photos that a subcache needs, ascending; depends on seed and place alone.
@@ -74,7 +48,7 @@ class SubcacheMiner:
         drawn = self.candidates.draw(self._config.cached_negatives, random)
         for query in queries:
             drawn = drawn[self.candidates.are_negatives(int(query), drawn)]
-        return np.concatenate([queries, self._n_queries + np.unique(np.concatenate([*positives, drawn]))])
+        return np.concatenate([queries, len(self.memory) + np.unique(np.concatenate([*positives, drawn]))])
 
     def choose(self, query: int, descriptors: Descriptors, epoch: int, batch: int) -> Mined | None:
         """The tuple of a query; None where it has no positive, or no descriptor."""
@@ -110,62 +84,3 @@ def subcache_of(numbers: Rows, rows_MD: Floats, candidates: Candidates, n_querie
     for query in queries:
         far &= candidates.are_negatives(int(query), database)
     return Subcache(rows_MD[:n], rows_MD[n:], queries, database, np.flatnonzero(far))
-
-
-def rows_file(path: Path) -> Path:
-    """Beside a file of descriptors, which photos they are of."""
-    return path.with_name(f"{path.name}.rows")
-
-
-def sum_file(path: Path) -> Path:
-    """Beside a file of descriptors, the checksum of them all."""
-    return path.with_name(f"{path.name}.sum")
-
-
-def row_sum(number: int, row_D: Floats) -> int:
-    """What a row adds to the checksum, whenever it is written; rows of zeros add nothing."""
-    return zlib.crc32(row_D.astype("<f4").tobytes(), number & 0xFFFFFFFF) if row_D.any() else 0
-
-
-def check_sum(path: Path, rows_MD: Floats) -> None:
-    """Compare descriptors with their checksum, where they have one.
-
-    Raises:
-        ValueError: they are no float32 [M, D], or were changed since they were written.
-    """
-    if rows_MD.ndim != 2 or rows_MD.dtype != np.float32:
-        raise ValueError(f"they are {rows_MD.dtype} {list(rows_MD.shape)}")
-    if sum_file(path).is_file():
-        total = sum(row_sum(number, row_D) for number, row_D in enumerate(rows_MD))
-        if read_utf8(sum_file(path), 1 << 10) != f"{total}\n":
-            raise ValueError("they were changed since they were written; delete the run's cache folder")
-
-
-def write_rows(path: Path, numbers: Rows) -> None:
-    """Write which photos the descriptors in a file are of, before these.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(rows_file(path)) as file:
-            np.save(file, numbers)
-    except OSError as error:
-        raise StoreError(f"descriptors cannot be written to {str(path)!r}: {error}") from None
-
-
-def read_rows(path: Path) -> tuple[Rows, Floats]:
-    """Numbers of photos [M], and their descriptors float32 [M, D].
-
-    Raises:
-        StoreError: it is not there, or damaged.
-    """
-    try:
-        numbers, rows_MD = read_npy(rows_file(path)), read_npy(path)
-        check_sum(path, rows_MD)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"descriptors cannot be read from {str(path)!r}: {error}") from None
-    if len(numbers) != len(rows_MD):
-        raise StoreError(f"{str(path)!r} holds {len(rows_MD)} descriptors, not {len(numbers)}")
-    return numbers, rows_MD

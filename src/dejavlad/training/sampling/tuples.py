@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
-from dejavlad.ground_truth import (
-    PlaceDataset,
-    RowSets,
-)
+from dejavlad.ground_truth import PlaceDataset, RowSets
 from dejavlad.photo import Photo
 from dejavlad.training.config.options import TrainConfig
 

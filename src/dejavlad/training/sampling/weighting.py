@@ -9,10 +9,7 @@ from numpy.typing import NDArray
 
 from dejavlad.photo import Photo
 from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.sampling.tuples import (
-    Candidates,
-    Rows,
-)
+from dejavlad.training.sampling.tuples import Candidates, Rows
 
 
 def query_weights(

@@ -15,17 +15,10 @@ from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.data.frozen_maps import FrozenMaps
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.monitor import spread
-from dejavlad.training.distributed import (
-    ALONE,
-    Processes,
-)
+from dejavlad.training.distributed import ALONE, Processes
 from dejavlad.training.steps.classifiers import Classifiers
 from dejavlad.training.steps.network import Network
-from dejavlad.training.steps.tuple_step import (
-    Gradients,
-    Outcome,
-    PhotoView,
-)
+from dejavlad.training.steps.tuple_step import Gradients, Outcome, PhotoView
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +38,7 @@ class ClassStep(Gradients[ClassWork]):
     those of each photo, ``triplets`` and ``violating`` count photos, and ``very_hard`` those that are more
     like another class than like their own; ``spread`` is that of all photos.
 
-    Args:
-        network: it learns.
-        pool: the photos.
-        maps: what the frozen layers make of them as they are, where that is kept.
-        classifiers: they learn too, in the first process.
-        config: how many photos at once.
-        processes: that compute it together.
+    Args: as of `Gradients`, and `classifiers`, which learn too, in the first process.
     """
 
     def __init__(

@@ -10,21 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.data.frozen_maps import FrozenMaps
-from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.monitor import spread
-from dejavlad.training.distributed import (
-    ALONE,
-    Processes,
-)
 from dejavlad.training.losses.multi_similarity import MultiSimilarity
-from dejavlad.training.steps.network import Network
-from dejavlad.training.steps.tuple_step import (
-    Gradients,
-    Outcome,
-    PhotoView,
-)
+from dejavlad.training.steps.tuple_step import Gradients, Outcome, PhotoView
 
 Labelled = Sequence[tuple[PhotoView, int]]
 """Photos with their views, each with the number of its place."""
@@ -35,26 +23,8 @@ class PlaceStep(Gradients[Labelled]):
 
     Of its `Outcome` the losses are those of each photo as the anchor, ``triplets`` are all pairs,
     ``violating`` those that are mined, and ``very_hard`` those of different places that are more alike than
-    the anchor's least alike pair of one place; ``spread`` is that of all photos.
-
-    Args:
-        network: it learns.
-        album: the photos.
-        maps: what the frozen layers make of them as they are, where that is kept.
-        config: the loss, and how many photos at once.
-        processes: that compute it together.
+    the anchor's least alike pair of one place; ``spread`` is that of all photos. Arguments as of `Gradients`.
     """
-
-    def __init__(
-        self,
-        network: Network,
-        pool: PhotoPool,
-        maps: FrozenMaps | None,
-        config: TrainConfig,
-        processes: Processes = ALONE,
-    ) -> None:
-        super().__init__(network, pool, maps, config, processes)
-        self._loss = MultiSimilarity(config.ms_alpha, config.ms_beta, config.ms_base, config.ms_epsilon)
 
     def _photos(self, work: Labelled) -> Iterator[PhotoView]:
         for photo, _ in work:
@@ -64,7 +34,9 @@ class PlaceStep(Gradients[Labelled]):
         labelled_rows = [(row_of[photo], label) for photo, label in work if photo in row_of]
         rows = torch.tensor([row for row, _ in labelled_rows], device=rows_UD.device)
         labels = torch.tensor([label for _, label in labelled_rows], device=rows_UD.device)
-        compared = self._loss(rows_UD[rows], labels)
+        config = self._config
+        loss = MultiSimilarity(config.ms_alpha, config.ms_beta, config.ms_base, config.ms_epsilon)
+        compared = loss(rows_UD[rows], labels)
         if compared.mined:
             compared.losses_U.mean().backward()  # type: ignore[no-untyped-call]
         median = round(spread(rows_UD.detach().float().cpu().numpy()), 8)

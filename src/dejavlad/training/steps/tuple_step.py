@@ -23,19 +23,10 @@ from torch import Tensor
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.data.augment import Augment
 from dejavlad.training.data.frozen_maps import FrozenMaps
-from dejavlad.training.data.jitter import (
-    AS_IT_IS,
-    View,
-)
+from dejavlad.training.data.jitter import AS_IT_IS, View
 from dejavlad.training.data.photo_pool import PhotoPool
-from dejavlad.training.distributed import (
-    ALONE,
-    Processes,
-)
-from dejavlad.training.losses.ranking_loss import (
-    Terms,
-    TupleLoss,
-)
+from dejavlad.training.distributed import ALONE, Processes
+from dejavlad.training.losses.ranking_loss import Terms, TupleLoss
 from dejavlad.training.sampling.mining import Mined
 from dejavlad.training.steps.network import Network
 
@@ -230,13 +221,7 @@ class Step(Gradients[Tuples]):
     Where a photo cannot be read its tuple goes on without it, or not at all where it is the query or the
     positive.
 
-    Args:
-        network: it learns.
-        album: the photos.
-        maps: what the frozen layers make of them as they are, where that is kept.
-        loss: of a tuple.
-        config: how many photos at once.
-        processes: that compute it together.
+    Args: as of `Gradients`, and `loss`, of a tuple.
     """
 
     def __init__(

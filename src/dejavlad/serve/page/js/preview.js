@@ -8,7 +8,7 @@ export async function preview(file, longest, label) {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    return h("div", { class: "blank", ...named }, "No preview in this browser");
+    return h("div", { class: "blank", ...named }, label ? "No preview in this browser" : "?");
   }
   const scale = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
   const canvas = h("canvas", named);

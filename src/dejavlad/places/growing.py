@@ -1,0 +1,197 @@
+"""What changes in a map when photos are added or removed; the caller holds the map's lock.
+
+Legend: N photos of the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dejavlad.errors import InputError, PhotoError, UnknownNameError
+from dejavlad.extraction import PhotoTable
+from dejavlad.extraction.merge import drop_shares
+from dejavlad.local import describe_local
+from dejavlad.local_features import LocalFeatures
+from dejavlad.model import PlaceModel
+from dejavlad.names import Names, same_form, unicode_variants
+from dejavlad.photo import PhotoList
+from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
+from dejavlad.places.map_folder.records import records_of
+from dejavlad.places.map_folder.rows import RowOptions, rows_of
+from dejavlad.places.map_folder.snapshot import MapSnapshot
+from dejavlad.places.map_folder.state import MapState
+from dejavlad.places.verification.map_features import MapFeatures
+from dejavlad.progress import OnProgress
+from dejavlad.storage import PhotoRecord, discard
+
+FEATURES_AT_ONCE = 64
+"""Photos whose local features are written together."""
+
+
+def take_in(
+    state: MapState | DatabaseMap,
+    model: PlaceModel,
+    photos: PhotoList,
+    staging: Path,
+    options: RowOptions,
+    on_progress: OnProgress,
+    *,
+    keep: bool,
+    allow_none: bool,
+) -> tuple[int, int]:
+    """Add the photos that are new or changed, and correct what is known of the others.
+
+    Args:
+        state: the map.
+        model: describes photos.
+        photos: by the names that the map has for them, see `as_in_map`.
+        staging: the folder in which photos are described aside; cleared in the end.
+        options: how they are described.
+        on_progress: called with each step.
+        keep: facts that `photos` do not tell stay as they are.
+        allow_none: be content where no photo could be described.
+
+    Returns:
+        How many photos were added or described anew, and of how many the facts were corrected.
+
+    Raises:
+        InputError: a photo of another folder has the name of one in the map.
+    """
+    table = PhotoTable.look(photos, lambda _: (0, 0))
+    mapped = state.lookup(table.keys)
+    _refuse_namesakes(table.photos, mapped)
+    facts: dict[int, PhotoRecord] = {}
+    new: list[int] = []
+    for row, record in enumerate(records_of(table)):
+        place, known = mapped.get(record.photo.key, (-1, record))
+        if place < 0 or known.identity != record.identity:
+            new.append(row)
+            continue
+        corrected = known.with_facts(record.photo, keep=keep)
+        if corrected != known:
+            facts[place] = corrected
+    if facts:
+        state.update(facts)
+    added = 0
+    if new:
+        for part, rows, chosen, failed in rows_of(
+            model, photos.take(new), staging, options, allow_none=allow_none, on_progress=on_progress
+        ):
+            state.add(part, rows, chosen, failed)
+            added += len(part)
+    discard(staging)
+    drop_shares(staging)
+    return added, len(facts)
+
+
+def as_in_map(photos: PhotoList, state: MapState | DatabaseMap) -> PhotoList:
+    """The photos, by the names that the map has for them where these differ in their Unicode form alone.
+
+    So it is where a collection came from another system. Two files whose names differ so are two photos.
+    """
+    variants = {photo.key: unicode_variants(photo.key) for photo in photos}
+    records = state.lookup([v for key, forms in variants.items() for v in (key, *forms)])
+    named = []
+    for photo in photos:
+        if photo.key not in records:
+            for form in variants[photo.key]:
+                if form in records and _same_file(records[form][1].photo.path, photo.path):
+                    photo = replace(photo, name=records[form][1].photo.name)
+                    break
+        named.append(photo)
+    return photos.like(named)
+
+
+def keys_in_map(names: Sequence[str], state: MapState | DatabaseMap, snapshot: MapSnapshot) -> set[str]:
+    """The keys of photos that the map holds, or that failed, by their names, however written.
+
+    Raises:
+        UnknownNameError: the map has no such photo.
+    """
+    records = state.lookup(names)
+    keys = {name for name in names if name in records or name in snapshot.failed}
+    if unknown := [name for name in names if name not in keys]:
+        known = [*snapshot.photos.keys, *snapshot.failed]
+        written_otherwise = Names(known)
+        for name in unknown:
+            row = written_otherwise.find(name)
+            if row is None:
+                raise UnknownNameError("photo in the map", name, known)
+            keys.add(known[row])
+    return keys
+
+
+def keep_features(
+    features: MapFeatures | DatabaseFeatures,
+    snapshot: MapSnapshot,
+    photos: PhotoList,
+    model: PlaceModel,
+    *,
+    workers: int,
+    on_progress: OnProgress,
+) -> None:
+    """Make the local features that the map is to keep and has not yet, but of photos that cannot be read.
+
+    Args:
+        features: those of the map.
+        snapshot: its photos.
+        photos: those just added, some perhaps in memory.
+        model: the map's; features are made where it runs.
+        workers: threads that decode.
+        on_progress: called with each batch.
+    """
+    setting = features.setting()
+    if setting is None:
+        return
+    rows = snapshot.row_numbers.tolist()
+    features.keep(rows)
+    done = features.rows()
+    given = {photo.key: photo for photo in photos}
+    missing, listed = [], []
+    for i, row in enumerate(rows):
+        if row not in done:
+            record = snapshot.record(i)
+            photo = given.get(record.photo.key, record.photo)
+            if photo.pixels is not None or not record.identity[2]:
+                missing.append(row)
+                listed.append(photo)
+    if not listed:
+        return
+    batch: dict[int, LocalFeatures] = {}
+    extractor = setting.extractor(device=model.device)
+    for at, made in describe_local(extractor, listed, workers=workers, on_progress=on_progress):
+        if not isinstance(made, PhotoError):
+            batch[missing[at]] = made
+        if len(batch) >= FEATURES_AT_ONCE:
+            features.put(batch)
+            batch = {}
+    if batch:
+        features.put(batch)
+
+
+def _same_path(one: Path, other: Path) -> bool:
+    """Whether two paths are written alike, but for their Unicode form."""
+    return same_form(one.absolute().as_posix()) == same_form(other.absolute().as_posix())
+
+
+def _same_file(mapped: Path, current: Path) -> bool:
+    """Whether a path of the map, written in another Unicode form, is that of the file that is here now."""
+    try:
+        return _same_path(mapped, current) and (not mapped.exists() or mapped.samefile(current))
+    except OSError:
+        return False
+
+
+def _refuse_namesakes(photos: PhotoList, records: dict[str, tuple[int, PhotoRecord]]) -> None:
+    for photo in photos:
+        if photo.pixels is not None or photo.key not in records:
+            continue
+        path = records[photo.key][1].photo.path
+        if not _same_path(path, photo.path):
+            raise InputError(
+                f"the map holds {photo.key!r} of {str(path.parent)!r} already; photos of another folder need "
+                f"other names: add a folder above both, or make another map; photos that lie elsewhere "
+                f"now are moved: `dejavlad map move MAP OLD NEW`"
+            )

