@@ -43,8 +43,10 @@ def scripts() -> dict[str, Path]:
 
 
 QUICK = {
+    "beside": "--rows 1000 --rounds 1 --engines exact 1bit int8",
     "decode": "--repeats 1",
     "lance": "--sizes 1000",
+    "loops": "--frames 1000",
     "memory": "--built 500 --located 600",
     "models": "mixvpr-4096",
     "pairs": "--photos 2000",
@@ -55,9 +57,9 @@ QUICK = {
     "training": "--quick",
 }
 """Benchmark -> what makes it short; its figures then mean little."""
-USUAL = {"scale": "--sizes 20000"}
+USUAL = {"beside": "--rows 20000 --rounds 1", "scale": "--sizes 20000"}
 """Likewise, in a run of all."""
-FOLDERS = ("lance", "memory", "pairs", "scale")
+FOLDERS = ("beside", "lance", "memory", "pairs", "scale")
 """Benchmarks that must be told where to write."""
 
 

@@ -1,7 +1,7 @@
 """A map of a million rows on disk beside faiss and LanceDB: recall, time, memory, disk; all from one run.
 
-    python benchmarks/bench_beside.py FOLDER --rows 1000000
-    python benchmarks/bench_beside.py FOLDER --rows 200000
+    python benchmarks/bench_beside.py --folder FOLDER --rows 1000000
+    python benchmarks/bench_beside.py --folder FOLDER --rows 20000
 
 Rows are those of ``bench_scale.py``. Each index is made on disk, opened and asked in a process of its own,
 with one thread (LanceDB has its own); rounds go by turns, so that a busy machine slows all alike. Each step
@@ -172,9 +172,8 @@ def opened(bench: Bench, engine: str) -> Search:
         faiss.downcast_index(index).nprobe = 32
     if engine == "ivfpq-refined":
         exact = read("flat")
-        index = faiss.IndexRefine(index, exact)
+        index = faiss.IndexRefine(index, exact)  # which refers to both
         index.k_factor = 10
-        index.kept = exact
     return lambda queries: index.search(queries, K)[1]
 
 
@@ -206,7 +205,7 @@ def table(bench: Bench) -> str:
         made = bench.results.get(f"{MADE_BY.get(engine, engine)} made")
         rounds = [v for name, v in bench.results.items() if name.startswith(f"{engine} round ")]
         finds = bench.results.get(f"{engine} finds")
-        if made is None or finds is None:
+        if made is None or finds is None or not rounds:
             continue
         alone, together, _, memory = (statistics.median(column) for column in zip(*rounds, strict=True))
         right, place = finds
@@ -219,7 +218,7 @@ def table(bench: Bench) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dims", type=int, default=512)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
@@ -235,7 +234,7 @@ def main() -> None:
 
     def step(name: str, *words: str) -> None:
         if name not in Bench(given.folder, given.rows, given.dims).results:
-            command = [sys.executable, __file__, str(given.folder), "--rows", str(given.rows)]
+            command = [sys.executable, __file__, "--folder", str(given.folder), "--rows", str(given.rows)]
             subprocess.run([*command, "--dims", str(given.dims), "--step", *words], check=True)
 
     for engine in given.engines:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError, UnknownNameError
-from dejavlad.index import KINDS, Index, build_index, faiss_index, nearest, open_index, scan
+from dejavlad.index import KINDS, Index, build_index, codes, faiss_index, nearest, open_index, scan
 from dejavlad.ranking import Ranking
 
 RECALL = {
@@ -369,3 +369,22 @@ def test_hnsw_takes_its_settings(tmp_path: Path) -> None:
     opened = open_index(tmp_path)
     assert isinstance(opened, faiss_index.FaissIndex) and opened.effort == 300
     assert (index.search(queries, 3).indices == oracle(rows, queries, 3)[0]).mean() > 0.9
+
+
+@pytest.mark.parametrize("in_question", [0, 1 << 30])
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_codes_of_rows_lose_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, in_question: int) -> None:
+    """Whether queries are taken in one half of 8 bits or in two, which follows from the rows in question."""
+    monkeypatch.setattr(codes, "LONGEST_CHUNK", 64)
+    monkeypatch.setattr(codes, "IN_QUESTION", in_question)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 64)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    queries = rows[:20] + np.float32(0.01)
+    coder = codes.Coder.learn(kind, rows)
+    made, error = coder.encode(rows)
+    alive = np.arange(500) % 7 > 0
+    ids, distances = coder.search(made, queries, 30, alive, lambda numbers: rows[numbers], error)
+    right = build_index("flat", rows).search(queries, 30, allowed=np.flatnonzero(alive))
+    np.testing.assert_array_equal(ids, right.indices)
+    np.testing.assert_array_equal(distances, right.distances)

@@ -26,6 +26,8 @@ from dejavlad.index.scan import LONGEST_CHUNK
 from dejavlad.index.signs import SignCoder, candidates_of, proposed
 
 KINDS = ("float16", "int8", "1bit")
+IN_QUESTION = 128
+"""Where so many rows of a chunk were in question for each query, products of twice the bits cost less."""
 HEAD = 8
 """Bytes before a coarse row: what its numbers are multiplied by, and its squared length, both float32."""
 
@@ -119,7 +121,13 @@ class Coder:
         longest = float(np.sqrt(square_C.max(initial=0))) + error
         half = self.kind == "float16"
         numbers = codes_CW[:, HEAD:].view(np.float16 if half else np.int8)
-        products_BC, error_B = products.products(queries_BD, numbers, None if half else scale_C, longest)
+        products_BC, error_B = products.products(
+            queries_BD,
+            numbers,
+            None if half else scale_C,
+            longest,
+            fine=nearest.in_question > IN_QUESTION * len(queries_BD),
+        )
         error_B = error_B + error * np.linalg.norm(queries_BD.astype(np.float64), axis=1)
         ids_C = np.arange(first, first + len(codes_CW))
         nearest.screen(products_BC, error_B, lambda rows: take(rows + first), square_C, ids_C, alive_C)

@@ -46,6 +46,8 @@ class Nearest:
 
     def __init__(self, queries_BD: Floats, square_B: Floats, k: int) -> None:
         self._queries, self._square, self._k = queries_BD, square_B, k
+        self.in_question = 0
+        """Pairs of the last chunk that were measured."""
         self._ids = np.full((len(queries_BD), k), NO_ID, dtype=np.int64)
         self._distances = np.full((len(queries_BD), k), np.inf, dtype=np.float32)
 
@@ -83,6 +85,7 @@ class Nearest:
         near_BC = self._near(screen_BC, slack_B)
         by_rows = near_BC.flags.f_contiguous
         near, width = near_BC.ravel(order="K"), near_BC.shape[0 if by_rows else 1]
+        self.in_question = int(np.count_nonzero(near))
         for first in range(0, near.size, PAIRS):
             outer_P, inner_P = np.divmod(np.flatnonzero(near[first : first + PAIRS]) + first, width)
             if len(outer_P):

@@ -39,7 +39,7 @@ Errors = NDArray[np.float64]
 
 
 def products(
-    queries_BD: Floats, codes_CD: NDArray[Any], scales_C: Floats | None, longest: float
+    queries_BD: Floats, codes_CD: NDArray[Any], scales_C: Floats | None, longest: float, *, fine: bool = False
 ) -> tuple[Floats, Errors]:
     """float32 [B, C] products with rows as they are stored, and their greatest error [B] beyond rounding.
 
@@ -48,12 +48,13 @@ def products(
         codes_CD: float32, float16 or int8.
         scales_C: what int8 rows are multiplied by; None for others.
         longest: length of the longest row, at least.
+        fine: see `byte_products`.
     """
     made = None
     if codes_CD.dtype == np.float16:
         made = half_products(queries_BD, codes_CD, longest)
     elif scales_C is not None:
-        made = byte_products(queries_BD, codes_CD, scales_C, longest)
+        made = byte_products(queries_BD, codes_CD, scales_C, longest, fine=fine)
     return made or (float_products(queries_BD, codes_CD, scales_C), np.zeros(len(queries_BD)))
 
 
@@ -104,12 +105,12 @@ def half_products(
 
 
 def byte_products(
-    queries_BD: Floats, codes_CD: NDArray[np.int8], scales_C: Floats, longest: float
+    queries_BD: Floats, codes_CD: NDArray[np.int8], scales_C: Floats, longest: float, *, fine: bool = False
 ) -> tuple[Floats, Errors] | None:
     """float32 [B, C] products with int8 rows times `scales_C`; None where decoding is better.
 
     A few queries are taken in two halves of 8 bits, so that the error is next to none; of many, the upper
-    half has to do, so that a few rows more are measured.
+    half has to do, so that a few rows more are measured, unless they are wanted `fine`.
     """
     dims, count = queries_BD.shape[1], len(queries_BD)
     if count < 2 or dims % 8 or len(codes_CD) < 32 or not has_int8_matmul():
@@ -120,7 +121,7 @@ def byte_products(
     scaled_BD = queries_BD / step_B[:, None]
     upper_BD = np.rint(scaled_BD)
     halves, missed_BD = upper_BD.astype(np.int8), scaled_BD - upper_BD
-    if count <= TWO_HALVES:
+    if fine := fine or count <= TWO_HALVES:
         lower_BD = np.rint(missed_BD * (2 * STEPS))
         halves = np.concatenate([halves, lower_BD.astype(np.int8)])
         missed_BD -= lower_BD / (2 * STEPS)
@@ -129,7 +130,7 @@ def byte_products(
     rows = _shared(codes_CD)
     whole = torch._int_mm(rows, torch.from_numpy(halves).T).numpy()
     products_CB = whole[:, :count].astype(np.float32)
-    if count <= TWO_HALVES:
+    if fine:
         products_CB += whole[:, count : 2 * count] * np.float32(1 / (2 * STEPS))
     products_CB *= scales_C[:, None]
     products_CB *= step_B.astype(np.float32)
