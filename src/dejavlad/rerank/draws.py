@@ -35,7 +35,7 @@ FINEST, WIDEST = 0.5, 1400.0
 which side of a line a point lies."""
 ROUNDING = 1.5e-6
 """What float32 may change, here and in OpenCV, relative to the largest numbers that are added."""
-TIE = 0.02
+TIE = 0.005
 """Squared pixels: an error so near to the threshold may count otherwise on another processor."""
 
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
