@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Points = NDArray[np.float32]
@@ -35,7 +36,7 @@ FINEST, WIDEST = 0.5, 1400.0
 which side of a line a point lies."""
 ROUNDING = 1.5e-6
 """What float32 may change, here and in OpenCV, relative to the largest numbers that are added."""
-TIE = 0.02
+TIE = 0.005
 """Squared pixels: an error so near to the threshold may count otherwise on another processor."""
 
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
@@ -277,7 +278,9 @@ def _misfits(
     )
     off_N = (ROUNDING * (largest_N**2 + 2 * threshold * far_N)).astype(np.float32)
     off_N[unknown_N] = math.inf
-    return features_MF @ model_46N.reshape(24, -1), off_N
+    # Not NumPy's product: its own threads and those that work on other candidates wait for each other.
+    misfit_MN = torch.mm(torch.from_numpy(features_MF), torch.from_numpy(model_46N.reshape(24, -1)))
+    return misfit_MN.numpy(), off_N
 
 
 def _fitted(candidate_points: Points, query_points: Points) -> Numbers | None:

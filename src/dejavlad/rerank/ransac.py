@@ -6,7 +6,6 @@ Shapes: M matches, P patches of the query.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import cv2
@@ -17,6 +16,7 @@ from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.patches import PatchSet
 from dejavlad.rerank.draws import find_homography
 from dejavlad.rerank.matching import PatchMatch, centres, mutual_groups
+from dejavlad.rerank.workers import parallel_map
 
 Points = NDArray[np.float32]
 
@@ -100,7 +100,7 @@ class RansacMatcher:
         confidence: see `homography`.
         method: a name in `METHODS`; "ransac" is the original's.
         seed: see `homography`.
-        threads: candidates verified at once.
+        threads: 1 verifies candidate by candidate; else as many at once as torch has threads.
 
     Raises:
         UnknownNameError: no such method.
@@ -171,5 +171,4 @@ class RansacMatcher:
             score = -float(inlier_M.sum()) * pair[2] / len(query)
             return PatchMatch(score, pair[0][inlier_M], pair[1][inlier_M], matrix)
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(verify, points))
+        return [verify(pair) for pair in points] if self.threads == 1 else parallel_map(verify, points)
