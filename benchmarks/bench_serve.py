@@ -104,7 +104,7 @@ def service(town: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     finally:
         process.terminate()
         started = time.monotonic()
-        process.wait(20)
+        process.wait(120)
         print(f"  SIGTERM: status {process.returncode} after {time.monotonic() - started:.1f} s")
 
 
