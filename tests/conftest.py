@@ -10,6 +10,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores; said before torch is loaded
 
+import filelock
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -26,6 +27,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     return result
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same for all processes of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def learn_the_same_clusters_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """k-means of the same points is run once for all tests: most of what fitting the same few photos costs.
@@ -34,8 +41,7 @@ def learn_the_same_clusters_once(tmp_path_factory: pytest.TempPathFactory) -> It
     pytest-xdist share the folder.
     """
     initialise = importlib.import_module("dejavlad.fitting.initialise")
-    run, folder = initialise.kmeans, tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "clusters"
+    run, folder = initialise.kmeans, shared_folder(tmp_path_factory) / "clusters"
     folder.mkdir(exist_ok=True)
 
     def remembering(points: NDArray[np.float32], k: int, **options: int) -> NDArray[np.float32]:
@@ -147,7 +153,9 @@ def demo_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The town of 60 photos, to be copied: verbs and examples that make one go on with the copy."""
     from dejavlad.town import make_town
 
-    return make_town(tmp_path_factory.mktemp("demo") / "town", photos=60)
+    folder = shared_folder(tmp_path_factory) / "town"
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        return make_town(folder, photos=60)
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,9 @@ def test_wheel_works_elsewhere(tmp_path: Path) -> None:
     venv.create(tmp_path / "env")
     bin_folder = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
     folder = run(bin_folder / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-    link_requirements(required, Path(folder.strip()))
+    packages = Path(folder.strip())
+    link_requirements(required, packages)
+    assert (packages / "torch").exists() and not (packages / "pytest").exists()
     pip = (sys.executable, "-m", "pip", "--python", bin_folder / "python", "install", "--quiet")
     run(*pip, "--disable-pip-version-check", "--no-index", "--no-deps", wheel)
 
