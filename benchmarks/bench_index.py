@@ -67,8 +67,8 @@ def coarse(n: int = 200_000, d: int = 512) -> None:
         index = build_index(kind, rows)
         index.search(queries[:1], K)
         for count, rounds in ((1, 9), (100, 3)):
-            some = queries[:count]
-            tasks = partial(product, rows, some, K), partial(index.search, some, K)
+            sample = queries[:count]
+            tasks = partial(product, rows, sample, K), partial(index.search, sample, K)
             print(f"    {kind}, {count} at once: {paired(*tasks, rounds=rounds)}", flush=True)
 
 
@@ -88,14 +88,14 @@ def codes_of_maps(n: int, d: int = 512) -> None:
             codes, error = coder.encode(rows)
 
             def search(
-                some: Array,
+                sample: Array,
                 coder: Coder = coder,
                 codes: Any = codes,
                 error: float = error,
                 k: int = k,
                 rows: Array = rows,
             ) -> Any:
-                return coder.search(codes, some, k, alive, lambda numbers: rows[numbers], error)
+                return coder.search(codes, sample, k, alive, lambda numbers: rows[numbers], error)
 
             assert np.array_equal(search(queries)[0], exact.indices)
             for count in (1, 100):

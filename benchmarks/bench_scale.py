@@ -115,12 +115,12 @@ def resident() -> float:
 def child(folder: Path, count: int, dims: int) -> None:
     """Asks a map in a process of its own, whose memory is told."""
     queries, places = made_queries(count, dims)
-    before, some = resident(), queries[:QUERIES]
+    before, sample = resident(), queries[:QUERIES]
     opened, _ = seconds(lambda: MapState(folder, dims).snapshot())
     _, _, search = searcher(folder, dims)
     first, _ = seconds(lambda: search(queries[:1], K))
-    batch, batch_cpu = seconds(lambda: search(some, K), 2)
-    each = [seconds(lambda q=q: search(q[None], K)) for q in some[:ALONE]]
+    batch, batch_cpu = seconds(lambda: search(sample, K), 2)
+    each = [seconds(lambda q=q: search(q[None], K)) for q in sample[:ALONE]]
     one, one_cpu = (statistics.median(column) for column in zip(*each, strict=True))
     indices = search(queries, K).indices
     after = resident()

@@ -192,8 +192,8 @@ def make_verbs(folder: Path) -> list[Verb]:
     nn.init.normal_(whitening.weight)
     patching = PlaceModel(Cells(), NetVLAD(12, 4, epsilon="torch"), PLAIN, whitening=whitening, fitted=True)
 
-    def built(some: PhotoList) -> Callable[[Path], None]:
-        return lambda out: void(dv.PlaceMap.build(model, some, out / "map", batch_size=2))
+    def built(sample: PhotoList) -> Callable[[Path], None]:
+        return lambda out: void(dv.PlaceMap.build(model, sample, out / "map", batch_size=2))
 
     def opened(out: Path) -> dv.PlaceMap:
         return dv.PlaceMap(out / "map", model)

@@ -270,21 +270,21 @@ def report(rows: list[Row]) -> None:
     print("| map | photos | right answers | known | unrelated | known | other districts | known |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
 
-    def line(name: str, size: object, some: list[Row]) -> None:
-        cells = [c for kind in ("right", "unrelated", "district") for c in known(of(some, kind))]
+    def line(name: str, size: object, sample: list[Row]) -> None:
+        cells = [c for kind in ("right", "unrelated", "district") for c in known(of(sample, kind))]
         print(f"| {name} | {size} | {' | '.join(cells)} |")
 
     for name, sizes in MAPS.items():
         for size in sizes:
-            some = [row for row in rows if (row.database, row.size) == (name, size)]
-            line(name + (" (fitted)" if name in FITTED else ""), size, some)
+            sample = [row for row in rows if (row.database, row.size) == (name, size)]
+            line(name + (" (fitted)" if name in FITTED else ""), size, sample)
     parts = {
         "fitted on": [row for row in rows if row.fitted],
         "held back (map and photos)": [row for row in rows if row.judged],
         "held back (map or photos)": [row for row in rows if not row.fitted],
     }
-    for name, some in parts.items():
-        line(f"**{name}**", "", some)
+    for name, sample in parts.items():
+        line(f"**{name}**", "", sample)
     columns = "verified | earlier curve | search alone | before (`confidence`) |\n|---|--:|--:|--:|--:|"
     print(f"\n| area under the ROC | {columns}")
     scores = (
@@ -293,31 +293,33 @@ def report(rows: list[Row]) -> None:
         search_confidence,
         lambda evidence: confidence(evidence.standing),
     )
-    for name, some in parts.items():
+    for name, sample in parts.items():
         areas = [
-            roc_area(*([score(row.evidence) for row in of(some, kind)] for kind in ("right", "unrelated")))
+            roc_area(*([score(row.evidence) for row in of(sample, kind)] for kind in ("right", "unrelated")))
             for score in scores
         ]
         print(f"| {name} | " + " | ".join("" if a is None else f"{a:.4f}" for a in areas) + " |")
     print(f"\n| held back (map or photos): known | {columns}")
     for kind in ("right", "unrelated", "district"):
-        some = of(parts["held back (map or photos)"], kind)
-        shares = [np.mean([score(row.evidence) >= KNOWN for row in some]) if some else 0 for score in scores]
+        sample = of(parts["held back (map or photos)"], kind)
+        shares = [
+            np.mean([score(row.evidence) >= KNOWN for row in sample]) if sample else 0 for score in scores
+        ]
         print(
-            f"| {kind}, held back (map or photos): {len(some)} | "
+            f"| {kind}, held back (map or photos): {len(sample)} | "
             + " | ".join(f"{s:.3f}" for s in shares)
             + " |"
         )
-    for name, some in parts.items():
-        some = of(some, "right") + of(some, "unrelated")
-        if some:
+    for name, sample in parts.items():
+        sample = of(sample, "right") + of(sample, "unrelated")
+        if sample:
             print(f"\nreliability, {name}:\n")
             print(
                 reliability(
-                    [verified_confidence(row.evidence) for row in some],
-                    [row.kind == "right" for row in some],
-                    [np.nan if row.position_error is None else row.position_error for row in some],
-                    [np.nan if row.uncertainty is None else row.uncertainty for row in some],
+                    [verified_confidence(row.evidence) for row in sample],
+                    [row.kind == "right" for row in sample],
+                    [np.nan if row.position_error is None else row.position_error for row in sample],
+                    [np.nan if row.uncertainty is None else row.uncertainty for row in sample],
                 )
             )
 

@@ -93,8 +93,8 @@ def train_and_measure(
 
 def spread(values: Sequence[float]) -> str:
     """Mean of the values as text, with their range where there are several."""
-    some = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{some}"
+    sample = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{sample}"
 
 
 def table(runs_of: dict[str, list[dict[str, Any]]]) -> str:

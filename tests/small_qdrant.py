@@ -101,10 +101,10 @@ def result_of(server: SmallQdrant, what: str, name: str, content: dict[str, Any]
     elif what == "POST /points/count":
         return {"count": client.count(name).count}
     elif what == "POST /points":
-        some = client.retrieve(
+        sample = client.retrieve(
             name, content["ids"], content.get("with_payload"), content.get("with_vector", False)
         )
-        return plain(some)
+        return plain(sample)
     elif what == "POST /points/scroll":
         points, offset = client.scroll(
             name,

@@ -12,13 +12,13 @@ from dejavlad.errors import InputError, StoreError
 from dejavlad.ranking import Ranking
 
 
-def some() -> Ranking:
+def sample() -> Ranking:
     random = np.random.default_rng(0)
     return Ranking(random.integers(-1, 50, (7, 5)), np.sort(random.random((7, 5)), axis=1))
 
 
 def test_a_ranking_comes_back(tmp_path: Path) -> None:
-    ranking = some()
+    ranking = sample()
     again = Ranking.load(ranking.save(tmp_path / "r.npz"))
     assert np.array_equal(again.indices, ranking.indices)
     assert np.array_equal(again.distances, ranking.distances)
@@ -31,10 +31,10 @@ def test_damaged_files_are_refused_and_closed(tmp_path: Path, form: str) -> None
     """Warnings are errors: a file left open would be one."""
     path = tmp_path / ("r.npy" if form == "rows" else "r.npz")
     if form == "rows":
-        np.save(path, some().indices)
+        np.save(path, sample().indices)
     else:
         write = np.savez if form == "stored" else np.savez_compressed
-        write(path, indices=some().indices, distances=some().distances)
+        write(path, indices=sample().indices, distances=sample().distances)
     whole = path.read_bytes()
     random = np.random.default_rng(1)
     refused = 0

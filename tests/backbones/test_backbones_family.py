@@ -160,14 +160,14 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("name", "tensors", "parameters", "some"), KEYS, ids=[key[0] for key in KEYS])
-def test_keys_are_torchvisions(name, tensors, parameters, some):
+def test_keys_are_torchvisions(name, tensors, parameters, sample):
     with torch.device("meta"):
         whole = BACKBONES[name].make(cut=BACKBONES[name].end)
         default = BACKBONES[name].make(cut=BACKBONES[name].cut)
     tensors_by_key = whole.state_dict()
     assert len(tensors_by_key) == tensors
     assert sum(parameter.numel() for parameter in whole.parameters()) == parameters
-    assert set(some) <= tensors_by_key.keys()
+    assert set(sample) <= tensors_by_key.keys()
     assert default.state_dict().keys() <= tensors_by_key.keys()
 
 

@@ -60,8 +60,8 @@ def write_table(path, entries, per_block=5, compression=0):
 
     entries = sorted(entries)
     for first in range(0, len(entries), per_block):
-        some = entries[first : first + per_block]
-        handles.append((some[-1][0] + b"~", append(block(some))))
+        sample = entries[first : first + per_block]
+        handles.append((sample[-1][0] + b"~", append(block(sample))))
     meta = append(block([]))
     footer = meta + append(block(handles, every=1))
     path.write_bytes(data + footer.ljust(40, b"\0") + struct.pack("<Q", MAGIC))

@@ -117,14 +117,14 @@ def test_swapped_coordinates_are_told(scored: Evaluate) -> None:
 
 
 def test_positions_that_are_no_numbers() -> None:
-    some = [Position(0, 0, "31N"), None, Position(float("nan"), 1, "31N"), Position(10, 0, "31N")]
-    truth = truth_positions(some, some, 25)
+    sample = [Position(0, 0, "31N"), None, Position(float("nan"), 1, "31N"), Position(10, 0, "31N")]
+    truth = truth_positions(sample, sample, 25)
     assert [rows.tolist() for rows in truth.positives] == [[0, 3], [], [], [0, 3]]
     assert truth.description["database_without_position"] == 2
     with pytest.raises(InputError, match="none of the 2 photos of the database has a position"):
-        truth_positions([None, None], some, 25)
+        truth_positions([None, None], sample, 25)
     with pytest.raises(InputError, match="some have none"):
-        truth_positions([Position(0, 0), Position(0, 0, "31N")], some, 25)
+        truth_positions([Position(0, 0), Position(0, 0, "31N")], sample, 25)
 
 
 def test_zones_far_apart_are_not_near() -> None:

@@ -173,9 +173,9 @@ def test_bad_files(tmp_path: Path) -> None:
 
 
 def test_photos_without_position_are_refused() -> None:
-    some: list[Position | None] = [Position(0, 0), None, None]
+    sample: list[Position | None] = [Position(0, 0), None, None]
     with pytest.raises(InputError, match=r"2 of 3 photos of the queries have no position, first '1.jpg'"):
-        TruthPositions.of_photos(listing(1, some[:1]), listing(3, some), 25)
+        TruthPositions.of_photos(listing(1, sample[:1]), listing(3, sample), 25)
     mixed: list[Position | None] = [Position(0, 0), Position(0, 0, "33N")]
     with pytest.raises(InputError, match="some have none"):
         TruthPositions.of_photos(listing(2, mixed), listing(2, mixed), 25)

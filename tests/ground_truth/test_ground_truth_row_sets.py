@@ -47,8 +47,8 @@ def test_shared_sets_are_as_others(data: st.DataObject) -> None:
     assert truths[0].hash == truths[1].hash and truths[0].positives == truths[1].positives
     most = 4 if len(which) else 0
     rows_of = st.lists(st.integers(0, max(0, len(which) - 1)), max_size=most)
-    some = np.array(data.draw(rows_of), np.int64)
-    assert shared.take(some) == plain.take(some) == RowSets.of([plain[i] for i in some.tolist()], n)
+    sample = np.array(data.draw(rows_of), np.int64)
+    assert shared.take(sample) == plain.take(sample) == RowSets.of([plain[i] for i in sample.tolist()], n)
 
 
 def test_answers_of_some_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +65,9 @@ def test_answers_of_some_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
     )
     sizes: list[int] = []
 
-    def search(some: Rows, depth: int) -> Ranking:
-        sizes.append(len(some))
-        return Ranking(whole.indices[some, :depth], whole.distances[some, :depth])
+    def search(sample: Rows, depth: int) -> Ranking:
+        sizes.append(len(sample))
+        return Ranking(whole.indices[sample, :depth], whole.distances[sample, :depth])
 
     monkeypatch.setattr(recall, "ENTRIES", 5 * n)
     answers = answers_of(search, truth, 6)

@@ -208,7 +208,7 @@ def test_names_and_options_that_are_not_known():
         create("sift", cells=3)
 
 
-def some(points=30, dims=16, size=(300, 400), seed=0):
+def sample(points=30, dims=16, size=(300, 400), seed=0):
     rng = np.random.default_rng(seed)
     described = rng.normal(size=(points, dims))
     described /= np.linalg.norm(described, axis=1, keepdims=True)
@@ -218,7 +218,7 @@ def some(points=30, dims=16, size=(300, 400), seed=0):
 
 @pytest.mark.parametrize(("dtype", "least"), [("int8", 0.999), ("float16", 0.999999)])
 def test_records_give_back_what_went_in(dtype, least):
-    features = some()
+    features = sample()
     record = encode(features, dtype)
     assert len(record) == record_bytes(30, 16, dtype)
     back = decode(record)
@@ -226,7 +226,7 @@ def test_records_give_back_what_went_in(dtype, least):
     assert abs(back.keypoints - features.keypoints).max() < 400 / 65535
     np.testing.assert_allclose(back.scores, features.scores, rtol=1e-3)
     assert ((back.descriptors * features.descriptors).sum(axis=1) > least).all()
-    assert len(decode(encode(some(points=0), dtype))) == 0
+    assert len(decode(encode(sample(points=0), dtype))) == 0
 
 
 def test_a_photo_takes_at_most_150_kb():
@@ -234,14 +234,14 @@ def test_a_photo_takes_at_most_150_kb():
 
 
 def test_damaged_records_are_refused():
-    record = encode(some())
+    record = encode(sample())
     for damaged in (b"", record[:20], record[:-1], record + b"x", b"XXXX" + record[4:]):
         with pytest.raises(StoreError):
             decode(damaged)
     with pytest.raises(InputError, match="outside"):
         encode(LocalFeatures([[900, 1]], [[1.0]], [1], (300, 400), "sift"))
     with pytest.raises(InputError, match="int8 or float16"):
-        encode(some(), "pq")
+        encode(sample(), "pq")
 
 
 def test_features_that_cannot_be():

@@ -48,9 +48,9 @@ class Table:
     def follow(self) -> CopiedRows | None:
         rows_ND = self.rows_ND
 
-        def read(some: NDArray[np.int64]) -> NDArray[np.float32]:
-            self.read += len(some)
-            return rows_ND[some]
+        def read(sample: NDArray[np.int64]) -> NDArray[np.float32]:
+            self.read += len(sample)
+            return rows_ND[sample]
 
         crcs = np.array([zlib.crc32(row.tobytes()) for row in rows_ND], np.int64)
         marks = marks_of(list(self.rows), [mark for mark, _ in self.rows.values()], crcs)
@@ -153,9 +153,9 @@ class View:
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[Any]:
         chosen = np.arange(len(self.rows)) if ids is None else ids.astype(np.int64)
         for first in range(0, len(chosen), 7):
-            some = chosen[first : first + 7][::-1]
-            self.read += len(some)
-            yield some.astype(np.uint64), self.rows[some]
+            sample = chosen[first : first + 7][::-1]
+            self.read += len(sample)
+            yield sample.astype(np.uint64), self.rows[sample]
 
 
 class NoCopy:
@@ -172,10 +172,10 @@ def rows_through(view: View, copy: RowCopy | NoCopy) -> DatabaseRows:
 def check(rows: DatabaseRows, rows_ND: NDArray[np.float32]) -> None:
     queries = np.random.default_rng(1).standard_normal((3, DIMS)).astype(np.float32)
     for allowed in (None, np.array([3, 9]), np.arange(4, len(rows_ND) - 1)):
-        some = np.arange(len(rows_ND)) if allowed is None else allowed
-        right = build_index("flat", rows_ND[some]).search(queries, 2)
+        sample = np.arange(len(rows_ND)) if allowed is None else allowed
+        right = build_index("flat", rows_ND[sample]).search(queries, 2)
         ranking = rows.search(queries, 2, allowed)
-        np.testing.assert_array_equal(ranking.indices, some[right.indices])
+        np.testing.assert_array_equal(ranking.indices, sample[right.indices])
         np.testing.assert_array_equal(ranking.distances, right.distances)
     np.testing.assert_array_equal(rows.take(np.array([5, 2, 5])), rows_ND[[5, 2, 5]])
 

@@ -78,8 +78,8 @@ def test_kitti(tmp_path: Path) -> None:
     assert is_poses(path) and poses.kind == "kitti" and poses.centres == pytest.approx(CENTRES, rel=1e-5)
     photos = listed(*(f"{i:06d}.png" for i in range(7)))
     assert np.stack(centres_of(photos, poses, path)) == pytest.approx(CENTRES, rel=1e-5)  # type: ignore[arg-type]
-    some = photos.take([1, 4])
-    assert np.stack(centres_of(some, poses, path)) == pytest.approx(CENTRES[[1, 4]], rel=1e-5)  # type: ignore[arg-type]
+    sample = photos.take([1, 4])
+    assert np.stack(centres_of(sample, poses, path)) == pytest.approx(CENTRES[[1, 4]], rel=1e-5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"7 poses.*2 photos"):
         centres_of(listed("1.png", "2.png"), poses, path)  # not named as KITTI's
     with pytest.raises(InputError, match=r"7 poses.*8 photos"):

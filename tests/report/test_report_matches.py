@@ -118,9 +118,9 @@ def test_the_homography_lays_one_over_the_other(make_view: View) -> None:
 
 
 def test_a_pair_that_does_not_match_has_a_figure(make_view: View) -> None:
-    some = match_figure(pair_of(make_view, grid_match(4), grid_match(0)))
+    sample = match_figure(pair_of(make_view, grid_match(4), grid_match(0)))
     none = match_figure(pair_of(make_view, grid_match(0), grid_match(0)))
-    assert none.shape[0] < 0.7 * some.shape[0]  # one row, not one a size
+    assert none.shape[0] < 0.7 * sample.shape[0]  # one row, not one a size
     assert (none == 255).all(axis=2).sum() > 5000  # the remark's white ground
 
 

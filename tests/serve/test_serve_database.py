@@ -116,12 +116,12 @@ def test_another_map_at_the_same_place_is_seen(own: Town, run: Runner, tmp_path:
         photos = listed(own)
         PlaceMap.build("rootsift-vlad", photos, address)
         client = run(address).client
-        for model, some in (("rootsift-vlad", photos[:3]), (small_model(), photos[1:3])):
+        for model, sample in (("rootsift-vlad", photos[:3]), (small_model(), photos[1:3])):
             shutil.rmtree(tmp_path / "db")
-            PlaceMap.build(model, some, address)  # of as many commits
+            PlaceMap.build(model, sample, address)  # of as many commits
             (answer,) = client.locate([own.query(1)], verify="none")
-            assert sorted(match["name"] for match in answer["matches"]) == some.keys
-            assert client.map("db")["photos"] == len(some)
+            assert sorted(match["name"] for match in answer["matches"]) == sample.keys
+            assert client.map("db")["photos"] == len(sample)
 
 
 @pytest.mark.slow

@@ -220,10 +220,10 @@ def test_photos_in_blocks_come_back_in_order(state: State, monkeypatch: pytest.M
     monkeypatch.setattr(photo_blocks, "BLOCK", 4)
     made, root, at = records(23), Path("/r"), 0
     for part in (1, 9, 13):
-        some = made[at : at + part]
-        lines, texts = photo_blocks.encode(some, range(at, at + part), 1, root)
+        sample = made[at : at + part]
+        lines, texts = photo_blocks.encode(sample, range(at, at + part), 1, root)
         with state.writing() as connection:
-            photo_blocks.append(connection, state, at, lines, texts, [r.photo.key for r in some])
+            photo_blocks.append(connection, state, at, lines, texts, [r.photo.key for r in sample])
         at += part
     with state.reading() as connection:
         stored = [

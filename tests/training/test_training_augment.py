@@ -65,7 +65,7 @@ def test_a_change_of_hue_leaves_grey_photos_as_they_are(make_view):
     torch.testing.assert_close(hue(grey, [[3]]), grey, atol=1e-3, rtol=0)
     turned = [hue(colours, [[seed]]) for seed in range(6)]
     slight = [Augment(TrainConfig(augment_hue=0.01), preprocess)(colours, [[seed]]) for seed in range(6)]
-    most, least = (max(float((one - colours).abs().max()) for one in some) for some in (turned, slight))
+    most, least = (max(float((one - colours).abs().max()) for one in sample) for sample in (turned, slight))
     assert most > 0.5 and least < most / 4
 
 

@@ -54,17 +54,17 @@ class CoarseDescriptors:
             (CoarseDescriptors, self.dims, self.whole, grid),
             lambda rows_RD: self._quantized(rows_RD.detach()[:, : self.dims].index_select(0, used_r)),
         )
-        likeness_rP: NDArray[np.float32] | NDArray[np.int32]
+        similarity_rP: NDArray[np.float32] | NDArray[np.int32]
         if self.whole:
-            likeness_rP = product(coarse_rd, self.coarse_Pd.T)
+            similarity_rP = product(coarse_rd, self.coarse_Pd.T)
         else:
-            likeness_rP = torch.mm(coarse_rd, self.coarse_Pd.T).numpy()
-        nearest_r = likeness_rP.argmax(axis=1)
-        best_r = likeness_rP[np.arange(len(nearest_r)), nearest_r]
+            similarity_rP = torch.mm(coarse_rd, self.coarse_Pd.T).numpy()
+        nearest_r = similarity_rP.argmax(axis=1)
+        best_r = similarity_rP[np.arange(len(nearest_r)), nearest_r]
         # Comparing values finds the mutual ones without a second argmax, down the columns, which is slow.
-        there_M = np.flatnonzero(best_r == likeness_rP.max(axis=0)[nearest_r])
-        here_M, first_M = np.unique(nearest_r[there_M], return_index=True)
-        return here_M, used_r.numpy()[there_M[first_M]]
+        candidate_M = np.flatnonzero(best_r == similarity_rP.max(axis=0)[nearest_r])
+        query_M, first_M = np.unique(nearest_r[candidate_M], return_index=True)
+        return query_M, used_r.numpy()[candidate_M[first_M]]
 
     def _quantized(self, descriptors_PD: Tensor) -> Tensor:
         """[P, d]: int8 where whole numbers are multiplied."""

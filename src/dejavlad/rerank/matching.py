@@ -97,9 +97,9 @@ def mutual_nearest(query_PD: Tensor, candidates_BRD: Tensor) -> Mutual:
     """
     if query_PD.shape[1] != candidates_BRD.shape[2]:
         raise InputError(_UNLIKE.format(query_PD.shape[1], candidates_BRD.shape[2]))
-    likeness_BRP = torch.matmul(candidates_BRD, query_PD.T)
-    nearest_BR = likeness_BRP.argmax(dim=2)
-    back_BP = likeness_BRP.argmax(dim=1)
+    similarity_BRP = torch.matmul(candidates_BRD, query_PD.T)
+    nearest_BR = similarity_BRP.argmax(dim=2)
+    back_BP = similarity_BRP.argmax(dim=1)
     rows_R = torch.arange(candidates_BRD.shape[1], device=nearest_BR.device)
     return Mutual(nearest_BR, back_BP.gather(1, nearest_BR) == rows_R)
 
@@ -159,8 +159,8 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
     def match(alike: Sequence[PatchSet]) -> Mutual:
         nearest_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.int64)
         mutual_BR = torch.zeros(len(alike), len(alike[0]), dtype=torch.bool)
-        for b, (here_M, there_M) in enumerate(parallel_map(match_one, alike)):
-            nearest_BR.numpy()[b, there_M], mutual_BR.numpy()[b, there_M] = here_M, True
+        for b, (query_M, candidate_M) in enumerate(parallel_map(match_one, alike)):
+            nearest_BR.numpy()[b, candidate_M], mutual_BR.numpy()[b, candidate_M] = query_M, True
         return Mutual(nearest_BR, mutual_BR, 1.0 if coarse is None else stands_for(alike[0].grid))
 
     return match

@@ -74,17 +74,17 @@ class MutualNearest:
         check_alike(query, candidate)
         if not len(query) or not len(candidate):
             return PointMatches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        likeness_PR = query.descriptors @ candidate.descriptors.T
-        nearest_P = likeness_PR.argmax(axis=1)
+        similarity_PR = query.descriptors @ candidate.descriptors.T
+        nearest_P = similarity_PR.argmax(axis=1)
         rows_P = np.arange(len(query))
-        best_P = likeness_PR[rows_P, nearest_P]
+        best_P = similarity_PR[rows_P, nearest_P]
         # The largest of each column is found ten times quicker than where it stands.
-        good_P = (best_P == likeness_PR.max(axis=0)[nearest_P]) & (best_P >= self.threshold)
+        good_P = (best_P == similarity_PR.max(axis=0)[nearest_P]) & (best_P >= self.threshold)
         mutual = np.flatnonzero(good_P)
         good_P[np.delete(mutual, np.unique(nearest_P[mutual], return_index=True)[1])] = False
         if self.ratio < 1 and len(candidate) > 1:
             kept = np.flatnonzero(good_P)
-            second = np.partition(likeness_PR[kept], -2, axis=1)[:, -2]
+            second = np.partition(similarity_PR[kept], -2, axis=1)[:, -2]
             apart, second_apart = (
                 np.sqrt(np.maximum(2 - 2 * cosine_K, 0)) for cosine_K in (best_P[kept], second)
             )

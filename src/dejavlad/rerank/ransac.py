@@ -153,9 +153,9 @@ class RansacMatcher:
         groups = list(mutual_groups(query, candidates, dims))
         centres_P2 = query.centres.cpu().numpy()
         points = [
-            (centres_P2[here_M], centres_R2[there_M], mutual.stands_for)
+            (centres_P2[query_M], centres_R2[candidate_M], mutual.stands_for)
             for alike, mutual in groups
-            for centres_R2, (here_M, there_M) in zip(centres(alike), mutual.pairs(), strict=True)
+            for centres_R2, (query_M, candidate_M) in zip(centres(alike), mutual.pairs(), strict=True)
         ]
 
         def verify(pair: tuple[Points, Points, float]) -> PatchMatch:

@@ -62,8 +62,8 @@ class RapidMatcher:
         groups = [(*group, _scores(query, *group)) for group in mutual_groups(query, candidates)]
         for alike, mutual, scores_B in groups:
             scored = zip(scores_B.tolist(), centres(alike), mutual.pairs(), strict=True)
-            for score, centres_R2, (here_M, there_M) in scored:
-                matches.append(PatchMatch(score, centres_P2[here_M], centres_R2[there_M]))
+            for score, centres_R2, (query_M, candidate_M) in scored:
+                matches.append(PatchMatch(score, centres_P2[query_M], centres_R2[candidate_M]))
         return matches
 
     def approximate(self, query: PatchSet, candidates: Sequence[PatchSet], dims: int) -> NDArray[np.float64]:

@@ -55,10 +55,10 @@ def quantize(descriptors_PD: Tensor, peak: float) -> Tensor:
     return torch.from_numpy(whole_PD)
 
 
-def at_least(likeness_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
+def at_least(similarity_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
     """Where, row by row in one count, products are at least as large as asked for ([R, 1] or [P])."""
-    mask_RP = scratch("mask", likeness_RP.shape, np.bool_)
-    return np.flatnonzero(np.greater_equal(likeness_RP, least, out=mask_RP))
+    mask_RP = scratch("mask", similarity_RP.shape, np.bool_)
+    return np.flatnonzero(np.greater_equal(similarity_RP, least, out=mask_RP))
 
 
 class QuantizedDescriptors:
@@ -100,13 +100,13 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
     if not (query.sensible and candidate.sensible):
         return None
     # One exact product of whole numbers screens all pairs; what follows keeps the few that may be nearest.
-    likeness_RP = product(candidate.whole_PD, query.whole_PD.T)
-    others, patches = likeness_RP.shape
+    similarity_RP = product(candidate.whole_PD, query.whole_PD.T)
+    others, patches = similarity_RP.shape
     apart = math.ceil(CERTAINTY * math.sqrt((query.length**2 + candidate.length**2) / 6))
-    least_R, least_P = likeness_RP.max(axis=1) - apart, likeness_RP.max(axis=0) - apart
-    near_R = at_least(likeness_RP, least_R[:, None])
+    least_R, least_P = similarity_RP.max(axis=1) - apart, similarity_RP.max(axis=0) - apart
+    near_R = at_least(similarity_RP, least_R[:, None])
     # A row counts where something near its best is near the best of its column too.
-    possible = near_R[likeness_RP.ravel()[near_R] >= least_P[near_R % patches]]
+    possible = near_R[similarity_RP.ravel()[near_R] >= least_P[near_R % patches]]
     open_R = np.zeros(others, dtype=bool)
     open_R[possible // patches] = True
     near_R = near_R[open_R[near_R // patches]]
@@ -116,7 +116,7 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
     # Only columns that some row chose can be mutual: for the others the way back need not be settled.
     open_P = np.zeros(patches, dtype=bool)
     open_P[best_R % patches] = True
-    near_P = at_least(likeness_RP, np.where(open_P, least_P, np.iinfo(np.int32).max))
+    near_P = at_least(similarity_RP, np.where(open_P, least_P, np.iinfo(np.int32).max))
     if len(near_P) > RETRY * patches:
         return None
     near_P = near_P[np.argsort(near_P % patches, kind="stable")]
@@ -130,22 +130,22 @@ def _best(query: QuantizedDescriptors, candidate: QuantizedDescriptors, near_E: 
     same = group_E[1:] == group_E[:-1]
     # A neighbour that is alone in its group has won already: no product of it is taken again.
     contested = np.append(same, False) | np.append(False, same)
-    there_E, here_E = np.divmod(near_E[contested], len(query.exact_PD))
-    likeness_E = np.zeros(len(near_E), dtype=np.float32)
-    likeness_E[contested] = _products(candidate.exact_PD, query.exact_PD, there_E, here_E)
-    return near_E[_first_best(likeness_E, group_E)]
+    candidate_E, query_E = np.divmod(near_E[contested], len(query.exact_PD))
+    similarity_E = np.zeros(len(near_E), dtype=np.float32)
+    similarity_E[contested] = _products(candidate.exact_PD, query.exact_PD, candidate_E, query_E)
+    return near_E[_first_best(similarity_E, group_E)]
 
 
 def _products(
-    other_RD: NDArray[np.floating[Any]], query_PD: NDArray[np.floating[Any]], there_E: Rows, here_E: Rows
+    other_RD: NDArray[np.floating[Any]], query_PD: NDArray[np.floating[Any]], candidate_E: Rows, query_E: Rows
 ) -> NDArray[np.float32]:
     """Products of single pairs in float32."""
-    products_E = np.empty(len(there_E), dtype=np.float32)
+    products_E = np.empty(len(candidate_E), dtype=np.float32)
     step = max(1, CACHED // other_RD.shape[1])
-    for start in range(0, len(there_E), step):
+    for start in range(0, len(candidate_E), step):
         part = slice(start, start + step)
-        theirs = _taken(other_RD, there_E[part], "theirs")
-        np.vecdot(theirs, _taken(query_PD, here_E[part], "ours"), out=products_E[part])
+        theirs = _taken(other_RD, candidate_E[part], "theirs")
+        np.vecdot(theirs, _taken(query_PD, query_E[part], "ours"), out=products_E[part])
     return products_E
 
 
