@@ -324,13 +324,13 @@ def test_queries_of_one_filter_are_searched_together(
         for i in range(6)
     ]
     searches: list[int] = []
-    search = place_map.search
+    search = place_map.view.search
 
     def counted(rows_QD: NDArray[np.float32], **options: Any) -> Ranking:
         searches.append(len(rows_QD))
         return search(rows_QD, **options)
 
-    monkeypatch.setattr(place_map, "search", counted)
+    monkeypatch.setattr(place_map.view, "search", counted)
     assert place_map.locate_descriptors(rows, queries, verify=None, only=only) == alone
     assert searches.count(6) == 1 and set(searches) <= {1, 6}
 

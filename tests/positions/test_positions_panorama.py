@@ -108,13 +108,13 @@ def test_a_panorama_is_decoded_once_for_all_its_views(
     panorama: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
-    inner = read._decode
+    inner = read.decode
 
     def counted(path: Path, *more: object) -> object:
         decoded.append(path)
         return inner(path, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(read, "_decode", counted)
+    monkeypatch.setattr(read, "decode", counted)
     monkeypatch.setattr(read, "_panoramas", Panoramas())
     photos = list(Views(8).of(Photo("p.png", panorama)))
     plan = plan_batches([read_size(photo) for photo in photos], 4)

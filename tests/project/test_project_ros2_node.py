@@ -82,7 +82,7 @@ def message(picture: np.ndarray, stamp: float, encoding: str = "rgb8", padding: 
 def model(tmp_path: Path, make_view) -> Path:
     photos = [make_view(place) for place in range(12)]
     listed = dv.PlaceDataset.from_arrays([str(i) for i in range(12)], images=photos).database
-    fitted = dv.fit(dv.load_model("rootsift-vlad"), listed)
+    fitted = dv.fit(dv.load_model("rootsift-vlad", resize="longest:480"), listed)
     dv.save_model(fitted, tmp_path / "model")
     return tmp_path / "model"
 

@@ -12,6 +12,7 @@ from dejavlad.client import Client, ServiceError
 from dejavlad.fitting import fit
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import PlaceMap
+from dejavlad.places.map_view import MapView
 from dejavlad.serve import inference
 from dejavlad.serve.limits import Limits
 from dejavlad.zoo import load_model
@@ -52,9 +53,9 @@ def test_a_map_compacted_in_the_middle_of_an_answer(
     run: Runner, own: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = run(own.map).client
-    search, calls = PlaceMap.search, []
+    search, calls = MapView.search, []
 
-    def compacting(self: PlaceMap, *given: object, **options: object) -> object:
+    def compacting(self: MapView, *given: object, **options: object) -> object:
         calls.append(1)
         if len(calls) == 1:  # the rows are read after this, of a file that is not there any more
             other = PlaceMap.open(own.map)
@@ -62,7 +63,7 @@ def test_a_map_compacted_in_the_middle_of_an_answer(
             assert other.compact() > 0
         return search(self, *given, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PlaceMap, "search", compacting)
+    monkeypatch.setattr(MapView, "search", compacting)
     (answer,) = client.locate([own.query(3)], verify="none")
     assert len(calls) == 2 and answer["matches"][0]["name"] == "03.jpg"
 

@@ -95,7 +95,7 @@ for out, options in what["runs"].items():
     try:
         train(config, small["small_model"](), *towns, out, on_record=lambda _: None)
     except DejavladError as error:
-        print(f"process {rank}: {type(error).__name__}: {error}", flush=True)
+        os.write(1, f"process {rank}: {type(error).__name__}: {error}\\n".encode())  # one write, one line
         failed = True
 sys.exit(failed)
 """

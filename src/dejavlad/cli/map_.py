@@ -197,10 +197,7 @@ def info(
 ) -> None:
     """What is in a map.
 
-    Examples:
-
-        dejavlad map info town.map
-        dejavlad map info lance:town --versions
+    Example: `dejavlad map info town.map`, `dejavlad map info lance:town --versions`
 
     Parameters
     ----------

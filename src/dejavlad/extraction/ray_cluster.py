@@ -19,6 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, TextIO
@@ -33,6 +34,7 @@ from dejavlad.extraction.photo_table import PhotoTable, Rows
 from dejavlad.extraction.ray_actors import Actors
 from dejavlad.extraction.ray_worker import Setup, Task, refuse_other_photos
 from dejavlad.extraction.seconds import Seconds
+from dejavlad.photo import Photo
 
 
 class RayCluster:
@@ -84,7 +86,7 @@ class RayCluster:
 
                 def task(number: int) -> Task:
                     rows = batches[number]
-                    photos = [table.photos[row] for row in rows.tolist()]
+                    photos = [_anywhere(table.photos[row]) for row in rows.tolist()]
                     identities = [table.identity(row) for row in rows.tolist()]
                     wanted = np.zeros(len(rows), np.bool_)
                     if patching is not None:
@@ -120,6 +122,11 @@ class RayCluster:
         finally:
             with contextlib.redirect_stdout(io.StringIO()):  # what Ray kept back is said now
                 ray.shutdown()
+
+
+def _anywhere(photo: Photo) -> Photo:
+    """A photo whose path does not depend on the folder that a process was started in."""
+    return photo if photo.pixels is not None else replace(photo, path=photo.path.absolute())
 
 
 class _WithoutThreads(io.TextIOBase):
