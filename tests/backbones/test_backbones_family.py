@@ -159,7 +159,7 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "tensors", "parameters", "some"), KEYS, ids=[key[0] for key in KEYS])
+@pytest.mark.parametrize(("name", "tensors", "parameters", "sample"), KEYS, ids=[key[0] for key in KEYS])
 def test_keys_are_torchvisions(name, tensors, parameters, sample):
     with torch.device("meta"):
         whole = BACKBONES[name].make(cut=BACKBONES[name].end)

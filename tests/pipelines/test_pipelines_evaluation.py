@@ -95,10 +95,10 @@ def test_a_filter_is_of_recalls_with_fewer_dimensions_and_of_the_protocol(tmp_pa
     scoring = Scoring(recall_at=(1,), k=5)
     every = evaluate((store, store), lists, tmp_path / "every", scoring, dims=(4, 8)).result
     only = Filter.of(before=9.0)
-    sample = evaluate((store, store), lists, tmp_path / "some", scoring, dims=(4, 8), only=only).result
+    sample = evaluate((store, store), lists, tmp_path / "sample", scoring, dims=(4, 8), only=only).result
     assert every is not None and sample is not None
     assert every.recall[1] == every.dims[8][1] == every.dims[4][1] == 1.0
     assert sample.recall[1] == sample.dims[8][1] == sample.dims[4][1] == 0.25
     assert sample.protocol["filter"] == {"before": 9.0} and "filter" not in every.protocol
     with pytest.raises(InputError, match="different protocols: filter"):
-        compare([every, sample], names=["every", "some"])
+        compare([every, sample], names=["every", "sample"])
