@@ -39,7 +39,7 @@ from dejavlad.model import PatchSetting, PlaceModel, Whitening
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.map_folder.rows import build_share
 from dejavlad.serve.limits import Limits
-from dejavlad.serve.served_map import ModelShelf, ServedMap
+from dejavlad.serve.served_map import Models, ServedMap
 from dejavlad.serve.uploads import Upload
 from dejavlad.serve.writer import MapWriter
 from dejavlad.storage import photo_blocks, state
@@ -269,7 +269,7 @@ def make_verbs(folder: Path) -> list[Verb]:
 
     def serve_add(out: Path) -> None:
         writer = MapWriter(Limits(), 2)
-        served = ServedMap("map", str(out / "map"), ModelShelf(), "cpu", "fp32")
+        served = ServedMap("map", str(out / "map"), Models(), "cpu", "fp32")
         job = writer.add(served, uploads, Position(3.0, 4.0, "32N"))
         while job.state in ("queued", "running"):
             time.sleep(0.01)

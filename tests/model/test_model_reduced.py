@@ -121,6 +121,61 @@ def test_what_is_used_elsewhere_too_is_not_joined():
     assert F.cosine_similarity(near.flatten(), network(photos).flatten(), dim=0) > 0.9999
 
 
+class Skipped(nn.Module):
+    """A ReLU whose input goes past it too: a dark photo shows what is lost where it is left out."""
+
+    channels = 8
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.relu, self.second = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1)
+
+    def forward(self, photos):
+        feat = self.first(photos)
+        return feat + 0.05 * self.second(self.relu(feat))
+
+
+class Halved(nn.Sequential):
+    """It takes multiples of 32 alone, looks at its layers' strides, and has a GELU behind a convolution."""
+
+    channels = 8
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 8, 3, stride=2), nn.GELU(), nn.Conv2d(8, 8, 1))
+
+    def forward(self, photos):
+        if photos.shape[2] % 32 or self[0].stride != (2, 2):
+            raise RuntimeError("sizes of tensors must match")
+        return super().forward(photos)
+
+
+@pytest.mark.parametrize("kind", [Skipped, Halved])
+@torch.inference_mode()
+def test_networks_of_others_are_as_near_as_plain_rounding(kind):
+    torch.manual_seed(0)
+    network, photos = kind().eval(), torch.randn(1, 3, 64, 64) * 0.1 - 1.8
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = bf16_copy(network, exact=False)(photos).float()
+    assert F.cosine_similarity(near.flatten(), network(photos).flatten(), dim=0) > 0.9999
+
+
+@torch.inference_mode()
+def test_a_resnet_that_runs_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = settled(backbones.create("resnet18", weights="random:0"))
+            self.channels = self.body.channels
+
+        def forward(self, photos):
+            return self.body(photos) + self.body(photos.flip(3))
+
+    network, photos = Twice().eval(), torch.randn(1, 3, 64, 64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = bf16_copy(network)(photos).float()
+    assert F.cosine_similarity(near.flatten(), network(photos).flatten(), dim=0) > 0.999
+
+
 def test_the_backbone_itself_is_left_alone():
     backbone = Tiny()
     before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
@@ -166,12 +221,12 @@ def test_networks_of_the_table(name):
 def test_a_network_that_takes_no_small_photos():
     class Large(Tiny):
         def forward(self, photos):
-            if photos.shape[2] < 200:
+            if photos.shape[2] < 300:
                 raise InputError("too small")
             return super().forward(photos)
 
     model = PlaceModel(Large(), AvgPool(8), PLAIN, precision="bf16").eval()
-    assert np.isfinite(model.encode(images(1, 200, 200))).all()
+    assert np.isfinite(model.encode(images(1, 300, 300))).all()
 
 
 @pytest.mark.slow

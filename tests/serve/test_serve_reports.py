@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from pathlib import Path
 
@@ -63,6 +64,10 @@ def test_a_run_is_shown_live_and_nothing_is_written_into_it(run: Runner, a_run: 
     now = {path: path.stat().st_mtime_ns for path in a_run.iterdir() if path.name != "log.jsonl"}
     assert now == {path: at for path, at in before.items() if path.name != "log.jsonl"}
     assert request(port, "/pages/run-1/state.safetensors").status == 404
+    live = request(port, page["address"]).headers["etag"]
+    os.utime(a_run / "log.jsonl", (0, 0))  # it has ended: the same page, but not to be asked for again
+    ended = request(port, page["address"], If_None_Match=live)
+    assert ended.status == 200 and "refresh" not in ended.headers
 
 
 @pytest.mark.slow

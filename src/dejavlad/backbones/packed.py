@@ -95,7 +95,8 @@ class PackedConv2d(Packed):
         operators: Any = torch.ops.mkldnn
         made: Tensor
         if added is None:
-            made = operators._convolution_pointwise(*given, self.after, [], "")
+            kind = "none" if self.after == "gelu" else ""  # GELU itself, not an approximation by tanh
+            made = operators._convolution_pointwise(*given, self.after, [], kind)
         else:
             other = added.bfloat16().contiguous(memory_format=torch.channels_last)
             after = None if self.after == "none" else self.after

@@ -22,17 +22,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fusion
 
-from dejavlad.backbones.dinov2 import LayerScale
+from dejavlad.backbones.base import ChainBackbone
+from dejavlad.backbones.chain import Chain
+from dejavlad.backbones.dinov2 import DinoV2, LayerScale
+from dejavlad.backbones.efficientnet_lite import EfficientNetLite
 from dejavlad.backbones.packed import After, PackedBlock, PackedConv2d, PackedLinear, packs
-from dejavlad.backbones.resnet import Block
+from dejavlad.backbones.resnet import Block, ResNet
 from dejavlad.errors import InputError
 
 FLOAT32_SHARE = 0.1
 """The last convolutions stay in float32 up to this share of all their multiplications."""
-PROBE = 112
-"""Side in pixels of the photo that shows what follows what; a multiple of 14 too."""
+PROBE = 224
+"""Side in pixels of the photo that shows what follows what: a multiple of 14, 16 and 32."""
 NEAR = 0.995
 """Least cosine of its features in bfloat16 to those in float32; else no layer is joined to another."""
+JOINED = (ChainBackbone, Chain, ResNet, EfficientNetLite, DinoV2)
+"""Networks whose layers may be joined: an output goes into one other layer, which no run shows of others."""
 SIMPLE = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.GELU, LayerScale)
 
 
@@ -46,6 +51,8 @@ class Float32Conv2d(nn.Conv2d):
         with torch.autocast(input.device.type, enabled=False):
             made = super().forward(input.float())
             made = made if added is None else made + added
+            if self.after == "gelu":
+                return F.gelu(made)
             return made.relu_() if self.after == "relu" else made
 
 
@@ -65,7 +72,8 @@ def bf16_copy(backbone: nn.Module, *, exact: bool = True) -> nn.Module:
         exact: leave the last convolutions in float32, for what assigns features sharply.
     """
     with torch.inference_mode(False), torch.no_grad():
-        return _joined(backbone, exact) or _rounded(copy.deepcopy(backbone).eval(), exact, joins=False)[0]
+        joined = _joined(backbone, exact) if isinstance(backbone, JOINED) else None
+        return joined or _rounded(copy.deepcopy(backbone).eval(), exact, joins=False)[0]
 
 
 def _joined(backbone: nn.Module, exact: bool) -> nn.Module | None:
@@ -114,6 +122,7 @@ def _join(made: nn.Module, calls: Sequence[Call]) -> dict[nn.Module, After]:
     makers: dict[int, nn.Module] = {}
     for layer, given, output in calls:
         maker = makers.get(id(given)) if runs[layer] == 1 else None
+        maker = maker if maker is not None and runs[maker] == 1 else None
         makers[id(output)] = layer
         if packing and _can_be_packed(layer):
             after[layer] = "none"
@@ -124,7 +133,7 @@ def _join(made: nn.Module, calls: Sequence[Call]) -> dict[nn.Module, After]:
     for block in made.modules():
         if type(block) is Block and block.stop is None and packing:
             convolutions = [block.get_submodule(f"conv{i}") for i in range(1, block.depth + 1)]
-            if all(layer in after for layer in convolutions):
+            if all(layer in after and runs[layer] == 1 for layer in convolutions):
                 block.__class__ = PackedBlock
                 after |= dict.fromkeys(convolutions, "relu")
     _replace(made, gone)
@@ -196,7 +205,7 @@ def _calls(backbone: nn.Module) -> list[Call]:
     photo = torch.randn(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(parameter)
     try:
         calls.append(Call(backbone, photo, backbone(photo)))
-    except InputError:
+    except (InputError, RuntimeError, ValueError):  # whatever a network of others says of this size
         return []
     finally:
         for hook in hooks:

@@ -34,8 +34,8 @@ from dejavlad.rerank import PointReranker, Verified
 
 JUDGING: Final = "judging confidence"
 """The task that `OnProgress` is told of."""
-REMEMBERED: Final = 50_000
-"""Pairs of photos that are kept from re-ranking, about 2 kB each; those before them are verified again."""
+REMEMBERED: Final = 10_000
+"""Pairs of photos kept from re-ranking, of 2 to 20 kB; those before them are verified again."""
 
 Features = Callable[[int], LocalFeatures]
 Rows = NDArray[np.int64]

@@ -103,7 +103,6 @@ def score(
         rerank = None if reranked is None else str(preset)
         result = _evaluated(ranking, dataset, dataset.truth, scoring, only, model, rerank, seconds, unread)
         result = replace(result, dims=dims or {}, reranking=description, reliability=reliability)
-        result.save(out / "result.json")
     if reranked is not None:
         reranked.first.save(out / "first_ranking.npz")
         write_patch_netvlad(
@@ -115,6 +114,8 @@ def score(
             first_recall=None if description is None else description.get("recall_before"),
             reranked_recall=None if result is None else result.recall,
         )
+    if result is not None:
+        result.save(out / "result.json")  # the last one: who sees it has the others
     return result
 
 

@@ -141,7 +141,7 @@ class LoopDetector:
             InputError: other dimensions than before, values that are not finite, or a number that is not
                 larger than those before.
         """
-        row, frame = self._unit(descriptor), self._count
+        row, frame = self._unit(descriptor, self._count), self._count
         similar = None
         if row is not None:
             similar = self.rows @ row if frame and self._rows.shape[1] else np.zeros(frame, np.float32)
@@ -158,15 +158,15 @@ class LoopDetector:
         self._keep(row)
         return None if row is None else self._best(frame)
 
-    def _unit(self, descriptor: ArrayLike | None) -> Floats | None:
+    def _unit(self, descriptor: ArrayLike | None, frame: int) -> Floats | None:
         if descriptor is None:
             return None
         row = np.asarray(descriptor, np.float32).reshape(-1)
         known = self._rows.shape[1]
         if not len(row) or (known and len(row) != known):
-            raise InputError(f"frame {self._count} has {len(row)} dimensions, those before it {known}")
+            raise InputError(f"frame {frame} has {len(row)} dimensions, those before it {known}")
         if not np.isfinite(row).all():
-            raise InputError(f"the descriptor of frame {self._count} holds NaN or infinity")
+            raise InputError(f"the descriptor of frame {frame} holds NaN or infinity")
         length = float(np.linalg.norm(row.astype(np.float64)))
         return row / np.float32(length) if length > 0 else None
 
@@ -252,7 +252,7 @@ class _StoredFrames(LoopDetector):
         """Each frame up to `last`, at unit length, and its similarity to those before; None: it failed."""
         first, block_BD = self._count, np.zeros((last - self._count, self._store.dims), np.float32)
         for at in np.flatnonzero(self._store.done[first:last]).tolist():
-            row, stored = self._unit(self._store.rows[first + at]), self._store.rows[first + at]
+            row, stored = self._unit(self._store.rows[first + at], first + at), self._store.rows[first + at]
             if row is not None:
                 block_BD[at], self._described[first + at] = row, True
                 self._factors[first + at] = 1 / np.linalg.norm(stored.astype(np.float64))
@@ -278,8 +278,8 @@ def find_loops(
 ) -> list[Loop]:
     """Each frame's best earlier frame, in the order of a store; frames without any have no entry.
 
-    Descriptors are read from the store block by block, so that memory holds some megabytes of them, however
-    many frames there are.
+    Descriptors are read from the store block by block; memory holds the similarities of a block of frames to
+    all before them (256 bytes a frame of the sequence; twice that, or more, with `sequence` above 1).
 
     Args:
         store: descriptors of the sequence; photos that failed close no loop.

@@ -448,6 +448,7 @@ class PlaceMap:
 
     def _add(self, photos: PhotoList, options: RowOptions, on_progress: OnProgress, *, keep: bool) -> int:
         """Add photos, and correct what is known of those that are there (`keep`: what is not told stays)."""
+        self.updated = 0
         self._state.convert()
         photos = as_in_map(photos, self._state)
         added, self.updated = take_in(

@@ -36,8 +36,12 @@ FINEST, WIDEST = 0.5, 1400.0
 which side of a line a point lies."""
 ROUNDING = 1.5e-6
 """What float32 may change, here and in OpenCV, relative to the largest numbers that are added."""
-TIE = 0.005
-"""Squared pixels: an error so near to the threshold may count otherwise on another processor."""
+TIE = 2e-6
+"""Of the largest position times the threshold: errors so near may count otherwise on another processor."""
+FARTHEST = 1 << 14
+"""Pixels; beyond, float32 tells fewer of them apart."""
+LARGEST = 1 << 24
+"""Numbers of the matrix of errors, match by draw: 64 MB."""
 
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 """Of three numbers, each once."""
@@ -95,12 +99,15 @@ def _best(
     if not 5 <= count < 1 << 16 or (points_4M % FINEST).any() or np.ptp(points_4M, axis=1).max() > WIDEST:
         return None
     far_4 = 2 * np.abs(points_4M).max(axis=1)
+    if far_4.max() > 2 * FARTHEST:
+        return None
+    later = max(FIRST, min(LATER, LARGEST // count))
     points_4M = points_4M - np.rint(points_4M.mean(axis=1, keepdims=True))
     features_MF = _features(points_4M, threshold)
     fitted, start, most = 0, 0, 3
     best_M: Mask | None = None
     while fitted < iterations:
-        draws_4N, start = _draws(count, start, LATER if start else FIRST)
+        draws_4N, start = _draws(count, start, later if start else FIRST)
         draws_4N, areas_24N = _sensible(points_4M, draws_4N, iterations - fitted)
         if not draws_4N.shape[1]:  # the numbers are at an end, or next to no four of these matches fit
             return None
@@ -301,7 +308,8 @@ def _inliers(
         over = np.float32(1) / (h[6] * x + h[7] * y + h[8])
         right, down = (h[0] * x + h[1] * y + h[2]) * over - u, (h[3] * x + h[4] * y + h[5]) * over - v
         beyond = right * right + down * down - np.float32(threshold * threshold)
-        return None if (np.abs(beyond) < TIE).any() else beyond <= 0
+        reach = max(float(np.abs(points).max()) for points in (candidate_points, query_points)) + threshold
+        return None if (np.abs(beyond) < TIE * reach * threshold).any() else beyond <= 0
 
 
 def _enough(share: float, confidence: float, iterations: int) -> int:

@@ -34,7 +34,7 @@ from dejavlad.serve.operations import FILTERS, JPEG, JSON, NPY, OPERATIONS, Oper
 from dejavlad.serve.page_files import ServedFile
 from dejavlad.serve.photo_id import key_of
 from dejavlad.serve.questions import DescribeQuestion, LocateQuestion, answer_fields
-from dejavlad.serve.refusal import Refusal
+from dejavlad.serve.refusal import BUSY_AGAIN, Refusal
 from dejavlad.serve.served_map import ServedMap
 from dejavlad.serve.service import Service, unread_refusal
 from dejavlad.serve.thumbnails import SIZES, size_of
@@ -76,7 +76,10 @@ class Handlers:
         """Read a request as its operation says, and answer it."""
         handler: Callable[[Inquiry], Awaitable[Any]] = getattr(self, operation.handler)
         given = request.query_params.multi_items()
-        options = operation.read(given, whole=not operation.photos) | request.path_params
+        form = request.headers.get("content-type", "").startswith("multipart/")
+        options = operation.read(given, whole=not (operation.photos and form)) | request.path_params
+        if options.get("map") is not None:
+            self.service.map(options["map"])  # refused before the photos are read
         if operation.writes and self.service.writer is None:
             raise Refusal(403, "this service changes no maps; start it with --writable")
         if not operation.photos:
@@ -167,9 +170,12 @@ class Handlers:
         served = self.service.map(inquiry["map"])
         answers, checks = await self.service.answers(inquiry.photos, DescribeQuestion(served))
         described = [
-            (np.empty(0), check.reason) if answer is None else answer
+            (np.empty(0), check.reason) if answer is None else (answer.row_D, answer.reason)
             for answer, check in zip(answers, checks, strict=True)
         ]
+        models = {answer.model for answer in answers if answer is not None} or {served.model}
+        if len(models) > 1:
+            raise Refusal(503, f"the map {served.name!r} is being made anew of another model", BUSY_AGAIN)
         names = [upload.name for upload in inquiry.photos]
         if NPY in inquiry.request.headers.get("accept", ""):
             for name, (_, reason) in zip(names, described, strict=True):
@@ -178,7 +184,7 @@ class Handlers:
             file = io.BytesIO()
             np.save(file, np.stack([row for row, _ in described]).astype(np.float32), allow_pickle=False)
             return Response(file.getvalue(), media_type=NPY)
-        model = served.model
+        model = models.pop()
         return {
             "map": served.name,
             "model": model.title,

@@ -153,8 +153,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
             {
                 "name": option.name,
                 "in": "query",
-                "description": option.words,
-                "required": option.required,
+                "description": option.words + ("; here or in the form, once" if operation.photos else ""),
+                "required": option.required and not operation.photos,
                 "schema": _option(option),
             }
             for option in operation.options
@@ -178,7 +178,10 @@ def _option(option: Option) -> Schema:
 
 def _body(operation: Operation) -> dict[str, Any]:
     """Photos as they are, or in a form, whose text fields are options that do not stand in the address."""
-    fields = {option.name: _option(option) for option in operation.options}
+    fields = {
+        option.name: {key: value for key, value in _option(option).items() if key != "default"}
+        for option in operation.options  # a default in both places would be given twice
+    }
     form = {"photos": {"type": "array", "items": BINARY}} | fields
     return {
         "required": True,

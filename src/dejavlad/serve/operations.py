@@ -92,6 +92,8 @@ class Operation:
     """Whether photos come with it."""
     writes: bool = False
     """Whether it changes a map, which only a service with `--writable` does."""
+    lenient: bool = False
+    """Whether options that it does not know are passed over: probes of other programs add their own."""
     status: int = 200
     """Of its answer."""
     refusals: tuple[int, ...] = ()
@@ -110,6 +112,8 @@ class Operation:
         texts: dict[str, str] = {}
         known = [option.name for option in self.options]
         for name, text in given:
+            if name not in known and self.lenient:
+                continue
             if name not in known:
                 raise Refusal(400, f"unknown option {name[:40]!r}; valid: {', '.join(known) or 'none'}")
             if name in texts:
@@ -125,6 +129,7 @@ COMMON: Final[Mapping[int, str]] = {
     400: "an option, a header or a body that is not understood",
     401: "no token, or a wrong one",
     403: "a page of another origin asks, or the service is not --writable",
+    409: "the map is being changed; see Retry-After",
     414: "the address is too long",
     421: "the service does not go by that name",
     429: "too many wrong tokens, or too many changes wait",
@@ -135,7 +140,6 @@ COMMON: Final[Mapping[int, str]] = {
 OTHERS: Final[Mapping[int, str]] = {
     404: "no such map, photo or job",
     408: "the body came too slowly",
-    409: "the map is being changed; see Retry-After",
     413: "too many bytes, pixels, parts or photos",
     415: "the body is no photo and no form",
     422: "a photo is damaged",
@@ -163,7 +167,7 @@ LON: Final = Option("lon", "degrees east", "number", -180, 180)
 
 # fmt: off
 OPERATIONS: Final = (
-    Operation("GET", "/v1/health", "health", "Whether it answers", "Health"),
+    Operation("GET", "/v1/health", "health", "Whether it answers", "Health", lenient=True),
     Operation("GET", "/v1/service", "about", "What the page needs to know", "Service"),
     Operation("GET", "/v1/openapi.json", "openapi", "This document", JSON),
     Operation("POST", "/v1/session", "begin_session", "A cookie that stands for the token", "Session"),
@@ -186,16 +190,16 @@ OPERATIONS: Final = (
                Option("cursor", "of the page before"), BOX), refusals=(404,)),
     Operation("POST", "/v1/maps/{map}/photos", "add", "Add photos to a map (--writable)", "Job",
               (Option("lat", "degrees north", "number", -80, 84), LON, NAME),
-              photos=True, writes=True, status=202, refusals=(404, 409, *UPLOAD, 507)),
+              photos=True, writes=True, status=202, refusals=(404, *UPLOAD, 507)),
     Operation("GET", "/v1/maps/{map}/points", "points", "Where a map's photos were taken, in brief", "Points",
               (Option("limit", "photos", "integer", 1, MOST_POINTS, 5000), BOX), refusals=(404,)),
     Operation("GET", "/v1/maps/{map}/photos/{id}", "photo", "One photo of a map", "Photo", refusals=(404,)),
     Operation("DELETE", "/v1/maps/{map}/photos/{id}", "remove", "Take a photo out of a map (--writable)",
-              "Removed", writes=True, refusals=(404, 409)),
+              "Removed", writes=True, refusals=(404,)),
     Operation("GET", "/v1/maps/{map}/photos/{id}/image", "image", "A small picture of a photo of a map", JPEG,
               (Option("size", f"longer side, one of {', '.join(map(str, SIZES))}", "integer", 1, 8192, 640),),
               refusals=(404,)),
     Operation("GET", "/v1/jobs/{id}", "job", "How a change of a map goes", "Job", refusals=(404,)),
-    Operation("GET", "/metrics", "metrics", "Counts and times for Prometheus", PLAIN),
+    Operation("GET", "/metrics", "metrics", "Counts and times for Prometheus", PLAIN, lenient=True),
 )
 # fmt: on

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from dejavlad.local import LocalExtractor
 from dejavlad.photo import Photo
+from dejavlad.places.verification.confidence import reason
 from dejavlad.places.verification.point_pair import match_points
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.rerank import PointReranker
@@ -36,6 +37,7 @@ class PairMatcher:
         points_q, points_c = pair.points()
         fields = pair.to_dict()
         fields["query"], fields["candidate"] = _shown(query), _shown(candidate)
+        fields["reason"] = reason(pair.evidence, _shown(candidate))
         fields["sizes"] = [list(features.size) for features in pair.features]
         fields["features"] = extractor.kind
         fields["blank"] = {

@@ -112,6 +112,17 @@ class LocateQuestion(Question):
         return [answer_fields(answer, self.served.name) for answer in answers]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Described:
+    """A photo's descriptor, or why it has none."""
+
+    model: PlaceModel
+    """What described it; the map may be made anew of another one at any time."""
+    row_D: NDArray[np.float32]
+    reason: str | None
+    """Why it has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class DescribeQuestion(Question):
     """What are photos' descriptors?"""
@@ -123,10 +134,10 @@ class DescribeQuestion(Question):
 
     def answers(
         self, model: PlaceModel, rows_QD: NDArray[np.float32], photos: PhotoList, failed: dict[str, str]
-    ) -> list[tuple[NDArray[np.float32], str | None]]:
-        """Each photo's descriptor, float32 [D], and why it has none."""
+    ) -> list[Described]:
+        """Each photo's descriptor, and why it has none."""
         return [
-            (row_D, failed.get(photo.key) or (None if row_D.any() else NO_DESCRIPTOR))
+            Described(model, row_D, failed.get(photo.key) or (None if row_D.any() else NO_DESCRIPTOR))
             for row_D, photo in zip(rows_QD, photos, strict=True)
         ]
 

@@ -9,6 +9,7 @@ import re
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -64,8 +65,11 @@ class ReportPage:
                 place = next(filter(None, (re.search(each, content) for each in BEFORE_BACK)), None)
                 at = 0 if place is None else place.end()
                 content = content[:at] + BACK + content[at:]
-            live = {"refresh": str(AGAIN_SECONDS)} if self.kind == "run" and self._goes_on() else {}
-            return served_file(content, KINDS[".html"], content_security_policy=policy_of(content), **live)
+            file = served_file(content, KINDS[".html"], content_security_policy=policy_of(content))
+            if self.kind == "run" and self._goes_on():  # by another ETag: the ended run's page is another one
+                headers = file.headers | {"refresh": str(AGAIN_SECONDS)}
+                return replace(file, etag=f'{file.etag[:-1]}-live"', headers=headers)
+            return file
         if "\0" in path:
             raise Refusal(404, "there is no such file")
         inside = self.folder.resolve()

@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -34,8 +35,8 @@ log = logging.getLogger("dejavlad.serve")
 Reader = TypeVar("Reader")
 Result = TypeVar("Result")
 Signature = tuple[tuple[int, int], ...]
-Models = dict[tuple[str, str], PlaceModel]
-"""Models by fingerprint and precision: maps of one model share it."""
+Models = weakref.WeakValueDictionary[tuple[str, str], PlaceModel]
+"""Models by fingerprint and precision, while a map uses them: maps of one model share it."""
 
 
 class ServedMap:

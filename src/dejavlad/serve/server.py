@@ -59,7 +59,7 @@ def build_service(sources: Sequence[str], options: ServeOptions) -> Service:
         if not is_address(source) and not path.is_dir():
             raise StoreError(f"there is nothing at {source!r}; give a map, a training run or results")
     maps = [source for source in sources if source not in reports]
-    models: Models = {}
+    models = Models()
     served = [
         ServedMap(name, source, models, options.device, options.precision)
         for name, source in zip(map_names(maps), maps, strict=True)
