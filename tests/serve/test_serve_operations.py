@@ -140,8 +140,8 @@ def test_descriptors_are_told_of_the_model_that_made_them(
 
     monkeypatch.setattr(DescribeQuestion, "answers", by_another)
     photo = town.query(3).read_bytes()
-    told = request(running.port, "/v1/describe", method="POST", body=photo, Content_Type="image/jpeg").json
-    assert (told["model"], told["fingerprint"], told["dims"]) == ("other", "of another", 1)
+    reply = request(running.port, "/v1/describe", method="POST", body=photo, Content_Type="image/jpeg").json
+    assert (reply["model"], reply["fingerprint"], reply["dims"]) == ("other", "of another", 1)
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_PHOTOS)
