@@ -23,7 +23,7 @@ EXACT = [".*aggregation.*", ".*whitening.*"]
 
 
 class NncfQuantiser:
-    """See `dejavlad.export.quantise.Quantiser`."""
+    """Quantise by NNCF (a `dejavlad.export.quantise.Quantiser`)."""
 
     def __init__(self) -> None:
         self.program: Any = import_privately("nncf")

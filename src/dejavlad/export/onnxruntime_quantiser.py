@@ -17,7 +17,7 @@ QUANTISED: Final = ("Conv", "MatMul", "Gemm")
 
 
 class OnnxruntimeQuantiser:
-    """See `dejavlad.export.quantise.Quantiser`."""
+    """Quantise by onnxruntime (a `dejavlad.export.quantise.Quantiser`)."""
 
     def __init__(self) -> None:
         self.functions: Any = importlib.import_module("onnxruntime.quantization")

@@ -66,7 +66,7 @@ def _faiss() -> Any:
 
 
 class FaissIndex:
-    """See `dejavlad.index.base.Index`.
+    """An index of faiss (a `dejavlad.index.base.Index`).
 
     Removed rows are passed over, not freed. ``"faiss-sq8"`` learns the range of each dimension from the rows
     first added. The graph of ``"faiss-hnsw"`` depends a little on how its building threads are timed.

@@ -24,7 +24,7 @@ KINDS = ("1bit",)
 
 
 class OneBitIndex(ScanIndex):
-    """See `dejavlad.index.base.Index`; rows are kept as they come, without copying (as in ``"flat"``).
+    """Search by signs (a `dejavlad.index.base.Index`); rows are kept without copying, as in ``"flat"``.
 
     Args:
         kind: ``"1bit"``.

@@ -94,7 +94,7 @@ class Segment:
 
 
 class ScanIndex:
-    """See `dejavlad.index.base.Index`.
+    """Search that compares all rows (a `dejavlad.index.base.Index`).
 
     Args:
         kind: ``"flat"`` keeps rows as they come (float32 or float16) without copying arrays or memory maps,

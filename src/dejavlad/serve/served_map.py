@@ -206,7 +206,7 @@ class ServedMap:
 
 
 def refresh(place_map: PlaceMap) -> bool:
-    """See what others have changed in a map; whether they have."""
+    """Take in what others have changed in a map; whether they have."""
     changed = not place_map.is_current()
     if changed:
         place_map.refresh()

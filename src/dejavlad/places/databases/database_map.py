@@ -218,7 +218,7 @@ class DatabaseMap:
             ) from None
 
     def snapshot(self) -> MapSnapshot:
-        """See `MapState`."""
+        """The map as it is now."""
         view = self.engine.view()
         self._made = view.made
         version = view.version  # before its rows are read: what changes meanwhile is seen next time
@@ -268,28 +268,28 @@ class DatabaseMap:
         )
 
     def validate(self, snapshot: MapSnapshot) -> None:
-        """See `MapState`; a database has looked already."""
+        """A database has looked already whether rows are cut short."""
 
     def change(self) -> int:
-        """See `MapState`; -1, which no snapshot has, of another map that was made at the same place."""
+        """How often the map was changed; -1, which no snapshot has, of another map made at the same place."""
         view = self.engine.view()
         return view.version if view.made == self._made else -1
 
     def places_of(self, snapshot: MapSnapshot, keys: Sequence[str]) -> dict[str, int]:
-        """See `MapState`; of the last snapshot."""
+        """Key -> where it stands in the last snapshot's photos, of those keys that it has."""
         if self._places is None:
             self._places = {key: row for row, key in enumerate(self.keys)}
         return {key: self._places[key] for key in keys if key in self._places}
 
     def convert(self) -> None:
-        """See `MapState`; there are no older forms."""
+        """Nothing: a map in a database has no older forms."""
 
     def bytes(self) -> int:
         """Size of the map."""
         return self.engine.size()
 
     def lookup(self, keys: Sequence[str]) -> dict[str, tuple[int, PhotoRecord]]:
-        """See `MapState`; the place says nothing."""
+        """Key -> place and record, of those photos that are in the map; the place says nothing."""
         keys = [key for key in dict.fromkeys(keys) if _is_text(key)]
         columns = self.engine.find(keys) if len(keys) <= FEW_KEYS else self.engine.view().columns()
         columns = latest(columns)
@@ -307,7 +307,7 @@ class DatabaseMap:
         }
 
     def add(self, table: PhotoTable, rows_MD: NDArray[Any], chosen: Rows, failed: dict[str, str]) -> None:
-        """See `MapState`; one commit.
+        """Add photos with their rows, in one commit; a new photo takes the place of one of its key.
 
         Raises:
             InputError: a descriptor that is not finite, which LanceDB would leave out without a word.
@@ -330,15 +330,15 @@ class DatabaseMap:
             self.engine.upsert(columns, vectors)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """See `MapState`."""
+        """Take photos out, and forget those that failed."""
         self.engine.delete(list(keys))
 
     def update(self, facts: Mapping[int, PhotoRecord]) -> None:
-        """See `MapState`."""
+        """Other facts of some photos, by place; their keys and rows stay."""
         self.engine.correct({record.photo.key: facts_of(record) for record in facts.values()})
 
     def move(self, old: Path, new: Path) -> Moved:
-        """See `MapState`; names in the map stay as they are."""
+        """Photos at `old` or below it lie at `new` now; names in the map stay as they are."""
         snapshot = self.another().snapshot()  # what is open goes on with its own
         moving = MovingPhotos(old, new, rename=False)
         moved = [moving(snapshot.record(i)) for i in range(snapshot.head.photos)]
@@ -347,7 +347,7 @@ class DatabaseMap:
         return result
 
     def check(self, on_progress: OnProgress = silent) -> bool:
-        """See `MapState`."""
+        """Compare all that lies on disk with its checksums."""
         rows = self.another().snapshot().file_rows
         assert isinstance(rows, DatabaseRows)
         rows.check(on_progress)
@@ -369,7 +369,7 @@ class DatabaseFeatures:
         self._state = state
 
     def setting(self) -> PointSetting | None:
-        """See `MapFeatures`."""
+        """How they were made; None where the map keeps none."""
         content = self._state.engine.documents([LOCAL]).get(LOCAL)
         if content is None:
             return None
@@ -380,7 +380,7 @@ class DatabaseFeatures:
             raise StoreError(f"{self._state.address} is damaged: {LOCAL}: {error}") from None
 
     def begin(self, setting: PointSetting) -> None:
-        """See `MapFeatures`."""
+        """Keep features made by `setting` from now on; those that were made otherwise are dropped."""
         if self.setting() == PointSetting(setting.kind, points=setting.points, longest=setting.longest):
             return
         engine = self._state.engine
@@ -390,19 +390,19 @@ class DatabaseFeatures:
         engine.put_document(LOCAL, json.dumps(with_checksum(values)).encode())
 
     def rows(self) -> set[int]:
-        """See `MapFeatures`."""
+        """The rows that have features."""
         marks = self._state.engine.feature_marks()
         pairs = zip(self._state.keys, self._state.crcs.tolist(), strict=True)
         return {row for row, (key, crc) in enumerate(pairs) if marks.get(key) == crc}
 
     def get(self, row: int) -> LocalFeatures | None:
-        """See `MapFeatures`."""
+        """The features of a row; None where there are none."""
         key = self._state.keys[row]
         mark, record = self._state.engine.features([key]).get(key, (None, b""))
         return decode(record) if mark == self._state.crcs[row] else None
 
     def put(self, features: Mapping[int, LocalFeatures]) -> None:
-        """See `MapFeatures`."""
+        """Add features by row, all of them or none."""
         state = self._state
         state.engine.put_features(
             {state.keys[row]: (int(state.crcs[row]), encode(kept)) for row, kept in features.items()}
@@ -418,7 +418,7 @@ class DatabaseFeatures:
             self._state.engine.drop_features(stale)
 
     def check(self) -> None:
-        """See `MapFeatures`: each record must be whole."""
+        """Compare all of them with their checksums; each record must be whole."""
         engine = self._state.engine
         keys = sorted(engine.feature_marks())
         for first in range(0, len(keys), 256):

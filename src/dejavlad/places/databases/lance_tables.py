@@ -76,7 +76,7 @@ def import_lance() -> tuple[Any, Any]:
 
 
 class LanceTables:
-    """See `dejavlad.places.databases.engine.MapEngine`.
+    """A map in tables of LanceDB (a `dejavlad.places.databases.engine.MapEngine`).
 
     Args:
         address: where the tables lie.
@@ -89,7 +89,7 @@ class LanceTables:
             self._db = lancedb.connect(address.place, storage_options=storage_options(address.place))
 
     def documents(self, names: Sequence[str]) -> dict[str, bytes]:
-        """See `MapEngine`."""
+        """Documents by name, of those that are there; none where there is no map."""
         with self._translated():
             table = self._open(DOCUMENTS)
             if table is None:
@@ -101,7 +101,7 @@ class LanceTables:
         return {name: b"".join(data for _, data in sorted(pieces)) for name, pieces in parts.items()}
 
     def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
-        """See `MapEngine`; the documents come last, so that a map that has them is whole."""
+        """Make an empty map, the documents last: with them it is whole. False where another was first."""
         schema = self._photos_schema(dims).with_metadata({MADE: uuid.uuid4().hex})
         with self._translated():
             for name, wanted in ((PHOTOS, schema), (FEATURES, self._small_schema(FEATURES))):
@@ -110,12 +110,12 @@ class LanceTables:
             return self._made(DOCUMENTS, data=self._document_lines(documents))
 
     def put_document(self, name: str, content: bytes) -> None:
-        """See `MapEngine`."""
+        """Write a document anew."""
         lines = self._document_lines({name: content})
         self._commit(lambda: self._merge(DOCUMENTS, ["name", "part"], lines))
 
     def view(self) -> LanceView:
-        """See `MapEngine`.
+        """The table as it is now, or as of the address's version.
 
         Raises:
             InputError: there is no such version.
@@ -129,7 +129,7 @@ class LanceTables:
             return LanceView(self, table)
 
     def find(self, keys: Sequence[str]) -> Columns:
-        """See `MapEngine`."""
+        """The rows of some keys, as `MapView.columns` gives them."""
         with self._translated():
             table = self._photos()
             parts = [
@@ -144,13 +144,13 @@ class LanceTables:
         }
 
     def next_row(self) -> int:
-        """See `MapEngine`."""
+        """The next number for a row."""
         with self._translated():
             rows = self._photos().search().select(["row"]).to_arrow()["row"].to_numpy()
         return int(rows.max()) + 1 if len(rows) else 0
 
     def upsert(self, columns: Columns, vectors_MD: Floats) -> None:
-        """See `MapEngine`.
+        """Write rows, all finite; those of the same keys are replaced. One commit: all counts, or nothing.
 
         Raises:
             StoreMismatchError: the table is of other dimensions.
@@ -164,7 +164,7 @@ class LanceTables:
         self._join_files()
 
     def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
-        """See `MapEngine`."""
+        """Key -> columns to write anew, of rows that are still there."""
         keys = list(facts)
 
         def merge() -> None:
@@ -186,23 +186,23 @@ class LanceTables:
         self._join_files()
 
     def delete(self, keys: Sequence[str]) -> None:
-        """See `MapEngine`."""
+        """Take rows out by key; one commit."""
         self._commit(lambda: self._photos().delete(_within("key", keys)))
 
     def feature_marks(self) -> dict[str, int]:
-        """See `MapEngine`."""
+        """Key -> checksum of the vector that local features belong to, of all that are kept."""
         with self._translated():
             lines = self._table(FEATURES).search().select(["key", "mark"]).to_arrow()
         return dict(zip(lines["key"].to_pylist(), lines["mark"].to_pylist(), strict=True))
 
     def features(self, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-        """See `MapEngine`."""
+        """Key -> mark and record."""
         with self._translated():
             lines = self._table(FEATURES).search().where(_within("key", keys)).to_arrow().to_pylist()
         return {line["key"]: (line["mark"], line["record"]) for line in lines}
 
     def put_features(self, records: Mapping[str, tuple[int, bytes]]) -> None:
-        """See `MapEngine`."""
+        """Write local features; those of the same keys are replaced."""
         lines = self._pa.table(
             {
                 "key": list(records),
@@ -213,17 +213,17 @@ class LanceTables:
         self._commit(lambda: self._merge(FEATURES, ["key"], lines))
 
     def drop_features(self, keys: Sequence[str]) -> None:
-        """See `MapEngine`."""
+        """Forget local features."""
         self._commit(lambda: self._table(FEATURES).delete(_within("key", keys)))
 
     def size(self) -> int:
-        """See `MapEngine`."""
+        """Bytes that it takes, as far as is known."""
         with self._translated():
             tables = [self._open(name) for name in (PHOTOS, FEATURES, DOCUMENTS)]
             return sum(int(table.stats()["total_bytes"]) for table in tables if table is not None)
 
     def versions(self) -> list[tuple[int, float]]:
-        """See `MapEngine`."""
+        """Version and Unix time of each commit that can be opened."""
         with self._translated():
             listed = self._photos().list_versions()
         return [(int(line["version"]), line["timestamp"].timestamp()) for line in listed]
@@ -431,28 +431,28 @@ class LanceTables:
 
 
 class LanceView:
-    """See `dejavlad.places.databases.engine.MapView`; the table stays at its version."""
+    """The table, which stays at its version (a `dejavlad.places.databases.engine.MapView`)."""
 
     def __init__(self, tables: LanceTables, table: Any) -> None:
         self._tables, self._table = tables, table
 
     @property
     def version(self) -> int:
-        """See `MapView`."""
+        """Another after each change; counts commits where the database does."""
         return int(self._table.version)
 
     @property
     def made(self) -> str:
-        """See `MapView`."""
+        """Another for each map that is made, also at the same place; empty where that is not known."""
         return str((self._table.schema.metadata or {}).get(MADE.encode(), b"").decode("ascii", "replace"))
 
     def columns(self) -> Columns:
-        """See `MapView`."""
+        """All rows but their vectors and what follows from other columns, and ``id`` (uint64 [M])."""
         with self._tables._translated():
             return self._tables.read_columns(self._table.search(), FOR_OTHERS)
 
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
-        """See `MapView`."""
+        """Parts of all rows, or of those of these ids, in any order: ids [n], vectors float32 [n, D]."""
         with self._tables._translated():
             if ids is None:
                 query = self._table.search().select(["vector"]).with_row_id(True)

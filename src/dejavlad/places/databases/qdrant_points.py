@@ -59,7 +59,7 @@ def import_qdrant() -> tuple[Any, Any]:
 
 
 class QdrantPoints:
-    """See `dejavlad.places.databases.engine.MapEngine`.
+    """A map in a collection of Qdrant (a `dejavlad.places.databases.engine.MapEngine`).
 
     Args:
         address: the collection.
@@ -81,7 +81,7 @@ class QdrantPoints:
                 self._client = local_client(module, host)
 
     def documents(self, names: Sequence[str]) -> dict[str, bytes]:
-        """See `MapEngine`."""
+        """Documents by name, of those that are there; none where there is no map."""
         parts: dict[str, list[tuple[int, bytes]]] = {}
         with self._translated():
             if not self._client.collection_exists(self._documents):
@@ -94,7 +94,7 @@ class QdrantPoints:
         return {name: b"".join(data for _, data in sorted(kept)) for name, kept in parts.items()}
 
     def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
-        """See `MapEngine`; the last document says that the map is whole."""
+        """Make an empty map, whole with its last document. False where another writer was first."""
         models = self._models
         with self._translated():
             if self._client.collection_exists(self._documents):
@@ -115,7 +115,7 @@ class QdrantPoints:
         return True
 
     def put_document(self, name: str, content: bytes) -> None:
-        """See `MapEngine`."""
+        """Write a document anew."""
         points = [
             (
                 f"{name}/{i}",
@@ -126,11 +126,11 @@ class QdrantPoints:
         self._put(self._documents, points, None, at_once=1)
 
     def view(self) -> QdrantView:
-        """See `MapEngine`."""
+        """The table as it is now, or as of the address's version."""
         return QdrantView(self)
 
     def find(self, keys: Sequence[str]) -> Columns:
-        """See `MapEngine`."""
+        """The rows of some keys, as `MapView.columns` gives them."""
         with self._translated():
             points = [
                 point
@@ -142,11 +142,11 @@ class QdrantPoints:
         return self.columns_of(points)
 
     def next_row(self) -> int:
-        """See `MapEngine`."""
+        """The next number for a row."""
         return max((int(point.payload["row"]) for point in self.points(["row"])), default=-1) + 1
 
     def upsert(self, columns: Columns, vectors_MD: Floats) -> None:
-        """See `MapEngine`, but a point is what is whole or not there."""
+        """Write rows, all finite; those of the same keys are replaced. Each point is whole or not there."""
         points = []
         for i, key in enumerate(columns["key"]):
             payload = {name: columns[name][i] for name in COLUMNS if columns[name][i] is not None}
@@ -155,7 +155,7 @@ class QdrantPoints:
         self._changed()
 
     def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
-        """See `MapEngine`."""
+        """Key -> columns to write anew, of rows that are still there."""
         with self._translated():
             for key, values in facts.items():
                 known = {name: value for name, value in values.items() if value is not None}
@@ -168,7 +168,7 @@ class QdrantPoints:
         self._changed()
 
     def delete(self, keys: Sequence[str]) -> None:
-        """See `MapEngine`."""
+        """Take rows out by key; one commit."""
         self._delete(self.name, keys)
         self._changed()
 
@@ -180,7 +180,7 @@ class QdrantPoints:
         return int.from_bytes(hashlib.sha256(b"%s/%d" % (mark, count)).digest()[:8], "big") >> 1
 
     def feature_marks(self) -> dict[str, int]:
-        """See `MapEngine`."""
+        """Key -> checksum of the vector that local features belong to, of all that are kept."""
         with self._translated():
             return {
                 point.payload["key"]: int(point.payload["mark"])
@@ -188,7 +188,7 @@ class QdrantPoints:
             }
 
     def features(self, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-        """See `MapEngine`."""
+        """Key -> mark and record."""
         with self._translated():
             points = self._client.retrieve(self._features, [point_id(key) for key in keys], with_payload=True)
         return {
@@ -197,7 +197,7 @@ class QdrantPoints:
         }
 
     def put_features(self, records: Mapping[str, tuple[int, bytes]]) -> None:
-        """See `MapEngine`."""
+        """Write local features; those of the same keys are replaced."""
         points = [
             (key, {"key": key, "mark": mark, "record": base64.b64encode(record).decode()})
             for key, (mark, record) in records.items()
@@ -205,18 +205,18 @@ class QdrantPoints:
         self._put(self._features, points, None, at_once=32)
 
     def drop_features(self, keys: Sequence[str]) -> None:
-        """See `MapEngine`."""
+        """Forget local features."""
         self._delete(self._features, keys)
 
     def size(self) -> int:
-        """See `MapEngine`: the descriptors alone, as Qdrant does not tell."""
+        """Bytes that it takes, as far as is known: the descriptors alone, as Qdrant does not tell."""
         with self._translated():
             count = int(self._client.count(self.name, exact=True).count)
             info = self._client.get_collection(self.name)
         return 4 * count * int(info.config.params.vectors.size)
 
     def versions(self) -> list[tuple[int, float]]:
-        """See `MapEngine`: none."""
+        """No version: Qdrant keeps none that could be opened."""
         return []
 
     def points(self, payload: list[str] | bool, *, vectors: bool = False) -> Iterator[Any]:
@@ -330,7 +330,7 @@ class QdrantPoints:
 
 
 class QdrantView:
-    """See `dejavlad.places.databases.engine.MapView`; the collection as it is at each reading."""
+    """The collection as it is at each reading (a `dejavlad.places.databases.engine.MapView`)."""
 
     made = ""
 
@@ -339,15 +339,15 @@ class QdrantView:
 
     @property
     def version(self) -> int:
-        """See `MapView`."""
+        """Another after each change; counts commits where the database does."""
         return self._points.change()
 
     def columns(self) -> Columns:
-        """See `MapView`."""
+        """All rows but their vectors and what follows from other columns, and ``id`` (uint64 [M])."""
         return self._points.columns_of(list(self._points.points(True)))
 
     def vectors(self, ids: NDArray[np.uint64] | None = None) -> Iterator[tuple[NDArray[np.uint64], Floats]]:
-        """See `MapView`."""
+        """Parts of all rows, or of those of these ids, in any order: ids [n], vectors float32 [n, D]."""
         if ids is None:
             points: Iterator[Any] = self._points.points(False, vectors=True)
         else:
