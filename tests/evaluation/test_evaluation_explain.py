@@ -15,8 +15,8 @@ from dejavlad.cli import main
 from dejavlad.errors import InputError
 from dejavlad.evaluation import evaluate
 from dejavlad.evaluation.explain import Expected, explain
+from dejavlad.evaluation.hypotheses import turned
 from dejavlad.evaluation.protocols import protocol
-from dejavlad.evaluation.readings import turned
 from dejavlad.geo import Position
 from dejavlad.ground_truth import (
     PlaceDataset,

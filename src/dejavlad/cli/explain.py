@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dejavlad.evaluation.explain import Explanation, ScoredHypothesis
-    from dejavlad.evaluation.readings import Hypothesis
+    from dejavlad.evaluation.hypotheses import Hypothesis
 
 
 def explain(

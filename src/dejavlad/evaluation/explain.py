@@ -12,7 +12,15 @@ from typing import Any, Literal
 
 from dejavlad.errors import InputError
 from dejavlad.evaluation.evaluate import Misses
-from dejavlad.evaluation.readings import AS_GIVEN, AS_IT_IS, Hypothesis, Measure, measures, readings, turned
+from dejavlad.evaluation.hypotheses import (
+    AS_GIVEN,
+    AS_IT_IS,
+    Hypothesis,
+    Measure,
+    hypotheses,
+    measures,
+    turned,
+)
 from dejavlad.evaluation.recall import first_hit_ranks, recall_at, valid_mask
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ranking import Ranking
@@ -175,7 +183,7 @@ def explain(
         recall_at: the Ns that are listed, each 1 or more.
         at: the N of the number expected.
         expect: the number expected, as written: ``0.85``, ``85.0%``.
-        others: further readings, as rankings made of the descriptors in other ways.
+        others: further hypotheses, as rankings made of the descriptors in other ways.
         shortfall: what could not be tried, in words for the user.
 
     Raises:
@@ -188,7 +196,7 @@ def explain(
     if places.truth is None:
         raise InputError("what is right is not known: give --truth, or lists with positions")
     ways = measures(places)
-    meant = [*readings(ranking, places), *others]
+    meant = [*hypotheses(ranking, places), *others]
     own = next(way for way in ways if AS_GIVEN in way.ways)
     findings: list[ScoredHypothesis] = []
     for way in ways:

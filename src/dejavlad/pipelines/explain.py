@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
-from dejavlad.evaluation.readings import Hypothesis
+from dejavlad.evaluation.hypotheses import Hypothesis
 from dejavlad.extraction import DescriptorStore
 from dejavlad.index import build_index
 from dejavlad.places.map_folder.in_memory_rows import InMemoryRows

@@ -88,7 +88,7 @@ class Measure:
         ), bool(fits)
 
 
-def readings(ranking: Ranking, places: PlaceDataset) -> Iterator[Hypothesis]:
+def hypotheses(ranking: Ranking, places: PlaceDataset) -> Iterator[Hypothesis]:
     """The ranking as it is, and with each known mistake undone; what cannot be so, does not fit the lists."""
     database, queries = places.database, places.queries
     indices, distances = ranking.indices, ranking.distances
