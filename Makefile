@@ -5,6 +5,9 @@ BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP  := $(VENV)/.installed
 OUT    ?= out/demo
 
+# Where an image of a machine forbids it, each of the tests' many processes would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv demo style check test goldens lint docs hooks bench clean
 
 help:
