@@ -238,7 +238,7 @@ def main() -> None:
             subprocess.run([*command, "--dims", str(given.dims), "--step", *words], check=True)
 
     for engine in given.engines:
-        step(f"{MADE_BY.get(engine, engine)} made", "make", engine)
+        step(f"{MADE_BY.get(engine, engine)} made", "make", MADE_BY.get(engine, engine))
     for turn in range(given.rounds):
         for engine in given.engines:
             step(f"{engine} round {turn}", "ask", engine, str(turn))
