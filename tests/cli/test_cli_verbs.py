@@ -1,6 +1,7 @@
 """The verbs as a user types them: answers, JSON, exit status, one-line complaints."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from cyclopts import App
 from numpy.typing import NDArray
 
-from dejavlad.cli import build_app
+from dejavlad.cli import build_app, main
 from dejavlad.ranking import Ranking
 
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
@@ -44,6 +45,15 @@ def test_help_has_an_example(run: Run, verb: tuple[str, ...]) -> None:
     assert f"dejavlad {' '.join(verb)}" in out
     for option in ("--quiet", "--json"):
         assert option in out or verb == ("serve",)  # it answers over HTTP
+
+
+def test_idle_threads_of_libraries_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert main(["compare", "no such results"]) == 1
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"  # as the user wants it
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main(["compare", "no such results"]) == 1
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 @pytest.mark.parametrize("verb", ["extract", "locate", "evaluate"])

@@ -1,4 +1,3 @@
-import os
 import threading
 import time
 from collections.abc import Hashable, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dejavlad.errors import InputError, StoreError
+from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.serve import inference
 from dejavlad.serve.inference import Inference
@@ -147,19 +146,6 @@ def test_too_many_are_refused_and_those_given_up_are_passed_over(thread: Thread)
     thread.may_go.set()
     assert first[0].result(10) and thread.ask(question, 30)[0].result(10) == ("same name", 30.0)
     assert sum(map(len, question.groups)) == 2
-
-
-def test_idle_threads_of_libraries_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dejavlad.cli import serve
-
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    with pytest.raises(StoreError, match="nothing at"):
-        serve.serve(["no such map"])
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"  # as the user wants it
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    with pytest.raises(StoreError, match="nothing at"):
-        serve.serve(["no such map"])
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_what_waits_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(__version__)
         return 0
+    # Threads of PyTorch that wait for work (libgomp's) sleep, rather than keep a processor from others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from cyclopts import CycloptsError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import sys
 from json import dumps
 from pathlib import Path
@@ -86,8 +85,6 @@ def serve(
     for module in NEEDED:
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("`dejavlad serve`", "serve")
-    # Threads of a library that wait for work must not keep processors from clients and decoders (libgomp).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from dejavlad.serve.options import ServeOptions, read_token
     from dejavlad.serve.server import serve as run
 
