@@ -92,7 +92,8 @@ def test_maps_of_one_model_share_it(run: Runner, tmp_path: Path, town: Town) -> 
     shutil.copytree(town.map, tmp_path / "again" / "town.map")
     service = run(town.map, tmp_path / "again" / "town.map").service
     assert list(service.maps) == ["town", "town-2"]
-    assert service.maps["town"].model is service.maps["town-2"].model
+    first, second = service.maps["town"], service.maps["town-2"]
+    assert first.model is second.model and first.reader.view.model is second.reader.view.model
 
 
 @pytest.mark.slow

@@ -177,6 +177,10 @@ class PlaceMap:
         database = self._state.another() if isinstance(self._state, DatabaseMap) else None
         return type(self)(self.folder, self.model, database)
 
+    def share_model(self, model: PlaceModel) -> None:
+        """Take another copy of the map's model, one that is open already, in place of its own."""
+        self.model = self.view.model = model
+
     @property
     def in_database(self) -> bool:
         """Whether it lies in a database rather than in a folder."""

@@ -180,7 +180,7 @@ class ServedMap:
             signature = self._signature_of(Path(self.source))
             opened = PlaceMap.open(self.source, device=self.device, precision=self.precision)
             self.fingerprint = opened.model.fingerprint
-            opened.model = self.models.setdefault((self.fingerprint, self.precision), opened.model)
+            opened.share_model(self.models.setdefault((self.fingerprint, self.precision), opened.model))
             self._computing, self._opened, self._looked = opened, signature, time.monotonic()
 
     def _browse(self) -> None:
