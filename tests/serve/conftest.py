@@ -52,7 +52,8 @@ def model() -> PlaceModel:
     return fit(plain.with_preprocess(replace(plain.preprocess, resize="longest:160")), photos)
 
 
-def build_town(folder: Path, *, places: int = PLACES) -> Town:
+def build_town(folder: Path, *, places: int = PLACES, longest: int = 160) -> Town:
+    """A town whose map describes photos at so many pixels of their longer side (more take longer)."""
     lines = ["name,lat,lon"]
     for place in range(places):
         write(folder / "database" / f"{place:02d}.jpg", view(place))
@@ -62,7 +63,8 @@ def build_town(folder: Path, *, places: int = PLACES) -> Town:
     table.write_text("\n".join(lines), encoding="utf-8")
     paths = sorted((folder / "database").iterdir())
     photos = PhotoList([Photo(path.name, path) for path in paths], root=folder / "database")
-    PlaceMap.build(model(), with_positions(photos, table), folder / "town.map", local="sift")
+    network = model().with_preprocess(replace(model().preprocess, resize=f"longest:{longest}"))
+    PlaceMap.build(network, with_positions(photos, table), folder / "town.map", local="sift")
     return Town(folder, folder / "town.map")
 
 
