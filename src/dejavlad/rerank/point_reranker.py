@@ -48,7 +48,7 @@ class PointReranker:
             kind of the features.
         setting: how matches are verified.
         k: how many of each query's candidates are compared; the others stay behind them, as they were.
-        remembered: how many pairs of photos are not compared again, about 2 kB each.
+        remembered: how many pairs of photos are not compared again, of 2 to 20 kB.
 
     Raises:
         InputError: k below 1.
