@@ -32,8 +32,9 @@ from dejavlad.errors import InputError
 
 FLOAT32_SHARE = 0.1
 """The last convolutions stay in float32 up to this share of all their multiplications."""
-PROBE = 224
-"""Side in pixels of the photo that shows what follows what: a multiple of 14, 16 and 32."""
+PROBE, PROBE_OF_OTHERS = 112, 224
+"""Sides in pixels of the photo that shows what follows what: a small one for our networks (a multiple of 14
+and 16), and one that suits those of others (of 32 too)."""
 NEAR = 0.995
 """Least cosine of its features in bfloat16 to those in float32; else no layer is joined to another."""
 JOINED = (ChainBackbone, Chain, ResNet, EfficientNetLite, DinoV2)
@@ -90,7 +91,7 @@ def _joined(backbone: nn.Module, exact: bool) -> nn.Module | None:
 
 def _rounded(made: nn.Module, exact: bool, *, joins: bool) -> tuple[nn.Module, list[Call]]:
     """The same network, its weights rounded, and how it was run before, the whole of it last."""
-    calls = _calls(made)
+    calls = _calls(made) if joins or exact else []
     kept = _last_convolutions(calls) if exact else set()
     after = _join(made, calls) if joins else {}
     parts: dict[nn.Module, nn.Module] = {}
@@ -202,7 +203,8 @@ def _calls(backbone: nn.Module) -> list[Call]:
 
     hooks = [layer.register_forward_hook(note) for layer in backbone.modules() if type(layer) in SIMPLE]
     parameter = next(backbone.parameters())
-    photo = torch.randn(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(parameter)
+    side = PROBE if isinstance(backbone, JOINED) else PROBE_OF_OTHERS
+    photo = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(parameter)
     try:
         calls.append(Call(backbone, photo, backbone(photo)))
     except (InputError, RuntimeError, ValueError):  # whatever a network of others says of this size
