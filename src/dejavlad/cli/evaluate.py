@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cyclopts import Parameter
+
 from dejavlad.cli.machines import answer_shard
 from dejavlad.cli.options import FilterOptions, MachineOptions, ModelOptions, RerankOptions, ScoringOptions
-from dejavlad.cli.sources import Panorama, PlaceOptions, Stores
+from dejavlad.cli.sources import PlaceOptions, Stores
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
@@ -22,14 +24,54 @@ if TYPE_CHECKING:
 NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TaskOptions:
+    """What is measured, and how."""
+
+    ranking: Path | None = None
+    """Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
+    kapture's form)."""
+    panorama: str | None = None
+    "Cut panoramas of --database and --queries into so many views, as `map build` does."
+    protocol: str | None = None
+    """Measure as a published protocol does, e.g. `nordland@10f-27592`: what is right, what is left out of
+    rankings, which queries count (`dejavlad dataset protocols` lists them). Opens its dataset, unless others
+    are given."""
+
+    @property
+    def named(self) -> Protocol | None:
+        """The protocol that is given by its name."""
+        from dejavlad.evaluation.protocols import protocol
+
+        return None if self.protocol is None else protocol(self.protocol)
+
+    def open(
+        self, sources: PlaceOptions, named: Protocol | None, output: Output
+    ) -> tuple[PlaceDataset, Stores | None]:
+        """The dataset, measured as the protocol says; what is to be said of it is said."""
+        from dejavlad.ground_truth import WithinFrames, truth_text
+
+        if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
+            sources = replace(sources, dataset=named.dataset)
+        places, stores = sources.open(self.panorama, output)
+        output.notes(places.database, places.queries)
+        if named is not None:
+            places = named.under(places, given=sources.truth is not None)
+            if unlike := named.unlike_published(len(places.database), len(places.queries)):
+                output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
+        truth = places.truth
+        if truth is not None and isinstance(truth.rule, WithinFrames) and truth.rule.by_names:
+            output.note(f"right is {truth_text(truth.description)}")
+        return places, stores
+
+
 def evaluate(
     model: str | None = None,
     /,
     *,
     out: Path,
-    ranking: Path | None = None,
-    panorama: Panorama = None,
-    protocol: str | None = None,
+    task: TaskOptions = TaskOptions(),
     scores: ScoringOptions = ScoringOptions(),
     sources: PlaceOptions = PlaceOptions(),
     filters: FilterOptions = FilterOptions(),
@@ -58,31 +100,20 @@ def evaluate(
         stores of descriptors are given.
     out
         The folder of the results; run again, it goes on where it stopped.
-    ranking
-        Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
-        kapture's form).
-    panorama
-        Cut panoramas of --database and --queries into so many views, as `map build` does.
-    protocol
-        Measure as a published protocol does, e.g. `nordland@10f-27592`: what is right, what is left out of
-        rankings, which queries count (`dejavlad dataset protocols` lists them). Opens its dataset, unless
-        others are given.
     budget
         Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
-    from dejavlad.evaluation.protocols import protocol as protocol_of
-    from dejavlad.pipelines import evaluate as evaluate_model
+    from dejavlad.pipelines import evaluate as evaluate_dataset
 
-    named = protocol_of(protocol) if protocol is not None else None
+    named = task.named
     scoring = scores.scoring(named)
     points = reranking.points()
     preset = reranking.chosen() if points is None else None
-    places, stores = _open(sources, named, panorama, output)
-    if ranking is not None:
+    places, stores = task.open(sources, named, output)
+    if task.ranking is not None:
         if preset is not None or points is not None or budget is not None:
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
-        _score(ranking, model or stores, places, out, scoring, filters, machines, output)
-        return
+        return _score(task.ranking, model or stores, places, out, scoring, filters, machines, output)
     if points is not None and (why := points.chosen().second_best):
         output.note(why)
     if budget is not None and preset is None and points is None:
@@ -96,7 +127,7 @@ def evaluate(
         described = _share(model or "", places, out, machines, options, preset, output)
         return answer_shard(output, shard, described, "evaluate")
     with output.progress() as on_progress:
-        made = evaluate_model(
+        made = evaluate_dataset(
             stores or options.load(model or "", on_progress, preset=preset),
             places,
             out,
@@ -112,26 +143,6 @@ def evaluate(
             **options.describing(on_progress),
         )
     _answer(made, places, out, output)
-
-
-def _open(
-    sources: PlaceOptions, named: Protocol | None, panorama: str | None, output: Output
-) -> tuple[PlaceDataset, Stores | None]:
-    """The dataset, measured as the protocol says, and what is to be said of it."""
-    from dejavlad.ground_truth import WithinFrames, truth_text
-
-    if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
-        sources = replace(sources, dataset=named.dataset)
-    places, stores = sources.open(panorama, output)
-    output.notes(places.database, places.queries)
-    if named is not None:
-        places = named.under(places, given=sources.truth is not None)
-        if unlike := named.unlike_published(len(places.database), len(places.queries)):
-            output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
-    truth = places.truth
-    if truth is not None and isinstance(truth.rule, WithinFrames) and truth.rule.by_names:
-        output.note(f"right is {truth_text(truth.description)}")
-    return places, stores
 
 
 def _score(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,8 +10,8 @@ from cyclopts import App, Parameter
 
 from dejavlad.cli.machines import answer_shard, stored_photos
 from dejavlad.cli.options import LocalKind, MachineOptions, ModelOptions, point_setting
-from dejavlad.cli.sources import Panorama, PhotoOptions, cut
-from dejavlad.cli.terminal import Output
+from dejavlad.cli.sources import PhotoOptions, cut
+from dejavlad.cli.terminal import Flag, Output
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,18 +22,35 @@ Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.
 app = App(name="map", help="A map to locate photos in: build it, add, remove and move photos, look at it.")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a map keeps of its photos, and how it is searched."""
+
+    local: Flag = False
+    """Also keep local features of each photo (at most 150 kB): `locate` then needs no photos of the map, and
+    checks its answers faster."""
+    local_kind: LocalKind | None = None
+    "Which local features are kept (default: `auto`, the best that is installed); implies --local."
+    index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None
+    """How the map is searched: `exact`; `float16` and `int8`, which lose nothing and read less; `1bit`, by
+    photos whose signs are most alike; `ivf` and `hnsw` by faiss; `auto` (default) by the number of photos.
+    Kept with the map; its recall is measured and told."""
+    min_recall: float | None = None
+    "Refuse an index that finds a smaller share of the nearest photos (0 to 1); the map is kept whole."
+    panorama: str | None = None
+    """Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
+    headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number)."""
+
+
 @app.command
 def build(
-    model: Annotated[str, Parameter(name="MODEL")],
-    photos: Annotated[str | None, Parameter(name="PHOTOS")] = None,
+    model: str,
+    photos: str | None = None,
     /,
     *,
     out: str,
-    local: Annotated[bool, Parameter(negative=())] = False,
-    local_kind: LocalKind | None = None,
-    index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None,
-    min_recall: float | None = None,
-    panorama: Panorama = None,
+    made: BuildOptions = BuildOptions(),
     sources: PhotoOptions = PhotoOptions(),
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
@@ -59,59 +77,36 @@ def build(
     out
         The map: a folder, or a database by its address: `lance:FOLDER`, `s3://bucket/path` (also `gs://`,
         `az://`), `qdrant://host/collection`.
-    local
-        Also keep local features of each photo (at most 150 kB): `locate` then needs no photos of the map,
-        and checks its answers faster.
-    local_kind
-        Which local features are kept (default: `auto`, the best that is installed); implies --local.
-    index
-        How the map is searched: `exact`; `float16` and `int8`, which lose nothing and read less; `1bit`, by
-        photos whose signs are most alike; `ivf` and `hnsw` by faiss; `auto` (default) by the
-        number of photos. Kept with the map; its recall is measured and told.
-    min_recall
-        Refuse an index that finds a smaller share of the nearest photos (0 to 1); the map is kept whole.
-    panorama
-        Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
-        headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
     from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.rows import build_share
 
-    chosen, given = _model_and_photos(model, photos)
-    stored = stored_photos(given, machines, sources, panorama)
-    name = None
-    if stored is None or chosen is not None:
-        name = options.chosen(chosen, output)
-    points, shard = point_setting(local_kind or ("auto" if local else None), output), machines.share()
+    name, given = _model_and_photos(model, photos)
+    stored = stored_photos(given, machines, sources, made.panorama)
+    local = point_setting(made.local_kind or ("auto" if made.local else None), output)
+    shard = machines.share()
     with output.progress() as on_progress:
-        if stored is not None:
-            listed, descriptors = stored
-            base = options.of_store(descriptors) if name is None else options.load(name, on_progress)
-        else:
-            base, descriptors = options.load(name or "", on_progress), None
+        how = {"ray": machines.ray, **options.describing(on_progress)}
+        if stored is None:
+            base, descriptors = options.load(options.chosen(name, output), on_progress), None
             listed = sources.photos(given)
             output.notes(listed)
-            listed = cut(listed, panorama, output)
+            listed = cut(listed, made.panorama, output)
+        else:
+            listed, descriptors = stored
+            base = options.of_store(descriptors) if name is None else options.load(name, on_progress)
         if shard is not None:
-            share = build_share(
-                base,
-                listed,
-                out,
-                shard,
-                ray=machines.ray,
-                **options.describing(on_progress),
-            )
+            share = build_share(base, listed, out, shard, **how)
             return answer_shard(output, shard, [share], "map build")
         town = PlaceMap.build(
             base,
             listed,
             out,
-            local=points,
+            local=local,
             descriptors=descriptors,
-            ray=machines.ray,
-            index=index,
-            min_recall=min_recall,
-            **options.describing(on_progress),
+            index=made.index,
+            min_recall=made.min_recall,
+            **how,
         )
     info = town.info()
     lines = [str(info), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
@@ -125,7 +120,7 @@ def add(
     photos: str,
     /,
     *,
-    panorama: Panorama = None,
+    panorama: str | None = None,
     sources: PhotoOptions = PhotoOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -192,7 +187,7 @@ def info(
     place_map: Map,
     /,
     *,
-    versions: Annotated[bool, Parameter(negative=())] = False,
+    versions: Flag = False,
     output: Output = Output(),
 ) -> None:
     """What is in a map.
