@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
@@ -90,6 +90,13 @@ class StoreOptions:
             raise InputError("--patch-dtype none stores no patches; leave --patches out")
         return preset
 
+    def form(self, preset: Preset | None, model: PlaceModel) -> dict[str, Any]:
+        """In which form descriptors and patches are stored, as `dejavlad.extract` takes it."""
+        if preset is None:
+            return {"dtype": self.dtype}
+        patches = preset.patches_of(model)
+        return {"dtype": self.dtype, "patches": patches, "patch_dtype": preset.patch_dtype}
+
 
 def extract(
     model: str,
@@ -143,9 +150,7 @@ def extract(
             out,
             batch_size=options.batch_size,
             workers=options.workers,
-            dtype=stored.dtype,
-            patches=None if preset is None else preset.patches_of(opened),
-            patch_dtype="float16" if preset is None else preset.patch_dtype,
+            **stored.form(preset, opened),
             shard=shard,
             ray=machines.ray,
             seconds=seconds,

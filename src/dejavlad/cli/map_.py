@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -15,6 +15,7 @@ from dejavlad.cli.terminal import Flag, Output
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
+    from dejavlad.photo import PhotoList
     from dejavlad.places import PlaceMap
 
 Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.")]
@@ -84,20 +85,15 @@ def build(
     name, given = _model_and_photos(model, photos)
     stored = stored_photos(given, machines, sources, made.panorama)
     local = point_setting(made.local_kind or ("auto" if made.local else None), output)
-    shard = machines.share()
     with output.progress() as on_progress:
         how = {"ray": machines.ray, **options.describing(on_progress)}
-        if stored is None:
-            base, descriptors = options.load(options.chosen(name, output), on_progress), None
-            listed = sources.photos(given)
-            output.notes(listed)
-            listed = cut(listed, made.panorama, output)
+        if stored is None or name is not None:
+            base = options.load(options.chosen(name, output), on_progress)
         else:
-            listed, descriptors = stored
-            base = options.of_store(descriptors) if name is None else options.load(name, on_progress)
-        if shard is not None:
-            share = build_share(base, listed, out, shard, **how)
-            return answer_shard(output, shard, [share], "map build")
+            base = options.of_store(stored[1])
+        listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
+        if shard := machines.share():
+            return answer_shard(output, shard, [build_share(base, listed, out, shard, **how)], "map build")
         town = PlaceMap.build(
             base,
             listed,
@@ -108,10 +104,7 @@ def build(
             min_recall=made.min_recall,
             **how,
         )
-    info = town.info()
-    lines = [str(info), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
-    output.answer({**info.to_dict(), "updated": town.updated}, "\n".join(lines))
-    output.failures(town.failed)
+    _answer(town, {}, [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"], output)
 
 
 @app.command
@@ -142,20 +135,17 @@ def add(
     """
     from dejavlad.positions.panorama import Views
 
-    listed = sources.photos(photos)
-    output.notes(listed)
     town = options.open_map(place_map)
     views = Views.used_in(town.photos)
     if panorama is None and views is not None:
         panorama = f"{views.count}:{views.degrees:g}"
-    listed = cut(listed, panorama, output, must=views is None)
+    listed = _listed(photos, sources, panorama, output, must=views is None)
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
         )
     lines = [f"{added} photos added, {len(town)} in the map", *_corrected(town)]
-    output.answer({"added": added, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
-    output.failures(town.failed)
+    _answer(town, {"added": added}, lines, output)
 
 
 @app.command
@@ -298,6 +288,21 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
             f"{first!r} is a model; give the photos too: dejavlad map build {first} PHOTOS --out MAP"
         )
     return None, first
+
+
+def _listed(
+    given: str, sources: PhotoOptions, panorama: str | None, output: Output, *, must: bool = True
+) -> PhotoList:
+    """The photos, with what is to be said of them; their panoramas cut into views."""
+    listed = sources.photos(given)
+    output.notes(listed)
+    return cut(listed, panorama, output, must=must)
+
+
+def _answer(town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output) -> None:
+    """What a map has become."""
+    output.answer({**facts, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
+    output.failures(town.failed)
 
 
 def _corrected(town: PlaceMap) -> list[str]:

@@ -75,7 +75,7 @@ class PatchOptions:
         weights = preset.weights if sizes == preset.sizes else ()
         if self.size_weights is not None:
             weights = _weights(self.size_weights)
-        patches = PatchSetting(sizes, strides, max(options.dims_list, default=None))
+        patches = PatchSetting(sizes, strides, options.one_dims)
         return PairSetting(patches, matcher or preset.matcher, weights)
 
 

@@ -112,13 +112,31 @@ class ModelOptions(WeightOptions):
         """The dimensions asked for, ascending; none for all."""
         return tuple(sorted(set(numbers("--dims", self.dims)))) if self.dims is not None else ()
 
+    @property
+    def one_dims(self) -> int | None:
+        """The number of dimensions; None for all.
+
+        Raises:
+            InputError: several are given, which `evaluate` alone takes.
+        """
+        if len(self.dims_list) > 1:
+            raise InputError(
+                f"--dims {self.dims}: give one number of dimensions; only `evaluate` takes several"
+            )
+        return max(self.dims_list, default=None)
+
     def load(
-        self, model: str, on_progress: OnProgress = silent, *, preset: Preset | None = None
+        self,
+        model: str,
+        on_progress: OnProgress = silent,
+        *,
+        preset: Preset | None = None,
+        several_dims: bool = False,
     ) -> PlaceModel:
         """The model by name, folder or file, with these options; `on_progress` is told of downloads.
 
         What the options leave open, a preset of re-ranking decides: the photos' size, and how many whitened
-        dimensions are kept at most.
+        dimensions are kept at most. Of several numbers of dimensions, where these are taken, the largest.
         """
         from dejavlad.zoo.resolve import load_model
 
@@ -129,7 +147,7 @@ class ModelOptions(WeightOptions):
             weights=self.weights,
             input=self.input,
             resize=self.resize or (preset.resize if preset is not None else None),
-            dims=max(self.dims_list, default=None),
+            dims=max(self.dims_list, default=None) if several_dims else self.one_dims,
             levels=self.levels,
             reduce=self.reduce,
             seed=self.seed,

@@ -13,6 +13,7 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.extraction.patches import PatchFeats, StoredPatches
+    from dejavlad.places.reranking import Reranked
     from dejavlad.places.verification.points import PointSetting
     from dejavlad.ranking import Ranking
 
@@ -74,14 +75,8 @@ def rerank(
         )
     for failed in compared.failed():
         output.failures(failed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    result.ranking.save(out)
+    _save(result, out, compared.how, output)
     result.forget(beside)
-    done, milliseconds = int(result.done.sum()), result.milliseconds(len(result.order))
-    output.answer(
-        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **compared.how},
-        f"{done} of {first.n_queries} queries re-ranked, {milliseconds:.1f} ms a query: {out}",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +139,17 @@ def _check_size(first: Ranking, n_queries: int, n_database: int) -> None:
             f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
             f"stores have {n_queries} queries and {n_database} database photos"
         )
+
+
+def _save(result: Reranked, out: Path, how: dict[str, Any], output: Output) -> None:
+    """Write the ranking, and say how it went."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    result.ranking.save(out)
+    done, milliseconds = int(result.done.sum()), result.milliseconds(len(result.order))
+    output.answer(
+        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **how},
+        f"{done} of {len(result.done)} queries re-ranked, {milliseconds:.1f} ms a query: {out}",
+    )
 
 
 def _opened(path: Path, resize: str) -> tuple[StoredPatches | PatchFeats, int]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from dejavlad.cli.options import ModelOptions
 from dejavlad.cli.sources import ListOptions
 from dejavlad.cli.terminal import Flag, Output
-from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
 
 
@@ -49,9 +48,7 @@ def whiten(
     from dejavlad.fitting.initialise import initialise
     from dejavlad.model import save_model
 
-    if len(options.dims_list) > 1:
-        raise InputError(f"--dims {options.dims}: a model keeps one number of dimensions")
-    dims = max(options.dims_list, default=None)
+    dims = options.one_dims
     failed: dict[str, str] = {}
     with output.progress() as on_progress:
         listed = sources.listed(photos)
