@@ -96,7 +96,7 @@ def queries_section(
     """The section of queries with their best answers, and which queries are in it.
 
     Args:
-        ranking: rows of the database for each query.
+        ranking: rows of the database for each query, those alone that count.
         places: the photos, and what is right.
         judged: how the queries were answered.
         thumbnails: takes the photos in, and says when the budget is spent.
@@ -153,7 +153,6 @@ def _by_turns(by_state: dict[str, list[int]], most: int) -> list[int]:
 def _answers(query: int, ranking: Ranking, places: PlaceDataset, judged: Judged) -> list[Tile]:
     """The best answers, then the first right one if it is not among them."""
     truth, state, hit = places.truth, judged.states[query], judged.hits[query]
-    ignored = set(truth.ignored[query].tolist()) if truth is not None and truth.ignored is not None else set()
     right = set(truth.positives[query].tolist()) if truth is not None else set()
     here = places.queries[query].position
 
@@ -166,11 +165,10 @@ def _answers(query: int, ranking: Ranking, places: PlaceDataset, judged: Judged)
         return Tile(photo, tag, facts, kind, f"{what} {photo.key}")
 
     tiles: list[Tile] = []
-    rank = 0
-    for row, score in zip(ranking.indices[query].tolist(), ranking.distances[query].tolist(), strict=True):
-        if row < 0 or row in ignored or row >= len(places.database):
+    ranked = zip(ranking.indices[query].tolist(), ranking.distances[query].tolist(), strict=True)
+    for rank, (row, score) in enumerate(ranked, 1):
+        if row < 0:
             continue
-        rank += 1
         if rank <= ANSWERS:
             good = row in right and state != "open"
             tiles.append(tile(row, f"{rank} ✓" if good else str(rank), "good" if good else "", score))
