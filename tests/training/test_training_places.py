@@ -11,6 +11,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
 from dejavlad.training import TrainConfig, check, initial_model, load_recipe, train
 from dejavlad.training.config.schedule import rate
+from dejavlad.training.context import RunContext
 from dejavlad.training.data.jitter import AS_IT_IS
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.monitor import Monitor
@@ -203,7 +204,7 @@ def test_photos_that_are_too_many_at_once_give_the_same_gradient(make_town, make
         config = replace(PLACES, photos_at_once=at_once, precision="fp64")
         model = make_model("gem")
         network = Network(model, config)
-        step = PlaceStep(network, PhotoPool(town, model.preprocess), None, config)
+        step = PlaceStep(network, PhotoPool(town, model.preprocess), None, RunContext(config))
         drawn = PlaceSampler(town, config).draw(1, 1)
         work = [
             ((n, AS_IT_IS), p) for n, p in zip(drawn.numbers.tolist(), drawn.labels.tolist(), strict=True)

@@ -203,13 +203,4 @@ def _with_room(model: PlaceModel, features: int) -> PlaceModel:
         return model
     layer = model.aggregation
     fewer = aggregation.create(layer.name, layer.dim, **{**layer.options, "clusters": features})
-    return PlaceModel(
-        model.backbone,
-        fewer.to(model.device),
-        model.preprocess,
-        dims=model.dims,
-        precision=model.precision,
-        name=model.name,
-        source=model.source,
-        provenance=model.provenance,
-    ).train(model.training)
+    return model.with_aggregation(fewer)

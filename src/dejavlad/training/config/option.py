@@ -16,6 +16,8 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from dejavlad.errors import InputError
 
 RULE: Final = "rule"
+WORDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""What a message calls a type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ def checked(name: str, value: Any, kind: Any) -> Any:
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if type(value) is not kind:
-        wanted = f"a list of {parts[0].__name__}" if origin is tuple else kind.__name__
+        wanted = f"a list, each item {WORDS[parts[0]]}" if origin is tuple else WORDS[kind]
         raise InputError(f"{name} must be {wanted}; given {value!r}")
     if kind is float and not math.isfinite(value):
         raise InputError(f"{name} must be a finite number; given {value}")

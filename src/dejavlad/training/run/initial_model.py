@@ -76,14 +76,7 @@ def prepare(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             layer = aggregation.create(name, bare.aggregation.dim, **options)
-        bare = PlaceModel(
-            bare.backbone,
-            layer.to(bare.device),
-            bare.preprocess,
-            name=bare.name,
-            source=bare.source,
-            provenance=bare.provenance,
-        )
+        bare = bare.with_aggregation(layer)
     if bare.aggregation.needs_training:
         bare.fitted = True  # what it lacks, if anything, is this training
     if not bare.fitted:

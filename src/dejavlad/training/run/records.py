@@ -26,15 +26,8 @@ CANNOT_WRITE = "the log cannot be written in {path}: {error}"
 BATCHES, TESTS = "batches.csv", "tests.csv"
 __all__ = ["BATCHES", "LOG", "TESTS", "OnRecord", "Record", "Records", "ignore", "read_records"]
 BATCH_COLUMNS = (
-    "epoch",
-    "batch",
-    "loss",
-    "tuples",
-    "triplets",
-    "violating",
-    "very_hard",
-    "rate",
-    "seconds",
+    *("epoch", "batch", "loss", "tuples", "triplets"),
+    *("violating", "very_hard", "rate", "seconds"),
 )
 
 
