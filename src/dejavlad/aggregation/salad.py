@@ -59,26 +59,26 @@ class Transport(nn.Module):
     def __init__(self, dim: int, clusters: int, cluster_dim: int, token_dim: int) -> None:
         super().__init__()
         self.token_features = nn.Sequential(nn.Linear(dim, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, token_dim))
-        self.cluster_features = _twice(dim, cluster_dim)
-        self.score = _twice(dim, clusters)
+        self.cluster_features = _two_layers(dim, cluster_dim)
+        self.score = _two_layers(dim, clusters)
         self.dust_bin = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, tokens_NDL: Tensor) -> Tensor:
         """[N, D, 1 + L] -> [N, token_dim + l*K]: the class token's part, the clusters', channel first."""
         token_Nt = F.normalize(self.token_features(tokens_NDL[:, :, 0]), dim=1)
         patches_NLD = tokens_NDL[:, :, 1:].transpose(1, 2).contiguous()
-        weights_NKL = transport(_of_each(self.score, patches_NLD).transpose(1, 2), self.dust_bin)
-        sums_NlK = (weights_NKL @ _of_each(self.cluster_features, patches_NLD)).transpose(1, 2)
+        weights_NKL = transport(_pointwise(self.score, patches_NLD).transpose(1, 2), self.dust_bin)
+        sums_NlK = (weights_NKL @ _pointwise(self.cluster_features, patches_NLD)).transpose(1, 2)
         return torch.cat([token_Nt, F.normalize(sums_NlK, dim=1).flatten(1)], dim=1)
 
 
-def _twice(dim: int, made: int) -> nn.Sequential:
+def _two_layers(dim: int, made: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(dim, HIDDEN, 1), nn.Dropout(DROPOUT), nn.ReLU(), nn.Conv2d(HIDDEN, made, 1)
     )
 
 
-def _of_each(network: nn.Sequential, x_NLD: Tensor) -> Tensor:
+def _pointwise(network: nn.Sequential, x_NLD: Tensor) -> Tensor:
     """[N, L, D] -> [N, L, made]: convolutions of 1x1 as the products of matrices that they are."""
     for layer in network:
         if isinstance(layer, nn.Conv2d):

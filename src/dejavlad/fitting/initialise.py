@@ -81,7 +81,7 @@ def initialise(
         on_failed=on_failed,
     )
     on_progress(Progress(CLUSTERING, 0, 1))
-    model = _with_room(model, len(samples.features))
+    model = _with_fewer_clusters(model, len(samples.features))
     centres_KD = kmeans(samples.features, _clusters(model), seed=seed)
     learnt = {"photos": samples.photos, "features": len(samples.features), "seed": seed}
     fitted = model.with_clusters(centres_KD, samples.features, clusters={"from": photos.name, **learnt})
@@ -197,7 +197,7 @@ def _clusters(model: PlaceModel) -> int:
     return int(layer.clusters)
 
 
-def _with_room(model: PlaceModel, features: int) -> PlaceModel:
+def _with_fewer_clusters(model: PlaceModel, features: int) -> PlaceModel:
     """The model with as many clusters as there are features, if they are fewer."""
     if features >= _clusters(model):
         return model

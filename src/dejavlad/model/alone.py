@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 240, 320
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class BatchComparison:
     """One way of describing photos together, against each alone."""
 
     how: str
@@ -34,7 +34,7 @@ class Beside:
     """Whether that is rounding."""
 
 
-def beside(model: PlaceModel) -> list[Beside]:
+def batch_dependence(model: PlaceModel) -> list[BatchComparison]:
     """Compare descriptors of made photos described alone with those of the same described together.
 
     Args:
@@ -62,7 +62,7 @@ def beside(model: PlaceModel) -> list[Beside]:
             apart_nD = alone_ND[rows]
             difference = float((together_nD - apart_nD).abs().max() / apart_nD.abs().max().clamp(min=1e-12))
             cosine = float(torch.nn.functional.cosine_similarity(together_nD, apart_nD).min())
-            comparisons.append(Beside(how, difference, cosine, difference <= limit))
+            comparisons.append(BatchComparison(how, difference, cosine, difference <= limit))
     return comparisons
 
 

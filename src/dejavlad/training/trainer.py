@@ -32,7 +32,7 @@ from dejavlad.training.data.descriptor_file import read_rows
 from dejavlad.training.data.descriptors import read_descriptors, write_descriptors
 from dejavlad.training.data.split import Split, keep_maps
 from dejavlad.training.diagnostics.doctor import candidates_of, check_start
-from dejavlad.training.diagnostics.monitor import Monitor, pulse
+from dejavlad.training.diagnostics.monitor import Monitor, refresh_statistics
 from dejavlad.training.distributed import Processes, join
 from dejavlad.training.run.checkpointer import Checkpointer
 from dejavlad.training.run.open_run import OpenRun, open_run
@@ -134,7 +134,7 @@ def _join_processes(
 def _tested_split(val: PlaceDataset, preprocess: Preprocess, context: RunContext) -> Split:
     """The validation set, which needs no tuples, but must say what is right."""
     split = Split(val, Candidates.of(val, context.config, required=False), preprocess, context)
-    split.require_truth()
+    _ = split.truth  # made now, so that what lacks is said before training
     return split
 
 
@@ -403,7 +403,9 @@ class _Training:
         descriptors = self._read(self.out / CACHE / name)
         seconds = round(time.monotonic() - started, 4)
         if self.processes.first:
-            self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, descriptors))
+            self.records.add(
+                "refresh", (epoch, batch), seconds=seconds, **refresh_statistics(before, descriptors)
+            )
         self.descriptors, self.descriptors_file = descriptors, name
         self._note_failed()
 

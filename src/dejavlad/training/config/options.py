@@ -154,10 +154,10 @@ class TrainConfig:
     ms_beta: float = option(50.0, above=0, goes_with=PLACES)
     """Multi-similarity: how sharply the most alike negatives outweigh the others."""
     ms_base: float = option(0.0, goes_with=PLACES)
-    """Multi-similarity: likeness (cosine) that parts positives from negatives."""
+    """Multi-similarity: similarity (cosine) that parts positives from negatives."""
     ms_epsilon: float = option(0.1, goes_with=PLACES)
     """Multi-similarity: a negative counts that is at most so much less alike than the least alike positive,
-    and a positive that is at most so much more alike than the likest negative."""
+    and a positive that is at most so much more alike than the most alike negative."""
 
     optimizer: Literal["sgd", "adam", "adamw"] = option("sgd", fixed=True)
     """The optimiser, as PyTorch has it."""
@@ -245,7 +245,7 @@ class TrainConfig:
     quirk_momentum_lost: bool = False
     """A run that is resumed at an epoch's start begins it without momentum."""
     quirk_inverted_violation: bool = option(False, goes_with=SUBCACHE, fixed=True)
-    """With a subcache: likenesses are taken for distances where violation is tested, so that nearly all
+    """With a subcache: similarities are taken for distances where violation is tested, so that nearly all
     negatives pass, and a query needs more of them than it uses (Mapillary's)."""
 
     def __post_init__(self) -> None:

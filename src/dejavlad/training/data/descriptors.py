@@ -56,7 +56,7 @@ def describe_pool(
     # Where maps are kept, a process has those of its own photos, whatever batches these are in now.
     plan = pool.plan(context.config.describe_batch, processes if maps is None else ALONE, among)
     with network.describing():
-        for numbers, rows in _together(_each(network, pool, maps, plan), processes):
+        for numbers, rows in _gathered(_own_batches(network, pool, maps, plan), processes):
             rows_nD = rows.cpu().numpy()
             bad = np.flatnonzero(~np.isfinite(rows_nD).all(axis=1))
             if len(bad):
@@ -70,7 +70,7 @@ def describe_pool(
     pool.agree(processes)
 
 
-def _together(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
+def _gathered(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
     """What each process describes, in turn, on all of them."""
     if processes.alone:
         yield from own
@@ -85,7 +85,7 @@ def _together(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Itera
                 yield numbers_of_process, rows
 
 
-def _each(
+def _own_batches(
     network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
 ) -> Iterator[tuple[Rows, Tensor]]:
     """What this process describes, batch by batch; float32 [n, D]."""

@@ -56,11 +56,7 @@ feature's assignment above which it says nothing."""
 
 
 def check(
-    config: TrainConfig,
-    model: PlaceModel,
-    train: PlaceDataset,
-    *,
-    on_progress: OnProgress = silent,
+    config: TrainConfig, model: PlaceModel, train: PlaceDataset, *, on_progress: OnProgress = silent
 ) -> list[Finding]:
     """Examine a training that has not begun, with a sample of its photos: seconds to a minute.
 

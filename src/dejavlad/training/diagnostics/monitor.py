@@ -29,7 +29,7 @@ EASY_BATCHES = 10
 """At the beginning; where nothing violates in any of them, nothing is learnt."""
 
 
-def pulse(before: Descriptors | None, now: Descriptors) -> dict[str, float]:
+def refresh_statistics(before: Descriptors | None, now: Descriptors) -> dict[str, float]:
     """What a refresh tells of the descriptors.
 
     Returns:

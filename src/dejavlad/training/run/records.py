@@ -60,7 +60,7 @@ class Records:
             for name in (BATCHES, TESTS):
                 (self._folder / name).unlink(missing_ok=True)
             for record in kept:
-                self._tell_csv(record)
+                self._write_csv(record)
                 self._inspect(record)  # what was found then is among them
 
     def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
@@ -78,12 +78,12 @@ class Records:
         with disk_errors(self._folder, CANNOT_WRITE):
             with open(self._folder / LOG, "a", encoding="utf-8") as file:
                 file.write(_line_of(record))
-            self._tell_csv(record)
+            self._write_csv(record)
         self._on_record(record)
         for finding in self._inspect(record):
             self.add("warning", at, **finding.to_dict())
 
-    def _tell_csv(self, record: Record) -> None:
+    def _write_csv(self, record: Record) -> None:
         if record["kind"] == "batch":
             self._line(BATCHES, BATCH_COLUMNS, [record[key] for key in BATCH_COLUMNS])
         elif record["kind"] == "test":
