@@ -61,7 +61,7 @@ def test_options_are_set_as_the_command_writes_them():
     ("setting", "message"),
     [
         ("margin=-1", "margin must be above 0; given -1"),
-        ("margin=wide", "margin must be a number; given 'wide'"),
+        ("margin=wide", "margin must be a finite number; given 'wide'"),
         ("margin=inf", "margin must be a finite number; given inf"),
         ("weight_decay=nan", "weight_decay must be a finite number; given nan"),
         ("jitter_flip=1", "jitter_flip must be true or false; given 1"),
@@ -69,7 +69,7 @@ def test_options_are_set_as_the_command_writes_them():
         ("jitter_scales=[0.5,0]", r"jitter_scales must be above 0; given \[0.5, 0.0\]"),
         ("batch_size=0", "batch_size must be at least 1; given 0"),
         ("batch_size=2.5", "batch_size must be a whole number; given 2.5"),
-        ("negatives=some", "negatives must be one of all; given 'some'"),
+        ("negatives=some", "negatives must be a whole number or 'all'; given 'some'"),
         ("negatives=0", "negatives must be at least 1, or 'all'; given 0"),
         ("optimizer=lion", "optimizer must be one of sgd, adam, adamw; given 'lion'"),
         ("positive_radius=30", "trivial < positive <= negative; given 1.0, 30.0 and 25.0"),

@@ -41,6 +41,7 @@ def transport(scores_NKL: Tensor, dust_bin: Tensor) -> Tensor:
             f"{patches} patches of a photo are too few for {clusters} clusters and a dustbin: "
             f"there must be more patches than clusters"
         )
+    # In logarithms: a patch gives as much as a cluster takes, and the dustbin takes what the clusters do not.
     each = -math.log(patches + clusters)
     row_K = scores_NKL.new_full((clusters + 1, 1), each)
     row_K[-1] += math.log(patches - clusters)

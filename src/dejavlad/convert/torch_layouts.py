@@ -192,6 +192,8 @@ def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, d
             assert isinstance(made, Backbone)
             wanted = {prefix + (_numbered(ours) if numbered else ours): ours for ours in made.state_dict()}
             counters = {key for key in wanted if key.endswith(COUNTER)}
+            # Networks share names and shapes (ResNet-50 and -101): the one with fewest tensors too many,
+            # missing or of another shape is meant, and `fill` says what is still wrong with it.
             wrong = len((inner ^ wanted.keys()) - counters) + len((inner & wanted.keys()) - fits)
             if best is None or wrong < best[0]:
                 names = {f"backbone.{ours}": key for key, ours in wanted.items()}

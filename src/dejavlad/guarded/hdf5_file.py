@@ -20,7 +20,7 @@ from dejavlad.errors import MalformedFileError, MissingExtraError
 from dejavlad.guarded.plain_file import check_regular
 from dejavlad.guarded.room import Room
 
-DEEPEST, MOST_OBJECTS = 48, 1_000_000
+DEEPEST = 48
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)
 """deflate, shuffle, Fletcher's sum, szip, n-bit, scale-offset, LZF; any other loads a plug-in."""
 

@@ -23,7 +23,6 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.folder import dataset_folder, folder_photos, natural_order
 from dejavlad.photo.listing import lines_of, read_text
 
-SEASONS = ("spring", "summer", "fall", "winter")
 LISTS = ("cleanImageNames.txt", "nordland_imageNames_index.txt")
 """Lists of the frames that count, in order of preference."""
 

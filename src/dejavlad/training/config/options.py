@@ -6,19 +6,19 @@ from a recipe (`dejavlad.training.config.recipes`) or a file of the same form.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self, get_type_hints
+from typing import Any, Final, Literal, Self
 
 from dejavlad.errors import InputError, MalformedFileError, UnknownNameError
+from dejavlad.guarded.fields import settle_options
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.images import parse_resize
 from dejavlad.training.config.method import parse_method
-from dejavlad.training.config.option import checked, option, rule_of
+from dejavlad.training.config.option import option, rule_of
 from dejavlad.training.config.trainable import parse_trainable
 
 RECALL_AT: Final = (1, 2, 3, 4, 5, *range(10, 101, 5))
@@ -249,12 +249,9 @@ class TrainConfig:
     negatives pass, and a query needs more of them than it uses (Mapillary's)."""
 
     def __post_init__(self) -> None:
-        hints = _hints()
+        settle_options(self)
         for described in fields(self):
-            name = described.name
-            value = checked(name, getattr(self, name), hints[name])
-            object.__setattr__(self, name, value)
-            rule_of(described).check_range(name, value)
+            rule_of(described).check_range(described.name, getattr(self, described.name))
         parse_method(self.method)
         parse_trainable(self.trainable)
         if self.resize:
@@ -397,9 +394,10 @@ class TrainConfig:
 
     def _replaced(self, given: Mapping[str, Any]) -> Self:
         """As `changed`, whether or not the options have an effect."""
+        known = [described.name for described in fields(self)]
         for name in given:
-            if name not in _hints():
-                raise UnknownNameError("training option", name, _hints())
+            if name not in known:
+                raise UnknownNameError("training option", name, known)
         return replace(self, **given)
 
     def _refuse_without_effect(self, names: Iterable[str]) -> None:
@@ -461,8 +459,3 @@ class TrainConfig:
                 "another --out"
             )
         return changed
-
-
-@functools.cache
-def _hints() -> dict[str, Any]:
-    return get_type_hints(TrainConfig)
