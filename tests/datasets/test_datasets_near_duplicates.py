@@ -19,6 +19,7 @@ from dejavlad.datasets.audit.near_duplicates import (
     twins_text,
 )
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo.photo import View as View360
 
 View = Callable[..., np.ndarray]
 
@@ -90,6 +91,14 @@ def test_crops_of_one_file_are_other_photos(folders: Path) -> None:
     cut = [PhotoList([Photo("0.png", path, crop=crop)]) for crop in crops]
     assert find_near_duplicates(cut[0], cut[1], pairs=[(0, 0)]) == []
     assert find_near_duplicates(cut[0], cut[0]) == [NearDuplicate(0, 0, "bytes")]
+
+
+def test_views_of_a_panorama_in_memory_are_not_compared_by_the_whole_of_it(make_view: View) -> None:
+    whole = make_view(1, height=120, width=240)
+    north, south = (
+        PhotoList([Photo("0", Path("0"), pixels=whole, view=View360(yaw, 90.0))]) for yaw in (0.0, 180.0)
+    )
+    assert find_near_duplicates(north, south, pairs=[(0, 0)]) == []
 
 
 def test_jpeg_at_an_eighth_is_the_same_picture(folders: Path, make_view: View) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from dejavlad.datasets.cards import CARDS
 from dejavlad.datasets.layouts.netvlad_places import open_spec
 from dejavlad.datasets.layouts.toml_dataset import is_toml_dataset, open_toml_dataset
-from dejavlad.datasets.layouts.two_folders import RADIUS, holds_two, open_folders
+from dejavlad.datasets.layouts.two_folders import holds_two, open_folders
+from dejavlad.datasets.layouts.vg_benchmark import RADIUS
 from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.ground_truth.netvlad_spec import is_spec
@@ -62,7 +63,7 @@ def photos(
     return listed if placed else with_positions(listed, positions, time_offset=offset)
 
 
-def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> PhotoList:
+def joined(lists: Sequence[tuple[str, PhotoList]]) -> PhotoList:
     """Several lists as one, in their order; a photo that is in two of them is there once.
 
     Where photos of two folders share a name, all go by the folder too: ``100APPLE/IMG_0001.JPG``; and where
@@ -70,7 +71,6 @@ def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> P
 
     Args:
         lists: what each was given as (a folder, a photo), and its photos.
-        name: what the list is called.
     """
     rows: list[tuple[str, Photo]] = []
     seen: set[tuple[str, int | None, object]] = set()
@@ -86,7 +86,7 @@ def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> P
         named = [replace(photo, name=naming(given, photo)) for given, photo in rows]
         if len({photo.key for photo in named}) == len(named):
             break
-    return PhotoList(named, name=name)
+    return PhotoList(named)
 
 
 def _plainly(given: str, photo: Photo) -> str:

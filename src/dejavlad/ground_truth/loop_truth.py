@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dejavlad.decoders import open_image
 from dejavlad.errors import CheckpointError, InputError
-from dejavlad.ground_truth.row_sets import RowSets
+from dejavlad.ground_truth.row_sets import RowSets, starts_of
 from dejavlad.ground_truth.rules import WithinMetres
 from dejavlad.ground_truth.truth import truth_positions
 from dejavlad.guarded.npy_file import read_npy
@@ -47,14 +47,12 @@ def loop_truth(given: str, frames: PhotoList, radius: float | None = None) -> tu
             is not square, poses or positions that are not known, or no two frames that show one place.
     """
     kind, colon, rest = given.partition(":")
+    poses = split_poses(given)
+    path, suffix = poses.path, poses.path.suffix.lower()
     if kind == "positions":
         metres = rest.removesuffix("m") if colon else ""
         right, description = _of_positions(frames, _metres(metres, given) if metres else radius)
-    elif (suffix := (path := (poses := split_poses(given)).path).suffix.lower()) in (
-        *BITMAPS,
-        ".npy",
-        ".mat",
-    ):
+    elif suffix in (*BITMAPS, ".npy", ".mat"):
         if radius is not None:
             raise InputError(
                 f"--radius is for poses and positions; {str(path)!r} says which frames are right"
@@ -86,8 +84,7 @@ def loops_of_matrix(matrix_NN: NDArray[np.bool_], n_frames: int, path: Path) -> 
     np.fill_diagonal(both, False)
     if not both.any():
         raise InputError(f"{str(path)!r} holds no loop: no two frames show one place")
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(both.sum(axis=1))])
-    return RowSets(starts, np.nonzero(both)[1].astype(np.int64), n_frames)
+    return RowSets(starts_of(both.sum(axis=1)), np.nonzero(both)[1].astype(np.int64), n_frames)
 
 
 def _matrix(path: Path, suffix: str) -> NDArray[np.bool_]:

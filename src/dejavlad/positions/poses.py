@@ -103,12 +103,6 @@ def split_poses(given: str | Path) -> PosesGiven:
     return PosesGiven(Path(match[1]), axes, rate)
 
 
-def split_axes(given: str | Path) -> tuple[Path, str | None]:
-    """The file and its ground axes alone; see `split_poses`."""
-    source = split_poses(given)
-    return source.path, source.axes
-
-
 def is_poses(path: Path) -> bool:
     """Whether a file is one of poses: ``images.bin``, or a text whose first line is of such a form."""
     if not path.is_file():

@@ -24,7 +24,7 @@ from dejavlad.positions.assign import from_names
 from dejavlad.positions.utm_names import from_utm_name
 
 RADIUS = 25.0
-"""Metres within which a photo is right."""
+"""Metres within which a photo is right, where a dataset does not say otherwise."""
 ABOVE = ("images", "processed", "")
 """Folders below the root that may hold the parts."""
 DATABASE = ("database", "gallery")

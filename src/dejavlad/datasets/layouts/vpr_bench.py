@@ -92,8 +92,8 @@ def open_numbered(
 
     Args:
         folder: holds both, and perhaps `TRUTH`.
-        there: the database's folder.
-        asked: the queries' folder.
+        database_folder: the name of the database's folder.
+        query_folder: that of the queries.
         name: what the dataset is called.
         frames: without a ground truth, right is the same number within so many; nothing is known unless
             given.
