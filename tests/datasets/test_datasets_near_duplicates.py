@@ -14,9 +14,9 @@ from dejavlad.datasets import photos
 from dejavlad.datasets.audit.near_duplicates import (
     NearDuplicate,
     find_near_duplicates,
+    near_duplicates_text,
     small_picture,
-    told_twins,
-    twins_text,
+    summarize_near_duplicates,
 )
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.photo import View as View360
@@ -38,12 +38,16 @@ def test_the_same_bytes_are_found_under_any_name(folders: Path) -> None:
     database, queries = photos(folders / "db"), photos(folders / "q")
     twins = find_near_duplicates(database, queries)
     assert twins == [NearDuplicate(0, 2, "bytes"), NearDuplicate(0, 4, "bytes")]
-    summary = told_twins(twins, database, queries)
+    summary = summarize_near_duplicates(twins, database, queries)
     assert summary["queries"] == 1 and summary["bytes"] == 2 and summary["pictures"] == 0
-    assert twins_text(summary).startswith(
+    assert near_duplicates_text(summary).startswith(
         "1 queries are in the database too (e.g. '0.png' is '2.png', the same"
     )
-    assert twins_text(told_twins([], database, queries)) == "" == twins_text({})
+    assert (
+        near_duplicates_text(summarize_near_duplicates([], database, queries))
+        == ""
+        == near_duplicates_text({})
+    )
 
 
 def test_only_files_of_a_shared_size_are_read(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

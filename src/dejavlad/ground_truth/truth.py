@@ -58,7 +58,7 @@ class Truth:
     Args:
         positives: for each query the database rows that are right, in any order.
         n_database: N.
-        rule: what counts as right: a typed rule, or a description as results hold it (`truth_rules`).
+        rule: what counts as right: a typed rule, or a description as results hold it (`rules`).
         ignored: for each query rows that are neither right nor wrong: they are taken out of a ranking before
             counting (and out of the positives).
         groups: whole numbers [N], a database row's group: rows that share one, as the cut-outs of a panorama
@@ -158,7 +158,7 @@ class Truth:
         """The same after one more refinement.
 
         Args:
-            name: a key of `truth_rules.REFINEMENTS`.
+            name: a key of `rules.REFINEMENTS`.
             value: its value.
             positives: the right rows of each query, where these change.
             ignored: the rows of each query that do not count, where these change.
@@ -295,9 +295,6 @@ def truth_file(
     Its rows go in the order of the lists. Of a spec the positions and the radius count, not the time stamps.
 
     Args:
-        path: the file.
-        database: the database's photos.
-        queries: the queries.
         radius: metres (inclusive) instead of the file's own.
 
     Raises:
@@ -347,8 +344,6 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
         text: ``frames:N`` (``frames:N@rows``, ``frames:N+SHIFT``), ``same-name``, ``positions:METRES``,
             ``FILE.npz`` or ``FILE.mat`` (either with ``:METRES`` after it, instead of the file's radius);
             ``,leave-one-out`` after it takes each query's own photo out of its ranking.
-        database: the database's photos.
-        queries: the queries.
 
     Raises:
         InputError: another text, or what `truth_frames_of`, `truth_same_name`, `truth_positions` and
@@ -360,16 +355,21 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
     elif kind == "same-name":
         truth = truth_same_name(database, queries)
     elif kind.startswith("positions:"):
-        truth = truth_positions(database, queries, _metres(kind.removeprefix("positions:"), text))
+        truth = truth_positions(database, queries, metres_in(kind.removeprefix("positions:"), text))
     elif match := TRUTH_FILE.fullmatch(kind):
-        radius = None if match[2] is None else _metres(match[2], text)
+        radius = None if match[2] is None else metres_in(match[2], text)
         truth = truth_file(match[1], database, queries, radius)
     else:
         raise InputError(f"truth {text!r}: valid are {FORMS}")
     return leave_one_out(truth, database, queries) if option else truth
 
 
-def _metres(text: str, whole: str) -> float:
+def metres_in(text: str, whole: str) -> float:
+    """The distance that a part of a truth's text tells, as ``25`` or ``25m``.
+
+    Raises:
+        InputError: it tells none; `whole` is named.
+    """
     try:
         radius = float(text.removesuffix("m"))
     except ValueError:

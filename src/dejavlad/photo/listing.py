@@ -64,7 +64,6 @@ def gather(
         lines: the paths, relative to `root` or absolute.
         root: the folder that they are relative to.
         source: the file that they come from, for messages.
-        name: what the list is called.
         seen: whether the photos must be there.
         comments: whether lines that begin with # may be no photos.
 

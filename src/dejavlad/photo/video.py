@@ -17,7 +17,6 @@ def video_photos(path: str | Path, *, step: int = 1) -> PhotoList:
     """The frames of a video; `Photo.time` is in seconds from its beginning.
 
     Args:
-        path: the video.
         step: take every step-th frame, from the first.
 
     Raises:

@@ -45,9 +45,8 @@ def with_positions(
     why, and what was assumed of times.
 
     Args:
-        photos: the list.
         source: ``exif`` (`metadata`: EXIF, XMP, and the files beside photos); ``utm-names``; ``none`` or None
-            (as they are); the path of a table (`positions_csv`), of a track (`tracks`), of poses (`poses`) or
+            (as they are); the path of a table (`csv_file`), of a track (`tracks`), of poses (`poses`) or
             of a raw drive of KITTI (`oxts`); or ``auto``: as they are where all of them know theirs, else
             `BESIDE` in the list's root where there is one, else what the names tell, and EXIF where they do
             not.
@@ -148,11 +147,9 @@ def from_csv(
     fixes: Mapping[str, Fix] | None = None,
     offset: TimeOffset = NO_OFFSET,
 ) -> PhotoList:
-    """With what a table tells (`positions_csv`), matched by names (`match_names`).
+    """With what a table tells (`csv_file`), matched by names (`match_names`).
 
     Args:
-        photos: the list.
-        path: the file.
         fixes: what it tells, by the list's names, where it was read already.
         offset: what is to be added to the file's times.
 
@@ -186,7 +183,6 @@ def from_poses(photos: PhotoList, given: PosesGiven | Path, offset: TimeOffset =
     """With the camera centres that a file of poses tells, in a plane of its own.
 
     Args:
-        photos: the list.
         given: poses of KITTI, TUM, EuRoC or COLMAP, and which axes are east and north.
         offset: what is to be added to the photos' times, where the poses go by time.
 

@@ -14,7 +14,6 @@ from PIL import ExifTags, Image
 
 from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
-from dejavlad.geo import Position
 from dejavlad.positions.facts import Facts, finite_number, position_of
 
 Tags = Mapping[int, Any]
@@ -59,7 +58,10 @@ def read_exif(path: Path) -> Exif:
         with open_image(Path(path)) as image:
             tags = image.getexif()
             gps, details = _part(tags, ExifTags.IFD.GPSInfo), _part(tags, ExifTags.IFD.Exif)
-            position, zero = _position(gps)
+            position, zero = position_of(
+                _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "N", "S"),
+                _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "E", "W"),
+            )
             time, zoned, stale = _time(_gps_time(gps), _camera_time(tags, details))
             return Exif(
                 position=position,
@@ -131,13 +133,6 @@ def _part(tags: Image.Exif, part: ExifTags.IFD) -> dict[int, Any]:
         return dict(tags.get_ifd(part))
     except Exception:  # hostile tags raise anything, and the other parts may be whole
         return {}
-
-
-def _position(gps: Tags) -> tuple[Position | None, bool]:
-    """Where, and whether that is 0,0, which cameras without a fix write."""
-    lat = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "N", "S")
-    lon = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "E", "W")
-    return position_of(lat, lon)
 
 
 def _degrees(parts: Any, side: Any, plus: str, minus: str) -> float | None:

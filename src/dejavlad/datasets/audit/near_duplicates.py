@@ -59,8 +59,6 @@ def find_near_duplicates(
     Only files of a size that both lists have are read. Files that are not there are no twins.
 
     Args:
-        database: the database's photos.
-        queries: the queries.
         pairs: (query, row) that are looked at for the same picture too, such as each query's first answer.
 
     Returns:
@@ -83,7 +81,9 @@ def find_near_duplicates(
     return [twins[at] for at in sorted(twins)]
 
 
-def told_twins(twins: Iterable[NearDuplicate], database: PhotoList, queries: PhotoList) -> dict[str, Any]:
+def summarize_near_duplicates(
+    twins: Iterable[NearDuplicate], database: PhotoList, queries: PhotoList
+) -> dict[str, Any]:
     """Twins by name, for ``result.json``: how many queries have one, and the first few."""
     listed = list(twins)
     return {
@@ -97,8 +97,8 @@ def told_twins(twins: Iterable[NearDuplicate], database: PhotoList, queries: Pho
     }
 
 
-def twins_text(summary: Mapping[str, Any]) -> str:
-    """What `told_twins` tells, in a sentence; empty where there are none."""
+def near_duplicates_text(summary: Mapping[str, Any]) -> str:
+    """What `summarize_near_duplicates` tells, in a sentence; empty where there are none."""
     if not summary or not summary["queries"]:
         return ""
     first = summary["first"][0]

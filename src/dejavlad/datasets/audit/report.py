@@ -19,7 +19,7 @@ from dejavlad.ground_truth.rules import WithinMetres
 from dejavlad.ground_truth.truth import Truth
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.positions.diagnosis import out_of_place, what_is_wrong
-from dejavlad.positions.panorama import told_panoramas
+from dejavlad.positions.panorama import tagged_panoramas
 from dejavlad.progress import OnProgress, Progress, silent
 
 Read = Callable[[Photo], object]
@@ -93,8 +93,6 @@ def check_dataset(
     """Look at a dataset's files.
 
     Args:
-        dataset: the dataset.
-        decoding: which photos are decoded.
         published: what it should hold.
         root: the folder below which misplaced photos are looked for; the lists' own unless given.
     """
@@ -187,7 +185,7 @@ def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
 
 def _panoramas(lists: dict[str, PhotoList]) -> Iterator[Finding]:
     for name, photos in lists.items():
-        if panoramas := told_panoramas(photos):
+        if panoramas := tagged_panoramas(photos):
             yield Finding(
                 "panoramas",
                 f"{name} holds equirectangular panoramas of 360 degrees",

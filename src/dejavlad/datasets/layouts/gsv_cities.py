@@ -43,7 +43,6 @@ def open_gsv_cities(
 
     Args:
         root: holds ``Dataframes`` and ``Images``.
-        name: what the dataset is called.
         cities: which; all that there are tables of unless given.
         fewest: places with fewer photos are left out.
 

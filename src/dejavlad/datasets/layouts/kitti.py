@@ -45,7 +45,6 @@ def open_kitti(root: str | Path, sequence: str, *, name: str) -> PlaceDataset:
     Args:
         root: the folder that holds ``sequences`` and ``poses``.
         sequence: ``00`` to ``21``; from ``11`` on without truth.
-        name: what the dataset is called.
 
     Raises:
         InputError: there are no photos, or poses or times of another number of frames.

@@ -113,19 +113,13 @@ def open_msls(
         radius: metres within which a photo is right; as the original's for the part, unless given.
         panoramas: keep these too.
         unmatched: keep queries without a photo nearby too.
-        name: what the dataset is called.
 
     Raises:
         UnknownNameError: no such city, subtask or task.
         InputError: files that are missing or cannot be used, or nothing is left.
     """
-    for kind, given, valid in (("subtask", subtask, SUBTASKS), ("task", task, TASKS)):
-        if given not in valid:
-            raise UnknownNameError(f"{kind} of MSLS", given, valid)
-    part, names = _cities(cities)
-    if part == "train" and subtask not in ("all", EVERY):
-        raise InputError(f"subtasks divide the val and test cities of MSLS; {names[0]} has only all")
     root = Path(root)
+    part, names = _chosen(cities, subtask, task)
     query_length, database_length = (length if kind == "seq" else 1 for kind in task.split("2"))
     lengths = {"database": database_length, "query": query_length}
     database, queries = _sequences(root, part, names, subtask, lengths, panoramas)
@@ -149,6 +143,17 @@ def open_msls(
     else:
         truth, protocol = truth_of(queries), f"positions:{metres:g}, {task} of {length} frames"
     return PlaceDataset(called, *photos, truth.refined("measure", MEASURE), protocol)
+
+
+def _chosen(given: str | Sequence[str], subtask: str, task: str) -> tuple[str, tuple[str, ...]]:
+    """The part and its cities, where these can be asked so."""
+    for kind, name, valid in (("subtask", subtask, SUBTASKS), ("task", task, TASKS)):
+        if name not in valid:
+            raise UnknownNameError(f"{kind} of MSLS", name, valid)
+    part, names = _cities(given)
+    if part == "train" and subtask not in ("all", EVERY):
+        raise InputError(f"subtasks divide the val and test cities of MSLS; {names[0]} has only all")
+    return part, names
 
 
 def _cities(given: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:

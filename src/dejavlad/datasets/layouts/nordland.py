@@ -44,9 +44,7 @@ def open_nordland(
 
     Args:
         root: holds a folder a season, or ``nordland`` with these in it.
-        name: what the dataset is called.
         database: the season of the database.
-        queries: that of the queries.
         every: only each such frame is a query.
         frames: right is a frame whose number differs by so many, or fewer.
         part: ``test`` of the partitioned dataset of the University of Zaragoza, whose folders are called

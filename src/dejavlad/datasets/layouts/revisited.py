@@ -37,7 +37,6 @@ def open_revisited(root: str | Path, which: str, difficulty: str, *, name: str) 
         root: the folder that holds the truth and the photos, or that of the set.
         which: a set of `SETS`.
         difficulty: ``easy``, ``medium`` or ``hard``.
-        name: what the dataset is called.
 
     Raises:
         UnknownNameError: no such set or difficulty.
