@@ -42,7 +42,6 @@ def open_model(where: str | Path, **options: Any) -> tuple[Path, PlaceModel, Dat
     """The folder of a map, its model, and the database if it lies in one; see `PlaceMap.open`.
 
     Args:
-        where: the map's folder, or the address of a database.
         options: for `dejavlad.load_model`.
 
     Raises:
@@ -70,9 +69,6 @@ def build_site(
 
     Args:
         out: the folder, or the address of a database.
-        photos: of the map.
-        index: how it is to be searched.
-        min_recall: the least that this must find.
 
     Raises:
         InputError: no photos, an index of a database's map, or a recall that is no share.
@@ -111,9 +107,6 @@ def building(
         photos: what it learns from.
         folder: the map, or where a database's files lie on this disk.
         database: where the map lies instead; made there with the first build.
-        seed: of what is learnt.
-        workers: threads that decode.
-        on_progress: called with each step.
 
     Raises:
         InputError: the model is batch-dependent.
