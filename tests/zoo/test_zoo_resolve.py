@@ -204,7 +204,7 @@ def test_devices(monkeypatch):
     assert resolve_device("auto") == torch.device("cuda")
     with pytest.raises(InputError, match="there are 1 GPUs"):
         resolve_device("cuda:1")
-    for name in ("gpu", "cpu:0", "cuda:x"):
+    for name in ("gpu", "cpu:0", "cpu:", "cuda:x", "cuda:", "cuda:\uff10"):
         with pytest.raises(UnknownNameError, match="device"):
             resolve_device(name)
     with pytest.raises(UnknownNameError, match="precision"):

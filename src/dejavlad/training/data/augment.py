@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dejavlad.errors import MissingExtraError
 from dejavlad.images import Preprocess
 from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.steps.network import one_seed
+from dejavlad.training.steps.network import combined_seed
 
 HUE = 0.1
 """Of the change of the other colours, unless given."""
@@ -56,7 +56,7 @@ class Augment:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             changed = []
             for image_CHW, seed in zip(plain_NCHW, seeds, strict=True):
-                torch.default_generator.manual_seed(one_seed(seed))
+                torch.default_generator.manual_seed(combined_seed(seed))
                 changed.append(change(image_CHW[None]))
         return ((self._order(torch.cat(changed)) - mean_1C11) / std_1C11).contiguous()
 

@@ -59,7 +59,7 @@ class Layout:
 
     @classmethod
     def of(cls, network: Network, pool: PhotoPool, dtype: str, rows: Rows | None = None) -> Layout:
-        """The layout for a network's maps of an album, or of some rows of it: each size is tried once.
+        """The layout for a network's maps of a pool, or of some rows of it: each size is tried once.
 
         Raises:
             InputError: photos too small for the network.
@@ -123,7 +123,7 @@ def _ends(ends_C2: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 class FrozenMaps:
-    """The maps of an album's photos.
+    """The maps of a pool's photos.
 
     Args:
         layout: where each lies.
@@ -175,17 +175,12 @@ class FrozenMaps:
     def _write(self, number: int, kept: NDArray[Any]) -> None:
         self._values[self.layout.starts[number] : self.layout.starts[number + 1]] = kept
 
-    def fill(
-        self,
-        network: Network,
-        pool: PhotoPool,
-        context: RunContext,
-    ) -> None:
-        """Compute the maps that are missing: of this process's photos, in batches that the album determines.
+    def fill(self, network: Network, pool: PhotoPool, context: RunContext) -> None:
+        """Compute the maps that are missing: of this process's photos, in batches that the pool determines.
 
         Args:
             network: its frozen layers make them.
-            album: the photos; those that cannot be read are noted there.
+            pool: the photos; those that cannot be read are noted there.
             context: photos in a batch, whose share, and where to report `FREEZING`.
 
         Raises:
@@ -241,9 +236,7 @@ class MappedMaps(FrozenMaps):
                     if marks.shape == sums.shape == done.shape and marks.dtype == np.bool_:
                         done, self._sums = marks.view(np.uint8) == 1, sums
                 ends = layout.starts[1:] * layout.dtype.itemsize
-                done &= (
-                    ends <= self._file.stat().st_size
-                )  # of a file that was cut short, the rest is made anew
+                done &= ends <= self._file.stat().st_size  # what was cut off is made anew
             else:
                 for path in (folder / "key.txt", folder / "done.npy", folder / "sums.npy", self._file):
                     path.unlink(missing_ok=True)
@@ -252,12 +245,7 @@ class MappedMaps(FrozenMaps):
             write_npy(folder / "starts.npy", layout.starts * layout.dtype.itemsize)
         super().__init__(layout, np.empty(0, layout.dtype), done)
 
-    def fill(
-        self,
-        network: Network,
-        pool: PhotoPool,
-        context: RunContext,
-    ) -> None:
+    def fill(self, network: Network, pool: PhotoPool, context: RunContext) -> None:
         """Compute and write the missing maps, as `FrozenMaps.fill`; then map the file for reading."""
         with disk_errors(self._folder):
             try:
@@ -348,11 +336,11 @@ def plan_frozen_maps(
     budget_left: float,
     processes: Processes = ALONE,
 ) -> tuple[FrozenMaps | None, str]:
-    """Where an album's maps can be kept, if they can; nothing is computed yet.
+    """Where a pool's maps can be kept, if they can; nothing is computed yet.
 
     Args:
         network: its frozen layers make them.
-        album: of these photos.
+        pool: of these photos.
         config: see its options of that name.
         folder: for a file.
         budget_left: bytes that may still be taken in memory.

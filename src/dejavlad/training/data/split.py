@@ -63,14 +63,6 @@ class Split:
         dataset = self.pool.dataset
         return dataset.truth or truth_positions(dataset.database, dataset.queries, self._radius)
 
-    def require_truth(self) -> None:
-        """Find out what counts as right, now.
-
-        Raises:
-            InputError: nothing tells.
-        """
-        _ = self.truth
-
     def newly_failed(self) -> dict[int, str]:
         """Number of a photo -> why it failed, since the last call; they are no candidates any more."""
         new = {n: why for n, why in self.pool.failed.items() if n not in self._reported}
@@ -81,10 +73,7 @@ class Split:
 
 
 def keep_maps(
-    splits: Mapping[str, Split],
-    network: Network,
-    context: RunContext,
-    folder: Path,
+    splits: Mapping[str, Split], network: Network, context: RunContext, folder: Path
 ) -> Iterator[dict[str, Any]]:
     """Compute what the frozen layers make of all photos, where there is room to keep it.
 

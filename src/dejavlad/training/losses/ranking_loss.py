@@ -115,7 +115,5 @@ def make_loss(config: TrainConfig) -> TupleLoss:
     if config.loss == "plain":
         return Plain(config.margin)
     return Squared(
-        config.margin,
-        exclude_very_hard=config.exclude_very_hard,
-        note_all=config.quirk("loss_of_all"),
+        config.margin, exclude_very_hard=config.exclude_very_hard, note_all=config.quirk("loss_of_all")
     )

@@ -77,7 +77,7 @@ class Miner:
             return None
         pool = self._pool(query, epoch, batch)
         config = self._config
-        deep = looked_at(config)
+        deep = n_examined(config)
         near, near_squared = nearest(
             query_D, descriptors.database_ND, pool, max(deep, config.negatives_remembered)
         )
@@ -95,7 +95,7 @@ class Miner:
         return np.union1d(drawn, remembered[self.candidates.are_negatives(query, remembered)])
 
 
-def looked_at(config: TrainConfig) -> int:
+def n_examined(config: TrainConfig) -> int:
     """How many of the nearest negatives are looked at: violators come first, but for very hard ones."""
     return 10 * config.negatives_used if config.exclude_very_hard else config.negatives_used
 
