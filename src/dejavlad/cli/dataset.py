@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from dejavlad.cli.protocols import protocols
-from dejavlad.cli.sources import AllFolders, PhotoOptions, Root
+from dejavlad.cli.sources import AllFolders, PhotoOptions
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
 
@@ -126,7 +126,7 @@ def list_(
     out: Path,
     part: Literal["database", "queries"] | None = None,
     prefix: str | None = None,
-    root: Root = None,
+    root: Path | None = None,
     all_folders: AllFolders = False,
     output: Output = Output(),
 ) -> None:
