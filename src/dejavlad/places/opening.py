@@ -15,12 +15,12 @@ from dejavlad.places.address import is_address
 from dejavlad.places.databases.database_map import MADE, DatabaseMap
 from dejavlad.places.databases.row_copy import FOLDER as COPY
 from dejavlad.places.fitted_model import fit_cached
+from dejavlad.places.map_folder.features_state import FILE as LOCAL
 from dejavlad.places.map_folder.index import FOLDER as INDEX
 from dejavlad.places.map_folder.index import KINDS as INDEXES
 from dejavlad.places.map_folder.rows import SHARES, STAGING, refuse_batch_dependent
 from dejavlad.places.map_folder.snapshot import ROW_FILES
 from dejavlad.places.map_folder.state import OLD_STATE, STATE, is_map
-from dejavlad.places.verification.map_features import FILE as LOCAL
 from dejavlad.progress import OnProgress
 from dejavlad.storage import one_writer, refuse_others
 from dejavlad.zoo import default_model, load_model
