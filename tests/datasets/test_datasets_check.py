@@ -17,6 +17,7 @@ from dejavlad.cli import main
 from dejavlad.datasets import open_dataset
 from dejavlad.datasets.audit.report import (
     Checked,
+    Decoding,
     check_dataset,
     check_photos,
 )
@@ -66,8 +67,9 @@ def spec(
     return tmp_path / "mine.mat"
 
 
-def checked(spec: Path, **more: Any) -> Checked:
-    return check_dataset(open_dataset(spec), root=spec.parent, read=read_image, **more)
+def checked(spec: Path, published: Published | None = None, **decoding: Any) -> Checked:
+    how = Decoding(read_image, **decoding)
+    return check_dataset(open_dataset(spec), how, published=published, root=spec.parent)
 
 
 def test_a_whole_dataset(spec: Path) -> None:

@@ -21,8 +21,8 @@ from dejavlad.model import (
 from dejavlad.model.alone import batch_dependence
 from dejavlad.model.published import make, read_vocabulary, recognise, with_vocabulary
 from dejavlad.model.published.families import anyloc
+from dejavlad.model.published.filling import _is_unused
 from dejavlad.model.published.names import PUBLISHED
-from dejavlad.model.published.parts import _is_unused
 from dejavlad.photo import PhotoList
 from dejavlad.places import PlaceMap
 from dejavlad.zoo import (

@@ -9,6 +9,7 @@ ours does.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,8 @@ from dejavlad.guarded.json_file import read_json_object
 from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published import dino_of, filled, recognise
-from dejavlad.model.published.parts import COUNTER, Shapes, fill
+from dejavlad.model.published.filling import COUNTER, fill
+from dejavlad.model.published.parts import Shapes
 from dejavlad.model.published.parts import numbered as _numbered
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
@@ -249,9 +251,9 @@ def _whitening(shapes: Shapes, layout: Layout, pool: Aggregation) -> Whitening |
     if layout.whitening is None or not _has(shapes, layout.whitening):
         return None
     key = f"{layout.whitening}weight"
-    shape = shapes.get(key, torch.Size())
+    shape = shapes.get(key, ())
     size = pool.descriptor_size
-    if len(shape) < 2 or not 1 <= shape[0] <= size or shape[1:].numel() != size:
+    if len(shape) < 2 or not 1 <= shape[0] <= size or math.prod(shape[1:]) != size:
         raise CheckpointError(f"{key} is {list(shape)}, but the descriptors have {size} numbers")
     with torch.device("meta"):  # large, and filled by what the file has
         return Whitening(size, shape[0])

@@ -83,7 +83,6 @@ class DescriptorStore:
         """Open a store's folder; or a plain ``.npy`` [N, D], whose photos are then called 0, 1, 2 ...
 
         Args:
-            path: the folder or file.
             shards: open a shard of a store too (see `dejavlad.extraction.shard`), which holds some photos of
                 a list alone.
 
@@ -128,8 +127,8 @@ class DescriptorStore:
         if sums is not None and sums.shape != (n,):
             raise _damaged(path, "its checksums are")
         failed_keys = [manifest.table.keys[row] for row in np.flatnonzero(state == FAILED).tolist()]
-        if (lost := [key for key in failed_keys if key not in failed]) and sums is not None:
-            raise _damaged(path, f"failed.json does not name {lost[0]!r}")
+        if (unnamed := [key for key in failed_keys if key not in failed]) and sums is not None:
+            raise _damaged(path, f"failed.json does not name {unnamed[0]!r}")
         reasons = {key: failed.get(key, REASON_LOST) for key in failed_keys}
         store = cls(manifest, rows, state, reasons, path, sums)
         store.shard = shard

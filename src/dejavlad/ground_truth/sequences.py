@@ -68,7 +68,6 @@ def truth_windows(
         queries: frames of the queries.
         database_NL: which of them are a sequence, for each of the database.
         queries_QL: the same of the queries.
-        radius: metres.
     """
     at = Positions.from_list([photo.position for photo in database])
     query_positions = Positions.from_list([photo.position for photo in queries])

@@ -58,12 +58,10 @@ def read_json_object(path: str | Path, most: int = SMALL) -> dict[str, Any]:
     """The object that a file of JSON holds.
 
     Args:
-        path: the file.
         most: bytes that it may have.
 
     Raises:
         MalformedFileError: it is no regular file, too large, no JSON, nested too deep, or no object.
-        OSError: it cannot be read.
     """
     return parse_json_object(read_bytes(path, most))
 

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,14 +20,12 @@ from dejavlad import aggregation, backbones
 from dejavlad.errors import CheckpointError, InputError, first_line, first_names
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
-from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
+from dejavlad.guarded.json_file import with_checksum
 from dejavlad.guarded.plain_file import check_regular
 from dejavlad.model.place_model import PlaceModel
-from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, BackboneSpec, ModelSpec
+from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, SPEC, WEIGHTS, BackboneSpec, ModelSpec, read_spec
 from dejavlad.model.tensors import write_tensors
 from dejavlad.model.whitening import Whitening
-
-SPEC, WEIGHTS = "spec.json", "weights.safetensors"
 
 
 def save_model(model: PlaceModel, folder: str | Path) -> Path:
@@ -81,7 +78,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     """
     named = Path(folder)
     folder = _aside(named) if not named.exists() and _aside(named).exists() else named
-    fields = _read_spec(folder)
+    fields = read_spec(folder)
     fields.pop("fingerprint", None)
     sha256 = fields.pop("weights_sha256", None)
     try:
@@ -146,26 +143,6 @@ def _channels(backbone: nn.Module) -> int:
     if not isinstance(channels, int):
         raise InputError(f"a backbone must say its number of channels; {type(backbone).__name__} does not")
     return channels
-
-
-def _read_spec(folder: Path) -> dict[str, Any]:
-    try:
-        fields = without_checksum(read_json_object(folder / SPEC))
-        version = fields.pop("format")
-    except FileNotFoundError:
-        what = "it has no spec.json" if folder.exists() else "there is nothing there"
-        raise CheckpointError(f"{str(folder)!r} is no model folder: {what}") from None
-    except NotADirectoryError:
-        raise CheckpointError(
-            f"{str(folder)!r} is a file; a model is a folder with {SPEC} and {WEIGHTS}, or a name"
-        ) from None
-    except DAMAGED as error:
-        raise CheckpointError(f"{str(folder / SPEC)!r} cannot be read: {error}") from None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{str(folder)!r} is of model format {version!r}; this dejavlad reads format {FORMAT_VERSION}"
-        )
-    return dict(fields)
 
 
 def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:

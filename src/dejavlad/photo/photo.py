@@ -90,6 +90,21 @@ class Photo:
         return self.pixels is None and self.part == (None, None, None)
 
 
+def as_photo(image: Photo | Path | str | NDArray[np.uint8], row: int = 0) -> Photo:
+    """What a caller has at hand as a photo; an array is called by its row.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(image, Photo):
+        return image
+    if isinstance(image, (str, Path)):
+        return Photo(Path(image).as_posix(), Path(image))
+    if isinstance(image, np.ndarray):
+        return Photo(str(row), Path(str(row)), pixels=image)
+    raise InputError(f"a photo is a path, a Photo or a uint8 array; given a {type(image).__name__}")
+
+
 @dataclass(frozen=True, slots=True)
 class PassedOver:
     """What lay among the photos of a folder and is not in the list."""
@@ -162,19 +177,7 @@ class PhotoList(Sequence[Photo]):
             return images
         if isinstance(images, (str, Path, np.ndarray)):
             raise InputError("give a list of photos, e.g. [photo]; given a single one")
-        photos = []
-        for i, image in enumerate(images):
-            if isinstance(image, Photo):
-                photos.append(image)
-            elif isinstance(image, (str, Path)):
-                photos.append(Photo(Path(image).as_posix(), Path(image)))
-            elif isinstance(image, np.ndarray):
-                photos.append(Photo(str(i), Path(str(i)), pixels=image))
-            else:
-                raise InputError(
-                    f"a photo is a path, a Photo or a uint8 array; given a {type(image).__name__}"
-                )
-        return cls(photos)
+        return cls(as_photo(image, row) for row, image in enumerate(images))
 
     def __len__(self) -> int:
         return len(self._photos)

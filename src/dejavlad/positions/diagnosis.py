@@ -30,8 +30,6 @@ def what_is_wrong(
     """Why no query has a photo of the database nearby, if a known mistake would explain it.
 
     Args:
-        database: positions of the database; None where not known.
-        queries: positions of the queries.
         radius: metres within which one was sought.
 
     Returns:
@@ -88,13 +86,12 @@ def at_zero(positions: Sequence[Position | None]) -> set[int]:
     places = [at for at in positions if at is not None]
     if not places:
         return set()
-    zeros = _zero_rows(np.array([(at.east, at.north) for at in places]))
-    return {row for row, at, zero in zip(known, places, zeros.tolist(), strict=True) if zero or _is_zero(at)}
-
-
-def _is_zero(at: Position) -> bool:
-    """Whether it is latitude 0, longitude 0."""
-    return at.zone in ("31N", "31S") and abs(at.east - ZERO_EAST) < 0.5 and abs(at.north % 1e7) < 0.5
+    points = np.array([(at.east, at.north) for at in places])
+    zero_degrees = [
+        at.zone in ("31N", "31S") and abs(at.east - ZERO_EAST) < 0.5 and abs(at.north % 1e7) < 0.5
+        for at in places
+    ]
+    return {known[i] for i in np.flatnonzero(_zero_rows(points) | zero_degrees).tolist()}
 
 
 def without_zero_rows(east_north: Floats) -> Floats:

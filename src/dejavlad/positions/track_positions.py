@@ -26,7 +26,6 @@ def from_track(
     """With the positions of a GPS track at the photos' times (`Photo.time`, else `metadata`).
 
     Args:
-        photos: the list.
         given: the track, and what is to be added to the photos' times (the moment of time 0 for videos).
         offset: what is to be added besides, and the zone of clocks that tell none.
 

@@ -83,7 +83,6 @@ class PhotoRecord:
         """This with what `photo` tells of position, heading, time, group and tags.
 
         Args:
-            photo: as its source tells of it now.
             keep: what its source does not tell stays as it is.
         """
         here = self.photo

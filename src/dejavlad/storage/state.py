@@ -31,7 +31,6 @@ class State:
     """One SQLite file.
 
     Args:
-        path: the file.
         kind: what it is, e.g. ``"dejavlad-map"``; another kind is refused.
         version: of its format; a later one is refused.
         tables: SQL that makes its tables, besides that of single values.

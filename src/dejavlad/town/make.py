@@ -32,7 +32,7 @@ from dejavlad.files import naming
 from dejavlad.guarded.json_file import read_json_object
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.town.drives import VIEWS, Drive, Stop, photo, plan_drives, stops_of
+from dejavlad.town.drives import VIEWS, Stop, photo, plan_drives, stops_of
 from dejavlad.town.paint import Bytes
 
 VERSION = 1
@@ -138,9 +138,8 @@ def _claim(out: Path, made_with: dict[str, int]) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{str(path)!r} is not the settings of a town: {error}") from error
         if existing != made_with:
-            old = existing if isinstance(existing, dict) else {}
             changed: dict[str, tuple[object, object]] = {
-                k: (old.get(k), v) for k, v in made_with.items() if old.get(k) != v
+                key: (existing.get(key), now) for key, now in made_with.items() if existing.get(key) != now
             }
             raise StoreMismatchError(path, changed or {"settings": (existing, made_with)})
         return
@@ -157,11 +156,7 @@ def _take(jobs: list[Job], workers: int, on_progress: OnProgress) -> None:
     already = done
     on_progress(Progress("making the town", done, total, already))
     missing.sort(key=lambda job: (job.stop.drive.part, job.stop.drive.stops[job.stop.number] // 50))
-    batches: list[list[Job]] = []
-    for job in missing:
-        if not batches or len(batches[-1]) >= 8:
-            batches.append([])
-        batches[-1].append(job)
+    batches = [missing[start : start + 8] for start in range(0, len(missing), 8)]
     for finished in _work(batches, workers):
         done += finished * VIEWS
         on_progress(Progress("making the town", done, total, already))
@@ -276,6 +271,3 @@ def _decoded(path: Path) -> Bytes:
     if image is None:
         raise InputError(f"{str(path)!r} is not a photo any more; delete it and make the town again")
     return np.asarray(image, np.uint8)
-
-
-__all__ = ["Drive", "contact_sheet", "make_town"]

@@ -69,7 +69,6 @@ def open_oxford(
 
     Args:
         root: the folder that the archives were unpacked in.
-        name: what the dataset is called.
         crop: queries are their regions; whole photos otherwise.
         margin: pixels that a region is made wider and higher by, half on each side, as far as the photo goes
             (NetVLAD's demo: the receptive field of its last convolution, 196).

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dejavlad.backbones.dinov2 import VARIANTS
-from dejavlad.backbones.resnet import DEPTHS
+from dejavlad.backbones.sizes import DEPTHS, VARIANTS
 from dejavlad.errors import CheckpointError, first_names
 from dejavlad.model.published.parts import CHILDREN, Shapes
 from dejavlad.model.spec import BackboneSpec

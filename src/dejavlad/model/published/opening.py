@@ -12,7 +12,8 @@ from dejavlad.backbones.tensor_files import read_tensors
 from dejavlad.errors import CheckpointError, InputError, first_names
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published.families import recognise
-from dejavlad.model.published.parts import Parts, filled
+from dejavlad.model.published.filling import filled
+from dejavlad.model.published.parts import Parts
 
 
 def open_file(parts: Parts, path: Path, *, name: str, **provenance: Any) -> PlaceModel:
