@@ -24,11 +24,7 @@ REGIONS = 1 + sum((len(cuts) - 1) ** 2 for cuts in CUTS)
 
 
 class CricaVPR(Head):
-    """CricaVPR: the class token, and the generalised mean of 4 and of 9 regions, each compared across photos.
-
-    Args:
-        dim: D.
-    """
+    """The class token, and the generalised mean of 4 and of 9 regions, each compared across photos."""
 
     name = "cricavpr"
     leading = 1

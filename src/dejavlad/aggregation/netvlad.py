@@ -296,11 +296,6 @@ def sharpness(centres_KD: NDArray[np.float64], samples_MD: Floats, *, version: L
 
     The gap is of dot products with unit centres (version 1), or of squared distances (version 2).
 
-    Args:
-        centres_KD: cluster centres.
-        samples_MD: local features, at least 1.
-        version: which assignment it is for.
-
     Returns:
         alpha; 0 where there is one cluster only.
 

@@ -37,9 +37,6 @@ class BatchComparison:
 def batch_dependence(model: PlaceModel) -> list[BatchComparison]:
     """Compare descriptors of made photos described alone with those of the same described together.
 
-    Args:
-        model: fitted.
-
     Returns:
         For two photos together, all of them, and all of them in the other order.
 

@@ -31,10 +31,6 @@ from dejavlad.model.whitening import Whitening
 def save_model(model: PlaceModel, folder: str | Path) -> Path:
     """Write a model as a folder, atomically; a model that is there already is replaced.
 
-    Args:
-        model: any model, fitted or not.
-        folder: the folder to make.
-
     Returns:
         The folder.
 

@@ -144,11 +144,6 @@ def sampling_error(largest: float, total: float, rows: int) -> float:
     ``max(sqrt(largest * total / N), total / N)`` (Koltchinskii and Lounici, "Concentration inequalities and
     moment bounds for sample covariance operators", Bernoulli 2017). Directions with less variance than that
     cannot be told from noise, and are not made as long as the others. It vanishes with many rows.
-
-    Args:
-        largest: the largest variance.
-        total: the sum of all variances.
-        rows: N.
     """
     return max(float(np.sqrt(largest * total / rows)), total / rows)
 

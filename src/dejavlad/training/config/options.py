@@ -260,11 +260,7 @@ class TrainConfig:
         self._check_pairs()
 
     def _check_numbers(self) -> None:
-        """Refuse numbers that no single range describes.
-
-        Raises:
-            InputError: as for `TrainConfig`.
-        """
+        """Refuse numbers that no single range describes."""
         if isinstance(self.negatives, int) and self.negatives < 1:
             raise InputError(f"negatives must be at least 1, or 'all'; given {self.negatives}")
         if not self.trivial_radius < self.positive_radius <= self.negative_radius:
@@ -277,11 +273,7 @@ class TrainConfig:
             raise InputError(f"recall_at must be ascending numbers from 1; given {list(self.recall_at)}")
 
     def _check_pairs(self) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            InputError: as for `TrainConfig`.
-        """
+        """Refuse options that contradict each other."""
         for loss, mining in (("multi_similarity", "places"), ("large_margin", "classes")):
             if (self.loss == loss) != (self.mining == mining):
                 raise InputError(
@@ -310,11 +302,7 @@ class TrainConfig:
             raise InputError("exclude_very_hard goes with loss = 'squared'")
 
     def _check_sectors(self) -> None:
-        """Refuse sectors that would bring neighbours across north into one group.
-
-        Raises:
-            InputError: as for `TrainConfig`.
-        """
+        """Refuse sectors that would bring neighbours across north into one group."""
         if self.mining != "classes" or self.classes != "heading" or not self.place_sector:
             return
         sectors = 360 / self.place_sector
@@ -340,7 +328,7 @@ class TrainConfig:
         )
 
     def quirk(self, name: str) -> bool:
-        """Whether a quirk of the original is wanted: itself, or by `parity`."""
+        """Whether the quirk of the option ``quirk_NAME`` is wanted: by itself, or by `parity`."""
         return self.parity or bool(getattr(self, f"quirk_{name}"))
 
     @property

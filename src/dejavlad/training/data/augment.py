@@ -44,12 +44,7 @@ class Augment:
         self._made: Callable[[int, int], nn.Module] = functools.lru_cache(maxsize=16)(self._make)
 
     def __call__(self, images_NCHW: Tensor, seeds: Sequence[Sequence[int]]) -> Tensor:
-        """Other photos of the same size.
-
-        Args:
-            images_NCHW: prepared photos.
-            seeds: of each.
-        """
+        """Prepared photos changed at random, each by its own seed; of the same size."""
         std_1C11, mean_1C11 = self._std_1C11.to(images_NCHW), self._mean_1C11.to(images_NCHW)
         plain_NCHW = self._order((images_NCHW * std_1C11 + mean_1C11).clamp(0, 1))
         change = self._made(*images_NCHW.shape[2:])

@@ -18,14 +18,7 @@ from dejavlad.training.steps.network import Network
 
 
 class Split:
-    """A dataset that is learnt from, or tested on.
-
-    Args:
-        dataset: its photos, with positions.
-        candidates: who may be what.
-        preprocess: how photos are prepared.
-        context: how the run computes and reports.
-        queries: whether there must be queries.
+    """A dataset that is learnt from, or tested on; `queries` says whether it must have some.
 
     Raises:
         InputError: no photo can be read, or positions that cannot be compared.

@@ -81,11 +81,7 @@ def collapsed(median: float) -> Finding:
 
 
 class Monitor:
-    """Looks at the records of a run as they come; says each fault once.
-
-    Args:
-        config: of the run.
-    """
+    """Looks at the records of a run as they come; says each fault once."""
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config

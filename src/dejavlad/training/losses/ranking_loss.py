@@ -84,11 +84,7 @@ class Squared:
 
 
 class Plain:
-    """Hinges on distances, ``max(0, |q-p| + margin - |q-n|)``, averaged over all triplets.
-
-    Args:
-        margin: between distances.
-    """
+    """Hinges on distances, ``max(0, |q-p| + margin - |q-n|)``, averaged over all triplets."""
 
     def __init__(self, margin: float) -> None:
         self.margin = margin

@@ -32,17 +32,7 @@ class Remembers(Protocol):
 
 
 class Checkpointer:
-    """Keeps what a run has reached.
-
-    Args:
-        out: the run's folder.
-        config: the options.
-        network: what learns.
-        optimizer: with its state.
-        miner: with its memory.
-        pool: the training photos, with those that failed.
-        classifiers: what learns beside the network; None where nothing does.
-    """
+    """Keeps what a run has reached."""
 
     def __init__(
         self,

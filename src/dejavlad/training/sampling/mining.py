@@ -50,12 +50,6 @@ class Miner:
     """Chooses tuples, and remembers each query's hardest negatives.
 
     What it draws depends on seed, epoch, batch and query alone.
-
-    Args:
-        candidates: who may be what.
-        loss: which negatives violate.
-        config: how many of which.
-        n_queries: Q.
     """
 
     def __init__(self, candidates: Candidates, loss: TupleLoss, config: TrainConfig, n_queries: int) -> None:

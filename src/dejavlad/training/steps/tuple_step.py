@@ -95,10 +95,6 @@ class Gradients(Generic[W]):
         """Gradients of the objective of a batch.
 
         Photos that cannot be read are noted by the pool, and the batch goes on without them.
-
-        Args:
-            work: what to learn from.
-            seed: of what is drawn.
         """
         for parameter in self._network.learnt.values():
             parameter.grad = None
