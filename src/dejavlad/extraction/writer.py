@@ -180,7 +180,6 @@ class StoreWriter(FolderWriter):
                 for row in rows.tolist():
                     self._write("done.npy", row, bytes([mark]))
             self._sync("done.npy")
-        self._since = time.monotonic()
 
     def _write(self, name: str, row: int, value: bytes) -> None:
         """Write what a file of rows of one size holds of a row."""
