@@ -323,11 +323,7 @@ def _map_array(path: Path) -> NDArray[Any]:
 
 
 def _reasons(path: Path) -> dict[str, str]:
-    """Key -> why, of ``failed.json``; those of earlier versions hold nothing else, and no checksum.
-
-    Raises:
-        MalformedFileError: it is damaged.
-    """
+    """Key -> why, of ``failed.json`` (bare and without a checksum in earlier versions); may be malformed."""
     content = read_json_object(path, LARGE)
     reasons = without_checksum(content)["reasons"] if isinstance(content.get("reasons"), dict) else content
     check_column("reasons", list(reasons.values()), str)

@@ -40,11 +40,7 @@ class ArrayHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def check_size(self, n_bytes: int) -> None:
-        """Refuse a file in which so many bytes follow, where the values take others.
-
-        Raises:
-            MalformedFileError: they do.
-        """
+        """Raise MalformedFileError where not as many bytes follow as the values take."""
         if self.nbytes != n_bytes:
             raise MalformedFileError(
                 f"its header says {self.dtype} {list(self.shape)}, which is {self.nbytes} bytes; "
