@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores; said before torch is loaded
-gc.disable()  # until all tests are collected: what is imported stays
 
 import filelock
 import numpy as np
 import pytest
-import warm_processes
 from numpy.typing import NDArray
+
+import warm_processes
+
+gc.disable()  # until all tests are collected: what is imported stays
 
 
 @pytest.hookimpl(wrapper=True)

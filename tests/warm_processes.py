@@ -26,6 +26,7 @@ from typing import IO, Any
 
 LOADED = ("torch", "dejavlad.training", "dejavlad.places", "dejavlad.cli", "dejavlad.serve.server")
 """What the process that forks has imported; a module whose libraries are not installed is passed over."""
+HERE = Path(__file__).parent
 ENDED = struct.Struct("<id")
 """Return code and seconds of the processor, of a process that has ended."""
 
@@ -33,10 +34,8 @@ ENDED = struct.Struct("<id")
 class WarmProcess:
     """What tests need of `subprocess.Popen`, for a process that runs `code` with `words` as its arguments."""
 
-    def __init__(
-        self, pid: int, ended: socket.socket, stdout: IO[str] | None, stderr: IO[str] | None
-    ) -> None:
-        self.pid, self.stdout, self.stderr = pid, stdout, stderr
+    def __init__(self, pid: int, ended: socket.socket, *streams: IO[str] | None) -> None:
+        self.pid, (self.stdout, self.stderr) = pid, streams
         self.returncode: int | None = None
         self._ended = ended
 
@@ -112,10 +111,14 @@ class _Server:
 
 
 def start(code: str, *words: str | Path, stdout: bool = False, stderr: bool = False) -> Process:
-    """Run `code` in a process of its own, in this folder and environment; pipes for what is wanted."""
+    """Run `code` in a process of its own, in this folder and environment; pipes for what is wanted.
+
+    It can import what lies beside this file.
+    """
     if not hasattr(os, "fork"):
         pipes = {name: subprocess.PIPE for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted}
-        return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], text=True, **pipes)
+        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n{code}"]
+        return subprocess.Popen([*command, *map(str, words)], text=True, **pipes)
     if _Server.running is None:
         _Server.running = _Server()
     job = {"code": code, "words": [*map(str, words)], "folder": str(Path.cwd()), "variables": {**os.environ}}
@@ -189,7 +192,7 @@ def _run(job: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(job["variables"])
     os.chdir(job["folder"])
-    sys.path[0], sys.argv = "", ["-c", *job["words"]]
+    sys.argv = ["-c", *job["words"]]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     code: object = 1
     try:
