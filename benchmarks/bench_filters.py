@@ -1,12 +1,12 @@
-"""Recall behind a filter that leaves 1 %, 10 % and 50 % of the rows: our maps, and other programs' own indexes.
+"""Recall behind filters that leave 1 %, 10 % and 50 % of the rows: our maps, and other programs' own indexes.
 
     python benchmarks/bench_filters.py --folder FOLDER --rows 20000
 
 Rows are those of ``bench_scale.py``; a filter leaves rows by their number modulo 97, here one view of a place
 and there another. Recall is the share of the ten nearest rows that pass, by a plain product, that are among
-the ten answers. Maps are asked as ``locate`` asks them. faiss and LanceDB are asked through their own indexes,
-with the settings of ``bench_beside.py`` and their own filters (before the search). Qdrant's local mode syncs
-each point: a FOLDER in memory (``/dev/shm``) is quicker.
+the ten answers. Maps are asked as ``locate`` asks them. faiss and LanceDB are asked through their own
+indexes, with the settings of ``bench_beside.py`` and their own filters (before the search). Qdrant's local
+mode syncs each point: a FOLDER in memory (``/dev/shm``) is quicker.
 """
 
 from __future__ import annotations
