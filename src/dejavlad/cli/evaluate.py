@@ -217,7 +217,7 @@ def _refuse_with_stores(model: str | None, machines: MachineOptions, options: Mo
 
 
 def _answer(made: Evaluation, places: PlaceDataset, out: Path, output: Output) -> None:
-    from dejavlad.datasets.audit.near_duplicates import twins_text
+    from dejavlad.datasets.audit.near_duplicates import near_duplicates_text
 
     if made.stores is not None:
         output.scaled(*made.stores)
@@ -231,6 +231,6 @@ def _answer(made: Evaluation, places: PlaceDataset, out: Path, output: Output) -
             f"open {made.page}",
         )
         return
-    if twins := twins_text(result.twins):
+    if twins := near_duplicates_text(result.twins):
         output.note(twins)
     output.answer(result.to_dict(), f"{result}\nopen {made.page}")

@@ -196,8 +196,10 @@ def info(
         listed = list_versions(place_map)
         output.answer([version.to_dict() for version in listed], "\n".join(map(str, listed)))
         return
-    town = _opened(place_map)
-    output.answer(town.info().to_dict(names=True), str(town.info()))
+    from dejavlad.places.info import read_info
+
+    town = read_info(place_map)
+    output.answer(town.to_dict(names=True), str(town))
 
 
 @app.command

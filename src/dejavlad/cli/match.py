@@ -210,7 +210,7 @@ def _opened(
 
 def _points(a: str, b: str, matcher: str, figure: Path | None, options: ModelOptions, output: Output) -> None:
     """Compare by local features."""
-    from dejavlad.places.pair import as_photo
+    from dejavlad.photo.photo import as_photo
     from dejavlad.places.verification.point_pair import match_points
     from dejavlad.report.figures.figure_file import check_figure
     from dejavlad.report.point_figure import write_point_figure
@@ -249,7 +249,8 @@ def _pair(
     output: Output,
 ) -> None:
     """Compare by patches."""
-    from dejavlad.places.pair import as_photo, match_pair
+    from dejavlad.photo.photo import as_photo
+    from dejavlad.places.pair import match_pair
     from dejavlad.report.figures.figure import write_match_figure
     from dejavlad.report.figures.figure_file import check_figure
 

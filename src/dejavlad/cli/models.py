@@ -236,11 +236,11 @@ def verify(
 
 
 def _verify_alone(model: str, options: ModelOptions, output: Output) -> None:
-    from dejavlad.model.alone import beside
+    from dejavlad.model.alone import batch_dependence
 
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
-    rows = beside(opened)
+    rows = batch_dependence(opened)
     comparisons = [
         {"together": row.how, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
         for row in rows

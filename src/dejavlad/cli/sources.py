@@ -174,10 +174,10 @@ def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool =
     Raises:
         InputError: another text, or there is no panorama.
     """
-    from dejavlad.positions.panorama import Views, cut_panoramas, told_panoramas
+    from dejavlad.positions.panorama import Views, cut_panoramas, tagged_panoramas
 
     if panorama is None:
-        if panoramas := told_panoramas(photos):
+        if panoramas := tagged_panoramas(photos):
             output.note(
                 f"{panoramas[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: "
                 f"--panorama 12 cuts each into 12 views, which photos match better"

@@ -140,9 +140,9 @@ def train(
     out
         The run's folder. Its `index.html` shows how it goes.
     """
+    from dejavlad.model.run_folder import is_run
     from dejavlad.training import Run
     from dejavlad.training import check as examine
-    from dejavlad.training.run.runs import is_run
 
     goes_on = is_run(out)
     chosen = options.change(_config(config, out, goes_on).with_settings(running.set or ()))

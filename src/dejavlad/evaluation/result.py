@@ -66,7 +66,7 @@ class Result:
     """``database`` and ``queries`` -> what their lists left out, passed over or assumed, a line each; empty
     where there is nothing to tell, or it is not known."""
     twins: Mapping[str, Any] = field(default_factory=dict)
-    """Queries that the database holds too, as `told_twins` tells; empty where none were found."""
+    """Queries that the database holds too (`summarize_near_duplicates`); empty where none were found."""
     reliability: Reliability | None = None
     """Confidence of the first answers against what is right, where they were verified."""
     blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)

@@ -35,7 +35,7 @@ from dejavlad.index import Index, RowSource, build_index, checked_rows
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.pipelines.scoring import SCORING, Scoring
-from dejavlad.places.filters import Facts, Filter
+from dejavlad.places.filters import Filter, PhotoColumns
 from dejavlad.places.fitted_model import fit_cached, for_patches
 from dejavlad.places.map_folder.in_memory_rows import InMemoryRows
 from dejavlad.places.preset import FRESH, Preset
@@ -217,7 +217,7 @@ def _filtered(
     index: Index, rows: RowSource, only: Filter, database: PhotoList, queries: PhotoList
 ) -> Callable[[Ids, int], Ranking]:
     """Searches some queries for answers that pass a filter, query by query where it depends on the query."""
-    facts = Facts.of_photos(database)
+    facts = PhotoColumns.of_photos(database)
 
     def search(chosen: Ids, k: int) -> Ranking:
         if not only.own:

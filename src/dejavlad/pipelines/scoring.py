@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from dejavlad.datasets.audit.near_duplicates import find_near_duplicates, told_twins
+from dejavlad.datasets.audit.near_duplicates import find_near_duplicates, summarize_near_duplicates
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result, evaluate, filter_ranking, write_predictions
 from dejavlad.evaluation.average_precision import measured
@@ -176,7 +176,7 @@ def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, A
     duplicates = find_near_duplicates(database, queries, pairs=((query, row) for query, row in pairs))
     if truth.ignored is not None:
         duplicates = [twin for twin in duplicates if twin.row not in truth.ignored[twin.query]]
-    return told_twins(duplicates, database, queries) if duplicates else {}
+    return summarize_near_duplicates(duplicates, database, queries) if duplicates else {}
 
 
 def _reranking(

@@ -9,7 +9,7 @@ from pathlib import Path
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import Answer, PlaceMap
-from dejavlad.places.answer import position_text
+from dejavlad.places.filters import position_text
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.places import Layer, place_map
 from dejavlad.report.gallery import ANSWERS
