@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dejavlad.evaluation import Result
+from dejavlad.evaluation.breakdown import apart
 from dejavlad.failures import blank, unread
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
@@ -13,7 +14,7 @@ from dejavlad.places import Answer, PlaceMap
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.evaluate import counted_ranking, result_tiles
-from dejavlad.report.gallery import Judged, apart, queries_section
+from dejavlad.report.gallery import Judged, queries_section
 from dejavlad.report.locate import located_sections
 from dejavlad.report.matches import ShownMatch, matches_section
 from dejavlad.report.page import Section, write_sections

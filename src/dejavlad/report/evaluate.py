@@ -96,10 +96,6 @@ def counted_ranking(ranking: Ranking, places: PlaceDataset) -> Ranking:
     Raises:
         InputError: it is of other photos.
     """
-    deepest = int(ranking.indices.max(initial=-1))
-    if ranking.n_queries != len(places.queries) or deepest >= len(places.database):
-        raise InputError(
-            f"the ranking is of {ranking.n_queries} queries and rows to {deepest}, the lists have "
-            f"{len(places.queries)} queries and {len(places.database)} database photos"
-        )
+    if misfit := ranking.misfit(len(places.queries), len(places.database)):
+        raise InputError(misfit)
     return ranking if places.truth is None else filter_ranking(ranking, places.truth, ranking.depth)

@@ -10,9 +10,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
-from dejavlad.geo import Position, distance
+from dejavlad.evaluation.breakdown import apart
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
@@ -125,17 +124,6 @@ def queries_section(
         thumbnails=thumbnails,
     )
     return section, [card.row for card in cards]
-
-
-def apart(a: Position | None, b: Position | None) -> float | None:
-    """Metres between two positions, where both are known and comparable."""
-    if a is None or b is None:
-        return None
-    try:
-        metres_apart = distance(a, b)
-    except InputError:
-        return None
-    return metres_apart if np.isfinite(metres_apart) else None
 
 
 def _by_turns(by_state: dict[str, list[int]], most: int) -> list[int]:
