@@ -105,12 +105,10 @@ def loops(
     setting = detection.setting(output)
     seconds: dict[str, float] = {}
     frames, store = _frames(photos, sources, detection.truth)
+    if store is not None:
+        options.refuse_of_model(photos, model)
     _tell(frames, output)
     right = detection.right(frames)
-    if store is not None:
-        if model is not None:
-            raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
-        options.refuse_of_model(photos)
     with output.progress() as on_progress:
         if store is None:
             with timed(seconds, "describe"):

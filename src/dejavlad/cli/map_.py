@@ -90,7 +90,6 @@ def build(
         if stored is None or name is not None:
             base = options.load(options.chosen(name, output), on_progress)
         else:
-            options.refuse_of_model(given)
             base = options.of_store(stored[1])
         listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
         if shard := machines.share():

@@ -171,9 +171,10 @@ class ModelOptions(WeightOptions):
         names = ("weights", "input", "resize", "dims", "levels", "reduce")
         return [f"--{name}" for name in names if getattr(self, name) is not None]
 
-    def refuse_of_model(self, what: str, *, but: str = "") -> None:
-        """Raises InputError where one of `of_model` (but one) is given, and `what` is described already."""
-        if given := [option for option in self.of_model if option != but]:
+    def refuse_of_model(self, what: str, model: str | None = None, *, but: str = "") -> None:
+        """Raises InputError where a model, or one of `of_model` (but one), is given for what is described."""
+        given = [*(["--model"] if model is not None else []), *self.of_model]
+        if given := [option for option in given if option != but]:
             raise InputError(f"{what} is described already: leave {' and '.join(given)} out")
 
     def open_map(self, place_map: str, output: Output) -> PlaceMap:
@@ -187,9 +188,14 @@ class ModelOptions(WeightOptions):
         return PlaceMap.open(place_map, device=self.device, precision=self.precision, runtime=self.runtime)
 
     def of_store(self, store: DescriptorStore) -> PlaceModel:
-        """The model that made a store, with the precision of its rows."""
+        """The model that made a store, with the precision of its rows.
+
+        Raises:
+            InputError: options of what a model makes of photos are given.
+        """
         from dejavlad.places.map_folder.rows import model_of_store
 
+        self.refuse_of_model(str(store.path or store.photos.name))
         precision = store.manifest.setting.precision
         return model_of_store(store, device=self.device, precision=precision, offline=self.offline or None)
 

@@ -19,6 +19,8 @@ from dejavlad.photo.search import remarks
 from dejavlad.ranking import Ranking
 
 Misses = Literal["count", "drop"]
+Lists = Mapping[str, PhotoList | None]
+"""``database`` and ``queries``, where they are known."""
 
 NEAR = 10
 """Answers looked at, at most, for how near they are."""
@@ -61,7 +63,8 @@ def evaluate(
         InputError: the ranking does not fit the truth or the lists, is less deep than the largest N needs, or
             no query counts.
     """
-    _refuse_unfit(truth, misses, database, queries)
+    lists = {"database": database, "queries": queries}
+    _refuse_unfit(truth, misses, lists)
     ns = sorted({int(n) for n in recall_at})
     valid, hits, counts = _hits(ranking, truth, ns, misses)
     return Result(
@@ -69,28 +72,26 @@ def evaluate(
         n_database=truth.n_database,
         n_queries=truth.n_queries,
         n_without_truth=truth.n_without_truth,
-        protocol={"name": protocol, **_protocol(truth, misses, ns, database, queries)},
+        protocol={"name": protocol, **_protocol(truth, misses, ns, lists)},
         model=dict(model) if model is not None else None,
         rerank=rerank,
         seconds=dict(seconds or {}),
         hits_at=hits,
         metrics=dict(metrics or {}),
         unread=unread,
-        **_photo_figures(ranking, valid, hits, counts, ns, database, queries),
+        blocks=_blocks(queries, counts),
+        **_photo_figures(ranking, valid, hits, counts, ns, lists),
     )
 
 
-def _refuse_unfit(
-    truth: Truth, misses: Misses, database: PhotoList | None, queries: PhotoList | None
-) -> None:
+def _refuse_unfit(truth: Truth, misses: Misses, lists: Lists) -> None:
     if misses not in get_args(Misses):
         raise InputError(f"misses {misses!r}: valid are count and drop")
-    for what, photos, count in (
-        ("database photos", database, truth.n_database),
-        ("queries", queries, truth.n_queries),
+    for noun, photos, count in zip(
+        ("database photos", "queries"), lists.values(), (truth.n_database, truth.n_queries), strict=True
     ):
         if photos is not None and len(photos) != count:
-            raise InputError(f"the truth is of {count} {what}, the list holds {len(photos)}")
+            raise InputError(f"the truth is of {count} {noun}, the list holds {len(photos)}")
 
 
 def _hits(
@@ -107,13 +108,7 @@ def _hits(
     return valid, hits, counts
 
 
-def _protocol(
-    truth: Truth,
-    misses: Misses,
-    ns: Sequence[int],
-    database: PhotoList | None,
-    queries: PhotoList | None,
-) -> dict[str, Any]:
+def _protocol(truth: Truth, misses: Misses, ns: Sequence[int], lists: Lists) -> dict[str, Any]:
     """All that recalls depend on beside the ranking."""
     return {
         "truth": truth.description,
@@ -121,9 +116,7 @@ def _protocol(
         "recall_at": ns,
         "ignored": int(truth.ignored.counts.sum()) if truth.ignored is not None else 0,
         "truth_hash": truth.hash,
-        "database_hash": list_hash(database) if database is not None else None,
-        "queries_hash": list_hash(queries) if queries is not None else None,
-    }
+    } | {f"{what}_hash": None if photos is None else list_hash(photos) for what, photos in lists.items()}
 
 
 def _photo_figures(
@@ -132,22 +125,20 @@ def _photo_figures(
     hits: NDArray[np.int64],
     counts: NDArray[np.bool_],
     ns: Sequence[int],
-    database: PhotoList | None,
-    queries: PhotoList | None,
+    lists: Lists,
 ) -> dict[str, Any]:
-    """What the lists tell beyond recalls: notes, blocks, parts and distances, as `Result` has them."""
-    lists = {"database": database, "queries": queries}
+    """What the lists tell beyond recalls: notes, parts and distances, as `Result` has them."""
+    known = {what: photos for what, photos in lists.items() if photos is not None}
     figures: dict[str, Any] = {
-        "notes": {
-            what: lines for what, photos in lists.items() if photos is not None and (lines := remarks(photos))
-        },
-        "blocks": _blocks(queries, counts),
+        "notes": {what: lines for what, photos in known.items() if (lines := remarks(photos))}
     }
-    if queries is not None:
-        figures["parts"] = breakdown.parts(hits, counts, queries, ns)
-    if database is not None and queries is not None:
+    if "queries" in known:
+        figures["parts"] = breakdown.parts(hits, counts, known["queries"], ns)
+    if len(known) == 2:
         near = [n for n in ns if n <= NEAR] or ns[:1]
-        figures["by_distance"] = breakdown.by_distance(ranking, valid, database, queries, near)
+        figures["by_distance"] = breakdown.by_distance(
+            ranking, valid, known["database"], known["queries"], near
+        )
     return figures
 
 
