@@ -195,7 +195,3 @@ def _patch_of(config: Any) -> int | None:
     if isinstance(patch, list | tuple):
         patch = patch[0]
     return int(patch) if isinstance(patch, int) else None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
