@@ -131,7 +131,6 @@ class Positions:
                 f"positions are [N, 2] with N zones; given {list(east_north.shape)} and {len(zones)} zones"
             )
         self.east_north = east_north
-        """float64 [N, 2], metres in each position's own zone; NaN where not known."""
         self.zones = tuple(zones)
         self.known: NDArray[np.bool_] = np.asarray(np.isfinite(east_north).all(axis=1))
         """bool [N], whether a position is known."""

@@ -21,7 +21,8 @@ from dejavlad.datasets.audit.report import (
     check_dataset,
     check_photos,
 )
-from dejavlad.datasets.published import PUBLISHED, Published
+from dejavlad.datasets.card import Published
+from dejavlad.datasets.cards import PUBLISHED
 from dejavlad.datasets.registry import DATASETS
 from dejavlad.errors import InputError
 from dejavlad.evaluation.protocols import PROTOCOLS

@@ -153,7 +153,7 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
                 missing = [key for key in loading["missing_keys"] if not key.startswith(UNUSED)]
             else:
                 torch.manual_seed(random)
-                opened = transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+                opened = transformers.AutoModel.from_config(config)
     except Exception as error:  # transformers raises errors of many kinds
         reason = f"hub:{model} cannot be opened: {first_line(error)}"
         if folder:

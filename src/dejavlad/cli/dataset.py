@@ -95,7 +95,7 @@ def check(
         Threads that decode.
     """
     from dejavlad.datasets.audit.report import Decoding, check_dataset, check_photos
-    from dejavlad.datasets.published import PUBLISHED
+    from dejavlad.datasets.cards import PUBLISHED
     from dejavlad.images import read_content, read_stretch
     from dejavlad.photo import PhotoList
     from dejavlad.settings import Settings

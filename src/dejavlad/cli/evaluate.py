@@ -128,7 +128,7 @@ def evaluate(
         _refuse_with_ranking(model or stores, only, machines)
         return _answer(_scored(task.ranking, places, out, scoring), places, out, output)
     if stores is not None:
-        _refuse_with_stores(model, machines)
+        _refuse_with_stores(model, machines, options)
     name = options.chosen(model, output) if stores is None else ""
     with output.progress() as on_progress:
         describing = {"ray": machines.ray, **options.describing(on_progress)}
@@ -157,7 +157,7 @@ def _evaluated(
         places,
         out,
         scoring,
-        dims=options.dims_list if len(options.dims_list) > 1 else (),
+        dims=options.dims_list if len(options.dims_list) > 1 or isinstance(base, tuple) else (),
         device=options.resolved_device,
         offline=options.offline or None,
         command=command_line(),
@@ -207,8 +207,9 @@ def _refuse_with_ranking(
         raise InputError("--ranking is scored as it is: leave filters, --shard and --ray out")
 
 
-def _refuse_with_stores(model: str | None, machines: MachineOptions) -> None:
+def _refuse_with_stores(model: str | None, machines: MachineOptions, options: ModelOptions) -> None:
     """What describes photos has no use where descriptors are given."""
+    options.refuse_of_model("--database", but="--dims")
     if machines.shard is not None or machines.ray is not None:
         raise InputError("stores are described already: leave --shard and --ray out")
     if model is not None:

@@ -94,7 +94,7 @@ def locate(
     listed = answer.listed(photos, output)
     preset = reranking.chosen(depth=DEPTH)
     points = point_setting(answer.verify, output)
-    town = options.open_map(place_map)
+    town = options.open_map(place_map, output)
     with output.progress() as on_progress:
         answers = town.locate(
             listed,

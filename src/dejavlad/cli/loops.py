@@ -107,8 +107,10 @@ def loops(
     frames, store = _frames(photos, sources, detection.truth)
     _tell(frames, output)
     right = detection.right(frames)
-    if store is not None and model is not None:
-        raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
+    if store is not None:
+        if model is not None:
+            raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
+        options.refuse_of_model(photos)
     with output.progress() as on_progress:
         if store is None:
             with timed(seconds, "describe"):

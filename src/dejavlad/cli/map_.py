@@ -90,6 +90,7 @@ def build(
         if stored is None or name is not None:
             base = options.load(options.chosen(name, output), on_progress)
         else:
+            options.refuse_of_model(given)
             base = options.of_store(stored[1])
         listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
         if shard := machines.share():
@@ -135,7 +136,7 @@ def add(
     """
     from dejavlad.positions.panorama import Views
 
-    town = options.open_map(place_map)
+    town = options.open_map(place_map, output)
     views = Views.used_in(town.photos)
     if panorama is None and views is not None:
         panorama = f"{views.count}:{views.degrees:g}"

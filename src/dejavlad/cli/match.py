@@ -177,7 +177,7 @@ def _refuse_patches(
         raise InputError(
             f"a camera or a video is compared by patches: --matcher ransac or rapid, not {matcher}"
         )
-    if patches.given or any((options.weights, options.input, options.resize, options.dims)):
+    if patches.given or options.of_model:
         raise InputError(
             "models, presets and sizes are for patches: give --matcher ransac or rapid, or leave them out"
         )

@@ -165,10 +165,25 @@ class ModelOptions(WeightOptions):
         loaded.together = self.batch_dependent
         return loaded
 
-    def open_map(self, place_map: str) -> PlaceMap:
-        """A map, its model run with these options."""
+    @property
+    def of_model(self) -> list[str]:
+        """The options that are given of what a model makes of a photo; of no use without a model."""
+        names = ("weights", "input", "resize", "dims", "levels", "reduce")
+        return [f"--{name}" for name in names if getattr(self, name) is not None]
+
+    def refuse_of_model(self, what: str, *, but: str = "") -> None:
+        """Raises InputError where one of `of_model` (but one) is given, and `what` is described already."""
+        if given := [option for option in self.of_model if option != but]:
+            raise InputError(f"{what} is described already: leave {' and '.join(given)} out")
+
+    def open_map(self, place_map: str, output: Output) -> PlaceMap:
+        """A map, its model run with these options; those that it does not take are noted."""
         from dejavlad.places import PlaceMap
 
+        if given := self.of_model:
+            output.note(
+                f"the map's own model describes photos as it did: {' and '.join(given)} change nothing"
+            )
         return PlaceMap.open(place_map, device=self.device, precision=self.precision, runtime=self.runtime)
 
     def of_store(self, store: DescriptorStore) -> PlaceModel:

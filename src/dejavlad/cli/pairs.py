@@ -55,11 +55,14 @@ class PairOptions:
 
         for path in sources:
             refuse_map(path, "rankings, predictions or stores of descriptors (`dejavlad extract`)")
+        stores = any((path / "manifest.json").is_file() for path in sources)
+        if self.index != "exact" and not stores:
+            raise InputError(f"--index {self.index} is how stores are searched, and nothing is: leave it out")
         if any(path.suffix.lower() in RANKINGS for path in sources):
             return self._of_ranking(sources)
         if self.database is not None or self.queries is not None or self.root is not None:
             raise InputError("predictions hold names already: leave --database, --queries and --root out")
-        if any((path / "manifest.json").is_file() for path in sources):
+        if stores:
             return self._of_stores(sources, failed, output)
         return read_answers(sources), None
 

@@ -436,3 +436,5 @@ CARDS: dict[str, Card] = {
     for card in cards
 }
 """Name -> card, in the order in which they are listed."""
+PUBLISHED = {card.name: card.counts for card in CARDS.values() if card.counts is not None}
+"""Name -> how many photos the dataset holds, for those of which it is known."""

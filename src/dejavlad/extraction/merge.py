@@ -148,11 +148,7 @@ def _shares(out: Path, state: str = "") -> Path:
 
 
 def _rows_of(shard: DescriptorStore, rows: Rows) -> NDArray[Any]:
-    """Some rows [n, D] of a shard, read from its file.
-
-    Raises:
-        StoreError: one is not what was written.
-    """
+    """Some rows [n, D] of a shard, read from its file; StoreError where one is not what was written."""
     path, setting, sums = folder_of(shard) / "rows.npy", shard.manifest.setting, shard.sums
     values = np.empty((len(rows), setting.dims), setting.dtype)
     with open_regular(path) as file:

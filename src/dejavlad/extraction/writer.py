@@ -76,11 +76,7 @@ class StoreWriter(FolderWriter):
                 file.close()
 
     def require(self, shard: Shard | None) -> None:
-        """Refuse to go on where what is there is another shard, or a whole store where a shard is written.
-
-        Raises:
-            StoreMismatchError: it is.
-        """
+        """Raise StoreMismatchError where what is there is another shard, or no shard where one is written."""
         if self.existing is None or self.existing.shard == shard:
             return
         here, now = (
@@ -180,7 +176,6 @@ class StoreWriter(FolderWriter):
                 for row in rows.tolist():
                     self._write("done.npy", row, bytes([mark]))
             self._sync("done.npy")
-        self._since = time.monotonic()
 
     def _write(self, name: str, row: int, value: bytes) -> None:
         """Write what a file of rows of one size holds of a row."""

@@ -35,11 +35,7 @@ class RowSets(Sequence[Rows]):
     """
 
     def __init__(self, starts: Rows, rows: Rows, n_database: int) -> None:
-        self.starts = starts
-        """int64 [Q + 1], where each query's rows begin in `rows`; the last number is T."""
-        self.n_database = n_database
-        """The number of database photos: rows are from 0 to one below this."""
-        self._rows = rows
+        self.starts, self.n_database, self._rows = starts, n_database, rows
 
     @property
     def rows(self) -> Rows:

@@ -55,11 +55,7 @@ def windows(
 
 
 def truth_windows(
-    database: Sequence[Photo],
-    queries: Sequence[Photo],
-    database_NL: Rows,
-    queries_QL: Rows,
-    radius: float,
+    database: Sequence[Photo], queries: Sequence[Photo], database_NL: Rows, queries_QL: Rows, radius: float
 ) -> Truth:
     """Right are sequences of which any frame was taken at most `radius` metres from any of the query's.
 

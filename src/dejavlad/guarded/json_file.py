@@ -27,11 +27,7 @@ CHECKSUM = "checksum"
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        MalformedFileError: it is no JSON, or nested too deep.
-    """
+    """The value of a JSON text; MalformedFileError where it is none, or nested too deep."""
     try:
         value = json.loads(decode_utf8(text) if isinstance(text, bytes) else text)
     except RecursionError:
@@ -43,11 +39,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_json_object(text: str | bytes) -> dict[str, Any]:
-    """As `parse_json`, of a text that must be an object.
-
-    Raises:
-        MalformedFileError: it is not.
-    """
+    """As `parse_json`, of a text that must be an object; else MalformedFileError."""
     value = parse_json(text)
     if not isinstance(value, dict):
         raise MalformedFileError(f"it holds {_kind(value)}, where an object {{...}} is expected")

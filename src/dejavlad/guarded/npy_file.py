@@ -40,11 +40,7 @@ class ArrayHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def check_size(self, n_bytes: int) -> None:
-        """Refuse a file in which so many bytes follow, where the values take others.
-
-        Raises:
-            MalformedFileError: they do.
-        """
+        """Raise MalformedFileError where not as many bytes follow as the values take."""
         if self.nbytes != n_bytes:
             raise MalformedFileError(
                 f"its header says {self.dtype} {list(self.shape)}, which is {self.nbytes} bytes; "
@@ -92,10 +88,7 @@ def read_array_header(stream: IO[bytes], *, objects: bool = False) -> ArrayHeade
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's parser warns of odd texts
             version = np.lib.format.read_magic(stream)
-            read = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             if version not in read:
                 raise ValueError(f"its format is {version[0]}.{version[1]}; 1.0 and 2.0 are read")
             shape, fortran, dtype = read[version](stream)

@@ -74,11 +74,7 @@ def read_utf8(path: str | Path, most: int = LARGE) -> str:
 
 
 def decode_utf8(content: bytes) -> str:
-    """Bytes as text.
-
-    Raises:
-        MalformedFileError: they are not UTF-8.
-    """
+    """Bytes as text; MalformedFileError where they are not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

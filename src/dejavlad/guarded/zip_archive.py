@@ -95,11 +95,7 @@ def open_zip(path: str | Path) -> Iterator[Archive]:
 
 
 def is_zip(path: str | Path) -> bool:
-    """Whether a regular file is a zip archive.
-
-    Raises:
-        MalformedFileError: it is no regular file.
-    """
+    """Whether a file is a zip archive; MalformedFileError where it is no regular file."""
     with open_regular(path) as file:
         return zipfile.is_zipfile(file)
 

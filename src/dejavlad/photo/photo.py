@@ -129,7 +129,7 @@ class PhotoList(Sequence[Photo]):
         root: the folder that names are relative to.
         name: what the list is called in messages and results.
         passed_over: what lay among them and is not in the list, where they are those of a folder.
-        notes: what is worth telling of how the list came about, each a line.
+        notes: what is worth telling of how the list came about, each a line: what was left out, or assumed.
 
     Raises:
         InputError: two photos share a key.
@@ -149,7 +149,6 @@ class PhotoList(Sequence[Photo]):
         self.name = name
         self.passed_over = passed_over
         self.notes = tuple(notes)
-        """What is worth telling of how the list came about, each a line: what was left out, or assumed."""
         seen: set[str] = set()
         for photo in self._photos:
             if photo.key in seen:

@@ -6,6 +6,7 @@ Legend: N photos of the map, Q queries, K candidates, D the model's descriptor s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,6 @@ class MapView:
         self.model, self.snapshot, self.index, self.features = model, snapshot, index, features
         self.searcher: MapSearch | None = None
         """What searches its rows; None until it is needed, and again once the index has changed."""
-        self._columns: PhotoColumns | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
@@ -61,9 +61,11 @@ class MapView:
 
     def allowed(self, only: Filter, photo: Photo | None = None) -> Allowed:
         """Which photos pass a filter, for a query where it depends on that."""
-        if self._columns is None:
-            self._columns = PhotoColumns.of_numbers(self.snapshot.numbers)
         return only.allowed(self._columns, photo)
+
+    @cached_property
+    def _columns(self) -> PhotoColumns:
+        return PhotoColumns.of_numbers(self.snapshot.numbers)
 
     def reranker(self, preset: Preset) -> MapReranker:
         """What compares photos with those of the map patch by patch."""

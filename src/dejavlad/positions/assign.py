@@ -142,10 +142,7 @@ def from_names(photos: PhotoList) -> PhotoList:
 
 
 def from_csv(
-    photos: PhotoList,
-    path: Path,
-    fixes: Mapping[str, Fix] | None = None,
-    offset: TimeOffset = NO_OFFSET,
+    photos: PhotoList, path: Path, fixes: Mapping[str, Fix] | None = None, offset: TimeOffset = NO_OFFSET
 ) -> PhotoList:
     """With what a table tells (`csv_file`), matched by names (`match_names`).
 

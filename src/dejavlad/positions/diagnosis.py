@@ -40,10 +40,7 @@ def what_is_wrong(
     if not database_at or not queries_at:
         return None
     for turn, why in (
-        (
-            _on_no_zone,
-            "their numbers are near each other, but their zones are {zones}: one is wrong",
-        ),
+        (_on_no_zone, "their numbers are near each other, but their zones are {zones}: one is wrong"),
         (_other_hemisphere, "they are near each other on the other hemisphere: N or S of a zone is wrong"),
         (_degrees_swapped, "with latitude and longitude of the queries swapped they are near each other"),
         (_plane_swapped, "with east and north of the queries swapped they are near each other"),

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
 from dejavlad.positions.facts import Facts, finite_number, position_of
+from dejavlad.positions.moments import offset_seconds
 
 Tags = Mapping[int, Any]
 
@@ -175,18 +176,8 @@ def _camera_time(tags: Tags, details: Tags) -> tuple[float, float | None] | None
                 continue
             digits = _text(details.get(part))
             fraction = float(f"0.{digits}") if re.fullmatch(r"\d{1,9}", digits, re.ASCII) else 0.0
-            return at.timestamp() + fraction, _seconds_east(_text(details.get(offset)))
+            return at.timestamp() + fraction, offset_seconds(_text(details.get(offset)))
     return None
-
-
-def _seconds_east(offset: str) -> float | None:
-    """``"+02:00"`` to 7200; None where it is not told."""
-    if offset == "Z":
-        return 0.0
-    match = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset, re.ASCII)
-    if not match or int(match[2]) > 14 or int(match[3]) > 59:
-        return None
-    return float(f"{match[1]}1") * (3600 * int(match[2]) + 60 * int(match[3]))
 
 
 def _text(value: Any) -> str:

@@ -18,11 +18,7 @@ from dejavlad.positions.poses import no_time_within
 from dejavlad.positions.tracks import Track, TrackGiven, read_track
 
 
-def from_track(
-    photos: PhotoList,
-    given: TrackGiven | Path,
-    offset: TimeOffset = NO_OFFSET,
-) -> PhotoList:
+def from_track(photos: PhotoList, given: TrackGiven | Path, offset: TimeOffset = NO_OFFSET) -> PhotoList:
     """With the positions of a GPS track at the photos' times (`Photo.time`, else `metadata`).
 
     Args:

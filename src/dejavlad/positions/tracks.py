@@ -200,11 +200,7 @@ def _usable(point: _RawPoint) -> tuple[_Point | None, str]:
 
 
 def _in_order(points: list[_Point], path: Path, passed: Counter[str]) -> list[_Point]:
-    """The points without the few whose clock jumped.
-
-    Raises:
-        InputError: more than a few go backwards.
-    """
+    """The points without the few whose clock jumped; InputError where more than a few go backwards."""
     if all(a.time <= b.time for a, b in itertools.pairwise(points)):
         return points
     tails: list[float] = []  # the longest row of times that do not go backwards, by patience sorting

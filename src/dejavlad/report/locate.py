@@ -70,9 +70,6 @@ def write_locate_page(
         most_photos: photos shown, at most.
         budget: bytes of thumbnails, at most.
 
-    Returns:
-        The file.
-
     Raises:
         InputError: `photos` are other ones than those answered.
     """

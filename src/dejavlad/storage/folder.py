@@ -72,11 +72,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_npy(path: Path, array: NDArray[Any]) -> None:
-    """Write an array whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write an array whole or not at all, as `dejavlad.files.replacing` does."""
     with replacing(path) as file:
         np.save(file, array)
 

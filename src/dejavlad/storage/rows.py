@@ -94,11 +94,7 @@ class RowFile:
                 start += rows
 
     def map(self, n_rows: int) -> NDArray[Any]:
-        """The first rows [N, D], memory-mapped.
-
-        Raises:
-            StoreError: there are fewer.
-        """
+        """The first rows [N, D], memory-mapped; StoreError where there are fewer."""
         if n_rows == 0:
             return np.empty((0, self.dims), self.dtype)
         size = self.header + n_rows * self.row_bytes
@@ -109,11 +105,7 @@ class RowFile:
         return np.memmap(self.path, self.dtype, "r", self.header, (n_rows, self.dims))
 
     def chunks(self, connection: sqlite3.Connection) -> NDArray[np.int64]:
-        """[chunks, 2] rows of each chunk, and their checksum.
-
-        Raises:
-            StoreError: the state's own numbers are damaged.
-        """
+        """[chunks, 2] rows of each chunk and their checksum; StoreError where these are damaged."""
         lines = connection.execute("SELECT number, rows, crc, own_crc FROM chunks ORDER BY number").fetchall()
         for place, (number, rows, crc, own) in enumerate(lines):
             if number != place or checksum(number, rows, crc) != own:
@@ -166,20 +158,12 @@ class MappedRows:
         return self._chunks is not None
 
     def all(self) -> NDArray[Any]:
-        """All rows [N, D], memory-mapped.
-
-        Raises:
-            StoreError: some are not what was written.
-        """
+        """All rows [N, D], memory-mapped; StoreError where some are not what was written."""
         self._compare(np.flatnonzero(self._unread))
         return self.rows_ND
 
     def take(self, rows: Rows) -> NDArray[Any]:
-        """Some rows [n, D], in memory.
-
-        Raises:
-            StoreError: some are not what was written.
-        """
+        """Some rows [n, D], in memory; StoreError where some are not what was written."""
         if self._unread.any():
             numbers = np.unique(rows // self.file.chunk_rows)
             self._compare(numbers[self._unread[numbers]])

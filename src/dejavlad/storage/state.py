@@ -127,11 +127,7 @@ class State:
         return parse_json(line[0])
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """SQLite's own look at the whole file, and every single value.
-
-        Raises:
-            StoreError: something is wrong.
-        """
+        """SQLite's own look at the whole file, and every value; StoreError where something is wrong."""
         (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise self.damaged(verdict)

@@ -39,13 +39,7 @@ class Camera:
 
     @classmethod
     def looking(
-        cls,
-        place: Vector,
-        heading: float,
-        *,
-        pitch: float = 0.0,
-        roll: float = 0.0,
-        size: tuple[int, int],
+        cls, place: Vector, heading: float, *, pitch: float = 0.0, roll: float = 0.0, size: tuple[int, int]
     ) -> Camera:
         """A camera at a place that sees `ACROSS` degrees; angles in degrees: heading from north, pitch up."""
         h, p, r = np.radians([heading, pitch, roll])

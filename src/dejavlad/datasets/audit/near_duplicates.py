@@ -49,10 +49,7 @@ class NearDuplicate:
 
 
 def find_near_duplicates(
-    database: PhotoList,
-    queries: PhotoList,
-    *,
-    pairs: Iterable[tuple[int, int]] = (),
+    database: PhotoList, queries: PhotoList, *, pairs: Iterable[tuple[int, int]] = ()
 ) -> list[NearDuplicate]:
     """Photos of one list that are in the other too.
 

@@ -33,11 +33,7 @@ FEWEST = 4
 
 
 def open_gsv_cities(
-    root: str | Path,
-    name: str = "gsv-cities",
-    *,
-    cities: Sequence[str] | None = None,
-    fewest: int = FEWEST,
+    root: str | Path, name: str = "gsv-cities", *, cities: Sequence[str] | None = None, fewest: int = FEWEST
 ) -> PlaceDataset:
     """Places of some cities.
 

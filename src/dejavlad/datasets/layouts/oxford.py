@@ -122,11 +122,7 @@ def photos_by_stem(
 
 
 def require_there(missing: Sequence[str], named: int, root: Path) -> None:
-    """Complain of photos that a truth names and that are not there.
-
-    Raises:
-        InputError: there are such photos.
-    """
+    """Raise InputError for photos that a truth names and that are not there."""
     if missing:
         examples = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise InputError(

@@ -119,11 +119,7 @@ Made = tuple[int, Sequence[PatchSet], str]
 
 
 def patches_of(
-    model: PlaceModel,
-    setting: PatchSetting,
-    layer: PatchVLAD,
-    images_NCHW: Tensor,
-    wanted: NDArray[np.bool_],
+    model: PlaceModel, setting: PatchSetting, layer: PatchVLAD, images_NCHW: Tensor, wanted: NDArray[np.bool_]
 ) -> tuple[Tensor, list[Made]]:
     """Descriptors [n, D] of a batch, and the patches of those of its photos that are wanted."""
     if model.engine is not None:

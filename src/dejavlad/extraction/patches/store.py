@@ -219,11 +219,7 @@ class PatchStore:
         return patch_sets
 
     def encoded(self, entry: Entry) -> Data:
-        """The patches of a photo as they lie on disk.
-
-        Raises:
-            StoreError: they are not what was written.
-        """
+        """The patches of a photo as they lie on disk; StoreError where they are not what was written."""
         size = self.bytes_of(entry)
         data = b""
         if size:

@@ -49,7 +49,6 @@ def chart(
     *,
     alt: str,
     width: int = WIDTH,
-    height: int = HEIGHT,
     bands: Sequence[tuple[float, float]] = (),
     marks: Sequence[float] = (),
     labels: Sequence[tuple[float, float, str]] = (),
@@ -62,18 +61,17 @@ def chart(
         series: drawn one over the other.
         alt: what it shows, for those who do not see it.
         width: of the chart, in its own units.
-        height: likewise.
         bands: (from, to) along the horizontal axis, shaded.
         marks: values of the horizontal axis at which a vertical line stands.
         labels: (x, y, text) written beside points.
     """
-    area = _Area(x, y, width, height)
+    area = _Area(x, y, width)
     return render(
         "charts",
         "chart",
         alt=alt,
         width=width,
-        height=height,
+        height=HEIGHT,
         wide=width == WIDE,
         box=(LEFT, TOP, area.right, area.bottom),
         x=x,
@@ -94,15 +92,11 @@ class _Area:
     x: Axis
     y: Axis
     width: int
-    height: int
+    bottom: int = HEIGHT - BOTTOM
 
     @property
     def right(self) -> int:
         return self.width - RIGHT
-
-    @property
-    def bottom(self) -> int:
-        return self.height - BOTTOM
 
     def across(self, value: float) -> float:
         return LEFT + (self.right - LEFT) * self.x.share(value)
