@@ -164,6 +164,16 @@ def never_violated(seen: str, margin: float) -> Finding:
     )
 
 
+def never_tested(patience: int) -> Finding:
+    """The finding that a run with `patience` has no validation set to judge its epochs by."""
+    return Finding(
+        "patience without a validation set",
+        f"patience is {patience}, and no validation set is given",
+        "which epoch was the best is not known, so that all epochs are gone through",
+        "Give a validation set, or set patience=0",
+    )
+
+
 def _no_pairs(config: TrainConfig) -> Finding:
     return Finding(
         "pairs that teach nothing",
