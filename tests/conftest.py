@@ -4,6 +4,7 @@ import functools
 import gc
 import hashlib
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -193,3 +194,8 @@ def street(tmp_path: Path) -> Path:
     from made_photos import write_street
 
     return write_street(tmp_path / "street")
+
+
+if importlib.util.find_spec("torch") is None:  # `make other-python`: the rooms that need none
+    del learn_the_same_clusters_once, learn_clusters_from_fewer_features, look_at_small_photos
+    del describe_the_same_pixels_once, detect_the_same_points_once

@@ -27,9 +27,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def server() -> Iterator[SmallQdrant]:
-    with small_qdrant() as running:
+@pytest.fixture(params=["local mode", "engine"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallQdrant]:
+    """A server with the client's local mode, or with Qdrant's own engine."""
+    if request.param == "engine":
+        pytest.importorskip("qdrant_edge")
+    with small_qdrant(tmp_path / "engine" if request.param == "engine" else None) as running:
         yield running
 
 

@@ -16,17 +16,11 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
+from dejavlad.model.run_folder import RUN, epoch_folder
 from dejavlad.photo import PhotoList
 from dejavlad.training import Run, train
 from dejavlad.training.run.open_run import _hash
-from dejavlad.training.run.runs import (
-    RUN,
-    epoch_folder,
-)
-from dejavlad.training.run.state import (
-    STATE,
-    State,
-)
+from dejavlad.training.run.state import STATE, State
 from warm_processes import start
 
 VARYING = ("seconds",)

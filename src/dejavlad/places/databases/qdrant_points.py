@@ -16,6 +16,7 @@ import base64
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 import threading
 import uuid
@@ -317,7 +318,7 @@ class QdrantPoints:
         except (DejavladError, GeneratorExit, MemoryError):
             raise
         except Exception as error:  # httpx's, the client's own, or pydantic's
-            text = str(error).strip().split("\n")[0][:200] or type(error).__name__
+            text = reason_of(error)
             if "already accessed" in str(error):
                 raise StoreBusyError(self.address.text) from error
             if "Connection refused" in text or "Name or service" in text or "timed out" in text:
@@ -355,6 +356,14 @@ class QdrantView:
         while batch := list(itertools.islice(points, AT_ONCE)):
             rows = np.array([point.vector for point in batch], np.float32)
             yield np.array([point.id for point in batch], np.uint64), rows
+
+
+def reason_of(error: Exception) -> str:
+    """Why a request failed, in one line: the server's own words where it gave some."""
+    text = str(error).strip().split("\n")[0][:200] or type(error).__name__
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+        return f"{text}: {json.loads(error.content)['status']['error'][:200]}"  # type: ignore[attr-defined]
+    return text
 
 
 def server_url(host: str) -> str:
