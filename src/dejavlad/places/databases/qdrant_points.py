@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, MissingExtraError, StoreBusyError, StoreError
 from dejavlad.places.address import Address
-from dejavlad.places.databases.columns import COLUMNS, NO_FRAME, Columns
+from dejavlad.places.databases.columns import COLUMNS, Columns, filled
 
 AT_ONCE: Final = 256
 """Points of a request."""
@@ -235,14 +235,8 @@ class QdrantPoints:
     def columns_of(self, points: Sequence[Any]) -> Columns:
         """The columns of points."""
         columns: Columns = {"id": np.array([point.id for point in points], np.uint64)}
-        for name, kind in COLUMNS.items():
-            values = [point.payload.get(name) for point in points]
-            if kind is str:
-                columns[name] = values
-            else:
-                nothing = float("nan") if kind is float else NO_FRAME if name == "frame" else 0
-                filled = [nothing if value is None else value for value in values]
-                columns[name] = np.array(filled, np.float64 if kind is float else np.int64)
+        for name in COLUMNS:
+            columns[name] = filled(name, [point.payload.get(name) for point in points])
         if any(not isinstance(key, str) for key in columns["key"]):
             raise StoreError(f"{self.address} was changed by someone else: a point has no key; build it anew")
         return columns
