@@ -83,6 +83,8 @@ def test_numbers_that_someone_else_wrote(tmp_path: Path) -> None:
 
 def test_clocks_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with address_of("lance", tmp_path) as address:
+        with pytest.raises(StoreError, match=f"there is no map at '{address}': make one with"):
+            list_versions(address)
         town = descriptors_alone(address)
         put(town, "a")
         put(town, "b")
