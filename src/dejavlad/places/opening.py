@@ -12,7 +12,7 @@ from dejavlad.errors import InputError, StoreError, UnknownNameError
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.places.address import is_address
-from dejavlad.places.databases.database_map import DatabaseMap, no_map
+from dejavlad.places.databases.database_map import MADE, DatabaseMap, no_map
 from dejavlad.places.databases.row_copy import FOLDER as COPY
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.map_folder.index import FOLDER as INDEX
