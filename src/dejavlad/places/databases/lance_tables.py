@@ -261,7 +261,8 @@ class LanceTables:
                 key = columns["key"][i]
                 raise StoreError(
                     f"{self.address} was changed by someone else: what it says of {key!r} is not what was "
-                    f"written; open an earlier version ({self.address.text}@VERSION), or build the map again"
+                    f"written; open an earlier version ({self.address.text}@VERSION), or build it anew, at "
+                    "another address"
                 )
         columns["mark"] = [commit for commit, _, _ in marks]
         return columns
