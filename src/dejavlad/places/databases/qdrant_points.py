@@ -16,7 +16,6 @@ import base64
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import threading
 import uuid
@@ -28,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, MissingExtraError, StoreBusyError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.places.address import Address
 from dejavlad.places.databases.columns import COLUMNS, Columns, filled
 
@@ -355,8 +356,10 @@ class QdrantView:
 def reason_of(error: Exception) -> str:
     """Why a request failed, in one line: the server's own words where it gave some."""
     text = str(error).strip().split("\n")[0][:200] or type(error).__name__
-    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-        return f"{text}: {json.loads(error.content)['status']['error'][:200]}"  # type: ignore[attr-defined]
+    body = getattr(error, "content", None)  # of what the client calls an unexpected response
+    if isinstance(body, bytes):
+        with contextlib.suppress(*DAMAGED):
+            return f"{text}: {parse_json_object(body)['status']['error'][:200]}"
     return text
 
 
