@@ -44,12 +44,16 @@ def scripts() -> dict[str, Path]:
 
 QUICK = {
     "beside": "--rows 1000 --rounds 1 --engines exact 1bit int8",
+    "bf16": "--quick",
     "decode": "--repeats 1",
+    "extract_memory": "--quick",
+    "gpu": "--device cpu --small",
     "lance": "--sizes 1000",
     "loops": "--frames 1000",
     "memory": "--built 500 --located 600",
     "models": "mixvpr-4096",
     "pairs": "--photos 2000",
+    "patches": "--quick",
     "rerank": "--preset speed --timed 1 --candidates 4",
     "runtimes": "--photos 1 --batch 1 --rounds 1 --models resnet50 --ways torch-bf16,onnxruntime-fp32",
     "scale": "--sizes 2000",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -179,17 +180,18 @@ def training(scale: Scale, device: str, folder: Path, town: Path) -> None:
     row(f"an epoch of VGG-16 NetVLAD from conv5_1, {counts}", f"{seconds:.1f} s")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="tiny numbers, to see that it works")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         print("there is no GPU here that PyTorch can use: nothing was measured")
-        return
+        return 0
     scale = SMALL if given.small else FULL
     name = torch.cuda.get_device_name(0) if given.device == "cuda" else processor()
     print(f"{name}; PyTorch {torch.__version__}" + ("; tiny numbers, which mean nothing" * given.small))
+    failed = False
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         town = make_town(folder / "town", photos=scale.train_photos, size=(240, 320))
@@ -206,9 +208,11 @@ def main() -> None:
                 with torch.no_grad() if what == "re-ranking" else torch.enable_grad():
                     measure()
             except (DejavladError, RuntimeError) as error:  # one part that fails leaves the others
+                failed = True
                 row(what, "failed")
                 print(f"  {str(error).splitlines()[0]}")
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,10 @@
 """Photos made for tests: places of random blocks, each seen twice, a little aside."""
 
 import functools
+import gc
 import hashlib
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -15,16 +17,30 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import warm_processes
+
+gc.disable()  # until all tests are collected: what is imported stays
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Adds the processor time of each test, and of the processes it started, to the file ``CPU_TIMES``."""
-    start = sum(os.times()[:4])
+    start = sum(os.times()[:4]) + warm_processes.seconds()
     result = yield
     if path := os.environ.get("CPU_TIMES"):
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{sum(os.times()[:4]) - start:.2f} {item.nodeid}\n")
+            file.write(f"{sum(os.times()[:4]) + warm_processes.seconds() - start:.2f} {item.nodeid}\n")
     return result
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not searched for garbage again and again."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    warm_processes.close()
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -178,3 +194,8 @@ def street(tmp_path: Path) -> Path:
     from made_photos import write_street
 
     return write_street(tmp_path / "street")
+
+
+if importlib.util.find_spec("torch") is None:  # `make other-python`: the rooms that need none
+    del learn_the_same_clusters_once, learn_clusters_from_fewer_features, look_at_small_photos
+    del describe_the_same_pixels_once, detect_the_same_points_once

@@ -7,9 +7,9 @@ from torch import nn
 
 from dejavlad import backbones
 from dejavlad.aggregation import NetVLAD, create
-from dejavlad.backbones import dinov2
-from dejavlad.backbones.dinov2 import DinoV2, Variant
+from dejavlad.backbones.dinov2 import DinoV2
 from dejavlad.backbones.dinov2_adapted import AggregatingDinoV2, CricaDinoV2, SideDinoV2
+from dejavlad.backbones.sizes import VARIANTS, Variant
 from dejavlad.images import Preprocess
 from dejavlad.images.preprocess import PREPROCESSING
 from dejavlad.model import BackboneSpec, PlaceModel, Whitening
@@ -78,7 +78,7 @@ def table_model(pooling=None, *, dims=12):
 def tokens(head, size="84x84", body=DinoV2, *, head_options=None, **options):
     """Two narrow blocks of DINOv2, and a head."""
     torch.manual_seed(0)
-    with patch.dict(dinov2.VARIANTS, {"t": Variant(64, 2)}):
+    with patch.dict(VARIANTS, {"t": Variant(64, 2)}):
         backbone = body("t", **options)
     backbone.draw(0)
     layer = create(head, backbone.channels, **(head_options or {}))
@@ -131,4 +131,7 @@ MEMBERS = {
     "efficientnet_lite0": lambda: convolutional("efficientnet_lite0", pooling="gem"),
     "squeezenet1_0": lambda: convolutional("squeezenet1_0", pooling="max"),
     "resnet18": lambda: convolutional("resnet18", "layer1", pooling="netvlad", clusters=4),
+    "vgg16": lambda: convolutional("vgg16", "conv2_1", pooling="netvlad", clusters=4, version=2),
+    "alexnet": lambda: convolutional("alexnet", "conv2", pooling="avg"),
+    "mobilenet_v2": lambda: convolutional("mobilenet_v2", "block_2", pooling="gem"),
 }

@@ -157,6 +157,7 @@ def test_patches_are_further_outputs(make, tmp_path):
     path, setting = tmp_path / "p.onnx", PatchSetting((2, 3), (1, 2))
     certificate = export_model(model, path, ExportSetting(patches=setting, runtimes=ONE))
     assert certificate.patches == {"sizes": [2, 3], "strides": [1, 2], "dims": 20}
+    assert (certificate.opset, certificate.ir_version) == (17, 8)
     images = [*photos(2, 56, 84), *photos(1, 84, 56)]
     exported = open_export(path)
     expected = model.encode_patches(images, sizes=(2, 3), strides=(1, 2))

@@ -141,6 +141,7 @@ def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
         export_int8(model, path, calibrate=photos(2, 50, 60))
     certificate = export_int8(model, path, calibrate=photos(12, 50, 60), images=photos(4, 50, 60, 3))
     assert certificate.precision == "int8" and certificate.calibrated["by"].startswith(quantiser)
+    assert (certificate.opset, certificate.ir_version) == (17, 8)  # onnxruntime 1.12 and later read it
     small = load_model(path)
     assert small.precision == "int8" and small.fingerprint != model.fingerprint
     assert load_model(path, precision="int8").fingerprint == small.fingerprint

@@ -200,7 +200,7 @@ def test_whole_numbers_find_the_matches_of_float32(dims, tail):
         np.testing.assert_array_equal(query_rows, expected_query)
         np.testing.assert_array_equal(candidate_rows, expected_candidate)
     whole = [
-        quantize(candidate.descriptors, float(candidate.descriptors.abs().max())).clone()
+        quantize(candidate.descriptors, float(candidate.descriptors.abs().max()))[0]
         for candidate in (candidates[0], query)
     ]
     similarity = whole[0].int() @ whole[1].int().T

@@ -6,7 +6,7 @@ import pytest
 
 import dejavlad as dv
 from dejavlad.errors import StoreError
-from dejavlad.places.verification.map_features import FILE
+from dejavlad.places.map_folder.features_state import FILE
 from dejavlad.places.verification.points import PointSetting
 
 SETTING = PointSetting("sift", longest=256, points=256)

@@ -19,7 +19,7 @@ from dejavlad.training.diagnostics.doctor import (
 )
 from dejavlad.training.diagnostics.monitor import (
     Monitor,
-    pulse,
+    refresh_statistics,
 )
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.sampling.mining import Descriptors
@@ -240,9 +240,9 @@ def test_neighbours_that_are_none_any_more(config):
         return Descriptors(rows[:50], rows[50:])
 
     one, other = drawn(), drawn()
-    assert pulse(one, one)["kept"] == 1.0
-    assert pulse(one, other)["kept"] < 0.2
-    record = {"kind": "refresh", **pulse(one, other)}
+    assert refresh_statistics(one, one)["kept"] == 1.0
+    assert refresh_statistics(one, other)["kept"] < 0.2
+    record = {"kind": "refresh", **refresh_statistics(one, other)}
     assert faults_of(Monitor(config), [record]) == []
     assert faults_of(Monitor(config), [record] * 3) == ["stale cache"]
 

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from dejavlad.errors import InputError
+from dejavlad.model.run_folder import epoch_folder
 from dejavlad.training import Run, train
 from dejavlad.training.distributed import (
     ALONE,
     join,
 )
-from dejavlad.training.run.runs import epoch_folder
 
 PLACES = {
     "mining": "places",

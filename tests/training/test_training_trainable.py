@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from dejavlad import aggregation, backbones
-from dejavlad.backbones import dinov2
+from dejavlad.backbones import sizes
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel, load_folder
@@ -24,7 +24,7 @@ from dejavlad.training.steps.trainable import merged
 @pytest.fixture
 def tiny(monkeypatch):
     """A DINOv2 of 2 blocks and 64 channels under SALAD's, MegaLoc's or another head."""
-    monkeypatch.setitem(dinov2.VARIANTS, "s", dinov2.Variant(64, 2))
+    monkeypatch.setitem(sizes.VARIANTS, "s", sizes.Variant(64, 2))
 
     def make(pooling="netvlad", **options):
         leading = {"leading": 1} if pooling in ("salad", "megaloc") else {}

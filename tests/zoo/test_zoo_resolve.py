@@ -1,6 +1,8 @@
 """Models by name and by folder."""
 
+import contextlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from dejavlad.zoo import (
     list_models,
     load_model,
 )
-from dejavlad.zoo.off_the_shelf import FROM_THE_MAP
+from dejavlad.zoo.off_the_shelf import FROM_THE_MAP, pooling_of, poolings_of
 from dejavlad.zoo.released import RELEASED
 
 
@@ -58,6 +60,26 @@ def test_listed_models_can_be_made_and_are_of_the_size_told():
     ):
         assert small(name).descriptor_size == listed[name].dims
     json.dumps([entry.to_dict() for entry in listed.values()], allow_nan=False)
+
+
+@pytest.mark.slow
+def test_what_the_list_tells_without_a_network_is_what_the_network_is():
+    listed = {entry.name: entry for entry in list_models()}
+    for backbone, entry in backbones.BACKBONES.items():
+        cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone matter
+        with torch.device("meta") if entry.file else contextlib.nullcontext():
+            channels = entry.make(**({"cut": cut} if cut else {})).channels
+        assert channels == entry.channels, backbone
+        for pooling in poolings_of(backbone):
+            layer, known = pooling_of(backbone, pooling, channels), listed[f"{backbone}-{pooling}"]
+            assert known.dims == layer.descriptor_size, known.name
+            assert known.what == f"{entry.what}; {type(layer).__name__}"
+
+
+def test_a_backbone_of_others_is_listed_by_what_it_makes(monkeypatch):
+    entry = replace(backbones.BACKBONES["vgg16"], cut="conv1_1", channels=None)
+    monkeypatch.setitem(backbones.BACKBONES, "pebble", entry)
+    assert {e.name: e.dims for e in list_models()}["pebble-gem"] == 64
 
 
 def test_the_default_model_is_the_best_that_pip_has_brought(tmp_path, monkeypatch):
@@ -204,7 +226,7 @@ def test_devices(monkeypatch):
     assert resolve_device("auto") == torch.device("cuda")
     with pytest.raises(InputError, match="there are 1 GPUs"):
         resolve_device("cuda:1")
-    for name in ("gpu", "cpu:0", "cuda:x"):
+    for name in ("gpu", "cpu:0", "cpu:", "cuda:x", "cuda:", "cuda:\uff10"):
         with pytest.raises(UnknownNameError, match="device"):
             resolve_device(name)
     with pytest.raises(UnknownNameError, match="precision"):

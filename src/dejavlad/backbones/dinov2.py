@@ -11,18 +11,16 @@ Legend: N photos, T tokens, C channels, H x W cells.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dejavlad.backbones.base import check_prepared, too_small
+from dejavlad.backbones.sizes import PATCH, REGISTERS, VARIANTS
 from dejavlad.errors import InputError, UnknownNameError
 
-PATCH = 14
-"""Side of a patch in pixels."""
 TRAINED_GRID = 37
 """Cells along a side of the trained table of positions: photos of 518x518."""
 HEAD = 64
@@ -33,40 +31,12 @@ PAIRED = 1500
 """Tokens up to which the weights of all pairs of them are held at once, on a processor in bfloat16."""
 FACETS = ("query", "key", "value")
 """The three thirds of ``attn.qkv``, in their order."""
-REGISTERS = 4
-"""Register tokens of the networks that have them."""
 
 Positions = Literal["offset", "size", "antialias"]
 """How the table of positions is resampled to another grid, always bicubic. ``offset``: by scale factors
 ``(side + 0.1) / 37``, as facebookresearch/dinov2 does without registers, and as all place recognisers built
 on it were trained. ``size``: to the size, as the transformers library does. ``antialias``: to the size, with
 antialias, as facebookresearch/dinov2 does with registers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One published size of the network: channels, depth and kind of feed-forward layer."""
-
-    channels: int
-    """C, numbers of a token."""
-    depth: int
-    """Blocks."""
-    swiglu: bool = False
-    """Gated feed-forward layers."""
-
-    @property
-    def hidden(self) -> int:
-        """Channels inside the feed-forward layers; of gated ones a multiple of 8."""
-        return (int(4 * self.channels * 2 / 3) + 7) // 8 * 8 if self.swiglu else 4 * self.channels
-
-
-VARIANTS: Mapping[str, Variant] = {
-    "s": Variant(384, 12),
-    "b": Variant(768, 12),
-    "l": Variant(1024, 24),
-    "g": Variant(1536, 40, swiglu=True),
-}
-"""The published sizes."""
 
 
 class Cut(NamedTuple):
@@ -297,6 +267,7 @@ class DinoV2(nn.Module):
         if registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, registers, size.channels))
         self.mask_token = nn.Parameter(torch.zeros(1, size.channels))
+        """Of its training alone; kept, because the publishers' files and all saved models have it."""
         self.patch_embed = PatchEmbed(size.channels)
         whole = self.cut.block + (self.cut.facet is None)
         self.blocks = nn.ModuleList(self.make_block(i) for i in range(whole))
@@ -350,14 +321,10 @@ class DinoV2(nn.Module):
         Raises:
             InputError: photos of another shape, too small, or of sides that are refused.
         """
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         height, width = images_NCHW.shape[2:]
         if 0 in self.grid(height, width):
-            raise InputError(
-                f"photos of {height}x{width} pixels are too small for this network: it needs at least "
-                f"{PATCH}x{PATCH}; give larger photos or --resize"
-            )
+            raise too_small(images_NCHW, PATCH)
         rows, columns = (max(1, round(side / PATCH)) for side in (height, width))
         near = (rows * PATCH, columns * PATCH)
         if near == (height, width):

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dejavlad.backbones.dinov2 import PATCH, Block, DinoV2
+from dejavlad.backbones.dinov2 import Block, DinoV2
+from dejavlad.backbones.sizes import PATCH
 from dejavlad.errors import InputError, UnknownNameError
 
 NORM_EPSILON = 1e-3

@@ -19,8 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dejavlad.backbones.base import check_prepared
-from dejavlad.errors import CheckpointError, DownloadError, InputError, MissingExtraError
+from dejavlad.backbones.base import check_prepared, too_small
+from dejavlad.errors import (
+    CheckpointError,
+    DownloadError,
+    InputError,
+    MissingExtraError,
+    first_line,
+    first_names,
+)
 
 PROBE = 128
 """Side of the photo on which models are measured that have no patches."""
@@ -45,7 +52,6 @@ class HubBackbone(nn.Module):
     """
 
     scales = 1
-
     leading = 0
     """Tokens before the patches in what it gives."""
 
@@ -103,12 +109,8 @@ class HubBackbone(nn.Module):
             InputError: the photos are of another shape, or too small to leave a single cell.
         """
         check_prepared(images_NCHW)
-        height, width = images_NCHW.shape[2:]
-        if min(height, width) < self.stride:
-            raise InputError(
-                f"photos of {height}x{width} pixels are too small for this network: it needs at least "
-                f"{self.stride}x{self.stride}; give larger photos or --resize"
-            )
+        if min(images_NCHW.shape[2:]) < self.stride:
+            raise too_small(images_NCHW, self.stride)
         return self._run(images_NCHW)
 
     def _run(self, images_NCHW: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ class HubBackbone(nn.Module):
                 feat_NCHW = self._run(parameter.new_zeros(1, 3, side, side))
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise InputError(
-                f"{type(network).__name__} is no vision model that is understood here: {_line(error)}"
+                f"{type(network).__name__} is no vision model that is understood here: {first_line(error)}"
             ) from error
         finally:
             network.train(training)
@@ -164,9 +166,9 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
                 missing = [key for key in loading["missing_keys"] if not key.startswith(UNUSED)]
             else:
                 torch.manual_seed(random)
-                opened = transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+                opened = transformers.AutoModel.from_config(config)
     except Exception as error:  # transformers raises errors of many kinds
-        reason = f"hub:{model} cannot be opened: {_line(error)}"
+        reason = f"hub:{model} cannot be opened: {first_line(error)}"
         if folder:
             raise CheckpointError(
                 f"{reason} (a model's folder holds config.json and model.safetensors)"
@@ -177,7 +179,7 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
         raise DownloadError(f"{reason} (there is no such folder; {hint})") from error
     network: nn.Module = opened.float()
     if missing:
-        raise CheckpointError(f"hub:{model} lacks weights: {', '.join(sorted(missing)[:6])}")
+        raise CheckpointError(f"hub:{model} lacks weights: {first_names(missing)}")
     for key, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"hub:{model}: {key} holds NaN or infinity; the file is damaged")

@@ -8,15 +8,9 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from dejavlad.backbones.base import Backbone, Window, Windowed, windows
+from dejavlad.backbones.sizes import DEPTHS
 from dejavlad.errors import InputError, UnknownNameError
 
-DEPTHS = {
-    18: (2, 2, 2, 2),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
-"""Blocks of each of the four stages."""
 STEM = ("conv1", "bn1", "relu", "maxpool")
 PAPER = {"conv2": "layer1", "conv3": "layer2", "conv4": "layer3", "conv5": "layer4"}
 """The paper's names of the stages."""

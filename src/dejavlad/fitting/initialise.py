@@ -81,7 +81,7 @@ def initialise(
         on_failed=on_failed,
     )
     on_progress(Progress(CLUSTERING, 0, 1))
-    model = _with_room(model, len(samples.features))
+    model = _with_fewer_clusters(model, len(samples.features))
     centres_KD = kmeans(samples.features, _clusters(model), seed=seed)
     learnt = {"photos": samples.photos, "features": len(samples.features), "seed": seed}
     fitted = model.with_clusters(centres_KD, samples.features, clusters={"from": photos.name, **learnt})
@@ -197,19 +197,10 @@ def _clusters(model: PlaceModel) -> int:
     return int(layer.clusters)
 
 
-def _with_room(model: PlaceModel, features: int) -> PlaceModel:
+def _with_fewer_clusters(model: PlaceModel, features: int) -> PlaceModel:
     """The model with as many clusters as there are features, if they are fewer."""
     if features >= _clusters(model):
         return model
     layer = model.aggregation
     fewer = aggregation.create(layer.name, layer.dim, **{**layer.options, "clusters": features})
-    return PlaceModel(
-        model.backbone,
-        fewer.to(model.device),
-        model.preprocess,
-        dims=model.dims,
-        precision=model.precision,
-        name=model.name,
-        source=model.source,
-        provenance=model.provenance,
-    ).train(model.training)
+    return model.with_aggregation(fewer)

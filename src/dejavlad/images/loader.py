@@ -101,26 +101,30 @@ def load_batches(
     """
     if workers < 0:
         raise InputError(f"workers cannot be negative; given {workers}")
-    return _load(photos, plan, preprocess, workers, sizes, keep_blank)
 
+    def prepare(photo: Photo, read: Callable[[], NDArray[np.uint8]] | None = None) -> Timed:
+        start = time.perf_counter()
+        prepared = _prepare(photo, preprocess, keep_blank, read)
+        return prepared, time.perf_counter() - start
 
-def _load(
-    photos: Sequence[Photo],
-    plan: Iterable[Rows],
-    preprocess: Preprocess,
-    workers: int,
-    sizes: Sequence[Size | None] | None,
-    keep_blank: bool,
-) -> Generator[Batch, None, None]:
     def finish(rows: Rows, prepared: list[Timed]) -> Batch:
         planned = sizes[int(rows[0])] if sizes is not None and len(rows) else None
         seconds = sum(took for _, took in prepared)
         return _batch(photos, preprocess, rows, [photo for photo, _ in prepared], planned, seconds)
 
     if workers == 0:
-        for rows in plan:
-            yield finish(rows, [_timed(photos[int(row)], preprocess, keep_blank) for row in rows])
-        return
+        return (finish(rows, [prepare(photos[int(row)]) for row in rows]) for rows in plan)
+    return _decoded_ahead(photos, plan, workers, prepare, finish)
+
+
+def _decoded_ahead(
+    photos: Sequence[Photo],
+    plan: Iterable[Rows],
+    workers: int,
+    prepare: Callable[..., Timed],
+    finish: Callable[[Rows, list[Timed]], Batch],
+) -> Generator[Batch, None, None]:
+    """The batches of `load_batches`, their photos prepared by threads before they are asked for."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dejavlad-decode")
     # A video is read in order: by one thread in one pass, by several in one pass each.
     video = ThreadPoolExecutor(1, thread_name_prefix="dejavlad-decode-video")
@@ -129,9 +133,9 @@ def _load(
 
     def submit(photo: Photo) -> Future[Timed]:
         if photo.frame is None:
-            return pool.submit(_timed, photo, preprocess, keep_blank)
+            return pool.submit(prepare, photo)
         pixels = video.submit(read_image, photo)
-        return pool.submit(_timed, photo, preprocess, keep_blank, pixels.result)
+        return pool.submit(prepare, photo, pixels.result)
 
     def look_ahead() -> None:
         """Keep two batches under way, and as many more as give each thread two photos."""
@@ -153,22 +157,8 @@ def _load(
             executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _timed(
-    photo: Photo,
-    preprocess: Preprocess,
-    keep_blank: bool,
-    read: Callable[[], NDArray[np.uint8]] | None = None,
-) -> Timed:
-    start = time.perf_counter()
-    prepared = _prepare(photo, preprocess, keep_blank, read)
-    return prepared, time.perf_counter() - start
-
-
 def _prepare(
-    photo: Photo,
-    preprocess: Preprocess,
-    keep_blank: bool,
-    read: Callable[[], NDArray[np.uint8]] | None = None,
+    photo: Photo, preprocess: Preprocess, keep_blank: bool, read: Callable[[], NDArray[np.uint8]] | None
 ) -> Prepared:
     """One photo, prepared; `read` gives its pixels where another thread reads them."""
     try:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,25 +17,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dejavlad import aggregation, backbones
-from dejavlad.errors import CheckpointError, InputError
+from dejavlad.errors import CheckpointError, InputError, first_line, first_names
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
-from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
+from dejavlad.guarded.json_file import with_checksum
 from dejavlad.guarded.plain_file import check_regular
 from dejavlad.model.place_model import PlaceModel
-from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, BackboneSpec, ModelSpec
+from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, SPEC, WEIGHTS, BackboneSpec, ModelSpec, read_spec
 from dejavlad.model.tensors import write_tensors
 from dejavlad.model.whitening import Whitening
-
-SPEC, WEIGHTS = "spec.json", "weights.safetensors"
 
 
 def save_model(model: PlaceModel, folder: str | Path) -> Path:
     """Write a model as a folder, atomically; a model that is there already is replaced.
-
-    Args:
-        model: any model, fitted or not.
-        folder: the folder to make.
 
     Returns:
         The folder.
@@ -81,7 +74,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     """
     named = Path(folder)
     folder = _aside(named) if not named.exists() and _aside(named).exists() else named
-    fields = _read_spec(folder)
+    fields = read_spec(folder)
     fields.pop("fingerprint", None)
     sha256 = fields.pop("weights_sha256", None)
     try:
@@ -90,8 +83,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     except CheckpointError as error:
         raise CheckpointError(f"{str(named)!r}: {error}") from None
     except (*DAMAGED, RuntimeError, MemoryError) as error:  # layers refuse sizes that cannot be in many ways
-        line = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{str(named)!r}: spec.json: {line or type(error).__name__}") from None
+        raise CheckpointError(f"{str(named)!r}: spec.json: {first_line(error)}") from None
     _fill(model, _read_weights(folder, sha256), named)
     return model
 
@@ -149,26 +141,6 @@ def _channels(backbone: nn.Module) -> int:
     return channels
 
 
-def _read_spec(folder: Path) -> dict[str, Any]:
-    try:
-        fields = without_checksum(read_json_object(folder / SPEC))
-        version = fields.pop("format")
-    except FileNotFoundError:
-        what = "it has no spec.json" if folder.exists() else "there is nothing there"
-        raise CheckpointError(f"{str(folder)!r} is no model folder: {what}") from None
-    except NotADirectoryError:
-        raise CheckpointError(
-            f"{str(folder)!r} is a file; a model is a folder with {SPEC} and {WEIGHTS}, or a name"
-        ) from None
-    except DAMAGED as error:
-        raise CheckpointError(f"{str(folder / SPEC)!r} cannot be read: {error}") from None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{str(folder)!r} is of model format {version!r}; this dejavlad reads format {FORMAT_VERSION}"
-        )
-    return dict(fields)
-
-
 def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     try:
         check_regular(folder / WEIGHTS)
@@ -186,7 +158,7 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
     wanted = model.state_dict()
     for what, keys in (("lacks", wanted.keys() - tensors), ("holds unknown", tensors.keys() - wanted)):
         if keys:
-            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {_first_names(keys)}")
+            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {first_names(keys)}")
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise CheckpointError(
@@ -198,18 +170,9 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
 
 
 def _check_finite(tensors: dict[str, Tensor], folder: Path) -> None:
-    bad = [
-        key
-        for key, tensor in tensors.items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-    ]
+    bad = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {_first_names(bad)}")
-
-
-def _first_names(keys: Any) -> str:
-    listed = sorted(keys)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {first_names(bad)}")
 
 
 def _aside(folder: Path) -> Path:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.guarded.fields import DAMAGED, checked_fields
+from dejavlad.guarded.json_file import read_json_object, without_checksum
 from dejavlad.images import Preprocess
 
+SPEC, WEIGHTS = "spec.json", "weights.safetensors"
+"""The files of a model folder."""
 FORMAT_VERSION = 1
 """Version of the model folder; a folder of another version is refused."""
 
@@ -114,6 +118,31 @@ class ModelSpec:
             raise CheckpointError(f"spec.json: {error} is missing") from None
         except DAMAGED as error:
             raise CheckpointError(f"spec.json: {error}") from None
+
+
+def read_spec(folder: Path) -> dict[str, Any]:
+    """What a model folder's ``spec.json`` says: `ModelSpec`'s fields, ``fingerprint`` and ``weights_sha256``.
+
+    Raises:
+        CheckpointError: it is no model folder, is damaged, or of another format.
+    """
+    try:
+        fields = without_checksum(read_json_object(folder / SPEC))
+        version = fields.pop("format")
+    except FileNotFoundError:
+        what = "it has no spec.json" if folder.exists() else "there is nothing there"
+        raise CheckpointError(f"{str(folder)!r} is no model folder: {what}") from None
+    except NotADirectoryError:
+        raise CheckpointError(
+            f"{str(folder)!r} is a file; a model is a folder with {SPEC} and {WEIGHTS}, or a name"
+        ) from None
+    except DAMAGED as error:
+        raise CheckpointError(f"{str(folder / SPEC)!r} cannot be read: {error}") from None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{str(folder)!r} is of model format {version!r}; this dejavlad reads format {FORMAT_VERSION}"
+        )
+    return dict(fields)
 
 
 def _check_sizes(options: Any) -> None:

@@ -15,12 +15,12 @@ from dejavlad.places.address import is_address
 from dejavlad.places.databases.database_map import MADE, DatabaseMap, no_map
 from dejavlad.places.databases.row_copy import FOLDER as COPY
 from dejavlad.places.fitted_model import fit_cached
+from dejavlad.places.map_folder.features_state import FILE as LOCAL
 from dejavlad.places.map_folder.index import FOLDER as INDEX
 from dejavlad.places.map_folder.index import KINDS as INDEXES
 from dejavlad.places.map_folder.rows import SHARES, STAGING, refuse_batch_dependent
 from dejavlad.places.map_folder.snapshot import ROW_FILES
 from dejavlad.places.map_folder.state import OLD_STATE, STATE, is_map
-from dejavlad.places.verification.map_features import FILE as LOCAL
 from dejavlad.progress import OnProgress
 from dejavlad.storage import one_writer, refuse_others
 from dejavlad.zoo import default_model, load_model
@@ -42,7 +42,6 @@ def open_model(where: str | Path, **options: Any) -> tuple[Path, PlaceModel, Dat
     """The folder of a map, its model, and the database if it lies in one; see `PlaceMap.open`.
 
     Args:
-        where: the map's folder, or the address of a database.
         options: for `dejavlad.load_model`.
 
     Raises:
@@ -68,9 +67,6 @@ def build_site(
 
     Args:
         out: the folder, or the address of a database.
-        photos: of the map.
-        index: how it is to be searched.
-        min_recall: the least that this must find.
 
     Raises:
         InputError: no photos, an index of a database's map, or a recall that is no share.
@@ -109,9 +105,6 @@ def building(
         photos: what it learns from.
         folder: the map, or where a database's files lie on this disk.
         database: where the map lies instead; made there with the first build.
-        seed: of what is learnt.
-        workers: threads that decode.
-        on_progress: called with each step.
 
     Raises:
         InputError: the model is batch-dependent.

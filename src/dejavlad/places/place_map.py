@@ -222,18 +222,11 @@ class PlaceMap:
 
     def info(self) -> MapInfo:
         """What is in the map, in figures."""
-        setting = self.features.setting()
-        return MapInfo.of(
-            self.address,
-            self.model,
-            self.snapshot.head.photos,
-            self.snapshot.head.with_position,
-            self.failed,
-            lambda: tuple(self.photos.keys),
-            None if setting is None else setting.kind,
-            self._state.bytes(),
-            None if self.index is None else self.index.head(),
-        )
+        setting, size = self.features.setting(), self._state.bytes()
+        index = None if self.index is None else self.index.head()
+        model = self.model.title, self.model.fingerprint
+        local = None if setting is None else setting.kind
+        return MapInfo.of(self.address, model, self.snapshot, local, size, index)
 
     def add(
         self,
@@ -501,11 +494,7 @@ class PlaceMap:
             self.view.searcher = None
 
     def _require(self, min_recall: float | None) -> None:
-        """Leave an index unused whose audit finds less.
-
-        Raises:
-            InputError: so it is.
-        """
+        """Leave an index unused whose audit finds less, and raise InputError."""
         head = None if self.index is None or min_recall is None else self.index.head()
         if self.index is not None and min_recall is not None and head is not None:
             refused = refusal(head, min_recall, self.folder)

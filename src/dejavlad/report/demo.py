@@ -58,9 +58,6 @@ def write_demo_page(
         command: how all of it was made.
         most_queries: queries of the evaluation shown, at most.
         budget: bytes of thumbnails, at most.
-
-    Returns:
-        The file.
     """
     check_ranking(ranking, places)
     thumbnails = Thumbnails(400, budget, rotate=town.model.preprocess.rotate)

@@ -54,9 +54,6 @@ def write_page(
         rotate: as the model read photos: ``model.preprocess.rotate``.
         budget: bytes of thumbnails, at most; queries beyond it are not shown.
 
-    Returns:
-        The file.
-
     Raises:
         InputError: the ranking is of another number of queries, or holds rows that the database has not.
     """

@@ -72,7 +72,7 @@ class CoarseDescriptors:
         if not self.whole:
             return part_Pd
         least, most = torch.aminmax(part_Pd)  # one scale for all: products stay comparable
-        return quantize(part_Pd, max(-float(least), float(most), 1e-12))
+        return quantize(part_Pd, max(-float(least), float(most), 1e-12))[0]
 
 
 def stands_for(grid: tuple[int, int]) -> float:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
-import torch
-
-from dejavlad import aggregation
 from dejavlad.backbones import BACKBONES, BackboneEntry
 from dejavlad.model.published.network import Published
-from dejavlad.zoo.off_the_shelf import DEFAULT_RESIZE, FROM_THE_MAP, HUB, RESIZE, pooling_of, poolings_of
+from dejavlad.zoo.off_the_shelf import DEFAULT_RESIZE, FROM_THE_MAP, HUB, RESIZE, WORDS, poolings_of
 from dejavlad.zoo.released import RELEASED
 
 DEFAULT_MODEL = "rootsift-vlad"
 """The model that always works: it needs no weights."""
 BEST_MODEL = "efficientnet_lite0-vlad"
 """The best of what pip brings: the model for whoever names none (``benchmarks/default_model.py``)."""
+LAYERS: Final = {
+    "netvlad": ("NetVLAD", 64),
+    "vlad": ("VLAD", 128),
+    "max": ("MaxPool", 1),
+    "avg": ("AvgPool", 1),
+    "gem": ("GeM", 1),
+}
+"""Pooling -> what makes it, and how often it has the channels of its backbone; here, as it needs no torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,36 +79,33 @@ def list_models() -> list[ModelEntry]:
         for pooling in poolings_of(backbone):
             here = entry.path is None or entry.path.exists()
             source = entry.source or "computed, nothing learnt"
-            layer = pooling_of(backbone, pooling, channels)
-            what = f"{entry.what}; {type(layer).__name__}"
+            layer, clusters = LAYERS[pooling]
+            if pooling == "vlad":
+                clusters = WORDS.get(backbone, clusters)
+            dims = channels * clusters
+            what = f"{entry.what}; {layer}"
             name = f"{backbone}-{pooling}"
             learnt = "ImageNet" if entry.file else "nothing"
             entries.append(
-                ModelEntry(
-                    name, layer.descriptor_size, what, learnt, source, entry.licence, here, size, entry.size
-                )
+                ModelEntry(name, dims, what, learnt, source, entry.licence, here, size, entry.size)
             )
     return [*entries, *_from_the_map(), *map(_released_entry, RELEASED.values()), *_of_the_hub()]
 
 
 def _channels(entry: BackboneEntry) -> int:
-    """Those of a backbone's feature map; a network is made without numbers for that.
-
-    What computes its features is made as it is: on no device PyTorch loads its compiler to do so.
-    """
-    cut = "blocks.0" if entry.multiple > 1 else entry.cut  # channels alone are asked for
-    with torch.device("meta") if entry.file else contextlib.nullcontext():
-        return int(getattr(entry.make(**({"cut": cut} if cut else {})), "channels", 0))
+    """Those of a backbone's feature map; one of others, whose entry does not tell, is made for that."""
+    if entry.channels is not None:
+        return entry.channels
+    return int(getattr(entry.make(**({"cut": entry.cut} if entry.cut else {})), "channels", 0))
 
 
 def _from_the_map() -> Iterator[ModelEntry]:
     for name, shelf in FROM_THE_MAP.items():
         entry = BACKBONES[shelf.backbone.name]
-        dims = aggregation.create(shelf.pooling, _channels(entry), **shelf.options).descriptor_size
         assert entry.path is not None and entry.url is not None
         yield ModelEntry(
             name,
-            dims,
+            _channels(entry) * int(shelf.options["clusters"]),
             f"{entry.what}, {shelf.backbone.cut}; VLAD with a vocabulary from the map's own photos",
             "things; its vocabulary from your photos",
             entry.url,
@@ -135,7 +136,7 @@ def _released_entry(network: Published) -> ModelEntry:
 
 def _of_the_hub() -> Iterator[ModelEntry]:
     for pooling in poolings_of("hub"):
-        layer = aggregation.AGGREGATIONS[pooling].__name__
+        layer, _ = LAYERS[pooling]
         what = f"any vision model of the transformers library, e.g. DINOv3; {layer}"
         source = "its folder, or the hub"
         yield ModelEntry(f"{HUB}-{pooling}", None, what, "its own", source, "the model's own", False)

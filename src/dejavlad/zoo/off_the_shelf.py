@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from dejavlad import aggregation, backbones
-from dejavlad.aggregation import AGGREGATIONS, Aggregation, is_aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.images import PREPROCESSING, Preprocess
-from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.progress import OnProgress
+
+if TYPE_CHECKING:
+    from dejavlad.aggregation import Aggregation
+    from dejavlad.model import PlaceModel
 
 RESIZE: Final[Mapping[str, str]] = {
     "rootsift": "longest:480",
@@ -84,10 +85,13 @@ def make_off_the_shelf(
         CheckpointError: weights that cannot be used.
         DownloadError: weights that could not be fetched.
     """
+    from dejavlad import aggregation, backbones
+    from dejavlad.model import PlaceModel
+
     parsed = parse_name(name)
     assert parsed is not None
     source, pooling, options = parsed
-    leading = AGGREGATIONS[pooling.removesuffix("_preL2")].leading  # type: ignore[attr-defined]
+    leading = aggregation.AGGREGATIONS[pooling.removesuffix("_preL2")].leading  # type: ignore[attr-defined]
     if leading:
         source = replace(source, options={**source.options, "leading": leading})
     backbone = backbones.create(
@@ -115,6 +119,8 @@ def make_off_the_shelf(
 
 def pooling_of(backbone: str, pooling: str, channels: int, options: Mapping[str, Any] = {}) -> Aggregation:
     """The pooling of a name for a backbone's feature maps, as it suits that backbone."""
+    from dejavlad import aggregation
+
     words = {"clusters": WORDS[backbone]} if pooling == "vlad" and backbone in WORDS else {}
     return aggregation.create(pooling, channels, **words | dict(options))
 
@@ -137,6 +143,8 @@ def _preprocess(backbone: str, input: str | None) -> Preprocess:
 
 def parse_name(name: str | Path) -> tuple[BackboneSpec, str, Mapping[str, Any]] | None:
     """``vgg16@conv4_3-max`` to its parts; None where it is no such name."""
+    from dejavlad.aggregation import is_aggregation
+
     if str(name) in FROM_THE_MAP:
         shelf = FROM_THE_MAP[str(name)]
         return shelf.backbone, shelf.pooling, shelf.options

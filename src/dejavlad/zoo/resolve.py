@@ -82,27 +82,17 @@ def load_model(
     check_device(runtime, device)
     where, src = resolve_device(device if runtime == TORCH else "cpu"), resolve(src) or src
     if is_export(Path(src)):
-        model = _exported(Path(src), weights, input, given, precision)
-        return _changed(model, resize, levels, reduce, dims).eval()
+        _refuse_options(src, weights, input)
+        exported = open_export(Path(src), runtime=given, precision=precision)
+        return _changed(exported, resize, levels, reduce, dims).eval()
     check_precision(precision)
     model = _opened(src, weights, input, seed=seed, offline=offline, on_progress=on_progress)
     model = _changed(model, resize, levels, reduce, dims).to(where)
-    return _computed(model, precision, runtime, strict=given != AUTO)
-
-
-def _computed(model: PlaceModel, precision: str, runtime: str, *, strict: bool) -> PlaceModel:
-    """The model with its arithmetic, and what computes it; `strict` where a runtime was asked for by name."""
     model.precision = precision
+    strict = given != AUTO  # a runtime that is named computes, or says why not
     if runtime != TORCH and (strict or next(model.backbone.parameters(), None) is not None):
         attach(model, runtime, strict=strict)
     return model.eval()
-
-
-def _exported(
-    path: Path, weights: str | Path | None, input: str | None, runtime: str, precision: str
-) -> PlaceModel:
-    _refuse_options(path, weights, input)
-    return open_export(path, runtime=runtime, precision=precision)
 
 
 def _opened(

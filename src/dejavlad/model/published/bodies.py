@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dejavlad.backbones.dinov2 import VARIANTS
-from dejavlad.backbones.resnet import DEPTHS
-from dejavlad.errors import CheckpointError
-from dejavlad.model.published.parts import CHILDREN, Shapes, first_names
+from dejavlad.backbones.sizes import DEPTHS, VARIANTS
+from dejavlad.errors import CheckpointError, first_names
+from dejavlad.model.published.parts import CHILDREN, Shapes
 from dejavlad.model.spec import BackboneSpec
 
 

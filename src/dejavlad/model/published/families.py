@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from dejavlad.backbones.dinov2 import VARIANTS
+from dejavlad.backbones.sizes import VARIANTS
 from dejavlad.errors import CheckpointError
 from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.published.bodies import dino_of, resnet_of

@@ -1,34 +1,18 @@
-"""What a published network is made of, as data, and how its file names the tensors.
-
-Each tensor of a file is used once and each of ours is filled, or the load is refused with the list; what a
-publisher's file holds and its network never uses is named in `Parts.unused`.
-"""
+"""What a published network is made of, as data, and how its file names the tensors."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from dejavlad import aggregation, backbones
-from dejavlad.errors import CheckpointError
 from dejavlad.images import Preprocess
-from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.spec import AggregationSpec, BackboneSpec
-from dejavlad.model.whitening import Whitening
 
-Shapes = Mapping[str, torch.Size]
+Shapes = Mapping[str, tuple[int, ...]]
+"""A tensor's name -> its shape."""
 
-COUNTER = "num_batches_tracked"
-MASK = "mask_token"
-"""Of DINOv2: takes part in its training only."""
 CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{i}": str(i + 3) for i in range(1, 5)}}
 """torchvision's parts of a ResNet, and their numbers once they are put in a row."""
-SOME = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,111 +73,3 @@ def numbered(key: str) -> str:
     """torchvision's name -> that within a row of layers: ``layer3.0.bn1.bias`` -> ``6.0.bn1.bias``."""
     first, _, rest = key.partition(".")
     return rest if first == "features" else f"{CHILDREN.get(first, first)}.{rest}"
-
-
-def make(parts: Parts, *, name: str, device: str = "meta", **provenance: Any) -> PlaceModel:
-    """The network, without memory for its weights unless another device is told.
-
-    Raises:
-        InputError: its parts do not fit together.
-    """
-    with torch.device(device), torch.random.fork_rng(devices=[]):
-        body = backbones.build(parts.backbone.name, parts.backbone.cut, parts.backbone.options)
-        layer = aggregation.create(parts.aggregation.name, int(body.channels), **parts.aggregation.options)
-        whitening = None if parts.whitening is None else Whitening(layer.descriptor_size, parts.whitening)
-    return PlaceModel(
-        body,
-        layer,
-        parts.preprocess,
-        whitening=whitening,
-        fitted=True,
-        name=name,
-        source=parts.backbone,
-        provenance={"format": parts.what, **provenance},
-    ).eval()
-
-
-def filled(parts: Parts, tensors: Mapping[str, Tensor], *, name: str, **provenance: Any) -> PlaceModel:
-    """The network with the weights of a file.
-
-    Args:
-        parts: what it is made of.
-        tensors: by the file's names; in any precision.
-        name: what to call it.
-        **provenance: for people.
-
-    Raises:
-        CheckpointError: tensors are missing, left over, of another shape, no real numbers, or not finite.
-    """
-    model = make(parts, name=name, **provenance)
-    tensors = _whitening_of(tensors) if parts.whitening is not None else tensors
-    wanted = model.state_dict()
-    names = {key: parts.theirs(key) for key in wanted if not key.endswith(MASK)}
-    missing = [theirs for theirs in names.values() if theirs not in tensors and not theirs.endswith(COUNTER)]
-    used = set(names.values())
-    left = [key for key in tensors if key not in used and not _is_unused(key, parts)]
-    if missing or left:
-        raise CheckpointError(
-            f"as a network of {parts.what}, it is missing {first_names(missing)}; "
-            f"left over are {first_names(left)}"
-        )
-    converted: dict[str, Tensor] = {}
-    for ours, theirs in names.items():
-        expected = wanted[ours]
-        if ours.endswith(COUNTER):
-            converted[ours] = torch.zeros(expected.shape, dtype=expected.dtype)
-            continue
-        given = tensors[theirs]
-        if given.shape != expected.shape and given.squeeze().shape == expected.squeeze().shape:
-            given = given.reshape(expected.shape)
-        if given.shape != expected.shape or not given.is_floating_point():
-            raise CheckpointError(
-                f"{theirs} is {given.dtype} {list(given.shape)}, not numbers {list(expected.shape)}"
-            )
-        converted[ours] = given.to(torch.float32).contiguous().clone()
-        if given.numel() and not bool(torch.stack(converted[ours].aminmax()).isfinite().all()):
-            raise CheckpointError(f"{theirs} holds NaN or infinity")
-        if ours.endswith("aggregation.p") and not bool((converted[ours] > 0).all()):
-            raise CheckpointError(f"{theirs} is {given.tolist()}; GeM needs a positive exponent")
-    converted |= {key: torch.zeros(wanted[key].shape) for key in wanted if key.endswith(MASK)}
-    model.load_state_dict(converted, assign=True)
-    return model.eval()
-
-
-def random(parts: Parts, seed: int, *, name: str) -> PlaceModel:
-    """The network with random weights, a function of the seed alone: to try the way, or to time it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = make(parts, name=name, device="cpu", weights=f"random:{seed}")
-    backbones.draw_weights(model.backbone, seed)
-    if model.whitening is not None:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed)
-            model.whitening.weight.normal_(0, model.whitening.in_dims**-0.5)
-    return model
-
-
-def _whitening_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Principal components as scikit-learn keeps them -> our linear layer, with a power of 1/4 (AP-GeM)."""
-    renamed = dict(tensors)
-    try:
-        mean, components, variance = (
-            renamed.pop(f"pca.{part}").double() for part in ("mean_", "components_", "explained_variance_")
-        )
-    except KeyError:
-        return renamed
-    weight = components / variance.clamp(min=1e-12).pow(0.25)[:, None]
-    return renamed | {"whitening.weight": weight.float(), "whitening.bias": (-weight @ mean).float()}
-
-
-def _is_unused(key: str, parts: Parts) -> bool:
-    if key.endswith((COUNTER, MASK)):
-        return True
-    return any(re.fullmatch(pattern, key) for pattern in parts.unused)
-
-
-def first_names(keys: Collection[str] | Iterable[str]) -> str:
-    """The first `SOME` names in sorted order, and how many more there are; for messages."""
-    listed = sorted(keys)
-    more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
-    return ", ".join(listed[:SOME]) + more if listed else "nothing"

@@ -9,19 +9,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from dejavlad.errors import StoreError
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
+from dejavlad.places.map_folder.features_state import SETTING, features_setting, features_state
 from dejavlad.places.verification.points import PointSetting
-from dejavlad.storage.state import State, checksum, put_values
-
-FILE: Final = "local.sqlite"
-KIND, VERSION = "dejavlad-map-features", 1
-TABLE = "CREATE TABLE features(row INTEGER PRIMARY KEY, record BLOB NOT NULL, crc INTEGER NOT NULL)"
-AGAIN = "delete this file; `dejavlad map build --local` makes it again"
-SETTING: Final = "setting"
+from dejavlad.storage.state import checksum, put_values
 
 
 class MapFeatures:
@@ -32,7 +27,7 @@ class MapFeatures:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.state = State(folder / FILE, KIND, VERSION, (TABLE,), AGAIN)
+        self.state = features_state(folder)
 
     def setting(self) -> PointSetting | None:
         """How they were made; None where the map keeps none.
@@ -40,13 +35,10 @@ class MapFeatures:
         Raises:
             StoreError: the file is damaged.
         """
-        if not self.state.exists():
-            return None
-        with self.state.reading() as connection:
-            values = self.state.value(connection, SETTING)
+        values = features_setting(self.state)
         try:
-            return PointSetting(values["kind"], points=values["points"], longest=values["longest"])
-        except (TypeError, KeyError, ValueError) as error:
+            return None if values is None else PointSetting(**values)
+        except (TypeError, ValueError) as error:
             raise self.state.damaged(error) from None
 
     def begin(self, setting: PointSetting) -> None:
