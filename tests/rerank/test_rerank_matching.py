@@ -215,7 +215,7 @@ def test_whole_numbers_take_the_first_of_equals():
 
 @whole_numbers
 def test_whole_numbers_leave_blank_photos_to_float32():
-    for value in (0.0, 0.5, float("nan")):
+    for value in (0.0, 0.5, 1e-20, 1e20, float("nan")):
         blank = torch.full((200, 4), value)
         assert mutual(QuantizedDescriptors(blank), QuantizedDescriptors(blank)) is None
 
@@ -237,6 +237,15 @@ def test_what_is_made_of_a_tensor_is_kept_with_it():
         assert tensor_cache(untracked, "sum", total) == 3
         untracked[0] = 5
         assert tensor_cache(untracked, "sum", total) == 7
+
+
+@whole_numbers
+def test_rounding_is_to_the_nearest_step():
+    rows = torch.randn(40, 37, generator=torch.Generator().manual_seed(1)) * 3
+    rounded = QuantizedDescriptors(rows)
+    steps = rows.double() * 127 / float(rows.abs().max())
+    assert (rounded.whole_PD.double() - steps).abs().max() <= 0.5 + 1e-4
+    assert float(steps.norm(dim=1).max()) <= rounded.length
 
 
 def test_what_passes_is_kept_from_the_second_time_on():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,11 +27,11 @@ CERTAINTY = 6.0
 """Bounds hold but for a share of 2·exp(-CERTAINTY²/2) = 3e-8 of the products (Hoeffding's inequality)."""
 RETRY = 6
 """Products taken again at most, for each patch; where more are in question, all are taken in float32."""
-SMALLEST = 1e-30
-"""Photos whose largest number is below that are taken for blank."""
+SMALLEST = 1e-15
+"""Photos whose largest number is below that are taken for blank; above its inverse squares overflow."""
 CACHED = 1 << 17
 """Numbers of a descriptor block that fit a processor's cache."""
-ROUNDED = 1 << 16
+ROUNDED = 1 << 17
 """Numbers rounded at a time: each step finds them in the cache, where the step before left them."""
 
 Rows = NDArray[np.int64]
@@ -53,12 +54,12 @@ def quantize(descriptors_PD: Tensor, peak: float, whole_PD: NDArray[np.int8]) ->
     exact_PD, longest = descriptors_PD.numpy(), 0.0
     for start in range(0, len(exact_PD), rows):
         part_rD = exact_PD[start : start + rows]
-        scaled_rD = np.multiply(
-            part_rD, np.float32(LARGEST / peak), out=scratch("scaled", part_rD.shape, np.float32)
-        )
-        longest = max(longest, float(np.vecdot(scaled_rD, scaled_rD).max()))
-        whole_PD[start : start + rows] = np.rint(scaled_rD, out=scaled_rD)
-    return math.sqrt(longest)
+        longest = max(longest, float(np.vecdot(part_rD, part_rD).max()))
+        # OpenCV scales, rounds and narrows in one pass, to numbers from 0; with the highest bit turned they
+        # are those from -128.
+        from_zero_rD = cv2.convertScaleAbs(part_rD, alpha=LARGEST / peak, beta=128)
+        np.bitwise_xor(from_zero_rD, 128, out=whole_PD[start : start + rows].view(np.uint8))
+    return math.sqrt(longest) * LARGEST / peak
 
 
 def at_least(similarity_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
@@ -82,7 +83,7 @@ class QuantizedDescriptors:
         descriptors_PD = descriptors_PD.float()
         least, most = torch.aminmax(descriptors_PD)
         self.peak = max(-float(least), float(most))
-        self.sensible = SMALLEST < self.peak < math.inf
+        self.sensible = SMALLEST < self.peak < 1 / SMALLEST
         """Whether there is something to round by."""
         if self.sensible:
             whole_PD = np.empty(descriptors_PD.shape, np.int8) if whole_PD is None else whole_PD
