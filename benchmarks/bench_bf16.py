@@ -3,8 +3,8 @@
 Prints how many times faster bfloat16 is and how near its descriptors are. The network has random weights (the
 published ones need a download), and clusters learnt from the same made photos, at two sharpnesses of the
 assignment: a trained network's, and the one that random weights lead to, which is the hardest case: their
-features are all alike, so that alpha comes out several times larger. ``--quick``: small photos, to see that it
-runs.
+features are all alike, so that alpha comes out several times larger. ``--quick``: small photos, to see that
+it runs.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each run is a process of its own. Anonymous memory is what the system cannot drop or write back (Linux tells
 it in /proc/self/smaps_rollup); file pages, such as the memory-mapped rows, do not count. Its peak is taken
-over the reports of the run. D = 4096, so the rows of the longer list alone are 164 MB. ``--quick``: few photos,
-to see that it runs; nothing is judged.
+over the reports of the run. D = 4096, so the rows of the longer list alone are 164 MB. ``--quick``: few
+photos, to see that it runs; nothing is judged.
 """
 
 from __future__ import annotations

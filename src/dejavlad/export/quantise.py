@@ -1,7 +1,10 @@
 """Exports in int8: static quantisation after training, with ranges calibrated on photos.
 
 Weights get a scale for each channel, activations one range each, from the photos. The backbone alone is
-quantised: assignments to clusters and the whitening are sharp, cheap, and stay in float32.
+quantised, but for its first convolutions: the channels that they make differ most in their ranges, and what is
+rounded there, all layers after them carry on. Assignments to clusters and the whitening are sharp and cheap.
+All these are computed as the runtime computes the rest: OpenVINO in bfloat16 where the processor has its
+products.
 """
 
 from __future__ import annotations
