@@ -44,10 +44,11 @@ class NncfQuantiser:
                     dataset,
                     subset_size=len(photos),
                     preset=program.QuantizationPreset.MIXED,
-                    model_type=program.ModelType.TRANSFORMER if transformer else None,
-                    ignored_scope=program.IgnoredScope(
-                        names=first, patterns=EXACT, validate=False
+                    advanced_parameters=program.AdvancedQuantizationParameters(
+                        overflow_fix="disable"  # it halves the range of the first layers' weights
                     ),
+                    model_type=program.ModelType.TRANSFORMER if transformer else None,
+                    ignored_scope=program.IgnoredScope(names=first, patterns=EXACT, validate=False),
                 )
         except Exception as error:  # its errors share no base of their own
             raise InputError(f"nncf cannot quantise this network: {error}") from None
