@@ -48,6 +48,7 @@ QUICK = {
     "decode": "--repeats 1",
     "extract_memory": "--quick",
     "gpu": "--device cpu --small",
+    "index": "--codes 20000",
     "lance": "--sizes 1000",
     "loops": "--frames 1000",
     "memory": "--built 500 --located 600",

@@ -94,7 +94,8 @@ def others(folder: Path, rows: Array) -> Iterator[tuple[str, Search]]:
         wanted = f"id % {MODULUS} < {below}"
         best = np.full((len(queries), K), -1, np.int64)
         for query, best_K in zip(queries, best, strict=True):
-            request = table.search(query).where(wanted, prefilter=True).select(["id"]).nprobes(32).limit(K)
+            request = table.search(query).where(wanted, prefilter=True).nprobes(32).limit(K)
+            request = request.select(["id", "_distance"])
             near = (request.refine_factor(refine) if refine else request).to_arrow()["id"].to_numpy()
             best_K[: len(near)] = near[:K]
         return best

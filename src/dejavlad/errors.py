@@ -76,7 +76,6 @@ class PhotoError(InputError):
 
     Args:
         path: the file, or the name of an array.
-        reason: why, in words.
     """
 
     def __init__(self, path: str | Path, reason: str) -> None:
@@ -118,7 +117,6 @@ class StoreMismatchError(StoreError):
     """A store was made by another model, preprocessing, list or precision than expected.
 
     Args:
-        path: the store.
         differences: setting -> (in the store, expected now).
         hint: what to do; unless told, to write to another folder.
         other: what is expected is called: now, or what the store is compared with.

@@ -4,10 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from dejavlad.aggregation import create
 from dejavlad.errors import InputError, MissingExtraError, UnknownNameError
-from dejavlad.export import ExportSetting, attach, export_model, open_export
+from dejavlad.export import ExportSetting, attach, export_model, onnx_file, open_export
 from dejavlad.export.certificate import read_certificate
 from dejavlad.export.quantise import export_int8
 from dejavlad.extraction import extract
@@ -15,7 +16,7 @@ from dejavlad.extraction.seconds import Seconds
 from dejavlad.model import PatchSetting, save_model
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.zoo import load_model
-from export.members import table_model
+from export.members import MEMBERS, table_model
 from export.test_export_families import photos
 
 pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
@@ -130,6 +131,32 @@ def test_what_is_not_certified_is_refused(make, tmp_path):
         open_export(path, precision="int8")
 
 
+def weight_makers(path):
+    """The operation that makes each convolution's weight; none where it lies in the file as it is."""
+    nodes = onnx_file.read(path).graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    return [makers.get(node.input[1], "") for node in nodes if node.op_type == "Conv"]
+
+
+def test_the_first_convolutions_are_those_of_few_multiplications(tmp_path):
+    model, path = MEMBERS["squeezenet1_0"](), tmp_path / "x.onnx"
+    export_model(model, path, ExportSetting((64, 96), runtimes=(("onnxruntime", "fp32"),)))
+    work = []
+
+    def note(layer, given, made):
+        work.append(made[0, 0].numel() * layer.weight.numel())
+
+    for layer in model.backbone.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(note)
+    model.backbone(torch.zeros(1, 3, 64, 96))
+    count = 1
+    while sum(work[1 : count + 1]) <= onnx_file.FIRST_SHARE * sum(work):
+        count += 1
+    first = onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96))
+    assert len(first) == count > 1 and "features.0" in first[0] and "features.3" in first[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("quantiser", ["nncf", "onnxruntime"])
 def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
@@ -142,6 +169,7 @@ def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
     certificate = export_int8(model, path, calibrate=photos(12, 50, 60), images=photos(4, 50, 60, 3))
     assert certificate.precision == "int8" and certificate.calibrated["by"].startswith(quantiser)
     assert (certificate.opset, certificate.ir_version) == (17, 8)  # onnxruntime 1.12 and later read it
+    assert weight_makers(path) == ["", "DequantizeLinear"]  # the first convolution stays as it is
     small = load_model(path)
     assert small.precision == "int8" and small.fingerprint != model.fingerprint
     assert load_model(path, precision="int8").fingerprint == small.fingerprint

@@ -106,6 +106,13 @@ PLACES = ["mining=places", "loss=multi_similarity"]
         (["cached_queries=8"], "cached_queries = 8 has no effect on training with mining = 'all'"),
         (["mining=subcache", "negatives_remembered=5"], "negatives_remembered = 5 has no effect"),
         (["place_size=5"], "mining = 'all'; it goes with mining = 'places' or 'classes'"),
+        (
+            ["clusters=32", "method=gem"],
+            "clusters = 32 has no effect.*method = 'gem'; it goes with those of vl",
+        ),
+        (["dims=256"], "dims = 256 has no effect.*; it goes with gem_linear"),
+        (["frozen_maps=off", "frozen_maps_gb=2"], "it goes with frozen_maps = 'auto' or 'memory'"),
+        (["frozen_maps=off", "frozen_maps_dtype=int16"], "frozen_maps_dtype = 'int16' has no effect"),
         (["group_sectors=3"], "it goes with mining = 'classes'"),
         (["photos_per_place=3"], "it goes with mining = 'places'"),
         (["ms_beta=10"], "ms_beta = 10.0 has no effect"),

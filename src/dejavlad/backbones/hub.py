@@ -39,7 +39,8 @@ class HubBackbone(nn.Module):
     """A transformers model as a backbone.
 
     Args:
-        model: a folder that ``save_pretrained`` wrote, or a model's id on the hub.
+        model: a folder that ``save_pretrained`` wrote, a model's id on the hub, or a model that is built
+            already.
         random: build from the configuration alone, with random weights of this seed.
         offline: never download.
         leading: 1 gives the class token and the patch tokens in one column, [N, C, 1 + H*W, 1].
@@ -56,30 +57,10 @@ class HubBackbone(nn.Module):
     """Tokens before the patches in what it gives."""
 
     def __init__(
-        self, model: str, *, random: int | None = None, offline: bool = False, leading: int = 0
+        self, model: str | nn.Module, *, random: int | None = None, offline: bool = False, leading: int = 0
     ) -> None:
         super().__init__()
-        self._adopt(_open(model, random, offline))
-        if leading not in (0, 1):
-            raise InputError(f"0 or 1 token may stand before the patches; given {leading}")
-        if leading and (self.patch is None or not self._before):
-            raise InputError(f"hub:{model} has no class token before its patches, which this head needs")
-        self.leading = leading
-
-    @classmethod
-    def of(cls, network: nn.Module) -> HubBackbone:
-        """A backbone of a transformers model that is built already.
-
-        Raises:
-            InputError: it is no vision model that is understood here.
-        """
-        backbone = cls.__new__(cls)
-        nn.Module.__init__(backbone)
-        backbone._adopt(network)
-        return backbone
-
-    def _adopt(self, network: nn.Module) -> None:
-        self.network = network
+        self.network = network = _open(model, random, offline) if isinstance(model, str) else model
         self.patch = _patch_of(getattr(network, "config", None))
         """Side of a patch in pixels; None for a model that answers with a map."""
         self._extra: dict[str, Any] = {}
@@ -95,6 +76,12 @@ class HubBackbone(nn.Module):
         """A cell's own patch, in pixels; through attention or deep layers it sees much more."""
         self.offset = (self.stride - 1) / 2
         """Centre of cell (0, 0) in pixels."""
+        if leading not in (0, 1):
+            raise InputError(f"0 or 1 token may stand before the patches; given {leading}")
+        if leading and (self.patch is None or not self._before):
+            name = f"hub:{model}" if isinstance(model, str) else type(model).__name__
+            raise InputError(f"{name} has no class token before its patches, which this head needs")
+        self.leading = leading
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Feature map of prepared photos.
@@ -208,7 +195,3 @@ def _patch_of(config: Any) -> int | None:
     if isinstance(patch, list | tuple):
         patch = patch[0]
     return int(patch) if isinstance(patch, int) else None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

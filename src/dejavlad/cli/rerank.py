@@ -102,7 +102,8 @@ def _by_patches(
     (of_queries, n_queries), (of_database, n_database) = (
         _opened(path, resize) for path in (queries, database)
     )
-    _check_size(first, n_queries, n_database)
+    if misfit := first.misfit(n_queries, n_database, "stores"):
+        raise InputError(misfit)
     _comparable(of_database, of_queries)
     preset = (reranking.chosen() or load_preset("speed")).fitted_to(of_database.sizes, of_database.strides)
     return _Compared(preset.reranker(), Cached(of_queries), Cached(of_database), {"preset": preset.to_dict()})
@@ -116,7 +117,8 @@ def _by_points(
     from dejavlad.places.verification.points import PointSource
 
     stores = [DescriptorStore.open(path) for path in (queries, database)]
-    _check_size(first, *map(len, stores))
+    if misfit := first.misfit(len(stores[0]), len(stores[1]), "stores"):
+        raise InputError(misfit)
     points = points.chosen()
     if points.second_best:
         output.note(points.second_best)
@@ -130,15 +132,6 @@ def _by_points(
         ]
 
     return _Compared(points.reranker(), of_queries, of_database, {"points": points.to_dict()}, failed)
-
-
-def _check_size(first: Ranking, n_queries: int, n_database: int) -> None:
-    """Raises InputError unless the ranking can be of such stores."""
-    if first.n_queries != n_queries or first.indices.max(initial=-1) >= n_database:
-        raise InputError(
-            f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
-            f"stores have {n_queries} queries and {n_database} database photos"
-        )
 
 
 def _save(result: Reranked, out: Path, how: dict[str, Any], output: Output) -> None:

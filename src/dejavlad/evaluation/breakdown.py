@@ -94,7 +94,7 @@ def by_distance(
     for query, (at, answers) in enumerate(zip(query_positions, rows.tolist(), strict=True)):
         if at is not None:
             nearest[query, : len(answers)] = [
-                _apart(at, database_positions[row] if row >= 0 else None) for row in answers
+                _metres(at, database_positions[row] if row >= 0 else None) for row in answers
             ]
     nearest = np.minimum.accumulate(nearest, axis=1)[[at is not None for at in query_positions]]
     return {
@@ -102,9 +102,14 @@ def by_distance(
     }
 
 
-def _apart(a: Position, b: Position | None) -> float:
-    """Metres between two photos; infinite where that is not known."""
-    if b is None or (a.zone is None) != (b.zone is None):
-        return np.inf
+def apart(a: Position | None, b: Position | None) -> float | None:
+    """Metres between two positions; None where one is not known, or they are on different planes."""
+    if a is None or b is None or (a.zone is None) != (b.zone is None):
+        return None
     metres = distance(a, b)
-    return metres if np.isfinite(metres) else np.inf
+    return metres if np.isfinite(metres) else None
+
+
+def _metres(a: Position, b: Position | None) -> float:
+    metres = apart(a, b)
+    return np.inf if metres is None else metres

@@ -19,7 +19,7 @@ from dejavlad.export import onnx_file
 from dejavlad.export.private_import import import_privately
 
 EXACT = [".*aggregation.*", ".*whitening.*"]
-"""Parts that stay in float32, by the names of their nodes."""
+"""Parts that are not quantised, by the names of their nodes."""
 
 
 class NncfQuantiser:
@@ -34,6 +34,7 @@ class NncfQuantiser:
         program = self.program
         program.set_log_level(logging.CRITICAL)
         network = onnx_file.read(source)
+        first = onnx_file.first_convolutions(network, photos[0].shape)
         transformer = any(node.op_type == "Softmax" for node in network.graph.node if "backbone" in node.name)
         dataset = program.Dataset(list(photos), lambda photo: {onnx_file.IMAGES: photo})
         try:
@@ -42,8 +43,12 @@ class NncfQuantiser:
                     network,
                     dataset,
                     subset_size=len(photos),
+                    preset=program.QuantizationPreset.MIXED,
+                    advanced_parameters=program.AdvancedQuantizationParameters(
+                        overflow_fix="disable"  # it halves the range of the first layers' weights
+                    ),
                     model_type=program.ModelType.TRANSFORMER if transformer else None,
-                    ignored_scope=program.IgnoredScope(patterns=EXACT, validate=False),
+                    ignored_scope=program.IgnoredScope(names=first, patterns=EXACT, validate=False),
                 )
         except Exception as error:  # its errors share no base of their own
             raise InputError(f"nncf cannot quantise this network: {error}") from None

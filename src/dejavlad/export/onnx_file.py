@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from dejavlad.guarded.plain_file import read_bytes
 
 OPSET = 17
 IMAGES, DESCRIPTORS, CELLS = "images", "descriptors", "cells"
+FIRST_SHARE = 0.05
+"""Of a backbone's multiplications in convolutions, what `first_convolutions` has beside the first."""
+LIGHT = 1 << 14
 DATA_FROM = 1_800_000_000
 """Bytes of weights from which they lie in a file of their own: a protobuf file ends at 2 GiB."""
 
@@ -115,6 +119,42 @@ def rewrite(model: Any, out: Path) -> None:
 def read(path: Path) -> Any:
     """The network of a file, as ``onnx`` has it."""
     return _onnx().load(str(path))
+
+
+def first_convolutions(network: Any, shape: Sequence[int]) -> list[str]:
+    """The nodes of the first convolution of a backbone, and of those after it up to `FIRST_SHARE`.
+
+    Args:
+        network: as `read` gives it.
+        shape: of the photos that go in.
+    """
+    onnx = _onnx()
+    light = onnx.ModelProto()
+    light.CopyFrom(network)
+    for side, known in zip(light.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        side.dim_value = known
+    weights = {tensor.name: math.prod(tensor.dims) for tensor in light.graph.initializer}
+    for tensor in light.graph.initializer:
+        if weights[tensor.name] > LIGHT:  # its values say nothing of shapes
+            tensor.ClearField("raw_data")
+    inferred = onnx.shape_inference.infer_shapes(light).graph.value_info
+    places = {
+        value.name: math.prod(side.dim_value for side in value.type.tensor_type.shape.dim[2:])
+        for value in inferred
+    }
+    work = [
+        (node.name, places.get(node.output[0], 0) * weights.get(node.input[1], 0))
+        for node in light.graph.node
+        if node.op_type == "Conv" and "backbone" in node.name
+    ]
+    left = FIRST_SHARE * sum(multiplications for _, multiplications in work)
+    chosen = [name for name, _ in work[:1]]
+    for name, multiplications in work[1:]:
+        left -= multiplications
+        if left < 0 or not multiplications:
+            break
+        chosen.append(name)
+    return chosen
 
 
 def _trace(

@@ -29,8 +29,13 @@ class OnnxruntimeQuantiser:
         functions = self.functions
         inferred = source.with_name("inferred.onnx")
         self.shapes.quant_pre_process(str(source), str(inferred), skip_symbolic_shape=True)
-        graph = onnx_file.read(inferred).graph
-        chosen = [node.name for node in graph.node if node.op_type in QUANTISED and "backbone" in node.name]
+        network = onnx_file.read(inferred)
+        first = onnx_file.first_convolutions(network, photos[0].shape)
+        chosen = [
+            node.name
+            for node in network.graph.node
+            if node.op_type in QUANTISED and "backbone" in node.name and node.name not in first
+        ]
         if not chosen:
             raise InputError("this network has no convolutions or products that could be quantised")
 
@@ -45,7 +50,7 @@ class OnnxruntimeQuantiser:
                 photo = next(self.photos, None)
                 return None if photo is None else {onnx_file.IMAGES: photo}
 
-        large = sum(len(tensor.raw_data) for tensor in graph.initializer) >= onnx_file.DATA_FROM
+        large = sum(len(tensor.raw_data) for tensor in network.graph.initializer) >= onnx_file.DATA_FROM
         functions.quantize_static(
             str(inferred),
             str(made),

@@ -1,7 +1,7 @@
 """OpenVINO, on the processor, with a network compiled for each size of batch and photo.
 
 ``bf16`` is a hint: OpenVINO computes in bfloat16 where the processor has products of it, and is not asked
-where it has not.
+where it has not. What is not quantised of a file in int8 is computed so too.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class OpenvinoSession:
         self.version = str(program.__version__).partition("-")[0]
         self._program = program
         self._core = program.Core()
-        if precision == "bf16" and not has_bf16():
+        half = precision != "fp32" and has_bf16()
+        if precision == "bf16" and not half:
             raise InputError("this processor has no bf16 for OpenVINO; leave --precision out")
         self._settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }

@@ -1,7 +1,9 @@
 """Exports in int8: static quantisation after training, with ranges calibrated on photos.
 
 Weights get a scale for each channel, activations one range each, from the photos. The backbone alone is
-quantised: assignments to clusters and the whitening are sharp, cheap, and stay in float32.
+quantised, but for its first convolutions: their channels differ most in range, and what is rounded there,
+all layers after them carry on. Assignments to clusters and the whitening are sharp and cheap. What is not
+quantised is computed by OpenVINO in bfloat16, where the processor has its products.
 """
 
 from __future__ import annotations

@@ -159,7 +159,6 @@ class Truth:
 
         Args:
             name: a key of `rules.REFINEMENTS`.
-            value: its value.
             positives: the right rows of each query, where these change.
             ignored: the rows of each query that do not count, where these change.
         """

@@ -80,8 +80,6 @@ def check_column(name: str, column: object, kinds: Any) -> None:
     """Refuse a list in which a value is of another type.
 
     Args:
-        name: what it is called.
-        column: the list.
         kinds: the type of its values, as an annotation.
 
     Raises:

@@ -132,7 +132,6 @@ def open_hdf5(path: str | Path, what: str) -> Iterator[Hdf5File]:
     """An HDF5 file to read from.
 
     Args:
-        path: the file.
         what: what needs h5py, for the error.
 
     Raises:

@@ -44,6 +44,15 @@ class Batch:
     """That decoding and preparing its photos took, added up over the threads."""
 
 
+def prepared_size(photo: Photo, preprocess: Preprocess) -> Size:
+    """(height, width) that a photo is prepared to, from its header alone.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    return preprocess.output_size(*read_size(photo, rotate=preprocess.rotate))
+
+
 def plan_batches(sizes: Sequence[Size | None], batch_size: int) -> list[Rows]:
     """Group rows by size, in order of first appearance, at most `batch_size` together.
 
@@ -214,4 +223,4 @@ def _header_sizes(photos: Sequence[Photo], preprocess: Preprocess, rows: Rows) -
     """Prepared sizes of photos whose header can be read."""
     for row in rows.tolist():
         with suppress(PhotoError):
-            yield preprocess.output_size(*read_size(photos[row], rotate=preprocess.rotate))
+            yield prepared_size(photos[row], preprocess)

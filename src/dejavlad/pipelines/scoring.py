@@ -99,7 +99,8 @@ def score(
     Raises:
         InputError: the ranking is for other lists.
     """
-    _refuse_other_lists(ranking, dataset)
+    if misfit := ranking.misfit(len(dataset.queries), len(dataset.database)):
+        raise InputError(misfit)
     out.mkdir(parents=True, exist_ok=True)
     ranking.save(out / "ranking.npz")
     write_predictions(out / "predictions.txt", ranking, dataset.database, dataset.queries, top=scoring.k)
@@ -151,15 +152,6 @@ def _evaluated(
         reliability=how.get("reliability"),
         twins=_twins(ranking, dataset, truth),
     )
-
-
-def _refuse_other_lists(ranking: Ranking, dataset: PlaceDataset) -> None:
-    n_queries, n_database = len(dataset.queries), len(dataset.database)
-    if ranking.n_queries != n_queries or ranking.indices.max(initial=-1) >= n_database:
-        raise InputError(
-            f"the ranking is of {ranking.n_queries} queries and rows to {ranking.indices.max(initial=-1)}, "
-            f"the lists have {n_queries} queries and {n_database} database photos"
-        )
 
 
 def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def reference_photo(given: str | None, source: Path | int) -> Photo | None:
 
 def shows_anything(frame: Photo) -> bool:
     """Whether a frame of `Frames` is not black, or of one colour."""
-    return frame.pixels is None or measure_content(frame.pixels).anything
+    return frame.pixels is None or measure_content(frame.pixels).shows_anything
 
 
 def spread_frames(video: Path, most: int) -> list[Photo]:

@@ -12,7 +12,7 @@ from dejavlad.errors import InputError, StoreError, UnknownNameError
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.places.address import is_address
-from dejavlad.places.databases.database_map import MADE, DatabaseMap
+from dejavlad.places.databases.database_map import MADE, DatabaseMap, no_map
 from dejavlad.places.databases.row_copy import FOLDER as COPY
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.map_folder.features_state import FILE as LOCAL
@@ -50,9 +50,7 @@ def open_model(where: str | Path, **options: Any) -> tuple[Path, PlaceModel, Dat
     database, folder = DatabaseMap(str(where)) if is_address(where) else None, Path(where)
     if database is not None:
         if not database.fetch():
-            raise StoreError(
-                f"there is no map at {str(where)!r}: make one with `dejavlad map build PHOTOS --out {where}`"
-            )
+            raise no_map(str(where))
         folder = database.work
     elif not is_map(folder):
         hint = "make one with `dejavlad map build PHOTOS --out MAP`"

@@ -172,8 +172,7 @@ def _delimiter(text: str) -> str:
 def _head(field: str) -> tuple[str, str]:
     """A column's head in its plain form, and the unit in brackets."""
     match = _HEAD.fullmatch(field.strip().lstrip("\ufeff#"))
-    if match is None:
-        return "", ""
+    assert match is not None  # it matches any text
     return re.sub(r"[\s_\-.]", "", match[1].lower()), (match[2] or "").strip().lower()
 
 

@@ -45,8 +45,6 @@ class Exif(Facts):
     with its parts of a second and its offset, which the GPS fix tells where EXIF does not; else of that fix.
     """
 
-    orientation: int = 1
-    """How the pixels are stored, 1 (upright) to 8."""
     stale: bool = False
     """Whether a GPS time was left out, because it does not go with the camera's clock."""
     xmp: bytes | None = field(default=None, repr=False)
@@ -70,7 +68,6 @@ def read_exif(path: Path) -> Exif:
                 time=time,
                 zoned=zoned,
                 zero=zero,
-                orientation=orientation_of(tags),
                 stale=stale,
                 xmp=_xmp(image),
             )

@@ -74,11 +74,6 @@ class PhotoRecord:
     size: tuple[int, int]
     """Upright height and width in pixels; 0 where not known."""
 
-    def facts(self) -> tuple[Any, ...]:
-        """What is known of the photo besides its pixels."""
-        photo = self.photo
-        return photo.position, photo.heading, photo.time, photo.group, photo.tags
-
     def with_facts(self, photo: Photo, *, keep: bool) -> PhotoRecord:
         """This with what `photo` tells of position, heading, time, group and tags.
 

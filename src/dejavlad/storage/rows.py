@@ -152,11 +152,6 @@ class MappedRows:
     def __len__(self) -> int:
         return len(self.rows_ND)
 
-    @property
-    def checked(self) -> bool:
-        """Whether there are checksums to compare with."""
-        return self._chunks is not None
-
     def all(self) -> NDArray[Any]:
         """All rows [N, D], memory-mapped; StoreError where some are not what was written."""
         self._compare(np.flatnonzero(self._unread))

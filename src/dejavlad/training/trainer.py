@@ -32,7 +32,7 @@ from dejavlad.training.data.descriptor_file import read_rows
 from dejavlad.training.data.descriptors import read_descriptors, write_descriptors
 from dejavlad.training.data.split import Split, keep_maps
 from dejavlad.training.diagnostics.doctor import candidates_of, check_start
-from dejavlad.training.diagnostics.monitor import Monitor, refresh_statistics
+from dejavlad.training.diagnostics.monitor import Monitor, never_tested, refresh_statistics
 from dejavlad.training.distributed import Processes, join
 from dejavlad.training.run.checkpointer import Checkpointer
 from dejavlad.training.run.open_run import OpenRun, open_run
@@ -432,9 +432,12 @@ class _Training:
         if not self.processes.first:
             return
         split, model = self.train, self.network.model
-        for finding in check_start(
+        findings = check_start(
             model, split.pool.dataset, split.candidates, self.descriptors, self.config, self._grouping
-        ):
+        )
+        if self.config.patience and self.val is None:
+            findings.append(never_tested(self.config.patience))
+        for finding in findings:
             self.records.add("warning", (1, 0), **finding.to_dict())
 
     def _note_failed(self, batch: int = 0) -> None:

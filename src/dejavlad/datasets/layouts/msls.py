@@ -76,6 +76,10 @@ class _Sequences:
             np.concatenate([np.empty((0, length), np.int64), *rows]),
         )
 
+    def truth(self, queries: _Sequences, radius: float) -> Truth:
+        """Right is what was taken within so many metres of any frame of the query."""
+        return truth_windows(self.frames, queries.frames, self.rows_nL, queries.rows_nL, radius)
+
     def centres(self, root: Path, name: str) -> PhotoList:
         """The photo in the middle of each sequence."""
         middle = self.rows_nL[:, self.rows_nL.shape[1] // 2].tolist()
@@ -127,12 +131,8 @@ def open_msls(
     if not len(database.rows_nL):
         raise InputError(f"{called}: no photo is left in {', '.join(names)} for the subtask {subtask}")
     metres = RADIUS[part] if radius is None else radius
-
-    def truth_of(queries: _Sequences) -> Truth:
-        return truth_windows(database.frames, queries.frames, database.rows_nL, queries.rows_nL, metres)
-
     if part != "test" and not unmatched:
-        queries = _Sequences(queries.frames, queries.rows_nL[truth_of(queries).answerable])
+        queries = _Sequences(queries.frames, queries.rows_nL[database.truth(queries, metres).answerable])
         if not len(queries.rows_nL):
             raise InputError(f"{called}: no query has a photo of the database within {metres:g} m")
     photos = database.centres(root, f"{called}:database"), queries.centres(root, f"{called}:queries")
@@ -141,7 +141,7 @@ def open_msls(
     if task == "im2im":
         truth, protocol = truth_positions(*photos, metres), f"positions:{metres:g}"
     else:
-        truth, protocol = truth_of(queries), f"positions:{metres:g}, {task} of {length} frames"
+        truth, protocol = database.truth(queries, metres), f"positions:{metres:g}, {task} of {length} frames"
     return PlaceDataset(called, *photos, truth.refined("measure", MEASURE), protocol)
 
 

@@ -16,7 +16,6 @@ import base64
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import threading
 import uuid
@@ -28,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, MissingExtraError, StoreBusyError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.places.address import Address
-from dejavlad.places.databases.columns import COLUMNS, NO_FRAME, Columns
+from dejavlad.places.databases.columns import COLUMNS, Columns, filled
 
 AT_ONCE: Final = 256
 """Points of a request."""
@@ -235,14 +236,8 @@ class QdrantPoints:
     def columns_of(self, points: Sequence[Any]) -> Columns:
         """The columns of points."""
         columns: Columns = {"id": np.array([point.id for point in points], np.uint64)}
-        for name, kind in COLUMNS.items():
-            values = [point.payload.get(name) for point in points]
-            if kind is str:
-                columns[name] = values
-            else:
-                nothing = float("nan") if kind is float else NO_FRAME if name == "frame" else 0
-                filled = [nothing if value is None else value for value in values]
-                columns[name] = np.array(filled, np.float64 if kind is float else np.int64)
+        for name in COLUMNS:
+            columns[name] = filled(name, [point.payload.get(name) for point in points])
         if any(not isinstance(key, str) for key in columns["key"]):
             raise StoreError(f"{self.address} was changed by someone else: a point has no key; build it anew")
         return columns
@@ -361,8 +356,10 @@ class QdrantView:
 def reason_of(error: Exception) -> str:
     """Why a request failed, in one line: the server's own words where it gave some."""
     text = str(error).strip().split("\n")[0][:200] or type(error).__name__
-    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-        return f"{text}: {json.loads(error.content)['status']['error'][:200]}"  # type: ignore[attr-defined]
+    body = getattr(error, "content", None)  # of what the client calls an unexpected response
+    if isinstance(body, bytes):
+        with contextlib.suppress(*DAMAGED):
+            return f"{text}: {parse_json_object(body)['status']['error'][:200]}"
     return text
 
 

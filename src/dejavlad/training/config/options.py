@@ -29,6 +29,10 @@ PLACES: Final = {"mining": ("places",)}
 CLASSES: Final = {"mining": ("classes",)}
 SQUARES: Final = {"mining": ("places", "classes"), "places": ("ground",)}
 FOCAL: Final = {"classes": ("focal",)}
+HEADING: Final = {"classes": ("heading",)}
+SECTORS: Final = {**SQUARES, **HEADING}
+CHOSEN: Final = {**FOCAL, "focal_views": ("choose",)}
+KEPT: Final = {"frozen_maps": ("auto", "memory", "disk")}
 STEPS: Final = {"lr_schedule": ("steps",)}
 
 
@@ -100,7 +104,7 @@ class TrainConfig:
     places, `batch_size` is their number."""
     place_size: float = option(10.0, above=0, goes_with=SQUARES, fixed=True)
     """Side of the squares, in metres; of classes too. (CosPlace's M)"""
-    place_sector: float = option(0.0, at_least=0, at_most=360, goes_with=SQUARES, fixed=True)
+    place_sector: float = option(0.0, at_least=0, at_most=360, goes_with=SECTORS, fixed=True)
     """Degrees into which a square is divided by the photos' headings; 0: it is not. (CosPlace's alpha)"""
     photos_per_place: int = option(4, at_least=2, goes_with=PLACES, fixed=True)
     """Photos that are drawn of a place."""
@@ -110,7 +114,7 @@ class TrainConfig:
     once at one ahead on it (frontal) (EigenPlaces)."""
     group_squares: int = option(5, at_least=1, goes_with=CLASSES, fixed=True)
     """Classes of one group lie so many squares from each other, east and north. (N)"""
-    group_sectors: int = option(2, at_least=1, goes_with={**CLASSES, "classes": ("heading",)}, fixed=True)
+    group_sectors: int = option(2, at_least=1, goes_with={**CLASSES, **HEADING}, fixed=True)
     """Classes of one group and square lie so many sectors of headings from each other; the sectors of a
     square must be a multiple of it. (L)"""
     groups: int = option(8, at_least=0, goes_with=CLASSES, fixed=True)
@@ -119,8 +123,8 @@ class TrainConfig:
     """Photos of a class, at least; smaller ones are left out."""
     focal_distance: float = option(10.0, above=0, goes_with=FOCAL, fixed=True)
     """Metres from the middle of a square's photos to the point that they look at."""
-    focal_tolerance: float = option(30.0, at_least=0, at_most=180, goes_with=FOCAL, fixed=True)
-    """Degrees by which a photo may look past that point, where photos are chosen."""
+    focal_tolerance: float = option(30.0, at_least=0, at_most=180, goes_with=CHOSEN, fixed=True)
+    """Degrees by which a photo may look past that point."""
     focal_views: Literal["choose", "cut"] = option("choose", goes_with=FOCAL, fixed=True)
     """``choose``: classes are the photos that look at the point, by their headings; ``cut``: photos are
     panoramas (twice as wide as high, or wider: the middle of such), of which a view is cut for each point."""
@@ -226,9 +230,9 @@ class TrainConfig:
     frozen_maps: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the maps below the first layer that learns are kept, so that they are computed once; ``auto``: in
     memory or on disk as `frozen_maps_gb` allows, else not."""
-    frozen_maps_gb: float = option(8.0, above=0)
+    frozen_maps_gb: float = option(8.0, above=0, goes_with={"frozen_maps": ("auto", "memory")})
     """Gigabytes that they may take in memory; on disk a tenth of what is free stays free."""
-    frozen_maps_dtype: Literal["float32", "float16", "int16"] = option("float32", fixed=True)
+    frozen_maps_dtype: Literal["float32", "float16", "int16"] = option("float32", goes_with=KEPT, fixed=True)
     """How they are kept; float16 takes half, and so does int16: even steps within each channel, closer."""
     info: str = ""
     """Free text, kept with the run. (info)"""
@@ -391,8 +395,16 @@ class TrainConfig:
     def _refuse_without_effect(self, names: Iterable[str]) -> None:
         """Refuse options that were set on purpose and have no effect, see `Rule.check_effect`."""
         described = {option.name: option for option in fields(self)}
+        parsed = parse_method(self.method)
+        sizes = {} if parsed is None else parsed[1]
         for name in names:
             rule_of(described[name]).check_effect(name, self)
+            if name in ("clusters", "dims") and name not in sizes:
+                methods = "those of vlad" if name == "clusters" else "gem_linear"
+                raise InputError(
+                    f"{name} = {getattr(self, name)} has no effect on training with method = "
+                    f"{self.method!r}; it goes with {methods}. Leave it out"
+                )
 
     @classmethod
     def from_toml(cls, text: str, source: str = "the configuration") -> Self:

@@ -28,7 +28,7 @@ from dejavlad.training.data.descriptors import describe_pool
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.class_checks import check_classes, look_at_classes
 from dejavlad.training.diagnostics.finding import Finding
-from dejavlad.training.diagnostics.monitor import COLLAPSED, collapsed, easy, evenly_spread, spread
+from dejavlad.training.diagnostics.monitor import COLLAPSED, collapsed, evenly_spread, never_violated, spread
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
@@ -290,7 +290,7 @@ def check_descriptors(descriptors: Descriptors, candidates: Candidates, config: 
         )
     if np.mean(violated) < EASY:
         seen = f"{sum(violated)} of {n} queries have a negative that violates it"
-        findings.append(easy(seen, config.margin))
+        findings.append(never_violated(seen, config.margin))
     return findings
 
 

@@ -119,7 +119,9 @@ class Monitor:
         if self._batches == EASY_BATCHES and not self._violating:
             if not self._config.mines:
                 return _no_pairs(self._config)
-            return easy(f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin)
+            return never_violated(
+                f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin
+            )
         if self._before and len(self._losses) == len(self._before):
             self._jumps.append((_mean(self._before), _mean(self._losses)))
             return self._periodic()
@@ -150,7 +152,7 @@ class Monitor:
         return None
 
 
-def easy(seen: str, margin: float) -> Finding:
+def never_violated(seen: str, margin: float) -> Finding:
     """The finding that nothing violates the margin; `seen` says where that was looked for."""
     return Finding(
         "a margin that nothing violates",
@@ -159,6 +161,16 @@ def easy(seen: str, margin: float) -> Finding:
         "they are",
         f"Set a larger margin (--set margin={3 * margin:g}), or more negatives; or is the training set too "
         "easy?",
+    )
+
+
+def never_tested(patience: int) -> Finding:
+    """The finding that a run with `patience` has no validation set to judge its epochs by."""
+    return Finding(
+        "patience without a validation set",
+        f"patience is {patience}, and no validation set is given",
+        "which epoch was the best is not known, so that all epochs are gone through",
+        "Give a validation set, or set patience=0",
     )
 
 

@@ -24,7 +24,7 @@ from dejavlad.training.steps.optim import load_optimizer, optimizer_tensors
 from dejavlad.training.steps.trainable import merged
 
 
-class Remembers(Protocol):
+class HasMemory(Protocol):
     """What has a memory, as mining does."""
 
     memory: list[Rows]
@@ -40,7 +40,7 @@ class Checkpointer:
         config: TrainConfig,
         network: Network,
         optimizer: torch.optim.Optimizer,
-        miner: Remembers,
+        miner: HasMemory,
         pool: PhotoPool,
         classifiers: Classifiers | None = None,
     ) -> None:
