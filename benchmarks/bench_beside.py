@@ -41,7 +41,9 @@ Array = NDArray[np.float32]
 Search = Callable[[Array], NDArray[np.int64]]
 ENGINES = ("exact", "1bit", "int8", "flat", "ivfpq", "ivfpq-refined", "lance", "hnsw")
 OURS = ("exact", "1bit", "int8")
-K, ALONE, BATCH, ROUNDS, PART = 10, 20, 100, 3, 20_000
+K, ALONE, BATCH, ROUNDS = 10, 20, 100, 3
+PART = 100_000
+"""Rows after which HNSW is written, so that a run that was cut off goes on."""
 TRAINED = 40
 """Rows that are behind each list while it is learnt, of faiss and LanceDB alike; ten rounds."""
 MADE_BY = {"ivfpq-refined": "ivfpq"}

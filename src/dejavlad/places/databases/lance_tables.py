@@ -159,8 +159,9 @@ class LanceTables:
         seals = seals_of({name: filled(name, columns[name]) for name in COLUMNS})
         marks = [f"{commit}.{seal}" for commit, seal in zip(columns["mark"], seals, strict=True)]
         lines = self._photo_lines({**columns, "mark": marks}, vectors_MD)
+        before = self._photos().version
         self._commit(lambda: self._merge(PHOTOS, ["key"], lines))
-        self._leave_latest(columns["key"])
+        self._read_back(before, lambda: self._leave_latest(columns["key"]))
         self._join_files()
 
     def correct(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
@@ -407,7 +408,32 @@ class LanceTables:
         with contextlib.suppress(StoreError), self._translated():
             table = self._photos()
             if table.stats()["fragment_stats"]["num_fragments"] >= FRAGMENTS:
+                before = table.version
                 table.optimize(cleanup_older_than=KEPT)
+                self._read_back(before, self.next_row)
+
+    def _read_back(self, before: int, read: Callable[[], Any]) -> None:
+        """Read what was written; in a folder, go back to the version before where that cannot be done.
+
+        On a full disk the library may commit a file that is cut short.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        try:
+            read()
+        except StoreError as error:
+            if "://" in self.address.place:
+                raise
+            with self._translated():
+                table = self._photos()
+                if table.version == before + 1:  # nobody else has written since
+                    table.checkout(before)
+                    table.restore()
+            raise StoreError(
+                f"cannot use {self.address}: what was written cannot be read, and is taken back; is there "
+                "space left?"
+            ) from error
 
     def _numbered(self, table: Any, wanted: str) -> int:
         versions = table.list_versions()
