@@ -36,6 +36,7 @@ from dejavlad.places.preset import Preset
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.rerank import PatchMatch
+from dejavlad.rerank.reranker import RERANKING
 
 Source = Callable[[int], Sequence[PatchSet]]
 Described = TypeVar("Described", bound=Sized)
@@ -59,9 +60,6 @@ class CandidateReranker(Protocol[Compared]):
     ) -> NDArray[np.float64]:
         """Scores [C], smaller being better; the distances are those of the first ranking."""
         ...
-
-
-RERANKING = "re-ranking"
 
 
 @dataclass(frozen=True, slots=True)
