@@ -1,9 +1,12 @@
 """Photos made for tests: places of random blocks, each seen twice, a little aside."""
 
 import functools
+import gc
 import hashlib
 import importlib
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +18,41 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import warm_processes
+
+gc.disable()  # until all tests are collected: what is imported stays
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Adds the processor time of each test, and of the processes it started, to the file ``CPU_TIMES``."""
-    start = sum(os.times()[:4])
+    start = sum(os.times()[:4]) + warm_processes.seconds()
     result = yield
     if path := os.environ.get("CPU_TIMES"):
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{sum(os.times()[:4]) - start:.2f} {item.nodeid}\n")
+            file.write(f"{sum(os.times()[:4]) + warm_processes.seconds() - start:.2f} {item.nodeid}\n")
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Where no test is compiled yet, one process of pytest-xdist compiles all, and the others wait for it."""
+    here = Path(__file__).parent
+    compiled = any(here.glob("zoo/__pycache__/*-pytest-*.pyc"))  # of the last folder
+    if compiled or sys.dont_write_bytecode or "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with filelock.FileLock(here / "__pycache__" / "collection.lock"):
+        return (yield)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not searched for garbage again and again."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    warm_processes.close()
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -178,3 +206,8 @@ def street(tmp_path: Path) -> Path:
     from made_photos import write_street
 
     return write_street(tmp_path / "street")
+
+
+if importlib.util.find_spec("torch") is None:  # `make other-python`: the rooms that need none
+    del learn_the_same_clusters_once, learn_clusters_from_fewer_features, look_at_small_photos
+    del describe_the_same_pixels_once, detect_the_same_points_once

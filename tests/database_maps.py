@@ -28,12 +28,22 @@ def small_model() -> PlaceModel:
 
 @contextmanager
 def address_of(kind: str, folder: Path) -> Iterator[str]:
-    """An address of LanceDB's or of Qdrant's local mode; skips where the library is not installed."""
+    """An address of LanceDB's, of Qdrant's local mode, or of a server with its ``engine``.
+
+    Skips where the library is not installed.
+    """
     if kind == "lance":
         pytest.importorskip("lancedb")
         yield f"lance:{folder / 'db'}"
         return
     pytest.importorskip("qdrant_client")
+    if kind == "engine":
+        pytest.importorskip("qdrant_edge")
+        from small_qdrant import small_qdrant
+
+        with small_qdrant(folder / "engine") as server:
+            yield f"qdrant://{server.host}/town"
+        return
     from dejavlad.places.databases.qdrant_points import close_local
 
     yield f"qdrant:{folder / 'db'}/town"

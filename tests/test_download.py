@@ -264,9 +264,10 @@ def test_hopeless_answers_are_not_asked_for_again(server, tmp_path, code):
 @pytest.mark.parametrize("mishap", ["hang", "hang later"])
 def test_a_server_that_hangs_is_given_up(server, tmp_path, monkeypatch, mishap):
     monkeypatch.setattr(download, "TRIES", 2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.1)
     server.mishaps, server.lengths = [mishap] * 2, False
     with pytest.raises(DownloadError, match="stopped answering"):
-        fetch(server.url, tmp_path / "f", timeout=0.1)
+        fetch(server.url, tmp_path / "f")
 
 
 def test_nobody_listens(server, tmp_path):

@@ -168,7 +168,8 @@ class Client:
         timeout: seconds without any answer after which a call gives up.
 
     Raises:
-        InputError: the address is none.
+        InputError: the address is none, or a photo cannot be read.
+        ServiceError: of each call: the service refuses, or cannot be reached.
     """
 
     def __init__(
@@ -211,19 +212,12 @@ class Client:
             k: places to tell, at most.
             verify: by which local features answers are verified.
             filters: ``near``, ``after``, ``before``, ``heading``, as the command writes them.
-
-        Raises:
-            ServiceError: the service refuses, or cannot be reached.
         """
         options = {"map": map, "k": k, "verify": verify, **filters}
         return cast("list[Answer]", self._post("/v1/locate", photos, options)["answers"])
 
     def describe(self, photos: Sequence[Image], *, map: str | None = None) -> list[Description]:
-        """Descriptors of photos.
-
-        Raises:
-            ServiceError: see `locate`.
-        """
+        """Descriptors of photos."""
         return cast("list[Description]", self._post("/v1/describe", photos, {"map": map})["descriptors"])
 
     def match(
@@ -243,9 +237,6 @@ class Client:
             map: the map of `photo`.
             photo: the id of a photo of the map.
             verify: by which local features.
-
-        Raises:
-            ServiceError: see `locate`.
         """
         photos = [query] if candidate is None else [query, candidate]
         return cast("Pair", self._post("/v1/match", photos, {"map": map, "photo": photo, "verify": verify}))
@@ -253,28 +244,16 @@ class Client:
     def with_position(
         self, photo: Image, lat: float, lon: float, *, uncertainty_m: float | None = None
     ) -> bytes:
-        """A copy of a JPEG with that position in its EXIF.
-
-        Raises:
-            ServiceError: see `locate`.
-        """
+        """A copy of a JPEG with that position in its EXIF."""
         options = {"lat": lat, "lon": lon, "uncertainty_m": uncertainty_m}
         return self._send("POST", "/v1/exif", options, *_form([photo]))
 
     def maps(self) -> list[MapFields]:
-        """The maps of the service.
-
-        Raises:
-            ServiceError: see `locate`.
-        """
+        """The maps of the service."""
         return cast("list[MapFields]", self._get("/v1/maps")["maps"])
 
     def map(self, name: str) -> MapFields:
-        """One map.
-
-        Raises:
-            ServiceError: see `locate`.
-        """
+        """One map."""
         return cast("MapFields", self._get(f"/v1/maps/{quote(name, safe='')}"))
 
     def photos(
@@ -286,9 +265,6 @@ class Client:
             map: its name.
             bbox: west, south, east, north; None for all.
             at_once: photos of a request.
-
-        Raises:
-            ServiceError: see `locate`.
         """
         box = None if bbox is None else ",".join(map_(repr, bbox))
         cursor: str | None = None
@@ -301,11 +277,7 @@ class Client:
                 return
 
     def image(self, map: str, photo: str, *, size: int = 640) -> bytes:
-        """A small JPEG of a photo of a map.
-
-        Raises:
-            ServiceError: see `locate`.
-        """
+        """A small JPEG of a photo of a map."""
         return self._send("GET", f"{_photo_path(map, photo)}/image", {"size": size})
 
     def add(
@@ -318,20 +290,13 @@ class Client:
             photos: files, or contents of files.
             lat: where all of them were taken; None takes what each file tells.
             lon: likewise.
-
-        Raises:
-            ServiceError: see `locate`.
         """
         return cast(
             "Job", self._post(f"/v1/maps/{quote(map, safe='')}/photos", photos, {"lat": lat, "lon": lon})
         )
 
     def job(self, job: str) -> Job:
-        """How a change goes.
-
-        Raises:
-            ServiceError: see `locate`.
-        """
+        """How a change goes."""
         return cast("Job", self._get(f"/v1/jobs/{quote(job, safe='')}"))
 
     def wait(self, job: Job, *, seconds: float = 3600.0) -> Job:
@@ -351,11 +316,7 @@ class Client:
         return job
 
     def remove(self, map: str, photo: str) -> int:
-        """Take a photo out of a map, by its id; returns how many are left.
-
-        Raises:
-            ServiceError: see `locate`.
-        """
+        """Take a photo out of a map, by its id; returns how many are left."""
         return int(_object(self._send("DELETE", _photo_path(map, photo)))["photos"])
 
     def _get(self, path: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import ctypes
 import functools
 import os
 import re
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dejavlad.errors import MalformedFileError, MissingExtraError, PhotoError
-from dejavlad.guarded.plain_file import read_bytes
+from dejavlad.guarded.plain_file import check_regular, read_bytes
 from dejavlad.settings import MAX_PIXELS, PREFIX, Settings
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -197,12 +196,11 @@ _capture_lock = threading.Lock()
 
 
 def _check_file(path: Path) -> None:
-    status = path.stat()  # opening a pipe would wait for a writer
-    if stat.S_ISDIR(status.st_mode):
-        raise PhotoError(path, "it is a folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise PhotoError(path, "it is not a regular file")
-    if status.st_size == 0:
+    try:
+        size = check_regular(path)  # opening a pipe would wait for a writer
+    except MalformedFileError as error:
+        raise PhotoError(path, str(error)) from None
+    if size == 0:
         raise PhotoError(path, "the file is empty")
 
 

@@ -45,7 +45,6 @@ def fetch(
     size: int | None = None,
     offline: bool = False,
     on_progress: OnProgress = silent,
-    timeout: float = TIMEOUT,
 ) -> Path:
     """The file at `path`, fetched from `url` unless it is there.
 
@@ -58,7 +57,6 @@ def fetch(
         size: about how many bytes it has, for messages and for progress where the server does not tell.
         offline: do not fetch.
         on_progress: told of bytes.
-        timeout: seconds without a byte after which a try is given up.
 
     Returns:
         `path`.
@@ -80,7 +78,7 @@ def fetch(
         with filelock.FileLock(path.with_name(path.name + ".lock")):
             if path.is_file():  # another process was faster
                 return path
-            _fetch_patiently(url, partial, size, on_progress, timeout, by_hand)
+            _fetch_patiently(url, partial, size, on_progress, by_hand)
             checksum = sha256_of(partial)
             if promised is not None and not checksum.startswith(promised):
                 _start_over(partial)
@@ -99,11 +97,11 @@ def fetch(
 
 
 def _fetch_patiently(
-    url: str, partial: Path, size: int | None, on_progress: OnProgress, timeout: float, by_hand: str
+    url: str, partial: Path, size: int | None, on_progress: OnProgress, by_hand: str
 ) -> None:
     for attempt in range(1, TRIES + 1):
         try:
-            return _fetch_rest(url, partial, size, on_progress, timeout)
+            return _fetch_rest(url, partial, size, on_progress)
         except _BrokenOff as error:
             answer = error.__cause__
             hopeless = isinstance(answer, urllib.error.HTTPError) and answer.code in HOPELESS
@@ -112,7 +110,7 @@ def _fetch_patiently(
             time.sleep(PAUSE * 2 ** (attempt - 1))
 
 
-def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgress, timeout: float) -> None:
+def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgress) -> None:
     """Fetch what is missing of `partial`, from the start where the server has another version by now."""
     have = partial.stat().st_size if partial.exists() else 0
     tag_path = _tag_path(partial)
@@ -122,7 +120,7 @@ def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgre
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", tag)
     try:
-        answer = urllib.request.urlopen(request, timeout=timeout)
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing lies past what is here

@@ -76,7 +76,6 @@ class PhotoError(InputError):
 
     Args:
         path: the file, or the name of an array.
-        reason: why, in words.
     """
 
     def __init__(self, path: str | Path, reason: str) -> None:
@@ -118,7 +117,6 @@ class StoreMismatchError(StoreError):
     """A store was made by another model, preprocessing, list or precision than expected.
 
     Args:
-        path: the store.
         differences: setting -> (in the store, expected now).
         hint: what to do; unless told, to write to another folder.
         other: what is expected is called: now, or what the store is compared with.
@@ -187,3 +185,15 @@ class MissingExtraError(DejavladError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         self.what, self.extra = what, extra
         super().__init__(f"{what} needs an optional dependency: pip install 'dejavlad[{extra}]'")
+
+
+def first_line(error: object) -> str:
+    """The first line of what another program says is wrong, at most 200 characters; else its error's name."""
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+
+
+def first_names(names: Iterable[str], most: int = 6) -> str:
+    """Some names in sorted order, and how many more there are: for messages."""
+    listed = sorted(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more if listed else "nothing"

@@ -49,11 +49,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def write_whole(path: str | Path, content: str | bytes) -> Path:
-    """Write bytes, or a text (UTF-8, its line ends as they are), as `replacing` does.
-
-    Raises:
-        OSError: see `replacing`.
-    """
+    """Write bytes, or a text (UTF-8, its line ends as they are), as `replacing` does."""
     path = Path(path)
     with replacing(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
@@ -61,11 +57,7 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
 
 
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,13 +74,19 @@ def latlon(position: Position) -> tuple[float, float]:
     Raises:
         InputError: its zone is not known.
     """
-    import utm
-
     if position.zone is None:
         raise InputError("a position without a UTM zone has no latitude and longitude")
-    number, northern = parse_zone(position.zone)
-    lat, lon = utm.to_latlon(position.east, position.north, number, northern=northern, strict=False)
+    lat, lon = _degrees(position.east, position.north, position.zone)
     return float(lat), (float(lon) + 180) % 360 - 180
+
+
+def _degrees(east: Any, north: Any, zone: str) -> tuple[Any, Any]:
+    """Latitudes and longitudes of metres in one zone, the latter beyond 180 too: numbers, or arrays."""
+    import utm
+
+    number, northern = parse_zone(zone)
+    lat, lon = utm.to_latlon(east, north, number, northern=northern, strict=False)
+    return lat, lon
 
 
 def parse_zone(zone: str) -> tuple[int, bool]:
@@ -125,7 +131,6 @@ class Positions:
                 f"positions are [N, 2] with N zones; given {list(east_north.shape)} and {len(zones)} zones"
             )
         self.east_north = east_north
-        """float64 [N, 2], metres in each position's own zone; NaN where not known."""
         self.zones = tuple(zones)
         self.known: NDArray[np.bool_] = np.asarray(np.isfinite(east_north).all(axis=1))
         """bool [N], whether a position is known."""
@@ -158,7 +163,9 @@ class Positions:
         groups = _by_zone(self)
         if len(groups) > 1:
             points = _in_space(self, groups)
-            zone_of = _group_of(len(self), groups)
+            zone_of = np.full(len(self), -1, np.int64)
+            for number, rows in enumerate(groups.values()):
+                zone_of[rows] = number
             across = zone_of[:, None] != zone_of
             apart[across] = np.linalg.norm(points[:, None] - points, axis=2)[across]
         return apart
@@ -196,17 +203,14 @@ def longitudes_latitudes(positions: Positions) -> Floats:
 
     NaN where no position is known.
     """
-    import utm
-
     coordinates = np.array(positions.east_north, np.float64)
     zones = np.array([zone or "" for zone in positions.zones])
     for zone in np.unique(zones[positions.known]).tolist():
         if not zone:
             continue
         known = np.flatnonzero(positions.known & (zones == zone))
-        number, northern = parse_zone(zone)
         east, north = coordinates[known].T
-        lat, lon = utm.to_latlon(east, north, number, northern=northern, strict=False)
+        lat, lon = _degrees(east, north, zone)
         coordinates[known] = np.stack([(lon + 180) % 360 - 180, lat], axis=1)
     return coordinates
 
@@ -247,25 +251,14 @@ def _by_zone(positions: Positions, beside: Positions | None = None) -> dict[str 
     return {zone: np.array(rows, np.int64) for zone, rows in groups.items()}
 
 
-def _group_of(n: int, groups: dict[str | None, NDArray[np.int64]]) -> NDArray[np.int64]:
-    """[N] the number of each row's group; -1 where it is in none."""
-    numbers = np.full(n, -1, np.int64)
-    for number, rows in enumerate(groups.values()):
-        numbers[rows] = number
-    return numbers
-
-
 def _in_space(positions: Positions, groups: dict[str | None, NDArray[np.int64]]) -> Floats:
     """[N, 3] metres from the centre of the earth, at height 0; NaN where not known."""
-    import utm
-
     points = np.full((len(positions), 3), np.nan)
     for zone, rows in groups.items():
         if zone is None:
             raise InputError("positions without a UTM zone lie on a plane, not on the earth")
-        number, northern = parse_zone(zone)
         east, north = positions.east_north[rows].T
-        lat, lon = np.radians(utm.to_latlon(east, north, number, northern=northern, strict=False))
+        lat, lon = np.radians(_degrees(east, north, zone))
         squeeze = FLATTENING * (2 - FLATTENING)
         across = EQUATOR / np.sqrt(1 - squeeze * np.sin(lat) ** 2)
         points[rows, 0] = across * np.cos(lat) * np.cos(lon)

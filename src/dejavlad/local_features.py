@@ -70,8 +70,3 @@ class LocalFeatures:
         return LocalFeatures(
             self.keypoints[points], self.descriptors[points], self.scores[points], self.size, self.kind
         )
-
-    def strongest(self, count: int) -> LocalFeatures:
-        """The `count` points of the largest scores, in order; all, where there are fewer."""
-        order = np.argsort(-self.scores, kind="stable")[:count]
-        return self.take(order)

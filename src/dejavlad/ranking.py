@@ -53,6 +53,16 @@ class Ranking:
         """K, answers of each query."""
         return int(self.indices.shape[1])
 
+    def misfit(self, n_queries: int, n_database: int, lists: str = "lists") -> str:
+        """Why it cannot be of so many queries and database photos; empty where it can."""
+        deepest = int(self.indices.max(initial=-1))
+        if self.n_queries == n_queries and deepest < n_database:
+            return ""
+        return (
+            f"the ranking is of {self.n_queries} queries and rows up to {deepest}, the {lists} have "
+            f"{n_queries} queries and {n_database} database photos"
+        )
+
     def top(self, k: int) -> Ranking:
         """The first k of each query."""
         return Ranking(self.indices[:, :k], self.distances[:, :k])

@@ -174,7 +174,7 @@ def test_models_that_see_no_photos_or_keep_no_patches(tmp_path):
         transformers.SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[1, 1], window_size=2),
     ):
         with pytest.raises(InputError, match=r"^\w+Model (is no vision model|does not keep one token)"):
-            HubBackbone.of(transformers.AutoModel.from_config(config))
+            HubBackbone(transformers.AutoModel.from_config(config))
 
 
 def test_damaged_folders(folders, tmp_path):

@@ -97,7 +97,7 @@ def test_batch_norms_may_lack_their_counters(tmp_path):
 def test_what_does_not_fit_is_listed(tensors):
     lacking = {key: tensor for key, tensor in tensors.items() if not key.startswith("features.0.")}
     with pytest.raises(
-        CheckpointError, match=r"missing features\.0\.weight, features\.0\.bias; left over nothing"
+        CheckpointError, match=r"missing features\.0\.bias, features\.0\.weight; left over nothing"
     ):
         create("squeezenet1_1", weights=lacking)
     with pytest.raises(CheckpointError, match=r"missing nothing; left over aux\.weight"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ def town(demo_town: Path, tmp_path: Path) -> None:
 def test_the_demo_trains_where_the_town_is_large_enough(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = dejavlad.pipelines.demo.load_recipe
+    monkeypatch.setattr(dejavlad.pipelines.demo, "load_recipe", lambda name: replace(recipe(name), epochs=2))
     words = ["demo", "--out", str(tmp_path), "--full", "--photos", "60", "--device", "cpu", "--json"]
     assert main(words) == 0
     trained = json.loads(capsys.readouterr().out)["training"]

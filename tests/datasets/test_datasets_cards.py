@@ -10,9 +10,8 @@ import pytest
 
 from dejavlad.datasets import DATASETS
 from dejavlad.datasets.card import Card, Page, Published, way
-from dejavlad.datasets.cards import CARDS
+from dejavlad.datasets.cards import CARDS, PUBLISHED
 from dejavlad.datasets.layouts.two_folders import open_folders
-from dejavlad.datasets.published import PUBLISHED
 from dejavlad.evaluation.protocols import PROTOCOLS
 
 TOOL = Path(__file__).parents[2] / "tools" / "dataset_tables.py"

@@ -17,10 +17,12 @@ from dejavlad.cli import main
 from dejavlad.datasets import open_dataset
 from dejavlad.datasets.audit.report import (
     Checked,
+    Decoding,
     check_dataset,
     check_photos,
 )
-from dejavlad.datasets.published import PUBLISHED, Published
+from dejavlad.datasets.card import Published
+from dejavlad.datasets.cards import PUBLISHED
 from dejavlad.datasets.registry import DATASETS
 from dejavlad.errors import InputError
 from dejavlad.evaluation.protocols import PROTOCOLS
@@ -66,8 +68,9 @@ def spec(
     return tmp_path / "mine.mat"
 
 
-def checked(spec: Path, **more: Any) -> Checked:
-    return check_dataset(open_dataset(spec), root=spec.parent, read=read_image, **more)
+def checked(spec: Path, published: Published | None = None, **decoding: Any) -> Checked:
+    how = Decoding(read_image, **decoding)
+    return check_dataset(open_dataset(spec), how, published=published, root=spec.parent)
 
 
 def test_a_whole_dataset(spec: Path) -> None:

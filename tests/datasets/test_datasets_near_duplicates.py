@@ -14,11 +14,12 @@ from dejavlad.datasets import photos
 from dejavlad.datasets.audit.near_duplicates import (
     NearDuplicate,
     find_near_duplicates,
+    near_duplicates_text,
     small_picture,
-    told_twins,
-    twins_text,
+    summarize_near_duplicates,
 )
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo.photo import View as View360
 
 View = Callable[..., np.ndarray]
 
@@ -37,12 +38,16 @@ def test_the_same_bytes_are_found_under_any_name(folders: Path) -> None:
     database, queries = photos(folders / "db"), photos(folders / "q")
     twins = find_near_duplicates(database, queries)
     assert twins == [NearDuplicate(0, 2, "bytes"), NearDuplicate(0, 4, "bytes")]
-    summary = told_twins(twins, database, queries)
+    summary = summarize_near_duplicates(twins, database, queries)
     assert summary["queries"] == 1 and summary["bytes"] == 2 and summary["pictures"] == 0
-    assert twins_text(summary).startswith(
+    assert near_duplicates_text(summary).startswith(
         "1 queries are in the database too (e.g. '0.png' is '2.png', the same"
     )
-    assert twins_text(told_twins([], database, queries)) == "" == twins_text({})
+    assert (
+        near_duplicates_text(summarize_near_duplicates([], database, queries))
+        == ""
+        == near_duplicates_text({})
+    )
 
 
 def test_only_files_of_a_shared_size_are_read(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +95,14 @@ def test_crops_of_one_file_are_other_photos(folders: Path) -> None:
     cut = [PhotoList([Photo("0.png", path, crop=crop)]) for crop in crops]
     assert find_near_duplicates(cut[0], cut[1], pairs=[(0, 0)]) == []
     assert find_near_duplicates(cut[0], cut[0]) == [NearDuplicate(0, 0, "bytes")]
+
+
+def test_views_of_a_panorama_in_memory_are_not_compared_by_the_whole_of_it(make_view: View) -> None:
+    whole = make_view(1, height=120, width=240)
+    north, south = (
+        PhotoList([Photo("0", Path("0"), pixels=whole, view=View360(yaw, 90.0))]) for yaw in (0.0, 180.0)
+    )
+    assert find_near_duplicates(north, south, pairs=[(0, 0)]) == []
 
 
 def test_jpeg_at_an_eighth_is_the_same_picture(folders: Path, make_view: View) -> None:

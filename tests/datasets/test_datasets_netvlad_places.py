@@ -14,8 +14,8 @@ from dejavlad.datasets import (
     open_dataset,
     photos,
 )
+from dejavlad.datasets.cards import PUBLISHED
 from dejavlad.datasets.layouts.netvlad_places import tiny_rows
-from dejavlad.datasets.published import PUBLISHED
 from dejavlad.errors import InputError
 from dejavlad.geo import Positions
 from dejavlad.ground_truth import (

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dejavlad.datasets import open_dataset
 from dejavlad.datasets.audit.report import check_dataset
+from dejavlad.datasets.cards import PUBLISHED
 from dejavlad.datasets.layouts.kitti import FRAMES
 from dejavlad.datasets.layouts.oxford import BROKEN
 from dejavlad.datasets.layouts.revisited import (
@@ -18,7 +19,6 @@ from dejavlad.datasets.layouts.revisited import (
     read_revisited,
     revisited_truth,
 )
-from dejavlad.datasets.published import PUBLISHED
 from dejavlad.errors import InputError
 from dejavlad.evaluation.average_precision import map_metrics
 from dejavlad.extraction import DescriptorStore

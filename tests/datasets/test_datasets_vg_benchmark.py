@@ -8,11 +8,29 @@ from pathlib import Path
 import pytest
 
 from dejavlad.datasets import open_dataset
-from dejavlad.datasets.layouts.vg_benchmark import SETS
+from dejavlad.datasets.layouts.vg_benchmark import PARTS
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
 
 BOSTON = (330000.0, 4690000.0, "19", "T")
+
+SETS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("st-lucia", "eynsham", "amstertime", "san-francisco"), ("test", "queries")),
+    **{f"svox-{part}": (part, "queries") for part in PARTS},
+    **{f"svox-{sky}": ("test", f"queries_{sky}") for sky in ("night", "overcast", "rain", "snow", "sun")},
+    "sf-xl-val": ("val", "queries"),
+    **{f"sf-xl-{which}": ("test", f"queries_{which}") for which in ("v1", "v2", "night", "occlusion")},
+    "sf-xs-val": ("small/val", "queries"),
+    "sf-xs-test": ("small/test", "queries_v1"),
+    "tokyo-xs": ("test", "queries"),
+    **{f"vg-{city}-{part}": (part, "queries") for city in ("pitts30k", "pitts250k") for part in PARTS},
+    **{f"vg-msls-{part}": (part, "queries") for part in ("train", "val")},
+    "vg-tokyo247": ("test", "queries"),
+    "vg-nordland": ("test", "queries"),
+    "vg-nordland-2760": ("test", "queries"),
+    "vg-sped": ("test", "queries"),
+}
+"""Name -> (part, folder of the queries). ``vg-`` are sets that are published in another form too."""
 
 
 def at(

@@ -74,8 +74,8 @@ def test_rows_of_none(scored: Evaluate) -> None:
 @pytest.mark.parametrize(
     ("rows", "truth", "complaint"),
     [
-        ([[0]], "positions:25", "the ranking is of 1 queries and rows to 0, the lists have 2 queries"),
-        ([[3], [0]], "positions:25", "rows to 3, the lists have 2 queries and 3 database photos"),
+        ([[0]], "positions:25", "the ranking is of 1 queries and rows up to 0, the lists have 2 queries"),
+        ([[3], [0]], "positions:25", "rows up to 3, the lists have 2 queries and 3 database photos"),
         ([[0], [1]], "positions:-1", "is not a distance in metres"),
         ([[0], [1]], "positions:nan", "is not a distance in metres"),
         ([[0], [1]], "frames:x", "valid are frames:2"),

@@ -218,7 +218,7 @@ def test_the_originals_three_files(tmp_path: Path) -> None:
 
 
 def test_the_originals_files_are_all_or_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match="the lists have"):
         write_patch_netvlad(
             tmp_path / "r",
             ranking_of([[0]]),

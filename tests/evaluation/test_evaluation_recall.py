@@ -321,7 +321,7 @@ def test_predictions_in_kapture_form(tmp_path: Path) -> None:
     write_predictions(path, ranking_of([[2, 0, 1], [1, -1, -1]]), database, queries, top=1)
     assert len(path.read_text(encoding="utf-8").splitlines()) == 4
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(InputError, match="does not fit 2 queries and a database of 1"):
+    with pytest.raises(InputError, match="the lists have 2 queries and 1 database photos"):
         write_predictions(path, ranking_of([[0], [2]]), listing("a"), queries)
 
 

@@ -25,7 +25,7 @@ def test_by_hand():
     assert made.position_error == (5, pytest.approx(np.quantile([700, 5, 2], 0.9)))
     assert made.within_stated == 0  # of 700 within 25 and 5 within 4
     text = str(made)
-    assert "66.7% of 3 right answers and 33.3% of 3 wrong ones" in text and "position_error" in text
+    assert "66.7% of 3 right answers and 33.3% of 3 wrong ones" in text and "position error of known" in text
     assert Reliability.from_dict(json.loads(json.dumps(made.to_dict()))) == made
 
 
@@ -49,7 +49,7 @@ def test_calibrated_answers_are_not_off():
 def test_without_positions_or_answers_nothing_is_made_up():
     made = reliability([0.7], [True])
     assert made.position_error is None and made.known_wrong is None and made.roc_area is None
-    assert "position_error" not in str(made)
+    assert "position error" not in str(made)
     empty = reliability([], [])
     assert empty.bins == () and str(empty) == "known: no answers"
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatc
 from dejavlad.extraction import DescriptorStore, describe, extract, writer
 from dejavlad.images import Preprocess
 from dejavlad.photo import Photo, PhotoList
+from warm_processes import start
 
 PLAIN = Preprocess(resize="none", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale="0-1", channels="rgb")
 
@@ -194,17 +194,9 @@ def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     extract(Tiny(), listed(photos), tmp_path / "whole", batch_size=1)
     rng = np.random.default_rng()
     for workers in ("2", "0"):
-        command = [
-            sys.executable,
-            "-c",
-            CHILD,
-            str(Path(__file__).parent),
-            str(photos),
-            str(tmp_path / "cut"),
-            workers,
-        ]
+        words = Path(__file__).parent, photos, tmp_path / "cut", workers
         moment = rng.integers(1, 30)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        with start(CHILD, *words, stdout=True) as child:
             assert child.stdout is not None
             for line in child.stdout:
                 if line.strip().isdigit() and int(line) >= moment:

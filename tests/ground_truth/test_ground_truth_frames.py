@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dejavlad.datasets.layouts.vpr_bench import open_vpr_bench
+from dejavlad.datasets import open_dataset
 from dejavlad.errors import InputError
 from dejavlad.evaluation import evaluate
 from dejavlad.evaluation.protocols import protocol
@@ -177,7 +177,7 @@ def test_vpr_bench_goes_by_numbers(tmp_path: Path) -> None:
         (tmp_path / part).mkdir()
         for n in numbers:
             (tmp_path / part / f"Image{n:03d}.jpg").write_bytes(b"x")
-    places = open_vpr_bench(tmp_path, "gardens-point")
+    places = open_dataset("gardens-point", root=tmp_path)
     assert places.truth is not None
     assert lists(places.truth)[2] == [1, 2, 3, 4, 5]
     assert lists(places.truth)[4] == [3, 4, 5]

@@ -21,6 +21,7 @@ from dejavlad.ground_truth import (
     truth_positions,
     write_truth_npz,
 )
+from dejavlad.ground_truth.frames import FrameRule
 from dejavlad.photo import Photo, PhotoList
 
 
@@ -91,12 +92,11 @@ def test_the_same_protocol_as_positions(tmp_path: Path) -> None:
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 14))
 @settings(max_examples=40, deadline=None)
 def test_frames_file_is_exactly_frames(n_database: int, n_queries: int, tolerance: int) -> None:
-    made = TruthPositions.frames(n_database, n_queries, tolerance)
+    rule = FrameRule(tolerance, rows=True)
+    made = TruthPositions.of_frames(listing(n_database), listing(n_queries), rule)
     want = [[row for row in range(n_database) if abs(row - query) <= tolerance] for query in range(n_queries)]
     assert [rows.tolist() for rows in made.right()] == want
     assert made.tolerance == tolerance
-    with pytest.raises(InputError, match="0 or more; given -1"):
-        TruthPositions.frames(n_database, n_queries, -1)
 
 
 @given(st.integers(2, 12), st.floats(0, 20), st.sampled_from([(1, 0), (1, 1)]))

@@ -90,7 +90,7 @@ def stamped() -> Pixels:
 @pytest.mark.parametrize("name", NOTHING)
 def test_what_shows_nothing(name: str) -> None:
     content = measure_content(NOTHING[name])
-    assert not content.anything, content
+    assert not content.shows_anything, content
     photo = Photo("a", Path("a"), pixels=NOTHING[name])
     with pytest.raises(BlankPhotoError, match="photo 'a' shows nothing: it is ") as raised:
         read_content(photo)
@@ -117,7 +117,7 @@ def test_what_it_is_said_to_be() -> None:
     ids=["lamps", "date stamp", "noise", "small noise", "tiny", "a pixel"],
 )
 def test_what_shows_something(pixels: Pixels) -> None:
-    assert measure_content(pixels).anything
+    assert measure_content(pixels).shows_anything
     np.testing.assert_array_equal(read_content(Photo("a", Path("a"), pixels=pixels)), pixels)
 
 
@@ -146,12 +146,12 @@ WALLS = {"19.jpg", "18.jpg", "46.jpg"}
 def test_no_photo_of_a_place_is_lost(change: str, make_view: Callable[..., Pixels]) -> None:
     for place in range(12):
         wide = cv2.resize(make_view(place), (640, 480), interpolation=cv2.INTER_CUBIC)
-        assert measure_content(CHANGES[change](wide)).anything
+        assert measure_content(CHANGES[change](wide)).shows_anything
     snow = np.full((480, 640, 3), 250, np.uint8)  # a street in snow: a few posts and a house
     for x in (40, 200, 460, 600):
         snow[160:400, x : x + 8] = 120
     snow[120:280, 300:420] = 170
-    assert measure_content(CHANGES[change](snow)).anything
+    assert measure_content(CHANGES[change](snow)).shows_anything
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_no_real_photo_is_lost(change: str) -> None:
             if change != "as it is" and folder == "loop_rtabmap" and path.name in WALLS:
                 continue
             content = measure_content(CHANGES[change](np.ascontiguousarray(pixels)))
-            assert content.anything, (path, content)
+            assert content.shows_anything, (path, content)
 
 
 def test_files_of_every_kind_that_show_nothing(tmp_path: Path) -> None:
@@ -216,4 +216,4 @@ def test_stripes_are_too_small_to_be_judged(shape: tuple[int, int]) -> None:
         np.zeros((*shape, 3), np.uint8),
         np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8),
     ):
-        assert measure_content(rgb).anything
+        assert measure_content(rgb).shows_anything

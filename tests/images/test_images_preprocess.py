@@ -65,7 +65,7 @@ def test_the_size_is_as_told(policy: str, height: int, width: int) -> None:
     assert prepared.dtype == np.float32
     assert prepared.flags.c_contiguous
     if policy.startswith("longest"):
-        assert max(prepared.shape[1:]) == parse_resize(policy)
+        assert max(prepared.shape[1:]) == parse_resize(policy).side
 
 
 def test_plain(rgb: Pixels) -> None:

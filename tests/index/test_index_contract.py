@@ -371,16 +371,20 @@ def test_hnsw_takes_its_settings(tmp_path: Path) -> None:
     assert (index.search(queries, 3).indices == oracle(rows, queries, 3)[0]).mean() > 0.9
 
 
-@pytest.mark.parametrize("in_question", [0, 1 << 30])
+@pytest.mark.parametrize("pairs", [40, 1 << 20])
+@pytest.mark.parametrize("count", [1, 5, 20])
 @pytest.mark.parametrize("kind", ["float16", "int8"])
-def test_codes_of_rows_lose_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, in_question: int) -> None:
-    """Whether queries are taken in one half of 8 bits or in two, which follows from the rows in question."""
+def test_codes_of_rows_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch, kind: str, count: int, pairs: int
+) -> None:
+    """However many pairs may be in doubt before they are measured."""
     monkeypatch.setattr(codes, "LONGEST_CHUNK", 64)
-    monkeypatch.setattr(codes, "IN_QUESTION", in_question)
+    monkeypatch.setattr(nearest, "PAIRS", pairs)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(500, 64)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    queries = rows[:20] + np.float32(0.01)
+    rows[400:420] = rows[:20]  # equal distances go by row
+    queries = rows[:count] + np.float32(0.01)
     coder = codes.Coder.learn(kind, rows)
     made, error = coder.encode(rows)
     alive = np.arange(500) % 7 > 0
@@ -388,3 +392,26 @@ def test_codes_of_rows_lose_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, 
     right = build_index("flat", rows).search(queries, 30, allowed=np.flatnonzero(alive))
     np.testing.assert_array_equal(ids, right.indices)
     np.testing.assert_array_equal(distances, right.distances)
+
+
+def test_rows_in_doubt_are_read_last() -> None:
+    """Of rows that come nearer and nearer, most that the codes leave in doubt are settled unread."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40_000, 64)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows[np.argsort(rows[:, 0])]
+    query = np.eye(64, dtype=np.float32)[:1]
+    coder, taken = codes.Coder.learn("int8", rows), []
+    made, error = coder.encode(rows)
+
+    def take(numbers: np.ndarray) -> np.ndarray:
+        taken.extend(numbers.tolist())
+        return rows[numbers]
+
+    coder.search(made, query, 10, np.ones(len(rows), bool), take, error)
+    assert len(taken) == len(set(taken))
+    alike, at_once = rows @ query[0], 0
+    for first in range(0, len(rows), codes.LONGEST_CHUNK):
+        last = first + codes.LONGEST_CHUNK
+        at_once += (alike[first:last] > np.sort(alike[:last])[-10] - 2 * error).sum()
+    assert len(taken) < at_once / 2

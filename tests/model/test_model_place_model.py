@@ -174,6 +174,17 @@ def test_dims_asked_of_an_unfitted_model_cut_the_whitening_to_come():
         model.with_dims(20).with_whitening(Whitening.from_pca(pca))
 
 
+def test_another_head_goes_without_the_whitening_of_the_old_one():
+    model = whitened()
+    model.engine = object()  # it computes the old head
+    other = model.with_aggregation(MaxPool(8))
+    assert (other.whitening, other.engine, other.fitted, other.descriptor_size) == (None, None, True, 8)
+    assert other.backbone is model.backbone and model.whitening is not None
+    assert not model.with_aggregation(NetVLAD(8, 4)).fitted
+    with pytest.raises(InputError, match="aggregation takes 9"):
+        model.with_aggregation(MaxPool(9))
+
+
 def test_fingerprint_is_of_what_decides_the_answer():
     model = whitened()
     same = [

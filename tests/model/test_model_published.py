@@ -18,7 +18,7 @@ from dejavlad.model import (
     load_folder,
     save_model,
 )
-from dejavlad.model.alone import beside
+from dejavlad.model.alone import batch_dependence
 from dejavlad.model.published import make, read_vocabulary, recognise, with_vocabulary
 from dejavlad.model.published.families import anyloc
 from dejavlad.model.published.filling import _is_unused
@@ -257,8 +257,8 @@ def tiny_across(**options):
 
 
 def test_does_a_descriptor_depend_on_its_batch():
-    assert all(row.ok and row.cosine > 0.9999 for row in beside(tiny_across()))
-    comparisons = beside(tiny_across(cross_image=True))
+    assert all(row.ok and row.cosine > 0.9999 for row in batch_dependence(tiny_across()))
+    comparisons = batch_dependence(tiny_across(cross_image=True))
     assert not any(row.ok for row in comparisons) and max(row.difference for row in comparisons) > 1e-3
 
 

@@ -238,7 +238,7 @@ def test_a_vision_transformer():
     config = transformers.Dinov2Config(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
     )
-    backbone = HubBackbone.of(transformers.Dinov2Model(config)).eval()
+    backbone = HubBackbone(transformers.Dinov2Model(config)).eval()
     model = PlaceModel(backbone, AvgPool(32), PLAIN).eval()
     photos = images(2, 42, 56)
     exact = model.encode(photos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@pytest.fixture(params=["lance", "qdrant"])
+@pytest.fixture(params=["lance", "qdrant", "engine"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with address_of(request.param, tmp_path) as given:
         yield given
@@ -82,6 +83,8 @@ def test_numbers_that_someone_else_wrote(tmp_path: Path) -> None:
 
 def test_clocks_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with address_of("lance", tmp_path) as address:
+        with pytest.raises(StoreError, match=f"there is no map at '{address}': make one with"):
+            list_versions(address)
         town = descriptors_alone(address)
         put(town, "a")
         put(town, "b")
@@ -165,3 +168,54 @@ def test_a_folder_that_vanishes(tmp_path: Path) -> None:
         for ask in (town.snapshot, town.check, lambda: put(town, "b")):
             with pytest.raises(StoreError, match=r"has no table 'photos' \(any more\); build the map again"):
                 ask()
+
+
+CHANGES = {"name": "'other'", "path": "'/elsewhere'", "east": "1.5", "zone": "'34N'", "time": "7.0",
+           "heading": "90.0", "tags": "'[\"night\"]'", "failed": "'is blank'", "row": "7", "crc": "7",
+           "frame": "3", "group": "'g'", "width": "7"}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", CHANGES)
+def test_facts_that_someone_else_changed(tmp_path: Path, column: str) -> None:
+    with address_of("lance", tmp_path) as address:
+        town = descriptors_alone(address)
+        put(town, "a", "b")
+        version = town.engine.view().version
+        table_of(address).update(where="key = 'b'", values_sql={column: CHANGES[column]})
+        for look in (town.snapshot, lambda: town.lookup(["b"]), lambda: town.check()):
+            with pytest.raises(StoreError, match="changed by someone else: what it says of 'b' is not what"):
+                look()
+        assert town.lookup(["a"]).keys() == {"a"}
+        before = descriptors_alone(f"{address}@{version}")
+        assert before.snapshot().photos.keys == ["a", "b"] and before.check()
+        put(town, "b")  # described anew, it is whole again
+        assert town.snapshot().photos.keys == ["a", "b"] and town.check()
+
+
+def test_a_vector_that_someone_else_changed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is seen when it is read, not only by a check."""
+    town = descriptors_alone(address)
+    put(town, "a", "b")
+    snapshot = town.snapshot()
+    honest = type(snapshot.file_rows.view).vectors
+
+    def changed(self: Any, ids: Any = None) -> Iterator[Any]:
+        for numbers, values in honest(self, ids):
+            yield numbers, np.where(np.arange(len(values))[:, None] == len(values) - 1, 2.0, values)
+
+    monkeypatch.setattr(type(snapshot.file_rows.view), "vectors", changed)
+    with pytest.raises(StoreError, match=r"row . is not what was written; open it again"):
+        snapshot.file_rows.take(np.array([1]))
+
+
+def test_rows_of_earlier_versions_have_no_seal(tmp_path: Path) -> None:
+    with address_of("lance", tmp_path) as address:
+        town = descriptors_alone(address)
+        put(town, "a", "b")
+        table_of(address).update(where="key = 'b'", values_sql={"mark": "'c0ffee'"})
+        _, record = town.lookup(["b"])["b"]
+        town.update({0: replace(record, photo=replace(record.photo, heading=20.0))})  # which seals it
+        assert town.snapshot().photos[1].heading == 20.0 and town.check()
+        table_of(address).update(where="key = 'b'", values_sql={"heading": "30.0"})
+        with pytest.raises(StoreError, match="what it says of 'b'"):
+            town.snapshot()

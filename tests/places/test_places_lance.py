@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEJAVLAD_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@pytest.fixture(params=["lance", "qdrant"])
+@pytest.fixture(params=["lance", "qdrant", "engine"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with address_of(request.param, tmp_path) as address:
         yield address

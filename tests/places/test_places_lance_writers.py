@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.databases.database_map import ABOUT, DatabaseMap
 from small_s3 import SmallS3, small_s3
+from warm_processes import start
 
 pytest.importorskip("lancedb")
 DIMS = 8
@@ -145,11 +144,8 @@ def test_killed_writers_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     address = f"lance:{tmp_path / 'db'}"
     acknowledged: list[int] = []
     for kill in range(2):  # the second writes to what the first left
-        here = str(Path(__file__).parent)
-        code = KILLED.format(here=here, address=address, first=10000 * kill)
-        path = [here, str(Path(__file__).parent.parent)]
-        run = f"import sys; sys.path[:0] = {path!r}\n{code}"
-        with subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE, text=True) as child:
+        code = KILLED.format(here=str(Path(__file__).parent), address=address, first=10000 * kill)
+        with start(code, stdout=True) as child:
             assert child.stdout is not None
             acknowledged.append(int(child.stdout.readline()))
             time.sleep(0.3 + 0.13 * kill)

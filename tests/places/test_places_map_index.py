@@ -20,7 +20,7 @@ from dejavlad.extraction import PhotoTable
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.filters import Facts, Filter
+from dejavlad.places.filters import Filter, PhotoColumns
 from dejavlad.places.map_folder import index as map_index
 from dejavlad.places.map_folder.index import KINDS, MapIndex
 from dejavlad.places.map_folder.state import MapState
@@ -380,12 +380,12 @@ def test_zones_and_planes() -> None:
     west, east = utm_from_latlon(48.0, 11.9999), utm_from_latlon(48.0, 12.0001)
     assert west.zone != east.zone
     photos = [Photo(n, Path(n), position=p) for n, p in (("w", west), ("e", east), ("none", None))]
-    facts = Facts.of_photos(photos)
+    facts = PhotoColumns.of_photos(photos)
     near = Filter.of(near=(west, 30.0))
     assert near is not None and near.allowed(facts).rows.tolist() == [0, 1]
     narrow = Filter.of(near=(west, 10.0))
     assert narrow is not None and narrow.allowed(facts).rows.tolist() == [0]
-    plane = Facts.of_photos([Photo("p", Path("p"), position=Position(0.0, 0.0))])
+    plane = PhotoColumns.of_photos([Photo("p", Path("p"), position=Position(0.0, 0.0))])
     with pytest.raises(InputError, match="plane of their own"):
         near.allowed(plane)
     on_plane = Filter.of(near=(Position(3.0, 4.0), 5.0))

@@ -13,11 +13,11 @@ from dejavlad.model import (
     PlaceModel,
 )
 from dejavlad.patches import PatchSet
+from dejavlad.photo.photo import as_photo
 from dejavlad.places.pair import (
     PairMatcher,
     PairSetting,
     Patched,
-    as_photo,
     learnt_from,
     match_pair,
 )

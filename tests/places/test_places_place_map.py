@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ import dejavlad as dv
 from dejavlad.errors import InputError, StoreBusyError, StoreError, StoreMismatchError, UnknownNameError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
+from warm_processes import Process, start
 
 View = Callable[..., NDArray[np.uint8]]
 
@@ -203,6 +202,17 @@ def test_damage_is_told(street: Path, tmp_path: Path, model: dv.PlaceModel) -> N
         dv.PlaceMap.open(tmp_path / "map")
 
 
+BUILD = """
+import sys
+import dejavlad as dv
+from dejavlad.extraction import writer
+writer.COMMIT_SECONDS = 0.0  # each batch, not each second
+model = dv.load_model(sys.argv[3], device="cpu")
+report = lambda progress: print(progress.what, progress.done, flush=True)
+dv.PlaceMap.build(model, dv.photos(sys.argv[1]), sys.argv[2], batch_size=1, on_progress=report)
+"""
+
+
 @pytest.mark.slow
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(
     street: Path, tmp_path: Path, model: dv.PlaceModel
@@ -210,23 +220,19 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(
     fitted = dv.fit(model, dv.photos(street / "database"), whiten=False)  # once, not in each of six processes
     dv.save_model(fitted, tmp_path / "model")
 
-    def build(out: Path) -> subprocess.Popen[bytes]:
-        code = (
-            "import sys, torch; torch.set_num_threads(1); import dejavlad as dv; "
-            "model = dv.load_model(sys.argv[3], device='cpu'); "
-            "dv.PlaceMap.build(model, dv.photos(sys.argv[1]), sys.argv[2], batch_size=2)"
-        )
-        words = [str(street / "database"), str(out), str(tmp_path / "model")]
-        return subprocess.Popen([sys.executable, "-c", code, *words])
+    def build(out: Path) -> Process:
+        return start(BUILD, street / "database", out, tmp_path / "model", stdout=True)
 
-    started = time.monotonic()
-    assert build(tmp_path / "whole").wait() == 0
-    seconds = time.monotonic() - started
+    with build(tmp_path / "whole") as whole:
+        assert len([*whole.stdout]) > 12
     chance = random.Random(0)
-    for _ in range(4):
-        run = build(tmp_path / "cut")
-        time.sleep(seconds * chance.uniform(0.4, 0.95))
-        run.kill()
-        run.wait()
-    assert build(tmp_path / "cut").wait() == 0
+    for moment in (0, 4, 2, 5):
+        with build(tmp_path / "cut") as run:
+            for _ in range(moment):
+                assert run.stdout.readline()
+            time.sleep(chance.uniform(0, 0.01))
+            run.kill()
+    with build(tmp_path / "cut") as run:
+        reports = [*run.stdout]
+    assert run.returncode == 0 and len(reports) < 10  # what was described before is not described again
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")

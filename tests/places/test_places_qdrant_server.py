@@ -13,7 +13,7 @@ from database_maps import answers, descriptors_alone, placed, put, small_model
 from dejavlad.errors import StoreError
 from dejavlad.geo import latlon
 from dejavlad.places.databases import qdrant_points
-from dejavlad.places.databases.qdrant_points import server_url
+from dejavlad.places.databases.qdrant_points import reason_of, server_url
 
 pytest.importorskip("qdrant_client")
 
@@ -27,9 +27,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def server() -> Iterator[SmallQdrant]:
-    with small_qdrant() as running:
+@pytest.fixture(params=["local mode", "engine"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallQdrant]:
+    """A server with the client's local mode, or with Qdrant's own engine."""
+    if request.param == "engine":
+        pytest.importorskip("qdrant_edge")
+    with small_qdrant(tmp_path / "engine" if request.param == "engine" else None) as running:
         yield running
 
 
@@ -91,6 +94,23 @@ def test_a_server_that_is_away(server: SmallQdrant) -> None:
     server.server_close()
     with pytest.raises(StoreError, match=rf"cannot reach {address}.*is Qdrant running there"):
         town.snapshot()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"status": {"error": "no room"}, "time": 0}', "refused: no room"),
+        (b"<html>", "refused"),
+        (b'{"status": "ok"}', "refused"),
+        (b"[1]", "refused"),
+        (b'{"status": {"error": 5}}', "refused"),
+        (None, "refused"),
+    ],
+)
+def test_the_server_s_own_words(body: bytes | None, words: str) -> None:
+    error = RuntimeError("refused\nmore")
+    error.content = body  # type: ignore[attr-defined]
+    assert reason_of(error) == words
 
 
 def test_addresses_of_servers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ class NoCopy:
 
 def rows_through(view: View, copy: RowCopy | NoCopy) -> DatabaseRows:
     ids = np.arange(len(view.rows), dtype=np.uint64)
-    crcs = np.zeros(len(ids), np.int64)
+    crcs = np.array([zlib.crc32(row.tobytes()) for row in view.rows], np.int64)
     return DatabaseRows(view, ids, crcs, DIMS, "somewhere", lambda: ids, copy)  # type: ignore[arg-type]
 
 

@@ -57,6 +57,7 @@ def photo(path: Path, where: tuple[float, float] | None = None, **tags: Any) -> 
         ({"SubsecTimeOriginal": "50", "OffsetTimeOriginal": "+02:00"}, NOON + 0.5, True, False),
         ({"OffsetTimeOriginal": "+02:00", "stamp": NOON - 2100}, NOON, True, True),  # a fix of 35 minutes ago
         ({"OffsetTimeOriginal": "+02:00", "stamp": 0.0}, NOON, True, False),  # of 1970: none
+        ({"OffsetTimeOriginal": "+0200"}, NOON, True, False),
         ({"stamp": NOON - 3, "SubsecTimeOriginal": "25"}, NOON + 0.25, True, False),  # the fix tells the zone
         ({"stamp": NOON - 2100}, NOON + 7200, False, True),
         ({"stamp": 0.0}, NOON + 7200, False, False),

@@ -23,7 +23,7 @@ from dejavlad.photo.photo import View
 from dejavlad.positions.panorama import (
     Views,
     cut_panoramas,
-    told_panoramas,
+    tagged_panoramas,
 )
 
 W = 720
@@ -179,7 +179,7 @@ def test_the_heading_comes_from_xmp_or_exif(tmp_path: Path) -> None:
     }
     assert headings == {"both.jpg": [100, 280], "exif.jpg": [40, 220], "none.jpg": [None, None]}
     listed = PhotoList([Photo(name, tmp_path / name) for name in headings])
-    assert told_panoramas(listed) == ["both.jpg"]
+    assert tagged_panoramas(listed) == ["both.jpg"]
 
 
 def test_as_the_command_writes_it() -> None:

@@ -17,12 +17,13 @@ from dejavlad.geo import Position
 from dejavlad.ground_truth.loop_truth import loop_truth
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.positions.poses import (
+    PosesGiven,
     centres_of,
     ground,
     is_poses,
     off_ground,
     read_poses,
-    split_axes,
+    split_poses,
 )
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -120,10 +121,10 @@ def test_colmap(tmp_path: Path, name: str) -> None:
 
 
 def test_axes() -> None:
-    assert split_axes("C:\\run\\00.txt:xz") == (Path("C:\\run\\00.txt"), "xz")
-    assert split_axes("C:\\run\\00.txt") == (Path("C:\\run\\00.txt"), None)
+    assert split_poses("C:\\run\\00.txt:xz") == PosesGiven(Path("C:\\run\\00.txt"), "xz")
+    assert split_poses("C:\\run\\00.txt") == PosesGiven(Path("C:\\run\\00.txt"))
     with pytest.raises(InputError, match="two different"):
-        split_axes("00.txt:xx")
+        split_poses("00.txt:xx")
     flat = np.array([[0, 0, 0], [10, 1, 30.0]])
     assert off_ground(flat, "xy") and not off_ground(flat, "xz")
 

@@ -70,7 +70,7 @@ def test_wheel_works_elsewhere(tmp_path: Path) -> None:
     link_requirements(required, packages)
     assert (packages / "torch").exists() and not (packages / "pytest").exists()
     pip = (sys.executable, "-m", "pip", "--python", bin_folder / "python", "install", "--quiet")
-    run(*pip, "--disable-pip-version-check", "--no-index", "--no-deps", wheel)
+    run(*pip, "--disable-pip-version-check", "--no-index", "--no-deps", "--no-compile", wheel)
 
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -123,3 +123,6 @@ def test_drawings_of_nothing_and_of_much() -> None:
     dots = [(i, 0.5, "good", "x") for i in range(100_000)]
     drawn = sequence_chart(dots, 100_000, [False] * 100_000, 0.5)
     assert drawn is not None and drawn.count("<circle") == 5000
+    for given_from, n_lines in ((None, 0), (0.0, 1), (0.25, 1)):  # a score of 0 is one too
+        drawn = sequence_chart([(0, -0.5, "bad", "x"), (1, 0.5, "good", "y")], 2, None, given_from)
+        assert drawn is not None and drawn.count("curve dash t2") == n_lines

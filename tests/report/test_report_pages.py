@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -325,9 +325,25 @@ def test_refuses_a_ranking_of_other_photos(tmp_path: Path, make_view: View) -> N
     places = dataset(4, view=make_view)
     with pytest.raises(InputError, match="ranking is of 3 queries"):
         write_page(None, Ranking(np.zeros((3, 1)), np.zeros((3, 1))), places, tmp_path / "p.html")
-    with pytest.raises(InputError, match="rows to 4"):
+    with pytest.raises(InputError, match="rows up to 4"):
         write_page(None, Ranking(np.full((4, 1), 4), np.zeros((4, 1))), places, tmp_path / "p.html")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("left_out", ["ignored", "groups"])
+def test_ranks_are_those_of_the_result_where_answers_do_not_count(
+    tmp_path: Path, make_view: View, left_out: str
+) -> None:
+    """Of one query: rows 1 and 2 are of one group, or row 2 is ignored; row 3 is right, at rank 3, not 4."""
+    places = dataset(6, view=make_view)
+    ignored, groups = ([[2]], None) if left_out == "ignored" else (None, [0, 1, 1, 3, 4, 5])
+    truth = Truth([[3]], 6, {"kind": "made"}, ignored, None if groups is None else np.array(groups))
+    places = replace(places, queries=places.queries.take([3]), truth=truth)
+    ranked = Ranking([[0, 1, 2, 3, 4, 5]], np.linspace(0.1, 0.6, 6, dtype=np.float32)[None])
+    result = evaluate(ranked, truth, recall_at=[1, 3])
+    assert result.hits_at is not None and result.hits_at.tolist() == [3]
+    text = write_page(result, ranked, places, tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "3 ✓" in text and "4 ✓" not in text and "02.jpg" not in text.split('id="queries"')[1]
 
 
 def test_dimensions_and_dropped_misses_are_told(tmp_path: Path, make_view: View) -> None:

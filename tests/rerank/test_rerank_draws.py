@@ -75,6 +75,23 @@ def test_what_only_opencv_can_tell_is_left_to_it():
         np.testing.assert_array_equal(homography(*pair, 24.0)[1], by_opencv(*pair, 24.0, 2000, 0.995)[1])
 
 
+def test_matches_too_close_to_tell_do_not_matter_where_a_later_draw_is_better(monkeypatch):
+    monkeypatch.setattr(draws, "TIE", 30 * draws.TIE)
+    answers, close = 0, []
+    tell = draws._inliers
+    monkeypatch.setattr(draws, "_inliers", lambda *given: close.append(tell(*given)[1].any()) or tell(*given))
+    for seed in range(12):
+        pair = matches(seed, 60, 0.3)
+        close.clear()
+        answer = find_homography(*pair, 24.0, 1000, 0.995)
+        if answer is not None:
+            matrix, inlier_M = by_opencv(*pair, 24.0, 1000, 0.995)
+            np.testing.assert_array_equal(answer[0], matrix)
+            np.testing.assert_array_equal(answer[1], inlier_M)
+            answers += any(close)
+    assert answers
+
+
 def test_an_opencv_that_searches_otherwise_is_asked_itself(monkeypatch):
     pair = matches(3, 60, 0.2)
     assert find_homography(*pair, 24.0, 2000, 0.995) is not None

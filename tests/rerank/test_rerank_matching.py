@@ -24,7 +24,7 @@ from dejavlad.rerank.coarse import CoarseDescriptors
 from dejavlad.rerank.matching import Mutual
 from dejavlad.rerank.ransac import homography
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import QuantizedDescriptors, mutual, quantize
+from dejavlad.rerank.whole import QuantizedDescriptors, mutual
 from dejavlad.rerank.workers import parallel_map
 
 VGG16 = SimpleNamespace(stride=16, offset=7.5)
@@ -199,10 +199,7 @@ def test_whole_numbers_find_the_matches_of_float32(dims, tail):
         ).pairs()
         np.testing.assert_array_equal(query_rows, expected_query)
         np.testing.assert_array_equal(candidate_rows, expected_candidate)
-    whole = [
-        quantize(candidate.descriptors, float(candidate.descriptors.abs().max())).clone()
-        for candidate in (candidates[0], query)
-    ]
+    whole = [QuantizedDescriptors(photo.descriptors).whole_PD for photo in (candidates[0], query)]
     similarity = whole[0].int() @ whole[1].int().T
     exact = candidates[0].descriptors @ query.descriptors.T
     assert (similarity.argmax(1) != exact.argmax(1)).any()  # rounding alone would have changed some
@@ -218,7 +215,7 @@ def test_whole_numbers_take_the_first_of_equals():
 
 @whole_numbers
 def test_whole_numbers_leave_blank_photos_to_float32():
-    for value in (0.0, 0.5, float("nan")):
+    for value in (0.0, 0.5, 1e-20, 1e20, float("nan")):
         blank = torch.full((200, 4), value)
         assert mutual(QuantizedDescriptors(blank), QuantizedDescriptors(blank)) is None
 
@@ -240,6 +237,38 @@ def test_what_is_made_of_a_tensor_is_kept_with_it():
         assert tensor_cache(untracked, "sum", total) == 3
         untracked[0] = 5
         assert tensor_cache(untracked, "sum", total) == 7
+
+
+@whole_numbers
+def test_rounding_is_to_the_nearest_step():
+    rows = torch.randn(40, 37, generator=torch.Generator().manual_seed(1)) * 3
+    rounded = QuantizedDescriptors(rows)
+    steps = rows.double() * 127 / float(rows.abs().max())
+    assert (rounded.whole_PD.double() - steps).abs().max() <= 0.5 + 1e-4
+    assert float(steps.norm(dim=1).max()) <= rounded.length
+
+
+def test_what_passes_is_kept_from_the_second_time_on():
+    tensor, made = torch.ones(3), []
+
+    def total(tensor):
+        made.append(float(tensor.sum()))
+        return made[-1]
+
+    assert [tensor_cache(tensor, "sum", total, lambda tensor: -1) for _ in range(3)] == [-1, 3, 3]
+    assert made == [3]
+    tensor[0] = 5
+    assert [tensor_cache(tensor, "sum", total, lambda tensor: -1) for _ in range(3)] == [-1, 7, 7]
+    with torch.inference_mode():
+        assert tensor_cache(torch.ones(3), "sum", total, lambda tensor: -1) == -1
+
+
+@whole_numbers
+def test_a_photo_seen_for_the_first_time_matches_as_ever_after():
+    query, candidates = places(11)
+    first, second, third = (RapidMatcher()(query, candidates) for _ in range(3))
+    for matches in zip(first, second, third, strict=True):
+        assert len({match.score for match in matches}) == 1
 
 
 def test_work_side_by_side_keeps_its_order_and_the_setting():

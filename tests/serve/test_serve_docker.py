@@ -69,8 +69,9 @@ def test_the_command_is_one_that_exists(lines: list[tuple[str, str]]) -> None:
     assert entry == ["dejavlad"]
     _, bound, _ = build_app().parse_args(words, exit_on_error=False, print_error=False)
     assert bound.arguments["sources"] == ["/maps/town.map"]
-    assert str(bound.arguments["token"]) == "/run/secrets/token"
-    ServeOptions(host=bound.arguments["host"], token="x" * 16)
+    service = bound.arguments["service"]
+    assert str(service.token) == "/run/secrets/token"
+    ServeOptions(host=service.host, token="x" * 16)
 
 
 def test_compose_serves_this_machine_alone_with_a_secret() -> None:

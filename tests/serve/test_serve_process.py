@@ -18,6 +18,7 @@ import pytest
 from dejavlad.cli import main
 from dejavlad.client import Client, ServiceError
 from dejavlad.places import PlaceMap
+from warm_processes import Process, start
 
 from .conftest import TOKEN, Town, build_town
 from .raw import receive, request, until
@@ -29,21 +30,19 @@ pytestmark = [
 
 
 @contextlib.contextmanager
-def process(*words: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def process(*words: str | Path) -> Iterator[tuple[Process, int]]:
     """`dejavlad serve` with these words, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dejavlad", "serve", *map(str, words), "--port", str(port)]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        assert until(lambda: answers(port) or started.poll() is not None, 60)
-        assert started.poll() is None, started.stderr.read() if started.stderr else ""
-        yield started, port
-    finally:
-        if started.poll() is None:
+    command = "import sys; from dejavlad.cli import main; sys.exit(main(sys.argv[1:]))"
+    with start(command, "serve", *words, "--port", str(port), stderr=True) as started:
+        try:
+            assert until(lambda: answers(port) or started.poll() is not None, 60)
+            assert started.poll() is None, started.stderr.read() if started.stderr else ""
+            yield started, port
+        finally:
             started.kill()
-        started.communicate()
 
 
 def soon() -> float:

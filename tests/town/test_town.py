@@ -22,7 +22,7 @@ from dejavlad.geo import Positions
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
 from dejavlad.progress import Progress
-from dejavlad.town import contact_sheet, make, make_town
+from dejavlad.town import make, make_town
 
 Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 SMALL = (48, 64)
@@ -177,21 +177,3 @@ def test_the_town_is_neither_easy_nor_hopeless(district: PlaceDataset, tmp_path:
     queries = dv.extract(model, district.queries, tmp_path / "queries")
     ranking = dv.build_index("flat", database).search(queries, k=10)
     assert 0.3 < dv.evaluate(ranking, district.truth).recall[1] < 0.9
-
-
-def test_the_contact_sheet_shows_each_photo_once(small: Path, tmp_path: Path) -> None:
-    sheet = contact_sheet(small, tmp_path / "sheet.jpg", n=24)
-    image = cv2.imread(str(sheet))
-    assert image is not None and image.shape == (4 * 48, 6 * 64, 3)
-    tiles = image.reshape(4, 48, 6, 64, 3).swapaxes(1, 2).reshape(24, -1).astype(np.float32)
-    apart = np.abs(tiles[:, None] - tiles[None]).mean(axis=2)
-    assert (apart + 99 * np.eye(24)).min() > 2
-    whole = cv2.imread(str(contact_sheet(small, tmp_path / "all.jpg", n=1000)))
-    assert whole is not None and whole.shape[0] == 10 * 48
-
-
-def test_there_is_no_sheet_of_nothing(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no photos of a town"):
-        contact_sheet(tmp_path, tmp_path / "sheet.jpg")
-    with pytest.raises(InputError, match="1 photo or more"):
-        contact_sheet(small, tmp_path / "sheet.jpg", n=0)

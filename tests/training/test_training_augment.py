@@ -10,6 +10,7 @@ import torch
 from dejavlad.errors import MissingExtraError
 from dejavlad.images import PREPROCESSING
 from dejavlad.training import TrainConfig, train
+from dejavlad.training.context import RunContext
 from dejavlad.training.data.augment import Augment
 from dejavlad.training.data.jitter import (
     AS_IT_IS,
@@ -97,7 +98,7 @@ def test_a_photo_that_two_queries_share_is_changed_for_each(make_town, make_mode
     town, model = make_town(4), make_model()
     config = replace(ALL, margin=2.0)
     network = Network(model, config)
-    step = Step(network, PhotoPool(town, model.preprocess), None, make_loss(config), config)
+    step = Step(make_loss(config), network, PhotoPool(town, model.preprocess), None, RunContext(config))
     tuples = [
         (Mined(query, 3 * query, np.array([9])), draw_view(config, (40, 56), 1, 1, query)) for query in (0, 1)
     ]

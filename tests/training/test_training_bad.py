@@ -20,10 +20,10 @@ from dejavlad.model import (
     load_folder,
     tensors,
 )
+from dejavlad.model.run_folder import is_run
 from dejavlad.photo import PhotoList
 from dejavlad.training import Run, TrainConfig, initial_model, train, trainer
 from dejavlad.training.run.initial_model import prepare
-from dejavlad.training.run.runs import is_run
 from dejavlad.training.run.state import (
     STATE,
     State,

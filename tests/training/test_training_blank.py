@@ -12,10 +12,10 @@ import pytest
 
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.model import PlaceModel
+from dejavlad.model.run_folder import is_run
 from dejavlad.photo import PhotoList
 from dejavlad.training import TrainConfig, check, train
 from dejavlad.training.losses.ranking_loss import make_loss
-from dejavlad.training.run.runs import is_run
 from dejavlad.training.run.state import STATE
 from dejavlad.training.sampling.mining import (
     Descriptors,
@@ -58,7 +58,7 @@ def test_they_are_told_once_and_never_drawn(
 
     def noting(self: Step, work: object) -> object:
         seen = list(photos_of(self, work))
-        drawn.update(self._album.photos[number].key for number, _ in seen)
+        drawn.update(self._pool.photos[number].key for number, _ in seen)
         return iter(seen)
 
     monkeypatch.setattr(Step, "_photos", noting)
@@ -95,7 +95,7 @@ def test_places_never_draw_a_photo_again_that_shows_nothing(
     photos_of = PlaceStep._photos
 
     def noting(self: PlaceStep, work: Sequence[tuple[tuple[int, object], int]]) -> object:
-        keys = [self._album.photos[number].key for (number, _), _ in work]
+        keys = [self._pool.photos[number].key for (number, _), _ in work]
         drawn.extend(keys)
         counts.extend(Counter(place for _, place in work).values())
         assert BLANK.isdisjoint(key for key in keys if keys.count(key) > 1)

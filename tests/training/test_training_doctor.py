@@ -19,7 +19,7 @@ from dejavlad.training.diagnostics.doctor import (
 )
 from dejavlad.training.diagnostics.monitor import (
     Monitor,
-    pulse,
+    refresh_statistics,
 )
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.sampling.mining import Descriptors
@@ -202,6 +202,17 @@ def test_a_margin_that_nothing_violates(doctor, make_model, big, out):
     assert [one["fault"] for one in run.records if one["kind"] == "warning"] == faults(findings)
 
 
+def test_patience_without_a_validation_set(config, make_model, make_town, tmp_path):
+    town, small = make_town(4), replace(config, epochs=1, patience=2)
+    alone = train(small, make_model(), town, None, tmp_path / "alone")
+    tested = train(small, make_model(), town, town, tmp_path / "tested")
+    warnings = [
+        [record["fault"] for record in run.records if record["kind"] == "warning"] for run in (alone, tested)
+    ]
+    assert "patience without a validation set" in warnings[0]
+    assert "patience without a validation set" not in warnings[1]
+
+
 def batches(losses, violating=1):
     return [{"kind": "batch", "loss": loss, "violating": violating} for loss in losses]
 
@@ -240,9 +251,9 @@ def test_neighbours_that_are_none_any_more(config):
         return Descriptors(rows[:50], rows[50:])
 
     one, other = drawn(), drawn()
-    assert pulse(one, one)["kept"] == 1.0
-    assert pulse(one, other)["kept"] < 0.2
-    record = {"kind": "refresh", **pulse(one, other)}
+    assert refresh_statistics(one, one)["kept"] == 1.0
+    assert refresh_statistics(one, other)["kept"] < 0.2
+    record = {"kind": "refresh", **refresh_statistics(one, other)}
     assert faults_of(Monitor(config), [record]) == []
     assert faults_of(Monitor(config), [record] * 3) == ["stale cache"]
 

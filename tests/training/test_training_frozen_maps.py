@@ -20,13 +20,12 @@ from dejavlad.training import (
 )
 from dejavlad.training.context import RunContext
 from dejavlad.training.data import frozen_maps
+from dejavlad.training.data.frozen_layout import dequantize, quantize
 from dejavlad.training.data.frozen_maps import (
     MappedMaps,
     check_frozen_maps,
-    dequantize,
     is_frozen_maps,
     plan_frozen_maps,
-    quantize,
 )
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.steps.network import Network

@@ -11,10 +11,11 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
 from dejavlad.training import TrainConfig, check, initial_model, load_recipe, train
 from dejavlad.training.config.schedule import rate
+from dejavlad.training.context import RunContext
 from dejavlad.training.data.jitter import AS_IT_IS
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.monitor import Monitor
-from dejavlad.training.losses.multi_similarity import MultiSimilarity
+from dejavlad.training.losses.multi_similarity import multi_similarity
 from dejavlad.training.sampling.places import PlaceSampler
 from dejavlad.training.steps.network import Network
 from dejavlad.training.steps.place_step import PlaceStep
@@ -34,7 +35,7 @@ def labelled():
 )
 def test_the_loss_is_that_of_pytorch_metric_learning(given, expected):
     """Its values for these rows, by its version 2.9.0."""
-    result = MultiSimilarity(*given)(*labelled())
+    result = multi_similarity(*labelled(), *given)
     assert float(result.losses_U.mean()) == pytest.approx(expected, rel=1e-12)
     assert (result.pairs, result.mined) == (30, 6 + 19)
 
@@ -56,7 +57,7 @@ def test_the_gradient_is_that_of_the_plain_formula():
             + torch.log(1 + sum((torch.exp(beta * (s - base)) for s in far), torch.zeros(()))) / beta
         )
     (expected,) = torch.autograd.grad(torch.stack(losses).mean(), rows_UD)
-    loss = MultiSimilarity(alpha, beta, base, epsilon)(rows_UD, labels).losses_U
+    loss = multi_similarity(rows_UD, labels, alpha, beta, base, epsilon).losses_U
     torch.testing.assert_close(loss, torch.stack(losses))
     torch.testing.assert_close(torch.autograd.grad(loss.mean(), rows_UD)[0], expected)
 
@@ -64,7 +65,7 @@ def test_the_gradient_is_that_of_the_plain_formula():
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
 def test_a_batch_of_one_kind_of_pairs_teaches_nothing(labels):
     rows_UD = torch.eye(3, requires_grad=True)
-    result = MultiSimilarity(1.0, 50.0, 0.0, 0.1)(rows_UD, torch.tensor(labels))
+    result = multi_similarity(rows_UD, torch.tensor(labels), 1.0, 50.0, 0.0, 0.1)
     assert (result.mined, result.losses_U.tolist()) == (0, [0.0] * 3)
 
 
@@ -203,7 +204,7 @@ def test_photos_that_are_too_many_at_once_give_the_same_gradient(make_town, make
         config = replace(PLACES, photos_at_once=at_once, precision="fp64")
         model = make_model("gem")
         network = Network(model, config)
-        step = PlaceStep(network, PhotoPool(town, model.preprocess), None, config)
+        step = PlaceStep(network, PhotoPool(town, model.preprocess), None, RunContext(config))
         drawn = PlaceSampler(town, config).draw(1, 1)
         work = [
             ((n, AS_IT_IS), p) for n, p in zip(drawn.numbers.tolist(), drawn.labels.tolist(), strict=True)

@@ -1,6 +1,7 @@
 """Two processes train as one does; a run goes from one to two and back; when one dies all end."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from dejavlad.errors import InputError
+from dejavlad.model.run_folder import epoch_folder
 from dejavlad.training import Run, train
 from dejavlad.training.distributed import (
     ALONE,
     join,
 )
-from dejavlad.training.run.runs import epoch_folder
+from warm_processes import start as start_warm
 
 PLACES = {
     "mining": "places",
@@ -99,6 +101,17 @@ for out, options in what["runs"].items():
         failed = True
 sys.exit(failed)
 """
+LAUNCH = """
+import sys
+import lightning_fabric.strategies.ddp  # before it is forked
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+def work(script, words):
+    sys.argv = ["-c", *words]
+    exec(compile(script, "script", "exec"), {})
+how = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, start_method="fork")
+elastic_launch(LaunchConfig(1, 1, 2, run_id="test", **how), work)(sys.argv[1], sys.argv[2:])
+"""
+"""What torchrun does, but that its processes are forked."""
 
 
 @pytest.fixture
@@ -109,6 +122,10 @@ def start(request):
     def launch(runs, die=None):
         job = json.dumps({"runs": {str(out): options for out, options in runs.items()}, "die": die})
         script = here.parent / "made_photos.py", here / "conftest.py"
+        if hasattr(os, "fork"):
+            with start_warm(LAUNCH, SCRIPT, *script, job, stdout=True) as ended:
+                output = ended.stdout.read()
+                return subprocess.CompletedProcess((), ended.wait(), output)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         code = ["--no-python", sys.executable, "-c", SCRIPT, *map(str, script), job]
         return subprocess.run([*command, *code], capture_output=True, text=True, timeout=600)

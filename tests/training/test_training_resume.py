@@ -1,8 +1,6 @@
 """A run that is cut off, wherever that is, ends with the same bytes as one that is not."""
 
 import json
-import subprocess
-import sys
 import time
 import unicodedata
 from dataclasses import replace
@@ -18,17 +16,12 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
+from dejavlad.model.run_folder import RUN, epoch_folder
 from dejavlad.photo import PhotoList
 from dejavlad.training import Run, train
 from dejavlad.training.run.open_run import _hash
-from dejavlad.training.run.runs import (
-    RUN,
-    epoch_folder,
-)
-from dejavlad.training.run.state import (
-    STATE,
-    State,
-)
+from dejavlad.training.run.state import STATE, State
+from warm_processes import start
 
 VARYING = ("seconds",)
 
@@ -260,13 +253,12 @@ train(config, small["small_model"](), small["small_town"](view), None, sys.argv[
 @pytest.mark.parametrize(("options", "kills"), [({}, 2), (CLASSES, 1)], ids=["tuples", "classes"])
 def test_killed_at_random_moments(options, kills, config, make_model, town, tmp_path, request):
     here = request.path.parent
-    command = [sys.executable, "-c", SCRIPT, str(here.parent / "made_photos.py"), str(here / "conftest.py")]
-    command += [str(tmp_path / "killed"), json.dumps(options)]
+    words = here.parent / "made_photos.py", here / "conftest.py", tmp_path / "killed", json.dumps(options)
     long = replace(config, **options, epochs=8, save_every=2)
     train(long, make_model(), town, None, tmp_path / "whole")
     random = np.random.default_rng(5)
     for _ in range(kills):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        with start(SCRIPT, *words, stdout=True) as process:
             assert process.stdout is not None and process.stdout.readline()
             time.sleep(float(random.uniform(0.05, 0.4)))
             process.kill()

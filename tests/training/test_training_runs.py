@@ -10,8 +10,8 @@ import torch
 
 from dejavlad.errors import InputError
 from dejavlad.model import load_folder
+from dejavlad.model.run_folder import best_epoch
 from dejavlad.training import resolve, train
-from dejavlad.training.run.runs import best_epoch
 from dejavlad.training.run.state import State
 
 

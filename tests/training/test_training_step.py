@@ -118,7 +118,7 @@ def gradients(make_model, pool, config, tuples=TUPLES, kept=False, tmp_path=None
     if kept:
         maps, _ = plan_frozen_maps(network, pool, config, tmp_path, 1e9)
         maps.fill(network, pool, RunContext(config))
-    outcome = Step(network, pool, maps, make_loss(config), config)(tuples, [1])
+    outcome = Step(make_loss(config), network, pool, maps, RunContext(config))(tuples, [1])
     gradient_of = {name: None if p.grad is None else p.grad.clone() for name, p in network.learnt.items()}
     return outcome, gradient_of, network
 

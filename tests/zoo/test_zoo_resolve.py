@@ -142,8 +142,9 @@ def test_preprocessing_follows_backbone_input_and_resize():
     assert small("squeezenet1_1-max", resize="20x30").preprocess.output_size(480, 640) == (20, 30)
     with pytest.raises(UnknownNameError, match="did you mean caffe"):
         small("squeezenet1_1-max", input="cafe")
-    with pytest.raises(InputError, match="leave --input out"):
-        small("rootsift-vlad", input="caffe")
+    for name in ("rootsift-vlad", "dinov2-vits14-vlad", "vgg16-netvlad-pitts30k"):
+        with pytest.raises(InputError, match="leave --input out"):
+            load_model(name, input="caffe", device="cpu", offline=True)
     with pytest.raises(InputError, match="resize"):
         small("squeezenet1_1-max", resize="huge")
 
@@ -226,7 +227,7 @@ def test_devices(monkeypatch):
     assert resolve_device("auto") == torch.device("cuda")
     with pytest.raises(InputError, match="there are 1 GPUs"):
         resolve_device("cuda:1")
-    for name in ("gpu", "cpu:0", "cuda:x"):
+    for name in ("gpu", "cpu:0", "cpu:", "cuda:x", "cuda:", "cuda:\uff10"):
         with pytest.raises(UnknownNameError, match="device"):
             resolve_device(name)
     with pytest.raises(UnknownNameError, match="precision"):

@@ -61,19 +61,14 @@ class BoQ(Head):
     def __init__(
         self, dim: int, channels: int = 384, *, queries: int = 64, blocks: int = 2, rows: int = 32
     ) -> None:
-        super().__init__(dim, "BoQ", channels=channels, queries=queries, blocks=blocks, rows=rows)
+        options = {"channels": channels, "queries": queries, "blocks": blocks, "rows": rows}
+        super().__init__(dim, "BoQ", numbers=channels * rows, **options)
         if channels % HEAD:
             raise InputError(f"BoQ's inner channels are a multiple of {HEAD}; given {channels}")
-        self.channels, self.n_queries, self.rows = channels, queries, rows
         self.proj_c = nn.Conv2d(dim, channels, 3, padding=1)
         self.norm_input = nn.LayerNorm(channels)
         self.boqs = nn.ModuleList(QueryBlock(channels, queries) for _ in range(blocks))
         self.fc = nn.Linear(blocks * queries, rows)
-
-    @property
-    def descriptor_size(self) -> int:
-        """c * rows; entry channel * rows + row."""
-        return self.channels * self.rows
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, c * rows], channel by channel; not yet of unit length."""

@@ -28,14 +28,9 @@ class ConvAP(Head):
     name = "convap"
 
     def __init__(self, dim: int, channels: int = 512, *, side: int = 2) -> None:
-        super().__init__(dim, "Conv-AP", channels=channels, side=side)
+        super().__init__(dim, "Conv-AP", numbers=channels * side**2, channels=channels, side=side)
         self.side = side
         self.channel_pool = nn.Conv2d(dim, channels, 1)
-
-    @property
-    def descriptor_size(self) -> int:
-        """channels * side^2; entry channel * side^2 + row * side + column."""
-        return int(self.channel_pool.out_channels) * self.side**2
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, channels * side^2], channel by channel; not yet of unit length."""

@@ -24,18 +24,14 @@ REGIONS = 1 + sum((len(cuts) - 1) ** 2 for cuts in CUTS)
 
 
 class CricaVPR(Head):
-    """CricaVPR: the class token, and the generalised mean of 4 and of 9 regions, each compared across photos.
-
-    Args:
-        dim: D.
-    """
+    """The class token, and the generalised mean of 4 and of 9 regions, each compared across photos."""
 
     name = "cricavpr"
     leading = 1
     grid = False
 
     def __init__(self, dim: int) -> None:
-        super().__init__(dim)
+        super().__init__(dim, numbers=REGIONS * dim)
         self.p = nn.Parameter(torch.tensor([3.0]))
         self.encoder = CrossImageEncoder(dim)
 
@@ -48,11 +44,6 @@ class CricaVPR(Head):
     def fixed_grid(self) -> tuple[int, int]:
         """The only grid (H, W) that it takes: 16 x 16 patches."""
         return SIDE, SIDE
-
-    @property
-    def descriptor_size(self) -> int:
-        """Length of one photo's descriptor: 14 regions of D numbers."""
-        return REGIONS * self.dim
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, 14 * D], region by region; not yet of unit length."""

@@ -16,11 +16,11 @@ HEADS, HIDDEN, LAYERS = 16, 2048, 2
 class CrossImageEncoder(nn.Module):
     """Two layers of attention between the photos of a batch, for each of their R vectors by itself."""
 
-    def __init__(self, dim: int, layers: int = LAYERS) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(dim, HEADS, HIDDEN, activation="gelu", batch_first=False)
-            for _ in range(layers)
+            for _ in range(LAYERS)
         )
 
     def forward(self, x_NRD: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ class EDTformer(Head):
     def __init__(
         self, dim: int, queries: int = 64, *, channels: int = 256, rows: int = 16, layers: int = 2
     ) -> None:
-        super().__init__(dim, "EDTformer", queries=queries, channels=channels, rows=rows, layers=layers)
+        options = {"queries": queries, "channels": channels, "rows": rows, "layers": layers}
+        super().__init__(dim, "EDTformer", numbers=channels * rows, **options)
         if dim % HEADS:
             raise InputError(f"EDTformer needs a multiple of {HEADS} channels; given {dim}")
         self.queries = nn.Parameter(torch.randn(1, queries, dim))
@@ -63,11 +64,6 @@ class EDTformer(Head):
         self.layers = nn.ModuleList(DecoderLayer(dim) for _ in range(layers))
         self.channel_proj = nn.Linear(dim, channels)
         self.row_proj = nn.Linear(queries, rows)
-
-    @property
-    def descriptor_size(self) -> int:
-        """channels * rows; entry channel * rows + row."""
-        return int(self.channel_proj.out_features) * int(self.row_proj.out_features)
 
     def head(self, feat_NDT: Tensor) -> Tensor:
         """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""

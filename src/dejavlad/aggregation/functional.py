@@ -95,12 +95,12 @@ def signed_power(x: Tensor, power: float) -> Tensor:
     return x if power == 1 else x.sign() * x.abs().clamp(min=EPSILON).pow(power)
 
 
-def generalized_mean(feat_NDL: Tensor, p: Tensor, *, least: float = 1e-6) -> Tensor:
-    """``(mean_l x^p)^(1/p)`` of each channel [N, D], features below `least` taken as `least`.
+def generalized_mean(feat_NDL: Tensor, p: Tensor) -> Tensor:
+    """``(mean_l x^p)^(1/p)`` of each channel [N, D], features below 1e-6, so also negative ones, as 1e-6.
 
     GeM of Radenović et al. (TPAMI 2019); in logarithms, so that no `p` over- or underflows.
     """
-    logs_NDL = feat_NDL.clamp(min=least).log()
+    logs_NDL = feat_NDL.clamp(min=1e-6).log()
     if _tracing():  # an exported network takes photos of any size
         powers_NDL = p * logs_NDL
         most_ND1 = powers_NDL.amax(dim=2, keepdim=True)

@@ -21,6 +21,7 @@ class Head(Aggregation):
     Args:
         dim: D, channels of the feature map.
         what: the head's name, for errors.
+        numbers: the length of a descriptor; default: `dim`.
         options: the constructor's arguments besides `dim`, by name; whole numbers are sizes of at least 1.
 
     Raises:
@@ -31,10 +32,18 @@ class Head(Aggregation):
     grid: ClassVar[bool] = True
     """Whether `head` is given the map [N, D, H, W], or its locations [N, D, L]."""
 
-    def __init__(self, dim: int, what: str = "", **options: int | bool) -> None:
+    def __init__(
+        self, dim: int, what: str = "", *, numbers: int | None = None, **options: int | bool
+    ) -> None:
         super().__init__(dim, epsilon="torch")
         positive(what, **{name: value for name, value in options.items() if not isinstance(value, bool)})
         self._options = options
+        self._numbers = self.dim if numbers is None else int(numbers)
+
+    @property
+    def descriptor_size(self) -> int:
+        """Length of one photo's descriptor, in numbers."""
+        return self._numbers
 
     @property
     def options(self) -> dict[str, Any]:

@@ -23,13 +23,8 @@ class ImageTokens(Head):
     grid = False
 
     def __init__(self, dim: int, tokens: int = 8) -> None:
-        super().__init__(dim, "ImAge", tokens=tokens)
+        super().__init__(dim, "ImAge", numbers=tokens * dim, tokens=tokens)
         self.tokens = tokens
-
-    @property
-    def descriptor_size(self) -> int:
-        """Length of one photo's descriptor: tokens * D, token by token."""
-        return self.tokens * self.dim
 
     def head(self, feat_NDT: Tensor) -> Tensor:
         """Descriptors [N, tokens * D], token by token; not yet of unit length."""

@@ -52,8 +52,9 @@ class MixVPR(Head):
     def __init__(
         self, dim: int, channels: int = 1024, *, rows: int = 4, cells: int = 400, depth: int = 4
     ) -> None:
-        super().__init__(dim, "MixVPR", channels=channels, rows=rows, cells=cells, depth=depth)
-        self.channels, self.rows, self.cells = channels, rows, cells
+        options = {"channels": channels, "rows": rows, "cells": cells, "depth": depth}
+        super().__init__(dim, "MixVPR", numbers=channels * rows, **options)
+        self.cells = cells
         self.mix = nn.Sequential(*(Mixer(cells) for _ in range(depth)))
         self.channel_proj = nn.Linear(dim, channels)
         self.row_proj = nn.Linear(cells, rows)
@@ -63,11 +64,6 @@ class MixVPR(Head):
         """The only grid that it takes, where it is square."""
         side = math.isqrt(self.cells)
         return (side, side) if side * side == self.cells else None
-
-    @property
-    def descriptor_size(self) -> int:
-        """channels * rows; entry channel * rows + row."""
-        return self.channels * self.rows
 
     def head(self, feat_NDHW: Tensor) -> Tensor:
         """Descriptors [N, channels * rows], channel by channel; not yet of unit length."""

@@ -296,11 +296,6 @@ def sharpness(centres_KD: NDArray[np.float64], samples_MD: Floats, *, version: L
 
     The gap is of dot products with unit centres (version 1), or of squared distances (version 2).
 
-    Args:
-        centres_KD: cluster centres.
-        samples_MD: local features, at least 1.
-        version: which assignment it is for.
-
     Returns:
         alpha; 0 where there is one cluster only.
 
@@ -316,7 +311,7 @@ def sharpness(centres_KD: NDArray[np.float64], samples_MD: Floats, *, version: L
             scores_MK = block @ _unit(centres_KD).T
         else:
             scores_MK = 2 * block @ centres_KD.T - np.square(centres_KD).sum(axis=1)
-        best = np.partition(scores_MK, -2, axis=1)[:, -2:]
+        best = np.partition(scores_MK, -2, axis=1)[:, -2:]  # the second best, then the best
         gaps += float((best[:, 1] - best[:, 0]).sum())
     gap = gaps / len(samples_MD)
     if not (math.isfinite(gap) and gap > 0):

@@ -83,12 +83,7 @@ class GeM(Pooling):
     name = "gem"
 
     def __init__(
-        self,
-        dim: int,
-        p: float = 3.0,
-        *,
-        normalize_input: bool = False,
-        epsilon: EpsilonRule = "matconvnet",
+        self, dim: int, p: float = 3.0, *, normalize_input: bool = False, epsilon: EpsilonRule = "matconvnet"
     ) -> None:
         super().__init__(dim, normalize_input=normalize_input, epsilon=epsilon)
         if not p > 0:

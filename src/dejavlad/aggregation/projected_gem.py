@@ -31,17 +31,13 @@ class ProjectedGeM(Head):
     grid = False
 
     def __init__(self, dim: int, dims: int = 512, *, p: float = 3.0, normalize_input: bool = True) -> None:
-        super().__init__(dim, "GeM with a linear layer", dims=dims, normalize_input=bool(normalize_input))
+        options = {"dims": dims, "normalize_input": bool(normalize_input)}
+        super().__init__(dim, "GeM with a linear layer", numbers=dims, **options)
         if not p > 0:
             raise InputError(f"GeM needs a positive exponent; given p={p}")
         self.normalize_input = bool(normalize_input)
         self.p = nn.Parameter(torch.tensor([float(p)]))
         self.linear = nn.Linear(dim, dims)
-
-    @property
-    def descriptor_size(self) -> int:
-        """Length of one photo's descriptor, in numbers."""
-        return int(self.linear.out_features)
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, dims], the linear layer's output; not yet of unit length."""

@@ -65,18 +65,13 @@ class QAA(Head):
     grid = False
 
     def __init__(self, dim: int, clusters: int = 64, *, cluster_dim: int = 128, queries: int = 256) -> None:
-        super().__init__(dim, "QAA", clusters=clusters, cluster_dim=cluster_dim, queries=queries)
+        options = {"clusters": clusters, "cluster_dim": cluster_dim, "queries": queries}
+        super().__init__(dim, "QAA", numbers=cluster_dim * clusters, **options)
         if dim % HEADS or cluster_dim % HEADS:
             raise InputError(f"QAA needs multiples of {HEADS} channels; given {dim} and {cluster_dim}")
-        self.clusters, self.cluster_dim, self.n_queries = clusters, cluster_dim, queries
         self.queries_feature = Codebook(queries, cluster_dim)
         self.queries_score = Codebook(queries, dim)
         self.score = Score(dim, clusters)
-
-    @property
-    def descriptor_size(self) -> int:
-        """l * K; entry channel * K + cluster."""
-        return self.cluster_dim * self.clusters
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, l * K], channel by channel; not yet of unit length."""

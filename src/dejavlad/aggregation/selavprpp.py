@@ -30,16 +30,11 @@ class SelaVPRpp(Head):
     grid = False
 
     def __init__(self, dim: int, dims: int = 2048, *, bits: bool = False) -> None:
-        super().__init__(dim, "SelaVPR++", dims=dims, bits=bool(bits))
+        super().__init__(dim, "SelaVPR++", numbers=dims, dims=dims, bits=bool(bits))
         self.bits = bool(bits)
         self.before = nn.Linear(dim, dim)
         self.p = nn.Parameter(torch.tensor([3.0]))
         self.after = nn.Linear(dim, dims)
-
-    @property
-    def descriptor_size(self) -> int:
-        """Length of one photo's descriptor, in numbers."""
-        return int(self.after.out_features)
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, dims], +1 or -1 with `bits`; not yet of unit length."""

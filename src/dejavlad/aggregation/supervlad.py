@@ -30,8 +30,9 @@ class SuperVLAD(Head):
     grid = False
 
     def __init__(self, dim: int, clusters: int = 4, *, ghosts: int = 1, cross_image: bool = False) -> None:
-        super().__init__(dim, "SuperVLAD", clusters=clusters, ghosts=ghosts, cross_image=bool(cross_image))
-        self.clusters, self.ghosts = clusters, ghosts
+        options = {"clusters": clusters, "ghosts": ghosts, "cross_image": bool(cross_image)}
+        super().__init__(dim, "SuperVLAD", numbers=clusters * dim, **options)
+        self.clusters = clusters
         self.conv = nn.Conv2d(dim, clusters + ghosts, 1, bias=False)
         self.encoder = CrossImageEncoder(dim) if cross_image else None
 
@@ -39,11 +40,6 @@ class SuperVLAD(Head):
     def alone(self) -> bool:
         """Whether a descriptor depends on its own photo only: true without `cross_image`."""
         return self.encoder is None
-
-    @property
-    def descriptor_size(self) -> int:
-        """Length of one photo's descriptor: K * D numbers, cluster by cluster."""
-        return self.clusters * self.dim
 
     def head(self, feat_NDL: Tensor) -> Tensor:
         """Descriptors [N, K * D], cluster by cluster; not yet of unit length."""

@@ -108,6 +108,15 @@ def check_prepared(images_NCHW: Tensor) -> None:
         raise InputError(f"prepared photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
 
 
+def too_small(images_NCHW: Tensor, least: int) -> InputError:
+    """The error of photos that leave no cell; `least` is the smallest side in pixels that leaves one."""
+    height, width = images_NCHW.shape[2:]
+    return InputError(
+        f"photos of {height}x{width} pixels are too small for this network: it needs at least "
+        f"{least}x{least}; give larger photos or --resize"
+    )
+
+
 class Backbone(nn.Module):
     """Base of the convolutional backbones: layers one after the other, cut after one of them.
 
@@ -164,11 +173,8 @@ class Backbone(nn.Module):
         check_prepared(images_NCHW)
         height, width = images_NCHW.shape[2:]
         if 0 in self.grid(height, width):
-            least = next(side for side in range(1, 2 * self.receptive_field) if all(self.grid(side, side)))
-            raise InputError(
-                f"photos of {height}x{width} pixels are too small for this network: it needs at least "
-                f"{least}x{least}; give larger photos or --resize"
-            )
+            sides = range(1, 2 * self.receptive_field)
+            raise too_small(images_NCHW, next(side for side in sides if all(self.grid(side, side))))
         feat_NCHW = images_NCHW
         for layer in self.children():
             feat_NCHW = layer(feat_NCHW)
@@ -249,15 +255,11 @@ def _layer_index(names: Sequence[str], cut: str) -> int:
 
 
 def _channels(layers: Sequence[nn.Module]) -> int:
-    for layer in reversed(layers):
-        channels = getattr(layer, "out_channels", None)
-        if channels is not None:
-            return int(channels)
-    return 3
+    """Channels behind the layers; 3, a photo's, where none of them changes their number."""
+    numbers = (getattr(layer, "out_channels", None) for layer in reversed(layers))
+    return next((int(channels) for channels in numbers if channels is not None), 3)
 
 
 def _side(value: int | tuple[int, ...] | str) -> int:
     """A kernel, stride or padding, the same along both axes."""
-    if isinstance(value, tuple):
-        return int(value[0])
-    return int(value)
+    return int(value[0] if isinstance(value, tuple) else value)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dejavlad.backbones.base import check_prepared, too_small
 from dejavlad.backbones.sizes import PATCH, REGISTERS, VARIANTS
 from dejavlad.errors import InputError, UnknownNameError
 
@@ -266,6 +267,7 @@ class DinoV2(nn.Module):
         if registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, registers, size.channels))
         self.mask_token = nn.Parameter(torch.zeros(1, size.channels))
+        """Of its training alone; kept, because the publishers' files and all saved models have it."""
         self.patch_embed = PatchEmbed(size.channels)
         whole = self.cut.block + (self.cut.facet is None)
         self.blocks = nn.ModuleList(self.make_block(i) for i in range(whole))
@@ -319,14 +321,10 @@ class DinoV2(nn.Module):
         Raises:
             InputError: photos of another shape, too small, or of sides that are refused.
         """
-        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
-            raise InputError(f"photos must be [N, 3, H, W]; given {list(images_NCHW.shape)}")
+        check_prepared(images_NCHW)
         height, width = images_NCHW.shape[2:]
         if 0 in self.grid(height, width):
-            raise InputError(
-                f"photos of {height}x{width} pixels are too small for this network: it needs at least "
-                f"{PATCH}x{PATCH}; give larger photos or --resize"
-            )
+            raise too_small(images_NCHW, PATCH)
         rows, columns = (max(1, round(side / PATCH)) for side in (height, width))
         near = (rows * PATCH, columns * PATCH)
         if near == (height, width):

@@ -139,11 +139,6 @@ class EfficientNetLite(Backbone):
         return "_conv_head" if layer == "head" else layer
 
 
-def block_count(size: int) -> int:
-    """How many blocks there are to cut at."""
-    return sum(_repeats(count, i, size) for i, (_, _, count, _, _) in enumerate(STAGES))
-
-
 def _blocks(size: int) -> list[MobileBlock]:
     blocks: list[MobileBlock] = []
     channels = STEM

@@ -19,8 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dejavlad.backbones.base import check_prepared
-from dejavlad.errors import CheckpointError, DownloadError, InputError, MissingExtraError
+from dejavlad.backbones.base import check_prepared, too_small
+from dejavlad.errors import (
+    CheckpointError,
+    DownloadError,
+    InputError,
+    MissingExtraError,
+    first_line,
+    first_names,
+)
 
 PROBE = 128
 """Side of the photo on which models are measured that have no patches."""
@@ -32,7 +39,8 @@ class HubBackbone(nn.Module):
     """A transformers model as a backbone.
 
     Args:
-        model: a folder that ``save_pretrained`` wrote, or a model's id on the hub.
+        model: a folder that ``save_pretrained`` wrote, a model's id on the hub, or a model that is built
+            already.
         random: build from the configuration alone, with random weights of this seed.
         offline: never download.
         leading: 1 gives the class token and the patch tokens in one column, [N, C, 1 + H*W, 1].
@@ -45,35 +53,14 @@ class HubBackbone(nn.Module):
     """
 
     scales = 1
-
     leading = 0
     """Tokens before the patches in what it gives."""
 
     def __init__(
-        self, model: str, *, random: int | None = None, offline: bool = False, leading: int = 0
+        self, model: str | nn.Module, *, random: int | None = None, offline: bool = False, leading: int = 0
     ) -> None:
         super().__init__()
-        self._adopt(_open(model, random, offline))
-        if leading not in (0, 1):
-            raise InputError(f"0 or 1 token may stand before the patches; given {leading}")
-        if leading and (self.patch is None or not self._before):
-            raise InputError(f"hub:{model} has no class token before its patches, which this head needs")
-        self.leading = leading
-
-    @classmethod
-    def of(cls, network: nn.Module) -> HubBackbone:
-        """A backbone of a transformers model that is built already.
-
-        Raises:
-            InputError: it is no vision model that is understood here.
-        """
-        backbone = cls.__new__(cls)
-        nn.Module.__init__(backbone)
-        backbone._adopt(network)
-        return backbone
-
-    def _adopt(self, network: nn.Module) -> None:
-        self.network = network
+        self.network = network = _open(model, random, offline) if isinstance(model, str) else model
         self.patch = _patch_of(getattr(network, "config", None))
         """Side of a patch in pixels; None for a model that answers with a map."""
         self._extra: dict[str, Any] = {}
@@ -89,6 +76,12 @@ class HubBackbone(nn.Module):
         """A cell's own patch, in pixels; through attention or deep layers it sees much more."""
         self.offset = (self.stride - 1) / 2
         """Centre of cell (0, 0) in pixels."""
+        if leading not in (0, 1):
+            raise InputError(f"0 or 1 token may stand before the patches; given {leading}")
+        if leading and (self.patch is None or not self._before):
+            name = f"hub:{model}" if isinstance(model, str) else type(model).__name__
+            raise InputError(f"{name} has no class token before its patches, which this head needs")
+        self.leading = leading
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Feature map of prepared photos.
@@ -103,12 +96,8 @@ class HubBackbone(nn.Module):
             InputError: the photos are of another shape, or too small to leave a single cell.
         """
         check_prepared(images_NCHW)
-        height, width = images_NCHW.shape[2:]
-        if min(height, width) < self.stride:
-            raise InputError(
-                f"photos of {height}x{width} pixels are too small for this network: it needs at least "
-                f"{self.stride}x{self.stride}; give larger photos or --resize"
-            )
+        if min(images_NCHW.shape[2:]) < self.stride:
+            raise too_small(images_NCHW, self.stride)
         return self._run(images_NCHW)
 
     def _run(self, images_NCHW: Tensor) -> Tensor:
@@ -137,7 +126,7 @@ class HubBackbone(nn.Module):
                 feat_NCHW = self._run(parameter.new_zeros(1, 3, side, side))
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise InputError(
-                f"{type(network).__name__} is no vision model that is understood here: {_line(error)}"
+                f"{type(network).__name__} is no vision model that is understood here: {first_line(error)}"
             ) from error
         finally:
             network.train(training)
@@ -164,9 +153,9 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
                 missing = [key for key in loading["missing_keys"] if not key.startswith(UNUSED)]
             else:
                 torch.manual_seed(random)
-                opened = transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+                opened = transformers.AutoModel.from_config(config)
     except Exception as error:  # transformers raises errors of many kinds
-        reason = f"hub:{model} cannot be opened: {_line(error)}"
+        reason = f"hub:{model} cannot be opened: {first_line(error)}"
         if folder:
             raise CheckpointError(
                 f"{reason} (a model's folder holds config.json and model.safetensors)"
@@ -177,7 +166,7 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
         raise DownloadError(f"{reason} (there is no such folder; {hint})") from error
     network: nn.Module = opened.float()
     if missing:
-        raise CheckpointError(f"hub:{model} lacks weights: {', '.join(sorted(missing)[:6])}")
+        raise CheckpointError(f"hub:{model} lacks weights: {first_names(missing)}")
     for key, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"hub:{model}: {key} holds NaN or infinity; the file is damaged")
@@ -206,7 +195,3 @@ def _patch_of(config: Any) -> int | None:
     if isinstance(patch, list | tuple):
         patch = patch[0]
     return int(patch) if isinstance(patch, int) else None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

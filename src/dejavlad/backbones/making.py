@@ -16,7 +16,6 @@ from dejavlad.download import fetch
 from dejavlad.errors import DownloadError, InputError, UnknownNameError
 from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import Settings
-from dejavlad.wheels import WheelFile
 
 
 def create(
@@ -110,18 +109,19 @@ def fetch_weights(name: str, *, offline: bool | None = None, on_progress: OnProg
 
 
 def _fetched(entry: BackboneEntry, offline: bool, on_progress: OnProgress) -> Path:
-    assert entry.path is not None
-    if entry.url is None:
-        assert entry.wheel is not None
-        return _packaged(entry.path, entry.wheel)
-    return fetch(
-        entry.url,
-        entry.path,
-        sha256=entry.sha256,
-        size=entry.size,
-        offline=offline,
-        on_progress=on_progress,
-    )
+    path, wheel = entry.path, entry.wheel
+    assert path is not None
+    if entry.url is not None:
+        return fetch(
+            entry.url, path, sha256=entry.sha256, size=entry.size, offline=offline, on_progress=on_progress
+        )
+    assert wheel is not None
+    if not path.is_file():
+        raise DownloadError(
+            f"{path.name} is not here: pip install {wheel.package}, or put that package's {wheel.file} "
+            f"at {path}"
+        )
+    return path
 
 
 def _made(name: str, make: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
@@ -135,15 +135,6 @@ def _made(name: str, make: Callable[..., nn.Module], options: Mapping[str, Any])
         return make(**options)
     except TypeError as error:
         raise InputError(f"{name} does not take these options: {error}") from None
-
-
-def _packaged(path: Path, wheel: WheelFile) -> Path:
-    if not path.is_file():
-        raise DownloadError(
-            f"{path.name} is not here: pip install {wheel.package}, or put that package's {wheel.file} "
-            f"at {path}"
-        )
-    return path
 
 
 def _unpublished(

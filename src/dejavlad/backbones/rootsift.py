@@ -110,6 +110,8 @@ class RootSift(nn.Module):
             gradients, (0, max(0, self.receptive_field - width), 0, max(0, self.receptive_field - height))
         )
         window_B1L1 = self.get_buffer(f"window{scale}")
+        # Every orientation is taken for a photo of its own, and then every row of bins: one small convolution
+        # along each axis serves all of them, where a 2-D one would take the square of its work.
         down = F.conv2d(
             gradients.reshape(n * ORIENTATIONS, 1, *gradients.shape[2:]), window_B1L1, stride=(self.stride, 1)
         )

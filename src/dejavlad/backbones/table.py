@@ -121,17 +121,17 @@ def _dinov2(variant: str, millions: float, *, registers: int = 0) -> BackboneEnt
     )
 
 
-def _squeezenet(version: str, channels: int, file: str, size: float) -> BackboneEntry:
+def _squeezenet(version: str, channels: int, file: str) -> BackboneEntry:
     what = f"SqueezeNet {version}: small and quick"
     make = _later("squeezenet", "SqueezeNet", version)
-    return _published(make, channels, what, "features.10", "features.12", file, size)
+    return _published(make, channels, what, "features.10", "features.12", file, 5e6)
 
 
 def _lite(size: int, channels: int, cut: str, digits: str, bytes_: float) -> BackboneEntry:
     name = f"efficientnet-lite{size}"
     file = f"{name}-{digits}.pth"
     return BackboneEntry(
-        _later("efficientnet_lite", "EfficientNetLite", size, cut=cut),
+        _later("efficientnet_lite", "EfficientNetLite", size),
         f"EfficientNet-Lite{size}, cut after {cut.replace('_', ' ')}",
         cut,
         "head",
@@ -179,8 +179,8 @@ BACKBONES: dict[str, BackboneEntry] = {
     "resnet50": _resnet(50, "resnet50-0676ba61.pth", 102e6),
     "resnet101": _resnet(101, "resnet101-63fe2227.pth", 179e6),
     "resnet152": _resnet(152, "resnet152-394f9c45.pth", 242e6),
-    "squeezenet1_0": _squeezenet("1.0", 512, "squeezenet1_0-b66bff10.pth", 5e6),
-    "squeezenet1_1": _squeezenet("1.1", 384, "squeezenet1_1-b8a52dc0.pth", 5e6),
+    "squeezenet1_0": _squeezenet("1.0", 512, "squeezenet1_0-b66bff10.pth"),
+    "squeezenet1_1": _squeezenet("1.1", 384, "squeezenet1_1-b8a52dc0.pth"),
     "mobilenet_v2": _published(
         _later("mobilenet", "MobileNetV2"),
         96,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dejavlad.backbones.pickles import check_pickles
-from dejavlad.errors import CheckpointError, MalformedFileError
+from dejavlad.errors import CheckpointError, MalformedFileError, first_line
 from dejavlad.guarded.plain_file import open_regular
 from dejavlad.guarded.zip_archive import is_zip, open_zip, read_npz
 
@@ -154,7 +154,7 @@ def _load(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(str(error))) from None
     except Exception as error:  # readers raise anything on damaged files
-        raise CheckpointError(f"it is damaged, or cut short: {_line(error)}") from None
+        raise CheckpointError(f"it is damaged, or cut short: {first_line(error)}") from None
 
 
 def _is_npz(path: Path) -> bool:
@@ -201,7 +201,7 @@ def _refusal(message: str) -> str:
     """Which type was refused, from torch's explanation."""
     named = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)|type ([\w.]+)", message)
     if named is None:
-        return f"it is damaged, or holds more than weights: {message.strip().splitlines()[0][:200]}"
+        return f"it is damaged, or holds more than weights: {first_line(message)}"
     name = next(filter(None, named.groups()))
     return (
         f"it holds {name}, which is not executed; save its weights alone: "
@@ -211,8 +211,3 @@ def _refusal(message: str) -> str:
 
 def _kind(content: object) -> str:
     return f"a {type(content).__name__}" if not isinstance(content, Mapping) else "an empty dict"
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    return text[:200] or type(error).__name__

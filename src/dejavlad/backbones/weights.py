@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from dejavlad.backbones.dinov2 import DinoV2
 from dejavlad.backbones.tensor_files import read_tensors
-from dejavlad.errors import CheckpointError, InputError
+from dejavlad.errors import CheckpointError, InputError, first_names
 
 CLASSIFIER = ("classifier.", "fc.", "_fc.")
 DISPENSABLE = ("num_batches_tracked", "mask_token")
 """Parts that play no role when photos are described, and may be missing."""
-SOME = 6
-"""So many keys are named in an error."""
 
 Tensors = Mapping[str, Tensor]
 
@@ -31,10 +29,6 @@ log = logging.getLogger("dejavlad")
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a file, whatever wraps them (see `tensor_files`); no pickle is executed.
-
-    Args:
-        path: the file.
-        entry: the key under which the file holds the tensors, where they are not all that it holds.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or it holds something else.
@@ -69,8 +63,8 @@ def load_weights(backbone: nn.Module, whole: nn.Module, tensors: Tensors, source
         log.debug("%s: left aside %s", source, ", ".join(aside))
     if missing or leftover:
         raise CheckpointError(
-            f"{source} does not fit this network: missing {_first_names(missing)}; "
-            f"left over {_first_names(leftover)}"
+            f"{source} does not fit this network: missing {first_names(missing)}; "
+            f"left over {first_names(leftover)}"
         )
     wrong = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
     if wrong:
@@ -126,10 +120,3 @@ def parse_random(weights: str) -> int | None:
     if not seed.isdecimal() or int(seed) >= 1 << 31:
         raise InputError(f"weights {weights!r}: give random:SEED with a whole number, e.g. random:0")
     return int(seed)
-
-
-def _first_names(keys: list[str]) -> str:
-    if not keys:
-        return "nothing"
-    more = f" and {len(keys) - SOME} more" if len(keys) > SOME else ""
-    return ", ".join(keys[:SOME]) + more

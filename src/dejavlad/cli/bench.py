@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions, ScoringOptions
 from dejavlad.cli.sources import PlaceOptions
-from dejavlad.cli.terminal import Output, command_line, table
+from dejavlad.cli.terminal import Output, command_line, paired_text, table
 from dejavlad.errors import InputError
 
 
@@ -60,16 +60,15 @@ def bench(
             earlier=results or (),
             scoring=scoring,
             load=options.load,
-            **options.describing(on_progress),
             on_row=tell,
+            **options.describing(on_progress),
         )
     page = write_bench_page(
         made.to_dict(), made.header, made.cells, out / "index.html", command=command_line()
     )
     text = table(made.header, made.cells, right=range(1, len(made.header) - 2))
     for name, tests in made.against_best.items():
-        text += f"\n\n{name} against {made.ran[0].name} ({tests[0].test}; 95 % intervals; * p below 0.05)\n"
-        text += "\n".join(f"  {test}" for test in tests)
+        text += f"\n\n{paired_text(name, made.ran[0].name, tests)}"
     for row in made.rows:
         if row.error:
             text += f"\n\n{row.name} could not be run: {row.error}"

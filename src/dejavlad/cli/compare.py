@@ -7,14 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dejavlad.cli.terminal import Output, table
+from dejavlad.cli.terminal import Flag, Output, paired_text, table
 
 
 def compare(
-    results: Annotated[list[Path], Parameter(name="RESULTS", negative=())],
+    results: Annotated[list[Path], Parameter(negative=())],
     /,
     *,
-    mix: Annotated[bool, Parameter(negative=())] = False,
+    mix: Flag = False,
     output: Output = Output(),
 ) -> None:
     """Results side by side; refuses to compare what was measured under different protocols.
@@ -36,9 +36,7 @@ def compare(
     compared = side_by_side([Result.load(path) for path in results], names=[str(p) for p in results], mix=mix)
     text = table(compared.header, compared.rows, right=range(1, len(compared.header)))
     for name, tests in compared.paired.items():
-        lines = (f"  {test}" for test in tests)
-        text += f"\n\n{name} against {compared.names[0]} ({tests[0].test}; 95 % intervals; * p below 0.05)\n"
-        text += "\n".join(lines)
+        text += f"\n\n{paired_text(name, compared.names[0], tests)}"
     if compared.unread:
         output.note(compared.unread)
     if compared.differences:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from dejavlad.cli.protocols import protocols
-from dejavlad.cli.sources import AllFolders, PhotoOptions, Root
+from dejavlad.cli.sources import AllFolders, PhotoOptions
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import DejavladError, InputError
 
@@ -94,8 +94,8 @@ def check(
     workers
         Threads that decode.
     """
-    from dejavlad.datasets.audit.report import check_dataset, check_photos
-    from dejavlad.datasets.published import PUBLISHED
+    from dejavlad.datasets.audit.report import Decoding, check_dataset, check_photos
+    from dejavlad.datasets.cards import PUBLISHED
     from dejavlad.images import read_content, read_stretch
     from dejavlad.photo import PhotoList
     from dejavlad.settings import Settings
@@ -104,13 +104,12 @@ def check(
         raise InputError(f"--workers {workers}: give 1 or more")
     places = _opened(name, sources)
     with output.progress() as on_progress:
-        how: dict[str, Any] = {"sample": sample, "workers": workers, "on_progress": on_progress}
-        how |= {"read": read_content, "stretch": read_stretch}
+        decoding = Decoding(read_content, read_stretch, sample, workers, on_progress)
         if isinstance(places, PhotoList):
-            report = check_photos(places, **how)
+            report = check_photos(places, decoding)
         else:
             root = sources.root or Settings.load().root(name)
-            report = check_dataset(places, published=PUBLISHED.get(name), root=root, **how)
+            report = check_dataset(places, decoding, published=PUBLISHED.get(name), root=root)
     output.answer(report.to_dict(), str(report))
     wrong = [finding for finding in report.findings if finding.wrong]
     if wrong:
@@ -127,7 +126,7 @@ def list_(
     out: Path,
     part: Literal["database", "queries"] | None = None,
     prefix: str | None = None,
-    root: Root = None,
+    root: Path | None = None,
     all_folders: AllFolders = False,
     output: Output = Output(),
 ) -> None:

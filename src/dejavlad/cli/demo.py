@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions
-from dejavlad.cli.terminal import Output, command_line
+from dejavlad.cli.terminal import Flag, Output, command_line
 
 
 def demo(
     *,
     out: Path = Path("dejavlad-demo"),
     photos: int | None = None,
-    full: Annotated[bool, Parameter(negative=())] = False,
+    full: Flag = False,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:

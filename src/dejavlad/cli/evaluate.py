@@ -2,24 +2,89 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import Parameter
 
 from dejavlad.cli.machines import answer_shard
 from dejavlad.cli.options import FilterOptions, MachineOptions, ModelOptions, RerankOptions, ScoringOptions
-from dejavlad.cli.sources import Panorama, PlaceOptions, Stores
+from dejavlad.cli.sources import PlaceOptions, Stores
 from dejavlad.cli.terminal import Output, command_line
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.evaluation.protocols import Protocol
-    from dejavlad.extraction import DescriptorStore
+    from dejavlad.extraction import DescriptorStore, Shard
     from dejavlad.ground_truth import PlaceDataset
+    from dejavlad.model import PlaceModel
     from dejavlad.pipelines import Evaluation, Scoring
+    from dejavlad.places.filters import Filter
     from dejavlad.places.preset import Preset
+    from dejavlad.places.verification.points import PointSetting
 
 NOUNS = {"database": ("database photo", "database photos"), "queries": ("query", "queries")}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TaskOptions:
+    """What is measured, and how."""
+
+    ranking: Path | None = None
+    """Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
+    kapture's form)."""
+    panorama: str | None = None
+    "Cut panoramas of --database and --queries into so many views, as `map build` does."
+    protocol: str | None = None
+    """Measure as a published protocol does, e.g. `nordland@10f-27592`: what is right, what is left out of
+    rankings, which queries count (`dejavlad dataset protocols` lists them). Opens its dataset, unless others
+    are given."""
+
+    budget: float | None = None
+    "Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent."
+
+    @property
+    def named(self) -> Protocol | None:
+        """The protocol that is given by its name."""
+        from dejavlad.evaluation.protocols import protocol
+
+        return None if self.protocol is None else protocol(self.protocol)
+
+    def how(self, reranking: RerankOptions, output: Output) -> Preset | PointSetting | None:
+        """How it is re-ranked; a kind of local features that stands in for a better one is noted.
+
+        Raises:
+            InputError: a ranking that is there already is to be re-ranked, or a budget limits nothing.
+        """
+        points = reranking.points()
+        how = reranking.chosen() if points is None else points
+        if self.ranking is not None and (how is not None or self.budget is not None):
+            raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
+        if how is None and self.budget is not None:
+            raise InputError("--budget limits re-ranking; give --rerank or --preset too")
+        if points is not None and (why := points.chosen().second_best):
+            output.note(why)
+        return how
+
+    def open(self, sources: PlaceOptions, output: Output) -> tuple[PlaceDataset, Stores | None]:
+        """The dataset, measured as the protocol says; what is to be said of it is noted."""
+        from dejavlad.ground_truth import WithinFrames, truth_text
+
+        named = self.named
+        if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
+            sources = replace(sources, dataset=named.dataset)
+        places, stores = sources.open(self.panorama, output)
+        output.notes(places.database, places.queries)
+        if named is not None:
+            places = named.under(places, given=sources.truth is not None)
+            if unlike := named.unlike_published(len(places.database), len(places.queries)):
+                output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
+        truth = places.truth
+        if truth is not None and isinstance(truth.rule, WithinFrames) and truth.rule.by_names:
+            output.note(f"right is {truth_text(truth.description)}")
+        return places, stores
 
 
 def evaluate(
@@ -27,14 +92,11 @@ def evaluate(
     /,
     *,
     out: Path,
-    ranking: Path | None = None,
-    panorama: Panorama = None,
-    protocol: str | None = None,
+    task: TaskOptions = TaskOptions(),
     scores: ScoringOptions = ScoringOptions(),
     sources: PlaceOptions = PlaceOptions(),
     filters: FilterOptions = FilterOptions(),
     reranking: RerankOptions = RerankOptions(),
-    budget: float | None = None,
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -58,107 +120,104 @@ def evaluate(
         stores of descriptors are given.
     out
         The folder of the results; run again, it goes on where it stopped.
-    ranking
-        Score this ranking instead of making one: `.npz`, `.npy` of rows, or predictions by name (`.txt` in
-        kapture's form).
-    panorama
-        Cut panoramas of --database and --queries into so many views, as `map build` does.
-    protocol
-        Measure as a published protocol does, e.g. `nordland@10f-27592`: what is right, what is left out of
-        rankings, which queries count (`dejavlad dataset protocols` lists them). Opens its dataset, unless
-        others are given.
-    budget
-        Milliseconds a query, as a mean: re-rank the least sure queries first, and stop when it is spent.
     """
-    from dejavlad.evaluation.protocols import protocol as protocol_of
-    from dejavlad.pipelines import evaluate as evaluate_model
-
-    named = protocol_of(protocol) if protocol is not None else None
-    scoring = scores.scoring(named)
-    points = reranking.points()
-    preset = reranking.chosen() if points is None else None
-    places, stores = _open(sources, named, panorama, output)
-    if ranking is not None:
-        if preset is not None or points is not None or budget is not None:
-            raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
-        _score(ranking, model or stores, places, out, scoring, filters, machines, output)
-        return
-    if points is not None and (why := points.chosen().second_best):
-        output.note(why)
-    if budget is not None and preset is None and points is None:
-        raise InputError("--budget limits re-ranking; give --rerank or --preset too")
-    only = filters.filter()
+    scoring, only = scores.scoring(task.named), filters.filter()
+    how = task.how(reranking, output)
+    places, stores = task.open(sources, output)
+    if task.ranking is not None:
+        _refuse_with_ranking(model or stores, only, machines)
+        return _answer(_scored(task.ranking, places, out, scoring), places, out, output)
     if stores is not None:
-        _refuse_with_stores(model, machines)
-    else:
-        model = options.chosen(model, output)
-    if shard := machines.share():
-        described = _share(model or "", places, out, machines, options, preset, output)
-        return answer_shard(output, shard, described, "evaluate")
+        _refuse_with_stores(model, machines, options)
+    name = options.chosen(model, output) if stores is None else ""
     with output.progress() as on_progress:
-        made = evaluate_model(
-            stores or options.load(model or "", on_progress, preset=preset),
-            places,
-            out,
-            scoring,
-            reranking=preset or points,
-            budget_ms=budget,
-            only=only,
-            dims=options.dims_list if len(options.dims_list) > 1 else (),
-            ray=machines.ray,
-            device=options.resolved_device,
-            offline=options.offline or None,
-            command=command_line(),
-            **options.describing(on_progress),
-        )
+        describing = {"ray": machines.ray, **options.describing(on_progress)}
+        base = stores or options.load(name, on_progress, preset=_patches(how), several_dims=True)
+        if (shard := machines.share()) is not None:
+            shares = _described(base, places, out, shard, _patches(how), describing)
+            return answer_shard(output, shard, shares, "evaluate")
+        how_measured = {"reranking": how, "budget_ms": task.budget, "only": only}
+        made = _evaluated(base, places, out, scoring, options, how_measured | describing)
     _answer(made, places, out, output)
 
 
-def _open(
-    sources: PlaceOptions, named: Protocol | None, panorama: str | None, output: Output
-) -> tuple[PlaceDataset, Stores | None]:
-    """The dataset, measured as the protocol says, and what is to be said of it."""
-    from dejavlad.ground_truth import WithinFrames, truth_text
-
-    if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
-        sources = replace(sources, dataset=named.dataset)
-    places, stores = sources.open(panorama, output)
-    output.notes(places.database, places.queries)
-    if named is not None:
-        places = named.under(places, given=sources.truth is not None)
-        if unlike := named.unlike_published(len(places.database), len(places.queries)):
-            output.note(f"{named.name}: {unlike}: figures are not those of the published lists")
-    truth = places.truth
-    if truth is not None and isinstance(truth.rule, WithinFrames) and truth.rule.by_names:
-        output.note(f"right is {truth_text(truth.description)}")
-    return places, stores
-
-
-def _score(
-    ranking: Path,
-    described: str | Stores | None,
+def _evaluated(
+    base: PlaceModel | Stores,
     places: PlaceDataset,
     out: Path,
     scoring: Scoring,
-    filters: FilterOptions,
-    machines: MachineOptions,
-    output: Output,
-) -> None:
-    """Score a ranking that was made elsewhere."""
+    options: ModelOptions,
+    how: dict[str, Any],
+) -> Evaluation:
+    """Measured by a model, or by descriptors; `how` as `dejavlad.pipelines.evaluate` takes it."""
+    from dejavlad.pipelines import evaluate as evaluate_dataset
+
+    return evaluate_dataset(
+        base,
+        places,
+        out,
+        scoring,
+        dims=options.dims_list if len(options.dims_list) > 1 or isinstance(base, tuple) else (),
+        device=options.resolved_device,
+        offline=options.offline or None,
+        command=command_line(),
+        **how,
+    )
+
+
+def _scored(ranking: Path, places: PlaceDataset, out: Path, scoring: Scoring) -> Evaluation:
+    """A ranking that was made elsewhere, scored."""
     from dejavlad.evaluation.predictions import open_ranking
     from dejavlad.pipelines import evaluate_ranking
 
+    opened = open_ranking(ranking, places.database, places.queries)
+    return evaluate_ranking(opened, places, out, scoring, command=command_line())
+
+
+def _described(
+    model: PlaceModel | Stores,
+    places: PlaceDataset,
+    out: Path,
+    shard: Shard,
+    preset: Preset | None,
+    describing: dict[str, Any],
+) -> list[DescriptorStore]:
+    """One share of the photos, described alone."""
+    from dejavlad.pipelines.evaluation import describe_dataset
+
+    assert not isinstance(model, tuple)
+    _, *shares = describe_dataset(model, places, out, preset=preset, shard=shard, **describing)
+    return shares
+
+
+def _patches(how: Preset | PointSetting | None) -> Preset | None:
+    """How it is re-ranked, where that is by patches."""
+    from dejavlad.places.preset import Preset
+
+    return how if isinstance(how, Preset) else None
+
+
+def _refuse_with_ranking(
+    described: str | Stores | None, only: Filter | None, machines: MachineOptions
+) -> None:
+    """What makes rankings has no use where one is given."""
     if described is not None:
         raise InputError("--ranking is scored as it is: give photo lists, but no model and no stores")
-    if filters.filter() is not None or machines.shard is not None or machines.ray is not None:
+    if only is not None or machines.shard is not None or machines.ray is not None:
         raise InputError("--ranking is scored as it is: leave filters, --shard and --ray out")
-    scored = open_ranking(ranking, places.database, places.queries)
-    made = evaluate_ranking(scored, places, out, scoring, command=command_line())
-    _answer(made, places, out, output)
+
+
+def _refuse_with_stores(model: str | None, machines: MachineOptions, options: ModelOptions) -> None:
+    """What describes photos has no use where descriptors are given."""
+    options.refuse_of_model("--database", but="--dims")
+    if machines.shard is not None or machines.ray is not None:
+        raise InputError("stores are described already: leave --shard and --ray out")
+    if model is not None:
+        raise InputError(f"--database and --queries are stores already; leave the model {model!r} out")
 
 
 def _answer(made: Evaluation, places: PlaceDataset, out: Path, output: Output) -> None:
-    from dejavlad.datasets.audit.near_duplicates import twins_text
+    from dejavlad.datasets.audit.near_duplicates import near_duplicates_text
 
     if made.stores is not None:
         output.scaled(*made.stores)
@@ -172,39 +231,6 @@ def _answer(made: Evaluation, places: PlaceDataset, out: Path, output: Output) -
             f"open {made.page}",
         )
         return
-    if twins := twins_text(result.twins):
+    if twins := near_duplicates_text(result.twins):
         output.note(twins)
     output.answer(result.to_dict(), f"{result}\nopen {made.page}")
-
-
-def _refuse_with_stores(model: str | None, machines: MachineOptions) -> None:
-    """What describes photos has no use where descriptors are given."""
-    if machines.shard is not None or machines.ray is not None:
-        raise InputError("stores are described already: leave --shard and --ray out")
-    if model is not None:
-        raise InputError(f"--database and --queries are stores already; leave the model {model!r} out")
-
-
-def _share(
-    model: str,
-    places: PlaceDataset,
-    out: Path,
-    machines: MachineOptions,
-    options: ModelOptions,
-    preset: Preset | None,
-    output: Output,
-) -> list[DescriptorStore]:
-    """Describe one share of the photos alone."""
-    from dejavlad.pipelines.evaluation import describe_dataset
-
-    with output.progress() as on_progress:
-        _, database, queries = describe_dataset(
-            options.load(model, on_progress, preset=preset),
-            places,
-            out,
-            preset=preset,
-            shard=machines.share(),
-            ray=machines.ray,
-            **options.describing(on_progress),
-        )
-    return [database, queries]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
 from dejavlad.cli.options import numbers
-from dejavlad.cli.sources import PlaceOptions, open_store
+from dejavlad.cli.sources import PlaceOptions, Stores, open_store
 from dejavlad.cli.terminal import Output, table
 from dejavlad.errors import InputError
 
@@ -17,6 +18,42 @@ if TYPE_CHECKING:
 
     from dejavlad.evaluation.explain import Explanation, ScoredHypothesis
     from dejavlad.evaluation.hypotheses import Hypothesis
+    from dejavlad.ground_truth import PlaceDataset
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ScoredOptions:
+    """What is scored."""
+
+    at: int = 1
+    "The N of the recall that was expected."
+    recall_at: str = "1,5,10"
+    "N of recall@N that are told, with commas between."
+    database_store: Path | None = None
+    """Descriptors of the database, to try them with and without unit length; also read where --database is a
+    store."""
+    queries_store: Path | None = None
+    "Descriptors of the queries, likewise."
+
+    def stores(self, places: PlaceDataset) -> Stores | None:
+        """The descriptors of both lists, if they are given.
+
+        Raises:
+            InputError: one alone is given, or they are of other lists.
+        """
+        if self.database_store is None and self.queries_store is None:
+            return None
+        if self.database_store is None or self.queries_store is None:
+            raise InputError("give both --database-store and --queries-store, or neither")
+        stores = open_store(self.database_store), open_store(self.queries_store)
+        lists = places.database, places.queries
+        for what, store, photos in zip(("database", "queries"), stores, lists, strict=True):
+            if len(store) != len(photos):
+                raise InputError(
+                    f"--{what}-store holds {len(store)} descriptors, the list {len(photos)} photos"
+                )
+        return stores
 
 
 def explain(
@@ -24,10 +61,7 @@ def explain(
     /,
     *,
     expect: str | None = None,
-    at: int = 1,
-    recall_at: str = "1,5,10",
-    database_store: Annotated[Path | None, Parameter(name="--database-store")] = None,
-    queries_store: Annotated[Path | None, Parameter(name="--queries-store")] = None,
+    scored: ScoredOptions = ScoredOptions(),
     sources: PlaceOptions = PlaceOptions(),
     output: Output = Output(),
 ) -> None:
@@ -45,49 +79,29 @@ def explain(
         What is to be explained: `.npz`, or `.npy` of rows.
     expect
         The recall that was expected, as exact as it is known: `0.85`, `85.0%`.
-    at
-        The N of the recall that was expected.
-    recall_at
-        N of recall@N that are told, with commas between.
-    database_store
-        Descriptors of the database, to try them with and without unit length; also read where --database is
-        a store.
-    queries_store
-        Descriptors of the queries, likewise.
     """
     from dejavlad.evaluation.explain import explain as explained
     from dejavlad.evaluation.predictions import open_ranking
 
     places, stores = sources.open(None, output)
     output.notes(places.database, places.queries)
-    if (database_store is None) != (queries_store is None):
-        raise InputError("give both --database-store and --queries-store, or neither")
-    if database_store is not None and queries_store is not None:
-        stores = (open_store(database_store), open_store(queries_store))
-        for what, store, photos in zip(
-            ("database", "queries"), stores, (places.database, places.queries), strict=True
-        ):
-            if len(store) != len(photos):
-                raise InputError(
-                    f"--{what}-store holds {len(store)} descriptors, the list {len(photos)} photos"
-                )
+    stores = scored.stores(places) or stores
     given = open_ranking(ranking, places.database, places.queries)
-    ns = numbers("--recall-at", recall_at)
+    recall_at = numbers("--recall-at", scored.recall_at)
     others: Iterable[Hypothesis] = ()
+    shortfall = "descriptors with and without unit length: give --database-store and --queries-store"
     if stores is not None:  # without them nothing is searched, and PyTorch is not loaded
         from dejavlad.pipelines.explain import of_descriptors
 
-        others = of_descriptors(given, *stores, k=max(given.depth, 1))
+        others, shortfall = of_descriptors(given, *stores, k=max(given.depth, 1)), ""
     explanation = explained(
         given,
         places,
-        recall_at=ns,
-        at=at,
+        recall_at=recall_at,
+        at=scored.at,
         expect=expect,
         others=others,
-        shortfall=""
-        if stores is not None
-        else "descriptors with and without unit length: give --database-store and --queries-store",
+        shortfall=shortfall,
     )
     output.answer(explanation.to_dict(), _text(explanation))
 

@@ -2,22 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions, numbers
-from dejavlad.cli.sources import Root
-from dejavlad.cli.terminal import Output, table
+from dejavlad.cli.terminal import Flag, Output, table
 from dejavlad.errors import DejavladError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dejavlad.export import Certificate
+    from dejavlad.export import Certificate, ExportSetting
     from dejavlad.model import PlaceModel
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the file takes and gives, and on which photos it is tried."""
+
+    photos: str | None = None
+    "Photos on which the answers are compared (default: made ones)."
+    with_preprocess: Flag = False
+    "Take photos as bytes [N, height, width, 3] of the size that the network wants, not prepared."
+    patches: Flag = False
+    "Also give the patches that re-ranking compares, as further outputs."
+    patch_sizes: str = "2,5,8"
+    "Their sides, in cells."
+    int8: Flag = False
+    "Quantise it to int8: several times faster, and not the same answers."
+    calibrate: str | None = None
+    "With --int8: some dozens of photos like those to be described."
+    dataset: str | None = None
+    "With --int8: tell what that costs in recall on this dataset."
+    root: Path | None = None
+    "The folder that paths in a list, or a dataset, are relative to."
+
+    def setting(self, resize: str | None) -> ExportSetting:
+        """The file's, for photos of the size that ``--resize`` gives.
+
+        Raises:
+            InputError: options of int8 that do not go together.
+        """
+        from dejavlad.export import ExportSetting
+        from dejavlad.images.preprocess import parse_resize
+        from dejavlad.model import PatchSetting
+
+        if self.int8 != (self.calibrate is not None):
+            raise InputError("--int8 and --calibrate PHOTOS go together: give both or neither")
+        if self.dataset is not None and not self.int8:
+            raise InputError("--dataset tells what --int8 costs; give --int8 --calibrate PHOTOS too")
+        size = None if resize is None else parse_resize(resize)
+        sides = numbers("--patch-sizes", self.patch_sizes)
+        return ExportSetting(
+            size if isinstance(size, tuple) else None,
+            PatchSetting(sides) if self.patches else None,
+            self.with_preprocess,
+        )
 
 
 def export(
@@ -25,14 +70,7 @@ def export(
     /,
     *,
     out: Path,
-    photos: str | None = None,
-    with_preprocess: Annotated[bool, Parameter(name="--with-preprocess", negative=())] = False,
-    patches: Annotated[bool, Parameter(negative=())] = False,
-    patch_sizes: Annotated[str, Parameter(name="--patch-sizes")] = "2,5,8",
-    int8: Annotated[bool, Parameter(negative=())] = False,
-    calibrate: str | None = None,
-    dataset: str | None = None,
-    root: Root = None,
+    wanted: ExportOptions = ExportOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -50,51 +88,31 @@ def export(
         A model's name (`dejavlad models`) or folder, with a network in it.
     out
         The file; its certificate lies beside it, as `OUT.json`.
-    photos
-        Photos on which the answers are compared (default: made ones).
-    with_preprocess
-        Take photos as bytes [N, height, width, 3] of the size that the network wants, not prepared.
-    patches
-        Also give the patches that re-ranking compares, as further outputs.
-    patch_sizes
-        Their sides, in cells.
-    int8
-        Quantise it to int8: several times faster, and not the same answers.
-    calibrate
-        With --int8: some dozens of photos like those to be described.
-    dataset
-        With --int8: tell what that costs in recall on this dataset.
-    root
-        The folder that paths in a list, or a dataset, are relative to.
     """
-    from dejavlad.export import ExportSetting, export_model
-    from dejavlad.model import PatchSetting
+    from dejavlad.export import export_model
 
-    _check(options, int8, calibrate, dataset)
+    if options.precision != "fp32" or options.runtime not in ("torch", "auto"):
+        raise InputError(
+            "an export is in fp32 (or --int8), for every runtime; leave --precision and --runtime out, and "
+            "give them where the file is used"
+        )
+    setting = wanted.setting(options.resize)
+    costs: dict[str, Any] = {}
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
-        size = _size(options.resize)
-        sides = numbers("--patch-sizes", patch_sizes)
-        setting = ExportSetting(size, PatchSetting(sides) if patches else None, with_preprocess)
-        images = _images(photos, root, opened)
-        costs: dict[str, Any] = {}
-        if int8:
+        images = _images(wanted.photos, wanted.root, opened)
+        how: dict[str, Any] = {"images": images, "on_progress": on_progress}
+        if wanted.int8:
             from dejavlad.export.quantise import export_int8
 
-            certificate = export_int8(
-                opened,
-                out,
-                setting,
-                calibrate=_images(calibrate, root, opened),
-                images=images,
-                on_progress=on_progress,
-            )
-            if dataset is not None:
-                from dejavlad.pipelines.recall_cost import recall_cost
-
-                costs = recall_cost(opened, out, dataset, root=root, on_progress=on_progress)
+            calibrate = _images(wanted.calibrate, wanted.root, opened)
+            certificate = export_int8(opened, out, setting, calibrate=calibrate, **how)
         else:
-            certificate = export_model(opened, out, setting, images=images, on_progress=on_progress)
+            certificate = export_model(opened, out, setting, **how)
+        if wanted.dataset is not None:
+            from dejavlad.pipelines.recall_cost import recall_cost
+
+            costs = recall_cost(opened, out, wanted.dataset, root=wanted.root, on_progress=on_progress)
     summary = {"onnx": str(out), "certificate": str(out) + ".json", **certificate.to_dict()}
     output.answer(summary | ({"recall": costs} if costs else {}), _text(out, certificate, costs))
 
@@ -112,8 +130,6 @@ def verify_export(
     Raises:
         DejavladError: it answers otherwise, or was made of another model.
     """
-    from dataclasses import replace
-
     from dejavlad.export import read_certificate
     from dejavlad.export.make import certifiable, recertify
 
@@ -131,25 +147,6 @@ def verify_export(
             f"{path.name} does not answer as {certificate.name}: in {wrong[0].runtime} "
             f"({wrong[0].precision}) the least cosine is {wrong[0].cosine_min:.6f}"
         )
-
-
-def _check(options: ModelOptions, int8: bool, calibrate: str | None, dataset: str | None) -> None:
-    if options.precision != "fp32" or options.runtime not in ("torch", "auto"):
-        raise InputError(
-            "an export is in fp32 (or --int8), for every runtime; leave --precision and --runtime out, and "
-            "give them where the file is used"
-        )
-    if int8 != (calibrate is not None):
-        raise InputError("--int8 and --calibrate PHOTOS go together: give both or neither")
-    if dataset is not None and not int8:
-        raise InputError("--dataset tells what --int8 costs; give --int8 --calibrate PHOTOS too")
-
-
-def _size(resize: str | None) -> tuple[int, int] | None:
-    from dejavlad.images.preprocess import parse_resize
-
-    wanted = parse_resize(resize) if resize is not None else None
-    return wanted if isinstance(wanted, tuple) else None
 
 
 def _images(photos: str | None, root: Path | None, model: PlaceModel) -> list[NDArray[np.uint8]]:

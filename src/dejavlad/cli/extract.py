@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
 from dejavlad.cli.options import MachineOptions, ModelOptions, RerankOptions
-from dejavlad.cli.sources import ListOptions, Panorama, cut
-from dejavlad.cli.terminal import Output
+from dejavlad.cli.sources import ListOptions, cut
+from dejavlad.cli.terminal import Flag, Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
 from dejavlad.progress import OnProgress
 
 if TYPE_CHECKING:
     from dejavlad.extraction import DescriptorStore, Shard
+    from dejavlad.extraction.seconds import Seconds
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.places.preset import Preset
 
@@ -58,15 +59,52 @@ class FileOptions:
             write_bin(store, self.bin, clusters=_clusters(model) if self.order == "matlab" else None)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class StoreOptions:
+    """What is stored of each photo."""
+
+    panorama: str | None = None
+    "Cut panoramas into so many views, as `map build` does."
+    dtype: Literal["float32", "float16"] = "float32"
+    "How descriptors are stored."
+    patches: Flag = False
+    """Also make the patches that re-ranking compares, into the same store (`--preset` says which; default:
+    speed's)."""
+
+    def preset(self, reranking: RerankOptions, files: FileOptions) -> Preset | None:
+        """The patches that are made; None for none.
+
+        Raises:
+            InputError: options of patches, and none are wanted, or none are stored.
+        """
+        from dejavlad.places.preset import FRESH, load_preset
+
+        given = reranking.chosen()
+        if not self.patches and files.patchfeats is None:
+            if given is not None:
+                raise InputError("--preset says which patches are made; give --patches too")
+            return None
+        preset = given or load_preset("speed")
+        if preset.patch_dtype == FRESH:
+            raise InputError("--patch-dtype none stores no patches; leave --patches out")
+        return preset
+
+    def form(self, preset: Preset | None, model: PlaceModel) -> dict[str, Any]:
+        """In which form descriptors and patches are stored, as `dejavlad.extract` takes it."""
+        if preset is None:
+            return {"dtype": self.dtype}
+        patches = preset.patches_of(model)
+        return {"dtype": self.dtype, "patches": patches, "patch_dtype": preset.patch_dtype}
+
+
 def extract(
     model: str,
     photos: str,
     /,
     *,
     out: Path,
-    panorama: Panorama = None,
-    dtype: Literal["float32", "float16"] = "float32",
-    patches: Annotated[bool, Parameter(negative=())] = False,
+    stored: StoreOptions = StoreOptions(),
     reranking: RerankOptions = RerankOptions(),
     files: FileOptions = FileOptions(),
     sources: ListOptions = ListOptions(),
@@ -91,75 +129,53 @@ def extract(
         A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
     out
         The store, a folder.
-    panorama
-        Cut panoramas into so many views, as `map build` does.
-    dtype
-        How descriptors are stored.
-    patches
-        Also make the patches that re-ranking compares, into the same store (`--preset` says which; default:
-        speed's).
     """
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction.seconds import Seconds
     from dejavlad.places.fitted_model import for_patches
 
-    shard = machines.share()
+    shard, seconds = machines.share(), Seconds()
     files.check(shard)
-    seconds = Seconds()
-    preset = _preset(patches or files.patchfeats is not None, reranking)
+    preset = stored.preset(reranking, files)
     with output.progress() as on_progress:
         base = options.load(model, on_progress, preset=preset)
-        listed = cut(sources.listed(photos), panorama, output)
-        kept = out.with_name(out.name + ".model")
-        opened = options.fitted(base, listed, kept, on_progress)
+        listed = cut(sources.listed(photos), stored.panorama, output)
+        beside = out.with_name(out.name + ".model")
+        opened = options.fitted(base, listed, beside, on_progress)
         if preset is not None:
-            opened = for_patches(opened, listed, kept, preset.patches, on_progress=on_progress)
+            opened = for_patches(opened, listed, beside, preset.patches, on_progress=on_progress)
         store = fill(
             opened,
             listed,
             out,
             batch_size=options.batch_size,
             workers=options.workers,
-            dtype=dtype,
-            patches=None if preset is None else preset.patches_of(opened),
-            patch_dtype="float16" if preset is None else preset.patch_dtype,
+            **stored.form(preset, opened),
             shard=shard,
             ray=machines.ray,
             seconds=seconds,
             on_progress=on_progress,
         )
         files.write(store, opened, out, on_progress)
+    _answer(store, out, opened, seconds, output)
+
+
+def _answer(store: DescriptorStore, out: Path, model: PlaceModel, seconds: Seconds, output: Output) -> None:
+    described, share = int(store.done.sum()), store.shard
     summary = {
         "store": str(out),
         "photos": len(store),
-        "described": int(store.done.sum()),
+        "described": described,
         **failures_dict(store.failed),
-        "dims": int(store.rows.shape[1]),
-        "model": {"name": opened.title, "fingerprint": opened.fingerprint},
-        **({} if shard is None else {"shard": str(shard)}),
+        "dims": store.dims,
+        "model": {"name": model.title, "fingerprint": model.fingerprint},
+        **({} if share is None else {"shard": str(share)}),
         "seconds": seconds.to_dict(),
     }
-    share = "" if shard is None else f" of shard {shard}"
-    output.answer(
-        summary,
-        f"{summary['described']} of {len(store)} photos{share} described, {summary['dims']} dims: {out}\n"
-        f"{seconds}",
-    )
+    of_shard = "" if share is None else f" of shard {share}"
+    text = f"{described} of {len(store)} photos{of_shard} described, {store.dims} dims: {out}\n{seconds}"
+    output.answer(summary, text)
     output.failures(store.failed)
-
-
-def _preset(wanted: bool, reranking: RerankOptions) -> Preset | None:
-    from dejavlad.places.preset import FRESH, load_preset
-
-    given = reranking.chosen()
-    if not wanted:
-        if given is not None:
-            raise InputError("--preset says which patches are made; give --patches too")
-        return None
-    preset = given or load_preset("speed")
-    if preset.patch_dtype == FRESH:
-        raise InputError("--patch-dtype none stores no patches; leave --patches out")
-    return preset
 
 
 def _clusters(model: PlaceModel) -> int | None:

@@ -10,9 +10,9 @@ from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions, Verify, point_setting
 from dejavlad.cli.sources import PhotoOptions
-from dejavlad.cli.terminal import Output, command_line
+from dejavlad.cli.terminal import Flag, Output, command_line
 from dejavlad.errors import InputError
-from dejavlad.progress import timed
+from dejavlad.progress import OnProgress, timed
 
 if TYPE_CHECKING:
     from dejavlad.extraction import DescriptorStore
@@ -40,7 +40,7 @@ class LoopOptions:
     of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres)."""
     radius: float | None = None
     "Metres within which two frames show one place, where poses or positions tell (default: 5)."
-    both_ways: Annotated[bool, Parameter(name="--both-ways", negative=())] = False
+    both_ways: Flag = False
     """Also measure as the TensorFlow port of NetVLAD does on KITTI: each frame's nearest of all, later ones
     included, by the first 128 dimensions alone. The truth must be poses."""
 
@@ -68,7 +68,7 @@ class LoopOptions:
 
 
 def loops(
-    photos: Annotated[str, Parameter(name="PHOTOS")],
+    photos: str,
     /,
     *,
     out: Path,
@@ -107,23 +107,14 @@ def loops(
     frames, store = _frames(photos, sources, detection.truth)
     _tell(frames, output)
     right = detection.right(frames)
-    if store is not None and model is not None:
-        raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
-    if store is None:
-        from dejavlad.extraction import extract
-
-        model = options.chosen(model, output)
-        with output.progress() as on_progress, timed(seconds, "describe"):
-            opened = options.fitted(options.load(model, on_progress), frames, out / "model", on_progress)
-            store = extract(
-                opened,
-                frames,
-                out / "frames",
-                batch_size=options.batch_size,
-                workers=options.workers,
-                on_progress=on_progress,
-            )
+    if store is not None:
+        if model is not None:
+            raise InputError(f"{photos!r} is a store of descriptors already; leave --model {model} out")
+        options.refuse_of_model(photos)
     with output.progress() as on_progress:
+        if store is None:
+            with timed(seconds, "describe"):
+                store = _described(frames, options.chosen(model, output), out, options, on_progress)
         result = find_loops(
             store,
             frames,
@@ -137,6 +128,22 @@ def loops(
         )
     output.answer(result.document, f"{result}\nopen {result.page}")
     output.failures(store.failed, "frame", "frames")
+
+
+def _described(
+    frames: PhotoList, model: str, out: Path, options: ModelOptions, on_progress: OnProgress
+) -> DescriptorStore:
+    """Descriptors of the frames, kept in the folder of the results."""
+    from dejavlad.extraction import extract
+
+    return extract(
+        options.fitted(options.load(model, on_progress), frames, out / "model", on_progress),
+        frames,
+        out / "frames",
+        batch_size=options.batch_size,
+        workers=options.workers,
+        on_progress=on_progress,
+    )
 
 
 def _tell(frames: PhotoList, output: Output) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from dejavlad.cli.machines import answer_shard, stored_photos
 from dejavlad.cli.options import LocalKind, MachineOptions, ModelOptions, point_setting
-from dejavlad.cli.sources import Panorama, PhotoOptions, cut
-from dejavlad.cli.terminal import Output
+from dejavlad.cli.sources import PhotoOptions, cut
+from dejavlad.cli.terminal import Flag, Output
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
+    from dejavlad.photo import PhotoList
     from dejavlad.places import PlaceMap
 
 Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.")]
@@ -21,18 +23,35 @@ Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.
 app = App(name="map", help="A map to locate photos in: build it, add, remove and move photos, look at it.")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a map keeps of its photos, and how it is searched."""
+
+    local: Flag = False
+    """Also keep local features of each photo (at most 150 kB): `locate` then needs no photos of the map, and
+    checks its answers faster."""
+    local_kind: LocalKind | None = None
+    "Which local features are kept (default: `auto`, the best that is installed); implies --local."
+    index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None
+    """How the map is searched: `exact`; `float16` and `int8`, which lose nothing and read less; `1bit`, by
+    photos whose signs are most alike; `ivf` and `hnsw` by faiss; `auto` (default) by the number of photos.
+    Kept with the map; its recall is measured and told."""
+    min_recall: float | None = None
+    "Refuse an index that finds a smaller share of the nearest photos (0 to 1); the map is kept whole."
+    panorama: str | None = None
+    """Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
+    headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number)."""
+
+
 @app.command
 def build(
-    model: Annotated[str, Parameter(name="MODEL")],
-    photos: Annotated[str | None, Parameter(name="PHOTOS")] = None,
+    model: str,
+    photos: str | None = None,
     /,
     *,
     out: str,
-    local: Annotated[bool, Parameter(negative=())] = False,
-    local_kind: LocalKind | None = None,
-    index: Literal["auto", "exact", "float16", "int8", "1bit", "ivf", "hnsw"] | None = None,
-    min_recall: float | None = None,
-    panorama: Panorama = None,
+    made: BuildOptions = BuildOptions(),
     sources: PhotoOptions = PhotoOptions(),
     machines: MachineOptions = MachineOptions(),
     options: ModelOptions = ModelOptions(),
@@ -59,64 +78,34 @@ def build(
     out
         The map: a folder, or a database by its address: `lance:FOLDER`, `s3://bucket/path` (also `gs://`,
         `az://`), `qdrant://host/collection`.
-    local
-        Also keep local features of each photo (at most 150 kB): `locate` then needs no photos of the map,
-        and checks its answers faster.
-    local_kind
-        Which local features are kept (default: `auto`, the best that is installed); implies --local.
-    index
-        How the map is searched: `exact`; `float16` and `int8`, which lose nothing and read less; `1bit`, by
-        photos whose signs are most alike; `ivf` and `hnsw` by faiss; `auto` (default) by the
-        number of photos. Kept with the map; its recall is measured and told.
-    min_recall
-        Refuse an index that finds a smaller share of the nearest photos (0 to 1); the map is kept whole.
-    panorama
-        Cut panoramas of 360 degrees (equirectangular, twice as wide as high) into so many views at even
-        headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number).
     """
     from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.rows import build_share
 
-    chosen, given = _model_and_photos(model, photos)
-    stored = stored_photos(given, machines, sources, panorama)
-    name = None
-    if stored is None or chosen is not None:
-        name = options.chosen(chosen, output)
-    points, shard = point_setting(local_kind or ("auto" if local else None), output), machines.share()
+    name, given = _model_and_photos(model, photos)
+    stored = stored_photos(given, machines, sources, made.panorama)
+    local = point_setting(made.local_kind or ("auto" if made.local else None), output)
     with output.progress() as on_progress:
-        if stored is not None:
-            listed, descriptors = stored
-            base = options.of_store(descriptors) if name is None else options.load(name, on_progress)
+        how = {"ray": machines.ray, **options.describing(on_progress)}
+        if stored is None or name is not None:
+            base = options.load(options.chosen(name, output), on_progress)
         else:
-            base, descriptors = options.load(name or "", on_progress), None
-            listed = sources.photos(given)
-            output.notes(listed)
-            listed = cut(listed, panorama, output)
-        if shard is not None:
-            share = build_share(
-                base,
-                listed,
-                out,
-                shard,
-                ray=machines.ray,
-                **options.describing(on_progress),
-            )
-            return answer_shard(output, shard, [share], "map build")
+            options.refuse_of_model(given)
+            base = options.of_store(stored[1])
+        listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
+        if shard := machines.share():
+            return answer_shard(output, shard, [build_share(base, listed, out, shard, **how)], "map build")
         town = PlaceMap.build(
             base,
             listed,
             out,
-            local=points,
+            local=local,
             descriptors=descriptors,
-            ray=machines.ray,
-            index=index,
-            min_recall=min_recall,
-            **options.describing(on_progress),
+            index=made.index,
+            min_recall=made.min_recall,
+            **how,
         )
-    info = town.info()
-    lines = [str(info), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
-    output.answer({**info.to_dict(), "updated": town.updated}, "\n".join(lines))
-    output.failures(town.failed)
+    _answer(town, {}, [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"], output)
 
 
 @app.command
@@ -125,7 +114,7 @@ def add(
     photos: str,
     /,
     *,
-    panorama: Panorama = None,
+    panorama: str | None = None,
     sources: PhotoOptions = PhotoOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -147,20 +136,17 @@ def add(
     """
     from dejavlad.positions.panorama import Views
 
-    listed = sources.photos(photos)
-    output.notes(listed)
-    town = options.open_map(place_map)
+    town = options.open_map(place_map, output)
     views = Views.used_in(town.photos)
     if panorama is None and views is not None:
         panorama = f"{views.count}:{views.degrees:g}"
-    listed = cut(listed, panorama, output, must=views is None)
+    listed = _listed(photos, sources, panorama, output, must=views is None)
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
         )
     lines = [f"{added} photos added, {len(town)} in the map", *_corrected(town)]
-    output.answer({"added": added, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
-    output.failures(town.failed)
+    _answer(town, {"added": added}, lines, output)
 
 
 @app.command
@@ -192,7 +178,7 @@ def info(
     place_map: Map,
     /,
     *,
-    versions: Annotated[bool, Parameter(negative=())] = False,
+    versions: Flag = False,
     output: Output = Output(),
 ) -> None:
     """What is in a map.
@@ -305,6 +291,21 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
             f"{first!r} is a model; give the photos too: dejavlad map build {first} PHOTOS --out MAP"
         )
     return None, first
+
+
+def _listed(
+    given: str, sources: PhotoOptions, panorama: str | None, output: Output, *, must: bool = True
+) -> PhotoList:
+    """The photos, with what is to be said of them; their panoramas cut into views."""
+    listed = sources.photos(given)
+    output.notes(listed)
+    return cut(listed, panorama, output, must=must)
+
+
+def _answer(town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output) -> None:
+    """What a map has become."""
+    output.answer({**facts, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
+    output.failures(town.failed)
 
 
 def _corrected(town: PlaceMap) -> list[str]:

@@ -6,7 +6,8 @@ import json
 import shutil
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,9 +22,10 @@ from dejavlad.errors import InputError
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import Photo
-    from dejavlad.places.live import LiveFrame
+    from dejavlad.places.live import Live, LiveFrame
     from dejavlad.places.pair import PairMatch, PairSetting
     from dejavlad.places.verification.point_pair import PointPair
+    from dejavlad.report.figures.video import MatchVideo
 
 POOR = (
     "the model has learnt its vocabulary from these photos alone; one learnt from many compares better: "
@@ -73,7 +75,7 @@ class PatchOptions:
         weights = preset.weights if sizes == preset.sizes else ()
         if self.size_weights is not None:
             weights = _weights(self.size_weights)
-        patches = PatchSetting(sizes, strides, max(options.dims_list, default=None))
+        patches = PatchSetting(sizes, strides, options.one_dims)
         return PairSetting(patches, matcher or preset.matcher, weights)
 
 
@@ -113,8 +115,8 @@ class FrameOptions:
 
 
 def match(
-    a: Annotated[str | None, Parameter(name="A")] = None,
-    b: Annotated[str | None, Parameter(name="B")] = None,
+    a: str | None = None,
+    b: str | None = None,
     /,
     *,
     matcher: Literal["auto", "sift", "xfeat", "aliked", "disk", "lightglue", "ransac", "rapid"] | None = None,
@@ -150,31 +152,35 @@ def match(
         Draw the matching patches into this file (.png, .jpg).
     """
     by_patches = matcher in ("ransac", "rapid") or (matcher is None and (frames.given or patches.given))
-    if not by_patches and frames.given:
+    if not by_patches:
+        _refuse_patches(matcher, patches, frames, options)
+    if frames.given:
+        if a is not None or figure is not None or (frames.camera is not None and frames.video is not None):
+            raise InputError("give two photos, or --camera, or --video FILE, and only one of these")
+        _live(frames, patches.model or PATCH_MODEL, patches.setting(matcher, options), options, output)
+        return
+    if frames.out is not None or frames.reference is not None:
+        raise InputError("--out and --reference are for --camera and --video; a pair is drawn by --figure")
+    if a is None or b is None:
+        raise InputError("give two photos, or --camera, or --video FILE")
+    if by_patches:
+        _pair(a, b, patches, matcher, figure, options, output)
+    else:
+        _points(a, b, matcher or "auto", figure, options, output)
+
+
+def _refuse_patches(
+    matcher: str | None, patches: PatchOptions, frames: FrameOptions, options: ModelOptions
+) -> None:
+    """Raises InputError for what patches alone are compared by."""
+    if frames.given:
         raise InputError(
             f"a camera or a video is compared by patches: --matcher ransac or rapid, not {matcher}"
         )
-    if not by_patches and (
-        patches.given or any((options.weights, options.input, options.resize, options.dims))
-    ):
+    if patches.given or options.of_model:
         raise InputError(
             "models, presets and sizes are for patches: give --matcher ransac or rapid, or leave them out"
         )
-    if not frames.given:
-        if frames.out is not None or frames.reference is not None:
-            raise InputError(
-                "--out and --reference are for --camera and --video; a pair is drawn by --figure"
-            )
-        if a is None or b is None:
-            raise InputError("give two photos, or --camera, or --video FILE")
-        if by_patches:
-            _pair(a, b, patches, matcher, figure, options, output)
-        else:
-            _points(a, b, matcher or "auto", figure, options, output)
-        return
-    if a is not None or figure is not None or (frames.camera is not None and frames.video is not None):
-        raise InputError("give two photos, or --camera, or --video FILE, and only one of these")
-    _live(frames, patches.model or PATCH_MODEL, patches.setting(matcher, options), options, output)
 
 
 def _weights(text: str) -> tuple[float, ...]:
@@ -204,7 +210,7 @@ def _opened(
 
 def _points(a: str, b: str, matcher: str, figure: Path | None, options: ModelOptions, output: Output) -> None:
     """Compare by local features."""
-    from dejavlad.places.pair import as_photo
+    from dejavlad.photo.photo import as_photo
     from dejavlad.places.verification.point_pair import match_points
     from dejavlad.report.figures.figure_file import check_figure
     from dejavlad.report.point_figure import write_point_figure
@@ -243,7 +249,8 @@ def _pair(
     output: Output,
 ) -> None:
     """Compare by patches."""
-    from dejavlad.places.pair import as_photo, match_pair
+    from dejavlad.photo.photo import as_photo
+    from dejavlad.places.pair import match_pair
     from dejavlad.report.figures.figure import write_match_figure
     from dejavlad.report.figures.figure_file import check_figure
 
@@ -293,10 +300,9 @@ def _live(
     given: FrameOptions, model: str, setting: PairSetting, options: ModelOptions, output: Output
 ) -> None:
     """Compare frames with a reference until there are no more."""
-    from dejavlad.cli.window import Window
     from dejavlad.places.live import Frames, Live, reference_photo, shows_anything, spread_frames
     from dejavlad.places.pair import PairMatcher
-    from dejavlad.report.figures.video import MatchVideo, live_picture
+    from dejavlad.report.figures.video import MatchVideo
 
     source, out = given.source, given.out
     chosen = reference_photo(given.reference, source)
@@ -314,32 +320,42 @@ def _live(
         opened = _opened(model, learnt, setting, options, output)
         live = Live(PairMatcher(opened, setting), chosen, known_from=given.known_from)
         live.blank = n_blank
-        window = Window.open()
-        try:
-            for photo in chain([first], coming):
-                frame = live.compare(photo)
-                _say(frame, output)
-                if drawn is None and window is None:
-                    continue
-                picture = live_picture(frame, rotate=opened.preprocess.rotate)
-                if drawn is not None:
-                    drawn.write(picture)
-                key = window.show(picture) if window is not None else ""
-                if key == "q":
-                    break
-                if key == "n":
-                    live.take_reference()
-        except KeyboardInterrupt:
-            pass  # how a camera is ended
-        finally:
-            if window is not None:
-                window.close()
-    _end(output)
+        with suppress(KeyboardInterrupt):  # how a camera is ended
+            _compare(live, chain([first], coming), drawn, output)
+    if not output.json and not output.quiet and sys.stderr.isatty():
+        print(file=sys.stderr)
+    _summary(live, frames.failed, out, output)
+
+
+def _compare(live: Live, photos: Iterable[Photo], drawn: MatchVideo | None, output: Output) -> None:
+    """Compare one frame after another, and show it; the window's keys end it or change the reference."""
+    from dejavlad.cli.window import Window
+    from dejavlad.report.figures.video import live_picture
+
+    rotate = live.matcher.model.preprocess.rotate
+    window = Window.open()
+    with nullcontext() if window is None else closing(window):
+        for photo in photos:
+            frame = live.compare(photo)
+            _say(frame, output)
+            if drawn is None and window is None:
+                continue
+            picture = live_picture(frame, rotate=rotate)
+            if drawn is not None:
+                drawn.write(picture)
+            key = window.show(picture) if window is not None else ""
+            if key == "q":
+                break
+            if key == "n":
+                live.take_reference()
+
+
+def _summary(live: Live, n_unread: int, out: Path | None, output: Output) -> None:
     summary: dict[str, Any] = {
         "frames": live.compared,
         "known": live.known,
-        "passed_over": frames.failed,
-        "n_unread": frames.failed,
+        "passed_over": n_unread,
+        "n_unread": n_unread,
         "n_blank": live.blank,
         "reference": live.reference.key,
         "out": None if out is None else str(out),
@@ -348,8 +364,8 @@ def _live(
         print(json.dumps({"summary": summary}, ensure_ascii=False), flush=True)
         return
     text = f"{live.compared:,} frames compared with {live.reference.key}: {live.known:,} show its place"
-    if frames.failed:
-        text += f"; {frames.failed:,} could not be read"
+    if n_unread:
+        text += f"; {n_unread:,} could not be read"
     if live.blank:
         text += f"; {live.blank:,} {'shows' if live.blank == 1 else 'show'} nothing"
     output.answer(summary, text + (f"\nopen {out}" if out is not None else ""))
@@ -363,8 +379,3 @@ def _say(frame: LiveFrame, output: Output) -> None:
         over = sys.stderr.isatty()
         line = f"\r\x1b[K{str(frame)[: shutil.get_terminal_size().columns - 1]}" if over else f"{frame}\n"
         print(line, end="", file=sys.stderr, flush=True)
-
-
-def _end(output: Output) -> None:
-    if not output.json and not output.quiet and sys.stderr.isatty():
-        print(file=sys.stderr)

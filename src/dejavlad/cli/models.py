@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from dejavlad.cli.export import verify_export
 from dejavlad.cli.options import ModelOptions
-from dejavlad.cli.sources import Root
-from dejavlad.cli.terminal import Output, table
+from dejavlad.cli.terminal import Flag, Output, table
 from dejavlad.errors import DejavladError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def download(
     name: str,
     /,
     *,
-    offline: Annotated[bool, Parameter(negative=())] = False,
+    offline: Flag = False,
     output: Output = Output(),
 ) -> None:
     """Fetch a model's weights now rather than on first use; an interrupted download goes on.
@@ -179,10 +178,10 @@ def verify(
     reference: Path | None = None,
     /,
     *,
-    alone: Annotated[bool, Parameter(negative=())] = False,
+    alone: Flag = False,
     tolerance: float = 1e-5,
     photos: str | None = None,
-    root: Root = None,
+    root: Path | None = None,
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
@@ -237,11 +236,11 @@ def verify(
 
 
 def _verify_alone(model: str, options: ModelOptions, output: Output) -> None:
-    from dejavlad.model.alone import beside
+    from dejavlad.model.alone import batch_dependence
 
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
-    rows = beside(opened)
+    rows = batch_dependence(opened)
     comparisons = [
         {"together": row.how, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
         for row in rows

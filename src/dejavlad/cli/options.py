@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dejavlad.cli.terminal import Output
+from dejavlad.cli.terminal import Flag, Output
 from dejavlad.errors import InputError
 from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import PREFIX
@@ -41,7 +41,7 @@ class WeightOptions:
     "Preprocessing of the weights (default: the backbone's own)."
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     "Where to compute."
-    offline: Annotated[bool, Parameter(negative=())] = False
+    offline: Flag = False
     "Never download."
 
 
@@ -56,7 +56,7 @@ class ModelOptions(WeightOptions):
     "bf16 is faster where the processor has it; int8 is that of exports made with --int8."
     runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "torch"
     "What computes the network; auto: the fastest that is installed and answers the same."
-    batch_size: Annotated[int, Parameter(name="--batch-size")] = 8
+    batch_size: int = 8
     "Photos described at once."
     workers: int = 2
     "Threads that decode photos (the answer does not depend on it)."
@@ -68,9 +68,9 @@ class ModelOptions(WeightOptions):
     "How more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH (default: photo)."
     reduce: Annotated[bool | None, Parameter(negative="--no-reduce")] = None
     "Decode large JPEG at a smaller scale where the network takes no more: quicker, other in the last digits."
-    max_pixels: Annotated[int | None, Parameter(name="--max-pixels")] = None
+    max_pixels: int | None = None
     "Refuse photos that claim more pixels (default: as configured, 178956970)."
-    batch_dependent: Annotated[bool, Parameter(name="--batch-dependent", negative=())] = False
+    batch_dependent: Flag = False
     "Let photos of a batch change each other's descriptors, in models that do that; allow maps of them."
 
     def __post_init__(self) -> None:
@@ -112,13 +112,31 @@ class ModelOptions(WeightOptions):
         """The dimensions asked for, ascending; none for all."""
         return tuple(sorted(set(numbers("--dims", self.dims)))) if self.dims is not None else ()
 
+    @property
+    def one_dims(self) -> int | None:
+        """The number of dimensions; None for all.
+
+        Raises:
+            InputError: several are given, which `evaluate` alone takes.
+        """
+        if len(self.dims_list) > 1:
+            raise InputError(
+                f"--dims {self.dims}: give one number of dimensions; only `evaluate` takes several"
+            )
+        return max(self.dims_list, default=None)
+
     def load(
-        self, model: str, on_progress: OnProgress = silent, *, preset: Preset | None = None
+        self,
+        model: str,
+        on_progress: OnProgress = silent,
+        *,
+        preset: Preset | None = None,
+        several_dims: bool = False,
     ) -> PlaceModel:
         """The model by name, folder or file, with these options; `on_progress` is told of downloads.
 
         What the options leave open, a preset of re-ranking decides: the photos' size, and how many whitened
-        dimensions are kept at most.
+        dimensions are kept at most. Of several numbers of dimensions, where these are taken, the largest.
         """
         from dejavlad.zoo.resolve import load_model
 
@@ -129,7 +147,7 @@ class ModelOptions(WeightOptions):
             weights=self.weights,
             input=self.input,
             resize=self.resize or (preset.resize if preset is not None else None),
-            dims=max(self.dims_list, default=None),
+            dims=max(self.dims_list, default=None) if several_dims else self.one_dims,
             levels=self.levels,
             reduce=self.reduce,
             seed=self.seed,
@@ -147,10 +165,25 @@ class ModelOptions(WeightOptions):
         loaded.together = self.batch_dependent
         return loaded
 
-    def open_map(self, place_map: str) -> PlaceMap:
-        """A map, its model run with these options."""
+    @property
+    def of_model(self) -> list[str]:
+        """The options that are given of what a model makes of a photo; of no use without a model."""
+        names = ("weights", "input", "resize", "dims", "levels", "reduce")
+        return [f"--{name}" for name in names if getattr(self, name) is not None]
+
+    def refuse_of_model(self, what: str, *, but: str = "") -> None:
+        """Raises InputError where one of `of_model` (but one) is given, and `what` is described already."""
+        if given := [option for option in self.of_model if option != but]:
+            raise InputError(f"{what} is described already: leave {' and '.join(given)} out")
+
+    def open_map(self, place_map: str, output: Output) -> PlaceMap:
+        """A map, its model run with these options; those that it does not take are noted."""
         from dejavlad.places import PlaceMap
 
+        if given := self.of_model:
+            output.note(
+                f"the map's own model describes photos as it did: {' and '.join(given)} change nothing"
+            )
         return PlaceMap.open(place_map, device=self.device, precision=self.precision, runtime=self.runtime)
 
     def of_store(self, store: DescriptorStore) -> PlaceModel:
@@ -266,9 +299,7 @@ class RerankOptions:
     "Answers of each query that are compared (default: the preset's, 100)."
     shortlist: int | Literal["auto", "none"] | None = None
     "Compare all of them roughly first, and only so many exactly; auto: as many as it takes (default: none)."
-    patch_dtype: Annotated[
-        Literal["float32", "float16", "int8", "pq", "none"] | None, Parameter(name="--patch-dtype")
-    ] = None
+    patch_dtype: Literal["float32", "float16", "int8", "pq", "none"] | None = None
     "How patches are stored (default: the preset's); none makes them when they are compared."
 
     def chosen(self, *, depth: int | None = None) -> Preset | None:

@@ -2,37 +2,131 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from dejavlad.cli.options import Verify, point_setting
-from dejavlad.cli.sources import Root
 from dejavlad.cli.terminal import Output
 from dejavlad.errors import InputError
 from dejavlad.failures import failures_dict
 
 if TYPE_CHECKING:
     from dejavlad.photo import PhotoList
+    from dejavlad.places.verification.points import PointSetting
+
+    Names = dict[str, list[str]]
+    Lists = tuple[PhotoList, PhotoList]
 
 RANKINGS = (".npz", ".npy")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PairOptions:
+    """Which answers become pairs, and under which names."""
+
+    top: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None
+    "Answers a query, at most (default: all; of stores 20)."
+    database: str | None = None
+    "Photos of the map that a ranking's rows are of: a folder, a list, a dataset part."
+    queries: str | None = None
+    "The queries of a ranking, likewise."
+    database_folder: str = ""
+    "Put before the names of map photos, where a tool wants all names relative to one folder."
+    queries_folder: str = ""
+    "Put before the names of queries, likewise."
+    root: Path | None = None
+    "The folder that paths in lists are relative to, or where a named dataset lies."
+    verify: Verify = "none"
+    """Of a ranking with its photos, or of stores: write those pairs alone whose points agree in space, by
+    these local features (`auto`: the best that is installed), and all scores as `OUT.scores.csv`."""
+    index: str = "exact"
+    "How stores are searched: `exact`, or for very many photos `1bit`, `ivf` or `hnsw`."
+
+    def answers(
+        self, sources: list[Path], failed: dict[str, str], output: Output
+    ) -> tuple[Names, Lists | None]:
+        """Query -> map photos, and both lists if known; `failed` takes in photos without an answer."""
+        from dejavlad.evaluation.pairs import read_answers
+        from dejavlad.places.address import refuse_map
+
+        for path in sources:
+            refuse_map(path, "rankings, predictions or stores of descriptors (`dejavlad extract`)")
+        stores = any((path / "manifest.json").is_file() for path in sources)
+        if self.index != "exact" and not stores:
+            raise InputError(f"--index {self.index} is how stores are searched, and nothing is: leave it out")
+        if any(path.suffix.lower() in RANKINGS for path in sources):
+            return self._of_ranking(sources)
+        if self.database is not None or self.queries is not None or self.root is not None:
+            raise InputError("predictions hold names already: leave --database, --queries and --root out")
+        if stores:
+            return self._of_stores(sources, failed, output)
+        return read_answers(sources), None
+
+    def _of_ranking(self, sources: list[Path]) -> tuple[Names, Lists]:
+        from dejavlad.datasets import photos
+        from dejavlad.evaluation.predictions import answers
+        from dejavlad.ranking import Ranking
+
+        if len(sources) > 1 or self.database is None or self.queries is None:
+            raise InputError(
+                "a ranking holds numbers: give one, and the photos that they stand for as --database "
+                "and --queries"
+            )
+        database, queries = (photos(part, root=self.root) for part in (self.database, self.queries))
+        return answers(Ranking.load(sources[0]), database, queries), (queries, database)
+
+    def _of_stores(self, paths: list[Path], failed: dict[str, str], output: Output) -> tuple[Names, Lists]:
+        """The nearest photos of each of one or two stores."""
+        from dejavlad.extraction import DescriptorStore
+        from dejavlad.places.neighbours import TOP, neighbours
+
+        if len(paths) > 2:
+            raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
+        stores = [DescriptorStore.open(path) for path in paths]
+        names = neighbours(stores[0], stores[-1], TOP if self.top is None else self.top, self.index)
+        output.scaled(*stores)
+        for store in stores:
+            failed |= store.failed
+        return names, (stores[-1].photos, stores[0].photos)
+
+    def verified(
+        self,
+        names: Names,
+        lists: Lists | None,
+        points: PointSetting,
+        scores_path: Path,
+        failed: dict[str, str],
+        output: Output,
+    ) -> Names:
+        """The pairs whose points agree; the scores of all go into a file.
+
+        Raises:
+            InputError: it is not known where the photos lie.
+        """
+        from dejavlad.places.verification.pairs import verify_pairs, write_scores
+
+        if lists is None:
+            raise InputError("--verify needs photos: give a ranking with --database and --queries, or stores")
+        if self.top is not None:
+            names = {query: best[: self.top] for query, best in names.items()}
+        with output.progress() as on_progress:
+            names, scores, unread = verify_pairs(names, *lists, points, on_progress=on_progress)
+        failed |= unread
+        write_scores(scores_path, scores)
+        return names
+
+
 def pairs(
-    ranking: Annotated[list[Path], Parameter(name="RANKING", negative=())],
+    ranking: Annotated[list[Path], Parameter(negative=())],
     /,
     *,
     out: Path,
     format: Literal["hloc", "kapture", "colmap", "msls"],
-    top: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
-    database: str | None = None,
-    queries: str | None = None,
-    database_folder: str = "",
-    queries_folder: str = "",
-    root: Root = None,
-    verify: Verify = "none",
-    index: str = "exact",
+    options: PairOptions = PairOptions(),
     output: Output = Output(),
 ) -> None:
     """Each query with its best map photos, as pairs that other tools read.
@@ -57,102 +151,24 @@ def pairs(
         The file to write.
     format
         The tool that shall read it.
-    top
-        Answers a query, at most (default: all; of stores 20).
-    database
-        Photos of the map that a ranking's rows are of: a folder, a list, a dataset part.
-    queries
-        The queries of a ranking, likewise.
-    database_folder
-        Put before the names of map photos, where a tool wants all names relative to one folder.
-    queries_folder
-        Put before the names of queries, likewise.
-    root
-        The folder that paths in lists are relative to, or where a named dataset lies.
-    verify
-        Of a ranking with its photos, or of stores: write those pairs alone whose points agree in space, by
-        these local features (`auto`: the best that is installed), and all scores as `OUT.scores.csv`.
-    index
-        How stores are searched: `exact`, or for very many photos `1bit`, `ivf` or `hnsw`.
     """
     from dejavlad.evaluation.pairs import count_pairs, in_folders, write_pairs
 
     failed: dict[str, str] = {}
-    points = point_setting(verify, output)
-    names_of, lists = _answers(ranking, database, queries, root, top, index, failed, output)
+    points = point_setting(options.verify, output)
+    names, lists = options.answers(ranking, failed, output)
     if points is not None:
-        if lists is None:
-            raise InputError("--verify needs photos: give a ranking with --database and --queries, or stores")
-        from dejavlad.places.verification.pairs import verify_pairs, write_scores
-
-        if top is not None:
-            names_of = {query: names[:top] for query, names in names_of.items()}
-        with output.progress() as on_progress:
-            names_of, scores, unread = verify_pairs(names_of, *lists, points, on_progress=on_progress)
-        failed |= unread
-        write_scores(out.with_name(out.name + ".scores.csv"), scores)
-    names_of = in_folders(names_of, queries_folder, database_folder)
-    path = write_pairs(out, names_of, format, top=top)
-    shared = names_of.keys() & {name for names in names_of.values() for name in names}
+        scores_path = out.with_name(out.name + ".scores.csv")
+        names = options.verified(names, lists, points, scores_path, failed, output)
+    names = in_folders(names, options.queries_folder, options.database_folder)
+    path = write_pairs(out, names, format, top=options.top)
+    shared = names.keys() & {name for best in names.values() for name in best}
     if shared and format in ("hloc", "colmap"):
         output.note(
             f"{len(shared)} names are of queries and of map photos, e.g. {min(shared)!r}: where these are "
             f"different photos, tell them apart with --database-folder and --queries-folder"
         )
-    count, answered = count_pairs(names_of, top), sum(bool(names) for names in names_of.values())
+    count, answered = count_pairs(names, options.top), sum(map(bool, names.values()))
     document = {"pairs": count, "queries": answered, "format": format, "file": str(path)}
     output.answer(document | failures_dict(failed), f"{count} pairs of {answered} queries: {path}")
     output.failures(failed)
-
-
-def _answers(
-    ranking: list[Path],
-    database: str | None,
-    queries: str | None,
-    root: Path | None,
-    top: int | None,
-    index: str,
-    failed: dict[str, str],
-    output: Output,
-) -> tuple[dict[str, list[str]], tuple[PhotoList, PhotoList] | None]:
-    """Query -> map photos, and both lists if known; `failed` takes in photos without an answer."""
-    from dejavlad.evaluation.pairs import read_answers
-    from dejavlad.evaluation.predictions import answers
-    from dejavlad.places.address import refuse_map
-
-    for path in ranking:
-        refuse_map(path, "rankings, predictions or stores of descriptors (`dejavlad extract`)")
-    if any(path.suffix.lower() in RANKINGS for path in ranking):
-        from dejavlad.datasets import photos
-        from dejavlad.ranking import Ranking
-
-        if len(ranking) > 1 or database is None or queries is None:
-            raise InputError(
-                "a ranking holds numbers: give one, and the photos that they stand for as --database "
-                "and --queries"
-            )
-        database_photos, query_photos = (photos(part, root=root) for part in (database, queries))
-        names_of = answers(Ranking.load(ranking[0]), database_photos, query_photos)
-        return names_of, (query_photos, database_photos)
-    if database is not None or queries is not None or root is not None:
-        raise InputError("predictions hold names already: leave --database, --queries and --root out")
-    if any((path / "manifest.json").is_file() for path in ranking):
-        return _of_stores(ranking, top, index, failed, output)
-    return read_answers(ranking), None
-
-
-def _of_stores(
-    paths: list[Path], top: int | None, index: str, failed: dict[str, str], output: Output
-) -> tuple[dict[str, list[str]], tuple[PhotoList, PhotoList]]:
-    """The nearest photos of each of one or two stores, and queries and map photos."""
-    from dejavlad.extraction import DescriptorStore
-    from dejavlad.places.neighbours import TOP, neighbours
-
-    if len(paths) > 2:
-        raise InputError(f"give one store, or two: of the map and of the queries; given {len(paths)}")
-    stores = [DescriptorStore.open(path) for path in paths]
-    names_of = neighbours(stores[0], stores[-1], TOP if top is None else top, index)
-    output.scaled(*stores)
-    for store in stores:
-        failed |= store.failed
-    return names_of, (stores[-1].photos, stores[0].photos)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,95 +53,95 @@ def rerank(
     resize
         The size of photos behind Patch-NetVLAD's files, which do not tell it.
     """
-    from dejavlad.extraction.patches import Cached
-    from dejavlad.places.preset import load_preset
     from dejavlad.places.reranking import rerank_all
     from dejavlad.ranking import Ranking
 
-    first = Ranking.load(ranking)
-    if (points := reranking.points()) is not None:
-        _by_points(first, points, database, queries, out, budget, output)
-        return
-    (of_database, n_database), (of_queries, n_queries) = (
-        _opened(path, resize) for path in (database, queries)
-    )
-    _check_size(first, n_queries, n_database)
-    _comparable(of_database, of_queries)
-    preset = (reranking.chosen() or load_preset("speed")).fitted_to(of_database.sizes, of_database.strides)
-    keep = out.with_name(out.name + ".partial.d")
+    first, points = Ranking.load(ranking), reranking.points()
+    if points is None:
+        compared = _by_patches(first, reranking, queries, database, resize)
+    else:
+        compared = _by_points(first, points, queries, database, output)
+    beside = out.with_name(out.name + ".partial.d")
     with output.progress() as on_progress:
         result = rerank_all(
-            preset.reranker(),
+            compared.reranker,
             first,
-            Cached(of_queries),
-            Cached(of_database),
-            keep=keep,
-            setting={"preset": preset.to_dict(), "database": str(database), "queries": str(queries)},
+            compared.queries,
+            compared.database,
+            keep=beside,
+            setting={**compared.how, "database": str(database), "queries": str(queries)},
             budget_ms=budget,
             on_progress=on_progress,
         )
-    _finish(result, first, keep, out, {"preset": preset.to_dict()}, output)
+    for failed in compared.failed():
+        output.failures(failed)
+    _save(result, out, compared.how, output)
+    result.forget(beside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What is compared, and by what."""
+
+    reranker: Any
+    queries: Any
+    """Patches or local features by row."""
+    database: Any
+    how: dict[str, Any]
+    """The same in words."""
+    failed: Callable[[], list[dict[str, str]]] = list
+    """Of queries and of database photos, those that could not be read: key -> reason."""
+
+
+def _by_patches(
+    first: Ranking, reranking: RerankOptions, queries: Path, database: Path, resize: str
+) -> _Compared:
+    from dejavlad.extraction.patches import Cached
+    from dejavlad.places.preset import load_preset
+
+    (of_queries, n_queries), (of_database, n_database) = (
+        _opened(path, resize) for path in (queries, database)
+    )
+    if misfit := first.misfit(n_queries, n_database, "stores"):
+        raise InputError(misfit)
+    _comparable(of_database, of_queries)
+    preset = (reranking.chosen() or load_preset("speed")).fitted_to(of_database.sizes, of_database.strides)
+    return _Compared(preset.reranker(), Cached(of_queries), Cached(of_database), {"preset": preset.to_dict()})
 
 
 def _by_points(
-    first: Ranking,
-    points: PointSetting,
-    database: Path,
-    queries: Path,
-    out: Path,
-    budget: float | None,
-    output: Output,
-) -> None:
-    """Re-rank by local features of the photos that the stores are of."""
+    first: Ranking, points: PointSetting, queries: Path, database: Path, output: Output
+) -> _Compared:
+    """Local features of the photos that the stores are of."""
     from dejavlad.extraction import DescriptorStore
-    from dejavlad.places.reranking import rerank_all
     from dejavlad.places.verification.points import PointSource
 
     stores = [DescriptorStore.open(path) for path in (queries, database)]
-    _check_size(first, len(stores[0]), len(stores[1]))
+    if misfit := first.misfit(len(stores[0]), len(stores[1]), "stores"):
+        raise InputError(misfit)
     points = points.chosen()
     if points.second_best:
         output.note(points.second_best)
     extractor = points.extractor()
-    of_query, of_candidate = (PointSource(extractor, store.photos) for store in stores)
-    keep = out.with_name(out.name + ".partial.d")
-    setting = {"points": points.to_dict(), "database": str(database), "queries": str(queries)}
-    with output.progress() as on_progress:
-        result = rerank_all(
-            points.reranker(),
-            first,
-            of_query,
-            of_candidate,
-            keep=keep,
-            setting=setting,
-            budget_ms=budget,
-            on_progress=on_progress,
-        )
-    for store, source in zip(stores, (of_query, of_candidate), strict=True):
-        output.failures({store.keys[row]: why for row, why in source.failed.items()})
-    _finish(result, first, keep, out, {"points": points.to_dict()}, output)
+    of_queries, of_database = (PointSource(extractor, store.photos) for store in stores)
+
+    def failed() -> list[dict[str, str]]:
+        return [
+            {store.keys[row]: why for row, why in source.failed.items()}
+            for store, source in zip(stores, (of_queries, of_database), strict=True)
+        ]
+
+    return _Compared(points.reranker(), of_queries, of_database, {"points": points.to_dict()}, failed)
 
 
-def _check_size(first: Ranking, n_queries: int, n_database: int) -> None:
-    """Raises InputError unless the ranking can be of such stores."""
-    if first.n_queries != n_queries or first.indices.max(initial=-1) >= n_database:
-        raise InputError(
-            f"the ranking is of {first.n_queries} queries and rows to {first.indices.max(initial=-1)}, the "
-            f"stores have {n_queries} queries and {n_database} database photos"
-        )
-
-
-def _finish(
-    result: Reranked, first: Ranking, keep: Path, out: Path, setting: dict[str, Any], output: Output
-) -> None:
+def _save(result: Reranked, out: Path, how: dict[str, Any], output: Output) -> None:
     """Write the ranking, and say how it went."""
     out.parent.mkdir(parents=True, exist_ok=True)
     result.ranking.save(out)
-    result.forget(keep)
     done, milliseconds = int(result.done.sum()), result.milliseconds(len(result.order))
     output.answer(
-        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **setting},
-        f"{done} of {first.n_queries} queries re-ranked, {milliseconds:.1f} ms a query: {out}",
+        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **how},
+        f"{done} of {len(result.done)} queries re-ranked, {milliseconds:.1f} ms a query: {out}",
     )
 
 

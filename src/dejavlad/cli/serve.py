@@ -5,37 +5,67 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+from dataclasses import asdict, dataclass
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from dejavlad.cli.terminal import Flag
 from dejavlad.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from dejavlad.serve.options import ServeOptions
     from dejavlad.serve.service import Service
 
 NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ServiceOptions:
+    """`ServeOptions` as the command takes them: the token in a file, one name after another."""
+
+    host: str = "127.0.0.1"
+    "The address to listen on; one that others reach needs a token."
+    port: int = 8000
+    "The port; 0 takes one that is free."
+    token: Path | None = None
+    "A file with a secret of 16 characters or more, which clients must send."
+    writable: Flag = False
+    "Photos may be added and removed (maps in folders)."
+    keep: Path | None = None
+    "A folder to keep photos in that are asked about, with their answers. Without it none is kept."
+    tiles: str | None = None
+    "Where the page may fetch a street map: https://HOST/{z}/{x}/{y}.png. Without it nothing is fetched."
+    attribution: str | None = None
+    "Whom the street map is by, as its terms want it shown."
+    name: Annotated[list[str] | None, Parameter(negative=())] = None
+    "A name, besides this machine's addresses, under which it is reached (repeatable)."
+    device: str = "auto"
+    "Where the model computes: auto, cpu, cuda, mps."
+    precision: str = "fp32"
+    "fp32 or bf16."
+    batch_size: int = 8
+    "Photos that are described together."
+
+    def checked(self) -> ServeOptions:
+        """As the service takes them."""
+        from dejavlad.serve.options import ServeOptions, read_token
+
+        given = asdict(self) | {"token": None if self.token is None else read_token(self.token)}
+        names = tuple(name.lower() for name in given.pop("name") or ())
+        return ServeOptions(**given, names=names)
 
 
 def serve(
     sources: Annotated[list[str], Parameter(name="MAP", negative=())],
     /,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    token: Path | None = None,
-    writable: Annotated[bool, Parameter(negative=())] = False,
-    keep: Path | None = None,
-    tiles: str | None = None,
-    attribution: str | None = None,
-    name: Annotated[list[str] | None, Parameter(name="--name", negative=())] = None,
-    device: str = "auto",
-    precision: str = "fp32",
-    batch_size: int = 8,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    service: ServiceOptions = ServiceOptions(),
+    quiet: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Serve maps over HTTP: a page to ask where photos were taken, and an interface for programs (/v1).
 
@@ -55,28 +85,6 @@ def serve(
     sources
         Maps, from `dejavlad map build`: folders or addresses of databases, whose changes are seen within a
         second; also training runs and results, whose pages are shown.
-    host
-        The address to listen on; one that others reach needs a token.
-    port
-        The port; 0 takes one that is free.
-    token
-        A file with a secret of 16 characters or more, which clients must send.
-    writable
-        Photos may be added and removed (maps in folders).
-    keep
-        A folder to keep photos in that are asked about, with their answers. Without it none is kept.
-    tiles
-        Where the page may fetch a street map: https://HOST/{z}/{x}/{y}.png. Without it nothing is fetched.
-    attribution
-        Whom the street map is by, as its terms want it shown.
-    name
-        A name, besides this machine's addresses, under which it is reached (repeatable).
-    device
-        Where the model computes: auto, cpu, cuda, mps.
-    precision
-        fp32 or bf16.
-    batch_size
-        Photos that are described together.
     quiet
         Say nothing but errors.
     json
@@ -85,22 +93,8 @@ def serve(
     for module in NEEDED:
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("`dejavlad serve`", "serve")
-    from dejavlad.serve.options import ServeOptions, read_token
     from dejavlad.serve.server import serve as run
 
-    options = ServeOptions(
-        host=host,
-        port=port,
-        token=None if token is None else read_token(token),
-        writable=writable,
-        keep=keep,
-        tiles=tiles,
-        attribution=attribution,
-        names=tuple(each.lower() for each in name or ()),
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-    )
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, format="%(message)s")
 
     def started(service: Service, address: str) -> None:
@@ -110,4 +104,4 @@ def serve(
         if not quiet:
             print(f"open {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
 
-    run(sources, options, on_start=started)
+    run(sources, service.checked(), on_start=started)

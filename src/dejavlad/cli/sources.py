@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Stores = tuple["DescriptorStore", "DescriptorStore"]
 """Descriptors of the database and of the queries."""
 
-Root = Annotated[Path | None, Parameter(name="--root")]
 AllFolders = Annotated[
     bool,
     Parameter(
@@ -28,7 +27,6 @@ AllFolders = Annotated[
         help="Of a folder, also take hidden folders, bins, thumbnails and previews of photo libraries.",
     ),
 ]
-Panorama = Annotated[str | None, Parameter(name="--panorama")]
 
 
 @Parameter(name="*", group="Photos")
@@ -36,7 +34,7 @@ Panorama = Annotated[str | None, Parameter(name="--panorama")]
 class ListOptions:
     """How folders and lists of photos are read."""
 
-    root: Root = None
+    root: Path | None = None
     "The folder that paths in lists are relative to, or where a named dataset lies."
     all_folders: AllFolders = False
 
@@ -52,12 +50,12 @@ class ListOptions:
 class PhotoOptions(ListOptions):
     """How photos are read, and where and when they were taken."""
 
-    positions: Annotated[str | None, Parameter(name="--positions")] = None
+    positions: str | None = None
     """Where photos were taken: `exif` (also XMP and Google Takeout's files beside them), `utm-names`, `auto`,
     `none`, a CSV file with the columns `name,lat,lon` or `name,east,north[,zone]` (or those of `exiftool
     -csv`), a track (`.gpx`, `.kml`, `.kmz`), or poses (KITTI, TUM, EuRoC, COLMAP). Default: a `positions.csv`
     among the photos, else what their names or their EXIF tell."""
-    time_offset: Annotated[str | None, Parameter(name="--time-offset", allow_leading_hyphen=True)] = None
+    time_offset: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     """Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
     `UTC+2`."""
 
@@ -176,10 +174,10 @@ def cut(photos: PhotoList, panorama: str | None, output: Output, *, must: bool =
     Raises:
         InputError: another text, or there is no panorama.
     """
-    from dejavlad.positions.panorama import Views, cut_panoramas, told_panoramas
+    from dejavlad.positions.panorama import Views, cut_panoramas, tagged_panoramas
 
     if panorama is None:
-        if panoramas := told_panoramas(photos):
+        if panoramas := tagged_panoramas(photos):
             output.note(
                 f"{panoramas[0]!r} and perhaps more of {photos.name} are panoramas of 360 degrees: "
                 f"--panorama 12 cuts each into 12 views, which photos match better"

@@ -20,8 +20,13 @@ from dejavlad.progress import OnProgress, Progress, silent
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from dejavlad.evaluation.statistics import Paired
     from dejavlad.extraction import DescriptorStore
     from dejavlad.photo import PhotoList
+
+
+Flag = Annotated[bool, Parameter(negative=())]
+"""An option that is given or left out; it has no `--no-` form."""
 
 
 @Parameter(name="*", group="Output")
@@ -29,9 +34,9 @@ if TYPE_CHECKING:
 class Output:
     """How a verb speaks."""
 
-    quiet: Annotated[bool, Parameter(negative=())] = False
+    quiet: Flag = False
     "Say nothing but errors."
-    json: Annotated[bool, Parameter(negative=())] = False
+    json: Flag = False
     "Print one JSON document instead of text."
 
     def answer(self, document: object, text: str) -> None:
@@ -152,3 +157,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequen
         return "  ".join(set_cells).rstrip()
 
     return "\n".join(map(line, cells))
+
+
+def paired_text(name: str, other: str, tests: Sequence[Paired]) -> str:
+    """How one result compares with another, query by query."""
+    title = f"{name} against {other} ({tests[0].test}; 95 % intervals; * p below 0.05)"
+    return "\n".join([title, *(f"  {test}" for test in tests)])

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dejavlad.cli.options import WeightOptions
-from dejavlad.cli.sources import Root
-from dejavlad.cli.terminal import Output, command_line
+from dejavlad.cli.terminal import Flag, Output, command_line
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.failures import failures_dict, failures_text
 from dejavlad.progress import OnProgress, Progress
@@ -35,7 +34,7 @@ class StartOptions(WeightOptions):
     "HxW, longest:N or none, as --set resize=... (default: none, or with --init the model's own)."
     precision: Literal["fp32", "bf16", "fp64"] | None = None
     "As --set precision=..."
-    batch_size: Annotated[int | None, Parameter(name="--batch-size")] = None
+    batch_size: int | None = None
     "Photos described at once, as --set describe_batch=... (queries of a step: --set batch_size=...)."
     workers: int | None = None
     "As --set workers=..."
@@ -72,17 +71,51 @@ class StartOptions(WeightOptions):
         return any(given is not None for given in (init, self.weights, self.input))
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is tested on, begins with and writes."""
+
+    val: str | None = None
+    """What it is tested on after each epoch: a dataset's name or folder; `none` for nothing. Default: where
+    `--dataset` is a folder with `train` in it, the `val` beside that."""
+    set: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None
+    "Change an option, as `learning_rate=1e-5`; several may follow."
+    init: str | None = None
+    "The model to begin with, instead of the network that the options name."
+    check: Flag = False
+    "Only examine what would be learnt from, on a sample: seconds to a minute."
+    tensorboard: Flag = False
+    "Write event files for TensorBoard too, into `events` in the run's folder."
+    root: Path | None = None
+    "Where a named dataset lies."
+
+    def datasets(self, dataset: str, config: TrainConfig) -> tuple[PlaceDataset, PlaceDataset | None]:
+        """What is learnt from, and what is tested on; classes need no queries, so photos alone will do."""
+        from dejavlad.datasets import DATASETS, holds_two, open_dataset, open_one_folder
+
+        roots = (Path(), self.root or Path())
+        whole = next((path for root in roots if (path := root / dataset).is_dir()), None)
+        in_parts = whole is not None and (whole / PARTS[0]).is_dir()
+        folder = whole / PARTS[0] if whole is not None and in_parts else whole
+        alone = config.mining == "classes" and folder is not None and not holds_two(folder)
+        if folder is not None and alone and (in_parts or dataset not in DATASETS):
+            learnt = open_one_folder(folder)
+        elif folder is not None and in_parts:
+            learnt = open_dataset(folder)
+        else:
+            learnt = open_dataset(dataset, root=self.root)
+        if self.val is None and whole is not None and in_parts and (whole / PARTS[1]).is_dir():
+            return learnt, open_dataset(whole / PARTS[1])
+        return learnt, None if self.val in (None, "none") else open_dataset(self.val, root=self.root)
+
+
 def train(
     *,
     config: Annotated[str | None, Parameter(name=("--config", "--recipe"))] = None,
     dataset: str,
     out: Path,
-    val: str | None = None,
-    set: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative=())] = None,
-    init: str | None = None,
-    check: Annotated[bool, Parameter(negative=())] = False,
-    tensorboard: Annotated[bool, Parameter(negative=())] = False,
-    root: Root = None,
+    running: RunOptions = RunOptions(),
     options: StartOptions = StartOptions(),
     output: Output = Output(),
 ) -> None:
@@ -106,45 +139,29 @@ def train(
         classes are learnt (cosplace, eigenplaces), a folder of photos too.
     out
         The run's folder. Its `index.html` shows how it goes.
-    val
-        What it is tested on after each epoch: a dataset's name or folder; `none` for nothing. Default: where
-        `--dataset` is a folder with `train` in it, the `val` beside that.
-    set
-        Change an option, as `learning_rate=1e-5`; several may follow.
-    init
-        The model to begin with, instead of the network that the options name.
-    check
-        Only examine what would be learnt from, on a sample: seconds to a minute.
-    tensorboard
-        Write event files for TensorBoard too, into `events` in the run's folder.
-    root
-        Where a named dataset lies.
     """
+    from dejavlad.model.run_folder import is_run
     from dejavlad.training import Run
     from dejavlad.training import check as examine
-    from dejavlad.training.run.runs import is_run
 
     goes_on = is_run(out)
-    chosen = options.change(_config(config, out, goes_on).with_settings(set or ()))
-    learnt, tested = _datasets(dataset, val, root, chosen)
+    chosen = options.change(_config(config, out, goes_on).with_settings(running.set or ()))
+    learnt, tested = running.datasets(dataset, chosen)
     for places in (learnt, tested):
         if places is not None:
             output.notes(places.database, places.queries)
     with output.progress() as on_progress:
-        kept = goes_on and not options.named(init)
-        model = None if kept else options.load(chosen, init, on_progress)
-        if check:
-            initial = options.load(chosen, str(Run(out).model("epoch:0")), on_progress) if kept else model
-            assert initial is not None
-            findings = examine(chosen, initial, learnt, on_progress=on_progress)
-            _answer_check(findings, output)
+        resumes = goes_on and not options.named(running.init)
+        model = None if resumes else options.load(chosen, running.init, on_progress)
+        if running.check:
+            initial = model or options.load(chosen, str(Run(out).model("epoch:0")), on_progress)
+            _answer_check(examine(chosen, initial, learnt, on_progress=on_progress), output)
             _tell_cost(initial, learnt, chosen, output)
             return
         if model is not None and not goes_on:
             _tell_cost(model, learnt, chosen, output)
-        run, page = _train(
-            chosen, model, learnt, tested, out, options.device, tensorboard, output, on_progress
-        )
+        events = running.tensorboard
+        run, page = _train(chosen, model, learnt, tested, out, options.device, events, output, on_progress)
     if page is not None:
         _answer(run, page, output)
 
@@ -157,27 +174,6 @@ def _config(config: str | None, out: Path, goes_on: bool) -> TrainConfig:
     if goes_on:
         return Run(out).config
     raise InputError(f"give --config: a .toml file, or one of {', '.join(list_recipes())}")
-
-
-def _datasets(
-    dataset: str, val: str | None, root: Path | None, config: TrainConfig
-) -> tuple[PlaceDataset, PlaceDataset | None]:
-    """What is learnt from, and what is tested on; classes need no queries, so a folder of photos will do."""
-    from dejavlad.datasets import DATASETS, holds_two, open_dataset, open_one_folder
-
-    whole = next((path for path in (Path(dataset), Path(root or ".") / dataset) if path.is_dir()), None)
-    in_parts = whole is not None and (whole / PARTS[0]).is_dir()
-    folder = whole / PARTS[0] if whole is not None and in_parts else whole
-    alone = config.mining == "classes" and folder is not None and not holds_two(folder)
-    if folder is not None and alone and (in_parts or dataset not in DATASETS):
-        learnt = open_one_folder(folder)
-    elif folder is not None and in_parts:
-        learnt = open_dataset(folder)
-    else:
-        learnt = open_dataset(dataset, root=root)
-    if val is None and whole is not None and in_parts and (whole / PARTS[1]).is_dir():
-        return learnt, open_dataset(whole / PARTS[1])
-    return learnt, open_dataset(val, root=root) if val not in (None, "none") else None
 
 
 def _train(

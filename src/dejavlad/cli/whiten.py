@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions
 from dejavlad.cli.sources import ListOptions
-from dejavlad.cli.terminal import Output
-from dejavlad.errors import InputError
+from dejavlad.cli.terminal import Flag, Output
 from dejavlad.failures import failures_dict
 
 
@@ -20,7 +17,7 @@ def whiten(
     /,
     *,
     out: Path,
-    no_whiten: Annotated[bool, Parameter(name="--no-whiten", negative=())] = False,
+    no_whiten: Flag = False,
     sources: ListOptions = ListOptions(),
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
@@ -47,15 +44,11 @@ def whiten(
     no_whiten
         Keep principal components as they are: shorter, not whitened.
     """
-    from dataclasses import replace
-
     from dejavlad.fitting import learn_whitening
     from dejavlad.fitting.initialise import initialise
     from dejavlad.model import save_model
 
-    dims = options.dims_list
-    if len(dims) > 1:
-        raise InputError(f"--dims {options.dims}: a model keeps one number of dimensions")
+    dims = options.one_dims
     failed: dict[str, str] = {}
     with output.progress() as on_progress:
         listed = sources.listed(photos)
@@ -63,8 +56,9 @@ def whiten(
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:
             base = initialise(base, listed, **how)
-        whitened = learn_whitening(base, listed, dims[0] if dims else None, whiten=not no_whiten, **how)
+        whitened = learn_whitening(base, listed, dims, whiten=not no_whiten, **how)
     save_model(whitened, out)
+    text = f"{whitened.name}: {base.aggregation.descriptor_size} to {whitened.descriptor_size} dims: {out}"
     summary = {
         "model": str(out),
         "name": whitened.name,
@@ -74,8 +68,5 @@ def whiten(
         "components": whitened.provenance.get("components"),
         **failures_dict(failed),
     }
-    output.answer(
-        summary,
-        f"{whitened.name}: {base.aggregation.descriptor_size} to {whitened.descriptor_size} dims: {out}",
-    )
+    output.answer(summary, text)
     output.failures(failed)

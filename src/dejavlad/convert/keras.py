@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dejavlad import aggregation, backbones
 from dejavlad.backbones.base import ChainBackbone
-from dejavlad.errors import CheckpointError, InputError, MissingExtraError
+from dejavlad.errors import CheckpointError, InputError, MissingExtraError, first_line, first_names
 from dejavlad.guarded.hdf5_file import open_hdf5
 from dejavlad.guarded.json_file import parse_json
 from dejavlad.guarded.plain_file import read_utf8
@@ -62,13 +62,10 @@ def read(path: Path) -> PlaceModel:
         return _model(config, arrays, path)
     except (MissingExtraError, MemoryError):
         raise
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(path)!r} cannot be imported: {error}") from None
-    except InputError as error:
+    except (CheckpointError, InputError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be imported: {error}") from None
     except Exception as error:  # whatever HDF5 and damaged settings bring
-        line = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{str(path)!r} cannot be read: {line or type(error).__name__}") from None
+        raise CheckpointError(f"{str(path)!r} cannot be read: {first_line(error)}") from None
 
 
 def _open(path: Path) -> tuple[Mapping[str, Any], Arrays]:
@@ -220,9 +217,9 @@ def _pair(
 def _match(wanted: Sequence[str], arrays: Arrays) -> None:
     """Raise CheckpointError with the names, unless each array is used once and each tensor is filled."""
     missing = [key for key in wanted if key not in arrays]
-    left = sorted(arrays.keys() - set(wanted))
+    left = arrays.keys() - set(wanted)
     if missing or left:
-        raise CheckpointError(f"missing: {_first_names(missing)}; left over: {_first_names(left)}")
+        raise CheckpointError(f"missing: {first_names(missing)}; left over: {first_names(left)}")
 
 
 def _tensor(array: NDArray[np.float32], source: str, shape: torch.Size) -> Tensor:
@@ -266,9 +263,3 @@ def _netvlad(arrays: Arrays, name: str, channels: int) -> aggregation.Aggregatio
         }
     )
     return layer
-
-
-def _first_names(keys: Sequence[str]) -> str:
-    if not keys:
-        return "nothing"
-    return ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")

@@ -143,6 +143,7 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
         raise CheckpointError("its index is compressed; save it with TensorFlow's default")
     if _masked_crc(table[offset : end + 1]) != struct.unpack("<I", table[end + 1 : end + TRAILER])[0]:
         raise CheckpointError("its index is damaged: a checksum does not fit")
+    # Offsets of entries with whole keys end a block; they only speed up searches, and are passed over.
     (restarts,) = struct.unpack("<I", table[end - 4 : end])
     stop = end - 4 - 4 * restarts
     key, at = b"", offset

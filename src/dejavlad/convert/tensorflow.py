@@ -23,10 +23,9 @@ from dejavlad import aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.backbones.base import ChainBackbone
 from dejavlad.convert.tensor_bundle import read_bundle
-from dejavlad.errors import CheckpointError, InputError
+from dejavlad.errors import CheckpointError, InputError, first_names
 from dejavlad.images import Preprocess
 from dejavlad.model.place_model import PlaceModel
-from dejavlad.model.published.parts import SOME, first_names
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
 
@@ -62,7 +61,7 @@ def _prefix(path: Path) -> Path:
     if path.is_dir():
         indices = sorted(path.glob("*.index"))
         if len(indices) != 1:
-            named = ", ".join(index.name for index in indices[:SOME]) or "none"
+            named = first_names(index.name for index in indices)
             raise CheckpointError(f"a folder with one checkpoint is needed; here are {named}")
         path = indices[0]
     return path.with_suffix("") if path.suffix == ".index" else path
@@ -166,9 +165,7 @@ def _flat(arrays: Arrays, key: str, *shape: int) -> NDArray[Any]:
 
 def _tensor(array: NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # it lies in a file that may only be read, and is only read
+        warnings.simplefilter("ignore", UserWarning)  # of a file that may only be read, and is only read
         return torch.from_numpy(array.astype(np.dtype(array.dtype).newbyteorder("="), copy=False))
 
 

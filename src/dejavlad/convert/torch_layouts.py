@@ -9,6 +9,7 @@ ours does.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +22,13 @@ from dejavlad import aggregation
 from dejavlad.aggregation import Aggregation
 from dejavlad.backbones import BACKBONES
 from dejavlad.backbones.base import Backbone, ChainBackbone
-from dejavlad.errors import CheckpointError
+from dejavlad.errors import CheckpointError, first_names
 from dejavlad.guarded.json_file import read_json_object
 from dejavlad.images import PREPROCESSING, Preprocess
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published import dino_of, filled, recognise
-from dejavlad.model.published.parts import first_names
+from dejavlad.model.published.filling import COUNTER, fill
+from dejavlad.model.published.parts import Shapes
 from dejavlad.model.published.parts import numbered as _numbered
 from dejavlad.model.spec import BackboneSpec
 from dejavlad.model.whitening import Whitening
@@ -68,9 +70,6 @@ LAYOUTS = (
 """Tried in this order."""
 PATCH_NETVLADS = ("num_pcs", "not_improved")
 """What only Patch-NetVLAD notes beside its tensors; without them, and without WPCA, it is Nanne's."""
-COUNTER = "num_batches_tracked"
-
-Shapes = Mapping[str, torch.Size]
 
 
 def build(tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path) -> PlaceModel:
@@ -92,10 +91,10 @@ def build(tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path) -
     layout = _layout(shapes, notes, path)
     backbone, source, names = _backbone(shapes, layout)
     pool = _pooling(shapes, layout, backbone.channels, path)
-    names |= {f"{layout.pooling}{key}": f"aggregation.{key}" for key in pool.state_dict()}
+    names |= {f"aggregation.{key}": f"{layout.pooling}{key}" for key in pool.state_dict()}
     whitening = _whitening(shapes, layout, pool)
     if whitening is not None and layout.whitening is not None:
-        names |= {f"{layout.whitening}{key}": f"whitening.{key}" for key in whitening.state_dict()}
+        names |= {f"whitening.{key}": f"{layout.whitening}{key}" for key in whitening.state_dict()}
     model = PlaceModel(
         backbone,
         pool,
@@ -106,8 +105,7 @@ def build(tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path) -
         source=source,
         provenance={"format": layout.what, **_noted(notes)},
     )
-    _fill(model, tensors, names, layout.what)
-    return model.eval()
+    return fill(model, tensors, names, layout.what)
 
 
 def _layout(shapes: Shapes, notes: Mapping[str, Any], path: Path) -> Layout:
@@ -179,7 +177,7 @@ def _noted(notes: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, dict[str, str]]:
-    """The backbone that fits best: itself, how it is made, and its tensors: their name -> ours."""
+    """The backbone that fits best: itself, how it is made, and its tensors: our name -> theirs."""
     prefix = layout.backbone
     inner = {key for key in shapes if key.startswith(prefix)}
     best: tuple[int, Backbone, BackboneSpec, dict[str, str]] | None = None
@@ -196,16 +194,18 @@ def _backbone(shapes: Shapes, layout: Layout) -> tuple[Backbone, BackboneSpec, d
             assert isinstance(made, Backbone)
             wanted = {prefix + (_numbered(ours) if numbered else ours): ours for ours in made.state_dict()}
             counters = {key for key in wanted if key.endswith(COUNTER)}
+            # Networks share names and shapes (ResNet-50 and -101): the one with fewest tensors too many,
+            # missing or of another shape is meant, and `fill` says what is still wrong with it.
             wrong = len((inner ^ wanted.keys()) - counters) + len((inner & wanted.keys()) - fits)
             if best is None or wrong < best[0]:
-                names = {key: f"backbone.{ours}" for key, ours in wanted.items()}
+                names = {f"backbone.{ours}": key for key, ours in wanted.items()}
                 best = wrong, made, BackboneSpec(name, cut), names
     if best is None:
         raise CheckpointError(
             f"it is a network of {layout.what}, but its backbone, {first_names(inner)}, is none of "
             f"{', '.join(name for name, _ in _candidates())}"
         )
-    return best[1].to_empty(device="cpu"), best[2], best[3]
+    return best[1], best[2], best[3]
 
 
 @functools.cache
@@ -251,37 +251,9 @@ def _whitening(shapes: Shapes, layout: Layout, pool: Aggregation) -> Whitening |
     if layout.whitening is None or not _has(shapes, layout.whitening):
         return None
     key = f"{layout.whitening}weight"
-    shape = shapes.get(key, torch.Size())
+    shape = shapes.get(key, ())
     size = pool.descriptor_size
-    if len(shape) < 2 or not 1 <= shape[0] <= size or shape[1:].numel() != size:
+    if len(shape) < 2 or not 1 <= shape[0] <= size or math.prod(shape[1:]) != size:
         raise CheckpointError(f"{key} is {list(shape)}, but the descriptors have {size} numbers")
-    return Whitening(size, shape[0])
-
-
-def _fill(model: PlaceModel, tensors: Mapping[str, Tensor], names: dict[str, str], what: str) -> None:
-    """Each tensor is used once, each of the model's is filled."""
-    wanted = model.state_dict(keep_vars=True)
-    missing = [key for key in names if key not in tensors and not key.endswith(COUNTER)]
-    left = [key for key in tensors if key not in names]
-    if missing or left:
-        raise CheckpointError(
-            f"as a network of {what}, it is missing {first_names(missing)}; left over are {first_names(left)}"
-        )
-    with torch.no_grad():
-        for theirs, ours in names.items():
-            target = wanted[ours]
-            if ours.endswith(COUNTER):
-                target.zero_()
-                continue
-            given = tensors[theirs]
-            if ours == "whitening.weight" and given.ndim == 4:
-                given = given.reshape(given.shape[0], -1)
-            if given.shape != target.shape or not given.is_floating_point():
-                raise CheckpointError(
-                    f"{theirs} is {given.dtype} {list(given.shape)}, not numbers {list(target.shape)}"
-                )
-            target.copy_(given)
-            if not bool(torch.stack(target.aminmax()).isfinite().all()):  # without a copy: it may be large
-                raise CheckpointError(f"{theirs} holds NaN or infinity")
-            if ours == "aggregation.p" and not bool((target > 0).all()):
-                raise CheckpointError(f"{theirs} is {target.tolist()}; GeM needs a positive exponent")
+    with torch.device("meta"):  # large, and filled by what the file has
+        return Whitening(size, shape[0])

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dejavlad.datasets.card import Card, Opener, Page, Published, way
+from dejavlad.datasets.card import Card, Opener, Page, Published, Way, way
 from dejavlad.datasets.layouts.gsv_cities import open_gsv_cities
 from dejavlad.datasets.layouts.holidays import open_holidays
 from dejavlad.datasets.layouts.kitti import FRAMES, SEQUENCES, open_kitti
@@ -29,8 +29,7 @@ from dejavlad.datasets.layouts.oxford import open_oxford
 from dejavlad.datasets.layouts.revisited import open_revisited
 from dejavlad.datasets.layouts.two_folders import open_folders
 from dejavlad.datasets.layouts.vg_benchmark import PARTS, open_vg_benchmark
-from dejavlad.datasets.layouts.vpr_bench import SETS as VPR_BENCH
-from dejavlad.datasets.layouts.vpr_bench import open_numbered, open_vpr_bench
+from dejavlad.datasets.layouts.vpr_bench import Walk, open_numbered, open_vpr_bench
 from dejavlad.ground_truth.place import PlaceDataset
 
 # Who counted.
@@ -96,6 +95,15 @@ HOLIDAYS_PAGE = Page(
 )
 KITTI_PAGE = Page("kitti", "the KITTI page, after logging in", "CC BY-NC-SA 3.0")
 OWN_PAGE = Page("own")
+PITTSBURGH_COUNTS = (
+    ("pitts30k-train", 10_000, 7_416, 1_017_792),
+    ("pitts30k-val", 10_000, 7_608, 1_065_600),
+    ("pitts30k-test", 10_000, 6_816, 968_448),
+    ("pitts250k-train", 91_464, 7_824, 1_093_824),
+    ("pitts250k-val", 78_648, 7_608, 1_065_600),
+    ("pitts250k-test", 83_952, 8_280, 1_271_808),
+)
+"""Of each part its photos, its queries and their right answers."""
 GSV_COUNTS = Published(None, None, "GSV-Cities: about 530,000 photos of 62,000 places", sure=False)
 
 
@@ -105,14 +113,7 @@ def _by(opener: Callable[..., PlaceDataset], *given: Any, **options: Any) -> Ope
 
 
 def _pittsburgh() -> Iterator[Card]:
-    for part, database, queries, positives in (
-        ("pitts30k-train", 10_000, 7_416, 1_017_792),
-        ("pitts30k-val", 10_000, 7_608, 1_065_600),
-        ("pitts30k-test", 10_000, 6_816, 968_448),
-        ("pitts250k-train", 91_464, 7_824, 1_093_824),
-        ("pitts250k-val", 78_648, 7_608, 1_065_600),
-        ("pitts250k-test", 83_952, 8_280, 1_271_808),
-    ):
+    for part, database, queries, positives in PITTSBURGH_COUNTS:
         counts = Published(database, queries, SPEC, positives)
         opener = _by(open_named_spec, part.replace("-", "_"), PITTSBURGH)
         yield Card(part, opener, PITTSBURGH_PAGE, counts, (way(f"{part}@25m", RELJA, metres=25),))
@@ -286,72 +287,85 @@ def _nordland_2760(path: Path, name: str) -> PlaceDataset:
 
 def _vpr_bench() -> Iterator[Card]:
     quoted, numbered = f"{BENCH}, {QUOTED}", NUMBERED + " (m)"
-    counts = {
-        "gardens-point": Published(200, 200, WALKING),
-        "gardens-point-night": Published(200, 200, WALKING),
-        "sped": Published(607, 607, quoted, sure=False),
-        "essex3in1": Published(210, 210, quoted, sure=False),
-        "corridor": Published(111, 111, BENCH, 111 * 5 - 6),
+    by_day, by_night = ("day_left", "day_right"), ("day_right", "night_right")
+    sets: dict[str, tuple[Walk, Published | None, tuple[Way, ...]]] = {
+        "gardens-point": (
+            Walk("GardensPointWalking", 2, by_day),
+            Published(200, 200, WALKING),
+            (way("gardens@2f", NUMBERED, frames=2),),
+        ),
+        "gardens-point-night": (Walk("GardensPoint_TN", 2, by_night), Published(200, 200, WALKING), ()),
+        "sped": (
+            Walk("SPEDTEST", 0),
+            Published(607, 607, quoted, sure=False),
+            (way("sped@0f", numbered, frames=0),),
+        ),
+        "essex3in1": (
+            Walk("ESSEX3IN1_dataset", 0),
+            Published(210, 210, quoted, sure=False),
+            (way("essex@0f", numbered, frames=0),),
+        ),
+        "corridor": (
+            Walk("corridor", 2),
+            Published(111, 111, BENCH, 111 * 5 - 6),
+            (way("corridor@2f", BENCH, frames=2),),
+        ),
+        "living-room": (Walk("Living"), None, ()),
+        "17places": (Walk("17places"), None, ()),
+        "cross-seasons": (Walk("CrossSeason_CoHOG_Dataset"), None, ()),
+        "synthia": (Walk("Synthia-NightToFall"), None, ()),
     }
-    ways = {
-        "gardens-point": way("gardens@2f", NUMBERED, frames=2),
-        "sped": way("sped@0f", numbered, frames=0),
-        "essex3in1": way("essex@0f", numbered, frames=0),
-        "corridor": way("corridor@2f", BENCH, frames=2),
-    }
-    for name in (*counts, *(name for name in VPR_BENCH if name not in counts)):
-        known = VPR_BENCH[name]
-        own = (ways[name],) if name in ways else ()
-        near = {None: "", 0: ", else the same number"}.get(
-            known.frames, f", else within {known.frames} frames"
-        )
-        note = f"folder `{known.folder}`; right is what its file lists{near}"
-        yield Card(name, open_vpr_bench, BENCH_PAGE, counts.get(name), own, note)
+    for name, (walk, counts, ways) in sets.items():
+        near = {None: "", 0: ", else the same number"}.get(walk.frames, f", else within {walk.frames} frames")
+        note = f"folder `{walk.folder}`; right is what its file lists{near}"
+        yield Card(name, _by(open_vpr_bench, walk), BENCH_PAGE, counts, ways, note)
 
 
 def _vg_benchmark() -> Iterator[Card]:
     panoramas = "VPR datasets downloader: 4,787 panoramas of 5; " + QUOTED
-    for name, counts in {
-        "st-lucia": Published(1_549, 1_464, QUOTED, sure=False),
-        "eynsham": Published(23_935, 23_935, panoramas, sure=False),
-        "amstertime": Published(1_231, 1_231, QUOTED, sure=False),
-        "san-francisco": Published(1_046_587, 598, QUOTED, sure=False),
-        **dict.fromkeys(f"svox-{part}" for part in PARTS),
-        "svox-night": Published(17_166, 823, QUOTED, sure=False),
-        "svox-overcast": Published(17_166, 872, QUOTED, sure=False),
-        "svox-rain": Published(17_166, 937, QUOTED, sure=False),
-        "svox-snow": Published(17_166, 870, QUOTED, sure=False),
-        "svox-sun": Published(17_166, 854, QUOTED, sure=False),
-        "sf-xl-val": Published(8_015, 7_993, QUOTED, sure=False),
-        **dict.fromkeys(("sf-xs-val", "sf-xs-test", "tokyo-xs")),
-    }.items():
+    test = ("test", "queries")
+    skies = {"night": 823, "overcast": 872, "rain": 937, "snow": 870, "sun": 854}
+    sets: dict[str, tuple[tuple[str, str], Published | None]] = {
+        "st-lucia": (test, Published(1_549, 1_464, QUOTED, sure=False)),
+        "eynsham": (test, Published(23_935, 23_935, panoramas, sure=False)),
+        "amstertime": (test, Published(1_231, 1_231, QUOTED, sure=False)),
+        "san-francisco": (test, Published(1_046_587, 598, QUOTED, sure=False)),
+        **{f"svox-{part}": ((part, "queries"), None) for part in PARTS},
+        **{
+            f"svox-{sky}": (("test", f"queries_{sky}"), Published(17_166, queries, QUOTED, sure=False))
+            for sky, queries in skies.items()
+        },
+        "sf-xl-val": (("val", "queries"), Published(8_015, 7_993, QUOTED, sure=False)),
+        "sf-xs-val": (("small/val", "queries"), None),
+        "sf-xs-test": (("small/test", "queries_v1"), None),
+        "tokyo-xs": (test, None),
+    }
+    for name, (folders, counts) in sets.items():
         own = way(f"{name}@25m", VG, metres=25, counts=())
-        yield Card(name, open_vg_benchmark, VG_PAGE, counts, (own,))
-    for part, queries in (("v1", 1_000), ("v2", 598), ("night", 466), ("occlusion", 76)):
+        yield Card(name, _by(open_vg_benchmark, *folders), VG_PAGE, counts, (own,))
+    for which, queries in (("v1", 1_000), ("v2", 598), ("night", 466), ("occlusion", 76)):
         own = way(
-            f"sf-xl-{part}@25m",
+            f"sf-xl-{which}@25m",
             "CosPlace; " + VG + " (counts m)",
             metres=25,
             counts=("n_queries",),
             note="2.8 million database photos",
         )
         counts = Published(2_805_840, queries, QUOTED, sure=False)
-        yield Card(f"sf-xl-{part}", open_vg_benchmark, VG_PAGE, counts, (own,))
-    for name, counts in {
-        "vg-pitts30k-train": Published(10_000, 7_416, SPEC),
-        "vg-pitts30k-val": Published(10_000, 7_608, SPEC),
-        "vg-pitts30k-test": Published(10_000, 6_816, SPEC),
-        "vg-pitts250k-train": Published(91_464, 7_824, SPEC),
-        "vg-pitts250k-val": Published(78_648, 7_608, SPEC),
-        "vg-pitts250k-test": Published(83_952, 8_280, SPEC),
-        "vg-tokyo247": Published(75_984, 315, SPEC),
-        "vg-nordland": Published(27_592, 27_592, LISTS),
-        "vg-nordland-2760": Published(27_592, 2_760, LISTS),
-        "vg-msls-train": None,
-        "vg-msls-val": Published(18_871, 11_084, QUOTED, sure=False),
-        "vg-sped": Published(607, 607, QUOTED, sure=False),
-    }.items():
-        yield Card(name, open_vg_benchmark, VG_PAGE, counts)
+        opener = _by(open_vg_benchmark, "test", f"queries_{which}")
+        yield Card(f"sf-xl-{which}", opener, VG_PAGE, counts, (own,))
+    for name, database, queries, _ in PITTSBURGH_COUNTS:
+        opener = _by(open_vg_benchmark, name.rpartition("-")[2], "queries")
+        yield Card(f"vg-{name}", opener, VG_PAGE, Published(database, queries, SPEC))
+    for name, part, counts in (
+        ("tokyo247", "test", Published(75_984, 315, SPEC)),
+        ("nordland", "test", Published(27_592, 27_592, LISTS)),
+        ("nordland-2760", "test", Published(27_592, 2_760, LISTS)),
+        ("msls-train", "train", None),
+        ("msls-val", "val", Published(18_871, 11_084, QUOTED, sure=False)),
+        ("sped", "test", Published(607, 607, QUOTED, sure=False)),
+    ):
+        yield Card(f"vg-{name}", _by(open_vg_benchmark, part, "queries"), VG_PAGE, counts)
 
 
 def _retrieval() -> Iterator[Card]:
@@ -422,3 +436,5 @@ CARDS: dict[str, Card] = {
     for card in cards
 }
 """Name -> card, in the order in which they are listed."""
+PUBLISHED = {card.name: card.counts for card in CARDS.values() if card.counts is not None}
+"""Name -> how many photos the dataset holds, for those of which it is known."""

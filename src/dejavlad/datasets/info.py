@@ -126,7 +126,6 @@ def dataset_info(
     """The figures of a dataset.
 
     Args:
-        dataset: the dataset.
         read_size: reads a photo's size (`dejavlad.images.read_size`); sizes are not looked at unless given.
         sample: how many photos of each list are looked at for their sizes, evenly spread.
     """

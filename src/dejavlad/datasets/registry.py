@@ -10,7 +10,8 @@ from pathlib import Path
 from dejavlad.datasets.cards import CARDS
 from dejavlad.datasets.layouts.netvlad_places import open_spec
 from dejavlad.datasets.layouts.toml_dataset import is_toml_dataset, open_toml_dataset
-from dejavlad.datasets.layouts.two_folders import RADIUS, holds_two, open_folders
+from dejavlad.datasets.layouts.two_folders import holds_two, open_folders
+from dejavlad.datasets.layouts.vg_benchmark import RADIUS
 from dejavlad.decoders import ENDINGS, RAW_ENDINGS
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.ground_truth.netvlad_spec import is_spec
@@ -62,7 +63,7 @@ def photos(
     return listed if placed else with_positions(listed, positions, time_offset=offset)
 
 
-def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> PhotoList:
+def joined(lists: Sequence[tuple[str, PhotoList]]) -> PhotoList:
     """Several lists as one, in their order; a photo that is in two of them is there once.
 
     Where photos of two folders share a name, all go by the folder too: ``100APPLE/IMG_0001.JPG``; and where
@@ -70,7 +71,6 @@ def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> P
 
     Args:
         lists: what each was given as (a folder, a photo), and its photos.
-        name: what the list is called.
     """
     rows: list[tuple[str, Photo]] = []
     seen: set[tuple[str, int | None, object]] = set()
@@ -82,26 +82,19 @@ def joined(lists: Sequence[tuple[str, PhotoList]], *, name: str = "photos") -> P
             if photo.pixels is not None or mark not in seen
         ]
         seen.update(marks)
-    for naming in (_plainly, _by_folder, _by_path):
-        named = [replace(photo, name=naming(given, photo)) for given, photo in rows]
+    names = [_names(given, photo) for given, photo in rows]
+    for way in range(3):
+        named = [replace(photo, name=forms[way]) for (_, photo), forms in zip(rows, names, strict=True)]
         if len({photo.key for photo in named}) == len(named):
             break
-    return PhotoList(named, name=name)
+    return PhotoList(named)
 
 
-def _plainly(given: str, photo: Photo) -> str:
-    return photo.name
-
-
-def _by_folder(given: str, photo: Photo) -> str:
+def _names(given: str, photo: Photo) -> tuple[str, str, str]:
+    """A photo's own name, its name with its folder's, and its path as it was given."""
     folder = Path(given)
-    if not folder.is_dir():
-        return photo.name
-    return f"{folder.name or folder.resolve().name}/{photo.name}"
-
-
-def _by_path(given: str, photo: Photo) -> str:
-    return photo.path.as_posix()
+    above = f"{folder.name or folder.resolve().name}/" if folder.is_dir() else ""
+    return photo.name, above + photo.name, photo.path.as_posix()
 
 
 def _photos(
@@ -201,7 +194,6 @@ def placed_again(
     """A dataset with the positions of another source, and what is right by these.
 
     Args:
-        places: the dataset.
         positions: where its photos were taken (see `with_positions`); as they are unless given.
         time_offset: what is to be added to the photos' times.
 

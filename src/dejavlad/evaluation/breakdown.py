@@ -5,7 +5,6 @@ Legend: Q queries, N of recall@N.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,13 +33,13 @@ class TagRecall:
 
 
 def parts(
-    hits: NDArray[np.int64], valid_mask: NDArray[np.bool_], queries: PhotoList, ns: Sequence[int]
+    hits: NDArray[np.int64], counts: NDArray[np.bool_], queries: PhotoList, ns: Sequence[int]
 ) -> dict[str, TagRecall]:
     """Recall by the queries' tags; a tag that all or none of them have is no part.
 
     Args:
         hits: int64 [Q], the rank of each query's first right answer from 1; 0 for none.
-        counted: bool [Q], which queries count.
+        counts: bool [Q], which queries count.
         queries: their photos.
         ns: the Ns.
 
@@ -49,14 +48,11 @@ def parts(
     """
     rows: dict[str, list[int]] = {}
     for row, photo in enumerate(queries):
-        if valid_mask[row]:
+        if counts[row]:
             for tag in dict.fromkeys(photo.tags):
                 rows.setdefault(tag, []).append(row)
-    largest = {
-        tag
-        for tag, _ in Counter({tag: len(tag_rows) for tag, tag_rows in rows.items()}).most_common(MOST_PARTS)
-    }
-    total = int(valid_mask.sum())
+    largest = sorted(rows, key=lambda tag: -len(rows[tag]))[:MOST_PARTS]
+    total = int(counts.sum())
     return {
         tag: TagRecall(len(tag_rows), recall_at(hits[tag_rows], ns))
         for tag, tag_rows in rows.items()
@@ -98,7 +94,7 @@ def by_distance(
     for query, (at, answers) in enumerate(zip(query_positions, rows.tolist(), strict=True)):
         if at is not None:
             nearest[query, : len(answers)] = [
-                _apart(at, database_positions[row] if row >= 0 else None) for row in answers
+                _metres(at, database_positions[row] if row >= 0 else None) for row in answers
             ]
     nearest = np.minimum.accumulate(nearest, axis=1)[[at is not None for at in query_positions]]
     return {
@@ -106,9 +102,14 @@ def by_distance(
     }
 
 
-def _apart(a: Position, b: Position | None) -> float:
-    """Metres between two photos; infinite where that is not known."""
-    if b is None or (a.zone is None) != (b.zone is None):
-        return np.inf
+def apart(a: Position | None, b: Position | None) -> float | None:
+    """Metres between two positions; None where one is not known, or they are on different planes."""
+    if a is None or b is None or (a.zone is None) != (b.zone is None):
+        return None
     metres = distance(a, b)
-    return metres if np.isfinite(metres) else np.inf
+    return metres if np.isfinite(metres) else None
+
+
+def _metres(a: Position, b: Position | None) -> float:
+    metres = apart(a, b)
+    return np.inf if metres is None else metres

@@ -61,6 +61,28 @@ def evaluate(
         InputError: the ranking does not fit the truth or the lists, is less deep than the largest N needs, or
             no query counts.
     """
+    _refuse_unfit(truth, misses, database, queries)
+    ns = sorted({int(n) for n in recall_at})
+    valid, hits, counts = _hits(ranking, truth, ns, misses)
+    return Result(
+        recall=recall.recall_at(hits[counts], ns),
+        n_database=truth.n_database,
+        n_queries=truth.n_queries,
+        n_without_truth=truth.n_without_truth,
+        protocol={"name": protocol, **_protocol(truth, misses, ns, database, queries)},
+        model=dict(model) if model is not None else None,
+        rerank=rerank,
+        seconds=dict(seconds or {}),
+        hits_at=hits,
+        metrics=dict(metrics or {}),
+        unread=unread,
+        **_photo_figures(ranking, valid, hits, counts, ns, database, queries),
+    )
+
+
+def _refuse_unfit(
+    truth: Truth, misses: Misses, database: PhotoList | None, queries: PhotoList | None
+) -> None:
     if misses not in get_args(Misses):
         raise InputError(f"misses {misses!r}: valid are count and drop")
     for what, photos, count in (
@@ -69,49 +91,64 @@ def evaluate(
     ):
         if photos is not None and len(photos) != count:
             raise InputError(f"the truth is of {count} {what}, the list holds {len(photos)}")
-    ns = sorted({int(n) for n in recall_at})
-    kept = recall.valid_mask(ranking, truth)
-    hits = recall.first_hit_ranks(truth.positives.contains(ranking.indices), kept)
+
+
+def _hits(
+    ranking: Ranking, truth: Truth, ns: Sequence[int], misses: Misses
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]:
+    """[Q, K] answers that count; [Q] ranks of the first right one, 0 for none; [Q] queries that count."""
+    valid = recall.valid_mask(ranking, truth)
+    hits = recall.first_hit_ranks(truth.positives.contains(ranking.indices), valid)
     if ns:
-        _check_depth(ranking, truth, kept, hits, ns[-1])
+        _check_depth(ranking, truth, valid, hits, ns[-1])
     counts = np.ones(len(hits), np.bool_) if misses == "count" else truth.answerable
-    valid_hits = hits[counts]
-    if len(hits) and not len(valid_hits):
+    if len(hits) and not counts.any():
         raise InputError("no query has a right answer, and misses=drop leaves those out: nothing to count")
-    return Result(
-        recall=recall.recall_at(valid_hits, ns),
-        n_database=truth.n_database,
-        n_queries=truth.n_queries,
-        n_without_truth=truth.n_without_truth,
-        protocol={
-            "name": protocol,
-            "truth": truth.description,
-            "misses": misses,
-            "recall_at": ns,
-            "ignored": int(truth.ignored.counts.sum()) if truth.ignored is not None else 0,
-            "truth_hash": truth.hash,
-            "database_hash": list_hash(database) if database is not None else None,
-            "queries_hash": list_hash(queries) if queries is not None else None,
+    return valid, hits, counts
+
+
+def _protocol(
+    truth: Truth,
+    misses: Misses,
+    ns: Sequence[int],
+    database: PhotoList | None,
+    queries: PhotoList | None,
+) -> dict[str, Any]:
+    """All that recalls depend on beside the ranking."""
+    return {
+        "truth": truth.description,
+        "misses": misses,
+        "recall_at": ns,
+        "ignored": int(truth.ignored.counts.sum()) if truth.ignored is not None else 0,
+        "truth_hash": truth.hash,
+        "database_hash": list_hash(database) if database is not None else None,
+        "queries_hash": list_hash(queries) if queries is not None else None,
+    }
+
+
+def _photo_figures(
+    ranking: Ranking,
+    valid: NDArray[np.bool_],
+    hits: NDArray[np.int64],
+    counts: NDArray[np.bool_],
+    ns: Sequence[int],
+    database: PhotoList | None,
+    queries: PhotoList | None,
+) -> dict[str, Any]:
+    """What the lists tell beyond recalls: notes, blocks, parts and distances, as `Result` has them."""
+    lists = {"database": database, "queries": queries}
+    figures: dict[str, Any] = {
+        "notes": {
+            what: lines for what, photos in lists.items() if photos is not None and (lines := remarks(photos))
         },
-        model=dict(model) if model is not None else None,
-        rerank=rerank,
-        seconds=dict(seconds or {}),
-        hits_at=hits,
-        metrics=dict(metrics or {}),
-        unread=unread,
-        notes={
-            what: lines
-            for what, photos in (("database", database), ("queries", queries))
-            if photos is not None and (lines := remarks(photos))
-        },
-        blocks=_blocks(queries, counts),
-        parts=breakdown.parts(hits, counts, queries, ns) if queries is not None else {},
-        by_distance=breakdown.by_distance(
-            ranking, kept, database, queries, [n for n in ns if n <= NEAR] or ns[:1]
-        )
-        if database is not None and queries is not None
-        else {},
-    )
+        "blocks": _blocks(queries, counts),
+    }
+    if queries is not None:
+        figures["parts"] = breakdown.parts(hits, counts, queries, ns)
+    if database is not None and queries is not None:
+        near = [n for n in ns if n <= NEAR] or ns[:1]
+        figures["by_distance"] = breakdown.by_distance(ranking, valid, database, queries, near)
+    return figures
 
 
 def _blocks(queries: PhotoList | None, counts: NDArray[np.bool_]) -> NDArray[np.int64] | None:

@@ -204,7 +204,7 @@ def explain(
     mistakes = [finding for reading in meant[1:] for finding in _score(reading, own, ns)[:1]]
     findings += _news(mistakes, findings)
     fits = any(finding.kind == "as given" for finding in findings)
-    unfit = "" if fits else _unfit(ranking, places)
+    unfit = "" if fits else ranking.misfit(len(places.queries), len(places.database))
     if not findings:
         raise InputError(f"{unfit}; nor does it fit with any known mistake undone")
     explanation = Explanation(tuple(findings), at, expected, unfit, shortfall)
@@ -249,11 +249,3 @@ def _news(mistakes: Sequence[ScoredHypothesis], known: Sequence[ScoredHypothesis
     """Those that change anything: mistakes that give the very numbers as given are none."""
     given = next((finding.recall for finding in known if finding.kind == "as given"), None)
     return [finding for finding in mistakes if finding.recall != given]
-
-
-def _unfit(ranking: Ranking, places: PlaceDataset) -> str:
-    rows = int(ranking.indices.max(initial=-1))
-    return (
-        f"the ranking is of {ranking.n_queries} queries and rows up to {rows}, the lists have "
-        f"{len(places.queries)} queries and {len(places.database)} database photos"
-    )

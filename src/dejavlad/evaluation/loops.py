@@ -75,10 +75,6 @@ class LoopScore:
             lines.append(f"no loop is wrong from score {from_score:.4f} on")
         return "\n".join(lines)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the file whole or not at all."""
-        return write_json(path, self.to_dict())
-
 
 def write_json(path: str | Path, document: Mapping[str, Any]) -> Path:
     """Write a JSON document whole or not at all."""

@@ -62,16 +62,12 @@ def answers(
     ranking: Ranking, database: PhotoList, queries: PhotoList, *, top: int | None = None
 ) -> dict[str, list[str]]:
     """A ranking by the photos' keys; arguments and errors as of `write_predictions`."""
-    indices = ranking.indices[:, :top]
-    if len(indices) != len(queries) or indices.max(initial=-1) >= len(database):
-        raise InputError(
-            f"a ranking of {len(indices)} queries and rows up to {indices.max(initial=-1)} does not fit "
-            f"{len(queries)} queries and a database of {len(database)}"
-        )
+    if misfit := ranking.misfit(len(queries), len(database)):
+        raise InputError(misfit)
     names = database.keys
     return {
         query: [names[row] for row in rows if row >= 0]
-        for query, rows in zip(queries.keys, indices.tolist(), strict=True)
+        for query, rows in zip(queries.keys, ranking.indices[:, :top].tolist(), strict=True)
     }
 
 

@@ -115,12 +115,12 @@ class Reliability:
             yield f"area under the ROC {self.roc_area:.3f}"
         if self.position_error is not None:
             median, most = self.position_error
-            line = f"position_error of known answers: {median:.1f} m (median), {most:.1f} m (90 %)"
+            line = f"position error of known answers: {median:.1f} m (median), {most:.1f} m (90 %)"
             if self.within_stated is not None:
                 line += f"; {self.within_stated:.0%} within the stated uncertainty"
             yield line
         for b in self.bins:
-            metres = "" if b.position_error is None else f", position_error {b.position_error:.1f} m"
+            metres = "" if b.position_error is None else f", position error {b.position_error:.1f} m"
             yield (
                 f"  confidence {b.low:.1f} to {b.high:.1f}: {b.answers} answers, mean {b.confidence:.2f}, "
                 f"right {b.right:.2f}{metres}"

@@ -66,7 +66,7 @@ class Result:
     """``database`` and ``queries`` -> what their lists left out, passed over or assumed, a line each; empty
     where there is nothing to tell, or it is not known."""
     twins: Mapping[str, Any] = field(default_factory=dict)
-    """Queries that the database holds too, as `told_twins` tells; empty where none were found."""
+    """Queries that the database holds too (`summarize_near_duplicates`); empty where none were found."""
     reliability: Reliability | None = None
     """Confidence of the first answers against what is right, where they were verified."""
     blocks: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
@@ -190,6 +190,7 @@ class Result:
         path = _file(path)
         try:
             description = without_checksum(read_json_object(path, LARGE))
+            optional = {name: description.get(name) or {} for name in (*OPTIONAL, "seconds")}
             return cls(
                 recall=_recalls(description["recall"]),
                 n_database=int(description["n_database"]),
@@ -199,22 +200,20 @@ class Result:
                 model=description.get("model"),
                 rerank=description.get("rerank"),
                 reranking=description.get("reranking"),
-                seconds=dict(description.get("seconds") or {}),
-                dims={int(d): _recalls(recall) for d, recall in (description.get("dims") or {}).items()},
-                metrics={
-                    str(name): float(value) for name, value in (description.get("metrics") or {}).items()
-                },
+                seconds=dict(optional["seconds"]),
+                dims={int(d): _recalls(recall) for d, recall in optional["dims"].items()},
+                metrics={name: float(value) for name, value in optional["metrics"].items()},
                 parts={
-                    str(name): TagRecall(int(part["queries"]), _recalls(part["recall"]))
-                    for name, part in (description.get("parts") or {}).items()
+                    name: TagRecall(int(part["queries"]), _recalls(part["recall"]))
+                    for name, part in optional["parts"].items()
                 },
                 by_distance={
                     int(n): {float(metres): float(share) for metres, share in curve.items()}
-                    for n, curve in (description.get("by_distance") or {}).items()
+                    for n, curve in optional["by_distance"].items()
                 },
                 unread=_failed(description.get("unread")),
                 notes=_notes(description.get("notes")),
-                twins=dict(description.get("twins") or {}),
+                twins=dict(optional["twins"]),
                 reliability=_reliability(description.get("reliability")),
                 blocks=_numbers(description, "blocks"),
                 hits_at=_numbers(description, "hits_at"),

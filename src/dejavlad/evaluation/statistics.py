@@ -59,9 +59,7 @@ class Paired:
         )
 
 
-def intervals(
-    hits: Hits, ns: Sequence[int], blocks: Hits | None = None, *, draws: int = DRAWS, seed: int = 0
-) -> dict[int, tuple[float, float]]:
+def intervals(hits: Hits, ns: Sequence[int], blocks: Hits | None = None) -> dict[int, tuple[float, float]]:
     """N -> the interval in which recall@N lies with 95 %, by the bootstrap over blocks.
 
     Where all blocks are right, or all wrong, drawing them tells nothing: then it is the exact interval
@@ -72,20 +70,18 @@ def intervals(
         ns: the Ns.
         blocks: int64 [Q], the number of each query's block; -1 for a query that does not count. Each query is
             one by itself unless given.
-        draws: how often the blocks are drawn.
-        seed: of the draws.
 
     Raises:
         InputError: no query counts, or there is not one block number a query.
     """
     right, sizes = _by_block(_right(hits, ns), blocks, len(hits))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     tail = (1 - LEVEL) / 2
     if (sizes == 1).all():
         share = right.mean(axis=0)
-        drawn = random.binomial(len(sizes), share, (draws, len(ns))) / len(sizes)
+        drawn = random.binomial(len(sizes), share, (DRAWS, len(ns))) / len(sizes)
     else:
-        drawn = _drawn(right, sizes, draws, random)
+        drawn = _drawn(right, sizes, random)
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
     most = 1 - tail ** (1 / len(sizes))
     low = np.where((right == sizes[:, None]).all(axis=0), 1 - most, low)
@@ -93,15 +89,7 @@ def intervals(
     return {int(n): (float(a), float(b)) for n, a, b in zip(ns, low, high, strict=True)}
 
 
-def paired(
-    first: Hits,
-    second: Hits,
-    ns: Sequence[int],
-    blocks: Hits | None = None,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> list[Paired]:
+def paired(first: Hits, second: Hits, ns: Sequence[int], blocks: Hits | None = None) -> list[Paired]:
     """Is the second method better? The difference of recall@N with its interval, and a test.
 
     The interval is the paired bootstrap over blocks. p is McNemar's exact test where each query is a block by
@@ -112,8 +100,6 @@ def paired(
         second: the same queries by the second method.
         ns: the Ns.
         blocks: as of `intervals`.
-        draws: how often the blocks are drawn.
-        seed: of the draws.
 
     Raises:
         InputError: other numbers of queries, no query counts, or not one block number a query.
@@ -121,16 +107,16 @@ def paired(
     if len(first) != len(second):
         raise InputError(f"a pair is of the same queries; given {len(first)} and {len(second)}")
     first_right, second_right = _right(first, ns), _right(second, ns)
-    valid_mask = np.ones(len(first), np.bool_) if blocks is None else blocks >= 0
+    counts = np.ones(len(first), np.bool_) if blocks is None else blocks >= 0
     apart, sizes = _by_block(second_right.astype(np.int64) - first_right, blocks, len(first))
-    random = np.random.default_rng(seed)
-    drawn = _drawn(apart, sizes, draws, random)
+    random = np.random.default_rng(0)
+    drawn = _drawn(apart, sizes, random)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
     pairs = []
     for i, n in enumerate(ns):
         only = [
-            int((a & ~b)[valid_mask, i].sum())
+            int((a & ~b)[counts, i].sum())
             for a, b in ((first_right, second_right), (second_right, first_right))
         ]
         p = _mcnemar(*only) if (sizes == 1).all() else _signs(apart[:, i], random)
@@ -161,22 +147,22 @@ def _by_block(
     if blocks is not None and blocks.shape != (n_queries,):
         raise InputError(f"{n_queries} queries, but {list(blocks.shape)} numbers of blocks")
     numbers = np.arange(n_queries) if blocks is None else blocks
-    valid_mask = numbers >= 0
-    if not valid_mask.any():
+    counts = numbers >= 0
+    if not counts.any():
         raise InputError("recall needs at least one query that counts; there is none")
-    _, block_of = np.unique(numbers[valid_mask], return_inverse=True)
+    _, block_of = np.unique(numbers[counts], return_inverse=True)
     sums = np.zeros((int(block_of.max()) + 1, values.shape[1]), np.int64)
-    np.add.at(sums, block_of, values[valid_mask].astype(np.int64))
+    np.add.at(sums, block_of, values[counts].astype(np.int64))
     return sums, np.bincount(block_of)
 
 
-def _drawn(sums: Hits, sizes: Hits, draws: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """float64 [draws, len(ns)]: recall@N of blocks drawn with replacement."""
+def _drawn(sums: Hits, sizes: Hits, random: np.random.Generator) -> NDArray[np.float64]:
+    """float64 [DRAWS, len(ns)]: recall@N of blocks drawn with replacement."""
     n_blocks = len(sizes)
-    recalls = np.empty((draws, sums.shape[1]))
+    recalls = np.empty((DRAWS, sums.shape[1]))
     step = max(1, _AT_ONCE // n_blocks)
-    for start in range(0, draws, step):
-        count = min(step, draws - start)
+    for start in range(0, DRAWS, step):
+        count = min(step, DRAWS - start)
         chosen = random.integers(n_blocks, size=(count, n_blocks))
         times = np.stack([np.bincount(row, minlength=n_blocks) for row in chosen])
         recalls[start : start + count] = (times @ sums) / (times @ sizes)[:, None]

@@ -30,18 +30,16 @@ def is_bin(path: str | Path) -> bool:
     return Path(_parsed(path)[0]).suffix.lower() == ".bin"
 
 
-def read_bin(path: str | Path, dims: int | None = None) -> DescriptorStore:
+def read_bin(path: str | Path) -> DescriptorStore:
     """The rows of a ``.bin`` file, memory-mapped, as a store whose photos are called 0, 1, 2 ...
 
-    Args:
-        path: the file; ``FILE.bin:4096`` tells the dimensions too.
-        dims: D; default: found out from the rows' length, which is 1 (0 of photos that failed).
+    Where the path does not tell the dimensions (``FILE.bin:4096``), the rows' length does, which is 1 (0 of
+    photos that failed).
 
     Raises:
         StoreError: there is no such file, D does not divide it, or D cannot be found out.
     """
-    name, named_dims = _parsed(path)
-    dims = named_dims if dims is None else dims
+    name, dims = _parsed(path)
     file = Path(name)
     if not file.is_file():
         raise StoreError(f"there are no descriptors at {name!r}")
@@ -92,11 +90,6 @@ def matlab_order(rows_ND: NDArray[np.float32], clusters: int) -> NDArray[np.floa
     n, size = rows_ND.shape
     turned = rows_ND.reshape(n, clusters, size // clusters).transpose(0, 2, 1)
     return np.ascontiguousarray(turned).reshape(n, size)
-
-
-def our_order(rows_ND: NDArray[np.float32], clusters: int) -> NDArray[np.float32]:
-    """Un-whitened VLAD [N, K*D] from MATLAB's order (k + K*d) to ours (k*D + d)."""
-    return matlab_order(rows_ND, rows_ND.shape[1] // clusters)
 
 
 def _found_dims(values: NDArray[Any], name: str) -> int:

@@ -54,20 +54,10 @@ class Describer(Protocol):
         """[n, 3, H, W] prepared photos -> [n, D]."""
 
 
-class Stream(Protocol):
-    """What describes planned batches, in their order."""
-
-    def __call__(
-        self,
-        model: Describer,
-        table: PhotoTable,
-        batches: list[Rows],
-        workers: int,
-        patching: PatchExtractor | None = None,
-        seconds: Seconds | None = None,
-        /,
-    ) -> Iterator[Described]:
-        """Batch by batch what `described` gives."""
+Stream = Callable[
+    [Describer, PhotoTable, list[Rows], int, "PatchExtractor | None", Seconds | None], Iterator[Described]
+]
+"""What describes planned batches, in their order; arguments and answers as of `described`."""
 
 
 def described(
@@ -82,8 +72,6 @@ def described(
     """Describe planned batches in this process.
 
     Args:
-        model: a fitted model.
-        table: the photos.
         batches: rows of each batch.
         workers: threads that decode ahead.
         patching: makes and writes the photos' patches in the same pass.
@@ -92,7 +80,7 @@ def described(
     Raises:
         InputError: the model gave rows that are not finite.
     """
-    seconds = seconds if seconds is not None else Seconds()
+    seconds = Seconds() if seconds is None else seconds
     photos, sizes = table.photos, prepared_sizes(model.preprocess, table)
     loaded = load_batches(photos, batches, model.preprocess, workers=workers, sizes=sizes)
     with contextlib.closing(loaded) as stream, evaluating(model):
@@ -120,8 +108,6 @@ def describe_batch(
     """Describe the photos of a loaded batch.
 
     Args:
-        model: named in errors.
-        batch: prepared photos.
         photos: the list that its rows are of.
         describe: photos [n, 3, h, w], and which of them [n] are good, to [n, D].
 
@@ -175,11 +161,12 @@ def evaluating(model: Describer) -> Iterator[None]:
     """A network in training mode (dropout ...) describes as it does when it is not, and goes back to it."""
     import torch
 
-    training = isinstance(model, torch.nn.Module) and model.training
-    if isinstance(model, torch.nn.Module):
-        model.eval()
+    if not isinstance(model, torch.nn.Module):
+        yield
+        return
+    training = model.training
+    model.eval()
     try:
         yield
     finally:
-        if isinstance(model, torch.nn.Module):
-            model.train(training)
+        model.train(training)

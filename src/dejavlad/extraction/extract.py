@@ -172,9 +172,6 @@ def describe(
 
     Args:
         model: as `extract` takes it, and so the others.
-        photos: the list.
-        batch_size: photos described together, at most.
-        workers: threads that decode ahead.
         blank_too: be content where no photo could be described, but some can be read and show nothing.
         on_progress: called with reports of `LOOKING` and `DESCRIBING`.
 

@@ -51,8 +51,7 @@ class Setting:
             raise InputError(f"a store cannot hold {self.dtype!r}; valid: {', '.join(DTYPES)}")
         if self.dims < 1:
             raise InputError(f"a descriptor needs at least one dimension; given {self.dims}")
-        as_saved = json.loads(json.dumps(self.preprocess))  # tuples become lists, as when read again
-        object.__setattr__(self, "preprocess", as_saved)
+        object.__setattr__(self, "preprocess", as_read_again(self.preprocess))
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -79,6 +78,11 @@ class Setting:
         check_same(this, that, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
 
 
+def as_read_again(value: Any) -> Any:
+    """What a value is once it was written as JSON and read: tuples become lists."""
+    return json.loads(json.dumps(value))
+
+
 def check_same(
     here: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, hint: str = "", other: str = "now"
 ) -> None:
@@ -87,7 +91,6 @@ def check_same(
     Args:
         here: the store's setting, with ``model``, ``fingerprint`` and ``preprocess``.
         now: that of this run.
-        path: the store.
         hint: what to do; unless given, to write to another folder.
         other: what `now` is called: of this run, or of the queries.
 

@@ -8,7 +8,7 @@ killed goes on where it was. Until its end the store says that it is not complet
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,8 @@ def extract_share(
     """Describe one share of a list into ``OUT.shards/I-of-N``, beside the store that `gather_shares` makes.
 
     Args:
-        model: a fitted model.
         photos: the whole list.
         out: the store to be made in the end.
-        shard: which share.
         options: of `extract`.
     """
     folder = _shares(out)
@@ -122,7 +120,7 @@ def gather_shares(out: Path, *, on_progress: OnProgress = silent) -> None:
         StoreError: see `merge_stores`.
     """
     folder = _shares(out)
-    discard(folder.with_name(folder.name + ".merged"))
+    discard(_shares(out, ".merged"))
     shares = sorted(path.parent for path in folder.glob(f"*/{SHARD}")) if folder.is_dir() else []
     if not shares:
         return
@@ -137,8 +135,7 @@ def gather_shares(out: Path, *, on_progress: OnProgress = silent) -> None:
 
 def drop_shares(out: Path) -> None:
     """Clear away the shares of a store, all of them at once, wherever the process is killed."""
-    folder = _shares(out)
-    merged = folder.with_name(folder.name + ".merged")
+    folder, merged = _shares(out), _shares(out, ".merged")
     discard(merged)
     if folder.exists():
         with disk_errors(folder):
@@ -146,17 +143,13 @@ def drop_shares(out: Path) -> None:
         discard(merged)
 
 
-def _shares(out: Path) -> Path:
-    return out.with_name(out.name + ".shards")
+def _shares(out: Path, state: str = "") -> Path:
+    return out.with_name(f"{out.name}.shards{state}")
 
 
 def _rows_of(shard: DescriptorStore, rows: Rows) -> NDArray[Any]:
-    """Some rows [n, D] of a shard, read from its file.
-
-    Raises:
-        StoreError: one is not what was written.
-    """
-    path, setting = folder_of(shard) / "rows.npy", shard.manifest.setting
+    """Some rows [n, D] of a shard, read from its file; StoreError where one is not what was written."""
+    path, setting, sums = folder_of(shard) / "rows.npy", shard.manifest.setting, shard.sums
     values = np.empty((len(rows), setting.dims), setting.dtype)
     with open_regular(path) as file:
         read_array_header(file)
@@ -164,17 +157,13 @@ def _rows_of(shard: DescriptorStore, rows: Rows) -> NDArray[Any]:
         for i, row in enumerate(rows.tolist()):
             file.seek(start + row * values[i].nbytes)
             data = file.read(values[i].nbytes)
-            if len(data) < values[i].nbytes or row_checksum(data) != _sum(shard, row):
+            if len(data) < values[i].nbytes or (sums is None or row_checksum(data) != sums[row]):
                 raise StoreError(
                     f"{str(path)!r} is damaged: the row of {shard.keys[row]!r} is not what was written; "
                     "delete that shard and extract it again"
                 )
             values[i] = np.frombuffer(data, setting.dtype)
     return values
-
-
-def _sum(shard: DescriptorStore, row: int) -> int:
-    return int(shard.sums[row]) if shard.sums is not None else -1
 
 
 def _patches(shards: Sequence[DescriptorStore]) -> list[PatchStore]:
@@ -217,24 +206,17 @@ def _merge_patches(
     on_progress: OnProgress,
 ) -> None:
     """The patches of all shards in the order of the plan."""
-    total = sum(map(len, whole.batches))
     with ExitStack() as stack:
         writer = stack.enter_context(PatchWriter(folder, stores[0].manifest))
         codec = next((p.codec for p in stores if p.entries), stores[0].codec)
         if writer.codec is None:
             writer.learn(codec.centres)  # type: ignore[attr-defined]  # product quantisation alone is learnt
-        for done, (number, row) in enumerate(_planned(whole)):
+        planned = [(number, row) for number, batch in enumerate(whole.batches) for row in batch.tolist()]
+        for done, (number, row) in enumerate(planned, 1):
             at, key = number % len(shards), whole.table.keys[row]
             entry = stores[at].entries.get(key)
             if entry is None or writer.has(key, whole.table.identity(row)):
                 continue
             if entry.identity == whole.table.identity(row):
                 writer.put_encoded(entry, stores[at].encoded(entry))
-            on_progress(Progress(MERGING_PATCHES, done + 1, total))
-
-
-def _planned(whole: Manifest) -> Iterator[tuple[int, int]]:
-    """The number of each batch with each of its rows, in the order in which they are described."""
-    for number, batch in enumerate(whole.batches):
-        for row in batch.tolist():
-            yield number, row
+            on_progress(Progress(MERGING_PATCHES, done, len(planned)))

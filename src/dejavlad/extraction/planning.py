@@ -70,27 +70,21 @@ def plan_extraction(
     """Plan what is left to do in a store.
 
     Args:
-        setting: what makes the rows.
-        preprocess: how photos are prepared.
         photos: the whole list.
-        batch_size: photos described together, at most.
         shard: plan this share alone.
-        writer: of the store.
-        on_progress: called with reports of `LOOKING`.
 
     Raises:
         StoreMismatchError: the store is of another setting or share.
     """
     known = writer.existing
     writer.require(shard)
+    known_table = None
     if known is not None:
         known.manifest.setting.check(setting, writer.path)
-    known_table = None if known is None else known.manifest.table
-    if known is not None and shard is not None:
-        known_table = read_whole(writer.path).table
+        known_table = known.manifest.table if shard is None else read_whole(writer.path).table
     table = look_at(preprocess, photos, known_table, on_progress)
     share = planned = None
-    if shard is not None:
+    if shard is not None:  # the whole list is planned, so that its shares are those of one process's plan
         whole = Manifest(setting, table, batch_size, plan_list(preprocess, table, batch_size))
         share, own = (shard, whole), shard.part(whole)
         table, planned = own.table, own.batches
@@ -146,34 +140,35 @@ def _plan_again(
     state = np.zeros(n, np.uint8)
     old_rows = table.rows_in(known.manifest.table)
     same_list = len(known) == n and np.array_equal(old_rows, np.arange(n))
-    for row in np.flatnonzero(old_rows >= 0):
-        if known.state[old_rows[row]] != FAILED:
-            continue
-        reason = known.failed[known.keys[int(old_rows[row])]]  # its key may have another Unicode form
-        if reason == NO_DESCRIPTOR:
-            continue
-        if reason == REASON_LOST or _decodes(table.photos[int(row)], preprocess):
-            old_rows[row] = -1
+    # A photo that had failed and can be decoded by now counts as another one, and its batch as not finished.
+    # One in which the model saw nothing would be seen so again.
+    for row in np.flatnonzero(old_rows >= 0).tolist():
+        if known.state[old_rows[row]] == FAILED:
+            reason = known.failed[known.keys[int(old_rows[row])]]  # its key may have another Unicode form
+            curable = reason != NO_DESCRIPTOR
+            if curable and (reason == REASON_LOST or _decodes(table.photos[row], preprocess)):
+                old_rows[row] = -1
     # A photo's descriptor depends a little, by rounding, on the photos in its batch. A batch counts as
     # finished only if the same photos, unchanged, were described together: then the store ends as a fresh
     # run's would.
     finished = batch_set([b for b in known.manifest.batches if (known.state[b] != NOT_YET).all()])
-    kept: list[Rows] = []
-    # The same photos keep their plan; a new batch size applies to what is not described yet.
+    # The same photos keep their plan, for batches that come out otherwise would be described again; a new
+    # batch size applies to what is not described yet.
     readable = np.flatnonzero(table.sizes.all(axis=1))
     if planned is not None:
         batches = planned
     elif same_list and not len(np.setdiff1d(readable, np.concatenate([*known.manifest.batches, [-1]]))):
         batches = known.manifest.batches
         if batch_size != known.manifest.batch_size:
-            kept = [b for b in batches if b.tobytes() in finished and (old_rows[b] >= 0).all()]
-            rest = np.setdiff1d(readable, np.concatenate([*kept, np.empty(0, np.int64)]))
-            batches = kept + _batches(preprocess, table, rest, batch_size)
+            done = [b for b in batches if b.tobytes() in finished and (old_rows[b] >= 0).all()]
+            rest = np.setdiff1d(readable, np.concatenate([*done, np.empty(0, np.int64)]))
+            batches = done + _batches(preprocess, table, rest, batch_size)
     else:
         batches = plan_list(preprocess, table, batch_size)
     for batch in batches:
         if old_rows[batch].tobytes() in finished:
             state[batch] = known.state[old_rows[batch]]
+    # Where no row that stays has another number, the file of rows is written into as it is.
     moved = len(known) != n or bool((old_rows != np.arange(n))[state == DONE].any())
     return batches, state, old_rows if moved else None
 

@@ -106,9 +106,7 @@ class Shard:
             check_column("numbers", [fields["index"], fields["count"]], int)
             return cls(fields["index"], fields["count"])
         except DAMAGED as error:
-            raise StoreError(
-                f"{str(path)!r} is damaged: {error}; delete {str(folder)!r} and extract that shard again"
-            ) from error
+            raise _damaged(path, error) from error
 
 
 def read_whole(folder: Path) -> Manifest:
@@ -121,6 +119,10 @@ def read_whole(folder: Path) -> Manifest:
     try:
         return Manifest.from_json(read_utf8(path), path)
     except DAMAGED as error:
-        raise StoreError(
-            f"{str(path)!r} is damaged: {error}; delete {str(folder)!r} and extract that shard again"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, why: Exception) -> StoreError:
+    return StoreError(
+        f"{str(path)!r} is damaged: {why}; delete {str(path.parent)!r} and extract that shard again"
+    )

@@ -11,9 +11,8 @@ The folder::
     STORE/writer.lock     held by the one writer; readers need no lock
 
 Two rules keep it whole wherever a run is cut off. A row and its checksum reach the disk before ``done.npy``
-says so. And a
-change of the manifest is prepared whole in ``change.partial/``, whose manifest comes last; from then on it is
-moved into place, by this run or the one after.
+says so. And a change of the manifest is prepared whole in ``change.partial/``, whose manifest comes last;
+from then on it is moved into place, by this run or the one after.
 
 Legend: N photos, D the descriptor's size.
 """
@@ -21,6 +20,7 @@ Legend: N photos, D the descriptor's size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,8 +73,10 @@ class DescriptorStore:
         self._verified = sums_N is None
         self.path = path
         """The folder; None in memory."""
-        self._state, self._failed, self._seen = state_N, failed, False
-        self._compared: tuple[NDArray[Any], tuple[float, float] | None] | None = None
+        self.marks = state_N
+        """uint8 [N]: `state` as it was written, without a look at the rows."""
+        self.reasons = failed
+        """Key -> reason, as `marks`."""
         self.shard: Shard | None = None
         """Which share of a whole store this is; None for a whole store."""
 
@@ -83,7 +85,6 @@ class DescriptorStore:
         """Open a store's folder; or a plain ``.npy`` [N, D], whose photos are then called 0, 1, 2 ...
 
         Args:
-            path: the folder or file.
             shards: open a shard of a store too (see `dejavlad.extraction.shard`), which holds some photos of
                 a list alone.
 
@@ -128,8 +129,8 @@ class DescriptorStore:
         if sums is not None and sums.shape != (n,):
             raise _damaged(path, "its checksums are")
         failed_keys = [manifest.table.keys[row] for row in np.flatnonzero(state == FAILED).tolist()]
-        if (lost := [key for key in failed_keys if key not in failed]) and sums is not None:
-            raise _damaged(path, f"failed.json does not name {lost[0]!r}")
+        if (unnamed := [key for key in failed_keys if key not in failed]) and sums is not None:
+            raise _damaged(path, f"failed.json does not name {unnamed[0]!r}")
         reasons = {key: failed.get(key, REASON_LOST) for key in failed_keys}
         store = cls(manifest, rows, state, reasons, path, sums)
         store.shard = shard
@@ -179,43 +180,29 @@ class DescriptorStore:
         return cls(manifest, rows, np.full(n, DONE, np.uint8), {}, path)
 
     @property
-    def marks(self) -> NDArray[np.uint8]:
-        """uint8 [N]: `state` as it was written, without a look at the rows."""
-        return self._state
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        """Key -> reason, as `marks`."""
-        return self._failed
-
-    @property
     def state(self) -> NDArray[np.uint8]:
         """uint8 [N]: `NOT_YET`, `DONE` or `FAILED`; a row of zeros has failed, also in stores of old."""
-        self._see()
-        return self._state
+        return self._seen[0]
 
     @property
     def failed(self) -> dict[str, str]:
         """Key -> reason, of the photos that could not be described, or show nothing."""
-        self._see()
-        return self._failed
+        return self._seen[1]
 
-    def _see(self) -> None:
-        """Count rows of zeros among the failed, once; of most rows the first number is enough to see."""
-        if self._seen:
-            return
-        empty = np.flatnonzero(self._state == DONE)
+    @cached_property
+    def _seen(self) -> tuple[NDArray[np.uint8], dict[str, str]]:
+        """State and reasons with rows of zeros among the failed; of most rows the first number is enough."""
+        empty = np.flatnonzero(self.marks == DONE)
         empty = empty[np.asarray(self.rows[empty, 0] == 0)] if len(empty) else empty
         step = max(1, (1 << 22) // self.dims)
         parts = [empty[first : first + step] for first in range(0, len(empty), step)]
         zero = [part[~np.asarray(self.rows[part]).any(axis=1)] for part in parts]
-        if any(map(len, zero)):
-            rows = np.concatenate(zero)
-            self._state = self._state.copy()
-            self._state[rows] = FAILED
-            keys = self.keys
-            self._failed = self._failed | {keys[row]: NO_DESCRIPTOR for row in rows.tolist()}
-        self._seen = True
+        if not any(map(len, zero)):
+            return self.marks, self.reasons
+        rows = np.concatenate(zero)
+        state, keys = self.marks.copy(), self.keys
+        state[rows] = FAILED
+        return state, self.reasons | {keys[row]: NO_DESCRIPTOR for row in rows.tolist()}
 
     @property
     def unit_rows(self) -> NDArray[Any]:
@@ -225,7 +212,7 @@ class DescriptorStore:
         Raises:
             InputError: rows made elsewhere are not finite.
         """
-        return self._looked_at()[0]
+        return self._compared[0]
 
     @property
     def scaled(self) -> tuple[float, float] | None:
@@ -234,14 +221,13 @@ class DescriptorStore:
         Raises:
             InputError: they are not finite.
         """
-        return self._looked_at()[1]
+        return self._compared[1]
 
-    def _looked_at(self) -> tuple[NDArray[Any], tuple[float, float] | None]:
-        if self._compared is None:
-            made_here = self.manifest.setting.precision != UNKNOWN
-            name = str(self.path) if self.path is not None else self.photos.name
-            self._compared = (self.rows, None) if made_here else at_unit_length(self.rows, name)
-        return self._compared
+    @cached_property
+    def _compared(self) -> tuple[NDArray[Any], tuple[float, float] | None]:
+        if self.manifest.setting.precision != UNKNOWN:
+            return self.rows, None
+        return at_unit_length(self.rows, self.photos.name if self.path is None else str(self.path))
 
     def __len__(self) -> int:
         return len(self._rows_ND)
@@ -288,7 +274,7 @@ class DescriptorStore:
 
     def _verify(self, on_progress: OnProgress = silent) -> None:
         assert self.sums is not None
-        rows = np.flatnonzero(self._state == DONE).tolist()
+        rows = np.flatnonzero(self.marks == DONE).tolist()
         for number, row in enumerate(rows, 1):
             if number % 1000 == 0 or number == len(rows):
                 on_progress(Progress(CHECKING, number, len(rows)))
@@ -315,7 +301,7 @@ class DescriptorStore:
     @property
     def complete(self) -> bool:
         """Whether every photo is described or has failed."""
-        return bool((self._state != NOT_YET).all())
+        return bool((self.marks != NOT_YET).all())
 
     def float32(self, rows: ArrayLike | slice | None = None) -> NDArray[np.float32]:
         """The given rows (all, unless given) as a float32 array [n, D] in memory."""
@@ -337,11 +323,7 @@ def _map_array(path: Path) -> NDArray[Any]:
 
 
 def _reasons(path: Path) -> dict[str, str]:
-    """Key -> why, of ``failed.json``; those of earlier versions hold nothing else, and no checksum.
-
-    Raises:
-        MalformedFileError: it is damaged.
-    """
+    """Key -> why, of ``failed.json`` (bare and without a checksum in earlier versions); may be malformed."""
     content = read_json_object(path, LARGE)
     reasons = without_checksum(content)["reasons"] if isinstance(content.get("reasons"), dict) else content
     check_column("reasons", list(reasons.values()), str)

@@ -67,7 +67,6 @@ class UnitRows:
 
     Args:
         rows_ND: float32 or float16.
-        lengths_N: of each row.
     """
 
     def __init__(self, rows_ND: NDArray[Any], lengths_N: NDArray[np.float64]) -> None:

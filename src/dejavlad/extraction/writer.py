@@ -76,11 +76,7 @@ class StoreWriter(FolderWriter):
                 file.close()
 
     def require(self, shard: Shard | None) -> None:
-        """Refuse to go on where what is there is another shard, or a whole store where a shard is written.
-
-        Raises:
-            StoreMismatchError: it is.
-        """
+        """Raise StoreMismatchError where what is there is another shard, or no shard where one is written."""
         if self.existing is None or self.existing.shard == shard:
             return
         here, now = (
@@ -150,13 +146,10 @@ class StoreWriter(FolderWriter):
         if not self._pending:
             self._since = time.monotonic()
         with disk_errors(self.path):
-            file, offset = self._files["rows.npy"]
-            row_bytes = setting.dims * values.dtype.itemsize
-            for i, row in enumerate(rows):
-                file.seek(offset + int(row) * row_bytes)
-                file.write(values[i].data)
-                self._sums[int(row)] = row_checksum(values[i])
-            file.flush()
+            for row, value in zip(rows.tolist(), values, strict=True):
+                self._write("rows.npy", row, value.tobytes())
+                self._sums[row] = row_checksum(value)
+            self._files["rows.npy"][0].flush()
         if failed:
             self._failed.update(failed)
             self._failed_written = False
@@ -171,25 +164,30 @@ class StoreWriter(FolderWriter):
         if not pending:
             return
         with disk_errors(self.path):
-            os.fsync(self._files["rows.npy"][0].fileno())
+            self._sync("rows.npy")
             sums, self._sums = self._sums, {}
-            file, offset = self._files["sums.npy"]
             for row, crc in sums.items():
-                file.seek(offset + row * 4)
-                file.write(np.uint32(crc).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+                self._write("sums.npy", row, np.uint32(crc).tobytes())
+            self._sync("sums.npy")
             if not self._failed_written:
                 write_whole(self.path / "failed.json", self._failed_text())
                 self._failed_written = True
-            file, offset = self._files["done.npy"]
             for rows, mark in pending:
-                for row in rows:
-                    file.seek(offset + int(row))
-                    file.write(bytes([mark]))
-            file.flush()
-            os.fsync(file.fileno())
-        self._since = time.monotonic()
+                for row in rows.tolist():
+                    self._write("done.npy", row, bytes([mark]))
+            self._sync("done.npy")
+
+    def _write(self, name: str, row: int, value: bytes) -> None:
+        """Write what a file of rows of one size holds of a row."""
+        file, offset = self._files[name]
+        file.seek(offset + row * len(value))
+        file.write(value)
+
+    def _sync(self, name: str) -> None:
+        """Bring what was written onto the disk."""
+        file, _ = self._files[name]
+        file.flush()
+        os.fsync(file.fileno())
 
     def _finish_change(self) -> None:
         """Move a change that is whole into place; drop one that is not."""

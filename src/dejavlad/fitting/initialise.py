@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dejavlad import aggregation
 from dejavlad.errors import BlankPhotoError, InputError, PhotoError
 from dejavlad.failures import OnFailed, ignored
-from dejavlad.images import load_batches, plan_batches, read_size
+from dejavlad.images import Preprocess, load_batches, plan_batches, prepared_size
 from dejavlad.model import PlaceModel
 from dejavlad.numerics import kmeans
 from dejavlad.photo import Photo, PhotoList
@@ -81,7 +81,7 @@ def initialise(
         on_failed=on_failed,
     )
     on_progress(Progress(CLUSTERING, 0, 1))
-    model = _with_room(model, len(samples.features))
+    model = _with_fewer_clusters(model, len(samples.features))
     centres_KD = kmeans(samples.features, _clusters(model), seed=seed)
     learnt = {"photos": samples.photos, "features": len(samples.features), "seed": seed}
     fitted = model.with_clusters(centres_KD, samples.features, clusters={"from": photos.name, **learnt})
@@ -127,10 +127,10 @@ def sample_features(
     order = np.random.default_rng(seed).permutation(len(photos))
     drawn = np.sort(order[: max(1, -(-features // per_photo))])
     share = -(-features // len(drawn))
-    sizes, failed = _sizes(model, photos, drawn.tolist())
+    listed = [photos[row] for row in drawn.tolist()]
+    sizes, failed = _sizes(listed, model.preprocess)
     chosen: dict[int, NDArray[np.float32]] = {}
     done = sum(size is None for size in sizes)
-    listed = [photos[row] for row in drawn.tolist()]
     plan = plan_batches(sizes, batch_size)
     with model.describing(), torch.inference_mode():
         for batch in load_batches(listed, plan, model.preprocess, workers=workers, sizes=sizes):
@@ -170,18 +170,17 @@ def _samples(
 
 
 def _sizes(
-    model: PlaceModel, photos: Sequence[Photo], rows: Sequence[int]
+    photos: Sequence[Photo], preprocess: Preprocess
 ) -> tuple[list[tuple[int, int] | None], dict[str, PhotoError]]:
     """Prepared sizes of photos, None where unreadable; and why those are, by key."""
     sizes: list[tuple[int, int] | None] = []
     failed: dict[str, PhotoError] = {}
-    for row in rows:
+    for photo in photos:
         try:
-            size = read_size(photos[row], rotate=model.preprocess.rotate)
-            sizes.append(model.preprocess.output_size(*size))
+            sizes.append(prepared_size(photo, preprocess))
         except PhotoError as error:
             sizes.append(None)
-            failed[photos[row].key] = error
+            failed[photo.key] = error
     return sizes, failed
 
 
@@ -197,19 +196,10 @@ def _clusters(model: PlaceModel) -> int:
     return int(layer.clusters)
 
 
-def _with_room(model: PlaceModel, features: int) -> PlaceModel:
+def _with_fewer_clusters(model: PlaceModel, features: int) -> PlaceModel:
     """The model with as many clusters as there are features, if they are fewer."""
     if features >= _clusters(model):
         return model
     layer = model.aggregation
     fewer = aggregation.create(layer.name, layer.dim, **{**layer.options, "clusters": features})
-    return PlaceModel(
-        model.backbone,
-        fewer.to(model.device),
-        model.preprocess,
-        dims=model.dims,
-        precision=model.precision,
-        name=model.name,
-        source=model.source,
-        provenance=model.provenance,
-    ).train(model.training)
+    return model.with_aggregation(fewer)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
-from dejavlad.images import blank_reason, read_size
+from dejavlad.images import blank_reason, prepared_size
 from dejavlad.model import PatchSetting, PlaceModel, Whitening, cell_geometry
 from dejavlad.numerics import fit_pca
 from dejavlad.photo import Photo, PhotoList
@@ -97,8 +97,8 @@ def _sampled(
     model: PlaceModel, photo: Photo, patches: PatchSetting, each: float
 ) -> list[NDArray[np.float32]]:
     """About so many un-whitened patches of each size [N, D], on a coarse grid."""
-    preprocess, cell = model.preprocess, cell_geometry(model.backbone).stride
-    height, width = preprocess.output_size(*read_size(photo, rotate=preprocess.rotate))
+    cell = cell_geometry(model.backbone).stride
+    height, width = prepared_size(photo, model.preprocess)
     step = max(1, round(math.sqrt(height * width / each) / cell))
     (patch_sets,) = model.encode_patches(
         photo, sizes=patches.sizes, strides=[step] * len(patches.sizes), keep_blank=True

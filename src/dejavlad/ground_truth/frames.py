@@ -79,11 +79,6 @@ def frames_of(database: PhotoList, queries: PhotoList, rule: FrameRule) -> Frame
     Where the names of both lists carry numbers, in one scheme, those are the frames. Where those of neither
     do, lists of equal length are compared row by row.
 
-    Args:
-        database: the database's photos.
-        queries: the queries.
-        rule: which frames are right.
-
     Raises:
         InputError: names tell no numbers and the lists are of different lengths, the names of one list alone
             tell numbers, or no query has a map photo within the tolerance. What to type is told.
@@ -137,7 +132,6 @@ def before_window(numbers: Numbers, window: int) -> Numbers:
 
     Args:
         numbers: int64 [N] of the frames, ascending; their rows where all are there.
-        window: frames.
     """
     return np.searchsorted(numbers, numbers - window, "left").astype(np.int64)
 

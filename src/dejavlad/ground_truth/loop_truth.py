@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dejavlad.decoders import open_image
 from dejavlad.errors import CheckpointError, InputError
-from dejavlad.ground_truth.row_sets import RowSets
+from dejavlad.ground_truth.row_sets import RowSets, starts_of
 from dejavlad.ground_truth.rules import WithinMetres
-from dejavlad.ground_truth.truth import truth_positions
+from dejavlad.ground_truth.truth import metres_in, truth_positions
 from dejavlad.guarded.npy_file import read_npy
 from dejavlad.matlab.mat_file import read_mat
 from dejavlad.photo import PhotoList
@@ -39,22 +39,18 @@ def loop_truth(given: str, frames: PhotoList, radius: float | None = None) -> tu
 
     Args:
         given: see `FORMS`.
-        frames: the sequence.
         radius: metres (inclusive); 5 unless told.
 
     Raises:
         InputError: another form, a file that cannot be used or is of another number of frames, a matrix that
             is not square, poses or positions that are not known, or no two frames that show one place.
     """
-    kind, colon, rest = given.partition(":")
+    kind, _, rest = given.partition(":")
+    poses = split_poses(given)
+    path, suffix = poses.path, poses.path.suffix.lower()
     if kind == "positions":
-        metres = rest.removesuffix("m") if colon else ""
-        right, description = _of_positions(frames, _metres(metres, given) if metres else radius)
-    elif (suffix := (path := (poses := split_poses(given)).path).suffix.lower()) in (
-        *BITMAPS,
-        ".npy",
-        ".mat",
-    ):
+        right, description = _of_positions(frames, metres_in(rest, given) if rest else radius)
+    elif suffix in (*BITMAPS, ".npy", ".mat"):
         if radius is not None:
             raise InputError(
                 f"--radius is for poses and positions; {str(path)!r} says which frames are right"
@@ -86,8 +82,7 @@ def loops_of_matrix(matrix_NN: NDArray[np.bool_], n_frames: int, path: Path) -> 
     np.fill_diagonal(both, False)
     if not both.any():
         raise InputError(f"{str(path)!r} holds no loop: no two frames show one place")
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(both.sum(axis=1))])
-    return RowSets(starts, np.nonzero(both)[1].astype(np.int64), n_frames)
+    return RowSets(starts_of(both.sum(axis=1)), np.nonzero(both)[1].astype(np.int64), n_frames)
 
 
 def _matrix(path: Path, suffix: str) -> NDArray[np.bool_]:
@@ -155,8 +150,6 @@ def near_in_space(centres_n3: NDArray[np.float64], rows: list[int], n_frames: in
     Args:
         centres_n3: camera centres of the frames that are known.
         rows: which frames these are.
-        n_frames: N.
-        radius: metres.
     """
     from scipy.spatial import cKDTree
 
@@ -184,10 +177,3 @@ def _radius(metres: float) -> float:
     if not (np.isfinite(metres) and metres > 0):
         raise InputError(f"a radius is more than 0 metres; given {metres}")
     return float(metres)
-
-
-def _metres(text: str, whole: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"truth {whole!r}: {text!r} is not a distance in metres; e.g. positions:5") from None

@@ -75,7 +75,7 @@ def read_netvlad_spec(path: str | Path) -> NetvladSpec:
         database, queries = (_names(fields, name) for name in ("dbImageFns", "qImageFns"))
         return NetvladSpec(
             name=path.stem,
-            part=_part(fields),
+            part=part if isinstance(part := fields.get("whichSet"), str) else "",
             database=database,
             queries=queries,
             truth=TruthPositions(
@@ -141,11 +141,6 @@ def _root(fields: dict[str, Any], field: str) -> float | None:
 
 def _times(fields: dict[str, Any], field: str, count: int) -> Floats | None:
     return _array(fields, field, (1, count))[0] if field in fields else None
-
-
-def _part(fields: dict[str, Any]) -> str:
-    part = fields.get("whichSet")
-    return part if isinstance(part, str) else ""
 
 
 def _form(value: Any) -> str:

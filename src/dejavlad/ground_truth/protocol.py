@@ -87,7 +87,6 @@ class Protocol:
         are the dataset's own, which must have been found in the same way.
 
         Args:
-            places: the photos.
             given: the dataset's truth was given by the user and is not to be replaced.
 
         Raises:

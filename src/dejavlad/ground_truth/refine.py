@@ -31,9 +31,7 @@ def facing(truth: Truth, database: PhotoList, queries: PhotoList, degrees: float
     aside = np.abs(
         database_headings[truth.positives.rows] - np.repeat(query_headings, truth.positives.counts)
     )
-    stay = np.minimum(aside, 360 - aside) <= degrees  # NaN is not
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[truth.positives.starts]
-    right = RowSets(starts, truth.positives.rows[stay], truth.n_database)
+    right = truth.positives.where(np.minimum(aside, 360 - aside) <= degrees)  # NaN is not
     return truth.refined("degrees", float(degrees), positives=right)
 
 
@@ -55,7 +53,7 @@ def without_same_time(truth: Truth, database: PhotoList, queries: PhotoList) -> 
     sets = RowSets.of([np.flatnonzero(database_times == time) for time in times], truth.n_database)
     at = np.minimum(np.searchsorted(times, query_times), len(times) - 1)
     same = SharedRowSets(sets, np.where(times[at] == query_times, at, -1))
-    return left_out(truth, same, "same_time_left_out", True)
+    return truth.without(same, "same_time_left_out", True)
 
 
 def without_window(truth: Truth, window: int) -> Truth:
@@ -73,7 +71,7 @@ def without_window(truth: Truth, window: int) -> Truth:
         )
     rows = np.arange(truth.n_database)
     near = [rows[max(0, i - window) : i + window + 1] for i in range(truth.n_queries)]
-    return left_out(truth, RowSets.of(near, truth.n_database), "window", int(window))
+    return truth.without(RowSets.of(near, truth.n_database), "window", int(window))
 
 
 def of_queries(truth: Truth, queries: Rows) -> Truth:
@@ -81,12 +79,3 @@ def of_queries(truth: Truth, queries: Rows) -> Truth:
     ignored = None if truth.ignored is None else truth.ignored.take(queries)
     right = truth.positives.take(queries)
     return Truth(right, truth.n_database, truth.rule, ignored, truth.groups, truth.refinements)
-
-
-def left_out(truth: Truth, rows: RowSets, name: str, value: int | bool) -> Truth:
-    """The same, with further rows left out of the rankings, which the refinement `name` describes."""
-    if truth.ignored is not None:
-        rows = RowSets.of(
-            [np.union1d(a, b) for a, b in zip(rows, truth.ignored, strict=True)], truth.n_database
-        )
-    return truth.refined(name, value, ignored=rows)

@@ -20,6 +20,11 @@ _BLOCK = 1 << 20
 """Ranking entries looked up at once."""
 
 
+def starts_of(counts: ArrayLike) -> Rows:
+    """int64 [Q + 1]: where each of Q sets of these sizes begins, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
 class RowSets(Sequence[Rows]):
     """Q sets of database rows.
 
@@ -30,11 +35,7 @@ class RowSets(Sequence[Rows]):
     """
 
     def __init__(self, starts: Rows, rows: Rows, n_database: int) -> None:
-        self.starts = starts
-        """int64 [Q + 1], where each query's rows begin in `rows`; the last number is T."""
-        self.n_database = n_database
-        """The number of database photos: rows are from 0 to one below this."""
-        self._rows = rows
+        self.starts, self.n_database, self._rows = starts, n_database, rows
 
     @property
     def rows(self) -> Rows:
@@ -63,9 +64,11 @@ class RowSets(Sequence[Rows]):
                 wrong = unique[0] if unique[0] < 0 else unique[-1]
                 raise InputError(f"query {query}: row {wrong} is outside of a database of {n_database}")
             uniques.append(unique)
-        starts = np.zeros(len(uniques) + 1, np.int64)
-        np.cumsum([len(unique) for unique in uniques], out=starts[1:])
-        return cls(starts, np.concatenate([np.empty(0, np.int64), *uniques]), n_database)
+        return cls(
+            starts_of([len(unique) for unique in uniques]),
+            np.concatenate([np.empty(0, np.int64), *uniques]),
+            n_database,
+        )
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -130,15 +133,17 @@ class RowSets(Sequence[Rows]):
 
     def take(self, queries: Rows) -> RowSets:
         """The sets of some queries."""
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.counts[queries])])
         rows = [self[query] for query in queries.tolist()]
+        starts = starts_of(self.counts[queries])
         return RowSets(starts, np.concatenate([np.empty(0, np.int64), *rows]), self.n_database)
+
+    def where(self, mask_T: NDArray[np.bool_]) -> RowSets:
+        """Each set with those of its rows alone for which the mask, bool [T], is true."""
+        return RowSets(starts_of(mask_T)[self.starts], self.rows[mask_T], self.n_database)
 
     def minus(self, other: RowSets) -> RowSets:
         """Each set without the rows of the other's."""
-        stay = ~other.holds(np.repeat(np.arange(len(self)), self.counts), self.rows)
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(stay)])[self.starts]
-        return RowSets(starts, self.rows[stay], self.n_database)
+        return self.where(~other.holds(np.repeat(np.arange(len(self)), self.counts), self.rows))
 
 
 class SharedRowSets(RowSets):
@@ -152,9 +157,8 @@ class SharedRowSets(RowSets):
 
     def __init__(self, sets: RowSets, of_query: Rows) -> None:
         self._sets, self._of_query = sets, of_query
-        starts = np.zeros(len(of_query) + 1, np.int64)
-        np.cumsum(np.where(of_query < 0, 0, np.append(sets.counts, 0)[of_query]), out=starts[1:])
-        super().__init__(starts, np.empty(0, np.int64), sets.n_database)
+        counts = np.where(of_query < 0, 0, np.append(sets.counts, 0)[of_query])
+        super().__init__(starts_of(counts), np.empty(0, np.int64), sets.n_database)
 
     @property
     def rows(self) -> Rows:

@@ -55,11 +55,7 @@ def windows(
 
 
 def truth_windows(
-    database: Sequence[Photo],
-    queries: Sequence[Photo],
-    database_NL: Rows,
-    queries_QL: Rows,
-    radius: float,
+    database: Sequence[Photo], queries: Sequence[Photo], database_NL: Rows, queries_QL: Rows, radius: float
 ) -> Truth:
     """Right are sequences of which any frame was taken at most `radius` metres from any of the query's.
 
@@ -68,7 +64,6 @@ def truth_windows(
         queries: frames of the queries.
         database_NL: which of them are a sequence, for each of the database.
         queries_QL: the same of the queries.
-        radius: metres.
     """
     at = Positions.from_list([photo.position for photo in database])
     query_positions = Positions.from_list([photo.position for photo in queries])

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dejavlad.errors import InputError
 from dejavlad.geo import Position, Positions
 from dejavlad.ground_truth.frames import FORM, FrameRule, frames_of
 from dejavlad.ground_truth.netvlad_spec import is_spec, read_netvlad_spec
-from dejavlad.ground_truth.row_sets import RowSets
+from dejavlad.ground_truth.row_sets import RowSets, starts_of
 from dejavlad.ground_truth.rules import (
     Refinement,
     SameName,
@@ -57,13 +58,12 @@ class Truth:
     Args:
         positives: for each query the database rows that are right, in any order.
         n_database: N.
-        rule: what counts as right: a typed rule, or a description as results hold it (`truth_rules`).
+        rule: what counts as right: a typed rule, or a description as results hold it (`rules`).
         ignored: for each query rows that are neither right nor wrong: they are taken out of a ranking before
             counting (and out of the positives).
         groups: whole numbers [N], a database row's group: rows that share one, as the cut-outs of a panorama
             do, count as one answer, the best ranked of them; -1 for a row that stands alone.
-        refinements: what was done to the right answers of the rule, in order; of one name the last
-                counts.
+        refinements: what was done to the right answers of the rule, in order; of one name the last counts.
 
     Raises:
         InputError: a row is outside of the database, `ignored` is of another number of queries, or `groups`
@@ -158,8 +158,7 @@ class Truth:
         """The same after one more refinement.
 
         Args:
-            name: a key of `truth_rules.REFINEMENTS`.
-            value: its value.
+            name: a key of `rules.REFINEMENTS`.
             positives: the right rows of each query, where these change.
             ignored: the rows of each query that do not count, where these change.
         """
@@ -171,6 +170,13 @@ class Truth:
             self.groups,
             (*self.refinements, Refinement(name, value)),
         )
+
+    def without(self, rows: RowSets, name: str, value: int | bool) -> Truth:
+        """The same with further rows left out of the rankings, which the refinement `name` describes."""
+        if self.ignored is not None:
+            sets = [np.union1d(a, b) for a, b in zip(rows, self.ignored, strict=True)]
+            rows = RowSets.of(sets, self.n_database)
+        return self.refined(name, value, ignored=rows)
 
     def __repr__(self) -> str:
         return (
@@ -192,7 +198,7 @@ def truth_frames(n_database: int, n_queries: int, tolerance: int, *, every: int 
     queries = np.arange(n_queries) * every
     low = np.clip(queries - tolerance, 0, n_database)
     high = np.clip(queries + tolerance + 1, 0, n_database)
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(high - low)])
+    starts = starts_of(high - low)
     rows = np.arange(starts[-1]) + np.repeat(low - starts[:-1], high - low)
     return Truth(RowSets(starts, rows, n_database), n_database, WithinFrames(int(tolerance), int(every)))
 
@@ -276,15 +282,8 @@ def truth_positions(
         why = what_is_wrong(here, where, radius)
         reason = f"; {why}" if why else ""
         log.warning("no query has a photo of the database within %g m%s", radius, reason)
-    return Truth(
-        sets,
-        len(database_positions),
-        WithinMetres(
-            float(radius),
-            int((~database_positions.known).sum()),
-            int((~query_positions.known).sum()),
-        ),
-    )
+    unknown = [int((~positions.known).sum()) for positions in (database_positions, query_positions)]
+    return Truth(sets, len(database_positions), WithinMetres(float(radius), unknown[0], unknown[1]))
 
 
 def truth_file(
@@ -295,9 +294,6 @@ def truth_file(
     Its rows go in the order of the lists. Of a spec the positions and the radius count, not the time stamps.
 
     Args:
-        path: the file.
-        database: the database's photos.
-        queries: the queries.
         radius: metres (inclusive) instead of the file's own.
 
     Raises:
@@ -337,11 +333,7 @@ def leave_one_out(truth: Truth, database: PhotoList, queries: PhotoList) -> Trut
     for row, photo in enumerate(database):
         rows_of.setdefault(_identity(photo), []).append(row)
     own = RowSets.of([rows_of.get(_identity(photo), []) for photo in queries], truth.n_database)
-    if truth.ignored is not None:
-        own = RowSets.of(
-            [np.union1d(a, b) for a, b in zip(own, truth.ignored, strict=True)], truth.n_database
-        )
-    return truth.refined("leave_one_out", True, ignored=own)
+    return truth.without(own, "leave_one_out", True)
 
 
 def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
@@ -349,11 +341,8 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
 
     Args:
         text: ``frames:N`` (``frames:N@rows``, ``frames:N+SHIFT``), ``same-name``, ``positions:METRES``,
-            ``FILE.npz`` or ``FILE.mat`` (either with
-            ``:METRES`` after it, instead of the file's radius); ``,leave-one-out`` after it takes each
-            query's own photo out of its ranking.
-        database: the database's photos.
-        queries: the queries.
+            ``FILE.npz`` or ``FILE.mat`` (either with ``:METRES`` after it, instead of the file's radius);
+            ``,leave-one-out`` after it takes each query's own photo out of its ranking.
 
     Raises:
         InputError: another text, or what `truth_frames_of`, `truth_same_name`, `truth_positions` and
@@ -365,16 +354,21 @@ def parse_truth(text: str, database: PhotoList, queries: PhotoList) -> Truth:
     elif kind == "same-name":
         truth = truth_same_name(database, queries)
     elif kind.startswith("positions:"):
-        truth = truth_positions(database, queries, _metres(kind.removeprefix("positions:"), text))
+        truth = truth_positions(database, queries, metres_in(kind.removeprefix("positions:"), text))
     elif match := TRUTH_FILE.fullmatch(kind):
-        radius = None if match[2] is None else _metres(match[2], text)
+        radius = None if match[2] is None else metres_in(match[2], text)
         truth = truth_file(match[1], database, queries, radius)
     else:
         raise InputError(f"truth {text!r}: valid are {FORMS}")
     return leave_one_out(truth, database, queries) if option else truth
 
 
-def _metres(text: str, whole: str) -> float:
+def metres_in(text: str, whole: str) -> float:
+    """The distance that a part of a truth's text tells, as ``25`` or ``25m``.
+
+    Raises:
+        InputError: it tells none; `whole` is named.
+    """
     try:
         radius = float(text.removesuffix("m"))
     except ValueError:
@@ -404,7 +398,7 @@ def _first_rows(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _positions(photos: PhotoList | Sequence[Position | None]) -> Positions:
-    """Where photos were taken; 0,0, which means none, is not known (`suspect.at_zero`)."""
+    """Where photos were taken; 0,0, which means none, is not known (`diagnosis.at_zero`)."""
     positions = photos.positions if isinstance(photos, PhotoList) else photos
     zeros = at_zero(positions)
     return Positions.from_list([None if i in zeros else at for i, at in enumerate(positions)])
@@ -415,7 +409,9 @@ def _stems(photos: PhotoList, common: bool) -> list[str]:
     folders = [name.rpartition("/")[0] for name in names]
     cut = 0
     if common and folders and all(folders):
-        cut = len(_shared([folder.split("/") for folder in folders]))
+        levels = zip(*(folder.split("/") for folder in folders), strict=False)
+        shared = takewhile(lambda parts: len(set(parts)) == 1, levels)
+        cut = sum(len(parts[0]) + 1 for parts in shared)
     stems = []
     for photo, name in zip(photos, names, strict=True):
         folder, slash, base = name[cut:].rpartition("/")
@@ -423,15 +419,6 @@ def _stems(photos: PhotoList, common: bool) -> list[str]:
         part = replace(photo, view=None).key.removeprefix(photo.name)  # all views of a panorama have its name
         stems.append(folder + slash + stem + part)
     return stems
-
-
-def _shared(folders: list[list[str]]) -> str:
-    """The folder that holds them all, with its slash."""
-    low, high = min(folders), max(folders)
-    depth = next(
-        (i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high))
-    )
-    return "".join(f"{part}/" for part in low[:depth])
 
 
 def _identity(photo: Photo) -> tuple[str, object]:

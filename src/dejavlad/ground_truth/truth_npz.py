@@ -54,22 +54,6 @@ class TruthPositions:
             raise InputError(f"the radius is 0 metres or more; given {self.radius}")
 
     @classmethod
-    def frames(cls, n_database: int, n_queries: int, tolerance: int) -> Self:
-        """Right is the same row within `tolerance`: row i lies at (i, 0), and the radius is the tolerance.
-
-        The original's nordland file has row i at (i, i) with a radius of 10, which is within 7 rows.
-
-        Raises:
-            InputError: the tolerance is negative.
-        """
-        if tolerance < 0:
-            raise InputError(f"frames are right within 0 or more; given {tolerance}")
-        database, queries = (
-            np.stack([np.arange(n, dtype=np.float64), np.zeros(n)], axis=1) for n in (n_database, n_queries)
-        )
-        return cls(database, queries, float(tolerance))
-
-    @classmethod
     def of_frames(cls, database: PhotoList, queries: PhotoList, rule: FrameRule) -> Self:
         """Right are the frames that a rule tells (`frames_of`): each photo lies at (its number, 0).
 
@@ -77,12 +61,11 @@ class TruthPositions:
             InputError: which frames are the same is not known.
         """
         frames = frames_of(database, queries, rule)
-        numbers = (
-            np.stack([numbered, np.zeros_like(numbered)], axis=1)
-            for numbered in (frames.database, frames.queries)
+        database_N2, queries_Q2 = (
+            np.stack([numbers, np.zeros_like(numbers)], axis=1).astype(np.float64)
+            for numbers in (frames.database, frames.queries)
         )
-        database_EN, queries_EN = (numbered.astype(np.float64) for numbered in numbers)
-        return cls(database_EN, queries_EN, float(rule.tolerance))
+        return cls(database_N2, queries_Q2, float(rule.tolerance))
 
     @classmethod
     def of_photos(cls, database: PhotoList, queries: PhotoList, radius: float) -> Self:
@@ -102,10 +85,7 @@ class TruthPositions:
                     f"{len(lacking)} of {len(photos)} photos of the {called} have no position, first "
                     f"{lacking[0]!r}; give them with --positions (exif, utm-names or a CSV file)"
                 )
-        database_at, queries_at = (
-            Positions.from_list(database.positions),
-            Positions.from_list(queries.positions),
-        )
+        database_at, queries_at = (Positions.from_list(photos.positions) for photos in (database, queries))
         zones = Counter((*database_at.zones, *queries_at.zones))
         if len(zones) <= 1:
             return cls(database_at.east_north, queries_at.east_north, radius)

@@ -7,15 +7,18 @@ import math
 import types
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dejavlad.errors import MalformedFileError
+from dejavlad.errors import InputError, MalformedFileError
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError)
 """What comes of a value of another kind than the one that was written; `MalformedFileError` is among them."""
 
 LARGEST = 1 << 63
 """Whole numbers that are read are smaller than this: they fit int64."""
+
+WORDS: Final = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+"""What a message calls a type."""
 
 Made = TypeVar("Made")
 
@@ -38,12 +41,45 @@ def checked_fields(made: Made) -> Made:
     return made
 
 
+def settle_options(made: object) -> None:
+    """Bring the values of a frozen dataclass of options to the types that it declares, for `__post_init__`.
+
+    Lists become tuples, and whole numbers floats where a float is declared.
+
+    Raises:
+        InputError: a value is of another type; the message names the option, its type and what was given.
+    """
+    kind_of_options: Any = type(made)
+    hints = _hints(kind_of_options)
+    for field in fields(kind_of_options):
+        value, kind = getattr(made, field.name), hints[field.name]
+        if not fits(value, kind):
+            raise InputError(f"{field.name} must be {_words(kind)}; given {value!r}")
+        object.__setattr__(made, field.name, _converted(value, kind))
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    if get_origin(kind) is tuple:
+        return tuple(_converted(item, get_args(kind)[0]) for item in value)
+    return float(value) if kind is float else value
+
+
+def _words(kind: Any) -> str:
+    """A type as a message calls it."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return f"a list, each item {_words(parts[0])}"
+    if origin is Literal:
+        return f"one of {', '.join(parts)}" if len(parts) > 1 else repr(parts[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(part) for part in parts if part is not type(None))
+    return WORDS[kind]
+
+
 def check_column(name: str, column: object, kinds: Any) -> None:
     """Refuse a list in which a value is of another type.
 
     Args:
-        name: what it is called.
-        column: the list.
         kinds: the type of its values, as an annotation.
 
     Raises:

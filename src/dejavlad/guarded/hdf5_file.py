@@ -20,7 +20,7 @@ from dejavlad.errors import MalformedFileError, MissingExtraError
 from dejavlad.guarded.plain_file import check_regular
 from dejavlad.guarded.room import Room
 
-DEEPEST, MOST_OBJECTS = 48, 1_000_000
+DEEPEST = 48
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)
 """deflate, shuffle, Fletcher's sum, szip, n-bit, scale-offset, LZF; any other loads a plug-in."""
 
@@ -44,11 +44,7 @@ class Hdf5File:
         return isinstance(node, self.h5py.Dataset)
 
     def names(self, group: Any) -> list[str]:
-        """What a group holds.
-
-        Raises:
-            CheckpointError: more than there is room for.
-        """
+        """What a group holds; CheckpointError where that is more than there is room for."""
         self.room.take(0, len(group))
         return list(group)
 
@@ -85,11 +81,7 @@ class Hdf5File:
         return node
 
     def target(self, reference: Any) -> Any:
-        """What an object reference leads to, within this file.
-
-        Raises:
-            MalformedFileError: nowhere.
-        """
+        """What an object reference leads to in this file; MalformedFileError where that is nothing."""
         if not isinstance(reference, self.h5py.Reference) or not reference:
             raise MalformedFileError("its references lead nowhere")
         return self.root[reference]
@@ -140,7 +132,6 @@ def open_hdf5(path: str | Path, what: str) -> Iterator[Hdf5File]:
     """An HDF5 file to read from.
 
     Args:
-        path: the file.
         what: what needs h5py, for the error.
 
     Raises:

@@ -27,11 +27,7 @@ CHECKSUM = "checksum"
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        MalformedFileError: it is no JSON, or nested too deep.
-    """
+    """The value of a JSON text; MalformedFileError where it is none, or nested too deep."""
     try:
         value = json.loads(decode_utf8(text) if isinstance(text, bytes) else text)
     except RecursionError:
@@ -43,11 +39,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_json_object(text: str | bytes) -> dict[str, Any]:
-    """As `parse_json`, of a text that must be an object.
-
-    Raises:
-        MalformedFileError: it is not.
-    """
+    """As `parse_json`, of a text that must be an object; else MalformedFileError."""
     value = parse_json(text)
     if not isinstance(value, dict):
         raise MalformedFileError(f"it holds {_kind(value)}, where an object {{...}} is expected")
@@ -58,12 +50,10 @@ def read_json_object(path: str | Path, most: int = SMALL) -> dict[str, Any]:
     """The object that a file of JSON holds.
 
     Args:
-        path: the file.
         most: bytes that it may have.
 
     Raises:
         MalformedFileError: it is no regular file, too large, no JSON, nested too deep, or no object.
-        OSError: it cannot be read.
     """
     return parse_json_object(read_bytes(path, most))
 

@@ -11,11 +11,7 @@ DEEPEST = 64
 
 
 def check_depth(value: Any) -> None:
-    """Refuse a value that is nested deeper than `DEEPEST`; looked at level by level, without recursion.
-
-    Raises:
-        MalformedFileError: it is.
-    """
+    """Raise MalformedFileError for a value nested deeper than `DEEPEST`; looked at without recursion."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(DEEPEST):
         if not level:

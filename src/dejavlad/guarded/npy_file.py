@@ -39,17 +39,24 @@ class ArrayHeader:
         """Bytes that the values take."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    def check_size(self, n_bytes: int) -> None:
+        """Raise MalformedFileError where not as many bytes follow as the values take."""
+        if self.nbytes != n_bytes:
+            raise MalformedFileError(
+                f"its header says {self.dtype} {list(self.shape)}, which is {self.nbytes} bytes; "
+                f"{n_bytes} are there"
+            )
+
 
 def read_npy(path: str | Path) -> NDArray[Any]:
     """The array of numbers in a ``.npy`` file, in memory.
 
     Raises:
         MalformedFileError: it is no such file, damaged, cut short, or longer than its header says.
-        OSError: it cannot be read.
     """
     with open_regular(path) as file:
         header = read_array_header(file)
-        _check_size(header, os.fstat(file.fileno()).st_size - file.tell())
+        header.check_size(os.fstat(file.fileno()).st_size - file.tell())
         return read_values(file, header)
 
 
@@ -57,12 +64,11 @@ def map_npy(path: str | Path, mode: Literal["r", "r+"] = "r") -> NDArray[Any]:
     """As `read_npy`, memory-mapped; an array without values lies in memory.
 
     Args:
-        path: the file.
         mode: ``"r+"`` writes changes to the file.
     """
     with open_regular(path) as file:
         header, start = read_array_header(file), file.tell()
-        _check_size(header, os.fstat(file.fileno()).st_size - start)
+        header.check_size(os.fstat(file.fileno()).st_size - start)
     if not header.nbytes:
         return np.empty(header.shape, header.dtype, header.order)
     return np.memmap(path, header.dtype, mode, start, header.shape, header.order)
@@ -82,10 +88,7 @@ def read_array_header(stream: IO[bytes], *, objects: bool = False) -> ArrayHeade
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's parser warns of odd texts
             version = np.lib.format.read_magic(stream)
-            read = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             if version not in read:
                 raise ValueError(f"its format is {version[0]}.{version[1]}; 1.0 and 2.0 are read")
             shape, fortran, dtype = read[version](stream)
@@ -121,11 +124,3 @@ def read_values(stream: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
         view[at : at + len(part)] = part
         at += len(part)
     return flat.view(header.dtype).reshape(header.shape, order=header.order)
-
-
-def _check_size(header: ArrayHeader, n_bytes: int) -> None:
-    if header.nbytes != n_bytes:
-        raise MalformedFileError(
-            f"its header says {header.dtype} {list(header.shape)}, which is {header.nbytes} bytes; "
-            f"{n_bytes} are there"
-        )

@@ -53,7 +53,6 @@ def read_bytes(path: str | Path, most: int = LARGE) -> bytes:
 
     Raises:
         MalformedFileError: it is no regular file, or has more than `most` bytes.
-        OSError: it cannot be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -70,17 +69,12 @@ def read_utf8(path: str | Path, most: int = LARGE) -> str:
 
     Raises:
         MalformedFileError: it is no regular file, too large, or not UTF-8.
-        OSError: it cannot be read.
     """
     return decode_utf8(read_bytes(path, most))
 
 
 def decode_utf8(content: bytes) -> str:
-    """Bytes as text.
-
-    Raises:
-        MalformedFileError: they are not UTF-8.
-    """
+    """Bytes as text; MalformedFileError where they are not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

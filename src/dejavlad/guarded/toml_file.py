@@ -44,6 +44,5 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         MalformedFileError: it is no regular file, or as of `parse_toml`.
-        OSError: it cannot be read.
     """
     return parse_toml(read_utf8(path, 4 * MOST_BYTES))

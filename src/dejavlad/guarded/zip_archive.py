@@ -71,7 +71,6 @@ def open_zip(path: str | Path) -> Iterator[Archive]:
     Raises:
         MalformedFileError: it is no regular file, no zip archive, damaged, encrypted, compressed otherwise
             than by deflation, or its members would be far more than an archive of its size can hold.
-        OSError: it cannot be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -96,12 +95,7 @@ def open_zip(path: str | Path) -> Iterator[Archive]:
 
 
 def is_zip(path: str | Path) -> bool:
-    """Whether a regular file is a zip archive.
-
-    Raises:
-        MalformedFileError: it is no regular file.
-        OSError: it cannot be read.
-    """
+    """Whether a file is a zip archive; MalformedFileError where it is no regular file."""
     with open_regular(path) as file:
         return zipfile.is_zipfile(file)
 
@@ -110,13 +104,11 @@ def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str
     """The arrays of numbers of an ``.npz`` file, by name, in memory.
 
     Args:
-        path: the file.
         names: which to read; all unless given. Others are neither unpacked nor checked.
 
     Raises:
         MalformedFileError: it is no such file or damaged, lacks one of the names, or holds far more than a
             file of its size can.
-        OSError: it cannot be read.
     """
     with open_regular(path) as file:
         if file.read(6) == b"\x93NUMPY":
@@ -134,12 +126,7 @@ def _array(archive: Archive, member: str) -> NDArray[Any]:
     try:
         with archive.open(member) as stream:
             header = read_array_header(stream)
-            left = archive.members[member].file_size - stream.tell()
-            if header.nbytes != left:
-                raise MalformedFileError(
-                    f"its header says {header.dtype} {list(header.shape)}, which is {header.nbytes} bytes; "
-                    f"{left} are there"
-                )
+            header.check_size(archive.members[member].file_size - stream.tell())
             values = read_values(stream, header)
             stream.read(1)  # the check sum is looked at where the content ends
             return values

@@ -2,7 +2,7 @@
 
 from dejavlad.images.content import Content, measure_content
 from dejavlad.images.levels import Levels, parse_levels
-from dejavlad.images.loader import Batch, load_batches, plan_batches
+from dejavlad.images.loader import Batch, load_batches, plan_batches, prepared_size
 from dejavlad.images.preprocess import PREPROCESSING, Preprocess, parse_resize
 from dejavlad.images.read import blank_reason, read_content, read_image, read_reduced, read_size, read_stretch
 
@@ -18,6 +18,7 @@ __all__ = [
     "parse_levels",
     "parse_resize",
     "plan_batches",
+    "prepared_size",
     "read_content",
     "read_image",
     "read_reduced",

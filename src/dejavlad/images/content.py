@@ -83,7 +83,7 @@ class Content:
     """Grey levels by which pixels differ within a cell."""
 
     @property
-    def anything(self) -> bool:
+    def shows_anything(self) -> bool:
         """Whether it shows anything, or is too small to be judged."""
         if min(self.size) < LEAST:
             return True

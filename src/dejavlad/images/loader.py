@@ -44,6 +44,15 @@ class Batch:
     """That decoding and preparing its photos took, added up over the threads."""
 
 
+def prepared_size(photo: Photo, preprocess: Preprocess) -> Size:
+    """(height, width) that a photo is prepared to, from its header alone.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    return preprocess.output_size(*read_size(photo, rotate=preprocess.rotate))
+
+
 def plan_batches(sizes: Sequence[Size | None], batch_size: int) -> list[Rows]:
     """Group rows by size, in order of first appearance, at most `batch_size` together.
 
@@ -101,26 +110,30 @@ def load_batches(
     """
     if workers < 0:
         raise InputError(f"workers cannot be negative; given {workers}")
-    return _load(photos, plan, preprocess, workers, sizes, keep_blank)
 
+    def prepare(photo: Photo, read: Callable[[], NDArray[np.uint8]] | None = None) -> Timed:
+        start = time.perf_counter()
+        prepared = _prepare(photo, preprocess, keep_blank, read)
+        return prepared, time.perf_counter() - start
 
-def _load(
-    photos: Sequence[Photo],
-    plan: Iterable[Rows],
-    preprocess: Preprocess,
-    workers: int,
-    sizes: Sequence[Size | None] | None,
-    keep_blank: bool,
-) -> Generator[Batch, None, None]:
     def finish(rows: Rows, prepared: list[Timed]) -> Batch:
         planned = sizes[int(rows[0])] if sizes is not None and len(rows) else None
         seconds = sum(took for _, took in prepared)
         return _batch(photos, preprocess, rows, [photo for photo, _ in prepared], planned, seconds)
 
     if workers == 0:
-        for rows in plan:
-            yield finish(rows, [_timed(photos[int(row)], preprocess, keep_blank) for row in rows])
-        return
+        return (finish(rows, [prepare(photos[int(row)]) for row in rows]) for rows in plan)
+    return _decoded_ahead(photos, plan, workers, prepare, finish)
+
+
+def _decoded_ahead(
+    photos: Sequence[Photo],
+    plan: Iterable[Rows],
+    workers: int,
+    prepare: Callable[..., Timed],
+    finish: Callable[[Rows, list[Timed]], Batch],
+) -> Generator[Batch, None, None]:
+    """The batches of `load_batches`, their photos prepared by threads before they are asked for."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dejavlad-decode")
     # A video is read in order: by one thread in one pass, by several in one pass each.
     video = ThreadPoolExecutor(1, thread_name_prefix="dejavlad-decode-video")
@@ -129,9 +142,9 @@ def _load(
 
     def submit(photo: Photo) -> Future[Timed]:
         if photo.frame is None:
-            return pool.submit(_timed, photo, preprocess, keep_blank)
+            return pool.submit(prepare, photo)
         pixels = video.submit(read_image, photo)
-        return pool.submit(_timed, photo, preprocess, keep_blank, pixels.result)
+        return pool.submit(prepare, photo, pixels.result)
 
     def look_ahead() -> None:
         """Keep two batches under way, and as many more as give each thread two photos."""
@@ -153,22 +166,8 @@ def _load(
             executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _timed(
-    photo: Photo,
-    preprocess: Preprocess,
-    keep_blank: bool,
-    read: Callable[[], NDArray[np.uint8]] | None = None,
-) -> Timed:
-    start = time.perf_counter()
-    prepared = _prepare(photo, preprocess, keep_blank, read)
-    return prepared, time.perf_counter() - start
-
-
 def _prepare(
-    photo: Photo,
-    preprocess: Preprocess,
-    keep_blank: bool,
-    read: Callable[[], NDArray[np.uint8]] | None = None,
+    photo: Photo, preprocess: Preprocess, keep_blank: bool, read: Callable[[], NDArray[np.uint8]] | None
 ) -> Prepared:
     """One photo, prepared; `read` gives its pixels where another thread reads them."""
     try:
@@ -224,4 +223,4 @@ def _header_sizes(photos: Sequence[Photo], preprocess: Preprocess, rows: Rows) -
     """Prepared sizes of photos whose header can be read."""
     for row in rows.tolist():
         with suppress(PhotoError):
-            yield preprocess.output_size(*read_size(photos[row], rotate=preprocess.rotate))
+            yield prepared_size(photos[row], preprocess)

@@ -112,8 +112,6 @@ class Preprocess:
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) after resizing, before any crop."""
         wanted = parse_resize(self.resize)
-        if isinstance(wanted, int):
-            wanted = OneSide("longest", wanted)
         if isinstance(wanted, OneSide):
             kind, side = wanted.kind, wanted.side
             factor = side / (min if kind == "shortest" else max)(height, width)
@@ -213,8 +211,8 @@ class Preprocess:
             raise InputError(f"this is no preprocessing: {error}") from None
 
 
-def parse_resize(policy: str) -> tuple[int, int] | OneSide | int | None:
-    """``"480x640"`` to (480, 640), ``"longest:640"`` to 640, ``"none"`` to None, others to `OneSide`.
+def parse_resize(policy: str) -> tuple[int, int] | OneSide | None:
+    """``"480x640"`` to (480, 640), ``"none"`` to None, others to `OneSide`.
 
     Raises:
         InputError: it is none of these.
@@ -230,7 +228,7 @@ def parse_resize(policy: str) -> tuple[int, int] | OneSide | int | None:
     elif numbers := re.fullmatch(r"(longest|shortest|most):(\d{1,9})", policy, re.ASCII):
         side = int(numbers[2])
         if 1 <= side <= MOST_SIDE:
-            return side if numbers[1] == "longest" else OneSide(numbers[1], side)
+            return OneSide(numbers[1], side)
     raise InputError(
         f"resize {policy!r} is unknown; valid: HxW (480x640), longest:N, shortest:N, most:N, none, "
         f"sides of 1 to {MOST_SIDE}"

@@ -107,7 +107,7 @@ def check_content(photo: Photo, pixels: Pixels) -> None:
         BlankPhotoError: so it is.
     """
     content = measure_content(pixels)
-    if not content.anything:
+    if not content.shows_anything:
         raise BlankPhotoError(photo.path, content.reason)
 
 

@@ -26,8 +26,6 @@ from dejavlad.index.scan import LONGEST_CHUNK
 from dejavlad.index.signs import SignCoder, candidates_of, proposed
 
 KINDS = ("float16", "int8", "1bit")
-IN_QUESTION = 128
-"""Where so many rows of a chunk were in question for each query, products of twice the bits cost less."""
 HEAD = 8
 """Bytes before a coarse row: what its numbers are multiplied by, and its squared length, both float32."""
 
@@ -126,7 +124,6 @@ class Coder:
             numbers,
             None if half else scale_C,
             longest,
-            fine=nearest.in_question > IN_QUESTION * len(queries_BD),
         )
         error_B = error_B + error * np.linalg.norm(queries_BD.astype(np.float64), axis=1)
         ids_C = np.arange(first, first + len(codes_CW))

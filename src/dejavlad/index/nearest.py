@@ -15,7 +15,8 @@ Legend: B queries, C rows of a chunk, D dimensions, K answers, P pairs of a quer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,18 @@ Take = Callable[[Ids], Floats]
 """Rows of a chunk as float32 [n, D], by their places in it (ascending, each once)."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Doubtful:
+    """Pairs of a chunk that seem too far to be among the best, but may be by the error of the products."""
+
+    query_P: Ids
+    row_P: Ids
+    screen_P: Floats
+    slack_B: NDArray[np.float64]
+    rows: Take
+    ids_C: Ids
+
+
 class Nearest:
     """The best K rows found so far for B queries; feed it the database chunk by chunk, in any order.
 
@@ -46,10 +59,9 @@ class Nearest:
 
     def __init__(self, queries_BD: Floats, square_B: Floats, k: int) -> None:
         self._queries, self._square, self._k = queries_BD, square_B, k
-        self.in_question = 0
-        """Pairs of the last chunk that were measured."""
         self._ids = np.full((len(queries_BD), k), NO_ID, dtype=np.int64)
         self._distances = np.full((len(queries_BD), k), np.inf, dtype=np.float32)
+        self._doubtful: list[Doubtful] = []
 
     def feed(self, rows_CD: Floats, square_C: Floats, ids_C: Ids, alive_C: NDArray[np.bool_]) -> None:
         """Look at a chunk of rows; those that are not alive are passed over."""
@@ -82,30 +94,45 @@ class Nearest:
         longest = np.sqrt(self._square.astype(np.float64)) + np.sqrt(float(square_C[alive_C].max(initial=0)))
         dims = self._queries.shape[1]
         slack_B = 2.0**-23 * (np.sqrt(dims) + 4) * longest**2 + error_B
-        near_BC = self._near(screen_BC, slack_B)
-        by_rows = near_BC.flags.f_contiguous
-        near, width = near_BC.ravel(order="K"), near_BC.shape[0 if by_rows else 1]
-        self.in_question = int(np.count_nonzero(near))
-        for first in range(0, near.size, PAIRS):
-            outer_P, inner_P = np.divmod(np.flatnonzero(near[first : first + PAIRS]) + first, width)
-            if len(outer_P):
-                self._measure(*((inner_P, outer_P) if by_rows else (outer_P, inner_P)), rows, ids_C)
-
-    def _near(self, screen_BC: Floats, slack_B: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """[B, C] whether a row may be among a query's best K: of `screen_BC`'s order in memory."""
-        worst_B = self._distances[:, -1].astype(np.float64)
-        limit_B = (worst_B**2 * (1 + 1e-6) - self._square) / 2 + slack_B
-        near_BC = screen_BC <= _upwards(limit_B)[:, None]
+        near_BC = screen_BC <= _upwards(self._limits(slack_B))[:, None]
         if self._k < screen_BC.shape[1] and np.count_nonzero(near_BC) > 2 * self._k * len(screen_BC):
-            limit_B = np.fmin(limit_B, _kth(screen_BC, self._k) + 2 * slack_B)  # fmin: too few alive: NaN
-            near_BC = screen_BC <= _upwards(limit_B)[:, None]
-        return near_BC
+            likely_B = np.fmin(_kth(screen_BC, self._k), self._limits(0.0))  # NaN where too few are alive
+            first_BC = screen_BC <= _upwards(likely_B)[:, None]
+            for query_P, row_P, _ in _pairs(first_BC, screen_BC):
+                self._measure(query_P, row_P, rows, ids_C)
+            near_BC = (screen_BC <= _upwards(self._limits(slack_B))[:, None]) & ~first_BC
+        for query_P, row_P, screen_P in _pairs(near_BC, screen_BC):
+            if callable(rows):
+                doubtful = screen_P > self._limits(0.0)[query_P]
+                pairs = query_P[doubtful], row_P[doubtful], screen_P[doubtful]
+                self._doubtful.append(Doubtful(*pairs, slack_B, rows, ids_C))
+                query_P, row_P = query_P[~doubtful], row_P[~doubtful]
+            self._measure(query_P, row_P, rows, ids_C)
+        if sum(len(part.query_P) for part in self._doubtful) > PAIRS:
+            self._decide()
+
+    def _limits(self, slack_B: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Half the squared distance, less the query's own length, up to which a row may be among the best K
+        [B], and so much more."""
+        worst_B = self._distances[:, -1].astype(np.float64)
+        return (worst_B**2 * (1 + 1e-6) - self._square) / 2 + slack_B
+
+    def _decide(self) -> None:
+        """Measure what is still in doubt, now that the best are better known."""
+        doubtful, self._doubtful = self._doubtful, []
+        for part in doubtful:
+            near = part.screen_P <= _upwards(self._limits(part.slack_B))[part.query_P]
+            self._measure(part.query_P[near], part.row_P[near], part.rows, part.ids_C)
 
     def _measure(self, query_P: Ids, row_P: Ids, rows: Floats | Take, ids_C: Ids) -> None:
         """Measure pairs of a query and a row, and keep the best."""
+        if not len(query_P):
+            return
         if callable(rows):
-            chosen, places_P = np.unique(row_P, return_inverse=True)
-            distance_P = distances(self._queries, query_P, rows(chosen), places_P)
+            wanted_C = np.zeros(len(ids_C), np.bool_)
+            wanted_C[row_P] = True
+            place_C = np.cumsum(wanted_C) - 1
+            distance_P = distances(self._queries, query_P, rows(np.flatnonzero(wanted_C)), place_C[row_P])
         else:
             distance_P = distances(self._queries, query_P, rows, row_P)
         touched = np.unique(query_P)
@@ -119,6 +146,7 @@ class Nearest:
 
     def result(self) -> tuple[Ids, Floats]:
         """Ids [B, K], -1 where there are fewer; distances [B, K], +inf there."""
+        self._decide()
         return np.where(self._ids == NO_ID, -1, self._ids), self._distances
 
 
@@ -134,14 +162,32 @@ def distances(queries_BD: Floats, query_P: Ids, rows_CD: Floats, row_P: Ids) -> 
     return distance_P
 
 
+def _pairs(near_BC: NDArray[np.bool_], screen_BC: Floats) -> Iterator[tuple[Ids, Ids, Floats]]:
+    """Query, row and screen of the pairs that are near, some at a time."""
+    by_rows = near_BC.flags.f_contiguous
+    near, screen = near_BC.ravel(order="K"), screen_BC.ravel(order="K")
+    width = near_BC.shape[0 if by_rows else 1]
+    for first in range(0, near.size, PAIRS):
+        at_P = np.flatnonzero(near[first : first + PAIRS]) + first
+        if len(at_P):
+            outer_P, inner_P = np.divmod(at_P, width)
+            yield *((inner_P, outer_P) if by_rows else (outer_P, inner_P)), screen[at_P]
+
+
 def _kth(screen_BC: Floats, k: int) -> NDArray[np.float64]:
-    """At least the k-th smallest of each query [B]; of long rows, the k-th of the smallest of each group."""
+    """At least the k-th smallest of each query [B]; of long rows, the k-th of the smallest of each group.
+
+    A group's rows lie apart, as photos that were taken one after another are alike.
+    """
     n_queries, count = screen_BC.shape
     groups = GROUPS * k
-    if 2 * groups <= count:
-        size = count // groups
-        kept_BGn = screen_BC[:, : groups * size].reshape(n_queries, groups, size, order="A")
-        screen_BC = np.fmin.reduce(kept_BGn, axis=2)  # rows that are not alive are NaN
+    if (size := count // groups) >= 2:
+        if screen_BC.flags.f_contiguous:
+            groups_nGB = screen_BC.T[: size * groups].reshape(size, groups, n_queries)
+            screen_BC = np.fmin.reduce(groups_nGB, axis=0).T  # rows that are not alive are NaN
+        else:
+            groups_BnG = screen_BC[:, : size * groups].reshape(n_queries, size, groups)
+            screen_BC = np.fmin.reduce(groups_BnG, axis=1)
     return np.partition(screen_BC, k - 1, axis=1)[:, k - 1].astype(np.float64)
 
 

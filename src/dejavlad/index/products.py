@@ -30,7 +30,7 @@ LONG = 128
 CACHED = 1 << 18
 """Numbers decoded, or multiplied again and again, at once: few enough to stay in the processor's cache."""
 TWO_HALVES = 8
-"""Up to so many queries, both halves of 8 bits cost no more than one."""
+"""Up to so many queries, but for a single one, both halves of 8 bits cost no more than one."""
 LONGEST_HALF = 6e4
 """Products beyond that do not fit 16 bits."""
 STEPS = 127
@@ -39,7 +39,7 @@ Errors = NDArray[np.float64]
 
 
 def products(
-    queries_BD: Floats, codes_CD: NDArray[Any], scales_C: Floats | None, longest: float, *, fine: bool = False
+    queries_BD: Floats, codes_CD: NDArray[Any], scales_C: Floats | None, longest: float
 ) -> tuple[Floats, Errors]:
     """float32 [B, C] products with rows as they are stored, and their greatest error [B] beyond rounding.
 
@@ -48,13 +48,12 @@ def products(
         codes_CD: float32, float16 or int8.
         scales_C: what int8 rows are multiplied by; None for others.
         longest: length of the longest row, at least.
-        fine: see `byte_products`.
     """
     made = None
     if codes_CD.dtype == np.float16:
         made = half_products(queries_BD, codes_CD, longest)
     elif scales_C is not None:
-        made = byte_products(queries_BD, codes_CD, scales_C, longest, fine=fine)
+        made = byte_products(queries_BD, codes_CD, scales_C, longest)
     return made or (float_products(queries_BD, codes_CD, scales_C), np.zeros(len(queries_BD)))
 
 
@@ -105,15 +104,15 @@ def half_products(
 
 
 def byte_products(
-    queries_BD: Floats, codes_CD: NDArray[np.int8], scales_C: Floats, longest: float, *, fine: bool = False
+    queries_BD: Floats, codes_CD: NDArray[np.int8], scales_C: Floats, longest: float
 ) -> tuple[Floats, Errors] | None:
     """float32 [B, C] products with int8 rows times `scales_C`; None where decoding is better.
 
-    A few queries are taken in two halves of 8 bits, so that the error is next to none; of many, the upper
-    half has to do, so that a few rows more are measured, unless they are wanted `fine`.
+    A few queries are taken in two halves of 8 bits, so that the error is next to none; of many, and of a
+    single one, the upper half has to do, so that a few rows more are measured.
     """
     dims, count = queries_BD.shape[1], len(queries_BD)
-    if count < 2 or dims % 8 or len(codes_CD) < 32 or not has_int8_matmul():
+    if not count or dims % 8 or len(codes_CD) < 32 or not has_int8_matmul():
         return None
     import torch
 
@@ -121,16 +120,16 @@ def byte_products(
     scaled_BD = queries_BD / step_B[:, None]
     upper_BD = np.rint(scaled_BD)
     halves, missed_BD = upper_BD.astype(np.int8), scaled_BD - upper_BD
-    if fine := fine or count <= TWO_HALVES:
+    if two := 1 < count <= TWO_HALVES:
         lower_BD = np.rint(missed_BD * (2 * STEPS))
         halves = np.concatenate([halves, lower_BD.astype(np.int8)])
         missed_BD -= lower_BD / (2 * STEPS)
-    if len(halves) % 8:  # what the kernels like
+    if count > 1 and len(halves) % 8:  # what the kernels like
         halves = np.concatenate([halves, np.zeros((-len(halves) % 8, dims), np.int8)])
     rows = _shared(codes_CD)
     whole = torch._int_mm(rows, torch.from_numpy(halves).T).numpy()
     products_CB = whole[:, :count].astype(np.float32)
-    if fine:
+    if two:
         products_CB += whole[:, count : 2 * count] * np.float32(1 / (2 * STEPS))
     products_CB *= scales_C[:, None]
     products_CB *= step_B.astype(np.float32)

@@ -10,7 +10,7 @@ Shapes: N photos, P points, D numbers a descriptor, H x W pixels of prepared pho
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,11 +70,7 @@ class KorniaExtractor:
         self.points, self.longest = points, longest
         self.device = torch.device(device)
         features = self._layers()
-        path = (
-            Path(weights)
-            if weights is not None
-            else WEIGHTS[self.kind].fetched(offline=offline, on_progress=on_progress)
-        )
+        path = WEIGHTS[self.kind].fetched(weights, offline=offline, on_progress=on_progress)
         with torch.random.fork_rng(devices=[]):
             self.network = self._made(features, path).to(self.device).eval()
         if self.device.type == "cuda" if bf16 is None else bf16:
@@ -165,8 +161,7 @@ class Disk(KorniaExtractor):
 
     def _made(self, features: Any, path: Path) -> nn.Module:
         made: nn.Module = features.DISK()
-        tensors = read_named(path)
-        load_strictly(made, tensors, path)
+        load_strictly(made, read_named(path), path)
         return made
 
     def _points(self, images_NCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -188,9 +183,6 @@ class _Bf16(nn.Module):
         return tuple(output.float() for output in made)
 
 
-GLUED: Final = "lighterglue"
-
-
 def lighterglue(
     weights: str | Path | None = None, *, offline: bool | None = None, on_progress: OnProgress = silent
 ) -> nn.Module:
@@ -207,11 +199,7 @@ def lighterglue(
         DownloadError: weights that are not here and cannot be fetched.
     """
     features = _kornia("matching by LightGlue")
-    path = (
-        Path(weights)
-        if weights is not None
-        else WEIGHTS[GLUED].fetched(offline=offline, on_progress=on_progress)
-    )
+    path = WEIGHTS["lighterglue"].fetched(weights, offline=offline, on_progress=on_progress)
     setting = {k: v for k, v in features.LightGlue.features["xfeat"].items() if k != "weights"}
     with torch.random.fork_rng(devices=[]):
         made: nn.Module = features.LightGlue(None, weights=None, **setting)

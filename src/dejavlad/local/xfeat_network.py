@@ -113,6 +113,7 @@ class XFeatDetector(nn.Module):
 def strict_peaks(heat_N1HW: Tensor) -> Tensor:
     """bool [N, 1, H, W], where a pixel exceeds `LEAST_HEAT` and all others within `REACH`; none so near to
     the border."""
+    # Few pixels are warm, so that only these are compared; a maximum over all windows would take far longer.
     padded = functional.pad(heat_N1HW, (REACH,) * 4, value=float("inf"))
     warm = heat_N1HW > LEAST_HEAT
     n, _, y, x = places = warm.nonzero(as_tuple=True)

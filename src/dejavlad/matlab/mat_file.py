@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dejavlad.errors import CheckpointError, MissingExtraError
+from dejavlad.errors import CheckpointError, MissingExtraError, first_line
 from dejavlad.guarded.hdf5_file import Hdf5File, open_hdf5
 from dejavlad.guarded.plain_file import open_regular
 from dejavlad.guarded.room import Room
@@ -57,8 +57,7 @@ def read_mat(path: Path) -> dict[str, Any]:
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from None
     except Exception as error:  # zlib's, the system's, and whatever HDF5 says of damaged files
-        line = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{str(path)!r} cannot be read: {line or type(error).__name__}") from None
+        raise CheckpointError(f"{str(path)!r} cannot be read: {first_line(error)}") from None
     raise CheckpointError(f"{str(path)!r} is no .mat file of version 5 to 7.3; in MATLAB, save it with '-v7'")
 
 

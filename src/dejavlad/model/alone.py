@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 240, 320
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class BatchComparison:
     """One way of describing photos together, against each alone."""
 
     how: str
@@ -34,12 +34,8 @@ class Beside:
     """Whether that is rounding."""
 
 
-def beside(model: PlaceModel, images_NHWC: NDArray[np.uint8] | None = None) -> list[Beside]:
-    """Compare descriptors of photos described alone with those of the same photos described together.
-
-    Args:
-        model: fitted.
-        images_NHWC: photos of one size, at least 3; default: made ones.
+def batch_dependence(model: PlaceModel) -> list[BatchComparison]:
+    """Compare descriptors of made photos described alone with those of the same described together.
 
     Returns:
         For two photos together, all of them, and all of them in the other order.
@@ -47,12 +43,10 @@ def beside(model: PlaceModel, images_NHWC: NDArray[np.uint8] | None = None) -> l
     Raises:
         InputError: the model is not fitted, or the photos are too small for it.
     """
-    photos = made_photos() if images_NHWC is None else images_NHWC
-    prepared = torch.stack([torch.from_numpy(model.preprocess(photo)) for photo in photos])
+    prepared = torch.stack([torch.from_numpy(model.preprocess(photo)) for photo in made_photos()])
+    limit = ROUNDING if model.precision == "fp32" else REDUCED
     with model.describing():
-        alone_ND = (
-            torch.cat([model.describe(prepared_photo[None]) for prepared_photo in prepared]).float().cpu()
-        )
+        alone_ND = torch.cat([model.describe(photo_CHW[None]) for photo_CHW in prepared]).float().cpu()
         turned = list(reversed(range(len(prepared))))
         ways = {
             "two together": [0, 1],
@@ -65,8 +59,7 @@ def beside(model: PlaceModel, images_NHWC: NDArray[np.uint8] | None = None) -> l
             apart_nD = alone_ND[rows]
             difference = float((together_nD - apart_nD).abs().max() / apart_nD.abs().max().clamp(min=1e-12))
             cosine = float(torch.nn.functional.cosine_similarity(together_nD, apart_nD).min())
-            limit = ROUNDING if model.precision == "fp32" else REDUCED
-            comparisons.append(Beside(how, difference, cosine, difference <= limit))
+            comparisons.append(BatchComparison(how, difference, cosine, difference <= limit))
     return comparisons
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dejavlad import aggregation, backbones
-from dejavlad.errors import CheckpointError, InputError
+from dejavlad.errors import CheckpointError, InputError, first_line, first_names
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import with_checksum
@@ -31,10 +30,6 @@ from dejavlad.model.whitening import Whitening
 
 def save_model(model: PlaceModel, folder: str | Path) -> Path:
     """Write a model as a folder, atomically; a model that is there already is replaced.
-
-    Args:
-        model: any model, fitted or not.
-        folder: the folder to make.
 
     Returns:
         The folder.
@@ -88,8 +83,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     except CheckpointError as error:
         raise CheckpointError(f"{str(named)!r}: {error}") from None
     except (*DAMAGED, RuntimeError, MemoryError) as error:  # layers refuse sizes that cannot be in many ways
-        line = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{str(named)!r}: spec.json: {line or type(error).__name__}") from None
+        raise CheckpointError(f"{str(named)!r}: spec.json: {first_line(error)}") from None
     _fill(model, _read_weights(folder, sha256), named)
     return model
 
@@ -164,7 +158,7 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
     wanted = model.state_dict()
     for what, keys in (("lacks", wanted.keys() - tensors), ("holds unknown", tensors.keys() - wanted)):
         if keys:
-            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {_first_names(keys)}")
+            raise CheckpointError(f"{str(folder)!r}: {WEIGHTS} {what} {first_names(keys)}")
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise CheckpointError(
@@ -176,18 +170,9 @@ def _fill(model: PlaceModel, tensors: dict[str, Tensor], folder: Path) -> None:
 
 
 def _check_finite(tensors: dict[str, Tensor], folder: Path) -> None:
-    bad = [
-        key
-        for key, tensor in tensors.items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-    ]
+    bad = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {_first_names(bad)}")
-
-
-def _first_names(keys: Any) -> str:
-    listed = sorted(keys)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+        raise CheckpointError(f"{str(folder)!r}: NaN or infinity in the weights: {first_names(bad)}")
 
 
 def _aside(folder: Path) -> Path:

@@ -19,8 +19,9 @@ def resolve_device(name: str) -> torch.device:
         UnknownNameError: no such name (also valid: one of several, ``cuda:1``).
         InputError: this machine has no such device.
     """
-    kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdecimal())):
+    kind, colon, number = name.partition(":")
+    numbered = kind == "cuda" and number.isascii() and number.isdecimal()
+    if kind not in DEVICES or (colon and not numbered):
         raise UnknownNameError("device", name, DEVICES)
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

@@ -41,10 +41,6 @@ class PatchSetting:
     def whitening_of(self, whitening: Whitening | None, name: str) -> Whitening | None:
         """A model's whitening, cut to the dimensions that are kept of patches.
 
-        Args:
-            whitening: None for none.
-            name: the model's, for the error.
-
         Raises:
             InputError: it keeps fewer dimensions, or there is none.
         """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import InputError
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
+from dejavlad.images import Preprocess, load_batches, plan_batches, prepared_size
 from dejavlad.photo import Photo
 
 Image = Photo | Path | str | NDArray[np.uint8]
@@ -52,7 +52,7 @@ def prepared_batches(
     Raises:
         PhotoError: a photo cannot be read, or shows nothing (unless `keep_blank`).
     """
-    sizes = [preprocess.output_size(*read_size(p, rotate=preprocess.rotate)) for p in photos]
+    sizes = [prepared_size(photo, preprocess) for photo in photos]
     plan = plan_batches(sizes, batch_size)
     loaded = load_batches(photos, plan, preprocess, workers=workers, sizes=sizes, keep_blank=keep_blank)
     for batch in loaded:

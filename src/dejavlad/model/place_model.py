@@ -374,6 +374,20 @@ class PlaceModel(nn.Module):
         """The same model with photos prepared otherwise. The parts are shared, not copied."""
         return self._with(preprocess=preprocess)
 
+    def with_aggregation(self, layer: Aggregation) -> PlaceModel:
+        """The model with another head, and without whitening, which was made for the old one's descriptors.
+
+        It counts as fitted where the head learns nothing. The backbone is shared, and PyTorch computes.
+
+        Raises:
+            InputError: the head is made for other channels or tokens.
+        """
+        made = self._with(
+            aggregation=layer.to(self.device), whitening=None, patch_whitening=None, fitted=None
+        )
+        made.engine = None
+        return made
+
     def with_clusters(
         self, centres_KD: NDArray[np.floating[Any]], samples_MD: NDArray[np.floating[Any]], **provenance: Any
     ) -> PlaceModel:

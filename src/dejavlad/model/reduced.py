@@ -120,6 +120,8 @@ def _join(made: nn.Module, calls: Sequence[Call]) -> dict[nn.Module, After]:
     packing = packs() and next(made.parameters()).device.type == "cpu"
     after: dict[nn.Module, After] = {}
     gone: dict[nn.Module, nn.Module] = {}
+    # Tensors are known by identity: what made one is joined to what takes it, unless either runs twice, as
+    # then its weights serve more than one place.
     makers: dict[int, nn.Module] = {}
     for layer, given, output in calls:
         maker = makers.get(id(given)) if runs[layer] == 1 else None

@@ -33,13 +33,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("epoch", "batch", "tuples", "triplets", "violating", "very_hard"), int),
         **dict.fromkeys(("loss", "rate", "seconds"), Real),
     },
-    "test": {
-        "epoch": int,
-        "set": str,
-        "recall": dict[str, Real],
-        "rank_loss": Real | None,
-        "seconds": Real,
-    },
+    "test": {"epoch": int, "set": str, "recall": dict[str, Real], "rank_loss": Real | None, "seconds": Real},
     "warning": dict.fromkeys(("fault", "seen", "why", "do"), str),
 }
 """What stands in each record, and in those of some kinds; a loss may be no number (NaN)."""

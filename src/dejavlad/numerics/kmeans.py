@@ -112,7 +112,7 @@ def _plus_plus(points: Floats, k: int, rng: np.random.Generator) -> NDArray[np.i
     for i in range(1, k):
         _, to_last = nearest(points, points[rows[i - 1 : i]])
         np.minimum(squared, to_last, out=squared)
-        squared[rows[:i]] = 0.0
+        squared[rows[:i]] = 0.0  # exactly, whatever rounding makes of it: no point is drawn twice
         reached = np.cumsum(squared, dtype=np.float64)
         if reached[-1] > 0:
             drawn = np.searchsorted(reached, rng.random() * reached[-1], side="right")

@@ -93,19 +93,17 @@ def fit_pca(
     """
     if rows_ND.ndim != 2 or len(rows_ND) < 2:
         raise InputError(f"principal components need at least 2 rows [N, D]; given {list(rows_ND.shape)}")
-    from scipy import linalg  # loads slowly
-
     n, d = rows_ND.shape
     if form == "auto":
         form = "primal" if d <= n else "dual"
     mean = _mean(rows_ND)
     if not np.isfinite(mean).all():
         raise InputError("principal components need finite rows; given NaN or infinity")
+    # The covariance [D, D] and the products of centred rows [N, N] have the same eigenvalues but for zeros.
     products = _covariance(rows_ND, mean) if form == "primal" else _gram(rows_ND, mean)
     products /= n - 1
     total = float(np.trace(products))
-    variances, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False, driver="evd")
-    variances, vectors = variances[::-1], vectors[:, ::-1]
+    variances, vectors = _decomposed(products)
     rank = min(int((variances > max(n, d) * np.finfo(np.float64).eps * max(variances[0], 0)).sum()), n - 1)
     if rank < 1 or variances[0] <= _rounding(rows_ND, mean):
         raise InputError(f"principal components need different rows; the {n} given are all the same")
@@ -114,19 +112,29 @@ def fit_pca(
         raise InputError(
             f"{keep} principal components cannot be learnt from {n} rows of {d} numbers; valid: 1 to {rank}"
         )
-    if form == "primal":
-        components = np.ascontiguousarray(vectors[:, :keep].T)
-    else:
-        components = _from_dual(rows_ND, mean, vectors[:, :keep])
-    largest = components[np.arange(keep), np.abs(components).argmax(axis=1)]
+    kept, variances = vectors[:, :keep], np.maximum(variances[:keep], 0.0)
+    components = _signed(
+        np.ascontiguousarray(kept.T) if form == "primal" else _from_dual(rows_ND, mean, kept)
+    )
+    if not whiten:
+        return Pca(mean, components, variances, np.ones(keep), total, n, 0.0)
+    added = sampling_error(float(variances[0]), total, n) if regularisation == "auto" else regularisation
+    return Pca(mean, components, variances, 1.0 / np.sqrt(variances + added), total, n, float(added))
+
+
+def _decomposed(products: Doubles) -> tuple[Doubles, Doubles]:
+    """Eigenvalues, descending, and eigenvectors (columns) of a symmetric matrix, which is overwritten."""
+    from scipy import linalg  # loads slowly
+
+    values, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False, driver="evd")
+    return values[::-1], vectors[:, ::-1]
+
+
+def _signed(components: Doubles) -> Doubles:
+    """Directions [d, D] with the largest |entry| of each positive, as a decomposition leaves signs open."""
+    largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
     components *= np.where(largest < 0, -1.0, 1.0)[:, None]
-    kept_variances = np.maximum(variances[:keep], 0.0)
-    added = 0.0
-    if whiten:
-        automatic = regularisation == "auto"
-        added = sampling_error(float(variances[0]), total, n) if automatic else float(regularisation)
-    scales = 1.0 / np.sqrt(kept_variances + added) if whiten else np.ones(keep)
-    return Pca(mean, components, kept_variances, scales, total, n, added)
+    return components
 
 
 def sampling_error(largest: float, total: float, rows: int) -> float:
@@ -136,11 +144,6 @@ def sampling_error(largest: float, total: float, rows: int) -> float:
     ``max(sqrt(largest * total / N), total / N)`` (Koltchinskii and Lounici, "Concentration inequalities and
     moment bounds for sample covariance operators", Bernoulli 2017). Directions with less variance than that
     cannot be told from noise, and are not made as long as the others. It vanishes with many rows.
-
-    Args:
-        largest: the largest variance.
-        total: the sum of all variances.
-        rows: N.
     """
     return max(float(np.sqrt(largest * total / rows)), total / rows)
 
@@ -160,19 +163,18 @@ def held_out_share(rows_ND: NDArray[np.floating], folds: int = 5) -> float:
     """
     if folds < 2 or len(rows_ND) < 2 * folds:
         raise InputError(f"{folds} folds need at least {max(4, 2 * folds)} rows; given {len(rows_ND)}")
-    from scipy import linalg  # loads slowly
-
     products_NN = _gram(rows_ND, _mean(rows_ND))
     within = whole = 0.0
     for out in np.array_split(np.arange(len(rows_ND)), folds):
         rest = np.setdiff1d(np.arange(len(rows_ND)), out)
+        # Products with rows less the mean of the rest follow from those with the rows themselves.
         to_mean = products_NN[:, rest].mean(axis=1)
         mean_square = float(to_mean[rest].mean())
         kept = products_NN[np.ix_(rest, rest)] - to_mean[rest] - to_mean[rest, None] + mean_square
         cross = products_NN[np.ix_(out, rest)] - to_mean[out, None] - to_mean[rest] + mean_square
         squares = products_NN[out, out] - 2 * to_mean[out] + mean_square
-        variances, vectors = linalg.eigh(kept, overwrite_a=True, check_finite=False, driver="evd")
-        real = variances > max(rows_ND.shape) * np.finfo(np.float64).eps * max(variances[-1], 0.0)
+        variances, vectors = _decomposed(kept)
+        real = variances > max(rows_ND.shape) * np.finfo(np.float64).eps * max(variances[0], 0.0)
         within += float((np.square(cross @ vectors[:, real]) / variances[real]).sum())
         whole += float(squares.sum())
     return min(1.0, within / whole) if whole > 0 else 0.0

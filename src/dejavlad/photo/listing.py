@@ -23,9 +23,7 @@ log = logging.getLogger("dejavlad")
 _ABSOLUTE = re.compile(r"\s*[\"']?(?:/|\\\\|[A-Za-z]:[\\/])")
 
 
-def listed_photos(
-    path: str | Path, *, root: str | Path | None = None, name: str | None = None, seen: bool = True
-) -> PhotoList:
+def listed_photos(path: str | Path, *, root: str | Path | None = None, seen: bool = True) -> PhotoList:
     """The photos that a text file names, in its order.
 
     Blank lines and comments (``# ...``) are skipped. A line is a path as it stands, spaces and quotes
@@ -35,7 +33,6 @@ def listed_photos(
     Args:
         path: the list, UTF-8 (or UTF-16 with its mark), any line endings.
         root: the folder that paths are relative to; the list's own folder unless given.
-        name: what the list is called; the file's name without its ending unless given.
         seen: whether the photos must be there; lists alone are enough to score a ranking.
 
     Raises:
@@ -44,7 +41,7 @@ def listed_photos(
     path = Path(path)
     lines = [(i, line) for i, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
     base = path.parent if root is None else Path(root)
-    listed = gather(lines, base, source=path, name=name or path.stem, seen=seen)
+    listed = gather(lines, base, source=path, name=path.stem, seen=seen)
     if not listed:
         raise InputError(f"the list {str(path)!r} is empty; it should hold one photo's path a line")
     return listed
@@ -67,7 +64,6 @@ def gather(
         lines: the paths, relative to `root` or absolute.
         root: the folder that they are relative to.
         source: the file that they come from, for messages.
-        name: what the list is called.
         seen: whether the photos must be there.
         comments: whether lines that begin with # may be no photos.
 

@@ -11,7 +11,7 @@ MOST_ENTRIES: Final = 5000
 """Of a larger folder so many entries are compared with a path that is not there."""
 
 
-def near_paths(given: str | Path, most: int = 3) -> list[str]:
+def near_paths(given: str | Path) -> list[str]:
     """Paths that there are and that are written nearly like one that is not, in quotes; the nearest first.
 
     Of a path whose upper folders are not there either, the first part that is missing is compared.
@@ -26,7 +26,7 @@ def near_paths(given: str | Path, most: int = 3) -> list[str]:
     except OSError:
         return []
     lower = {name.lower(): name for name in names if not name.startswith(".")}
-    near = difflib.get_close_matches(wrong.lower(), lower, n=most, cutoff=0.6)
+    near = difflib.get_close_matches(wrong.lower(), lower, n=3, cutoff=0.6)
     return [repr((above / lower[name]).as_posix()) for name in near]
 
 

@@ -90,6 +90,21 @@ class Photo:
         return self.pixels is None and self.part == (None, None, None)
 
 
+def as_photo(image: Photo | Path | str | NDArray[np.uint8], row: int = 0) -> Photo:
+    """What a caller has at hand as a photo; an array is called by its row.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(image, Photo):
+        return image
+    if isinstance(image, (str, Path)):
+        return Photo(Path(image).as_posix(), Path(image))
+    if isinstance(image, np.ndarray):
+        return Photo(str(row), Path(str(row)), pixels=image)
+    raise InputError(f"a photo is a path, a Photo or a uint8 array; given a {type(image).__name__}")
+
+
 @dataclass(frozen=True, slots=True)
 class PassedOver:
     """What lay among the photos of a folder and is not in the list."""
@@ -114,7 +129,7 @@ class PhotoList(Sequence[Photo]):
         root: the folder that names are relative to.
         name: what the list is called in messages and results.
         passed_over: what lay among them and is not in the list, where they are those of a folder.
-        notes: what is worth telling of how the list came about, each a line.
+        notes: what is worth telling of how the list came about, each a line: what was left out, or assumed.
 
     Raises:
         InputError: two photos share a key.
@@ -134,7 +149,6 @@ class PhotoList(Sequence[Photo]):
         self.name = name
         self.passed_over = passed_over
         self.notes = tuple(notes)
-        """What is worth telling of how the list came about, each a line: what was left out, or assumed."""
         seen: set[str] = set()
         for photo in self._photos:
             if photo.key in seen:
@@ -162,19 +176,7 @@ class PhotoList(Sequence[Photo]):
             return images
         if isinstance(images, (str, Path, np.ndarray)):
             raise InputError("give a list of photos, e.g. [photo]; given a single one")
-        photos = []
-        for i, image in enumerate(images):
-            if isinstance(image, Photo):
-                photos.append(image)
-            elif isinstance(image, (str, Path)):
-                photos.append(Photo(Path(image).as_posix(), Path(image)))
-            elif isinstance(image, np.ndarray):
-                photos.append(Photo(str(i), Path(str(i)), pixels=image))
-            else:
-                raise InputError(
-                    f"a photo is a path, a Photo or a uint8 array; given a {type(image).__name__}"
-                )
-        return cls(photos)
+        return cls(as_photo(image, row) for row, image in enumerate(images))
 
     def __len__(self) -> int:
         return len(self._photos)

@@ -43,7 +43,6 @@ def find_photos(
     is passed over in silence.
 
     Args:
-        root: where to search.
         endings: of photos, in lower case.
         all_folders: also search hidden folders, bins, thumbnails and the like.
 

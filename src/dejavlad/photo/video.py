@@ -13,13 +13,11 @@ ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 """Endings that count as a video, in any case."""
 
 
-def video_photos(path: str | Path, *, step: int = 1, name: str | None = None) -> PhotoList:
+def video_photos(path: str | Path, *, step: int = 1) -> PhotoList:
     """The frames of a video; `Photo.time` is in seconds from its beginning.
 
     Args:
-        path: the video.
         step: take every step-th frame, from the first.
-        name: what the list is called; the file's name without its ending unless given.
 
     Raises:
         InputError: there is no such file, it is no video, or the step is below 1.
@@ -48,7 +46,7 @@ def video_photos(path: str | Path, *, step: int = 1, name: str | None = None) ->
             for frame in range(0, frames, step)
         ),
         root=path.parent,
-        name=name or path.stem,
+        name=path.stem,
     )
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from dejavlad.errors import DejavladError, InputError
 from dejavlad.evaluation import Result
@@ -29,7 +29,7 @@ from dejavlad.guarded.json_file import read_json_object, with_checksum, without_
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.pipelines.bench_table import Bench, Row, check_one_protocol, table_of
-from dejavlad.pipelines.evaluation import describe_dataset, rank, unread_of
+from dejavlad.pipelines.evaluation import Describing, describe_dataset, rank, unread_of
 from dejavlad.pipelines.scoring import SCORING, Scoring, score
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.progress import OnProgress, Progress, silent
@@ -48,11 +48,8 @@ def bench(
     earlier: Sequence[str | Path] = (),
     scoring: Scoring = SCORING,
     load: Load | None = None,
-    batch_size: int = 8,
-    workers: int = 0,
-    seed: int = 0,
-    on_progress: OnProgress = silent,
     on_row: Callable[[Row], None] = lambda _: None,
+    **describing: Unpack[Describing],
 ) -> Bench:
     """Evaluate several models on one dataset, and compare them; run again, it goes on where it stopped.
 
@@ -63,11 +60,8 @@ def bench(
         earlier: folders of results that `dejavlad evaluate` wrote, whose rows join the table.
         scoring: how rankings are made and scored.
         load: opens a model, and tells of downloads; `load_model` on the processor or GPU, unless given.
-        batch_size: photos described at once.
-        workers: threads that decode photos.
-        seed: of what is learnt from photos.
-        on_progress: called with each step.
         on_row: called with each row once it is known.
+        describing: how photos are described.
 
     Raises:
         InputError: no models, one of them twice, no truth, or an earlier result of another protocol or of
@@ -85,10 +79,7 @@ def bench(
     rows = [_earlier(str(path), known) for path in earlier]
     check_one_protocol(rows)
     for name in map(str, models):
-        row = _row(
-            name, known.get(name), places, out / folder_of(name), scoring, opened,
-            batch_size, workers, seed, on_progress,
-        )  # fmt: skip
+        row = _row(name, known.get(name), places, out / folder_of(name), scoring, opened, describing)
         check_one_protocol([*rows, row])
         rows.append(row)
         on_row(row)
@@ -117,25 +108,27 @@ def _row(
     folder: Path,
     scoring: Scoring,
     load: Load,
-    batch_size: int,
-    workers: int,
-    seed: int,
-    on_progress: OnProgress,
+    describing: Describing,
 ) -> Row:
     """The row of one model; where it fails, with the reason instead of figures."""
+    on_progress = describing.get("on_progress", silent)
     try:
         model = load(name, on_progress)
         if not model.fitted:
             model = fit_cached(
-                model, places.database, folder / "model", seed=seed, workers=workers, on_progress=on_progress
+                model,
+                places.database,
+                folder / "model",
+                seed=describing.get("seed", 0),
+                workers=describing.get("workers", 0),
+                on_progress=on_progress,
             )
         setting = _setting(model, places, scoring)
         if (taken := _finished(folder, setting)) is not None:
             return _made(name, entry, model, *taken, taken=True)
         clock = _Clock(on_progress)
-        model, database, queries = describe_dataset(
-            model, places, folder, batch_size=batch_size, workers=workers, seed=seed, on_progress=clock
-        )
+        timed: Describing = {**describing, "on_progress": clock}
+        model, database, queries = describe_dataset(model, places, folder, **timed)
         speed = clock.speed() or _speed_before(folder, model.fingerprint)
         write_whole(
             folder / ROW, json.dumps(with_checksum({"fingerprint": model.fingerprint, **speed})) + "\n"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dejavlad.evaluation.reliability import Reliability, reliability
 from dejavlad.extraction import DescriptorStore
@@ -21,13 +20,11 @@ from dejavlad.geo import Positions, distance
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.local_features import LocalFeatures
 from dejavlad.pipelines.reranking import rerank
-from dejavlad.places.confidence import distinct_places, same_place, stand_out
-from dejavlad.places.located_position import located_position
+from dejavlad.places.candidates import Candidates, VerifiedPlace
+from dejavlad.places.confidence import same_place
 from dejavlad.places.locating import CANDIDATES
 from dejavlad.places.reranking import Reranked
-from dejavlad.places.verification.confidence import CHANCE, Evidence, verified_confidence
 from dejavlad.places.verification.points import RIVALS, STEP, PointSetting, PointSource
-from dejavlad.places.verification.rivals import rivals
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.ranking import Ranking
 from dejavlad.rerank import PointReranker, Verified
@@ -38,7 +35,6 @@ REMEMBERED: Final = 10_000
 """Pairs of photos kept from re-ranking, of 2 to 20 kB; those before them are verified again."""
 
 Features = Callable[[int], LocalFeatures]
-Rows = NDArray[np.int64]
 
 
 def rerank_points(
@@ -110,39 +106,54 @@ def answer_reliability(
     """
     if dataset.truth is None:
         return None
-    first, after = reranked.first, reranked.ranking
-    right_Q = dataset.truth.positives.contains(after.indices[:, :1])[:, 0]
-    sure, right, errors, stated = [], [], [], []
-    for q in np.flatnonzero(reranked.done & (after.indices[:, 0] >= 0)).tolist():
-        listed = first.indices[q, :CANDIDATES] >= 0
-        rows_K, far_K = first.indices[q, :CANDIDATES][listed], first.distances[q, :CANDIDATES][listed]
-        at = np.flatnonzero(rows_K == after.indices[q, 0])
-        query = of_query(q)
-        if not len(at) or not len(query):
+    after_Q = reranked.ranking.indices[:, 0]
+    right_Q = dataset.truth.positives.contains(after_Q[:, None])[:, 0]
+    right, places, errors = [], [], []
+    for q in np.flatnonzero(reranked.done & (after_Q >= 0)).tolist():
+        place = _verified_place(q, reranked, dataset, database, reranker, of_query(q), of_database)
+        if place is None:
             continue
-        listed_at = [dataset.database[int(row)].position for row in rows_K]
-        same_KK = same_place(rows_K, Positions.from_list(listed_at).distances(), len(dataset.database))
-        best = int(at[0])
-        other = np.flatnonzero(~same_KK[best])[:RIVALS].tolist()
-        order = [int(np.flatnonzero(rows_K == row)[0]) for row in after.indices[q, :STEP] if row in rows_K]
-        verified = {k: reranker.verified(query, of_database(int(rows_K[k]))) for k in {best, *other, *order}}
-        descriptors = database.float32(rows_K)
-        descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
-        places = distinct_places(far_K, same_KK, descriptors)
-
-        def between(a: int, b: int, rows_K: Rows = rows_K) -> Verified:
-            return reranker.verified(of_database(int(rows_K[a])), of_database(int(rows_K[b])))
-
-        def elsewhere(k: int, same_K: NDArray[np.bool_] = same_KK[best]) -> bool:
-            return not same_K[k]
-
-        others = rivals(best, verified, elsewhere, between, least=CHANCE)
-        evidence = Evidence(stand_out(far_K[places]), len(places)).verified(verified[best], others)
-        sure.append(verified_confidence(evidence))
+        places.append(place)
         right.append(bool(right_Q[q]))
-        agreed, within = located_position(best, verified, {k: listed_at[k] for k in verified})
-        true = dataset.queries[q].position
+        agreed, true = place.agreed, dataset.queries[q].position
         errors.append(np.nan if agreed is None or true is None else distance(agreed, true))
-        stated.append(np.nan if within is None else within)
-        on_progress(Progress(JUDGING, len(sure), len(right_Q)))
-    return reliability(sure, right, errors, stated) if sure else None
+        on_progress(Progress(JUDGING, len(places), len(right_Q)))
+    stated = [np.nan if place.uncertainty_m is None else place.uncertainty_m for place in places]
+    return reliability([place.confidence for place in places], right, errors, stated) if places else None
+
+
+def _verified_place(
+    q: int,
+    reranked: Reranked,
+    dataset: PlaceDataset,
+    database: DescriptorStore,
+    reranker: PointReranker,
+    query: LocalFeatures,
+    of_database: Features,
+) -> VerifiedPlace | None:
+    """How sure `locate` would be of a query's first answer; None where it is none of the candidates."""
+    near = _candidates(q, reranked.first, dataset, database)
+    rows_K, after = near.photos_K, reranked.ranking.indices[q]
+    at = {int(row): k for k, row in enumerate(rows_K)}
+    best = at.get(int(after[0]))
+    if best is None or not len(query):
+        return None
+    looked_at = {best, *near.others(best)[:RIVALS], *(at[row] for row in after[:STEP].tolist() if row in at)}
+    compared = {k: reranker.verified(query, of_database(int(rows_K[k]))) for k in looked_at}
+
+    def between(k: int, other: int) -> Verified:
+        return reranker.verified(of_database(int(rows_K[k])), of_database(int(rows_K[other])))
+
+    positions = {k: dataset.database[int(rows_K[k])].position for k in compared}
+    return near.verified(best, compared, between, positions)
+
+
+def _candidates(q: int, ranking: Ranking, dataset: PlaceDataset, database: DescriptorStore) -> Candidates:
+    """The first answers of a query, as `locate` looks at them."""
+    listed = ranking.indices[q, :CANDIDATES] >= 0
+    rows_K = ranking.indices[q, :CANDIDATES][listed]
+    positions = Positions.from_list([dataset.database[int(row)].position for row in rows_K])
+    same_KK = same_place(rows_K, positions.distances(), len(dataset.database))
+    descriptors_KD = database.float32(rows_K)
+    descriptors_KD /= np.maximum(np.linalg.norm(descriptors_KD, axis=1, keepdims=True), 1e-12)
+    return Candidates.of(rows_K, ranking.distances[q, :CANDIDATES][listed], same_KK, descriptors_KD)

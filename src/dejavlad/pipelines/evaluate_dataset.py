@@ -8,28 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
 from dejavlad.model import PlaceModel
 from dejavlad.pipelines.confidence import rerank_points
-from dejavlad.pipelines.evaluation import describe_dataset, rank, sweep, unread_of
+from dejavlad.pipelines.evaluation import Describing, describe_dataset, rank, sweep, unread_of
 from dejavlad.pipelines.reranking import patch_sources, rerank
-from dejavlad.pipelines.scoring import SCORING, Scoring, score
+from dejavlad.pipelines.scoring import SCORING, HowRanked, Scoring, score
 from dejavlad.places.filters import Filter
 from dejavlad.places.preset import Preset
-from dejavlad.places.reranking import Reranked, Source
+from dejavlad.places.reranking import Source
 from dejavlad.places.verification.points import PointSetting
-from dejavlad.progress import OnProgress, silent, timed
+from dejavlad.progress import silent, timed
 from dejavlad.ranking import Ranking
 from dejavlad.report import matched_pairs, write_page
 
 if TYPE_CHECKING:
     import torch
 
-    from dejavlad.evaluation.reliability import Reliability
     from dejavlad.ground_truth import PlaceDataset
     from dejavlad.report.matches import ShownMatch
 
@@ -53,20 +52,16 @@ class Evaluation:
 
 
 @dataclass(slots=True)
-class _Described:
-    """A ranking on its way, and what the page and the figures tell of it."""
+class _Ranked:
+    """A ranking on its way to its page."""
 
     ranking: Ranking
-    model: dict[str, Any] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    swept: dict[int, Mapping[int, float]] = field(default_factory=dict)
-    reranked: Reranked | None = None
-    preset: Preset | PointSetting | None = None
-    patches: tuple[Source, Source] | None = None
+    how: HowRanked
+    """What its result tells of it."""
     preprocess: dict[str, Any] = field(default_factory=dict)
-    unread: dict[str, dict[str, str]] | None = None
-    reliability: Reliability | None = None
-    only: Filter | None = None
+    """How photos were prepared."""
+    patches: tuple[Source, Source] | None = None
+    """Of queries and of database photos, where these were compared."""
 
 
 def evaluate(
@@ -79,14 +74,10 @@ def evaluate(
     budget_ms: float | None = None,
     only: Filter | None = None,
     dims: Sequence[int] = (),
-    batch_size: int = 8,
-    workers: int = 0,
-    seed: int = 0,
-    ray: str | None = None,
     device: torch.device | str = "cpu",
     offline: bool | None = None,
     command: str = "",
-    on_progress: OnProgress = silent,
+    **describing: Unpack[Describing],
 ) -> Evaluation:
     """Evaluate a model on a dataset; run again with the same folder, it goes on where it stopped.
 
@@ -100,14 +91,10 @@ def evaluate(
         budget_ms: milliseconds a query, as a mean, that re-ranking may take.
         only: which database photos may be answers.
         dims: also take recall with so many dimensions.
-        batch_size: photos described at once.
-        workers: threads that decode photos.
-        seed: of what is learnt.
-        ray: describe on the machines of a Ray cluster, see `dejavlad.extract`.
         device: where local features are made.
         offline: never download weights of local features; None: as the settings say.
         command: how to do it again, for the page.
-        on_progress: called with each step.
+        describing: how photos are described (`Describing`); ``on_progress`` is told of the other steps too.
 
     Raises:
         InputError: values that cannot be; a model or re-ranking that does not fit.
@@ -119,44 +106,27 @@ def evaluate(
     seconds: dict[str, float] = {}
     network = None
     if isinstance(model, PlaceModel):
-        how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "seed": seed, "ray": ray}
-        how |= {"preset": reranking if isinstance(reranking, Preset) else None, "on_progress": on_progress}
+        preset = reranking if isinstance(reranking, Preset) else None
         with timed(seconds, "describe"):
-            network, database, queries = describe_dataset(model, places, out, **how)
+            network, database, queries = describe_dataset(model, places, out, preset=preset, **describing)
         model = database, queries
-    made = _ranked(*model, places, scoring, seconds, only, dims)
+    with timed(seconds, "search"):
+        ranking = rank(*model, scoring, places.truth, only, places)
+    setting = model[0].manifest.setting
+    made = _Ranked(ranking, {"model": setting.made_by, "only": only}, setting.preprocess)
+    made.how |= {"seconds": seconds, "unread": unread_of(*model)}
+    if dims:
+        made.how["dims"] = sweep(*model, places, dims, scoring, only)
     if reranking is not None:
-        how = {"setting": made.model, "budget_ms": budget_ms, "on_progress": on_progress}
+        on_progress = describing.get("on_progress", silent)
+        how = {"setting": setting.made_by, "budget_ms": budget_ms, "on_progress": on_progress}
         _rerank(made, *model, places, out, reranking, network, how, device=str(device), offline=offline)
+        seconds["re-rank"] = made.how["reranked"].spent
     return _written(made, places, out, scoring, command, model)
 
 
-def _ranked(
-    database: DescriptorStore,
-    queries: DescriptorStore,
-    places: PlaceDataset,
-    scoring: Scoring,
-    seconds: dict[str, float],
-    only: Filter | None,
-    dims: Sequence[int],
-) -> _Described:
-    """The first ranking, and recall with fewer dimensions."""
-    setting = database.manifest.setting
-    with timed(seconds, "search"):
-        ranking = rank(database, queries, scoring, places.truth, only, places)
-    return _Described(
-        ranking,
-        setting.made_by,
-        seconds,
-        sweep(database, queries, places, dims, scoring, only) if dims else {},
-        preprocess=setting.preprocess,
-        unread=unread_of(database, queries),
-        only=only,
-    )
-
-
 def _rerank(
-    made: _Described,
+    made: _Ranked,
     database: DescriptorStore,
     queries: DescriptorStore,
     places: PlaceDataset,
@@ -171,16 +141,16 @@ def _rerank(
     """Re-rank what was made; by local features also tell how far the confidence can be trusted."""
     if isinstance(reranking, PointSetting):
         points = reranking.chosen()
-        made.reranked, made.reliability = rerank_points(
+        reranked, trust = rerank_points(
             made.ranking, places, database, points, out, device=device, offline=offline, **how
         )
-        made.preset = points
+        made.how |= {"preset": points, "reliability": trust}
     else:
-        made.preset, *sources = patch_sources(reranking, database, queries, network)
+        preset, *sources = patch_sources(reranking, database, queries, network)
         made.patches = sources[0], sources[1]
-        made.reranked = rerank(made.ranking, *made.patches, made.preset, out, **how)
-    made.ranking = made.reranked.ranking
-    made.seconds["re-rank"] = made.reranked.spent
+        reranked = rerank(made.ranking, *made.patches, preset, out, **how)
+        made.how["preset"] = preset
+    made.ranking, made.how["reranked"] = reranked.ranking, reranked
 
 
 def evaluate_ranking(
@@ -195,11 +165,11 @@ def evaluate_ranking(
         scoring: how it is scored.
         command: how to do it again, for the page.
     """
-    return _written(_Described(ranking), places, out, scoring, command)
+    return _written(_Ranked(ranking, {}), places, out, scoring, command)
 
 
 def _written(
-    made: _Described,
+    made: _Ranked,
     places: PlaceDataset,
     out: Path,
     scoring: Scoring,
@@ -207,23 +177,10 @@ def _written(
     stores: tuple[DescriptorStore, DescriptorStore] | None = None,
 ) -> Evaluation:
     """Score a ranking, and write the figures and the page."""
-    result = score(
-        made.ranking,
-        places,
-        out,
-        scoring,
-        model=made.model,
-        seconds=made.seconds,
-        dims=made.swept or None,
-        reranked=made.reranked,
-        preset=made.preset,
-        unread=made.unread,
-        reliability=made.reliability,
-        only=made.only,
-    )
-    matches = []
-    if isinstance(made.preset, Preset) and made.patches is not None:
-        matches = matched_pairs(made.ranking, places, result, made.preset, *made.patches, made.preprocess)
+    result = score(made.ranking, places, out, scoring, **made.how)
+    preset, unread, matches = made.how.get("preset"), made.how.get("unread"), []
+    if isinstance(preset, Preset) and made.patches is not None:
+        matches = matched_pairs(made.ranking, places, result, preset, *made.patches, made.preprocess)
     page = write_page(
         result,
         made.ranking,
@@ -232,6 +189,6 @@ def _written(
         command=command or None,
         matches=matches,
         rotate=made.preprocess.get("rotate", True),
-        unread=made.unread,
+        unread=unread,
     )
-    return Evaluation(made.ranking, result, page, made.unread, stores, matches)
+    return Evaluation(made.ranking, result, page, unread, stores, matches)

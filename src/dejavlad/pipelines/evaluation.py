@@ -20,6 +20,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ from dejavlad.index import Index, RowSource, build_index, checked_rows
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.pipelines.scoring import SCORING, Scoring
-from dejavlad.places.filters import Facts, Filter
+from dejavlad.places.filters import Filter, PhotoColumns
 from dejavlad.places.fitted_model import fit_cached, for_patches
 from dejavlad.places.map_folder.in_memory_rows import InMemoryRows
 from dejavlad.places.preset import FRESH, Preset
@@ -49,18 +50,29 @@ PACKED = ("int8", "pq")
 """Forms that are for the patches of a map, which are kept: those of the queries are then float16."""
 
 
+class Describing(TypedDict, total=False):
+    """How photos are described."""
+
+    batch_size: int
+    """Photos described at once (default: 8)."""
+    workers: int
+    """Threads that decode photos (default: 0)."""
+    seed: int
+    """Of what is learnt (default: 0)."""
+    ray: str | None
+    """Describe on the machines of a Ray cluster, as `dejavlad.extract` does."""
+    on_progress: OnProgress
+    """Called with each step."""
+
+
 def describe_dataset(
     model: PlaceModel,
     dataset: PlaceDataset,
     out: Path,
     *,
-    batch_size: int = 8,
-    workers: int = 0,
-    seed: int = 0,
     preset: Preset | None = None,
     shard: Shard | None = None,
-    ray: str | None = None,
-    on_progress: OnProgress = silent,
+    **describing: Unpack[Describing],
 ) -> tuple[PlaceModel, DescriptorStore, DescriptorStore]:
     """The (fitted) model, and the descriptors of the database and of the queries, kept in `out`.
 
@@ -68,15 +80,13 @@ def describe_dataset(
         model: any model; one that learns from photos learns from the database, never from the queries.
         dataset: what to describe.
         out: the results' folder.
-        batch_size: photos described at once.
-        workers: threads that decode photos.
-        seed: of what is learnt.
         preset: how it will be re-ranked: its patches are made and stored in the same pass.
         shard: describe this share of both alone, and return the stores of these; once all shares are there,
             a call without it makes the whole stores of them.
-        ray: describe on the machines of a Ray cluster, as `extract` does.
-        on_progress: called with each step.
+        describing: how photos are described.
     """
+    on_progress, workers = describing.get("on_progress", silent), describing.get("workers", 0)
+    seed = describing.get("seed", 0)
     with contextlib.nullcontext() if shard is None else _one_learns(out):
         if not model.fitted:
             model = fit_cached(
@@ -96,11 +106,11 @@ def describe_dataset(
             model,
             part,
             out / name,
-            batch_size=batch_size,
+            batch_size=describing.get("batch_size", 8),
             workers=workers,
             patches=stored,
             patch_dtype="float16" if name == "queries" and dtype in PACKED else dtype,
-            ray=ray,
+            ray=describing.get("ray"),
             on_progress=on_progress,
         )
         for name, part in zip(PARTS, (dataset.database, dataset.queries), strict=True)
@@ -207,7 +217,7 @@ def _filtered(
     index: Index, rows: RowSource, only: Filter, database: PhotoList, queries: PhotoList
 ) -> Callable[[Ids, int], Ranking]:
     """Searches some queries for answers that pass a filter, query by query where it depends on the query."""
-    facts = Facts.of_photos(database)
+    facts = PhotoColumns.of_photos(database)
 
     def search(chosen: Ids, k: int) -> Ranking:
         if not only.own:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from dejavlad.datasets.audit.near_duplicates import find_near_duplicates, told_twins
+from dejavlad.datasets.audit.near_duplicates import find_near_duplicates, summarize_near_duplicates
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result, evaluate, filter_ranking, write_predictions
 from dejavlad.evaluation.average_precision import measured
@@ -59,20 +59,33 @@ class Scoring:
 SCORING = Scoring()
 
 
+class HowRanked(TypedDict, total=False):
+    """How a ranking came about, as far as it is known."""
+
+    model: Mapping[str, Any]
+    """Name, fingerprint and dims of what described the photos."""
+    seconds: Mapping[str, float]
+    """What took how long."""
+    dims: Mapping[int, Mapping[int, float]]
+    """Recalls with fewer dimensions, from `sweep`."""
+    reranked: Reranked
+    """What the ranking was before it was re-ranked, and how that went."""
+    preset: Preset | PointSetting
+    """How it was re-ranked."""
+    unread: Mapping[str, Mapping[str, str]]
+    """The photos that could not be described, from `unread_of`."""
+    reliability: Reliability | None
+    """How far the answers' confidence can be trusted."""
+    only: Filter | None
+    """Which database photos could be answers; a part of the protocol."""
+
+
 def score(
     ranking: Ranking,
     dataset: PlaceDataset,
     out: Path,
     scoring: Scoring = SCORING,
-    *,
-    model: Mapping[str, Any] | None = None,
-    seconds: Mapping[str, float] | None = None,
-    dims: Mapping[int, Mapping[int, float]] | None = None,
-    reranked: Reranked | None = None,
-    preset: Preset | PointSetting | None = None,
-    unread: Mapping[str, Mapping[str, str]] | None = None,
-    reliability: Reliability | None = None,
-    only: Filter | None = None,
+    **how: Unpack[HowRanked],
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
 
@@ -81,28 +94,22 @@ def score(
         dataset: the lists, and the truth.
         out: the results' folder.
         scoring: at which N, and what a query without a right answer counts for.
-        model: name, fingerprint and dims of what made the ranking.
-        seconds: what took how long.
-        dims: recalls with fewer dimensions, from `sweep`.
-        reranked: what `ranking` was before it was re-ranked, and how that went.
-        preset: how it was re-ranked.
-        unread: the photos that could not be described, from `unread_of`.
-        reliability: how far the answers' confidence can be trusted.
-        only: which database photos could be answers; a part of the protocol.
+        how: how the ranking came about.
 
     Raises:
         InputError: the ranking is for other lists.
     """
-    _refuse_other_lists(ranking, dataset)
+    if misfit := ranking.misfit(len(dataset.queries), len(dataset.database)):
+        raise InputError(misfit)
     out.mkdir(parents=True, exist_ok=True)
     ranking.save(out / "ranking.npz")
     write_predictions(out / "predictions.txt", ranking, dataset.database, dataset.queries, top=scoring.k)
-    description = None if reranked is None else _reranking(reranked, preset, dataset, scoring)
-    result = None
+    reranked, result, description = how.get("reranked"), None, None
+    if reranked is not None:
+        description = _reranking(reranked, how.get("preset"), dataset, scoring)
     if dataset.truth is not None:
-        rerank = None if reranked is None else str(preset)
-        result = _evaluated(ranking, dataset, dataset.truth, scoring, only, model, rerank, seconds, unread)
-        result = replace(result, dims=dims or {}, reranking=description, reliability=reliability)
+        result = _evaluated(ranking, dataset, dataset.truth, scoring, how)
+        result = replace(result, reranking=description)
     if reranked is not None:
         reranked.first.save(out / "first_ranking.npz")
         write_patch_netvlad(
@@ -120,17 +127,10 @@ def score(
 
 
 def _evaluated(
-    ranking: Ranking,
-    dataset: PlaceDataset,
-    truth: Truth,
-    scoring: Scoring,
-    only: Filter | None,
-    model: Mapping[str, Any] | None,
-    rerank: str | None,
-    seconds: Mapping[str, float] | None,
-    unread: Mapping[str, Mapping[str, str]] | None,
+    ranking: Ranking, dataset: PlaceDataset, truth: Truth, scoring: Scoring, how: HowRanked
 ) -> Result:
     """The figures of a ranking, with what they were measured by."""
+    only = how.get("only")
     result = evaluate(
         ranking,
         truth,
@@ -139,23 +139,19 @@ def _evaluated(
         protocol=scoring.protocol,
         database=dataset.database,
         queries=dataset.queries,
-        model=model,
-        rerank=rerank,
-        seconds=seconds,
+        model=how.get("model"),
+        rerank=str(how.get("preset")) if "reranked" in how else None,
+        seconds=how.get("seconds"),
         metrics=measured(ranking, truth),
-        unread=unread,
+        unread=how.get("unread"),
     )
-    protocol = result.protocol if only is None else {**result.protocol, "filter": only.to_dict()}
-    return replace(result, twins=_twins(ranking, dataset, truth), protocol=protocol)
-
-
-def _refuse_other_lists(ranking: Ranking, dataset: PlaceDataset) -> None:
-    n_queries, n_database = len(dataset.queries), len(dataset.database)
-    if ranking.n_queries != n_queries or ranking.indices.max(initial=-1) >= n_database:
-        raise InputError(
-            f"the ranking is of {ranking.n_queries} queries and rows to {ranking.indices.max(initial=-1)}, "
-            f"the lists have {n_queries} queries and {n_database} database photos"
-        )
+    return replace(
+        result,
+        protocol=result.protocol if only is None else {**result.protocol, "filter": only.to_dict()},
+        dims=how.get("dims", {}),
+        reliability=how.get("reliability"),
+        twins=_twins(ranking, dataset, truth),
+    )
 
 
 def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, Any]:
@@ -172,7 +168,7 @@ def _twins(ranking: Ranking, dataset: PlaceDataset, truth: Truth) -> dict[str, A
     duplicates = find_near_duplicates(database, queries, pairs=((query, row) for query, row in pairs))
     if truth.ignored is not None:
         duplicates = [twin for twin in duplicates if twin.row not in truth.ignored[twin.query]]
-    return told_twins(duplicates, database, queries) if duplicates else {}
+    return summarize_near_duplicates(duplicates, database, queries) if duplicates else {}
 
 
 def _reranking(

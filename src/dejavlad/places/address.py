@@ -56,7 +56,6 @@ def refuse_map(given: str | Path, wanted: str) -> None:
     """Say plainly that a map's address is not what a command takes.
 
     Args:
-        given: what the user gave.
         wanted: what it takes, in words.
 
     Raises:

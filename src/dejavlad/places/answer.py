@@ -10,6 +10,7 @@ from typing import Any, Self
 from dejavlad.errors import SHOWS_NOTHING
 from dejavlad.geo import Position, latlon
 from dejavlad.photo import Photo
+from dejavlad.places.filters import position_text
 from dejavlad.places.verification.confidence import Evidence
 
 
@@ -136,14 +137,6 @@ class Answer:
         return "\n".join([head, *because, *lines])
 
 
-def position_text(position: Position) -> str:
-    """Latitude and longitude where the zone is known, else metres."""
-    if position.zone is None:
-        return f"{position.east:.1f} m east, {position.north:.1f} m north"
-    lat, lon = latlon(position)
-    return f"{lat:.6f}, {lon:.6f}"
-
-
 def position_to_dict(position: Position | None) -> dict[str, Any] | None:
     """East, north and zone, with latitude and longitude where the zone is known."""
     if position is None:
@@ -156,10 +149,6 @@ def position_to_dict(position: Position | None) -> dict[str, Any] | None:
 
 def surest_views(answers: Sequence[Answer], photos: Sequence[Photo]) -> list[int]:
     """Of the views that one panorama was cut into, the one that is surest of its place; other photos as are.
-
-    Args:
-        answers: one a photo.
-        photos: what was asked about.
 
     Returns:
         Which of them, ascending by each panorama's first view.

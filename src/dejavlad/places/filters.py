@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Facts:
+class PhotoColumns:
     """What is known of N photos; NaN where it is not."""
 
     east_north: Floats
@@ -137,7 +137,7 @@ class Filter:
 
     def to_dict(self) -> dict[str, Any]:
         """What is given of it, for results."""
-        near = "the query's own position" if self.own else self.near and _place_text(self.near)
+        near = "the query's own position" if self.own else self.near and position_text(self.near, 5)
         values = {"near": near, "metres": self.metres, "after": self.after, "before": self.before}
         values |= {"heading": self.heading, "tolerance": None if self.heading is None else self.tolerance}
         return {name: value for name, value in values.items() if value is not None}
@@ -147,48 +147,47 @@ class Filter:
         """Whether it depends on the query."""
         return self.metres is not None and self.near is None
 
-    def allowed(self, facts: Facts, query: Photo | None = None) -> Allowed:
+    def allowed(self, columns: PhotoColumns, query: Photo | None = None) -> Allowed:
         """The photos that pass.
 
         Args:
-            facts: of the map's photos.
             query: whose position is taken where the filter names none.
 
         Raises:
             InputError: the map's positions and the given one are not on one plane.
         """
-        count = len(facts.times)
+        count = len(columns.times)
         passing = np.ones(count, np.bool_)
         without: dict[str, int] = {}
         words = []
 
-        def narrow(what: str, known: NDArray[np.bool_], within: NDArray[np.bool_], said: str) -> None:
+        def narrow(what: str, known: NDArray[np.bool_], within: NDArray[np.bool_], condition: str) -> None:
             nonlocal passing
             without[what] = int(np.count_nonzero(~known))
             passing &= known & within
-            words.append(said)
+            words.append(condition)
 
         if self.metres is not None:
             place = self.near or own_position(query)
             if place is None:
                 name = "the photo" if query is None else query.key
                 return Allowed(np.empty(0, np.int64), {}, f"{name} has no position of its own (EXIF)")
-            known = np.asarray(np.isfinite(facts.east_north).all(axis=1))
-            said = f"lies within {self.metres:g} m of {_place_text(place)}"
-            narrow("position", known, _within(facts, known, place, self.metres), said)
+            known = np.asarray(np.isfinite(columns.east_north).all(axis=1))
+            condition = f"lies within {self.metres:g} m of {position_text(place, 5)}"
+            narrow("position", known, _within(columns, known, place, self.metres), condition)
         if self.after is not None or self.before is not None:
             low, high = (
                 -np.inf if self.after is None else self.after,
                 np.inf if self.before is None else self.before,
             )
             with np.errstate(invalid="ignore"):
-                within = (facts.times >= low) & (facts.times <= high)
-            narrow("time", np.isfinite(facts.times), within, "was taken in that time")
+                within = (columns.times >= low) & (columns.times <= high)
+            narrow("time", np.isfinite(columns.times), within, "was taken in that time")
         if self.heading is not None:
             with np.errstate(invalid="ignore"):
-                apart = np.abs((facts.headings - self.heading + 180) % 360 - 180)
-            said = f"looks {self.heading:g}+-{self.tolerance:g} degrees"
-            narrow("heading", np.isfinite(facts.headings), apart <= self.tolerance, said)
+                apart = np.abs((columns.headings - self.heading + 180) % 360 - 180)
+            condition = f"looks {self.heading:g}+-{self.tolerance:g} degrees"
+            narrow("heading", np.isfinite(columns.headings), apart <= self.tolerance, condition)
         without = {what: n for what, n in without.items() if n}
         rows = np.flatnonzero(passing)
         reason = ""
@@ -205,22 +204,24 @@ def own_position(photo: Photo | None) -> Position | None:
     return read_metadata(PhotoList([photo]))[0].position
 
 
-def _within(facts: Facts, known: NDArray[np.bool_], place: Position, metres: float) -> NDArray[np.bool_]:
+def _within(
+    columns: PhotoColumns, known: NDArray[np.bool_], place: Position, metres: float
+) -> NDArray[np.bool_]:
     """[N] whether photos lie near a position: on its plane, or across zones as points in space."""
     zone = (place.zone or "").encode()
-    same = facts.zones == zone
+    same = columns.zones == zone
     with np.errstate(invalid="ignore"):
-        gap = facts.east_north - (place.east, place.north)
+        gap = columns.east_north - (place.east, place.north)
         near = np.asarray(same & ((gap**2).sum(axis=1) <= metres * metres))
     others = np.flatnonzero(known & ~same)
     if len(others):
-        if not zone or (facts.zones[others] == b"").any():
+        if not zone or (columns.zones[others] == b"").any():
             raise InputError(
                 "positions without a UTM zone lie on a plane of their own, which cannot be compared with "
                 "latitude and longitude: give near as (Position(east, north), metres) in Python"
             )
-        zones = [name.decode() for name in facts.zones[others].tolist()]
-        beside = Positions(facts.east_north[others], zones)
+        zones = [name.decode() for name in columns.zones[others].tolist()]
+        beside = Positions(columns.east_north[others], zones)
         near[others[beside.within(Positions.from_list([place]), metres)[0]]] = True
     return near
 
@@ -284,8 +285,9 @@ def _heading(heading: Heading | None) -> tuple[float | None, float]:
     return degrees % 360, tolerance
 
 
-def _place_text(place: Position) -> str:
-    if place.zone is None:
-        return f"{place.east:.1f} m east, {place.north:.1f} m north"
-    lat, lon = latlon(place)
-    return f"{lat:.5f}, {lon:.5f}"
+def position_text(position: Position, digits: int = 6) -> str:
+    """Latitude and longitude in degrees where the zone is known, else metres."""
+    if position.zone is None:
+        return f"{position.east:.1f} m east, {position.north:.1f} m north"
+    lat, lon = latlon(position)
+    return f"{lat:.{digits}f}, {lon:.{digits}f}"

@@ -40,9 +40,6 @@ def fit_cached(
         base: any model; one that is fitted already is kept as it is.
         photos: what vocabulary and whitening are learnt from.
         folder: the model folder to make, or to find.
-        seed: of what is learnt.
-        workers: threads that decode photos.
-        on_progress: called with each step.
 
     Raises:
         StoreMismatchError: what is there was learnt from another model, other photos or another seed.
@@ -64,10 +61,8 @@ def fit_cached(
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_whole(note, json.dumps(wanted, indent=1))
-    if (folder / "spec.json").exists():
-        kept = load_model(folder, device=base.device.type, precision=base.precision)
-        kept.engine = kept.engine or base.engine
-        return kept
+    if (saved := _saved(folder, base)) is not None:
+        return saved
     learnt = base
     if not base.fitted:
         learnt = fit(base, photos, seed=seed, workers=workers, on_progress=on_progress)
@@ -93,6 +88,15 @@ def copy_fitted(store: Path, out: Path) -> Path | None:
             write_whole(target.with_name(target.name + ".json"), read_bytes(note))
         os.replace(partial, target)
     return target
+
+
+def _saved(folder: Path, base: PlaceModel) -> PlaceModel | None:
+    """The model in a folder, run where and as `base` is; None where there is none."""
+    if not (folder / "spec.json").exists():
+        return None
+    model = load_model(folder, device=base.device.type, precision=base.precision)
+    model.engine = model.engine or base.engine
+    return model
 
 
 def _count_and_hash(keys: Sequence[str]) -> str:
@@ -122,16 +126,12 @@ def for_patches(
         model: fitted.
         photos: what a whitening of patches is learnt from.
         folder: the model folder to make, or to find.
-        patches: which patches.
-        on_progress: called with each step.
     """
     if model.whitening is not None or model.patch_whitening is not None:
         return model
-    if (folder / "spec.json").exists():
-        kept = load_model(folder, device=model.device.type, precision=model.precision)
-        kept.engine = kept.engine or model.engine
-        if kept.patch_whitening is not None and kept.fingerprint == model.fingerprint:
-            return kept
+    saved = _saved(folder, model)
+    if saved is not None and saved.patch_whitening is not None and saved.fingerprint == model.fingerprint:
+        return saved
     learnt = learn_patch_whitening(model, photos, patches, on_progress=on_progress)
     save_model(learnt, folder)
     return learnt

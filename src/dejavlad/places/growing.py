@@ -44,12 +44,8 @@ def take_in(
     """Add the photos that are new or changed, and correct what is known of the others.
 
     Args:
-        state: the map.
-        model: describes photos.
         photos: by the names that the map has for them, see `as_in_map`.
         staging: the folder in which photos are described aside; cleared in the end.
-        options: how they are described.
-        on_progress: called with each step.
         keep: facts that `photos` do not tell stay as they are.
         allow_none: be content where no photo could be described.
 
@@ -135,12 +131,8 @@ def keep_features(
     """Make the local features that the map is to keep and has not yet, but of photos that cannot be read.
 
     Args:
-        features: those of the map.
-        snapshot: its photos.
         photos: those just added, some perhaps in memory.
         model: the map's; features are made where it runs.
-        workers: threads that decode.
-        on_progress: called with each batch.
     """
     setting = features.setting()
     if setting is None:

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dejavlad.decoders import open_camera, open_video
 from dejavlad.errors import InputError
@@ -34,7 +32,6 @@ class Frames:
 
     Args:
         source: a video file, or the number of a camera.
-        every: N.
 
     Raises:
         InputError: N below 1.
@@ -71,37 +68,28 @@ class Frames:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._capture.release()
 
     def __iter__(self) -> Iterator[Photo]:
         missed = 0
         while missed < TRIES:
             grabbed = self._capture.grab()
-            if not grabbed and (not isinstance(self.source, int) and self.read >= self.count):
+            if not grabbed and not isinstance(self.source, int) and self.read >= self.count:
                 return
-            wanted = self.read % self.every == 0
+            frame = self.read
             self.read += 1
-            if not grabbed:
-                missed += 1
-                self.failed += 1
-                continue
-            if not wanted:
+            if grabbed and frame % self.every:
                 missed = 0
                 continue
-            good, bgr = self._capture.retrieve()
+            good, bgr = self._capture.retrieve() if grabbed else (False, None)
             if not good or bgr is None:
                 missed += 1
                 self.failed += 1
                 continue
             missed = 0
-            yield self._photo(bgr, self.read - 1)
-
-    def _photo(self, bgr: NDArray[np.uint8], frame: int) -> Photo:
-        rgb = np.ascontiguousarray(bgr[:, :, ::-1])
-        return Photo(self.name, Path(self.name), frame=frame, pixels=rgb)
+            rgb = np.ascontiguousarray(bgr[:, :, ::-1])
+            yield Photo(self.name, Path(self.name), frame=frame, pixels=rgb)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,7 +210,7 @@ def reference_photo(given: str | None, source: Path | int) -> Photo | None:
 
 def shows_anything(frame: Photo) -> bool:
     """Whether a frame of `Frames` is not black, or of one colour."""
-    return frame.pixels is None or measure_content(frame.pixels).anything
+    return frame.pixels is None or measure_content(frame.pixels).shows_anything
 
 
 def spread_frames(video: Path, most: int) -> list[Photo]:

@@ -5,30 +5,25 @@ Legend: N photos of the map, Q queries, K candidates of one query, D the model's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dejavlad.extraction import at_unit_length
 from dejavlad.failures import NO_DESCRIPTOR
-from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.answer import Answer, Match
-from dejavlad.places.confidence import PLACES, distinct_places, stand_out
+from dejavlad.places.candidates import Candidates, VerifiedPlace
+from dejavlad.places.confidence import PLACES
 from dejavlad.places.filters import Filter
-from dejavlad.places.located_position import located_position
 from dejavlad.places.map_view import Floats, Ids, MapView
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import MapReranker
-from dejavlad.places.verification.confidence import (
-    KNOWN,
-    Evidence,
-    reason,
-    search_confidence,
-    verified_confidence,
-)
-from dejavlad.places.verification.points import Checked, MapVerifier, PointSetting
+from dejavlad.places.verification.confidence import KNOWN, reason, search_confidence
+from dejavlad.places.verification.points import MapVerifier, PointSetting
+from dejavlad.rerank import Verified
 
 CANDIDATES = 200
 """K: neighbours looked at for each query, more where they all show a few places."""
@@ -78,20 +73,6 @@ def locate_descriptors(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """The photos of the map that a query is compared with, nearest first."""
-
-    photos_K: Ids
-    """Where they stand in the map's photos."""
-    distances_K: Floats
-    """Euclidean, to the query's descriptor."""
-    same_KK: NDArray[np.bool_]
-    """Whether two of them are known to show one place."""
-    best_J: Ids
-    """The nearest of each place, at most `PLACES`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Locator:
     """Answers for one query after another."""
 
@@ -117,16 +98,20 @@ class Locator:
             allowed: the photos that may be answers, ascending; None for all.
         """
         near = self.candidates(row_D, near_K, distances_K, allowed)
-        evidence = Evidence(stand_out(near.distances_K[near.best_J]), len(near.best_J))
         order = np.arange(len(near.photos_K)) if self.reorder is None else self.reorder(photo, near.photos_K)
         if self.check is None:
-            sure = search_confidence(evidence)
-            matches = self._matches(near, order, None)
-            return Answer(photo.key, photo.path, matches, sure, sure >= KNOWN, evidence.standing)
-        checked = self.check(photo, near.photos_K, near.distances_K, near.same_KK)
+            return self._answer(photo, near, order)
+        checked = self.check(photo, near)
         order = checked.order if self.reorder is None else order
-        answer = self._verified(photo, near, order, checked, evidence)
-        return replace(answer, matches=self._matches(near, order, checked))
+        first = int(order[0])
+        if first not in checked.compared:
+            why = checked.unread or self.view.unverified(int(near.photos_K[first]))
+            return self._answer(photo, near, order, checked.compared, why=f"not verified: {why}")
+        photos = {at: self.view.snapshot.photo(int(near.photos_K[at])) for at in checked.compared}
+        positions = {at: photo.position for at, photo in photos.items()}
+        place = near.verified(first, checked.compared, self.check.between(near.photos_K), positions)
+        why = reason(place.evidence, photos[first].key)
+        return self._answer(photo, near, order, checked.compared, place, why)
 
     def candidates(
         self, row_D: Floats, near_K: Ids, distances_K: Floats, allowed: Ids | None = None
@@ -135,52 +120,38 @@ class Locator:
         most = len(self.view) if allowed is None else len(allowed)
         while True:
             near_K, distances_K = near_K[near_K >= 0], distances_K[near_K >= 0]
-            same_KK = self.view.same_place(near_K)
-            best_J = distinct_places(distances_K, same_KK, self.view.descriptors_of(near_K))
-            if len(best_J) == PLACES or len(near_K) >= most:
-                break
+            same_KK, descriptors_KD = self.view.same_place(near_K), self.view.descriptors_of(near_K)
+            near = Candidates.of(near_K, distances_K, same_KK, descriptors_KD)
+            if len(near.best_J) == PLACES or len(near_K) >= most:
+                return near
             wider = self.view.search(row_D[None], k=4 * len(near_K), allowed=allowed)
             if (wider.indices[0] >= 0).sum() <= len(near_K):
-                break  # an approximate index has no more
+                return near  # an approximate index has no more
             near_K, distances_K = wider.indices[0], wider.distances[0]
-        return Candidates(near_K, distances_K, same_KK, best_J)
 
-    def _verified(
-        self, photo: Photo, near: Candidates, order: Ids, checked: Checked, places: Evidence
+    def _answer(
+        self,
+        photo: Photo,
+        near: Candidates,
+        order: Ids,
+        compared: Mapping[int, Verified] = MappingProxyType({}),
+        place: VerifiedPlace | None = None,
+        why: str = "",
     ) -> Answer:
-        """The answer by what the geometry says of the first candidate, without its matches."""
-        assert self.check is not None
-        first, snapshot = int(order[0]), self.view.snapshot
-        if first not in checked.compared:
-            sure = search_confidence(places)
-            why = f"not verified: {checked.unread or self.view.unverified(int(near.photos_K[first]))}"
-            return Answer(photo.key, photo.path, (), sure, sure >= KNOWN, places.standing, reason=why)
-        rivals = self.check.rivals(first, checked.compared, near.photos_K, near.same_KK[first])
-        evidence = places.verified(checked.compared[first], rivals)
-        sure = verified_confidence(evidence)
-        positions: dict[int, Position | None] = {
-            at: snapshot.photo(int(near.photos_K[at])).position for at in checked.compared
-        }
-        agreed, uncertainty = located_position(first, checked.compared, positions)
-        return Answer(
-            photo.key,
-            photo.path,
-            (),
-            sure,
-            sure >= KNOWN,
-            places.standing,
-            evidence=evidence,
-            reason=reason(evidence, snapshot.photo(int(near.photos_K[first])).key),
-            agreed=agreed,
-            uncertainty_m=uncertainty,
-        )
-
-    def _matches(self, near: Candidates, order: Ids, checked: Checked | None) -> tuple[Match, ...]:
-        """The first `k` candidates."""
-        agreeing = {} if checked is None else {at: pair.inliers for at, pair in checked.compared.items()}
+        """The first `k` candidates, and how sure the first is: by geometry, where it was verified."""
         matches = []
         for at in order[: self.k].tolist():
-            photo, distance = self.view.snapshot.photo(int(near.photos_K[at])), float(near.distances_K[at])
+            match, distance = self.view.snapshot.photo(int(near.photos_K[at])), float(near.distances_K[at])
             score = float(1 - distance * distance / 2)
-            matches.append(Match(photo.key, photo.path, distance, score, photo.position, agreeing.get(at)))
-        return tuple(matches)
+            inliers = compared[at].inliers if at in compared else None
+            matches.append(Match(match.key, match.path, distance, score, match.position, inliers))
+        by_search = near.evidence
+        sure = search_confidence(by_search) if place is None else place.confidence
+        answer = Answer(
+            photo.key, photo.path, tuple(matches), sure, sure >= KNOWN, by_search.standing, reason=why
+        )
+        if place is None:
+            return answer
+        return replace(
+            answer, evidence=place.evidence, agreed=place.agreed, uncertainty_m=place.uncertainty_m
+        )

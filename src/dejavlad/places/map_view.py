@@ -6,6 +6,7 @@ Legend: N photos of the map, Q queries, K candidates, D the model's descriptor s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from dejavlad.photo import Photo
 from dejavlad.places.confidence import same_place
 from dejavlad.places.databases.database_map import DatabaseFeatures
 from dejavlad.places.databases.rows import DatabaseRows
-from dejavlad.places.filters import Allowed, Facts, Filter
+from dejavlad.places.filters import Allowed, Filter, PhotoColumns
 from dejavlad.places.map_folder.index import MapIndex, MapSearch
 from dejavlad.places.map_folder.snapshot import MapSnapshot
 from dejavlad.places.preset import Preset
@@ -37,7 +38,6 @@ class MapView:
     """Reads one snapshot of a map; what searches and compares is made once, when it is first needed.
 
     Args:
-        model: the map's.
         snapshot: its photos and rows.
         index: its search index; None of a map in a database.
         features: the local features that it keeps, if any.
@@ -53,7 +53,6 @@ class MapView:
         self.model, self.snapshot, self.index, self.features = model, snapshot, index, features
         self.searcher: MapSearch | None = None
         """What searches its rows; None until it is needed, and again once the index has changed."""
-        self._facts: Facts | None = None
         self._rerankers: dict[Preset, MapReranker] = {}
         self._verifiers: dict[PointSetting, MapVerifier] = {}
 
@@ -62,9 +61,11 @@ class MapView:
 
     def allowed(self, only: Filter, photo: Photo | None = None) -> Allowed:
         """Which photos pass a filter, for a query where it depends on that."""
-        if self._facts is None:
-            self._facts = Facts.of_numbers(self.snapshot.numbers)
-        return only.allowed(self._facts, photo)
+        return only.allowed(self._columns, photo)
+
+    @cached_property
+    def _columns(self) -> PhotoColumns:
+        return PhotoColumns.of_numbers(self.snapshot.numbers)
 
     def reranker(self, preset: Preset) -> MapReranker:
         """What compares photos with those of the map patch by patch."""
@@ -75,8 +76,8 @@ class MapView:
     def verifier(self, setting: PointSetting) -> MapVerifier:
         """What compares photos with those of the map by local features."""
         if setting not in self._verifiers:
-            kept, chosen = self.features.setting(), self.chosen_points(setting)
-            same = kept is not None and (kept.kind, kept.points, kept.longest) == (
+            stored, chosen = self.features.setting(), self.chosen_points(setting)
+            same = stored is not None and (stored.kind, stored.points, stored.longest) == (
                 *(chosen.kind, chosen.points),
                 chosen.longest,
             )
@@ -90,9 +91,9 @@ class MapView:
 
     def chosen_points(self, setting: PointSetting) -> PointSetting:
         """The setting with which photos are compared: ``auto`` takes what the map keeps, where it can."""
-        kept = self.features.setting()
-        if kept is not None and setting.kind == AUTO and kept.kind in ("sift", best_kind()[0]):
-            setting = replace(setting, kind=kept.kind, points=kept.points, longest=kept.longest)
+        stored = self.features.setting()
+        if stored is not None and setting.kind == AUTO and stored.kind in ("sift", best_kind()[0]):
+            setting = replace(setting, kind=stored.kind, points=stored.points, longest=stored.longest)
         return setting.chosen()
 
     def search(self, rows_QD: Floats, *, k: int, allowed: Ids | None = None) -> Ranking:

@@ -12,7 +12,7 @@ from dejavlad.errors import InputError, StoreError, UnknownNameError
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.places.address import is_address
-from dejavlad.places.databases.database_map import MADE, DatabaseMap
+from dejavlad.places.databases.database_map import MADE, DatabaseMap, no_map
 from dejavlad.places.databases.row_copy import FOLDER as COPY
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.places.map_folder.features_state import FILE as LOCAL
@@ -42,7 +42,6 @@ def open_model(where: str | Path, **options: Any) -> tuple[Path, PlaceModel, Dat
     """The folder of a map, its model, and the database if it lies in one; see `PlaceMap.open`.
 
     Args:
-        where: the map's folder, or the address of a database.
         options: for `dejavlad.load_model`.
 
     Raises:
@@ -51,9 +50,7 @@ def open_model(where: str | Path, **options: Any) -> tuple[Path, PlaceModel, Dat
     database, folder = DatabaseMap(str(where)) if is_address(where) else None, Path(where)
     if database is not None:
         if not database.fetch():
-            raise StoreError(
-                f"there is no map at {str(where)!r}: make one with `dejavlad map build PHOTOS --out {where}`"
-            )
+            raise no_map(str(where))
         folder = database.work
     elif not is_map(folder):
         hint = "make one with `dejavlad map build PHOTOS --out MAP`"
@@ -70,9 +67,6 @@ def build_site(
 
     Args:
         out: the folder, or the address of a database.
-        photos: of the map.
-        index: how it is to be searched.
-        min_recall: the least that this must find.
 
     Raises:
         InputError: no photos, an index of a database's map, or a recall that is no share.
@@ -111,9 +105,6 @@ def building(
         photos: what it learns from.
         folder: the map, or where a database's files lie on this disk.
         database: where the map lies instead; made there with the first build.
-        seed: of what is learnt.
-        workers: threads that decode.
-        on_progress: called with each step.
 
     Raises:
         InputError: the model is batch-dependent.

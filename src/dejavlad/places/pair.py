@@ -19,6 +19,7 @@ from dejavlad.images import blank_reason, read_size
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.patches import PatchSet
 from dejavlad.photo import Photo, PhotoList
+from dejavlad.photo.photo import as_photo
 from dejavlad.progress import OnProgress, silent
 from dejavlad.rerank import FUSIONS, PatchMatch, Reranker
 
@@ -132,7 +133,6 @@ class PairMatcher:
 
     Args:
         model: fitted, with clusters (NetVLAD).
-        setting: how photos are compared.
 
     Raises:
         InputError: no such matcher.
@@ -206,9 +206,6 @@ def match_pair(
 
     Args:
         model: fitted, with clusters; see `learnt_from`.
-        query: the first photo.
-        candidate: the second.
-        setting: how they are compared.
 
     Raises:
         PhotoError: a photo cannot be read.
@@ -233,12 +230,8 @@ def learnt_from(
 
     Args:
         model: fitted or not; one that has all is given back as it is.
-        images: what to learn from.
         setting: the patches that are to be compared; of ``dims`` dimensions where those are learnt,
             `PATCH_DIMS` unless told.
-        seed: of what is drawn.
-        workers: threads that decode.
-        on_progress: told of each step.
 
     Raises:
         InputError: nothing can be learnt from the photos, or they have too few cells for a patch.
@@ -251,14 +244,3 @@ def learnt_from(
         return model
     wanted = replace(setting, dims=setting.dims or PATCH_DIMS)
     return learn_patch_whitening(model.with_dims(None), listed, wanted, on_progress=on_progress)
-
-
-def as_photo(image: Image, row: int = 0) -> Photo:
-    """What a caller has at hand as a photo; an array is called by its row."""
-    if isinstance(image, Photo):
-        return image
-    return (
-        Photo(str(row), Path(str(row)), pixels=image)
-        if isinstance(image, np.ndarray)
-        else Photo(Path(image).as_posix(), Path(image))
-    )

@@ -494,11 +494,7 @@ class PlaceMap:
             self.view.searcher = None
 
     def _require(self, min_recall: float | None) -> None:
-        """Leave an index unused whose audit finds less.
-
-        Raises:
-            InputError: so it is.
-        """
+        """Leave an index unused whose audit finds less, and raise InputError."""
         head = None if self.index is None or min_recall is None else self.index.head()
         if self.index is not None and min_recall is not None and head is not None:
             refused = refusal(head, min_recall, self.folder)

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.extraction.patches import CODECS
+from dejavlad.guarded.fields import settle_options
 from dejavlad.guarded.toml_file import parse_toml, read_toml
+from dejavlad.images import parse_resize
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.places.patch_ini import read_ini
 from dejavlad.rerank import FUSIONS, MATCHERS, Reranker
@@ -52,8 +54,9 @@ class Preset:
     """What it is called."""
 
     def __post_init__(self) -> None:
-        for field in ("sizes", "strides", "weights"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+        settle_options(self)
+        if self.resize is not None:
+            parse_resize(self.resize)
         for what, given, valid in (("matcher", self.matcher, MATCHERS), ("fusion", self.fusion, FUSIONS)):
             if given not in valid:
                 raise UnknownNameError(what, given, valid)
@@ -185,7 +188,4 @@ def _preset_from(values: dict[str, Any], name: str) -> Preset:
     for key in values:
         if key not in known:
             raise UnknownNameError("key of a preset", key, known)
-    try:
-        return Preset(**{"name": name, **values})
-    except TypeError as error:
-        raise InputError(f"preset {name!r}: {error}") from None
+    return Preset(**{"name": name, **values})

@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from dejavlad.positions.assign import with_positions
 
-__all__ = [
-    "with_positions",
-]
+__all__ = ["with_positions"]

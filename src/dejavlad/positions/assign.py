@@ -9,7 +9,8 @@ from pathlib import Path
 from dejavlad.errors import InputError
 from dejavlad.geo import Position
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.positions.csv_file import Fix, apply_fix, read_positions
+from dejavlad.positions.csv_file import Fix, read_positions
+from dejavlad.positions.facts import Facts
 from dejavlad.positions.metadata import Metadata, read_metadata, time_notes
 from dejavlad.positions.moments import NO_OFFSET, TimeOffset
 from dejavlad.positions.name_matching import match_names
@@ -44,9 +45,8 @@ def with_positions(
     why, and what was assumed of times.
 
     Args:
-        photos: the list.
         source: ``exif`` (`metadata`: EXIF, XMP, and the files beside photos); ``utm-names``; ``none`` or None
-            (as they are); the path of a table (`positions_csv`), of a track (`tracks`), of poses (`poses`) or
+            (as they are); the path of a table (`csv_file`), of a track (`tracks`), of poses (`poses`) or
             of a raw drive of KITTI (`oxts`); or ``auto``: as they are where all of them know theirs, else
             `BESIDE` in the list's root where there is one, else what the names tell, and EXIF where they do
             not.
@@ -105,21 +105,29 @@ def _auto(photos: PhotoList, offset: TimeOffset) -> PhotoList:
         return photos
     by_key = dict(zip(rest.keys, metadata, strict=True))
     data = [by_key.get(photo.key, Metadata()) for photo in photos]
-    new = [
-        name or _of_metadata(photo, at, offset) for photo, name, at in zip(photos, named, data, strict=True)
-    ]
-    sources = ["names" if name else at.source for name, at in zip(named, data, strict=True)]
-    zeros = [i for i, at in enumerate(data) if at.zero]
-    return placed_photos(photos, new, sources, zeros=zeros, notes=_metadata_notes(data, offset), strict=False)
+    return _by_metadata(photos, data, offset, named)
 
 
 def from_metadata(photos: PhotoList, offset: TimeOffset = NO_OFFSET) -> PhotoList:
     """With the position, direction and time of EXIF, XMP and files beside photos, where they have them."""
-    data = read_metadata(photos)
-    new = [_of_metadata(photo, at, offset) for photo, at in zip(photos, data, strict=True)]
-    zeros = [i for i, at in enumerate(data) if at.zero]
-    notes = _metadata_notes(data, offset)
-    return placed_photos(photos, new, [at.source for at in data], zeros=zeros, notes=notes, strict=False)
+    return _by_metadata(photos, read_metadata(photos), offset, [None] * len(photos))
+
+
+def _by_metadata(
+    photos: PhotoList, data: Sequence[Metadata], offset: TimeOffset, named: Sequence[Photo | None]
+) -> PhotoList:
+    """With what metadata tell; where a photo's name tells its position (`named`), with that."""
+    rows = list(zip(photos, named, data, strict=True))
+    new = [name or at.added_to(photo, offset) for photo, name, at in rows]
+    sources = ["names" if name else at.source for _, name, at in rows]
+    times = [(at.time, at.zoned) for at in data]
+    notes = time_notes(times, offset, sum(at.stale for at in data))
+    return placed_photos(photos, new, sources, zeros=_zeros(data), notes=notes, strict=False)
+
+
+def _zeros(facts: Sequence[Facts | None]) -> list[int]:
+    """Rows whose position was told as 0,0."""
+    return [row for row, known in enumerate(facts) if known is not None and known.zero]
 
 
 def from_names(photos: PhotoList) -> PhotoList:
@@ -134,16 +142,11 @@ def from_names(photos: PhotoList) -> PhotoList:
 
 
 def from_csv(
-    photos: PhotoList,
-    path: Path,
-    fixes: Mapping[str, Fix] | None = None,
-    offset: TimeOffset = NO_OFFSET,
+    photos: PhotoList, path: Path, fixes: Mapping[str, Fix] | None = None, offset: TimeOffset = NO_OFFSET
 ) -> PhotoList:
-    """With what a table tells (`positions_csv`), matched by names (`match_names`).
+    """With what a table tells (`csv_file`), matched by names (`match_names`).
 
     Args:
-        photos: the list.
-        path: the file.
         fixes: what it tells, by the list's names, where it was read already.
         offset: what is to be added to the file's times.
 
@@ -165,19 +168,18 @@ def from_csv(
         notes.append(f"{path.name} names {unused} photos that are not in {photos.name}")
     times = [(fix.time, fix.zoned) if fix else (None, True) for fix in of_photo]
     new = [
-        None if fix is None else _shifted(apply_fix(photo, fix), fix.time, fix.zoned, offset)
+        None if fix is None else fix.added_to(photo, offset)
         for photo, fix in zip(photos, of_photo, strict=True)
     ]
-    zeros = [i for i, fix in enumerate(of_photo) if fix is not None and fix.zero]
     notes += time_notes(times, offset)
-    return placed_photos(photos, new, [path.name] * len(new), zeros=zeros, notes=notes, what=what)
+    sources = [path.name] * len(new)
+    return placed_photos(photos, new, sources, zeros=_zeros(of_photo), notes=notes, what=what)
 
 
 def from_poses(photos: PhotoList, given: PosesGiven | Path, offset: TimeOffset = NO_OFFSET) -> PhotoList:
     """With the camera centres that a file of poses tells, in a plane of its own.
 
     Args:
-        photos: the list.
         given: poses of KITTI, TUM, EuRoC or COLMAP, and which axes are east and north.
         offset: what is to be added to the photos' times, where the poses go by time.
 
@@ -225,22 +227,3 @@ def _ambiguous_text(photos: PhotoList, rows: Sequence[int], path: Path) -> str:
         f"{len(rows)} photos (e.g. {photos[rows[0]].name!r}) share their bare name with others, and "
         f"{path.name} does not tell them apart: write their folders into it"
     )
-
-
-def _of_metadata(photo: Photo, data: Metadata, offset: TimeOffset) -> Photo:
-    placed = replace(
-        photo,
-        position=data.position or photo.position,
-        heading=data.heading if data.heading is not None else photo.heading,
-    )
-    return _shifted(placed, data.time, data.zoned, offset)
-
-
-def _shifted(photo: Photo, time: float | None, zoned: bool, offset: TimeOffset) -> Photo:
-    """The photo at a time, with what is to be added to it."""
-    return photo if time is None else replace(photo, time=offset.apply(time, zoned))
-
-
-def _metadata_notes(data: Sequence[Metadata], offset: TimeOffset) -> list[str]:
-    times = [(at.time, at.zoned) for at in data]
-    return time_notes(times, offset, sum(at.stale for at in data))

@@ -68,7 +68,6 @@ class NumberStyle:
         """The number that a cell holds.
 
         Args:
-            text: the cell.
             thousands: whether a number may have marks of thousands; degrees have none.
 
         Raises:
@@ -135,7 +134,6 @@ def parse_degrees(text: str, axis: str, style: NumberStyle = UNKNOWN_STYLE, side
     """Signed degrees of a cell.
 
     Args:
-        text: the cell.
         axis: ``lat`` or ``lon``.
         style: how the file writes numbers.
         side: what another column says of the side, as ``S`` or ``South``; empty where there is none.

@@ -19,7 +19,6 @@ from typing import Final
 
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, utm_from_latlon
-from dejavlad.photo import Photo
 from dejavlad.photo.listing import read_text
 from dejavlad.positions.coordinates import (
     UNKNOWN_STYLE,
@@ -29,6 +28,7 @@ from dejavlad.positions.coordinates import (
     parse_degrees,
     read_zone,
 )
+from dejavlad.positions.facts import Facts
 from dejavlad.positions.moments import UNITS, offset_seconds, parse_moment, since_1970
 
 FORMS = "name,lat,lon or name,east,north[,zone], optionally heading,time"
@@ -60,22 +60,12 @@ _HEADS: Final[dict[str, tuple[str, ...]]] = {
 _HEAD = re.compile(r"(?:[A-Za-z0-9]+:)?([^\[(]*)(?:[\[(](.*)[\])])?.*", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """What one line of a table tells of a photo."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix(Facts):
+    """What one line of a table tells of a photo; its time is Unix time, or as the file counts."""
 
     line: int
     """Its number in the file, from 1."""
-    position: Position | None
-    """Where; None where both fields are empty, or at 0,0."""
-    heading: float | None = None
-    """Degrees, 0 <= heading < 360."""
-    time: float | None = None
-    """Unix time, or as the file counts."""
-    zoned: bool = True
-    """False where the time is of a clock without a time zone, and taken for UTC."""
-    zero: bool = False
-    """Whether it is latitude 0, longitude 0, as programs write where they know none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,45 +110,23 @@ def read_positions(path: str | Path) -> dict[str, Fix]:
     """
     path = Path(path)
     text = read_text(path)
-    line = 1
     fixes: dict[str, Fix] = {}
+    line = 1
     try:
-        rows = list(_rows(text))
-        if not rows:
-            raise InputError(f"{str(path)!r} holds no positions; its lines should be {FORMS}")
-        (line, head), *body = rows
-        table = _styled(_Table(_columns(head)), body)
-        for line, row in body:
-            if extra := [field for field in row[len(head) :] if field.strip()]:
-                raise ValueError(
-                    f"it has {len(row)} fields, the first line {len(head)} (from {extra[0]!r} on); where "
-                    "commas stand in names or before decimals, quote fields or separate them by semicolons"
-                )
-            name, fix = _fix(row, table, line)
-            if name in fixes:
-                raise ValueError(f"{name!r} stands twice, first in line {fixes[name].line}")
-            fixes[name] = fix
-    except _BadRow as error:
-        raise InputError(f"{str(path)!r} line {error.line}: {error}") from error
-    except InputError as error:
-        if not fixes and "holds no positions" in str(error):
-            raise
-        raise InputError(f"{str(path)!r} line {line}: {error}") from error
+        if rows := list(_rows(text)):
+            (line, head), *body = rows
+            table = _styled(_Table(_columns(head)), body)
+            for line, row in body:
+                name, fix = _fix(row, len(head), table, line)
+                if name in fixes:
+                    raise ValueError(f"{name!r} stands twice, first in line {fixes[name].line}")
+                fixes[name] = fix
     except ValueError as error:
+        line = error.line if isinstance(error, _BadRow) else line
         raise InputError(f"{str(path)!r} line {line}: {error}") from error
     if not fixes:
         raise InputError(f"{str(path)!r} holds no positions; its lines should be {FORMS}")
     return fixes
-
-
-def apply_fix(photo: Photo, fix: Fix) -> Photo:
-    """The photo with what a line of a table tells of it."""
-    return replace(
-        photo,
-        position=fix.position or photo.position,
-        heading=fix.heading if fix.heading is not None else photo.heading,
-        time=fix.time if fix.time is not None else photo.time,
-    )
 
 
 class _BadRow(ValueError):
@@ -204,8 +172,7 @@ def _delimiter(text: str) -> str:
 def _head(field: str) -> tuple[str, str]:
     """A column's head in its plain form, and the unit in brackets."""
     match = _HEAD.fullmatch(field.strip().lstrip("\ufeff#"))
-    if match is None:
-        return "", ""
+    assert match is not None  # it matches any text
     return re.sub(r"[\s_\-.]", "", match[1].lower()), (match[2] or "").strip().lower()
 
 
@@ -241,7 +208,13 @@ def _styled(table: _Table, body: list[tuple[int, list[str]]]) -> _Table:
     return replace(table, bands=names_bands(zones))
 
 
-def _fix(row: list[str], table: _Table, line: int) -> tuple[str, Fix]:
+def _fix(row: list[str], width: int, table: _Table, line: int) -> tuple[str, Fix]:
+    """The name of a row, and what it tells, in a table of so many columns."""
+    if extra := [field for field in row[width:] if field.strip()]:
+        raise ValueError(
+            f"it has {len(row)} fields, the first line {width} (from {extra[0]!r} on); where commas stand in "
+            "names or before decimals, quote fields or separate them by semicolons"
+        )
     names = [column.index for column in table.columns["name"]]
     name = next((row[i].strip() for i in names if i < len(row) and row[i].strip()), "")
     if not name:
@@ -251,7 +224,8 @@ def _fix(row: list[str], table: _Table, line: int) -> tuple[str, Fix]:
     if heading is not None and table.field(row, "heading")[1].startswith("rad"):
         heading = math.degrees(heading)
     time, zoned = _time(row, table)
-    fix = Fix(line, position, heading % 360 if heading is not None else None, time, zoned, zero)
+    heading = None if heading is None else heading % 360
+    fix = Fix(line=line, position=position, heading=heading, time=time, zoned=zoned, zero=zero)
     return name.removeprefix("./"), fix
 
 

@@ -30,8 +30,6 @@ def what_is_wrong(
     """Why no query has a photo of the database nearby, if a known mistake would explain it.
 
     Args:
-        database: positions of the database; None where not known.
-        queries: positions of the queries.
         radius: metres within which one was sought.
 
     Returns:
@@ -42,10 +40,7 @@ def what_is_wrong(
     if not database_at or not queries_at:
         return None
     for turn, why in (
-        (
-            _on_no_zone,
-            "their numbers are near each other, but their zones are {zones}: one is wrong",
-        ),
+        (_on_no_zone, "their numbers are near each other, but their zones are {zones}: one is wrong"),
         (_other_hemisphere, "they are near each other on the other hemisphere: N or S of a zone is wrong"),
         (_degrees_swapped, "with latitude and longitude of the queries swapped they are near each other"),
         (_plane_swapped, "with east and north of the queries swapped they are near each other"),
@@ -88,13 +83,12 @@ def at_zero(positions: Sequence[Position | None]) -> set[int]:
     places = [at for at in positions if at is not None]
     if not places:
         return set()
-    zeros = _zero_rows(np.array([(at.east, at.north) for at in places]))
-    return {row for row, at, zero in zip(known, places, zeros.tolist(), strict=True) if zero or _is_zero(at)}
-
-
-def _is_zero(at: Position) -> bool:
-    """Whether it is latitude 0, longitude 0."""
-    return at.zone in ("31N", "31S") and abs(at.east - ZERO_EAST) < 0.5 and abs(at.north % 1e7) < 0.5
+    points = np.array([(at.east, at.north) for at in places])
+    zero_degrees = [
+        at.zone in ("31N", "31S") and abs(at.east - ZERO_EAST) < 0.5 and abs(at.north % 1e7) < 0.5
+        for at in places
+    ]
+    return {known[i] for i in np.flatnonzero(_zero_rows(points) | zero_degrees).tolist()}
 
 
 def without_zero_rows(east_north: Floats) -> Floats:

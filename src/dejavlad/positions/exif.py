@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +14,10 @@ from PIL import ExifTags, Image
 
 from dejavlad.decoders import open_image
 from dejavlad.errors import InputError
-from dejavlad.geo import Position, utm_from_latlon
-from dejavlad.positions.facts import Facts
+from dejavlad.positions.facts import Facts, finite_number, position_of
+from dejavlad.positions.moments import offset_seconds
 
 Tags = Mapping[int, Any]
-
 
 ZONES: Final = tuple(
     sorted(
@@ -47,8 +45,6 @@ class Exif(Facts):
     with its parts of a second and its offset, which the GPS fix tells where EXIF does not; else of that fix.
     """
 
-    orientation: int = 1
-    """How the pixels are stored, 1 (upright) to 8."""
     stale: bool = False
     """Whether a GPS time was left out, because it does not go with the camera's clock."""
     xmp: bytes | None = field(default=None, repr=False)
@@ -61,7 +57,10 @@ def read_exif(path: Path) -> Exif:
         with open_image(Path(path)) as image:
             tags = image.getexif()
             gps, details = _part(tags, ExifTags.IFD.GPSInfo), _part(tags, ExifTags.IFD.Exif)
-            position, zero = _position(gps)
+            position, zero = position_of(
+                _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "N", "S"),
+                _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "E", "W"),
+            )
             time, zoned, stale = _time(_gps_time(gps), _camera_time(tags, details))
             return Exif(
                 position=position,
@@ -69,7 +68,6 @@ def read_exif(path: Path) -> Exif:
                 time=time,
                 zoned=zoned,
                 zero=zero,
-                orientation=orientation_of(tags),
                 stale=stale,
                 xmp=_xmp(image),
             )
@@ -114,7 +112,7 @@ def panorama_heading(path: Path) -> float | None:
         with open_image(Path(path)) as image:
             xmp = (_xmp(image) or b"").decode("utf-8", "replace")
             tag = re.search(r"PoseHeadingDegrees\s*(?:=\s*[\"']|>)\s*([-+0-9.]{1,20})", xmp)
-            heading = _number(tag[1]) if tag else None
+            heading = finite_number(tag[1]) if tag else None
             if heading is not None and -360 <= heading <= 360:
                 return heading % 360
             return _heading(_part(image.getexif(), ExifTags.IFD.GPSInfo))
@@ -135,23 +133,11 @@ def _part(tags: Image.Exif, part: ExifTags.IFD) -> dict[int, Any]:
         return {}
 
 
-def _position(gps: Tags) -> tuple[Position | None, bool]:
-    """Where, and whether that is 0,0, which cameras without a fix write."""
-    lat = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "N", "S")
-    lon = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "E", "W")
-    if lat is None or lon is None or (lat == 0 and lon == 0):
-        return None, lat == 0 and lon == 0
-    try:
-        return utm_from_latlon(lat, lon), False
-    except InputError:
-        return None, False
-
-
 def _degrees(parts: Any, side: Any, plus: str, minus: str) -> float | None:
     """Degrees, minutes and seconds, as rationals, to signed degrees."""
     side = _text(side).upper()[:1]
     parts = parts if isinstance(parts, tuple) else (parts,)
-    numbers = [_number(part) for part in parts]
+    numbers = [finite_number(part) for part in parts]
     if side not in (plus, minus) or not 1 <= len(numbers) <= 3 or any(n is None or n < 0 for n in numbers):
         return None
     degrees = float(sum(n / 60**i for i, n in enumerate(numbers) if n is not None))
@@ -159,7 +145,7 @@ def _degrees(parts: Any, side: Any, plus: str, minus: str) -> float | None:
 
 
 def _heading(gps: Tags) -> float | None:
-    degrees = _number(gps.get(ExifTags.GPS.GPSImgDirection))
+    degrees = finite_number(gps.get(ExifTags.GPS.GPSImgDirection))
     return degrees % 360 if degrees is not None and 0 <= degrees <= 360 else None
 
 
@@ -187,28 +173,10 @@ def _camera_time(tags: Tags, details: Tags) -> tuple[float, float | None] | None
                 continue
             digits = _text(details.get(part))
             fraction = float(f"0.{digits}") if re.fullmatch(r"\d{1,9}", digits, re.ASCII) else 0.0
-            return at.timestamp() + fraction, _seconds_east(_text(details.get(offset)))
+            return at.timestamp() + fraction, offset_seconds(_text(details.get(offset)))
     return None
-
-
-def _seconds_east(offset: str) -> float | None:
-    """``"+02:00"`` to 7200; None where it is not told."""
-    if offset == "Z":
-        return 0.0
-    match = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset, re.ASCII)
-    if not match or int(match[2]) > 14 or int(match[3]) > 59:
-        return None
-    return float(f"{match[1]}1") * (3600 * int(match[2]) + 60 * int(match[3]))
 
 
 def _text(value: Any) -> str:
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     return text.strip("\0 ") if isinstance(text, str) else ""
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, ArithmeticError):
-        return None
-    return number if math.isfinite(number) else None

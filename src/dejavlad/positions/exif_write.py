@@ -30,7 +30,6 @@ def with_gps(jpeg: bytes, lat: float, lon: float, uncertainty_m: float | None = 
     """The same JPEG with another position in its EXIF.
 
     Args:
-        jpeg: the file.
         lat: degrees north, -90 to 90.
         lon: degrees east, -180 to 180.
         uncertainty_m: how far off that may be, in metres; None says nothing about it.

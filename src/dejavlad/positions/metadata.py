@@ -73,7 +73,6 @@ def time_notes(times: Iterable[tuple[float | None, bool]], offset: TimeOffset, s
 
     Args:
         times: each photo's time as it was read, and whether its zone is known.
-        offset: what was added.
         stale: photos whose GPS time was left out.
     """
     counts = Counter(zoned for time, zoned in times if time is not None)

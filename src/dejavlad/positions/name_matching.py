@@ -29,8 +29,6 @@ def match_names(photos: Sequence[str], rows: Sequence[str], root: str | Path = "
     """The rows that tell of photos.
 
     Args:
-        photos: names of the photos.
-        rows: names of the rows.
         root: the folder that the photos' names are relative to, as whole paths of rows below it then are.
     """
     matches = names_below(rows, root).match(photos, what="photos")

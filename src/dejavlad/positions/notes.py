@@ -40,49 +40,51 @@ def placed_photos(
             f"none of the {len(photos)} photos of {photos.name} (e.g. {photos[0].name!r}) {what}"
         )
     both = [photo_new or old for photo_new, old in zip(new, photos, strict=True)]
-    lost = at_zero([photo.position for photo in both])
-    both = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(both)]
+    at_origin = at_zero([photo.position for photo in both])
+    both = [replace(photo, position=None) if i in at_origin else photo for i, photo in enumerate(both)]
     both, unlike = _one_plane(both)
+    extra = list(notes)
+    if unlike:
+        extra.insert(
+            0,
+            f"{len(unlike)} positions are on another kind of plane (with a UTM zone, or without) than the "
+            f"others, and are left out, e.g. that of {unlike[0]!r}",
+        )
+    if all_zeros := {*zeros, *at_origin}:
+        extra.insert(0, _zeros_text(photos, all_zeros))
     counts = Counter(
-        source if photo_new is not None and source else "before"
+        source if photo_new is not None and source else ""
         for photo, photo_new, source in zip(both, new, sources, strict=True)
         if photo.position is not None
     )
-    lacking = [photo.name for photo in both if photo.position is None]
-    origin = " and ".join(
-        f"{count} from {source}" if source != "before" else f"{count} had one"
-        for source, count in counts.most_common()
-    )
-    if len(counts) == 1 and "before" not in counts:
-        origin = f"from {next(iter(counts))}"
-    text = f"{photos.name}: {len(both) - len(lacking)} of {len(both)} photos have a position"
-    text += f" ({origin})" if origin else ""
-    if lacking and len(lacking) < len(both):
-        text += (
-            f"; {len(lacking)} of {len(both)} photos of {photos.name} have no position, e.g. {lacking[0]!r}"
-        )
-    said = [text]
-    if all_zeros := {*zeros, *lost}:
-        said.append(_zeros_text(photos, all_zeros))
-    if unlike:
-        said.append(
-            f"{len(unlike)} positions are on another kind of plane (with a UTM zone, or without) than the "
-            f"others, and are left out, e.g. that of {unlike[0]!r}"
-        )
-    extra = [
-        note if note.startswith(photos.name) else f"{photos.name}: {note}" for note in (*said[1:], *notes)
-    ]
+    text = _positions_text(photos.name, both, counts)
+    extra = [note if note.startswith(photos.name) else f"{photos.name}: {note}" for note in extra]
     return photos.like(both, notes=(*photos.notes, text, *extra))
 
 
+def _positions_text(name: str, photos: Sequence[Photo], counts: Counter[str]) -> str:
+    """How many photos of a list have a position: `counts` by source, empty for those that had one before."""
+    lacking = [photo.name for photo in photos if photo.position is None]
+    origin = " and ".join(
+        f"{count} from {source}" if source else f"{count} had one" for source, count in counts.most_common()
+    )
+    if len(counts) == 1 and "" not in counts:
+        origin = f"from {next(iter(counts))}"
+    text = f"{name}: {len(photos) - len(lacking)} of {len(photos)} photos have a position"
+    text += f" ({origin})" if origin else ""
+    if 0 < len(lacking) < len(photos):
+        text += f"; {len(lacking)} of {len(photos)} photos of {name} have no position, e.g. {lacking[0]!r}"
+    return text
+
+
 def without_zeros(photos: PhotoList) -> PhotoList:
-    """The list without positions that are 0,0 (`suspect.at_zero`), and a note of how many these were."""
-    lost = at_zero(photos.positions)
-    if not lost:
+    """The list without positions that are 0,0 (`diagnosis.at_zero`), and a note of how many these were."""
+    at_origin = at_zero(photos.positions)
+    if not at_origin:
         return photos
-    kept = [replace(photo, position=None) if i in lost else photo for i, photo in enumerate(photos)]
-    note = f"{photos.name}: {_zeros_text(photos, lost)}"
-    return photos.like(kept, notes=(*photos.notes, note))
+    rest = [replace(photo, position=None) if i in at_origin else photo for i, photo in enumerate(photos)]
+    note = f"{photos.name}: {_zeros_text(photos, at_origin)}"
+    return photos.like(rest, notes=(*photos.notes, note))
 
 
 def _zeros_text(photos: PhotoList, rows: Collection[int]) -> str:
@@ -97,9 +99,9 @@ def _one_plane(photos: list[Photo]) -> tuple[list[Photo], list[str]]:
     zoned = Counter(photo.position.zone is not None for photo in photos if photo.position is not None)
     if len(zoned) < 2:
         return photos, []
-    keep = zoned.most_common(1)[0][0]
-    unlike = [p.name for p in photos if p.position is not None and (p.position.zone is not None) != keep]
-    return [
-        replace(p, position=None) if p.position is not None and (p.position.zone is not None) != keep else p
-        for p in photos
-    ], unlike
+    zoned_most = zoned.most_common(1)[0][0]
+    unlike = [p.position is not None and (p.position.zone is not None) != zoned_most for p in photos]
+    rest = [
+        replace(photo, position=None) if apart else photo for photo, apart in zip(photos, unlike, strict=True)
+    ]
+    return rest, [photo.name for photo, apart in zip(photos, unlike, strict=True) if apart]

@@ -94,10 +94,6 @@ def cut_panoramas(photos: PhotoList, views: Views) -> tuple[PhotoList, int]:
 
     A photo (an array, the frames of a video) whose pixels are two to one is taken for a panorama.
 
-    Args:
-        photos: the list.
-        views: how they are cut.
-
     Returns:
         The list, and how many panoramas were cut.
     """
@@ -113,7 +109,7 @@ def cut_panoramas(photos: PhotoList, views: Views) -> tuple[PhotoList, int]:
     return photos.like(made), count
 
 
-def told_panoramas(photos: PhotoList) -> list[str]:
+def tagged_panoramas(photos: PhotoList) -> list[str]:
     """Keys of photos which tell that they are whole equirectangular panoramas (GPano in their XMP).
 
     Of a long list a few are looked at, evenly spread.

@@ -103,12 +103,6 @@ def split_poses(given: str | Path) -> PosesGiven:
     return PosesGiven(Path(match[1]), axes, rate)
 
 
-def split_axes(given: str | Path) -> tuple[Path, str | None]:
-    """The file and its ground axes alone; see `split_poses`."""
-    source = split_poses(given)
-    return source.path, source.axes
-
-
 def is_poses(path: Path) -> bool:
     """Whether a file is one of poses: ``images.bin``, or a text whose first line is of such a form."""
     if not path.is_file():
@@ -155,11 +149,8 @@ def centres_of(
     times by time (`frame_times`), interpolated; COLMAP's by name.
 
     Args:
-        photos: the photos.
-        poses: what the file holds.
         path: the file, for messages.
         rate: photos a second, where photos are named by their numbers and poses go by time.
-        offset: what is to be added to the photos' times.
 
     Raises:
         InputError: numbers of photos and poses differ, or photos have no time.
@@ -349,22 +340,14 @@ def _colmap(path: Path, names: list[str], centres: list[Floats]) -> Poses:
 
 def _centre(pose: list[float], where: str) -> Floats:
     """-R' t of a quaternion (w first) and a translation from world to camera."""
+    from scipy.spatial.transform import Rotation
+
     if not all(map(math.isfinite, pose)):
         raise InputError(f"{where}: a pose is of finite numbers; one is NaN or infinite")
     w, x, y, z = pose[:4]
-    length = math.sqrt(w * w + x * x + y * y + z * z)
-    if not 0.5 < length < 2:
+    if not 0.5 < math.hypot(w, x, y, z) < 2:
         raise InputError(f"{where}: {pose[:4]} is no rotation (a quaternion of length 1, w first)")
-    w, x, y, z = (value / length for value in (w, x, y, z))
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    centre: Floats = -rotation.T @ np.array(pose[4:7])
-    return centre
+    return -np.asarray(Rotation.from_quat((x, y, z, w)).inv().apply(pose[4:7]), np.float64)
 
 
 _READERS: Final[dict[str, Callable[[Path, str], Poses]]] = {

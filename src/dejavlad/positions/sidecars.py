@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from dejavlad.errors import InputError, MalformedFileError
-from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.errors import MalformedFileError
 from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.positions.coordinates import parse_degrees
-from dejavlad.positions.facts import Facts
+from dejavlad.positions.facts import Facts, finite_number, position_of
 from dejavlad.positions.moments import parse_moment
 
 MOST_BYTES: Final = 16 << 20
@@ -104,7 +103,7 @@ def parse_xmp(packet: bytes) -> Facts:
             space, _, name = tag.lstrip("{").rpartition("}")
             if space in (_EXIF, _PHOTOSHOP) and text and text.strip():
                 fields.setdefault(name, text.strip())
-    position, zero = _place(_xmp_axis(fields, "Latitude", "lat"), _xmp_axis(fields, "Longitude", "lon"))
+    position, zero = position_of(_xmp_axis(fields, "Latitude", "lat"), _xmp_axis(fields, "Longitude", "lon"))
     moment = next(
         (at for name in ("DateTimeOriginal", "DateCreated") if (at := parse_moment(fields.get(name, "")))),
         None,
@@ -137,16 +136,6 @@ def _rational(text: str) -> float | None:
     except (ValueError, ZeroDivisionError):
         return None
     return value % 360 if 0 <= value <= 360 else None
-
-
-def _place(lat: float | None, lon: float | None) -> tuple[Position | None, bool]:
-    """A position, and whether it is 0,0, which is none."""
-    if lat is None or lon is None or lat == lon == 0:
-        return None, lat is not None and lat == lon
-    try:
-        return utm_from_latlon(lat, lon), False
-    except InputError:
-        return None, False
 
 
 def _takeout_names(photo: str) -> Iterator[tuple[str, str]]:
@@ -184,20 +173,15 @@ def _of_takeout(content: dict[str, Any]) -> Facts:
     for name in ("geoData", "geoDataExif"):
         place = content.get(name)
         if isinstance(place, dict) and position is None:
-            position, _ = _place(_number(place.get("latitude")), _number(place.get("longitude")))
+            position, _ = position_of(_number(place.get("latitude")), _number(place.get("longitude")))
     taken = content.get("photoTakenTime")
     time = _number(taken.get("timestamp")) if isinstance(taken, dict) else None
     return Facts(position=position, time=time)
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if abs(number) < 1e15 else None
+    number = None if isinstance(value, bool) else finite_number(value)
+    return number if number is not None and abs(number) < 1e15 else None
 
 
 def _json(data: bytes) -> dict[str, Any] | None:

@@ -18,15 +18,10 @@ from dejavlad.positions.poses import no_time_within
 from dejavlad.positions.tracks import Track, TrackGiven, read_track
 
 
-def from_track(
-    photos: PhotoList,
-    given: TrackGiven | Path,
-    offset: TimeOffset = NO_OFFSET,
-) -> PhotoList:
+def from_track(photos: PhotoList, given: TrackGiven | Path, offset: TimeOffset = NO_OFFSET) -> PhotoList:
     """With the positions of a GPS track at the photos' times (`Photo.time`, else `metadata`).
 
     Args:
-        photos: the list.
         given: the track, and what is to be added to the photos' times (the moment of time 0 for videos).
         offset: what is to be added besides, and the zone of clocks that tell none.
 

@@ -33,6 +33,7 @@ from dejavlad.errors import InputError, MalformedFileError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.guarded.zip_archive import open_zip
 from dejavlad.photo.listing import read_content
+from dejavlad.positions.facts import finite_number
 from dejavlad.positions.moments import parse_moment
 from dejavlad.positions.poses import between
 
@@ -101,13 +102,13 @@ def split_track(given: str | Path) -> TrackGiven | None:
     gap = MOST_SECONDS
     if gap_option := re.search(r"(?:^|:)gap=([^:]*)$", text):
         text = text[: gap_option.start()]
-        gap = _seconds(gap_option[1])
-        if not gap > 0:
+        gap = finite_number(gap_option[1]) or 0.0
+        if gap <= 0:
             raise InputError(f"{str(given)!r}: a gap is a number of seconds above 0, as in :gap=300")
     if not text:
         return TrackGiven(path, 0.0, gap)
-    shift = _seconds(text)
-    if math.isnan(shift):
+    shift = finite_number(text)
+    if shift is None:
         moment = parse_moment(text)
         if moment is None:
             raise InputError(
@@ -116,15 +117,6 @@ def split_track(given: str | Path) -> TrackGiven | None:
             )
         shift = moment.time
     return TrackGiven(path, shift, gap)
-
-
-def _seconds(text: str) -> float:
-    """A finite number; NaN where it is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
 
 
 def read_track(path: str | Path) -> Track:
@@ -154,16 +146,12 @@ def read_track(path: str | Path) -> Track:
             else:
                 points.append(usable)
         used += _in_order(points, path, passed)
-    notes = [
-        f"{path.name}: {count} points {why}, and are passed over"
-        + (f", e.g. {examples[why]}" if why in examples else "")
+    counted = [
+        (f"{count} points {why}", f", e.g. {examples[why]}" if why in examples else "")
         for why, count in passed.most_common()
     ]
     if not used:
-        why = "; ".join(
-            f"its {count} points {why}" + (f", e.g. {examples[why]}" if why in examples else "")
-            for why, count in passed.most_common()
-        )
+        why = "; ".join(f"its {text}{example}" for text, example in counted)
         raise InputError(f"{str(path)!r} has no positions by time: {why or 'it holds no track'}")
     used.sort(key=lambda point: point.time)
     moments = np.array([point.time for point in used])
@@ -172,6 +160,7 @@ def read_track(path: str | Path) -> Track:
     first = np.append(True, moments[1:] > moments[:-1])
     moments, places, stays = moments[first], places[first], stays[first]
     places[:, 1] = np.unwrap(places[:, 1], period=360)
+    notes = (f"{path.name}: {text}, and are passed over{example}" for text, example in counted)
     return Track(moments, places, stays, tuple(notes))
 
 
@@ -202,8 +191,8 @@ def _usable(point: _RawPoint) -> tuple[_Point | None, str]:
     moment = parse_moment(point.when)
     if moment is None or not moment.dated:
         return None, "have no time as 2024-05-01T12:30:00Z"
-    lat, lon = _seconds(point.lat), _seconds(point.lon)
-    if not (-80 <= lat <= 84 and -180 <= lon <= 180):
+    lat, lon = finite_number(point.lat), finite_number(point.lon)
+    if lat is None or lon is None or not (-80 <= lat <= 84 and -180 <= lon <= 180):
         return None, "have no latitude and longitude"
     if lat == lon == 0:
         return None, "lie at 0,0"
@@ -211,11 +200,7 @@ def _usable(point: _RawPoint) -> tuple[_Point | None, str]:
 
 
 def _in_order(points: list[_Point], path: Path, passed: Counter[str]) -> list[_Point]:
-    """The points without the few whose clock jumped.
-
-    Raises:
-        InputError: more than a few go backwards.
-    """
+    """The points without the few whose clock jumped; InputError where more than a few go backwards."""
     if all(a.time <= b.time for a, b in itertools.pairwise(points)):
         return points
     tails: list[float] = []  # the longest row of times that do not go backwards, by patience sorting

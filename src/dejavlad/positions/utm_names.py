@@ -8,7 +8,6 @@ The zone letter is the latitude band (C to X), so S is in the north; `Position.z
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from dejavlad.errors import InputError
 from dejavlad.geo import Position, parse_zone, utm_from_latlon
 from dejavlad.photo import Photo
+from dejavlad.positions.facts import finite_number
 
 TAGS = ("night", "forward", "backward", "sideways")
 """Words of a note that become tags, as in ``night_sideways_sf`` of Mapillary's photos."""
@@ -36,7 +36,7 @@ def from_utm_name(photo: Photo) -> Photo | None:
     position = _position(*fields[:6])
     if position is None:
         return None
-    heading = _number(fields[8])
+    heading = finite_number(fields[8])
     return replace(
         photo,
         position=position,
@@ -48,8 +48,8 @@ def from_utm_name(photo: Photo) -> Photo | None:
 
 
 def _position(east: str, north: str, number: str, band: str, lat: str, lon: str) -> Position | None:
-    x, y = _number(east), _number(north)
-    degrees = (_number(lat), _number(lon))
+    x, y = finite_number(east), finite_number(north)
+    degrees = (finite_number(lat), finite_number(lon))
     known = None
     if degrees[0] is not None and degrees[1] is not None:
         try:
@@ -68,14 +68,6 @@ def _position(east: str, north: str, number: str, band: str, lat: str, lon: str)
     elif known is not None:
         zone = known.zone
     return Position(x, y, zone)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 _FORMS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}

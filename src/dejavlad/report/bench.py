@@ -28,9 +28,6 @@ def write_bench_page(
         cells: its rows, as text, the best model first.
         path: the file.
         command: how it was made.
-
-    Returns:
-        The file.
     """
     ran = [row for row in made["rows"] if not row["error"]]
     failed = [row for row in made["rows"] if row["error"]]

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dejavlad.evaluation import Result
+from dejavlad.evaluation.breakdown import apart
 from dejavlad.failures import blank, unread
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import PhotoList
 from dejavlad.places import Answer, PlaceMap
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
-from dejavlad.report.evaluate import check_ranking, result_tiles
-from dejavlad.report.gallery import Judged, apart, queries_section
+from dejavlad.report.evaluate import counted_ranking, result_tiles
+from dejavlad.report.gallery import Judged, queries_section
 from dejavlad.report.locate import located_sections
 from dejavlad.report.matches import ShownMatch, matches_section
 from dejavlad.report.page import Section, write_sections
@@ -58,11 +59,8 @@ def write_demo_page(
         command: how all of it was made.
         most_queries: queries of the evaluation shown, at most.
         budget: bytes of thumbnails, at most.
-
-    Returns:
-        The file.
     """
-    check_ranking(ranking, places)
+    ranking = counted_ranking(ranking, places)
     thumbnails = Thumbnails(400, budget, rotate=town.model.preprocess.rotate)
     judged = Judged.of(result, places, len(places.queries))
     streets = _town_section(places.database, thumbnails)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dejavlad.errors import InputError
-from dejavlad.evaluation import Result
+from dejavlad.evaluation import Result, filter_ranking
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ranking import Ranking
 from dejavlad.report.gallery import MOST_QUERIES, Judged, queries_section
@@ -54,13 +54,10 @@ def write_page(
         rotate: as the model read photos: ``model.preprocess.rotate``.
         budget: bytes of thumbnails, at most; queries beyond it are not shown.
 
-    Returns:
-        The file.
-
     Raises:
         InputError: the ranking is of another number of queries, or holds rows that the database has not.
     """
-    check_ranking(ranking, places)
+    ranking = counted_ranking(ranking, places)
     thumbnails = Thumbnails(side_of(min(len(places.queries), most_queries)), budget, rotate=rotate)
     judged = Judged.of(result, places, len(places.queries))
     queries, shown = queries_section(ranking, places, judged, thumbnails, most=most_queries)
@@ -93,11 +90,12 @@ def result_tiles(result: Result | None, places: PlaceDataset) -> list[tuple[str,
     ]
 
 
-def check_ranking(ranking: Ranking, places: PlaceDataset) -> None:
-    """Refuse a ranking of other photos: `InputError`."""
-    deepest = int(ranking.indices.max(initial=-1))
-    if ranking.n_queries != len(places.queries) or deepest >= len(places.database):
-        raise InputError(
-            f"the ranking is of {ranking.n_queries} queries and rows to {deepest}, the lists have "
-            f"{len(places.queries)} queries and {len(places.database)} database photos"
-        )
+def counted_ranking(ranking: Ranking, places: PlaceDataset) -> Ranking:
+    """The ranking without answers that do not count, so that its ranks are those of the result.
+
+    Raises:
+        InputError: it is of other photos.
+    """
+    if misfit := ranking.misfit(len(places.queries), len(places.database)):
+        raise InputError(misfit)
+    return ranking if places.truth is None else filter_ranking(ranking, places.truth, ranking.depth)

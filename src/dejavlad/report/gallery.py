@@ -10,9 +10,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
-from dejavlad.geo import Position, distance
+from dejavlad.evaluation.breakdown import apart
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import Photo
 from dejavlad.ranking import Ranking
@@ -96,7 +95,7 @@ def queries_section(
     """The section of queries with their best answers, and which queries are in it.
 
     Args:
-        ranking: rows of the database for each query.
+        ranking: rows of the database for each query, those alone that count.
         places: the photos, and what is right.
         judged: how the queries were answered.
         thumbnails: takes the photos in, and says when the budget is spent.
@@ -127,17 +126,6 @@ def queries_section(
     return section, [card.row for card in cards]
 
 
-def apart(a: Position | None, b: Position | None) -> float | None:
-    """Metres between two positions, where both are known and comparable."""
-    if a is None or b is None:
-        return None
-    try:
-        metres_apart = distance(a, b)
-    except InputError:
-        return None
-    return metres_apart if np.isfinite(metres_apart) else None
-
-
 def _by_turns(by_state: dict[str, list[int]], most: int) -> list[int]:
     """At most so many queries: two wrong ones, then one of each other state, in turn."""
     wrong = by_state["wrong"]
@@ -153,7 +141,6 @@ def _by_turns(by_state: dict[str, list[int]], most: int) -> list[int]:
 def _answers(query: int, ranking: Ranking, places: PlaceDataset, judged: Judged) -> list[Tile]:
     """The best answers, then the first right one if it is not among them."""
     truth, state, hit = places.truth, judged.states[query], judged.hits[query]
-    ignored = set(truth.ignored[query].tolist()) if truth is not None and truth.ignored is not None else set()
     right = set(truth.positives[query].tolist()) if truth is not None else set()
     here = places.queries[query].position
 
@@ -166,11 +153,10 @@ def _answers(query: int, ranking: Ranking, places: PlaceDataset, judged: Judged)
         return Tile(photo, tag, facts, kind, f"{what} {photo.key}")
 
     tiles: list[Tile] = []
-    rank = 0
-    for row, score in zip(ranking.indices[query].tolist(), ranking.distances[query].tolist(), strict=True):
-        if row < 0 or row in ignored or row >= len(places.database):
+    ranked = zip(ranking.indices[query].tolist(), ranking.distances[query].tolist(), strict=True)
+    for rank, (row, score) in enumerate(ranked, 1):
+        if row < 0:
             continue
-        rank += 1
         if rank <= ANSWERS:
             good = row in right and state != "open"
             tiles.append(tile(row, f"{rank} ✓" if good else str(rank), "good" if good else "", score))

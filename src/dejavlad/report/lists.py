@@ -38,8 +38,8 @@ def filter_choices(states: Sequence[str], names: Mapping[str, str]) -> list[tupl
     return [("", f"All {len(states):,}"), *(buttons if len(buttons) > 1 else [])]
 
 
-def shown_part(shown: int, total: int, singular: str, plural: str | None = None) -> str:
+def shown_part(shown: int, total: int, singular: str) -> str:
     """A sentence that says how many are shown; empty where all are."""
     if shown == total:
         return ""
-    return f"To keep this file small it shows {shown:,} of {count(total, singular, plural)}."
+    return f"To keep this file small it shows {shown:,} of {count(total, singular)}."

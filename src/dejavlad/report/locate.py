@@ -9,7 +9,7 @@ from pathlib import Path
 from dejavlad.errors import InputError
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places import Answer, PlaceMap
-from dejavlad.places.answer import position_text
+from dejavlad.places.filters import position_text
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.places import Layer, place_map
 from dejavlad.report.gallery import ANSWERS
@@ -69,9 +69,6 @@ def write_locate_page(
         matches: photos and answers whose matching patches are shown.
         most_photos: photos shown, at most.
         budget: bytes of thumbnails, at most.
-
-    Returns:
-        The file.
 
     Raises:
         InputError: `photos` are other ones than those answered.

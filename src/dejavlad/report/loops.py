@@ -106,9 +106,6 @@ def write_loops_page(
         command: how it was made.
         rotate: as the model read photos: ``model.preprocess.rotate``.
         budget: bytes of thumbnails, at most.
-
-    Returns:
-        The file.
     """
     states = story.states
     thumbnails = Thumbnails(400, budget, rotate=rotate)

@@ -54,8 +54,8 @@ def write_sections(
     policy = [
         "default-src 'none'",
         "img-src data:",
-        " ".join(["style-src", *map(_hash, styles)]),
-        f"script-src {_hash(script)}",
+        " ".join(["style-src", *map(policy_hash, styles)]),
+        f"script-src {policy_hash(script)}",
         "base-uri 'none'",
         "form-action 'none'",
     ]
@@ -76,5 +76,6 @@ def write_sections(
     return write_whole(path, text + "\n")
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
+    """By which a content security policy names a script or a style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dejavlad.datasets.audit.near_duplicates import twins_text
+from dejavlad.datasets.audit.near_duplicates import near_duplicates_text
 from dejavlad.evaluation import Result
 from dejavlad.failures import blank, failures_text, unread
 from dejavlad.ground_truth import PlaceDataset
@@ -88,7 +88,7 @@ def numbers_section(result: Result | None, places: PlaceDataset) -> Section | No
         ("Without a right answer", f"{missing} ({dropped})" if result.n_without_truth else "none", False),
         ("Recall is a share of", count(result.n_counted, "query", "queries"), False),
     ]
-    if duplicates := twins_text(result.twins):
+    if duplicates := near_duplicates_text(result.twins):
         rows.append(("Queries in the database too", plain(duplicates), False))
     model = result.model or {}
     rows += [(f"Model {key}", plain(value), True) for key, value in model.items() if value is not None]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from dejavlad.errors import PhotoError
 from dejavlad.images import read_reduced
@@ -84,20 +83,17 @@ class Thumbnails:
             rules |= {id(photo): rule for photo, rule in zip(rest, pool.map(self._make, rest), strict=True)}
         return [rules[id(photo)] for photo in photos]
 
-    def _wanted(self, height: int, width: int) -> tuple[int, int]:
-        """Twice the pixels that are shown, so that decoding at a smaller scale is not seen."""
-        scale = 2 * self.side / max(height, width)
-        return round(height * scale), round(width * scale)
-
     def _make(self, photo: Photo) -> str | None:
         try:
-            pixels, (height, width) = read_reduced(photo, self._wanted, rotate=self.rotate)
+            jpeg, (height, width) = small_jpeg(
+                photo, self.side, rotate=self.rotate, quality=QUALITY, optimize=True
+            )
         except PhotoError:
             return None
         aspect = min(max(width / height, TALLEST), WIDEST)
         return (
             f"{{aspect-ratio:{aspect:.3f};"
-            f"background-image:url(data:image/jpeg;base64,{_jpeg(pixels, self.side)})}}"
+            f"background-image:url(data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')})}}"
         )
 
 
@@ -112,13 +108,30 @@ def _name(rule: str) -> str:
     return "p" + hashlib.sha256(rule.encode()).hexdigest()[:12]
 
 
-def _jpeg(pixels: NDArray[np.uint8], side: int) -> str:
-    import io
+def small_jpeg(
+    photo: Photo, side: int, *, rotate: bool = True, **options: Any
+) -> tuple[bytes, tuple[int, int]]:
+    """A photo as a JPEG of at most so many pixels on the longer side, and its own height and width.
 
+    Args:
+        photo: its pixels or file.
+        side: of the JPEG.
+        rotate: as the model reads photos.
+        options: of the writer, as ``quality``.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
     from PIL import Image
 
+    def wanted(height: int, width: int) -> tuple[int, int]:
+        """Twice the pixels that are shown, so that decoding at a smaller scale is not seen."""
+        scale = 2 * side / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    pixels, size = read_reduced(photo, wanted, rotate=rotate)
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=QUALITY, optimize=True)
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    image.save(file, "JPEG", **options)
+    return file.getvalue(), size

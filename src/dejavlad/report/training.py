@@ -105,9 +105,6 @@ def write_training_page(
         path: the file; ``index.html`` in the folder, unless given.
         command: how the run was made.
 
-    Returns:
-        The file.
-
     Raises:
         InputError: it is no run.
         StoreError: its records cannot be read.

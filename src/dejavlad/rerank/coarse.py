@@ -72,7 +72,9 @@ class CoarseDescriptors:
         if not self.whole:
             return part_Pd
         least, most = torch.aminmax(part_Pd)  # one scale for all: products stay comparable
-        return quantize(part_Pd, max(-float(least), float(most), 1e-12))
+        whole_Pd = np.empty(part_Pd.shape, np.int8)
+        quantize(part_Pd, max(-float(least), float(most), 1e-12), whole_Pd)
+        return torch.from_numpy(whole_Pd)
 
 
 def stands_for(grid: tuple[int, int]) -> float:

@@ -28,7 +28,9 @@ Draws = NDArray[np.uint16]
 KNOWN = 1 << 16
 """Random numbers computed ahead: enough for 2000 homographies where an eighth of all draws is sensible."""
 FIRST, LATER = 256, 4096
-"""Draws taken at a time: few at first, which are enough for two photos that agree."""
+"""Draws taken at a time: few at first, which are enough for two photos that agree; later multiples."""
+SPARE = 6
+"""Draws taken for each homography that is still to be fitted: of so many, five fit none."""
 LONGEST = 64
 """Random numbers kept for the last draw, in which some may be equal."""
 FINEST, WIDEST = 0.5, 1400.0
@@ -43,7 +45,7 @@ FARTHEST = 1 << 14
 LARGEST = 1 << 24
 """Numbers of the matrix of errors, match by draw: 64 MB."""
 
-PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+PAIRS = np.triu_indices(3)
 """Of three numbers, each once."""
 
 
@@ -86,14 +88,14 @@ def _find_homography(
     if best_M is None or best_M.sum() < 5:  # four alone would not be refined
         return None
     matrix = _fitted(candidate_points[best_M], query_points[best_M])
-    inlier_M = _inliers(candidate_points, query_points, matrix, threshold)
-    return None if matrix is None or inlier_M is None else (matrix, inlier_M)
+    inlier_M, close_M = _inliers(candidate_points, query_points, matrix, threshold)
+    return None if matrix is None or close_M.any() else (matrix, inlier_M)
 
 
 def _best(
     candidate_points: Points, query_points: Points, threshold: float, iterations: int, confidence: float
 ) -> Mask | None:
-    """Inliers of the first draw that has most."""
+    """Inliers of the first draw that has most; None where that is too close to tell."""
     points_4M = np.concatenate([candidate_points, query_points], axis=1).T
     count = points_4M.shape[1]
     if not 5 <= count < 1 << 16 or (points_4M % FINEST).any() or np.ptp(points_4M, axis=1).max() > WIDEST:
@@ -101,37 +103,39 @@ def _best(
     far_4 = 2 * np.abs(points_4M).max(axis=1)
     if far_4.max() > 2 * FARTHEST:
         return None
-    later = max(FIRST, min(LATER, LARGEST // count))
+    largest = max(FIRST, LARGEST // count)
     points_4M = points_4M - np.rint(points_4M.mean(axis=1, keepdims=True))
     features_MF = _features(points_4M, threshold)
-    fitted, start, most = 0, 0, 3
+    fitted, start = 0, 0
+    least, most = 3, 3  # inliers that the best draw has, which differ where some are too close to tell
     best_M: Mask | None = None
     while fitted < iterations:
-        draws_4N, start = _draws(count, start, later if start else FIRST)
+        wanted = -(-SPARE * (iterations - fitted) // LATER) * LATER if start else FIRST
+        draws_4N, start = _draws(count, start, min(wanted, largest))
         draws_4N, areas_24N = _sensible(points_4M, draws_4N, iterations - fitted)
         if not draws_4N.shape[1]:  # the numbers are at an end, or next to no four of these matches fit
             return None
         misfit_MN, off_N = _misfits(points_4M, far_4, draws_4N, areas_24N, features_MF, threshold)
         at_most_N = np.add.reduce((misfit_MN <= off_N).view(np.uint8), axis=0, dtype=np.uint16)
         at = 0
-        while (better := np.flatnonzero(at_most_N[at:] > most)).size:
+        while (better := np.flatnonzero(at_most_N[at:] > least)).size:
             at += int(better[0])
             if fitted + at >= iterations:
                 break
-            inlier_M = misfit_MN[:, at] <= -off_N[at]
-            if inlier_M.sum() < at_most_N[at]:
+            inlier_M, possible = misfit_MN[:, at] <= -off_N[at], int(at_most_N[at])
+            if (sure := int(inlier_M.sum())) < possible:
                 four = draws_4N[:, at]
                 matrix = _fitted(candidate_points[four], query_points[four])
-                exact_M = _inliers(candidate_points, query_points, matrix, threshold)
-                if exact_M is None:
-                    return None
-                inlier_M = exact_M
-            if inlier_M.sum() > most:
-                best_M, most = inlier_M, int(inlier_M.sum())
+                inlier_M, close_M = _inliers(candidate_points, query_points, matrix, threshold)
+                sure = int(inlier_M.sum())
+                possible = sure + int(close_M.sum())
+            if possible > least:
+                best_M = inlier_M if sure > most else None  # what comes may still be better than either
+                least, most = max(least, sure), max(most, possible)
                 iterations = _enough(1 - (count - most) / count, confidence, iterations)
             at += 1
         fitted += draws_4N.shape[1]
-    return best_M
+    return best_M if least == most else None
 
 
 @cache
@@ -144,7 +148,7 @@ def _numbers() -> NDArray[np.uint32]:
     return numbers
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def _draws(count: int, start: int, draws: int) -> tuple[Draws, int]:
     """About so many draws of four of `count` matches, from the random number `start` on; fewer at the end.
 
@@ -271,14 +275,12 @@ def _misfits(
     reach_4 = np.abs(points_4M).max(axis=1)
     sizes_3N, far_3N = (np.array([*by[:2], 1.0]) @ np.abs(rows_33N) for by in (reach_4, far_4))
     scale_N = 1 / np.where(unknown_N, 1.0, sizes_3N[2])
-    a, b, c = (rows_33N * scale_N).astype(np.float32)
-    half_a, half_b = a / 2, b / 2
-    model_46N = np.empty((4, 6, len(scale_N)), dtype=np.float32)
-    for n, (first, second) in enumerate(PAIRS):
-        model_46N[0, n] = a[first] * a[second] + b[first] * b[second]
-        model_46N[1, n] = c[first] * c[second]
-        model_46N[2, n] = half_a[first] * c[second] + half_a[second] * c[first]
-        model_46N[3, n] = half_b[first] * c[second] + half_b[second] * c[first]
+    first_36N, second_36N = ((rows_33N * scale_N).astype(np.float32)[:, pair] for pair in PAIRS)
+    model_46N = np.empty((4, *first_36N.shape[1:]), dtype=np.float32)
+    aa, bb, model_46N[1] = first_36N * second_36N
+    np.add(aa, bb, out=model_46N[0])
+    np.add(first_36N[:2] * second_36N[2], second_36N[:2] * first_36N[2], out=model_46N[2:])
+    model_46N[2:] /= 2
     largest_N, far_N = (
         size_3N[:2].sum(axis=0) * scale_N + by[2:].sum()
         for size_3N, by in ((sizes_3N, reach_4), (far_3N, far_4))
@@ -298,18 +300,19 @@ def _fitted(candidate_points: Points, query_points: Points) -> Numbers | None:
 
 def _inliers(
     candidate_points: Points, query_points: Points, matrix: Numbers | None, threshold: float
-) -> Mask | None:
-    """Inliers [M] of a homography as OpenCV tells them, in float32; None where one is too close to tell."""
+) -> tuple[Mask, Mask]:
+    """Sure inliers [M] of a homography as OpenCV tells them, in float32, and which are too close to tell."""
     (x, y), (u, v) = candidate_points.T, query_points.T
     if matrix is None:
-        return np.zeros(len(x), dtype=bool)
+        return np.zeros(len(x), dtype=bool), np.zeros(len(x), dtype=bool)
     h = matrix.astype(np.float32).ravel()
     with np.errstate(all="ignore"):
         over = np.float32(1) / (h[6] * x + h[7] * y + h[8])
         right, down = (h[0] * x + h[1] * y + h[2]) * over - u, (h[3] * x + h[4] * y + h[5]) * over - v
         beyond = right * right + down * down - np.float32(threshold * threshold)
         reach = max(float(np.abs(points).max()) for points in (candidate_points, query_points)) + threshold
-        return None if (np.abs(beyond) < TIE * reach * threshold).any() else beyond <= 0
+        close_M = np.abs(beyond) < TIE * reach * threshold
+        return (beyond <= 0) & ~close_M, close_M
 
 
 def _enough(share: float, confidence: float, iterations: int) -> int:

@@ -148,9 +148,8 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
             return coarse.mutual(candidate.descriptors, candidate.grid)
         pairs = None
         if rounded is not None and candidate.descriptors.device.type == "cpu":
-            pairs = mutual_whole(
-                rounded, tensor_cache(candidate.descriptors, QuantizedDescriptors, QuantizedDescriptors)
-            )
+            ways = QuantizedDescriptors, QuantizedDescriptors.passing
+            pairs = mutual_whole(rounded, tensor_cache(candidate.descriptors, QuantizedDescriptors, *ways))
         if pairs is None:
             candidate_RD = candidate.descriptors.detach().to(query_PD)
             pairs = next(mutual_nearest(query_PD, candidate_RD[None]).pairs())

@@ -4,7 +4,8 @@ The products are taken of descriptors rounded to 8 bits first. How far off one c
 that leaves open which neighbour is nearest, the few products in question are taken again in float32. Products
 closer than float32's own rounding (1e-8) may still fall out either way, as they do between two libraries.
 
-Shapes: P patches of the query, R of a candidate, D numbers a descriptor, E products taken again.
+Shapes: P patches of the query, R of a candidate, r of which are in question, D numbers a descriptor,
+E products taken again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,11 +27,11 @@ CERTAINTY = 6.0
 """Bounds hold but for a share of 2·exp(-CERTAINTY²/2) = 3e-8 of the products (Hoeffding's inequality)."""
 RETRY = 6
 """Products taken again at most, for each patch; where more are in question, all are taken in float32."""
-SMALLEST = 1e-30
-"""Photos whose largest number is below that are taken for blank."""
+SMALLEST = 1e-15
+"""Photos whose largest number is below that are taken for blank; above its inverse squares overflow."""
 CACHED = 1 << 17
 """Numbers of a descriptor block that fit a processor's cache."""
-ROUNDED = 1 << 16
+ROUNDED = 1 << 17
 """Numbers rounded at a time: each step finds them in the cache, where the step before left them."""
 
 Rows = NDArray[np.int64]
@@ -42,17 +44,22 @@ def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
     return products_RP
 
 
-def quantize(descriptors_PD: Tensor, peak: float) -> Tensor:
-    """int8 [P, D]: descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``."""
+def quantize(descriptors_PD: Tensor, peak: float, whole_PD: NDArray[np.int8]) -> float:
+    """Descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``, written to `whole_PD`.
+
+    Returns:
+        The length in steps that no row was longer than.
+    """
     rows = max(1, ROUNDED // max(1, descriptors_PD.shape[1]))
-    exact_PD, whole_PD = descriptors_PD.numpy(), np.empty(descriptors_PD.shape, dtype=np.int8)
+    exact_PD, longest = descriptors_PD.numpy(), 0.0
     for start in range(0, len(exact_PD), rows):
         part_rD = exact_PD[start : start + rows]
-        scaled_rD = np.multiply(
-            part_rD, np.float32(LARGEST / peak), out=scratch("scaled", part_rD.shape, np.float32)
-        )
-        whole_PD[start : start + rows] = np.rint(scaled_rD, out=scaled_rD)
-    return torch.from_numpy(whole_PD)
+        longest = max(longest, float(np.vecdot(part_rD, part_rD).max()))
+        # OpenCV scales, rounds and narrows in one pass, to numbers from 0; with the highest bit turned they
+        # are those from -128.
+        from_zero_rD = cv2.convertScaleAbs(part_rD, alpha=LARGEST / peak, beta=128)
+        np.bitwise_xor(from_zero_rD, 128, out=whole_PD[start : start + rows].view(np.uint8))
+    return math.sqrt(longest) * LARGEST / peak
 
 
 def at_least(similarity_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
@@ -66,23 +73,32 @@ class QuantizedDescriptors:
 
     Args:
         descriptors_PD: of any floating type, on the processor.
+        whole_PD: int8 memory to round into; its own unless given.
     """
 
-    def __init__(self, descriptors_PD: Tensor) -> None:
+    def __init__(self, descriptors_PD: Tensor, whole_PD: NDArray[np.int8] | None = None) -> None:
         descriptors_PD = descriptors_PD.detach()
         kept = descriptors_PD if descriptors_PD.dtype == torch.float16 else descriptors_PD.float()
         self.exact_PD: NDArray[np.floating[Any]] = kept.numpy()
         descriptors_PD = descriptors_PD.float()
         least, most = torch.aminmax(descriptors_PD)
         self.peak = max(-float(least), float(most))
-        self.sensible = SMALLEST < self.peak < math.inf
+        self.sensible = SMALLEST < self.peak < 1 / SMALLEST
         """Whether there is something to round by."""
         if self.sensible:
-            self.whole_PD = quantize(descriptors_PD, self.peak)
-            rows_PD = descriptors_PD.numpy()
-            longest = math.sqrt(float(np.vecdot(rows_PD, rows_PD).max()))
-            self.length = longest * LARGEST / self.peak + math.sqrt(descriptors_PD.shape[1]) / 2
+            whole_PD = np.empty(descriptors_PD.shape, np.int8) if whole_PD is None else whole_PD
+            longest = quantize(descriptors_PD, self.peak, whole_PD)
+            self.whole_PD = torch.from_numpy(whole_PD)
+            self.length = longest + math.sqrt(descriptors_PD.shape[1]) / 2
             """Of a rounded row, at most."""
+
+    @classmethod
+    def passing(cls, descriptors_PD: Tensor) -> QuantizedDescriptors:
+        """Those of a photo that may never be compared again: they hold until this thread's next ones.
+
+        Fetching new memory for them takes as long as the rounding.
+        """
+        return cls(descriptors_PD, scratch("whole", tuple(descriptors_PD.shape), np.int8))
 
 
 def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tuple[Rows, Rows] | None:
@@ -104,19 +120,19 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
     others, patches = similarity_RP.shape
     apart = math.ceil(CERTAINTY * math.sqrt((query.length**2 + candidate.length**2) / 6))
     least_R, least_P = similarity_RP.max(axis=1) - apart, similarity_RP.max(axis=0) - apart
-    near_R = at_least(similarity_RP, least_R[:, None])
+    near_P = at_least(similarity_RP, least_P)
     # A row counts where something near its best is near the best of its column too.
-    possible = near_R[similarity_RP.ravel()[near_R] >= least_P[near_R % patches]]
-    open_R = np.zeros(others, dtype=bool)
-    open_R[possible // patches] = True
-    near_R = near_R[open_R[near_R // patches]]
-    if len(near_R) > RETRY * others:  # single pairs cost far more each than a float32 product of them all
+    possible = near_P[similarity_RP.ravel()[near_P] >= least_R[near_P // patches]]
+    open_R = np.flatnonzero(np.bincount(possible // patches, minlength=others))
+    part_rP = similarity_RP.take(open_R, 0, scratch("part", (len(open_R), patches), np.int32), "clip")
+    near_r, near_E = np.divmod(at_least(part_rP, least_R[open_R, None]), patches)
+    if len(near_E) > RETRY * others:  # single pairs cost far more each than a float32 product of them all
         return None
-    best_R = _best(query, candidate, near_R, near_R // patches)
+    best_R = _best(query, candidate, open_R[near_r] * patches + near_E, near_r)
     # Only columns that some row chose can be mutual: for the others the way back need not be settled.
     open_P = np.zeros(patches, dtype=bool)
     open_P[best_R % patches] = True
-    near_P = at_least(similarity_RP, np.where(open_P, least_P, np.iinfo(np.int32).max))
+    near_P = near_P[open_P[near_P % patches]]
     if len(near_P) > RETRY * patches:
         return None
     near_P = near_P[np.argsort(near_P % patches, kind="stable")]

@@ -45,14 +45,14 @@ def served_file(content: bytes, media: str, **headers: str) -> ServedFile:
     return ServedFile(content, media, etag, {"cache-control": "no-cache", **named})
 
 
-def page_files(folder: Path = FOLDER) -> dict[str, ServedFile]:
+def page_files() -> dict[str, ServedFile]:
     """Path in addresses (``/js/main.js``; ``/`` for the index) -> file."""
     files = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(FOLDER.rglob("*")):
         kind = KINDS.get(path.suffix.lower())
         if kind is None or not path.is_file():
             continue
-        files["/" + path.relative_to(folder).as_posix()] = served_file(read_bytes(path), kind)
+        files["/" + path.relative_to(FOLDER).as_posix()] = served_file(read_bytes(path), kind)
     if f"/{INDEX}" in files:
         files["/"] = files[f"/{INDEX}"]
     return files

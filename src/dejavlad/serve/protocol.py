@@ -22,67 +22,68 @@ LINGER_BYTES: Final = 8 << 20
 
 def bounded_protocol(limits: Limits) -> type[H11Protocol]:
     """The class of connections for uvicorn."""
+    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
 
-    class BoundedProtocol(H11Protocol):
-        """One connection."""
 
-        _deadline: asyncio.TimerHandle | None = None
-        _lingering: _Lingering | None = None
+class _BoundedProtocol(H11Protocol):
+    """One connection."""
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            if len(self.connections) >= limits.connections:
-                transport.abort()
-                self.transport = transport
-                return
-            self._lingering = _Lingering(transport, self.loop)
-            super().connection_made(self._lingering)  # type: ignore[arg-type]
+    limits: Limits
+    _deadline: asyncio.TimerHandle | None = None
+    _lingering: _Lingering | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= self.limits.connections:
+            transport.abort()
+            self.transport = transport
+            return
+        self._lingering = _Lingering(transport, self.loop)
+        super().connection_made(self._lingering)  # type: ignore[arg-type]
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._set_deadline(None)
+        if self._lingering is None:
+            return
+        self._lingering.forget()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering is None:
+            return
+        if self._lingering.is_closing():
+            self._lingering.forgotten(len(data))
+            return
+        if self._waits_for_head() and self._deadline is None:
             self._await_head()
+        super().data_received(data)
 
-        def connection_lost(self, exc: Exception | None) -> None:
+    def handle_events(self) -> None:
+        super().handle_events()
+        if not self._waits_for_head():
             self._set_deadline(None)
-            if self._lingering is None:
-                return
-            self._lingering.forget()
-            super().connection_lost(exc)
 
-        def data_received(self, data: bytes) -> None:
-            if self._lingering is None:
-                return
-            if self._lingering.is_closing():
-                self._lingering.forgotten(len(data))
-                return
-            if self._waits_for_head() and self._deadline is None:
-                self._await_head()
-            super().data_received(data)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        body_goes_on = str(self.conn.their_state) == "SEND_BODY"
+        if body_goes_on and self._lingering is not None and not self._lingering.is_closing():
+            self._unset_keepalive_if_required()
+            self._lingering.close()
 
-        def handle_events(self) -> None:
-            super().handle_events()
-            if not self._waits_for_head():
-                self._set_deadline(None)
+    def _waits_for_head(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            body_goes_on = str(self.conn.their_state) == "SEND_BODY"
-            if body_goes_on and self._lingering is not None and not self._lingering.is_closing():
-                self._unset_keepalive_if_required()
-                self._lingering.close()
+    def _await_head(self) -> None:
+        self._set_deadline(self.limits.head_seconds)
 
-        def _waits_for_head(self) -> bool:
-            return self.cycle is None or self.cycle.response_complete
+    def _set_deadline(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._give_up)
 
-        def _await_head(self) -> None:
-            self._set_deadline(limits.head_seconds)
-
-        def _set_deadline(self, seconds: float | None) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-            self._deadline = None if seconds is None else self.loop.call_later(seconds, self._give_up)
-
-        def _give_up(self) -> None:
-            if self._waits_for_head() and self._lingering is not None:
-                self._lingering.abort()
-
-    return BoundedProtocol
+    def _give_up(self) -> None:
+        if self._waits_for_head() and self._lingering is not None:
+            self._lingering.abort()
 
 
 class _Lingering:

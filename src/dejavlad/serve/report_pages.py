@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import re
 import tempfile
@@ -16,6 +14,7 @@ from typing import Final, Literal
 from dejavlad.errors import DejavladError
 from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.model.run_folder import LOG, is_run
+from dejavlad.report.page import policy_hash
 from dejavlad.report.training import write_training_page
 from dejavlad.serve.page_files import KINDS, ServedFile, served_file
 from dejavlad.serve.refusal import Refusal
@@ -116,10 +115,10 @@ def policy_of(page: bytes) -> str:
     """
     text = page.decode("utf-8", "replace")
     scripts = {
-        _hash(body) for body in re.findall(r"<script\b[^>]*>(.*?)</script>", text, re.S | re.I) if body
+        policy_hash(body) for body in re.findall(r"<script\b[^>]*>(.*?)</script>", text, re.S | re.I) if body
     }
-    styles = {_hash(body) for body in re.findall(r"<style\b[^>]*>(.*?)</style>", text, re.S | re.I)}
-    attributes = {_hash(html.unescape(body)) for body in re.findall(r"\sstyle=\"([^\"]*)\"", text)}
+    styles = {policy_hash(body) for body in re.findall(r"<style\b[^>]*>(.*?)</style>", text, re.S | re.I)}
+    attributes = {policy_hash(html.unescape(body)) for body in re.findall(r"\sstyle=\"([^\"]*)\"", text)}
     style = " ".join(sorted(styles)) or "'none'"
     attribute = " ".join(["'unsafe-hashes'", *sorted(attributes)]) if attributes else "'none'"
     return (
@@ -127,10 +126,6 @@ def policy_of(page: bytes) -> str:
         f"style-src {style}; style-src-elem {style}; style-src-attr {attribute}; img-src 'self' data:; "
         "font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-
-
-def _hash(body: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(body.encode('utf-8')).digest()).decode('ascii')}'"
 
 
 def is_report(folder: Path) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
-from PIL import Image
-
-from dejavlad.images import read_reduced
 from dejavlad.photo import Photo
+from dejavlad.report.thumbnails import small_jpeg
 from dejavlad.serve.page_files import ServedFile, served_file
 
 SIZES: Final = (96, 160, 320, 480, 640, 960, 1280, 1600, 2048)
@@ -30,12 +27,7 @@ def thumbnail(photo: Photo, size: int) -> bytes:
     Raises:
         PhotoError: the photo cannot be read.
     """
-    pixels, _ = read_reduced(photo, lambda height, width: _wanted(height, width, size))
-    image = Image.fromarray(pixels)
-    image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
+    return small_jpeg(photo, size, quality=QUALITY)[0]
 
 
 class ThumbnailCache:
@@ -67,9 +59,3 @@ class ThumbnailCache:
             while self.bytes > self.most:
                 self.bytes -= len(self._pictures.popitem(last=False)[1].content)
         return entry
-
-
-def _wanted(height: int, width: int, size: int) -> tuple[int, int]:
-    """Twice the pixels that are shown, so that decoding at a smaller scale is not seen."""
-    scale = min(1.0, 2 * size / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))

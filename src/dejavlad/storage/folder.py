@@ -24,7 +24,6 @@ def one_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a folder, which must exist; a killed process leaves none behind.
 
     Args:
-        folder: what is written.
         wait: until another process that writes there has ended.
 
     Raises:
@@ -53,7 +52,6 @@ def disk_errors(path: Path, text: str = CANNOT_WRITE) -> Iterator[None]:
     """Trouble with the disk as a StoreError that says what to do.
 
     Args:
-        path: what is written.
         text: the message, with ``{path}`` and ``{error}`` (or its ``{reason}`` alone) in it.
     """
     try:
@@ -74,11 +72,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_npy(path: Path, array: NDArray[Any]) -> None:
-    """Write an array whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write an array whole or not at all, as `dejavlad.files.replacing` does."""
     with replacing(path) as file:
         np.save(file, array)
 

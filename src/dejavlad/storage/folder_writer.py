@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 from dejavlad.errors import StoreError
@@ -49,9 +48,7 @@ class FolderWriter:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         try:
             # Keep what is finished, but tell of the first trouble.
             with contextlib.nullcontext() if error is None else contextlib.suppress(StoreError):
@@ -81,7 +78,6 @@ def refuse_others(folder: Path, own: frozenset[str] | set[str], kind: str) -> No
     """Refuse to write into a folder that holds files of others.
 
     Args:
-        folder: what is to be written.
         own: names of all that may lie in it, besides what ends in ``.partial``.
         kind: what it is, in words.
 

@@ -14,9 +14,7 @@ def check_format(fields: Mapping[str, Any], kind: str, newest: int, path: Path |
 
     Args:
         fields: with ``format`` and ``version``.
-        kind: the format that it must have.
         newest: the latest version that is read.
-        path: named in errors.
 
     Returns:
         Its version.

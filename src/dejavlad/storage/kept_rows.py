@@ -36,11 +36,7 @@ class KeptRows:
     """The number of the row behind them."""
 
     def positions(self, rows: Rows) -> Rows:
-        """Where rows of these numbers lie in the file.
-
-        Raises:
-            IndexError: one was dropped.
-        """
+        """Where rows of these numbers lie in the file; IndexError where one was dropped."""
         early = rows < self.after
         places = np.where(early, 0, rows - self.after + len(self.kept))
         if early.any():
@@ -81,11 +77,7 @@ class KeptRows:
 
 
 def refuse_dropped(state: State, kept: KeptRows, rows: Rows) -> Rows:
-    """`KeptRows.positions`, a row that was dropped being a damaged state.
-
-    Raises:
-        StoreError: one was.
-    """
+    """`KeptRows.positions`; StoreError, as of a damaged state, where a row was dropped."""
     try:
         return kept.positions(rows)
     except IndexError:

@@ -74,16 +74,10 @@ class PhotoRecord:
     size: tuple[int, int]
     """Upright height and width in pixels; 0 where not known."""
 
-    def facts(self) -> tuple[Any, ...]:
-        """What is known of the photo besides its pixels."""
-        photo = self.photo
-        return photo.position, photo.heading, photo.time, photo.group, photo.tags
-
     def with_facts(self, photo: Photo, *, keep: bool) -> PhotoRecord:
         """This with what `photo` tells of position, heading, time, group and tags.
 
         Args:
-            photo: as its source tells of it now.
             keep: what its source does not tell stays as it is.
         """
         here = self.photo
@@ -196,11 +190,7 @@ def write_block(connection: sqlite3.Connection, number: int, numbers: Numbers, t
 def read_blocks(
     state: State, connection: sqlite3.Connection, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Numbers, Texts]]:
-    """Some blocks: number, numbers, texts.
-
-    Raises:
-        StoreError: one is damaged.
-    """
+    """Some blocks: number, numbers, texts; StoreError where one is damaged."""
     for number in numbers:
         line = connection.execute(
             "SELECT numbers, texts, numbers_crc, texts_crc FROM blocks WHERE number=?", (number,)
@@ -217,11 +207,7 @@ def read_blocks(
 
 
 def all_numbers(state: State, connection: sqlite3.Connection, count: int) -> Numbers:
-    """The numbers of all records [count], in the order in which they came.
-
-    Raises:
-        StoreError: a block is damaged or missing.
-    """
+    """The numbers of all records [count], as they came; StoreError where a block is damaged or missing."""
     parts = [np.empty(0, NUMBERS)]
     lines = connection.execute("SELECT number, numbers, numbers_crc FROM blocks ORDER BY number")
     for place, (number, data, crc) in enumerate(lines):

@@ -12,7 +12,6 @@ import os
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +94,7 @@ class RowFile:
                 start += rows
 
     def map(self, n_rows: int) -> NDArray[Any]:
-        """The first rows [N, D], memory-mapped.
-
-        Raises:
-            StoreError: there are fewer.
-        """
+        """The first rows [N, D], memory-mapped; StoreError where there are fewer."""
         if n_rows == 0:
             return np.empty((0, self.dims), self.dtype)
         size = self.header + n_rows * self.row_bytes
@@ -110,11 +105,7 @@ class RowFile:
         return np.memmap(self.path, self.dtype, "r", self.header, (n_rows, self.dims))
 
     def chunks(self, connection: sqlite3.Connection) -> NDArray[np.int64]:
-        """[chunks, 2] rows of each chunk, and their checksum.
-
-        Raises:
-            StoreError: the state's own numbers are damaged.
-        """
+        """[chunks, 2] rows of each chunk and their checksum; StoreError where these are damaged."""
         lines = connection.execute("SELECT number, rows, crc, own_crc FROM chunks ORDER BY number").fetchall()
         for place, (number, rows, crc, own) in enumerate(lines):
             if number != place or checksum(number, rows, crc) != own:
@@ -138,8 +129,6 @@ class MappedRows:
     """Rows that are compared with their checksums when they are read for the first time.
 
     Args:
-        file: where they lie.
-        n_rows: N.
         chunks: [chunks, 2] from `RowFile.chunks`; None where rows have no checksums (older formats).
         generation: counts how often the rows were numbered anew.
     """
@@ -163,26 +152,13 @@ class MappedRows:
     def __len__(self) -> int:
         return len(self.rows_ND)
 
-    @property
-    def checked(self) -> bool:
-        """Whether there are checksums to compare with."""
-        return self._chunks is not None
-
     def all(self) -> NDArray[Any]:
-        """All rows [N, D], memory-mapped.
-
-        Raises:
-            StoreError: some are not what was written.
-        """
+        """All rows [N, D], memory-mapped; StoreError where some are not what was written."""
         self._compare(np.flatnonzero(self._unread))
         return self.rows_ND
 
     def take(self, rows: Rows) -> NDArray[Any]:
-        """Some rows [n, D], in memory.
-
-        Raises:
-            StoreError: some are not what was written.
-        """
+        """Some rows [n, D], in memory; StoreError where some are not what was written."""
         if self._unread.any():
             numbers = np.unique(rows // self.file.chunk_rows)
             self._compare(numbers[self._unread[numbers]])
@@ -201,22 +177,14 @@ class MappedRows:
             return
         file = self.file
         with open(file.path, "rb") as source:
-            for number, data in _chunks_of(source, file, self._chunks, numbers):
-                if row_checksum(data) != self._chunks[number, 1]:
-                    first = number * file.chunk_rows
-                    last = first + int(self._chunks[number, 0]) - 1
-                    raise file.damaged(f"rows {first} to {last} are not what was written")
+            for number in numbers.tolist():
+                first, count = number * file.chunk_rows, int(self._chunks[number, 0])
+                source.seek(file.header + first * file.row_bytes)
+                if row_checksum(source.read(count * file.row_bytes)) != self._chunks[number, 1]:
+                    raise file.damaged(f"rows {first} to {first + count - 1} are not what was written")
                 self._unread[number] = False
 
 
 def row_checksum(data: NDArray[Any] | bytes, before: int = 0) -> int:
     """CRC-32 of rows as they lie on disk; `before` is that of the bytes in front of them."""
     return zlib.crc32(np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else data, before)
-
-
-def _chunks_of(
-    source: Any, file: RowFile, chunks: NDArray[np.int64], numbers: Rows
-) -> Iterator[tuple[int, bytes]]:
-    for number in numbers.tolist():
-        source.seek(file.header + number * file.chunk_rows * file.row_bytes)
-        yield number, source.read(int(chunks[number, 0]) * file.row_bytes)

@@ -31,7 +31,6 @@ class State:
     """One SQLite file.
 
     Args:
-        path: the file.
         kind: what it is, e.g. ``"dejavlad-map"``; another kind is refused.
         version: of its format; a later one is refused.
         tables: SQL that makes its tables, besides that of single values.
@@ -128,11 +127,7 @@ class State:
         return parse_json(line[0])
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """SQLite's own look at the whole file, and every single value.
-
-        Raises:
-            StoreError: something is wrong.
-        """
+        """SQLite's own look at the whole file, and every value; StoreError where something is wrong."""
         (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise self.damaged(verdict)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dejavlad.town.make import contact_sheet, make_town
+from dejavlad.town.make import make_town
 
-__all__ = ["contact_sheet", "make_town"]
+__all__ = ["make_town"]

@@ -51,6 +51,8 @@ NAMES = (
 )  # fmt: skip
 FONTS = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX)
 GLASS: Colour = (58, 66, 74)
+DESIGNS = 16
+"""Designs of facades in a town."""
 BONDS = {"brick": (5, 12, 0.09, 1.22), "stone": (16, 32, 0.06, 0.78)}
 """Walls laid in rows: height and length of a stone in pixels, spread of their tones, tone of the joints."""
 
@@ -75,11 +77,11 @@ class Design:
 
 
 @lru_cache(maxsize=4)
-def catalogue(seed: int, n: int = 16) -> tuple[Design, ...]:
+def catalogue(seed: int) -> tuple[Design, ...]:
     """The designs of facades that the houses of a town choose from."""
     rng = rng_of(seed, "catalogue")
     designs = []
-    for i in range(n):
+    for i in range(DESIGNS):
         wall = ("plaster", "brick", "stone", "panels")[i % 4] if i < 12 else "plaster"
         colour = WALLS[int(rng.integers(2, 4))] if wall == "brick" else WALLS[int(rng.integers(len(WALLS)))]
         designs.append(

@@ -1,4 +1,4 @@
-"""Make a town on disk, and a sheet of its photos.
+"""Make a town on disk.
 
 ::
 
@@ -21,19 +21,15 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import islice, zip_longest
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from dejavlad.errors import InputError, StoreMismatchError
 from dejavlad.files import naming
 from dejavlad.guarded.json_file import read_json_object
-from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.progress import OnProgress, Progress, silent
-from dejavlad.town.drives import VIEWS, Drive, Stop, photo, plan_drives, stops_of
-from dejavlad.town.paint import Bytes
+from dejavlad.town.drives import VIEWS, Stop, photo, plan_drives, stops_of
 
 VERSION = 1
 """Of what photos look like: a town made by another version is not continued."""
@@ -138,9 +134,8 @@ def _claim(out: Path, made_with: dict[str, int]) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{str(path)!r} is not the settings of a town: {error}") from error
         if existing != made_with:
-            old = existing if isinstance(existing, dict) else {}
             changed: dict[str, tuple[object, object]] = {
-                k: (old.get(k), v) for k, v in made_with.items() if old.get(k) != v
+                key: (existing.get(key), now) for key, now in made_with.items() if existing.get(key) != now
             }
             raise StoreMismatchError(path, changed or {"settings": (existing, made_with)})
         return
@@ -157,11 +152,7 @@ def _take(jobs: list[Job], workers: int, on_progress: OnProgress) -> None:
     already = done
     on_progress(Progress("making the town", done, total, already))
     missing.sort(key=lambda job: (job.stop.drive.part, job.stop.drive.stops[job.stop.number] // 50))
-    batches: list[list[Job]] = []
-    for job in missing:
-        if not batches or len(batches[-1]) >= 8:
-            batches.append([])
-        batches[-1].append(job)
+    batches = [missing[start : start + 8] for start in range(0, len(missing), 8)]
     for finished in _work(batches, workers):
         done += finished * VIEWS
         on_progress(Progress("making the town", done, total, already))
@@ -238,44 +229,3 @@ def _table(path: Path, head: str, rows: list[tuple[object, ...]]) -> None:
     writer.writerow(head.split(","))
     writer.writerows(rows)
     _write(path, text.getvalue().encode())
-
-
-def contact_sheet(town: str | Path, path: str | Path, n: int = 24) -> Path:
-    """One JPEG of n photos of a town, from all of its drives.
-
-    Raises:
-        InputError: there are no photos there, or n is below 1.
-    """
-    if n < 1:
-        raise InputError(f"a contact sheet has 1 photo or more; given {n}")
-    drives = [sorted(folder.glob("*.jpg")) for folder in sorted(Path(town).glob("*/*/*")) if folder.is_dir()]
-    drives = [photos for photos in drives if photos]
-    if not drives:
-        raise InputError(f"there are no photos of a town in {str(town)!r}")
-    rng = np.random.default_rng(len(drives))
-    for photos in drives:
-        rng.shuffle(photos)
-    rounds = zip_longest(*drives)
-    chosen = list(islice((photo for photos in rounds for photo in photos if photo is not None), n))
-    images = [_decoded(path) for path in chosen]
-    across = min(len(images), 6)
-    images += [np.full_like(images[0], 255)] * (-len(images) % across)
-    rows = [np.hstack(images[i : i + across]) for i in range(0, len(images), across)]
-    sheet = np.vstack(rows)
-    scale = min(1.0, 1500 / sheet.shape[1])
-    small = cv2.resize(sheet, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    good, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    if not good:
-        raise InputError(f"the photos in {str(town)!r} cannot be put on a sheet")
-    _write(Path(path), data.tobytes())
-    return Path(path)
-
-
-def _decoded(path: Path) -> Bytes:
-    image = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"{str(path)!r} is not a photo any more; delete it and make the town again")
-    return np.asarray(image, np.uint8)
-
-
-__all__ = ["Drive", "contact_sheet", "make_town"]

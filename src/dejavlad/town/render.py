@@ -20,6 +20,8 @@ from dejavlad.town.textures import pyramid
 
 NEAR, FAR = 0.15, 130.0
 """Metres; nothing nearer or farther is drawn."""
+ACROSS = 80.0
+"""Degrees that a photo shows from left to right."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,9 @@ class Camera:
 
     @classmethod
     def looking(
-        cls,
-        place: Vector,
-        heading: float,
-        *,
-        pitch: float = 0.0,
-        roll: float = 0.0,
-        across: float = 80.0,
-        size: tuple[int, int],
+        cls, place: Vector, heading: float, *, pitch: float = 0.0, roll: float = 0.0, size: tuple[int, int]
     ) -> Camera:
-        """A camera at a place, angles in degrees: heading from north, pitch up, and the width of view."""
+        """A camera at a place that sees `ACROSS` degrees; angles in degrees: heading from north, pitch up."""
         h, p, r = np.radians([heading, pitch, roll])
         level = np.array([np.sin(h), np.cos(h), 0.0])
         up = np.array([0.0, 0.0, 1.0])
@@ -54,7 +49,7 @@ class Camera:
         ahead = level * np.cos(p) + up * np.sin(p)
         down = level * np.sin(p) - up * np.cos(p)
         right, down = right * np.cos(r) + down * np.sin(r), down * np.cos(r) - right * np.sin(r)
-        focal = size[1] / 2 / np.tan(np.radians(across) / 2)
+        focal = size[1] / 2 / np.tan(np.radians(ACROSS) / 2)
         return cls(place, np.stack([right, down, ahead]), float(focal), size)
 
     def rays(self) -> Floats:

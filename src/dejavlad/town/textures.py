@@ -9,7 +9,7 @@ import numpy as np
 
 from dejavlad.town import objects
 from dejavlad.town.facade import _surface, catalogue, paint_awning, paint_facade, paint_roof, paint_shop_sign
-from dejavlad.town.paint import Bytes, canvas, mottle, rng_of
+from dejavlad.town.paint import PER_METRE, Bytes, canvas, mottle, rng_of
 from dejavlad.town.plan import Key
 
 
@@ -41,6 +41,8 @@ def _pyramid(seed: int, key: Key) -> tuple[Bytes, ...]:
     return tuple(levels)
 
 
+ORIEL_FOOT = 4.2
+"""Metres of a house's front below its oriel."""
 OPACITY = {"tree", "lamp", "post", "railing", "person", "car"}
 """Textures whose fourth channel is opacity."""
 
@@ -49,25 +51,19 @@ def paint(seed: int, key: Key) -> Bytes:
     """The texture that a key stands for."""
     what, rest = key[0], key[1:]
     numbers = [int(n) for n in rest if not isinstance(n, str)]
-    if what == "facade":
-        name, number, kind, width, height = rest
-        design = catalogue(seed)[int(kind)]
-        return paint_facade(seed, rng_key(str(name), int(number)), design, float(width), float(height))
-    if what == "side":
-        number, kind, width, height = rest
-        design = catalogue(seed)[int(kind)]
-        return paint_facade(seed, int(number), design, float(width), float(height), street=False)
-    if what == "oriel":
-        name, number, kind, width, height = rest
+    if what in ("facade", "side", "oriel"):
+        *house, kind, width, height = rest
+        number = int(house[0]) if what == "side" else rng_key(str(house[0]), int(house[1]))
+        below = ORIEL_FOOT if what == "oriel" else 0.0
         image = paint_facade(
             seed,
-            rng_key(str(name), int(number)),
+            number,
             catalogue(seed)[int(kind)],
             float(width),
-            float(height) + 4.2,
-            street=True,
+            float(height) + below,
+            street=what != "side",
         )
-        return image[: round(float(height) * 32)]
+        return image[: round(float(height) * PER_METRE)] if below else image
     if what == "gable":
         design = catalogue(seed)[numbers[0]]
         image = canvas(3, 6, design.colour)

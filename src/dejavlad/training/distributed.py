@@ -81,11 +81,7 @@ ALONE = Processes()
 
 
 class Joined(Processes):
-    """Processes that ``torchrun`` started.
-
-    Args:
-        fabric: launched.
-    """
+    """Processes that ``torchrun`` started, joined by a Fabric that is launched."""
 
     def __init__(self, fabric: Any) -> None:
         self._fabric = fabric

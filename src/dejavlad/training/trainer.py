@@ -22,6 +22,7 @@ from dejavlad.ground_truth import PlaceDataset
 from dejavlad.images import Preprocess
 from dejavlad.model import PlaceModel
 from dejavlad.model.device import resolve_device
+from dejavlad.model.run_folder import best_epoch, is_run
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.training.config import schedule
 from dejavlad.training.config.options import TrainConfig
@@ -31,12 +32,12 @@ from dejavlad.training.data.descriptor_file import read_rows
 from dejavlad.training.data.descriptors import read_descriptors, write_descriptors
 from dejavlad.training.data.split import Split, keep_maps
 from dejavlad.training.diagnostics.doctor import candidates_of, check_start
-from dejavlad.training.diagnostics.monitor import Monitor, pulse
+from dejavlad.training.diagnostics.monitor import Monitor, never_tested, refresh_statistics
 from dejavlad.training.distributed import Processes, join
 from dejavlad.training.run.checkpointer import Checkpointer
 from dejavlad.training.run.open_run import OpenRun, open_run
 from dejavlad.training.run.records import DiscardedRecords, OnRecord, Records, ignore
-from dejavlad.training.run.runs import CACHE, Run, best_epoch, is_run
+from dejavlad.training.run.runs import CACHE, Run
 from dejavlad.training.run.state import State
 from dejavlad.training.run.validation import score
 from dejavlad.training.sampling.batches import make_batch_sampler
@@ -133,7 +134,7 @@ def _join_processes(
 def _tested_split(val: PlaceDataset, preprocess: Preprocess, context: RunContext) -> Split:
     """The validation set, which needs no tuples, but must say what is right."""
     split = Split(val, Candidates.of(val, context.config, required=False), preprocess, context)
-    split.require_truth()
+    _ = split.truth  # made now, so that what lacks is said before training
     return split
 
 
@@ -354,33 +355,37 @@ class _Training:
 
         Training photos are described already, or never all of them.
         """
-        splits = [("val", self.val)] if whole and self.val is not None else []
-        if (whole or epoch) and self.config.mining == "all":
-            splits.append(("train", self.train))
-        for name, split in splits:
-            assert split is not None
-            started = time.monotonic()
-            file = self.out / CACHE / "val.npy"
-            if split is not self.train:
-                self._describe(split, file)
-                self._note_failed()
-            if not self.processes.first:
-                continue
-            descriptors = self.descriptors if split is self.train else read_descriptors(file, split.pool)
-            assert descriptors is not None
-            scores = score(descriptors, split.truth, split.candidates, list(split.pool.failed), self.config)
-            if split is not self.train:
-                del descriptors
+        if whole and self.val is not None:
+            started, file = time.monotonic(), self.out / CACHE / "val.npy"
+            self._describe(self.val, file)
+            self._note_failed()
+            if self.processes.first:
+                self._score("val", self.val, read_descriptors(file, self.val.pool), epoch, at, started)
                 file.unlink(missing_ok=True)
-            self.records.add(
-                "test",
-                at,
-                epoch=epoch,
-                set=name,
-                recall={str(n): value for n, value in scores.recall.items()},
-                rank_loss=scores.rank_loss,
-                seconds=round(time.monotonic() - started, 4),
-            )
+        if (whole or epoch) and self.config.mining == "all" and self.processes.first:
+            assert self.descriptors is not None
+            self._score("train", self.train, self.descriptors, epoch, at, time.monotonic())
+
+    def _score(
+        self,
+        name: str,
+        split: Split,
+        descriptors: Descriptors,
+        epoch: int,
+        at: tuple[int, int],
+        started: float,
+    ) -> None:
+        """Write down how good descriptors are on a split, and the seconds since `started`."""
+        scores = score(descriptors, split.truth, split.candidates, list(split.pool.failed), self.config)
+        self.records.add(
+            "test",
+            at,
+            epoch=epoch,
+            set=name,
+            recall={str(n): value for n, value in scores.recall.items()},
+            rank_loss=scores.rank_loss,
+            seconds=round(time.monotonic() - started, 4),
+        )
 
     def _refresh(self, epoch: int, batch: int) -> None:
         """Describe the training photos anew, before a batch of an epoch; batch 0: before all of them.
@@ -398,7 +403,9 @@ class _Training:
         descriptors = self._read(self.out / CACHE / name)
         seconds = round(time.monotonic() - started, 4)
         if self.processes.first:
-            self.records.add("refresh", (epoch, batch), seconds=seconds, **pulse(before, descriptors))
+            self.records.add(
+                "refresh", (epoch, batch), seconds=seconds, **refresh_statistics(before, descriptors)
+            )
         self.descriptors, self.descriptors_file = descriptors, name
         self._note_failed()
 
@@ -425,9 +432,12 @@ class _Training:
         if not self.processes.first:
             return
         split, model = self.train, self.network.model
-        for finding in check_start(
+        findings = check_start(
             model, split.pool.dataset, split.candidates, self.descriptors, self.config, self._grouping
-        ):
+        )
+        if self.config.patience and self.val is None:
+            findings.append(never_tested(self.config.patience))
+        for finding in findings:
             self.records.add("warning", (1, 0), **finding.to_dict())
 
     def _note_failed(self, batch: int = 0) -> None:

@@ -22,14 +22,7 @@ _HOME: Final = {
     "load_model": "dejavlad.zoo.resolve",
 }
 
-__all__ = [
-    "BEST_MODEL",
-    "DEFAULT_MODEL",
-    "ModelEntry",
-    "default_model",
-    "list_models",
-    "load_model",
-]
+__all__ = ["BEST_MODEL", "DEFAULT_MODEL", "ModelEntry", "default_model", "list_models", "load_model"]
 
 
 __getattr__ = lazy_names(__name__, _HOME)

@@ -91,6 +91,9 @@ def make_off_the_shelf(
     parsed = parse_name(name)
     assert parsed is not None
     source, pooling, options = parsed
+    shelf = FROM_THE_MAP.get(name)
+    if shelf is not None and input is not None:
+        raise InputError(f"{name} brings its own input; leave --input out")
     leading = aggregation.AGGREGATIONS[pooling.removesuffix("_preL2")].leading  # type: ignore[attr-defined]
     if leading:
         source = replace(source, options={**source.options, "leading": leading})
@@ -110,7 +113,7 @@ def make_off_the_shelf(
     return PlaceModel(
         backbone,
         layer,
-        _preprocess(source.name, input) if name not in FROM_THE_MAP else FROM_THE_MAP[name].preprocess,
+        _preprocess(source.name, input) if shelf is None else shelf.preprocess,
         name=name,
         source=source,
         provenance=provenance,

@@ -66,14 +66,15 @@ def _netvlad() -> Iterator[Published]:
 
 
 def _patch_netvlad() -> Iterator[Published]:
-    for dataset, file, on in (("mapillary", "mapillary", "Mapillary SLS"), ("pitts", "pitts", "Pitts30K")):
-        for dims in (4096, 512, 128):
-            url = f"{PATCH_NETVLAD}{file}_WPCA{dims}.pth.tar"
-            what = "VGG-16, NetVLAD of Patch-NetVLAD, whitened"
-            yield Published(f"patchnetvlad-{dataset}-{dims}", url, what, dims, on, licence=MIT)
-    url = f"{PATCH_NETVLAD}landmarks_WPCA4096.pth.tar"
     what = "VGG-16, NetVLAD of Patch-NetVLAD, whitened"
-    yield Published("patchnetvlad-landmarks-4096", url, what, 4096, "Google Landmarks", licence=MIT)
+    for dataset, on, sizes in (
+        ("mapillary", "Mapillary SLS", (4096, 512, 128)),
+        ("pitts", "Pitts30K", (4096, 512, 128)),
+        ("landmarks", "Google Landmarks", (4096,)),
+    ):
+        for dims in sizes:
+            url = f"{PATCH_NETVLAD}{dataset}_WPCA{dims}.pth.tar"
+            yield Published(f"patchnetvlad-{dataset}-{dims}", url, what, dims, on, licence=MIT)
 
 
 def _small() -> Iterator[Published]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,8 +57,7 @@ def load_model(
         weights: a file (of PyTorch, .safetensors or .npz; see `backbones.tensor_files`), or ``random:SEED``:
             of a named model's backbone, or of the whole of a published network; default: the published ones,
             downloaded on first use.
-        input: how a named model prepares photos, ``torchvision`` or ``caffe``; default: as its published
-            weights want it.
+        input: how a named model prepares photos, ``torchvision`` or ``caffe``; default: as its weights want.
         resize: ``HxW``, ``longest:N`` or ``none``; default: the model's own.
         dims: keep the first so many dimensions, again at unit length.
         levels: how photos of more than 8 bits become 8: ``photo``, ``upper`` or ``LOW,HIGH``
@@ -82,27 +82,21 @@ def load_model(
     check_device(runtime, device)
     where, src = resolve_device(device if runtime == TORCH else "cpu"), resolve(src) or src
     if is_export(Path(src)):
-        model = _exported(Path(src), weights, input, given, precision)
-        return _changed(model, resize, levels, reduce, dims).eval()
+        _refuse_options(src, weights, input)
+        exported = open_export(Path(src), runtime=given, precision=precision)
+        return _changed(exported, resize, levels, reduce, dims).eval()
     check_precision(precision)
-    model = _opened(src, weights, input, seed=seed, offline=offline, on_progress=on_progress)
-    model = _changed(model, resize, levels, reduce, dims).to(where)
-    return _computed(model, precision, runtime, strict=given != AUTO)
+    opened = _opened(src, weights, input, seed=seed, offline=offline, on_progress=on_progress)
+    model = _changed(opened, resize, levels, reduce, dims).to(where)
+    return _run_in(model, precision, runtime, strict=given != AUTO)
 
 
-def _computed(model: PlaceModel, precision: str, runtime: str, *, strict: bool) -> PlaceModel:
-    """The model with its arithmetic, and what computes it; `strict` where a runtime was asked for by name."""
+def _run_in(model: PlaceModel, precision: str, runtime: str, *, strict: bool) -> PlaceModel:
+    """The model with its arithmetic and what computes it; `strict`: a runtime that was named, or an error."""
     model.precision = precision
     if runtime != TORCH and (strict or next(model.backbone.parameters(), None) is not None):
         attach(model, runtime, strict=strict)
     return model.eval()
-
-
-def _exported(
-    path: Path, weights: str | Path | None, input: str | None, runtime: str, precision: str
-) -> PlaceModel:
-    _refuse_options(path, weights, input)
-    return open_export(path, runtime=runtime, precision=precision)
 
 
 def _opened(
@@ -141,12 +135,13 @@ def _changed(
     model: PlaceModel, resize: str | None, levels: str | None, reduce: bool | None, dims: int | None
 ) -> PlaceModel:
     """A model whose photos are prepared otherwise, or cut to some dimensions, where that is asked for."""
-    if resize is not None:
-        model = model.with_preprocess(replace(model.preprocess, resize=resize))
+    changes: dict[str, Any] = {} if resize is None else {"resize": resize}
     if levels is not None:
-        model = model.with_preprocess(replace(model.preprocess, levels=parse_levels(levels)))
+        changes["levels"] = parse_levels(levels)
     if reduce is not None:
-        model = model.with_preprocess(replace(model.preprocess, reduce=reduce))
+        changes["reduce"] = reduce
+    if changes:
+        model = model.with_preprocess(replace(model.preprocess, **changes))
     return model if dims is None else model.with_dims(dims)
 
 

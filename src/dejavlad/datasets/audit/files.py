@@ -78,8 +78,8 @@ def _missing(
 ) -> Iterator[Finding]:
     """Those that lie elsewhere or under another ending, and those that do not."""
     beside = {photo.key: other for photo in missing if (other := _other_ending(photo.path))}
-    lost = [photo for photo in missing if photo.key not in beside]
-    elsewhere = _elsewhere(lost, root, listed) if lost else {}
+    absent = [photo for photo in missing if photo.key not in beside]
+    elsewhere = _elsewhere(absent, root, listed) if absent else {}
     for lying, text, do in (
         (
             beside,
@@ -95,7 +95,7 @@ def _missing(
         if lying:
             examples = tuple(f"{key} -> {path}" for key, path in list(lying.items())[:SHOWN])
             yield Finding("misplaced", f"{len(lying):,} of {name} {text}", True, examples, do)
-    gone = [photo.key for photo in lost if photo.key not in elsewhere]
+    gone = [photo.key for photo in absent if photo.key not in elsewhere]
     if gone:
         where = f"{str(photos.root)!r}"
         all_gone = len(gone) == len(photos)
@@ -117,10 +117,10 @@ def _other_ending(path: Path) -> str | None:
     return None
 
 
-def _elsewhere(lost: list[Photo], root: Path, listed: set[str]) -> dict[str, str]:
+def _elsewhere(absent: list[Photo], root: Path, listed: set[str]) -> dict[str, str]:
     """Key -> where else below the root a photo of that name lies that no list names; if there is one such."""
     wanted: dict[str, list[str]] = {}
-    for photo in lost:
+    for photo in absent:
         wanted.setdefault(same_form(photo.path.name), []).append(photo.key)
     places: dict[str, list[str]] = {}
     for folder, _, files in os.walk(root):
@@ -165,14 +165,12 @@ def doubles(lists: dict[str, PhotoList], truth: Truth | None = None) -> Iterator
         name: {key: digests.get(path) for key, path in paths_of.items()} for name, paths_of in files.items()
     }
     for name, paths_of in marks.items():
-        seen: dict[str, str] = {}
-        paths: dict[str, str] = {}
+        first: dict[str, str] = {}
         twice = []
         for key, mark in paths_of.items():
-            if mark is not None and mark in seen and paths[mark] != files[name][key]:
-                twice.append(f"{seen[mark]} = {key}")
-            elif mark is not None:
-                seen[mark], paths[mark] = key, files[name][key]
+            earlier = key if mark is None else first.setdefault(mark, key)
+            if files[name][earlier] != files[name][key]:
+                twice.append(f"{earlier} = {key}")
         if twice:
             text = f"{len(twice):,} photos of {name} are there twice, byte for byte"
             yield Finding("duplicates", text, False, tuple(twice[:SHOWN]))

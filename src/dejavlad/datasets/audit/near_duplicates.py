@@ -9,7 +9,7 @@ Legend: Q queries, M pairs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,9 @@ ALIKE = 2.0
 FLAT = 4.0
 """Grey levels that a small picture must vary by; darkness and fog are no twins."""
 
+NAMED = 20
+"""Twins that are told by name, at most."""
+
 Small = NDArray[np.float32]
 Identity = tuple[object, ...]
 
@@ -46,32 +49,24 @@ class NearDuplicate:
 
 
 def find_near_duplicates(
-    database: PhotoList,
-    queries: PhotoList,
-    *,
-    pairs: Iterable[tuple[int, int]] = (),
-    look: Callable[[Photo], Small | None] | None = None,
+    database: PhotoList, queries: PhotoList, *, pairs: Iterable[tuple[int, int]] = ()
 ) -> list[NearDuplicate]:
     """Photos of one list that are in the other too.
 
     Only files of a size that both lists have are read. Files that are not there are no twins.
 
     Args:
-        database: the database's photos.
-        queries: the queries.
         pairs: (query, row) that are looked at for the same picture too, such as each query's first answer.
-        look: gives a photo's small picture, or None; `small_picture` unless told otherwise.
 
     Returns:
         By query, then row; each pair once.
     """
-    look = small_picture if look is None else look
     twins = {(twin.query, twin.row): twin for twin in _same_bytes(database, queries)}
     seen: dict[tuple[str, int], Small | None] = {}
 
     def small(photos: PhotoList, name: str, row: int) -> Small | None:
         if (name, row) not in seen:
-            seen[name, row] = look(photos[row])
+            seen[name, row] = small_picture(photos[row])
         return seen[name, row]
 
     for query, row in pairs:
@@ -83,8 +78,8 @@ def find_near_duplicates(
     return [twins[at] for at in sorted(twins)]
 
 
-def told_twins(
-    twins: Iterable[NearDuplicate], database: PhotoList, queries: PhotoList, *, most: int = 20
+def summarize_near_duplicates(
+    twins: Iterable[NearDuplicate], database: PhotoList, queries: PhotoList
 ) -> dict[str, Any]:
     """Twins by name, for ``result.json``: how many queries have one, and the first few."""
     listed = list(twins)
@@ -94,13 +89,13 @@ def told_twins(
         "pictures": sum(twin.how == "picture" for twin in listed),
         "first": [
             {"query": queries[twin.query].key, "database": database[twin.row].key, "same": twin.how}
-            for twin in listed[:most]
+            for twin in listed[:NAMED]
         ],
     }
 
 
-def twins_text(summary: Mapping[str, Any]) -> str:
-    """What `told_twins` tells, in a sentence; empty where there are none."""
+def near_duplicates_text(summary: Mapping[str, Any]) -> str:
+    """What `summarize_near_duplicates` tells, in a sentence; empty where there are none."""
     if not summary or not summary["queries"]:
         return ""
     first = summary["first"][0]
@@ -113,13 +108,15 @@ def twins_text(summary: Mapping[str, Any]) -> str:
 def small_picture(photo: Photo) -> Small | None:
     """float32 [24, 24] grey levels of a photo or its crop; None for video frames, views and what is
     unreadable."""
+    if photo.view is not None:
+        return None
     if photo.pixels is not None:
         pixels = photo.pixels
         if photo.crop is not None:
             left, top, right, bottom = photo.crop
             pixels = pixels[top:bottom, left:right]
         return _reduced(Image.fromarray(pixels).convert("L")) if pixels.size else None
-    if photo.frame is not None or photo.view is not None:
+    if photo.frame is not None:
         return None
     try:
         with open_image(photo.path) as image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +16,36 @@ from dejavlad.datasets.card import Published
 from dejavlad.errors import BlankPhotoError, InputError
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.rules import WithinMetres
+from dejavlad.ground_truth.truth import Truth
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.positions.diagnosis import out_of_place, what_is_wrong
-from dejavlad.positions.panorama import told_panoramas
+from dejavlad.positions.panorama import tagged_panoramas
 from dejavlad.progress import OnProgress, Progress, silent
 
 Read = Callable[[Photo], object]
 """Decodes a photo (`dejavlad.images.read_image`); raises InputError for one that cannot be."""
 Stretch = Callable[[Photo], tuple[float, float] | None]
 """The range that a photo of more than 8 bits is stretched from (`dejavlad.images.read_stretch`), if it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Which photos are decoded to see whether they can be, and how."""
+
+    read: Read | None = None
+    """Decodes a photo; None: none is decoded."""
+    stretch: Stretch | None = None
+    """Tells of photos of more than 8 bits; None: these are not looked for."""
+    sample: int | None = None
+    """So many of each list, evenly spread; None: all of them."""
+    workers: int = 2
+    """Threads that decode."""
+    on_progress: OnProgress = silent
+    """Told of each photo that was decoded."""
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < 1:
+            raise InputError(f"1 photo or more of each list is decoded; given {self.sample}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,68 +85,41 @@ class Checked:
 
 def check_dataset(
     dataset: PlaceDataset,
+    decoding: Decoding = Decoding(),
     *,
     published: Published | None = None,
     root: str | Path | None = None,
-    read: Read | None = None,
-    stretch: Stretch | None = None,
-    sample: int | None = None,
-    workers: int = 2,
-    on_progress: OnProgress = silent,
 ) -> Checked:
     """Look at a dataset's files.
 
     Args:
-        dataset: the dataset.
         published: what it should hold.
         root: the folder below which misplaced photos are looked for; the lists' own unless given.
-        read: decodes a photo; none is decoded unless given.
-        stretch: tells of photos of more than 8 bits; these are not looked for unless given.
-        sample: decode so many of each list, evenly spread; all unless given.
-        workers: threads that decode.
-        on_progress: told while photos are decoded.
-
-    Raises:
-        InputError: a sample of fewer than 1.
     """
     lists = {"database": dataset.database, "queries": dataset.queries}
-    findings = files(lists, None if root is None else Path(root))
-    findings_of_photos, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
-    findings += [
-        *findings_of_photos,
-        *_panoramas(lists),
-        *doubles(lists, dataset.truth),
-        *_counts(dataset, published),
-        *_truth(dataset),
-    ]
-    counts = {name: len(photos) for name, photos in lists.items()}
-    return Checked(dataset.name, counts, looked_at, _sorted(findings))
+    more = [*_counts(dataset, published), *_truth(dataset)]
+    return _checked(dataset.name, lists, decoding, more, dataset.truth, None if root is None else Path(root))
 
 
-def check_photos(
-    photos: PhotoList,
-    *,
-    read: Read | None = None,
-    stretch: Stretch | None = None,
-    sample: int | None = None,
-    workers: int = 2,
-    on_progress: OnProgress = silent,
-) -> Checked:
-    """Look at the files of one list; arguments as of `check_dataset`."""
+def check_photos(photos: PhotoList, decoding: Decoding = Decoding()) -> Checked:
+    """Look at the files of one list."""
     lists = {photos.name: photos}
-    findings_of_photos, looked_at = _decoded(lists, read, stretch, sample, workers, on_progress)
-    findings = [
-        *files(lists, None),
-        *findings_of_photos,
-        *_panoramas(lists),
-        *doubles(lists),
-        *_places(lists),
-    ]
-    return Checked(photos.name, {photos.name: len(photos)}, looked_at, _sorted(findings))
+    return _checked(photos.name, lists, decoding, list(_places(lists)))
 
 
-def _sorted(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: not finding.wrong))
+def _checked(
+    name: str,
+    lists: dict[str, PhotoList],
+    decoding: Decoding,
+    more: list[Finding],
+    truth: Truth | None = None,
+    root: Path | None = None,
+) -> Checked:
+    """What is found in the files of some lists, and `more`; errors first."""
+    undecodable, looked_at = _decoded(lists, decoding)
+    findings = [*files(lists, root), *undecodable, *_panoramas(lists), *doubles(lists, truth), *more]
+    findings.sort(key=lambda finding: not finding.wrong)
+    return Checked(name, {key: len(photos) for key, photos in lists.items()}, looked_at, tuple(findings))
 
 
 def _counts(dataset: PlaceDataset, published: Published | None) -> Iterator[Finding]:
@@ -191,7 +185,7 @@ def _places(lists: dict[str, PhotoList]) -> Iterator[Finding]:
 
 def _panoramas(lists: dict[str, PhotoList]) -> Iterator[Finding]:
     for name, photos in lists.items():
-        if panoramas := told_panoramas(photos):
+        if panoramas := tagged_panoramas(photos):
             yield Finding(
                 "panoramas",
                 f"{name} holds equirectangular panoramas of 360 degrees",
@@ -215,19 +209,12 @@ def _stretched(ranges: dict[str, dict[str, tuple[float, float]]], looked_at: Cou
     return findings
 
 
-def _decoded(
-    lists: dict[str, PhotoList],
-    read: Read | None,
-    stretch: Stretch | None,
-    sample: int | None,
-    workers: int,
-    on_progress: OnProgress,
-) -> tuple[list[Finding], int]:
-    if sample is not None and sample < 1:
-        raise InputError(f"1 photo or more of each list is decoded; given {sample}")
+def _decoded(lists: dict[str, PhotoList], decoding: Decoding) -> tuple[list[Finding], int]:
+    """What decoding photos shows, and how many were decoded."""
+    read, stretch = decoding.read, decoding.stretch
     if read is None:
         return [], 0
-    chosen = [(name, photo) for name, photos in lists.items() for photo in _spread(photos, sample)]
+    chosen = [(name, photo) for name, photos in lists.items() for photo in _spread(photos, decoding.sample)]
     chosen = [(name, photo) for name, photo in chosen if photo.pixels is not None or photo.path.is_file()]
 
     def look(item: tuple[str, Photo]) -> InputError | tuple[float, float] | None:
@@ -239,20 +226,20 @@ def _decoded(
             return error
 
     ranges: dict[str, dict[str, tuple[float, float]]] = {}
-    broken: dict[str, dict[str, str]] = {}
-    empty: dict[str, dict[str, str]] = {}
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    broken: dict[str, list[str]] = {}
+    empty: dict[str, list[str]] = {}
+    with ThreadPoolExecutor(max(1, decoding.workers)) as pool:
         for done, ((name, photo), seen) in enumerate(zip(chosen, pool.map(look, chosen), strict=True), 1):
             if isinstance(seen, BlankPhotoError):
-                empty.setdefault(name, {})[photo.key] = f"{photo.key}: {seen.reason}"
+                empty.setdefault(name, []).append(f"{photo.key}: {seen.reason}")
             elif isinstance(seen, InputError):
-                broken.setdefault(name, {})[photo.key] = str(seen)
+                broken.setdefault(name, []).append(str(seen))
             elif seen is not None:
                 ranges.setdefault(name, {})[photo.key] = seen
-            on_progress(Progress("decoding photos", done, len(chosen)))
+            decoding.on_progress(Progress("decoding photos", done, len(chosen)))
     do = "fetch these again: a photo that is cut short is a download that broke off"
     findings = [
-        Finding("unreadable", f"{len(why):,} of {name}", True, tuple(list(why.values())[:SHOWN]), do)
+        Finding("unreadable", f"{len(why):,} of {name}", True, tuple(why[:SHOWN]), do)
         for name, why in broken.items()
     ]
     findings += [
@@ -260,7 +247,7 @@ def _decoded(
             "blank",
             f"{len(why):,} of {name} show nothing: they are left out of maps and rankings",
             False,
-            tuple(list(why.values())[:SHOWN]),
+            tuple(why[:SHOWN]),
         )
         for name, why in empty.items()
     ]

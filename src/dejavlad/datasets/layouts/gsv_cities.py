@@ -13,19 +13,17 @@ are the database.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dejavlad.datasets.layouts.csv_table import Row, read_table
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.geo import utm_from_latlon
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.rules import Listed
 from dejavlad.ground_truth.truth import Truth
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.photo.listing import read_text
 from dejavlad.positions.notes import without_zeros
 
 COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "panoid")
@@ -35,17 +33,12 @@ FEWEST = 4
 
 
 def open_gsv_cities(
-    root: str | Path,
-    name: str = "gsv-cities",
-    *,
-    cities: Sequence[str] | None = None,
-    fewest: int = FEWEST,
+    root: str | Path, name: str = "gsv-cities", *, cities: Sequence[str] | None = None, fewest: int = FEWEST
 ) -> PlaceDataset:
     """Places of some cities.
 
     Args:
         root: holds ``Dataframes`` and ``Images``.
-        name: what the dataset is called.
         cities: which; all that there are tables of unless given.
         fewest: places with fewer photos are left out.
 
@@ -67,9 +60,10 @@ def open_gsv_cities(
     for city in cities or tables:
         for photo in _photos(root, city, tables[city]):
             places.setdefault(str(photo.group), []).append(photo)
-    photographed = [photos for photos in places.values() if len(photos) >= max(2, fewest)]
+    fewest = max(2, fewest)
+    photographed = [photos for photos in places.values() if len(photos) >= fewest]
     if not photographed:
-        raise InputError(f"{name}: no place has {max(2, fewest)} photos in {', '.join(cities or tables)}")
+        raise InputError(f"{name}: no place has {fewest} photos in {', '.join(cities or tables)}")
     database = [photo for photos in photographed for photo in photos[1:]]
     right, start = [], 0
     for photos in photographed:
@@ -79,20 +73,17 @@ def open_gsv_cities(
         name,
         without_zeros(PhotoList(database, root=root, name=f"{name}:database")),
         without_zeros(PhotoList((photos[0] for photos in photographed), root=root, name=f"{name}:queries")),
-        Truth(right, len(database), Listed("same-place", (("fewest", max(2, fewest)),))),
+        Truth(right, len(database), Listed("same-place", (("fewest", fewest),))),
         "same-place",
     )
 
 
 def _photos(root: Path, city: str, table: Path) -> Iterator[Photo]:
     ending: str | None = None
-    reader = csv.DictReader(io.StringIO(read_text(table), newline=""), restval="")
-    try:
-        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-            raise ValueError(f"it has no column {missing[0]}")
-        for row in reader:
+    folder = root / "Images" / city
+    for line, row in enumerate(read_table(table, COLUMNS), 2):
+        try:
             stem = _stem(row)
-            folder = root / "Images" / city
             if ending is None:
                 ending = next(
                     (known for known in ENDINGS if (folder / f"{stem}{known}").is_file()), ENDINGS[0]
@@ -106,11 +97,11 @@ def _photos(root: Path, city: str, table: Path) -> Iterator[Photo]:
                 time=moment.timestamp(),
                 group=f"{city}/{int(row['place_id'])}",
             )
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{str(table)!r} line {reader.line_num}: {error}") from None
+        except ValueError as error:
+            raise InputError(f"{str(table)!r} line {line}: {error}") from None
 
 
-def _stem(row: dict[str, str]) -> str:
+def _stem(row: Row) -> str:
     place, year, month, north = (int(row[key]) for key in ("place_id", "year", "month", "northdeg"))
     return (
         f"{row['city_id']}_{place % 10**5:07d}_{year:04d}_{month:02d}_{north:03d}_{row['lat']}_{row['lon']}_"

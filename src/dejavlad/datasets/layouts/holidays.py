@@ -30,7 +30,6 @@ def open_holidays(root: str | Path, name: str = "holidays", *, rotated: bool = F
 
     Args:
         root: the folder that holds ``jpg`` (or ``jpg_rotated``), or that folder itself.
-        name: what the dataset is called.
         rotated: the photos turned upright.
 
     Raises:

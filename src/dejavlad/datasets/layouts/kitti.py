@@ -27,13 +27,8 @@ from dejavlad.photo.folder import folder_photos
 from dejavlad.photo.listing import lines_of, read_text
 from dejavlad.positions.poses import GROUND, centres_of, ground, read_poses
 
-FRAMES: Final = dict(
-    zip(
-        (f"{i:02d}" for i in range(11)),
-        (4541, 1101, 4661, 801, 271, 2761, 1101, 1101, 4071, 1591, 1201),
-        strict=True,
-    )
-)
+_FRAMES: Final = (4541, 1101, 4661, 801, 271, 2761, 1101, 1101, 4071, 1591, 1201)
+FRAMES: Final = {f"{i:02d}": count for i, count in enumerate(_FRAMES)}
 """Sequence with poses -> its frames."""
 SEQUENCES: Final = tuple(f"{i:02d}" for i in range(22))
 CAMERAS: Final = ("image_2", "image_0", "image_3", "image_1")
@@ -44,44 +39,42 @@ WINDOW: Final = 250
 """Frames before and after a query that do not count."""
 
 
-def open_kitti(root: str | Path, sequence: str = "00", *, name: str | None = None) -> PlaceDataset:
+def open_kitti(root: str | Path, sequence: str, *, name: str) -> PlaceDataset:
     """A sequence of KITTI odometry: each frame is a query among all the others.
 
     Args:
         root: the folder that holds ``sequences`` and ``poses``.
         sequence: ``00`` to ``21``; from ``11`` on without truth.
-        name: what the dataset is called.
 
     Raises:
         InputError: there are no photos, or poses or times of another number of frames.
     """
-    called = name or f"kitti-{sequence}"
     root = Path(root)
     drive = root / "sequences" / sequence
     folder = next((drive / camera for camera in CAMERAS if (drive / camera).is_dir()), None)
     if folder is None:
-        raise InputError(f"{called}: there is no {str(drive / CAMERAS[0])!r} (nor another camera's folder)")
-    frames = folder_photos(folder, name=f"{called}:database")
+        raise InputError(f"{name}: there is no {str(drive / CAMERAS[0])!r} (nor another camera's folder)")
+    frames = folder_photos(folder, name=f"{name}:database")
     if (times := drive / "times.txt").is_file():
         frames = _timed(frames, times)
     poses = root / "poses" / f"{sequence}.txt"
     if not poses.is_file():
         if sequence in FRAMES:
-            raise InputError(f"{called}: there is no {str(poses)!r}; unpack the archive of poses there")
-        return PlaceDataset(called, frames, _queries(frames, called))
+            raise InputError(f"{name}: there is no {str(poses)!r}; unpack the archive of poses there")
+        return PlaceDataset(name, frames, _queries(frames, name))
     centres = centres_of(frames, read_poses(poses), poses)
     placed = []
     for photo, centre in zip(frames, centres, strict=True):
         at = None if centre is None else Position(*ground(centre, GROUND["kitti"]))
         placed.append(replace(photo, position=at))
     frames = frames.like(placed)
-    queries = _queries(frames, called)
+    queries = _queries(frames, name)
     truth = without_window(truth_positions(frames, queries, RADIUS), WINDOW)
-    return PlaceDataset(called, frames, queries, truth, f"positions:{RADIUS:g}, not {WINDOW} around")
+    return PlaceDataset(name, frames, queries, truth, f"positions:{RADIUS:g}, not {WINDOW} around")
 
 
-def _queries(frames: PhotoList, called: str) -> PhotoList:
-    return frames.like(frames, name=f"{called}:queries")
+def _queries(frames: PhotoList, name: str) -> PhotoList:
+    return frames.like(frames, name=f"{name}:queries")
 
 
 def _timed(frames: PhotoList, path: Path) -> PhotoList:

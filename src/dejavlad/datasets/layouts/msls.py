@@ -15,8 +15,6 @@ panoramas are left out, and queries without a photo nearby.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +22,14 @@ from typing import Final, Literal
 
 import numpy as np
 
+from dejavlad.datasets.layouts.csv_table import Row, read_table
 from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.geo import Position, utm_from_latlon
 from dejavlad.ground_truth.place import PlaceDataset
 from dejavlad.ground_truth.sequences import Rows, truth_windows, windows
-from dejavlad.ground_truth.truth import truth_positions
+from dejavlad.ground_truth.truth import Truth, truth_positions
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.photo.listing import read_text
+from dejavlad.positions.facts import finite_number
 from dejavlad.positions.notes import without_zeros
 
 CITIES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -56,23 +55,35 @@ FITS = 1000.0
 """Metres by which a photo's easting and northing may differ from its longitude and latitude."""
 
 Part = Literal["train", "val", "test"]
-Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """The database or the queries of a city."""
+class _Sequences:
+    """The database or the queries: frames, and which of them are a sequence (or a photo: a sequence of 1)."""
 
-    photos: list[Photo]
-    """Every photo, in the order of the tables."""
-    kept: list[int]
-    """Rows of those that count: of the subtask, and no panoramas."""
-    numbers: list[int | None]
-    """Each photo's number in its sequence."""
+    frames: list[Photo]
+    """Every photo, city by city in the order of the tables."""
+    rows_nL: Rows
+    """int64 [n, L] rows of the frames of each sequence."""
 
-    def windows(self, length: int) -> Rows:
-        """int64 [n, length] rows of the sequences around those that count."""
-        return windows([photo.group for photo in self.photos], self.numbers, self.kept, length)
+    @classmethod
+    def joined(cls, parts: Sequence[_Sequences], length: int) -> _Sequences:
+        """Those of several cities, of so many frames each, one after another."""
+        starts = np.cumsum([0, *(len(part.frames) for part in parts)])
+        rows = [part.rows_nL + start for part, start in zip(parts, starts.tolist(), strict=False)]
+        return cls(
+            [frame for part in parts for frame in part.frames],
+            np.concatenate([np.empty((0, length), np.int64), *rows]),
+        )
+
+    def truth(self, queries: _Sequences, radius: float) -> Truth:
+        """Right is what was taken within so many metres of any frame of the query."""
+        return truth_windows(self.frames, queries.frames, self.rows_nL, queries.rows_nL, radius)
+
+    def centres(self, root: Path, name: str) -> PhotoList:
+        """The photo in the middle of each sequence."""
+        middle = self.rows_nL[:, self.rows_nL.shape[1] // 2].tolist()
+        return without_zeros(PhotoList((self.frames[row] for row in middle), root=root, name=name))
 
 
 def open_msls(
@@ -106,72 +117,43 @@ def open_msls(
         radius: metres within which a photo is right; as the original's for the part, unless given.
         panoramas: keep these too.
         unmatched: keep queries without a photo nearby too.
-        name: what the dataset is called.
 
     Raises:
         UnknownNameError: no such city, subtask or task.
         InputError: files that are missing or cannot be used, or nothing is left.
     """
-    for kind, given, valid in (("subtask", subtask, SUBTASKS), ("task", task, TASKS)):
-        if given not in valid:
-            raise UnknownNameError(f"{kind} of MSLS", given, valid)
-    part, names = _cities(cities)
+    root = Path(root)
+    part, names = _chosen(cities, subtask, task)
+    query_length, database_length = (length if kind == "seq" else 1 for kind in task.split("2"))
+    lengths = {"database": database_length, "query": query_length}
+    database, queries = _sequences(root, part, names, subtask, lengths, panoramas)
+    called = name or f"msls-{cities if isinstance(cities, str) else '+'.join(cities)}"
+    if not len(database.rows_nL):
+        raise InputError(f"{called}: no photo is left in {', '.join(names)} for the subtask {subtask}")
+    metres = RADIUS[part] if radius is None else radius
+    if part != "test" and not unmatched:
+        queries = _Sequences(queries.frames, queries.rows_nL[database.truth(queries, metres).answerable])
+        if not len(queries.rows_nL):
+            raise InputError(f"{called}: no query has a photo of the database within {metres:g} m")
+    photos = database.centres(root, f"{called}:database"), queries.centres(root, f"{called}:queries")
+    if part == "test":
+        return PlaceDataset(called, *photos)
+    if task == "im2im":
+        truth, protocol = truth_positions(*photos, metres), f"positions:{metres:g}"
+    else:
+        truth, protocol = database.truth(queries, metres), f"positions:{metres:g}, {task} of {length} frames"
+    return PlaceDataset(called, *photos, truth.refined("measure", MEASURE), protocol)
+
+
+def _chosen(given: str | Sequence[str], subtask: str, task: str) -> tuple[str, tuple[str, ...]]:
+    """The part and its cities, where these can be asked so."""
+    for kind, name, valid in (("subtask", subtask, SUBTASKS), ("task", task, TASKS)):
+        if name not in valid:
+            raise UnknownNameError(f"{kind} of MSLS", name, valid)
+    part, names = _cities(given)
     if part == "train" and subtask not in ("all", EVERY):
         raise InputError(f"subtasks divide the val and test cities of MSLS; {names[0]} has only all")
-    root = Path(root)
-    folder = root / ("test" if part == "test" else "train_val")
-    asked_as, there_as = (length if kind == "seq" else 1 for kind in task.split("2"))
-    frames: tuple[list[Photo], list[Photo]] = ([], [])
-    rows: tuple[list[Rows], list[Rows]] = ([], [])
-    for city in names:
-        sides = [
-            _side(root, folder / city / side_name, part, subtask, panoramas)
-            for side_name in ("database", "query")
-        ]
-        windows = [
-            side.windows(side_name) for side, side_name in zip(sides, (there_as, asked_as), strict=True)
-        ]
-        if all(map(len, windows)):  # as the original passes over the others
-            for i in (0, 1):
-                rows[i].append(windows[i] + len(frames[i]))
-                frames[i].extend(sides[i].photos)
-    called = name or f"msls-{cities if isinstance(cities, str) else '+'.join(cities)}"
-    if not rows[0]:
-        raise InputError(f"{called}: no photo is left in {', '.join(names)} for the subtask {subtask}")
-    database_rows, query_rows = (np.concatenate(parts) for parts in rows)
-    if part == "test":
-        return PlaceDataset(called, *_centres(root, called, frames, database_rows, query_rows))
-    radius = RADIUS[part] if radius is None else radius
-    if not unmatched:
-        query_rows = query_rows[truth_windows(*frames, database_rows, query_rows, radius).answerable]
-        if not len(query_rows):
-            raise InputError(f"{called}: no query has a photo of the database within {radius:g} m")
-    database, queries = _centres(root, called, frames, database_rows, query_rows)
-    if task == "im2im":
-        truth, protocol = truth_positions(database, queries, radius), f"positions:{radius:g}"
-    else:
-        truth = truth_windows(*frames, database_rows, query_rows, radius)
-        protocol = f"positions:{radius:g}, {task} of {length} frames"
-    return PlaceDataset(called, database, queries, truth.refined("measure", MEASURE), protocol)
-
-
-def _centres(
-    root: Path, called: str, frames: tuple[list[Photo], list[Photo]], database_rows: Rows, query_rows: Rows
-) -> tuple[PhotoList, PhotoList]:
-    """The photo in the middle of each sequence."""
-    database, queries = (
-        without_zeros(
-            PhotoList(
-                (photos[row] for row in rows[:, rows.shape[1] // 2].tolist()),
-                root=root,
-                name=f"{called}:{side}",
-            )
-        )
-        for photos, rows, side in zip(
-            frames, (database_rows, query_rows), ("database", "queries"), strict=True
-        )
-    )
-    return database, queries
+    return part, names
 
 
 def _cities(given: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -189,8 +171,24 @@ def _cities(given: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
     return parts.pop(), names
 
 
-def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) -> _Side:
-    sequences = _table(folder / "seq_info.csv", ("key", "sequence_key"))
+def _sequences(
+    root: Path, part: str, names: Sequence[str], subtask: str, lengths: Mapping[str, int], panoramas: bool
+) -> tuple[_Sequences, _Sequences]:
+    """The database and the queries of some cities: `lengths` are the frames of a sequence, by folder."""
+    folder = root / ("test" if part == "test" else "train_val")
+    cities = [
+        [_side(root, folder / city / side, part, subtask, panoramas, lengths[side]) for side in lengths]
+        for city in names
+    ]
+    used = [sides for sides in cities if all(len(side.rows_nL) for side in sides)]  # as the original does
+    database, queries = (
+        _Sequences.joined([sides[i] for sides in used], length) for i, length in enumerate(lengths.values())
+    )
+    return database, queries
+
+
+def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool, length: int) -> _Sequences:
+    sequences = read_table(folder / "seq_info.csv", ("key", "sequence_key"))
     count = len(sequences)
     keep = [True] * count
     belongs: list[tuple[str, ...]] = [()] * count
@@ -212,7 +210,7 @@ def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) ->
     photos = []
     for row, sequence in enumerate(sequences):
         path = folder / "images" / f"{sequence['key']}.jpg"
-        compass = _number(raw[row].get("ca", ""))
+        compass = finite_number(raw[row].get("ca", ""))
         photos.append(
             Photo(
                 path.relative_to(root).as_posix(),
@@ -226,8 +224,9 @@ def _side(root: Path, folder: Path, part: str, subtask: str, panoramas: bool) ->
     kept = [
         row for row in range(count) if keep[row] and (panoramas or not _is_true(raw[row].get("pano", "")))
     ]
-    numbers = [_number(sequence.get("frame_number", "")) for sequence in sequences]
-    return _Side(photos, kept, [None if number is None else int(number) for number in numbers])
+    numbers = [finite_number(sequence.get("frame_number", "")) for sequence in sequences]
+    whole = [None if number is None else int(number) for number in numbers]
+    return _Sequences(photos, windows([photo.group for photo in photos], whole, kept, length))
 
 
 def _tags(post: Row) -> tuple[str, ...]:
@@ -242,9 +241,6 @@ class _Zones:
 
     A photo's easting and northing are in the zone of its longitude, or, where a city lies in two, in another
     photo's. Each zone is tried once, by the first photo that has it.
-
-    Args:
-        folder: of the city, for errors.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -257,8 +253,8 @@ class _Zones:
         Raises:
             InputError: longitude and latitude are of another place.
         """
-        east, north = _number(post["easting"]), _number(post["northing"])
-        lon, lat = _number(raw["lon"]), _number(raw["lat"])
+        east, north = finite_number(post["easting"]), finite_number(post["northing"])
+        lon, lat = finite_number(raw["lon"]), finite_number(raw["lat"])
         if east is None or north is None or lon is None or lat is None:
             return None
         key = (int(lon // 6), lat >= 0)
@@ -278,26 +274,9 @@ class _Zones:
         )
 
 
-def _table(path: Path, columns: Sequence[str]) -> list[Row]:
-    """The lines of a CSV file, by the names in its first.
-
-    Raises:
-        InputError: it cannot be read, or lacks a column.
-    """
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
-        rows = list(reader)
-    except csv.Error as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}") from None
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{str(path)!r} has no column {missing[0]}; it has {reader.fieldnames}")
-    return rows
-
-
 def _beside(path: Path, columns: Sequence[str], sequences: Sequence[Row]) -> list[Row]:
     """A table with the same photos in the same order."""
-    rows = _table(path, columns)
+    rows = read_table(path, columns)
     if len(rows) != len(sequences):
         raise InputError(f"{str(path)!r} has {len(rows)} lines, seq_info.csv beside it {len(sequences)}")
     for line, (row, sequence) in enumerate(zip(rows, sequences, strict=True), 2):
@@ -310,11 +289,3 @@ def _beside(path: Path, columns: Sequence[str], sequences: Sequence[Row]) -> lis
 
 def _is_true(text: str) -> bool:
     return text.strip().lower() in ("true", "1", "1.0")
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None

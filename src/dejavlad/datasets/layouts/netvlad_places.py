@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,10 +37,6 @@ TINY_SEED, TINY_NEAR, TINY_DATABASE = 43, 5.0, 120
 """Of the tiny datasets (``dbTiny.m``): seed, squared metres within which photos are of one place, size."""
 
 
-def _no_panorama(name: str) -> str | None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Family:
     """What specs of one family have in common, and what they do not tell."""
@@ -51,8 +47,8 @@ class Family:
     """The same of the queries."""
     zone: str | None = None
     """UTM zone of the positions."""
-    panorama: Callable[[str], str | None] = field(default=_no_panorama)
-    """A photo's panorama (and the time it was taken), from its name."""
+    panorama: Callable[[str], str | None] | None = None
+    """A photo's panorama (and the time it was taken), from its name; None where names tell none."""
     one_answer: bool = False
     """Whether of each panorama the best ranked photo alone counts."""
     other_time: bool = False
@@ -221,7 +217,7 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
                 folder / _on_disk(name, png, disk),
                 position=Position(east, north, family.zone),
                 time=None if times is None else _month(float(times[row])),
-                group=family.panorama(name),
+                group=family.panorama(name) if family.panorama is not None else None,
                 tags=(LIGHTS[row % 3],) if family.lights and part == "queries" else (),
             )
             for row, (name, (east, north)) in enumerate(zip(names, points.tolist(), strict=True))

@@ -23,7 +23,6 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.folder import dataset_folder, folder_photos, natural_order
 from dejavlad.photo.listing import lines_of, read_text
 
-SEASONS = ("spring", "summer", "fall", "winter")
 LISTS = ("cleanImageNames.txt", "nordland_imageNames_index.txt")
 """Lists of the frames that count, in order of preference."""
 
@@ -45,9 +44,7 @@ def open_nordland(
 
     Args:
         root: holds a folder a season, or ``nordland`` with these in it.
-        name: what the dataset is called.
         database: the season of the database.
-        queries: that of the queries.
         every: only each such frame is a query.
         frames: right is a frame whose number differs by so many, or fewer.
         part: ``test`` of the partitioned dataset of the University of Zaragoza, whose folders are called
@@ -57,7 +54,7 @@ def open_nordland(
         InputError: a season is missing, or the seasons' frames differ.
     """
     root = dataset_folder(root)
-    listed = _listed(root)
+    listed = None if part else _listed(root)
     sides = [_season(root, season, part, listed, name) for season in (database, queries)]
     stems = [[photo.name.rpartition(".")[0] for photo in side] for side in sides]
     if stems[0] != stems[1]:
@@ -70,22 +67,18 @@ def open_nordland(
     database_photos = PhotoList(sides[0], root=sides[0].root, name=f"{name}:database")
     query_photos = PhotoList(sides[1][::every], root=sides[1].root, name=f"{name}:queries")
     truth = truth_frames(len(database_photos), len(query_photos), frames, every=every)
-    return PlaceDataset(
-        name,
-        database_photos,
-        query_photos,
-        truth,
-        f"frames:{frames}" if every == 1 else f"frames:{frames}, every {every}th",
-    )
+    protocol = f"frames:{frames}" if every == 1 else f"frames:{frames}, every {every}th"
+    return PlaceDataset(name, database_photos, query_photos, truth, protocol)
 
 
 def _season(root: Path, season: str, part: str | None, listed: Sequence[str] | None, name: str) -> PhotoList:
     """The frames of a season that count."""
-    tails = [f"{season}_images_{part}", f"{part}/{season}_images_{part}", f"{part}/{season}"] if part else []
-    tails += [] if part else [season, season.capitalize(), f"{season}/{season}"]
+    tails = [season, season.capitalize(), f"{season}/{season}"]
+    if part:
+        tails = [f"{season}_images_{part}", f"{part}/{season}_images_{part}", f"{part}/{season}"]
     folders = [above / tail for tail in tails for above in (root, root / "nordland")]
     folder = next((folder for folder in folders if folder.is_dir()), None)
-    if listed is not None and not part:
+    if listed is not None:
         folder = folder or folders[0]
         return PhotoList([Photo(frame, folder / frame) for frame in listed], root=folder)
     if folder is not None:

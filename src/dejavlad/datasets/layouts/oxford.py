@@ -69,7 +69,6 @@ def open_oxford(
 
     Args:
         root: the folder that the archives were unpacked in.
-        name: what the dataset is called.
         crop: queries are their regions; whole photos otherwise.
         margin: pixels that a region is made wider and higher by, half on each side, as far as the photo goes
             (NetVLAD's demo: the receptive field of its last convolution, 196).
@@ -123,11 +122,7 @@ def photos_by_stem(
 
 
 def require_there(missing: Sequence[str], named: int, root: Path) -> None:
-    """Complain of photos that a truth names and that are not there.
-
-    Raises:
-        InputError: there are such photos.
-    """
+    """Raise InputError for photos that a truth names and that are not there."""
     if missing:
         examples = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise InputError(

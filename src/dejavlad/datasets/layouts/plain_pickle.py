@@ -174,14 +174,6 @@ def _since_mark(stack: list[Any]) -> list[Any]:
     return taken[::-1]
 
 
-def _list(stack: list[Any]) -> None:
-    stack.append(_since_mark(stack))
-
-
-def _tuple(stack: list[Any]) -> None:
-    stack.append(tuple(_since_mark(stack)))
-
-
 def _tuple_of(count: int) -> Callable[[list[Any]], None]:
     def make(stack: list[Any]) -> None:
         stack[len(stack) - count :] = [tuple(stack[len(stack) - count :])]
@@ -243,8 +235,8 @@ _LITERALS = {
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 _STEPS: dict[str, Callable[[list[Any]], None]] = {
-    "LIST": _list,
-    "TUPLE": _tuple,
+    "LIST": lambda stack: stack.append(_since_mark(stack)),
+    "TUPLE": lambda stack: stack.append(tuple(_since_mark(stack))),
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),

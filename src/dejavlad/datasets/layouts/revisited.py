@@ -30,16 +30,13 @@ RIGHT: Final = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)
 """Difficulty -> the lists that are right; the rest does not count."""
 
 
-def open_revisited(
-    root: str | Path, which: str, difficulty: str = "medium", *, name: str | None = None
-) -> PlaceDataset:
+def open_revisited(root: str | Path, which: str, difficulty: str, *, name: str) -> PlaceDataset:
     """Revisited Oxford or Paris; its measure is mAP, and mean precision at 1, 5 and 10.
 
     Args:
         root: the folder that holds the truth and the photos, or that of the set.
         which: a set of `SETS`.
         difficulty: ``easy``, ``medium`` or ``hard``.
-        name: what the dataset is called.
 
     Raises:
         UnknownNameError: no such set or difficulty.
@@ -48,14 +45,13 @@ def open_revisited(
     for kind, given, valid in (("set", which, SETS), ("difficulty", difficulty, RIGHT)):
         if given not in valid:
             raise UnknownNameError(f"{kind} of revisited Oxford and Paris", given, valid)
-    called = name or f"{which}-{difficulty}"
     path = _truth_file(Path(root), which)
     truth_lists = read_revisited(path)
-    rows, photos = photos_by_stem(path.parent, called)
+    rows, photos = photos_by_stem(path.parent, name)
     named = [*truth_lists["imlist"], *truth_lists["qimlist"]]
     require_there([stem for stem in named if stem not in rows], len(named), path.parent)
     database = PhotoList(
-        (photos[rows[stem]] for stem in truth_lists["imlist"]), root=path.parent, name=f"{called}:database"
+        (photos[rows[stem]] for stem in truth_lists["imlist"]), root=path.parent, name=f"{name}:database"
     )
     queries = [
         Photo(photo.name, photo.path, crop=region(photo.path, lists["bbx"], first=0))
@@ -63,9 +59,9 @@ def open_revisited(
         for photo in (photos[rows[stem]],)
     ]
     return PlaceDataset(
-        called,
+        name,
         database,
-        PhotoList(queries, root=path.parent, name=f"{called}:queries"),
+        PhotoList(queries, root=path.parent, name=f"{name}:queries"),
         revisited_truth(truth_lists, difficulty),
         f"revisited, {difficulty}",
     )

@@ -41,9 +41,7 @@ def open_toml_dataset(path: str | Path, root: str | Path | None, open_photos: Op
     """The dataset that a TOML file describes.
 
     Args:
-        path: the file.
         root: the folder that paths in lists are relative to, instead of what the file says.
-        open_photos: opens a list of photos.
 
     Raises:
         InputError: the file cannot be used, or what it names.

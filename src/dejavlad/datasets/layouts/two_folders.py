@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dejavlad.datasets.layouts.vg_benchmark import PARTS, is_vg_benchmark, open_part
+from dejavlad.datasets.layouts.vg_benchmark import PARTS, RADIUS, is_vg_benchmark, open_part
 from dejavlad.datasets.layouts.vpr_bench import TRUTH, open_numbered
 from dejavlad.errors import InputError
 from dejavlad.ground_truth.place import PlaceDataset
@@ -14,9 +14,6 @@ from dejavlad.photo import PhotoList
 from dejavlad.photo.folder import first_folder, folder_photos
 from dejavlad.positions.assign import BESIDE, from_csv, with_positions
 from dejavlad.positions.csv_file import read_positions
-
-RADIUS = 25.0
-"""Metres within which a photo is right, where a dataset does not say otherwise."""
 
 DATABASE, QUERIES = ("database", "map", "ref", "reference", "gallery"), ("queries", "query")
 """Names of the two folders of a dataset, in order of preference."""

@@ -24,42 +24,24 @@ from dejavlad.positions.assign import from_names
 from dejavlad.positions.utm_names import from_utm_name
 
 RADIUS = 25.0
-"""Metres within which a photo is right."""
+"""Metres within which a photo is right, where a dataset does not say otherwise."""
 ABOVE = ("images", "processed", "")
 """Folders below the root that may hold the parts."""
 DATABASE = ("database", "gallery")
 PARTS = ("train", "val", "test")
 
-SETS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("st-lucia", "eynsham", "amstertime", "san-francisco"), ("test", "queries")),
-    **{f"svox-{part}": (part, "queries") for part in PARTS},
-    **{f"svox-{sky}": ("test", f"queries_{sky}") for sky in ("night", "overcast", "rain", "snow", "sun")},
-    "sf-xl-val": ("val", "queries"),
-    **{f"sf-xl-{which}": ("test", f"queries_{which}") for which in ("v1", "v2", "night", "occlusion")},
-    "sf-xs-val": ("small/val", "queries"),
-    "sf-xs-test": ("small/test", "queries_v1"),
-    "tokyo-xs": ("test", "queries"),
-    **{f"vg-{city}-{part}": (part, "queries") for city in ("pitts30k", "pitts250k") for part in PARTS},
-    **{f"vg-msls-{part}": (part, "queries") for part in ("train", "val")},
-    "vg-tokyo247": ("test", "queries"),
-    "vg-nordland": ("test", "queries"),
-    "vg-nordland-2760": ("test", "queries"),
-    "vg-sped": ("test", "queries"),
-}
-"""Name -> (part, folder of the queries). ``vg-`` are sets that are published in another form too."""
 
-
-def open_vg_benchmark(root: str | Path, name: str) -> PlaceDataset:
-    """A dataset of `SETS`.
+def open_vg_benchmark(root: str | Path, part: str, queries: str, *, name: str) -> PlaceDataset:
+    """A part of a dataset.
 
     Args:
         root: the folder that holds ``images``, or a part itself.
-        name: which.
+        part: the folder of the part, as ``test`` or ``small/val``.
+        queries: the folder of the queries in it.
 
     Raises:
         InputError: a folder is not there or holds no photos, or a name tells no position.
     """
-    part, queries = SETS[name]
     root = dataset_folder(root)
     places = [root / above / part for above in ABOVE] + [root / part.rpartition("/")[2], root]
     folder = next(

@@ -40,49 +40,37 @@ MOST_FRAMES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
+class Walk:
     """How one dataset of VPR-Bench lies on disk, and what is right in it."""
 
     folder: str
     """The folder that holds it in VPR-Bench's archive."""
     frames: int | None = None
     """Where the ground truth's file is missing, right is the same number within so many."""
-    pairs: tuple[tuple[str, str], ...] = ()
+    pair: tuple[str, str] | None = None
     """Other names of the two folders, database first."""
 
 
-SETS = {
-    "sped": Set("SPEDTEST", 0),
-    "essex3in1": Set("ESSEX3IN1_dataset", 0),
-    "gardens-point": Set("GardensPointWalking", 2, (("day_left", "day_right"),)),
-    "gardens-point-night": Set("GardensPoint_TN", 2, (("day_right", "night_right"),)),
-    "corridor": Set("corridor", 2),
-    "living-room": Set("Living"),
-    "17places": Set("17places"),
-    "cross-seasons": Set("CrossSeason_CoHOG_Dataset"),
-    "synthia": Set("Synthia-NightToFall"),
-}
-"""Name -> where it lies, and what is right."""
-
-
-def open_vpr_bench(root: str | Path, name: str) -> PlaceDataset:
-    """A dataset of `SETS`.
+def open_vpr_bench(root: str | Path, walk: Walk, *, name: str) -> PlaceDataset:
+    """A dataset of VPR-Bench.
 
     Args:
         root: its folder, or the one that holds it.
-        name: which.
+        walk: how it lies there.
 
     Raises:
         InputError: a folder is missing, or the ground truth does not fit.
     """
-    known, root = SETS[name], dataset_folder(root)
-    pairs = [*known.pairs, *((database, queries) for database in DATABASE for queries in QUERIES)]
-    for folder in (root, root / known.folder, root / name, root / name.replace("-", "_")):
+    root = dataset_folder(root)
+    pairs = [(database, queries) for database in DATABASE for queries in QUERIES]
+    if walk.pair is not None:
+        pairs.insert(0, walk.pair)
+    for folder in (root, root / walk.folder, root / name, root / name.replace("-", "_")):
         for database, queries in pairs:
             if (folder / database).is_dir() and (folder / queries).is_dir():
-                return open_numbered(folder, database, queries, name=name, frames=known.frames)
-    folders = f"ref and query{''.join(f', or {a} and {b}' for a, b in known.pairs)}"
-    raise InputError(f"{name}: {str(root)!r} (or {known.folder!r} in it) should hold the folders {folders}")
+                return open_numbered(folder, database, queries, name=name, frames=walk.frames)
+    folders = "ref and query" + (f", or {walk.pair[0]} and {walk.pair[1]}" if walk.pair else "")
+    raise InputError(f"{name}: {str(root)!r} (or {walk.folder!r} in it) should hold the folders {folders}")
 
 
 def open_numbered(
@@ -92,9 +80,6 @@ def open_numbered(
 
     Args:
         folder: holds both, and perhaps `TRUTH`.
-        there: the database's folder.
-        asked: the queries' folder.
-        name: what the dataset is called.
         frames: without a ground truth, right is the same number within so many; nothing is known unless
             given.
 
@@ -121,8 +106,6 @@ def read_ground_truth(path: str | Path, n_database: int, n_queries: int) -> Trut
 
     Args:
         path: an ``.npy`` of objects: [Q, 2] of query and rows, or [Q] of rows.
-        n_database: photos of the database.
-        n_queries: queries.
 
     Raises:
         InputError: it cannot be read, holds something else, or is of other numbers of photos.

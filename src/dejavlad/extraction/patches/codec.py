@@ -174,12 +174,11 @@ CODECS: Final[Mapping[str, Callable[..., Codec]]] = {
 """Name -> constructor; ``pq`` is called with the centres that `learn_codec` found."""
 
 
-def learn_codec(patches_ND: Floats, *, seed: int = 0) -> Floats:
+def learn_codec(patches_ND: Floats) -> Floats:
     """Centres float32 [M, 256, S] of a product quantiser, by k-means in each part.
 
     Args:
         patches_ND: descriptors of patches; some `LEARNT_FROM` of them are drawn.
-        seed: of what is drawn.
 
     Raises:
         InputError: fewer patches than centres.
@@ -190,11 +189,11 @@ def learn_codec(patches_ND: Floats, *, seed: int = 0) -> Floats:
             f"product quantisation learns from at least {CENTRES} patches; there are {count}: give more "
             "photos, or --patch-dtype int8"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     if count > LEARNT_FROM:
         patches_ND = patches_ND[np.sort(rng.choice(count, LEARNT_FROM, replace=False))]
     parts_MNS = _parts(np.asarray(patches_ND, np.float32), min(MOST_PARTS, -(-dims // PART)))
-    return np.stack([kmeans(part_NS, CENTRES, seed=seed, iterations=ROUNDS) for part_NS in parts_MNS])
+    return np.stack([kmeans(part_NS, CENTRES, seed=0, iterations=ROUNDS) for part_NS in parts_MNS])
 
 
 def _parts(patches_PD: Floats, parts: int) -> Floats:

@@ -37,9 +37,7 @@ def write_patchfeats(
 
     Args:
         store: descriptors of all photos, in order.
-        patches: their patches.
         folder: made if need be; files of these names are replaced.
-        on_progress: called with reports of each photo.
 
     Raises:
         InputError: two photos have one stem, or one has no descriptor or no patches.
@@ -71,7 +69,6 @@ class PatchFeats:
     Args:
         folder: with ``patchfeats_psize{p}_{stem}.npy`` in it.
         keys: the photo of each row.
-        sizes: which sizes to read.
         photo: (height, width) to which photos were brought before the network.
 
     Raises:

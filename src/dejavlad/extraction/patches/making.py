@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -33,9 +32,7 @@ class PatchExtractor:
 
     Args:
         model: a fitted model whose pooling has clusters.
-        patches: which patches.
         dtype: how they are written.
-        path: the folder.
 
     Raises:
         InputError: the model makes no patches.
@@ -65,14 +62,12 @@ class PatchExtractor:
         self.writer.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.writer.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self.writer.__exit__(*error)
 
     def missing(self, table: PhotoTable) -> NDArray[np.bool_]:
         """[N] whose patches are not there, or are of an older file."""
-        return np.array([not self.writer.has(key, table.identity(row)) for row, key in enumerate(table.keys)])
+        return self.missing_of(np.arange(len(table)), table)
 
     def prepare(self, table: PhotoTable, readable: Rows) -> None:
         """Learn how to write patches, where that is learnt: from photos spread over the list.
@@ -124,11 +119,7 @@ Made = tuple[int, Sequence[PatchSet], str]
 
 
 def patches_of(
-    model: PlaceModel,
-    setting: PatchSetting,
-    layer: PatchVLAD,
-    images_NCHW: Tensor,
-    wanted: NDArray[np.bool_],
+    model: PlaceModel, setting: PatchSetting, layer: PatchVLAD, images_NCHW: Tensor, wanted: NDArray[np.bool_]
 ) -> tuple[Tensor, list[Made]]:
     """Descriptors [n, D] of a batch, and the patches of those of its photos that are wanted."""
     if model.engine is not None:

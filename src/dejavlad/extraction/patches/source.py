@@ -19,9 +19,7 @@ class FreshPatches:
     """Patches made when they are asked for: no disk, and the network once for each photo that is compared.
 
     Args:
-        model: what makes them.
         photos: by row.
-        patches: which.
 
     Raises:
         InputError: the model makes no such patches.

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, StoreError
-from dejavlad.extraction.manifest import INCOMPARABLE, check_same
+from dejavlad.extraction.manifest import INCOMPARABLE, as_read_again, check_same
 from dejavlad.extraction.patches.codec import CODECS, Codec
 from dejavlad.guarded.fields import DAMAGED, checked_fields
 from dejavlad.guarded.json_file import parse_json_object, read_json_object, with_checksum, without_checksum
@@ -72,8 +72,7 @@ class PatchManifest:
     def __post_init__(self) -> None:
         if self.dtype not in CODECS:
             raise InputError(f"patches cannot be stored as {self.dtype!r}; valid: {', '.join(CODECS)}")
-        plain = json.loads(json.dumps(self.preprocess))  # tuples become lists, as when read again
-        object.__setattr__(self, "preprocess", plain)
+        object.__setattr__(self, "preprocess", as_read_again(self.preprocess))
         object.__setattr__(self, "sizes", tuple(self.sizes))
         object.__setattr__(self, "strides", tuple(self.strides))
 
@@ -220,11 +219,7 @@ class PatchStore:
         return patch_sets
 
     def encoded(self, entry: Entry) -> Data:
-        """The patches of a photo as they lie on disk.
-
-        Raises:
-            StoreError: they are not what was written.
-        """
+        """The patches of a photo as they lie on disk; StoreError where they are not what was written."""
         size = self.bytes_of(entry)
         data = b""
         if size:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from dejavlad.backbones.sizes import DEPTHS, VARIANTS
-from dejavlad.errors import CheckpointError
-from dejavlad.model.published.parts import CHILDREN, Shapes, first_names
+from dejavlad.errors import CheckpointError, first_names
+from dejavlad.model.published.parts import CHILDREN, Shapes
 from dejavlad.model.spec import BackboneSpec
 
 

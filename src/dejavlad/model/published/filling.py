@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from dejavlad import aggregation, backbones
-from dejavlad.errors import CheckpointError
+from dejavlad.errors import CheckpointError, first_names
 from dejavlad.model.place_model import PlaceModel
-from dejavlad.model.published.parts import Parts, first_names
+from dejavlad.model.published.parts import Parts
 from dejavlad.model.whitening import Whitening
 
 COUNTER = "num_batches_tracked"
@@ -60,17 +60,32 @@ def filled(parts: Parts, tensors: Mapping[str, Tensor], *, name: str, **provenan
     """
     model = make(parts, name=name, **provenance)
     tensors = _whitening_of(tensors) if parts.whitening is not None else tensors
-    wanted = model.state_dict()
-    names = {key: parts.theirs(key) for key in wanted if not key.endswith(MASK)}
-    missing = [theirs for theirs in names.values() if theirs not in tensors and not theirs.endswith(COUNTER)]
+    names = {key: parts.theirs(key) for key in model.state_dict() if not key.endswith(MASK)}
     used = set(names.values())
-    left = [key for key in tensors if key not in used and not _is_unused(key, parts)]
+    kept = {key: tensor for key, tensor in tensors.items() if key in used or not _is_unused(key, parts)}
+    return fill(model, kept, names, parts.what)
+
+
+def fill(model: PlaceModel, tensors: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> PlaceModel:
+    """A model with the weights of a file: each tensor is used once, each of the model's is filled.
+
+    Args:
+        model: its own weights may be on the meta device.
+        tensors: by the file's names; counters of batches may be missing.
+        names: the model's names -> the file's.
+        what: the program that wrote the file, for messages.
+
+    Raises:
+        CheckpointError: as `filled`.
+    """
+    wanted, used = model.state_dict(), set(names.values())
+    missing = [theirs for theirs in names.values() if theirs not in tensors and not theirs.endswith(COUNTER)]
+    left = [key for key in tensors if key not in used]
     if missing or left:
         raise CheckpointError(
-            f"as a network of {parts.what}, it is missing {first_names(missing)}; "
-            f"left over are {first_names(left)}"
+            f"as a network of {what}, it is missing {first_names(missing)}; left over are {first_names(left)}"
         )
-    converted: dict[str, Tensor] = {}
+    converted = {key: torch.zeros(wanted[key].shape) for key in wanted if key.endswith(MASK)}
     for ours, theirs in names.items():
         expected = wanted[ours]
         if ours.endswith(COUNTER):
@@ -88,7 +103,6 @@ def filled(parts: Parts, tensors: Mapping[str, Tensor], *, name: str, **provenan
             raise CheckpointError(f"{theirs} holds NaN or infinity")
         if ours.endswith("aggregation.p") and not bool((converted[ours] > 0).all()):
             raise CheckpointError(f"{theirs} is {given.tolist()}; GeM needs a positive exponent")
-    converted |= {key: torch.zeros(wanted[key].shape) for key in wanted if key.endswith(MASK)}
     model.load_state_dict(converted, assign=True)
     return model.eval()
 

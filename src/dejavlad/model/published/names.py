@@ -17,7 +17,7 @@ GITHUB = "https://github.com/"
 DRIVE = "https://drive.google.com/file/d/"
 
 
-def _transported() -> Iterator[Published]:
+def _optimal_transport() -> Iterator[Published]:
     yield Published(
         "megaloc",
         "https://huggingface.co/gberton/MegaLoc/resolve/main/model.safetensors",
@@ -52,7 +52,7 @@ def _transported() -> Iterator[Published]:
     )
 
 
-def _queried() -> Iterator[Published]:
+def _learnt_queries() -> Iterator[Published]:
     boq = f"{GITHUB}amaralibey/Bag-of-Queries/releases/download/v1.0/"
     yield Published(
         "boq-dinov2",
@@ -96,7 +96,7 @@ def _queried() -> Iterator[Published]:
     )
 
 
-def _projected() -> Iterator[Published]:
+def _gem_with_linear_layer() -> Iterator[Published]:
     bases = {
         "resnet18": (512, 11_176_513),
         "resnet50": (2048, 23_508_033),
@@ -152,7 +152,7 @@ def _projected() -> Iterator[Published]:
                 )
 
 
-def _by_the_same_author() -> Iterator[Published]:
+def _mixvpr_and_convap() -> Iterator[Published]:
     drives = {
         4096: (1024, 4, 10.88, "1vuz3PvnR7vxnDDLQrdHJaOA04SQrtk5L"),
         512: (256, 2, 10.09, "1khiTUNzZhfV2UUupZoIsPIbsMRBYVDqj"),
@@ -198,7 +198,7 @@ def _by_the_same_author() -> Iterator[Published]:
     )
 
 
-def _lu_feng() -> Iterator[Published]:
+def _image_supervlad_cricavpr() -> Iterator[Published]:
     yield Published(
         "image-vpr",
         f"{GITHUB}Lu-Feng/ImAge/releases/download/v1.0.0/ImAge_Merged.pth",
@@ -263,7 +263,7 @@ def _selavprpp() -> Iterator[Published]:
             )
 
 
-def _older() -> Iterator[Published]:
+def _anyloc_and_apgem() -> Iterator[Published]:
     for domain in ("urban", "indoor", "aerial", "structured", "unstructured", "global"):
         yield Published(
             f"anyloc-{domain}",
@@ -294,7 +294,15 @@ def _older() -> Iterator[Published]:
 
 PUBLISHED: dict[str, Published] = {
     network.name: network
-    for group in (_transported, _queried, _projected, _by_the_same_author, _lu_feng, _selavprpp, _older)
+    for group in (
+        _optimal_transport,
+        _learnt_queries,
+        _gem_with_linear_layer,
+        _mixvpr_and_convap,
+        _image_supervlad_cricavpr,
+        _selavprpp,
+        _anyloc_and_apgem,
+    )
     for network in group()
 }
 """Name -> network."""

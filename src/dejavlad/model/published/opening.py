@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from dejavlad.backbones.tensor_files import read_tensors
-from dejavlad.errors import CheckpointError, InputError
+from dejavlad.errors import CheckpointError, InputError, first_names
 from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published.families import recognise
 from dejavlad.model.published.filling import filled
-from dejavlad.model.published.parts import Parts, first_names
+from dejavlad.model.published.parts import Parts
 
 
 def open_file(parts: Parts, path: Path, *, name: str, **provenance: Any) -> PlaceModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dejavlad.images import Preprocess
@@ -13,7 +13,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{i}": str(i + 3) for i in range(1, 5)}}
 """torchvision's parts of a ResNet, and their numbers once they are put in a row."""
-SOME = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,3 @@ def numbered(key: str) -> str:
     """torchvision's name -> that within a row of layers: ``layer3.0.bn1.bias`` -> ``6.0.bn1.bias``."""
     first, _, rest = key.partition(".")
     return rest if first == "features" else f"{CHILDREN.get(first, first)}.{rest}"
-
-
-def first_names(keys: Collection[str] | Iterable[str]) -> str:
-    """The first `SOME` names in sorted order, and how many more there are; for messages."""
-    listed = sorted(keys)
-    more = f" and {len(listed) - SOME} more" if len(listed) > SOME else ""
-    return ", ".join(listed[:SOME]) + more if listed else "nothing"

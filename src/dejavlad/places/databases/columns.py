@@ -10,6 +10,7 @@ Legend: N photos, M rows of the table.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -53,10 +54,12 @@ COLUMNS: Final[Mapping[str, type]] = {
 }
 """Name -> type of what stands beside the vector; all but `key`, `row`, `model`, `crc` and `mark` may be null.
 `row` orders the photos as they came, `model` is the fingerprint of what made the vector, `crc` its checksum,
-`mark` the commit."""
+`mark` the commit, and in LanceDB a dot and the row's seal (`seals_of`)."""
 CELL: Final = 1000
 """Metres of a side of a cell: ``33N/512/5403``."""
 NO_FRAME: Final = -1
+FOR_OTHERS: Final = ("cell", "lat", "lon")
+"""Columns that follow from others, for other programs."""
 
 Columns = dict[str, Any]
 Floats = NDArray[np.float32]
@@ -127,6 +130,32 @@ def _line(record: PhotoRecord) -> dict[str, Any]:
         if position.zone is not None:
             line["lat"], line["lon"] = latlon(position)
     return line
+
+
+def filled(name: str, values: Sequence[Any]) -> Any:
+    """The values of a column as a database gives them: numbers as an array, those that are not known as NaN,
+    `NO_FRAME` or 0."""
+    kind = COLUMNS[name]
+    if kind is str:
+        return list(values)
+    nothing = float("nan") if kind is float else NO_FRAME if name == "frame" else 0
+    return np.array([nothing if v is None else v for v in values], np.float64 if kind is float else np.int64)
+
+
+def seals_of(columns: Columns) -> list[str]:
+    """A checksum of each row, eight digits: of all that answers depend on but the vector, which has `crc`,
+    and the model, which is compared."""
+    names = [name for name in COLUMNS if name not in (*FOR_OTHERS, "model", "mark")]
+    numbers = [
+        np.ascontiguousarray(columns[name], "<f8" if COLUMNS[name] is float else "<i8").view("<u8")
+        for name in names
+        if COLUMNS[name] is not str
+    ]
+    texts = (["\0" if text is None else text for text in columns[n]] for n in names if COLUMNS[n] is str)
+    return [
+        f"{zlib.crc32(chr(31).join(line).encode(), zlib.crc32(row)):08x}"
+        for row, line in zip(np.stack(numbers, axis=1), zip(*texts, strict=True), strict=True)
+    ]
 
 
 def latest(columns: Columns) -> Columns:

@@ -63,6 +63,13 @@ def engine_at(address: Address) -> MapEngine:
     return QdrantPoints(address)
 
 
+def no_map(address: str) -> StoreError:
+    """What to say where an address has no map."""
+    return StoreError(
+        f"there is no map at {address!r}: make one with `dejavlad map build PHOTOS --out {address}`"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class MapVersion:
     """A commit of a map's table."""
@@ -92,8 +99,11 @@ def list_versions(address: str) -> list[MapVersion]:
     """
     if not is_address(address) or parse_address(address).kind != "lance":
         raise InputError(f"{address!r} has no versions; a map in LanceDB has: lance:FOLDER, s3://bucket/path")
+    engine = engine_at(parse_address(address))
+    if not engine.documents([ABOUT]):
+        raise no_map(address)
     listed, latest_time = [], 0.0
-    for number, moment in engine_at(parse_address(address)).versions():
+    for number, moment in engine.versions():
         text = datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="seconds")
         listed.append(MapVersion(number, text, moment < latest_time))
         latest_time = max(latest_time, moment)

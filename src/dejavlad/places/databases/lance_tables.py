@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError, StoreMismatchError
 from dejavlad.places.address import Address
-from dejavlad.places.databases.columns import COLUMNS, NO_FRAME, Columns
+from dejavlad.places.databases.columns import COLUMNS, FOR_OTHERS, NO_FRAME, Columns, filled, seals_of
 
 PHOTOS, FEATURES, DOCUMENTS = "photos", "features", "documents"
 PART: Final = 4 << 20
@@ -40,10 +40,8 @@ MADE: Final = "dejavlad-map"
 KEYS_AT_ONCE: Final = 1000
 ANEW: Final = "Build it anew, at another address."
 READ_ROWS: Final = 8192
-SHARED: Final = {"failed", "zone", "group", "tags", "crop", "view", "model", "mark"}
+SHARED: Final = {"failed", "zone", "group", "tags", "crop", "view", "model"}
 """Columns of which many rows hold the same text."""
-FOR_OTHERS: Final = ("cell", "lat", "lon")
-"""Columns that follow from others, for other programs."""
 CONFLICTS = ("conflict", "contention", "concurrent")
 CAUSES: Final = (
     (("no space left", "storagefull", "quota", "disk full", "file too large"), "there is no space left"),
@@ -158,7 +156,9 @@ class LanceTables:
         dims = self._photos().schema.field("vector").type.list_size
         if dims != vectors_MD.shape[1]:
             raise StoreMismatchError(str(self.address), {"dims": (dims, vectors_MD.shape[1])}, ANEW)
-        lines = self._photo_lines(columns, vectors_MD)
+        seals = seals_of({name: filled(name, columns[name]) for name in COLUMNS})
+        marks = [f"{commit}.{seal}" for commit, seal in zip(columns["mark"], seals, strict=True)]
+        lines = self._photo_lines({**columns, "mark": marks}, vectors_MD)
         self._commit(lambda: self._merge(PHOTOS, ["key"], lines))
         self._leave_latest(columns["key"])
         self._join_files()
@@ -175,8 +175,11 @@ class LanceTables:
             ]
             lines = self._pa.concat_tables(matches)
             current = lines["key"].to_pylist()
-            for name in next(iter(facts.values())):
-                values = [facts[key][name] for key in current]
+            new = {name: [facts[key][name] for key in current] for name in next(iter(facts.values()))}
+            columns = self._columns_of(lines)
+            seals = seals_of(columns | {name: filled(name, values) for name, values in new.items()})
+            new["mark"] = [f"{commit}.{seal}" for commit, seal in zip(columns["mark"], seals, strict=True)]
+            for name, values in new.items():
                 place, field = lines.schema.get_field_index(name), lines.schema.field(name)
                 lines = lines.set_column(place, field, self._pa.array(values, field.type))
             same = "target.crc = source.crc"  # another machine may have described it anew meanwhile
@@ -229,11 +232,21 @@ class LanceTables:
         return [(int(line["version"]), line["timestamp"].timestamp()) for line in listed]
 
     def read_columns(self, query: Any, left_out: Sequence[str] = ()) -> Columns:
-        """All columns but the vector of a query's rows, and but some."""
-        kinds = {name: kind for name, kind in COLUMNS.items() if name not in left_out}
-        lines = query.select(list(kinds)).with_row_id(True).to_arrow()
-        columns: Columns = {"id": lines["_rowid"].to_numpy().astype(np.uint64)}
-        for name, kind in kinds.items():
+        """All columns but the vector of a query's rows, and but some; compared with their seals.
+
+        Raises:
+            StoreError: someone else changed them.
+        """
+        names = [name for name in COLUMNS if name not in left_out]
+        lines = query.select(names).with_row_id(True).to_arrow()
+        return {"id": lines["_rowid"].to_numpy().astype(np.uint64), **self._columns_of(lines)}
+
+    def _columns_of(self, lines: Any) -> Columns:
+        """Columns of rows, as `MapView.columns` gives them; `mark` without its seal."""
+        columns: Columns = {}
+        for name, kind in COLUMNS.items():
+            if name not in lines.schema.names:
+                continue
             if kind is str and name in SHARED:
                 columns[name] = shared_texts(lines[name])
             elif kind is str:
@@ -242,6 +255,16 @@ class LanceTables:
                 columns[name] = lines[name].fill_null(NO_FRAME if name == "frame" else 0).to_numpy()
             else:
                 columns[name] = lines[name].fill_null(float("nan")).to_numpy()
+        marks = [(mark or "").partition(".") for mark in columns["mark"]]
+        for i, ((_, _, written), seal) in enumerate(zip(marks, seals_of(columns), strict=True)):
+            if written and written != seal:  # rows of earlier versions have none
+                key = columns["key"][i]
+                raise StoreError(
+                    f"{self.address} was changed by someone else: what it says of {key!r} is not what was "
+                    f"written; open an earlier version ({self.address.text}@VERSION), or build it anew, at "
+                    "another address"
+                )
+        columns["mark"] = [commit for commit, _, _ in marks]
         return columns
 
     def _photos_schema(self, dims: int) -> Any:

@@ -27,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError, MissingExtraError, StoreBusyError, StoreError
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.places.address import Address
-from dejavlad.places.databases.columns import COLUMNS, NO_FRAME, Columns
+from dejavlad.places.databases.columns import COLUMNS, Columns, filled
 
 AT_ONCE: Final = 256
 """Points of a request."""
@@ -234,14 +236,8 @@ class QdrantPoints:
     def columns_of(self, points: Sequence[Any]) -> Columns:
         """The columns of points."""
         columns: Columns = {"id": np.array([point.id for point in points], np.uint64)}
-        for name, kind in COLUMNS.items():
-            values = [point.payload.get(name) for point in points]
-            if kind is str:
-                columns[name] = values
-            else:
-                nothing = float("nan") if kind is float else NO_FRAME if name == "frame" else 0
-                filled = [nothing if value is None else value for value in values]
-                columns[name] = np.array(filled, np.float64 if kind is float else np.int64)
+        for name in COLUMNS:
+            columns[name] = filled(name, [point.payload.get(name) for point in points])
         if any(not isinstance(key, str) for key in columns["key"]):
             raise StoreError(f"{self.address} was changed by someone else: a point has no key; build it anew")
         return columns
@@ -317,7 +313,7 @@ class QdrantPoints:
         except (DejavladError, GeneratorExit, MemoryError):
             raise
         except Exception as error:  # httpx's, the client's own, or pydantic's
-            text = str(error).strip().split("\n")[0][:200] or type(error).__name__
+            text = reason_of(error)
             if "already accessed" in str(error):
                 raise StoreBusyError(self.address.text) from error
             if "Connection refused" in text or "Name or service" in text or "timed out" in text:
@@ -355,6 +351,16 @@ class QdrantView:
         while batch := list(itertools.islice(points, AT_ONCE)):
             rows = np.array([point.vector for point in batch], np.float32)
             yield np.array([point.id for point in batch], np.uint64), rows
+
+
+def reason_of(error: Exception) -> str:
+    """Why a request failed, in one line: the server's own words where it gave some."""
+    text = str(error).strip().split("\n")[0][:200] or type(error).__name__
+    body = getattr(error, "content", None)  # of what the client calls an unexpected response
+    if isinstance(body, bytes):
+        with contextlib.suppress(*DAMAGED):
+            return f"{text}: {parse_json_object(body)['status']['error'][:200]}"
+    return text
 
 
 def server_url(host: str) -> str:

@@ -126,12 +126,7 @@ class DatabaseRows:
     def check(self, on_progress: OnProgress) -> None:
         """Compare all rows with their checksums."""
         count = 0
-        for places, values in self._parts(None):
-            for place, row in zip(places.tolist(), values, strict=True):
-                if row_checksum(np.ascontiguousarray(row, "<f4")) != self._crc[place]:
-                    raise StoreError(
-                        f"{self.where} is damaged: row {place} is not what was written; build the map again"
-                    )
+        for places, _ in self._parts(None):
             count += len(places)
             on_progress(Progress(CHECKING, count, len(self._ids)))
 
@@ -176,7 +171,8 @@ class DatabaseRows:
                 yield places[inside], values[inside]
 
     def _read(self, ids: NDArray[np.uint64] | None) -> Iterator[tuple[Rows, Floats]]:
-        """What the database gives, rows of failed photos and older ones of a key left out."""
+        """What the database gives, compared with its checksums; without rows of failed photos and older
+        ones of a key."""
         for part_ids, values in self.view.vectors(ids):
             if values.shape[1] != self.dims:
                 raise StoreMismatchError(self.where, {"dims": (values.shape[1], self.dims)}, "Build it anew.")
@@ -186,4 +182,11 @@ class DatabaseRows:
                 whole = np.ascontiguousarray(values[ours], np.float32)
                 if not np.isfinite(whole).all():
                     raise StoreError(f"{self.where} was changed by someone else: a vector is not finite")
-                yield self._order[at[ours]], whole
+                places = self._order[at[ours]]
+                for place, crc, row in zip(places, self._crc[places].tolist(), whole, strict=True):
+                    if row_checksum(row.astype("<f4", copy=False)) != crc:
+                        raise StoreError(
+                            f"{self.where} is damaged, or was changed: row {place} is not what was written; "
+                            "open it again, and if that does not help, build the map again"
+                        )
+                yield places, whole

@@ -16,12 +16,8 @@ from dejavlad.local.base import LONGEST, POINTS, LocalExtractor
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.verification.confidence import (
-    CHANCE,
-    Evidence,
-    verified_confidence,
-)
-from dejavlad.places.verification.rivals import rivals
+from dejavlad.places.candidates import Candidates
+from dejavlad.places.verification.confidence import Evidence, verified_confidence
 from dejavlad.rerank import PointReranker, Verified, VerifySetting
 from dejavlad.rerank.point_reranker import nearness_scores
 
@@ -139,72 +135,45 @@ class MapVerifier:
         self.reranker = setting.reranker()
         self._source = PointSource(self.extractor, photos, stored)
 
-    def __call__(
-        self,
-        photo: Photo,
-        rows_K: NDArray[np.int64],
-        distances_K: NDArray[np.floating[Any]],
-        same_KK: NDArray[np.bool_],
-    ) -> Checked:
+    def __call__(self, photo: Photo, near: Candidates) -> Checked:
         """Compare the first candidates with a photo, until one is surely its place or none seems to be.
 
         The first `RIVALS` photos of other places are among those compared. Photos that cannot be read any
         more are not compared, and stand as having nothing in common with it.
-
-        Args:
-            photo: the query.
-            rows_K: candidates, as rows of the map.
-            distances_K: their distances, ascending.
-            same_KK: whether two candidates are known to show one place.
         """
         queries = PointSource(self.extractor, PhotoList([photo]))
-        query = queries(0)
+        query, count = queries(0), len(near.photos_K)
         if queries.failed:
-            return Checked(np.arange(len(rows_K)), {}, queries.failed[0])
-        most = min(self.setting.depth, len(rows_K))
+            return Checked(np.arange(count), {}, queries.failed[0])
+        most = min(self.setting.depth, count)
         compared: dict[int, Verified] = {}
         first = -1
         for start in range(0, most, STEP):
             before = first
             for at in range(start, min(start + STEP, most)):
                 if at not in compared:
-                    compared[at] = self._compare(query, int(rows_K[at]))
+                    compared[at] = self._compare(query, int(near.photos_K[at]))
             places = list(compared)
-            scores = nearness_scores(list(compared.values()), distances_K[places])
+            scores = nearness_scores(list(compared.values()), near.distances_K[places])
             first = places[int(np.argmin(scores))]
-            for at in np.flatnonzero(~same_KK[first])[:RIVALS].tolist():
+            for at in near.others(first)[:RIVALS]:
                 if at not in compared:
-                    compared[at] = self._compare(query, int(rows_K[at]))
-            sure = self._confidence(first, compared, same_KK)
+                    compared[at] = self._compare(query, int(near.photos_K[at]))
+            sure = _geometry_confidence(first, compared, near)
             if sure >= SURE or (first == before and sure < HOPELESS):
                 break
         places = sorted(compared)
-        scores = nearness_scores([compared[at] for at in places], distances_K[places])
+        scores = nearness_scores([compared[at] for at in places], near.distances_K[places])
         order = [places[i] for i in np.argsort(scores, kind="stable").tolist()]
-        rest = [at for at in range(len(rows_K)) if at not in compared]
-        read = {at: pair for at, pair in compared.items() if int(rows_K[at]) not in self._source.failed}
+        rest = [at for at in range(count) if at not in compared]
+        read = {
+            at: pair for at, pair in compared.items() if int(near.photos_K[at]) not in self._source.failed
+        }
         return Checked(np.array([*order, *rest], np.int64), read)
 
-    def rivals(
-        self,
-        best: int,
-        compared: Mapping[int, Verified],
-        rows_K: NDArray[np.int64],
-        same_K: NDArray[np.bool_],
-    ) -> list[Verified]:
-        """What photos of other places have in common with the query, but for those of the best's scene.
-
-        Args:
-            best: the candidate that is the answer.
-            compared: of `Checked`.
-            rows_K: candidates, as rows of the map.
-            same_K: whether each is known to show the best's place.
-        """
-
-        def between(at: int, other: int) -> Verified:
-            return self._compare(self._source(int(rows_K[at])), int(rows_K[other]))
-
-        return rivals(best, compared, lambda at: not same_K[at], between, least=CHANCE)
+    def between(self, rows_K: NDArray[np.int64]) -> Callable[[int, int], Verified]:
+        """What two candidates, by their places in these rows of the map, have in common."""
+        return lambda at, other: self._compare(self._source(int(rows_K[at])), int(rows_K[other]))
 
     def pair(self, photo: Photo, row: int) -> tuple[LocalFeatures, LocalFeatures, Verified]:
         """The features of a photo and of one of the map's, and what they have in common."""
@@ -214,10 +183,11 @@ class MapVerifier:
     def _compare(self, query: LocalFeatures, row: int) -> Verified:
         return self.reranker.verified(query, self._source(row))
 
-    def _confidence(self, first: int, compared: dict[int, Verified], same_KK: NDArray[np.bool_]) -> float:
-        """How sure geometry alone makes that the first is the query's place."""
-        others = [pair for at, pair in compared.items() if not same_KK[first, at]]
-        return verified_confidence(Evidence(0.0, 2).verified(compared[first], others))
+
+def _geometry_confidence(first: int, compared: Mapping[int, Verified], near: Candidates) -> float:
+    """How sure geometry alone makes that the first candidate is the query's place."""
+    others = [pair for at, pair in compared.items() if not near.same_KK[first, at]]
+    return verified_confidence(Evidence(0.0, 2).verified(compared[first], others))
 
 
 class PhotoRows(Protocol):

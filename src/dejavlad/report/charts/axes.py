@@ -73,9 +73,9 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
 
-def percent_axis(low: float = 0.0, high: float = 1.0, title: str = "", steps: int = 5) -> Axis:
+def percent_axis(low: float = 0.0, high: float = 1.0, title: str = "") -> Axis:
     """An axis of shares, written as percentages."""
-    shares = [low + (high - low) * i / steps for i in range(steps + 1)]
+    shares = [low + (high - low) * i / 5 for i in range(6)]
     return Axis(low, high, shares, title, lambda share: f"{100 * share:.3g}%")
 
 

@@ -49,7 +49,6 @@ def chart(
     *,
     alt: str,
     width: int = WIDTH,
-    height: int = HEIGHT,
     bands: Sequence[tuple[float, float]] = (),
     marks: Sequence[float] = (),
     labels: Sequence[tuple[float, float, str]] = (),
@@ -62,27 +61,58 @@ def chart(
         series: drawn one over the other.
         alt: what it shows, for those who do not see it.
         width: of the chart, in its own units.
-        height: likewise.
         bands: (from, to) along the horizontal axis, shaded.
         marks: values of the horizontal axis at which a vertical line stands.
         labels: (x, y, text) written beside points.
     """
-    right, bottom = width - RIGHT, height - BOTTOM
+    area = _Area(x, y, width)
+    return render(
+        "charts",
+        "chart",
+        alt=alt,
+        width=width,
+        height=HEIGHT,
+        wide=width == WIDE,
+        box=(LEFT, TOP, area.right, area.bottom),
+        x=x,
+        y=y,
+        rows=[(area.down(step), y.text(step)) for step in y.ticks],
+        columns=[(area.across(step), x.text(step)) for step in x.ticks],
+        bands=[(area.across(max(a, x.low)), area.across(min(b, x.high))) for a, b in bands],
+        marks=[area.across(mark) for mark in marks if x.low < mark < x.high],
+        labels=[area.label(*label) for label in labels],
+        series=[area.series(line) for line in series],
+    )
 
-    def across(value: float) -> float:
-        return LEFT + (right - LEFT) * x.share(value)
 
-    def down(value: float) -> float:
-        return TOP + (bottom - TOP) * (1 - y.share(value))
+@dataclass(frozen=True, slots=True)
+class _Area:
+    """The plotted area: values of the axes to places in the chart."""
 
-    def drawn(line: Series) -> dict[str, object]:
-        kept = [(i, *point) for i, point in enumerate(line.points) if math.isfinite(point[1])]
-        if line.style and len(kept) > MOST_POINTS:
-            kept = [*kept[: -1 : -(-len(kept) // MOST_POINTS)], kept[-1]]
-        spots = [(f"{across(a):.1f}", f"{down(b):.1f}") for _, a, b in kept]
-        says = [
-            line.titles[i] if line.titles else f"{line.name} {y.text(b)} at {a:,.0f}".strip()
-            for i, a, b in kept
+    x: Axis
+    y: Axis
+    width: int
+    bottom: int = HEIGHT - BOTTOM
+
+    @property
+    def right(self) -> int:
+        return self.width - RIGHT
+
+    def across(self, value: float) -> float:
+        return LEFT + (self.right - LEFT) * self.x.share(value)
+
+    def down(self, value: float) -> float:
+        return TOP + (self.bottom - TOP) * (1 - self.y.share(value))
+
+    def series(self, line: Series) -> dict[str, object]:
+        """What the template draws of a series."""
+        points = [(i, *point) for i, point in enumerate(line.points) if math.isfinite(point[1])]
+        if line.style and len(points) > MOST_POINTS:
+            points = [*points[: -1 : -(-len(points) // MOST_POINTS)], points[-1]]
+        spots = [(f"{self.across(a):.1f}", f"{self.down(b):.1f}") for _, a, b in points]
+        titles = [
+            line.titles[i] if line.titles else f"{line.name} {self.y.text(b)} at {a:,.0f}".strip()
+            for i, a, b in points
         ]
         colour = " ".join(name for name in line.style.split() if name[0] == "t")
         return {
@@ -94,33 +124,16 @@ def chart(
             "ends": (spots[0][0], spots[-1][0]) if spots else (),
             "dot": f"{line.dot} {colour}".strip(),
             "radius": f"{line.radius or 3.5:g}",
-            "dots": list(zip(spots, says, strict=True)) if line.radius or len(spots) == 1 else [],
+            "dots": list(zip(spots, titles, strict=True)) if line.radius or len(spots) == 1 else [],
         }
 
-    def written(at: float, value: float, text: str) -> tuple[float, float, str, str]:
-        before = across(at) + 8 + GLYPH * len(text) > width
-        below = down(value) + 24 < bottom
+    def label(self, at: float, value: float, text: str) -> tuple[float, float, str, str]:
+        """Where a text is written, and by which of its ends, so that it stays within the chart."""
+        before = self.across(at) + 8 + GLYPH * len(text) > self.width
+        below = self.down(value) + 24 < self.bottom
         return (
-            across(at) + (-8 if before else 8),
-            down(value) + (20 if below else -10),
+            self.across(at) + (-8 if before else 8),
+            self.down(value) + (20 if below else -10),
             "end" if before else "start",
             text,
         )
-
-    return render(
-        "charts",
-        "chart",
-        alt=alt,
-        width=width,
-        height=height,
-        wide=width == WIDE,
-        box=(LEFT, TOP, right, bottom),
-        x=x,
-        y=y,
-        rows=[(down(step), y.text(step)) for step in y.ticks],
-        columns=[(across(step), x.text(step)) for step in x.ticks],
-        bands=[(across(max(a, x.low)), across(min(b, x.high))) for a, b in bands],
-        marks=[across(mark) for mark in marks if x.low < mark < x.high],
-        labels=[written(*label) for label in labels],
-        series=[drawn(line) for line in series],
-    )

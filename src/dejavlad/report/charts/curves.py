@@ -139,10 +139,9 @@ def sequence_chart(
     x = Axis.along([0, max(n_frames - 1, 1)], "frame", most=10)
     y = Axis.of([dot[1] for dot in dots], text="{:.3g}".format)
     shown = [dots[i] for i in spread(len(dots), MOST_DOTS)]
-    line = given_from is not None and y.low <= given_from <= y.high
-    series = (
-        [Series([(x.low, given_from), (x.high, given_from)], "curve dash t2")] if line and given_from else []
-    )
+    series = []
+    if given_from is not None and y.low <= given_from <= y.high:
+        series.append(Series([(x.low, given_from), (x.high, given_from)], "curve dash t2"))
     for colour in ("none", "ask", "good", "bad"):
         alike = [dot for dot in shown if dot[2] == colour]
         series.append(

@@ -25,26 +25,23 @@ SQUARES = 8
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def write_match_figure(
-    pair: PairMatch, path: str | Path, *, rotate: bool = True, most: int = MOST_LINES
-) -> Path:
+def write_match_figure(pair: PairMatch, path: str | Path, *, rotate: bool = True) -> Path:
     """Draw a pair into a file, which is written whole or not at all.
 
     Args:
         pair: from `match_pair`.
         path: ending in .png, .jpg or .jpeg; its folder is made where there is none.
         rotate: as the model reads photos: ``model.preprocess.rotate``.
-        most: lines of a row, at most.
 
     Raises:
         InputError: another ending.
         PhotoError: a photo cannot be read.
     """
     path = check_figure(path)
-    return save_figure(Image.fromarray(match_figure(pair, rotate=rotate, most=most)), path)
+    return save_figure(Image.fromarray(match_figure(pair, rotate=rotate)), path)
 
 
-def match_figure(pair: PairMatch, *, rotate: bool = True, most: int = MOST_LINES) -> Pixels:
+def match_figure(pair: PairMatch, *, rotate: bool = True) -> Pixels:
     """A pair drawn: see `write_match_figure`.
 
     Returns:
@@ -56,7 +53,7 @@ def match_figure(pair: PairMatch, *, rotate: bool = True, most: int = MOST_LINES
     nothing = not any(pair.inliers)
     for at, match in enumerate(pair.matches[:1] if nothing else pair.matches):
         if not nothing:
-            blocks.append(_caption(f"Patches of {_cells(pair, at)}", _matches_text(pair, at, most)))
+            blocks.append(_caption(f"Patches of {_cells(pair, at)}", _matches_text(pair, at)))
         row = draw_pair(
             query,
             candidate,
@@ -65,7 +62,6 @@ def match_figure(pair: PairMatch, *, rotate: bool = True, most: int = MOST_LINES
             pair.candidate_size,
             place,
             side=pair.sides[at],
-            most=most,
         )
         if nothing:
             row = _pill(row, "Nothing matches: no patch of one photo is found in the other")
@@ -87,11 +83,11 @@ def _cells(pair: PairMatch, at: int) -> str:
     return f"{pair.sizes[at]} x {pair.sizes[at]} cells ({side} x {side} pixels)"
 
 
-def _matches_text(pair: PairMatch, at: int, most: int) -> str:
+def _matches_text(pair: PairMatch, at: int) -> str:
     matching, total = pair.inliers[at], pair.counts[at]
     parts = [f"{matching:,} of {total:,} match", f"score {0.0 - pair.matches[at].score:.5f}"]
-    if matching > most:
-        parts.insert(1, f"{most} of them shown")
+    if matching > MOST_LINES:
+        parts.insert(1, f"{MOST_LINES} of them shown")
     return "   ·   ".join(parts)
 
 

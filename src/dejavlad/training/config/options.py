@@ -6,24 +6,34 @@ from a recipe (`dejavlad.training.config.recipes`) or a file of the same form.
 
 from __future__ import annotations
 
-import functools
 import json
-import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Self
 
 from dejavlad.errors import InputError, MalformedFileError, UnknownNameError
+from dejavlad.guarded.fields import settle_options
 from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.guarded.toml_file import parse_toml
 from dejavlad.images import parse_resize
 from dejavlad.training.config.method import parse_method
-from dejavlad.training.config.trainable import parse_trainable as check_trainable
+from dejavlad.training.config.option import option, rule_of
+from dejavlad.training.config.trainable import parse_trainable
 
 RECALL_AT: Final = (1, 2, 3, 4, 5, *range(10, 101, 5))
-FIXED: Final[Mapping[str, Any]] = {"resume": "refused"}
-"""Of options that cannot change once a run has begun; all others hold from where it is resumed."""
+MINED: Final = {"mining": ("all", "subcache")}
+ALL: Final = {"mining": ("all",)}
+SUBCACHE: Final = {"mining": ("subcache",)}
+PLACES: Final = {"mining": ("places",)}
+CLASSES: Final = {"mining": ("classes",)}
+SQUARES: Final = {"mining": ("places", "classes"), "places": ("ground",)}
+FOCAL: Final = {"classes": ("focal",)}
+HEADING: Final = {"classes": ("heading",)}
+SECTORS: Final = {**SQUARES, **HEADING}
+CHOSEN: Final = {**FOCAL, "focal_views": ("choose",)}
+KEPT: Final = {"frozen_maps": ("auto", "memory", "disk")}
+STEPS: Final = {"lr_schedule": ("steps",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,243 +44,227 @@ class TrainConfig:
         InputError: a value that cannot be.
     """
 
-    network: str = field(default="vgg16", metadata=FIXED)
+    network: str = option("vgg16", fixed=True)
     """The backbone to start from, where no model is given: a name that `dejavlad models` lists, or
     ``caffenet``, whose weights must be given as a file. (netID, layerName)"""
-    method: str = field(default="vlad_preL2_intra", metadata=FIXED)
+    method: str = option("vlad_preL2_intra", fixed=True)
     """The pooling: ``vlad``, ``vladv2`` or ``vlad_tied`` (alpha learnt, assignment tied to the centres), each
     with ``_preL2`` and ``_intra`` or without; ``max``, ``avg``, ``gem``, with ``_preL2`` or without;
     ``gem_linear`` (a linear layer behind), the same; ``given`` keeps the model's own."""
-    train_from: str = field(default="", metadata=FIXED)
+    train_from: str = option("", fixed=True)
     """The first layer that learns, as ``conv5_1`` or ``features.24``; empty: all do. (backPropToLayer)"""
-    trainable: str = field(default="", metadata=FIXED)
+    trainable: str = option("", fixed=True)
     """What learns, instead of `train_from`: ``head``; ``blocks:N``, the head and the last N blocks of a
     transformer; ``adapters`` (``adapters:RANK``), the head and low-rank changes of all blocks' attention,
     which are added to the weights in the models that are written; ``all``."""
-    fixed_layers: tuple[str, ...] = field(default=(), metadata=FIXED)
+    fixed_layers: tuple[str, ...] = option((), fixed=True)
     """Layers after it that do not learn either; ``backbone`` stands for all of it, ``aggregation`` for the
     pooling. (fixLayers)"""
-    batch_norm: Literal["fixed", "learnt"] = field(default="fixed", metadata=FIXED)
+    batch_norm: Literal["fixed", "learnt"] = option("fixed", fixed=True)
     """``fixed``: batch norms keep their statistics; ``learnt``: where they learn they use those of the photos
     that go through the network together."""
-    clusters: int = field(default=64, metadata=FIXED)
+    clusters: int = option(64, at_least=1, fixed=True)
     """Of ``vlad``, where they are not learnt yet."""
-    dims: int = field(default=512, metadata=FIXED)
+    dims: int = option(512, at_least=1, fixed=True)
     """Numbers of a descriptor, of ``gem_linear``."""
-    resize: str = field(default="", metadata=FIXED)
+    resize: str = option("", fixed=True)
     """What photos are resized to, as ``480x640`` or ``longest:640``; empty: as the model does it."""
-    cluster_photos: Literal["random", "first"] = field(default="random", metadata=FIXED)
+    cluster_photos: Literal["random", "first"] = option("random", fixed=True)
     """Where the clusters are not learnt yet: from photos drawn, or from the first 500, as the original."""
 
-    positive_radius: float = field(default=10.0, metadata=FIXED)
+    positive_radius: float = option(10.0, above=0, fixed=True)
     """Metres; photos at most so far from the query may be its positive. (nonTrivPosDistSqThr, its root)"""
-    trivial_radius: float = field(default=1.0, metadata=FIXED)
+    trivial_radius: float = option(1.0, fixed=True)
     """Metres; photos so near are no positives: they show too much the same. Negative: there are none such."""
-    negative_radius: float = field(default=25.0, metadata=FIXED)
+    negative_radius: float = option(25.0, fixed=True)
     """Metres; photos farther than that are negatives. (posDistThr)"""
-    other_time: bool = field(default=True, metadata=FIXED)
+    other_time: bool = option(True, fixed=True)
     """Where photos have times: a positive was taken at another time than the query (Tokyo Time Machine)."""
 
-    batch_size: int = field(default=4, metadata=FIXED)
+    batch_size: int = option(4, at_least=1, fixed=True)
     """Queries, each with its positive and negatives, of one step; or places; or classes, with one photo of
     each. (batchSize)"""
-    query_order: Literal["random", "given", "weighted"] = field(default="random", metadata=FIXED)
+    query_order: Literal["random", "given", "weighted"] = option("random", goes_with=MINED, fixed=True)
     """Order of the queries in an epoch, drawn anew for each or as listed; ``weighted``: as many are drawn
     with replacement, see `weigh_tags`."""
-    weigh_tags: tuple[str, ...] = field(default=(), metadata=FIXED)
+    weigh_tags: tuple[str, ...] = option((), goes_with={"query_order": ("weighted",)}, fixed=True)
     """Of queries drawn with replacement, one tagged so, as ``night``, weighs more by the number of all
     queries over that of those tagged so."""
-    mining: Literal["all", "subcache", "places", "classes"] = field(default="all", metadata=FIXED)
+    mining: Literal["all", "subcache", "places", "classes"] = option("all", fixed=True)
     """``all``: all photos are described for it; ``subcache``: for some queries at a time, these, their
     positives and some negatives (Mapillary's); ``places``: batches of photos of the same places, which are
     compared with each other as they are; ``classes``: photos are sorted into classes, which a layer of their
     own learns to tell apart, one group of classes that lie apart after the other (CosPlace, EigenPlaces)."""
-    cached_queries: int = field(default=1000, metadata=FIXED)
+    cached_queries: int = option(1000, at_least=1, goes_with=SUBCACHE, fixed=True)
     """Queries of a subcache, described together; a multiple of `batch_size`."""
-    cached_negatives: int = field(default=1000, metadata=FIXED)
+    cached_negatives: int = option(1000, at_least=1, goes_with=SUBCACHE, fixed=True)
     """Drawn for a subcache; those near one of its queries are left out."""
-    places: Literal["ground", "groups"] = field(default="ground", metadata=FIXED)
+    places: Literal["ground", "groups"] = option("ground", goes_with=PLACES, fixed=True)
     """What a place is: photos of one square on the ground, or those that the dataset groups. Of batches of
     places, `batch_size` is their number."""
-    place_size: float = field(default=10.0, metadata=FIXED)
+    place_size: float = option(10.0, above=0, goes_with=SQUARES, fixed=True)
     """Side of the squares, in metres; of classes too. (CosPlace's M)"""
-    place_sector: float = field(default=0.0, metadata=FIXED)
+    place_sector: float = option(0.0, at_least=0, at_most=360, goes_with=SECTORS, fixed=True)
     """Degrees into which a square is divided by the photos' headings; 0: it is not. (CosPlace's alpha)"""
-    photos_per_place: int = field(default=4, metadata=FIXED)
-    """Photos that are drawn of a place, at most; at least two."""
-    classes: Literal["heading", "focal"] = field(default="heading", metadata=FIXED)
+    photos_per_place: int = option(4, at_least=2, goes_with=PLACES, fixed=True)
+    """Photos that are drawn of a place."""
+    classes: Literal["heading", "focal"] = option("heading", goes_with=CLASSES, fixed=True)
     """What a class is: ``heading``: photos of one square that look the same way (CosPlace); ``focal``: photos
     of one square that look at the same point, once at one beside the way they were taken along (lateral), and
     once at one ahead on it (frontal) (EigenPlaces)."""
-    group_squares: int = field(default=5, metadata=FIXED)
+    group_squares: int = option(5, at_least=1, goes_with=CLASSES, fixed=True)
     """Classes of one group lie so many squares from each other, east and north. (N)"""
-    group_sectors: int = field(default=2, metadata=FIXED)
+    group_sectors: int = option(2, at_least=1, goes_with={**CLASSES, **HEADING}, fixed=True)
     """Classes of one group and square lie so many sectors of headings from each other; the sectors of a
     square must be a multiple of it. (L)"""
-    groups: int = field(default=8, metadata=FIXED)
+    groups: int = option(8, at_least=0, goes_with=CLASSES, fixed=True)
     """At most so many groups, those with most classes, take turns, one an epoch; 0: all."""
-    class_photos: int = field(default=10, metadata=FIXED)
+    class_photos: int = option(10, at_least=1, goes_with=CLASSES, fixed=True)
     """Photos of a class, at least; smaller ones are left out."""
-    focal_distance: float = field(default=10.0, metadata=FIXED)
+    focal_distance: float = option(10.0, above=0, goes_with=FOCAL, fixed=True)
     """Metres from the middle of a square's photos to the point that they look at."""
-    focal_tolerance: float = field(default=30.0, metadata=FIXED)
-    """Degrees by which a photo may look past that point, where photos are chosen."""
-    focal_views: Literal["choose", "cut"] = field(default="choose", metadata=FIXED)
+    focal_tolerance: float = option(30.0, at_least=0, at_most=180, goes_with=CHOSEN, fixed=True)
+    """Degrees by which a photo may look past that point."""
+    focal_views: Literal["choose", "cut"] = option("choose", goes_with=FOCAL, fixed=True)
     """``choose``: classes are the photos that look at the point, by their headings; ``cut``: photos are
     panoramas (twice as wide as high, or wider: the middle of such), of which a view is cut for each point."""
-    steps_per_epoch: int = field(default=10_000, metadata=FIXED)
+    steps_per_epoch: int = option(10_000, at_least=1, goes_with=CLASSES, fixed=True)
     """Steps of an epoch of classes."""
     negatives: int | Literal["all"] = 1000
     """Negatives drawn for a query each time, or all there are. (nNegChoice)"""
-    negatives_used: int = 10
+    negatives_used: int = option(10, at_least=1, goes_with=MINED)
     """At most so many of them, the nearest that violate the margin, are in a tuple. (nNegCap)"""
-    negatives_remembered: int = 10
-    """So many, the nearest, are among those drawn the next time; with ``mining = "all"`` only. (nNegCache)"""
-    exclude_very_hard: bool = False
-    """Leave out negatives that are nearer than the positive; not of batches of places. (excludeVeryHard)"""
-    refresh_every: int = 1000
-    """Queries after which all photos are described anew, with ``mining = "all"``. (compFeatsFrequency)"""
-    refresh_slows: bool = True
+    negatives_remembered: int = option(10, at_least=0, goes_with=ALL)
+    """So many, the nearest, are among those drawn the next time. (nNegCache)"""
+    exclude_very_hard: bool = option(False, goes_with=MINED)
+    """Leave out negatives that are nearer than the positive. (excludeVeryHard)"""
+    refresh_every: int = option(1000, at_least=1, goes_with=ALL)
+    """Queries after which all photos are described anew. (compFeatsFrequency)"""
+    refresh_slows: bool = option(True, goes_with=ALL)
     """When the learning rate falls, `refresh_every` grows by the same factor."""
 
     loss: Literal["squared", "plain", "multi_similarity", "large_margin"] = "squared"
     """``squared``: hinges on squared distances, over the violating triplets, divided by their number;
     ``plain``: hinges on distances, averaged over all triplets; ``multi_similarity``: of batches of places;
     ``large_margin``: of classes, by cosine."""
-    margin: float = 0.1
+    margin: float = option(0.1, above=0, goes_with={"mining": ("all", "subcache", "classes")})
     """Margin of the hinge: by how much a negative must be farther than the positive, on descriptors of length
     1, in squared distance (``squared``) or distance (``plain``). With ``large_margin``: by how much a photo's
     cosine with its own class must be greater. (margin)"""
-    margin_scale: float = 30.0
-    """Of ``large_margin``: what the cosines are multiplied by; above 0. (s)"""
-    ms_alpha: float = 1.0
-    """Multi-similarity: how sharply the least alike positives outweigh the others; above 0."""
-    ms_beta: float = 50.0
-    """Multi-similarity: how sharply the most alike negatives outweigh the others; above 0."""
-    ms_base: float = 0.0
-    """Multi-similarity: likeness (cosine) that parts positives from negatives."""
-    ms_epsilon: float = 0.1
+    margin_scale: float = option(30.0, above=0, goes_with=CLASSES)
+    """Of ``large_margin``: what the cosines are multiplied by. (s)"""
+    ms_alpha: float = option(1.0, above=0, goes_with=PLACES)
+    """Multi-similarity: how sharply the least alike positives outweigh the others."""
+    ms_beta: float = option(50.0, above=0, goes_with=PLACES)
+    """Multi-similarity: how sharply the most alike negatives outweigh the others."""
+    ms_base: float = option(0.0, goes_with=PLACES)
+    """Multi-similarity: similarity (cosine) that parts positives from negatives."""
+    ms_epsilon: float = option(0.1, goes_with=PLACES)
     """Multi-similarity: a negative counts that is at most so much less alike than the least alike positive,
-    and a positive that is at most so much more alike than the likest negative."""
+    and a positive that is at most so much more alike than the most alike negative."""
 
-    optimizer: Literal["sgd", "adam", "adamw"] = field(default="sgd", metadata=FIXED)
+    optimizer: Literal["sgd", "adam", "adamw"] = option("sgd", fixed=True)
     """The optimiser, as PyTorch has it."""
-    learning_rate: float = 1e-4
+    learning_rate: float = option(1e-4, above=0)
     """Learning rate at the start. (learningRate)"""
-    classifier_rate: float = 0.01
+    classifier_rate: float = option(0.01, above=0, goes_with=CLASSES)
     """Learning rate of the layer that tells classes apart; it has an optimiser of its own, Adam."""
     lr_schedule: Literal["steps", "linear"] = "steps"
     """``steps``: it falls every so many epochs; ``linear``: with each batch, to nothing at the end."""
-    lr_warmup: int = 0
+    lr_warmup: int = option(0, at_least=0)
     """Batches over which it first rises, linearly."""
-    lr_down_every: int = 5
-    """Epochs after which the learning rate falls, with ``steps``. (lrDownFreq)"""
-    lr_down_factor: float = 2.0
+    lr_down_every: int = option(5, at_least=1, goes_with=STEPS)
+    """Epochs after which the learning rate falls. (lrDownFreq)"""
+    lr_down_factor: float = option(2.0, above=0, goes_with=STEPS)
     """What the learning rate is divided by when it falls. (lrDownFactor)"""
-    weight_decay: float = 1e-3
+    weight_decay: float = option(1e-3, at_least=0)
     """Of all that learns, biases too. (weightDecay)"""
-    momentum: float = 0.9
-    """Momentum of SGD, from 0. (momentum)"""
-    epochs: int = 30
+    momentum: float = option(0.9, at_least=0, goes_with={"optimizer": ("sgd",)})
+    """Momentum of SGD. (momentum)"""
+    epochs: int = option(30, at_least=1)
     """Times that all queries, or places, are gone through. (nEpoch)"""
-    patience: int = 0
+    patience: int = option(0, at_least=0)
     """Stop after so many epochs that were not the best on the validation set (by recall@5, and where that is
     the same, by the others); 0: never."""
 
     jitter_flip: bool = False
     """Mirror each tuple, all its photos together, with probability a half. (jitterFlip)"""
-    jitter_scales: tuple[float, ...] = ()
+    jitter_scales: tuple[float, ...] = option((), above=0)
     """Resize the photos of each tuple, all together, by one of these factors of the first photo's shorter
     side. (jitterScale)"""
-    augment_crop: float = 1.0
+    augment_crop: float = option(1.0, above=0, at_most=1)
     """Crop each photo at random, to no less than this share of its area, and resize it back; 1: do not."""
-    augment_rotate: float = 0.0
+    augment_rotate: float = option(0.0, at_least=0, at_most=180)
     """Turn each photo by at most so many degrees, either way."""
-    augment_flip: float = 0.0
+    augment_flip: float = option(0.0, at_least=0, at_most=1)
     """Mirror each photo with this probability, whatever the others of its tuple do (unlike `jitter_flip`)."""
-    augment_colour: float = 0.0
+    augment_colour: float = option(0.0, at_least=0, at_most=1)
     """Change brightness, contrast and saturation of each photo by at most this share, its hue by a tenth."""
-    augment_hue: float = 0.0
-    """Change the hue of each photo by at most this share of the whole circle, up to 0.5, instead."""
+    augment_hue: float = option(0.0, at_least=0, at_most=0.5)
+    """Change the hue of each photo by at most this share of the whole circle instead."""
 
     test_before: bool = True
     """Test before the first epoch too. (test0)"""
-    test_every: int = 1
+    test_every: int = option(1, at_least=1)
     """Epochs between tests on the validation set; the last is always tested. (epochTestFrequency)"""
-    test_queries: int = 1000
+    test_queries: int = option(1000, at_least=0)
     """Queries that recall is taken over, drawn once; 0: all. (nTestSample)"""
-    rank_queries: int = 5000
+    rank_queries: int = option(5000, at_least=0)
     """The same for the ranking loss. (nTestRankSample)"""
-    recall_at: tuple[int, ...] = field(default=RECALL_AT, metadata=FIXED)
+    recall_at: tuple[int, ...] = option(RECALL_AT, fixed=True)
     """The N of recall@N, ascending from 1. (recallNs)"""
-    save_every: int = 2000
+    save_every: int = option(2000, at_least=0)
     """Queries between checkpoints within an epoch; 0: only at its end. (saveFrequency)"""
 
-    seed: int = field(default=43, metadata=FIXED)
+    seed: int = option(43, at_least=0, fixed=True)
     """Of all that is drawn; what is drawn depends on it and on epoch, batch and query alone."""
-    precision: Literal["fp32", "bf16", "fp64"] = field(default="fp32", metadata=FIXED)
+    precision: Literal["fp32", "bf16", "fp64"] = option("fp32", fixed=True)
     """Of the arithmetic. bf16: of the backbone, mixed; fp64 is for comparisons."""
-    describe_batch: int = field(default=10, metadata=FIXED)
+    describe_batch: int = option(10, at_least=1, fixed=True)
     """Photos that are described together. (computeBatchSize)"""
-    photos_at_once: int = 64
+    photos_at_once: int = option(64, at_least=1)
     """Photos whose activations are held for the gradient at once; a step with more goes through the network
     twice, in parts, and gives the same."""
-    workers: int = 4
+    workers: int = option(4, at_least=0)
     """Threads that decode photos. (numThreads)"""
     frozen_maps: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the maps below the first layer that learns are kept, so that they are computed once; ``auto``: in
     memory or on disk as `frozen_maps_gb` allows, else not."""
-    frozen_maps_gb: float = 8.0
+    frozen_maps_gb: float = option(8.0, above=0, goes_with={"frozen_maps": ("auto", "memory")})
     """Gigabytes that they may take in memory; on disk a tenth of what is free stays free."""
-    frozen_maps_dtype: Literal["float32", "float16", "int16"] = field(default="float32", metadata=FIXED)
+    frozen_maps_dtype: Literal["float32", "float16", "int16"] = option("float32", goes_with=KEPT, fixed=True)
     """How they are kept; float16 takes half, and so does int16: even steps within each channel, closer."""
     info: str = ""
     """Free text, kept with the run. (info)"""
 
-    parity: bool = field(default=False, metadata=FIXED)
+    parity: bool = option(False, fixed=True)
     """All quirks of the original, which are:"""
-    quirk_drop_remainder: bool = field(default=False, metadata=FIXED)
+    quirk_drop_remainder: bool = option(False, goes_with=MINED, fixed=True)
     """Queries that do not fill a last batch are left out of an epoch."""
-    quirk_lr_every_one: bool = False
+    quirk_lr_every_one: bool = option(False, goes_with=STEPS)
     """With ``lr_down_every = 1`` the learning rate never falls."""
-    quirk_loss_of_all: bool = False
+    quirk_loss_of_all: bool = option(False, goes_with=MINED)
     """The loss that is noted counts all negatives of a tuple, also those that `exclude_very_hard` leaves
     out."""
     quirk_momentum_lost: bool = False
     """A run that is resumed at an epoch's start begins it without momentum."""
-    quirk_inverted_violation: bool = field(default=False, metadata=FIXED)
-    """With a subcache: likenesses are taken for distances where violation is tested, so that nearly all
+    quirk_inverted_violation: bool = option(False, goes_with=SUBCACHE, fixed=True)
+    """With a subcache: similarities are taken for distances where violation is tested, so that nearly all
     negatives pass, and a query needs more of them than it uses (Mapillary's)."""
 
     def __post_init__(self) -> None:
-        hints = _hints()
-        for option in fields(self):
-            value = _checked(option.name, getattr(self, option.name), hints[option.name])
-            object.__setattr__(self, option.name, value)
+        settle_options(self)
+        for described in fields(self):
+            rule_of(described).check_range(described.name, getattr(self, described.name))
         parse_method(self.method)
-        check_trainable(self.trainable)
+        parse_trainable(self.trainable)
         if self.resize:
             parse_resize(self.resize)
-        self._check_ranges()
-        self._check_lists()
+        self._check_numbers()
         self._check_pairs()
 
-    def _check_ranges(self) -> None:
-        """Refuse numbers outside their range.
-
-        Raises:
-            InputError: one is; the message names the option, its range and what was given.
-        """
-        for names, least in _AT_LEAST:
-            for name in names:
-                if getattr(self, name) < least:
-                    raise InputError(f"{name} must be at least {least}; given {getattr(self, name)}")
-        for name in _ABOVE_ZERO:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be above 0; given {getattr(self, name)}")
-        for name, limit in _AT_MOST:
-            if getattr(self, name) > limit:
-                raise InputError(f"{name} must be at most {limit}; given {getattr(self, name)}")
+    def _check_numbers(self) -> None:
+        """Refuse numbers that no single range describes."""
         if isinstance(self.negatives, int) and self.negatives < 1:
             raise InputError(f"negatives must be at least 1, or 'all'; given {self.negatives}")
         if not self.trivial_radius < self.positive_radius <= self.negative_radius:
@@ -278,25 +272,12 @@ class TrainConfig:
                 f"the radii must be trivial < positive <= negative; given {self.trivial_radius}, "
                 f"{self.positive_radius} and {self.negative_radius} metres"
             )
-
-    def _check_lists(self) -> None:
-        """Refuse lists of numbers that cannot be.
-
-        Raises:
-            InputError: as for `TrainConfig`.
-        """
         ascending = sorted(set(self.recall_at))
         if not ascending or ascending[0] < 1 or list(self.recall_at) != ascending:
             raise InputError(f"recall_at must be ascending numbers from 1; given {list(self.recall_at)}")
-        if self.jitter_scales and min(self.jitter_scales) <= 0:
-            raise InputError(f"jitter_scales must be above 0; given {list(self.jitter_scales)}")
 
     def _check_pairs(self) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            InputError: as for `TrainConfig`.
-        """
+        """Refuse options that contradict each other."""
         for loss, mining in (("multi_similarity", "places"), ("large_margin", "classes")):
             if (self.loss == loss) != (self.mining == mining):
                 raise InputError(
@@ -325,11 +306,7 @@ class TrainConfig:
             raise InputError("exclude_very_hard goes with loss = 'squared'")
 
     def _check_sectors(self) -> None:
-        """Refuse sectors that would bring neighbours across north into one group.
-
-        Raises:
-            InputError: as for `TrainConfig`.
-        """
+        """Refuse sectors that would bring neighbours across north into one group."""
         if self.mining != "classes" or self.classes != "heading" or not self.place_sector:
             return
         sectors = 360 / self.place_sector
@@ -355,7 +332,7 @@ class TrainConfig:
         )
 
     def quirk(self, name: str) -> bool:
-        """Whether a quirk of the original is wanted: itself, or by `parity`."""
+        """Whether the quirk of the option ``quirk_NAME`` is wanted: by itself, or by `parity`."""
         return self.parity or bool(getattr(self, f"quirk_{name}"))
 
     @property
@@ -409,31 +386,24 @@ class TrainConfig:
 
     def _replaced(self, given: Mapping[str, Any]) -> Self:
         """As `changed`, whether or not the options have an effect."""
+        known = [described.name for described in fields(self)]
         for name in given:
-            if name not in _hints():
-                raise UnknownNameError("training option", name, _hints())
+            if name not in known:
+                raise UnknownNameError("training option", name, known)
         return replace(self, **given)
 
     def _refuse_without_effect(self, names: Iterable[str]) -> None:
-        """Refuse options that were set on purpose, and are not looked at beside the others.
-
-        A value that switches an option off (0, false, an empty list) says what holds anyway, and passes.
-
-        Args:
-            names: options that were set on purpose.
-
-        Raises:
-            InputError: one of them has no effect; the message says what it goes with.
-        """
+        """Refuse options that were set on purpose and have no effect, see `Rule.check_effect`."""
+        described = {option.name: option for option in fields(self)}
+        parsed = parse_method(self.method)
+        sizes = {} if parsed is None else parsed[1]
         for name in names:
-            if name not in _GOES_WITH or not getattr(self, name):
-                continue
-            deciding, values = _GOES_WITH[name]
-            if getattr(self, deciding) not in values:
-                wanted = " or ".join(repr(value) for value in values)
+            rule_of(described[name]).check_effect(name, self)
+            if name in ("clusters", "dims") and name not in sizes:
+                methods = "those of vlad" if name == "clusters" else "gem_linear"
                 raise InputError(
-                    f"{name} = {getattr(self, name)!r} has no effect on training with {deciding} = "
-                    f"{getattr(self, deciding)!r}; it goes with {deciding} = {wanted}. Leave it out"
+                    f"{name} = {getattr(self, name)} has no effect on training with method = "
+                    f"{self.method!r}; it goes with {methods}. Leave it out"
                 )
 
     @classmethod
@@ -478,88 +448,14 @@ class TrainConfig:
         """
         then, now = before.to_dict(), self.to_dict()
         changed = {key: (then[key], now[key]) for key in now if then[key] != now[key]}
-        fixed = {option.name for option in fields(self) if option.metadata.get("resume") == "refused"}
-        refused = [f"{key} was {old!r}, now {new!r}" for key, (old, new) in changed.items() if key in fixed]
+        refused = [
+            "{} was {!r}, now {!r}".format(option.name, *changed[option.name])
+            for option in fields(self)
+            if option.name in changed and rule_of(option).fixed
+        ]
         if refused:
             raise InputError(
                 f"a run cannot be resumed with another {'; '.join(refused)}. Give what it began with, or "
                 "another --out"
             )
         return changed
-
-
-_AT_LEAST: Final = (
-    (("batch_size", "negatives_used", "refresh_every", "lr_down_every", "test_every"), 1),
-    (("describe_batch", "photos_at_once", "epochs"), 1),
-    (("clusters", "cached_queries", "cached_negatives", "dims"), 1),
-    (("group_squares", "group_sectors", "class_photos", "steps_per_epoch"), 1),
-    (("photos_per_place",), 2),
-    (("lr_warmup", "augment_rotate", "augment_flip", "augment_colour", "augment_hue", "place_sector"), 0),
-    (("groups", "focal_tolerance"), 0),
-    (("negatives_remembered", "test_queries", "rank_queries", "save_every", "workers"), 0),
-    (("patience", "seed", "momentum", "weight_decay"), 0),
-)
-"""Options, and the least value that they may have."""
-_ABOVE_ZERO: Final = (
-    *("margin", "learning_rate", "lr_down_factor", "positive_radius", "frozen_maps_gb"),
-    *("place_size", "ms_alpha", "ms_beta", "augment_crop"),
-    *("margin_scale", "classifier_rate", "focal_distance"),
-)
-_AT_MOST: Final = (
-    *(("augment_crop", 1), ("augment_flip", 1), ("augment_colour", 1)),
-    *(("augment_rotate", 180), ("place_sector", 360), ("augment_hue", 0.5), ("focal_tolerance", 180)),
-)
-"""Options, and the greatest value that they may have."""
-
-_TUPLES: Final = ("mining", ("all", "subcache"))
-_ALL: Final = ("mining", ("all",))
-_SUBCACHE: Final = ("mining", ("subcache",))
-_PLACES: Final = ("mining", ("places",))
-_CLASSES: Final = ("mining", ("classes",))
-_GROUND: Final = ("places", ("ground",))
-_STEPS: Final = ("lr_schedule", ("steps",))
-_GOES_WITH: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    **dict.fromkeys(("negatives_used", "query_order", "exclude_very_hard"), _TUPLES),
-    "margin": ("mining", ("all", "subcache", "classes")),
-    **dict.fromkeys(("quirk_drop_remainder", "quirk_loss_of_all"), _TUPLES),
-    **dict.fromkeys(("negatives_remembered", "refresh_every", "refresh_slows"), _ALL),
-    **dict.fromkeys(("cached_queries", "cached_negatives", "quirk_inverted_violation"), _SUBCACHE),
-    **dict.fromkeys(("places", "photos_per_place"), _PLACES),
-    **dict.fromkeys(("ms_alpha", "ms_beta", "ms_base", "ms_epsilon"), _PLACES),
-    **dict.fromkeys(("place_size", "place_sector"), _GROUND),
-    **dict.fromkeys(("classes", "group_squares", "groups", "class_photos"), _CLASSES),
-    **dict.fromkeys(("steps_per_epoch", "margin_scale", "classifier_rate"), _CLASSES),
-    **dict.fromkeys(("focal_distance", "focal_tolerance", "focal_views"), ("classes", ("focal",))),
-    "group_sectors": ("classes", ("heading",)),
-    **dict.fromkeys(("lr_down_every", "lr_down_factor", "quirk_lr_every_one"), _STEPS),
-    "weigh_tags": ("query_order", ("weighted",)),
-    "momentum": ("optimizer", ("sgd",)),
-}
-"""Option -> the option that decides whether it is looked at, and the values of that with which it is."""
-
-
-@functools.cache
-def _hints() -> dict[str, Any]:
-    return get_type_hints(TrainConfig)
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """The value as the option's type; whole numbers serve as floats, lists as tuples."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_checked(name, item, parts[0]) for item in value)
-    if origin in (Union, types.UnionType):
-        literal = next(part for part in parts if get_origin(part) is Literal)
-        if isinstance(value, str):
-            return _checked(name, value, literal)
-        return _checked(name, value, next(part for part in parts if part is not literal))
-    if origin is Literal:
-        if value not in parts:
-            raise InputError(f"{name} must be one of {', '.join(map(str, parts))}; given {value!r}")
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if origin is tuple or type(value) is not kind or value != value:
-        wanted = f"a list of {parts[0].__name__}" if origin is tuple else kind.__name__
-        raise InputError(f"{name} must be {wanted}; given {value!r}")
-    return value

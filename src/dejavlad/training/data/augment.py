@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dejavlad.errors import MissingExtraError
 from dejavlad.images import Preprocess
 from dejavlad.training.config.options import TrainConfig
-from dejavlad.training.steps.network import one_seed
+from dejavlad.training.steps.network import combined_seed
 
 HUE = 0.1
 """Of the change of the other colours, unless given."""
@@ -44,19 +44,14 @@ class Augment:
         self._made: Callable[[int, int], nn.Module] = functools.lru_cache(maxsize=16)(self._make)
 
     def __call__(self, images_NCHW: Tensor, seeds: Sequence[Sequence[int]]) -> Tensor:
-        """Other photos of the same size.
-
-        Args:
-            images_NCHW: prepared photos.
-            seeds: of each.
-        """
+        """Prepared photos changed at random, each by its own seed; of the same size."""
         std_1C11, mean_1C11 = self._std_1C11.to(images_NCHW), self._mean_1C11.to(images_NCHW)
         plain_NCHW = self._order((images_NCHW * std_1C11 + mean_1C11).clamp(0, 1))
         change = self._made(*images_NCHW.shape[2:])
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             changed = []
             for image_CHW, seed in zip(plain_NCHW, seeds, strict=True):
-                torch.default_generator.manual_seed(one_seed(seed))
+                torch.default_generator.manual_seed(combined_seed(seed))
                 changed.append(change(image_CHW[None]))
         return ((self._order(torch.cat(changed)) - mean_1C11) / std_1C11).contiguous()
 

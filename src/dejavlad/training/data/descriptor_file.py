@@ -30,7 +30,7 @@ def write_rows(
 
     Args:
         path: the file.
-        described: numbers of photos and their descriptors, in any order; rows that are not told are zeros.
+        described: numbers of photos and their descriptors, in any order; rows of others are zeros.
         shape: (M, D).
         among: numbers of the photos that rows are of, ascending; None: row i is of photo i.
 

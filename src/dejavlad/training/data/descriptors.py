@@ -1,6 +1,6 @@
-"""All photos of an album to descriptors, with the network as it is now: for mining and for tests.
+"""All photos of a pool to descriptors, with the network as it is now: for mining and for tests.
 
-Legend: M photos of the album, D numbers of a descriptor, n photos of a batch.
+Legend: M photos of the pool, D numbers of a descriptor, n photos of a batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dejavlad.training.steps.network import Network
 DESCRIBING = "describing photos"
 
 
-def describe_album(
+def describe_pool(
     network: Network,
     pool: PhotoPool,
     maps: FrozenMaps | None,
@@ -34,13 +34,13 @@ def describe_album(
     *,
     among: Rows | None = None,
 ) -> Iterator[tuple[Rows, Floats]]:
-    """Describe all photos that can be read, batch by batch; those that cannot are noted by the album.
+    """Describe all photos that can be read, batch by batch; those that cannot are noted by the pool.
 
     Several processes describe as many batches at once, and all of them get all descriptors.
 
     Args:
         network: as it is now.
-        album: the photos.
+        pool: the photos.
         maps: what the frozen layers make of them, where that is kept.
         context: photos described together, by which processes, and where to report `DESCRIBING`.
         among: numbers of those that are described, instead of all.
@@ -56,7 +56,7 @@ def describe_album(
     # Where maps are kept, a process has those of its own photos, whatever batches these are in now.
     plan = pool.plan(context.config.describe_batch, processes if maps is None else ALONE, among)
     with network.describing():
-        for numbers, rows in _together(_each(network, pool, maps, plan), processes):
+        for numbers, rows in _gathered(_own_batches(network, pool, maps, plan), processes):
             rows_nD = rows.cpu().numpy()
             bad = np.flatnonzero(~np.isfinite(rows_nD).all(axis=1))
             if len(bad):
@@ -70,7 +70,7 @@ def describe_album(
     pool.agree(processes)
 
 
-def _together(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
+def _gathered(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Iterator[tuple[Rows, Tensor]]:
     """What each process describes, in turn, on all of them."""
     if processes.alone:
         yield from own
@@ -85,7 +85,7 @@ def _together(own: Iterator[tuple[Rows, Tensor]], processes: Processes) -> Itera
                 yield numbers_of_process, rows
 
 
-def _each(
+def _own_batches(
     network: Network, pool: PhotoPool, maps: FrozenMaps | None, plan: Sequence[Rows]
 ) -> Iterator[tuple[Rows, Tensor]]:
     """What this process describes, batch by batch; float32 [n, D]."""
@@ -119,7 +119,7 @@ def write_descriptors(
     Raises:
         StoreError: it cannot be written.
     """
-    described = describe_album(network, pool, maps, context, among=among)
+    described = describe_pool(network, pool, maps, context, among=among)
     if context.processes.first:
         shape = len(pool) if among is None else len(among), network.model.descriptor_size
         write_rows(path, described, shape, among)

@@ -1,9 +1,4 @@
-"""What the frozen layers make of each photo, computed once and kept in memory or in a mapped file.
-
-The maps lie one after the other in a single array; photos of several sizes have maps of several sizes.
-``int16``: each channel of a map as 65,536 even steps from its least value to its greatest, these two as
-float32 before the steps. It takes what float16 takes, whose steps grow with the value, and is closer.
-"""
+"""What the frozen layers make of each photo, computed once and kept in memory or in a mapped file."""
 
 from __future__ import annotations
 
@@ -12,10 +7,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -31,6 +25,7 @@ from dejavlad.storage import disk_errors, write_npy
 from dejavlad.storage.rows import row_checksum
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
+from dejavlad.training.data.frozen_layout import Layout, dequantize, quantize
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.distributed import ALONE, Processes
 from dejavlad.training.sampling.tuples import Rows
@@ -40,90 +35,9 @@ FREEZING = "computing frozen layers"
 FREE_SHARE = 0.1
 """Of what is free on the disk, so much stays free."""
 
-STEPS = 65535
-"""Between the least and the greatest value of a channel."""
-
-Shape = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the map of each photo lies in the one array."""
-
-    shapes: list[Shape | None]
-    """(channels, h, w) of each map; None where there is none."""
-    starts: NDArray[np.int64]
-    """Where each begins, and as the last the whole length, in values."""
-    dtype: np.dtype[Any]
-    """Type of the values; uint16: even steps between a channel's ends (see `quantize`)."""
-
-    @classmethod
-    def of(cls, network: Network, pool: PhotoPool, dtype: str, rows: Rows | None = None) -> Layout:
-        """The layout for a network's maps of an album, or of some rows of it: each size is tried once.
-
-        Raises:
-            InputError: photos too small for the network.
-        """
-        by_size: dict[tuple[int, int], Shape] = {}
-        shapes: list[Shape | None] = []
-        sizes = pool.sizes
-        if rows is not None:
-            wanted = set(rows.tolist())
-            sizes = [size if number in wanted else None for number, size in enumerate(sizes)]
-        for size in sizes:
-            if size is not None and size not in by_size:
-                with network.describing():
-                    map_1Chw = network.features(torch.zeros(1, 3, *size))
-                by_size[size] = (int(map_1Chw.shape[1]), int(map_1Chw.shape[2]), int(map_1Chw.shape[3]))
-            shapes.append(None if size is None else by_size[size])
-        kept = np.dtype(np.float64 if network.dtype == torch.float64 else KEPT[dtype])
-        lengths = [0 if shape is None else _length(shape, kept) for shape in shapes]
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-        return cls(shapes, starts, kept)
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes that all maps take together."""
-        return int(self.starts[-1]) * self.dtype.itemsize
-
-
-KEPT: Final[Mapping[str, Any]] = {"float32": np.float32, "float16": np.float16, "int16": np.uint16}
-"""Of `frozen_maps_dtype`, what lies in the array."""
-
-
-def _length(shape: Shape, dtype: np.dtype[Any]) -> int:
-    """Values that a map takes: with its channels' least and greatest, where it is in steps."""
-    return shape[0] * (shape[1] * shape[2] + 4 * (dtype == np.uint16))
-
-
-def quantize(map_Chw: NDArray[Any]) -> NDArray[np.uint16]:
-    """A map as steps, uint16 [C * (4 + h * w)], least and greatest first."""
-    rows_CL = map_Chw.reshape(len(map_Chw), -1).astype(np.float32)
-    ends_C2 = np.stack([rows_CL.min(axis=1), rows_CL.max(axis=1)], axis=1)
-    least_C, size_C = _ends(ends_C2)
-    steps_CL = np.rint((rows_CL - least_C[:, None]) / size_C[:, None]).clip(0, STEPS).astype(np.uint16)
-    return np.concatenate([ends_C2.view(np.uint16).reshape(-1), steps_CL.reshape(-1)])
-
-
-def dequantize(kept: NDArray[np.uint16], shape: Shape) -> NDArray[np.float32]:
-    """A map [C, h, w] from what `quantize` made."""
-    channels = shape[0]
-    least_C, size_C = _ends(kept[: 4 * channels].reshape(channels, 4).copy().view(np.float32))
-    steps_Chw = kept[4 * channels :].reshape(shape)
-    map_Chw = steps_Chw.astype(np.float32)
-    map_Chw *= size_C[:, None, None].astype(np.float32)
-    map_Chw += least_C[:, None, None].astype(np.float32)
-    return map_Chw
-
-
-def _ends(ends_C2: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The least value of each channel, and the size of its steps, above 0."""
-    least_C, most_C = ends_C2.astype(np.float64).T
-    return least_C, np.where(most_C > least_C, (most_C - least_C) / STEPS, 1.0)
-
 
 class FrozenMaps:
-    """The maps of an album's photos.
+    """The maps of a pool's photos.
 
     Args:
         layout: where each lies.
@@ -175,17 +89,12 @@ class FrozenMaps:
     def _write(self, number: int, kept: NDArray[Any]) -> None:
         self._values[self.layout.starts[number] : self.layout.starts[number + 1]] = kept
 
-    def fill(
-        self,
-        network: Network,
-        pool: PhotoPool,
-        context: RunContext,
-    ) -> None:
-        """Compute the maps that are missing: of this process's photos, in batches that the album determines.
+    def fill(self, network: Network, pool: PhotoPool, context: RunContext) -> None:
+        """Compute the maps that are missing: of this process's photos, in batches that the pool determines.
 
         Args:
             network: its frozen layers make them.
-            album: the photos; those that cannot be read are noted there.
+            pool: the photos; those that cannot be read are noted there.
             context: photos in a batch, whose share, and where to report `FREEZING`.
 
         Raises:
@@ -241,9 +150,7 @@ class MappedMaps(FrozenMaps):
                     if marks.shape == sums.shape == done.shape and marks.dtype == np.bool_:
                         done, self._sums = marks.view(np.uint8) == 1, sums
                 ends = layout.starts[1:] * layout.dtype.itemsize
-                done &= (
-                    ends <= self._file.stat().st_size
-                )  # of a file that was cut short, the rest is made anew
+                done &= ends <= self._file.stat().st_size  # what was cut off is made anew
             else:
                 for path in (folder / "key.txt", folder / "done.npy", folder / "sums.npy", self._file):
                     path.unlink(missing_ok=True)
@@ -252,12 +159,7 @@ class MappedMaps(FrozenMaps):
             write_npy(folder / "starts.npy", layout.starts * layout.dtype.itemsize)
         super().__init__(layout, np.empty(0, layout.dtype), done)
 
-    def fill(
-        self,
-        network: Network,
-        pool: PhotoPool,
-        context: RunContext,
-    ) -> None:
+    def fill(self, network: Network, pool: PhotoPool, context: RunContext) -> None:
         """Compute and write the missing maps, as `FrozenMaps.fill`; then map the file for reading."""
         with disk_errors(self._folder):
             try:
@@ -348,11 +250,11 @@ def plan_frozen_maps(
     budget_left: float,
     processes: Processes = ALONE,
 ) -> tuple[FrozenMaps | None, str]:
-    """Where an album's maps can be kept, if they can; nothing is computed yet.
+    """Where a pool's maps can be kept, if they can; nothing is computed yet.
 
     Args:
         network: its frozen layers make them.
-        album: of these photos.
+        pool: of these photos.
         config: see its options of that name.
         folder: for a file.
         budget_left: bytes that may still be taken in memory.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, PhotoError
 from dejavlad.ground_truth import PlaceDataset
-from dejavlad.images import Preprocess, load_batches, plan_batches, read_size
+from dejavlad.images import Preprocess, load_batches, plan_batches, prepared_size
 from dejavlad.images.loader import Batch, Size
 from dejavlad.photo import Photo
 from dejavlad.progress import OnProgress, Progress, silent
@@ -60,7 +60,11 @@ class PhotoPool:
         """Number -> why a photo could not be read."""
         self._agreed: set[int] = set()
         for number, photo in enumerate(self.photos):
-            self.sizes.append(self._size(number, photo))
+            try:
+                self.sizes.append(prepared_size(photo, preprocess))
+            except PhotoError as error:
+                self.sizes.append(None)
+                self.failed[number] = error.reason
             if number % 100 == 99 or number + 1 == len(self.photos):
                 on_progress(Progress(LOOKING, number + 1, len(self.photos)))
         for what, numbers in (
@@ -132,11 +136,3 @@ class PhotoPool:
         good = np.array([slot not in batch.failed for slot in slots.tolist()])
         images = batch.images[good]
         return numbers[good], np.ascontiguousarray(images[..., ::-1]) if view.flip else images
-
-    def _size(self, number: int, photo: Photo) -> Size | None:
-        try:
-            height, width = read_size(photo, rotate=self.preprocess.rotate)
-            return self.preprocess.output_size(height, width)
-        except PhotoError as error:
-            self.failed[number] = error.reason
-            return None

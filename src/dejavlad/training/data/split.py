@@ -18,14 +18,7 @@ from dejavlad.training.steps.network import Network
 
 
 class Split:
-    """A dataset that is learnt from, or tested on.
-
-    Args:
-        dataset: its photos, with positions.
-        candidates: who may be what.
-        preprocess: how photos are prepared.
-        context: how the run computes and reports.
-        queries: whether there must be queries.
+    """A dataset that is learnt from, or tested on; `queries` says whether it must have some.
 
     Raises:
         InputError: no photo can be read, or positions that cannot be compared.
@@ -63,14 +56,6 @@ class Split:
         dataset = self.pool.dataset
         return dataset.truth or truth_positions(dataset.database, dataset.queries, self._radius)
 
-    def require_truth(self) -> None:
-        """Find out what counts as right, now.
-
-        Raises:
-            InputError: nothing tells.
-        """
-        _ = self.truth
-
     def newly_failed(self) -> dict[int, str]:
         """Number of a photo -> why it failed, since the last call; they are no candidates any more."""
         new = {n: why for n, why in self.pool.failed.items() if n not in self._reported}
@@ -81,10 +66,7 @@ class Split:
 
 
 def keep_maps(
-    splits: Mapping[str, Split],
-    network: Network,
-    context: RunContext,
-    folder: Path,
+    splits: Mapping[str, Split], network: Network, context: RunContext, folder: Path
 ) -> Iterator[dict[str, Any]]:
     """Compute what the frozen layers make of all photos, where there is room to keep it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ import torch
 
 from dejavlad.errors import PhotoError
 from dejavlad.ground_truth import PlaceDataset
-from dejavlad.images import read_size
+from dejavlad.images import prepared_size
 from dejavlad.model import PlaceModel
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.sampling.classes import group_classes, with_focal_views
@@ -104,12 +105,8 @@ def estimate_cost(model: PlaceModel, dataset: PlaceDataset, config: TrainConfig)
 
 def _size(model: PlaceModel, dataset: PlaceDataset) -> tuple[int, int]:
     for photo in dataset.database[:20]:
-        try:
-            given = read_size(photo, rotate=model.preprocess.rotate)
-            height, width = model.preprocess.output_size(*given)
-            return int(height), int(width)
-        except PhotoError:
-            continue
+        with contextlib.suppress(PhotoError):
+            return prepared_size(photo, model.preprocess)
     return SIDE, SIDE
 
 

@@ -1,7 +1,7 @@
 """The doctor: names the known ways in which training goes wrong, before hours are lost.
 
 `check` looks at a sample of the photos, before training; `check_start` at what a run begins with. What shows
-only while it runs is for `watch`, and what positions alone tell is in `units`.
+only while it runs is for `monitor`, and what positions alone tell is in `position_checks`.
 
 Legend: Q queries, N database photos, D numbers of a descriptor, M local features, K clusters.
 """
@@ -24,11 +24,11 @@ from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
-from dejavlad.training.data.descriptors import describe_album
+from dejavlad.training.data.descriptors import describe_pool
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.class_checks import check_classes, look_at_classes
 from dejavlad.training.diagnostics.finding import Finding
-from dejavlad.training.diagnostics.monitor import COLLAPSED, collapsed, easy, spread
+from dejavlad.training.diagnostics.monitor import COLLAPSED, collapsed, evenly_spread, never_violated, spread
 from dejavlad.training.diagnostics.position_checks import check_positions
 from dejavlad.training.losses.ranking_loss import make_loss
 from dejavlad.training.run.initial_model import prepare
@@ -56,11 +56,7 @@ feature's assignment above which it says nothing."""
 
 
 def check(
-    config: TrainConfig,
-    model: PlaceModel,
-    train: PlaceDataset,
-    *,
-    on_progress: OnProgress = silent,
+    config: TrainConfig, model: PlaceModel, train: PlaceDataset, *, on_progress: OnProgress = silent
 ) -> list[Finding]:
     """Examine a training that has not begun, with a sample of its photos: seconds to a minute.
 
@@ -92,7 +88,7 @@ def check(
         queries=config.mining != "classes",
     )
     rows_MD = np.zeros((len(pool), prepared.descriptor_size), np.float32)
-    for numbers, rows_nD in describe_album(network, pool, None, RunContext(config, on_progress=on_progress)):
+    for numbers, rows_nD in describe_pool(network, pool, None, RunContext(config, on_progress=on_progress)):
         rows_MD[numbers] = rows_nD
     descriptors = Descriptors(rows_MD[: pool.n_queries], rows_MD[pool.n_queries :])
     sample_candidates = Candidates.of(sample, config, required=False)
@@ -155,7 +151,7 @@ def check_candidates(candidates: Candidates, dataset: PlaceDataset, config: Trai
                 "trivial_radius=-1 where photos of one place share a position",
             )
         )
-    sampled = _evenly_spread(with_positive, 200)
+    sampled = evenly_spread(with_positive, 200)
     negatives = np.array([candidates.n_negatives(int(query)) for query in sampled])
     if len(sampled) and np.median(negatives) < FEW * config.negatives_used:
         findings.append(
@@ -209,19 +205,18 @@ def check_photos(pool: PhotoPool) -> list[Finding]:
 
 def check_clusters(model: PlaceModel, photos: PhotoList, config: TrainConfig) -> list[Finding]:
     """Whether NetVLAD's clusters fit the local features that they are to sort."""
-    if not isinstance(model.aggregation, NetVLAD):
+    layer = model.aggregation
+    if not isinstance(layer, NetVLAD):
         return []
     if next(model.parameters()).dtype != torch.float32:
         model = copy.deepcopy(model).float()
-    drawn = photos.take(_evenly_spread(np.arange(len(photos)), 4 * FEATURE_PHOTOS).tolist())
+    drawn = photos.take(evenly_spread(np.arange(len(photos)), 4 * FEATURE_PHOTOS).tolist())
     try:
         samples = sample_features(
             model, drawn, features=FEATURES, per_photo=FEATURES // FEATURE_PHOTOS, seed=config.seed
         )
     except InputError:
         return []  # blank or unreadable, which training says
-    layer = model.aggregation
-    assert isinstance(layer, NetVLAD)
     with torch.inference_mode():
         local_1DM = torch.as_tensor(samples.features).T[None].to(model.device)
         weights_KM = layer.assign(local_1DM)[0].double().cpu().numpy()
@@ -254,15 +249,14 @@ def _cluster_findings(weights_KM: np.ndarray) -> list[Finding]:
 def check_descriptors(descriptors: Descriptors, candidates: Candidates, config: TrainConfig) -> list[Finding]:
     """Whether photos differ at all, positives are nearer than others, and anything violates the margin."""
     database_ND = descriptors.database_ND
-    sample_ND = np.ascontiguousarray(database_ND[_evenly_spread(np.arange(len(database_ND)), 200)])
-    apart = spread(sample_ND[sample_ND.any(axis=1)])
+    apart = spread(evenly_spread(database_ND, 200))
     if apart < COLLAPSED:
         return [collapsed(apart)]
     if not config.mines:
         return []
     loss, random = make_loss(config), np.random.default_rng([config.seed, 3])
     nearer, violated = [], []
-    for query in _evenly_spread(np.flatnonzero(candidates.answerable), QUERIES).tolist():
+    for query in evenly_spread(np.flatnonzero(candidates.answerable), QUERIES).tolist():
         query_D: Floats = descriptors.queries_QD[query]
         positives = candidates.positives(query)
         if not query_D.any() or not len(positives):
@@ -296,7 +290,7 @@ def check_descriptors(descriptors: Descriptors, candidates: Candidates, config: 
         )
     if np.mean(violated) < EASY:
         seen = f"{sum(violated)} of {n} queries have a negative that violates it"
-        findings.append(easy(seen, config.margin))
+        findings.append(never_violated(seen, config.margin))
     return findings
 
 
@@ -305,15 +299,10 @@ def _entropy(shares: np.ndarray) -> float:
     return float(-(positive * np.log(positive)).sum())
 
 
-def _evenly_spread(rows: Rows, most: int) -> Rows:
-    """At most so many of them, evenly spread."""
-    return rows[:: max(1, -(-len(rows) // most))]
-
-
 def _sample(dataset: PlaceDataset, candidates: Candidates, config: TrainConfig) -> PlaceDataset:
     """Some queries, with photos near them where they must have some, and others."""
     eligible = candidates.answerable.nonzero()[0] if config.mines else np.arange(len(dataset.queries))
-    queries = _evenly_spread(eligible, QUERIES)
+    queries = evenly_spread(eligible, QUERIES)
     wanted = [candidates.positives(int(query))[:POSITIVES] for query in queries]
     random = np.random.default_rng([config.seed, 4])
     n = len(dataset.database)

@@ -6,13 +6,16 @@ Legend: Q queries, N database photos, D numbers of a descriptor.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.diagnostics.finding import Finding
 from dejavlad.training.sampling.mining import Descriptors, Floats
+
+T = TypeVar("T", bound=np.generic)
 
 SAMPLED_QUERIES, SAMPLED_ROWS = 64, 2000
 NEIGHBOURS = 10
@@ -26,19 +29,19 @@ EASY_BATCHES = 10
 """At the beginning; where nothing violates in any of them, nothing is learnt."""
 
 
-def pulse(before: Descriptors | None, now: Descriptors) -> dict[str, float]:
+def refresh_statistics(before: Descriptors | None, now: Descriptors) -> dict[str, float]:
     """What a refresh tells of the descriptors.
 
     Returns:
         ``spread``, the median squared distance of photos of the database; with `before`, ``kept``: of the
         nearest photos of a query by the descriptors of before, the share that still are.
     """
-    rows_ND = _evenly_spread(now.database_ND, SAMPLED_ROWS)
-    values = {"spread": round(spread(_evenly_spread(rows_ND, 200)), 8)}
+    rows_ND = evenly_spread(now.database_ND, SAMPLED_ROWS)
+    values = {"spread": round(spread(evenly_spread(rows_ND, 200)), 8)}
     if before is not None:
-        old_rows_ND = _evenly_spread(before.database_ND, SAMPLED_ROWS)
-        old = _neighbours(_evenly_spread(before.queries_QD, SAMPLED_QUERIES), old_rows_ND)
-        new = _neighbours(_evenly_spread(now.queries_QD, SAMPLED_QUERIES), rows_ND)
+        old_rows_ND = evenly_spread(before.database_ND, SAMPLED_ROWS)
+        old = _neighbours(evenly_spread(before.queries_QD, SAMPLED_QUERIES), old_rows_ND)
+        new = _neighbours(evenly_spread(now.queries_QD, SAMPLED_QUERIES), rows_ND)
         shared = [len(set(a) & set(b)) / len(a) for a, b in zip(old.tolist(), new.tolist(), strict=True)]
         values["kept"] = round(float(np.mean(shared)), 4)
     return values
@@ -62,7 +65,8 @@ def _neighbours(queries_QD: Floats, rows_ND: Floats) -> np.ndarray:
     return np.argsort(gap, axis=1, kind="stable")[:, :count]
 
 
-def _evenly_spread(rows: Floats, most: int) -> Floats:
+def evenly_spread(rows: NDArray[T], most: int) -> NDArray[T]:
+    """At most so many of some rows, evenly spread, as an array of their own."""
     return np.ascontiguousarray(rows[:: max(1, -(-len(rows) // most))])
 
 
@@ -77,11 +81,7 @@ def collapsed(median: float) -> Finding:
 
 
 class Monitor:
-    """Looks at the records of a run as they come; says each fault once.
-
-    Args:
-        config: of the run.
-    """
+    """Looks at the records of a run as they come; says each fault once."""
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
@@ -119,7 +119,9 @@ class Monitor:
         if self._batches == EASY_BATCHES and not self._violating:
             if not self._config.mines:
                 return _no_pairs(self._config)
-            return easy(f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin)
+            return never_violated(
+                f"no negative violated it in the first {EASY_BATCHES} batches", self._config.margin
+            )
         if self._before and len(self._losses) == len(self._before):
             self._jumps.append((_mean(self._before), _mean(self._losses)))
             return self._periodic()
@@ -150,7 +152,7 @@ class Monitor:
         return None
 
 
-def easy(seen: str, margin: float) -> Finding:
+def never_violated(seen: str, margin: float) -> Finding:
     """The finding that nothing violates the margin; `seen` says where that was looked for."""
     return Finding(
         "a margin that nothing violates",
@@ -159,6 +161,16 @@ def easy(seen: str, margin: float) -> Finding:
         "they are",
         f"Set a larger margin (--set margin={3 * margin:g}), or more negatives; or is the training set too "
         "easy?",
+    )
+
+
+def never_tested(patience: int) -> Finding:
+    """The finding that a run with `patience` has no validation set to judge its epochs by."""
+    return Finding(
+        "patience without a validation set",
+        f"patience is {patience}, and no validation set is given",
+        "which epoch was the best is not known, so that all epochs are gone through",
+        "Give a validation set, or set patience=0",
     )
 
 

@@ -18,6 +18,7 @@ from dejavlad.geo import Position, Positions, latlon
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.diagnostics.finding import Finding
+from dejavlad.training.diagnostics.monitor import evenly_spread
 
 Floats = NDArray[np.float64]
 
@@ -79,8 +80,7 @@ def check_positions(dataset: PlaceDataset, config: TrainConfig) -> list[Finding]
 
 def _known_sample(positions: Positions) -> Positions:
     """At most so many of those that are known, evenly spread."""
-    rows = np.flatnonzero(positions.known)
-    return positions.take(rows[:: -(-len(rows) // SAMPLE_SIZE) or 1])
+    return positions.take(evenly_spread(np.flatnonzero(positions.known), SAMPLE_SIZE))
 
 
 def _zones(positions: Positions, what: str) -> list[Finding]:

@@ -84,11 +84,7 @@ class Squared:
 
 
 class Plain:
-    """Hinges on distances, ``max(0, |q-p| + margin - |q-n|)``, averaged over all triplets.
-
-    Args:
-        margin: between distances.
-    """
+    """Hinges on distances, ``max(0, |q-p| + margin - |q-n|)``, averaged over all triplets."""
 
     def __init__(self, margin: float) -> None:
         self.margin = margin
@@ -115,7 +111,5 @@ def make_loss(config: TrainConfig) -> TupleLoss:
     if config.loss == "plain":
         return Plain(config.margin)
     return Squared(
-        config.margin,
-        exclude_very_hard=config.exclude_very_hard,
-        note_all=config.quirk("loss_of_all"),
+        config.margin, exclude_very_hard=config.exclude_very_hard, note_all=config.quirk("loss_of_all")
     )

@@ -11,10 +11,11 @@ from typing import Protocol
 import torch
 
 from dejavlad.model import save_model
+from dejavlad.model.run_folder import LATEST, epoch_folder
 from dejavlad.storage import disk_errors
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.data.photo_pool import PhotoPool
-from dejavlad.training.run.runs import CACHE, LATEST, epoch_folder
+from dejavlad.training.run.runs import CACHE
 from dejavlad.training.run.state import CANNOT_WRITE, State, load_model_tensors, model_tensors
 from dejavlad.training.sampling.tuples import Rows
 from dejavlad.training.steps.classifiers import Classifiers
@@ -23,7 +24,7 @@ from dejavlad.training.steps.optim import load_optimizer, optimizer_tensors
 from dejavlad.training.steps.trainable import merged
 
 
-class Remembers(Protocol):
+class HasMemory(Protocol):
     """What has a memory, as mining does."""
 
     memory: list[Rows]
@@ -31,17 +32,7 @@ class Remembers(Protocol):
 
 
 class Checkpointer:
-    """Keeps what a run has reached.
-
-    Args:
-        out: the run's folder.
-        config: the options.
-        network: what learns.
-        optimizer: with its state.
-        miner: with its memory.
-        pool: the training photos, with those that failed.
-        classifiers: what learns beside the network; None where nothing does.
-    """
+    """Keeps what a run has reached."""
 
     def __init__(
         self,
@@ -49,12 +40,12 @@ class Checkpointer:
         config: TrainConfig,
         network: Network,
         optimizer: torch.optim.Optimizer,
-        miner: Remembers,
+        miner: HasMemory,
         pool: PhotoPool,
         classifiers: Classifiers | None = None,
     ) -> None:
         self._out, self._config = out, config
-        self._network, self._optimizer, self._miner, self._album = network, optimizer, miner, pool
+        self._network, self._optimizer, self._miner, self._pool = network, optimizer, miner, pool
         self._classifiers = classifiers
         self._unreadable = dict(pool.failed)
 
@@ -86,7 +77,7 @@ class Checkpointer:
             tensors,
             list(self._miner.memory if memory is None else memory),
             descriptors,
-            dict(self._album.failed if failed is None else failed),
+            dict(self._pool.failed if failed is None else failed),
         )
 
     def restore(self, state: State) -> None:
@@ -112,8 +103,8 @@ class Checkpointer:
             failed: number of a photo -> why it was left out.
         """
         kept = {**self._unreadable, **failed}
-        self._album.failed.clear()
-        self._album.failed.update(kept)
+        self._pool.failed.clear()
+        self._pool.failed.update(kept)
 
     def save(self, state: State, used: Sequence[str]) -> None:
         """Write a checkpoint: the latest model, then the state, which counts; then delete old descriptors.

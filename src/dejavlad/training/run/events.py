@@ -21,9 +21,6 @@ class Events:
 
     A run that goes on writes a further file, which counts batches on.
 
-    Args:
-        run: the run's folder.
-
     Raises:
         MissingExtraError: tensorboardX is not installed.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,7 @@ FROM_FILE = {"caffenet": "imagenet-caffe-ref.mat, or another CaffeNet of MatConv
 
 
 def initial_model(
-    config: TrainConfig,
-    init: str | Path | None = None,
-    *,
-    on_progress: OnProgress = silent,
-    **options: Any,
+    config: TrainConfig, init: str | Path | None = None, *, on_progress: OnProgress = silent, **options: Any
 ) -> PlaceModel:
     """The model that the options name, or `init`; not yet prepared (see `prepare`).
 
@@ -71,19 +68,12 @@ def prepare(
     parsed = _sized(config)
     if config.resize:
         bare = bare.with_preprocess(replace(bare.preprocess, resize=config.resize))
-    if parsed is not None and not (_has(bare, *parsed) and (bare.fitted or _as_many(bare, config))):
+    if parsed is not None and not _has_pooling(bare, *parsed):
         name, options = parsed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             layer = aggregation.create(name, bare.aggregation.dim, **options)
-        bare = PlaceModel(
-            bare.backbone,
-            layer.to(bare.device),
-            bare.preprocess,
-            name=bare.name,
-            source=bare.source,
-            provenance=bare.provenance,
-        )
+        bare = bare.with_aggregation(layer)
     if bare.aggregation.needs_training:
         bare.fitted = True  # what it lacks, if anything, is this training
     if not bare.fitted:
@@ -105,15 +95,10 @@ def _sized(config: TrainConfig) -> tuple[str, dict[str, Any]] | None:
     return name, {key: sizes.get(key, value) for key, value in options.items()}
 
 
-def _as_many(model: PlaceModel, config: TrainConfig) -> bool:
-    """Whether a model has as many clusters as the options say, if any."""
-    return getattr(model.aggregation, "clusters", config.clusters) == config.clusters
-
-
-def _has(model: PlaceModel, name: str, options: dict[str, object]) -> bool:
-    """Whether a model's pooling is that already; one with another number of clusters keeps them."""
+def _has_pooling(model: PlaceModel, name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a model's pooling is that already; one that is fitted keeps its number of clusters."""
     existing = {"normalize_input": False, **model.aggregation.options}
     wanted = {"normalize_input": False, **options}
-    return model.aggregation.name == name and all(
-        existing.get(key) == value for key, value in wanted.items() if key != "clusters"
-    )
+    if model.fitted:
+        wanted.pop("clusters", None)
+    return model.aggregation.name == name and all(existing.get(key) == wanted[key] for key in wanted)

@@ -19,12 +19,13 @@ from dejavlad.files import write_whole
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.model import PlaceModel, load_folder, save_model
+from dejavlad.model.run_folder import RUN, epoch_folder, is_run
 from dejavlad.names import same_form
 from dejavlad.storage import disk_errors
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.context import RunContext
 from dejavlad.training.run.initial_model import initial_model, prepare
-from dejavlad.training.run.runs import CONFIG, RUN, epoch_folder, is_run
+from dejavlad.training.run.runs import CONFIG
 from dejavlad.training.run.state import State
 from dejavlad.training.steps.trainable import merged
 

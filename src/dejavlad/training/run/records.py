@@ -26,15 +26,8 @@ CANNOT_WRITE = "the log cannot be written in {path}: {error}"
 BATCHES, TESTS = "batches.csv", "tests.csv"
 __all__ = ["BATCHES", "LOG", "TESTS", "OnRecord", "Record", "Records", "ignore", "read_records"]
 BATCH_COLUMNS = (
-    "epoch",
-    "batch",
-    "loss",
-    "tuples",
-    "triplets",
-    "violating",
-    "very_hard",
-    "rate",
-    "seconds",
+    *("epoch", "batch", "loss", "tuples", "triplets"),
+    *("violating", "very_hard", "rate", "seconds"),
 )
 
 
@@ -67,7 +60,7 @@ class Records:
             for name in (BATCHES, TESTS):
                 (self._folder / name).unlink(missing_ok=True)
             for record in kept:
-                self._tell_csv(record)
+                self._write_csv(record)
                 self._inspect(record)  # what was found then is among them
 
     def add(self, kind: str, at: tuple[int, int], **values: Any) -> None:
@@ -85,12 +78,12 @@ class Records:
         with disk_errors(self._folder, CANNOT_WRITE):
             with open(self._folder / LOG, "a", encoding="utf-8") as file:
                 file.write(_line_of(record))
-            self._tell_csv(record)
+            self._write_csv(record)
         self._on_record(record)
         for finding in self._inspect(record):
             self.add("warning", at, **finding.to_dict())
 
-    def _tell_csv(self, record: Record) -> None:
+    def _write_csv(self, record: Record) -> None:
         if record["kind"] == "batch":
             self._line(BATCHES, BATCH_COLUMNS, [record[key] for key in BATCH_COLUMNS])
         elif record["kind"] == "test":

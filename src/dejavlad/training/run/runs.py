@@ -21,33 +21,18 @@ from typing import Any
 
 from dejavlad.errors import InputError
 from dejavlad.model.run_folder import (
-    LATEST,
     RUN,
-    best_epoch,
     best_of_run,
     epoch_folder,
     epochs_of_run,
     is_run,
     model_of_run,
     recalls,
-    resolve,
 )
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.run.records import read_records
 
 CONFIG, CACHE = "config.toml", "cache"
-
-__all__ = [
-    "CACHE",
-    "CONFIG",
-    "LATEST",
-    "RUN",
-    "Run",
-    "best_epoch",
-    "epoch_folder",
-    "is_run",
-    "resolve",
-]
 
 
 @dataclass(frozen=True, slots=True)

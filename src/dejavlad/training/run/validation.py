@@ -43,8 +43,7 @@ def score(
         config: how many queries, which N, how many negatives.
     """
     return Scores(
-        _recall(descriptors, truth, failed, config),
-        rank_loss(descriptors, candidates, failed, config),
+        _recall(descriptors, truth, failed, config), rank_loss(descriptors, candidates, failed, config)
     )
 
 

@@ -34,7 +34,7 @@ class Batch:
     """What one batch learns from, as drawn for a step."""
 
     work: Any
-    """The tuples (`step.Tuples`), labelled photos (`place_step.Labelled`) or photos of classes
+    """The tuples (`tuple_step.Tuples`), labelled photos (`place_step.Labelled`) or photos of classes
     (`class_step.ClassWork`) that the step takes."""
     easy: int
     """Queries that there is nothing to learn from, whose loss is 0."""
@@ -56,7 +56,7 @@ class BatchSampler:
     """Number of batches of an epoch."""
 
     def __init__(self, split: Split, context: RunContext) -> None:
-        self._split, self._config, self._processes = split, context.config, context.processes
+        self._split, self._context, self._config = split, context, context.config
 
     @property
     def memory(self) -> list[Rows]:
@@ -109,8 +109,7 @@ class QueryBatchSampler(BatchSampler):
     def __init__(self, split: Split, context: RunContext) -> None:
         super().__init__(split, context)
         self._loss = make_loss(context.config)
-        n_queries = split.pool.n_queries
-        config = context.config
+        n_queries, config = split.pool.n_queries, context.config
         make = SubcacheMiner if config.mining == "subcache" else Miner
         self._miner = make(split.candidates, self._loss, config, n_queries)
         self._weights = query_weights(split.pool.photos[:n_queries], split.candidates, config)
@@ -142,13 +141,13 @@ class QueryBatchSampler(BatchSampler):
         """The tuples of a batch; each process mines for its share of the queries."""
         assert descriptors is not None
         queries = self._queries(epoch, batch, self._config.batch_size).tolist()
-        pool = self._split.pool
+        pool, processes = self._split.pool, self._context.processes
         chosen: dict[int, tuple[Mined | None, Rows]] = {}
-        for query in queries[self._processes.rank :: self._processes.count]:
+        for query in queries[processes.rank :: processes.count]:
             if query not in pool.failed:
                 mined = self._miner.choose(query, descriptors, epoch, batch)
                 chosen[query] = mined, self._miner.memory[query]
-        for choices in self._processes.gather(dict(chosen)):
+        for choices in processes.gather(dict(chosen)):
             chosen.update(choices)
         tuples: list[tuple[Mined, View]] = []
         easy = 0
@@ -165,7 +164,7 @@ class QueryBatchSampler(BatchSampler):
 
     def step(self, network: Network, maps: FrozenMaps | None) -> Step:
         """What computes the gradients of tuples."""
-        return Step(network, self._split.pool, maps, self._loss, self._config, self._processes)
+        return Step(self._loss, network, self._split.pool, maps, self._context)
 
     def _queries(self, epoch: int, batch: int, count: int) -> Rows:
         """So many queries from a batch on."""
@@ -203,7 +202,7 @@ class PlaceBatchSampler(BatchSampler):
 
     def step(self, network: Network, maps: FrozenMaps | None) -> PlaceStep:
         """What computes the gradients of batches of places."""
-        return PlaceStep(network, self._split.pool, maps, self._config, self._processes)
+        return PlaceStep(network, self._split.pool, maps, self._context)
 
 
 def first_size(split: Split) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from dejavlad.training.data.frozen_maps import FrozenMaps
 from dejavlad.training.data.jitter import draw_view
 from dejavlad.training.data.split import Split
 from dejavlad.training.sampling.batches import Batch, BatchSampler, first_size
-from dejavlad.training.sampling.classes import ClassGroup, group_classes
+from dejavlad.training.sampling.classes import group_classes
 from dejavlad.training.sampling.mining import Descriptors
 from dejavlad.training.steps.class_step import ClassStep, ClassWork
 from dejavlad.training.steps.classifiers import Classifiers
@@ -32,10 +32,8 @@ class ClassBatchSampler(BatchSampler):
 
     def __init__(self, split: Split, context: RunContext) -> None:
         super().__init__(split, context)
-        dataset = split.pool.dataset
-        self.groups: tuple[ClassGroup, ...] = group_classes(
-            split.pool.photos, context.config, dataset.name
-        ).groups
+        pool = split.pool
+        self.groups = group_classes(pool.photos, context.config, pool.dataset.name).groups
         self._members = [
             {view: list(classes.values()) for view, classes in group.views.items()} for group in self.groups
         ]
@@ -75,9 +73,7 @@ class ClassBatchSampler(BatchSampler):
 
     def step(self, network: Network, maps: FrozenMaps | None) -> ClassStep:
         """What computes the gradients of batches of classes."""
-        return ClassStep(
-            network, self._split.pool, maps, self.classifiers(network), self._config, self._processes
-        )
+        return ClassStep(self.classifiers(network), network, self._split.pool, maps, self._context)
 
     def _labels(self, epoch: int, batch: int, view: int, n: int) -> list[int]:
         """Numbers of the classes of a batch of a view that has n."""

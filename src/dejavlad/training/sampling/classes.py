@@ -22,10 +22,9 @@ from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.photo import View
 from dejavlad.training.config.options import TrainConfig
 from dejavlad.training.sampling.focal import Floats, bearings, faces, focal_points
+from dejavlad.training.sampling.squares import Square, square_of
 from dejavlad.training.sampling.tuples import Rows
 
-Key = tuple[str, int, int, int]
-"""Of a class: UTM zone, squares east and north, sector of headings."""
 LATERAL, FRONTAL = "lateral", "frontal"
 FIELD_OF_VIEW = 55.4
 """Degrees that a view cut of a panorama reaches from left to right, as 512 of SF-XL's 3328 pixels do."""
@@ -41,7 +40,7 @@ class ClassGroup:
 
     key: tuple[int, int, int]
     """Which squares and sectors: their numbers modulo N, N and L."""
-    views: dict[str, dict[Key, Rows]]
+    views: dict[str, dict[Square, Rows]]
     """View -> class -> numbers of its photos (int64, ascending); classes in the order of their keys. With
     headings there is one view, ``""``; with focal points these are `LATERAL` and `FRONTAL`, as far as they
     have two classes."""
@@ -78,12 +77,12 @@ def group_classes(photos: Sequence[Photo], config: TrainConfig, name: str = "pho
     """
     by_heading = config.classes == "heading"
     left_out: Counter[str] = Counter()
-    squares: dict[Key, list[int]] = {}
+    squares: dict[Square, list[int]] = {}
     for number, photo in enumerate(photos):
-        if (why := _why_none(photo, config)) is not None:
-            left_out[why] += 1
+        if (square := square_of(photo, config)) is not None:
+            squares.setdefault(square, []).append(number)
         else:
-            squares.setdefault(_key(photo, config), []).append(number)
+            left_out["without a position" if photo.position is None else "without a heading"] += 1
     if not squares:
         raise InputError(_nothing_known(name, len(photos), left_out, by_heading))
     views = {"": squares} if by_heading else _facing(photos, squares, config)
@@ -105,17 +104,6 @@ def group_classes(photos: Sequence[Photo], config: TrainConfig, name: str = "pho
     return Grouping(tuple(groups[: config.groups or None]), dict(left_out), len(photos))
 
 
-def _key(photo: Photo, config: TrainConfig) -> Key:
-    at = photo.position
-    assert at is not None
-    sector = 0
-    if config.classes == "heading" and config.place_sector:
-        assert photo.heading is not None
-        sector = math.floor(photo.heading / config.place_sector)
-    size = config.place_size
-    return at.zone or "", math.floor(at.east / size), math.floor(at.north / size), sector
-
-
 def cut_focal_views(photos: Sequence[Photo], config: TrainConfig) -> list[Photo]:
     """Of panoramas, the views of the focal points of their squares: two each, or one where both are the same.
 
@@ -127,9 +115,9 @@ def cut_focal_views(photos: Sequence[Photo], config: TrainConfig) -> list[Photo]
         for photo in photos
         if photo.view is None and None not in (photo.position, photo.heading)
     ]
-    squares: dict[Key, list[int]] = {}
+    squares: dict[Square | None, list[int]] = {}
     for number, photo in enumerate(whole):
-        squares.setdefault(_key(photo, config), []).append(number)
+        squares.setdefault(square_of(photo, config), []).append(number)
     views: dict[int, list[Photo]] = {}
     for numbers in squares.values():
         members = [whole[number] for number in numbers]
@@ -178,34 +166,16 @@ def in_groups(dataset: PlaceDataset, config: TrainConfig) -> tuple[PlaceDataset,
     grouping = group_classes([*dataset.queries, *dataset.database], config, dataset.name)
     keys = {key for group in grouping.groups for classes in group.views.values() for key in classes}
     queries, database = (
-        photos.take(
-            [
-                row
-                for row, photo in enumerate(photos)
-                if _why_none(photo, config) is None and _key(photo, config) in keys
-            ]
-        )
+        photos.take([row for row, photo in enumerate(photos) if square_of(photo, config) in keys])
         for photos in (dataset.queries, dataset.database)
     )
     return PlaceDataset(dataset.name, database, queries), grouping
 
 
-def _why_none(photo: Photo, config: TrainConfig) -> str | None:
-    """What a photo lacks to be in a class; None: nothing."""
-    if photo.position is None:
-        return "without a position"
-    needs_heading = config.classes == "focal" or config.place_sector > 0
-    return "without a heading" if needs_heading and photo.heading is None else None
-
-
 def _towards(panorama: Photo, bearing: float) -> Photo:
     assert panorama.heading is not None
     yaw = round((bearing - panorama.heading) % 360, 6) % 360
-    return replace(
-        panorama,
-        view=View(yaw, FIELD_OF_VIEW),
-        heading=(panorama.heading + yaw) % 360,
-    )
+    return replace(panorama, view=View(yaw, FIELD_OF_VIEW), heading=(panorama.heading + yaw) % 360)
 
 
 def _focal_points(
@@ -223,11 +193,11 @@ def _positions(members: Sequence[Photo]) -> Floats:
 
 
 def _facing(
-    photos: Sequence[Photo], squares: dict[Key, list[int]], config: TrainConfig
-) -> dict[str, dict[Key, list[int]]]:
+    photos: Sequence[Photo], squares: dict[Square, list[int]], config: TrainConfig
+) -> dict[str, dict[Square, list[int]]]:
     """View -> square -> its photos that look at the square's focal point of that view."""
     tolerance = config.focal_tolerance if config.focal_views == "choose" else EXACTLY
-    views: dict[str, dict[Key, list[int]]] = {LATERAL: {}, FRONTAL: {}}
+    views: dict[str, dict[Square, list[int]]] = {LATERAL: {}, FRONTAL: {}}
     for key, numbers in squares.items():
         members = [photos[number] for number in numbers]
         positions_N2 = _positions(members)
@@ -241,9 +211,9 @@ def _facing(
     return views
 
 
-def _groups(enough: dict[str, dict[Key, Rows]], config: TrainConfig) -> list[ClassGroup]:
+def _groups(enough: dict[str, dict[Square, Rows]], config: TrainConfig) -> list[ClassGroup]:
     """Groups with two classes in some view, those with most classes first."""
-    groups: dict[tuple[int, int, int], dict[str, dict[Key, Rows]]] = {}
+    groups: dict[tuple[int, int, int], dict[str, dict[Square, Rows]]] = {}
     squares = config.group_squares
     sectors = config.group_sectors if config.classes == "heading" else 1
     for view, classes in enough.items():
@@ -260,15 +230,12 @@ def _groups(enough: dict[str, dict[Key, Rows]], config: TrainConfig) -> list[Cla
 
 def _nothing_known(name: str, n: int, left_out: Counter[str], by_heading: bool) -> str:
     if left_out["without a heading"]:
-        else_type = (
-            "; or sort by squares alone (--set place_sector=0 group_sectors=1)"
-            if by_heading
-            else "; or sort by squares alone (--config cosplace --set place_sector=0 group_sectors=1)"
-        )
+        recipe = "" if by_heading else "--config cosplace "
         return (
             f"{name}: none of {n} photos has a heading, and classes go by them. Names tell it in their ninth "
             f"field (@east@north@zone@band@lat@lon@panorama@tile@heading@...), EXIF or a positions.csv "
-            f"with a column heading too{else_type}"
+            f"with a column heading too; or sort by squares alone ({recipe}--set place_sector=0 "
+            "group_sectors=1)"
         )
     return (
         f"{name}: none of {n} photos has a position, and classes are squares of the ground. Names tell it "
@@ -278,8 +245,8 @@ def _nothing_known(name: str, n: int, left_out: Counter[str], by_heading: bool) 
 
 def _too_few(
     name: str,
-    views: dict[str, dict[Key, list[int]]],
-    enough: dict[str, dict[Key, Rows]],
+    views: dict[str, dict[Square, list[int]]],
+    enough: dict[str, dict[Square, Rows]],
     config: TrainConfig,
 ) -> str:
     sizes = sorted((len(numbers) for classes in views.values() for numbers in classes.values()), reverse=True)

@@ -50,12 +50,6 @@ class Miner:
     """Chooses tuples, and remembers each query's hardest negatives.
 
     What it draws depends on seed, epoch, batch and query alone.
-
-    Args:
-        candidates: who may be what.
-        loss: which negatives violate.
-        config: how many of which.
-        n_queries: Q.
     """
 
     def __init__(self, candidates: Candidates, loss: TupleLoss, config: TrainConfig, n_queries: int) -> None:
@@ -77,7 +71,7 @@ class Miner:
             return None
         pool = self._pool(query, epoch, batch)
         config = self._config
-        deep = looked_at(config)
+        deep = n_examined(config)
         near, near_squared = nearest(
             query_D, descriptors.database_ND, pool, max(deep, config.negatives_remembered)
         )
@@ -95,7 +89,7 @@ class Miner:
         return np.union1d(drawn, remembered[self.candidates.are_negatives(query, remembered)])
 
 
-def looked_at(config: TrainConfig) -> int:
+def n_examined(config: TrainConfig) -> int:
     """How many of the nearest negatives are looked at: violators come first, but for very hard ones."""
     return 10 * config.negatives_used if config.exclude_very_hard else config.negatives_used
 

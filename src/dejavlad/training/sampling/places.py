@@ -3,7 +3,7 @@
 A place is a square on the ground, which may be divided by the photos' headings (as classes of CosPlace,
 Berton et al., CVPR 2022), or a group that the dataset tells (as GSV-Cities, Ali-bey et al., 2022).
 
-Legend: M photos of the album, P places of a batch.
+Legend: M photos of the dataset, P places of a batch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dejavlad.geo import Position, Positions
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.photo import Photo
 from dejavlad.training.config.options import TrainConfig
+from dejavlad.training.sampling.squares import square_of
 from dejavlad.training.sampling.tuples import Rows
 
 FEWEST = 2
@@ -32,7 +33,7 @@ class PlaceBatch:
     """Photos of places, to be compared with each other."""
 
     numbers: Rows
-    """int64 [n], numbers of the album's photos."""
+    """int64 [n], numbers of the photos, queries first."""
     labels: Rows
     """int64 [n], the place of each photo: its row among the sampler's places."""
 
@@ -143,19 +144,10 @@ class PlaceSampler:
 def _places(photos: Sequence[Photo], config: TrainConfig) -> list[list[int]]:
     places: dict[Hashable, list[int]] = {}
     for number, photo in enumerate(photos):
-        key = photo.group if config.places == "groups" else _square(photo, config)
+        key = photo.group if config.places == "groups" else square_of(photo, config)
         if key is not None:
             places.setdefault(key, []).append(number)
     return list(places.values())
-
-
-def _square(photo: Photo, config: TrainConfig) -> Hashable:
-    """Of the ground, by zone, east, north and heading; None where the photo cannot be placed."""
-    at = photo.position
-    if at is None or (config.place_sector and photo.heading is None):
-        return None
-    sector = int(photo.heading // config.place_sector) if config.place_sector and photo.heading else 0
-    return at.zone, int(at.east // config.place_size), int(at.north // config.place_size), sector
 
 
 def _centre(photos: Sequence[Photo]) -> Position | None:

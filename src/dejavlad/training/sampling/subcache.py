@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dejavlad.training.sampling.mining import Descriptors, Floats, Mined, Miner, looked_at, nearest
+from dejavlad.training.sampling.mining import Descriptors, Floats, Mined, Miner, n_examined, nearest
 from dejavlad.training.sampling.tuples import Candidates, Rows
 
 
@@ -64,11 +64,11 @@ class SubcacheMiner(Miner):
         squared, positive = float(best_squared[0]), int(cache.database[best[0]])
         known = self.candidates.are_negatives(query, cache.database[cache.negatives])  # they may have failed
         pool = cache.negatives[known]
-        near, near_squared = nearest(query_D, cache.database_ND, pool, looked_at(config))
+        near, near_squared = nearest(query_D, cache.database_ND, pool, n_examined(config))
         if config.quirk("inverted_violation"):
             similarity_P = cache.database_ND[pool] @ query_D
-            # For descriptors of length 1, likeness = 1 - squared / 2. The original compares likenesses as if
-            # they were distances, so that nearly all negatives pass; it then takes the nearest of all.
+            # For descriptors of length 1, similarity = 1 - squared / 2. The original compares similarities as
+            # if they were distances, so that nearly all negatives pass; it then takes the nearest of all.
             violating = (1 - squared / 2) - similarity_P + config.margin > 0
             chosen = near if int(violating.sum()) > config.negatives_used else near[:0]
         else:

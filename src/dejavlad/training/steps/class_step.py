@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dejavlad.training.config.options import TrainConfig
+from dejavlad.training.context import RunContext
 from dejavlad.training.data.frozen_maps import FrozenMaps
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.diagnostics.monitor import spread
-from dejavlad.training.distributed import ALONE, Processes
 from dejavlad.training.steps.classifiers import Classifiers
 from dejavlad.training.steps.network import Network
 from dejavlad.training.steps.tuple_step import Gradients, Outcome, PhotoView
@@ -38,19 +37,18 @@ class ClassStep(Gradients[ClassWork]):
     those of each photo, ``triplets`` and ``violating`` count photos, and ``very_hard`` those that are more
     like another class than like their own; ``spread`` is that of all photos.
 
-    Args: as of `Gradients`, and `classifiers`, which learn too, in the first process.
+    Args: `classifiers`, which learn too, in the first process, and those of `Gradients`.
     """
 
     def __init__(
         self,
+        classifiers: Classifiers,
         network: Network,
         pool: PhotoPool,
         maps: FrozenMaps | None,
-        classifiers: Classifiers,
-        config: TrainConfig,
-        processes: Processes = ALONE,
+        context: RunContext,
     ) -> None:
-        super().__init__(network, pool, maps, config, processes)
+        super().__init__(network, pool, maps, context)
         self._classifiers = classifiers
 
     def __call__(self, work: ClassWork, seed: Sequence[int]) -> Outcome:

@@ -112,9 +112,9 @@ class Network:
     def reseed(self, seed: Sequence[int]) -> None:
         """Within `learning`: what is drawn next depends on `seed` alone."""
         if self.model.device.type == "cpu":  # the other way notes a stack trace for each kind of GPU
-            torch.default_generator.manual_seed(one_seed(seed))
+            torch.default_generator.manual_seed(combined_seed(seed))
         else:
-            torch.manual_seed(one_seed(seed))
+            torch.manual_seed(combined_seed(seed))
 
     def _placed(self, tensor_NCHW: Tensor) -> Tensor:
         """Where and how the layers take it; bfloat16's are faster with the channels last."""
@@ -129,7 +129,7 @@ class Network:
         return torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self._bf16)
 
 
-def one_seed(parts: Sequence[int]) -> int:
+def combined_seed(parts: Sequence[int]) -> int:
     """What torch takes as a seed, of several numbers."""
     return int(np.random.SeedSequence(list(parts)).generate_state(1, np.uint64)[0] >> 1)
 

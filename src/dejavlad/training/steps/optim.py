@@ -61,6 +61,6 @@ def load_optimizer(
             raise CheckpointError(f"the optimiser's state is of {learnt_name!r}, which does not learn here")
         value = tensors[name]
         parameter = learnt[learnt_name]
-        if value.ndim:
+        if value.ndim:  # a count of steps stays on the processor, where Adam keeps it
             value = value.to(parameter.device, parameter.dtype)
         optimizer.state[parameter][key] = value.clone()

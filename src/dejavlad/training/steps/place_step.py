@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dejavlad.training.diagnostics.monitor import spread
-from dejavlad.training.losses.multi_similarity import MultiSimilarity
+from dejavlad.training.losses.multi_similarity import multi_similarity
 from dejavlad.training.steps.tuple_step import Gradients, Outcome, PhotoView
 
 Labelled = Sequence[tuple[PhotoView, int]]
@@ -35,8 +35,9 @@ class PlaceStep(Gradients[Labelled]):
         rows = torch.tensor([row for row, _ in labelled_rows], device=rows_UD.device)
         labels = torch.tensor([label for _, label in labelled_rows], device=rows_UD.device)
         config = self._config
-        loss = MultiSimilarity(config.ms_alpha, config.ms_beta, config.ms_base, config.ms_epsilon)
-        compared = loss(rows_UD[rows], labels)
+        compared = multi_similarity(
+            rows_UD[rows], labels, config.ms_alpha, config.ms_beta, config.ms_base, config.ms_epsilon
+        )
         if compared.mined:
             compared.losses_U.mean().backward()  # type: ignore[no-untyped-call]
         median = round(spread(rows_UD.detach().float().cpu().numpy()), 8)

@@ -20,12 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dejavlad.training.config.options import TrainConfig
+from dejavlad.training.context import RunContext
 from dejavlad.training.data.augment import Augment
 from dejavlad.training.data.frozen_maps import FrozenMaps
 from dejavlad.training.data.jitter import AS_IT_IS, View
 from dejavlad.training.data.photo_pool import PhotoPool
-from dejavlad.training.distributed import ALONE, Processes
 from dejavlad.training.losses.ranking_loss import Terms, TupleLoss
 from dejavlad.training.sampling.mining import Mined
 from dejavlad.training.steps.network import Network
@@ -68,26 +67,21 @@ class Gradients(Generic[W]):
 
     Args:
         network: it learns.
-        album: the photos.
+        pool: the photos.
         maps: what the frozen layers make of them as they are, where that is kept.
-        config: how many photos at once, and how they are changed.
-        processes: that compute it together; each has the whole gradient then.
+        context: how many photos at once, how they are changed, and the processes that compute it together;
+            each has the whole gradient then.
 
     Raises:
         MissingExtraError: photos are to be augmented, and kornia is not installed.
     """
 
     def __init__(
-        self,
-        network: Network,
-        pool: PhotoPool,
-        maps: FrozenMaps | None,
-        config: TrainConfig,
-        processes: Processes = ALONE,
+        self, network: Network, pool: PhotoPool, maps: FrozenMaps | None, context: RunContext
     ) -> None:
-        self._network, self._album, self._maps = network, pool, maps
-        self._config, self._processes = config, processes
-        self._augment = Augment(config, pool.preprocess) if config.augments else None
+        self._network, self._pool, self._maps = network, pool, maps
+        self._config, self._processes = context.config, context.processes
+        self._augment = Augment(context.config, pool.preprocess) if context.config.augments else None
 
     def _photos(self, work: W) -> Iterator[PhotoView]:
         """All photos of a batch, each as often as it likes."""
@@ -100,18 +94,14 @@ class Gradients(Generic[W]):
     def __call__(self, work: W, seed: Sequence[int]) -> Outcome:
         """Gradients of the objective of a batch.
 
-        Photos that cannot be read are noted by the album, and the batch goes on without them.
-
-        Args:
-            work: what to learn from.
-            seed: of what is drawn.
+        Photos that cannot be read are noted by the pool, and the batch goes on without them.
         """
         for parameter in self._network.learnt.values():
             parameter.grad = None
         sub_batches = self._sub_batches(work, seed)
         own = [photo for sub_batch in sub_batches for photo in sub_batch.photos]
         photos_of_processes = self._processes.gather(own)
-        self._album.agree(self._processes)
+        self._pool.agree(self._processes)
         row_of = {photo: i for i, photo in enumerate(itertools.chain.from_iterable(photos_of_processes))}
         if not row_of:
             return Outcome([], 0, 0, 0)
@@ -150,8 +140,8 @@ class Gradients(Generic[W]):
         """
         groups: dict[tuple[View, tuple[int, int]], dict[PhotoView, None]] = {}
         for number, view in self._photos(work):
-            size = self._album.sizes[number]
-            if size is not None and number not in self._album.failed:
+            size = self._pool.sizes[number]
+            if size is not None and number not in self._pool.failed:
                 # A dict keeps the order of the batch and each photo once; the order decides rounding.
                 groups.setdefault((replace(view, draw=None), size), {})[number, view] = None
         sub_batches = []
@@ -163,8 +153,8 @@ class Gradients(Generic[W]):
                 if self._maps is not None and photos[0][1] == AS_IT_IS:
                     features = self._maps.get(numbers)
                 else:
-                    _, images = self._album.load_view(numbers, view)
-                    photos = [photo for photo in photos if photo[0] not in self._album.failed]
+                    _, images = self._pool.load_view(numbers, view)
+                    photos = [photo for photo in photos if photo[0] not in self._pool.failed]
                     if not photos:
                         continue
                     features = self._network.features(self._changed(torch.as_tensor(images), photos, seed))
@@ -221,24 +211,18 @@ class Step(Gradients[Tuples]):
     Where a photo cannot be read its tuple goes on without it, or not at all where it is the query or the
     positive.
 
-    Args: as of `Gradients`, and `loss`, of a tuple.
+    Args: `loss`, of a tuple, and those of `Gradients`.
     """
 
     def __init__(
-        self,
-        network: Network,
-        pool: PhotoPool,
-        maps: FrozenMaps | None,
-        loss: TupleLoss,
-        config: TrainConfig,
-        processes: Processes = ALONE,
+        self, loss: TupleLoss, network: Network, pool: PhotoPool, maps: FrozenMaps | None, context: RunContext
     ) -> None:
-        super().__init__(network, pool, maps, config, processes)
+        super().__init__(network, pool, maps, context)
         self._loss = loss
 
     def _photos(self, work: Tuples) -> Iterator[PhotoView]:
         for mined, view in work:
-            database = self._album.numbers_of_database([mined.positive, *mined.negatives.tolist()])
+            database = self._pool.numbers_of_database([mined.positive, *mined.negatives.tolist()])
             for number in (mined.query, *database.tolist()):
                 yield number, view
 
@@ -255,7 +239,7 @@ class Step(Gradients[Tuples]):
         self, tuples: Tuples, rows_UD: Tensor, row_of: Mapping[PhotoView, int]
     ) -> tuple[list[Terms], int]:
         terms, triplets = [], 0
-        offset = self._album.n_queries
+        offset = self._pool.n_queries
         for mined, view in tuples:
             query, positive = row_of.get((mined.query, view)), row_of.get((mined.positive + offset, view))
             negative_views = [(negative + offset, view) for negative in mined.negatives.tolist()]
