@@ -59,6 +59,7 @@ QUICK = {
     "runtimes": "--photos 1 --batch 1 --rounds 1 --models resnet50 --ways torch-bf16,onnxruntime-fp32",
     "scale": "--sizes 2000",
     "serve": "--most 4 --rounds 1 --requests 4",
+    "town": "--quick",
     "training": "--quick",
 }
 """Benchmark -> what makes it short; its figures then mean little."""

@@ -1,8 +1,12 @@
-"""Making a town: photos a second, by this process alone and by one worker for each core."""
+"""Making a town: photos a second, by this process alone and by one worker for each core.
+
+``--quick``: few of them, to see that it runs.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +14,7 @@ from pathlib import Path
 from _timing import processor
 from dejavlad.town import make_town
 
-PHOTOS = 200
+PHOTOS = 20 if "--quick" in sys.argv else 200
 
 
 def seconds(workers: int) -> float:

@@ -55,6 +55,8 @@ def test_verbs_that_need_no_network_load_none(street: Path) -> None:
     save_store(DescriptorStore.from_arrays(rows, database, model="made"), street / "town.desc")
     encoded = dv.load_model("squeezenet1_0-gem", weights="random:0", device="cpu", resize="64x64")
     town = dv.PlaceMap.build(encoded, database, street / "town.map")
+    for i in (1, 2):
+        dv.extract(encoded, database, street / f"part.{i}", shard=(i, 2), batch_size=1)
     lists = ["--database", "database", "--queries", "queries"]
     verbs = [
         ["--help"],
@@ -62,6 +64,7 @@ def test_verbs_that_need_no_network_load_none(street: Path) -> None:
         ["compare", "result.json"],
         ["dataset", "info", "."],
         ["store", "info", "town.desc"],
+        ["store", "merge", "part.1", "part.2", "--out", "whole.desc"],
         ["pairs", "ranking.npz", *lists, "--format", "hloc", "--out", "pairs.txt"],
         ["explain", "ranking.npz", *lists, "--truth", "same-name"],
         ["models"],

@@ -38,7 +38,7 @@ def merge(
         The store to make, a folder.
     """
     from dejavlad.extraction import merge_stores
-    from dejavlad.places.fitted_model import copy_fitted
+    from dejavlad.extraction.shard_model import copy_fitted
 
     with output.progress() as on_progress:
         store = merge_stores(stores, out, on_progress=on_progress)

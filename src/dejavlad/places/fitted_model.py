@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ from dejavlad.errors import StoreError, StoreMismatchError
 from dejavlad.files import write_whole
 from dejavlad.fitting import fit, learn_patch_whitening
 from dejavlad.guarded.json_file import read_json_object
-from dejavlad.guarded.plain_file import read_bytes
 from dejavlad.model import PatchSetting, PlaceModel, save_model
 from dejavlad.photo import PhotoList
 from dejavlad.progress import OnProgress, silent
-from dejavlad.storage import discard
 from dejavlad.zoo import load_model
 
 
@@ -68,26 +64,6 @@ def fit_cached(
         learnt = fit(base, photos, seed=seed, workers=workers, on_progress=on_progress)
     save_model(learnt, folder)
     return learnt
-
-
-def copy_fitted(store: Path, out: Path) -> Path | None:
-    """Copy the model that was learnt for a shard, ``STORE.model``, beside the merged store, if there is one.
-
-    Returns:
-        The model folder; None where there is none.
-    """
-    source, target = (path.with_name(path.name + ".model") for path in (store, out))
-    if not (source / "spec.json").exists():
-        return None
-    if not (target / "spec.json").exists():
-        partial = target.with_name(f"{target.name}.partial")
-        discard(partial)
-        shutil.copytree(source, partial)
-        note = source.with_name(source.name + ".json")
-        if note.exists():
-            write_whole(target.with_name(target.name + ".json"), read_bytes(note))
-        os.replace(partial, target)
-    return target
 
 
 def _saved(folder: Path, base: PlaceModel) -> PlaceModel | None:
