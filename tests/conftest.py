@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import importlib.util
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(f"{sum(os.times()[:4]) + warm_processes.seconds() - start:.2f} {item.nodeid}\n")
     return result
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Where no test is compiled yet, one process of pytest-xdist compiles all, and the others wait for it."""
-    here = Path(__file__).parent
-    compiled = any(here.glob("zoo/__pycache__/*-pytest-*.pyc"))  # of the last folder
-    if compiled or sys.dont_write_bytecode or "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    with filelock.FileLock(here / "__pycache__" / "collection.lock"):
-        return (yield)
 
 
 def pytest_collection_finish() -> None:

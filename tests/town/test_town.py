@@ -54,9 +54,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def district(tmp_path_factory: pytest.TempPathFactory) -> PlaceDataset:
-    """The test part of a town of 600; the other parts are planned, but not painted."""
+    """The test part of a town of 480; the other parts are planned, but not painted."""
     with painting_the_test_part():
-        made = make_town(tmp_path_factory.mktemp("town") / "whole", photos=600, seed=3)
+        made = make_town(tmp_path_factory.mktemp("town") / "whole", photos=480, seed=3)
     return open_dataset(made / "test")
 
 
