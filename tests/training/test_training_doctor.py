@@ -1,5 +1,6 @@
 """Each known way of going wrong, planted, is named; nothing is said of a healthy run."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from dejavlad.training import check, train
 from dejavlad.training.diagnostics.doctor import (
     candidates_of,
     check_candidates,
+    check_clusters,
 )
 from dejavlad.training.diagnostics.monitor import (
     Monitor,
@@ -200,6 +202,13 @@ def test_a_margin_that_nothing_violates(doctor, make_model, big, out):
     assert "0 of 24 queries" in findings[0].seen
     run = train(replace(easy, epochs=1), make_model(), same, None, out)
     assert [one["fault"] for one in run.records if one["kind"] == "warning"] == faults(findings)
+
+
+def test_clusters_of_a_model_in_double_precision_are_looked_at(config, make_model, make_town):
+    model, photos = make_model(), make_town(4).database
+    assert check_clusters(copy.deepcopy(model).double(), photos, config) == check_clusters(
+        model, photos, config
+    )
 
 
 def test_patience_without_a_validation_set(config, make_model, make_town, tmp_path):

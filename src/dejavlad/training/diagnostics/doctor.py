@@ -205,11 +205,12 @@ def check_photos(pool: PhotoPool) -> list[Finding]:
 
 def check_clusters(model: PlaceModel, photos: PhotoList, config: TrainConfig) -> list[Finding]:
     """Whether NetVLAD's clusters fit the local features that they are to sort."""
-    layer = model.aggregation
-    if not isinstance(layer, NetVLAD):
+    if not isinstance(model.aggregation, NetVLAD):
         return []
     if next(model.parameters()).dtype != torch.float32:
         model = copy.deepcopy(model).float()
+    layer = model.aggregation
+    assert isinstance(layer, NetVLAD)
     drawn = photos.take(evenly_spread(np.arange(len(photos)), 4 * FEATURE_PHOTOS).tolist())
     try:
         samples = sample_features(
