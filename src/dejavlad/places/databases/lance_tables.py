@@ -36,7 +36,7 @@ FRAGMENTS = 64
 KEPT: Final = datetime.timedelta(days=365)
 """Versions of the table are kept so long."""
 MADE: Final = "dejavlad-map"
-"""Name of the photos' table's metadata by which a map is told from another one at the same place."""
+"""Name of a table's metadata by which a map is told from another one at the same place."""
 KEYS_AT_ONCE: Final = 1000
 ANEW: Final = "Build it anew, at another address."
 READ_ROWS: Final = 8192
@@ -100,12 +100,14 @@ class LanceTables:
 
     def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
         """Make an empty map, the documents last: with them it is whole. False where another was first."""
-        schema = self._photos_schema(dims).with_metadata({MADE: uuid.uuid4().hex})
         with self._translated():
-            for name, wanted in ((PHOTOS, schema), (FEATURES, self._small_schema(FEATURES))):
+            for name, schema in (
+                (PHOTOS, self._photos_schema(dims)),
+                (FEATURES, self._small_schema(FEATURES)),
+            ):
                 if self._open(name) is None:
-                    self._made(name, schema=wanted)
-            return self._made(DOCUMENTS, data=self._document_lines(documents))
+                    self._made(name, schema.empty_table())
+            return self._made(DOCUMENTS, self._document_lines(documents))
 
     def put_document(self, name: str, content: bytes) -> None:
         """Write a document anew."""
@@ -345,17 +347,25 @@ class LanceTables:
         self._check_schema(name, table)
         return table
 
-    def _made(self, name: str, **options: Any) -> bool:
+    def _made(self, name: str, lines: Any) -> bool:
         """Make a table; False where it is there already.
 
-        Of writers that make a table at the same moment, LanceDB may let one write over another's. That is
-        seen by its version, and taken back.
+        Of writers that make a table at the same moment, LanceDB may let one write over another's. The first
+        version says whose it is; whoever wrote over it goes back to the latest that is not a rival's.
         """
+        identity = uuid.uuid4().hex
         try:
-            table = self._db.create_table(name, mode="create", **options)
-            if (version := int(table.version)) == 1:
+            table = self._db.create_table(
+                name, data=lines.replace_schema_metadata({MADE: identity}), mode="create"
+            )
+            version = int(table.version)
+            table.checkout(1)
+            if (first := _identity_of(table)) == identity:
                 return True
-            table.checkout(version - 1)
+            for earlier in range(version - 1, 0, -1):
+                table.checkout(earlier)
+                if _identity_of(table) == first:
+                    break
             table.restore()
         except (ValueError, OSError, RuntimeError) as error:
             text = str(error).lower()
@@ -493,7 +503,7 @@ class LanceView:
     @property
     def made(self) -> str:
         """Another for each map that is made, also at the same place; empty where that is not known."""
-        return str((self._table.schema.metadata or {}).get(MADE.encode(), b"").decode("ascii", "replace"))
+        return _identity_of(self._table)
 
     def columns(self) -> Columns:
         """All rows but their vectors and what follows from other columns, and ``id`` (uint64 [M])."""
@@ -540,3 +550,8 @@ def storage_options(place: str) -> dict[str, str] | None:
 def _within(column: str, values: Sequence[str]) -> str:
     quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
     return f"{column} IN ({quoted})" if quoted else "false"
+
+
+def _identity_of(table: Any) -> str:
+    """What tells a table from another one at the same place; empty where it says nothing."""
+    return str((table.schema.metadata or {}).get(MADE.encode(), b"").decode("ascii", "replace"))
