@@ -62,6 +62,20 @@ def test_merged_shards_are_what_one_process_writes(
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+def test_shards_of_a_list_that_was_named_in_two_ways_are_merged(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    lines = [f"../photos/{path.relative_to(folder).as_posix()}" for path in sorted(folder.rglob("*.png"))]
+    (lists / "all.txt").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(lists)
+    paths = [tmp_path / "1", tmp_path / "2"]
+    for i, name in enumerate((lists / "all.txt", Path("all.txt"))):
+        extract(Tiny(), dv.photos(name), paths[i], shard=(i + 1, 2), batch_size=3)
+    assert len(merge_stores(paths, tmp_path / "merged").failed) == 2
+
+
 def test_a_shard_is_a_store_of_its_own_photos_and_no_whole_one(folder: Path, tmp_path: Path) -> None:
     photos = listed(folder)
     paths = shards(photos, tmp_path, 3)

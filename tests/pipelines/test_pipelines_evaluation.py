@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import dejavlad as dv
 from dejavlad.errors import InputError
 from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
@@ -15,7 +17,8 @@ from dejavlad.ground_truth import (
     Truth,
 )
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.pipelines.evaluation import rank, sweep
+from dejavlad.pipelines import bench, evaluate
+from dejavlad.pipelines.evaluation import describe_dataset, rank, sweep
 from dejavlad.pipelines.scoring import Scoring, score
 from dejavlad.report import write_page
 
@@ -102,3 +105,15 @@ def test_a_filter_is_of_recalls_with_fewer_dimensions_and_of_the_protocol(tmp_pa
     assert sample.protocol["filter"] == {"before": 9.0} and "filter" not in every.protocol
     with pytest.raises(InputError, match="different protocols: filter"):
         compare([every, sample], names=["every", "sample"])
+
+
+@pytest.mark.parametrize("function", [evaluate, bench, describe_dataset, score])
+def test_a_misspelt_keyword_is_refused(tmp_path: Path, function: Callable[..., object]) -> None:
+    photos = PhotoList([Photo("a.jpg", Path("a.jpg"))])
+    places = PlaceDataset("made", photos, photos, Truth([[0]], 1, {"kind": "made"}))
+    first = (
+        dv.Ranking(np.zeros((1, 1), np.int64), np.zeros((1, 1), np.float32)) if function is score else None
+    )
+    with pytest.raises(TypeError, match="unexpected keyword argument 'rerankng'; valid are"):
+        function(first, places, tmp_path, rerankng=None)
+    assert not any(tmp_path.iterdir())

@@ -108,7 +108,7 @@ PLACES = ["mining=places", "loss=multi_similarity"]
         (["place_size=5"], "mining = 'all'; it goes with mining = 'places' or 'classes'"),
         (
             ["clusters=32", "method=gem"],
-            "clusters = 32 has no effect.*method = 'gem'; it goes with those of vl",
+            "clusters = 32 has no effect.*method = 'gem'; it goes with vlad",
         ),
         (["dims=256"], "dims = 256 has no effect.*; it goes with gem_linear"),
         (["frozen_maps=off", "frozen_maps_gb=2"], "it goes with frozen_maps = 'auto' or 'memory'"),

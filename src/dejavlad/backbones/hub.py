@@ -57,10 +57,15 @@ class HubBackbone(nn.Module):
     """Tokens before the patches in what it gives."""
 
     def __init__(
-        self, model: str | nn.Module, *, random: int | None = None, offline: bool = False, leading: int = 0
+        self,
+        model: str | Path | nn.Module,
+        *,
+        random: int | None = None,
+        offline: bool = False,
+        leading: int = 0,
     ) -> None:
         super().__init__()
-        self.network = network = _open(model, random, offline) if isinstance(model, str) else model
+        self.network = network = model if isinstance(model, nn.Module) else _open(str(model), random, offline)
         self.patch = _patch_of(getattr(network, "config", None))
         """Side of a patch in pixels; None for a model that answers with a map."""
         self._extra: dict[str, Any] = {}
@@ -79,7 +84,7 @@ class HubBackbone(nn.Module):
         if leading not in (0, 1):
             raise InputError(f"0 or 1 token may stand before the patches; given {leading}")
         if leading and (self.patch is None or not self._before):
-            name = f"hub:{model}" if isinstance(model, str) else type(model).__name__
+            name = type(model).__name__ if isinstance(model, nn.Module) else f"hub:{model}"
             raise InputError(f"{name} has no class token before its patches, which this head needs")
         self.leading = leading
 

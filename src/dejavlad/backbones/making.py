@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,10 +130,10 @@ def _made(name: str, make: Callable[..., nn.Module], options: Mapping[str, Any])
         InputError: it does not have them.
     """
     try:
-        inspect.signature(make).bind(**options)
         return make(**options)
     except TypeError as error:
-        raise InputError(f"{name} does not take these options: {error}") from None
+        why = str(error).rpartition("__init__() ")[2]  # without the class, which no user knows
+        raise InputError(f"{name} does not take these options: {why}") from None
 
 
 def _unpublished(

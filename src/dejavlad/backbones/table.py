@@ -79,16 +79,23 @@ class BackboneEntry:
         return self.file.rpartition("-")[2].removesuffix(".pth")
 
 
-def _later(module: str, kind: str, *given: Any, **usual: Any) -> Callable[..., nn.Module]:
+@dataclass(frozen=True, slots=True)
+class _Later:
     """Makes a network of a module of this package, which is imported when the first is made."""
 
-    def make(**options: Any) -> nn.Module:
-        made: nn.Module = getattr(import_module(f"dejavlad.backbones.{module}"), kind)(
-            *given, **{**usual, **options}
-        )
-        return made
+    module: str
+    kind: str
+    given: tuple[Any, ...]
+    usual: dict[str, Any]
 
-    return make
+    def __call__(self, **options: Any) -> nn.Module:
+        kind = getattr(import_module(f"dejavlad.backbones.{self.module}"), self.kind)
+        network: nn.Module = kind(*self.given, **{**self.usual, **options})
+        return network
+
+
+def _later(module: str, kind: str, *given: Any, **usual: Any) -> _Later:
+    return _Later(module, kind, given, usual)
 
 
 def _published(

@@ -43,6 +43,7 @@ def bench(
     from dejavlad.pipelines.benchmark import bench as run_bench
     from dejavlad.report.bench import write_bench_page
 
+    _ = options.one_dims  # refused at once, not as a failure of each model
     scoring = scores.scoring()
     places, stores = sources.open(None, output)
     if stores is not None:

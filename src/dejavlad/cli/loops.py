@@ -106,7 +106,7 @@ def loops(
     seconds: dict[str, float] = {}
     frames, store = _frames(photos, sources, detection.truth)
     if store is not None:
-        options.refuse_of_model(photos, model)
+        options.refuse_of_model(repr(photos), model)
     _tell(frames, output)
     right = detection.right(frames)
     with output.progress() as on_progress:

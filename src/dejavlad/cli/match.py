@@ -178,8 +178,10 @@ def _refuse_patches(
             f"a camera or a video is compared by patches: --matcher ransac or rapid, not {matcher}"
         )
     if patches.given or options.of_model:
+        named = f" ({', '.join(options.of_model)})" if options.of_model else ""
         raise InputError(
-            "models, presets and sizes are for patches: give --matcher ransac or rapid, or leave them out"
+            f"models, presets and how photos are prepared{named} are for patches: give --matcher ransac or "
+            "rapid, or leave them out"
         )
 
 

@@ -169,10 +169,11 @@ class ModelOptions(WeightOptions):
     def of_model(self) -> list[str]:
         """The options that are given of what a model makes of a photo; of no use without a model."""
         names = ("weights", "input", "resize", "dims", "levels", "reduce")
-        return [f"--{name}" for name in names if getattr(self, name) is not None]
+        given = [name for name in names if getattr(self, name) is not None]
+        return [f"--no-{name}" if getattr(self, name) is False else f"--{name}" for name in given]
 
     def refuse_of_model(self, what: str, model: str | None = None, *, but: str = "") -> None:
-        """Raises InputError where a model, or one of `of_model` (but one), is given for what is described."""
+        """Raises InputError if a model is given, or an option of one other than `but`."""
         given = [*(["--model"] if model is not None else []), *self.of_model]
         if given := [option for option in given if option != but]:
             raise InputError(f"{what} is described already: leave {' and '.join(given)} out")
@@ -183,7 +184,7 @@ class ModelOptions(WeightOptions):
 
         if given := self.of_model:
             output.note(
-                f"the map's own model describes photos as it did: {' and '.join(given)} change nothing"
+                f"photos are described by the map's own model, as it is: no effect of {' and '.join(given)}"
             )
         return PlaceMap.open(place_map, device=self.device, precision=self.precision, runtime=self.runtime)
 

@@ -56,7 +56,7 @@ class PairOptions:
         for path in sources:
             refuse_map(path, "rankings, predictions or stores of descriptors (`dejavlad extract`)")
         stores = any((path / "manifest.json").is_file() for path in sources)
-        if self.index != "exact" and not stores:
+        if self.index not in ("exact", "flat") and not stores:
             raise InputError(f"--index {self.index} is how stores are searched, and nothing is: leave it out")
         if any(path.suffix.lower() in RANKINGS for path in sources):
             return self._of_ranking(sources)

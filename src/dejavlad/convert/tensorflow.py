@@ -61,7 +61,7 @@ def _prefix(path: Path) -> Path:
     if path.is_dir():
         indices = sorted(path.glob("*.index"))
         if len(indices) != 1:
-            named = first_names(index.name for index in indices)
+            named = first_names(index.name for index in indices) if indices else "none"
             raise CheckpointError(f"a folder with one checkpoint is needed; here are {named}")
         path = indices[0]
     return path.with_suffix("") if path.suffix == ".index" else path

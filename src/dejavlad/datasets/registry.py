@@ -82,19 +82,18 @@ def joined(lists: Sequence[tuple[str, PhotoList]]) -> PhotoList:
             if photo.pixels is not None or mark not in seen
         ]
         seen.update(marks)
-    names = [_names(given, photo) for given, photo in rows]
-    for way in range(3):
-        named = [replace(photo, name=forms[way]) for (_, photo), forms in zip(rows, names, strict=True)]
+    folders = {given: _folder_name(given) for given, _ in lists}
+    for above in (dict.fromkeys(folders, ""), folders):
+        named = [replace(photo, name=above[given] + photo.name) for given, photo in rows]
         if len({photo.key for photo in named}) == len(named):
-            break
-    return PhotoList(named)
+            return PhotoList(named)
+    return PhotoList(replace(photo, name=photo.path.as_posix()) for _, photo in rows)
 
 
-def _names(given: str, photo: Photo) -> tuple[str, str, str]:
-    """A photo's own name, its name with its folder's, and its path as it was given."""
+def _folder_name(given: str) -> str:
+    """The name of a folder with its slash; empty for what is none."""
     folder = Path(given)
-    above = f"{folder.name or folder.resolve().name}/" if folder.is_dir() else ""
-    return photo.name, above + photo.name, photo.path.as_posix()
+    return f"{folder.name or folder.resolve().name}/" if folder.is_dir() else ""
 
 
 def _photos(

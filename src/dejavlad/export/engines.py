@@ -15,8 +15,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from dejavlad.aggregation import patch_centres
 from dejavlad.aggregation.functional import l2_normalize_whole
-from dejavlad.aggregation.patch_vlad import patch_centres
 from dejavlad.backbones.base import Geometry, check_prepared
 from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingExtraError, StoreError
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
@@ -90,7 +90,10 @@ class FileEngine:
                 f"--resize {wanted}, or export another file with --resize"
             )
         if self._session is None:
-            self._session = open_session(self.runtime, self.path, self.precision)
+            # Earlier files were certified, and maps made, with all that is not quantised in float32.
+            older = self.precision == "int8" and "rest" not in (self.certificate.calibrated or {})
+            precision = "fp32" if older else self.precision
+            self._session = open_session(self.runtime, self.path, precision)
         images = images_NCHW.detach().cpu().float()
         if certificate.with_preprocess:
             images = as_bytes(images, model.preprocess)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dejavlad.aggregation import PatchVLAD
 from dejavlad.aggregation.functional import EPSILON
 from dejavlad.aggregation.netvlad import VLADBase
-from dejavlad.aggregation.patch_vlad import PatchVLAD
 from dejavlad.backbones.dinov2 import DinoV2
 from dejavlad.errors import InputError
 from dejavlad.images import Preprocess

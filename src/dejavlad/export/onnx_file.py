@@ -29,8 +29,9 @@ from dejavlad.guarded.plain_file import read_bytes
 OPSET = 17
 IMAGES, DESCRIPTORS, CELLS = "images", "descriptors", "cells"
 FIRST_SHARE = 0.05
-"""Of a backbone's multiplications in convolutions, what `first_convolutions` has beside the first."""
+"""Share of the multiplications of a backbone's convolutions that those kept after the first may have."""
 LIGHT = 1 << 14
+"""Values up to which a constant is kept for finding shapes."""
 DATA_FROM = 1_800_000_000
 """Bytes of weights from which they lie in a file of their own: a protobuf file ends at 2 GiB."""
 

@@ -82,7 +82,7 @@ def export_int8(
         program(exact, made, photos)
         bare = replace(
             describe_file(model, made, setting, before.size, precision=INT8),
-            calibrated={"photos": len(photos), "by": program.name},
+            calibrated={"photos": len(photos), "by": program.name, "rest": "bf16"},
         )
         certificate = certify(model, made, bare, images, [size], setting)
         embed(made, certificate)

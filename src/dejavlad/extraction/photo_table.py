@@ -22,7 +22,6 @@ from dejavlad.guarded.fields import check_column
 from dejavlad.names import Names
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.photo.photo import View
-from dejavlad.storage.photo_blocks import relative_path
 
 ALWAYS = ("name", "bytes", "mtime_ns", "height", "width")
 """Columns of photos that are written even where they are empty."""
@@ -164,7 +163,7 @@ class PhotoTable:
         root = Path(os.path.abspath(photos.root))
         columns: dict[str, list[Any]] = {
             "name": [p.name for p in photos],
-            "path": [None if arrays else relative_path(p, root) for p in photos],
+            "path": [None if arrays else _relative(p, root) for p in photos],
             "crop": [p.crop for p in photos],
             "frame": [p.frame for p in photos],
             "view": [None if p.view is None else [p.view.yaw, p.view.fov] for p in photos],
@@ -224,6 +223,17 @@ class PhotoTable:
         sha256 = [digest or "" for digest in columns["sha256"]] if "sha256" in columns else None
         file_bytes, mtime_ns = (np.asarray(columns[key], np.int64) for key in ("bytes", "mtime_ns"))
         return cls(photos, photos.keys, file_bytes, mtime_ns, sizes, sha256)
+
+
+def _relative(photo: Photo, root: Path) -> str | None:
+    """The photo's path under `root`, absolute where it lies elsewhere; None where its name says it.
+
+    It is the same however the list was named: `photo_blocks.relative_path` goes by the path as it stands.
+    """
+    path = Path(os.path.abspath(photo.path))
+    if path == root / photo.name:
+        return None
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _content(photo: Photo) -> str:

@@ -17,7 +17,12 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowErr
 LARGEST = 1 << 63
 """Whole numbers that are read are smaller than this: they fit int64."""
 
-WORDS: Final = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+WORDS: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+}
 """What a message calls a type."""
 
 Made = TypeVar("Made")
@@ -44,7 +49,7 @@ def checked_fields(made: Made) -> Made:
 def settle_options(made: object) -> None:
     """Bring the values of a frozen dataclass of options to the types that it declares, for `__post_init__`.
 
-    Lists become tuples, and whole numbers floats where a float is declared.
+    Lists and arrays become tuples, and whole numbers floats where a float is declared.
 
     Raises:
         InputError: a value is of another type; the message names the option, its type and what was given.
@@ -52,10 +57,17 @@ def settle_options(made: object) -> None:
     kind_of_options: Any = type(made)
     hints = _hints(kind_of_options)
     for field in fields(kind_of_options):
-        value, kind = getattr(made, field.name), hints[field.name]
+        value, kind = _plain(getattr(made, field.name)), hints[field.name]
         if not fits(value, kind):
             raise InputError(f"{field.name} must be {_words(kind)}; given {value!r}")
         object.__setattr__(made, field.name, _converted(value, kind))
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy as Python's own."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -45,7 +45,7 @@ class Doubtful:
     screen_P: Floats
     slack_B: NDArray[np.float64]
     rows: Take
-    ids_C: Ids
+    ids_P: Ids
 
 
 class Nearest:
@@ -99,15 +99,16 @@ class Nearest:
             likely_B = np.fmin(_kth(screen_BC, self._k), self._limits(0.0))  # NaN where too few are alive
             first_BC = screen_BC <= _upwards(likely_B)[:, None]
             for query_P, row_P, _ in _pairs(first_BC, screen_BC):
-                self._measure(query_P, row_P, rows, ids_C)
+                self._measure(query_P, row_P, rows, ids_C[row_P])
             near_BC = (screen_BC <= _upwards(self._limits(slack_B))[:, None]) & ~first_BC
         for query_P, row_P, screen_P in _pairs(near_BC, screen_BC):
             if callable(rows):
                 doubtful = screen_P > self._limits(0.0)[query_P]
                 pairs = query_P[doubtful], row_P[doubtful], screen_P[doubtful]
-                self._doubtful.append(Doubtful(*pairs, slack_B, rows, ids_C))
+                if len(pairs[0]):
+                    self._doubtful.append(Doubtful(*pairs, slack_B, rows, ids_C[pairs[1]]))
                 query_P, row_P = query_P[~doubtful], row_P[~doubtful]
-            self._measure(query_P, row_P, rows, ids_C)
+            self._measure(query_P, row_P, rows, ids_C[row_P])
         if sum(len(part.query_P) for part in self._doubtful) > PAIRS:
             self._decide()
 
@@ -122,14 +123,14 @@ class Nearest:
         doubtful, self._doubtful = self._doubtful, []
         for part in doubtful:
             near = part.screen_P <= _upwards(self._limits(part.slack_B))[part.query_P]
-            self._measure(part.query_P[near], part.row_P[near], part.rows, part.ids_C)
+            self._measure(part.query_P[near], part.row_P[near], part.rows, part.ids_P[near])
 
-    def _measure(self, query_P: Ids, row_P: Ids, rows: Floats | Take, ids_C: Ids) -> None:
+    def _measure(self, query_P: Ids, row_P: Ids, rows: Floats | Take, ids_P: Ids) -> None:
         """Measure pairs of a query and a row, and keep the best."""
         if not len(query_P):
             return
         if callable(rows):
-            wanted_C = np.zeros(len(ids_C), np.bool_)
+            wanted_C = np.zeros(int(row_P.max()) + 1, np.bool_)
             wanted_C[row_P] = True
             place_C = np.cumsum(wanted_C) - 1
             distance_P = distances(self._queries, query_P, rows(np.flatnonzero(wanted_C)), place_C[row_P])
@@ -138,7 +139,7 @@ class Nearest:
         touched = np.unique(query_P)
         query = np.concatenate([np.repeat(touched, self._k), query_P])
         distance = np.concatenate([self._distances[touched].ravel(), distance_P])
-        ids = np.concatenate([self._ids[touched].ravel(), ids_C[row_P]])
+        ids = np.concatenate([self._ids[touched].ravel(), ids_P])
         order = _order(query, distance, ids)
         starts = np.searchsorted(query[order], touched)
         best = order[starts[:, None] + np.arange(self._k)]

@@ -30,6 +30,7 @@ from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.pipelines.bench_table import Bench, Row, check_one_protocol, table_of
 from dejavlad.pipelines.evaluation import Describing, describe_dataset, rank, unread_of
+from dejavlad.pipelines.keywords import check_keywords
 from dejavlad.pipelines.scoring import SCORING, Scoring, score
 from dejavlad.places.fitted_model import fit_cached
 from dejavlad.progress import OnProgress, Progress, silent
@@ -69,6 +70,7 @@ def bench(
         DejavladError: none of the models could be run.
         StoreError: an earlier result that cannot be read, or a table that cannot be written.
     """
+    check_keywords(describing, Describing)
     if places.truth is None:
         raise InputError(f"{places.name} does not say what is right, so there is no recall: give --truth")
     out, names = Path(out), [*map(str, models), *map(str, earlier)]

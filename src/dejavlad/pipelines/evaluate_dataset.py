@@ -16,6 +16,7 @@ from dejavlad.extraction import DescriptorStore
 from dejavlad.model import PlaceModel
 from dejavlad.pipelines.confidence import rerank_points
 from dejavlad.pipelines.evaluation import Describing, describe_dataset, rank, sweep, unread_of
+from dejavlad.pipelines.keywords import check_keywords
 from dejavlad.pipelines.reranking import patch_sources, rerank
 from dejavlad.pipelines.scoring import SCORING, HowRanked, Scoring, score
 from dejavlad.places.filters import Filter
@@ -101,6 +102,7 @@ def evaluate(
         StoreMismatchError: the folder has results of another setting, or the stores are of different models.
         StoreBusyError: another process is evaluating there.
     """
+    check_keywords(describing, Describing)
     if budget_ms is not None and reranking is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
     seconds: dict[str, float] = {}

@@ -34,6 +34,7 @@ from dejavlad.ground_truth.truth import Truth
 from dejavlad.index import Index, RowSource, build_index, checked_rows
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
+from dejavlad.pipelines.keywords import check_keywords
 from dejavlad.pipelines.scoring import SCORING, Scoring
 from dejavlad.places.filters import Filter, PhotoColumns
 from dejavlad.places.fitted_model import fit_cached, for_patches
@@ -85,6 +86,7 @@ def describe_dataset(
             a call without it makes the whole stores of them.
         describing: how photos are described.
     """
+    check_keywords(describing, Describing)
     on_progress, workers = describing.get("on_progress", silent), describing.get("workers", 0)
     seed = describing.get("seed", 0)
     with contextlib.nullcontext() if shard is None else _one_learns(out):

@@ -20,6 +20,7 @@ from dejavlad.evaluation.predictions import write_patch_netvlad
 from dejavlad.evaluation.reliability import Reliability
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ground_truth.truth import Truth
+from dejavlad.pipelines.keywords import check_keywords
 from dejavlad.places.filters import Filter
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Reranked
@@ -99,6 +100,7 @@ def score(
     Raises:
         InputError: the ranking is for other lists.
     """
+    check_keywords(how, HowRanked)
     if misfit := ranking.misfit(len(dataset.queries), len(dataset.database)):
         raise InputError(misfit)
     out.mkdir(parents=True, exist_ok=True)
@@ -140,7 +142,7 @@ def _evaluated(
         database=dataset.database,
         queries=dataset.queries,
         model=how.get("model"),
-        rerank=str(how.get("preset")) if "reranked" in how else None,
+        rerank=None if how.get("reranked") is None else str(how.get("preset")),
         seconds=how.get("seconds"),
         metrics=measured(ranking, truth),
         unread=how.get("unread"),
@@ -148,7 +150,7 @@ def _evaluated(
     return replace(
         result,
         protocol=result.protocol if only is None else {**result.protocol, "filter": only.to_dict()},
-        dims=how.get("dims", {}),
+        dims=how.get("dims") or {},
         reliability=how.get("reliability"),
         twins=_twins(ranking, dataset, truth),
     )

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from dejavlad.errors import CheckpointError
 from dejavlad.failures import failures_dict, failures_text
 from dejavlad.guarded.fields import DAMAGED
-from dejavlad.model.spec import read_spec
+from dejavlad.model.spec import WEIGHTS, read_spec
 from dejavlad.places.map_folder.features_state import features_setting, features_state
 from dejavlad.places.map_folder.index import MANY, IndexHead, MapIndex
 from dejavlad.places.map_folder.snapshot import MapSnapshot
@@ -99,7 +99,8 @@ def read_info(where: str) -> MapInfo:
         where: the map's folder, or the address of a database.
 
     Raises:
-        StoreError: there is no map, it was never finished, or it is damaged.
+        StoreError: there is no map, it was never finished, or what it says of itself is damaged; weights and
+            rows are not read (`map check` reads all).
     """
     folder = Path(where)
     model = _model_of(folder / "model") if (folder / STATE).is_file() else None
@@ -113,13 +114,15 @@ def read_info(where: str) -> MapInfo:
     state.validate(snapshot)
     local = None if features is None else str(features["kind"])
     index = MapIndex(folder, dims, model[1]).head()
-    return MapInfo.of(where, model, snapshot, local, state.bytes(), index)
+    return MapInfo.of(str(folder), model, snapshot, local, state.bytes(), index)
 
 
 def _model_of(folder: Path) -> tuple[str, str] | None:
     """A model's title and fingerprint; None where these are seen only once it is made, or it is damaged."""
     try:
         fields = read_spec(folder)
+        if not (folder / WEIGHTS).is_file():
+            return None  # opening it says what is wrong
         name, fingerprint = str(fields["name"]), str(fields["fingerprint"])
         return None if fields["aggregation"]["name"] in MAYBE_DEPENDENT else (name, fingerprint)
     except (CheckpointError, *DAMAGED):

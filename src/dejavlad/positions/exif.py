@@ -173,7 +173,8 @@ def _camera_time(tags: Tags, details: Tags) -> tuple[float, float | None] | None
                 continue
             digits = _text(details.get(part))
             fraction = float(f"0.{digits}") if re.fullmatch(r"\d{1,9}", digits, re.ASCII) else 0.0
-            return at.timestamp() + fraction, offset_seconds(_text(details.get(offset)))
+            zone = _text(details.get(offset))  # of other words, such as UTC, cameras mean nothing
+            return at.timestamp() + fraction, offset_seconds(zone) if zone[:1] in ("+", "-", "Z") else None
     return None
 
 

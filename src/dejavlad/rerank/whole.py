@@ -94,7 +94,7 @@ class QuantizedDescriptors:
 
     @classmethod
     def passing(cls, descriptors_PD: Tensor) -> QuantizedDescriptors:
-        """Those of a photo that may never be compared again: they hold until this thread's next ones.
+        """Those of a photo that is probably compared once: this thread's next call uses the memory again.
 
         Fetching new memory for them takes as long as the rounding.
         """

@@ -134,7 +134,7 @@ def _join_processes(
 def _tested_split(val: PlaceDataset, preprocess: Preprocess, context: RunContext) -> Split:
     """The validation set, which needs no tuples, but must say what is right."""
     split = Split(val, Candidates.of(val, context.config, required=False), preprocess, context)
-    _ = split.truth  # made now, so that what lacks is said before training
+    _ = split.truth  # made now, so that what is missing is said before training
     return split
 
 

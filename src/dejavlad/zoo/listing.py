@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -96,7 +97,10 @@ def _channels(entry: BackboneEntry) -> int:
     """Those of a backbone's feature map; one of others, whose entry does not tell, is made for that."""
     if entry.channels is not None:
         return entry.channels
-    return int(getattr(entry.make(**({"cut": entry.cut} if entry.cut else {})), "channels", 0))
+    import torch
+
+    with torch.device("meta") if entry.file else contextlib.nullcontext():  # no memory for its weights
+        return int(getattr(entry.make(**({"cut": entry.cut} if entry.cut else {})), "channels", 0))
 
 
 def _from_the_map() -> Iterator[ModelEntry]:

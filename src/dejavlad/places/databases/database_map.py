@@ -1,7 +1,7 @@
 """A map that lies in a database: the same questions and changes as `MapState` and `MapFeatures`.
 
 What is read is a `MapSnapshot`, so that search, confidence and verification are the folder map's own. Rows
-are compared exactly, by the folder map's arithmetic (see `database_rows`).
+are compared exactly, by the folder map's arithmetic (see `DatabaseRows`).
 
 Legend: N photos, D the descriptor's size, K answers.
 """

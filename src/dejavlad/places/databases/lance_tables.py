@@ -1,6 +1,6 @@
 """A map in LanceDB: in a folder, or on an object store. The one file that imports lancedb and pyarrow.
 
-Three tables: ``photos`` (`map_columns`, and ``vector``), ``features`` (local features), ``documents`` (the
+Three tables: ``photos`` (`columns`, and ``vector``), ``features`` (local features), ``documents`` (the
 model's files in parts, and what the map says of itself). A commit is Lance's: it writes a new manifest only
 if no other writer has written that one, else it is tried again on top of the other's.
 
@@ -265,9 +265,10 @@ class LanceTables:
                 raise StoreError(
                     f"{self.address} was changed by someone else: what it says of {key!r} is not what was "
                     f"written; open an earlier version ({self.address.text}@VERSION), or build it anew, at "
-                    "another address"
+                    "another address (versions of dejavlad that write no checksums must not write to it)"
                 )
-        columns["mark"] = [commit for commit, _, _ in marks]
+        known: dict[str, str] = {}  # of which many rows hold the same text
+        columns["mark"] = [known.setdefault(commit, commit) for commit, _, _ in marks]
         return columns
 
     def _photos_schema(self, dims: int) -> Any:
@@ -358,20 +359,15 @@ class LanceTables:
             table = self._db.create_table(
                 name, data=lines.replace_schema_metadata({MADE: identity}), mode="create"
             )
-            version = int(table.version)
             table.checkout(1)
-            if (first := _identity_of(table)) == identity:
-                return True
-            for earlier in range(version - 1, 0, -1):
-                table.checkout(earlier)
-                if _identity_of(table) == first:
-                    break
-            table.restore()
         except (ValueError, OSError, RuntimeError) as error:
             text = str(error).lower()
             if "already exists" not in text and not any(word in text for word in CONFLICTS):
                 raise
-        return False
+            return False
+        if (first := _identity_of(table)) != identity:
+            self._commit(lambda: _go_back(table, first))
+        return first == identity
 
     def _merge(self, name: str, keys: list[str], lines: Any) -> None:
         merge = self._table(name).merge_insert(keys if len(keys) > 1 else keys[0])
@@ -437,12 +433,14 @@ class LanceTables:
                 raise
             with self._translated():
                 table = self._photos()
-                if table.version == before + 1:  # nobody else has written since
+                alone = table.version == before + 1
+                if alone:
                     table.checkout(before)
                     table.restore()
+            state = "is taken back" if alone else "stays, for others have written since; look at the map"
             raise StoreError(
-                f"cannot use {self.address}: what was written cannot be read, and is taken back; is there "
-                "space left?"
+                f"cannot use {self.address}: what was written cannot be read, and {state}; is there space "
+                "left?"
             ) from error
 
     def _numbered(self, table: Any, wanted: str) -> int:
@@ -555,3 +553,15 @@ def _within(column: str, values: Sequence[str]) -> str:
 def _identity_of(table: Any) -> str:
     """What tells a table from another one at the same place; empty where it says nothing."""
     return str((table.schema.metadata or {}).get(MADE.encode(), b"").decode("ascii", "replace"))
+
+
+def _go_back(table: Any, identity: str) -> None:
+    """Make the latest version of this identity the table's, if it is not."""
+    table.checkout_latest()
+    latest = int(table.version)
+    for number in range(latest, 0, -1):
+        table.checkout(number)
+        if _identity_of(table) == identity:
+            break
+    if number != latest:
+        table.restore()

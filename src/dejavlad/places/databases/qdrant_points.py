@@ -1,6 +1,6 @@
 """A map in Qdrant: on a server, or in a folder by the client's local mode. No other file imports its client.
 
-A photo is a point: its descriptor as the vector (Euclidean distance), its columns (`map_columns`) as payload,
+A photo is a point: its descriptor as the vector (Euclidean distance), its columns (`columns`) as payload,
 ``location`` for Qdrant's geo filters. Two more collections hold local features (``NAME-features``) and
 documents (``NAME-documents``), as payload in base64.
 
@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import DejavladError, MissingExtraError, StoreBusyError, StoreError
+from dejavlad.errors import DejavladError, MissingExtraError, StoreBusyError, StoreError, first_line
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import parse_json_object
 from dejavlad.places.address import Address
@@ -355,11 +355,12 @@ class QdrantView:
 
 def reason_of(error: Exception) -> str:
     """Why a request failed, in one line: the server's own words where it gave some."""
-    text = str(error).strip().split("\n")[0][:200] or type(error).__name__
+    text = first_line(error)
     body = getattr(error, "content", None)  # of what the client calls an unexpected response
     if isinstance(body, bytes):
         with contextlib.suppress(*DAMAGED):
-            return f"{text}: {parse_json_object(body)['status']['error'][:200]}"
+            words = parse_json_object(body)["status"]["error"]
+            return f"{text}: {first_line(words)}" if isinstance(words, str) else text
     return text
 
 

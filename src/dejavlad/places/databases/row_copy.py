@@ -5,7 +5,7 @@ The folder, a cache that may be removed at any time::
     copy/rows/copy.sqlite   how many rows there are, and checksums; each change is one transaction
     copy/rows/rows.bin      rows, float32, in the order in which they came
     copy/rows/marks.bin     what each row is, uint64
-    copy/index/             8 bits a number of each row, which lose nothing (see `map_index`)
+    copy/index/             8 bits a number of each row, which lose nothing (see `map_folder.index`)
     copy/writer.lock        of the process that brings it up to date; others read the database meanwhile
 
 Rows of photos that are gone stay until they are more than half of it.

@@ -30,7 +30,6 @@ CLASSES: Final = {"mining": ("classes",)}
 SQUARES: Final = {"mining": ("places", "classes"), "places": ("ground",)}
 FOCAL: Final = {"classes": ("focal",)}
 HEADING: Final = {"classes": ("heading",)}
-SECTORS: Final = {**SQUARES, **HEADING}
 CHOSEN: Final = {**FOCAL, "focal_views": ("choose",)}
 KEPT: Final = {"frozen_maps": ("auto", "memory", "disk")}
 STEPS: Final = {"lr_schedule": ("steps",)}
@@ -104,7 +103,7 @@ class TrainConfig:
     places, `batch_size` is their number."""
     place_size: float = option(10.0, above=0, goes_with=SQUARES, fixed=True)
     """Side of the squares, in metres; of classes too. (CosPlace's M)"""
-    place_sector: float = option(0.0, at_least=0, at_most=360, goes_with=SECTORS, fixed=True)
+    place_sector: float = option(0.0, at_least=0, at_most=360, goes_with=SQUARES, fixed=True)
     """Degrees into which a square is divided by the photos' headings; 0: it is not. (CosPlace's alpha)"""
     photos_per_place: int = option(4, at_least=2, goes_with=PLACES, fixed=True)
     """Photos that are drawn of a place."""
@@ -400,7 +399,7 @@ class TrainConfig:
         for name in names:
             rule_of(described[name]).check_effect(name, self)
             if name in ("clusters", "dims") and name not in sizes:
-                methods = "those of vlad" if name == "clusters" else "gem_linear"
+                methods = "vlad, vladv2 and vlad_tied" if name == "clusters" else "gem_linear"
                 raise InputError(
                     f"{name} = {getattr(self, name)} has no effect on training with method = "
                     f"{self.method!r}; it goes with {methods}. Leave it out"

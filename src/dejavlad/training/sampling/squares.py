@@ -15,11 +15,12 @@ def square_of(photo: Photo, config: TrainConfig) -> Square | None:
     """The square in which a photo was taken; None where its position, or a heading that counts, is unknown.
 
     Args:
-        photo: with a position.
+        photo: any.
         config: see its ``place_size``, ``place_sector`` and ``classes``: focal classes go by headings, but
             have no sectors.
     """
-    at, sector, focal = photo.position, config.place_sector, config.classes == "focal"
+    at, sector = photo.position, config.place_sector
+    focal = config.mining == "classes" and config.classes == "focal"
     if at is None or (photo.heading is None and (sector or focal)):
         return None
     number = math.floor((photo.heading or 0) / sector) if sector and not focal else 0
