@@ -214,12 +214,15 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
     th, tw = texture.shape[:2]
     to = np.array([[tw, 0, -0.5], [0, th, -0.5], [0, 0, 1]]) @ inverse
     to = to @ np.array([[1, 0, x0 + 0.5], [0, 1, y0 + 0.5], [0, 0, 1]])
-    patch = cv2.warpPerspective(
-        texture,
-        to,
-        (int(x1 - x0), int(y1 - y0)),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE if shape.face.solid else cv2.BORDER_CONSTANT,
+    patch: Bytes = np.asarray(
+        cv2.warpPerspective(
+            texture,
+            to,
+            (int(x1 - x0), int(y1 - y0)),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE if shape.face.solid else cv2.BORDER_CONSTANT,
+        ),
+        np.uint8,
     )
     colour, turned = buffers.colour[y0:y1, x0:x1], buffers.facing[y0:y1, x0:x1]
     if shape.face.solid:
