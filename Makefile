@@ -8,11 +8,6 @@ OUT    ?= out/demo
 # Where an image of a machine forbids it, each of the tests' many processes would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Memory that a test gives back is kept by its process (glibc): the system need not clear it for each tensor anew.
-check test: export MALLOC_MMAP_THRESHOLD_ = 1073741824
-check test: export MALLOC_TRIM_THRESHOLD_ = 4294967296
-check test: export MALLOC_TOP_PAD_ = 67108864
-
 .PHONY: help venv demo style check test goldens lint docs hooks bench clean
 
 help:
