@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -110,10 +111,12 @@ class _Server:
         self._process.wait()
 
 
-def start(code: str, *words: str | Path, stdout: bool = False, stderr: bool = False) -> Process:
+def start(
+    code: str, *words: str | Path, stdout: bool = False, stderr: bool = False, loaded: tuple[str, ...] = ()
+) -> Process:
     """Run `code` in a process of its own, in this folder and environment; pipes for what is wanted.
 
-    It can import what lies beside this file.
+    It can import what lies beside this file. What is `loaded` is imported before it is forked, once for all.
     """
     if not hasattr(os, "fork"):
         pipes = {name: subprocess.PIPE for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted}
@@ -122,6 +125,7 @@ def start(code: str, *words: str | Path, stdout: bool = False, stderr: bool = Fa
     if _Server.running is None:
         _Server.running = _Server()
     job = {"code": code, "words": [*map(str, words)], "folder": str(Path.cwd()), "variables": {**os.environ}}
+    job["loaded"] = loaded
     return _Server.running.start(job, stdout, stderr)
 
 
@@ -139,10 +143,7 @@ def close() -> None:
 
 def _serve(control: socket.socket) -> None:
     """Fork as asked until nobody can ask; report each process that ends."""
-    for name in LOADED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    gc.freeze()  # what is forked leaves the memory of what was loaded alone
+    _load(LOADED)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -160,6 +161,8 @@ def _serve(control: socket.socket) -> None:
             message += control.recv(1 << 20)
         if not message:
             return
+        job = json.loads(message)
+        _load(job["loaded"])
         ending = socket.socket(fileno=ends[0])
         if (pid := os.fork()) == 0:
             signal.set_wakeup_fd(-1)
@@ -168,11 +171,18 @@ def _serve(control: socket.socket) -> None:
                 mine.close()
             os.close(woken)
             os.close(wake)
-            _run(json.loads(message), ends[1:])
+            _run(job, ends[1:])
         children[pid] = ending
         ending.sendall(struct.pack("<i", pid))
         for end in ends[1:]:
             os.close(end)
+
+
+def _load(names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.freeze()  # what is forked leaves the memory of what was loaded alone
 
 
 def _report_ends(children: dict[int, socket.socket]) -> None:

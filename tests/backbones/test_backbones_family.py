@@ -51,10 +51,11 @@ def averaging(backbone):
             torch.nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
             if layer.bias is not None:
                 torch.nn.init.zeros_(layer.bias)
-    return backbone.double()
+    return backbone
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")
 @pytest.mark.parametrize(("name", "cut", "channels", "stride", "field", "offset"), CASES)
 def test_geometry_is_what_a_pixel_changes(name, cut, channels, stride, field, offset):
     backbone = averaging(create(name, cut=cut, weights="random:0"))
@@ -69,10 +70,11 @@ def test_geometry_is_what_a_pixel_changes(name, cut, channels, stride, field, of
     assert all(along.sum() >= 2 for along in inside)
     top, right = round(centres[0][inside[0]][0] - reach), round(centres[1][inside[1]][-1] + reach)
     pixels = [(top, right), (top + stride, right - stride)]  # 1 and 2 x 2 of the cells inside see them
-    photos = torch.zeros(2, 3, height, width, dtype=torch.float64)
+    photos = torch.zeros(2, 3, height, width)
     for row, (y, x) in enumerate(pixels):
         photos[row, :, y, x] = 1
-    with torch.inference_mode():
+    # oneDNN may convolve by way of transforms, whose rounding makes nothing a little.
+    with torch.inference_mode(), torch.backends.mkldnn.flags(enabled=False):
         output = backbone(photos)
     assert output.shape == (2, channels, *grid)
     whole = np.outer(*inside)

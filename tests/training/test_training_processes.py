@@ -41,12 +41,19 @@ CLASSES = {
     "batch_size": 3,
     "steps_per_epoch": 3,
 }
+PARTS = {"photos_at_once": 1, "train_from": "conv3", "epochs": 1}
 KINDS = {
     "all learns": {},
-    "in parts": {"photos_at_once": 2},
-    "jittered": {"jitter_flip": True, "jitter_scales": (1.0, 0.9), "loss": "plain", "optimizer": "adam"},
-    "frozen": {"train_from": "conv3"},
-    "frozen in parts": {"train_from": "conv3", "photos_at_once": 1},
+    "in parts": {"photos_at_once": 2, "epochs": 1},
+    "jittered": {
+        "jitter_flip": True,
+        "jitter_scales": (1.0, 0.9),
+        "loss": "plain",
+        "optimizer": "adam",
+        "epochs": 1,
+    },
+    "frozen": {"train_from": "conv3", "epochs": 1},
+    "frozen in parts": PARTS,
     "frozen on disk": {"train_from": "conv3", "frozen_maps": "disk"},
     "by subcaches": {
         "mining": "subcache",
@@ -55,6 +62,7 @@ KINDS = {
         "loss": "plain",
         "train_from": "conv3",
         "margin": 0.6,
+        "epochs": 1,
     },
     "by subcaches in parts": {
         "mining": "subcache",
@@ -66,9 +74,10 @@ KINDS = {
     },
     "by places": PLACES,
     "by classes": CLASSES,
-    "by classes in parts": {**CLASSES, "photos_at_once": 1, "train_from": "conv3"},
-    "by places in parts": {**PLACES, "photos_at_once": 2, "train_from": "conv3"},
+    "by classes in parts": {**CLASSES, **PARTS},
+    "by places in parts": {**PLACES, **PARTS, "photos_at_once": 2},
 }
+"""Each way to mine and to keep maps goes on into a second epoch; variants, which change the steps, do not."""
 SCRIPT = """
 import json, os, runpy, signal, sys
 from dataclasses import replace
@@ -104,8 +113,6 @@ sys.exit(failed)
 """
 LAUNCH = """
 import sys
-import threading
-import lightning_fabric.strategies.ddp  # before it is forked
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 def work(script, words):
     sys.argv = ["-c", *words]
@@ -125,7 +132,8 @@ def start(request):
         job = json.dumps({"runs": {str(out): options for out, options in runs.items()}, "die": die})
         script = here.parent / "made_photos.py", here / "conftest.py"
         if hasattr(os, "fork") and not real:
-            with start_warm(LAUNCH, SCRIPT, *script, job, stdout=True) as ended:
+            loaded = ("lightning_fabric.strategies.ddp", "torch.distributed.launcher.api")
+            with start_warm(LAUNCH, SCRIPT, *script, job, stdout=True, loaded=loaded) as ended:
                 limit = threading.Timer(600, ended.kill)
                 limit.start()
                 output = ended.stdout.read()

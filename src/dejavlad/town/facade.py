@@ -201,11 +201,12 @@ def _surface(image: Bytes, rng: Rng, wall: str, colour: Colour) -> None:
         h, w = image.shape[:2]
         high, long, rough, joint_tone = BONDS[wall]
         tones = rng.normal(1, rough, (h // high + 1, w // long + 2))
-        rows, columns = np.arange(h)[:, None] // high, np.arange(w)[None]
-        shifted = columns + (rows % 2) * (long // 2)
-        joint = (np.arange(h)[:, None] % high == 0) | (shifted % long == 0)
-        tone = np.where(joint, joint_tone, tones[rows, shifted // long])
-        image[..., :3] = np.clip(np.asarray(colour) * tone[..., None], 0, 255)
+        rows = np.arange(-(-h // high))[:, None]
+        shifted = np.arange(w) + (rows % 2) * (long // 2)
+        tone = np.where(shifted % long == 0, joint_tone, tones[rows, shifted // long])
+        stones = np.clip(np.asarray(colour) * tone[..., None], 0, 255).astype(np.uint8)
+        image[..., :3] = np.repeat(stones, high, axis=0)[:h]
+        image[::high, :, :3] = tinted(colour, joint_tone)
     elif wall == "panels":
         wide, high = int(rng.integers(40, 90)), int(rng.integers(40, 90))
         image[::high, :, :3] = tinted(colour, 0.7)

@@ -6,6 +6,7 @@ painter's own (what glows at night, or what is opaque).
 
 from __future__ import annotations
 
+import sys
 import zlib
 from functools import lru_cache
 
@@ -45,8 +46,12 @@ def noise(size: int = 256, coarsest: int = 4) -> Floats:
 
 def tinted(colour: Colour, by: float) -> Colour:
     """A colour made lighter (by > 1) or darker."""
-    r, g, b = (int(min(255, max(0, c * by))) for c in colour)
-    return r, g, b
+    r, g, b = colour
+    return _whole(r * by), _whole(g * by), _whole(b * by)
+
+
+def _whole(tone: float) -> int:
+    return int(min(255, max(0, tone)))
 
 
 def jittered(rng: Rng, colour: Colour, by: float = 12) -> Colour:
@@ -58,9 +63,18 @@ def jittered(rng: Rng, colour: Colour, by: float = 12) -> Colour:
 
 def canvas(height: float, width: float, colour: Colour) -> Bytes:
     """A texture of so many metres, of one colour, its fourth channel 0."""
-    image = np.zeros((max(4, round(height * PER_METRE)), max(4, round(width * PER_METRE)), 4), np.uint8)
-    image[..., :3] = colour
+    image = np.empty((max(4, round(height * PER_METRE)), max(4, round(width * PER_METRE)), 4), np.uint8)
+    pixels(image)[:] = _pixel(colour, 0)
     return image
+
+
+def pixels(image: Bytes) -> NDArray[np.uint32]:
+    """The same memory, [H, W]: each pixel's four bytes as a number, which NumPy copies at once."""
+    return image.view(np.uint32)[..., 0]
+
+
+def _pixel(colour: Colour, fourth: int) -> np.uint32:
+    return np.uint32(int.from_bytes((*colour, fourth), sys.byteorder))
 
 
 def box(image: Bytes, x: float, y: float, w: float, h: float, colour: Colour, fourth: int = 0) -> None:
@@ -68,7 +82,7 @@ def box(image: Bytes, x: float, y: float, w: float, h: float, colour: Colour, fo
     n = image.shape[0]
     left, right = round(x * PER_METRE), round((x + w) * PER_METRE)
     top, bottom = n - round((y + h) * PER_METRE), n - round(y * PER_METRE)
-    image[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = (*colour, fourth)
+    pixels(image)[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = _pixel(colour, fourth)
 
 
 def mottle(image: Bytes, rng: Rng, amount: float, *, streaks: float = 0.0, dirt: bool = False) -> None:
@@ -89,14 +103,12 @@ def mottle(image: Bytes, rng: Rng, amount: float, *, streaks: float = 0.0, dirt:
         low = min(h, 2 * PER_METRE)
         factor[h - low :] *= np.linspace(1.0, 0.8, low, dtype=np.float32)[:, None]
     parts = cv2.merge([cv2.convertScaleAbs(factor, alpha=128)] * 3 + [np.full((h, w), 128, np.uint8)])
-    image[:] = cv2.multiply(image, parts, scale=1 / 128)
+    cv2.multiply(image, parts, image, scale=1 / 128)
 
 
 def _noise_patch(rng: Rng, h: int, w: int, amount: float) -> Floats:
-    field = noise()
-    y, x = rng.integers(0, 256, 2)
-    rows, columns = (np.arange(h) + y) & 255, (np.arange(w) + x) & 255
-    return np.asarray(field[rows][:, columns] * np.float32(amount), np.float32)
+    field = np.roll(noise(), -rng.integers(0, 256, 2), axis=(0, 1)) * np.float32(amount)
+    return np.tile(field, (-(-h // 256), -(-w // 256)))[:h, :w]
 
 
 def words(image: Bytes, text: str, x: float, y: float, w: float, h: float, colour: Colour, font: int) -> None:

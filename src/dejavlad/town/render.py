@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dejavlad.town.paint import Bytes, Floats
+from dejavlad.town.paint import Bytes, Floats, pixels
 from dejavlad.town.plan import Face, Stand, Vector
 from dejavlad.town.textures import pyramid
 
@@ -103,16 +103,9 @@ class Faces:
         out = np.zeros(len(rows), bool)
         for beyond in (z < NEAR, x > tx * z, x < -tx * z, y > ty * z, y < -ty * z):
             out |= beyond.all(axis=1)
-        return [
-            Shape(
-                self.faces[row],
-                points[i],
-                np.stack([u[i], v[i], o[i]], axis=1),
-                self.normal[row] * (-1 if turned[row] > 0 else 1),
-            )
-            for i, row in enumerate(rows)
-            if not out[i]
-        ]
+        frames = np.stack([u, v, o], axis=2)
+        normals = self.normal[rows] * np.where(turned[rows] > 0, -1, 1)[:, None]
+        return [Shape(self.faces[rows[i]], points[i], frames[i], normals[i]) for i in np.flatnonzero(~out)]
 
 
 @dataclass
@@ -214,25 +207,28 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
     if not wins.any():
         return
     levels = pyramid(seed, shape.face.texture)
-    rolled = np.roll(flat, -1, axis=0)
+    rolled = np.concatenate((flat[1:], flat[:1]))
     area = abs((flat[:, 0] * rolled[:, 1] - rolled[:, 0] * flat[:, 1]).sum()) / 2
     ratio = levels[0].shape[0] * levels[0].shape[1] / max(area, 0.5)
-    texture = levels[int(np.clip(np.log2(ratio) / 2 + 0.2, 0, len(levels) - 1))]
+    texture = levels[int(min(max(np.log2(ratio) / 2 + 0.2, 0), len(levels) - 1))]
     th, tw = texture.shape[:2]
     to = np.array([[tw, 0, -0.5], [0, th, -0.5], [0, 0, 1]]) @ inverse
     to = to @ np.array([[1, 0, x0 + 0.5], [0, 1, y0 + 0.5], [0, 0, 1]])
-    patch = cv2.warpPerspective(
-        texture,
-        to,
-        (int(x1 - x0), int(y1 - y0)),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE if shape.face.solid else cv2.BORDER_CONSTANT,
+    patch: Bytes = np.asarray(
+        cv2.warpPerspective(
+            texture,
+            to,
+            (int(x1 - x0), int(y1 - y0)),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE if shape.face.solid else cv2.BORDER_CONSTANT,
+        ),
+        np.uint8,
     )
     colour, turned = buffers.colour[y0:y1, x0:x1], buffers.facing[y0:y1, x0:x1]
     if shape.face.solid:
-        colour[wins] = patch[wins]
-        nearest[wins] = nearness[wins]
-        turned[wins] = facing
+        np.copyto(pixels(colour), pixels(patch), where=wins)
+        np.copyto(nearest, nearness, where=wins)
+        np.copyto(turned, facing, where=wins)
         return
     wins &= patch[..., 3] > 0
     opacity = patch[wins][:, 3:].astype(np.uint16)
@@ -242,5 +238,5 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
         mixed[:, 3] += (patch[wins][:, :3].min(axis=1) > 150) * np.uint16(255 * shape.face.glow)
     colour[wins] = np.minimum(mixed, 255).astype(np.uint8)
     wins &= patch[..., 3] > 127
-    nearest[wins] = nearness[wins]
-    turned[wins] = facing
+    np.copyto(nearest, nearness, where=wins)
+    np.copyto(turned, facing, where=wins)
