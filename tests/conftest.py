@@ -34,8 +34,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_collection_finish() -> None:
-    """What was imported is not searched for garbage again and again."""
+    """What was imported is not searched for garbage again and again, nor what tests make at every turn."""
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 
