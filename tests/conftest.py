@@ -34,9 +34,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_collection_finish() -> None:
-    """What was imported is not searched for garbage again and again."""
+    """What was imported is not searched for garbage again and again, nor what tests make at every turn."""
     gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collect_the_garbage_of_a_file() -> Iterator[None]:
+    """What its tests left in circles is not held until there are 50,000 objects: some hold arrays."""
+    yield
+    gc.collect(0)
 
 
 def pytest_sessionfinish() -> None:
