@@ -23,7 +23,7 @@ def test_the_demo_trains_where_the_town_is_large_enough(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = dejavlad.pipelines.demo.load_recipe
-    monkeypatch.setattr(dejavlad.pipelines.demo, "load_recipe", lambda name: replace(recipe(name), epochs=1))
+    monkeypatch.setattr(dejavlad.pipelines.demo, "load_recipe", lambda name: replace(recipe(name), epochs=2))
     words = ["demo", "--out", str(tmp_path), "--full", "--photos", "60", "--device", "cpu", "--json"]
     assert main(words) == 0
     trained = json.loads(capsys.readouterr().out)["training"]
