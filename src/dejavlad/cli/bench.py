@@ -44,7 +44,6 @@ def bench(
     from dejavlad.report.bench import write_bench_page
 
     _ = options.one_dims  # refused at once, not as a failure of each model
-    scoring = scores.scoring()
     places, stores = sources.open(None, output)
     if stores is not None:
         raise InputError("bench describes photos: --database and --queries are stores of descriptors already")
@@ -59,7 +58,7 @@ def bench(
             places,
             out,
             earlier=results or (),
-            scoring=scoring,
+            scoring=scores.scoring(),
             load=options.load,
             on_row=tell,
             **options.describing(on_progress),

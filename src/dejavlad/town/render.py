@@ -178,6 +178,14 @@ def _outline(shape: Shape) -> Vector:
     return np.array(kept).reshape(-1, 3)
 
 
+def _level(levels: Sequence[Bytes], flat: Floats) -> Bytes:
+    """Of a texture's pyramid, the level with about as many pixels as its outline [n, 2] has in the photo."""
+    rolled = np.concatenate((flat[1:], flat[:1]))
+    area = abs((flat[:, 0] * rolled[:, 1] - rolled[:, 0] * flat[:, 1]).sum()) / 2
+    ratio = levels[0].shape[0] * levels[0].shape[1] / max(area, 0.5)
+    return levels[int(min(max(np.log2(ratio) / 2 + 0.2, 0), len(levels) - 1))]
+
+
 def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: float) -> None:
     h, w = camera.size
     points = _outline(shape)
@@ -206,11 +214,7 @@ def _draw(camera: Camera, shape: Shape, buffers: Buffers, seed: int, facing: flo
     wins = (inside > 0) & (nearness > nearest)
     if not wins.any():
         return
-    levels = pyramid(seed, shape.face.texture)
-    rolled = np.concatenate((flat[1:], flat[:1]))
-    area = abs((flat[:, 0] * rolled[:, 1] - rolled[:, 0] * flat[:, 1]).sum()) / 2
-    ratio = levels[0].shape[0] * levels[0].shape[1] / max(area, 0.5)
-    texture = levels[int(min(max(np.log2(ratio) / 2 + 0.2, 0), len(levels) - 1))]
+    texture = _level(pyramid(seed, shape.face.texture), flat)
     th, tw = texture.shape[:2]
     to = np.array([[tw, 0, -0.5], [0, th, -0.5], [0, 0, 1]]) @ inverse
     to = to @ np.array([[1, 0, x0 + 0.5], [0, 1, y0 + 0.5], [0, 0, 1]])
