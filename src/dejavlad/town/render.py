@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavlad.town.paint import Bytes, Floats, pixels
 from dejavlad.town.plan import Face, Stand, Vector
@@ -178,7 +179,7 @@ def _outline(shape: Shape) -> Vector:
     return np.array(kept).reshape(-1, 3)
 
 
-def _level(levels: Sequence[Bytes], flat: Floats) -> Bytes:
+def _level(levels: Sequence[Bytes], flat: NDArray[np.float64]) -> Bytes:
     """Of a texture's pyramid, the level with about as many pixels as its outline [n, 2] has in the photo."""
     rolled = np.concatenate((flat[1:], flat[:1]))
     area = abs((flat[:, 0] * rolled[:, 1] - rolled[:, 0] * flat[:, 1]).sum()) / 2
