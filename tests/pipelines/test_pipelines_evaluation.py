@@ -117,3 +117,10 @@ def test_a_misspelt_keyword_is_refused(tmp_path: Path, function: Callable[..., o
     with pytest.raises(TypeError, match="unexpected keyword argument 'rerankng'; valid are"):
         function(first, places, tmp_path, rerankng=None)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_benchmark_is_timed_on_this_machine(tmp_path: Path) -> None:
+    photos = PhotoList([Photo("a.jpg", Path("a.jpg"))])
+    places = PlaceDataset("made", photos, photos, Truth([[0]], 1, {"kind": "made"}))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'ray'"):
+        bench(["rootsift-vlad"], places, tmp_path, ray="auto")  # type: ignore[call-arg]

@@ -29,10 +29,9 @@ from dejavlad.guarded.json_file import read_json_object, with_checksum, without_
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.pipelines.bench_table import Bench, Row, check_one_protocol, table_of
-from dejavlad.pipelines.evaluation import Describing, describe_dataset, rank, unread_of
+from dejavlad.pipelines.evaluation import DescribingHere, describe_dataset, fitted_to, rank, unread_of
 from dejavlad.pipelines.keywords import check_keywords
 from dejavlad.pipelines.scoring import SCORING, Scoring, score
-from dejavlad.places.fitted_model import fit_cached
 from dejavlad.progress import OnProgress, Progress, silent
 from dejavlad.zoo import ModelEntry, list_models, load_model
 
@@ -50,7 +49,7 @@ def bench(
     scoring: Scoring = SCORING,
     load: Load | None = None,
     on_row: Callable[[Row], None] = lambda _: None,
-    **describing: Unpack[Describing],
+    **describing: Unpack[DescribingHere],
 ) -> Bench:
     """Evaluate several models on one dataset, and compare them; run again, it goes on where it stopped.
 
@@ -70,7 +69,7 @@ def bench(
         DejavladError: none of the models could be run.
         StoreError: an earlier result that cannot be read, or a table that cannot be written.
     """
-    check_keywords(describing, Describing)
+    check_keywords(describing, DescribingHere)
     if places.truth is None:
         raise InputError(f"{places.name} does not say what is right, so there is no recall: give --truth")
     out, names = Path(out), [*map(str, models), *map(str, earlier)]
@@ -110,26 +109,17 @@ def _row(
     folder: Path,
     scoring: Scoring,
     load: Load,
-    describing: Describing,
+    describing: DescribingHere,
 ) -> Row:
     """The row of one model; where it fails, with the reason instead of figures."""
     on_progress = describing.get("on_progress", silent)
     try:
-        model = load(name, on_progress)
-        if not model.fitted:
-            model = fit_cached(
-                model,
-                places.database,
-                folder / "model",
-                seed=describing.get("seed", 0),
-                workers=describing.get("workers", 0),
-                on_progress=on_progress,
-            )
+        model = fitted_to(load(name, on_progress), places.database, folder, describing)
         setting = _setting(model, places, scoring)
         if (taken := _finished(folder, setting)) is not None:
             return _made(name, entry, model, *taken, taken=True)
         clock = _Clock(on_progress)
-        timed: Describing = {**describing, "on_progress": clock}
+        timed: DescribingHere = {**describing, "on_progress": clock}
         model, database, queries = describe_dataset(model, places, folder, **timed)
         speed = clock.speed() or _speed_before(folder, model.fingerprint)
         write_whole(

@@ -51,8 +51,8 @@ PACKED = ("int8", "pq")
 """Forms that are for the patches of a map, which are kept: those of the queries are then float16."""
 
 
-class Describing(TypedDict, total=False):
-    """How photos are described."""
+class DescribingHere(TypedDict, total=False):
+    """How photos are described on this machine."""
 
     batch_size: int
     """Photos described at once (default: 8)."""
@@ -60,10 +60,29 @@ class Describing(TypedDict, total=False):
     """Threads that decode photos (default: 0)."""
     seed: int
     """Of what is learnt (default: 0)."""
-    ray: str | None
-    """Describe on the machines of a Ray cluster, as `dejavlad.extract` does."""
     on_progress: OnProgress
     """Called with each step."""
+
+
+class Describing(DescribingHere, total=False):
+    """How photos are described, here or elsewhere."""
+
+    ray: str | None
+    """Describe on the machines of a Ray cluster, as `dejavlad.extract` does."""
+
+
+def fitted_to(model: PlaceModel, database: PhotoList, out: Path, describing: DescribingHere) -> PlaceModel:
+    """The model; one that learns from photos, as it learnt from the database's, kept in ``out/model``."""
+    if model.fitted:
+        return model
+    return fit_cached(
+        model,
+        database,
+        out / "model",
+        seed=describing.get("seed", 0),
+        workers=describing.get("workers", 0),
+        on_progress=describing.get("on_progress", silent),
+    )
 
 
 def describe_dataset(
@@ -87,13 +106,9 @@ def describe_dataset(
         describing: how photos are described.
     """
     check_keywords(describing, Describing)
-    on_progress, workers = describing.get("on_progress", silent), describing.get("workers", 0)
-    seed = describing.get("seed", 0)
+    on_progress = describing.get("on_progress", silent)
     with contextlib.nullcontext() if shard is None else _one_learns(out):
-        if not model.fitted:
-            model = fit_cached(
-                model, dataset.database, out / "model", seed=seed, workers=workers, on_progress=on_progress
-            )
+        model = fitted_to(model, dataset.database, out, describing)
         if preset is not None:
             model = for_patches(
                 model, dataset.database, out / "model", preset.patches, on_progress=on_progress
@@ -109,7 +124,7 @@ def describe_dataset(
             part,
             out / name,
             batch_size=describing.get("batch_size", 8),
-            workers=workers,
+            workers=describing.get("workers", 0),
             patches=stored,
             patch_dtype="float16" if name == "queries" and dtype in PACKED else dtype,
             ray=describing.get("ray"),

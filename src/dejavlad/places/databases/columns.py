@@ -138,8 +138,13 @@ def filled(name: str, values: Sequence[Any]) -> Any:
     kind = COLUMNS[name]
     if kind is str:
         return list(values)
-    nothing = float("nan") if kind is float else NO_FRAME if name == "frame" else 0
+    nothing = missing(name)
     return np.array([nothing if v is None else v for v in values], np.float64 if kind is float else np.int64)
+
+
+def missing(name: str) -> float:
+    """What stands for a number of a column that is not known."""
+    return float("nan") if COLUMNS[name] is float else NO_FRAME if name == "frame" else 0
 
 
 def seals_of(columns: Columns) -> list[str]:

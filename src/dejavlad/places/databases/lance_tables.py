@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError, StoreMismatchError
 from dejavlad.places.address import Address
-from dejavlad.places.databases.columns import COLUMNS, FOR_OTHERS, NO_FRAME, Columns, filled, seals_of
+from dejavlad.places.databases.columns import COLUMNS, FOR_OTHERS, Columns, filled, missing, seals_of
 
 PHOTOS, FEATURES, DOCUMENTS = "photos", "features", "documents"
 PART: Final = 4 << 20
@@ -254,10 +254,8 @@ class LanceTables:
                 columns[name] = shared_texts(lines[name])
             elif kind is str:
                 columns[name] = lines[name].to_pylist()
-            elif kind is int:
-                columns[name] = lines[name].fill_null(NO_FRAME if name == "frame" else 0).to_numpy()
             else:
-                columns[name] = lines[name].fill_null(float("nan")).to_numpy()
+                columns[name] = lines[name].fill_null(missing(name)).to_numpy()
         marks = [(mark or "").partition(".") for mark in columns["mark"]]
         for i, ((_, _, written), seal) in enumerate(zip(marks, seals_of(columns), strict=True)):
             if written and written != seal:  # rows of earlier versions have none
