@@ -55,6 +55,7 @@ QUICK = {
     "models": "mixvpr-4096",
     "pairs": "--photos 2000",
     "patches": "--quick",
+    "products": "--side 256 --rounds 1",
     "rerank": "--preset speed --timed 1 --candidates 4",
     "runtimes": "--photos 1 --batch 1 --rounds 1 --models resnet50 --ways torch-bf16,onnxruntime-fp32",
     "scale": "--sizes 2000",
