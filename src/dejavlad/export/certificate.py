@@ -107,7 +107,7 @@ class Certificate:
     data_sha256: str | None = None
     """Of the weights' own file, of a large network."""
     calibrated: dict[str, Any] | None = None
-    """On how many photos int8 was calibrated, and by what."""
+    """On how many photos int8 was calibrated, by what, and how many first convolutions are not quantised."""
     recall: RecallCost | None = None
     """What int8 costs in recall, where it was measured; in the file beside, not in the one within."""
     answers: tuple[Answers, ...] = field(default=())

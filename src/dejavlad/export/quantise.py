@@ -84,13 +84,15 @@ def export_int8(
         made = folder / out.name
         size = before.size or setting.size or model.preprocess.output_size(*calibrate[0].shape[:2])
         photos = _prepared(model, calibrate, size, setting)
+        network, first = onnx_file.read(exact), None
         for share in SHARES:
+            tried, first = first, onnx_file.first_convolutions(network, photos[0].shape, share)
+            if first == tried:
+                break
             program(exact, made, photos, share)
-            bare = replace(
-                describe_file(model, made, setting, before.size, precision=INT8),
-                calibrated={"photos": len(photos), "by": program.name, "rest": "bf16", "share": share},
-            )
-            certificate = certify(model, made, bare, images, [size], setting)
+            how = {"photos": len(photos), "by": program.name, "rest": "bf16", "first": len(first)}
+            bare = describe_file(model, made, setting, before.size, precision=INT8)
+            certificate = certify(model, made, replace(bare, calibrated=how), images, [size], setting)
             if min(answers.cosine_mean for answers in certificate.answers) >= NEAR:
                 break
         embed(made, certificate)
