@@ -439,7 +439,7 @@ class PlaceMap:
     def _changing(self) -> Iterator[None]:
         """Hold the map's lock; a version of a map in a database cannot be changed."""
         if isinstance(self._state, DatabaseMap):
-            self._state.refuse_version()
+            self._state.address.refuse_version()
         with one_writer(self.folder):
             yield
 
