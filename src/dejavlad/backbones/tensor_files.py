@@ -70,8 +70,7 @@ def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
         content = {LONE: content}
     extras: dict[str, Any] = {}
     for _ in range(DEEPEST):  # a hostile one may hold itself
-        inner = _state_in(content) if isinstance(content, Mapping) else None
-        if inner is None:
+        if not isinstance(content, Mapping) or (inner := _state_in(content)) is None:
             break
         extras |= {str(key): content[key] for key in content if key != inner}
         content = content[inner]

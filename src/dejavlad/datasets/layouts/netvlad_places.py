@@ -10,7 +10,6 @@ Legend: N database photos, Q queries.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -221,7 +220,7 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
         photos = [
             Photo(
                 name,
-                folder / _on_disk(name, png, disk if present else None),
+                _on_disk(name, png, disk, present),
                 position=Position(east, north, family.zone),
                 time=None if times is None else _month(float(times[row])),
                 group=family.panorama(name) if family.panorama is not None else None,
@@ -234,12 +233,12 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
     return lists[0], lists[1]
 
 
-def _on_disk(name: str, png: bool, disk: DiskNames | None) -> str:
-    """The path of a name: as it is on disk, where there is such a photo."""
+def _on_disk(name: str, png: bool, disk: DiskNames, present: bool) -> Path:
+    """Where a photo lies; as its name stands where it is not there (as none is, unless `present`)."""
     path = f"{name[:-4]}.png" if png and name.lower().endswith(".jpg") else name
-    if disk is None or os.path.isfile(os.path.join(disk.root, path)):
-        return path
-    return disk.find(path) or path
+    at = disk.root / path
+    lies = disk.find(path) if present and not at.is_file() else None
+    return at if lies is None else disk.root / lies
 
 
 def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path, bool, bool]:
