@@ -6,16 +6,18 @@ Exit status: 0 done, 1 failed with a one-line reason on standard error, 2 wrong 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dejavlad import __version__
 from dejavlad.cli.verbs import HELP, NAMES, VERBS, help_text
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
 
 
 def build_app() -> App:
@@ -57,11 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dejavlad.errors import DejavladError
 
     remember(words)
+    log = logging.getLogger("dejavlad")
+    level = log.level
+    if "--quiet" in words:
+        log.setLevel(logging.ERROR)
     most_pixels = os.environ.get(MAX_PIXELS)
     try:
         build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return complain(f"{error}".strip(), hint=f"dejavlad {_verb(words)}--help", status=2)
+        return complain(_usage(error), hint=f"dejavlad {_verb(words, error)}--help", status=2)
     except DejavladError as error:
         return complain(str(error))
     except KeyboardInterrupt:
@@ -71,15 +77,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    finally:  # --max-pixels holds for this command
+    finally:  # --quiet and --max-pixels hold for this command
+        log.setLevel(level)
         os.environ.pop(MAX_PIXELS, None)
         if most_pixels is not None:
             os.environ[MAX_PIXELS] = most_pixels
     return 0
 
 
-def _verb(words: Sequence[str]) -> str:
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with the words of a command, in a line."""
+    from cyclopts.exceptions import UnusedCliTokensError
+
+    if not isinstance(error, UnusedCliTokensError) or not error.unused_tokens:
+        return f"{error}".strip()
+    first, *rest = error.unused_tokens
+    text = f"{first!r} and {len(rest):,} more are too much" if rest else f"{first!r} is too much"
+    photos = "; photos are given as one folder, or as a text file with one path a line"
+    return text + (photos if Path(first).exists() else "")
+
+
+def _verb(words: Sequence[str], error: CycloptsError) -> str:
     """The verb, and the second word of those that have verbs of their own, for a hint at its help."""
-    depth = 2 if words[0] in ("map", "dataset", "models", "store") else 1
-    verb = list(itertools.takewhile(lambda word: not word.startswith("-"), words[:depth]))
+    from cyclopts.exceptions import UnknownCommandError
+
+    nested = words[0] in ("map", "dataset", "models", "store") and not isinstance(error, UnknownCommandError)
+    verb = list(itertools.takewhile(lambda word: not word.startswith("-"), words[: 2 if nested else 1]))
     return " ".join(verb) + " " if words[0] in NAMES else ""

@@ -121,7 +121,8 @@ def _opened(
             raise InputError(f"{src} brings its own input; leave --input out")
         return open_released(RELEASED[src], weights, offline=offline, on_progress=on_progress)
     if not known:
-        raise UnknownNameError("model", src, [*model_names(), f"{HUB}-avg"], WHAT_A_MODEL_IS)
+        names = [*model_names(), f"{HUB}-avg"]
+        raise UnknownNameError("model", src, names, WHAT_A_MODEL_IS, listed=f"{len(names)} are known")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_off_the_shelf(src, weights, input, offline, on_progress)
