@@ -44,7 +44,7 @@ class BuildOptions:
     headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number)."""
 
 
-@app.command
+@app.command(usage="dejavlad map build [MODEL] PHOTOS --out MAP [OPTIONS]")
 def build(
     model: str,
     photos: str | None = None,
@@ -70,8 +70,8 @@ def build(
     Parameters
     ----------
     model
-        A model's name (`dejavlad models`) or folder. It may be left out, PHOTOS alone being given: then the
-        best model that works here without a download is taken, or that of the store.
+        A model's name (`dejavlad models`) or folder. Left out, the best that works here without a download,
+        or that of the store.
     photos
         A folder, a text file with one path a line, a video, a dataset part (`NAME:database`), or a store of
         descriptors that `dejavlad extract` or `store merge` made: its rows become the map's.
@@ -118,8 +118,9 @@ def add(
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
-    """Add photos to a map; those that are in it already are not described again, but positions that are given
-    take the place of those that the map holds.
+    """Add photos to a map; those that are in it already are not described again.
+
+    Positions that are given take the place of those that the map holds.
 
     Examples:
 
@@ -129,9 +130,9 @@ def add(
     Parameters
     ----------
     photos
-        As in `map build`.
+        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
     panorama
-        As in `map build` (default: as the map's own panoramas were cut).
+        Cut panoramas into so many views, as `map build` does (default: as the map's own were cut).
     """
     from dejavlad.positions.panorama import Views
 
@@ -210,7 +211,7 @@ def move(
     *,
     output: Output = Output(),
 ) -> None:
-    """Photos lie elsewhere now: tell the map, which describes nothing anew.
+    """Tell a map that its photos lie elsewhere now; nothing is described anew.
 
     Example: `dejavlad map move town.map /home/me/photos /mnt/archive/photos`
 

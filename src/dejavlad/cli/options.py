@@ -63,11 +63,11 @@ class ModelOptions(WeightOptions):
     dims: str | None = None
     "Keep the first D dimensions of the descriptors (`evaluate` takes several, with commas between)."
     seed: int = 0
-    "Of everything that is drawn at random."
+    "Seed of all that is drawn at random."
     levels: str | None = None
-    "How more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH (default: photo)."
+    "How photos of more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH."
     reduce: Annotated[bool | None, Parameter(negative="--no-reduce")] = None
-    "Decode large JPEG at a smaller scale where the network takes no more: quicker, other in the last digits."
+    "Decode large JPEG files smaller where the network needs no more: quicker, other in the last digits."
     max_pixels: int | None = None
     "Refuse photos that claim more pixels (default: as configured, 178956970)."
     batch_dependent: Flag = False
