@@ -133,8 +133,9 @@ def test_usage_says_what_must_be_given() -> None:
     assert page_of("map").splitlines()[0] == "Usage: dejavlad map COMMAND"
     assert page_of("models").splitlines()[0] == "Usage: dejavlad models [NAME] [OPTIONS]"
     assert page_of("locate").splitlines()[0] == "Usage: dejavlad locate MAP PHOTO... [OPTIONS]"
-    assert "--seed N                Of everything that is drawn at random. [default: 0]" in page_of("verify")
+    assert "--seed N                Seed of all that is drawn at random. [default: 0]" in page_of("verify")
 
 
-def test_each_verb_of_the_list_has_a_page() -> None:
+def test_each_verb_has_a_page() -> None:
+    assert len(COMMANDS) >= 30 and {("explain",), ("dataset", "protocols"), ("map", "add")} <= set(COMMANDS)
     assert {name for verbs in VERBS.values() for name, _, _ in verbs} == {words[0] for words in COMMANDS}
