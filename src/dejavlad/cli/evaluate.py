@@ -121,9 +121,10 @@ def evaluate(
     out
         The folder of the results; run again, it goes on where it stopped.
     """
-    scoring, only = scores.scoring(task.named), filters.filter()
-    how = task.how(reranking, output)
+    only = filters.filter()
     places, stores = task.open(sources, output)
+    scoring = scores.scoring(task.named)
+    how = task.how(reranking, output)
     if task.ranking is not None:
         _refuse_with_ranking(model or stores, only, machines)
         return _answer(_scored(task.ranking, places, out, scoring), places, out, output)

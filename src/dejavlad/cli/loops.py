@@ -100,11 +100,11 @@ def loops(
         A model's name or folder. One that learns from photos learns from these. Left out, the best that works
         here without a download.
     """
+    frames, store = _frames(photos, sources, detection.truth)
     from dejavlad.pipelines.loop_closures import loops as find_loops
 
     setting = detection.setting(output)
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, sources, detection.truth)
     if store is not None:
         options.refuse_of_model(repr(photos), model)
     _tell(frames, output)

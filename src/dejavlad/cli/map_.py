@@ -17,6 +17,7 @@ from dejavlad.errors import InputError
 if TYPE_CHECKING:
     from dejavlad.photo import PhotoList
     from dejavlad.places import PlaceMap
+    from dejavlad.places.stored_map import StoredMap
 
 Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.")]
 
@@ -79,11 +80,12 @@ def build(
         The map: a folder, or a database by its address: `lance:FOLDER`, `s3://bucket/path` (also `gs://`,
         `az://`), `qdrant://host/collection`.
     """
+    name, given = _model_and_photos(model, photos)
+    stored = stored_photos(given, machines, sources, made.panorama)
+    listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
     from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.rows import build_share
 
-    name, given = _model_and_photos(model, photos)
-    stored = stored_photos(given, machines, sources, made.panorama)
     local = point_setting(made.local_kind or ("auto" if made.local else None), output)
     with output.progress() as on_progress:
         how = {"ray": machines.ray, **options.describing(on_progress)}
@@ -91,7 +93,6 @@ def build(
             base = options.load(options.chosen(name, output), on_progress)
         else:
             base = options.of_store(stored[1])
-        listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
         if shard := machines.share():
             return answer_shard(output, shard, [build_share(base, listed, out, shard, **how)], "map build")
         town = PlaceMap.build(
@@ -196,9 +197,7 @@ def info(
         listed = list_versions(place_map)
         output.answer([version.to_dict() for version in listed], "\n".join(map(str, listed)))
         return
-    from dejavlad.places.info import read_info
-
-    town = read_info(place_map)
+    town = _opened(place_map).info()
     output.answer(town.to_dict(names=True), str(town))
 
 
@@ -269,11 +268,11 @@ def check(place_map: Map, /, *, output: Output = Output()) -> None:
     output.answer({"photos": len(town), "checksums": checked}, text)
 
 
-def _opened(place_map: str) -> PlaceMap:
+def _opened(place_map: str) -> StoredMap:
     """A map that describes nothing."""
-    from dejavlad.places import PlaceMap
+    from dejavlad.places.stored_map import open_stored
 
-    return PlaceMap.open(place_map, device="cpu")
+    return open_stored(place_map)
 
 
 def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:

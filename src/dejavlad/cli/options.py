@@ -138,6 +138,9 @@ class ModelOptions(WeightOptions):
         What the options leave open, a preset of re-ranking decides: the photos' size, and how many whitened
         dimensions are kept at most. Of several numbers of dimensions, where these are taken, the largest.
         """
+        from dejavlad.zoo.listing import refuse_unknown
+
+        refuse_unknown(model)  # before torch is imported
         from dejavlad.zoo.resolve import load_model
 
         loaded = load_model(
@@ -180,6 +183,9 @@ class ModelOptions(WeightOptions):
 
     def open_map(self, place_map: str, output: Output) -> PlaceMap:
         """A map, its model run with these options; those that it does not take are noted."""
+        from dejavlad.places.stored_map import refuse_no_map
+
+        refuse_no_map(place_map)  # before torch is imported
         from dejavlad.places import PlaceMap
 
         if given := self.of_model:

@@ -53,10 +53,12 @@ def rerank(
     resize
         The size of photos behind Patch-NetVLAD's files, which do not tell it.
     """
-    from dejavlad.places.reranking import rerank_all
     from dejavlad.ranking import Ranking
 
-    first, points = Ranking.load(ranking), reranking.points()
+    first = Ranking.load(ranking)
+    from dejavlad.places.reranking import rerank_all
+
+    points = reranking.points()
     if points is None:
         compared = _by_patches(first, reranking, queries, database, resize)
     else:

@@ -44,14 +44,13 @@ def whiten(
     no_whiten
         Keep principal components as they are: shorter, not whitened.
     """
+    dims, listed = options.one_dims, sources.listed(photos)
     from dejavlad.fitting import learn_whitening
     from dejavlad.fitting.initialise import initialise
     from dejavlad.model import save_model
 
-    dims = options.one_dims
     failed: dict[str, str] = {}
     with output.progress() as on_progress:
-        listed = sources.listed(photos)
         how = options.describing(on_progress) | {"on_failed": failed.update}
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:

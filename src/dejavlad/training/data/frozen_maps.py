@@ -205,11 +205,6 @@ class MappedMaps(FrozenMaps):
             write_npy(self._folder / name, values)
 
 
-def is_frozen_maps(folder: Path) -> bool:
-    """Whether the frozen maps of a training run lie there."""
-    return (folder / "maps.bin").is_file() and (folder / "key.txt").is_file()
-
-
 def check_frozen_maps(folder: Path) -> tuple[int, bool]:
     """Compare the maps of a folder with their checksums.
 
