@@ -54,7 +54,7 @@ class ModelOptions(WeightOptions):
     "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     "bf16 is faster where the processor has it; int8 is that of exports made with --int8."
-    runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "torch"
+    runtime: Literal["auto", "torch", "mnn", "openvino", "onnxruntime"] = "torch"
     "What computes the network; auto: the fastest that is installed and answers the same."
     batch_size: int = 8
     "Photos described at once."

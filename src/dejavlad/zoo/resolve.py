@@ -11,6 +11,7 @@ import torch
 from dejavlad import backbones
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.export import attach, is_export, open_export
+from dejavlad.export.network import is_transformer
 from dejavlad.export.runtimes import AUTO, TORCH, check_device, chosen_runtime
 from dejavlad.images import parse_levels
 from dejavlad.model.checkpoint import is_model, load_folder
@@ -61,9 +62,9 @@ def load_model(
             default: the model's own.
         seed: of what is drawn at random where nothing is learnt yet.
         offline: never download; default: as configured.
-        runtime: what computes the network: ``torch``, or ``onnxruntime`` or ``openvino``, for which it is
-            exported into the cache once and compared; ``auto`` takes the fastest that answers the same. A
-            file of ONNX runs in the fastest that its certificate names, unless one of them is told.
+        runtime: what computes the network: ``torch``, or ``mnn``, ``openvino`` or ``onnxruntime``, for which
+            it is exported into the cache once and compared; ``auto`` takes the fastest that answers the same.
+            A file of ONNX runs in the fastest that its certificate names, unless one is given.
         on_progress: told of downloads.
 
     Raises:
@@ -73,7 +74,7 @@ def load_model(
         CheckpointError: a model folder or weights file that cannot be used.
         DownloadError: weights that could not be fetched.
     """
-    runtime = chosen_runtime(given := runtime)
+    runtime = chosen_runtime(given := runtime, precision)
     check_device(runtime, device)
     where, src = resolve_device(device if runtime == TORCH else "cpu"), resolve(src) or src
     if is_export(Path(src)):
@@ -89,6 +90,8 @@ def load_model(
 def _run_in(model: PlaceModel, precision: str, runtime: str, *, strict: bool) -> PlaceModel:
     """The model with its arithmetic and what computes it; `strict`: a runtime that was named, or an error."""
     model.precision = precision
+    if not strict:
+        runtime = chosen_runtime(AUTO, precision, convolutions=not is_transformer(model))
     if runtime != TORCH and (strict or next(model.backbone.parameters(), None) is not None):
         attach(model, runtime, strict=strict)
     return model.eval()
