@@ -104,7 +104,10 @@ def locate(
             workers=options.workers,
             rerank=preset,
             verify=points,
-            **filters.given(),
+            near=filters.near,
+            after=filters.after,
+            before=filters.before,
+            heading=filters.heading,
             on_progress=on_progress,
         )
     if answer.panorama is not None:

@@ -16,6 +16,7 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.photo import PhotoList
+    from dejavlad.pipelines.evaluation import Describing
     from dejavlad.places import PlaceMap
     from dejavlad.places.stored_map import StoredMap
 
@@ -88,13 +89,15 @@ def build(
 
     local = point_setting(made.local_kind or ("auto" if made.local else None), output)
     with output.progress() as on_progress:
-        how = {"ray": machines.ray, **options.describing(on_progress)}
+        describing: Describing = {"ray": machines.ray, **options.describing(on_progress)}
         if stored is None or name is not None:
             base = options.load(options.chosen(name, output), on_progress)
         else:
             base = options.of_store(stored[1])
         if shard := machines.share():
-            return answer_shard(output, shard, [build_share(base, listed, out, shard, **how)], "map build")
+            return answer_shard(
+                output, shard, [build_share(base, listed, out, shard, **describing)], "map build"
+            )
         town = PlaceMap.build(
             base,
             listed,
@@ -103,7 +106,7 @@ def build(
             descriptors=descriptors,
             index=made.index,
             min_recall=made.min_recall,
-            **how,
+            **describing,
         )
     _answer(town, {}, [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"], output)
 

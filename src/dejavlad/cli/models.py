@@ -244,11 +244,12 @@ def _verify_alone(model: str, options: ModelOptions, output: Output) -> None:
         opened = options.load(model, on_progress)
     rows = batch_dependence(opened)
     comparisons = [
-        {"together": row.how, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
+        {"together": row.photos, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
         for row in rows
     ]
     cells = [
-        (row.how, f"{row.difference:.1e}", f"{row.cosine:.6f}", "ok" if row.ok else "DEPENDS") for row in rows
+        (row.photos, f"{row.difference:.1e}", f"{row.cosine:.6f}", "ok" if row.ok else "DEPENDS")
+        for row in rows
     ]
     output.answer(comparisons, table(("described", "difference", "least cosine", ""), cells, right=(1, 2)))
     if not all(row.ok for row in rows):

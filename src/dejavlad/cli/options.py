@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.pipelines import Scoring
+    from dejavlad.pipelines.evaluation import DescribingHere
     from dejavlad.places import PlaceMap
     from dejavlad.places.filters import Filter
     from dejavlad.places.preset import Preset
@@ -88,7 +89,7 @@ class ModelOptions(WeightOptions):
 
         return resolve_device(self.device)
 
-    def describing(self, on_progress: OnProgress) -> dict[str, Any]:
+    def describing(self, on_progress: OnProgress) -> DescribingHere:
         """What functions that describe photos take of these options, by its name."""
         return {
             "batch_size": self.batch_size,
@@ -258,11 +259,6 @@ class FilterOptions:
         from dejavlad.places.filters import Filter
 
         return Filter.of(self.near, self.after, self.before, self.heading)
-
-    def given(self) -> dict[str, Any]:
-        """As `PlaceMap.locate` takes them; checked at once."""
-        self.filter()
-        return asdict(self)
 
 
 @Parameter(name="*", group="Scoring")

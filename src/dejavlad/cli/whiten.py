@@ -51,11 +51,13 @@ def whiten(
 
     failed: dict[str, str] = {}
     with output.progress() as on_progress:
-        how = options.describing(on_progress) | {"on_failed": failed.update}
+        describing = options.describing(on_progress)
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:
-            base = initialise(base, listed, **how)
-        whitened = learn_whitening(base, listed, dims, whiten=not no_whiten, **how)
+            base = initialise(base, listed, on_failed=failed.update, **describing)
+        whitened = learn_whitening(
+            base, listed, dims, whiten=not no_whiten, on_failed=failed.update, **describing
+        )
     save_model(whitened, out)
     text = f"{whitened.name}: {base.aggregation.descriptor_size} to {whitened.descriptor_size} dims: {out}"
     summary = {
