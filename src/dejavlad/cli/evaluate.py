@@ -227,7 +227,7 @@ def _refuse_with_ranking(
 
 def _refuse_with_stores(model: str | None, machines: MachineOptions, options: ModelOptions) -> None:
     """What describes photos has no use where descriptors are given."""
-    options.refuse_of_model("--database", but="--dims")
+    options.refuse_of_model("--database", except_for="--dims")
     if machines.shard is not None or machines.ray is not None:
         raise InputError("stores are described already: leave --shard and --ray out")
     if model is not None:

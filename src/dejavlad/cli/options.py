@@ -176,10 +176,10 @@ class ModelOptions(WeightOptions):
         given = [name for name in names if getattr(self, name) is not None]
         return [f"--no-{name}" if getattr(self, name) is False else f"--{name}" for name in given]
 
-    def refuse_of_model(self, what: str, model: str | None = None, *, but: str = "") -> None:
+    def refuse_of_model(self, what: str, model: str | None = None, *, except_for: str = "") -> None:
         """Raises InputError if a model is given, or an option of one other than `but`."""
         given = [*(["--model"] if model is not None else []), *self.of_model]
-        if given := [option for option in given if option != but]:
+        if given := [option for option in given if option != except_for]:
             raise InputError(f"{what} is described already: leave {' and '.join(given)} out")
 
     def open_map(self, place_map: str, output: Output) -> PlaceMap:

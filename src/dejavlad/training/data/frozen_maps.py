@@ -103,11 +103,11 @@ class FrozenMaps:
         """
         plan = pool.plan(context.config.describe_batch, context.processes)
         total = len(pool) if context.processes.alone else sum(map(len, plan))
-        todo = [batch for batch in plan if not self.done[batch].all()]
+        pending = [batch for batch in plan if not self.done[batch].all()]
         finished = int(self.done.sum())
         before = finished
         with network.describing():
-            for batch in pool.load(todo):
+            for batch in pool.load(pending):
                 good = [slot for slot, number in enumerate(batch.rows) if int(number) not in batch.failed]
                 maps = network.features(torch.as_tensor(batch.images))
                 self.put(batch.rows[good], maps[good])
