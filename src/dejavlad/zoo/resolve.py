@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dejavlad import backbones
-from dejavlad.errors import CheckpointError, InputError, UnknownNameError
+from dejavlad.errors import CheckpointError, InputError
 from dejavlad.export import attach, is_export, open_export
 from dejavlad.export.network import is_transformer
 from dejavlad.export.runtimes import AUTO, TORCH, check_device, chosen_runtime
@@ -20,14 +20,9 @@ from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published.network import Published
 from dejavlad.model.run_folder import resolve
 from dejavlad.progress import OnProgress, silent
-from dejavlad.zoo.listing import model_names
-from dejavlad.zoo.off_the_shelf import HUB, make_off_the_shelf, parse_name
+from dejavlad.zoo.listing import refuse_unknown
+from dejavlad.zoo.off_the_shelf import make_off_the_shelf, parse_name
 from dejavlad.zoo.released import RELEASED, fetch_released
-
-WHAT_A_MODEL_IS = (
-    "a model is one of the names that `dejavlad models` lists, a model folder, a training run, or a "
-    "checkpoint of the originals"
-)
 
 
 def load_model(
@@ -120,9 +115,7 @@ def _opened(
         if input is not None:
             raise InputError(f"{src} brings its own input; leave --input out")
         return open_released(RELEASED[src], weights, offline=offline, on_progress=on_progress)
-    if not known:
-        names = [*model_names(), f"{HUB}-avg"]
-        raise UnknownNameError("model", src, names, WHAT_A_MODEL_IS, listed=f"{len(names)} are known")
+    refuse_unknown(src)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_off_the_shelf(src, weights, input, offline, on_progress)
