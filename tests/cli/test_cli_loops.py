@@ -156,9 +156,3 @@ def test_what_is_refused(run: Run, drive: Path) -> None:
     ):
         status, out, err = run("loops", *words, "--out", "results", "--quiet")
         assert (status, out) == (1, "") and message in err and err.count("\n") == 1, (words, err)
-
-
-def test_help_has_an_example(run: Run) -> None:
-    status, out, _ = run("loops", "--help")
-    assert status == 0 and "dejavlad loops" in out and "Example" in out
-    assert "--quiet" in out and "--json" in out and "--resize" in out

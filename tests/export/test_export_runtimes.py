@@ -34,7 +34,7 @@ def importable(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino")])
+@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino"), installed("mnn")])
 def test_the_same_encode(runtime, make, cache, tmp_path):
     folder = save_model(table_model(), tmp_path / "model")
     plain = load_model(folder, device="cpu", resize="longest:64")
@@ -112,13 +112,13 @@ def test_names_and_extras(make, monkeypatch, tmp_path):
         load_model(folder, runtime="onnxruntime")
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn"])
 def test_a_missing_runtime_is_told(name, make, monkeypatch, tmp_path):
     path = tmp_path / "x.onnx"
     export_model(make(), path, ExportSetting(runtimes=(("onnxruntime", "fp32"),)))
     monkeypatch.setattr("dejavlad.export.runtimes.importlib.util.find_spec", lambda _: None)
     folder = save_model(table_model(), tmp_path / "m")
-    with pytest.raises(MissingExtraError, match=r"pip install 'dejavlad\[(onnx|openvino)\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'dejavlad\[(onnx|openvino|mnn)\]'"):
         attach(load_model(folder, device="cpu"), name)
 
 
@@ -206,3 +206,15 @@ def test_decoding_overlaps_and_steps_are_measured(make, tmp_path):
     again = extract(model, PhotoList(listed), tmp_path / "t", batch_size=1)
     np.testing.assert_array_equal(again.rows, store.rows)
     assert (tmp_path / "s" / "manifest.json").read_text() == (tmp_path / "t" / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino"), installed("mnn")])
+def test_photos_too_small_for_a_layer_are_refused(runtime, cache, tmp_path):
+    """onnxruntime and MNN would divide by zero, which ends the process."""
+    path = tmp_path / "x.onnx"
+    export_model(MEMBERS["squeezenet1_0"](), path, ExportSetting((64, 96), runtimes=((runtime, "fp32"),)))
+    exported = open_export(path, runtime=runtime)
+    for side in (1, 8, 9):
+        with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
+            exported.describe(torch.zeros(2, 3, side, side))
+    assert exported.describe(torch.zeros(2, 3, 20, 20)).shape == (2, 512)

@@ -40,7 +40,7 @@ class Answers:
     """A runtime's answers beside dejavlad's own, number by number."""
 
     runtime: str
-    """``onnxruntime`` or ``openvino``."""
+    """One of `dejavlad.export.runtimes.ENGINES`."""
     version: str
     """Of that program."""
     precision: str
@@ -224,6 +224,13 @@ def read_certificate(path: Path) -> Certificate:
         raise CheckpointError(f"the certificate of {str(path)!r} does not fit: {error}; {advice}") from None
     except DAMAGED as error:
         raise CheckpointError(f"the certificate of {str(path)!r} cannot be read: {error}; {advice}") from None
+
+
+def network_sha256(path: Path) -> str:
+    """SHA-256 of a file without the certificate at its end."""
+    embedded = _embedded(path)
+    length = 0 if embedded is None else len(_metadata(KEY, embedded))
+    return _sha256_of_first(path, path.stat().st_size - length)
 
 
 def weights_beside(path: Path) -> Path | None:

@@ -128,13 +128,13 @@ class Answer:
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]
-        because = [f"  {self.reason}"] if self.reason else []
+        reason = [f"  {self.reason}"] if self.reason else []
         if self.searched is not None:
             without = "".join(
                 f", {n} without {what} left out" for what, n in self.searched["without"].items()
             )
-            because.append(f"  among {self.searched['photos']} photos that pass the filter{without}")
-        return "\n".join([head, *because, *lines])
+            reason.append(f"  among {self.searched['photos']} photos that pass the filter{without}")
+        return "\n".join([head, *reason, *lines])
 
 
 def position_to_dict(position: Position | None) -> dict[str, Any] | None:
@@ -156,11 +156,11 @@ def surest_views(answers: Sequence[Answer], photos: Sequence[Photo]) -> list[int
     best: dict[tuple[str, int | None], int] = {}
     for i, photo in enumerate(photos):
         key = (photo.name, photo.frame)
-        if key not in best or _sureness(answers[i]) > _sureness(answers[best[key]]):
+        if key not in best or _certainty(answers[i]) > _certainty(answers[best[key]]):
             best[key] = i
     return list(best.values())
 
 
-def _sureness(answer: Answer) -> tuple[bool, float, float]:
+def _certainty(answer: Answer) -> tuple[bool, float, float]:
     distance = answer.matches[0].distance if answer.matches else 2.0
     return answer.known, answer.confidence, -distance
