@@ -13,7 +13,6 @@ from dejavlad.guarded.plain_file import read_utf8
 from dejavlad.serve.limits import Limits
 
 SHORTEST_TOKEN: Final = 16
-OPENSTREETMAP: Final = "© OpenStreetMap contributors"
 
 
 @dataclass(frozen=True, slots=True)
