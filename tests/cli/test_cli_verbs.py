@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from dejavlad.cli import main
 from dejavlad.ranking import Ranking
@@ -93,6 +94,7 @@ def test_failures_are_status_1_in_one_line(
     run: Run, words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("a.png")
     status, out, err = run(*words)
     assert status == 1
     assert out == ""
