@@ -110,7 +110,7 @@ def test_a_terminal_shows_titles_bold(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (("mpa", "--help"), 'Unknown command "mpa". Did you mean "map"?'),
         (("map", "biuld"), "(see: dejavlad map --help)"),
-        (("map", "add", "town.map", "--", "-h", "-h"), "(see: dejavlad map add --help)"),
+        (("map", "info", "town.map", "--", "-h"), "(see: dejavlad map info --help)"),
         (("locate",), "(see: dejavlad locate --help)"),
     ],
 )

@@ -94,7 +94,7 @@ def test_failures_are_status_1_in_one_line(
     run: Run, words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Image.new("RGB", (8, 8)).save("a.png")
+    Image.new("RGB", (40, 30)).save("a.png")
     status, out, err = run(*words)
     assert status == 1
     assert out == ""

@@ -108,13 +108,14 @@ def build(
             min_recall=made.min_recall,
             **describing,
         )
-    _answer(town, {}, [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"], output)
+    lines = [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
+    _answer(town, {}, lines, output, town.failed)
 
 
 @app.command
 def add(
     place_map: Map,
-    photos: str,
+    photos: Annotated[list[str], Parameter(name="PHOTOS", negative=())],
     /,
     *,
     panorama: str | None = None,
@@ -129,28 +130,34 @@ def add(
     Examples:
 
         dejavlad map add town.map more_photos/
+        dejavlad map add town.map IMG_2001.jpg IMG_2002.jpg
         dejavlad map add town.map photos/ --positions corrected.csv
 
     Parameters
     ----------
     photos
-        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`).
+        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`); also
+        several.
     panorama
         Cut panoramas into so many views, as `map build` does (default: as the map's own were cut).
     """
+    from dejavlad.datasets import joined
     from dejavlad.positions.panorama import Views
 
     town = options.open_map(place_map, output)
     views = Views.used_in(town.photos)
     if panorama is None and views is not None:
         panorama = f"{views.count}:{views.degrees:g}"
-    listed = _listed(photos, sources, panorama, output, must=views is None)
+    lists = [(given, _listed(given, sources, panorama, output, must=views is None)) for given in photos]
+    listed = joined(lists) if len(lists) > 1 else lists[0][1]
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
         )
     lines = [f"{added} photos added, {len(town)} in the map", *_corrected(town)]
-    _answer(town, {"added": added}, lines, output)
+    here = set(listed.keys)
+    failed = {key: reason for key, reason in town.failed.items() if key in here}
+    _answer(town, {"added": added}, lines, output, failed)
 
 
 @app.command
@@ -282,11 +289,17 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     """The model, if one is given, and the photos.
 
     Raises:
-        InputError: a model alone is given.
+        InputError: a model alone is given, or two photos.
     """
+    from dejavlad.decoders import ENDINGS
     from dejavlad.zoo.listing import model_names
 
     if second is not None:
+        if first.lower().endswith(ENDINGS) and Path(first).is_file():
+            raise InputError(
+                f"{first!r} is a photo, and a model comes first: dejavlad map build [MODEL] FOLDER --out MAP "
+                f"(some photos of a folder are given as a text file with one path a line)"
+            )
         return first, second
     if first in model_names() and not Path(first).exists():
         raise InputError(
@@ -304,10 +317,12 @@ def _listed(
     return cut(listed, panorama, output, must=must)
 
 
-def _answer(town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output) -> None:
-    """What a map has become."""
+def _answer(
+    town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output, failed: dict[str, str]
+) -> None:
+    """What a map has become, and the photos that were given and could not be used."""
     output.answer({**facts, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
-    output.failures(town.failed)
+    output.failures(failed)
 
 
 def _corrected(town: PlaceMap) -> list[str]:

@@ -216,4 +216,6 @@ def _checked(model: Describer, photos: PhotoList, batch_size: int) -> int:
 def none_described(name: str, failed: dict[str, str]) -> InputError:
     """The error of a list of which no photo could be described, with one of the reasons."""
     key, reason = next(iter(failed.items()))
+    if len(failed) == 1:
+        return InputError(f"{key!r} could not be described: {reason}")
     return InputError(f"none of the {len(failed)} photos of {name} could be described; {key!r}: {reason}")

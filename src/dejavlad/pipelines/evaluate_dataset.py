@@ -15,7 +15,14 @@ from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
 from dejavlad.model import PlaceModel
 from dejavlad.pipelines.confidence import rerank_points
-from dejavlad.pipelines.evaluation import Describing, describe_dataset, rank, sweep, unread_of
+from dejavlad.pipelines.evaluation import (
+    Describing,
+    describe_dataset,
+    rank,
+    ranked_with,
+    sweep,
+    unread_of,
+)
 from dejavlad.pipelines.keywords import check_keywords
 from dejavlad.pipelines.reranking import RerankRun, patch_sources, rerank
 from dejavlad.pipelines.scoring import SCORING, RankingFacts, Scoring, score
@@ -117,6 +124,9 @@ def evaluate(
     setting = model[0].manifest.setting
     made = _Ranked(ranking, {"model": setting.made_by, "only": only}, setting.preprocess)
     made.facts |= {"seconds": seconds, "unread": unread_of(*model)}
+    made.facts["made_with"] = ranked_with(
+        setting, scoring, None if network is None else describing.get("seed", 0)
+    )
     if dims:
         made.facts["dims"] = sweep(*model, places, dims, scoring, only)
     if reranking is not None:
@@ -179,6 +189,8 @@ def _written(
     stores: tuple[DescriptorStore, DescriptorStore] | None = None,
 ) -> Evaluation:
     """Score a ranking, and write the figures and the page."""
+    if command:
+        made.facts["made_with"] = {"command": command, **made.facts.get("made_with", {})}
     result = score(made.ranking, places, out, scoring, **made.facts)
     preset, unread, matches = made.facts.get("preset"), made.facts.get("unread"), []
     if isinstance(preset, Preset) and made.patches is not None:

@@ -26,6 +26,7 @@ from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Reranked
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.ranking import Ranking
+from dejavlad.versions import versions
 
 LOOKED_AT = 500
 """Queries whose first answer is compared with them for being the same picture, those nearest to theirs."""
@@ -79,6 +80,8 @@ class RankingFacts(TypedDict, total=False):
     """How far the answers' confidence can be trusted."""
     only: Filter | None
     """Which database photos could be answers; a part of the protocol."""
+    made_with: Mapping[str, Any]
+    """What it takes to do it again, beside the versions of the programs."""
 
 
 def score(
@@ -153,6 +156,7 @@ def _evaluated(
         dims=facts.get("dims") or {},
         reliability=facts.get("reliability"),
         twins=_twins(ranking, dataset, truth),
+        made_with={**facts.get("made_with", {}), "versions": versions()},
     )
 
 

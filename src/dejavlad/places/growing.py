@@ -15,7 +15,7 @@ from dejavlad.local import describe_local
 from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
 from dejavlad.names import same_form, unicode_variants
-from dejavlad.photo import PhotoList
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
 from dejavlad.places.map_folder.records import records_of
 from dejavlad.places.map_folder.rows import RowOptions, rows_of
@@ -82,21 +82,33 @@ def take_in(
 
 
 def as_in_map(photos: PhotoList, state: MapState | DatabaseMap) -> PhotoList:
-    """The photos, by the names that the map has for them where these differ in their Unicode form alone.
+    """The photos, by the names that the map has for their files.
 
-    So it is where a collection came from another system. Two files whose names differ so are two photos.
+    So a photo is in the map once, though it is given alone, by a folder above that of the map, or with its
+    name in another Unicode form, as other systems write it. Two files whose names differ so are two photos.
     """
-    variants = {photo.key: unicode_variants(photo.key) for photo in photos}
-    records = state.lookup([v for key, forms in variants.items() for v in (key, *forms)])
-    named = []
+    names = {photo.key: _other_names(photo) for photo in photos}
+    records = state.lookup([key for own, others in names.items() for key in (own, *others)])
+    named, used = [], set(photos.keys)
     for photo in photos:
-        if photo.key not in records:
-            for form in variants[photo.key]:
-                if form in records and _same_file(records[form][1].photo.path, photo.path):
-                    photo = replace(photo, name=records[form][1].photo.name)
+        if photo.key not in records or not _same_path(records[photo.key][1].photo.path, photo.path):
+            for key, name in names[photo.key].items():
+                if key in records and key not in used and _same_file(records[key][1].photo.path, photo.path):
+                    photo = replace(photo, name=name)
+                    used.add(key)
                     break
         named.append(photo)
     return photos.like(named)
+
+
+def _other_names(photo: Photo) -> dict[str, str]:
+    """Key -> name, of what a map may call the photo's file: each end of its path, in each Unicode form."""
+    names = [photo.name]
+    if photo.pixels is None:
+        parts = photo.path.absolute().parts
+        names += ["/".join(parts[start:]) for start in range(1, len(parts))]
+    forms = dict.fromkeys(form for name in names for form in (name, *unicode_variants(name)))
+    return {replace(photo, name=form).key: form for form in forms if form != photo.name}
 
 
 def keep_features(

@@ -171,7 +171,7 @@ class StoredMap:
     def _changing(self) -> Iterator[None]:
         """Hold the map's lock; a version of a map in a database cannot be changed."""
         if not isinstance(self._state, MapState):
-            self._state.refuse_version()
+            self._state.address.refuse_version()
         with one_writer(self.folder):
             yield
 
@@ -189,7 +189,8 @@ class StoredMap:
             for name in unknown:
                 row = written_otherwise.find(name)
                 if row is None:
-                    raise UnknownNameError("photo in the map", name, known)
+                    listed = f"it has {len(known):,} names, which `dejavlad map info MAP --json` lists"
+                    raise UnknownNameError("photo in the map", name, known, listed=listed)
                 keys.add(known[row])
         return keys
 
