@@ -101,6 +101,8 @@ def test_verbs_that_need_no_network_load_none(street: Path) -> None:
         "whiten rootsift-vlad nosuch --out x",
         "match nosuch.jpg nosuch.jpg",
         "verify nosuch x.npz",
+        "import nosuch --out x",
+        "serve nosuch",
         "models nosuch",
         "models download nosuch",
         "store check nosuch",

@@ -66,7 +66,7 @@ def test_weights_are_checked_too(towns: tuple[Path, Path]) -> None:
 
 
 def test_no_map_and_an_unfinished_map(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="there is no map at .*make one with"):
+    with pytest.raises(StoreError, match=r"there is no map at .*make one with"):
         open_stored(tmp_path / "nothing")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "model.json").write_text("{}", encoding="utf-8")
