@@ -137,3 +137,7 @@ def test_several_photos_are_added_and_only_their_failures_told(run: Run, street:
     assert "0 photos added, 14 in the map" in out and "bad.png" not in err
     status, _, err = run("locate", "town.map", bad, *FAST)
     assert status == 1 and "bad.png' could not be described: it is no image" in err
+    photos[0].write_text("damaged since", encoding="utf-8")
+    (street / "list.txt").write_text("queries/new1.png\n", encoding="utf-8")  # not as the map calls it
+    status, out, err = run("map", "add", "town.map", street / "list.txt", "--device", "cpu")
+    assert "0 photos added, 13 in the map" in out and "left out 'new1.png'" in err and "bad.png" not in err
