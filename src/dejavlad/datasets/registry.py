@@ -165,7 +165,7 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
     if is_spec(called):
         if protocol := MORE_THAN_A_RADIUS.get(Path(called).stem.lower()):
             log.warning(
-                "%s alone tells nothing but positions and a radius; its published figures are by --protocol %s",
+                "%s alone tells positions and a radius; its published figures are by --protocol %s",
                 called,
                 protocol,
             )
