@@ -136,8 +136,8 @@ def add(
     Parameters
     ----------
     photos
-        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`); also
-        several.
+        Photos, and folders, text files with one path a line, videos or dataset parts (`NAME:database`) of
+        them.
     panorama
         Cut panoramas into so many views, as `map build` does (default: as the map's own were cut).
     """
