@@ -94,8 +94,8 @@ def unknown_model(name: str) -> UnknownNameError:
 
 def refuse_unknown(name: str) -> None:
     """Raises UnknownNameError for a word that is neither a model's name nor anything on this disk."""
-    run, _, _ = name.rpartition("@")
-    on_disk = Path(run or name).exists() or "/" in name or "\\" in name
+    run, _, _ = name.rpartition("@")  # RUN@latest
+    on_disk = any(Path(at).exists() for at in (name, run) if at) or "/" in name or "\\" in name
     if not on_disk and name not in RELEASED and parse_name(name) is None:
         raise unknown_model(name)
 
