@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from xml.etree import ElementTree
@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 
 class SmallS3(ThreadingHTTPServer):
-    """Buckets of objects; `refused` answers everything with 403."""
+    """Buckets of objects; `refused` answers everything with 403, and what `before` returns False for."""
 
     daemon_threads = True
 
@@ -27,6 +27,13 @@ class SmallS3(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.conditional = 0
         self.conflicts = 0
+        self.before: Callable[[], bool] = lambda: True
+        """Called before each request."""
+        self.log: list[str] = []
+
+    def puts_of(self, part: str) -> bool:
+        """Whether the latest request writes an object of such a name."""
+        return bool(self.log) and self.log[-1].startswith("PUT") and part in self.log[-1]
 
     @property
     def url(self) -> str:
@@ -35,6 +42,7 @@ class SmallS3(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: SmallS3
 
     def log_message(self, *_: object) -> None:
@@ -60,7 +68,8 @@ class Handler(BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         bucket, _, key = urllib.parse.unquote(url.path).lstrip("/").partition("/")
-        if self.server.refused:
+        self.server.log.append(f"{self.command} {urllib.parse.unquote(self.path)}")
+        if not self.server.before() or self.server.refused:
             self.error(403, "AccessDenied")
             return
         with self.server.lock:

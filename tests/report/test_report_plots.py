@@ -101,10 +101,12 @@ def test_regions_far_apart_are_drawn_by_themselves() -> None:
     drawing = place_map([Layer("m-db", every)], alt="map")
     assert drawing is not None and drawing.count("<svg") == 3
     assert sum(dots.count("h0") for dots in re.findall(r'class="m-db few" d="([^"]+)"', drawing)) == 31
-    located = place_map([Layer("m-db", every), Layer("m-ask", [None, arezzo[2]], 7, ["a", "b"])], alt="map")
-    assert located is not None and located.count("<svg") == 1 and located.count("<circle") == 1
-    nobody = place_map([Layer("m-db", every), Layer("m-ask", [None])], alt="map")
-    assert nobody is not None and nobody.count("<svg") == 3
+    with_query = place_map(
+        [Layer("m-db", every), Layer("m-ask", [None, arezzo[2]], 7, ["a", "b"])], alt="map"
+    )
+    assert with_query is not None and with_query.count("<svg") == 1 and with_query.count("<circle") == 1
+    without_place = place_map([Layer("m-db", every), Layer("m-ask", [None])], alt="map")
+    assert without_place is not None and without_place.count("<svg") == 3
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Exit status: 0 done, 1 failed with a one-line reason on standard error, 2 wrong 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dejavlad import __version__
-from dejavlad.cli.verbs import HELP, NAMES, VERBS, help_text
+from dejavlad.cli.verbs import HELP, VERBS, help_text
 
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
@@ -28,7 +27,6 @@ def build_app() -> App:
         name="dejavlad",
         help=HELP,
         version=__version__,
-        help_format="markdown",
         suppress_keyboard_interrupt=False,
     )
     for name, path, _ in (verb for verbs in VERBS.values() for verb in verbs):
@@ -54,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from cyclopts import CycloptsError
 
+    from dejavlad.cli.help_page import help_page
     from dejavlad.cli.options import MAX_PIXELS
     from dejavlad.cli.terminal import complain, remember
     from dejavlad.errors import DejavladError
@@ -63,11 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = log.level
     if "--quiet" in words:
         log.setLevel(logging.ERROR)
+    app = build_app()
     most_pixels = os.environ.get(MAX_PIXELS)
     try:
-        build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        if page := help_page(app, words):
+            print(page)
+            return 0
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return complain(_usage(error), hint=f"dejavlad {_verb(words, error)}--help", status=2)
+        verb, _, _ = app.parse_commands(words)
+        return complain(_usage(error), hint=" ".join(["dejavlad", *verb, "--help"]), status=2)
     except DejavladError as error:
         return complain(str(error))
     except KeyboardInterrupt:
@@ -95,12 +99,3 @@ def _usage(error: CycloptsError) -> str:
     text = f"{first!r} and {len(rest):,} more are too much" if rest else f"{first!r} is too much"
     photos = "; photos are given as one folder, or as a text file with one path a line"
     return text + (photos if Path(first).exists() else "")
-
-
-def _verb(words: Sequence[str], error: CycloptsError) -> str:
-    """The verb, and the second word of those that have verbs of their own, for a hint at its help."""
-    from cyclopts.exceptions import UnknownCommandError
-
-    nested = words[0] in ("map", "dataset", "models", "store") and not isinstance(error, UnknownCommandError)
-    verb = list(itertools.takewhile(lambda word: not word.startswith("-"), words[: 2 if nested else 1]))
-    return " ".join(verb) + " " if words[0] in NAMES else ""

@@ -26,7 +26,7 @@ class LoopOptions:
     """When a frame closes a loop, and what tells that it does."""
 
     window: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None
-    """So many frames before each do not count: they resemble it whatever it shows (default: 30). Where photos
+    """Frames just before each that do not count, as they show what it shows (default: 30). Where photos
     are missing from a numbered sequence, the numbers in the names are counted."""
     sequence: Annotated[int, Parameter(allow_leading_hyphen=True)] = 1
     "So many frames decide together, along lines of about the same speed; 1: each frame by itself."
@@ -102,10 +102,10 @@ def loops(
         A model's name or folder. One that learns from photos learns from these. Left out, the best that works
         here without a download.
     """
+    frames, store = _frames(photos, sources, detection.truth)
     from dejavlad.pipelines.loop_closures import loops as find_loops
 
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, sources, detection.truth)
     setting = detection.setting(output, stored=store is not None)
     if store is not None:
         options.refuse_of_model(repr(photos), model)

@@ -46,9 +46,6 @@ Start with the demo, or with photos of your own:
 """
 
 
-NAMES: Final = frozenset(name for verbs in VERBS.values() for name, _, _ in verbs)
-
-
 def help_text() -> str:
     """What `dejavlad --help` prints."""
     width = max(len(name) for verbs in VERBS.values() for name, _, _ in verbs)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dejavlad.datasets.cards import CARDS
-from dejavlad.datasets.layouts.netvlad_places import open_spec
+from dejavlad.datasets.layouts.netvlad_places import MORE_THAN_A_RADIUS, open_spec
 from dejavlad.datasets.layouts.toml_dataset import is_toml_dataset, open_toml_dataset
 from dejavlad.datasets.layouts.two_folders import holds_two, open_folders
 from dejavlad.datasets.layouts.vg_benchmark import RADIUS
@@ -27,6 +28,8 @@ from dejavlad.positions.assign import from_csv, with_positions
 from dejavlad.positions.csv_file import read_positions
 from dejavlad.positions.moments import NO_OFFSET, TimeOffset
 from dejavlad.settings import Settings
+
+log = logging.getLogger("dejavlad")
 
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {card.name: card.open for card in CARDS.values()}
 """Name -> (where it lies, its name) -> dataset."""
@@ -160,6 +163,12 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
             )
         return DATASETS[called](lies, called)
     if is_spec(called):
+        if protocol := MORE_THAN_A_RADIUS.get(Path(called).stem.lower()):
+            log.warning(
+                "%s says nothing but positions and a radius; published figures of it are by %s (--protocol)",
+                called,
+                protocol,
+            )
         return open_spec(called, root)
     if is_toml_dataset(called):
         return open_toml_dataset(called, root, _unseen)

@@ -20,7 +20,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from dejavlad.evaluation import answers_of, evaluate
 from dejavlad.evaluation.average_precision import needs_whole
 from dejavlad.extraction import DescriptorStore, Shard, extract
+from dejavlad.extraction.manifest import Setting
 from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ground_truth.truth import Truth
@@ -141,6 +142,23 @@ def _one_learns(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     with one_writer(out, wait=True):
         yield
+
+
+def ranked_with(setting: Setting, scoring: Scoring, seed: int | None) -> dict[str, Any]:
+    """What a ranking depends on beside the model and the photos, for `Result.made_with`.
+
+    Args:
+        setting: how the descriptors were made.
+        scoring: how they were searched.
+        seed: of what was learnt; None where it is not known.
+    """
+    return {
+        "preprocess": setting.preprocess,
+        "precision": setting.precision,
+        "dtype": setting.dtype,
+        "index": scoring.index,
+        "seed": seed,
+    }
 
 
 def rank(

@@ -43,6 +43,15 @@ class Address:
         name = hashlib.sha256(self.place.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         return Settings.load().cache_dir / "maps" / f"{self.kind}-{name}"
 
+    def refuse_version(self) -> None:
+        """Refuse to change the map as it was.
+
+        Raises:
+            InputError: the address names a version.
+        """
+        if self.version is not None:
+            raise InputError(f"{self} is the map as it was, and stays so; write to {self.text}")
+
     def __str__(self) -> str:
         return self.text if self.version is None else f"{self.text}@{self.version}"
 

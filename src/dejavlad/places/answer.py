@@ -32,7 +32,7 @@ class Match:
     """Points that agree with the query's; None where they were not compared."""
 
     @property
-    def similarity(self) -> str:
+    def similarity_text(self) -> str:
         """How much it is like the query, in words: the points that agree, where they were compared, first."""
         if self.inliers is None:
             return f"score {self.score:.3f}"
@@ -135,19 +135,19 @@ class Answer:
         else:
             head = f"{self.name}: at {self.where} (confidence {self.confidence:.2f})"
         width = max((len(match.name) for match in self.matches), default=0)
-        wide = max((len(match.similarity) for match in self.matches), default=0)
+        wide = max((len(match.similarity_text) for match in self.matches), default=0)
         lines = [
-            f"  {rank}  {match.name:<{width}}  {match.similarity:>{wide}}"
+            f"  {rank}  {match.name:<{width}}  {match.similarity_text:>{wide}}"
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]
-        because = [f"  {self.reason}"] if self.reason else []
+        reason = [f"  {self.reason}"] if self.reason else []
         if self.searched is not None:
             without = "".join(
                 f", {n} without {what} left out" for what, n in self.searched["without"].items()
             )
-            because.append(f"  among {self.searched['photos']} photos that pass the filter{without}")
-        return "\n".join([head, *because, *lines])
+            reason.append(f"  among {self.searched['photos']} photos that pass the filter{without}")
+        return "\n".join([head, *reason, *lines])
 
 
 def position_to_dict(position: Position | None) -> dict[str, Any] | None:
@@ -169,11 +169,11 @@ def surest_views(answers: Sequence[Answer], photos: Sequence[Photo]) -> list[int
     best: dict[tuple[str, int | None], int] = {}
     for i, photo in enumerate(photos):
         key = (photo.name, photo.frame)
-        if key not in best or _sureness(answers[i]) > _sureness(answers[best[key]]):
+        if key not in best or _certainty(answers[i]) > _certainty(answers[best[key]]):
             best[key] = i
     return list(best.values())
 
 
-def _sureness(answer: Answer) -> tuple[bool, float, float]:
+def _certainty(answer: Answer) -> tuple[bool, float, float]:
     distance = answer.matches[0].distance if answer.matches else 2.0
     return answer.known, answer.confidence, -distance

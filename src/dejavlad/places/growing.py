@@ -1,21 +1,20 @@
-"""What changes in a map when photos are added or removed; the caller holds the map's lock.
+"""What changes in a map when photos are added; the caller holds the map's lock.
 
 Legend: N photos of the map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dejavlad.errors import InputError, PhotoError, UnknownNameError
+from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction import PhotoTable
 from dejavlad.extraction.merge import drop_shares
 from dejavlad.local import describe_local
 from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
-from dejavlad.names import Names, same_form, unicode_variants
+from dejavlad.names import same_form, unicode_variants
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
 from dejavlad.places.map_folder.records import records_of
@@ -110,26 +109,6 @@ def _other_names(photo: Photo) -> dict[str, str]:
         names += ["/".join(parts[start:]) for start in range(1, len(parts))]
     forms = dict.fromkeys(form for name in names for form in (name, *unicode_variants(name)))
     return {replace(photo, name=form).key: form for form in forms if form != photo.name}
-
-
-def keys_in_map(names: Sequence[str], state: MapState | DatabaseMap, snapshot: MapSnapshot) -> set[str]:
-    """The keys of photos that the map holds, or that failed, by their names, however written.
-
-    Raises:
-        UnknownNameError: the map has no such photo.
-    """
-    records = state.lookup(names)
-    keys = {name for name in names if name in records or name in snapshot.failed}
-    if unknown := [name for name in names if name not in keys]:
-        known = [*snapshot.photos.keys, *snapshot.failed]
-        written_otherwise = Names(known)
-        for name in unknown:
-            row = written_otherwise.find(name)
-            if row is None:
-                listed = f"it has {len(known):,} names, which `dejavlad map info MAP --json` lists"
-                raise UnknownNameError("photo in the map", name, known, listed=listed)
-            keys.add(known[row])
-    return keys
 
 
 def keep_features(

@@ -195,25 +195,14 @@ class DatabaseMap:
         """`fetch` before a build; of a map that is gone, what lies in `work` is forgotten.
 
         Raises:
-            InputError: see `refuse_version`.
+            InputError: the address names a version.
         """
-        self.refuse_version()
+        self.address.refuse_version()
         if self.fetch():
             return True
         if (self.work / MADE).exists():
             discard(self.work)
         return False
-
-    def refuse_version(self) -> None:
-        """Refuse to change the map as it was.
-
-        Raises:
-            InputError: the address names a version.
-        """
-        if self.address.version is not None:
-            raise InputError(
-                f"{self.address} is the map as it was, and stays so; write to {self.address.text}"
-            )
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
@@ -388,6 +377,11 @@ class DatabaseFeatures:
             return PointSetting(values["kind"], points=values["points"], longest=values["longest"])
         except DAMAGED as error:
             raise StoreError(f"{self._state.address} is damaged: {LOCAL}: {error}") from None
+
+    def kind(self) -> str | None:
+        """The kind of features; None where the map keeps none."""
+        setting = self.setting()
+        return None if setting is None else setting.kind
 
     def begin(self, setting: PointSetting) -> None:
         """Keep features made by `setting` from now on; those that were made otherwise are dropped."""
