@@ -66,6 +66,14 @@ class StoredMap:
         self._show(snapshot)
         self._state.validate(snapshot)
 
+    def _read_rows(self) -> None:
+        """Read the rows for the first time; where the map was compacted before that, those of now."""
+        if isinstance(self._state, MapState):
+            try:
+                self.snapshot.file_rows  # noqa: B018  (kept from now on)
+            except StoreError:
+                self.refresh()
+
     @property
     def snapshot(self) -> MapSnapshot:
         """The map as of the last `refresh`, whose photos and positions are read as they are needed."""
