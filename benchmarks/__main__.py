@@ -49,6 +49,7 @@ QUICK = {
     "extract_memory": "--quick",
     "gpu": "--device cpu --small",
     "index": "--codes 20000",
+    "int8": "--seeds 0 --photos 60",
     "lance": "--sizes 1000",
     "loops": "--frames 1000",
     "memory": "--built 500 --located 600",

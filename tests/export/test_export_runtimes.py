@@ -10,7 +10,7 @@ from dejavlad.aggregation import create
 from dejavlad.errors import InputError, MissingExtraError, UnknownNameError
 from dejavlad.export import ExportSetting, attach, export_model, onnx_file, open_export
 from dejavlad.export.certificate import read_certificate
-from dejavlad.export.quantise import export_int8
+from dejavlad.export.quantise import SHARES, export_int8
 from dejavlad.extraction import extract
 from dejavlad.extraction.seconds import Seconds
 from dejavlad.model import PatchSetting, save_model
@@ -151,10 +151,11 @@ def test_the_first_convolutions_are_those_of_few_multiplications(tmp_path):
             layer.register_forward_hook(note)
     model.backbone(torch.zeros(1, 3, 64, 96))
     count = 1
-    while sum(work[1 : count + 1]) <= onnx_file.FIRST_SHARE * sum(work):
+    while sum(work[1 : count + 1]) <= 0.05 * sum(work):
         count += 1
-    first = onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96))
+    first = onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96), 0.05)
     assert len(first) == count > 1 and "features.0" in first[0] and "features.3" in first[-1]
+    assert onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96), 0.0) == first[:1]
 
 
 @pytest.mark.slow
@@ -177,6 +178,31 @@ def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
     cosines = (small.encode(images) * model.encode(images)).sum(axis=1)
     assert 0.9 < cosines.min() < 0.9999999
     assert certificate.answers[0].cosine_min == pytest.approx(float(cosines.min()), abs=0.02)
+
+
+@pytest.mark.parametrize(("near", "tried"), [(0.5, [0.0]), (2.0, list(SHARES))])
+def test_more_layers_stay_exact_only_where_descriptors_are_not_near(near, tried, make, tmp_path, monkeypatch):
+    shares = []
+
+    class Copies:
+        name = "copies 1"
+
+        def __call__(self, source, made, prepared, share):
+            shares.append(share)
+            onnx_file.rewrite(onnx_file.read(source), made)
+
+    monkeypatch.setattr("dejavlad.export.quantise.quantiser", Copies)
+    monkeypatch.setattr("dejavlad.export.quantise.NEAR", near)
+    setting = ExportSetting(runtimes=(("onnxruntime", "int8"),))
+    monkeypatch.setattr(
+        onnx_file, "first_convolutions", lambda _, shape, share: ["a", "b"][: 1 + (share > 0)]
+    )
+    certificate = export_int8(make(), tmp_path / "i.onnx", setting, calibrate=photos(9, 50, 60))
+    assert shares == tried and certificate.calibrated["first"] == len(tried)
+    monkeypatch.setattr(onnx_file, "first_convolutions", lambda *_: ["a"])  # no others to leave
+    export_int8(make(), tmp_path / "j.onnx", setting, calibrate=photos(9, 50, 60))
+    assert shares == [*tried, 0.0]
+    assert certificate.answers[0].photos == 8  # some of those that it was calibrated on
 
 
 @pytest.mark.slow

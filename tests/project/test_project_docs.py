@@ -190,6 +190,9 @@ def test_site_has_the_public_names(site: Path) -> None:
         - {"dejavlad.pipelines", "dejavlad.report"}
     )
     assert not missing
+    page = (site / "api" / "maps.html").read_text(encoding="utf-8")
+    methods = ("build", "open", "add", "remove", "move", "compact", "check", "info", "locate", "photos")
+    assert all(f'id="dejavlad.PlaceMap.{method}"' in page for method in methods)
 
 
 def test_links_of_the_documents() -> None:

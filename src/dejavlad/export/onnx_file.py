@@ -28,8 +28,6 @@ from dejavlad.guarded.plain_file import read_bytes
 
 OPSET = 17
 IMAGES, DESCRIPTORS, CELLS = "images", "descriptors", "cells"
-FIRST_SHARE = 0.05
-"""Share of the multiplications of a backbone's convolutions that those kept after the first may have."""
 WINDOWS = ("Conv", "MaxPool", "AveragePool")
 """Operations that leave fewer cells than they are given."""
 LARGE = 1024
@@ -185,12 +183,13 @@ def read(path: Path) -> Any:
     return _onnx().load(str(path))
 
 
-def first_convolutions(network: Any, shape: Sequence[int]) -> list[str]:
-    """The nodes of the first convolution of a backbone, and of those after it up to `FIRST_SHARE`.
+def first_convolutions(network: Any, shape: Sequence[int], share: float) -> list[str]:
+    """The nodes of the first convolution of a backbone, and of those after it up to a share of the work.
 
     Args:
         network: as `read` gives it.
         shape: of the photos that go in.
+        share: of the multiplications of all its convolutions, that those after the first may have.
     """
     outline = without_weights(network)
     weights = {tensor.name: math.prod(tensor.dims) for tensor in outline.graph.initializer}
@@ -200,7 +199,7 @@ def first_convolutions(network: Any, shape: Sequence[int]) -> list[str]:
         for node in outline.graph.node
         if node.op_type == "Conv" and "backbone" in node.name
     ]
-    left = FIRST_SHARE * sum(multiplications for _, multiplications in work)
+    left = share * sum(multiplications for _, multiplications in work)
     chosen = [name for name, _ in work[:1]]
     for name, multiplications in work[1:]:
         left -= multiplications
