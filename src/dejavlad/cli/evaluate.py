@@ -76,7 +76,7 @@ class TaskOptions:
         named = self.named
         if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
             sources = replace(sources, dataset=named.dataset)
-        places, stores = sources.open(self.panorama, output)
+        places, stores = sources.open(self.panorama, output, seen=self.ranking is None)
         output.notes(places.database, places.queries)
         if named is not None:
             places = named.under(places, given=sources.truth is not None)
