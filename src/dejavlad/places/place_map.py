@@ -37,7 +37,8 @@ from dejavlad.local import AUTO
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.answer import Answer
-from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
+from dejavlad.places.databases.database_features import DatabaseFeatures
+from dejavlad.places.databases.database_map import DatabaseMap
 from dejavlad.places.filters import Allowed, Filter, Heading, Moment, Near
 from dejavlad.places.growing import as_in_map, keep_features, keys_in_map, take_in
 from dejavlad.places.info import MapInfo
