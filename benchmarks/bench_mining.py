@@ -42,9 +42,9 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=100_000)
     count = parser.parse_args().photos
     places = count // PER_PLACE
-    asked = np.arange(QUERIES) % places
-    descriptors = Descriptors(views(asked, DIMS, 99), views(np.arange(count) % places, DIMS, 1000))
-    positives = RowSets.of([np.arange(place, count, places) for place in asked], count)
+    place_of_query = np.arange(QUERIES) % places
+    descriptors = Descriptors(views(place_of_query, DIMS, 99), views(np.arange(count) % places, DIMS, 1000))
+    positives = RowSets.of([np.arange(place, count, places) for place in place_of_query], count)
     candidates = Candidates(positives, positives, np.ones(count, np.bool_))
     costs = {}
     for negatives in (1000, "all"):
