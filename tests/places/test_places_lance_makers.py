@@ -12,7 +12,8 @@ import pytest
 
 from database_maps import put
 from dejavlad.places.databases import lance_rows
-from dejavlad.places.databases.database_map import ABOUT, LOCAL, DatabaseMap
+from dejavlad.places.databases.database_features import LOCAL
+from dejavlad.places.databases.database_map import ABOUT, DatabaseMap
 from small_s3 import SmallS3, small_s3
 
 pytest.importorskip("lancedb")

@@ -26,7 +26,8 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import MappedRows, one_writer
 
 if TYPE_CHECKING:
-    from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
+    from dejavlad.places.databases.database_features import DatabaseFeatures
+    from dejavlad.places.databases.database_map import DatabaseMap
 
 MAYBE_DEPENDENT = ("cricavpr", "supervlad")
 """Heads that may be batch-dependent, which is seen once they are made."""
