@@ -200,7 +200,7 @@ class Row:
 
 HEAD = """times faster than plain, in processor seconds and on the clock; "best": the plain one's best match
                         plain    bound    exact             shortlist auto             exact's    best
-preset, matcher            ms      cpu      cpu    clock     best      cpu    clock     best   scores by auto"""
+preset, matcher            ms      cpu      cpu    clock     best      cpu    clock     best   scores  kept"""
 
 
 class Setting(NamedTuple):
