@@ -79,7 +79,7 @@ def test_a_page_tells_each_option_as_it_is_written(
             assert all(choice in words for choice in argument.get_choices() or ())
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [10, 80, 120])
 def test_a_page_is_as_wide_as_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = [
@@ -88,7 +88,8 @@ def test_a_page_is_as_wide_as_the_terminal(columns: int, monkeypatch: pytest.Mon
         for line in page_of(*command).splitlines()
         if not line.startswith((EXAMPLE, "Usage: "))
     ]
-    assert 0.9 * min(columns, 110) < max(map(len, lines)) <= min(columns, 110)
+    width = max(60, min(columns, 110))
+    assert 0.9 * width < max(map(len, lines)) <= width
     assert all(line == line.rstrip() and "\033" not in line for line in lines)
     assert any(line.startswith(" " * INDENT) for line in lines)
 

@@ -94,6 +94,23 @@ def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
     assert "Without truth" in Path("more/index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_a_drive_without_loops_has_none(run: Run, tmp_path: Path, make_view, make_photo) -> None:
+    wall = make_view(3, width=128 + 14 * 32)
+    for place in range(14):
+        make_photo(tmp_path / "straight" / f"{place}.png", wall[:, 32 * place : 32 * place + 128])
+    words = ("loops", "straight", "--model", "rootsift-vlad", "--window", "5", *FAST, "--json")
+    checked, looks = (
+        json.loads(run(*words, "--out", out, "--verify", kind)[1])
+        for out, kind in (("a", "auto"), ("b", "none"))
+    )
+    as_is = json.loads(run(*words, "--out", "a")[1])
+    assert as_is["n_given"] == checked["n_given"] == 0 and "verified_by" in as_is["protocol"]
+    assert "verified_by" not in looks["protocol"]
+    measured = json.loads(run(*words, "--out", "a", "--threshold", "0.9")[1])
+    assert "verified_by" not in measured["protocol"]
+
+
 def test_positions_tell_the_truth_and_the_page_shows_where(run: Run, drive: Path) -> None:
     rng = np.random.default_rng(0)
     (drive / "truth.bmp").unlink()

@@ -145,3 +145,5 @@ def test_a_result_says_what_it_takes_to_do_it_again(tmp_path: Path) -> None:
     assert made_with["versions"]["numpy"] == np.__version__
     scored = evaluate_ranking(made.ranking, places, tmp_path / "b").result
     assert scored is not None and set(scored.made_with) == {"versions"}
+    page = made.page.read_text(encoding="utf-8")
+    assert f"dejavlad {dv.__version__}, python" in page and ">float16<" in page

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 FLAGS: Final = frozenset(("--help", "-h"))
 PARAMETERS: Final = "Parameters\n----------\n"
 """What stands above a docstring's parameters."""
-WIDEST: Final = 110
-"""Columns of a page at most; longer lines are hard to read."""
+NARROWEST, WIDEST = 60, 110
+"""Columns of a page; longer lines are hard to read."""
 INDENT: Final = 26
 """Columns of the options' names; a longer name has a line of its own."""
 TITLES: Final = {"Parameters": "Options"}
@@ -46,15 +46,13 @@ def help_page(app: App, words: Sequence[str]) -> str | None:
     """
     ahead = list(itertools.takewhile(lambda word: word != "--", words))
     chain, apps, rest = app.parse_commands([word for word in ahead if word not in FLAGS])
-    verb = apps[-1]
+    verb, arguments = apps[-1], []
     if verb.default_command is not None:
         if FLAGS.isdisjoint(ahead):
             return None
         arguments = list(verb.assemble_argument_collection())
     elif rest:
         app.parse_args([*chain, *rest], exit_on_error=False, print_error=False)  # which says what is valid
-    else:
-        arguments = []
     texts = _texts(verb.default_command.__doc__ or "" if verb.default_command else "", arguments)
     shown = [argument for argument in arguments if argument.show]
     sections: dict[str, list[tuple[str, str]]] = {}
@@ -65,7 +63,7 @@ def help_page(app: App, words: Sequence[str]) -> str | None:
     if commands := [name for name in verb if not name.startswith("-")]:
         sections["Commands"] = [(name, next(_paragraphs(verb[name].help))) for name in commands]
     name = " ".join(["dejavlad", *chain])
-    width = min(shutil.get_terminal_size().columns, WIDEST)
+    width = max(NARROWEST, min(shutil.get_terminal_size().columns, WIDEST))
     blocks = [f"{_strong('Usage:')} {verb.usage or _usage(name, shown, bool(commands))}"]
     blocks += [_filled(paragraph, width) for paragraph in _paragraphs(verb.help)]
     blocks += [_section(title, rows, width) for title, rows in sections.items()]
@@ -141,7 +139,7 @@ def _field_texts(options: type) -> dict[str, str]:
     """Field -> the string below it, of a class and those it extends."""
     texts: dict[str, str] = {}
     for kind in options.__mro__[:-1]:
-        body = _classes(kind.__module__)[kind.__name__]
+        body = _classes(kind.__module__).get(kind.__name__, [])
         for field, below in itertools.pairwise(body):
             match field, below:
                 case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
@@ -152,7 +150,10 @@ def _field_texts(options: type) -> dict[str, str]:
 @cache
 def _classes(module: str) -> dict[str, list[ast.stmt]]:
     """Class -> its body, of a module's source, which is read once."""
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except OSError:  # a program that was packed without its source: options go without their texts
+        return {}
     return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
 
 

@@ -153,9 +153,10 @@ def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output 
         What to call the model (default: after the file).
     """
     from dejavlad.convert import import_model
-    from dejavlad.model import save_model
 
     model = import_model(src, name=name)
+    from dejavlad.model import save_model
+
     folder = save_model(model, out)
     summary = {
         "model": str(folder),

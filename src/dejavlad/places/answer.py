@@ -31,6 +31,13 @@ class Match:
     inliers: int | None = None
     """Points that agree with the query's; None where they were not compared."""
 
+    @property
+    def likeness(self) -> str:
+        """How much it is like the query, in words: the points that agree, where they were compared, first."""
+        if self.inliers is None:
+            return f"score {self.score:.3f}"
+        return f"{self.inliers} {'point' if self.inliers == 1 else 'points'}, score {self.score:.3f}"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON; the position also as latitude and longitude where its zone is known."""
         return {
@@ -91,6 +98,14 @@ class Answer:
             return None
         return self.agreed or (self.matches[0].position if self.matches else None)
 
+    @property
+    def where(self) -> str:
+        """`position` in words, and within how many metres; empty where none is known."""
+        if self.position is None:
+            return ""
+        within = "" if self.uncertainty_m is None else f" within about {self.uncertainty_m:.0f} m"
+        return f"{position_text(self.position)}{within}"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -118,13 +133,11 @@ class Answer:
         elif self.position is None:
             head = f"{self.name}: known (confidence {self.confidence:.2f})"
         else:
-            within = "" if self.uncertainty_m is None else f" within about {self.uncertainty_m:.0f} m"
-            head = (
-                f"{self.name}: at {position_text(self.position)}{within} (confidence {self.confidence:.2f})"
-            )
+            head = f"{self.name}: at {self.where} (confidence {self.confidence:.2f})"
         width = max((len(match.name) for match in self.matches), default=0)
+        wide = max((len(match.likeness) for match in self.matches), default=0)
         lines = [
-            f"  {rank}  {match.name:<{width}}  score {match.score:.3f}"
+            f"  {rank}  {match.name:<{width}}  {match.likeness:>{wide}}"
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]

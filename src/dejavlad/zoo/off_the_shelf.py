@@ -94,7 +94,7 @@ def make_off_the_shelf(
     shelf = FROM_THE_MAP.get(name)
     if shelf is not None and input is not None:
         raise InputError(f"{name} brings its own input; leave --input out")
-    leading = aggregation.AGGREGATIONS[pooling.removesuffix("_preL2")].leading  # type: ignore[attr-defined]
+    leading = aggregation.AGGREGATIONS[pooling.removesuffix("_preL2")].leading
     if leading:
         source = replace(source, options={**source.options, "leading": leading})
     backbone = backbones.create(
