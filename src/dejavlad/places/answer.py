@@ -32,7 +32,7 @@ class Match:
     """Points that agree with the query's; None where they were not compared."""
 
     @property
-    def likeness(self) -> str:
+    def similarity_text(self) -> str:
         """How much it is like the query, in words: the points that agree, where they were compared, first."""
         if self.inliers is None:
             return f"score {self.score:.3f}"
@@ -135,9 +135,9 @@ class Answer:
         else:
             head = f"{self.name}: at {self.where} (confidence {self.confidence:.2f})"
         width = max((len(match.name) for match in self.matches), default=0)
-        wide = max((len(match.likeness) for match in self.matches), default=0)
+        wide = max((len(match.similarity_text) for match in self.matches), default=0)
         lines = [
-            f"  {rank}  {match.name:<{width}}  {match.likeness:>{wide}}"
+            f"  {rank}  {match.name:<{width}}  {match.similarity_text:>{wide}}"
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]

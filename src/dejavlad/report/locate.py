@@ -176,7 +176,7 @@ def _map_section(answers: Sequence[Answer], database: PhotoList, shown: Sequence
 def _tiles(answer: Answer, by_key: dict[str, Photo]) -> list[Tile]:
     tiles = []
     for rank, match in enumerate(answer.matches[:ANSWERS], 1):
-        facts = match.likeness.split(", ")
+        facts = match.similarity_text.split(", ")
         if match.position is not None:
             facts.append(position_text(match.position))
         photo = by_key.get(match.name) or Photo(match.name, Path(match.path))
