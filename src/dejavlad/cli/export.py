@@ -26,7 +26,7 @@ class ExportOptions:
     """What the file takes and gives, and on which photos it is tried."""
 
     photos: str | None = None
-    "Photos on which the answers are compared (default: made ones)."
+    "Photos on which the answers are compared (default: made ones; with --int8 some of --calibrate)."
     with_preprocess: Flag = False
     "Take photos as bytes [N, height, width, 3] of the size that the network wants, not prepared."
     patches: Flag = False
