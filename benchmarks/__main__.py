@@ -50,6 +50,7 @@ QUICK = {
     "filters": "--rows 1000",
     "gpu": "--device cpu --small",
     "index": "--codes 20000",
+    "int8": "--seeds 0 --photos 60",
     "lance": "--sizes 1000",
     "loops": "--frames 1000",
     "memory": "--built 500 --located 600",

@@ -45,7 +45,15 @@ MODELS: dict[str, Callable[[], PlaceModel]] = {
     ),
     "dinov2": lambda: load_model("salad", weights="random:0", device="cpu", resize="322x322"),
 }
-WAYS = ("torch-fp32", "torch-bf16", "onnxruntime-fp32", "openvino-fp32", "openvino-bf16", "openvino-int8")
+WAYS = (
+    "torch-fp32",
+    "torch-bf16",
+    "mnn-fp32",
+    "onnxruntime-fp32",
+    "openvino-fp32",
+    "openvino-bf16",
+    "openvino-int8",
+)
 CALIBRATION = 8
 """Photos that int8 is calibrated on; they differ from those described."""
 RESULTS = "runtimes.jsonl"

@@ -66,10 +66,10 @@ def fetch(
             put where.
     """
     path = path.absolute()
-    promised = sha256.lower() if sha256 else _recorded(path)
+    expected = sha256.lower() if sha256 else _recorded(path)
     by_hand = f"fetch {url}{_told_size(size)} by other means and put it at {path}"
     if path.is_file():
-        return _as_it_is(path, promised, by_hand)
+        return _as_it_is(path, expected, by_hand)
     if offline:
         raise DownloadError(f"{path.name} is not here, and downloads are switched off (offline): {by_hand}")
     partial = path.with_name(path.name + ".partial")
@@ -80,11 +80,11 @@ def fetch(
                 return path
             _fetch_patiently(url, partial, size, on_progress, by_hand)
             checksum = sha256_of(partial)
-            if promised is not None and not checksum.startswith(promised):
+            if expected is not None and not checksum.startswith(expected):
                 _start_over(partial)
                 raise DownloadError(
                     f"{url} is not the file that it should be (its sha256 is {checksum}, expected "
-                    f"{promised}) and was deleted: try again, or {by_hand}"
+                    f"{expected}) and was deleted: try again, or {by_hand}"
                 )
             os.replace(partial, path)
             _tag_path(partial).unlink(missing_ok=True)
@@ -104,27 +104,27 @@ def _fetch_patiently(
             return _fetch_rest(url, partial, size, on_progress)
         except _BrokenOff as error:
             answer = error.__cause__
-            hopeless = isinstance(answer, urllib.error.HTTPError) and answer.code in HOPELESS
-            if hopeless or attempt == TRIES:
+            permanent = isinstance(answer, urllib.error.HTTPError) and answer.code in HOPELESS
+            if permanent or attempt == TRIES:
                 raise DownloadError(f"{url} could not be fetched ({error}): {by_hand}") from answer
             time.sleep(PAUSE * 2 ** (attempt - 1))
 
 
 def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgress) -> None:
     """Fetch what is missing of `partial`, from the start where the server has another version by now."""
-    have = partial.stat().st_size if partial.exists() else 0
+    size_here = partial.stat().st_size if partial.exists() else 0
     tag_path = _tag_path(partial)
     tag = read_utf8(tag_path, 1 << 16) if tag_path.exists() else ""
     request = urllib.request.Request(url, headers={"User-Agent": "dejavlad"})
-    if have and tag:
-        request.add_header("Range", f"bytes={have}-")
+    if size_here and tag:
+        request.add_header("Range", f"bytes={size_here}-")
         request.add_header("If-Range", tag)
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing lies past what is here
-            if error.headers.get("Content-Range", "").strip() == f"bytes */{have}":
+            if error.headers.get("Content-Range", "").strip() == f"bytes */{size_here}":
                 return
             _start_over(partial)
         raise _BrokenOff(f"the server answered {error.code} {error.reason}") from error
@@ -133,23 +133,23 @@ def _fetch_rest(url: str, partial: Path, size: int | None, on_progress: OnProgre
     with answer:
         new_tag = _tag(answer.headers)
         resumed = answer.status == 206
-        if resumed and (new_tag not in (tag, "") or _first_byte(answer.headers) != have):
+        if resumed and (new_tag not in (tag, "") or _first_byte(answer.headers) != size_here):
             _start_over(partial)
             raise _BrokenOff("the file changed on the server")
         if not resumed:
-            have = 0
+            size_here = 0
             _start_over(partial)  # first, so that old bytes never stand beside the new version's mark
             tag_path.write_text(new_tag, encoding="utf-8")
         length = answer.headers.get("Content-Length")
-        total = have + int(length) if length is not None else None
-        what, n_before = f"downloading {partial.name.removesuffix('.partial')}", have
+        total = size_here + int(length) if length is not None else None
+        what, n_before = f"downloading {partial.name.removesuffix('.partial')}", size_here
         with naming(partial), open(partial, "ab") as file:
             while chunk := _read(answer):
                 file.write(chunk)
-                have += len(chunk)
-                on_progress(Progress(what, have, max(total or size or 0, have), n_before))
-    if total is not None and have < total:
-        raise _BrokenOff(f"the connection broke off after {have} of {total} bytes")
+                size_here += len(chunk)
+                on_progress(Progress(what, size_here, max(total or size or 0, size_here), n_before))
+    if total is not None and size_here < total:
+        raise _BrokenOff(f"the connection broke off after {size_here} of {total} bytes")
 
 
 def _read(answer: http.client.HTTPResponse) -> bytes:
@@ -159,13 +159,13 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
         raise _BrokenOff(_reason(error)) from error
 
 
-def _as_it_is(path: Path, promised: str | None, by_hand: str) -> Path:
-    if promised is None or (_recorded(path) or "").startswith(promised):
+def _as_it_is(path: Path, expected: str | None, by_hand: str) -> Path:
+    if expected is None or (_recorded(path) or "").startswith(expected):
         return path
     checksum = sha256_of(path)
-    if not checksum.startswith(promised):
+    if not checksum.startswith(expected):
         raise DownloadError(
-            f"{path} is damaged or another file (its sha256 is {checksum}, expected {promised}): "
+            f"{path} is damaged or another file (its sha256 is {checksum}, expected {expected}): "
             f"delete it, and {by_hand}"
         )
     _remember(path, checksum)

@@ -20,7 +20,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -60,6 +59,8 @@ class UnknownNameError(InputError):
         near: Sequence[str] = (),
         listed: str = "",
     ) -> None:
+        import difflib
+
         self.kind, self.given, self.valid = kind, given, sorted(valid)
         near = [*near, *difflib.get_close_matches(given, self.valid, n=3, cutoff=0.5)]
         shown = ", ".join(self.valid[:MOST_NAMES]) or "none"

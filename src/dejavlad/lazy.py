@@ -7,19 +7,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """What a package has as ``__getattr__``.
+def lazy_names(package: str, names: Mapping[str, tuple[str, ...]]) -> tuple[list[str], Callable[[str], Any]]:
+    """What a package has as ``__all__`` and as ``__getattr__``.
+
+    Type checkers read the same names from imports below ``if TYPE_CHECKING``.
 
     Args:
         package: its full name.
-        homes: name -> the full name of the module that defines it; of a module of the package, the package.
+        names: module of the package -> names that it defines; ``""`` -> modules of the package.
     """
+    homes = {name: module for module, group in names.items() for name in group}
 
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        if homes[name] == package:
-            return importlib.import_module(f"{package}.{name}")
-        return getattr(importlib.import_module(homes[name]), name)
+        module = importlib.import_module(f"{package}.{homes[name] or name}")
+        return getattr(module, name) if homes[name] else module
 
-    return load
+    return sorted(homes), load

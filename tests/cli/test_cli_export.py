@@ -67,4 +67,12 @@ def test_int8_says_what_it_costs(run, folder, street, tmp_path):
     assert json.loads(out)["precision"] == "int8" and json.loads(out)["calibrated"]["photos"] == 10
     status, out, err = run(*words, "--dataset", "mine.toml")
     assert status == 0, err
-    assert set(json.loads(out)["recall"]["recall"]) == {"1", "5", "10"}
+    cost = json.loads(out)["recall"]
+    assert set(cost["recall"]) == {"1", "5", "10"}
+    before, after = cost["recall"]["1"]
+    exact, quantised = cost["alone"]["1"]
+    assert after - before == pytest.approx((quantised - exact) / cost["n_queries"])
+    assert cost["change"]["1"][0] <= after - before <= cost["change"]["1"][1]
+    assert json.loads((tmp_path / "i.onnx.json").read_text("utf-8"))["recall"] == cost
+    status, out, err = run("verify", folder, "i.onnx", "--runtime", "onnxruntime", "--photos", "photos")
+    assert f"what int8 costs on mine.toml, {cost['n_queries']} queries:" in out, err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import dejavlad as dv
 from dejavlad.datasets import photos
 from dejavlad.extraction import DescriptorStore, save_store
 from dejavlad.ground_truth import PlaceDataset, parse_truth
-from dejavlad.places.info import read_info
+from dejavlad.places.stored_map import open_stored
 
 HEAVY = ("torch", "cv2", "scipy", "rich.progress", "jinja2")
 RUN = """
@@ -70,10 +71,48 @@ def test_verbs_that_need_no_network_load_none(street: Path) -> None:
         ["models"],
         ["models", "megaloc"],
         ["map", "info", "town.map"],
-        ["verify", "--help"],
+        ["map", "check", "town.map"],
+        ["map", "compact", "town.map"],
+        ["map", "move", "town.map", "database", "moved"],
+        ["map", "remove", "town.map", "00.png"],
+        ["store", "check", "town.desc", "town.map"],
     ]
+    info = town.info()
+    shutil.copytree(street / "database", street / "moved")
+    assert open_stored(street / "town.map").info().to_dict(names=True) == info.to_dict(names=True)
     assert loaded_by(verbs, street) == {" ".join(words[:2]): [0, []] for words in verbs}
-    assert read_info(str(street / "town.map")).to_dict(names=True) == town.info().to_dict(names=True)
+    town.refresh()
+    assert len(town) == info.photos - 1 and "00.png" not in town.photos.keys
+    assert town.photos[0].path.parent == (street / "moved").resolve()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "locate nosuch.map a.jpg",
+        "map add nosuch.map photos",
+        "map check nosuch.map",
+        "map build nosuch --out x.map",
+        "evaluate --dataset nosuch --out x",
+        "extract rootsift-vlad nosuch --out x",
+        "loops nosuch --out x",
+        "bench rootsift-vlad --dataset nosuch --out x",
+        "rerank nosuch.npz --database a --queries b --out x.npz",
+        "whiten rootsift-vlad nosuch --out x",
+        "match nosuch.jpg nosuch.jpg",
+        "verify nosuch x.npz",
+        "import nosuch --out x",
+        "export nosuch --out x.onnx",
+        "serve nosuch",
+        "models nosuch",
+        "models download nosuch",
+        "store check nosuch",
+        "store merge nosuch --out x",
+    ],
+)
+def test_mistyped_paths_and_names_are_told_before_torch_is_loaded(words: str, tmp_path: Path) -> None:
+    (verb,) = loaded_by([words.split()], tmp_path).values()
+    assert verb == [1, []]
 
 
 def test_help_loads_not_even_the_command_library(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
     assert output["recall_at_100_precision"] == 1.0 and output["auc"] == 1.0
     assert (output["n_frames"], output["n_with_loop"]) == (24, 12)
     assert output["protocol"]["window"] == 6 and output["protocol"]["truth"] == {"kind": "matrix"}
-    assert json.loads(Path("results/result.json").read_text())["auc"] == 1.0
+    written = json.loads(Path("results/result.json").read_text())
+    assert written["auc"] == 1.0 and "--window 6" in written["made_with"]["command"]
+    assert {"dejavlad", "numpy"} <= written["made_with"]["versions"].keys()
     with open("results/loops.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     closed = [row for row in rows if int(row["i"]) >= PLACES]
@@ -90,6 +92,25 @@ def test_a_drive_round_and_round(run: Run, drive: Path, tmp_path: Path) -> None:
     assert run("pairs", "more", "--format", "colmap", "--out", "pairs.txt")[0] == 0
     assert "24.png 12.png" in Path("pairs.txt").read_text().splitlines()
     assert "Without truth" in Path("more/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_drive_without_loops_has_none(run: Run, tmp_path: Path, make_view, make_photo) -> None:
+    wall = make_view(3, width=128 + 14 * 32)
+    for place in range(14):
+        make_photo(tmp_path / "straight" / f"{place}.png", wall[:, 32 * place : 32 * place + 128])
+    words = ("loops", "straight", "--model", "rootsift-vlad", "--window", "5", *FAST, "--json")
+    checked, looks = (
+        json.loads(run(*words, "--out", out, "--verify", kind)[1])
+        for out, kind in (("a", "auto"), ("b", "none"))
+    )
+    made = run("map", "build", "a/frames", "--out", "drive.map", "--quiet")  # the model is a/model
+    assert made[:2] == (0, "")
+    as_is = json.loads(run(*words, "--out", "a")[1])
+    assert as_is["n_given"] == checked["n_given"] == 0 and "verified_by" in as_is["protocol"]
+    assert "verified_by" not in looks["protocol"]
+    measured = json.loads(run(*words, "--out", "a", "--threshold", "0.9")[1])
+    assert "verified_by" not in measured["protocol"]
 
 
 def test_positions_tell_the_truth_and_the_page_shows_where(run: Run, drive: Path) -> None:
@@ -154,9 +175,3 @@ def test_what_is_refused(run: Run, drive: Path) -> None:
     ):
         status, out, err = run("loops", *words, "--out", "results", "--quiet")
         assert (status, out) == (1, "") and message in err and err.count("\n") == 1, (words, err)
-
-
-def test_help_has_an_example(run: Run) -> None:
-    status, out, _ = run("loops", "--help")
-    assert status == 0 and "dejavlad loops" in out and "Example" in out
-    assert "--quiet" in out and "--json" in out and "--resize" in out

@@ -78,14 +78,6 @@ def with_a_bad_frame(video: Path, number: int) -> Path:
     return bad
 
 
-def test_help_has_an_example_and_the_options_of_models(run: Run) -> None:
-    status, out, _ = run("--help")
-    assert status == 0
-    assert "dejavlad match a.jpg b.jpg --figure match.png" in out
-    for option in ("--camera", "--video", "--weights", "--dims", "--quiet", "--json"):
-        assert option in out
-
-
 @pytest.mark.slow
 def test_a_photo_and_itself(run: Run, pair: tuple[Path, Path]) -> None:
     status, out, err = run(pair[0], pair[0], *MODEL)

@@ -110,3 +110,30 @@ def test_truth_by_frames_says_what_to_do(run: Run, tmp_path: Path) -> None:
         in err
     )
     assert status == 0 and "20 database photos and 19 queries, right within 2 frames, frames by the" in out
+
+
+def test_too_many_words_are_named_with_what_to_type(run: Run, street: Path) -> None:
+    photos = [street / "database" / f"{i:02d}.png" for i in range(4)]
+    status, _, err = run("map", "build", *photos, "--out", "town.map")
+    assert (
+        status == 2 and f"{str(photos[2])!r} and 1 more are too much; photos are given as one folder" in err
+    )
+    status, _, err = run("map", "build", *photos[:2], "--out", "town.map")
+    assert status == 1 and "is a photo, and a model comes first: dejavlad map build [MODEL] FOLDER" in err
+    assert "'x' is too much (see: dejavlad map info --help)" in run("map", "info", "town.map", "x")[2]
+    assert "(see: dejavlad map --help)" in run("map", "bild", street)[2]
+
+
+def test_several_photos_are_added_and_only_their_failures_told(run: Run, street: Path) -> None:
+    bad = street / "database" / "bad.png"
+    bad.write_text("no photo", encoding="utf-8")
+    (street / "database" / "notes.txt").write_text("-", encoding="utf-8")
+    assert run("map", "build", "rootsift-vlad", street / "database", "--out", "town.map", *FAST)[0] == 0
+    names = ((i, street / "queries" / f"{i:02d}.png") for i in (1, 2))
+    photos = [path.rename(path.with_name(f"new{i}.png")) for i, path in names]
+    status, out, err = run("map", "add", "town.map", *photos, street / "database", "--device", "cpu")
+    assert status == 0 and "2 photos added, 14 in the map" in out and "bad.png" in err
+    status, out, err = run("map", "add", "town.map", photos[0], "--device", "cpu")
+    assert "0 photos added, 14 in the map" in out and "bad.png" not in err
+    status, _, err = run("locate", "town.map", bad, *FAST)
+    assert status == 1 and "bad.png' could not be described: it is no image" in err

@@ -22,14 +22,6 @@ def spec(tmp_path: Path) -> Path:
     return tmp_path / "tiny.mat"
 
 
-@pytest.mark.parametrize("verb", [("pairs",), ("dataset", "truth"), ("dataset", "list")], ids=" ".join)
-def test_help_has_an_example(run: Run, verb: tuple[str, ...]) -> None:
-    status, out, _ = run(*verb, "--help")
-    assert status == 0
-    assert "Example" in out and f"dejavlad {' '.join(verb)}" in out
-    assert "--quiet" in out and "--json" in out
-
-
 @pytest.mark.slow
 def test_truth_of_frames_and_its_use(run: Run, street: Path) -> None:
     photos = (street / "database", street / "queries")

@@ -58,7 +58,7 @@ def test_fast_work_is_not_heard_of_too_often() -> None:
 
 def test_time_left_counts_only_what_this_run_did() -> None:
     written = lines_of(0.5, 100, resumed=50)
-    assert written[0][1] == "describing photos: 60/100 (60 %), 50 found, about 20 s left"
+    assert written[0][1] == "describing photos: 60/100 (60 %), 50 done before, about 20 s left"
 
 
 def test_a_task_done_again_begins_anew() -> None:

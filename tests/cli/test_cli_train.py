@@ -88,13 +88,6 @@ def words(place: Path, tmp_path: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("verb", ["train", "whiten"])
-def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([verb, "--help"]) == 0
-    help_text = capsys.readouterr().out
-    assert f"dejavlad {verb}" in help_text and "--json" in help_text and "--offline" in help_text
-
-
 @pytest.mark.slow
 def test_train_whiten_and_the_models_of_a_run(
     words: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

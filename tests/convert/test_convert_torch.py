@@ -249,6 +249,23 @@ def test_a_name_above_all_others_is_taken_off(tmp_path):
 
 
 @pytest.mark.slow
+def test_tensors_are_taken_from_under_any_name(tmp_path):
+    """However deep a training program puts them; its optimiser numbers its own and is passed over."""
+    state = features() | netvlad(64)
+    plain = import_model(saved(tmp_path / "plain.pth", state)).fingerprint
+    adam = {"state": {0: {"exp_avg": drawn(3)}}, "param_groups": [{"lr": 0.1}]}
+    named = {f"module.{key}": tensor for key, tensor in state.items()}
+    for content in (
+        {"net": state, "epoch": 3, "optimizer": adam},
+        {"model_ema": named},
+        {"checkpoint": {"weights": {"state_dict": named}}, "optimizer": adam},
+    ):
+        assert import_model(saved(tmp_path / "deep.pth", content)).fingerprint == plain
+    with pytest.raises(CheckpointError, match="it holds tensors under ema, net; save those of the network"):
+        import_model(saved(tmp_path / "two.pth", {"net": state, "ema": state}))
+
+
+@pytest.mark.slow
 def test_a_full_size_network_gives_one_answer_in_every_format(tmp_path):
     """VGG-16, NetVLAD (K=64), whitening to 256: MATLAB's, Patch-NetVLAD's, the TensorFlow port's and ours."""
     net = network(
@@ -387,7 +404,10 @@ def test_a_checkpoint_that_holds_itself_ends(tmp_path):
 
 @pytest.mark.parametrize(
     ("member", "message"),
-    [("config.json", "a zip archive, but not PyTorch's"), ("net/constants.pkl", "a TorchScript program")],
+    [
+        ("config.json", "a zip archive, but not PyTorch's.*unpack it"),
+        ("net/constants.pkl", "a TorchScript program"),
+    ],
 )
 def test_other_archives_are_told(tmp_path, member, message):
     with zipfile.ZipFile(tmp_path / "net.pth", "w") as made:

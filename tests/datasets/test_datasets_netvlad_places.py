@@ -123,6 +123,28 @@ def test_a_spec_of_ones_own_without_its_photos(tmp_path: Path) -> None:
         open_dataset(path, root=tmp_path / "nowhere")
 
 
+def test_names_of_a_spec_are_looked_up_as_those_of_lists(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["a b/one.JPG", "a b/two.jpg ", ".\\a b\\three%20x.jpg", "a b/u\u0308.jpg"]
+    touch(
+        *(tmp_path / "images" / "a b" / name for name in ("one.jpg", "two.jpg", "three x.jpg", "\u00fc.jpg"))
+    )
+    touch(tmp_path / "queries" / "q.jpg")
+    places = open_dataset(spec(tmp_path / "mine.mat", names, ["q.jpg"]), root=tmp_path)
+    assert all(photo.path.is_file() for photo in (*places.database, *places.queries))
+    assert "1 photos of mine:database are there in other letter case, e.g. 'a b/one.JPG'" in caplog.text
+
+
+def test_an_official_spec_by_its_path_names_the_protocol(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_dataset(spec(tmp_path / "mine.mat", ["a.jpg"], ["q.jpg"]))
+    assert not caplog.text
+    open_dataset(spec(tmp_path / "tokyoTM_val.mat", ["a.jpg"], ["q.jpg"]))
+    assert "published figures of it are by tokyotm-val@25m" in caplog.text
+
+
 def test_pittsburgh_as_it_is_distributed(tmp_path: Path) -> None:
     database = [f"000/000001_pitch{p}_yaw{y}.jpg" for p in (1, 2) for y in range(1, 13)]
     queries = ["001/000002_pitch1_yaw1.jpg"]

@@ -12,7 +12,7 @@ import dejavlad as dv
 from dejavlad.aggregation import create
 from dejavlad.errors import CheckpointError, DejavladError, InputError, StoreBusyError, StoreMismatchError
 from dejavlad.export import ExportSetting, export_model, open_export, read_certificate
-from dejavlad.export.certificate import certificate_file
+from dejavlad.export.certificate import Certificate, certificate_file
 from dejavlad.export.make import recertify
 from dejavlad.export.onnx_file import data_file
 from dejavlad.extraction import extract
@@ -290,3 +290,26 @@ def test_what_cannot_be_exported_is_refused(make, tmp_path, exported):
         load_model(exported[1], weights="random:0")
     save_model(opened, tmp_path / "kept")
     assert load_model(tmp_path / "kept").fingerprint == opened.fingerprint
+
+
+def test_what_int8_costs_is_read_back_and_older_certificates_have_none(exported):
+    fields = read_certificate(exported[1]).to_dict()
+    assert fields.pop("recall") is None and Certificate.from_dict(fields).recall is None
+    cost = {
+        "dataset": "town/test",
+        "n_queries": 200,
+        "recall": {"1": [0.5, 0.49], "5": [0.75, 0.75]},
+        "change": {"1": [-0.02, 0.005], "5": [0.0, 0.0]},
+        "alone": {"1": [3, 1], "5": [0, 0]},
+    }
+    certificate = Certificate.from_dict(fields | {"recall": cost})
+    assert certificate.to_dict()["recall"] == cost
+    assert str(certificate.recall).split("\n") == [
+        "what int8 costs on town/test, 200 queries:",
+        "  recall@1 0.500 in float32, 0.490 in int8: -1.0 points, with 95 % between -2.0 and +0.5; "
+        "right in float32 alone 3, in int8 alone 1",
+        "  recall@5 0.750 in float32, 0.750 in int8: the same on every query",
+    ]
+    for damage in ({"alone": {"1": [3, 1]}}, {"change": {"1": [0.0], "5": [0, 0]}}, {"n_queries": "many"}):
+        with pytest.raises(CheckpointError, match="no certificate"):
+            Certificate.from_dict(fields | {"recall": cost | damage})

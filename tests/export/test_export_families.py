@@ -1,5 +1,7 @@
 """Every family is exported with a certificate, and answers as its model at every batch and size it takes."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
 pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
 
 ONE = (("onnxruntime", "fp32"),)
+BOTH = (*ONE, ("mnn", "fp32")) if find_spec("MNN") else ONE
 
 
 def photos(n, height, width, seed=0):
@@ -27,15 +30,16 @@ def test_every_head_has_a_member():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MEMBERS)
-def test_an_export_answers_as_its_model(name, tmp_path):
+def test_an_export_answers_as_its_model(name, tmp_path, cache):
     model = MEMBERS[name]()
     size = model.preprocess.output_size(60, 80)
     path = tmp_path / "model.onnx"
-    certificate = export_model(model, path, ExportSetting(size, runtimes=ONE))
+    certificate = export_model(model, path, ExportSetting(size, runtimes=BOTH))
+    assert all(answers.ok for answers in certificate.answers)
     assert (certificate.opset, certificate.ir_version) == (17, 8)  # onnxruntime 1.12 and later read it
     assert certificate.fingerprint == model.fingerprint
     assert certificate.size == (None if takes_any_size(model) and name != "convap" else size)
-    exported = open_export(path)
+    exported = open_export(path, runtime="onnxruntime")
     for batch, images in ((1, photos(1, 50, 70)), (4, photos(5, 60, 80, 1))):
         expected = model.encode(images, batch_size=batch if model.alone else 1)
         np.testing.assert_allclose(exported.encode(images, batch_size=batch), expected, atol=2e-5)

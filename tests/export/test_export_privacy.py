@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF send nothing from our process, though by themselves they would."""
+"""OpenVINO, NNCF and MNN send nothing from our process, though by themselves they would."""
 
 from __future__ import annotations
 

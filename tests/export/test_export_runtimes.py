@@ -10,7 +10,7 @@ from dejavlad.aggregation import create
 from dejavlad.errors import InputError, MissingExtraError, UnknownNameError
 from dejavlad.export import ExportSetting, attach, export_model, onnx_file, open_export
 from dejavlad.export.certificate import read_certificate
-from dejavlad.export.quantise import export_int8
+from dejavlad.export.quantise import SHARES, export_int8
 from dejavlad.extraction import extract
 from dejavlad.extraction.seconds import Seconds
 from dejavlad.model import PatchSetting, save_model
@@ -34,7 +34,7 @@ def importable(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino")])
+@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino"), installed("mnn")])
 def test_the_same_encode(runtime, make, cache, tmp_path):
     folder = save_model(table_model(), tmp_path / "model")
     plain = load_model(folder, device="cpu", resize="longest:64")
@@ -112,13 +112,13 @@ def test_names_and_extras(make, monkeypatch, tmp_path):
         load_model(folder, runtime="onnxruntime")
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn"])
 def test_a_missing_runtime_is_told(name, make, monkeypatch, tmp_path):
     path = tmp_path / "x.onnx"
     export_model(make(), path, ExportSetting(runtimes=(("onnxruntime", "fp32"),)))
     monkeypatch.setattr("dejavlad.export.runtimes.importlib.util.find_spec", lambda _: None)
     folder = save_model(table_model(), tmp_path / "m")
-    with pytest.raises(MissingExtraError, match=r"pip install 'dejavlad\[(onnx|openvino)\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'dejavlad\[(onnx|openvino|mnn)\]'"):
         attach(load_model(folder, device="cpu"), name)
 
 
@@ -151,10 +151,11 @@ def test_the_first_convolutions_are_those_of_few_multiplications(tmp_path):
             layer.register_forward_hook(note)
     model.backbone(torch.zeros(1, 3, 64, 96))
     count = 1
-    while sum(work[1 : count + 1]) <= onnx_file.FIRST_SHARE * sum(work):
+    while sum(work[1 : count + 1]) <= 0.05 * sum(work):
         count += 1
-    first = onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96))
+    first = onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96), 0.05)
     assert len(first) == count > 1 and "features.0" in first[0] and "features.3" in first[-1]
+    assert onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96), 0.0) == first[:1]
 
 
 @pytest.mark.slow
@@ -177,6 +178,31 @@ def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
     cosines = (small.encode(images) * model.encode(images)).sum(axis=1)
     assert 0.9 < cosines.min() < 0.9999999
     assert certificate.answers[0].cosine_min == pytest.approx(float(cosines.min()), abs=0.02)
+
+
+@pytest.mark.parametrize(("near", "tried"), [(0.5, [0.0]), (2.0, list(SHARES))])
+def test_more_layers_stay_exact_only_where_descriptors_are_not_near(near, tried, make, tmp_path, monkeypatch):
+    shares = []
+
+    class Copies:
+        name = "copies 1"
+
+        def __call__(self, source, made, prepared, share):
+            shares.append(share)
+            onnx_file.rewrite(onnx_file.read(source), made)
+
+    monkeypatch.setattr("dejavlad.export.quantise.quantiser", Copies)
+    monkeypatch.setattr("dejavlad.export.quantise.NEAR", near)
+    setting = ExportSetting(runtimes=(("onnxruntime", "int8"),))
+    monkeypatch.setattr(
+        onnx_file, "first_convolutions", lambda _, shape, share: ["a", "b"][: 1 + (share > 0)]
+    )
+    certificate = export_int8(make(), tmp_path / "i.onnx", setting, calibrate=photos(9, 50, 60))
+    assert shares == tried and certificate.calibrated["first"] == len(tried)
+    monkeypatch.setattr(onnx_file, "first_convolutions", lambda *_: ["a"])  # no others to leave
+    export_int8(make(), tmp_path / "j.onnx", setting, calibrate=photos(9, 50, 60))
+    assert shares == [*tried, 0.0]
+    assert certificate.answers[0].photos == 8  # some of those that it was calibrated on
 
 
 @pytest.mark.slow
@@ -206,3 +232,15 @@ def test_decoding_overlaps_and_steps_are_measured(make, tmp_path):
     again = extract(model, PhotoList(listed), tmp_path / "t", batch_size=1)
     np.testing.assert_array_equal(again.rows, store.rows)
     assert (tmp_path / "s" / "manifest.json").read_text() == (tmp_path / "t" / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino"), installed("mnn")])
+def test_photos_too_small_for_a_layer_are_refused(runtime, cache, tmp_path):
+    """onnxruntime and MNN would divide by zero, which ends the process."""
+    path = tmp_path / "x.onnx"
+    export_model(MEMBERS["squeezenet1_0"](), path, ExportSetting((64, 96), runtimes=((runtime, "fp32"),)))
+    exported = open_export(path, runtime=runtime)
+    for side in (1, 8, 9):
+        with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
+            exported.describe(torch.zeros(2, 3, side, side))
+    assert exported.describe(torch.zeros(2, 3, 20, 20)).shape == (2, 512)

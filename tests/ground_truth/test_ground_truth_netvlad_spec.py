@@ -22,7 +22,7 @@ from dejavlad.photo import (
 )
 
 
-def cells(*names: str) -> np.ndarray[Any, Any]:
+def cells(*names: Any) -> np.ndarray[Any, Any]:
     array = np.empty((len(names), 1), object)
     array[:, 0] = names
     return array
@@ -77,6 +77,34 @@ def test_time_stamps_and_fields_that_may_lack(tmp_path: Path) -> None:
     assert content.database_times is not None and content.database_times.tolist() == [200912, 200912, 201407]
     assert content.query_times is not None and content.query_times.dtype == np.float64
     assert (content.part, content.nontrivial) == ("", None)
+
+
+def test_names_as_rows_of_characters_or_in_cells_of_their_own(tmp_path: Path) -> None:
+    """As SciPy writes lists of strings, and what it read before."""
+    names = ["000/b.jpg", "000/longer name.jpg", "001/c.jpg"]
+    for i, given in enumerate((names, np.array(names), cells(*(cells(name) for name in names)))):
+        content = read_netvlad_spec(
+            spec(tmp_path / f"{i}.mat", dbImageFns=given, qImageFns=["q.jpg", "r.jpg"])
+        )
+        assert (content.database, content.queries) == (tuple(names), ("q.jpg", "r.jpg"))
+
+
+def test_what_may_lack_may_be_empty_and_times_a_column(tmp_path: Path) -> None:
+    empty = np.zeros((0, 0))
+    content = read_netvlad_spec(
+        spec(tmp_path / "empty.mat", nonTrivPosDistSqThr=empty, dbTimeStamp=empty, qTimeStamp=empty)
+    )
+    assert (content.nontrivial, content.database_times, content.query_times) == (None, None, None)
+    content = read_netvlad_spec(
+        spec(
+            tmp_path / "column.mat",
+            qTimeStamp=np.array([[200912], [201407]]),
+            posDistThr=None,
+            posDistSqThr=49.0,
+        )
+    )
+    assert content.query_times is not None and content.query_times.tolist() == [200912, 201407]
+    assert content.truth.radius == 7.0
 
 
 def test_as_truth_of_lists(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_pages_of_hostile_names(hostile: Path, capsys: pytest.CaptureFixture[str
     check(hostile / "<i>results" / "index.html")
     results = Markup()
     results.feed((hostile / "<i>results" / "index.html").read_text("utf-8"))
-    assert any("have no position, e.g. '<b>broken<b>.png'" in text for text in results.text)
+    assert any("1 has none, e.g. '<b>broken<b>.png'" in text for text in results.text)
     run(
         "loops",
         hostile / "database",

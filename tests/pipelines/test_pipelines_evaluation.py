@@ -17,7 +17,7 @@ from dejavlad.ground_truth import (
     Truth,
 )
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.pipelines import bench, evaluate
+from dejavlad.pipelines import bench, evaluate, evaluate_ranking
 from dejavlad.pipelines.evaluation import describe_dataset, rank, sweep
 from dejavlad.pipelines.scoring import Scoring, score
 from dejavlad.report import write_page
@@ -124,3 +124,37 @@ def test_a_benchmark_is_timed_on_this_machine(tmp_path: Path) -> None:
     places = PlaceDataset("made", photos, photos, Truth([[0]], 1, {"kind": "made"}))
     with pytest.raises(TypeError, match="unexpected keyword argument 'ray'"):
         bench(["rootsift-vlad"], places, tmp_path, ray="auto")  # type: ignore[call-arg]
+
+
+def test_a_result_says_what_it_takes_to_do_it_again(tmp_path: Path) -> None:
+    photos = PhotoList(Photo(f"{i}.jpg", Path(f"{i}.jpg")) for i in range(3))
+    places = PlaceDataset("made", photos, photos, Truth([[0], [1], [2]], 3, {"kind": "made"}))
+    store = DescriptorStore.from_arrays(np.eye(3, dtype=np.float32), photos)
+    scoring = Scoring(recall_at=(1,), k=3, index="float16")
+    made = evaluate((store, store), places, tmp_path / "a", scoring, command="dejavlad evaluate x")
+    assert made.result is not None
+    made_with = Result.load(tmp_path / "a").made_with
+    assert made_with == made.result.made_with
+    assert (made_with["command"], made_with["index"], made_with["seed"]) == (
+        "dejavlad evaluate x",
+        "float16",
+        None,
+    )
+    assert made_with["precision"] == store.manifest.setting.precision
+    assert made_with["versions"]["dejavlad"] == dv.__version__
+    assert made_with["versions"]["numpy"] == np.__version__
+    scored = evaluate_ranking(made.ranking, places, tmp_path / "b").result
+    assert scored is not None and set(scored.made_with) == {"versions"}
+    page = made.page.read_text(encoding="utf-8")
+    assert f"dejavlad {dv.__version__}, python" in page and ">float16<" in page
+
+
+def test_an_empty_database_is_named(tmp_path: Path) -> None:
+    photos, none = PhotoList([Photo("a.jpg", Path("a.jpg"))]), PhotoList([])
+    database = DescriptorStore.from_arrays(np.empty((0, 4), np.float32), none)
+    queries = DescriptorStore.from_arrays(np.ones((1, 4), np.float32), photos)
+    places = PlaceDataset("made", none, photos, Truth([[]], 0, {"kind": "made"}))
+    with pytest.raises(InputError, match="the database holds no photos"):
+        evaluate((database, queries), places, tmp_path)
+    with pytest.raises(InputError, match=r"rows.npy: descriptors must be \[N, D\]; given \[4\]"):
+        DescriptorStore.from_arrays(np.ones(4), path=Path("rows.npy"))

@@ -210,7 +210,7 @@ def test_a_whole_map_answers_as_before(street: Path, tmp_path: Path, monkeypatch
     assert reader.locate(queries)[0].matches[0].name == "00.png"  # it sees what it opened
     assert town.add(dv.photos(street / "database")) == 4
     assert town.check() and len(town) == 12
-    monkeypatch.setattr("dejavlad.places.place_map.DEAD_BYTES", 1)
+    monkeypatch.setattr("dejavlad.places.stored_map.DEAD_BYTES", 1)
     town.remove([f"0{i}.png" for i in range(7)])  # more than half: by itself
     assert (tmp_path / "town.map" / "rows.bin").stat().st_size == 5 * model.descriptor_size * 4
     assert dv.PlaceMap.build(model, dv.photos(street / "database"), tmp_path / "town.map").check()

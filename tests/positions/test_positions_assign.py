@@ -96,7 +96,7 @@ def test_with_csv_missing_photos_are_told(tmp_path: Path) -> None:
     placed = with_positions(listing("a.jpg", "b.jpg", "c.jpg"), path)
     assert placed.positions == [Position(1, 2), None, None]
     assert placed[0].heading == 90
-    assert "2 of 3 photos of some have no position, e.g. 'b.jpg'" in placed.notes[0]
+    assert "; 2 have none, e.g. 'b.jpg'" in placed.notes[0]
     assert "1 photos that are not in some" in placed.notes[1]
     with pytest.raises(
         InputError, match=r"none of the 1 photos of some \(e.g. 'q.jpg'\) is named in .*'a.jpg'"

@@ -134,8 +134,7 @@ def test_exiftool(tmp_path: Path) -> None:
     assert (placed[0].heading, placed[0].time, placed[1].time) == (271.5, NOON + 0.5, NOON)
     assert placed.positions[2:] == [None, None] and placed[2].time is None
     assert placed.notes == (
-        "some: 2 of 4 photos have a position (from positions.csv); 2 of 4 photos of some have no position, "
-        "e.g. 'c.jpg'",
+        "some: 2 of 4 photos have a position (from positions.csv); 2 have none, e.g. 'c.jpg'",
         "some: 1 positions are 0,0, which means none, and are left out, e.g. that of 'c.jpg'",
         "some: 1 of 2 photos' times have no time zone, and are taken for UTC (--time-offset UTC+2 says that "
         "their clocks ran on that)",

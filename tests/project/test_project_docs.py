@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dejavlad.aggregation import AGGREGATIONS
 from dejavlad.backbones import BACKBONES
 from dejavlad.cli import main
 from dejavlad.datasets import DATASETS
@@ -27,6 +28,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.glob("extending/*.md"))
 GUIDES = ["index.md", *sorted(path.relative_to(DOCS).as_posix() for path in DOCS.glob("guides/*.md"))]
 OUTPUT = {
+    "extending/aggregation.md": "rootsift-moments 256",
     "extending/dataset.md": "12 12 [1, 1,",
     "extending/backbone.md": "pebble-netvlad 2048",
     "extending/matcher.md": "[ 0  1  2  3  4  5  6  7  8  9 10 11]",
@@ -57,7 +59,7 @@ def workplace(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def registries() -> Iterator[None]:
     """Names that an example registers are forgotten after it."""
-    tables = [DATASETS, BACKBONES, MATCHERS, PROTOCOLS]
+    tables = [DATASETS, BACKBONES, AGGREGATIONS, MATCHERS, PROTOCOLS]
     before = [dict(table) for table in tables]
     yield
     for table, names in zip(tables, before, strict=True):
@@ -188,6 +190,9 @@ def test_site_has_the_public_names(site: Path) -> None:
         - {"dejavlad.pipelines", "dejavlad.report"}
     )
     assert not missing
+    page = (site / "api" / "maps.html").read_text(encoding="utf-8")
+    methods = ("build", "open", "add", "remove", "move", "compact", "check", "info", "locate", "photos")
+    assert all(f'id="dejavlad.PlaceMap.{method}"' in page for method in methods)
 
 
 def test_links_of_the_documents() -> None:

@@ -1,11 +1,16 @@
 """What importing the package and asking for help may load, and how fast."""
 
+import ast
+import importlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import dejavlad
 
 HEAVY = ("torch", "faiss", "matplotlib", "cv2", "scipy", "lightning", "transformers", "numpy.testing")
 
@@ -53,10 +58,37 @@ def test_is_quick(words: list[str], most: float) -> None:
 
 
 def test_public_names_resolve() -> None:
-    import dejavlad
-
     assert list(dejavlad.__all__) == sorted(dejavlad.__all__)
     for name in dejavlad.__all__:
         assert getattr(dejavlad, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         dejavlad.nothing  # noqa: B018
+
+
+LAZY = [
+    path
+    for path in sorted(Path(dejavlad.__file__).parent.rglob("__init__.py"))
+    if "lazy_names(" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", LAZY, ids=lambda path: path.parent.name)
+def test_type_checkers_see_the_names_that_are_loaded_when_used(path: Path) -> None:
+    parts = path.parent.relative_to(Path(dejavlad.__file__).parent).parts
+    package = importlib.import_module(".".join(["dejavlad", *parts]))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names:
+            assert alias.asname == alias.name, "written twice, it is public"
+            module = importlib.import_module(node.module)
+            seen[alias.name] = getattr(module, alias.name)
+    assert package.__all__ == sorted(seen)
+    for name, value in seen.items():
+        assert getattr(package, name) is value
+
+
+def test_all_lazy_packages_are_looked_at() -> None:
+    assert len(LAZY) >= 8

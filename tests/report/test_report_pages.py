@@ -409,6 +409,18 @@ def test_located_arrays_are_shown(tmp_path: Path, make_view: View) -> None:
         write_locate_page(answers, town_of(places), tmp_path / "r.html", photos=places.queries[:2])
 
 
+def test_a_located_photo_says_why_and_how_exactly(tmp_path: Path, make_view: View) -> None:
+    places = dataset(3, view=make_view)
+    photo = places.database[1]
+    match = Match(photo.key, Path("x"), 0.1, 0.995, photo.position, 31)
+    answer = Answer("q.jpg", tmp_path / "q.jpg", (match,), 0.9, True, reason="31 points agree with 1.jpg")
+    answer = replace(answer, uncertainty_m=8.0)
+    page = read(write_locate_page([answer], town_of(places), tmp_path / "p.html"))
+    for words in ("within about 8 m", "31 points agree with 1.jpg.", "31 points", "score 0.995"):
+        assert words in page.prose
+    assert f"{photo.key}  31 points, score 0.995  54." in str(answer) and "within about 8 m" in str(answer)
+
+
 def test_nothing_located(tmp_path: Path, make_view: View) -> None:
     places = dataset(3, view=make_view)
     assert "0 photos looked up" in read(write_locate_page([], town_of(places), tmp_path / "p.html")).prose

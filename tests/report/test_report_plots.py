@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from dejavlad.evaluation import evaluate
-from dejavlad.geo import Position, utm_from_latlon
+from dejavlad.geo import Position, Positions, utm_from_latlon
 from dejavlad.ground_truth.truth import Truth
 from dejavlad.ranking import Ranking
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP
 from dejavlad.report.charts.curves import recall_curve
 from dejavlad.report.charts.places import MARGIN, WIDTH, Layer, Plane, place_map
+from dejavlad.report.charts.regions import regions
 from dejavlad.report.templating import render
 from dejavlad.report.text import duration, metres, shorten
 
@@ -84,6 +85,43 @@ def test_positions_of_two_zones_lie_side_by_side() -> None:
     assert a is not None and b is not None
     assert np.hypot(b[0] - a[0], b[1] - a[1]) / plane.scale == pytest.approx(125.7, abs=0.5)
     assert plane.at(Position(1.0, 2.0)) is None
+
+
+def test_regions_far_apart_are_drawn_by_themselves() -> None:
+    lund = [utm_from_latlon(55.7 + 1e-4 * i, 13.19) for i in range(20)]
+    arezzo = [utm_from_latlon(43.47, 11.88 + 1e-3 * i) for i in range(6)]
+    lisbon = [utm_from_latlon(38.72, -9.14 - 1e-3 * i) for i in range(5)]  # too far for the zone of Lund
+    every = [*lund, None, *arezzo, *lisbon]
+    parts = regions(Positions.from_list(every))
+    assert [part.tolist() for part in parts] == [
+        list(range(20)),
+        list(range(21, 27)),
+        list(range(27, 32)),
+    ]
+    drawing = place_map([Layer("m-db", every)], alt="map")
+    assert drawing is not None and drawing.count("<svg") == 3
+    assert sum(dots.count("h0") for dots in re.findall(r'class="m-db few" d="([^"]+)"', drawing)) == 31
+    with_query = place_map(
+        [Layer("m-db", every), Layer("m-ask", [None, arezzo[2]], 7, ["a", "b"])], alt="map"
+    )
+    assert with_query is not None and with_query.count("<svg") == 1 and with_query.count("<circle") == 1
+    without_place = place_map([Layer("m-db", every), Layer("m-ask", [None])], alt="map")
+    assert without_place is not None and without_place.count("<svg") == 3
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [
+        [Position(1000.0 * i, 0.0) for i in range(200)],  # one drive
+        [Position(3e4 * i, 0.0) for i in range(12)],  # a photo now and then
+        [Position(1e5 * (i % 9), float(i)) for i in range(90)],  # more towns than anybody scrolls through
+        [Position(10.0 * i, 4000.0 * (i % 2)) for i in range(40)],  # two streets of one town
+        [Position(0.0, 0.0)] * 4 + [utm_from_latlon(55.7, 13.19)],  # two planes
+    ],
+)
+def test_what_lies_together_is_one_region(positions: list[Position]) -> None:
+    assert len(regions(Positions.from_list(positions))) == 1
+    assert regions(Positions.from_list([None] * 3)) == []
 
 
 @pytest.mark.slow

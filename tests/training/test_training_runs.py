@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from dejavlad import __version__
 from dejavlad.errors import InputError
+from dejavlad.guarded.json_file import read_json_object
 from dejavlad.model import load_folder
-from dejavlad.model.run_folder import best_epoch
+from dejavlad.model.run_folder import RUN, best_epoch
 from dejavlad.training import resolve, train
 from dejavlad.training.run.state import State
 
@@ -56,6 +58,11 @@ def test_the_model_given_is_not_changed(config, make_model, town, out):
 def test_a_trained_model_says_what_it_was_trained_on(run):
     provenance = load_folder(run.model("epoch:1")).provenance
     assert (provenance["trained_on"], provenance["method"]) == ("town0", "given")
+
+
+def test_a_run_says_which_versions_began_it(run):
+    versions = read_json_object(run.path / RUN)["versions"]
+    assert versions["dejavlad"] == __version__ and versions["torch"] == torch.__version__
 
 
 def test_the_state_holds_the_weights_of_the_latest_model(run):

@@ -18,6 +18,7 @@ from dejavlad.training.config.schedule import (
     saves,
 )
 from dejavlad.training.losses.ranking_loss import make_loss
+from dejavlad.training.sampling import mining
 from dejavlad.training.sampling.mining import (
     Descriptors,
     Miner,
@@ -122,6 +123,19 @@ def test_nearest_is_exact_and_in_order(count):
     order = np.lexsort((among, slow))[:count]
     assert rows_found.tolist() == among[order].tolist()
     np.testing.assert_allclose(squared, slow[order], rtol=1e-12)
+
+
+@pytest.mark.parametrize("work_values", [1, 1 << 24])
+def test_of_photos_that_look_the_same_the_first_are_nearest(monkeypatch, work_values):
+    """Of a wall or a road a database may have many; rounding does not choose among them."""
+    monkeypatch.setattr(mining, "WORK_VALUES", work_values)
+    random = np.random.default_rng(5)
+    rows, query = unit(random, 4, 64)[random.integers(0, 4, 300)], unit(random, 1, 64)[0]
+    rows[::7] = 0
+    among = np.flatnonzero(random.random(300) < 0.8)
+    slow = ((rows.astype(np.float64) - query) ** 2).sum(axis=1)
+    seen = [row for row in among.tolist() if rows[row].any()]
+    assert nearest(query, rows, among, 10)[0].tolist() == sorted(seen, key=lambda row: (slow[row], row))[:10]
 
 
 @pytest.mark.parametrize("exclude", [False, True])

@@ -195,8 +195,11 @@ def test_unknown_names_and_places(tmp_path):
     for name in ("vgg61-netvlad", "vgg16-netvald", "vgg16"):
         with pytest.raises(UnknownNameError, match=r"did you mean vgg1.*a model folder"):
             load_model(name)
-    with pytest.raises(UnknownNameError, match=r"valid: alexnet-avg, .*a model folder"):
+    with pytest.raises(UnknownNameError, match=r"`dejavlad models` lists the names .*a model folder"):
         load_model("zzz")
+    for name in ("nowhere@latest", "nowhere@epoch:3", "vgg16@conv5_3", "nowhere@x-netvlad"):
+        with pytest.raises(UnknownNameError, match=r"unknown model '.*a training run"):
+            load_model(name)
     with pytest.raises(CheckpointError, match="nothing there"):
         load_model(tmp_path / "none")
     with pytest.raises(CheckpointError, match="nothing there"):

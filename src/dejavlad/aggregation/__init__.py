@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from dejavlad.aggregation.base import Aggregation
 from dejavlad.aggregation.boq import BoQ
@@ -42,7 +41,7 @@ __all__ = [
     "patch_vlad",
 ]
 
-AGGREGATIONS: Final[Mapping[str, Callable[..., Aggregation]]] = {
+AGGREGATIONS: dict[str, type[Aggregation]] = {
     "netvlad": NetVLAD,
     "netvlad_tied": TiedNetVLAD,
     "vlad": VLAD,
@@ -62,7 +61,7 @@ AGGREGATIONS: Final[Mapping[str, Callable[..., Aggregation]]] = {
     "image_tokens": ImageTokens,
     "qaa": QAA,
 }
-"""Name -> constructor, called with the number of channels and the aggregation's own options."""
+"""Name -> class, made with the number of channels and the aggregation's own options."""
 
 
 PRE_L2 = ("max_preL2", "avg_preL2", "gem_preL2")

@@ -98,14 +98,14 @@ def signed_power(x: Tensor, power: float) -> Tensor:
 def generalized_mean(feat_NDL: Tensor, p: Tensor) -> Tensor:
     """``(mean_l x^p)^(1/p)`` of each channel [N, D], features below 1e-6, so also negative ones, as 1e-6.
 
-    GeM of Radenović et al. (TPAMI 2019); in logarithms, so that no `p` over- or underflows.
+    GeM of Radenović et al. (TPAMI 2019); in logarithms, or relative to the greatest: no `p` overflows.
     """
+    if _tracing():  # runtimes compute powers faster than logarithms, and nearer in bfloat16
+        positive_NDL = feat_NDL.clamp(min=1e-6)
+        most_ND1 = positive_NDL.amax(dim=2, keepdim=True)
+        mean_ND = (positive_NDL / most_ND1).pow(p).mean(dim=2)
+        return mean_ND.pow(1 / p) * most_ND1[:, :, 0]
     logs_NDL = feat_NDL.clamp(min=1e-6).log()
-    if _tracing():  # an exported network takes photos of any size
-        powers_NDL = p * logs_NDL
-        most_ND1 = powers_NDL.amax(dim=2, keepdim=True)
-        mean_ND = (powers_NDL - most_ND1).exp().mean(dim=2).log() + most_ND1[:, :, 0]
-        return (mean_ND / p).exp()
     return ((torch.logsumexp(p * logs_NDL, dim=2) - math.log(feat_NDL.shape[2])) / p).exp()
 
 

@@ -366,12 +366,12 @@ class DinoV2(nn.Module):
             return self.pos_embed
         trained = self.pos_embed[:, 1:].float()
         trained = trained.reshape(1, TRAINED_GRID, TRAINED_GRID, -1).permute(0, 3, 1, 2)
-        how: dict[str, Any]
+        target: dict[str, Any]
         if self.positions == "offset":
-            how = {"scale_factor": ((rows + 0.1) / TRAINED_GRID, (columns + 0.1) / TRAINED_GRID)}
+            target = {"scale_factor": ((rows + 0.1) / TRAINED_GRID, (columns + 0.1) / TRAINED_GRID)}
         else:
-            how = {"size": (rows, columns), "antialias": self.positions == "antialias"}
+            target = {"size": (rows, columns), "antialias": self.positions == "antialias"}
         with torch.autocast(trained.device.type, enabled=False):
-            made = F.interpolate(trained, mode="bicubic", **how)
+            made = F.interpolate(trained, mode="bicubic", **target)
         patches_1TC = made.permute(0, 2, 3, 1).reshape(1, rows * columns, -1)
         return torch.cat([self.pos_embed[:, :1], patches_1TC.to(self.pos_embed.dtype)], dim=1)

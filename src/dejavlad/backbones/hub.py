@@ -146,14 +146,14 @@ def _open(model: str, random: int | None, offline: bool) -> nn.Module:
     except ImportError:
         raise MissingExtraError(f"the model hub:{model}", "hub") from None
     folder = Path(model).is_dir()
-    how: dict[str, Any] = {"local_files_only": offline or folder, "trust_remote_code": False}
+    source: dict[str, Any] = {"local_files_only": offline or folder, "trust_remote_code": False}
     missing: list[str] = []
     try:
         with torch.random.fork_rng(devices=[]), _quiet(transformers.utils.logging):
-            config = transformers.AutoConfig.from_pretrained(model, **how)
+            config = transformers.AutoConfig.from_pretrained(model, **source)
             if random is None:
                 opened, loading = transformers.AutoModel.from_pretrained(
-                    model, config=config, output_loading_info=True, **how
+                    model, config=config, output_loading_info=True, **source
                 )
                 missing = [key for key in loading["missing_keys"] if not key.startswith(UNUSED)]
             else:

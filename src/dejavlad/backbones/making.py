@@ -139,10 +139,10 @@ def _made(name: str, make: Callable[..., nn.Module], options: Mapping[str, Any])
 def _unpublished(
     name: str, cut: str | None, weights: object, seed: int | None, options: dict[str, Any]
 ) -> nn.Module:
-    stranger = weights is not None and seed is None
-    if name == CHAIN and (cut is not None or stranger or options.keys() != {"layers"}):
+    own_weights = weights is not None and seed is None
+    if name == CHAIN and (cut is not None or own_weights or options.keys() != {"layers"}):
         raise InputError("a chain takes its layers, and weights random:SEED at most")
-    if stranger:
+    if own_weights:
         raise InputError(f"{name} takes weights random:SEED at most; others come with what is imported")
     given = options if cut is None else {"cut": cut, **options}
     with torch.random.fork_rng(devices=[]):

@@ -28,6 +28,8 @@ from dejavlad.guarded.zip_archive import is_zip, open_zip, read_npz
 ZIP = b"PK\x03\x04"
 STATES = ("state_dict", "model_state_dict", "model", "extractor")
 """Where checkpoints keep their tensors, beside the optimiser and the rest."""
+DEEPEST = 4
+"""So many mappings may lie around the tensors."""
 WRAPPERS = ("model", "net", "network", "embed_net")
 """Names that a whole network may stand under."""
 IGNORED = (
@@ -67,11 +69,8 @@ def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
     if lone and isinstance(content, Tensor):
         content = {LONE: content}
     extras: dict[str, Any] = {}
-    for _ in STATES:  # a hostile one may hold itself
-        if not isinstance(content, Mapping):
-            break
-        inner = next((key for key in STATES if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
+    for _ in range(DEEPEST):  # a hostile one may hold itself
+        if not isinstance(content, Mapping) or (inner := _state_in(content)) is None:
             break
         extras |= {str(key): content[key] for key in content if key != inner}
         content = content[inner]
@@ -91,6 +90,32 @@ def read_tensors(path: Path, *, lone: bool = False) -> TensorFile:
         if room < 0:
             raise CheckpointError("its tensors are larger than the file")
     return TensorFile(tensors, extras | beside)
+
+
+def _state_in(content: Mapping[Any, Any]) -> Any:
+    """The key under which a mapping keeps the network's tensors; None where it keeps them itself.
+
+    Raises:
+        CheckpointError: tensors lie under several keys, none of which is of `STATES`.
+    """
+    known = next((key for key in STATES if isinstance(content.get(key), Mapping)), None)
+    if known is not None or any(isinstance(value, Tensor) for value in content.values()):
+        return known
+    inner = [key for key, value in content.items() if _holds_tensors(value, DEEPEST)]
+    if len(inner) > 1:
+        names = ", ".join(sorted(map(str, inner)))
+        raise CheckpointError(f"it holds tensors under {names}; save those of the network alone")
+    return inner[0] if inner else None
+
+
+def _holds_tensors(value: object, depth: int) -> bool:
+    """Whether a value keeps tensors by their names, as a network does; an optimiser numbers its own."""
+    if not isinstance(value, Mapping) or not depth:
+        return False
+    return any(
+        isinstance(key, str) and (isinstance(inner, Tensor) or _holds_tensors(inner, depth - 1))
+        for key, inner in value.items()
+    )
 
 
 class _Nothing:
@@ -177,7 +202,9 @@ def _check_zip(path: Path) -> None:
             "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         )
     if "data.pkl" not in names:
-        raise CheckpointError("it is a zip archive, but not PyTorch's: it has no data.pkl")
+        raise CheckpointError(
+            "it is a zip archive, but not PyTorch's: it has no data.pkl; unpack it, and give the file in it"
+        )
     if grows:
         raise CheckpointError(
             "it is no archive that PyTorch writes: it is compressed, or says too large sizes"

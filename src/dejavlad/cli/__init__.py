@@ -5,17 +5,18 @@ Exit status: 0 done, 1 failed with a one-line reason on standard error, 2 wrong 
 
 from __future__ import annotations
 
-import itertools
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dejavlad import __version__
-from dejavlad.cli.verbs import HELP, NAMES, VERBS, help_text
+from dejavlad.cli.verbs import HELP, VERBS, help_text
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
 
 
 def build_app() -> App:
@@ -26,7 +27,6 @@ def build_app() -> App:
         name="dejavlad",
         help=HELP,
         version=__version__,
-        help_format="markdown",
         suppress_keyboard_interrupt=False,
     )
     for name, path, _ in (verb for verbs in VERBS.values() for verb in verbs):
@@ -52,16 +52,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from cyclopts import CycloptsError
 
+    from dejavlad.cli.help_page import help_page
     from dejavlad.cli.options import MAX_PIXELS
     from dejavlad.cli.terminal import complain, remember
     from dejavlad.errors import DejavladError
 
     remember(words)
+    log = logging.getLogger("dejavlad")
+    level = log.level
+    if "--quiet" in words:
+        log.setLevel(logging.ERROR)
+    app = build_app()
     most_pixels = os.environ.get(MAX_PIXELS)
     try:
-        build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        if page := help_page(app, words):
+            print(page)
+            return 0
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return complain(f"{error}".strip(), hint=f"dejavlad {_verb(words)}--help", status=2)
+        verb, _, _ = app.parse_commands(words)
+        return complain(_usage(error), hint=" ".join(["dejavlad", *verb, "--help"]), status=2)
     except DejavladError as error:
         return complain(str(error))
     except KeyboardInterrupt:
@@ -71,15 +81,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    finally:  # --max-pixels holds for this command
+    finally:  # --quiet and --max-pixels hold for this command
+        log.setLevel(level)
         os.environ.pop(MAX_PIXELS, None)
         if most_pixels is not None:
             os.environ[MAX_PIXELS] = most_pixels
     return 0
 
 
-def _verb(words: Sequence[str]) -> str:
-    """The verb, and the second word of those that have verbs of their own, for a hint at its help."""
-    depth = 2 if words[0] in ("map", "dataset", "models", "store") else 1
-    verb = list(itertools.takewhile(lambda word: not word.startswith("-"), words[:depth]))
-    return " ".join(verb) + " " if words[0] in NAMES else ""
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with the words of a command, in a line."""
+    from cyclopts.exceptions import UnusedCliTokensError
+
+    if not isinstance(error, UnusedCliTokensError) or not error.unused_tokens:
+        return f"{error}".strip()
+    first, *rest = error.unused_tokens
+    text = f"{first!r} and {len(rest):,} more are too much" if rest else f"{first!r} is too much"
+    photos = "; photos are given as one folder, or as a text file with one path a line"
+    return text + (photos if Path(first).exists() else "")

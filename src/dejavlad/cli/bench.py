@@ -39,15 +39,14 @@ def bench(
         Results that `dejavlad evaluate` wrote, to stand in the same table; refused where their protocol or
         photos differ.
     """
-    from dejavlad.pipelines.bench_table import Row
-    from dejavlad.pipelines.benchmark import bench as run_bench
-    from dejavlad.report.bench import write_bench_page
-
     _ = options.one_dims  # refused at once, not as a failure of each model
     places, stores = sources.open(None, output)
     if stores is not None:
         raise InputError("bench describes photos: --database and --queries are stores of descriptors already")
     output.notes(places.database, places.queries)
+    from dejavlad.pipelines.bench_table import Row
+    from dejavlad.pipelines.benchmark import bench as run_bench
+    from dejavlad.report.bench import write_bench_page
 
     def tell(row: Row) -> None:
         output.note(f"{row.name}: {row.error}" if row.error else f"{row.name}: {row.result}")

@@ -28,7 +28,7 @@ def compare(
     results
         Folders that `dejavlad evaluate` wrote, or their `result.json`.
     mix
-        Compare all the same.
+        Compare results of different protocols all the same.
     """
     from dejavlad.evaluation import Result
     from dejavlad.evaluation import compare as side_by_side

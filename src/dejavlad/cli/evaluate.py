@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dejavlad.ground_truth import PlaceDataset
     from dejavlad.model import PlaceModel
     from dejavlad.pipelines import Evaluation, Scoring
+    from dejavlad.pipelines.evaluation import Describing
     from dejavlad.places.filters import Filter
     from dejavlad.places.preset import Preset
     from dejavlad.places.verification.points import PointSetting
@@ -52,21 +53,21 @@ class TaskOptions:
 
         return None if self.protocol is None else protocol(self.protocol)
 
-    def how(self, reranking: RerankOptions, output: Output) -> Preset | PointSetting | None:
-        """How it is re-ranked; a kind of local features that stands in for a better one is noted.
+    def method(self, reranking: RerankOptions, output: Output) -> Preset | PointSetting | None:
+        """What re-ranks; a kind of local features that stands in for a better one is noted.
 
         Raises:
             InputError: a ranking that is there already is to be re-ranked, or a budget limits nothing.
         """
         points = reranking.points()
-        how = reranking.chosen() if points is None else points
-        if self.ranking is not None and (how is not None or self.budget is not None):
+        method = reranking.chosen() if points is None else points
+        if self.ranking is not None and (method is not None or self.budget is not None):
             raise InputError("--ranking is scored as it is: re-rank it with `dejavlad rerank` first")
-        if how is None and self.budget is not None:
+        if method is None and self.budget is not None:
             raise InputError("--budget limits re-ranking; give --rerank or --preset too")
         if points is not None and (why := points.chosen().second_best):
             output.note(why)
-        return how
+        return method
 
     def open(self, sources: PlaceOptions, output: Output) -> tuple[PlaceDataset, Stores | None]:
         """The dataset, measured as the protocol says; what is to be said of it is noted."""
@@ -75,7 +76,7 @@ class TaskOptions:
         named = self.named
         if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
             sources = replace(sources, dataset=named.dataset)
-        places, stores = sources.open(self.panorama, output)
+        places, stores = sources.open(self.panorama, output, seen=self.ranking is None)
         output.notes(places.database, places.queries)
         if named is not None:
             places = named.under(places, given=sources.truth is not None)
@@ -121,9 +122,11 @@ def evaluate(
     out
         The folder of the results; run again, it goes on where it stopped.
     """
-    scoring, only = scores.scoring(task.named), filters.filter()
-    how = task.how(reranking, output)
+    only = filters.filter()
     places, stores = task.open(sources, output)
+    scoring = scores.scoring(task.named)
+    method = task.method(reranking, output)
+    preset = _preset(method)
     if task.ranking is not None:
         _refuse_with_ranking(model or stores, only, machines)
         return _answer(_scored(task.ranking, places, out, scoring), places, out, output)
@@ -131,13 +134,12 @@ def evaluate(
         _refuse_with_stores(model, machines, options)
     name = options.chosen(model, output) if stores is None else ""
     with output.progress() as on_progress:
-        describing = {"ray": machines.ray, **options.describing(on_progress)}
-        base = stores or options.load(name, on_progress, preset=_patches(how), several_dims=True)
+        describing: Describing = {"ray": machines.ray, **options.describing(on_progress)}
+        base = stores or options.load(name, on_progress, preset=preset, several_dims=True)
         if (shard := machines.share()) is not None:
-            shares = _described(base, places, out, shard, _patches(how), describing)
+            shares = _described(base, places, out, shard, preset, describing)
             return answer_shard(output, shard, shares, "evaluate")
-        how_measured = {"reranking": how, "budget_ms": task.budget, "only": only}
-        made = _evaluated(base, places, out, scoring, options, how_measured | describing)
+        made = _evaluated(base, places, out, scoring, task, method, only, options, describing)
     _answer(made, places, out, output)
 
 
@@ -146,10 +148,13 @@ def _evaluated(
     places: PlaceDataset,
     out: Path,
     scoring: Scoring,
+    task: TaskOptions,
+    reranking: Preset | PointSetting | None,
+    only: Filter | None,
     options: ModelOptions,
-    how: dict[str, Any],
+    describing: Describing,
 ) -> Evaluation:
-    """Measured by a model, or by descriptors; `how` as `dejavlad.pipelines.evaluate` takes it."""
+    """Measured by a model, or by descriptors."""
     from dejavlad.pipelines import evaluate as evaluate_dataset
 
     return evaluate_dataset(
@@ -157,11 +162,14 @@ def _evaluated(
         places,
         out,
         scoring,
+        reranking=reranking,
+        budget_ms=task.budget,
+        only=only,
         dims=options.dims_list if len(options.dims_list) > 1 or isinstance(base, tuple) else (),
         device=options.resolved_device,
         offline=options.offline or None,
         command=command_line(),
-        **how,
+        **describing,
     )
 
 
@@ -180,7 +188,7 @@ def _described(
     out: Path,
     shard: Shard,
     preset: Preset | None,
-    describing: dict[str, Any],
+    describing: Describing,
 ) -> list[DescriptorStore]:
     """One share of the photos, described alone."""
     from dejavlad.pipelines.evaluation import describe_dataset
@@ -190,11 +198,11 @@ def _described(
     return shares
 
 
-def _patches(how: Preset | PointSetting | None) -> Preset | None:
-    """How it is re-ranked, where that is by patches."""
+def _preset(method: Preset | PointSetting | None) -> Preset | None:
+    """What re-ranks, where that is by patches."""
     from dejavlad.places.preset import Preset
 
-    return how if isinstance(how, Preset) else None
+    return method if isinstance(method, Preset) else None
 
 
 def _refuse_with_ranking(
@@ -209,7 +217,7 @@ def _refuse_with_ranking(
 
 def _refuse_with_stores(model: str | None, machines: MachineOptions, options: ModelOptions) -> None:
     """What describes photos has no use where descriptors are given."""
-    options.refuse_of_model("--database", but="--dims")
+    options.refuse_of_model("--database", except_for="--dims")
     if machines.shard is not None or machines.ray is not None:
         raise InputError("stores are described already: leave --shard and --ray out")
     if model is not None:

@@ -26,7 +26,7 @@ class ExportOptions:
     """What the file takes and gives, and on which photos it is tried."""
 
     photos: str | None = None
-    "Photos on which the answers are compared (default: made ones)."
+    "Photos on which the answers are compared (default: made ones; with --int8 some of --calibrate)."
     with_preprocess: Flag = False
     "Take photos as bytes [N, height, width, 3] of the size that the network wants, not prepared."
     patches: Flag = False
@@ -38,7 +38,7 @@ class ExportOptions:
     calibrate: str | None = None
     "With --int8: some dozens of photos like those to be described."
     dataset: str | None = None
-    "With --int8: tell what that costs in recall on this dataset."
+    "With --int8: measure what that costs in recall on this dataset; the certificate tells it."
     root: Path | None = None
     "The folder that paths in a list, or a dataset, are relative to."
 
@@ -89,6 +89,9 @@ def export(
     out
         The file; its certificate lies beside it, as `OUT.json`.
     """
+    from dejavlad.zoo.listing import refuse_unknown
+
+    refuse_unknown(model)  # before torch is imported
     from dejavlad.export import export_model
 
     if options.precision != "fp32" or options.runtime not in ("torch", "auto"):
@@ -97,24 +100,26 @@ def export(
             "give them where the file is used"
         )
     setting = wanted.setting(options.resize)
-    costs: dict[str, Any] = {}
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
         images = _images(wanted.photos, wanted.root, opened)
-        how: dict[str, Any] = {"images": images, "on_progress": on_progress}
+        comparing: dict[str, Any] = {"images": images, "on_progress": on_progress}
         if wanted.int8:
             from dejavlad.export.quantise import export_int8
 
             calibrate = _images(wanted.calibrate, wanted.root, opened)
-            certificate = export_int8(opened, out, setting, calibrate=calibrate, **how)
+            certificate = export_int8(opened, out, setting, calibrate=calibrate, **comparing)
         else:
-            certificate = export_model(opened, out, setting, **how)
+            certificate = export_model(opened, out, setting, **comparing)
         if wanted.dataset is not None:
+            from dejavlad.export.certificate import write_certificate
             from dejavlad.pipelines.recall_cost import recall_cost
 
-            costs = recall_cost(opened, out, wanted.dataset, root=wanted.root, on_progress=on_progress)
+            cost = recall_cost(opened, out, wanted.dataset, root=wanted.root, on_progress=on_progress)
+            certificate = replace(certificate, recall=cost)
+            write_certificate(out, certificate)
     summary = {"onnx": str(out), "certificate": str(out) + ".json", **certificate.to_dict()}
-    output.answer(summary | ({"recall": costs} if costs else {}), _text(out, certificate, costs))
+    output.answer(summary, _text(out, certificate))
 
 
 def verify_export(
@@ -140,7 +145,7 @@ def verify_export(
         precision = certificate.precision if certificate.precision == "int8" else options.precision
         pairs = ((runtime, precision),) if runtime else certifiable(certificate.precision)
         certificate = recertify(opened, path, certificate, pairs, _images(photos, root, opened))
-    output.answer(certificate.to_dict(), _text(path, certificate, {}))
+    output.answer(certificate.to_dict(), _text(path, certificate))
     wrong = [answers for pair in pairs if (answers := certificate.of(*pair)) is not None and not answers.ok]
     if wrong:
         raise DejavladError(
@@ -159,7 +164,7 @@ def _images(photos: str | None, root: Path | None, model: PlaceModel) -> list[ND
     return sample(open_photos(photos, root=root), model.preprocess.rotate)
 
 
-def _text(path: Path, certificate: Certificate, costs: dict[str, Any]) -> str:
+def _text(path: Path, certificate: Certificate) -> str:
     size = "any size" if certificate.size is None else "x".join(map(str, certificate.size)) + " pixels"
     what = "bytes" if certificate.with_preprocess else "prepared photos"
     lines = [
@@ -182,11 +187,6 @@ def _text(path: Path, certificate: Certificate, costs: dict[str, Any]) -> str:
     ]
     heads = ("runtime", "in", "least cosine", "mean", "difference", "same best", "")
     lines.append(str(table(heads, rows, right=(2, 3, 4, 5))))
-    if costs:
-        lines.append(
-            "; ".join(
-                f"recall@{n}: {before:.3f} -> {after:.3f}" for n, (before, after) in costs["recall"].items()
-            )
-            + f" ({costs['dataset']}, {costs['n_queries']} queries)"
-        )
+    if certificate.recall is not None:
+        lines.append(str(certificate.recall))
     return "\n".join(lines)

@@ -89,8 +89,9 @@ def locate(
         Photos, or folders, lists or videos of them. Where two folders hold photos of one name, answers go by
         folder and name.
     """
-    from dejavlad.places.answer import surest_views
+    from dejavlad.places.stored_map import refuse_no_map
 
+    refuse_no_map(place_map)
     listed = answer.listed(photos, output)
     preset = reranking.chosen(depth=DEPTH)
     points = point_setting(answer.verify, output)
@@ -103,10 +104,15 @@ def locate(
             workers=options.workers,
             rerank=preset,
             verify=points,
-            **filters.given(),
+            near=filters.near,
+            after=filters.after,
+            before=filters.before,
+            heading=filters.heading,
             on_progress=on_progress,
         )
     if answer.panorama is not None:
+        from dejavlad.places.answer import surest_views
+
         chosen = surest_views(answers, listed)
         answers, listed = [answers[i] for i in chosen], listed.take(chosen)
     text = "\n\n".join(map(str, answers))

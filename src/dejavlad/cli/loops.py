@@ -26,15 +26,16 @@ class LoopOptions:
     """When a frame closes a loop, and what tells that it does."""
 
     window: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None
-    """So many frames before each do not count: they resemble it whatever it shows (default: 30). Where photos
+    """Frames just before each that do not count, as they show what it shows (default: 30). Where photos
     are missing from a numbered sequence, the numbers in the names are counted."""
     sequence: Annotated[int, Parameter(allow_leading_hyphen=True)] = 1
     "So many frames decide together, along lines of about the same speed; 1: each frame by itself."
     threshold: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None
     "Score from which on a loop is given (default: where it stands out from what else the sequence shows)."
-    verify: Verify = "none"
+    verify: Verify | None = None
     """Give those loops whose frames agree in space as neighbouring frames do, by these local features
-    (`auto`: the best that is installed): the confidence is then geometry's."""
+    (`auto`: the best that is installed): the confidence is then geometry's. Default: auto; none for a store
+    of descriptors, and where --truth or --threshold is given."""
     truth: str | None = None
     """Which frames show one place: a square bitmap or matrix (`.bmp`, `.png`, `.npy`, `.mat`), poses (`.txt`
     of KITTI or TUM, COLMAP's `images.txt` or `images.bin`), or `positions:5` (metres)."""
@@ -44,12 +45,13 @@ class LoopOptions:
     """Also measure as the TensorFlow port of NetVLAD does on KITTI: each frame's nearest of all, later ones
     included, by the first 128 dimensions alone. The truth must be poses."""
 
-    def setting(self, output: Output) -> LoopSetting:
-        """As the search for loops takes it."""
+    def setting(self, output: Output, *, stored: bool) -> LoopSetting:
+        """As the search for loops takes it; `stored`: of descriptors rather than of photos."""
         from dejavlad.pipelines.loop_closures import LoopSetting
         from dejavlad.places.loops import WINDOW
 
-        points = point_setting(self.verify, output)
+        by_looks = stored or self.truth is not None or self.threshold is not None
+        points = point_setting(self.verify or ("none" if by_looks else "auto"), output)
         window = WINDOW if self.window is None else self.window
         setting = LoopSetting(window, self.sequence, self.threshold, points)
         if self.radius is not None and self.truth is None:
@@ -87,7 +89,7 @@ def loops(
 
         dejavlad loops drive/ --model rootsift-vlad --window 30 --out loops
         dejavlad loops image_2/ --model MODEL --window 250 --sequence 5 --truth poses/00.txt --out loops
-        dejavlad loops drive/ --verify auto --out loops
+        dejavlad loops drive/ --out loops
         dejavlad loops frames.desc --truth samples_GT.bmp --out loops
 
     Parameters
@@ -100,11 +102,11 @@ def loops(
         A model's name or folder. One that learns from photos learns from these. Left out, the best that works
         here without a download.
     """
+    frames, store = _frames(photos, sources, detection.truth)
     from dejavlad.pipelines.loop_closures import loops as find_loops
 
-    setting = detection.setting(output)
     seconds: dict[str, float] = {}
-    frames, store = _frames(photos, sources, detection.truth)
+    setting = detection.setting(output, stored=store is not None)
     if store is not None:
         options.refuse_of_model(repr(photos), model)
     _tell(frames, output)

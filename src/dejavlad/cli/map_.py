@@ -16,7 +16,9 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.photo import PhotoList
+    from dejavlad.pipelines.evaluation import Describing
     from dejavlad.places import PlaceMap
+    from dejavlad.places.stored_map import StoredMap
 
 Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.")]
 
@@ -44,7 +46,7 @@ class BuildOptions:
     headings: `12`, or `12:75` for views of 75 degrees (default: 60 to 90, by their number)."""
 
 
-@app.command
+@app.command(usage="dejavlad map build [MODEL] PHOTOS --out MAP [OPTIONS]")
 def build(
     model: str,
     photos: str | None = None,
@@ -70,8 +72,8 @@ def build(
     Parameters
     ----------
     model
-        A model's name (`dejavlad models`) or folder. It may be left out, PHOTOS alone being given: then the
-        best model that works here without a download is taken, or that of the store.
+        A model's name (`dejavlad models`) or folder. Left out, the best that works here without a download,
+        or that of the store.
     photos
         A folder, a text file with one path a line, a video, a dataset part (`NAME:database`), or a store of
         descriptors that `dejavlad extract` or `store merge` made: its rows become the map's.
@@ -79,21 +81,23 @@ def build(
         The map: a folder, or a database by its address: `lance:FOLDER`, `s3://bucket/path` (also `gs://`,
         `az://`), `qdrant://host/collection`.
     """
+    name, given = _model_and_photos(model, photos)
+    stored = stored_photos(given, machines, sources, made.panorama)
+    listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
     from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.rows import build_share
 
-    name, given = _model_and_photos(model, photos)
-    stored = stored_photos(given, machines, sources, made.panorama)
     local = point_setting(made.local_kind or ("auto" if made.local else None), output)
     with output.progress() as on_progress:
-        how = {"ray": machines.ray, **options.describing(on_progress)}
+        describing: Describing = {"ray": machines.ray, **options.describing(on_progress)}
         if stored is None or name is not None:
             base = options.load(options.chosen(name, output), on_progress)
         else:
             base = options.of_store(stored[1])
-        listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
         if shard := machines.share():
-            return answer_shard(output, shard, [build_share(base, listed, out, shard, **how)], "map build")
+            return answer_shard(
+                output, shard, [build_share(base, listed, out, shard, **describing)], "map build"
+            )
         town = PlaceMap.build(
             base,
             listed,
@@ -102,15 +106,16 @@ def build(
             descriptors=descriptors,
             index=made.index,
             min_recall=made.min_recall,
-            **how,
+            **describing,
         )
-    _answer(town, {}, [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"], output)
+    lines = [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
+    _answer(town, {}, lines, output, town.failed)
 
 
 @app.command
 def add(
     place_map: Map,
-    photos: str,
+    photos: Annotated[list[str], Parameter(name="PHOTOS", negative=())],
     /,
     *,
     panorama: str | None = None,
@@ -118,34 +123,41 @@ def add(
     options: ModelOptions = ModelOptions(),
     output: Output = Output(),
 ) -> None:
-    """Add photos to a map; those that are in it already are not described again, but positions that are given
-    take the place of those that the map holds.
+    """Add photos to a map; those that are in it already are not described again.
+
+    Positions that are given take the place of those that the map holds.
 
     Examples:
 
         dejavlad map add town.map more_photos/
+        dejavlad map add town.map IMG_2001.jpg IMG_2002.jpg
         dejavlad map add town.map photos/ --positions corrected.csv
 
     Parameters
     ----------
     photos
-        As in `map build`.
+        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`); also
+        several.
     panorama
-        As in `map build` (default: as the map's own panoramas were cut).
+        Cut panoramas into so many views, as `map build` does (default: as the map's own were cut).
     """
+    from dejavlad.datasets import joined
     from dejavlad.positions.panorama import Views
 
     town = options.open_map(place_map, output)
     views = Views.used_in(town.photos)
     if panorama is None and views is not None:
         panorama = f"{views.count}:{views.degrees:g}"
-    listed = _listed(photos, sources, panorama, output, must=views is None)
+    lists = [(given, _listed(given, sources, panorama, output, must=views is None)) for given in photos]
+    listed = joined(lists) if len(lists) > 1 else lists[0][1]
     with output.progress() as on_progress:
         added = town.add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
         )
     lines = [f"{added} photos added, {len(town)} in the map", *_corrected(town)]
-    _answer(town, {"added": added}, lines, output)
+    here = set(listed.keys)
+    failed = {key: reason for key, reason in town.failed.items() if key in here}
+    _answer(town, {"added": added}, lines, output, failed)
 
 
 @app.command
@@ -195,9 +207,7 @@ def info(
         listed = list_versions(place_map)
         output.answer([version.to_dict() for version in listed], "\n".join(map(str, listed)))
         return
-    from dejavlad.places.info import read_info
-
-    town = read_info(place_map)
+    town = _opened(place_map).info()
     output.answer(town.to_dict(names=True), str(town))
 
 
@@ -210,7 +220,7 @@ def move(
     *,
     output: Output = Output(),
 ) -> None:
-    """Photos lie elsewhere now: tell the map, which describes nothing anew.
+    """Tell a map that its photos lie elsewhere now; nothing is described anew.
 
     Example: `dejavlad map move town.map /home/me/photos /mnt/archive/photos`
 
@@ -268,22 +278,28 @@ def check(place_map: Map, /, *, output: Output = Output()) -> None:
     output.answer({"photos": len(town), "checksums": checked}, text)
 
 
-def _opened(place_map: str) -> PlaceMap:
+def _opened(place_map: str) -> StoredMap:
     """A map that describes nothing."""
-    from dejavlad.places import PlaceMap
+    from dejavlad.places.stored_map import open_stored
 
-    return PlaceMap.open(place_map, device="cpu")
+    return open_stored(place_map)
 
 
 def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     """The model, if one is given, and the photos.
 
     Raises:
-        InputError: a model alone is given.
+        InputError: a model alone is given, or two photos.
     """
+    from dejavlad.decoders import ENDINGS
     from dejavlad.zoo.listing import model_names
 
     if second is not None:
+        if first.lower().endswith(ENDINGS) and Path(first).is_file():
+            raise InputError(
+                f"{first!r} is a photo, and a model comes first: dejavlad map build [MODEL] FOLDER --out MAP "
+                f"(some photos of a folder are given as a text file with one path a line)"
+            )
         return first, second
     if first in model_names() and not Path(first).exists():
         raise InputError(
@@ -301,10 +317,12 @@ def _listed(
     return cut(listed, panorama, output, must=must)
 
 
-def _answer(town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output) -> None:
-    """What a map has become."""
+def _answer(
+    town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output, failed: dict[str, str]
+) -> None:
+    """What a map has become, and the photos that were given and could not be used."""
     output.answer({**facts, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
-    output.failures(town.failed)
+    output.failures(failed)
 
 
 def _corrected(town: PlaceMap) -> list[str]:

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from dejavlad.cli.options import ModelOptions, numbers, point_setting
 from dejavlad.cli.terminal import Output, table
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, PhotoError
 
 if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
@@ -163,6 +163,9 @@ def match(
         raise InputError("--out and --reference are for --camera and --video; a pair is drawn by --figure")
     if a is None or b is None:
         raise InputError("give two photos, or --camera, or --video FILE")
+    for photo in (a, b):
+        if not Path(photo).exists():
+            raise PhotoError(photo, "there is no such file")
     if by_patches:
         _pair(a, b, patches, matcher, figure, options, output)
     else:

@@ -40,7 +40,8 @@ def models(name: str | None = None, /, *, output: Output = Output()) -> None:
     if name is not None:
         chosen = next((entry for entry in entries if entry.name == name), None)
         if chosen is None:
-            raise UnknownNameError("model", name, [entry.name for entry in entries])
+            names = [entry.name for entry in entries]
+            raise UnknownNameError("model", name, names, listed="`dejavlad models` lists the names")
         output.answer(chosen.to_dict(), _in_full(chosen))
         return
     rows = [
@@ -112,8 +113,12 @@ def download(
     offline
         Only say which file belongs where.
     """
-    from dejavlad.backbones import BACKBONES, fetch_weights
+    from dejavlad.backbones import BACKBONES
     from dejavlad.zoo.listing import model_names
+
+    if name not in (names := {*model_names(), *BACKBONES}):
+        raise UnknownNameError("model", name, names, listed="`dejavlad models` lists the names")
+    from dejavlad.backbones import fetch_weights
     from dejavlad.zoo.off_the_shelf import FROM_THE_MAP
     from dejavlad.zoo.released import RELEASED, fetch_released
 
@@ -124,13 +129,10 @@ def download(
             path: Path | None = fetch_released(released, offline=offline or None, on_progress=on_progress)
             if released.backbone is not None:
                 fetch_weights(released.backbone, offline=offline or None, on_progress=on_progress)
-        elif name in FROM_THE_MAP:
-            backbone = FROM_THE_MAP[name].backbone.name
-            path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)
-        elif name in model_names() or name in BACKBONES:
-            path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)
         else:
-            raise UnknownNameError("model", name, [*model_names(), *BACKBONES])
+            if name in FROM_THE_MAP:
+                backbone = FROM_THE_MAP[name].backbone.name
+            path = fetch_weights(backbone, offline=offline or None, on_progress=on_progress)
     text = f"{name}: {path}" if path else f"{name} needs no weights"
     output.answer({"name": name, "weights": str(path) if path else None}, text)
 
@@ -151,9 +153,10 @@ def import_(src: Path, /, *, out: Path, name: str | None = None, output: Output 
         What to call the model (default: after the file).
     """
     from dejavlad.convert import import_model
-    from dejavlad.model import save_model
 
     model = import_model(src, name=name)
+    from dejavlad.model import save_model
+
     folder = save_model(model, out)
     summary = {
         "model": str(folder),
@@ -209,8 +212,6 @@ def verify(
     if reference is not None and reference.suffix.lower() == ".onnx" and not alone:
         verify_export(model, reference, photos, root, options, output)
         return
-    from dejavlad.model.verify import verify as compare
-
     if photos is not None:
         raise InputError("--photos goes with a file of ONNX")
     if alone == (reference is not None):
@@ -220,6 +221,8 @@ def verify(
         return
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
+    from dejavlad.model.verify import verify as compare
+
     rows = compare(opened, reference, tolerance)
     layers = [
         {"layer": row.layer, "shape": list(row.shape), "difference": _finite(row.difference), "ok": row.ok}
@@ -242,11 +245,12 @@ def _verify_alone(model: str, options: ModelOptions, output: Output) -> None:
         opened = options.load(model, on_progress)
     rows = batch_dependence(opened)
     comparisons = [
-        {"together": row.how, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
+        {"together": row.photos, "difference": row.difference, "cosine": row.cosine, "ok": row.ok}
         for row in rows
     ]
     cells = [
-        (row.how, f"{row.difference:.1e}", f"{row.cosine:.6f}", "ok" if row.ok else "DEPENDS") for row in rows
+        (row.photos, f"{row.difference:.1e}", f"{row.cosine:.6f}", "ok" if row.ok else "DEPENDS")
+        for row in rows
     ]
     output.answer(comparisons, table(("described", "difference", "least cosine", ""), cells, right=(1, 2)))
     if not all(row.ok for row in rows):

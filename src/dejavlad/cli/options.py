@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dejavlad.model.place_model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.pipelines import Scoring
+    from dejavlad.pipelines.evaluation import DescribingHere
     from dejavlad.places import PlaceMap
     from dejavlad.places.filters import Filter
     from dejavlad.places.preset import Preset
@@ -54,7 +55,7 @@ class ModelOptions(WeightOptions):
     "HxW, longest:N, shortest:N, most:N or none (default: the model's own)."
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     "bf16 is faster where the processor has it; int8 is that of exports made with --int8."
-    runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "torch"
+    runtime: Literal["auto", "torch", "mnn", "openvino", "onnxruntime"] = "torch"
     "What computes the network; auto: the fastest that is installed and answers the same."
     batch_size: int = 8
     "Photos described at once."
@@ -63,11 +64,11 @@ class ModelOptions(WeightOptions):
     dims: str | None = None
     "Keep the first D dimensions of the descriptors (`evaluate` takes several, with commas between)."
     seed: int = 0
-    "Of everything that is drawn at random."
+    "Seed of all that is drawn at random."
     levels: str | None = None
-    "How more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH (default: photo)."
+    "How photos of more than 8 bits become 8: photo (each stretched as it needs), upper, or LOW,HIGH."
     reduce: Annotated[bool | None, Parameter(negative="--no-reduce")] = None
-    "Decode large JPEG at a smaller scale where the network takes no more: quicker, other in the last digits."
+    "Decode large JPEG files smaller where the network needs no more: quicker, other in the last digits."
     max_pixels: int | None = None
     "Refuse photos that claim more pixels (default: as configured, 178956970)."
     batch_dependent: Flag = False
@@ -88,7 +89,7 @@ class ModelOptions(WeightOptions):
 
         return resolve_device(self.device)
 
-    def describing(self, on_progress: OnProgress) -> dict[str, Any]:
+    def describing(self, on_progress: OnProgress) -> DescribingHere:
         """What functions that describe photos take of these options, by its name."""
         return {
             "batch_size": self.batch_size,
@@ -138,6 +139,9 @@ class ModelOptions(WeightOptions):
         What the options leave open, a preset of re-ranking decides: the photos' size, and how many whitened
         dimensions are kept at most. Of several numbers of dimensions, where these are taken, the largest.
         """
+        from dejavlad.zoo.listing import refuse_unknown
+
+        refuse_unknown(model)  # before torch is imported
         from dejavlad.zoo.resolve import load_model
 
         loaded = load_model(
@@ -172,14 +176,17 @@ class ModelOptions(WeightOptions):
         given = [name for name in names if getattr(self, name) is not None]
         return [f"--no-{name}" if getattr(self, name) is False else f"--{name}" for name in given]
 
-    def refuse_of_model(self, what: str, model: str | None = None, *, but: str = "") -> None:
+    def refuse_of_model(self, what: str, model: str | None = None, *, except_for: str = "") -> None:
         """Raises InputError if a model is given, or an option of one other than `but`."""
         given = [*(["--model"] if model is not None else []), *self.of_model]
-        if given := [option for option in given if option != but]:
+        if given := [option for option in given if option != except_for]:
             raise InputError(f"{what} is described already: leave {' and '.join(given)} out")
 
     def open_map(self, place_map: str, output: Output) -> PlaceMap:
         """A map, its model run with these options; those that it does not take are noted."""
+        from dejavlad.places.stored_map import refuse_no_map
+
+        refuse_no_map(place_map)  # before torch is imported
         from dejavlad.places import PlaceMap
 
         if given := self.of_model:
@@ -252,11 +259,6 @@ class FilterOptions:
         from dejavlad.places.filters import Filter
 
         return Filter.of(self.near, self.after, self.before, self.heading)
-
-    def given(self) -> dict[str, Any]:
-        """As `PlaceMap.locate` takes them; checked at once."""
-        self.filter()
-        return asdict(self)
 
 
 @Parameter(name="*", group="Scoring")

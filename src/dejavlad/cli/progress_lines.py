@@ -59,7 +59,7 @@ def _line(report: Progress, seconds: float, finished: bool) -> str:
     if report.total > 0:
         parts[0] += f" ({100 * report.done // report.total} %)"
     if report.resumed:
-        parts.append(f"{report.resumed} found")
+        parts.append(f"{report.resumed} done before")
     new = report.done - report.resumed
     if finished:
         parts.append(f"took {_duration(seconds)}")

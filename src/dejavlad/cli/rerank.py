@@ -53,10 +53,12 @@ def rerank(
     resize
         The size of photos behind Patch-NetVLAD's files, which do not tell it.
     """
-    from dejavlad.places.reranking import rerank_all
     from dejavlad.ranking import Ranking
 
-    first, points = Ranking.load(ranking), reranking.points()
+    first = Ranking.load(ranking)
+    from dejavlad.places.reranking import rerank_all
+
+    points = reranking.points()
     if points is None:
         compared = _by_patches(first, reranking, queries, database, resize)
     else:
@@ -69,13 +71,13 @@ def rerank(
             compared.queries,
             compared.database,
             keep=beside,
-            setting={**compared.how, "database": str(database), "queries": str(queries)},
+            setting={**compared.method, "database": str(database), "queries": str(queries)},
             budget_ms=budget,
             on_progress=on_progress,
         )
     for failed in compared.failed():
         output.failures(failed)
-    _save(result, out, compared.how, output)
+    _save(result, out, compared.method, output)
     result.forget(beside)
 
 
@@ -87,7 +89,7 @@ class _Compared:
     queries: Any
     """Patches or local features by row."""
     database: Any
-    how: dict[str, Any]
+    method: dict[str, Any]
     """The same in words."""
     failed: Callable[[], list[dict[str, str]]] = list
     """Of queries and of database photos, those that could not be read: key -> reason."""
@@ -134,13 +136,13 @@ def _by_points(
     return _Compared(points.reranker(), of_queries, of_database, {"points": points.to_dict()}, failed)
 
 
-def _save(result: Reranked, out: Path, how: dict[str, Any], output: Output) -> None:
+def _save(result: Reranked, out: Path, method: dict[str, Any], output: Output) -> None:
     """Write the ranking, and say how it went."""
     out.parent.mkdir(parents=True, exist_ok=True)
     result.ranking.save(out)
     done, milliseconds = int(result.done.sum()), result.milliseconds(len(result.order))
     output.answer(
-        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **how},
+        {"ranking": str(out), "queries": done, "ms_per_query": milliseconds, **method},
         f"{done} of {len(result.done)} queries re-ranked, {milliseconds:.1f} ms a query: {out}",
     )
 

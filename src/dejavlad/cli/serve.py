@@ -93,6 +93,8 @@ def serve(
     for module in NEEDED:
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("`dejavlad serve`", "serve")
+    options = service.checked()
+    options.check_sources(sources)
     from dejavlad.serve.server import serve as run
 
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, format="%(message)s")
@@ -104,4 +106,4 @@ def serve(
         if not quiet:
             print(f"open {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
 
-    run(sources, service.checked(), on_start=started)
+    run(sources, options, on_start=started)

@@ -113,7 +113,7 @@ class Output:
                 tasks[report.what],
                 completed=report.done - report.resumed,
                 total=report.total - report.resumed,
-                description=f"{report.what} ({report.resumed} found)" if report.resumed else report.what,
+                description=report.what + f" ({report.resumed} done before)" * bool(report.resumed),
                 note=report.note,
             )
 

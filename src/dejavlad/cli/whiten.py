@@ -44,19 +44,20 @@ def whiten(
     no_whiten
         Keep principal components as they are: shorter, not whitened.
     """
+    dims, listed = options.one_dims, sources.listed(photos)
     from dejavlad.fitting import learn_whitening
     from dejavlad.fitting.initialise import initialise
     from dejavlad.model import save_model
 
-    dims = options.one_dims
     failed: dict[str, str] = {}
     with output.progress() as on_progress:
-        listed = sources.listed(photos)
-        how = options.describing(on_progress) | {"on_failed": failed.update}
+        describing = options.describing(on_progress)
         base = replace(options, dims=None).load(model, on_progress)
         if not base.fitted:
-            base = initialise(base, listed, **how)
-        whitened = learn_whitening(base, listed, dims, whiten=not no_whiten, **how)
+            base = initialise(base, listed, on_failed=failed.update, **describing)
+        whitened = learn_whitening(
+            base, listed, dims, whiten=not no_whiten, on_failed=failed.update, **describing
+        )
     save_model(whitened, out)
     text = f"{whitened.name}: {base.aggregation.descriptor_size} to {whitened.descriptor_size} dims: {out}"
     summary = {

@@ -9,11 +9,14 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dejavlad.errors import CheckpointError
 from dejavlad.guarded.plain_file import open_regular
 from dejavlad.matlab.mat_file import HDF5, is_mat5, is_mat73
-from dejavlad.model.place_model import PlaceModel
+
+if TYPE_CHECKING:
+    from dejavlad.model.place_model import PlaceModel
 
 __all__ = ["KINDS", "Kind", "import_model"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dejavlad.datasets.cards import CARDS
-from dejavlad.datasets.layouts.netvlad_places import open_spec
+from dejavlad.datasets.layouts.netvlad_places import MORE_THAN_A_RADIUS, open_spec
 from dejavlad.datasets.layouts.toml_dataset import is_toml_dataset, open_toml_dataset
 from dejavlad.datasets.layouts.two_folders import holds_two, open_folders
 from dejavlad.datasets.layouts.vg_benchmark import RADIUS
@@ -28,6 +29,8 @@ from dejavlad.positions.csv_file import read_positions
 from dejavlad.positions.moments import NO_OFFSET, TimeOffset
 from dejavlad.settings import Settings
 
+log = logging.getLogger("dejavlad")
+
 DATASETS: dict[str, Callable[[Path, str], PlaceDataset]] = {card.name: card.open for card in CARDS.values()}
 """Name -> (where it lies, its name) -> dataset."""
 
@@ -40,6 +43,7 @@ def photos(
     step: int = 1,
     all_folders: bool = False,
     time_offset: str | None = None,
+    seen: bool = True,
 ) -> PhotoList:
     """The photos that a path or name stands for.
 
@@ -53,12 +57,13 @@ def photos(
         step: of a video, take every step-th frame.
         all_folders: of a folder, also take what lies in hidden folders, bins, thumbnails and the like.
         time_offset: what is to be added to the photos' times (`moments.TimeOffset`).
+        seen: whether the photos of a list must be there; lists alone are enough to score a ranking.
 
     Raises:
         InputError: there is nothing like that, or nothing in it.
     """
     offset = TimeOffset.parse(time_offset)
-    listed = _photos(Path(path), str(path), root, step, offset=offset, all_folders=all_folders)
+    listed = _photos(Path(path), str(path), root, step, seen=seen, offset=offset, all_folders=all_folders)
     placed = listed.notes and positions in (None, "auto", "none")  # the table itself has placed them
     return listed if placed else with_positions(listed, positions, time_offset=offset)
 
@@ -160,6 +165,12 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
             )
         return DATASETS[called](lies, called)
     if is_spec(called):
+        if protocol := MORE_THAN_A_RADIUS.get(Path(called).stem.lower()):
+            log.warning(
+                "%s says nothing but positions and a radius; published figures of it are by %s (--protocol)",
+                called,
+                protocol,
+            )
         return open_spec(called, root)
     if is_toml_dataset(called):
         return open_toml_dataset(called, root, _unseen)

@@ -117,7 +117,7 @@ def compare(
     differences = _differences(results)
     if differences and not mix:
         what, values = next(iter(differences.items()))
-        known = [i for i, value in enumerate(values) if not _untold(what, value)]
+        known = [i for i, value in enumerate(values) if not _unstated(what, value)]
         first, other = known[0], next(i for i in known if _plain(values[i]) != _plain(values[known[0]]))
         also = (
             f" (also different: {', '.join(map(_called, [*differences][1:]))})"
@@ -141,7 +141,7 @@ def _differences(results: Sequence[Result]) -> dict[str, tuple[Any, ...]]:
     differences = {}
     for what in dict.fromkeys(what for protocol in protocols for what in protocol):
         values = tuple(protocol.get(what) for protocol in protocols)
-        if len({_plain(v) for v in values if not _untold(what, v)}) > 1:
+        if len({_plain(v) for v in values if not _unstated(what, v)}) > 1:
             differences[what] = values
     return differences
 
@@ -150,7 +150,7 @@ def _plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def _untold(what: str, value: Any) -> bool:
+def _unstated(what: str, value: Any) -> bool:
     return value is None and (what == "name" or what.endswith("_hash"))
 
 

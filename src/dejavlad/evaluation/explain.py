@@ -202,7 +202,7 @@ def explain(
     for way in ways:
         findings += _score(meant[0], way, ns)
     mistakes = [finding for reading in meant[1:] for finding in _score(reading, own, ns)[:1]]
-    findings += _news(mistakes, findings)
+    findings += _new_mistakes(mistakes, findings)
     fits = any(finding.kind == "as given" for finding in findings)
     unfit = "" if fits else ranking.misfit(len(places.queries), len(places.database))
     if not findings:
@@ -245,7 +245,9 @@ def _scored_hypothesis(
     )
 
 
-def _news(mistakes: Sequence[ScoredHypothesis], known: Sequence[ScoredHypothesis]) -> list[ScoredHypothesis]:
+def _new_mistakes(
+    mistakes: Sequence[ScoredHypothesis], known: Sequence[ScoredHypothesis]
+) -> list[ScoredHypothesis]:
     """Those that change anything: mistakes that give the very numbers as given are none."""
     given = next((finding.recall for finding in known if finding.kind == "as given"), None)
     return [finding for finding in mistakes if finding.recall != given]

@@ -138,11 +138,11 @@ def ranking_by_name(given: Answers, database: PhotoList, queries: PhotoList, sou
 def _rows_of(names: list[str], photos: PhotoList, what: str, source: str | Path) -> list[int]:
     """The row of each name in a list."""
     rows = Names(photos.keys).match(names, what=what)
-    lost = [name for name, row in zip(names, rows, strict=True) if row is None]
-    if lost:
+    lacking = [name for name, row in zip(names, rows, strict=True) if row is None]
+    if lacking:
         raise InputError(
-            f"{len(lost)} of {len(names)} {what} of {str(source)!r} are not in the list, first {lost[0]!r}; "
-            "give the lists and the --root that it was made from"
+            f"{len(lacking)} of {len(names)} {what} of {str(source)!r} are not in the list, "
+            f"first {lacking[0]!r}; give the lists and the --root that it was made from"
         )
     return [row for row in rows if row is not None]
 

@@ -22,8 +22,8 @@ from dejavlad.guarded.json_file import CHECKSUM, LARGE, read_json_object, with_c
 
 FILE = "result.json"
 OPTIONAL = (
-    *("notes", "dims", "metrics", "intervals", "parts", "by_distance", "twins", "reliability", "blocks"),
-    "hits_at",
+    *("made_with", "notes", "dims", "metrics", "intervals", "parts", "by_distance", "twins", "reliability"),
+    *("blocks", "hits_at"),
 )
 """Fields that the file has only where they tell something, in its order."""
 
@@ -50,6 +50,9 @@ class Result:
     """What it was re-ranked with, the recall before, and recall against time."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What took how long."""
+    made_with: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What it takes to do it again: the command, the setting of photos and search, the seed, and the
+    versions of the programs; empty where it is not known."""
     dims: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
     """D -> N -> recall@N with only the first D dimensions of the descriptors."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -201,6 +204,7 @@ class Result:
                 rerank=description.get("rerank"),
                 reranking=description.get("reranking"),
                 seconds=dict(optional["seconds"]),
+                made_with=dict(optional["made_with"]),
                 dims={int(d): _recalls(recall) for d, recall in optional["dims"].items()},
                 metrics={name: float(value) for name, value in optional["metrics"].items()},
                 parts={

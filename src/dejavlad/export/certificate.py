@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import CheckpointError, MalformedFileError
+from dejavlad.export.cost import RecallCost
 from dejavlad.export.onnx_file import data_file
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED, checked_fields
@@ -40,7 +41,7 @@ class Answers:
     """A runtime's answers beside dejavlad's own, number by number."""
 
     runtime: str
-    """``onnxruntime`` or ``openvino``."""
+    """One of `dejavlad.export.runtimes.ENGINES`."""
     version: str
     """Of that program."""
     precision: str
@@ -106,7 +107,9 @@ class Certificate:
     data_sha256: str | None = None
     """Of the weights' own file, of a large network."""
     calibrated: dict[str, Any] | None = None
-    """On how many photos int8 was calibrated, and by what."""
+    """On how many photos int8 was calibrated, by what, and how many first convolutions are not quantised."""
+    recall: RecallCost | None = None
+    """What int8 costs in recall, where it was measured; in the file beside, not in the one within."""
     answers: tuple[Answers, ...] = field(default=())
     """By runtime and precision."""
 
@@ -153,8 +156,10 @@ class Certificate:
                 for entry in given.pop("answers")
             ]
             size = given.pop("size")
+            recall = given.pop("recall", None)
             made = cls(
                 **given,
+                recall=None if recall is None else RecallCost.from_dict(recall),
                 size=None if size is None else (int(size[0]), int(size[1])),
                 answers=tuple(map(checked_fields, answers)),
             )
@@ -224,6 +229,13 @@ def read_certificate(path: Path) -> Certificate:
         raise CheckpointError(f"the certificate of {str(path)!r} does not fit: {error}; {advice}") from None
     except DAMAGED as error:
         raise CheckpointError(f"the certificate of {str(path)!r} cannot be read: {error}; {advice}") from None
+
+
+def network_sha256(path: Path) -> str:
+    """SHA-256 of a file without the certificate at its end."""
+    embedded = _embedded(path)
+    length = 0 if embedded is None else len(_metadata(KEY, embedded))
+    return _sha256_of_first(path, path.stat().st_size - length)
 
 
 def weights_beside(path: Path) -> Path | None:

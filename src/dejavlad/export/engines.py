@@ -22,6 +22,7 @@ from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingE
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
 from dejavlad.export.make import ExportSetting, certify, export_model
 from dejavlad.export.network import as_bytes, check_network, takes_any_size
+from dejavlad.export.onnx_file import empty_layer
 from dejavlad.export.runtimes import Session, open_session
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.model.alone import made_photos
@@ -31,6 +32,8 @@ from dejavlad.settings import Settings
 Size = tuple[int, int]
 FOLDER = "exports"
 """In the cache folder."""
+SMALL = 128
+"""Pixels of a photo's side below which it may be too small for a network."""
 
 
 class FileEngine:
@@ -58,6 +61,7 @@ class FileEngine:
                 f"--runtime {runtime} --precision {precision}"
             )
         self._session: Session | None = None
+        self._small: set[tuple[int, ...]] = set()
 
     def describe(self, model: PlaceModel, images_NCHW: Tensor) -> Tensor:
         """Descriptors float32 [N, D]; the first of them, where the model keeps fewer than the file gives."""
@@ -97,6 +101,8 @@ class FileEngine:
         images = images_NCHW.detach().cpu().float()
         if certificate.with_preprocess:
             images = as_bytes(images, model.preprocess)
+        if certificate.size is None and min(size) < SMALL:
+            self._check_small((1 if not certificate.alone else len(images), *images.shape[1:]))
         run = self._session.run
         if certificate.alone:
             return [torch.from_numpy(made) for made in run(np.ascontiguousarray(images.numpy()))]
@@ -107,6 +113,18 @@ class FileEngine:
             )
         each = [run(np.ascontiguousarray(image[None].numpy())) for image in images]
         return [torch.from_numpy(np.concatenate(made)) for made in zip(*each, strict=True)]
+
+    def _check_small(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError for photos that leave nothing for a layer: some runtimes end the process then."""
+        if shape in self._small:
+            return
+        at = 1 if self.certificate.with_preprocess else 2
+        if (layer := empty_layer(self.path, shape, at)) is not None:
+            raise InputError(
+                f"photos of {shape[at]}x{shape[at + 1]} pixels are too small for {layer} of "
+                f"{self.path.name}; give larger ones, or --resize"
+            )
+        self._small.add(shape)
 
     def _kept(self, model: PlaceModel, rows_ND: Tensor) -> Tensor:
         if rows_ND.shape[1] == model.descriptor_size:
@@ -257,14 +275,15 @@ def attach(model: PlaceModel, runtime: str, *, strict: bool = True) -> PlaceMode
     """
     check_network(model)
     from dejavlad.export.onnx_file import check_installed
-    from dejavlad.export.runtimes import installed
+    from dejavlad.export.runtimes import EXTRAS, PRECISIONS, installed
 
     check_installed()
     if not installed(runtime):
-        raise MissingExtraError(f"--runtime {runtime}", "openvino" if runtime == "openvino" else "onnx")
-    if runtime == "onnxruntime" and model.precision == "bf16":
+        raise MissingExtraError(f"--runtime {runtime}", EXTRAS[runtime])
+    if model.precision not in PRECISIONS[runtime]:
         raise InputError(
-            "onnxruntime computes in fp32 on a processor; for bf16 give --runtime openvino or torch"
+            f"{runtime} computes in fp32 on a processor; for {model.precision} give --runtime openvino or "
+            "torch"
         )
     model.engine = CachedEngine(runtime, strict=strict)
     return model

@@ -19,7 +19,7 @@ from dejavlad.export import onnx_file
 from dejavlad.export.certificate import Certificate, certificate_file, embed, write_certificate
 from dejavlad.export.compare import MADE, Size, compare
 from dejavlad.export.network import ExportedNetwork, check_network, takes_any_size
-from dejavlad.export.runtimes import ENGINES, installed, open_session
+from dejavlad.export.runtimes import ENGINES, PRECISIONS, installed, open_session
 from dejavlad.files import sha256_of
 from dejavlad.model import PatchSetting, PlaceModel, cell_geometry
 from dejavlad.model.alone import made_photos
@@ -216,7 +216,8 @@ def certifiable(precision: str = "fp32") -> tuple[tuple[str, str], ...]:
     Raises:
         MissingExtraError: none is installed.
     """
-    pairs = [(runtime, precision) for runtime in ENGINES[::-1] if installed(runtime)]
+    fitting = [runtime for runtime in ENGINES[::-1] if precision in PRECISIONS[runtime]]
+    pairs = [(runtime, precision) for runtime in fitting if installed(runtime)]
     if not pairs:
         raise MissingExtraError("certifying an export", "onnx")
     if precision == "fp32" and installed("openvino"):

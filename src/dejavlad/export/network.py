@@ -142,10 +142,14 @@ def plain_patches(feat_NDHW: Tensor, layer: PatchVLAD) -> list[Tensor]:
     return made
 
 
+def is_transformer(model: PlaceModel) -> bool:
+    """Whether its backbone is a transformer, of which most time goes to products of matrices."""
+    return isinstance(model.backbone, DinoV2) or model.source.name.startswith("hub:")
+
+
 def takes_any_size(model: PlaceModel) -> bool:
     """Whether one exported network can take photos of any size: those without a grid of their own can."""
-    tokens = isinstance(model.backbone, DinoV2) or model.source.name.startswith("hub:")
-    return not (tokens or model.aggregation.fixed_grid or model.aggregation.needs_training)
+    return not (is_transformer(model) or model.aggregation.fixed_grid or model.aggregation.needs_training)
 
 
 @contextlib.contextmanager

@@ -29,12 +29,12 @@ class NncfQuantiser:
         self.program: Any = import_privately("nncf")
         self.name = f"nncf {self.program.__version__}"
 
-    def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]]) -> None:
+    def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]], share: float) -> None:
         """Calibrate on prepared photos, each [1, ...], and write."""
         program = self.program
         program.set_log_level(logging.CRITICAL)
         network = onnx_file.read(source)
-        first = onnx_file.first_convolutions(network, photos[0].shape)
+        first = onnx_file.first_convolutions(network, photos[0].shape, share)
         transformer = any(node.op_type == "Softmax" for node in network.graph.node if "backbone" in node.name)
         dataset = program.Dataset(list(photos), lambda photo: {onnx_file.IMAGES: photo})
         try:

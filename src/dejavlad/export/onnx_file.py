@@ -21,15 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dejavlad.errors import InputError, MissingExtraError
+from dejavlad.errors import CheckpointError, InputError, MissingExtraError
 from dejavlad.export.network import ExportedNetwork, of_one_size
 from dejavlad.files import replacing
 from dejavlad.guarded.plain_file import read_bytes
 
 OPSET = 17
 IMAGES, DESCRIPTORS, CELLS = "images", "descriptors", "cells"
-FIRST_SHARE = 0.05
-"""Share of the multiplications of a backbone's convolutions that those kept after the first may have."""
+WINDOWS = ("Conv", "MaxPool", "AveragePool")
+"""Operations that leave fewer cells than they are given."""
+LARGE = 1024
+"""Pixels of a side with which every layer of a network has cells."""
 LIGHT = 1 << 14
 """Values up to which a constant is kept for finding shapes."""
 DATA_FROM = 1_800_000_000
@@ -110,6 +112,65 @@ def versions(path: Path) -> tuple[int, int]:
     )
 
 
+def output_names(path: Path) -> list[str]:
+    """What a network gives, in its order.
+
+    Raises:
+        CheckpointError: it is no network.
+    """
+    return [output.name for output in _structure(path).graph.output]
+
+
+def empty_layer(path: Path, shape: Sequence[int], at: int) -> str | None:
+    """The first convolution or pooling to which photos of a shape leave no cell; None where there is none.
+
+    Args:
+        path: a network that takes photos of any size.
+        shape: what it is given.
+        at: the axis of the shape that is the height; the next is the width.
+
+    Raises:
+        CheckpointError: it is no network.
+    """
+    outline = without_weights(_structure(path))
+    large = inferred_sides(outline, [*shape[:at], LARGE, LARGE, *shape[at + 2 :]])
+    sides = inferred_sides(outline, shape)
+    layers = [node for node in outline.graph.node if node.op_type in WINDOWS]
+    known = (node for node in layers if all(large.get(node.output[0], (0,))))
+    return next((node.name for node in known if min(sides.get(node.output[0], (0,))) <= 0), None)
+
+
+def _structure(path: Path) -> Any:
+    """The network of a file, without weights that lie beside it."""
+    try:
+        return _onnx().load(str(path), load_external_data=False)
+    except MissingExtraError:
+        raise
+    except Exception as error:  # protobuf's errors share no base that its versions agree on
+        raise CheckpointError(f"{str(path)!r} is no network of ONNX: {error}") from None
+
+
+def without_weights(network: Any) -> Any:
+    """A network without its large weights: enough for names and shapes."""
+    outline = _onnx().ModelProto()
+    outline.CopyFrom(network)
+    for tensor in outline.graph.initializer:
+        if math.prod(tensor.dims) > LIGHT:  # its values say nothing of shapes
+            tensor.ClearField("raw_data")
+    return outline
+
+
+def inferred_sides(outline: Any, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Name of each value within a network -> its shape, for photos of one; a side that is unknown or that
+    cannot be is 0 or less."""
+    for side, known in zip(outline.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        side.dim_value = known
+    inferred = _onnx().shape_inference.infer_shapes(outline).graph.value_info
+    return {
+        value.name: tuple(side.dim_value for side in value.type.tensor_type.shape.dim) for value in inferred
+    }
+
+
 def rewrite(model: Any, out: Path) -> None:
     """Write a network that was changed (quantised)."""
     onnx = _onnx()
@@ -122,33 +183,23 @@ def read(path: Path) -> Any:
     return _onnx().load(str(path))
 
 
-def first_convolutions(network: Any, shape: Sequence[int]) -> list[str]:
-    """The nodes of the first convolution of a backbone, and of those after it up to `FIRST_SHARE`.
+def first_convolutions(network: Any, shape: Sequence[int], share: float) -> list[str]:
+    """The nodes of the first convolution of a backbone, and of those after it up to a share of the work.
 
     Args:
         network: as `read` gives it.
         shape: of the photos that go in.
+        share: of the multiplications of all its convolutions, that those after the first may have.
     """
-    onnx = _onnx()
-    light = onnx.ModelProto()
-    light.CopyFrom(network)
-    for side, known in zip(light.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
-        side.dim_value = known
-    weights = {tensor.name: math.prod(tensor.dims) for tensor in light.graph.initializer}
-    for tensor in light.graph.initializer:
-        if weights[tensor.name] > LIGHT:  # its values say nothing of shapes
-            tensor.ClearField("raw_data")
-    inferred = onnx.shape_inference.infer_shapes(light).graph.value_info
-    places = {
-        value.name: math.prod(side.dim_value for side in value.type.tensor_type.shape.dim[2:])
-        for value in inferred
-    }
+    outline = without_weights(network)
+    weights = {tensor.name: math.prod(tensor.dims) for tensor in outline.graph.initializer}
+    sides = inferred_sides(outline, shape)
     work = [
-        (node.name, places.get(node.output[0], 0) * weights.get(node.input[1], 0))
-        for node in light.graph.node
+        (node.name, math.prod(sides.get(node.output[0], (0, 0, 0))[2:]) * weights.get(node.input[1], 0))
+        for node in outline.graph.node
         if node.op_type == "Conv" and "backbone" in node.name
     ]
-    left = FIRST_SHARE * sum(multiplications for _, multiplications in work)
+    left = share * sum(multiplications for _, multiplications in work)
     chosen = [name for name, _ in work[:1]]
     for name, multiplications in work[1:]:
         left -= multiplications

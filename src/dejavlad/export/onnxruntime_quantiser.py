@@ -24,13 +24,13 @@ class OnnxruntimeQuantiser:
         self.shapes: Any = importlib.import_module("onnxruntime.quantization.shape_inference")
         self.name = f"onnxruntime {importlib.import_module('onnxruntime').__version__}"
 
-    def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]]) -> None:
+    def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]], share: float) -> None:
         """Calibrate on prepared photos, each [1, ...], and write."""
         functions = self.functions
         inferred = source.with_name("inferred.onnx")
         self.shapes.quant_pre_process(str(source), str(inferred), skip_symbolic_shape=True)
         network = onnx_file.read(inferred)
-        first = onnx_file.first_convolutions(network, photos[0].shape)
+        first = onnx_file.first_convolutions(network, photos[0].shape, share)
         chosen = [
             node.name
             for node in network.graph.node

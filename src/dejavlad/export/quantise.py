@@ -1,9 +1,10 @@
 """Exports in int8: static quantisation after training, with ranges calibrated on photos.
 
 Weights get a scale for each channel, activations one range each, from the photos. The backbone alone is
-quantised, but for its first convolutions: their channels differ most in range, and what is rounded there,
-all layers after them carry on. Assignments to clusters and the whitening are sharp and cheap. What is not
-quantised is computed by OpenVINO in bfloat16, where the processor has its products.
+quantised, but for its first convolution: what is rounded there, all layers after it carry on. Where
+descriptors are then not near enough, some after it are left as they are too. Assignments to clusters and the
+whitening are sharp and cheap. What is not quantised is computed by OpenVINO in bfloat16, where the processor
+has its products.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from dejavlad.export.make import ExportSetting, beside, certify, describe_file, 
 from dejavlad.export.network import as_bytes
 from dejavlad.export.runtimes import installed
 from dejavlad.model import PlaceModel
-from dejavlad.model.alone import made_photos
 from dejavlad.model.device import INT8
 from dejavlad.progress import OnProgress, Progress, silent
 
@@ -34,6 +34,10 @@ PHOTOS = 64
 """Photos that ranges are calibrated on, at most."""
 LEAST = 8
 """Photos that ranges are calibrated on, at least."""
+SHARES = (0.0, 0.05)
+"""Shares of the convolutions' multiplications that are left as they are after the first, by turns."""
+NEAR = 0.998
+"""Mean cosine to the model's descriptors with which no further share is tried."""
 
 
 def export_int8(
@@ -52,7 +56,7 @@ def export_int8(
         out: the file.
         setting: what is exported.
         calibrate: photos like those that will be described, uint8 [H, W, 3]; some dozens.
-        images: photos to compare by; default: made ones.
+        images: photos to compare by; default: some of `calibrate`.
         on_progress: called with reports.
 
     Returns:
@@ -63,12 +67,13 @@ def export_int8(
         InputError: too few photos, or as `export_model`.
         MissingExtraError: no quantiser is installed.
     """
-    out, images = Path(out), list(images) or list(made_photos(8))
+    out = Path(out)
     if len(calibrate) < LEAST:
         raise InputError(
             f"int8 is calibrated on at least {LEAST} photos like those to be described; "
             f"given {len(calibrate)}"
         )
+    images = list(images) or list(calibrate[:: len(calibrate) // LEAST][:LEAST])
     onnx_file.check_installed()
     program = quantiser()
     with beside(out) as folder:
@@ -77,14 +82,19 @@ def export_int8(
         before = export_model(model, exact, plain, images=images, on_progress=on_progress)
         on_progress(Progress(QUANTISING, 0, 1))
         made = folder / out.name
-        size = before.size or setting.size or model.preprocess.output_size(480, 640)
+        size = before.size or setting.size or model.preprocess.output_size(*calibrate[0].shape[:2])
         photos = _prepared(model, calibrate, size, setting)
-        program(exact, made, photos)
-        bare = replace(
-            describe_file(model, made, setting, before.size, precision=INT8),
-            calibrated={"photos": len(photos), "by": program.name, "rest": "bf16"},
-        )
-        certificate = certify(model, made, bare, images, [size], setting)
+        network, first = onnx_file.read(exact), None
+        for share in SHARES:
+            tried, first = first, onnx_file.first_convolutions(network, photos[0].shape, share)
+            if first == tried:
+                break
+            program(exact, made, photos, share)
+            how = {"photos": len(photos), "by": program.name, "rest": "bf16", "first": len(first)}
+            bare = describe_file(model, made, setting, before.size, precision=INT8)
+            certificate = certify(model, made, replace(bare, calibrated=how), images, [size], setting)
+            if min(answers.cosine_mean for answers in certificate.answers) >= NEAR:
+                break
         embed(made, certificate)
         on_progress(Progress(QUANTISING, 1, 1))
         move(made, out)
@@ -98,8 +108,8 @@ class Quantiser(Protocol):
     def name(self) -> str:
         """The program and its version."""
 
-    def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]]) -> None:
-        """Calibrate on prepared photos, each [1, ...], and write.
+    def __call__(self, source: Path, made: Path, photos: Sequence[NDArray[Any]], share: float) -> None:
+        """Calibrate on prepared photos, each [1, ...], and write; `share` as of `first_convolutions`.
 
         Raises:
             InputError: it cannot quantise this network.

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 from dejavlad.errors import InputError, UnknownNameError
 
 TORCH, AUTO = "torch", "auto"
-ENGINES: Final = ("openvino", "onnxruntime")
+ENGINES: Final = ("mnn", "openvino", "onnxruntime")
 """The faster one first: `AUTO` takes the first that is installed."""
+EXTRAS: Final = {"mnn": "mnn", "openvino": "openvino", "onnxruntime": "onnx"}
+"""What installs each: ``pip install 'dejavlad[...]'``."""
+PRECISIONS: Final = {
+    "mnn": ("fp32",),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnxruntime": ("fp32", "int8"),
+}
+"""In which each computes; ``bf16`` where the processor has its products."""
 RUNTIMES: Final = (AUTO, TORCH, *ENGINES)
 
 
@@ -44,16 +52,25 @@ def open_session(runtime: str, path: Path, precision: str) -> Session:
         from dejavlad.export.openvino_session import OpenvinoSession
 
         return OpenvinoSession(path, precision)
+    if runtime == "mnn":
+        from dejavlad.export.mnn_session import MnnSession
+
+        return MnnSession(path, precision)
     raise UnknownNameError("runtime", runtime, RUNTIMES)
 
 
 def installed(runtime: str) -> bool:
     """Whether a program is installed, found without importing it."""
-    return importlib.util.find_spec(runtime) is not None
+    return importlib.util.find_spec("MNN" if runtime == "mnn" else runtime) is not None
 
 
-def chosen_runtime(runtime: str) -> str:
+def chosen_runtime(runtime: str, precision: str = "fp32", *, convolutions: bool = True) -> str:
     """The name of a program, with `AUTO` as the fastest that is installed.
+
+    Args:
+        runtime: one of `RUNTIMES`.
+        precision: in which it is to compute.
+        convolutions: whether the network is one of convolutions; of others, MNN is not the fastest.
 
     Raises:
         UnknownNameError: no such program.
@@ -63,7 +80,9 @@ def chosen_runtime(runtime: str) -> str:
     if runtime != AUTO:
         return runtime
     exporting = importlib.util.find_spec("onnx") is not None
-    return next((name for name in ENGINES if exporting and installed(name)), TORCH)
+    engines = sorted(ENGINES, key=lambda name: name == "mnn" and not convolutions)
+    fitting = (name for name in engines if precision in PRECISIONS[name] and installed(name))
+    return next(fitting, TORCH) if exporting else TORCH
 
 
 def check_device(runtime: str, device: str) -> None:

@@ -137,10 +137,10 @@ def _describe_rest(
     on_progress: OnProgress,
 ) -> None:
     """Describe what is left of a plan, batch by batch."""
-    todo, done = _left(plan, extra)
+    pending, done = _left(plan, extra)
     resumed, total = done, len(plan.state)
     on_progress(Progress(DESCRIBING, done, total, resumed))
-    for rows, values, failed in stream(model, plan.manifest.table, todo, workers, extra, seconds):
+    for rows, values, failed in stream(model, plan.manifest.table, pending, workers, extra, seconds):
         with seconds.of("write"):
             writer.put(rows, values, failed)
         done += len(rows) + len(failed)
@@ -154,9 +154,9 @@ def _left(plan: Plan, extra: PatchExtractor | None) -> tuple[list[NDArray[np.int
     if extra is not None and without.any():
         extra.prepare(*plan.readable)
     batches = plan.manifest.batches
-    todo = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
-    again = sum(int((state[batch] != NOT_YET).sum()) for batch in todo)
-    return todo, int((state != NOT_YET).sum()) - again
+    pending = [batch for batch in batches if (state[batch] == NOT_YET).any() or without[batch].any()]
+    again = sum(int((state[batch] != NOT_YET).sum()) for batch in pending)
+    return pending, int((state != NOT_YET).sum()) - again
 
 
 def describe(
@@ -216,4 +216,6 @@ def _checked(model: Describer, photos: PhotoList, batch_size: int) -> int:
 def none_described(name: str, failed: dict[str, str]) -> InputError:
     """The error of a list of which no photo could be described, with one of the reasons."""
     key, reason = next(iter(failed.items()))
+    if len(failed) == 1:
+        return InputError(f"{key!r} could not be described: {reason}")
     return InputError(f"none of the {len(failed)} photos of {name} could be described; {key!r}: {reason}")

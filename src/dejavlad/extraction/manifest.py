@@ -74,8 +74,8 @@ class Setting:
         Raises:
             StoreMismatchError: names every setting that differs.
         """
-        this, that = ({**asdict(setting), "dtype": ""} for setting in (self, other))
-        check_same(this, that, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
+        own, others = ({**asdict(setting), "dtype": ""} for setting in (self, other))
+        check_same(own, others, path or Path("these descriptors"), hint=INCOMPARABLE, other="queries")
 
 
 def as_read_again(value: Any) -> Any:

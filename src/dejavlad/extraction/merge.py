@@ -87,10 +87,10 @@ def merge_stores(
         on_progress(Progress(MERGING, done, len(state), resumed))
         for number, batch in enumerate(whole.batches):
             at = number % len(shards)
-            todo = batch[state[batch] == NOT_YET]
-            if len(todo):
-                writer.put(todo, _rows_of(shards[at], np.searchsorted(places[at], todo)), {})
-                done += len(todo)
+            pending = batch[state[batch] == NOT_YET]
+            if len(pending):
+                writer.put(pending, _rows_of(shards[at], np.searchsorted(places[at], pending)), {})
+                done += len(pending)
                 on_progress(Progress(MERGING, done, len(state), resumed))
     store = DescriptorStore.open(out)
     if not (store.marks == DONE).any():

@@ -48,13 +48,13 @@ class Actors:
         Raises:
             StoreError: no worker can be started, or a batch cost too many.
         """
-        todo, finished, losses, due = list(range(len(tasks))), dict[int, Answer](), Counter[int](), 0
+        pending, finished, losses, due = list(range(len(tasks))), dict[int, Answer](), Counter[int](), 0
         while due < len(tasks):
             self._start(len(tasks) - due - len(finished))
             for actor in self._ready:
                 busy = sum(running is actor for running, _ in self._running.values())
-                while busy < IN_FLIGHT and todo and todo[0] < due + AHEAD * max(1, len(self._ready)):
-                    number = heapq.heappop(todo)
+                while busy < IN_FLIGHT and pending and pending[0] < due + AHEAD * max(1, len(self._ready)):
+                    number = heapq.heappop(pending)
                     self._running[actor.describe.remote(tasks[number]())] = actor, number
                     busy += 1
             references = [*self._running, *self._starting]
@@ -72,7 +72,7 @@ class Actors:
                 if answer is not None:
                     finished[number] = answer
                     continue
-                heapq.heappush(todo, number)
+                heapq.heappush(pending, number)
                 losses[number] += 1
                 if losses[number] >= MOST_LOSSES:
                     photos = tasks[number]().photos

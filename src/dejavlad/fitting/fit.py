@@ -51,7 +51,7 @@ def fit(
     """
     if whiten is True or (whiten != "auto" and whiten is not False and int(whiten) < 1):
         raise InputError(f"whiten must be a number of dimensions, False or 'auto'; given {whiten!r}")
-    how: dict[str, Any] = {
+    learning: dict[str, Any] = {
         "seed": seed,
         "workers": workers,
         "batch_size": batch_size,
@@ -59,12 +59,12 @@ def fit(
         "on_failed": on_failed,
     }
     if not model.fitted:
-        model = initialise(model, photos, **how)
+        model = initialise(model, photos, **learning)
     if whiten is False or (whiten == "auto" and model.whitening is not None):
         return model
     dims = model.dims if whiten == "auto" else int(whiten)
     if dims is None and len(photos) < WORTH_TRYING:
         return model
     if dims is None:
-        return learn_whitening_if_sound(model, photos, **how)
-    return learn_whitening(model, photos, dims, **how)
+        return learn_whitening_if_sound(model, photos, **learning)
+    return learn_whitening(model, photos, dims, **learning)

@@ -56,7 +56,8 @@ def is_spec(path: str | Path) -> bool:
 def read_netvlad_spec(path: str | Path) -> NetvladSpec:
     """Read a dataset's spec.
 
-    Needed are ``dbImageFns``, ``qImageFns``, ``utmDb`` [2, N], ``utmQ`` [2, Q] and ``posDistThr``.
+    Needed are ``dbImageFns``, ``qImageFns``, ``utmDb`` [2, N], ``utmQ`` [2, Q] and ``posDistThr`` (or
+    ``posDistSqThr``). Names may also be rows of characters, as SciPy writes a list of strings.
 
     Raises:
         InputError: there is no such file, it is damaged, a field is missing or of another form, or numbers of
@@ -81,7 +82,7 @@ def read_netvlad_spec(path: str | Path) -> NetvladSpec:
             truth=TruthPositions(
                 _array(fields, "utmDb", (2, len(database))).T,
                 _array(fields, "utmQ", (2, len(queries))).T,
-                _number(fields, "posDistThr"),
+                _radius(fields),
             ),
             nontrivial=_root(fields, "nonTrivPosDistSqThr"),
             database_times=_times(fields, "dbTimeStamp", len(database)),
@@ -108,8 +109,11 @@ def _field(fields: dict[str, Any], name: str) -> Any:
 
 def _names(fields: dict[str, Any], field: str) -> tuple[str, ...]:
     cells = _field(fields, field)
+    if isinstance(cells, str):  # rows of characters, filled up with spaces
+        cells = [row.rstrip() for row in cells.split("\n")]
     if not isinstance(cells, list):
         raise InputError(f"{field} should be a cell array of names; it is {_form(cells)}")
+    cells = [cell[0] if isinstance(cell, list) and len(cell) == 1 else cell for cell in cells]
     for i, cell in enumerate(cells):
         if not isinstance(cell, str) or not cell.strip():
             raise InputError(f"{field}: entry {i + 1} is no name")
@@ -130,8 +134,18 @@ def _number(fields: dict[str, Any], field: str) -> float:
     return float(_array(fields, field, (1, 1))[0, 0])
 
 
+def _radius(fields: dict[str, Any]) -> float:
+    root = None if "posDistThr" in fields else _root(fields, "posDistSqThr")
+    return _number(fields, "posDistThr") if root is None else root
+
+
+def _absent(fields: dict[str, Any], field: str) -> bool:
+    """Whether a field that may lack is not there, or is ``[]``."""
+    return np.size(fields.get(field, ())) == 0
+
+
 def _root(fields: dict[str, Any], field: str) -> float | None:
-    if field not in fields:
+    if _absent(fields, field):
         return None
     squared = _number(fields, field)
     if not (math.isfinite(squared) and squared >= 0):
@@ -140,7 +154,10 @@ def _root(fields: dict[str, Any], field: str) -> float | None:
 
 
 def _times(fields: dict[str, Any], field: str, count: int) -> Floats | None:
-    return _array(fields, field, (1, count))[0] if field in fields else None
+    if _absent(fields, field):
+        return None
+    column = np.shape(fields[field]) == (count, 1)
+    return _array(fields, field, (count, 1) if column else (1, count)).reshape(-1)
 
 
 def _form(value: Any) -> str:

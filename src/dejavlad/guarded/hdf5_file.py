@@ -93,9 +93,9 @@ class Hdf5File:
             MalformedFileError: a link, or groups nested too deep.
         """
         seen: set[Any] = set()
-        todo = [("", self.root if group is None else group, 0)]
-        while todo:
-            path, node, depth = todo.pop()
+        pending = [("", self.root if group is None else group, 0)]
+        while pending:
+            path, node, depth = pending.pop()
             if depth > DEEPEST:
                 raise MalformedFileError(f"its groups are nested more than {DEEPEST} deep")
             for name in self.names(node):
@@ -107,7 +107,7 @@ class Hdf5File:
                     key = self.h5py.h5o.get_info(inner.id).addr
                     if key not in seen:  # groups may hold each other
                         seen.add(key)
-                        todo.append((at, inner, depth + 1))
+                        pending.append((at, inner, depth + 1))
 
     def array(self, dataset: Any) -> NDArray[Any]:
         """The values of a data set, in memory.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         MalformedFileError: it is no TOML, too long, nested too deep, or a key has too many parts.
     """
+    import tomllib  # most commands read none
+
     if len(text) > MOST_BYTES:
         raise MalformedFileError(f"it has {len(text)} characters; at most {MOST_BYTES} are read")
     if _LONG_KEY.search(text):

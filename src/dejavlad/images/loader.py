@@ -204,9 +204,10 @@ def _batch(
         if isinstance(image, PhotoError):
             failed[row] = image
         elif image.shape[1:] != size:
-            now, then = (f"{height}x{width}" for height, width in (image.shape[1:], size))
+            actual, expected = (f"{height}x{width}" for height, width in (image.shape[1:], size))
             failed[row] = PhotoError(
-                photos[row].path, f"it has changed since it was listed: prepared it is {now}, not {then}"
+                photos[row].path,
+                f"it has changed since it was listed: prepared it is {actual}, not {expected}",
             )
         else:
             images[slot] = image

@@ -146,14 +146,16 @@ class Preprocess:
         whole = size or (rgb_HWC.shape[0], rgb_HWC.shape[1])
         height, width = self._resized_size(*whole)
         resizes = (height, width) != rgb_HWC.shape[:2]
-        how = RESAMPLING[self.interpolation]
+        resampling = RESAMPLING[self.interpolation]
         if resizes and self.resize_on == "picture":
-            rgb_HWC = np.asarray(Image.fromarray(rgb_HWC).resize((width, height), how))
+            rgb_HWC = np.asarray(Image.fromarray(rgb_HWC).resize((width, height), resampling))
         if self.channels == "bgr":
             rgb_HWC = rgb_HWC[:, :, ::-1]
         values = rgb_HWC.transpose(2, 0, 1).astype(np.float32, order="C")
         if resizes and self.resize_on == "values":
-            values = np.stack([np.asarray(Image.fromarray(v).resize((width, height), how)) for v in values])
+            values = np.stack(
+                [np.asarray(Image.fromarray(v).resize((width, height), resampling)) for v in values]
+            )
         if self.multiple_by == "crop" and self.multiple > 1:
             h, w = self.output_size(*whole)
             top, left = round((height - h) / 2), round((width - w) / 2)

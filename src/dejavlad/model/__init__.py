@@ -5,40 +5,28 @@ Names are loaded when first used: what a model is made of is data, which needs n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dejavlad.model.checkpoint import load_folder, save_model
-    from dejavlad.model.patching import PatchSetting, cell_geometry
-    from dejavlad.model.place_model import PlaceModel
-    from dejavlad.model.spec import AggregationSpec, BackboneSpec, ModelSpec
-    from dejavlad.model.whitening import Whitening
+    from dejavlad.model.checkpoint import load_folder as load_folder
+    from dejavlad.model.checkpoint import save_model as save_model
+    from dejavlad.model.patching import PatchSetting as PatchSetting
+    from dejavlad.model.patching import cell_geometry as cell_geometry
+    from dejavlad.model.place_model import PlaceModel as PlaceModel
+    from dejavlad.model.spec import AggregationSpec as AggregationSpec
+    from dejavlad.model.spec import BackboneSpec as BackboneSpec
+    from dejavlad.model.spec import ModelSpec as ModelSpec
+    from dejavlad.model.whitening import Whitening as Whitening
 
-_HOME: Final = {
-    "AggregationSpec": "dejavlad.model.spec",
-    "BackboneSpec": "dejavlad.model.spec",
-    "ModelSpec": "dejavlad.model.spec",
-    "PatchSetting": "dejavlad.model.patching",
-    "PlaceModel": "dejavlad.model.place_model",
-    "Whitening": "dejavlad.model.whitening",
-    "cell_geometry": "dejavlad.model.patching",
-    "load_folder": "dejavlad.model.checkpoint",
-    "save_model": "dejavlad.model.checkpoint",
-}
-
-__all__ = [
-    "AggregationSpec",
-    "BackboneSpec",
-    "ModelSpec",
-    "PatchSetting",
-    "PlaceModel",
-    "Whitening",
-    "cell_geometry",
-    "load_folder",
-    "save_model",
-]
-
-
-__getattr__ = lazy_names(__name__, _HOME)
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "checkpoint": ("load_folder", "save_model"),
+        "patching": ("PatchSetting", "cell_geometry"),
+        "place_model": ("PlaceModel",),
+        "spec": ("AggregationSpec", "BackboneSpec", "ModelSpec"),
+        "whitening": ("Whitening",),
+    },
+)

@@ -24,8 +24,8 @@ HEIGHT, WIDTH = 240, 320
 class BatchComparison:
     """One way of describing photos together, against each alone."""
 
-    how: str
-    """In words."""
+    photos: str
+    """Which were described together, in words."""
     difference: float
     """The largest, over the largest number of any descriptor."""
     cosine: float
@@ -54,12 +54,12 @@ def batch_dependence(model: PlaceModel) -> list[BatchComparison]:
             "the other way round": turned,
         }
         comparisons = []
-        for how, rows in ways.items():
+        for photos, rows in ways.items():
             together_nD = model.describe(prepared[rows]).float().cpu()
             apart_nD = alone_ND[rows]
             difference = float((together_nD - apart_nD).abs().max() / apart_nD.abs().max().clamp(min=1e-12))
             cosine = float(torch.nn.functional.cosine_similarity(together_nD, apart_nD).min())
-            comparisons.append(BatchComparison(how, difference, cosine, difference <= limit))
+            comparisons.append(BatchComparison(photos, difference, cosine, difference <= limit))
     return comparisons
 
 

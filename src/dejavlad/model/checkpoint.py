@@ -21,9 +21,17 @@ from dejavlad.errors import CheckpointError, InputError, first_line, first_names
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import with_checksum
-from dejavlad.guarded.plain_file import check_regular
 from dejavlad.model.place_model import PlaceModel
-from dejavlad.model.spec import CUSTOM, FORMAT_VERSION, SPEC, WEIGHTS, BackboneSpec, ModelSpec, read_spec
+from dejavlad.model.spec import (
+    CUSTOM,
+    FORMAT_VERSION,
+    SPEC,
+    WEIGHTS,
+    BackboneSpec,
+    ModelSpec,
+    check_weights,
+    read_spec,
+)
 from dejavlad.model.tensors import write_tensors
 from dejavlad.model.whitening import Whitening
 
@@ -75,8 +83,8 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
     named = Path(folder)
     folder = _aside(named) if not named.exists() and _aside(named).exists() else named
     fields = read_spec(folder)
-    fields.pop("fingerprint", None)
-    sha256 = fields.pop("weights_sha256", None)
+    for name in ("fingerprint", "weights_sha256"):
+        fields.pop(name, None)
     try:
         spec = ModelSpec.from_dict(fields)
         model = build(spec, backbone=backbone)
@@ -84,7 +92,7 @@ def load_folder(folder: str | Path, *, backbone: nn.Module | None = None) -> Pla
         raise CheckpointError(f"{str(named)!r}: {error}") from None
     except (*DAMAGED, RuntimeError, MemoryError) as error:  # layers refuse sizes that cannot be in many ways
         raise CheckpointError(f"{str(named)!r}: spec.json: {first_line(error)}") from None
-    _fill(model, _read_weights(folder, sha256), named)
+    _fill(model, _read_weights(folder), named)
     return model
 
 
@@ -141,15 +149,10 @@ def _channels(backbone: nn.Module) -> int:
     return channels
 
 
-def _read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    check_weights(folder)
     try:
-        check_regular(folder / WEIGHTS)
-        tensors = load_file(folder / WEIGHTS)
-        if sha256 != sha256_of(folder / WEIGHTS):
-            raise ValueError("it is not the file that was saved (its SHA-256 differs from spec.json's)")
-        return tensors
-    except FileNotFoundError:
-        raise CheckpointError(f"{str(folder)!r} has no {WEIGHTS}") from None
+        return load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{str(folder / WEIGHTS)!r} cannot be read: {error}") from None
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dejavlad.errors import CheckpointError, InputError
+from dejavlad.files import sha256_of
 from dejavlad.guarded.fields import DAMAGED, checked_fields
 from dejavlad.guarded.json_file import read_json_object, without_checksum
+from dejavlad.guarded.plain_file import check_regular
 from dejavlad.images import Preprocess
 
 SPEC, WEIGHTS = "spec.json", "weights.safetensors"
@@ -143,6 +145,23 @@ def read_spec(folder: Path) -> dict[str, Any]:
             f"{str(folder)!r} is of model format {version!r}; this dejavlad reads format {FORMAT_VERSION}"
         )
     return dict(fields)
+
+
+def check_weights(folder: Path) -> None:
+    """Compare the file of weights with its checksum.
+
+    Raises:
+        CheckpointError: it is not the file that was saved, is missing, or cannot be read.
+    """
+    sha256 = read_spec(folder).get("weights_sha256")
+    try:
+        check_regular(folder / WEIGHTS)
+        if sha256 != sha256_of(folder / WEIGHTS):
+            raise ValueError("it is not the file that was saved (its SHA-256 differs from spec.json's)")
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(folder)!r} has no {WEIGHTS}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(folder / WEIGHTS)!r} cannot be read: {error}") from None
 
 
 def _check_sizes(options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
                 os.fsync(file.fileno())
             os.replace(made, path)
     except SafetensorError as error:
+        if "os error 28" in str(error):  # of Rust's standard library: ENOSPC
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise OSError(f"{str(path)!r} cannot be written: {error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -7,6 +7,7 @@ other letter case. The path as it stands always goes first.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dejavlad.names import Names, plain_form, same_form
+
+log = logging.getLogger("dejavlad")
 
 CAMERAS: Final = (
     *("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV"),
@@ -70,6 +73,16 @@ class DiskNames:
                         self.by_case.append((line, lies))
                     return lies
         return None
+
+    def warn_of_case(self, source: str | Path) -> None:
+        """Say that photos of a list were found in other letter case only, if any were."""
+        if self.by_case:
+            log.warning(
+                "%d photos of %s are there in other letter case, e.g. %r is %r",
+                len(self.by_case),
+                source,
+                *self.by_case[0],
+            )
 
     def _walk(self, path: str) -> str | None:
         """Part by part, each in the form that is on disk."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import logging
 import os
 import re
 from collections.abc import Iterable
@@ -17,8 +16,6 @@ from dejavlad.photo.disk_names import DiskNames, is_comment, path_in
 from dejavlad.photo.file_kinds import HEAD, binary_kind
 from dejavlad.photo.folder import ENDINGS, natural_order
 from dejavlad.photo.photo import Photo, PhotoList
-
-log = logging.getLogger("dejavlad")
 
 _ABSOLUTE = re.compile(r"\s*[\"']?(?:/|\\\\|[A-Za-z]:[\\/])")
 
@@ -92,13 +89,7 @@ def gather(
         photos.append(Photo(key, root / path_below))
     if missing:
         raise _not_there(missing, len(photos), source, root)
-    if disk.by_case:
-        log.warning(
-            "%d photos of %s are there in other letter case, e.g. %r is %r",
-            len(disk.by_case),
-            source,
-            *disk.by_case[0],
-        )
+    disk.warn_of_case(source)
     return PhotoList(photos, root=root, name=name)
 
 

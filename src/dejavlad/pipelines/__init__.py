@@ -5,42 +5,29 @@ Names are loaded when first used: `explain` needs no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dejavlad.pipelines.bench_table import Bench
-    from dejavlad.pipelines.benchmark import bench
-    from dejavlad.pipelines.evaluate_dataset import Evaluation, evaluate, evaluate_ranking
-    from dejavlad.pipelines.loop_closures import LoopResult, LoopSetting, LoopTruth, loops
-    from dejavlad.pipelines.scoring import Scoring
+    from dejavlad.pipelines.bench_table import Bench as Bench
+    from dejavlad.pipelines.benchmark import bench as bench
+    from dejavlad.pipelines.evaluate_dataset import Evaluation as Evaluation
+    from dejavlad.pipelines.evaluate_dataset import evaluate as evaluate
+    from dejavlad.pipelines.evaluate_dataset import evaluate_ranking as evaluate_ranking
+    from dejavlad.pipelines.loop_closures import LoopResult as LoopResult
+    from dejavlad.pipelines.loop_closures import LoopSetting as LoopSetting
+    from dejavlad.pipelines.loop_closures import LoopTruth as LoopTruth
+    from dejavlad.pipelines.loop_closures import loops as loops
+    from dejavlad.pipelines.scoring import Scoring as Scoring
 
-_HOME: Final = {
-    "Bench": "dejavlad.pipelines.bench_table",
-    "bench": "dejavlad.pipelines.benchmark",
-    "Evaluation": "dejavlad.pipelines.evaluate_dataset",
-    "evaluate": "dejavlad.pipelines.evaluate_dataset",
-    "evaluate_ranking": "dejavlad.pipelines.evaluate_dataset",
-    "Scoring": "dejavlad.pipelines.scoring",
-    "LoopResult": "dejavlad.pipelines.loop_closures",
-    "LoopSetting": "dejavlad.pipelines.loop_closures",
-    "LoopTruth": "dejavlad.pipelines.loop_closures",
-    "loops": "dejavlad.pipelines.loop_closures",
-}
-
-__all__ = [
-    "Bench",
-    "Evaluation",
-    "LoopResult",
-    "LoopSetting",
-    "LoopTruth",
-    "Scoring",
-    "bench",
-    "evaluate",
-    "evaluate_ranking",
-    "loops",
-]
-
-
-__getattr__ = lazy_names(__name__, _HOME)
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "bench_table": ("Bench",),
+        "benchmark": ("bench",),
+        "evaluate_dataset": ("Evaluation", "evaluate", "evaluate_ranking"),
+        "loop_closures": ("LoopResult", "LoopSetting", "LoopTruth", "loops"),
+        "scoring": ("Scoring",),
+    },
+)

@@ -29,7 +29,14 @@ from dejavlad.guarded.json_file import read_json_object, with_checksum, without_
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.pipelines.bench_table import Bench, Row, check_one_protocol, table_of
-from dejavlad.pipelines.evaluation import DescribingHere, describe_dataset, fitted_to, rank, unread_of
+from dejavlad.pipelines.evaluation import (
+    DescribingHere,
+    describe_dataset,
+    fitted_to,
+    rank,
+    ranked_with,
+    unread_of,
+)
 from dejavlad.pipelines.keywords import check_keywords
 from dejavlad.pipelines.scoring import SCORING, Scoring, score
 from dejavlad.progress import OnProgress, Progress, silent
@@ -136,6 +143,7 @@ def _row(
             model=database.manifest.setting.made_by,
             seconds=seconds,
             unread=unread_of(database, queries),
+            made_with=ranked_with(database.manifest.setting, scoring, describing.get("seed", 0)),
         )
         assert scored is not None
         noted = {"fingerprint": model.fingerprint, **speed, "setting": setting}

@@ -90,14 +90,22 @@ def demo(
     Raises:
         InputError: the town would be too small.
     """
-    how: dict[str, Any] = {"workers": running.workers, "on_progress": running.on_progress}
     town = make_town(
-        out / "town", photos=photos or (FULL_PHOTOS if full else PHOTOS), seed=running.seed, **how
+        out / "town",
+        photos=photos or (FULL_PHOTOS if full else PHOTOS),
+        seed=running.seed,
+        workers=running.workers,
+        on_progress=running.on_progress,
     )
     streets, elsewhere = open_dataset(town / "test"), open_dataset(town / "train")
-    batch_size = running.batch_size
     place_map = PlaceMap.build(
-        model, streets.database, out / "town.map", batch_size=batch_size, seed=running.seed, **how
+        model,
+        streets.database,
+        out / "town.map",
+        batch_size=running.batch_size,
+        seed=running.seed,
+        workers=running.workers,
+        on_progress=running.on_progress,
     )
     answers = [
         answer

@@ -15,10 +15,17 @@ from dejavlad.evaluation import Result
 from dejavlad.extraction import DescriptorStore
 from dejavlad.model import PlaceModel
 from dejavlad.pipelines.confidence import rerank_points
-from dejavlad.pipelines.evaluation import Describing, describe_dataset, rank, sweep, unread_of
+from dejavlad.pipelines.evaluation import (
+    Describing,
+    describe_dataset,
+    rank,
+    ranked_with,
+    sweep,
+    unread_of,
+)
 from dejavlad.pipelines.keywords import check_keywords
-from dejavlad.pipelines.reranking import patch_sources, rerank
-from dejavlad.pipelines.scoring import SCORING, HowRanked, Scoring, score
+from dejavlad.pipelines.reranking import RerankRun, patch_sources, rerank
+from dejavlad.pipelines.scoring import SCORING, RankingFacts, Scoring, score
 from dejavlad.places.filters import Filter
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Source
@@ -57,7 +64,7 @@ class _Ranked:
     """A ranking on its way to its page."""
 
     ranking: Ranking
-    how: HowRanked
+    facts: RankingFacts
     """What its result tells of it."""
     preprocess: dict[str, Any] = field(default_factory=dict)
     """How photos were prepared."""
@@ -116,14 +123,17 @@ def evaluate(
         ranking = rank(*model, scoring, places.truth, only, places)
     setting = model[0].manifest.setting
     made = _Ranked(ranking, {"model": setting.made_by, "only": only}, setting.preprocess)
-    made.how |= {"seconds": seconds, "unread": unread_of(*model)}
+    made.facts |= {"seconds": seconds, "unread": unread_of(*model)}
+    made.facts["made_with"] = ranked_with(
+        setting, scoring, None if network is None else describing.get("seed", 0)
+    )
     if dims:
-        made.how["dims"] = sweep(*model, places, dims, scoring, only)
+        made.facts["dims"] = sweep(*model, places, dims, scoring, only)
     if reranking is not None:
         on_progress = describing.get("on_progress", silent)
-        how = {"setting": setting.made_by, "budget_ms": budget_ms, "on_progress": on_progress}
-        _rerank(made, *model, places, out, reranking, network, how, device=str(device), offline=offline)
-        seconds["re-rank"] = made.how["reranked"].spent
+        run = RerankRun(setting=setting.made_by, budget_ms=budget_ms, on_progress=on_progress)
+        _rerank(made, *model, places, out, reranking, network, run, device=str(device), offline=offline)
+        seconds["re-rank"] = made.facts["reranked"].spent
     return _written(made, places, out, scoring, command, model)
 
 
@@ -135,7 +145,7 @@ def _rerank(
     out: Path,
     reranking: Preset | PointSetting,
     network: PlaceModel | None,
-    how: Mapping[str, Any],
+    run: RerankRun,
     *,
     device: str,
     offline: bool | None,
@@ -144,15 +154,15 @@ def _rerank(
     if isinstance(reranking, PointSetting):
         points = reranking.chosen()
         reranked, trust = rerank_points(
-            made.ranking, places, database, points, out, device=device, offline=offline, **how
+            made.ranking, places, database, points, out, device=device, offline=offline, **run
         )
-        made.how |= {"preset": points, "reliability": trust}
+        made.facts |= {"preset": points, "reliability": trust}
     else:
         preset, *sources = patch_sources(reranking, database, queries, network)
         made.patches = sources[0], sources[1]
-        reranked = rerank(made.ranking, *made.patches, preset, out, **how)
-        made.how["preset"] = preset
-    made.ranking, made.how["reranked"] = reranked.ranking, reranked
+        reranked = rerank(made.ranking, *made.patches, preset, out, **run)
+        made.facts["preset"] = preset
+    made.ranking, made.facts["reranked"] = reranked.ranking, reranked
 
 
 def evaluate_ranking(
@@ -179,8 +189,10 @@ def _written(
     stores: tuple[DescriptorStore, DescriptorStore] | None = None,
 ) -> Evaluation:
     """Score a ranking, and write the figures and the page."""
-    result = score(made.ranking, places, out, scoring, **made.how)
-    preset, unread, matches = made.how.get("preset"), made.how.get("unread"), []
+    if command:
+        made.facts["made_with"] = {"command": command, **made.facts.get("made_with", {})}
+    result = score(made.ranking, places, out, scoring, **made.facts)
+    preset, unread, matches = made.facts.get("preset"), made.facts.get("unread"), []
     if isinstance(preset, Preset) and made.patches is not None:
         matches = matched_pairs(made.ranking, places, result, preset, *made.patches, made.preprocess)
     page = write_page(

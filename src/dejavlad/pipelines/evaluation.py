@@ -20,14 +20,16 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.errors import InputError
 from dejavlad.evaluation import answers_of, evaluate
 from dejavlad.evaluation.average_precision import needs_whole
 from dejavlad.extraction import DescriptorStore, Shard, extract
+from dejavlad.extraction.manifest import Setting
 from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.ground_truth import PlaceDataset
 from dejavlad.ground_truth.truth import Truth
@@ -143,6 +145,23 @@ def _one_learns(out: Path) -> Iterator[None]:
         yield
 
 
+def ranked_with(setting: Setting, scoring: Scoring, seed: int | None) -> dict[str, Any]:
+    """What a ranking depends on beside the model and the photos, for `Result.made_with`.
+
+    Args:
+        setting: how the descriptors were made.
+        scoring: how they were searched.
+        seed: of what was learnt; None where it is not known.
+    """
+    return {
+        "preprocess": setting.preprocess,
+        "precision": setting.precision,
+        "dtype": setting.dtype,
+        "index": scoring.index,
+        "seed": seed,
+    }
+
+
 def rank(
     database: DescriptorStore,
     queries: DescriptorStore,
@@ -165,9 +184,12 @@ def rank(
         lists: where these are known from; the stores' own lists unless given.
 
     Raises:
+        InputError: the database is empty.
         StoreMismatchError: the two stores were made by different models.
     """
     database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
+    if not len(database):
+        raise InputError("the database holds no photos: there is nothing to search")
     k = len(database) if needs_whole(truth) else min(scoring.k, len(database))
     photos = (database.photos, queries.photos) if lists is None else (lists.database, lists.queries)
     return _search(build_index(scoring.index, database), queries, k, truth, only, *photos)

@@ -38,6 +38,7 @@ from dejavlad.places.verification.loops import verify_loops
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.progress import OnProgress, silent, timed
 from dejavlad.report.loops import LoopStory, shown_frames, write_loops_page
+from dejavlad.versions import versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,6 +164,13 @@ def loops(
     document = _document(store, frames, given, score, {"protocol": protocol, "seconds": took})
     if truth is not None and truth.centres is not None:
         document["both_ways"] = _both_ways(store, truth, truth.centres, setting, numbered=numbers is not None)
+    made_by = store.manifest.setting
+    document["made_with"] = {
+        "command": command,
+        "preprocess": made_by.preprocess,
+        "precision": made_by.precision,
+        "versions": versions(),
+    }
     out.mkdir(parents=True, exist_ok=True)
     names = frames.keys
     csv = write_loops(out / "loops.csv", candidates, names, None if score is None else score.right.tolist())
@@ -174,13 +182,13 @@ def loops(
         frames,
         candidates,
         given,
-        {"Model": store.manifest.setting.model, **titles},
+        {"Model": made_by.model, **titles},
         score,
         None if truth is None else reachable(truth.right, setting.window, numbers),
         similarities(store, shown_frames(len(frames))),
         store.failed,
     )
-    rotate = store.manifest.setting.preprocess.get("rotate", True)
+    rotate = made_by.preprocess.get("rotate", True)
     page = write_loops_page(story, out / "index.html", command=command, rotate=rotate)
     return LoopResult(candidates, given, score, document, page, csv)
 

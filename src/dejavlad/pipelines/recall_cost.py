@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dejavlad.datasets import open_dataset
 from dejavlad.errors import InputError
-from dejavlad.evaluation import evaluate
+from dejavlad.evaluation import Result, evaluate
+from dejavlad.evaluation.statistics import paired
 from dejavlad.export import open_export
+from dejavlad.export.cost import RecallCost
 from dejavlad.extraction.extract import describe
+from dejavlad.ground_truth import PlaceDataset
 from dejavlad.index import build_index
 from dejavlad.model import PlaceModel
 from dejavlad.places.map_folder.in_memory_rows import InMemoryRows
@@ -27,7 +29,7 @@ def recall_cost(
     *,
     root: Path | None = None,
     on_progress: OnProgress = silent,
-) -> dict[str, Any]:
+) -> RecallCost:
     """Recall with a model and with its export, on the same photos.
 
     Args:
@@ -37,26 +39,36 @@ def recall_cost(
         root: where it lies.
         on_progress: called with each step.
 
-    Returns:
-        ``recall``: N -> [of the model, of the export]; ``dataset`` and ``n_queries``.
-
     Raises:
         InputError: there is no such dataset, or its photos cannot be described.
     """
     places = open_dataset(dataset, root=root)
+    before, after = (
+        result_of(describer, places, on_progress=on_progress) for describer in (model, open_export(exported))
+    )
+    assert before.hits_at is not None and after.hits_at is not None
+    pairs = paired(before.hits_at, after.hits_at, RECALLS, before.blocks)
+    return RecallCost(
+        dataset=dataset,
+        n_queries=before.n_queries,
+        recall={str(n): [float(before.recall[n]), float(after.recall[n])] for n in RECALLS},
+        change={str(pair.n): [pair.low, pair.high] for pair in pairs},
+        alone={str(pair.n): [pair.first_only, pair.second_only] for pair in pairs},
+    )
+
+
+def result_of(model: PlaceModel, places: PlaceDataset, *, on_progress: OnProgress = silent) -> Result:
+    """recall@`RECALLS` of a model, by exact search.
+
+    Raises:
+        InputError: the dataset has no ground truth, or its photos cannot be described.
+    """
     if places.truth is None:
-        raise InputError(f"dataset {dataset!r} has no ground truth, so nothing tells what int8 costs")
-    both = []
-    for describer in (model, open_export(exported)):
-        (database, _), (queries, _) = (
-            describe(describer, photos, on_progress=on_progress)
-            for photos in (places.database, places.queries)
-        )
-        rows = [InMemoryRows(values, np.asarray(values.any(axis=1))) for values in (database, queries)]
-        ranking = build_index("flat", rows[0]).search(rows[1], min(max(RECALLS), len(database)))
-        both.append(evaluate(ranking, places.truth, recall_at=RECALLS))
-    return {
-        "dataset": dataset,
-        "n_queries": both[0].n_queries,
-        "recall": {str(n): [float(result.recall[n]) for result in both] for n in RECALLS},
-    }
+        raise InputError(f"dataset {places.name!r} has no ground truth, so nothing tells what int8 costs")
+    rows = [
+        InMemoryRows(values, np.asarray(values.any(axis=1)))
+        for photos in (places.database, places.queries)
+        for values, _ in [describe(model, photos, on_progress=on_progress)]
+    ]
+    ranking = build_index("flat", rows[0]).search(rows[1], min(max(RECALLS), len(places.database)))
+    return evaluate(ranking, places.truth, recall_at=RECALLS, queries=places.queries)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from dejavlad.errors import InputError
 from dejavlad.extraction import DescriptorStore
@@ -18,6 +18,14 @@ from dejavlad.places.reranking import Reranked, Source, rerank_all
 from dejavlad.places.verification.points import PointSetting, PointSource
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
+
+
+class RerankRun(TypedDict):
+    """What re-ranking of one dataset is given beside its ranking; see `rerank`."""
+
+    setting: Mapping[str, Any]
+    budget_ms: float | None
+    on_progress: OnProgress
 
 
 def patch_sources(
@@ -58,7 +66,7 @@ def rerank(
     ranking: Ranking,
     queries: Source | PointSource,
     database: Source | PointSource,
-    how: Preset | PointSetting,
+    method: Preset | PointSetting,
     out: Path,
     *,
     setting: Mapping[str, Any] | None = None,
@@ -72,21 +80,21 @@ def rerank(
         ranking: rows of the database for each query.
         queries: by row, from `patch_sources`, or a `PointSource`.
         database: likewise.
-        how: by patches or by local features, as these are.
+        method: by patches or by local features, as these are.
         out: the results' folder.
         setting: what the ranking and the patches were made by.
-        reranker: what compares; made by `how` unless given.
+        reranker: what compares; made by `method` unless given.
         budget_ms: milliseconds a query, as a mean; see `rerank_all`.
         on_progress: called with each query.
     """
-    name = "preset" if isinstance(how, Preset) else "points"
+    name = "preset" if isinstance(method, Preset) else "points"
     return rerank_all(
-        reranker or how.reranker(),
+        reranker or method.reranker(),
         ranking,
         queries,
         database,
         keep=out / "reranking",
-        setting={name: how.to_dict(), **(setting or {})},
+        setting={name: method.to_dict(), **(setting or {})},
         budget_ms=budget_ms,
         on_progress=on_progress,
     )

@@ -26,6 +26,7 @@ from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import Reranked
 from dejavlad.places.verification.points import PointSetting
 from dejavlad.ranking import Ranking
+from dejavlad.versions import versions
 
 LOOKED_AT = 500
 """Queries whose first answer is compared with them for being the same picture, those nearest to theirs."""
@@ -60,7 +61,7 @@ class Scoring:
 SCORING = Scoring()
 
 
-class HowRanked(TypedDict, total=False):
+class RankingFacts(TypedDict, total=False):
     """How a ranking came about, as far as it is known."""
 
     model: Mapping[str, Any]
@@ -79,6 +80,8 @@ class HowRanked(TypedDict, total=False):
     """How far the answers' confidence can be trusted."""
     only: Filter | None
     """Which database photos could be answers; a part of the protocol."""
+    made_with: Mapping[str, Any]
+    """What it takes to do it again, beside the versions of the programs."""
 
 
 def score(
@@ -86,7 +89,7 @@ def score(
     dataset: PlaceDataset,
     out: Path,
     scoring: Scoring = SCORING,
-    **how: Unpack[HowRanked],
+    **facts: Unpack[RankingFacts],
 ) -> Result | None:
     """Write ``ranking.npz`` and ``predictions.txt``, and ``result.json`` where the truth is known.
 
@@ -95,22 +98,22 @@ def score(
         dataset: the lists, and the truth.
         out: the results' folder.
         scoring: at which N, and what a query without a right answer counts for.
-        how: how the ranking came about.
+        facts: how the ranking came about.
 
     Raises:
         InputError: the ranking is for other lists.
     """
-    check_keywords(how, HowRanked)
+    check_keywords(facts, RankingFacts)
     if misfit := ranking.misfit(len(dataset.queries), len(dataset.database)):
         raise InputError(misfit)
     out.mkdir(parents=True, exist_ok=True)
     ranking.save(out / "ranking.npz")
     write_predictions(out / "predictions.txt", ranking, dataset.database, dataset.queries, top=scoring.k)
-    reranked, result, description = how.get("reranked"), None, None
+    reranked, result, description = facts.get("reranked"), None, None
     if reranked is not None:
-        description = _reranking(reranked, how.get("preset"), dataset, scoring)
+        description = _reranking(reranked, facts.get("preset"), dataset, scoring)
     if dataset.truth is not None:
-        result = _evaluated(ranking, dataset, dataset.truth, scoring, how)
+        result = _evaluated(ranking, dataset, dataset.truth, scoring, facts)
         result = replace(result, reranking=description)
     if reranked is not None:
         reranked.first.save(out / "first_ranking.npz")
@@ -129,10 +132,10 @@ def score(
 
 
 def _evaluated(
-    ranking: Ranking, dataset: PlaceDataset, truth: Truth, scoring: Scoring, how: HowRanked
+    ranking: Ranking, dataset: PlaceDataset, truth: Truth, scoring: Scoring, facts: RankingFacts
 ) -> Result:
     """The figures of a ranking, with what they were measured by."""
-    only = how.get("only")
+    only = facts.get("only")
     result = evaluate(
         ranking,
         truth,
@@ -141,18 +144,19 @@ def _evaluated(
         protocol=scoring.protocol,
         database=dataset.database,
         queries=dataset.queries,
-        model=how.get("model"),
-        rerank=None if how.get("reranked") is None else str(how.get("preset")),
-        seconds=how.get("seconds"),
+        model=facts.get("model"),
+        rerank=None if facts.get("reranked") is None else str(facts.get("preset")),
+        seconds=facts.get("seconds"),
         metrics=measured(ranking, truth),
-        unread=how.get("unread"),
+        unread=facts.get("unread"),
     )
     return replace(
         result,
         protocol=result.protocol if only is None else {**result.protocol, "filter": only.to_dict()},
-        dims=how.get("dims") or {},
-        reliability=how.get("reliability"),
+        dims=facts.get("dims") or {},
+        reliability=facts.get("reliability"),
         twins=_twins(ranking, dataset, truth),
+        made_with={**facts.get("made_with", {}), "versions": versions()},
     )
 
 

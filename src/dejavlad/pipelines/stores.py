@@ -56,15 +56,16 @@ def check_store(path: Path | str, on_progress: OnProgress = silent) -> Checked:
     Raises:
         StoreError: something is not what was written, or there is no store.
     """
-    from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.state import is_map
-    from dejavlad.training.data.frozen_maps import check_frozen_maps, is_frozen_maps
+    from dejavlad.places.stored_map import open_stored
 
     folder, name = Path(path), str(path)
     if is_address(path) or is_map(folder):
-        town = PlaceMap.open(path, device="cpu")
+        town = open_stored(path)
         return Checked(name, "a map", len(town), town.check(on_progress))
-    if is_frozen_maps(folder):
+    if (folder / "maps.bin").is_file() and (folder / "key.txt").is_file():
+        from dejavlad.training.data.frozen_maps import check_frozen_maps
+
         photos, checksums = check_frozen_maps(folder)
         return Checked(name, "frozen maps", photos, checksums)
     if (folder / "photos.jsonl").is_file():

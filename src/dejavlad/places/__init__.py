@@ -5,23 +5,21 @@ Names are loaded when first used: the forms of addresses and filters need no tor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dejavlad.places.answer import Answer, Match
-    from dejavlad.places.info import MapInfo
-    from dejavlad.places.place_map import PlaceMap
+    from dejavlad.places.answer import Answer as Answer
+    from dejavlad.places.answer import Match as Match
+    from dejavlad.places.info import MapInfo as MapInfo
+    from dejavlad.places.place_map import PlaceMap as PlaceMap
 
-_HOME: Final = {
-    "Answer": "dejavlad.places.answer",
-    "MapInfo": "dejavlad.places.info",
-    "Match": "dejavlad.places.answer",
-    "PlaceMap": "dejavlad.places.place_map",
-}
-
-__all__ = ["Answer", "MapInfo", "Match", "PlaceMap"]
-
-
-__getattr__ = lazy_names(__name__, _HOME)
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "answer": ("Answer", "Match"),
+        "info": ("MapInfo",),
+        "place_map": ("PlaceMap",),
+    },
+)

@@ -31,6 +31,13 @@ class Match:
     inliers: int | None = None
     """Points that agree with the query's; None where they were not compared."""
 
+    @property
+    def similarity_text(self) -> str:
+        """How much it is like the query, in words: the points that agree, where they were compared, first."""
+        if self.inliers is None:
+            return f"score {self.score:.3f}"
+        return f"{self.inliers} {'point' if self.inliers == 1 else 'points'}, score {self.score:.3f}"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON; the position also as latitude and longitude where its zone is known."""
         return {
@@ -91,6 +98,14 @@ class Answer:
             return None
         return self.agreed or (self.matches[0].position if self.matches else None)
 
+    @property
+    def where(self) -> str:
+        """`position` in words, and within how many metres; empty where none is known."""
+        if self.position is None:
+            return ""
+        within = "" if self.uncertainty_m is None else f" within about {self.uncertainty_m:.0f} m"
+        return f"{position_text(self.position)}{within}"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -118,23 +133,21 @@ class Answer:
         elif self.position is None:
             head = f"{self.name}: known (confidence {self.confidence:.2f})"
         else:
-            within = "" if self.uncertainty_m is None else f" within about {self.uncertainty_m:.0f} m"
-            head = (
-                f"{self.name}: at {position_text(self.position)}{within} (confidence {self.confidence:.2f})"
-            )
+            head = f"{self.name}: at {self.where} (confidence {self.confidence:.2f})"
         width = max((len(match.name) for match in self.matches), default=0)
+        wide = max((len(match.similarity_text) for match in self.matches), default=0)
         lines = [
-            f"  {rank}  {match.name:<{width}}  score {match.score:.3f}"
+            f"  {rank}  {match.name:<{width}}  {match.similarity_text:>{wide}}"
             + (f"  {position_text(match.position)}" if match.position else "")
             for rank, match in enumerate(self.matches, 1)
         ]
-        because = [f"  {self.reason}"] if self.reason else []
+        reason = [f"  {self.reason}"] if self.reason else []
         if self.searched is not None:
             without = "".join(
                 f", {n} without {what} left out" for what, n in self.searched["without"].items()
             )
-            because.append(f"  among {self.searched['photos']} photos that pass the filter{without}")
-        return "\n".join([head, *because, *lines])
+            reason.append(f"  among {self.searched['photos']} photos that pass the filter{without}")
+        return "\n".join([head, *reason, *lines])
 
 
 def position_to_dict(position: Position | None) -> dict[str, Any] | None:
@@ -156,11 +169,11 @@ def surest_views(answers: Sequence[Answer], photos: Sequence[Photo]) -> list[int
     best: dict[tuple[str, int | None], int] = {}
     for i, photo in enumerate(photos):
         key = (photo.name, photo.frame)
-        if key not in best or _sureness(answers[i]) > _sureness(answers[best[key]]):
+        if key not in best or _certainty(answers[i]) > _certainty(answers[best[key]]):
             best[key] = i
     return list(best.values())
 
 
-def _sureness(answer: Answer) -> tuple[bool, float, float]:
+def _certainty(answer: Answer) -> tuple[bool, float, float]:
     distance = answer.matches[0].distance if answer.matches else 2.0
     return answer.known, answer.confidence, -distance

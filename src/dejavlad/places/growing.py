@@ -1,22 +1,21 @@
-"""What changes in a map when photos are added or removed; the caller holds the map's lock.
+"""What changes in a map when photos are added; the caller holds the map's lock.
 
 Legend: N photos of the map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dejavlad.errors import InputError, PhotoError, UnknownNameError
+from dejavlad.errors import InputError, PhotoError
 from dejavlad.extraction import PhotoTable
 from dejavlad.extraction.merge import drop_shares
 from dejavlad.local import describe_local
 from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
-from dejavlad.names import Names, same_form, unicode_variants
-from dejavlad.photo import PhotoList
+from dejavlad.names import same_form, unicode_variants
+from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.databases.database_features import DatabaseFeatures
 from dejavlad.places.databases.database_map import DatabaseMap
 from dejavlad.places.map_folder.records import records_of
@@ -84,40 +83,33 @@ def take_in(
 
 
 def as_in_map(photos: PhotoList, state: MapState | DatabaseMap) -> PhotoList:
-    """The photos, by the names that the map has for them where these differ in their Unicode form alone.
+    """The photos, by the names that the map has for their files.
 
-    So it is where a collection came from another system. Two files whose names differ so are two photos.
+    So a photo is in the map once, though it is given alone, by a folder above that of the map, or with its
+    name in another Unicode form, as other systems write it. Two files whose names differ so are two photos.
     """
-    variants = {photo.key: unicode_variants(photo.key) for photo in photos}
-    records = state.lookup([v for key, forms in variants.items() for v in (key, *forms)])
-    named = []
+    names = {photo.key: _other_names(photo) for photo in photos}
+    records = state.lookup([key for own, others in names.items() for key in (own, *others)])
+    named, used = [], set(photos.keys)
     for photo in photos:
-        if photo.key not in records:
-            for form in variants[photo.key]:
-                if form in records and _same_file(records[form][1].photo.path, photo.path):
-                    photo = replace(photo, name=records[form][1].photo.name)
+        if photo.key not in records or not _same_path(records[photo.key][1].photo.path, photo.path):
+            for key, name in names[photo.key].items():
+                if key in records and key not in used and _same_file(records[key][1].photo.path, photo.path):
+                    photo = replace(photo, name=name)
+                    used.add(key)
                     break
         named.append(photo)
     return photos.like(named)
 
 
-def keys_in_map(names: Sequence[str], state: MapState | DatabaseMap, snapshot: MapSnapshot) -> set[str]:
-    """The keys of photos that the map holds, or that failed, by their names, however written.
-
-    Raises:
-        UnknownNameError: the map has no such photo.
-    """
-    records = state.lookup(names)
-    keys = {name for name in names if name in records or name in snapshot.failed}
-    if unknown := [name for name in names if name not in keys]:
-        known = [*snapshot.photos.keys, *snapshot.failed]
-        written_otherwise = Names(known)
-        for name in unknown:
-            row = written_otherwise.find(name)
-            if row is None:
-                raise UnknownNameError("photo in the map", name, known)
-            keys.add(known[row])
-    return keys
+def _other_names(photo: Photo) -> dict[str, str]:
+    """Key -> name, of what a map may call the photo's file: each end of its path, in each Unicode form."""
+    names = [photo.name]
+    if photo.pixels is None:
+        parts = photo.path.absolute().parts
+        names += ["/".join(parts[start:]) for start in range(1, len(parts))]
+    forms = dict.fromkeys(form for name in names for form in (name, *unicode_variants(name)))
+    return {replace(photo, name=form).key: form for form in forms if form != photo.name}
 
 
 def keep_features(

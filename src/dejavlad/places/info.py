@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from dejavlad.errors import CheckpointError
 from dejavlad.failures import failures_dict, failures_text
-from dejavlad.guarded.fields import DAMAGED
-from dejavlad.model.spec import WEIGHTS, read_spec
-from dejavlad.places.map_folder.features_state import features_setting, features_state
-from dejavlad.places.map_folder.index import MANY, IndexHead, MapIndex
+from dejavlad.places.map_folder.index import MANY, IndexHead
 from dejavlad.places.map_folder.snapshot import MapSnapshot
-from dejavlad.places.map_folder.state import STATE, MapState
-
-MAYBE_DEPENDENT: Final = ("cricavpr", "supervlad")
-"""Heads that may be batch-dependent, which is seen once they are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,43 +81,6 @@ class MapInfo:
             index_text(self.index),
         ]
         return "\n".join(lines)
-
-
-def read_info(where: str) -> MapInfo:
-    """What is in a map, without opening the model of one that lies in a folder.
-
-    Args:
-        where: the map's folder, or the address of a database.
-
-    Raises:
-        StoreError: there is no map, it was never finished, or what it says of itself is damaged; weights and
-            rows are not read (`map check` reads all).
-    """
-    folder = Path(where)
-    model = _model_of(folder / "model") if (folder / STATE).is_file() else None
-    if model is None:
-        from dejavlad.places.place_map import PlaceMap
-
-        return PlaceMap.open(where, device="cpu").info()
-    snapshot = MapState(folder, 0).snapshot()
-    dims = snapshot.head.dims
-    state, features = MapState(folder, dims), features_setting(features_state(folder))
-    state.validate(snapshot)
-    local = None if features is None else str(features["kind"])
-    index = MapIndex(folder, dims, model[1]).head()
-    return MapInfo.of(str(folder), model, snapshot, local, state.bytes(), index)
-
-
-def _model_of(folder: Path) -> tuple[str, str] | None:
-    """A model's title and fingerprint; None where these are seen only once it is made, or it is damaged."""
-    try:
-        fields = read_spec(folder)
-        if not (folder / WEIGHTS).is_file():
-            return None  # opening it says what is wrong
-        name, fingerprint = str(fields["name"]), str(fields["fingerprint"])
-        return None if fields["aggregation"]["name"] in MAYBE_DEPENDENT else (name, fingerprint)
-    except (CheckpointError, *DAMAGED):
-        return None
 
 
 def index_text(index: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dejavlad.errors import InputError, StoreError, UnknownNameError
+from dejavlad.errors import InputError, UnknownNameError
 from dejavlad.model import PlaceModel
 from dejavlad.photo import PhotoList
 from dejavlad.places.address import is_address
@@ -20,7 +20,8 @@ from dejavlad.places.map_folder.index import FOLDER as INDEX
 from dejavlad.places.map_folder.index import KINDS as INDEXES
 from dejavlad.places.map_folder.rows import SHARES, STAGING, refuse_batch_dependent
 from dejavlad.places.map_folder.snapshot import ROW_FILES
-from dejavlad.places.map_folder.state import OLD_STATE, STATE, is_map
+from dejavlad.places.map_folder.state import OLD_STATE, STATE
+from dejavlad.places.stored_map import refuse_no_map
 from dejavlad.progress import OnProgress
 from dejavlad.storage import one_writer, refuse_others
 from dejavlad.zoo import default_model, load_model
@@ -47,16 +48,12 @@ def open_model(where: str | Path, **options: Any) -> tuple[Path, PlaceModel, Dat
     Raises:
         StoreError: there is no map, or it was never finished.
     """
+    refuse_no_map(where)
     database, folder = DatabaseMap(str(where)) if is_address(where) else None, Path(where)
     if database is not None:
         if not database.fetch():
             raise no_map(str(where))
         folder = database.work
-    elif not is_map(folder):
-        hint = "make one with `dejavlad map build PHOTOS --out MAP`"
-        if (folder / "model.json").exists():
-            hint = "it was never finished; run the same `dejavlad map build` again"
-        raise StoreError(f"there is no map at {str(where)!r}: {hint}")
     return folder, load_model(folder / "model", **options), database
 
 

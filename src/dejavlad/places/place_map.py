@@ -22,64 +22,50 @@ Legend: N photos of the map, K candidates, D the model's descriptor size.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavlad.errors import InputError, StoreError, StoreMismatchError
+from dejavlad.errors import InputError
 from dejavlad.export.runtimes import TORCH
 from dejavlad.extraction import DescriptorStore, describe
 from dejavlad.local import AUTO
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.places.answer import Answer
-from dejavlad.places.databases.database_features import DatabaseFeatures
 from dejavlad.places.databases.database_map import DatabaseMap
 from dejavlad.places.filters import Allowed, Filter, Heading, Moment, Near
-from dejavlad.places.growing import as_in_map, keep_features, keys_in_map, take_in
-from dejavlad.places.info import MapInfo
+from dejavlad.places.growing import as_in_map, keep_features, take_in
 from dejavlad.places.locating import locate_descriptors
-from dejavlad.places.map_folder.index import MapIndex, refusal
-from dejavlad.places.map_folder.moving import Moved
+from dejavlad.places.map_folder.index import refusal
 from dejavlad.places.map_folder.rows import STAGING, RowOptions
 from dejavlad.places.map_folder.snapshot import MapSnapshot
-from dejavlad.places.map_folder.state import DEAD_BYTES, DEAD_SHARE, MapState
 from dejavlad.places.map_view import Floats, MapView
 from dejavlad.places.opening import build_site, building, open_model
 from dejavlad.places.preset import Preset
 from dejavlad.places.reranking import MapReranker
-from dejavlad.places.verification.map_features import MapFeatures
+from dejavlad.places.stored_map import StoredMap
 from dejavlad.places.verification.points import MapVerifier, PointSetting
 from dejavlad.progress import OnProgress, silent
 from dejavlad.ranking import Ranking
-from dejavlad.storage import MappedRows, one_writer
 
 Images = PhotoList | Sequence[Photo | Path | str | NDArray[np.uint8]]
 
 
-class PlaceMap:
+class PlaceMap(StoredMap):
     """A map to locate photos in. Many readers may hold it open while one writer adds and removes.
 
     Open one with `build` or `open`; the constructor is for them.
     """
 
     def __init__(self, folder: Path, model: PlaceModel, database: DatabaseMap | None = None) -> None:
-        self.folder, self.model = folder, model
-        self.address = str(folder) if database is None else str(database.address)
-        """The folder, or where its database is."""
-        self.features: MapFeatures | DatabaseFeatures
-        """The local features that the map keeps, if any."""
-        self.features = MapFeatures(folder) if database is None else database.features
+        self.model = model
         self.updated = 0
         """Photos whose position, heading, time, group or tags the last `build` or `add` corrected."""
-        self.index = None if database else MapIndex(folder, model.descriptor_size, model.fingerprint)
-        """The search index of a map in a folder."""
-        self._state = database or MapState(folder, model.descriptor_size)
-        self.refresh()
+        super().__init__(folder, model.descriptor_size, (model.title, model.fingerprint), database)
 
     @classmethod
     def build(
@@ -163,16 +149,6 @@ class PlaceMap:
         """
         return cls(*open_model(folder, device=device, precision=precision, runtime=runtime))
 
-    def refresh(self) -> None:
-        """Take in what another process has added or removed since."""
-        snapshot, size = self._state.snapshot(), self.model.descriptor_size
-        if snapshot.head.dims != size:
-            hint = "Its model was changed after it was built; build it anew in another folder."
-            raise StoreMismatchError(self.address, {"dims": (snapshot.head.dims, size)}, hint)
-        self.view = MapView(self.model, snapshot, self.index, self.features)
-        """The map as of now: what `locate` looks at."""
-        self._state.validate(snapshot)
-
     def another(self) -> Self:
         """Another reader of the same map, with the same model, as the map is now."""
         database = self._state.another() if isinstance(self._state, DatabaseMap) else None
@@ -200,34 +176,13 @@ class PlaceMap:
         """Key -> where it stands in `photos`, of those keys that the map holds as they are written."""
         return self._state.places_of(self.snapshot, keys)
 
-    def __len__(self) -> int:
-        return len(self.view)
-
     def __repr__(self) -> str:
         return f"PlaceMap({self.address!r}, {len(self)} photos, {self.model.name})"
-
-    @property
-    def photos(self) -> PhotoList:
-        """The photos of the map, in the order in which they came."""
-        return self.snapshot.photos
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """Key -> reason, of the photos that could not be described, or show nothing (see `failures`)."""
-        return self.snapshot.failed
 
     @property
     def descriptors(self) -> Floats:
         """float32 [N, D], the descriptors of `photos`; memory-mapped until photos are removed."""
         return self.view.descriptors()
-
-    def info(self) -> MapInfo:
-        """What is in the map, in figures."""
-        setting, size = self.features.setting(), self._state.bytes()
-        index = None if self.index is None else self.index.head()
-        model = self.model.title, self.model.fingerprint
-        local = None if setting is None else setting.kind
-        return MapInfo.of(self.address, model, self.snapshot, local, size, index)
 
     def add(
         self,
@@ -255,71 +210,6 @@ class PlaceMap:
             self.refresh()
             rows = RowOptions(batch_size, workers, ray, descriptors)
             return self._add(PhotoList.of(photos), rows, on_progress, keep=True)
-
-    def remove(self, names: Sequence[str]) -> int:
-        """Take photos out of the map by their keys, however written (`dejavlad.names`).
-
-        The files of the photos stay where they are.
-
-        Returns:
-            How many were removed.
-
-        Raises:
-            UnknownNameError: the map has no such photo; nothing is removed.
-            StoreBusyError: another process is writing there.
-        """
-        with self._changing():
-            self.refresh()
-            self._state.convert()
-            keys = keys_in_map(names, self._state, self.snapshot)
-            self._state.remove(keys)
-            self._refresh_compacted()
-            self.features.keep(self.snapshot.row_numbers.tolist())
-        return len(keys)
-
-    def move(self, old: str | Path, new: str | Path) -> Moved:
-        """Photos that lay at `old` (a file, or a folder with all below it) lie at `new` now.
-
-        Nothing is described anew: a file of the same size counts as the same photo. Names in the map stay,
-        but for photos that moved within the folder that their names are relative to.
-
-        Raises:
-            InputError: no photo of the map lies at `old`, nothing is at `new`, or two would share a name.
-            StoreBusyError: another process is writing there.
-        """
-        with self._changing():
-            self._state.convert()
-            moved = self._state.move(Path(old), Path(new))
-            self.refresh()
-        return moved
-
-    def compact(self) -> int:
-        """Free the rows of photos that were removed or described anew; `remove` and `add` do it by themselves
-        once more than half of the rows, and 4 MB, are of no photo.
-
-        Returns:
-            How many bytes were freed.
-
-        Raises:
-            StoreBusyError: another process is writing there.
-        """
-        if isinstance(self._state, DatabaseMap):
-            raise InputError(f"{self.address} keeps its own disk in order; compact a map in a folder")
-        with self._changing():
-            self._state.convert()
-            return self._compact(self._state)
-
-    def check(self, on_progress: OnProgress = silent) -> bool:
-        """Compare all numbers of the map with their checksums.
-
-        Returns:
-            Whether there are any: a map of format 1 has none until it is changed.
-
-        Raises:
-            StoreError: something is not what was written.
-        """
-        self.features.check()
-        return self._state.check(on_progress)
 
     def locate(
         self,
@@ -402,6 +292,7 @@ class PlaceMap:
         """
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
+        self._read_rows()
         if not len(self):
             raise InputError(f"the map {self.address!r} is empty; add photos with `dejavlad map add`")
         return locate_descriptors(self.view, rows_QD, photos, k=k, rerank=rerank, verify=verify, only=only)
@@ -436,14 +327,6 @@ class PlaceMap:
         """The setting with which photos are compared: ``auto`` takes what the map keeps, where it can."""
         return self.view.chosen_points(setting)
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the map's lock; a version of a map in a database cannot be changed."""
-        if isinstance(self._state, DatabaseMap):
-            self._state.address.refuse_version()
-        with one_writer(self.folder):
-            yield
-
     def _add(self, photos: PhotoList, options: RowOptions, on_progress: OnProgress, *, keep: bool) -> int:
         """Add photos, and correct what is known of those that are there (`keep`: what is not told stays)."""
         self.updated = 0
@@ -467,32 +350,18 @@ class PlaceMap:
         )
         return added
 
-    def _compact(self, state: MapState, share: float = 0.0, least_bytes: int = 1) -> int:
-        del self.view  # a mapped file cannot be removed on Windows
-        try:
-            freed = state.compact(share=share, least_bytes=least_bytes)
-        finally:
-            self.refresh()
-        if freed:
-            self._follow(None, silent)
-        return freed
+    def _show(self, snapshot: MapSnapshot) -> None:
+        self.view = MapView(self.model, snapshot, self.index, self.features)
+        """The map as of now: what `locate` looks at."""
 
-    def _refresh_compacted(self) -> None:
-        """Take in the map as it is now, its rows compacted where that is worth it."""
-        if isinstance(self._state, DatabaseMap):
-            self.refresh()
-            return
-        with contextlib.suppress(StoreError):  # a full disk, say: the map is whole without it
-            self._compact(self._state, DEAD_SHARE, DEAD_BYTES)
+    def _release(self) -> None:
+        del self.view
 
     def _follow(
         self, index: str | None, on_progress: OnProgress, *, check: bool = False, least: float = 0.0
     ) -> None:
-        """Bring the index up to the photos."""
-        rows = self.snapshot.file_rows
-        if self.index is not None and isinstance(rows, MappedRows):
-            self.index.follow(rows, self.snapshot.rows, index, on_progress, check=check, least=least)
-            self.view.searcher = None
+        super()._follow(index, on_progress, check=check, least=least)
+        self.view.searcher = None
 
     def _require(self, min_recall: float | None) -> None:
         """Leave an index unused whose audit finds less, and raise InputError."""

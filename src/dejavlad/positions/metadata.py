@@ -87,5 +87,5 @@ def time_notes(times: Iterable[tuple[float | None, bool]], offset: TimeOffset, s
     if offset.seconds:
         notes.append(f"{offset.seconds:+g} s were added to the photos' times")
     if stale:
-        notes.append(f"{stale} photos' GPS times do not go with their cameras' clocks, which were taken")
+        notes.append(f"{stale} photos' GPS times differ from their cameras' clocks, which are used")
     return notes

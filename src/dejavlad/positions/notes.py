@@ -73,7 +73,7 @@ def _positions_text(name: str, photos: Sequence[Photo], counts: Counter[str]) ->
     text = f"{name}: {len(photos) - len(lacking)} of {len(photos)} photos have a position"
     text += f" ({origin})" if origin else ""
     if 0 < len(lacking) < len(photos):
-        text += f"; {len(lacking)} of {len(photos)} photos of {name} have no position, e.g. {lacking[0]!r}"
+        text += f"; {len(lacking)} {'has' if len(lacking) == 1 else 'have'} none, e.g. {lacking[0]!r}"
     return text
 
 

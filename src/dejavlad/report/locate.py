@@ -34,8 +34,6 @@ class Card:
     """Of its answer."""
     answer: Answer
     photo: Photo
-    where: str
-    """Its position in words; empty where none is known."""
     matches: list[Tile]
     note: str
     """What else is known of it."""
@@ -129,8 +127,7 @@ def located_sections(
         tiles = _tiles(answer, by_key)
         if not thumbnails.admit([photo, *(tile.photo for tile in tiles)]):
             break
-        where = position_text(answer.position) if answer.position is not None else ""
-        cards[row] = Card(row, answer, photo, where, tiles, notes[row] if notes else "")
+        cards[row] = Card(row, answer, photo, tiles, notes[row] if notes else "")
     shown = [cards[row] for row in sorted(cards)]
     failed = {answer.name: answer.failed for answer in answers if answer.failed is not None}
     section = Section.of(
@@ -179,7 +176,7 @@ def _map_section(answers: Sequence[Answer], database: PhotoList, shown: Sequence
 def _tiles(answer: Answer, by_key: dict[str, Photo]) -> list[Tile]:
     tiles = []
     for rank, match in enumerate(answer.matches[:ANSWERS], 1):
-        facts = [f"score {match.score:.3f}"]
+        facts = match.similarity_text.split(", ")
         if match.position is not None:
             facts.append(position_text(match.position))
         photo = by_key.get(match.name) or Photo(match.name, Path(match.path))

@@ -62,7 +62,7 @@ class LoopStory:
     """Each frame's best earlier frame, in order."""
     given: Sequence[bool]
     """Which of them are given as loops."""
-    how: Mapping[str, Any]
+    settings: Mapping[str, Any]
     """Window, sequence, from when on a loop is given, the model: name -> value."""
     score: LoopScore | None = None
     """How well that is, where the truth is known."""
@@ -254,7 +254,7 @@ def _cards(story: LoopStory, states: Sequence[str], thumbnails: Thumbnails) -> S
 
 
 def _numbers_section(story: LoopStory) -> Section:
-    rows = [(name, plain(value), True) for name, value in story.how.items()]
+    rows = [(name, plain(value), True) for name, value in story.settings.items()]
     if story.score is not None:
         rows.append(("Frames that close a loop", f"{story.score.curve.relevant:,}", False))
         rows += protocol_facts(story.score.protocol) + time_facts(story.score.seconds)

@@ -123,8 +123,8 @@ def _shown(
 ) -> ShownMatch | None:
     """The pair; None where a photo cannot be read any more, or how it was prepared is not known."""
     try:
-        how = Preprocess.from_dict(preprocess)
-        sizes = [how.output_size(*read_size(photo, rotate=how.rotate)) for photo in (query, answer)]
+        prepared = Preprocess.from_dict(preprocess)
+        sizes = [prepared.output_size(*read_size(photo, rotate=prepared.rotate)) for photo in (query, answer)]
     except DejavladError:
         return None
     return ShownMatch(query, answer, right, matches, sizes[0], sizes[1], score)

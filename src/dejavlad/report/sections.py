@@ -97,7 +97,7 @@ def numbers_section(result: Result | None, places: PlaceDataset) -> Section | No
     if places.protocol is not None:
         rows.append(("What is right", plain(places.protocol), True))
     rows += [(plain(name), f"{value:.4f}", False) for name, value in result.metrics.items()]
-    rows += protocol_facts(result.protocol) + time_facts(result.seconds)
+    rows += protocol_facts(result.protocol) + made_facts(result.made_with) + time_facts(result.seconds)
     return facts_section(rows)
 
 
@@ -114,6 +114,16 @@ def protocol_facts(protocol: Mapping[str, object]) -> list[Fact]:
             flat |= {f"truth {name}": inner for name, inner in value.items()}
         elif value is not None:
             flat[key] = value
+    return [(capitalized(key), plain(value), True) for key, value in flat.items()]
+
+
+def made_facts(made_with: Mapping[str, object]) -> list[Fact]:
+    """What else it takes to do it again; the command has a section of its own."""
+    known = {key: value for key, value in made_with.items() if key != "command" and value is not None}
+    flat = {key: value for key, value in known.items() if not isinstance(value, Mapping)}
+    for key, values in known.items():
+        if isinstance(values, Mapping):
+            flat[key] = ", ".join(f"{name} {value}" for name, value in values.items())
     return [(capitalized(key), plain(value), True) for key, value in flat.items()]
 
 

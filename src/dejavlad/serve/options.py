@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from dejavlad.errors import InputError
+from dejavlad.errors import InputError, StoreError
 from dejavlad.guarded.plain_file import read_utf8
+from dejavlad.places.address import is_address
 from dejavlad.serve.limits import Limits
 
 SHORTEST_TOKEN: Final = 16
-OPENSTREETMAP: Final = "© OpenStreetMap contributors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,24 @@ class ServeOptions:
             raise InputError(f"--batch-size {self.batch_size}: give 1 or more")
         if self.tiles is not None:
             tile_origin(self.tiles)
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """Refuse what cannot be served, before it is opened.
+
+        Raises:
+            InputError: nothing is given, or a map in a database is to be writable.
+            StoreError: there is nothing.
+        """
+        if not sources:
+            raise InputError("give at least one map, training run or results to serve")
+        for source in sources:
+            if not is_address(source) and not Path(source).is_dir():
+                raise StoreError(f"there is nothing at {source!r}; give a map, a training run or results")
+            if is_address(source) and self.writable:
+                raise InputError(
+                    f"--writable: {source!r} lies in a database; add photos to it with `dejavlad map add`, "
+                    "which the service sees"
+                )
 
 
 def read_token(path: Path) -> str:

@@ -61,7 +61,7 @@ class ServedMap:
         self._opened: Signature = ()
         self._opened_browsing: Signature = ()
         self._looked = self._looked_browsing = 0.0
-        self._said: set[str] = set()
+        self._noted: set[str] = set()
         self._open()
         self._browse()
 
@@ -145,10 +145,10 @@ class ServedMap:
         """Where the database is away, the map is `what` as it was, which the log says once."""
         try:
             yield
-            self._said.discard(what)
+            self._noted.discard(what)
         except StoreError as error:
-            if what not in self._said:
-                self._said.add(what)
+            if what not in self._noted:
+                self._noted.add(what)
                 log.error("map %s is %s as it was: %s", self.name, what, error)
 
     def _steady(self, read: Callable[[], Reader], make: Callable[[Reader], Result]) -> Result:

@@ -17,8 +17,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from dejavlad.errors import InputError, StoreError
-from dejavlad.places.address import is_address
+from dejavlad.errors import InputError
 from dejavlad.places.map_folder.state import is_map
 from dejavlad.serve.app import build_app
 from dejavlad.serve.options import ServeOptions, is_loopback
@@ -46,18 +45,8 @@ def build_service(sources: Sequence[str], options: ServeOptions) -> Service:
         InputError: nothing is given, or something twice.
         StoreError: something is neither a map, nor a run, nor results; or a map is damaged.
     """
-    if not sources:
-        raise InputError("give at least one map, training run or results to serve")
+    options.check_sources(sources)
     reports = [source for source in sources if not is_map(Path(source)) and is_report(Path(source))]
-    for source in sources:
-        path = Path(source)
-        if is_address(source) and options.writable:
-            raise InputError(
-                f"--writable: {source!r} lies in a database; add photos to it with `dejavlad map add`, which "
-                "the service sees"
-            )
-        if not is_address(source) and not path.is_dir():
-            raise StoreError(f"there is nothing at {source!r}; give a map, a training run or results")
     maps = [source for source in sources if source not in reports]
     models = Models()
     served = [

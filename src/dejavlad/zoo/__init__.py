@@ -5,24 +5,22 @@ Names are loaded when first used: the list needs no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dejavlad.zoo.listing import BEST_MODEL, DEFAULT_MODEL, ModelEntry, default_model, list_models
-    from dejavlad.zoo.resolve import load_model
+    from dejavlad.zoo.listing import BEST_MODEL as BEST_MODEL
+    from dejavlad.zoo.listing import DEFAULT_MODEL as DEFAULT_MODEL
+    from dejavlad.zoo.listing import ModelEntry as ModelEntry
+    from dejavlad.zoo.listing import default_model as default_model
+    from dejavlad.zoo.listing import list_models as list_models
+    from dejavlad.zoo.resolve import load_model as load_model
 
-_HOME: Final = {
-    "BEST_MODEL": "dejavlad.zoo.listing",
-    "DEFAULT_MODEL": "dejavlad.zoo.listing",
-    "ModelEntry": "dejavlad.zoo.listing",
-    "default_model": "dejavlad.zoo.listing",
-    "list_models": "dejavlad.zoo.listing",
-    "load_model": "dejavlad.zoo.resolve",
-}
-
-__all__ = ["BEST_MODEL", "DEFAULT_MODEL", "ModelEntry", "default_model", "list_models", "load_model"]
-
-
-__getattr__ = lazy_names(__name__, _HOME)
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "listing": ("BEST_MODEL", "DEFAULT_MODEL", "ModelEntry", "default_model", "list_models"),
+        "resolve": ("load_model",),
+    },
+)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from dejavlad.backbones import BACKBONES, BackboneEntry
+from dejavlad.errors import UnknownNameError
 from dejavlad.model.published.network import Published
-from dejavlad.zoo.off_the_shelf import DEFAULT_RESIZE, FROM_THE_MAP, HUB, RESIZE, WORDS, poolings_of
+from dejavlad.zoo.off_the_shelf import (
+    DEFAULT_RESIZE,
+    FROM_THE_MAP,
+    HUB,
+    RESIZE,
+    WORDS,
+    parse_name,
+    poolings_of,
+)
 from dejavlad.zoo.released import RELEASED
 
 DEFAULT_MODEL = "rootsift-vlad"
@@ -69,6 +79,24 @@ def default_model() -> tuple[str, str | None]:
         return BEST_MODEL, None
     assert entry.wheel is not None
     return DEFAULT_MODEL, f"{BEST_MODEL} would find more, but its weights are not here: {entry.source}"
+
+
+def refuse_unknown(name: str) -> None:
+    """Raises UnknownNameError for a word that is neither a model's name nor anything on this disk."""
+    on_disk = Path(name).exists() or any(mark in name for mark in "/\\@")
+    if not on_disk and name not in RELEASED and parse_name(name) is None:
+        raise unknown_model(name)
+
+
+def unknown_model(name: str) -> UnknownNameError:
+    """What is said of a word that is no model."""
+    return UnknownNameError(
+        "model",
+        name,
+        [*model_names(), f"{HUB}-avg"],
+        "a model folder, a training run, or a checkpoint of the originals will do too",
+        listed="`dejavlad models` lists the names",
+    )
 
 
 def list_models() -> list[ModelEntry]:

@@ -94,7 +94,7 @@ def make_off_the_shelf(
     shelf = FROM_THE_MAP.get(name)
     if shelf is not None and input is not None:
         raise InputError(f"{name} brings its own input; leave --input out")
-    leading = aggregation.AGGREGATIONS[pooling.removesuffix("_preL2")].leading  # type: ignore[attr-defined]
+    leading = aggregation.AGGREGATIONS[pooling.removesuffix("_preL2")].leading
     if leading:
         source = replace(source, options={**source.options, "leading": leading})
     backbone = backbones.create(
@@ -146,17 +146,19 @@ def _preprocess(backbone: str, input: str | None) -> Preprocess:
 
 def parse_name(name: str | Path) -> tuple[BackboneSpec, str, Mapping[str, Any]] | None:
     """``vgg16@conv4_3-max`` to its parts; None where it is no such name."""
-    from dejavlad.aggregation import is_aggregation
-
     if str(name) in FROM_THE_MAP:
         shelf = FROM_THE_MAP[str(name)]
         return shelf.backbone, shelf.pooling, shelf.options
     head, _, pooling = str(name).rpartition("-")
-    if head.startswith("hub:"):
-        return (BackboneSpec(head), pooling, {}) if is_aggregation(pooling) else None
     backbone, _, cut = head.partition("@")
-    if backbone not in BACKBONES or not is_aggregation(pooling):
+    if not head.startswith("hub:") and backbone not in BACKBONES:
         return None
+    from dejavlad.aggregation import is_aggregation
+
+    if not is_aggregation(pooling):
+        return None
+    if head.startswith("hub:"):
+        return BackboneSpec(head), pooling, {}
     return BackboneSpec(backbone, cut or BACKBONES[backbone].cut), pooling, {}
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from dejavlad import backbones
-from dejavlad.errors import CheckpointError, InputError, UnknownNameError
+from dejavlad.errors import CheckpointError, InputError
 from dejavlad.export import attach, is_export, open_export
+from dejavlad.export.network import is_transformer
 from dejavlad.export.runtimes import AUTO, TORCH, check_device, chosen_runtime
 from dejavlad.images import parse_levels
 from dejavlad.model.checkpoint import is_model, load_folder
@@ -19,14 +20,9 @@ from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published.network import Published
 from dejavlad.model.run_folder import resolve
 from dejavlad.progress import OnProgress, silent
-from dejavlad.zoo.listing import model_names
-from dejavlad.zoo.off_the_shelf import HUB, make_off_the_shelf, parse_name
+from dejavlad.zoo.listing import unknown_model
+from dejavlad.zoo.off_the_shelf import make_off_the_shelf, parse_name
 from dejavlad.zoo.released import RELEASED, fetch_released
-
-WHAT_A_MODEL_IS = (
-    "a model is one of the names that `dejavlad models` lists, a model folder, a training run, or a "
-    "checkpoint of the originals"
-)
 
 
 def load_model(
@@ -66,9 +62,9 @@ def load_model(
             default: the model's own.
         seed: of what is drawn at random where nothing is learnt yet.
         offline: never download; default: as configured.
-        runtime: what computes the network: ``torch``, or ``onnxruntime`` or ``openvino``, for which it is
-            exported into the cache once and compared; ``auto`` takes the fastest that answers the same. A
-            file of ONNX runs in the fastest that its certificate names, unless one of them is told.
+        runtime: what computes the network: ``torch``, or ``mnn``, ``openvino`` or ``onnxruntime``, for which
+            it is exported into the cache once and compared; ``auto`` takes the fastest that answers the same.
+            A file of ONNX runs in the fastest that its certificate names, unless one is given.
         on_progress: told of downloads.
 
     Raises:
@@ -78,7 +74,7 @@ def load_model(
         CheckpointError: a model folder or weights file that cannot be used.
         DownloadError: weights that could not be fetched.
     """
-    runtime = chosen_runtime(given := runtime)
+    runtime = chosen_runtime(given := runtime, precision)
     check_device(runtime, device)
     where, src = resolve_device(device if runtime == TORCH else "cpu"), resolve(src) or src
     if is_export(Path(src)):
@@ -94,6 +90,8 @@ def load_model(
 def _run_in(model: PlaceModel, precision: str, runtime: str, *, strict: bool) -> PlaceModel:
     """The model with its arithmetic and what computes it; `strict`: a runtime that was named, or an error."""
     model.precision = precision
+    if not strict:
+        runtime = chosen_runtime(AUTO, precision, convolutions=not is_transformer(model))
     if runtime != TORCH and (strict or next(model.backbone.parameters(), None) is not None):
         attach(model, runtime, strict=strict)
     return model.eval()
@@ -118,7 +116,7 @@ def _opened(
             raise InputError(f"{src} brings its own input; leave --input out")
         return open_released(RELEASED[src], weights, offline=offline, on_progress=on_progress)
     if not known:
-        raise UnknownNameError("model", src, [*model_names(), f"{HUB}-avg"], WHAT_A_MODEL_IS)
+        raise unknown_model(src)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_off_the_shelf(src, weights, input, offline, on_progress)

@@ -63,6 +63,27 @@ def test_the_theme_can_be_switched_and_is_kept(visit: Visit, running: Running) -
     assert background() == dark
 
 
+def test_back_closes_what_is_open_and_keeps_the_answers(visit: Visit, running: Running, town: Town) -> None:
+    page = visit.open(running.address)
+    drop(page, {"where.jpg": town.query(4)})
+    answered(page, 1)
+    opened = page.locator("dialog[open]")
+    for _ in range(2):
+        page.click("#see-matches")
+        page.go_back()
+        expect(opened).to_have_count(0)
+        page.click("#see-matches")
+        page.click("#close-viewer")
+        page.click("#see-matches")  # before the browser has gone back by itself
+        expect(opened).to_have_count(1)
+        page.keyboard.press("Escape")
+        expect(opened).to_have_count(0)
+        page.wait_for_function("!history.state")
+    expect(page.locator(".asks .chip")).to_have_count(1)
+    page.go_back()
+    assert page.url == "about:blank"  # as without all that
+
+
 def test_everything_is_reached_by_keyboard(visit: Visit, running: Running, town: Town) -> None:
     page = visit.open(running.address)
 

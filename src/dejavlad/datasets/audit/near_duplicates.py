@@ -44,7 +44,7 @@ class NearDuplicate:
     """The query's row in its list."""
     row: int
     """The row of the database that shows the same picture."""
-    how: Literal["bytes", "picture"]
+    same: Literal["bytes", "picture"]
     """The same bytes, or the same picture."""
 
 
@@ -85,10 +85,10 @@ def summarize_near_duplicates(
     listed = list(twins)
     return {
         "queries": len({twin.query for twin in listed}),
-        "bytes": sum(twin.how == "bytes" for twin in listed),
-        "pictures": sum(twin.how == "picture" for twin in listed),
+        "bytes": sum(twin.same == "bytes" for twin in listed),
+        "pictures": sum(twin.same == "picture" for twin in listed),
         "first": [
-            {"query": queries[twin.query].key, "database": database[twin.row].key, "same": twin.how}
+            {"query": queries[twin.query].key, "database": database[twin.row].key, "same": twin.same}
             for twin in listed[:NAMED]
         ],
     }

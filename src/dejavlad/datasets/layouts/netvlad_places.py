@@ -33,6 +33,12 @@ BESIDE = ("", "datasets", "specs", "raw_data/datasets")
 """Folders below the root in which a spec may lie."""
 LIGHTS = ("day", "sunset", "night")
 """Of Tokyo 24/7's queries the first, second and third of each three (``dbTokyo247.m``)."""
+MORE_THAN_A_RADIUS = {
+    "tokyo247": "tokyo247@relja",
+    "tokyotm_train": "tokyotm-train@25m",
+    "tokyotm_val": "tokyotm-val@25m",
+}
+"""Official specs that do not tell all that published figures depend on -> the protocol that does."""
 TINY_SEED, TINY_NEAR, TINY_DATABASE = 43, 5.0, 120
 """Of the tiny datasets (``dbTiny.m``): seed, squared metres within which photos are of one place, size."""
 
@@ -209,42 +215,45 @@ def _listed(spec: NetvladSpec, root: Path, family: Family, called: str) -> tuple
         ("database", spec.database, spec.truth.database, spec.database_times, family.database),
         ("queries", spec.queries, spec.truth.queries, spec.query_times, family.queries),
     ):
-        folder, png = _lie(root, folders, names)
+        folder, png, present = _lie(root, folders, names)
         disk = DiskNames(folder)
-        photos = (
+        photos = [
             Photo(
                 name,
-                folder / _on_disk(name, png, disk),
+                _on_disk(name, png, disk, present),
                 position=Position(east, north, family.zone),
                 time=None if times is None else _month(float(times[row])),
                 group=family.panorama(name) if family.panorama is not None else None,
                 tags=(LIGHTS[row % 3],) if family.lights and part == "queries" else (),
             )
             for row, (name, (east, north)) in enumerate(zip(names, points.tolist(), strict=True))
-        )
+        ]
+        disk.warn_of_case(f"{called}:{part}")
         lists.append(without_zeros(PhotoList(photos, root=folder, name=f"{called}:{part}")))
     return lists[0], lists[1]
 
 
-def _on_disk(name: str, png: bool, disk: DiskNames) -> str:
-    """The path of a name: as it is on disk where it holds letters that can be written in two ways."""
+def _on_disk(name: str, png: bool, disk: DiskNames, present: bool) -> Path:
+    """Where a photo lies; as its name stands where it is not there (as none is, unless `present`)."""
     path = f"{name[:-4]}.png" if png and name.lower().endswith(".jpg") else name
-    return path if path.isascii() else disk.find(path) or path
+    at = disk.root / path
+    lies = disk.find(path) if present and not at.is_file() else None
+    return at if lies is None else disk.root / lies
 
 
-def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path, bool]:
-    """The folder in which photos lie, and whether as .png although they are named otherwise.
+def _lie(root: Path, folders: Sequence[str], names: Sequence[str]) -> tuple[Path, bool, bool]:
+    """The folder in which photos lie, whether as .png although they are named otherwise, and whether at all.
 
     The first, the last and the middle one are looked for; where there are none, the first folder is told.
     """
     samples = [names[0], names[len(names) // 2], names[-1]]
     as_png = [f"{name[:-4]}.png" for name in samples if name.lower().endswith(".jpg")]
     for folder in folders:
+        disk = DiskNames(root / folder)
         for sample in (samples, as_png):
-            disk = DiskNames(root / folder)
-            if any(((root / folder / name).is_file() or disk.find(name)) for name in sample):
-                return root / folder, sample is as_png
-    return root / folders[0], False
+            if any(disk.find(name) for name in sample):
+                return root / folder, sample is as_png, True
+    return root / folders[0], False, False
 
 
 def _month(stamp: float) -> float | None:

@@ -5,43 +5,31 @@ Names are loaded when first used: descriptors alone need no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dejavlad.extraction.patches.codec import CODECS, Codec, learn_codec
-    from dejavlad.extraction.patches.interchange import PatchFeats, read_patchfeats, write_patchfeats
-    from dejavlad.extraction.patches.source import Cached, FreshPatches
-    from dejavlad.extraction.patches.store import PatchManifest, PatchStore, StoredPatches
-    from dejavlad.extraction.patches.writer import PatchWriter
+    from dejavlad.extraction.patches.codec import CODECS as CODECS
+    from dejavlad.extraction.patches.codec import Codec as Codec
+    from dejavlad.extraction.patches.codec import learn_codec as learn_codec
+    from dejavlad.extraction.patches.interchange import PatchFeats as PatchFeats
+    from dejavlad.extraction.patches.interchange import read_patchfeats as read_patchfeats
+    from dejavlad.extraction.patches.interchange import write_patchfeats as write_patchfeats
+    from dejavlad.extraction.patches.source import Cached as Cached
+    from dejavlad.extraction.patches.source import FreshPatches as FreshPatches
+    from dejavlad.extraction.patches.store import PatchManifest as PatchManifest
+    from dejavlad.extraction.patches.store import PatchStore as PatchStore
+    from dejavlad.extraction.patches.store import StoredPatches as StoredPatches
+    from dejavlad.extraction.patches.writer import PatchWriter as PatchWriter
 
-_HOME: Final = {
-    name: f"dejavlad.extraction.patches.{module}"
-    for module, names in {
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
         "codec": ("CODECS", "Codec", "learn_codec"),
         "interchange": ("PatchFeats", "read_patchfeats", "write_patchfeats"),
         "source": ("Cached", "FreshPatches"),
         "store": ("PatchManifest", "PatchStore", "StoredPatches"),
         "writer": ("PatchWriter",),
-    }.items()
-    for name in names
-}
-
-__all__ = [
-    "CODECS",
-    "Cached",
-    "Codec",
-    "FreshPatches",
-    "PatchFeats",
-    "PatchManifest",
-    "PatchStore",
-    "PatchWriter",
-    "StoredPatches",
-    "learn_codec",
-    "read_patchfeats",
-    "write_patchfeats",
-]
-
-
-__getattr__ = lazy_names(__name__, _HOME)
+    },
+)

@@ -86,11 +86,11 @@ class PatchManifest:
 
     def check_comparable(self, other: PatchManifest, path: Path) -> None:
         """As `check`, but they may be written in other ways and made at another precision."""
-        this, that = (
+        own, others = (
             {key: value for key, value in asdict(manifest).items() if key not in ("dtype", "precision")}
             for manifest in (self, other)
         )
-        check_same(this, that, path, hint=INCOMPARABLE, other="queries")
+        check_same(own, others, path, hint=INCOMPARABLE, other="queries")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,40 +6,28 @@ loaded when first used: the list needs no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dejavlad.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dejavlad.model.published.bodies import dino_of
-    from dejavlad.model.published.families import recognise
-    from dejavlad.model.published.filling import filled, make, random
-    from dejavlad.model.published.opening import open_file, read_vocabulary, with_vocabulary
-    from dejavlad.model.published.parts import Parts
+    from dejavlad.model.published.bodies import dino_of as dino_of
+    from dejavlad.model.published.families import recognise as recognise
+    from dejavlad.model.published.filling import filled as filled
+    from dejavlad.model.published.filling import make as make
+    from dejavlad.model.published.filling import random as random
+    from dejavlad.model.published.opening import open_file as open_file
+    from dejavlad.model.published.opening import read_vocabulary as read_vocabulary
+    from dejavlad.model.published.opening import with_vocabulary as with_vocabulary
+    from dejavlad.model.published.parts import Parts as Parts
 
-_HOME: Final = {
-    "Parts": "dejavlad.model.published.parts",
-    "dino_of": "dejavlad.model.published.bodies",
-    "filled": "dejavlad.model.published.filling",
-    "make": "dejavlad.model.published.filling",
-    "open_file": "dejavlad.model.published.opening",
-    "random": "dejavlad.model.published.filling",
-    "read_vocabulary": "dejavlad.model.published.opening",
-    "recognise": "dejavlad.model.published.families",
-    "with_vocabulary": "dejavlad.model.published.opening",
-}
-
-__all__ = [
-    "Parts",
-    "dino_of",
-    "filled",
-    "make",
-    "open_file",
-    "random",
-    "read_vocabulary",
-    "recognise",
-    "with_vocabulary",
-]
-
-
-__getattr__ = lazy_names(__name__, _HOME)
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "bodies": ("dino_of",),
+        "families": ("recognise",),
+        "filling": ("filled", "make", "random"),
+        "opening": ("open_file", "read_vocabulary", "with_vocabulary"),
+        "parts": ("Parts",),
+    },
+)

@@ -109,12 +109,12 @@ def mixvpr(shapes: Shapes) -> Parts:
 def convap(shapes: Shapes) -> Parts:
     """Conv-AP, of 2x2 parts as all that is published."""
     channels = _rows(shapes, "aggregator.channel_pool.weight")
-    how: Literal["bicubic", "bilinear"] = "bicubic" if channels == 1024 else "bilinear"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic" if channels == 1024 else "bilinear"
     return Parts(
         "Conv-AP",
         resnet_of(shapes, "backbone.model.", in_a_row=False),
         AggregationSpec("convap", {"channels": channels, "side": 2}),
-        Preprocess("320x320", IMAGENET.mean, IMAGENET.std, interpolation=how),
+        Preprocess("320x320", IMAGENET.mean, IMAGENET.std, interpolation=interpolation),
         "backbone.model.",
         head={"": "aggregator."},
     )

@@ -37,6 +37,11 @@ class DatabaseFeatures:
         except DAMAGED as error:
             raise StoreError(f"{self._state.address} is damaged: {LOCAL}: {error}") from None
 
+    def kind(self) -> str | None:
+        """The kind of features; None where the map keeps none."""
+        setting = self.setting()
+        return None if setting is None else setting.kind
+
     def begin(self, setting: PointSetting) -> None:
         """Keep features made by `setting` from now on; those that were made otherwise are dropped."""
         if self.setting() == PointSetting(setting.kind, points=setting.points, longest=setting.longest):

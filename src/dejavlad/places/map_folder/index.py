@@ -148,17 +148,17 @@ class MapIndex:
         if wanted is None and head is None and len(alive) < MANY:
             discard(self.folder)  # what cannot be used, and is not needed
             return None
-        wish = wanted or (AUTO if head is None else head.wanted)
-        kind = wish
-        if wish == AUTO:
+        kind_wanted = wanted or (AUTO if head is None else head.wanted)
+        kind = kind_wanted
+        if kind_wanted == AUTO:
             kind = EXACT if len(alive) < MANY else "1bit"
             if head is not None and head.wanted == AUTO and kind == "1bit" and head.kind != EXACT:
                 kind = head.kind
         new = head is None or head.kind != kind or not self.fits(head, rows) or not self._whole(head, check)
         if new or head is None:
-            head = self._begin(wish, kind, rows)
-        elif head.wanted != wish:
-            head = replace(head, wanted=wish)
+            head = self._begin(kind_wanted, kind, rows)
+        elif head.wanted != kind_wanted:
+            head = replace(head, wanted=kind_wanted)
             self._put(head)
         head = self._grow(head, rows, alive, on_progress)
         again = head.refused and (wanted is not None or least > 0)
@@ -166,8 +166,8 @@ class MapIndex:
             head = replace(head, audit=audit(self, head, rows, alive), refused=False)
             self._put(head)
         loses = head.audit.get("recall@1", 1.0) < max(GOOD, least)
-        if wish == AUTO and kind == "1bit" and loses and (new or least > 0):
-            head = self._grow(self._begin(wish, "int8", rows), rows, alive, on_progress)
+        if kind_wanted == AUTO and kind == "1bit" and loses and (new or least > 0):
+            head = self._grow(self._begin(kind_wanted, "int8", rows), rows, alive, on_progress)
             head = replace(head, audit=audit(self, head, rows, alive))
             self._put(head)
         return head
@@ -269,10 +269,10 @@ class MapIndex:
         self._put(head, lambda connection: file.note(connection, start, count))
         return head
 
-    def _put(self, head: IndexHead, also: Callable[[sqlite3.Connection], None] | None = None) -> None:
+    def _put(self, head: IndexHead, change: Callable[[sqlite3.Connection], None] | None = None) -> None:
         with self.state.writing() as connection:
-            if also is not None:
-                also(connection)
+            if change is not None:
+                change(connection)
             put_values(connection, {"index": asdict(head)})
 
 

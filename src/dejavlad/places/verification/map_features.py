@@ -9,14 +9,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dejavlad.errors import StoreError
 from dejavlad.local.codec import decode, encode
 from dejavlad.local_features import LocalFeatures
 from dejavlad.places.map_folder.features_state import SETTING, features_setting, features_state
-from dejavlad.places.verification.points import PointSetting
 from dejavlad.storage.state import checksum, put_values
+
+if TYPE_CHECKING:
+    from dejavlad.places.verification.points import PointSetting
 
 
 class MapFeatures:
@@ -35,17 +37,28 @@ class MapFeatures:
         Raises:
             StoreError: the file is damaged.
         """
+        from dejavlad.places.verification.points import PointSetting
+
         values = features_setting(self.state)
         try:
             return None if values is None else PointSetting(**values)
         except (TypeError, ValueError) as error:
             raise self.state.damaged(error) from None
 
+    def kind(self) -> str | None:
+        """The kind of features; None where the map keeps none.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        values = features_setting(self.state)
+        return None if values is None else str(values["kind"])
+
     def begin(self, setting: PointSetting) -> None:
         """Keep features made by `setting` from now on; those that were made otherwise are dropped."""
-        if self.setting() == PointSetting(setting.kind, points=setting.points, longest=setting.longest):
-            return
         values = {"kind": setting.kind, "points": setting.points, "longest": setting.longest}
+        if features_setting(self.state) == values:
+            return
 
         def fill(connection: sqlite3.Connection) -> None:
             put_values(connection, {SETTING: values})

@@ -216,17 +216,17 @@ class PointSource:
         self.extractor, self.photos, self.stored = extractor, photos, stored
         self.failed: dict[int, str] = {}
         """Row -> reason, of photos that could not be read."""
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._cache: OrderedDict[int, bytes] = OrderedDict()
 
     def __call__(self, row: int) -> LocalFeatures:
         """The features of a photo; none where it cannot be read."""
-        if row in self._kept:
-            self._kept.move_to_end(row)
+        if row in self._cache:
+            self._cache.move_to_end(row)
         else:
-            self._kept[row] = encode(self._made(row))
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return decode(self._kept[row])
+            self._cache[row] = encode(self._made(row))
+            if len(self._cache) > KEPT:
+                self._cache.popitem(last=False)
+        return decode(self._cache[row])
 
     def _made(self, row: int) -> LocalFeatures:
         features = None if self.stored is None else self.stored(row)

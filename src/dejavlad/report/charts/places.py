@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavlad.errors import DejavladError
-from dejavlad.geo import Position, latlon, utm_from_latlon
+from dejavlad.geo import Position, Positions, latlon, utm_from_latlon
 from dejavlad.report.charts.axes import spread
 from dejavlad.report.charts.chart import WIDE
+from dejavlad.report.charts.regions import regions
 from dejavlad.report.templating import HTML, render
 from dejavlad.report.text import NBSP, metres
 
@@ -55,11 +57,37 @@ def place_map(
 ) -> HTML | None:
     """The map, or None where no photo has a position.
 
+    Photos of regions far apart (`regions`) get a map each, those with photos of more than the first layer
+    where there are such.
+
     Args:
         layers: drawn one over the other.
         lines: from a wrongly answered query to its best answer, drawn over the first layer.
         alt: what it shows, in words.
     """
+    every = [p if _usable(p) else None for layer in layers for p in layer.positions]
+    ends = np.cumsum([0, *(len(layer.positions) for layer in layers)]).tolist()
+    parts = regions(Positions.from_list(every))
+    if len(parts) > 1 and any(every[ends[1] :]):
+        parts = [rows for rows in parts if (rows >= ends[1]).any()]
+    drawn = []
+    for rows in parts:
+        here: list[Position | None] = [None] * len(every)
+        for row in rows.tolist():
+            here[row] = every[row]
+        pieces = [here[start:end] for start, end in pairwise(ends)]
+        drawn.append(_region(list(map(_placed, layers, pieces)), lines, alt))
+    return HTML("\n".join(filter(None, drawn))) if any(drawn) else None
+
+
+def _placed(layer: Layer, positions: Sequence[Position | None]) -> Layer:
+    return replace(layer, positions=positions)
+
+
+def _region(
+    layers: Sequence[Layer], lines: Sequence[tuple[Position | None, Position | None]], alt: str
+) -> HTML | None:
+    """The map of what lies together."""
     plane = Plane.of([p for layer in layers for p in layer.positions])
     if plane is None:
         return None

@@ -108,8 +108,8 @@ def draw_pair(
 def fitted(pixels: Pixels, width: int, height: int) -> Pixels:
     """A photo brought to a size."""
     shrinks = width * height < pixels.shape[0] * pixels.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.uint8)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
 def round_corners(pixels: Pixels, radius: int) -> None:

@@ -445,8 +445,8 @@ class TrainConfig:
         Raises:
             InputError: an option differs that a run keeps from its beginning.
         """
-        then, now = before.to_dict(), self.to_dict()
-        changed = {key: (then[key], now[key]) for key in now if then[key] != now[key]}
+        old, new = before.to_dict(), self.to_dict()
+        changed = {key: (old[key], new[key]) for key in new if old[key] != new[key]}
         refused = [
             "{} was {!r}, now {!r}".format(option.name, *changed[option.name])
             for option in fields(self)

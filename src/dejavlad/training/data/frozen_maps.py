@@ -103,11 +103,11 @@ class FrozenMaps:
         """
         plan = pool.plan(context.config.describe_batch, context.processes)
         total = len(pool) if context.processes.alone else sum(map(len, plan))
-        todo = [batch for batch in plan if not self.done[batch].all()]
+        pending = [batch for batch in plan if not self.done[batch].all()]
         finished = int(self.done.sum())
         before = finished
         with network.describing():
-            for batch in pool.load(todo):
+            for batch in pool.load(pending):
                 good = [slot for slot, number in enumerate(batch.rows) if int(number) not in batch.failed]
                 maps = network.features(torch.as_tensor(batch.images))
                 self.put(batch.rows[good], maps[good])
@@ -203,11 +203,6 @@ class MappedMaps(FrozenMaps):
         os.fsync(self._handle.fileno())
         for name, values in (("sums.npy", self._sums), ("done.npy", self.done)):
             write_npy(self._folder / name, values)
-
-
-def is_frozen_maps(folder: Path) -> bool:
-    """Whether the frozen maps of a training run lie there."""
-    return (folder / "maps.bin").is_file() and (folder / "key.txt").is_file()
 
 
 def check_frozen_maps(folder: Path) -> tuple[int, bool]:

@@ -85,7 +85,7 @@ class Monitor:
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._batches = self._violating = 0
         self._losses: list[float] = []
         """Losses of the batches since the last refresh."""
@@ -102,13 +102,13 @@ class Monitor:
             "batch": self._batch,
             "refresh": self._refreshed,
         }.get(record["kind"], lambda _: None)(record)
-        if finding is None or finding.fault in self._said:
+        if finding is None or finding.fault in self._reported:
             return []
-        self._said.add(finding.fault)
+        self._reported.add(finding.fault)
         return [finding]
 
     def _warned(self, record: Mapping[str, Any]) -> None:
-        self._said.add(record["fault"])
+        self._reported.add(record["fault"])
 
     def _batch(self, record: Mapping[str, Any]) -> Finding | None:
         self._batches += 1
@@ -187,15 +187,15 @@ def _no_pairs(config: TrainConfig) -> Finding:
 def _stale(seen: str, config: TrainConfig) -> Finding:
     if config.mining == "subcache":
         steps = max(1, config.cached_queries // (4 * config.batch_size))
-        often = f"cached_queries={steps * config.batch_size}"
+        option = f"cached_queries={steps * config.batch_size}"
     else:
-        often = f"refresh_every={max(1, config.refresh_every // 4)}"
+        option = f"refresh_every={max(1, config.refresh_every // 4)}"
     return Finding(
         "stale cache",
         seen,
         "in between, positives and negatives are chosen by what the network no longer says, and what it "
         "learns there is forgotten",
-        f"Refresh more often (--set {often}), or take smaller steps (--set learning_rate="
+        f"Refresh more often (--set {option}), or take smaller steps (--set learning_rate="
         f"{config.learning_rate / 3:.2g})",
     )
 

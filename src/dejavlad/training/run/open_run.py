@@ -28,6 +28,7 @@ from dejavlad.training.run.initial_model import initial_model, prepare
 from dejavlad.training.run.runs import CONFIG
 from dejavlad.training.run.state import State
 from dejavlad.training.steps.trainable import merged
+from dejavlad.versions import versions
 
 FORMAT = 1
 CANNOT_WRITE = "{path} cannot be written: {error}"
@@ -118,7 +119,8 @@ def _new(
 ) -> OpenRun:
     config, on_progress = context.config, context.on_progress
     given = initial_model(config, on_progress=on_progress) if model is None else model
-    fields = {"format": FORMAT, "model": given.fingerprint, **_datasets(config, train, val)}
+    fields: dict[str, Any] = {"format": FORMAT, "model": given.fingerprint, **_datasets(config, train, val)}
+    fields["versions"] = versions()
     prepared = prepare(given, config, train, on_progress=on_progress)
 
     def commit() -> None:

@@ -17,8 +17,6 @@ from dejavlad.training.sampling.tuples import Candidates, Rows
 
 Floats = NDArray[np.float32]
 
-SLACK = 16
-"""So many more than wanted are measured exactly, those that the product finds nearest."""
 WORK_VALUES = 1 << 24
 """Values of rows that are compared at once."""
 NONE = np.empty(0, np.int64)
@@ -97,8 +95,9 @@ def n_examined(config: TrainConfig) -> int:
 def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[Rows, NDArray[np.float64]]:
     """The rows nearest to a query, of some.
 
-    A product screens them; the nearest are measured in float64, equal distances ordered by row. Rows of zeros
-    are left out: these photos could not be described, or the network sees nothing in them.
+    A product screens them; those that may be the nearest, by how far it is off at most, are measured in
+    float64, equal distances ordered by row. Rows of zeros are left out: these photos could not be described,
+    or the network sees nothing in them.
 
     Args:
         query_D: float32 [D].
@@ -109,29 +108,34 @@ def nearest(query_D: Floats, rows_ND: Floats, among: Rows, count: int) -> tuple[
     Returns:
         Rows, nearest first, and their squared distances float64; fewer than `count` where there are no more.
     """
-    if len(among) > count + SLACK:
-        step = max(1, WORK_VALUES // rows_ND.shape[1])
+    step = max(1, WORK_VALUES // rows_ND.shape[1])
+    if len(among) > count:
         if len(among) > len(rows_ND) // 2:  # a slice is no copy
             parts = [_screen(query_D, rows_ND[i : i + step]) for i in range(0, len(rows_ND), step)]
-            screen_P = np.concatenate(parts)[among]
+            least_P, most_P = np.concatenate(parts, axis=1)[:, among]
         else:
             parts = [_screen(query_D, rows_ND[among[i : i + step]]) for i in range(0, len(among), step)]
-            screen_P = np.concatenate(parts)
-        # The product's rounding may swap neighbours: SLACK more than wanted are kept, and measured exactly
-        # below.
-        among = among[np.sort(np.argpartition(screen_P, count + SLACK - 1)[: count + SLACK])]
-    part_PD = rows_ND[among]
-    seen_P = part_PD.any(axis=1)
-    if not seen_P.all():
-        among, part_PD = among[seen_P], part_PD[seen_P]
-    gap_PD = part_PD.astype(np.float64) - query_D
-    squared_P = np.einsum("pd,pd->p", gap_PD, gap_PD)
+            least_P, most_P = np.concatenate(parts, axis=1)
+        among = among[least_P <= np.partition(most_P, count - 1)[count - 1]]
+    measured = [_squared(query_D, rows_ND[among[i : i + step]]) for i in range(0, len(among), step)]
+    squared_P = np.concatenate([np.empty(0), *measured])
     order = np.lexsort((among, squared_P))[:count]  # by distance, then by row: the same on every machine
+    order = order[np.isfinite(squared_P[order])]
     return among[order], squared_P[order]
 
 
+def _squared(query_D: Floats, part_PD: Floats) -> NDArray[np.float64]:
+    """Squared distances [P] in float64; +inf to zeros."""
+    gap_PD = part_PD.astype(np.float64) - query_D
+    return np.where(part_PD.any(axis=1), np.einsum("pd,pd->p", gap_PD, gap_PD), np.inf)
+
+
 def _screen(query_D: Floats, part_PD: Floats) -> Floats:
-    """Squared distances [P] but for the query's own length, with a product's rounding; +inf to zeros."""
+    """Squared distances but for the query's own length, at least and at most [2, P], as a product of float32
+    rounds; +inf to zeros."""
     square_P = np.vecdot(part_PD, part_PD)
     (product_P,) = float_products(query_D[None], part_PD)  # as every index multiplies
-    return np.where(square_P > 0, square_P - 2 * product_P, np.float32(np.inf))
+    screen_P = np.where(square_P > 0, square_P - 2 * product_P, np.float32(np.inf))
+    rounding = 2.0**-22 * (np.sqrt(len(query_D)) + 4)
+    error_P = np.float32(rounding) * (np.sqrt(square_P) + np.linalg.norm(query_D)) ** 2
+    return np.stack([screen_P - error_P, screen_P + error_P])

@@ -1,6 +1,30 @@
 // Small dialogs: a yes or no, the token, the camera.
 import { $, fill, h } from "./dom.js";
 
+let leaving = false;
+const opened = () => document.querySelectorAll("dialog[open]");
+
+/** Show a dialog, which the browser's Back closes: without this, it would leave the page, and all answers with it. */
+export function show(dialog) {
+  if (dialog.open) return;
+  if (!history.state?.dialog) history.pushState({ dialog: true }, "");
+  dialog.showModal();
+  dialog.addEventListener("close", left, { once: true });
+}
+
+function left() {
+  if (opened().length || leaving || !history.state?.dialog) return;
+  leaving = true;
+  history.back();
+}
+
+addEventListener("popstate", () => {
+  const byPage = leaving;
+  leaving = false;
+  if (!byPage) return opened().forEach((dialog) => dialog.close());
+  if (opened().length) history.pushState({ dialog: true }, ""); // one was opened meanwhile
+});
+
 const head = (title) => h("div", { class: "head" }, h("h2", { id: "small-title" }, title));
 
 /** Show the small dialog and wait for what it is closed with ("" where it was left). */
@@ -9,7 +33,7 @@ export function ask(title, ...content) {
   dialog.className = "narrow";
   fill(dialog, head(title), content);
   dialog.returnValue = "";
-  dialog.showModal();
+  show(dialog);
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true }));
 }
 

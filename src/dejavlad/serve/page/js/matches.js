@@ -1,6 +1,7 @@
 // Two photos side by side, with a line between each pair of points that agree.
 import * as api from "./api.js";
 import { selectCandidate } from "./asking.js";
+import { show } from "./dialogs.js";
 import { $, fill, h, s } from "./dom.js";
 import { preview } from "./preview.js";
 import { state } from "./state.js";
@@ -19,7 +20,7 @@ export function openMatches() {
     if (event.key === "ArrowRight") page(1);
   };
   draw();
-  if (!dialog.open) dialog.showModal();
+  show(dialog);
 }
 
 function page(step) {

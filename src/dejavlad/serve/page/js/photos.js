@@ -1,6 +1,6 @@
 // The map's photos as pictures: all of them, those of one place, and one by itself.
 import * as api from "./api.js";
-import { confirmed } from "./dialogs.js";
+import { confirmed, show } from "./dialogs.js";
 import { $, fill, h, say } from "./dom.js";
 import { showPlace } from "./place_map.js";
 import { emit, state } from "./state.js";
@@ -114,7 +114,7 @@ async function openPhoto(id) {
       state.map.writable && h("button", { type: "button", class: "danger", id: "remove", on: { click: () => remove(photo, dialog) } }, "Remove from the map"),
     ),
   );
-  dialog.showModal();
+  show(dialog);
 }
 
 async function remove(photo, dialog) {

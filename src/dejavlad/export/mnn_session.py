@@ -1,0 +1,155 @@
+"""MNN, on the processor, in float32: the fastest there for convolutions, by Winograd's products.
+
+MNN runs files of its own kind, so a file of ONNX is converted once, into the cache. MNN's command for this
+(``MNN.tools.mnnconvert``) installs a package and tells a web service of each conversion; the converter below
+it does neither. It runs in a process of its own, because it writes on standard output.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from dejavlad.errors import CheckpointError, InputError, MissingExtraError
+from dejavlad.export import onnx_file
+from dejavlad.export.certificate import network_sha256, weights_beside
+from dejavlad.files import sha256_of, write_whole
+from dejavlad.guarded.fields import DAMAGED
+from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
+from dejavlad.settings import Settings
+
+FOLDER = "exports"
+"""In the cache folder, as that of `dejavlad.export.engines`."""
+CONVERT = "import _tools, sys; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
+"""A program; what it is given are the options of MNN's converter."""
+
+
+class MnnSession:
+    """A file of ONNX in MNN; see `dejavlad.export.runtimes.open_session`."""
+
+    def __init__(self, path: Path, precision: str) -> None:
+        if precision != "fp32":
+            raise InputError(f"mnn computes in fp32; for {precision} give --runtime openvino")
+        self._program = _program()
+        self.version = importlib.metadata.version("mnn")
+        converted, self._names = _converted(path, self.version)
+        settings = {"backend": "CPU", "precision": "normal", "numThread": torch.get_num_threads()}
+        try:
+            with _quiet():
+                runtime = self._program.nn.create_runtime_manager((settings,))
+                self._network = self._program.nn.load_module_from_file(
+                    str(converted), [onnx_file.IMAGES], self._names, runtime_manager=runtime
+                )
+        except Exception as error:  # its errors share no base of their own
+            raise CheckpointError(f"MNN cannot open {str(path)!r}: {error}") from None
+
+    def run(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """All outputs."""
+        tensors = self._program.expr
+        kind = tensors.uint8 if images.dtype == np.uint8 else tensors.float
+        given = tensors.const(images, list(images.shape), tensors.NCHW, kind)
+        made = self._network.forward([given])
+        if len(made) != len(self._names):  # what was wrong, it has printed
+            raise InputError(f"MNN cannot compute photos of {'x'.join(map(str, images.shape))}")
+        return [np.array(output.read(), np.float32) for output in made]
+
+
+def _program() -> Any:
+    try:
+        with _quiet():
+            return importlib.import_module("MNN")
+    except ImportError:
+        raise MissingExtraError("--runtime mnn", "mnn") from None
+
+
+def _converted(path: Path, version: str) -> tuple[Path, list[str]]:
+    """A file of ONNX as MNN's, and the names of its outputs, from the cache.
+
+    Both are made where they are not there, or were damaged.
+
+    Raises:
+        CheckpointError: MNN cannot convert it.
+        OSError: the cache cannot be written.
+    """
+    folder = Settings.load().cache_dir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    data = weights_beside(path)
+    name = network_sha256(path)[:20] + (f"-{sha256_of(data)[:20]}" if data is not None else "")
+    made = folder / f"{name}-mnn-{version}.mnn"
+    beside = made.with_suffix(".json")
+    with FileLock(folder / f"{made.name}.lock"):
+        names = _outputs(made, beside)
+        if names is None:
+            names = onnx_file.output_names(path)
+            _convert(path, made)
+            fields = {"sha256": sha256_of(made), "outputs": names}
+            write_whole(beside, json.dumps(with_checksum(fields)))
+    return made, names
+
+
+def _outputs(made: Path, beside: Path) -> list[str] | None:
+    """The names of outputs of a file that was converted before; None where it lacks or is damaged."""
+    if not (made.is_file() and beside.is_file()):
+        return None
+    try:
+        fields = without_checksum(read_json_object(beside))
+        return list(map(str, fields["outputs"])) if fields["sha256"] == sha256_of(made) else None
+    except DAMAGED:
+        return None
+
+
+def _convert(path: Path, made: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{made.name}.", dir=made.parent) as temporary:
+        fresh = Path(temporary) / made.name
+        options = ["-f", "ONNX", "--modelFile", str(path.absolute()), "--MNNModel", str(fresh)]
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", CONVERT, *options, "--bizCode", "dejavlad"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode != 0 or not fresh.is_file():
+            lines = (done.stdout + done.stderr).strip().splitlines() or ["it says nothing"]
+            why = next((line for line in lines if "failed" in line or "ERROR" in line), lines[-1])
+            raise CheckpointError(f"MNN cannot convert {str(path)!r}: {why}")
+        os.replace(fresh, made)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Standard output without what MNN writes there: on import it tells of the processor."""
+    sys.stdout.flush()
+    try:
+        kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no standard output
+        yield
+        return
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _flush() -> None:
+    """Write out what C's library keeps of standard output."""
+    (ctypes.cdll.ucrtbase if sys.platform == "win32" else ctypes.CDLL(None)).fflush(None)

@@ -1,0 +1,87 @@
+"""MNN in PyTorch's place: its files in the cache, nothing on standard output, nothing sent."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dejavlad.errors import CheckpointError, InputError
+from dejavlad.export import ExportSetting, export_model, open_export
+from dejavlad.export.mnn_session import CONVERT, MnnSession
+from dejavlad.export.runtimes import chosen_runtime
+from dejavlad.model import PatchSetting
+from export.members import model
+from export.test_export_families import photos
+
+pytest.importorskip("onnx", reason="pip install 'dejavlad[mnn]'")
+pytest.importorskip("MNN", reason="pip install 'dejavlad[mnn]'")
+
+MNN = ExportSetting(runtimes=(("mnn", "fp32"),))
+
+
+@pytest.fixture
+def exported(cache, tmp_path):
+    path = tmp_path / "x.onnx"
+    export_model(model(), path, MNN)
+    return path
+
+
+def test_a_converted_file_is_kept_and_made_again_where_it_is_damaged(exported, cache):
+    images = photos(2, 56, 84)
+    expected = model().encode(images)
+    (made,) = cache.glob("*.mnn")
+    before = made.stat().st_mtime_ns
+    np.testing.assert_allclose(open_export(exported, runtime="mnn").encode(images), expected, atol=1e-5)
+    assert made.stat().st_mtime_ns == before
+    whole = made.read_bytes()
+    for damaged in (whole[:-1], whole[:100] + bytes(100) + whole[200:], b""):
+        made.write_bytes(damaged)
+        np.testing.assert_allclose(open_export(exported, runtime="mnn").encode(images), expected, atol=1e-5)
+        assert made.read_bytes() != damaged
+    made.with_suffix(".json").write_text("{}")
+    np.testing.assert_allclose(open_export(exported, runtime="mnn").encode(images), expected, atol=1e-5)
+
+
+def test_patches_bytes_and_weights_in_their_own_file(cache, tmp_path):
+    setting = ExportSetting(
+        patches=PatchSetting((2, 3)), with_preprocess=True, runtimes=MNN.runtimes, data_from=100
+    )
+    path = tmp_path / "x.onnx"
+    certificate = export_model(model(whitened=12), path, setting)
+    assert certificate.of("mnn", "fp32").ok and certificate.data_sha256
+    expected = model(whitened=12).encode(images := photos(3, 56, 84))
+    np.testing.assert_allclose(open_export(path, runtime="mnn").encode(images), expected, atol=1e-5)
+
+
+def test_what_is_no_network_is_refused(exported, cache, tmp_path):
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(exported.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="no network"):
+        MnnSession(bad, "fp32")
+    with pytest.raises(InputError, match="openvino"):
+        MnnSession(exported, "bf16")
+    with pytest.raises(InputError, match="1x1x9x9"):
+        MnnSession(exported, "fp32").run(np.zeros((1, 1, 9, 9), np.float32))
+
+
+@pytest.mark.slow
+def test_standard_output_is_the_programs_own_and_nothing_is_installed(exported, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; import numpy as np; print('first')\n"
+        "from dejavlad.export.mnn_session import MnnSession\n"
+        f"made = MnnSession(Path({str(exported)!r}), 'fp32').run(np.zeros((1, 3, 56, 84), np.float32))\n"
+        "print(made[0].shape, any(name.startswith(('MNN.tools', 'aliyun')) for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "first\n(1, 96) False\n"
+    assert "MNN.tools" not in CONVERT
+
+
+def test_the_fastest_is_chosen_by_what_it_computes(monkeypatch):
+    monkeypatch.setattr("dejavlad.export.runtimes.installed", lambda _: True)
+    assert chosen_runtime("auto") == "mnn"
+    assert chosen_runtime("auto", "bf16") == chosen_runtime("auto", convolutions=False) == "openvino"
+    monkeypatch.setattr("dejavlad.export.runtimes.installed", lambda name: name != "openvino")
+    assert chosen_runtime("auto", "bf16") == "torch"
+    assert chosen_runtime("auto", convolutions=False) == "onnxruntime"
