@@ -136,6 +136,11 @@ def test_several_photos_are_added_and_only_their_failures_told(run: Run, street:
     assert "0 photos added, 14 in the map" in out and "bad.png" not in err
     status, _, err = run("locate", "town.map", bad, *FAST)
     assert status == 1 and "bad.png' could not be described: it is no image" in err
+    (street / "where.csv").write_text("name,lat,lon\nnew1.png,55.7,13.2\n", encoding="utf-8")
+    words = ("map", "add", "town.map", *photos, "--positions", street / "where.csv", "--device", "cpu")
+    status, out, err = run(*words)  # the table is of all of them, and one line tells so
+    assert status == 0 and "1 photos that were there have other positions" in out, err
+    assert "queries: 1 of 2 photos have a position (from where.csv); 1 has none, e.g. 'new2.png'" in err
     photos[0].write_text("damaged since", encoding="utf-8")
     (street / "list.txt").write_text("queries/new1.png\n", encoding="utf-8")  # not as the map calls it
     status, out, err = run("map", "add", "town.map", street / "list.txt", "--device", "cpu")
