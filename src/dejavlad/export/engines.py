@@ -20,7 +20,7 @@ from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.backbones.base import Geometry, check_prepared
 from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingExtraError, StoreError
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
-from dejavlad.export.make import ExportSetting, certify, export_model
+from dejavlad.export.make import ExportSetting, certify, export_model, tried_sizes
 from dejavlad.export.network import as_bytes, check_network, takes_any_size
 from dejavlad.export.onnx_file import empty_layer
 from dejavlad.export.runtimes import Session, open_session
@@ -203,22 +203,20 @@ class CachedEngine:
             certificate = self._known(path, plain, patches is not None)
             first = (self.runtime, "fp32")
             setting = ExportSetting(size, patches, runtimes=(first, pair) if pair != first else (pair,))
-            if certificate is None:
-                try:
+            try:
+                if certificate is None:
                     certificate = export_model(plain, path, setting)
-                except DejavladError:
-                    if self.strict:
-                        raise
-                    return None  # the export does not answer as the model: PyTorch does
-            if certificate.of(*pair) is None:
-                images = list(made_photos(8))
-                sizes = [certificate.size or size]
-                certificate = certify(
-                    plain, path, certificate, images, sizes, replace(setting, runtimes=(pair,))
-                )
-                write_certificate(path, certificate)
+                if certificate.of(*pair) is None:
+                    further = replace(setting, runtimes=(pair,))
+                    sizes = tried_sizes(certificate.size, size)
+                    certificate = certify(plain, path, certificate, list(made_photos(8)), sizes, further)
+                    write_certificate(path, certificate)
+            except DejavladError:
+                if self.strict:
+                    raise
+                return None  # the export does not answer as the model: PyTorch does
         answers = certificate.of(*pair)
-        if answers is not None and not answers.ok and not self.strict:
+        if not self.strict and (answers is None or not answers.ok):
             return None
         return FileEngine(path, certificate, *pair)
 
@@ -232,7 +230,9 @@ class CachedEngine:
         except (CheckpointError, StoreError):
             return None
         same = certificate.patch_fingerprint == model.patch_fingerprint if patches else True
-        return certificate if same and certificate.fingerprint == model.fingerprint else None
+        tried = [side for answers in certificate.answers for size in answers.sizes for side in size]
+        rounds = certificate.size is not None or any(side % 2 for side in tried)  # older ones may not
+        return certificate if same and rounds and certificate.fingerprint == model.fingerprint else None
 
     def _fingerprint(self, model: PlaceModel, patches: bool) -> str:
         """That of the network, computed anew only where a weight was changed."""
