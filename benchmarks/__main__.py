@@ -47,12 +47,14 @@ QUICK = {
     "bf16": "--quick",
     "decode": "--repeats 1",
     "extract_memory": "--quick",
+    "filters": "--rows 1000",
     "gpu": "--device cpu --small",
     "index": "--codes 20000",
     "int8": "--seeds 0 --photos 60",
     "lance": "--sizes 1000",
     "loops": "--frames 1000",
     "memory": "--built 500 --located 600",
+    "mining": "--photos 5000",
     "models": "mixvpr-4096",
     "pairs": "--photos 2000",
     "patches": "--quick",
@@ -67,7 +69,7 @@ QUICK = {
 """Benchmark -> what makes it short; its figures then mean little."""
 USUAL = {"beside": "--rows 20000 --rounds 1", "scale": "--sizes 20000"}
 """Likewise, in a run of all."""
-FOLDERS = ("beside", "lance", "memory", "pairs", "scale")
+FOLDERS = ("beside", "filters", "lance", "memory", "pairs", "scale")
 """Benchmarks that must be told where to write."""
 
 

@@ -39,14 +39,14 @@ from dejavlad.places.map_folder.state import MapState  # noqa: E402
 
 Array = NDArray[np.float32]
 Search = Callable[[Array], NDArray[np.int64]]
-ENGINES = ("exact", "1bit", "int8", "flat", "ivfpq", "ivfpq-refined", "lance", "hnsw")
+ENGINES = ("exact", "1bit", "int8", "flat", "ivfpq", "ivfpq-refined", "lance", "hnsw", "hnsw-read")
 OURS = ("exact", "1bit", "int8")
 K, ALONE, BATCH, ROUNDS = 10, 20, 100, 3
 PART = 100_000
 """Rows after which HNSW is written, so that a run that was cut off goes on."""
 TRAINED = 40
 """Rows that are behind each list while it is learnt, of faiss and LanceDB alike; ten rounds."""
-MADE_BY = {"ivfpq-refined": "ivfpq"}
+MADE_BY = {"ivfpq-refined": "ivfpq", "hnsw-read": "hnsw"}
 
 
 class Bench:
@@ -165,10 +165,12 @@ def opened(bench: Bench, engine: str) -> Search:
     faiss.omp_set_num_threads(1)
 
     def read(name: str) -> Any:
-        return faiss.read_index(str(bench.folder / name), faiss.IO_FLAG_MMAP_IFC)
+        """Mapped, or all of it, which `hnsw-read` does."""
+        mapped = 0 if engine == "hnsw-read" else faiss.IO_FLAG_MMAP_IFC
+        return faiss.read_index(str(bench.folder / name), mapped)
 
     index = read(MADE_BY.get(engine, engine))
-    if engine == "hnsw":
+    if MADE_BY.get(engine, engine) == "hnsw":
         index.hnsw.efSearch = 128
     if engine.startswith("ivfpq"):
         faiss.downcast_index(index).nprobe = 32

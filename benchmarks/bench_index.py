@@ -81,7 +81,10 @@ def codes_of_maps(n: int, d: int = 512) -> None:
     rng, alive = np.random.default_rng(0), np.ones(n, np.bool_)
     hard = photos(rng, rng.normal(size=(n // 10, d)).astype(np.float32), n)
     measured = views(np.arange(n) % (n // 10), d, 1000), views(rng.integers(0, n // 10, 100), d, 99)
-    for what, rows, queries, k in (("hard", hard, hard[:100] + np.float32(0.01), K), ("real", *measured, 10)):
+    for what, rows, queries, k in (
+        ("slowly falling spectrum", hard, hard[:100] + np.float32(0.01), K),
+        ("measured spectrum", *measured, 10),
+    ):
         exact = build_index("flat", rows).search(queries, k)
         for kind in ("float16", "int8"):
             coder = Coder.learn(kind, rows)
@@ -101,11 +104,12 @@ def codes_of_maps(n: int, d: int = 512) -> None:
             for count in (1, 100):
                 tasks = partial(product, rows, queries[:count], k), partial(search, queries[:count])
                 timed = paired(*tasks, rounds=3, clock=time.process_time)
-                print(f"    {what}: a map's {kind}, {n} rows, {count} at once: {timed}", flush=True)
+                print(f"    {kind} codes, {what}, {n} rows, {count} at once: {timed}", flush=True)
 
 
 def main() -> int:
     if len(sys.argv) > 2 and sys.argv[1] == "--codes":
+        print("index: NumPy's product / codes of a map's index, with the answers of exact search")
         codes_of_maps(int(sys.argv[2]))
         return 0
     print(f"index: k={K}; {processor()}")

@@ -83,8 +83,10 @@ def main() -> None:
     print("| dataset | queries x seeds | | float32 | int8 | points (95 %) | right alone | mean cosine |")
     print("|---|--:|---|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
-        town = given.datasets or [str(make_town(Path(folder) / "town", photos=given.photos) / "test")]
-        for entry in town:
+        town = Path(folder) / "town"
+        if not given.datasets:
+            make_town(town, photos=given.photos, size=(120, 160))
+        for entry in given.datasets or [f"{town / 'test'}@120x160"]:
             name, _, resize = entry.partition("@")
             places = open_dataset(name, root=given.root)
             model = load_model(

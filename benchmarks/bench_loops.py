@@ -44,14 +44,16 @@ def main() -> None:
         started, loops = time.process_time(), []
         for last in range(first + 64, count + 1, 64):
             loops += [stored._take(row, similar, None) for row, similar in stored.block(last)]
-        print(f"blocks: {1e3 * (time.process_time() - started) / len(loops):.2f} ms, {resident():.0f} MB")
+        took = 1e3 * (time.process_time() - started) / len(loops)
+        print(f"in blocks of 64: {took:.2f} ms of processor time a frame, {resident():.0f} MB")
 
         coder = SignCoder.learn(store.rows)
         codes = coder.encode(store.rows[:first])
         started = time.process_time()
         for query in np.asarray(store.rows[first : first + 64], np.float32):
             proposed(coder, codes, query[None], 256, None)
-        print(f"codes: {1e3 * (time.process_time() - started) / 64:.2f} ms", flush=True)
+        took = 1e3 * (time.process_time() - started) / 64
+        print(f"256 frames proposed by codes of 1 bit: {took:.2f} ms a frame", flush=True)
 
         detector = LoopDetector(threshold=-np.inf)
         detector._rows, detector._described = np.zeros((count, dims), np.float32), np.ones(count, np.bool_)
@@ -60,7 +62,7 @@ def main() -> None:
         started = time.process_time()
         alone = [detector.add(row) for row in store.rows[first : first + len(loops)]]
         took = 1e3 * (time.process_time() - started) / len(loops)
-        print(f"one by one: {took:.2f} ms, {resident():.0f} MB")
+        print(f"one by one: {took:.2f} ms a frame, {resident():.0f} MB")
         pairs = [(a, b) for a, b in zip(loops, alone, strict=True) if a is not None and b is not None]
         same = sum(a.closes == b.closes for a, b in pairs)
         off = max(abs(a.confidence - b.confidence) for a, b in pairs)

@@ -18,6 +18,9 @@ descriptors lie as [D, P]; one product, ``sqrt(2 - 2 s + 1e-9)``, torch.min down
 OpenCV's findHomography or the spatial score in NumPy. It has no Python loop but those over candidates and
 sizes.
 
+Exact scores need one product of 8-bit numbers for each candidate and size; "bound" is the plain way's
+processor time over that of these products alone, which no exact way by them can pass on that processor.
+
 Timed by turns, in seconds of the processor and on the clock. Agreement of the best match: over more queries
 (``--agree``), the exact way being this library's, which is compared with the plain one on the timed queries.
 Needs 11 GiB (2 GiB for ``--preset speed``). ``--noise 2.2 --hidden 0.5`` makes harder places, of which the
@@ -42,8 +45,10 @@ from torch.nn import functional as F
 from _timing import Paired, processor
 from dejavlad.aggregation import patch_centres
 from dejavlad.backbones import Geometry
+from dejavlad.numerics.int8 import has_int8_matmul
 from dejavlad.patches import PatchSet
 from dejavlad.rerank import Reranker
+from dejavlad.rerank.whole import QuantizedDescriptors, product
 
 H, W, MARGIN = 30, 40, 6
 PHOTOS, PLACES, CANDIDATES = 110, 50, 100
@@ -130,6 +135,21 @@ def plain(matcher: str, query: Photo, candidates: Sequence[Plain]) -> np.ndarray
     return scores
 
 
+def products_alone(query: Photo, candidates: Sequence[Photo]) -> float:
+    """Processor seconds of the 8-bit products of one query with all candidates, at best."""
+    total = 0.0
+    for ours, theirs in zip(query, candidates[0], strict=True):
+        columns_DP = QuantizedDescriptors(ours.descriptors).columns_DP
+        whole_RD = QuantizedDescriptors(theirs.descriptors).whole_PD
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            product(whole_RD, columns_DP)
+            times.append(time.process_time() - began)
+        total += len(candidates) * min(times)
+    return total
+
+
 def fused(scores: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """The original's weighted z-scores."""
     return np.asarray((scores - scores.mean(axis=0)) / scores.std(axis=0) @ np.asarray(weights))
@@ -160,6 +180,7 @@ class Row:
     name: str
     clock: dict[str, list[float]] = field(default_factory=lambda: {"plain": [], "exact": [], "quick": []})
     cpu: dict[str, list[float]] = field(default_factory=lambda: {"plain": [], "exact": [], "quick": []})
+    bound: list[float] = field(default_factory=list)
     equal: list[bool] = field(default_factory=list)
     like_plain: dict[str, int] = field(default_factory=lambda: {"exact": 0, "quick": 0})
     agree: int = 0
@@ -167,6 +188,7 @@ class Row:
 
     def __str__(self) -> str:
         cells = [f"{self.name:20s}", f"{1000 * statistics.median(self.clock['plain']):8.0f}"]
+        cells.append(f"{statistics.median(self.bound):6.1f}" if self.bound else "-")
         for way in ("exact", "quick"):
             for times in (self.cpu, self.clock):
                 cells.append(f"{Paired(tuple(times['plain']), tuple(times[way])).ratio:6.1f}")
@@ -177,8 +199,8 @@ class Row:
 
 
 HEAD = """times faster than plain, in processor seconds and on the clock; "best": the plain one's best match
-                        plain    exact             shortlist auto             exact's    exact's best
-preset, matcher            ms      cpu    clock     best      cpu    clock     best   scores   by auto"""
+                        plain    bound    exact             shortlist auto             exact's    best
+preset, matcher            ms      cpu      cpu    clock     best      cpu    clock     best   scores  kept"""
 
 
 class Setting(NamedTuple):
@@ -266,6 +288,8 @@ def timed(
         row.cpu[way].append(time.process_time() - cpu)
         best[way] = int(scores.argmin())
         del theirs, files  # gigabytes, before the next ones are made
+    if has_int8_matmul():
+        row.bound.append(row.cpu["plain"][-1] / products_alone(query, candidates))
     row.equal += (np.abs(scored["plain"] - scored["exact"]) < 1e-6).ravel().tolist()
     for way in row.like_plain:
         row.like_plain[way] += best[way] == best["plain"]

@@ -1,6 +1,6 @@
 """Making a town: photos a second, by this process alone and by one worker for each core.
 
-``--quick``: few of them, to see that it runs.
+``--quick``: as few as a town may have, to see that it runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from _timing import processor
 from dejavlad.town import make_town
 
-PHOTOS = 20 if "--quick" in sys.argv else 200
+PHOTOS = 60 if "--quick" in sys.argv else 200
 
 
 def seconds(workers: int) -> float:

@@ -36,7 +36,7 @@ from dejavlad.numerics import kmeans
 from dejavlad.town import make_town
 from dejavlad.training import Run, TrainConfig, train
 from dejavlad.training.context import RunContext
-from dejavlad.training.data.descriptors import describe_album
+from dejavlad.training.data.descriptors import describe_pool
 from dejavlad.training.data.photo_pool import PhotoPool
 from dejavlad.training.run.records import (
     OnRecord,
@@ -243,7 +243,7 @@ def some_described(config: TrainConfig, model: PlaceModel, dataset: PlaceDataset
     pool = PhotoPool(dataset, model.preprocess, workers=config.workers)
     among = np.unique(np.linspace(0, len(pool) - 1, most).astype(np.int64))
     started = time.perf_counter()
-    for _ in describe_album(network, pool, None, RunContext(config), among=among):
+    for _ in describe_pool(network, pool, None, RunContext(config), among=among):
         pass
     return Times(describing=time.perf_counter() - started, described=len(among))
 

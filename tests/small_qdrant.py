@@ -96,7 +96,7 @@ def result_of(server: SmallQdrant, what: str, name: str, content: dict[str, Any]
         server.indexed.append((content["field_name"], content["field_schema"]))
         points.index(name, *server.indexed[-1])
     elif what == "PUT /points":
-        points.upsert(name, content["points"])
+        points.upsert(name, content["points"], content.get("update_mode"))
     elif what == "POST /points/delete":
         points.delete(name, content["points"])
     elif what == "POST /points/payload":
@@ -139,10 +139,12 @@ class LocalPoints:
     def index(self, name: str, field: str, kind: str) -> None:
         pass
 
-    def upsert(self, name: str, points: list[Any]) -> None:
+    def upsert(self, name: str, points: list[Any], mode: str | None) -> None:
         from qdrant_client import models
 
-        self._client.upsert(name, TypeAdapter(list[models.PointStruct]).validate_python(points))
+        update_mode = None if mode is None else models.UpdateMode(mode)
+        structs = TypeAdapter(list[models.PointStruct]).validate_python(points)
+        self._client.upsert(name, structs, update_mode=update_mode)
 
     def delete(self, name: str, ids: list[int]) -> None:
         from qdrant_client import models
@@ -206,9 +208,12 @@ class EnginePoints:
         schema = getattr(self._edge.PayloadSchemaType, kind.capitalize())
         self._update(name, "create_field_index", field, schema)
 
-    def upsert(self, name: str, points: list[Any]) -> None:
+    def upsert(self, name: str, points: list[Any], mode: str | None) -> None:
         made = [self._edge.Point(point["id"], point["vector"], point["payload"]) for point in points]
-        self._update(name, "upsert_points", made)
+        modes = self._edge.UpdateMode
+        self._update(
+            name, "upsert_points", made, None, modes.InsertOnly if mode == "insert_only" else modes.Upsert
+        )
 
     def delete(self, name: str, ids: list[int]) -> None:
         self._update(name, "delete_points", ids)

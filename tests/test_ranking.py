@@ -79,3 +79,12 @@ def test_what_is_no_ranking(tmp_path: Path) -> None:
         Ranking.load(tmp_path / "other.npz")
     with pytest.raises(InputError, match="one shape"):
         Ranking(np.zeros((2, 2), int), np.zeros((2, 3)))
+
+
+def test_rows_that_seem_to_be_counted_from_one_are_named() -> None:
+    """As MATLAB counts them."""
+    from_one = Ranking(np.array([[3, 1], [2, -1]]), np.zeros((2, 2)))
+    assert from_one.misfit(2, 4) == "" and "subtract 1" in from_one.misfit(2, 3)
+    assert "subtract 1" not in from_one.misfit(2, 2)  # beyond the database either way
+    assert "subtract 1" not in Ranking(np.array([[3, 0], [2, 1]]), np.zeros((2, 2))).misfit(2, 3)
+    assert "subtract 1" not in Ranking(np.empty((2, 0)), np.empty((2, 0))).misfit(3, 0)

@@ -58,9 +58,11 @@ class Ranking:
         deepest = int(self.indices.max(initial=-1))
         if self.n_queries == n_queries and deepest < n_database:
             return ""
+        from_one = deepest == n_database and self.indices[self.indices >= 0].min() == 1
         return (
             f"the ranking is of {self.n_queries} queries and rows up to {deepest}, the {lists} have "
             f"{n_queries} queries and {n_database} database photos"
+            + ("; rows are counted from 0, these seem to be from 1: subtract 1" if from_one else "")
         )
 
     def top(self, k: int) -> Ranking:

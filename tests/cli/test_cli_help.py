@@ -14,7 +14,7 @@ from cyclopts import App
 
 from dejavlad.cli import build_app, main
 from dejavlad.cli.help_page import INDENT, help_page
-from dejavlad.cli.verbs import VERBS
+from dejavlad.cli.verbs import VERBS, help_text
 
 EXAMPLE = " " * 4 + "dejavlad "
 
@@ -135,6 +135,10 @@ def test_usage_says_what_must_be_given() -> None:
     assert page_of("models").splitlines()[0] == "Usage: dejavlad models [NAME] [OPTIONS]"
     assert page_of("locate").splitlines()[0] == "Usage: dejavlad locate MAP PHOTO... [OPTIONS]"
     assert "--seed N                Seed of all that is drawn at random. [default: 0]" in page_of("verify")
+
+
+def test_the_first_page_fits_a_small_terminal() -> None:
+    assert max(map(len, help_text().splitlines())) <= 80
 
 
 def test_each_verb_has_a_page() -> None:

@@ -102,6 +102,7 @@ def test_verbs_that_need_no_network_load_none(street: Path) -> None:
         "match nosuch.jpg nosuch.jpg",
         "verify nosuch x.npz",
         "import nosuch --out x",
+        "export nosuch --out x.onnx",
         "serve nosuch",
         "models nosuch",
         "models download nosuch",

@@ -104,6 +104,8 @@ def test_a_drive_without_loops_has_none(run: Run, tmp_path: Path, make_view, mak
         json.loads(run(*words, "--out", out, "--verify", kind)[1])
         for out, kind in (("a", "auto"), ("b", "none"))
     )
+    made = run("map", "build", "a/frames", "--out", "drive.map", "--quiet")  # the model is a/model
+    assert made[:2] == (0, "")
     as_is = json.loads(run(*words, "--out", "a")[1])
     assert as_is["n_given"] == checked["n_given"] == 0 and "verified_by" in as_is["protocol"]
     assert "verified_by" not in looks["protocol"]

@@ -147,3 +147,14 @@ def test_a_result_says_what_it_takes_to_do_it_again(tmp_path: Path) -> None:
     assert scored is not None and set(scored.made_with) == {"versions"}
     page = made.page.read_text(encoding="utf-8")
     assert f"dejavlad {dv.__version__}, python" in page and ">float16<" in page
+
+
+def test_an_empty_database_is_named(tmp_path: Path) -> None:
+    photos, none = PhotoList([Photo("a.jpg", Path("a.jpg"))]), PhotoList([])
+    database = DescriptorStore.from_arrays(np.empty((0, 4), np.float32), none)
+    queries = DescriptorStore.from_arrays(np.ones((1, 4), np.float32), photos)
+    places = PlaceDataset("made", none, photos, Truth([[]], 0, {"kind": "made"}))
+    with pytest.raises(InputError, match="the database holds no photos"):
+        evaluate((database, queries), places, tmp_path)
+    with pytest.raises(InputError, match=r"rows.npy: descriptors must be \[N, D\]; given \[4\]"):
+        DescriptorStore.from_arrays(np.ones(4), path=Path("rows.npy"))

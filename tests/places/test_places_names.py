@@ -87,3 +87,14 @@ def test_a_file_is_in_a_map_once_by_whatever_folder_it_is_given(
 def test_a_name_that_a_map_does_not_have_is_answered_in_a_line(town: dv.PlaceMap) -> None:
     with pytest.raises(UnknownNameError, match=r"it has 6 names, which `dejavlad map info MAP --json` lists"):
         town.remove(["street/000001.jpg"])
+
+
+def test_a_map_compacted_between_opening_and_searching_is_searched(
+    tmp_path: Path, town: dv.PlaceMap, model: dv.PlaceModel
+) -> None:
+    reader = dv.PlaceMap.open(tmp_path / "map", device="cpu")
+    keys = town.photos.keys
+    town.remove(keys[:2])
+    assert town.compact() > 0
+    answer = reader.locate([town.photos[0].path], verify=None)[0]
+    assert answer.matches[0].name == keys[2] and len(reader) == 4

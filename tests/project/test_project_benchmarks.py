@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -70,3 +73,20 @@ def test_without_a_gpu_it_says_so() -> None:
         0,
         "there is no GPU here that PyTorch can use: nothing was measured",
     )
+
+
+@pytest.mark.slow
+def test_what_they_import_exists() -> None:
+    """A name that was changed in the library is seen before the benchmark is run."""
+    absent = []
+    for path in sorted((REPOSITORY / "benchmarks").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dejavlad"):
+                module = importlib.import_module(str(node.module))
+                absent += [
+                    f"{path.name}: {node.module}.{alias.name}"
+                    for alias in node.names
+                    if not hasattr(module, alias.name)
+                    and importlib.util.find_spec(f"{node.module}.{alias.name}") is None
+                ]
+    assert not absent

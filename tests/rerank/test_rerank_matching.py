@@ -206,6 +206,31 @@ def test_whole_numbers_find_the_matches_of_float32(dims, tail):
 
 
 @whole_numbers
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_whole_numbers_where_all_products_are_negative(dtype):
+    """Columns of zeros, by which products are made wider, are never the nearest."""
+    rows = F.normalize(torch.rand(2, 90, 24, generator=torch.Generator().manual_seed(4)), dim=2).to(dtype)
+    query, candidate = rows[0, :61], -rows[1]
+    query_rows, candidate_rows = mutual(QuantizedDescriptors(query), QuantizedDescriptors(candidate))
+    ((expected_query, expected_candidate),) = mutual_nearest(query.float(), candidate[None].float()).pairs()
+    np.testing.assert_array_equal(query_rows, expected_query)
+    np.testing.assert_array_equal(candidate_rows, expected_candidate)
+
+
+@whole_numbers
+@pytest.mark.parametrize("guess", [0.01, 0.9, 1.0, 1.4, 100.0])
+def test_a_wrong_guess_of_the_largest_number_does_not_matter(guess):
+    query, candidates = places(13)
+    likely = guess * float(candidates[1].descriptors.abs().max())
+    rounded = QuantizedDescriptors.passing(candidates[1].descriptors, likely)
+    steps = candidates[1].descriptors.double() * 127 / rounded.peak
+    assert (rounded.whole_PD.double() - steps).abs().max() <= 0.5 + 1e-4
+    matches = mutual(QuantizedDescriptors(query.descriptors), rounded)
+    (expected,) = mutual_nearest(query.descriptors, candidates[1].descriptors[None]).pairs()
+    np.testing.assert_array_equal(matches, expected)
+
+
+@whole_numbers
 def test_whole_numbers_take_the_first_of_equals():
     rows = F.normalize(torch.randn(20, 16, generator=torch.Generator().manual_seed(0)), dim=1)
     doubled = torch.cat([rows, rows])

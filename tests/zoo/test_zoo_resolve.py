@@ -197,6 +197,9 @@ def test_unknown_names_and_places(tmp_path):
             load_model(name)
     with pytest.raises(UnknownNameError, match=r"`dejavlad models` lists the names .*a model folder"):
         load_model("zzz")
+    for name in ("nowhere@latest", "nowhere@epoch:3", "vgg16@conv5_3", "nowhere@x-netvlad"):
+        with pytest.raises(UnknownNameError, match=r"unknown model '.*a training run"):
+            load_model(name)
     with pytest.raises(CheckpointError, match="nothing there"):
         load_model(tmp_path / "none")
     with pytest.raises(CheckpointError, match="nothing there"):

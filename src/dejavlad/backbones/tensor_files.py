@@ -202,7 +202,9 @@ def _check_zip(path: Path) -> None:
             "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         )
     if "data.pkl" not in names:
-        raise CheckpointError("it is a zip archive, but not PyTorch's: it has no data.pkl")
+        raise CheckpointError(
+            "it is a zip archive, but not PyTorch's: it has no data.pkl; unpack it, and give the file in it"
+        )
     if grows:
         raise CheckpointError(
             "it is no archive that PyTorch writes: it is compressed, or says too large sizes"

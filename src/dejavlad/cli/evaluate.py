@@ -76,7 +76,7 @@ class TaskOptions:
         named = self.named
         if named is not None and (sources.dataset, sources.database, sources.queries) == (None, None, None):
             sources = replace(sources, dataset=named.dataset)
-        places, stores = sources.open(self.panorama, output)
+        places, stores = sources.open(self.panorama, output, seen=self.ranking is None)
         output.notes(places.database, places.queries)
         if named is not None:
             places = named.under(places, given=sources.truth is not None)
@@ -139,20 +139,8 @@ def evaluate(
         if (shard := machines.share()) is not None:
             shares = _described(base, places, out, shard, preset, describing)
             return answer_shard(output, shard, shares, "evaluate")
-        measured = _Measured(method, task.budget, only)
-        made = _evaluated(base, places, out, scoring, measured, options, describing)
+        made = _evaluated(base, places, out, scoring, task, method, only, options, describing)
     _answer(made, places, out, output)
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """What an evaluation measures beside the descriptors."""
-
-    method: Preset | PointSetting | None
-    """What re-ranks."""
-    budget_ms: float | None
-    only: Filter | None
-    """Which database photos may be answers."""
 
 
 def _evaluated(
@@ -160,7 +148,9 @@ def _evaluated(
     places: PlaceDataset,
     out: Path,
     scoring: Scoring,
-    measured: _Measured,
+    task: TaskOptions,
+    reranking: Preset | PointSetting | None,
+    only: Filter | None,
     options: ModelOptions,
     describing: Describing,
 ) -> Evaluation:
@@ -172,9 +162,9 @@ def _evaluated(
         places,
         out,
         scoring,
-        reranking=measured.method,
-        budget_ms=measured.budget_ms,
-        only=measured.only,
+        reranking=reranking,
+        budget_ms=task.budget,
+        only=only,
         dims=options.dims_list if len(options.dims_list) > 1 or isinstance(base, tuple) else (),
         device=options.resolved_device,
         offline=options.offline or None,

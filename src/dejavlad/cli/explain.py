@@ -83,7 +83,7 @@ def explain(
     from dejavlad.evaluation.explain import explain as explained
     from dejavlad.evaluation.predictions import open_ranking
 
-    places, stores = sources.open(None, output)
+    places, stores = sources.open(None, output, seen=False)
     output.notes(places.database, places.queries)
     stores = scored.stores(places) or stores
     given = open_ranking(ranking, places.database, places.queries)

@@ -26,7 +26,7 @@ class ExportOptions:
     """What the file takes and gives, and on which photos it is tried."""
 
     photos: str | None = None
-    "Photos on which the answers are compared (default: made ones)."
+    "Photos on which the answers are compared (default: made ones; with --int8 some of --calibrate)."
     with_preprocess: Flag = False
     "Take photos as bytes [N, height, width, 3] of the size that the network wants, not prepared."
     patches: Flag = False
@@ -89,6 +89,9 @@ def export(
     out
         The file; its certificate lies beside it, as `OUT.json`.
     """
+    from dejavlad.zoo.listing import refuse_unknown
+
+    refuse_unknown(model)  # before torch is imported
     from dejavlad.export import export_model
 
     if options.precision != "fp32" or options.runtime not in ("torch", "auto"):
@@ -100,14 +103,14 @@ def export(
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
         images = _images(wanted.photos, wanted.root, opened)
-        how: dict[str, Any] = {"images": images, "on_progress": on_progress}
+        comparing: dict[str, Any] = {"images": images, "on_progress": on_progress}
         if wanted.int8:
             from dejavlad.export.quantise import export_int8
 
             calibrate = _images(wanted.calibrate, wanted.root, opened)
-            certificate = export_int8(opened, out, setting, calibrate=calibrate, **how)
+            certificate = export_int8(opened, out, setting, calibrate=calibrate, **comparing)
         else:
-            certificate = export_model(opened, out, setting, **how)
+            certificate = export_model(opened, out, setting, **comparing)
         if wanted.dataset is not None:
             from dejavlad.export.certificate import write_certificate
             from dejavlad.pipelines.recall_cost import recall_cost

@@ -59,8 +59,9 @@ class PhotoOptions(ListOptions):
     """Added to the photos' times: seconds (`-7200`) or `-2:00`; or the zone of clocks that tell none, as
     `UTC+2`."""
 
-    def photos(self, given: str) -> PhotoList:
-        """The photos that a path or name stands for, with their positions."""
+    def photos(self, given: str, *, seen: bool = True) -> PhotoList:
+        """The photos that a path or name stands for, with their positions; of a list they need not be there,
+        unless `seen`."""
         from dejavlad.datasets import photos
 
         return photos(
@@ -69,6 +70,7 @@ class PhotoOptions(ListOptions):
             positions=self.positions or "auto",
             time_offset=self.time_offset,
             all_folders=self.all_folders,
+            seen=seen,
         )
 
     def of_store(self, store: DescriptorStore) -> PhotoList:
@@ -77,7 +79,9 @@ class PhotoOptions(ListOptions):
 
         return with_positions(store.photos, self.positions, time_offset=self.time_offset)
 
-    def photos_or_store(self, given: str, what: str) -> tuple[PhotoList, DescriptorStore | None]:
+    def photos_or_store(
+        self, given: str, what: str, *, seen: bool = True
+    ) -> tuple[PhotoList, DescriptorStore | None]:
         """The photos, and their descriptors where a store was given; `what` says what is valid, for a map."""
         from dejavlad.places.address import refuse_map
 
@@ -86,7 +90,7 @@ class PhotoOptions(ListOptions):
         if (path / "manifest.json").is_file() or path.suffix == ".npy" or ".bin" in path.suffix:
             store = open_store(given)
             return self.of_store(store), store
-        return self.photos(given), None
+        return self.photos(given, seen=seen), None
 
 
 @Parameter(name="*", group="Photos")
@@ -105,8 +109,16 @@ class PlaceOptions(PhotoOptions):
     Patch-NetVLAD, `FILE.mat` of NetVLAD, `FILE.npz:10` within 10 m instead of its own radius. Default: the
     dataset's own."""
 
-    def open(self, panorama: str | None, output: Output) -> tuple[PlaceDataset, Stores | None]:
-        """The dataset, and the stores where descriptors rather than photos were given."""
+    def open(
+        self, panorama: str | None, output: Output, *, seen: bool = True
+    ) -> tuple[PlaceDataset, Stores | None]:
+        """The dataset, and the stores where descriptors rather than photos were given.
+
+        Args:
+            panorama: how panoramas are cut, as the command writes it.
+            output: is told what was cut.
+            seen: whether photos of lists must be there.
+        """
         from dejavlad.datasets import open_dataset, placed_again
         from dejavlad.ground_truth import PlaceDataset, parse_truth
 
@@ -125,7 +137,7 @@ class PlaceOptions(PhotoOptions):
         else:
             what = "photos or a store of descriptors (`dejavlad extract`)"
             (database, db), (queries, q) = (
-                self.photos_or_store(given, what) for given in (self.database, self.queries)
+                self.photos_or_store(given, what, seen=seen) for given in (self.database, self.queries)
             )
             if (db is None) != (q is None):
                 raise InputError(

@@ -6,11 +6,11 @@ from typing import Final
 
 VERBS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "Recognise places": (
-        ("demo", "demo:demo", "The whole story on a made town: map, locate, evaluate, and a page to open."),
-        ("map", "map_:app", "A map to locate photos in: build it, add, remove and move photos, look at it."),
-        ("locate", "locate:locate", "Where was it taken? The most similar places, and whether it is known."),
-        ("serve", "serve:serve", "Maps over HTTP: a page to drop photos on, and an API for other programs."),
-        ("match", "match:match", "Do two photos show the same place? A probability and the matching points."),
+        ("demo", "demo:demo", "The whole story on a made town: map, locate, evaluate, and a page."),
+        ("map", "map_:app", "A map to locate photos in: build it, add, remove and move photos."),
+        ("locate", "locate:locate", "Where was it taken? The most similar places, and if it is known."),
+        ("serve", "serve:serve", "Maps over HTTP: a page to drop photos on, and an API for programs."),
+        ("match", "match:match", "Do two photos show the same place? A probability, and the points."),
         ("loops", "loops:loops", "Loop closures: which frames of a sequence show a place seen before."),
         ("pairs", "pairs:pairs", "Each query with its best map photos, as pairs that other tools read."),
     ),
@@ -20,12 +20,12 @@ VERBS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("compare", "compare:compare", "Results side by side; never across different protocols."),
         ("bench", "bench:bench", "Several models on one dataset: recall, speed and size, side by side."),
         ("explain", "explain:explain", "Why is my number another? The ranking under every known protocol."),
-        ("dataset", "dataset:app", "Look at a dataset, check it, list photos, make a truth file or a town."),
+        ("dataset", "dataset:app", "Look at a dataset, check it, list photos, make a truth or a town."),
     ),
     "Models": (
-        ("models", "models:app", "Names, sizes, licences, where weights come from, whether they are here."),
+        ("models", "models:app", "Names, sizes, licences, where weights come from, which are here."),
         ("extract", "extract:extract", "Describe photos into a store; run it again to go on."),
-        ("store", "store:app", "Stores of descriptors: merge those of many machines, look at one, check it."),
+        ("store", "store:app", "Stores of descriptors: merge those of many machines, check them."),
         ("train", "train:train", "Learn a descriptor from photos and their rough positions."),
         ("whiten", "whiten:whiten", "Learn principal components and whitening, and add them to a model."),
         ("export", "export:export", "A model as a file of ONNX, with a certificate of what it answers."),

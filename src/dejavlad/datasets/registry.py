@@ -43,6 +43,7 @@ def photos(
     step: int = 1,
     all_folders: bool = False,
     time_offset: str | None = None,
+    seen: bool = True,
 ) -> PhotoList:
     """The photos that a path or name stands for.
 
@@ -56,12 +57,13 @@ def photos(
         step: of a video, take every step-th frame.
         all_folders: of a folder, also take what lies in hidden folders, bins, thumbnails and the like.
         time_offset: what is to be added to the photos' times (`moments.TimeOffset`).
+        seen: whether the photos of a list must be there; lists alone are enough to score a ranking.
 
     Raises:
         InputError: there is nothing like that, or nothing in it.
     """
     offset = TimeOffset.parse(time_offset)
-    listed = _photos(Path(path), str(path), root, step, offset=offset, all_folders=all_folders)
+    listed = _photos(Path(path), str(path), root, step, seen=seen, offset=offset, all_folders=all_folders)
     placed = listed.notes and positions in (None, "auto", "none")  # the table itself has placed them
     return listed if placed else with_positions(listed, positions, time_offset=offset)
 

@@ -165,7 +165,8 @@ class DescriptorStore:
         if rows.dtype not in (np.float32, np.float16):
             rows = rows.astype(np.float32)
         if rows.ndim != 2 or not rows.shape[1]:
-            raise InputError(f"descriptors must be [N, D]; given {list(rows.shape)}")
+            source = "" if path is None else f"{path}: "
+            raise InputError(f"{source}descriptors must be [N, D]; given {list(rows.shape)}")
         if not isinstance(photos, PhotoList):
             names = [str(row) for row in range(len(rows))] if photos is None else list(photos)
             photos = PhotoList(

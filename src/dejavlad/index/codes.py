@@ -127,6 +127,7 @@ class Coder:
         )
         error_B = error_B + error * np.linalg.norm(queries_BD.astype(np.float64), axis=1)
         ids_C = np.arange(first, first + len(codes_CW))
+        alive_C = alive_C & (square_C > 0)  # rows of zeros are nobody's answer
         nearest.screen(products_BC, error_B, lambda rows: take(rows + first), square_C, ids_C, alive_C)
 
     def _by_signs(
@@ -145,6 +146,6 @@ class Coder:
                 nearest = Nearest(queries_BD[at : at + 1], square_B[at : at + 1], k)
                 rows = take(chosen)
                 square = np.einsum("nd,nd->n", rows, rows)
-                nearest.feed(rows, square, chosen, np.ones(len(chosen), np.bool_))
+                nearest.feed(rows, square, chosen, square > 0)
                 (ids[at],), (distances[at],) = nearest.result()
         return ids, distances

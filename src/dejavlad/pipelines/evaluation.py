@@ -25,6 +25,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavlad.errors import InputError
 from dejavlad.evaluation import answers_of, evaluate
 from dejavlad.evaluation.average_precision import needs_whole
 from dejavlad.extraction import DescriptorStore, Shard, extract
@@ -183,9 +184,12 @@ def rank(
         lists: where these are known from; the stores' own lists unless given.
 
     Raises:
+        InputError: the database is empty.
         StoreMismatchError: the two stores were made by different models.
     """
     database.manifest.setting.check_comparable(queries.manifest.setting, database.path)
+    if not len(database):
+        raise InputError("the database holds no photos: there is nothing to search")
     k = len(database) if needs_whole(truth) else min(scoring.k, len(database))
     photos = (database.photos, queries.photos) if lists is None else (lists.database, lists.queries)
     return _search(build_index(scoring.index, database), queries, k, truth, only, *photos)

@@ -16,7 +16,8 @@ from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
 from dejavlad.names import same_form, unicode_variants
 from dejavlad.photo import Photo, PhotoList
-from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
+from dejavlad.places.databases.database_features import DatabaseFeatures
+from dejavlad.places.databases.database_map import DatabaseMap
 from dejavlad.places.map_folder.records import records_of
 from dejavlad.places.map_folder.rows import RowOptions, rows_of
 from dejavlad.places.map_folder.snapshot import MapSnapshot

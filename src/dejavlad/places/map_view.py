@@ -17,7 +17,7 @@ from dejavlad.local_features import LocalFeatures
 from dejavlad.model import PlaceModel
 from dejavlad.photo import Photo
 from dejavlad.places.confidence import same_place
-from dejavlad.places.databases.database_map import DatabaseFeatures
+from dejavlad.places.databases.database_features import DatabaseFeatures
 from dejavlad.places.databases.rows import DatabaseRows
 from dejavlad.places.filters import Allowed, Filter, PhotoColumns
 from dejavlad.places.map_folder.index import MapIndex, MapSearch

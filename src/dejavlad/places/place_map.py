@@ -292,6 +292,7 @@ class PlaceMap(StoredMap):
         """
         if k < 1:
             raise InputError(f"-k {k}: ask for at least 1 place")
+        self._read_rows()
         if not len(self):
             raise InputError(f"the map {self.address!r} is empty; add photos with `dejavlad map add`")
         return locate_descriptors(self.view, rows_QD, photos, k=k, rerank=rerank, verify=verify, only=only)

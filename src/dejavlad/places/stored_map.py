@@ -26,7 +26,8 @@ from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import MappedRows, one_writer
 
 if TYPE_CHECKING:
-    from dejavlad.places.databases.database_map import DatabaseFeatures, DatabaseMap
+    from dejavlad.places.databases.database_features import DatabaseFeatures
+    from dejavlad.places.databases.database_map import DatabaseMap
 
 MAYBE_DEPENDENT = ("cricavpr", "supervlad")
 """Heads that may be batch-dependent, which is seen once they are made."""
@@ -65,6 +66,14 @@ class StoredMap:
             raise StoreMismatchError(self.address, {"dims": (snapshot.head.dims, self._dims)}, hint)
         self._show(snapshot)
         self._state.validate(snapshot)
+
+    def _read_rows(self) -> None:
+        """Read the rows for the first time; where the map was compacted before that, those of now."""
+        if isinstance(self._state, MapState):
+            try:
+                self.snapshot.file_rows  # noqa: B018  (kept from now on)
+            except StoreError:
+                self.refresh()
 
     @property
     def snapshot(self) -> MapSnapshot:

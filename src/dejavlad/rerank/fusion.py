@@ -5,7 +5,7 @@ Shapes: C candidates of one query, S sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -50,7 +50,7 @@ def fuse_sum(scores_CS: Scores, weights: Sequence[float] | None = None) -> Score
     return np.asarray(scores_CS @ weights_S)
 
 
-FUSIONS: Final[Mapping[str, Callable[[Scores, Sequence[float] | None], Scores]]] = {
+FUSIONS: Final[dict[str, Callable[[Scores, Sequence[float] | None], Scores]]] = {
     "zscore": fuse_zscores,
     "sum": fuse_sum,
 }

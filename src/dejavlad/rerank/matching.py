@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ from dejavlad.numerics.int8 import has_int8_matmul
 from dejavlad.patches import PatchSet
 from dejavlad.rerank.coarse import CoarseDescriptors, stands_for
 from dejavlad.rerank.tensor_cache import tensor_cache
-from dejavlad.rerank.whole import QuantizedDescriptors
+from dejavlad.rerank.whole import LIKELY, QuantizedDescriptors
 from dejavlad.rerank.whole import mutual as mutual_whole
 from dejavlad.rerank.workers import parallel_map
 
@@ -148,8 +149,9 @@ def _each(query: PatchSet, dims: int | None) -> Callable[[Sequence[PatchSet]], M
             return coarse.mutual(candidate.descriptors, candidate.grid)
         pairs = None
         if rounded is not None and candidate.descriptors.device.type == "cpu":
-            ways = QuantizedDescriptors, QuantizedDescriptors.passing
-            pairs = mutual_whole(rounded, tensor_cache(candidate.descriptors, QuantizedDescriptors, *ways))
+            passing = partial(QuantizedDescriptors.passing, likely=LIKELY * rounded.peak)
+            ways = QuantizedDescriptors, QuantizedDescriptors, passing
+            pairs = mutual_whole(rounded, tensor_cache(candidate.descriptors, *ways))
         if pairs is None:
             candidate_RD = candidate.descriptors.detach().to(query_PD)
             pairs = next(mutual_nearest(query_PD, candidate_RD[None]).pairs())

@@ -27,7 +27,7 @@ Patches = Sequence[PatchSet]
 PatchSource = Callable[[int], Patches] | Sequence[Patches]
 """Patches by row: a function, or a list."""
 
-MATCHERS: Final[Mapping[str, Callable[..., Matcher]]] = {"rapid": RapidMatcher, "ransac": RansacMatcher}
+MATCHERS: Final[dict[str, Callable[..., Matcher]]] = {"rapid": RapidMatcher, "ransac": RansacMatcher}
 """Name -> constructor, called with the matcher's own options."""
 
 

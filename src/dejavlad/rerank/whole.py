@@ -5,13 +5,14 @@ that leaves open which neighbour is nearest, the few products in question are ta
 closer than float32's own rounding (1e-8) may still fall out either way, as they do between two libraries.
 
 Shapes: P patches of the query, R of a candidate, r of which are in question, D numbers a descriptor,
-E products taken again.
+E products in question, M matches.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,10 +30,14 @@ RETRY = 6
 """Products taken again at most, for each patch; where more are in question, all are taken in float32."""
 SMALLEST = 1e-15
 """Photos whose largest number is below that are taken for blank; above its inverse squares overflow."""
-CACHED = 1 << 17
-"""Numbers of a descriptor block that fit a processor's cache."""
+ALIGNED = 16
+"""Columns of a product come in multiples of so many numbers: others take a tenth more time."""
 ROUNDED = 1 << 17
 """Numbers rounded at a time: each step finds them in the cache, where the step before left them."""
+LIKELY = 1.1
+"""Photos of one model have about the same largest number: so many times the query's is tried first..."""
+COARSE = 1.5
+"""...and is good enough where it is at most so many times the candidate's own."""
 
 Rows = NDArray[np.int64]
 
@@ -44,28 +49,29 @@ def product(left_RD: Tensor, right_DP: Tensor) -> NDArray[np.int32]:
     return products_RP
 
 
-def quantize(descriptors_PD: Tensor, peak: float, whole_PD: NDArray[np.int8]) -> float:
-    """Descriptors whose largest number is `peak`, in steps of ``peak / LARGEST``, written to `whole_PD`.
+def quantize(descriptors_PD: Tensor, peak: float, whole_PD: NDArray[np.int8]) -> tuple[float, float]:
+    """Descriptors in steps of ``peak / LARGEST``, written to `whole_PD`: of meaning where none is beyond.
 
     Returns:
-        The length in steps that no row was longer than.
+        The length of the longest row, and the largest number: infinite or NaN where one of them is.
     """
-    rows = max(1, ROUNDED // max(1, descriptors_PD.shape[1]))
-    exact_PD, longest = descriptors_PD.numpy(), 0.0
-    for start in range(0, len(exact_PD), rows):
-        part_rD = exact_PD[start : start + rows]
-        longest = max(longest, float(np.vecdot(part_rD, part_rD).max()))
+    dims = descriptors_PD.shape[1]
+    rows = max(1, ROUNDED // max(1, dims))
+    longest, largest = [0.0], [0.0]
+    for start in range(0, len(descriptors_PD), rows):
+        part_rD = descriptors_PD[start : start + rows]
+        if part_rD.dtype != torch.float32:
+            part_rD = torch.from_numpy(scratch("exact", tuple(part_rD.shape), np.float32)).copy_(part_rD)
+        exact_rD = part_rD.numpy()
+        largest.append(cv2.norm(exact_rD, cv2.NORM_INF))
+        with np.errstate(over="ignore", invalid="ignore"):
+            longest.append(np.vecdot(exact_rD, exact_rD).max())
         # OpenCV scales, rounds and narrows in one pass, to numbers from 0; with the highest bit turned they
         # are those from -128.
-        from_zero_rD = cv2.convertScaleAbs(part_rD, alpha=LARGEST / peak, beta=128)
+        from_zero_rD = scratch("from zero", (len(exact_rD), dims), np.uint8)
+        cv2.convertScaleAbs(exact_rD, from_zero_rD, alpha=LARGEST / peak, beta=128)
         np.bitwise_xor(from_zero_rD, 128, out=whole_PD[start : start + rows].view(np.uint8))
-    return math.sqrt(longest) * LARGEST / peak
-
-
-def at_least(similarity_RP: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
-    """Where, row by row in one count, products are at least as large as asked for ([R, 1] or [P])."""
-    mask_RP = scratch("mask", similarity_RP.shape, np.bool_)
-    return np.flatnonzero(np.greater_equal(similarity_RP, least, out=mask_RP))
+    return math.sqrt(np.max(longest)), float(np.max(largest))
 
 
 class QuantizedDescriptors:
@@ -73,32 +79,63 @@ class QuantizedDescriptors:
 
     Args:
         descriptors_PD: of any floating type, on the processor.
+        likely: what their largest number may be, above 0: where it is about that, they are read once only.
         whole_PD: int8 memory to round into; its own unless given.
     """
 
-    def __init__(self, descriptors_PD: Tensor, whole_PD: NDArray[np.int8] | None = None) -> None:
-        descriptors_PD = descriptors_PD.detach()
-        kept = descriptors_PD if descriptors_PD.dtype == torch.float16 else descriptors_PD.float()
-        self.exact_PD: NDArray[np.floating[Any]] = kept.numpy()
-        descriptors_PD = descriptors_PD.float()
-        least, most = torch.aminmax(descriptors_PD)
-        self.peak = max(-float(least), float(most))
-        self.sensible = SMALLEST < self.peak < 1 / SMALLEST
+    def __init__(
+        self, descriptors_PD: Tensor, likely: float = 1.0, whole_PD: NDArray[np.int8] | None = None
+    ) -> None:
+        kept = descriptors_PD.detach()
+        self.exact_PD = (kept if kept.dtype == torch.float16 else kept.float()).contiguous()
+        whole_PD = np.empty(kept.shape, np.int8) if whole_PD is None else whole_PD
+        length, largest = quantize(self.exact_PD, likely, whole_PD)
+        self.sensible = SMALLEST < largest < 1 / SMALLEST and math.isfinite(length)
         """Whether there is something to round by."""
-        if self.sensible:
-            whole_PD = np.empty(descriptors_PD.shape, np.int8) if whole_PD is None else whole_PD
-            longest = quantize(descriptors_PD, self.peak, whole_PD)
-            self.whole_PD = torch.from_numpy(whole_PD)
-            self.length = longest + math.sqrt(descriptors_PD.shape[1]) / 2
-            """Of a rounded row, at most."""
+        if self.sensible and not largest <= likely <= COARSE * largest:
+            likely = largest
+            quantize(self.exact_PD, likely, whole_PD)
+        self.peak = likely
+        """The number that is rounded to `LARGEST`."""
+        self.whole_PD = torch.from_numpy(whole_PD)
+        self.length = length * LARGEST / likely + math.sqrt(kept.shape[1]) / 2
+        """Of a rounded row, at most."""
 
     @classmethod
-    def passing(cls, descriptors_PD: Tensor) -> QuantizedDescriptors:
+    def passing(cls, descriptors_PD: Tensor, likely: float = 1.0) -> QuantizedDescriptors:
         """Those of a photo that is probably compared once: this thread's next call uses the memory again.
 
         Fetching new memory for them takes as long as the rounding.
         """
-        return cls(descriptors_PD, scratch("whole", tuple(descriptors_PD.shape), np.int8))
+        return cls(descriptors_PD, likely, scratch("whole", tuple(descriptors_PD.shape), np.int8))
+
+    def __len__(self) -> int:
+        return len(self.exact_PD)
+
+    @cached_property
+    def columns_DP(self) -> Tensor:
+        """int8 [D, P]: the rounded rows as columns, and columns of zeros up to a multiple of `ALIGNED`."""
+        count, dims = self.whole_PD.shape
+        columns_DP = torch.zeros(dims, -(-count // ALIGNED) * ALIGNED, dtype=torch.int8)
+        columns_DP[:, :count] = torch.from_numpy(cv2.transpose(self.whole_PD.numpy()))
+        return columns_DP
+
+
+class Pairs(NamedTuple):
+    """Pairs of patches that are about as near as the nearest."""
+
+    row_E: Rows
+    """Patches of the candidate."""
+    column_E: Rows
+    """Patches of the query."""
+    value_E: NDArray[np.int32]
+    """Products of their rounded descriptors."""
+    both_E: NDArray[np.bool_]
+    """Near the best of the row, and of the column."""
+
+    def take(self, chosen: Rows | NDArray[np.bool_]) -> Pairs:
+        """Some of them."""
+        return Pairs(self.row_E[chosen], self.column_E[chosen], self.value_E[chosen], self.both_E[chosen])
 
 
 def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tuple[Rows, Rows] | None:
@@ -115,68 +152,92 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
     """
     if not (query.sensible and candidate.sensible):
         return None
+    off, most = CERTAINTY * math.hypot(query.length, candidate.length) / math.sqrt(12), RETRY * len(candidate)
     # One exact product of whole numbers screens all pairs; what follows keeps the few that may be nearest.
-    similarity_RP = product(candidate.whole_PD, query.whole_PD.T)
-    others, patches = similarity_RP.shape
-    apart = math.ceil(CERTAINTY * math.sqrt((query.length**2 + candidate.length**2) / 6))
-    least_R, least_P = similarity_RP.max(axis=1) - apart, similarity_RP.max(axis=0) - apart
-    near_P = at_least(similarity_RP, least_P)
-    # A row counts where something near its best is near the best of its column too.
-    possible = near_P[similarity_RP.ravel()[near_P] >= least_R[near_P // patches]]
-    open_R = np.flatnonzero(np.bincount(possible // patches, minlength=others))
-    part_rP = similarity_RP.take(open_R, 0, scratch("part", (len(open_R), patches), np.int32), "clip")
-    near_r, near_E = np.divmod(at_least(part_rP, least_R[open_R, None]), patches)
-    if len(near_E) > RETRY * others:  # single pairs cost far more each than a float32 product of them all
+    products_RP = product(candidate.whole_PD, query.columns_DP)
+    by_row, by_column = _near(products_RP, len(query), math.ceil(off * math.sqrt(2)))
+    possible = by_row.take(by_row.both_E)
+    if len(possible.row_E) > most:  # single pairs cost far more each than a float32 product of them all
         return None
-    best_R = _best(query, candidate, open_R[near_r] * patches + near_E, near_r)
-    # Only columns that some row chose can be mutual: for the others the way back need not be settled.
-    open_P = np.zeros(patches, dtype=bool)
-    open_P[best_R % patches] = True
-    near_P = near_P[open_P[near_P % patches]]
-    if len(near_P) > RETRY * patches:
-        return None
-    near_P = near_P[np.argsort(near_P % patches, kind="stable")]
-    best_P = _best(query, candidate, near_P, near_P % patches)
-    both = np.intersect1d(best_R, best_P, assume_unique=True)
-    return both % patches, both // patches
+    # A pair that is alone in its row and its column has won already: no product of it is taken again.
+    alone_E = np.bincount(by_row.row_E)[possible.row_E] == 1
+    alone_E &= np.bincount(by_column.column_E)[possible.column_E] == 1
+    exact_E = np.full(len(alone_E), np.inf, dtype=np.float32)
+    exact_E[~alone_E] = _products(query, candidate, possible.take(~alone_E))
+    best = np.flatnonzero(_first_best(exact_E, possible.row_E) & _first_best(exact_E, possible.column_E))
+    matches, exact_M = possible.take(best), exact_E[best]
+    # Rivals: near the best of the row or the column only, but so that they may be nearer than the match.
+    at_R, at_P = (np.full(len(photo), -1) for photo in (candidate, query))
+    at_R[matches.row_E] = at_P[matches.column_E] = np.arange(len(best))
+    steps = (LARGEST / query.peak) * (LARGEST / candidate.peak)
+    least_M = np.append(exact_M * steps - off, np.inf)
+    won_M = np.ones(len(best), dtype=bool)
+    for near, at_E in ((by_row, at_R[by_row.row_E]), (by_column, at_P[by_column.column_E])):
+        rival = np.flatnonzero(~near.both_E & (near.value_E >= least_M[at_E]))
+        if len(rival) > most:
+            return None
+        rivals, at_E = near.take(rival), at_E[rival]
+        ahead_E = _products(query, candidate, rivals) - exact_M[at_E]
+        first_E = (rivals.row_E < matches.row_E[at_E]) | (rivals.column_E < matches.column_E[at_E])
+        won_M[at_E[(ahead_E > 0) | (ahead_E == 0) & first_E]] = False
+        least_M[:-1][~won_M] = np.inf  # what lost in its row has no rivals in its column
+    return matches.column_E[won_M], matches.row_E[won_M]
 
 
-def _best(query: QuantizedDescriptors, candidate: QuantizedDescriptors, near_E: Rows, group_E: Rows) -> Rows:
-    """Of neighbours sorted by group, the first nearest of each."""
-    same = group_E[1:] == group_E[:-1]
-    # A neighbour that is alone in its group has won already: no product of it is taken again.
-    contested = np.append(same, False) | np.append(False, same)
-    candidate_E, query_E = np.divmod(near_E[contested], len(query.exact_PD))
-    similarity_E = np.zeros(len(near_E), dtype=np.float32)
-    similarity_E[contested] = _products(candidate.exact_PD, query.exact_PD, candidate_E, query_E)
-    return near_E[_first_best(similarity_E, group_E)]
+def _near(products_RP: NDArray[np.int32], patches: int, apart: int) -> tuple[Pairs, Pairs]:
+    """Pairs whose products are at most so much below the best of their row, and of their column, row by row.
+
+    Of rows only those count in which some pair is both; of columns, the first `patches`.
+    """
+    least_R = products_RP[:, :patches].max(axis=1) - apart
+    least_P = products_RP.max(axis=0) - apart
+    least_P[patches:] = np.iinfo(np.int32).max
+    row_E, column_E = _at_least(products_RP, least_P)
+    value_E = products_RP[row_E, column_E]
+    by_column = Pairs(row_E, column_E, value_E, value_E >= least_R[row_E])
+    open_r = np.flatnonzero(np.bincount(row_E[by_column.both_E]))
+    part_rP = products_RP.take(
+        open_r, 0, scratch("part", (len(open_r), products_RP.shape[1]), np.int32), "clip"
+    )
+    near_r, column_E = _at_least(part_rP, least_R[open_r, None])
+    value_E = part_rP[near_r, column_E]
+    by_row = Pairs(open_r[near_r], column_E, value_E, value_E >= least_P[column_E])
+    return by_row.take(column_E < patches), by_column
+
+
+def _at_least(products_RP: NDArray[np.int32], least: NDArray[np.int32]) -> tuple[Rows, Rows]:
+    """Rows and columns of the few products that are at least as large as `least` ([R, 1] or [P])."""
+    mask_RP = scratch("mask", products_RP.shape, np.bool_)
+    np.greater_equal(products_RP, least, out=mask_RP)
+    marked = np.flatnonzero(mask_RP.ravel().view(np.uint64) != 0)  # eight at a time
+    near = np.flatnonzero(mask_RP.reshape(-1, 8)[marked])
+    return np.divmod(marked[near // 8] * 8 + near % 8, products_RP.shape[1])
 
 
 def _products(
-    other_RD: NDArray[np.floating[Any]], query_PD: NDArray[np.floating[Any]], candidate_E: Rows, query_E: Rows
+    query: QuantizedDescriptors, candidate: QuantizedDescriptors, pairs: Pairs
 ) -> NDArray[np.float32]:
     """Products of single pairs in float32."""
-    products_E = np.empty(len(candidate_E), dtype=np.float32)
-    step = max(1, CACHED // other_RD.shape[1])
-    for start in range(0, len(candidate_E), step):
-        part = slice(start, start + step)
-        theirs = _taken(other_RD, candidate_E[part], "theirs")
-        np.vecdot(theirs, _taken(query_PD, query_E[part], "ours"), out=products_E[part])
-    return products_E
+    own_RD, row_E = _single(candidate.exact_PD, pairs.row_E)
+    other_PD, column_E = _single(query.exact_PD, pairs.column_E)
+    # These products are the gradient of an embedding bag's weights, which takes the rows where they lie.
+    per_pair = torch.ops.aten._embedding_bag_per_sample_weights_backward
+    return np.asarray(per_pair(own_RD, other_PD, column_E, row_E, row_E, 0).numpy())
 
 
-def _taken(descriptors_PD: NDArray[np.floating[Any]], rows_E: Rows, use: str) -> NDArray[np.float32]:
-    """Rows of descriptors in float32."""
-    room = scratch(use, (len(rows_E), descriptors_PD.shape[1]), descriptors_PD.dtype)
-    return np.take(descriptors_PD, rows_E, 0, room, "clip").astype(np.float32, copy=False)
+def _single(rows_PD: Tensor, row_E: Rows) -> tuple[Tensor, Tensor]:
+    """Rows in float32, and where each of E is among them."""
+    if rows_PD.dtype == torch.float32:
+        return rows_PD, torch.from_numpy(row_E)
+    used, place_E = np.unique(row_E, return_inverse=True)
+    return rows_PD[torch.from_numpy(used)].float(), torch.from_numpy(place_E)
 
 
-def _first_best(value_E: NDArray[np.float32], group_E: Rows) -> Rows:
-    """Where the first largest of each group is, those being sorted by group."""
-    if not len(group_E):
-        return group_E
-    begins_E = np.append(True, group_E[1:] != group_E[:-1])
-    start_G = np.flatnonzero(begins_E)
-    best_E = np.maximum.reduceat(value_E, start_G)[np.cumsum(begins_E) - 1]
-    at = np.flatnonzero(value_E == best_E)
-    return np.asarray(at[np.append(True, group_E[at][1:] != group_E[at][:-1])])
+def _first_best(value_E: NDArray[np.float32], group_E: Rows) -> NDArray[np.bool_]:
+    """Which are the first largest of their group."""
+    groups = group_E.max(initial=-1) + 1
+    best_G, first_G = np.full(groups, -np.inf, dtype=np.float32), np.empty(groups, dtype=np.int64)
+    np.maximum.at(best_G, group_E, value_E)
+    last_first = np.flatnonzero(value_E == best_G[group_E])[::-1]
+    first_G[group_E[last_first]] = last_first  # where some are equal, the last that is written stays
+    return np.asarray(first_G[group_E] == np.arange(len(group_E)))

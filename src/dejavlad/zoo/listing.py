@@ -85,13 +85,18 @@ def refuse_unknown(name: str) -> None:
     """Raises UnknownNameError for a word that is neither a model's name nor anything on this disk."""
     on_disk = Path(name).exists() or any(mark in name for mark in "/\\@")
     if not on_disk and name not in RELEASED and parse_name(name) is None:
-        raise UnknownNameError(
-            "model",
-            name,
-            [*model_names(), f"{HUB}-avg"],
-            "a model folder, a training run, or a checkpoint of the originals will do too",
-            listed="`dejavlad models` lists the names",
-        )
+        raise unknown_model(name)
+
+
+def unknown_model(name: str) -> UnknownNameError:
+    """What is said of a word that is no model."""
+    return UnknownNameError(
+        "model",
+        name,
+        [*model_names(), f"{HUB}-avg"],
+        "a model folder, a training run, or a checkpoint of the originals will do too",
+        listed="`dejavlad models` lists the names",
+    )
 
 
 def list_models() -> list[ModelEntry]:

@@ -20,7 +20,7 @@ from dejavlad.model.place_model import PlaceModel
 from dejavlad.model.published.network import Published
 from dejavlad.model.run_folder import resolve
 from dejavlad.progress import OnProgress, silent
-from dejavlad.zoo.listing import refuse_unknown
+from dejavlad.zoo.listing import unknown_model
 from dejavlad.zoo.off_the_shelf import make_off_the_shelf, parse_name
 from dejavlad.zoo.released import RELEASED, fetch_released
 
@@ -115,7 +115,8 @@ def _opened(
         if input is not None:
             raise InputError(f"{src} brings its own input; leave --input out")
         return open_released(RELEASED[src], weights, offline=offline, on_progress=on_progress)
-    refuse_unknown(src)
+    if not known:
+        raise unknown_model(src)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_off_the_shelf(src, weights, input, offline, on_progress)

@@ -1,4 +1,4 @@
-"""A map that lies in a database: the same questions and changes as `MapState` and `MapFeatures`.
+"""A map that lies in a database: the same questions and changes as `MapState`.
 
 What is read is a `MapSnapshot`, so that search, confidence and verification are the folder map's own. Rows
 are compared exactly, by the folder map's arithmetic (see `DatabaseRows`).
@@ -15,8 +15,9 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,6 @@ from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import parse_json_object, read_json_object, with_checksum, without_checksum
 from dejavlad.guarded.plain_file import read_bytes
-from dejavlad.local.codec import decode, encode
-from dejavlad.local_features import LocalFeatures
 from dejavlad.places.address import Address, is_address, parse_address
 from dejavlad.places.databases.columns import columns_of, facts_of, latest, numbers_and_texts, take
 from dejavlad.places.databases.engine import MapEngine
@@ -37,13 +36,15 @@ from dejavlad.places.databases.rows import DatabaseRows
 from dejavlad.places.map_folder.moving import Moved, MovingPhotos
 from dejavlad.places.map_folder.records import records_of
 from dejavlad.places.map_folder.snapshot import Head, MapSnapshot
-from dejavlad.places.verification.points import PointSetting
 from dejavlad.progress import OnProgress, silent
 from dejavlad.storage import PhotoRecord, discard, photo_blocks
 from dejavlad.storage.identity import check_format
 
+if TYPE_CHECKING:
+    from dejavlad.places.databases.database_features import DatabaseFeatures
+
 FORMAT, VERSION = "dejavlad-map", 1
-ABOUT, LEARNT, LOCAL = "about.json", "model.json", "local.json"
+ABOUT, LEARNT = "about.json", "model.json"
 MODEL_FILES = ("spec.json", "weights.safetensors")
 MADE: Final = "made"
 """In `work`: that the database has had the map."""
@@ -124,10 +125,16 @@ class DatabaseMap:
         self.about: dict[str, Any] = {}
         self.keys: list[str] = []
         self.crcs: Rows = np.empty(0, np.int64)
-        self.features = DatabaseFeatures(self)
         self._made = ""
         self._rows: DatabaseRows | None = None
         self._places: dict[str, int] | None = None
+
+    @cached_property
+    def features(self) -> DatabaseFeatures:
+        """Its local features, whose library is loaded when they are wanted."""
+        from dejavlad.places.databases.database_features import DatabaseFeatures
+
+        return DatabaseFeatures(self)
 
     def another(self) -> DatabaseMap:
         """The same map, for another thread."""
@@ -359,75 +366,6 @@ class DatabaseMap:
         except (OSError, *DAMAGED):
             return None
         return str(spec.get("fingerprint"))
-
-
-class DatabaseFeatures:
-    """The local features of a map in a database; see `MapFeatures`. Rows are those of the last snapshot."""
-
-    def __init__(self, state: DatabaseMap) -> None:
-        self._state = state
-
-    def setting(self) -> PointSetting | None:
-        """How they were made; None where the map keeps none."""
-        content = self._state.engine.documents([LOCAL]).get(LOCAL)
-        if content is None:
-            return None
-        try:
-            values = without_checksum(parse_json_object(content))
-            return PointSetting(values["kind"], points=values["points"], longest=values["longest"])
-        except DAMAGED as error:
-            raise StoreError(f"{self._state.address} is damaged: {LOCAL}: {error}") from None
-
-    def kind(self) -> str | None:
-        """The kind of features; None where the map keeps none."""
-        setting = self.setting()
-        return None if setting is None else setting.kind
-
-    def begin(self, setting: PointSetting) -> None:
-        """Keep features made by `setting` from now on; those that were made otherwise are dropped."""
-        if self.setting() == PointSetting(setting.kind, points=setting.points, longest=setting.longest):
-            return
-        engine = self._state.engine
-        if stale := list(engine.feature_marks()):
-            engine.drop_features(stale)
-        values = {"kind": setting.kind, "points": setting.points, "longest": setting.longest}
-        engine.put_document(LOCAL, json.dumps(with_checksum(values)).encode())
-
-    def rows(self) -> set[int]:
-        """The rows that have features."""
-        marks = self._state.engine.feature_marks()
-        pairs = zip(self._state.keys, self._state.crcs.tolist(), strict=True)
-        return {row for row, (key, crc) in enumerate(pairs) if marks.get(key) == crc}
-
-    def get(self, row: int) -> LocalFeatures | None:
-        """The features of a row; None where there are none."""
-        key = self._state.keys[row]
-        mark, record = self._state.engine.features([key]).get(key, (None, b""))
-        return decode(record) if mark == self._state.crcs[row] else None
-
-    def put(self, features: Mapping[int, LocalFeatures]) -> None:
-        """Add features by row, all of them or none."""
-        state = self._state
-        state.engine.put_features(
-            {state.keys[row]: (int(state.crcs[row]), encode(kept)) for row, kept in features.items()}
-        )
-
-    def keep(self, rows: Iterable[int]) -> None:
-        """Drop features of photos that are gone; what another machine has just added stays."""
-        marks = self._state.engine.feature_marks()
-        if marks.keys() <= set(self._state.keys):
-            return
-        now = set(self._state.engine.view().columns()["key"])
-        if stale := sorted(marks.keys() - now):
-            self._state.engine.drop_features(stale)
-
-    def check(self) -> None:
-        """Compare all of them with their checksums; each record must be whole."""
-        engine = self._state.engine
-        keys = sorted(engine.feature_marks())
-        for first in range(0, len(keys), 256):
-            for _, record in engine.features(keys[first : first + 256]).values():
-                decode(record)
 
 
 def _is_text(key: str) -> bool:

@@ -38,6 +38,8 @@ PART: Final = 4 << 20
 """Bytes of a document that share a point."""
 CHANGE: Final = "change"
 """The document that is another after each change."""
+MAKER: Final = "maker"
+"""The point that tells whose documents count; never written again."""
 TIMEOUT: Final = 60
 """Seconds that a request may take."""
 
@@ -88,19 +90,20 @@ class QdrantPoints:
         with self._translated():
             if not self._client.collection_exists(self._documents):
                 return {}
+            maker = self._maker()
             for name in names:
-                wanted = self._matching("name", [name])
-                for point in self._scroll(self._documents, wanted):
-                    data = base64.b64decode(point.payload["data"])
-                    parts.setdefault(name, []).append((int(point.payload["part"]), data))
+                for point in self._scroll(self._documents, self._matching("name", [name])):
+                    if point.payload.get("maker") in (None, maker):
+                        data = base64.b64decode(point.payload["data"])
+                        parts.setdefault(name, []).append((int(point.payload["part"]), data))
         return {name: b"".join(data for _, data in sorted(kept)) for name, kept in parts.items()}
 
     def create(self, documents: Mapping[str, bytes], dims: int) -> bool:
-        """Make an empty map, whole with its last document. False where another writer was first."""
+        """Make an empty map. False where another writer was first: its documents count, which say so last."""
+        if self.documents(list(documents)):
+            return False
         models = self._models
         with self._translated():
-            if self._client.collection_exists(self._documents):
-                return False
             for name, size in ((self.name, dims), (self._features, 1), (self._documents, 1)):
                 if not self._client.collection_exists(name):
                     vectors = models.VectorParams(size=size, distance=models.Distance.EUCLID)
@@ -112,16 +115,25 @@ class QdrantPoints:
             if self.address.text.startswith("qdrant://"):
                 for field, kind in (("key", "keyword"), ("location", "geo"), ("time", "float")):
                     self._client.create_payload_index(self.name, field, field_schema=kind)
+        maker = uuid.uuid4().hex
         for name, content in documents.items():
-            self.put_document(name, content)
-        return True
+            self.put_document(name, content, maker)
+        self._put(self._documents, [(MAKER, {"maker": maker})], None, again=False)
+        with self._translated():
+            return self._maker() == maker
 
-    def put_document(self, name: str, content: bytes) -> None:
-        """Write a document anew."""
+    def _maker(self) -> str | None:
+        """Whose documents count, of all that made the map; None where none has, or of earlier versions."""
+        points = self._client.retrieve(self._documents, [point_id(MAKER)], with_payload=True)
+        return str(points[0].payload["maker"]) if points else None
+
+    def put_document(self, name: str, content: bytes, maker: str | None = None) -> None:
+        """Write a document anew; of one that makes the map, beside those of others."""
         points = [
             (
-                f"{name}/{i}",
-                {"name": name, "part": i, "data": base64.b64encode(content[at : at + PART]).decode()},
+                f"{maker or ''}{name}/{i}",
+                {"name": name, "part": i, "data": base64.b64encode(content[at : at + PART]).decode()}
+                | ({"maker": maker} if maker else {}),
             )
             for i, at in enumerate(range(0, max(1, len(content)), PART))
         ]
@@ -260,8 +272,11 @@ class QdrantPoints:
         vectors_MD: Floats | None,
         *,
         at_once: int = AT_ONCE,
+        again: bool = True,
     ) -> None:
+        """Write points; those that are there are replaced, or (not `again`) stay."""
         models = self._models
+        options = {} if again else {"update_mode": models.UpdateMode.INSERT_ONLY}
         with self._translated():
             for first in range(0, len(points), at_once):
                 batch = points[first : first + at_once]
@@ -272,7 +287,7 @@ class QdrantPoints:
                     models.PointStruct(id=point_id(key), vector=row, payload=payload)
                     for (key, payload), row in zip(batch, rows, strict=True)
                 ]
-                self._client.upsert(collection, structs, wait=True)
+                self._client.upsert(collection, structs, wait=True, **options)
 
     def _delete(self, collection: str, keys: Sequence[str]) -> None:
         with self._translated():

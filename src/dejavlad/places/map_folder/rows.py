@@ -173,13 +173,16 @@ def refuse_batch_dependent(model: PlaceModel) -> None:
 
 
 def model_of_store(store: DescriptorStore, **options: Any) -> PlaceModel:
-    """The model that made a store: the one kept beside it, as ``STORE.model``, else by its name.
+    """The model that made a store: the one kept beside it, as ``STORE.model`` or (by `dejavlad loops`) as
+    ``model``, else by its name.
 
     Raises:
         StoreMismatchError: the model of that name is another one now.
     """
-    kept = None if store.path is None else store.path.with_name(store.path.name + ".model")
-    source = kept if kept is not None and (kept / "spec.json").exists() else store.manifest.setting.model
+    path = store.path
+    source: str | Path = store.manifest.setting.model
+    for kept in () if path is None else (path.with_name("model"), path.with_name(path.name + ".model")):
+        source = kept if (kept / "spec.json").exists() else source
     model = load_model(source, **options)
     model.require_fitted()
     check_model(store, model)
