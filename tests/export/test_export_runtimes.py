@@ -289,3 +289,16 @@ def test_photos_too_small_for_a_layer_are_refused(runtime, cache, tmp_path):
         with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
             exported.describe(torch.zeros(2, 3, side, side))
     assert exported.describe(torch.zeros(2, 3, 20, 20)).shape == (2, 512)
+
+
+@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino"), installed("mnn")])
+def test_photos_too_small_for_a_patch_are_refused(runtime, make, cache, tmp_path):
+    """Of cells of 4 pixels; more than 128 pixels may be too few too."""
+    path, setting = tmp_path / "x.onnx", PatchSetting((2, 40))
+    wide = ExportSetting((180, 200), patches=setting, runtimes=((runtime, "fp32"),))
+    export_model(make(), path, wide, images=photos(3, 180, 200))
+    exported = open_export(path, runtime=runtime)
+    for side in (6, 100, 156):
+        with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
+            exported.describe_with_patches(torch.zeros(1, 3, side, side), setting)
+    assert len(exported.describe_with_patches(torch.zeros(1, 3, 160, 160), setting)[1][0]) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,7 +23,7 @@ from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingE
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
 from dejavlad.export.make import ExportSetting, certify, export_model, tried_sizes
 from dejavlad.export.network import as_bytes, check_network, takes_any_size
-from dejavlad.export.onnx_file import empty_layer
+from dejavlad.export.onnx_file import empty_layer, read_outline
 from dejavlad.export.runtimes import Session, open_session
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.model.alone import made_photos
@@ -61,6 +62,7 @@ class FileEngine:
                 f"--runtime {runtime} --precision {precision}"
             )
         self._session: Session | None = None
+        self._outline: Any = None
         self._small: set[tuple[int, ...]] = set()
 
     def describe(self, model: PlaceModel, images_NCHW: Tensor) -> Tensor:
@@ -101,7 +103,8 @@ class FileEngine:
         images = images_NCHW.detach().cpu().float()
         if certificate.with_preprocess:
             images = as_bytes(images, model.preprocess)
-        if certificate.size is None and min(size) < SMALL:
+        largest = max(certificate.patches["sizes"]) if certificate.patches else 0
+        if certificate.size is None and min(size) < max(SMALL, 2 * largest * certificate.stride):
             self._check_small((1 if not certificate.alone else len(images), *images.shape[1:]))
         run = self._session.run
         if certificate.alone:
@@ -119,7 +122,9 @@ class FileEngine:
         if shape in self._small:
             return
         at = 1 if self.certificate.with_preprocess else 2
-        if (layer := empty_layer(self.path, shape, at)) is not None:
+        if self._outline is None:
+            self._outline = read_outline(self.path)
+        if (layer := empty_layer(self._outline, shape, at)) is not None:
             raise InputError(
                 f"photos of {shape[at]}x{shape[at + 1]} pixels are too small for {layer} of "
                 f"{self.path.name}; give larger ones, or --resize"
