@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+import torch
 
 from dejavlad.aggregation import AGGREGATIONS
 from dejavlad.export import ExportSetting, export_model, open_export
@@ -44,3 +45,14 @@ def test_an_export_answers_as_its_model(name, tmp_path, cache):
         expected = model.encode(images, batch_size=batch if model.alone else 1)
         np.testing.assert_allclose(exported.encode(images, batch_size=batch), expected, atol=2e-5)
     assert exported.fingerprint == model.fingerprint and exported.descriptor_size == model.descriptor_size
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "squeezenet1_0"])
+def test_sides_that_layers_round_are_answered_as_by_the_model(name, tmp_path, cache):
+    """SAME padding follows the photo's sides, at each stride."""
+    model, path = MEMBERS[name](), tmp_path / "model.onnx"
+    export_model(model, path, ExportSetting((64, 96), runtimes=ONE))
+    exported = open_export(path)
+    for height, width in ((64, 97), (66, 98), (68, 100), (51, 75)):
+        images = torch.rand(1, 3, height, width)
+        np.testing.assert_allclose(exported.describe(images), model.describe(images).detach(), atol=2e-5)

@@ -1,14 +1,18 @@
 """MNN in PyTorch's place: its files in the cache, nothing on standard output, nothing sent."""
 
+import io
+import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.export import ExportSetting, export_model, open_export
-from dejavlad.export.mnn_session import CONVERT, MnnSession
+from dejavlad.export.mnn_session import CONVERT, MnnSession, _quiet
 from dejavlad.export.runtimes import chosen_runtime
 from dejavlad.model import PatchSetting
 from export.members import model
@@ -63,6 +67,57 @@ def test_what_is_no_network_is_refused(exported, cache, tmp_path):
         MnnSession(exported, "bf16")
     with pytest.raises(InputError, match="1x1x9x9"):
         MnnSession(exported, "fp32").run(np.zeros((1, 1, 9, 9), np.float32))
+
+
+@pytest.mark.parametrize("trouble", ["cut short", "weights apart", "large", "no Python"])
+def test_what_is_not_whole_is_never_kept(trouble, exported, cache, monkeypatch):
+    (made,) = cache.glob("*.mnn")
+    made.unlink()
+    run = subprocess.run
+
+    def converts(command, **options):
+        done = run(command, **options)
+        fresh = Path(command[command.index("--MNNModel") + 1])
+        if trouble == "cut short":  # as by a full disk, which the converter does not see
+            os.truncate(fresh, fresh.stat().st_size - 1000)
+        else:  # without this file, MNN would compute zeros
+            fresh.with_name(fresh.name + ".weight").touch()
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", converts)
+        patch.setattr("dejavlad.export.mnn_session.LARGEST", 10 if trouble == "large" else 1 << 30)
+        if trouble == "no Python":
+            patch.setattr(sys, "executable", "")
+        with pytest.raises(CheckpointError, match=r"whole|one file|2 GB|Python"):
+            MnnSession(exported, "fp32")
+    assert not [left for left in cache.iterdir() if left.suffix == ".mnn" or left.is_dir()]
+    MnnSession(exported, "fp32")
+    assert made.is_file()
+
+
+def test_standard_output_is_restored_by_threads_and_may_be_missing(monkeypatch):
+    before = os.fstat(1)
+    inside, leave = threading.Event(), threading.Event()
+
+    def redirects():
+        with _quiet():
+            inside.set()
+            leave.wait(5)
+
+    thread = threading.Thread(target=redirects)
+    with _quiet():
+        thread.start()
+        inside.wait(0.2)
+    leave.set()
+    thread.join()
+    closed = io.StringIO()
+    closed.close()
+    for stdout in (None, closed):
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with _quiet():
+            pass
+    assert os.path.samestat(os.fstat(1), before)
 
 
 @pytest.mark.slow

@@ -1,15 +1,17 @@
 """Runtimes in PyTorch's place: the same answers, exported once, refused where they are not proven."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from dejavlad.aggregation import create
-from dejavlad.errors import InputError, MissingExtraError, UnknownNameError
+from dejavlad.errors import CheckpointError, InputError, MissingExtraError, UnknownNameError
 from dejavlad.export import ExportSetting, attach, export_model, onnx_file, open_export
-from dejavlad.export.certificate import read_certificate
+from dejavlad.export.certificate import read_certificate, write_certificate
+from dejavlad.export.engines import CachedEngine
 from dejavlad.export.quantise import SHARES, export_int8
 from dejavlad.extraction import extract
 from dejavlad.extraction.seconds import Seconds
@@ -120,6 +122,49 @@ def test_a_missing_runtime_is_told(name, make, monkeypatch, tmp_path):
     folder = save_model(table_model(), tmp_path / "m")
     with pytest.raises(MissingExtraError, match=r"pip install 'dejavlad\[(onnx|openvino|mnn)\]'"):
         attach(load_model(folder, device="cpu"), name)
+
+
+@pytest.mark.parametrize("trouble", [CheckpointError, InputError])
+def test_auto_computes_in_torch_where_a_further_runtime_cannot_open_the_file(
+    trouble, make, cache, monkeypatch
+):
+    pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
+    images, expected = photos(2, 56, 84), make().encode(photos(2, 56, 84))
+    attach(make(), "onnxruntime").encode(images)
+
+    def refuse(*_):
+        raise trouble("not this file")
+
+    monkeypatch.setattr("dejavlad.export.make.open_session", refuse)
+    model = make()
+    model.engine = CachedEngine("openvino", strict=False)
+    np.testing.assert_array_equal(model.encode(images), expected)
+    model.engine = CachedEngine("openvino", strict=True)
+    with pytest.raises(InputError):
+        model.encode(images)
+
+
+def test_files_of_the_cache_that_were_compared_at_even_sides_alone_are_made_again(make, cache):
+    pytest.importorskip("onnxruntime", reason="pip install 'dejavlad[onnx]'")
+    images = photos(1, 56, 84)
+    attach(make(), "onnxruntime").encode(images)
+    (path,) = cache.glob("*.onnx")
+    certificate = read_certificate(path)
+    (answers,) = certificate.answers
+    assert any(side % 2 for size in answers.sizes for side in size)
+    older = replace(answers, sizes=((56, 84), (88, 64)))
+    write_certificate(path, replace(certificate, answers=(older,)))
+    attach(make(), "onnxruntime").encode(images)
+    assert read_certificate(path).answers[0].sizes == answers.sizes
+
+
+def test_a_file_runs_only_in_what_computes_its_precision(make, monkeypatch, tmp_path):
+    path = tmp_path / "x.onnx"
+    certificate = export_model(make(), path, ExportSetting(runtimes=(("onnxruntime", "fp32"),)))
+    write_certificate(path, replace(certificate, precision="int8"))
+    monkeypatch.setattr("dejavlad.export.exported_model.installed", lambda name: name != "onnxruntime")
+    with pytest.raises(InputError, match="says nothing of openvino in int8"):
+        open_export(path)
 
 
 def test_what_is_not_certified_is_refused(make, tmp_path):
@@ -244,3 +289,16 @@ def test_photos_too_small_for_a_layer_are_refused(runtime, cache, tmp_path):
         with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
             exported.describe(torch.zeros(2, 3, side, side))
     assert exported.describe(torch.zeros(2, 3, 20, 20)).shape == (2, 512)
+
+
+@pytest.mark.parametrize("runtime", [installed("onnxruntime"), installed("openvino"), installed("mnn")])
+def test_photos_too_small_for_a_patch_are_refused(runtime, make, cache, tmp_path):
+    """Of cells of 4 pixels; more than 128 pixels may be too few too."""
+    path, setting = tmp_path / "x.onnx", PatchSetting((2, 40))
+    wide = ExportSetting((180, 200), patches=setting, runtimes=((runtime, "fp32"),))
+    export_model(make(), path, wide, images=photos(3, 180, 200))
+    exported = open_export(path, runtime=runtime)
+    for side in (6, 100, 156):
+        with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
+            exported.describe_with_patches(torch.zeros(1, 3, side, side), setting)
+    assert len(exported.describe_with_patches(torch.zeros(1, 3, 160, 160), setting)[1][0]) == 2

@@ -58,11 +58,11 @@ class SameConv2d(Windowed, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, out_channels, ceil(H / stride), ceil(W / stride)]."""
-        rows, columns = (
-            max(0, (-(-side // step) - 1) * step + kernel - side)
-            for side, kernel, step in zip(input.shape[2:], self.kernel_size, self.stride, strict=True)
-        )
-        if rows or columns:
+        if max(self.kernel_size) > 1:
+            rows, columns = (  # in ONNX, `//` of a number below zero is another one
+                ((side + step - 1) // step - 1) * step + kernel - side
+                for side, kernel, step in zip(input.shape[2:], self.kernel_size, self.stride, strict=True)
+            )
             input = F.pad(input, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
         return super().forward(input)
 

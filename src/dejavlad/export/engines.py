@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,9 +21,9 @@ from dejavlad.aggregation.functional import l2_normalize_whole
 from dejavlad.backbones.base import Geometry, check_prepared
 from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingExtraError, StoreError
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
-from dejavlad.export.make import ExportSetting, certify, export_model
+from dejavlad.export.make import ExportSetting, certify, export_model, tried_sizes
 from dejavlad.export.network import as_bytes, check_network, takes_any_size
-from dejavlad.export.onnx_file import empty_layer
+from dejavlad.export.onnx_file import empty_layer, read_outline
 from dejavlad.export.runtimes import Session, open_session
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.model.alone import made_photos
@@ -61,6 +62,7 @@ class FileEngine:
                 f"--runtime {runtime} --precision {precision}"
             )
         self._session: Session | None = None
+        self._outline: Any = None
         self._small: set[tuple[int, ...]] = set()
 
     def describe(self, model: PlaceModel, images_NCHW: Tensor) -> Tensor:
@@ -101,7 +103,8 @@ class FileEngine:
         images = images_NCHW.detach().cpu().float()
         if certificate.with_preprocess:
             images = as_bytes(images, model.preprocess)
-        if certificate.size is None and min(size) < SMALL:
+        largest = max(certificate.patches["sizes"]) if certificate.patches else 0
+        if certificate.size is None and min(size) < max(SMALL, 2 * largest * certificate.stride):
             self._check_small((1 if not certificate.alone else len(images), *images.shape[1:]))
         run = self._session.run
         if certificate.alone:
@@ -119,7 +122,9 @@ class FileEngine:
         if shape in self._small:
             return
         at = 1 if self.certificate.with_preprocess else 2
-        if (layer := empty_layer(self.path, shape, at)) is not None:
+        if self._outline is None:
+            self._outline = read_outline(self.path)
+        if (layer := empty_layer(self._outline, shape, at)) is not None:
             raise InputError(
                 f"photos of {shape[at]}x{shape[at + 1]} pixels are too small for {layer} of "
                 f"{self.path.name}; give larger ones, or --resize"
@@ -203,22 +208,20 @@ class CachedEngine:
             certificate = self._known(path, plain, patches is not None)
             first = (self.runtime, "fp32")
             setting = ExportSetting(size, patches, runtimes=(first, pair) if pair != first else (pair,))
-            if certificate is None:
-                try:
+            try:
+                if certificate is None:
                     certificate = export_model(plain, path, setting)
-                except DejavladError:
-                    if self.strict:
-                        raise
-                    return None  # the export does not answer as the model: PyTorch does
-            if certificate.of(*pair) is None:
-                images = list(made_photos(8))
-                sizes = [certificate.size or size]
-                certificate = certify(
-                    plain, path, certificate, images, sizes, replace(setting, runtimes=(pair,))
-                )
-                write_certificate(path, certificate)
+                if certificate.of(*pair) is None:
+                    further = replace(setting, runtimes=(pair,))
+                    sizes = tried_sizes(certificate.size, size)
+                    certificate = certify(plain, path, certificate, list(made_photos(8)), sizes, further)
+                    write_certificate(path, certificate)
+            except DejavladError:
+                if self.strict:
+                    raise
+                return None  # the export does not answer as the model: PyTorch does
         answers = certificate.of(*pair)
-        if answers is not None and not answers.ok and not self.strict:
+        if not self.strict and (answers is None or not answers.ok):
             return None
         return FileEngine(path, certificate, *pair)
 
@@ -232,7 +235,9 @@ class CachedEngine:
         except (CheckpointError, StoreError):
             return None
         same = certificate.patch_fingerprint == model.patch_fingerprint if patches else True
-        return certificate if same and certificate.fingerprint == model.fingerprint else None
+        tried = [side for answers in certificate.answers for size in answers.sizes for side in size]
+        rounds = certificate.size is not None or any(side % 2 for side in tried)  # older ones may not
+        return certificate if same and rounds and certificate.fingerprint == model.fingerprint else None
 
     def _fingerprint(self, model: PlaceModel, patches: bool) -> str:
         """That of the network, computed anew only where a weight was changed."""

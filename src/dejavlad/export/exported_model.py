@@ -17,7 +17,7 @@ from dejavlad.backbones.base import check_prepared
 from dejavlad.errors import CheckpointError, InputError
 from dejavlad.export.certificate import Certificate, certificate_file, read_certificate, weights_beside
 from dejavlad.export.engines import FileEngine, check_patches
-from dejavlad.export.runtimes import AUTO, ENGINES, installed
+from dejavlad.export.runtimes import AUTO, ENGINES, PRECISIONS, installed
 from dejavlad.files import write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
@@ -237,7 +237,7 @@ def computing(certificate: Certificate, precision: str) -> str:
 def _runtime(certificate: Certificate, runtime: str, precision: str) -> str:
     if runtime in ENGINES:
         return runtime
-    fitting = [name for name in ENGINES if installed(name)]
+    fitting = [name for name in ENGINES if precision in PRECISIONS[name] and installed(name)]
     for name in fitting:
         answers = certificate.of(name, precision)
         if answers is not None and answers.ok:

@@ -96,7 +96,7 @@ def export_model(
             bare = _written(model, made, setting, size, any_size=any_size)
             on_progress(Progress(EXPORTING, 1, 3))
             try:
-                sizes = [size, _other(size)] if any_size else [size]
+                sizes = tried_sizes(bare.size, size)
                 certificate = certify(model, made, bare, images, sizes, setting)
             except InputError as error:
                 why = str(error)
@@ -198,16 +198,21 @@ def recertify(
             f"{model.name} ({ours[:12]}), or with another --resize or --dims; give these too"
         )
     images = list(images) or list(made_photos(MADE))
-    if certificate.size is not None:
-        sizes: Sequence[Size] = [certificate.size]
-    elif certificate.answers:
-        sizes = certificate.answers[0].sizes
-    else:
-        sizes = [model.preprocess.output_size(*USUAL)]
+    tried = [answers.sizes[0] for answers in certificate.answers]
+    size = tried[0] if tried else model.preprocess.output_size(*USUAL)
+    sizes = tried_sizes(certificate.size, size)
     wanted = ExportSetting(None, setting, certificate.with_preprocess, pairs)
     certificate = certify(model, path, certificate, images, sizes, wanted)
     write_certificate(path, certificate)
     return certificate
+
+
+def tried_sizes(only: Size | None, size: Size) -> list[Size]:
+    """Sizes to compare a network at: the only one that it takes, or `size` and another of other proportions.
+
+    Where one is even, the other is odd: layers that halve it round.
+    """
+    return [only] if only is not None else [size, (size[0] + 33, max(size[1] - 31, 65))]
 
 
 def certifiable(precision: str = "fp32") -> tuple[tuple[str, str], ...]:
@@ -324,8 +329,3 @@ def _metadata(model: PlaceModel, setting: ExportSetting) -> dict[str, str]:
         "dejavlad.with_preprocess": str(setting.with_preprocess).lower(),
         "dejavlad.fingerprint": model.fingerprint,
     }
-
-
-def _other(size: Size) -> Size:
-    """Another size, of other proportions."""
-    return size[0] + 32, max(size[1] - 32, 64)

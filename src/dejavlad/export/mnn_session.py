@@ -14,9 +14,9 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
 from dejavlad.export import onnx_file
 from dejavlad.export.certificate import network_sha256, weights_beside
+from dejavlad.export.make import beside
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
@@ -39,22 +40,21 @@ CONVERT = "import _tools, sys; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 """A program; what it is given are the options of MNN's converter."""
 
 
+LARGEST = 2_000_000_000
+"""Bytes of a network in one file of MNN's; the weights of a larger one would lie in a file of their own."""
+_REDIRECTED = threading.Lock()
+
+
 class MnnSession:
     """A file of ONNX in MNN; see `dejavlad.export.runtimes.open_session`."""
 
     def __init__(self, path: Path, precision: str) -> None:
         if precision != "fp32":
             raise InputError(f"mnn computes in fp32; for {precision} give --runtime openvino")
-        self._program = _program()
-        self.version = importlib.metadata.version("mnn")
+        self._program, self.version = _program()
         converted, self._names = _converted(path, self.version)
-        settings = {"backend": "CPU", "precision": "normal", "numThread": torch.get_num_threads()}
         try:
-            with _quiet():
-                runtime = self._program.nn.create_runtime_manager((settings,))
-                self._network = self._program.nn.load_module_from_file(
-                    str(converted), [onnx_file.IMAGES], self._names, runtime_manager=runtime
-                )
+            self._network = _opened(converted, self._names)
         except Exception as error:  # its errors share no base of their own
             raise CheckpointError(f"MNN cannot open {str(path)!r}: {error}") from None
 
@@ -69,12 +69,24 @@ class MnnSession:
         return [np.array(output.read(), np.float32) for output in made]
 
 
-def _program() -> Any:
+def _program() -> tuple[Any, str]:
+    """MNN, and its version."""
     try:
         with _quiet():
-            return importlib.import_module("MNN")
+            return importlib.import_module("MNN"), importlib.metadata.version("mnn")
     except ImportError:
         raise MissingExtraError("--runtime mnn", "mnn") from None
+
+
+def _opened(converted: Path, names: list[str]) -> Any:
+    """A file of MNN's, ready to compute."""
+    functions = _program()[0].nn
+    settings = {"backend": "CPU", "precision": "normal", "numThread": torch.get_num_threads()}
+    with _quiet():
+        runtime = functions.create_runtime_manager((settings,))
+        return functions.load_module_from_file(
+            str(converted), [onnx_file.IMAGES], names, runtime_manager=runtime
+        )
 
 
 def _converted(path: Path, version: str) -> tuple[Path, list[str]]:
@@ -96,7 +108,7 @@ def _converted(path: Path, version: str) -> tuple[Path, list[str]]:
         names = _outputs(made, beside)
         if names is None:
             names = onnx_file.output_names(path)
-            _convert(path, made)
+            _convert(path, data, names, made)
             fields = {"sha256": sha256_of(made), "outputs": names}
             write_whole(beside, json.dumps(with_checksum(fields)))
     return made, names
@@ -113,9 +125,15 @@ def _outputs(made: Path, beside: Path) -> list[str] | None:
         return None
 
 
-def _convert(path: Path, made: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=f".{made.name}.", dir=made.parent) as temporary:
-        fresh = Path(temporary) / made.name
+def _convert(path: Path, data: Path | None, names: list[str], made: Path) -> None:
+    """Make MNN's file of a network, with weights in `data`, whole or not at all."""
+    refused = f"MNN cannot convert {str(path)!r}: "
+    if path.stat().st_size + (0 if data is None else data.stat().st_size) > LARGEST:
+        raise CheckpointError(refused + "it has more than 2 GB; give --runtime openvino")
+    if not sys.executable:
+        raise CheckpointError(refused + "no Python is known that could (sys.executable is empty)")
+    with beside(made) as folder:
+        fresh = folder / made.name
         options = ["-f", "ONNX", "--modelFile", str(path.absolute()), "--MNNModel", str(fresh)]
         done = subprocess.run(
             [sys.executable, "-P", "-c", CONVERT, *options, "--bizCode", "dejavlad"],
@@ -127,27 +145,38 @@ def _convert(path: Path, made: Path) -> None:
         if done.returncode != 0 or not fresh.is_file():
             lines = (done.stdout + done.stderr).strip().splitlines() or ["it says nothing"]
             why = next((line for line in lines if "failed" in line or "ERROR" in line), lines[-1])
-            raise CheckpointError(f"MNN cannot convert {str(path)!r}: {why}")
+            raise CheckpointError(refused + why)
+        if fresh.with_name(f"{fresh.name}.weight").exists():
+            raise CheckpointError(refused + "its weights do not fit into one file")
+        try:
+            _opened(fresh, names)
+        except Exception:  # the converter says nothing of what it could not write
+            raise CheckpointError(refused + "the file that it made is not whole; is the disk full?") from None
         os.replace(fresh, made)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Standard output without what MNN writes there: on import it tells of the processor."""
-    sys.stdout.flush()
-    try:
-        kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # there is no standard output
-        yield
-        return
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        _flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+    with _REDIRECTED:  # of two at once, the second would take the first's nowhere for standard output
+        with suppress(AttributeError, ValueError, OSError):  # it is None, closed or broken
+            sys.stdout.flush()
+        try:
+            usual = os.dup(1)
+        except OSError:  # there is no standard output
+            usual = None
+        if usual is None:
+            yield
+            return
+        with open(os.devnull, "wb") as nowhere:
+            _flush()
+            os.dup2(nowhere.fileno(), 1)
+            try:
+                yield
+            finally:
+                _flush()
+                os.dup2(usual, 1)
+                os.close(usual)
 
 
 def _flush() -> None:

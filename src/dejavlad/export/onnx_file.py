@@ -30,6 +30,8 @@ OPSET = 17
 IMAGES, DESCRIPTORS, CELLS = "images", "descriptors", "cells"
 WINDOWS = ("Conv", "MaxPool", "AveragePool")
 """Operations that leave fewer cells than they are given."""
+UNKNOWN = (0, 0, 0, 0)
+"""The shape of what is not known."""
 LARGE = 1024
 """Pixels of a side with which every layer of a network has cells."""
 LIGHT = 1 << 14
@@ -121,23 +123,28 @@ def output_names(path: Path) -> list[str]:
     return [output.name for output in _structure(path).graph.output]
 
 
-def empty_layer(path: Path, shape: Sequence[int], at: int) -> str | None:
-    """The first convolution or pooling to which photos of a shape leave no cell; None where there is none.
-
-    Args:
-        path: a network that takes photos of any size.
-        shape: what it is given.
-        at: the axis of the shape that is the height; the next is the width.
+def read_outline(path: Path) -> Any:
+    """A network without its large weights.
 
     Raises:
         CheckpointError: it is no network.
     """
-    outline = without_weights(_structure(path))
+    return without_weights(_structure(path))
+
+
+def empty_layer(outline: Any, shape: Sequence[int], at: int) -> str | None:
+    """The first convolution or pooling to which photos of a shape leave no cell; None where there is none.
+
+    Args:
+        outline: of a network that takes photos of any size.
+        shape: what it is given.
+        at: the axis of the shape that is the height; the next is the width.
+    """
     large = inferred_sides(outline, [*shape[:at], LARGE, LARGE, *shape[at + 2 :]])
     sides = inferred_sides(outline, shape)
     layers = [node for node in outline.graph.node if node.op_type in WINDOWS]
-    known = (node for node in layers if all(large.get(node.output[0], (0,))))
-    return next((node.name for node in known if min(sides.get(node.output[0], (0,))) <= 0), None)
+    known = (node for node in layers if all(large.get(node.output[0], UNKNOWN)[2:]))
+    return next((node.name for node in known if min(sides.get(node.output[0], UNKNOWN)[2:]) <= 0), None)
 
 
 def _structure(path: Path) -> Any:
@@ -165,7 +172,7 @@ def inferred_sides(outline: Any, shape: Sequence[int]) -> dict[str, tuple[int, .
     cannot be is 0 or less."""
     for side, known in zip(outline.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
         side.dim_value = known
-    inferred = _onnx().shape_inference.infer_shapes(outline).graph.value_info
+    inferred = _onnx().shape_inference.infer_shapes(outline, data_prop=True).graph.value_info
     return {
         value.name: tuple(side.dim_value for side in value.type.tensor_type.shape.dim) for value in inferred
     }
@@ -195,7 +202,7 @@ def first_convolutions(network: Any, shape: Sequence[int], share: float) -> list
     weights = {tensor.name: math.prod(tensor.dims) for tensor in outline.graph.initializer}
     sides = inferred_sides(outline, shape)
     work = [
-        (node.name, math.prod(sides.get(node.output[0], (0, 0, 0))[2:]) * weights.get(node.input[1], 0))
+        (node.name, math.prod(sides.get(node.output[0], UNKNOWN)[2:]) * weights.get(node.input[1], 0))
         for node in outline.graph.node
         if node.op_type == "Conv" and "backbone" in node.name
     ]
