@@ -118,7 +118,9 @@ def test_too_many_words_are_named_with_what_to_type(run: Run, street: Path) -> N
     expected = f"unexpected words: {str(photos[2])!r} and 1 more; photos are given as one folder"
     assert status == 2 and expected in err
     status, _, err = run("map", "build", *photos[:2], "--out", "town.map")
-    assert status == 1 and "is a photo, and a model comes first: dejavlad map build [MODEL] FOLDER" in err
+    assert status == 1 and "is a photo, and a model comes first: dejavlad map build [MODEL] PHOTOS" in err
+    status, _, err = run("map", "build", street / "database", street / "queries", "--out", "town.map")
+    assert status == 1 and "is a folder without a model, and a model comes first" in err
     assert "unexpected word 'x' (see: dejavlad map info --help)" in run("map", "info", "town.map", "x")[2]
     assert "(see: dejavlad map --help)" in run("map", "bild", street)[2]
 

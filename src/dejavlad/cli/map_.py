@@ -290,16 +290,19 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     """The model, if one is given, and the photos.
 
     Raises:
-        InputError: a model alone is given, or two photos.
+        InputError: a model alone is given, or photos twice.
     """
     from dejavlad.decoders import ENDINGS
     from dejavlad.zoo.listing import model_names
 
     if second is not None:
-        if first.lower().endswith(ENDINGS) and Path(first).is_file():
+        path = Path(first)
+        photo = path.is_file() and first.lower().endswith(ENDINGS)
+        if photo or (path.is_dir() and not any((path / name).exists() for name in ("spec.json", "run.json"))):
             raise InputError(
-                f"{first!r} is a photo, and a model comes first: dejavlad map build [MODEL] FOLDER --out MAP "
-                f"(some photos of a folder are given as a text file with one path a line)"
+                f"{first!r} is {'a photo' if photo else 'a folder without a model'}, and a model comes "
+                "first: dejavlad map build [MODEL] PHOTOS --out MAP (photos are given as one folder, or as a "
+                "text file with one path a line)"
             )
         return first, second
     if first in model_names() and not Path(first).exists():
