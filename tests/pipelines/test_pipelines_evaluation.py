@@ -96,7 +96,7 @@ def test_a_filter_is_of_recalls_with_fewer_dimensions_and_of_the_protocol(tmp_pa
     store = DescriptorStore.from_arrays(rows / np.linalg.norm(rows, axis=1, keepdims=True), photos.keys)
     lists = PlaceDataset("made", photos, photos, parse_truth("same-name", photos, photos))
     scoring = Scoring(recall_at=(1,), k=5)
-    every = evaluate((store, store), lists, tmp_path / "every", scoring, dims=(4, 8)).result
+    every = evaluate((store, store), lists, str(tmp_path / "every"), scoring, dims=(4, 8)).result
     only = Filter.of(before=9.0)
     sample = evaluate((store, store), lists, tmp_path / "sample", scoring, dims=(4, 8), only=only).result
     assert every is not None and sample is not None
@@ -143,7 +143,7 @@ def test_a_result_says_what_it_takes_to_do_it_again(tmp_path: Path) -> None:
     assert made_with["precision"] == store.manifest.setting.precision
     assert made_with["versions"]["dejavlad"] == dv.__version__
     assert made_with["versions"]["numpy"] == np.__version__
-    scored = evaluate_ranking(made.ranking, places, tmp_path / "b").result
+    scored = evaluate_ranking(made.ranking, places, str(tmp_path / "b")).result
     assert scored is not None and set(scored.made_with) == {"versions"}
     page = made.page.read_text(encoding="utf-8")
     assert f"dejavlad {dv.__version__}, python" in page and ">float16<" in page

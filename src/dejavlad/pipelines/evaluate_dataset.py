@@ -75,7 +75,7 @@ class _Ranked:
 def evaluate(
     model: PlaceModel | tuple[DescriptorStore, DescriptorStore],
     places: PlaceDataset,
-    out: Path,
+    out: str | Path,
     scoring: Scoring = SCORING,
     *,
     reranking: Preset | PointSetting | None = None,
@@ -110,6 +110,7 @@ def evaluate(
         StoreBusyError: another process is evaluating there.
     """
     check_keywords(describing, Describing)
+    out = Path(out)
     if budget_ms is not None and reranking is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
     seconds: dict[str, float] = {}
@@ -166,7 +167,12 @@ def _rerank(
 
 
 def evaluate_ranking(
-    ranking: Ranking, places: PlaceDataset, out: Path, scoring: Scoring = SCORING, *, command: str = ""
+    ranking: Ranking,
+    places: PlaceDataset,
+    out: str | Path,
+    scoring: Scoring = SCORING,
+    *,
+    command: str = "",
 ) -> Evaluation:
     """Score a ranking that was made elsewhere, as it is.
 
@@ -177,7 +183,7 @@ def evaluate_ranking(
         scoring: how it is scored.
         command: how to do it again, for the page.
     """
-    return _written(_Ranked(ranking, {}), places, out, scoring, command)
+    return _written(_Ranked(ranking, {}), places, Path(out), scoring, command)
 
 
 def _written(

@@ -127,7 +127,7 @@ class LoopResult:
 def loops(
     store: DescriptorStore,
     frames: PhotoList,
-    out: Path,
+    out: str | Path,
     setting: LoopSetting = SETTING,
     *,
     truth: LoopTruth | None = None,
@@ -152,7 +152,7 @@ def loops(
     Raises:
         InputError: the truth does not fit, or frames that it needs could not be described.
     """
-    took, numbers = dict(seconds or {}), sequence_numbers(frames)
+    out, took, numbers = Path(out), dict(seconds or {}), sequence_numbers(frames)
     candidates = _candidates(store, frames, setting, numbers, took, on_progress=on_progress, device=device)
     limit = setting.threshold
     given = [loop.known if limit is None else loop.score >= limit for loop in candidates]
