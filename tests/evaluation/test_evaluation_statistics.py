@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from dejavlad.cli import main
 from dejavlad.errors import InputError, StoreError
@@ -83,6 +84,13 @@ def test_mcnemar_is_exact() -> None:
     assert str(pair).endswith("p 0.039 *")
     same = paired(first, first, [1])[0]
     assert same.p == 1.0 and str(same) == "recall@1 is the same on every query"
+
+
+@pytest.mark.parametrize(("first_only", "second_only"), [(0, 7), (9, 9), (31, 12), (120, 180), (3, 900)])
+def test_mcnemar_against_scipy(first_only: int, second_only: int) -> None:
+    first = hits_of(np.repeat([True, False], [first_only, second_only]))
+    (pair,) = paired(first, 1 - first, [1])
+    assert pair.p == pytest.approx(binomtest(first_only, first_only + second_only).pvalue, rel=1e-12)
 
 
 def test_drives_that_agree_by_chance_are_not_evidence() -> None:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
-from natsort import natsorted
 from numpy.typing import NDArray
 
 from dejavlad.errors import InputError
@@ -270,6 +269,8 @@ def _order(name: str, keys: Sequence[str]) -> NDArray[np.int64]:
         case "alphabetic":
             order = sorted(rows, key=lambda i: keys[i])
         case "natural":
+            from natsort import natsorted  # loads slowly
+
             order = natsorted(rows, key=lambda i: keys[i])
         case "basenames'":
             order = sorted(rows, key=lambda i: keys[i].rpartition("/")[2])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
-
-from natsort import natsort_keygen
+from typing import Any
 
 from dejavlad.decoders import ENDINGS as ENDINGS
 from dejavlad.errors import InputError
@@ -16,7 +16,13 @@ from dejavlad.photo.search import find_photos, passed_over_text
 
 log = logging.getLogger("dejavlad")
 
-_part_key = natsort_keygen()
+
+@cache
+def _part_key() -> Callable[[str], Any]:
+    """What parts of names are ordered by."""
+    from natsort import natsort_keygen  # loads slowly
+
+    return natsort_keygen()
 
 
 def folder_photos(
@@ -81,4 +87,5 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 def natural_key(name: str) -> tuple[object, ...]:
     """What `natural_order` sorts by."""
-    return tuple(_part_key(part) for part in name.split("/"))
+    key = _part_key()
+    return tuple(key(part) for part in name.split("/"))
