@@ -103,7 +103,7 @@ def test_names_and_extras(make, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="no network"):
         load_model("rootsift-vlad", runtime="onnxruntime")
     assert load_model("rootsift-vlad", runtime="auto").engine is None
-    with pytest.raises(InputError, match="in fp32 on a processor"):
+    with pytest.raises(InputError, match="in fp32 and int8 on a processor"):
         load_model(folder, runtime="onnxruntime", precision="bf16")
     with pytest.raises(InputError, match="--device"):
         load_model(folder, runtime="onnxruntime", device="cuda")
@@ -165,6 +165,8 @@ def test_a_file_runs_only_in_what_computes_its_precision(make, monkeypatch, tmp_
     monkeypatch.setattr("dejavlad.export.exported_model.installed", lambda name: name != "onnxruntime")
     with pytest.raises(InputError, match="says nothing of openvino in int8"):
         open_export(path)
+    with pytest.raises(InputError, match="mnn computes in fp32 on a processor; for int8"):
+        open_export(path, runtime="mnn")
 
 
 def test_what_is_not_certified_is_refused(make, tmp_path):
