@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import sys
 from typing import Final
@@ -14,10 +15,12 @@ LIBRARIES: Final = (
 
 
 def versions() -> dict[str, str]:
-    """Name -> version of dejavlad, Python, the machine, and those of `LIBRARIES` that are loaded."""
+    """Name -> version of dejavlad, Python, the machine, and those of `LIBRARIES` and MNN that are loaded."""
     from dejavlad import __version__
 
     loaded = {name: getattr(sys.modules.get(name), "__version__", None) for name in LIBRARIES}
+    if "MNN" in sys.modules:  # which does not tell its version so
+        loaded["MNN"] = importlib.metadata.version("mnn")
     return {
         "dejavlad": __version__,
         "python": platform.python_version(),

@@ -65,6 +65,11 @@ def test_int8_says_what_it_costs(run, folder, street, tmp_path):
     status, out, err = run(*words)
     assert status == 0, err
     assert json.loads(out)["precision"] == "int8" and json.loads(out)["calibrated"]["photos"] == 10
+    (tmp_path / "i.onnx").unlink()
+    (tmp_path / "bare.toml").write_text("\n".join(lines), encoding="utf-8")
+    for dataset, message in (("nosuch", "unknown dataset"), ("bare.toml", "has no ground truth")):
+        status, _, err = run(*words, "--dataset", dataset)
+        assert (status, (tmp_path / "i.onnx").exists()) == (1, False) and message in err  # told at once
     status, out, err = run(*words, "--dataset", "mine.toml")
     assert status == 0, err
     cost = json.loads(out)["recall"]
@@ -75,4 +80,4 @@ def test_int8_says_what_it_costs(run, folder, street, tmp_path):
     assert cost["change"]["1"][0] <= after - before <= cost["change"]["1"][1]
     assert json.loads((tmp_path / "i.onnx.json").read_text("utf-8"))["recall"] == cost
     status, out, err = run("verify", folder, "i.onnx", "--runtime", "onnxruntime", "--photos", "photos")
-    assert f"what int8 costs on mine.toml, {cost['n_queries']} queries:" in out, err
+    assert f"what int8 costs on mine, {cost['n_queries']} queries:" in out, err

@@ -71,6 +71,7 @@ def test_a_page_tells_each_option_as_it_is_written(
     if apps[-1].default_command is None:
         assert all(f"\n  {name} " in page for name in apps[-1] if not name.startswith("-"))
         return
+    assert "--quiet" in page and ("--json" in page or command == ("serve",))  # it answers over HTTP
     for argument in apps[-1].assemble_argument_collection(parse_docstring=True):
         if argument.show:
             assert argument.parameter.help, argument.names

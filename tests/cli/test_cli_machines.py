@@ -16,6 +16,7 @@ import pytest
 
 import dejavlad as dv
 from dejavlad.extraction import Shard
+from dejavlad.places.map_folder.rows import model_of_store
 
 Run = Callable[..., tuple[int, str, str]]
 FAST = ("--device", "cpu", "--resize", "none", "--quiet")
@@ -122,6 +123,17 @@ def test_photos_that_changed_since_the_store_are_described(run: Run, photos: Pat
     other = dv.fit(dv.load_model("rootsift-vlad", device="cpu"), dv.photos(photos), seed=1)
     with pytest.raises(dv.DejavladError, match="was made otherwise"):
         dv.PlaceMap.build(other, dv.photos(photos), tmp_path / "other.map", descriptors=store)
+
+
+def test_the_model_of_a_store_is_the_one_that_made_it(street: Path, tmp_path: Path) -> None:
+    """A folder may hold stores of several models, and be that of a model beside."""
+    listed = dv.photos(street / "database")
+    fitted = dv.fit(dv.load_model("rootsift-vlad", device="cpu", resize="none"), listed)
+    dv.save_model(fitted, tmp_path / "model")
+    average = dv.load_model("rootsift-avg", device="cpu")
+    for name, model in (("frames", fitted), ("others", average)):
+        store = dv.extract(model, listed, tmp_path / name)
+        assert model_of_store(store, device="cpu").fingerprint == model.fingerprint
 
 
 @pytest.mark.slow

@@ -402,6 +402,15 @@ def test_a_checkpoint_that_holds_itself_ends(tmp_path):
         import_model(saved(tmp_path / "net.pth", content))
 
 
+def test_a_checkpoint_that_holds_one_mapping_often_ends(tmp_path):
+    """A few kB in which more paths lead to nothing than could ever be walked."""
+    content = dict.fromkeys(map(str, range(300)), 0)
+    for _ in range(5):
+        content = dict.fromkeys(map(str, range(300)), content)
+    with pytest.raises(CheckpointError, match="no named tensors only"):
+        import_model(saved(tmp_path / "net.pth", content))
+
+
 @pytest.mark.parametrize(
     ("member", "message"),
     [

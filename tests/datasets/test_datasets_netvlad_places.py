@@ -142,7 +142,7 @@ def test_an_official_spec_by_its_path_names_the_protocol(
     open_dataset(spec(tmp_path / "mine.mat", ["a.jpg"], ["q.jpg"]))
     assert not caplog.text
     open_dataset(spec(tmp_path / "tokyoTM_val.mat", ["a.jpg"], ["q.jpg"]))
-    assert "published figures of it are by tokyotm-val@25m" in caplog.text
+    assert "its published figures are by --protocol tokyotm-val@25m" in caplog.text
 
 
 def test_pittsburgh_as_it_is_distributed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dejavlad.report.charts.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP
 from dejavlad.report.charts.curves import recall_curve
 from dejavlad.report.charts.places import MARGIN, WIDTH, Layer, Plane, place_map
 from dejavlad.report.charts.regions import regions
-from dejavlad.report.templating import render
+from dejavlad.report.templating import asset, render
 from dejavlad.report.text import duration, metres, shorten
 
 
@@ -109,9 +109,30 @@ def test_regions_far_apart_are_drawn_by_themselves() -> None:
     assert without_place is not None and without_place.count("<svg") == 3
 
 
+def test_regions_in_opposite_corners_are_two() -> None:
+    """Whatever cells they lie in: the numbers of two groups are never the same."""
+    for low in range(0, 60_000, 10_000):
+        corner = [Position(10.0 * i, 160_000.0) for i in range(5)]
+        other = [Position(low + 10.0 * i, 0.0) for i in range(5)]
+        parts = regions(Positions.from_list(corner + other))
+        assert sorted(part.tolist() for part in parts) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_a_line_to_another_region_ends_at_the_edge_of_its_map() -> None:
+    lund = [utm_from_latlon(55.7 + 1e-4 * i, 13.19) for i in range(6)]
+    malmo = [utm_from_latlon(55.4, 13.0 + 1e-4 * i) for i in range(6)]
+    layers = [Layer("m-db", [*lund, *malmo]), Layer("m-bad", lund[:1])]
+    drawing = place_map(layers, [(lund[0], malmo[0])], alt="map")
+    assert drawing is not None and drawing.count('<svg class="map"') == 1
+    _, end = re.findall(r'class="m-line" d="M([^L]+)L([^"]+)"', drawing)[0]
+    assert any(not -WIDTH < float(number) < 2 * WIDTH for number in end.split())
+    assert "svg.map { overflow: hidden }" in asset("style.css")
+
+
 @pytest.mark.parametrize(
     "positions",
     [
+        [utm_from_latlon(-17.0, side * (179.99 - 1e-3 * i)) for i in range(5) for side in (-1, 1)],
         [Position(1000.0 * i, 0.0) for i in range(200)],  # one drive
         [Position(3e4 * i, 0.0) for i in range(12)],  # a photo now and then
         [Position(1e5 * (i % 9), float(i)) for i in range(90)],  # more towns than anybody scrolls through

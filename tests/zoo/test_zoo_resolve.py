@@ -20,6 +20,7 @@ from dejavlad.zoo import (
     list_models,
     load_model,
 )
+from dejavlad.zoo.listing import refuse_unknown
 from dejavlad.zoo.off_the_shelf import FROM_THE_MAP, pooling_of, poolings_of
 from dejavlad.zoo.released import RELEASED
 
@@ -191,9 +192,21 @@ def test_rootsift_round_trip(tmp_path):
     np.testing.assert_array_equal(again.encode(photos()), model.encode(photos()))
 
 
-def test_unknown_names_and_places(tmp_path):
+def test_unknown_names_and_places(tmp_path, monkeypatch):
     for name in ("vgg61-netvlad", "vgg16-netvald", "vgg16"):
         with pytest.raises(UnknownNameError, match=r"did you mean vgg1.*a model folder"):
+            load_model(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "folder@latest", "a/b", "vgg16@conv4_3-max"):
+        refuse_unknown(name)
+    (tmp_path / "folder@home").mkdir()
+    refuse_unknown("folder@home")
+    for name in ("vgg61@conv4_3-max", "nowhere@latest", "nowhere@home"):
+        with pytest.raises(UnknownNameError):
+            refuse_unknown(name)
+    for name in ("vgg61@conv4_3-max", "vgg16@conv4_3", "folder@latest", "hub:somebody-nothing"):
+        with pytest.raises(UnknownNameError, match=f"unknown model '{name}'"):
             load_model(name)
     with pytest.raises(UnknownNameError, match=r"`dejavlad models` lists the names .*a model folder"):
         load_model("zzz")

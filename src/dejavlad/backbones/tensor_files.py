@@ -101,21 +101,22 @@ def _state_in(content: Mapping[Any, Any]) -> Any:
     known = next((key for key in STATES if isinstance(content.get(key), Mapping)), None)
     if known is not None or any(isinstance(value, Tensor) for value in content.values()):
         return known
-    inner = [key for key, value in content.items() if _holds_tensors(value, DEEPEST)]
+    inner = [key for key, value in content.items() if _holds_tensors(value)]
     if len(inner) > 1:
         names = ", ".join(sorted(map(str, inner)))
         raise CheckpointError(f"it holds tensors under {names}; save those of the network alone")
     return inner[0] if inner else None
 
 
-def _holds_tensors(value: object, depth: int) -> bool:
+def _holds_tensors(value: object) -> bool:
     """Whether a value keeps tensors by their names, as a network does; an optimiser numbers its own."""
-    if not isinstance(value, Mapping) or not depth:
-        return False
-    return any(
-        isinstance(key, str) and (isinstance(inner, Tensor) or _holds_tensors(inner, depth - 1))
-        for key, inner in value.items()
-    )
+    level = [value]
+    for _ in range(DEEPEST):
+        mappings = {id(inner): inner for inner in level if isinstance(inner, Mapping)}  # each looked at once
+        level = [inner for m in mappings.values() for key, inner in m.items() if isinstance(key, str)]
+        if any(isinstance(inner, Tensor) for inner in level):
+            return True
+    return False
 
 
 class _Nothing:

@@ -96,6 +96,6 @@ def _usage(error: CycloptsError) -> str:
     if not isinstance(error, UnusedCliTokensError) or not error.unused_tokens:
         return f"{error}".strip()
     first, *rest = error.unused_tokens
-    text = f"{first!r} and {len(rest):,} more are too much" if rest else f"{first!r} is too much"
+    text = f"unexpected words: {first!r} and {len(rest):,} more" if rest else f"unexpected word {first!r}"
     photos = "; photos are given as one folder, or as a text file with one path a line"
     return text + (photos if Path(first).exists() else "")

@@ -100,6 +100,10 @@ def export(
             "give them where the file is used"
         )
     setting = wanted.setting(options.resize)
+    if wanted.dataset is not None:
+        from dejavlad.pipelines.recall_cost import measured_dataset, recall_cost
+
+        places = measured_dataset(wanted.dataset, root=wanted.root)
     with output.progress() as on_progress:
         opened = options.load(model, on_progress)
         images = _images(wanted.photos, wanted.root, opened)
@@ -113,9 +117,8 @@ def export(
             certificate = export_model(opened, out, setting, **comparing)
         if wanted.dataset is not None:
             from dejavlad.export.certificate import write_certificate
-            from dejavlad.pipelines.recall_cost import recall_cost
 
-            cost = recall_cost(opened, out, wanted.dataset, root=wanted.root, on_progress=on_progress)
+            cost = recall_cost(opened, out, places, on_progress=on_progress)
             certificate = replace(certificate, recall=cost)
             write_certificate(out, certificate)
     summary = {"onnx": str(out), "certificate": str(out) + ".json", **certificate.to_dict()}

@@ -109,7 +109,7 @@ def build(
             **describing,
         )
     lines = [str(town.info()), *_corrected(town), "", f"dejavlad locate {out} PHOTO"]
-    _answer(town, {}, lines, output, town.failed)
+    _answer(town, {}, lines, output)
 
 
 @app.command
@@ -136,8 +136,8 @@ def add(
     Parameters
     ----------
     photos
-        A folder, a text file with one path a line, a video, or a dataset part (`NAME:database`); also
-        several.
+        Photos, and folders, text files with one path a line, videos or dataset parts (`NAME:database`) of
+        them.
     panorama
         Cut panoramas into so many views, as `map build` does (default: as the map's own were cut).
     """
@@ -155,9 +155,7 @@ def add(
             listed, batch_size=options.batch_size, workers=options.workers, on_progress=on_progress
         )
     lines = [f"{added} photos added, {len(town)} in the map", *_corrected(town)]
-    here = set(listed.keys)
-    failed = {key: reason for key, reason in town.failed.items() if key in here}
-    _answer(town, {"added": added}, lines, output, failed)
+    _answer(town, {"added": added}, lines, output)
 
 
 @app.command
@@ -317,12 +315,10 @@ def _listed(
     return cut(listed, panorama, output, must=must)
 
 
-def _answer(
-    town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output, failed: dict[str, str]
-) -> None:
+def _answer(town: PlaceMap, facts: dict[str, Any], lines: list[str], output: Output) -> None:
     """What a map has become, and the photos that were given and could not be used."""
     output.answer({**facts, "updated": town.updated, **town.info().to_dict()}, "\n".join(lines))
-    output.failures(failed)
+    output.failures(town.left_out)
 
 
 def _corrected(town: PlaceMap) -> list[str]:

@@ -177,7 +177,7 @@ class ModelOptions(WeightOptions):
         return [f"--no-{name}" if getattr(self, name) is False else f"--{name}" for name in given]
 
     def refuse_of_model(self, what: str, model: str | None = None, *, except_for: str = "") -> None:
-        """Raises InputError if a model is given, or an option of one other than `but`."""
+        """Raises InputError if a model is given, or an option of one other than `except_for`."""
         given = [*(["--model"] if model is not None else []), *self.of_model]
         if given := [option for option in given if option != except_for]:
             raise InputError(f"{what} is described already: leave {' and '.join(given)} out")

@@ -167,7 +167,7 @@ def open_dataset(name: str | Path, *, root: str | Path | None = None) -> PlaceDa
     if is_spec(called):
         if protocol := MORE_THAN_A_RADIUS.get(Path(called).stem.lower()):
             log.warning(
-                "%s says nothing but positions and a radius; published figures of it are by %s (--protocol)",
+                "%s alone tells positions and a radius; its published figures are by --protocol %s",
                 called,
                 protocol,
             )

@@ -22,34 +22,39 @@ from dejavlad.progress import OnProgress, silent
 RECALLS = (1, 5, 10)
 
 
+def measured_dataset(dataset: str, *, root: Path | None = None) -> PlaceDataset:
+    """A dataset on which recall can be measured.
+
+    Raises:
+        InputError: there is no such dataset, or it has no ground truth.
+    """
+    places = open_dataset(dataset, root=root)
+    if places.truth is None:
+        raise InputError(f"dataset {dataset!r} has no ground truth, so nothing tells what int8 costs")
+    return places
+
+
 def recall_cost(
-    model: PlaceModel,
-    exported: Path,
-    dataset: str,
-    *,
-    root: Path | None = None,
-    on_progress: OnProgress = silent,
+    model: PlaceModel, exported: Path, places: PlaceDataset, *, on_progress: OnProgress = silent
 ) -> RecallCost:
     """Recall with a model and with its export, on the same photos.
 
     Args:
         model: in PyTorch.
         exported: the certified file.
-        dataset: its name.
-        root: where it lies.
+        places: the photos (`measured_dataset`).
         on_progress: called with each step.
 
     Raises:
-        InputError: there is no such dataset, or its photos cannot be described.
+        InputError: its photos cannot be described.
     """
-    places = open_dataset(dataset, root=root)
     before, after = (
         result_of(describer, places, on_progress=on_progress) for describer in (model, open_export(exported))
     )
     assert before.hits_at is not None and after.hits_at is not None
     pairs = paired(before.hits_at, after.hits_at, RECALLS, before.blocks)
     return RecallCost(
-        dataset=dataset,
+        dataset=places.name,
         n_queries=before.n_queries,
         recall={str(n): [float(before.recall[n]), float(after.recall[n])] for n in RECALLS},
         change={str(pair.n): [pair.low, pair.high] for pair in pairs},
@@ -61,10 +66,9 @@ def result_of(model: PlaceModel, places: PlaceDataset, *, on_progress: OnProgres
     """recall@`RECALLS` of a model, by exact search.
 
     Raises:
-        InputError: the dataset has no ground truth, or its photos cannot be described.
+        InputError: its photos cannot be described.
     """
-    if places.truth is None:
-        raise InputError(f"dataset {places.name!r} has no ground truth, so nothing tells what int8 costs")
+    assert places.truth is not None
     rows = [
         InMemoryRows(values, np.asarray(values.any(axis=1)))
         for photos in (places.database, places.queries)

@@ -65,6 +65,8 @@ class PlaceMap(StoredMap):
         self.model = model
         self.updated = 0
         """Photos whose position, heading, time, group or tags the last `build` or `add` corrected."""
+        self.left_out: dict[str, str] = {}
+        """Key -> reason, of the photos given to the last `build` or `add` that could not be used."""
         super().__init__(folder, model.descriptor_size, (model.title, model.fingerprint), database)
 
     @classmethod
@@ -343,6 +345,8 @@ class PlaceMap(StoredMap):
             allow_none=len(self) > 0,
         )
         self._refresh_compacted()
+        given = set(photos.keys)
+        self.left_out = {key: reason for key, reason in self.failed.items() if key in given}
         if keep:
             self._follow(None, on_progress)
         keep_features(

@@ -81,15 +81,8 @@ def default_model() -> tuple[str, str | None]:
     return DEFAULT_MODEL, f"{BEST_MODEL} would find more, but its weights are not here: {entry.source}"
 
 
-def refuse_unknown(name: str) -> None:
-    """Raises UnknownNameError for a word that is neither a model's name nor anything on this disk."""
-    on_disk = Path(name).exists() or any(mark in name for mark in "/\\@")
-    if not on_disk and name not in RELEASED and parse_name(name) is None:
-        raise unknown_model(name)
-
-
 def unknown_model(name: str) -> UnknownNameError:
-    """What is said of a word that is no model."""
+    """What to say of a word that is no model."""
     return UnknownNameError(
         "model",
         name,
@@ -97,6 +90,14 @@ def unknown_model(name: str) -> UnknownNameError:
         "a model folder, a training run, or a checkpoint of the originals will do too",
         listed="`dejavlad models` lists the names",
     )
+
+
+def refuse_unknown(name: str) -> None:
+    """Raises UnknownNameError for a word that is neither a model's name nor anything on this disk."""
+    run, _, _ = name.rpartition("@")  # RUN@latest
+    on_disk = any(Path(at).exists() for at in (name, run) if at) or "/" in name or "\\" in name
+    if not on_disk and name not in RELEASED and parse_name(name) is None:
+        raise unknown_model(name)
 
 
 def list_models() -> list[ModelEntry]:

@@ -22,6 +22,8 @@ from dejavlad.extraction.describing import setting_of
 from dejavlad.extraction.merge import extract_share, gather_shares
 from dejavlad.extraction.writer import StoreWriter
 from dejavlad.model import PlaceModel
+from dejavlad.model.checkpoint import is_model
+from dejavlad.model.spec import read_spec
 from dejavlad.photo import PhotoList
 from dejavlad.places.address import is_address
 from dejavlad.places.fitted_model import fit_cached
@@ -173,16 +175,20 @@ def refuse_batch_dependent(model: PlaceModel) -> None:
 
 
 def model_of_store(store: DescriptorStore, **options: Any) -> PlaceModel:
-    """The model that made a store: the one kept beside it, as ``STORE.model`` or (by `dejavlad loops`) as
-    ``model``, else by its name.
+    """The model that made a store: the one kept beside it, as ``STORE.model`` or (by `dejavlad loops` and
+    `evaluate`) as ``model``, else by its name.
 
     Raises:
         StoreMismatchError: the model of that name is another one now.
     """
-    path = store.path
-    source: str | Path = store.manifest.setting.model
-    for kept in () if path is None else (path.with_name("model"), path.with_name(path.name + ".model")):
-        source = kept if (kept / "spec.json").exists() else source
+    path, made = store.path, store.manifest.setting
+    source: str | Path = made.model
+    if path is not None:
+        beside, own = path.with_name("model"), path.with_name(path.name + ".model")
+        if is_model(own):
+            source = own
+        elif is_model(beside) and read_spec(beside).get("fingerprint") == made.fingerprint:
+            source = beside  # any model may be called so, in a folder of several stores
     model = load_model(source, **options)
     model.require_fitted()
     check_model(store, model)

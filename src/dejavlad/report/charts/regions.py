@@ -53,6 +53,8 @@ def _metres(positions: Positions) -> Floats:
     mostly = 2 * (zoned & positions.known).sum() >= positions.known.sum()
     at_N2[zoned != mostly] = np.nan
     if mostly:
+        east_N = at_N2[:, 0] - at_N2[np.isfinite(at_N2[:, 0]), 0][0]
+        at_N2[:, 0] = (east_N + 180) % 360 - 180  # nothing is far apart across the date line
         at_N2 *= DEGREE
         at_N2[:, 0] *= np.cos(np.radians(np.nanmean(at_N2[:, 1]) / DEGREE))
     return np.asarray(at_N2)
@@ -82,6 +84,6 @@ def _joined(cells_N2: NDArray[np.int64]) -> NDArray[Any]:
             x, y = waiting.pop()
             if (x, y) in group or (x, y) not in occupied:
                 continue
-            group[x, y] = CELLS * start[0] + start[1]
+            group[x, y] = (CELLS + 1) * start[0] + start[1]  # the last cell is number CELLS
             waiting += [(x + dx, y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
     return np.array([group[int(x), int(y)] for x, y in cells_N2])
