@@ -18,7 +18,7 @@ from dejavlad.extraction.seconds import Seconds
 from dejavlad.model import PatchSetting, save_model
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.zoo import load_model
-from export.members import MEMBERS, table_model
+from export.members import MEMBERS, convolutional, table_model
 from export.test_export_families import photos
 
 pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
@@ -304,3 +304,17 @@ def test_photos_too_small_for_a_patch_are_refused(runtime, make, cache, tmp_path
         with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
             exported.describe_with_patches(torch.zeros(1, 3, side, side), setting)
     assert len(exported.describe_with_patches(torch.zeros(1, 3, 160, 160), setting)[1][0]) == 2
+
+
+@pytest.mark.slow
+def test_photos_too_small_for_a_patch_of_cells_that_are_not_known(cache, tmp_path):
+    """Padding that follows the photo leaves the check without the layers' shapes."""
+    path, setting = tmp_path / "x.onnx", PatchSetting((3,))
+    model = convolutional("efficientnet_lite0", pooling="netvlad", clusters=4)
+    export_model(model, path, ExportSetting((64, 96), patches=setting, runtimes=(("onnxruntime", "fp32"),)))
+    exported = open_export(path)
+    with pytest.raises(InputError, match="32x40 pixels are too small for patches of 3x3 cells"):
+        exported.describe_with_patches(torch.zeros(1, 3, 32, 40), setting)
+    images = torch.rand(1, 3, 33, 40)
+    (made,), (expected,) = (each.describe_with_patches(images, setting)[1][0] for each in (exported, model))
+    np.testing.assert_allclose(made.descriptors, expected.descriptors.detach(), atol=2e-5)

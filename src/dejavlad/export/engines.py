@@ -75,6 +75,13 @@ class FileEngine:
     ) -> tuple[Tensor, list[list[PatchSet]]]:
         """Descriptors [N, D], and of each photo its patches of each size."""
         check_patches(self.certificate, setting, self.path.name)
+        height, width = images_NCHW.shape[2:]
+        cells_at_most = -(-min(height, width) // (self.certificate.stride or 1))
+        if (largest := max(setting.sizes)) > cells_at_most:
+            raise InputError(
+                f"photos of {height}x{width} pixels are too small for patches of {largest}x{largest} cells; "
+                "give larger ones, or --resize"
+            )
         rows_ND, *by_size, cells_2 = self._run(model, images_NCHW)
         cells = [int(side) for side in cells_2]
         geometry = Geometry(stride=self.certificate.stride, offset=self.certificate.offset)
