@@ -118,7 +118,9 @@ def test_too_many_words_are_named_with_what_to_type(run: Run, street: Path) -> N
     expected = f"unexpected words: {str(photos[2])!r} and 1 more; photos are given as one folder"
     assert status == 2 and expected in err
     status, _, err = run("map", "build", *photos[:2], "--out", "town.map")
-    assert status == 1 and "is a photo, and a model comes first: dejavlad map build [MODEL] FOLDER" in err
+    assert status == 1 and "is a photo, and a model comes first: dejavlad map build [MODEL] PHOTOS" in err
+    status, _, err = run("map", "build", street / "database", street / "queries", "--out", "town.map")
+    assert status == 1 and "is a folder without a model, and a model comes first" in err
     assert "unexpected word 'x' (see: dejavlad map info --help)" in run("map", "info", "town.map", "x")[2]
     assert "(see: dejavlad map --help)" in run("map", "bild", street)[2]
 
@@ -136,6 +138,11 @@ def test_several_photos_are_added_and_only_their_failures_told(run: Run, street:
     assert "0 photos added, 14 in the map" in out and "bad.png" not in err
     status, _, err = run("locate", "town.map", bad, *FAST)
     assert status == 1 and "bad.png' could not be described: it is no image" in err
+    (street / "where.csv").write_text("name,lat,lon\nnew1.png,55.7,13.2\n", encoding="utf-8")
+    words = ("map", "add", "town.map", *photos, "--positions", street / "where.csv", "--device", "cpu")
+    status, out, err = run(*words)  # the table is of all of them, and one line tells so
+    assert status == 0 and "1 photos that were there have other positions" in out, err
+    assert "queries: 1 of 2 photos have a position (from where.csv); 1 has none, e.g. 'new2.png'" in err
     photos[0].write_text("damaged since", encoding="utf-8")
     (street / "list.txt").write_text("queries/new1.png\n", encoding="utf-8")  # not as the map calls it
     status, out, err = run("map", "add", "town.map", street / "list.txt", "--device", "cpu")

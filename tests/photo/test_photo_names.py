@@ -17,6 +17,7 @@ import scipy.io
 from dejavlad.datasets import (
     joined,
     open_dataset,
+    photo_lists,
     photos,
 )
 from dejavlad.errors import InputError, UnknownNameError
@@ -310,6 +311,20 @@ def test_photos_of_two_folders_of_a_camera(tmp_path: Path) -> None:
     touch(tmp_path / "b" / "100APPLE", "IMG_1.JPG")
     same = joined(given(first, tmp_path / "b" / "100APPLE"))
     assert same.keys[0] == f"{first.as_posix()}/IMG_1.JPG" and len(set(same.keys)) == 4
+
+
+def test_single_photos_of_a_folder_are_one_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So their positions are looked for together: poses go by the order of the photos."""
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "a", "a1.jpg", "a2.jpg")
+    touch(tmp_path / "b", "b1.jpg")
+    written(tmp_path / "poses.txt", "1 0 0 10 0 1 0 0 0 0 1 20\n1 0 0 30 0 1 0 0 0 0 1 40\n")
+    words = ["a/a2.jpg", "b", "a/a1.jpg", "./a/a2.jpg"]
+    (first, singles), (second, folder) = photo_lists(words)
+    assert (first, singles.keys, singles.name) == ("a", ["a2.jpg", "a1.jpg"], "a")
+    assert (second, folder.keys) == ("b", ["b1.jpg"])
+    ((_, placed),) = photo_lists(["a/a1.jpg", "a/a2.jpg"], positions="poses.txt")
+    assert [(p.east, p.north) for p in placed.positions if p is not None] == [(10, 20), (30, 40)]
 
 
 def test_a_list_that_we_wrote_is_read_again_whatever_the_names(tmp_path: Path) -> None:

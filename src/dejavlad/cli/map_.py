@@ -83,7 +83,7 @@ def build(
     """
     name, given = _model_and_photos(model, photos)
     stored = stored_photos(given, machines, sources, made.panorama)
-    listed, descriptors = stored or (_listed(given, sources, made.panorama, output), None)
+    listed, descriptors = stored or (_listed(sources.photos(given), made.panorama, output), None)
     from dejavlad.places import PlaceMap
     from dejavlad.places.map_folder.rows import build_share
 
@@ -148,7 +148,10 @@ def add(
     views = Views.used_in(town.photos)
     if panorama is None and views is not None:
         panorama = f"{views.count}:{views.degrees:g}"
-    lists = [(given, _listed(given, sources, panorama, output, must=views is None)) for given in photos]
+    lists = [
+        (given, _listed(listed, panorama, output, must=views is None))
+        for given, listed in sources.photo_lists(photos)
+    ]
     listed = joined(lists) if len(lists) > 1 else lists[0][1]
     with output.progress() as on_progress:
         added = town.add(
@@ -287,16 +290,19 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     """The model, if one is given, and the photos.
 
     Raises:
-        InputError: a model alone is given, or two photos.
+        InputError: a model alone is given, or photos twice.
     """
     from dejavlad.decoders import ENDINGS
     from dejavlad.zoo.listing import model_names
 
     if second is not None:
-        if first.lower().endswith(ENDINGS) and Path(first).is_file():
+        path = Path(first)
+        photo = path.is_file() and first.lower().endswith(ENDINGS)
+        if photo or (path.is_dir() and not any((path / name).exists() for name in ("spec.json", "run.json"))):
             raise InputError(
-                f"{first!r} is a photo, and a model comes first: dejavlad map build [MODEL] FOLDER --out MAP "
-                f"(some photos of a folder are given as a text file with one path a line)"
+                f"{first!r} is {'a photo' if photo else 'a folder without a model'}, and a model comes "
+                "first: dejavlad map build [MODEL] PHOTOS --out MAP (photos are given as one folder, or as a "
+                "text file with one path a line)"
             )
         return first, second
     if first in model_names() and not Path(first).exists():
@@ -306,11 +312,8 @@ def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:
     return None, first
 
 
-def _listed(
-    given: str, sources: PhotoOptions, panorama: str | None, output: Output, *, must: bool = True
-) -> PhotoList:
+def _listed(listed: PhotoList, panorama: str | None, output: Output, *, must: bool = True) -> PhotoList:
     """The photos, with what is to be said of them; their panoramas cut into views."""
-    listed = sources.photos(given)
     output.notes(listed)
     return cut(listed, panorama, output, must=must)
 

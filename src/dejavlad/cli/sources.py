@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,6 +72,18 @@ class PhotoOptions(ListOptions):
             time_offset=self.time_offset,
             all_folders=self.all_folders,
             seen=seen,
+        )
+
+    def photo_lists(self, given: Sequence[str]) -> list[tuple[str, PhotoList]]:
+        """The photos of several paths, as `dejavlad.datasets.photo_lists` opens them."""
+        from dejavlad.datasets import photo_lists
+
+        return photo_lists(
+            given,
+            root=self.root,
+            positions=self.positions or "auto",
+            time_offset=self.time_offset,
+            all_folders=self.all_folders,
         )
 
     def of_store(self, store: DescriptorStore) -> PhotoList:

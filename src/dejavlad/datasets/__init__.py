@@ -5,7 +5,15 @@ from __future__ import annotations
 from dejavlad.datasets.info import DatasetInfo, dataset_info, photos_info
 from dejavlad.datasets.layouts.msls import open_msls
 from dejavlad.datasets.layouts.two_folders import holds_two, open_one_folder
-from dejavlad.datasets.registry import DATASETS, is_dataset, joined, open_dataset, photos, placed_again
+from dejavlad.datasets.registry import (
+    DATASETS,
+    is_dataset,
+    joined,
+    open_dataset,
+    photo_lists,
+    photos,
+    placed_again,
+)
 
 __all__ = [
     "DATASETS",
@@ -17,6 +25,7 @@ __all__ = [
     "open_dataset",
     "open_msls",
     "open_one_folder",
+    "photo_lists",
     "photos",
     "photos_info",
     "placed_again",

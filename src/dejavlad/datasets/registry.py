@@ -68,6 +68,43 @@ def photos(
     return listed if placed else with_positions(listed, positions, time_offset=offset)
 
 
+def photo_lists(
+    paths: Sequence[str],
+    *,
+    root: str | Path | None = None,
+    positions: str | Path | None = None,
+    all_folders: bool = False,
+    time_offset: str | None = None,
+) -> list[tuple[str, PhotoList]]:
+    """What several paths stand for, each as `photos` opens it: (path, its photos).
+
+    Single photos of one folder are one list, under that folder: so a table of positions, a track or poses
+    are of all of them.
+
+    Raises:
+        InputError: as `photos`.
+    """
+    groups: dict[tuple[bool, str], list[Path]] = {}
+    for given in paths:
+        path = Path(given)
+        single = path.is_file() and path.suffix.lower() in (*ENDINGS, *RAW_ENDINGS)
+        members = groups.setdefault((single, str(path.parent) if single else given), [])
+        if path not in members:
+            members.append(path)
+    lists = []
+    for (single, given), members in groups.items():
+        if single:
+            name = members[0].stem if len(members) == 1 else Path(given).resolve().name
+            listed = PhotoList((Photo(path.name, path) for path in members), root=Path(given), name=name)
+            listed = with_positions(listed, positions, time_offset=time_offset)
+        else:
+            listed = photos(
+                given, root=root, positions=positions, all_folders=all_folders, time_offset=time_offset
+            )
+        lists.append((given, listed))
+    return lists
+
+
 def joined(lists: Sequence[tuple[str, PhotoList]]) -> PhotoList:
     """Several lists as one, in their order; a photo that is in two of them is there once.
 
