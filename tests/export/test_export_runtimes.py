@@ -307,12 +307,16 @@ def test_photos_too_small_for_a_patch_are_refused(runtime, make, cache, tmp_path
 
 
 @pytest.mark.slow
-def test_photos_too_small_for_a_patch_of_cells_that_are_not_known(cache, tmp_path):
-    """Padding that follows the photo leaves the check without the layers' shapes."""
+def test_layers_whose_padding_follows_the_photo(cache, tmp_path):
     path, setting = tmp_path / "x.onnx", PatchSetting((3,))
     model = convolutional("efficientnet_lite0", pooling="netvlad", clusters=4)
     export_model(model, path, ExportSetting((64, 96), patches=setting, runtimes=(("onnxruntime", "fp32"),)))
-    exported = open_export(path)
+    exported, outline = open_export(path), onnx_file.read_outline(path)
+    last = [node for node in outline.graph.node if node.op_type == "Conv" and "backbone" in node.name][-1]
+    for height, width in ((64, 96), (131, 97)):
+        cells = model.backbone(torch.zeros(1, 3, height, width)).shape
+        assert onnx_file.inferred_sides(outline, (1, 3, height, width))[last.output[0]] == tuple(cells)
+    assert len(onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96), 0.05)) > 1
     with pytest.raises(InputError, match="32x40 pixels are too small for patches of 3x3 cells"):
         exported.describe_with_patches(torch.zeros(1, 3, 32, 40), setting)
     images = torch.rand(1, 3, 33, 40)
