@@ -18,7 +18,7 @@ from dejavlad.extraction.seconds import Seconds
 from dejavlad.model import PatchSetting, save_model
 from dejavlad.photo import Photo, PhotoList
 from dejavlad.zoo import load_model
-from export.members import MEMBERS, table_model
+from export.members import MEMBERS, convolutional, table_model
 from export.test_export_families import photos
 
 pytest.importorskip("onnx", reason="pip install 'dejavlad[onnx]'")
@@ -103,7 +103,7 @@ def test_names_and_extras(make, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="no network"):
         load_model("rootsift-vlad", runtime="onnxruntime")
     assert load_model("rootsift-vlad", runtime="auto").engine is None
-    with pytest.raises(InputError, match="in fp32 on a processor"):
+    with pytest.raises(InputError, match="in fp32 and int8 on a processor"):
         load_model(folder, runtime="onnxruntime", precision="bf16")
     with pytest.raises(InputError, match="--device"):
         load_model(folder, runtime="onnxruntime", device="cuda")
@@ -165,6 +165,8 @@ def test_a_file_runs_only_in_what_computes_its_precision(make, monkeypatch, tmp_
     monkeypatch.setattr("dejavlad.export.exported_model.installed", lambda name: name != "onnxruntime")
     with pytest.raises(InputError, match="says nothing of openvino in int8"):
         open_export(path)
+    with pytest.raises(InputError, match="mnn computes in fp32 on a processor; for int8"):
+        open_export(path, runtime="mnn")
 
 
 def test_what_is_not_certified_is_refused(make, tmp_path):
@@ -302,3 +304,21 @@ def test_photos_too_small_for_a_patch_are_refused(runtime, make, cache, tmp_path
         with pytest.raises(InputError, match=rf"{side}x{side} pixels are too small for "):
             exported.describe_with_patches(torch.zeros(1, 3, side, side), setting)
     assert len(exported.describe_with_patches(torch.zeros(1, 3, 160, 160), setting)[1][0]) == 2
+
+
+@pytest.mark.slow
+def test_layers_whose_padding_follows_the_photo(cache, tmp_path):
+    path, setting = tmp_path / "x.onnx", PatchSetting((3,))
+    model = convolutional("efficientnet_lite0", pooling="netvlad", clusters=4)
+    export_model(model, path, ExportSetting((64, 96), patches=setting, runtimes=(("onnxruntime", "fp32"),)))
+    exported, outline = open_export(path), onnx_file.read_outline(path)
+    last = [node for node in outline.graph.node if node.op_type == "Conv" and "backbone" in node.name][-1]
+    for height, width in ((64, 96), (131, 97)):
+        cells = model.backbone(torch.zeros(1, 3, height, width)).shape
+        assert onnx_file.inferred_sides(outline, (1, 3, height, width))[last.output[0]] == tuple(cells)
+    assert len(onnx_file.first_convolutions(onnx_file.read(path), (1, 3, 64, 96), 0.05)) > 1
+    with pytest.raises(InputError, match="32x40 pixels are too small for patches of 3x3 cells"):
+        exported.describe_with_patches(torch.zeros(1, 3, 32, 40), setting)
+    images = torch.rand(1, 3, 33, 40)
+    (made,), (expected,) = (each.describe_with_patches(images, setting)[1][0] for each in (exported, model))
+    np.testing.assert_allclose(made.descriptors, expected.descriptors.detach(), atol=2e-5)

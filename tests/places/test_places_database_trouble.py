@@ -201,6 +201,13 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert done.stdout.splitlines() == 3 * [f"cannot use {address}: there is no space left"]
 
 
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    with address_of("lance", tmp_path) as address:
+        (tmp_path / "db").touch()
+        with pytest.raises(StoreError, match=r"cannot use lance:\S+: a file lies there, not a folder"):
+            descriptors_alone(address)
+
+
 def test_a_folder_that_vanishes(tmp_path: Path) -> None:
     import shutil
 

@@ -23,8 +23,8 @@ from dejavlad.errors import CheckpointError, DejavladError, InputError, MissingE
 from dejavlad.export.certificate import Certificate, read_certificate, write_certificate
 from dejavlad.export.make import ExportSetting, certify, export_model, tried_sizes
 from dejavlad.export.network import as_bytes, check_network, takes_any_size
-from dejavlad.export.onnx_file import empty_layer, read_outline
-from dejavlad.export.runtimes import Session, open_session
+from dejavlad.export.onnx_file import check_installed, empty_layer, read_outline
+from dejavlad.export.runtimes import EXTRAS, Session, check_computes, installed, open_session
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.model.alone import made_photos
 from dejavlad.patches import PatchSet
@@ -47,11 +47,12 @@ class FileEngine:
         precision: in which the runtime computes.
 
     Raises:
-        InputError: that runtime or precision is not certified.
+        InputError: that runtime does not compute so, or is not certified.
     """
 
     def __init__(self, path: Path, certificate: Certificate, runtime: str, precision: str) -> None:
         self.path, self.certificate, self.runtime, self.precision = path, certificate, runtime, precision
+        check_computes(runtime, precision)
         answers = certificate.of(runtime, precision)
         if answers is None or not answers.ok:
             why = "says nothing of" if answers is None else f"has a cosine of {answers.cosine_min:.5f} for"
@@ -74,6 +75,13 @@ class FileEngine:
     ) -> tuple[Tensor, list[list[PatchSet]]]:
         """Descriptors [N, D], and of each photo its patches of each size."""
         check_patches(self.certificate, setting, self.path.name)
+        height, width = images_NCHW.shape[2:]
+        cells_at_most = -(-min(height, width) // (self.certificate.stride or 1))
+        if (largest := max(setting.sizes)) > cells_at_most:
+            raise InputError(
+                f"photos of {height}x{width} pixels are too small for patches of {largest}x{largest} cells; "
+                "give larger ones, or --resize"
+            )
         rows_ND, *by_size, cells_2 = self._run(model, images_NCHW)
         cells = [int(side) for side in cells_2]
         geometry = Geometry(stride=self.certificate.stride, offset=self.certificate.offset)
@@ -279,17 +287,10 @@ def attach(model: PlaceModel, runtime: str, *, strict: bool = True) -> PlaceMode
         MissingExtraError: that runtime, or ``onnx``, is not installed.
     """
     check_network(model)
-    from dejavlad.export.onnx_file import check_installed
-    from dejavlad.export.runtimes import EXTRAS, PRECISIONS, installed
-
     check_installed()
     if not installed(runtime):
         raise MissingExtraError(f"--runtime {runtime}", EXTRAS[runtime])
-    if model.precision not in PRECISIONS[runtime]:
-        raise InputError(
-            f"{runtime} computes in fp32 on a processor; for {model.precision} give --runtime openvino or "
-            "torch"
-        )
+    check_computes(runtime, model.precision)
     model.engine = CachedEngine(runtime, strict=strict)
     return model
 

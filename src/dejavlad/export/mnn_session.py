@@ -29,6 +29,7 @@ from dejavlad.errors import CheckpointError, InputError, MissingExtraError
 from dejavlad.export import onnx_file
 from dejavlad.export.certificate import network_sha256, weights_beside
 from dejavlad.export.make import beside
+from dejavlad.export.runtimes import check_computes
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
@@ -49,8 +50,7 @@ class MnnSession:
     """A file of ONNX in MNN; see `dejavlad.export.runtimes.open_session`."""
 
     def __init__(self, path: Path, precision: str) -> None:
-        if precision != "fp32":
-            raise InputError(f"mnn computes in fp32; for {precision} give --runtime openvino")
+        check_computes("mnn", precision)
         self._program, self.version = _program()
         converted, self._names = _converted(path, self.version)
         try:

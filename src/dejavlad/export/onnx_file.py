@@ -164,7 +164,26 @@ def without_weights(network: Any) -> Any:
     for tensor in outline.graph.initializer:
         if math.prod(tensor.dims) > LIGHT:  # its values say nothing of shapes
             tensor.ClearField("raw_data")
+    _pad_as_same(outline.graph)
     return outline
+
+
+def _pad_as_same(graph: Any) -> None:
+    """Padding computed from a photo's sides is that of ``SAME``, of which shapes can be inferred."""
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def follows_sides(name: str) -> bool:
+        node = makers.get(name)
+        return node is not None and (node.op_type == "Shape" or any(map(follows_sides, node.input)))
+
+    padding = [node for node in graph.node if node.op_type == "Pad" and follows_sides(node.input[1])]
+    pads = {node.output[0]: node.input[0] for node in padding}
+    for node in graph.node:
+        if node.op_type == "Conv" and node.input[0] in pads:
+            node.input[0] = pads[node.input[0]]
+            others = [entry for entry in node.attribute if entry.name not in ("pads", "auto_pad")]
+            del node.attribute[:]
+            node.attribute.extend([*others, _onnx().helper.make_attribute("auto_pad", "SAME_UPPER")])
 
 
 def inferred_sides(outline: Any, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:

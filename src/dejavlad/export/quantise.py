@@ -84,9 +84,9 @@ def export_int8(
         made = folder / out.name
         size = before.size or setting.size or model.preprocess.output_size(*calibrate[0].shape[:2])
         photos = _prepared(model, calibrate, size, setting)
-        network, first = onnx_file.read(exact), None
+        outline, first = onnx_file.read_outline(exact), None
         for share in SHARES:
-            tried, first = first, onnx_file.first_convolutions(network, photos[0].shape, share)
+            tried, first = first, onnx_file.first_convolutions(outline, photos[0].shape, share)
             if first == tried:
                 break
             program(exact, made, photos, share)

@@ -64,6 +64,15 @@ def installed(runtime: str) -> bool:
     return importlib.util.find_spec("MNN" if runtime == "mnn" else runtime) is not None
 
 
+def check_computes(runtime: str, precision: str) -> None:
+    """Raises InputError where a program of `ENGINES` does not compute in a precision."""
+    if precision not in PRECISIONS[runtime]:
+        raise InputError(
+            f"{runtime} computes in {' and '.join(PRECISIONS[runtime])} on a processor; for {precision} give "
+            "--runtime openvino"
+        )
+
+
 def chosen_runtime(runtime: str, precision: str = "fp32", *, convolutions: bool = True) -> str:
     """The name of a program, with `AUTO` as the fastest that is installed.
 

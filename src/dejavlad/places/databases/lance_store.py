@@ -23,6 +23,8 @@ TRIES: Final = 12
 CONFLICTS = ("conflict", "contention", "concurrent")
 CAUSES: Final = (
     (("no space left", "storagefull", "quota", "disk full", "file too large"), "there is no space left"),
+    (("os error 13", "read-only file system"), "this user may not write there"),
+    (("not a directory",), "a file lies there, not a folder"),
     (
         ("accessdenied", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "403", "forbidden",
          "unauthorized", "401", "credentials", "permission denied", "permissiondenied"),
