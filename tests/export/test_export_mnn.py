@@ -126,10 +126,12 @@ def test_standard_output_is_the_programs_own_and_nothing_is_installed(exported, 
         "import sys; from pathlib import Path; import numpy as np; print('first')\n"
         "from dejavlad.export.mnn_session import MnnSession\n"
         f"made = MnnSession(Path({str(exported)!r}), 'fp32').run(np.zeros((1, 3, 56, 84), np.float32))\n"
+        f"try: MnnSession(Path({str(exported)!r}), 'fp32').run(np.zeros((1, 1, 9, 9), np.float32))\n"
+        "except ValueError: print('refused')\n"
         "print(made[0].shape, any(name.startswith(('MNN.tools', 'aliyun')) for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "first\n(1, 96) False\n"
+    assert done.stdout == "first\nrefused\n(1, 96) False\n"
     assert "MNN.tools" not in CONVERT
 
 

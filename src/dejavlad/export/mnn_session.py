@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class MnnSession:
         check_computes("mnn", precision)
         self._program, self.version = _program()
         converted, self._names = _converted(path, self.version)
+        self._shapes: set[tuple[int, ...]] = set()
         try:
             self._network = _opened(converted, self._names)
         except Exception as error:  # its errors share no base of their own
@@ -63,9 +64,12 @@ class MnnSession:
         tensors = self._program.expr
         kind = tensors.uint8 if images.dtype == np.uint8 else tensors.float
         given = tensors.const(images, list(images.shape), tensors.NCHW, kind)
-        made = self._network.forward([given])
-        if len(made) != len(self._names):  # what was wrong, it has printed
+        # What is wrong with a shape, MNN prints when it first meets it.
+        with nullcontext() if images.shape in self._shapes else _quiet():
+            made = self._network.forward([given])
+        if len(made) != len(self._names):
             raise InputError(f"MNN cannot compute photos of {'x'.join(map(str, images.shape))}")
+        self._shapes.add(images.shape)
         return [np.array(output.read(), np.float32) for output in made]
 
 
