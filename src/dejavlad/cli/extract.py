@@ -132,6 +132,7 @@ def extract(
     """
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction.seconds import Seconds
+    from dejavlad.places.fitted_model import for_patches
 
     shard, seconds = machines.share(), Seconds()
     files.check(shard)
@@ -142,8 +143,6 @@ def extract(
         beside = out.with_name(out.name + ".model")
         opened = options.fitted(base, listed, beside, on_progress)
         if preset is not None:
-            from dejavlad.places.fitted_model import for_patches
-
             opened = for_patches(opened, listed, beside, preset.patches, on_progress=on_progress)
         store = fill(
             opened,

@@ -15,6 +15,9 @@ from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
     from dejavlad.photo import PhotoList
+    from dejavlad.places import Answer, PlaceMap
+    from dejavlad.places.preset import Preset
+    from dejavlad.places.verification.points import PointSetting
 
 DEPTH = 20
 """Photos of the map that are compared patch by patch unless told: their patches are made anew."""
@@ -117,12 +120,24 @@ def locate(
         answers, listed = [answers[i] for i in chosen], listed.take(chosen)
     text = "\n\n".join(map(str, answers))
     if answer.out is not None:
-        from dejavlad.report import located_pairs, located_points, write_locate_page
-
-        shown = [] if preset is None else located_pairs(answers, listed, town, preset)
-        if preset is None and points is not None:
-            shown = located_points(answers, listed, town, points)
-        page = answer.out / "index.html"
-        write_locate_page(answers, town, page, photos=listed, command=command_line(), matches=shown)
-        text += f"\n\nopen {page}"
+        text += f"\n\nopen {_page(answer.out, answers, listed, town, preset, points)}"
     output.answer([each.to_dict() for each in answers], text)
+
+
+def _page(
+    out: Path,
+    answers: list[Answer],
+    listed: PhotoList,
+    town: PlaceMap,
+    preset: Preset | None,
+    points: PointSetting | None,
+) -> Path:
+    """Write the page, with what agrees in the photos and the places: patches, else points."""
+    from dejavlad.report import located_pairs, located_points, write_locate_page
+
+    shown = [] if preset is None else located_pairs(answers, listed, town, preset)
+    if preset is None and points is not None:
+        shown = located_points(answers, listed, town, points)
+    page = out / "index.html"
+    write_locate_page(answers, town, page, photos=listed, command=command_line(), matches=shown)
+    return page

@@ -15,10 +15,13 @@ from dejavlad.cli.terminal import Flag, Output
 from dejavlad.errors import InputError
 
 if TYPE_CHECKING:
+    from dejavlad.extraction import DescriptorStore
+    from dejavlad.model import PlaceModel
     from dejavlad.photo import PhotoList
     from dejavlad.pipelines.evaluation import Describing
     from dejavlad.places import PlaceMap
     from dejavlad.places.stored_map import StoredMap
+    from dejavlad.progress import OnProgress
 
 Map = Annotated[str, Parameter(name="MAP", help="The map: its folder or address.")]
 
@@ -90,14 +93,10 @@ def build(
     local = point_setting(made.local_kind or ("auto" if made.local else None), output)
     with output.progress() as on_progress:
         describing: Describing = {"ray": machines.ray, **options.describing(on_progress)}
-        if stored is None or name is not None:
-            base = options.load(options.chosen(name, output), on_progress)
-        else:
-            base = options.of_store(stored[1])
+        base = _base_model(options, name, stored, output, on_progress)
         if shard := machines.share():
-            return answer_shard(
-                output, shard, [build_share(base, listed, out, shard, **describing)], "map build"
-            )
+            rows = build_share(base, listed, out, shard, **describing)
+            return answer_shard(output, shard, [rows], "map build")
         town = PlaceMap.build(
             base,
             listed,
@@ -284,6 +283,19 @@ def _opened(place_map: str) -> StoredMap:
     from dejavlad.places.stored_map import open_stored
 
     return open_stored(place_map)
+
+
+def _base_model(
+    options: ModelOptions,
+    name: str | None,
+    stored: tuple[PhotoList, DescriptorStore] | None,
+    output: Output,
+    on_progress: OnProgress,
+) -> PlaceModel:
+    """The model that is named, that of a store, or the best that works here."""
+    if stored is None or name is not None:
+        return options.load(options.chosen(name, output), on_progress)
+    return options.of_store(stored[1])
 
 
 def _model_and_photos(first: str, second: str | None) -> tuple[str | None, str]:

@@ -35,7 +35,6 @@ def rerank(
     Examples:
 
         dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank ransac --out better.npz
-        dejavlad rerank mine.npz --database db.desc --queries q.desc --rerank xfeat --out better.npz
 
     Parameters
     ----------

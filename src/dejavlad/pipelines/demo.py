@@ -107,15 +107,8 @@ def demo(
         workers=running.workers,
         on_progress=running.on_progress,
     )
-    answers = [
-        answer
-        for name, part in (("known", streets), ("unknown", elsewhere))
-        for answer in place_map.locate(
-            PhotoList(_spread(part.queries, LOCATED), name=name), workers=running.workers
-        )
-    ]
-    preset = Preset(**PATCHES) if full else None
-    made, result = _evaluated(place_map.model, streets, out / "results", running, command, preset)
+    answers = _located(place_map, streets, elsewhere, running)
+    made, result = _evaluated(place_map.model, streets, out / "results", running, command, rerank=full)
     learnt: Learnt | None = None
     warnings: list[str] = []
     if full:
@@ -137,20 +130,34 @@ def demo(
     return Demo(page, answers, result, learnt, warnings)
 
 
+def _located(
+    place_map: PlaceMap, streets: PlaceDataset, elsewhere: PlaceDataset, running: Running
+) -> list[Answer]:
+    """Where some photos of the map's streets were taken, and some of other streets."""
+    return [
+        answer
+        for name, part in (("known", streets), ("unknown", elsewhere))
+        for answer in place_map.locate(
+            PhotoList(_spread(part.queries, LOCATED), name=name), workers=running.workers
+        )
+    ]
+
+
 def _evaluated(
     model: PlaceModel,
     streets: PlaceDataset,
     out: Path,
     running: Running,
     command: str | None,
-    preset: Preset | None = None,
+    *,
+    rerank: bool = False,
 ) -> tuple[Evaluation, Result]:
-    """How often a model is right about photos of the streets; with a preset, after re-ranking by patches."""
+    """How often a model is right about photos of the streets, also after re-ranking by patches."""
     made = evaluate(
         model,
         streets,
         out,
-        reranking=preset,
+        reranking=Preset(**PATCHES) if rerank else None,
         batch_size=running.batch_size,
         workers=running.workers,
         command=command or "",

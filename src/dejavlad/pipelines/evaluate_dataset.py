@@ -90,8 +90,7 @@ def evaluate(
     """Evaluate a model on a dataset; run again with the same folder, it goes on where it stopped.
 
     Args:
-        model: what describes the photos (it learns from the database photos what it has not learnt), or
-            descriptors of the database and of the queries.
+        model: what describes the photos (it learns from the database's first), or descriptors of both parts.
         places: the dataset.
         out: the folder, see `dejavlad.pipelines.evaluation`.
         scoring: how rankings are made and scored.
@@ -113,26 +112,23 @@ def evaluate(
     out = Path(out)
     if budget_ms is not None and reranking is None:
         raise InputError("--budget limits re-ranking; give --rerank or --preset too")
-    seconds: dict[str, float] = {}
-    network = None
+    seconds, network, seed = dict[str, float](), None, None
     if isinstance(model, PlaceModel):
         preset = reranking if isinstance(reranking, Preset) else None
         with timed(seconds, "describe"):
             network, database, queries = describe_dataset(model, places, out, preset=preset, **describing)
-        model = database, queries
+        model, seed = (database, queries), describing.get("seed", 0)
     with timed(seconds, "search"):
         ranking = rank(*model, scoring, places.truth, only, places)
     setting = model[0].manifest.setting
     made = _Ranked(ranking, {"model": setting.made_by, "only": only}, setting.preprocess)
     made.facts |= {"seconds": seconds, "unread": unread_of(*model)}
-    made.facts["made_with"] = ranked_with(
-        setting, scoring, None if network is None else describing.get("seed", 0)
-    )
+    made.facts["made_with"] = ranked_with(setting, scoring, seed)
     if dims:
         made.facts["dims"] = sweep(*model, places, dims, scoring, only)
     if reranking is not None:
-        on_progress = describing.get("on_progress", silent)
-        run = RerankRun(setting=setting.made_by, budget_ms=budget_ms, on_progress=on_progress)
+        progress = describing.get("on_progress", silent)
+        run: RerankRun = {"setting": setting.made_by, "budget_ms": budget_ms, "on_progress": progress}
         _rerank(made, *model, places, out, reranking, network, run, device=str(device), offline=offline)
         seconds["re-rank"] = made.facts["reranked"].spent
     return _written(made, places, out, scoring, command, model)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from dejavlad.evaluation.loops import LoopScore
     from dejavlad.extraction import DescriptorStore
+    from dejavlad.extraction.manifest import Setting
     from dejavlad.ground_truth.row_sets import RowSets
     from dejavlad.photo import PhotoList
 
@@ -165,12 +166,7 @@ def loops(
     if truth is not None and truth.centres is not None:
         document["both_ways"] = _both_ways(store, truth, truth.centres, setting, numbered=numbers is not None)
     made_by = store.manifest.setting
-    document["made_with"] = {
-        "command": command,
-        "preprocess": made_by.preprocess,
-        "precision": made_by.precision,
-        "versions": versions(),
-    }
+    document["made_with"] = _made_with(made_by, command)
     out.mkdir(parents=True, exist_ok=True)
     names = frames.keys
     csv = write_loops(out / "loops.csv", candidates, names, None if score is None else score.right.tolist())
@@ -178,19 +174,23 @@ def loops(
     write_answers(out / "predictions.txt", {names[loop.frame]: [names[loop.closes]] for loop in chosen})
     write_json(out / "result.json", document)
     titles = {key.replace("_", " ").capitalize(): value for key, value in protocol.items()}
-    story = LoopStory(
-        frames,
-        candidates,
-        given,
-        {"Model": made_by.model, **titles},
-        score,
-        None if truth is None else reachable(truth.right, setting.window, numbers),
-        similarities(store, shown_frames(len(frames))),
-        store.failed,
-    )
+    facts = {"Model": made_by.model, **titles}
+    possible = None if truth is None else reachable(truth.right, setting.window, numbers)
+    shown = similarities(store, shown_frames(len(frames)))
+    story = LoopStory(frames, candidates, given, facts, score, possible, shown, store.failed)
     rotate = made_by.preprocess.get("rotate", True)
     page = write_loops_page(story, out / "index.html", command=command, rotate=rotate)
     return LoopResult(candidates, given, score, document, page, csv)
+
+
+def _made_with(setting: Setting, command: str) -> dict[str, Any]:
+    """How to do it again, and by which programs."""
+    return {
+        "command": command,
+        "preprocess": setting.preprocess,
+        "precision": setting.precision,
+        "versions": versions(),
+    }
 
 
 def _candidates(
