@@ -200,7 +200,9 @@ def _errors_as_assumed(error_E: NDArray[np.float32], deviation: float) -> bool:
     """Whether products differ from rounded ones by no more than errors of such a standard deviation do."""
     if len(error_E) < TELLING:
         return False
-    return float(np.square(error_E / deviation).mean()) <= 1 + CERTAINTY * math.sqrt(2 / len(error_E))
+    most = 1 + CERTAINTY * math.sqrt(2 / len(error_E))
+    # Of a photo compared with itself, both sides of a product have the same errors: twice the variance.
+    return float(np.square(error_E / deviation).mean()) <= 2 * most
 
 
 def _near(products_RP: NDArray[np.int32], patches: int, apart: int) -> tuple[Pairs, Pairs]:
