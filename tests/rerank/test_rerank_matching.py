@@ -218,6 +218,16 @@ def test_whole_numbers_where_all_products_are_negative(dtype):
 
 
 @whole_numbers
+@pytest.mark.parametrize("share", [0.5, torch.linspace(0.05, 0.95, 200)[:, None]])
+@pytest.mark.parametrize("dims", [512, 1000])
+def test_whole_numbers_leave_rows_of_few_different_values_to_float32(dims, share):
+    """A row's numbers are all rounded to the same side, so that their errors add up."""
+    rows = torch.rand(2, 200, dims, generator=torch.Generator().manual_seed(5)) < share
+    query, candidate = F.normalize(rows.float(), dim=2)
+    assert mutual(QuantizedDescriptors(query), QuantizedDescriptors(candidate)) is None
+
+
+@whole_numbers
 @pytest.mark.parametrize("guess", [0.01, 0.9, 1.0, 1.4, 100.0])
 def test_a_wrong_guess_of_the_largest_number_does_not_matter(guess):
     query, candidates = places(13)

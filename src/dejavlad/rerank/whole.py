@@ -26,6 +26,10 @@ LARGEST = 127
 """Whole numbers are -127 to 127: the same range to both sides."""
 CERTAINTY = 6.0
 """Bounds hold but for a share of 2·exp(-CERTAINTY²/2) = 3e-8 of the products (Hoeffding's inequality)."""
+CHECKED = 64
+"""Products taken again at least, where so many pairs may match: they show whether errors are as assumed..."""
+TELLING = 16
+"""...which fewer than so many do not."""
 RETRY = 6
 """Products taken again at most, for each patch; where more are in question, all are taken in float32."""
 SMALLEST = 1e-15
@@ -143,12 +147,13 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
 
     The errors of rounding are taken for independent and spread evenly over (-1/2, 1/2): those of the D terms
     of a product have the variance ``(|q|² + |c|²) / 12``, q and c being the rounded rows, and their sum
-    exceeds `CERTAINTY` times its root next to never. Two products differ by two such sums.
+    exceeds `CERTAINTY` times its root next to never. Two products differ by two such sums. Numbers of few
+    different values (normalised binary rows, say) have other errors, which the products taken again show.
     Among neighbours equally near in float32 the first is taken.
 
     Returns:
-        The matching rows [M] of the query and of the candidate, ascending in the latter; None where too many
-        are about equally near: the products are better taken in float32.
+        The matching rows [M] of the query and of the candidate, ascending in the latter; None where the
+        products are better taken in float32: too many are about equally near, or errors are not as assumed.
     """
     if not (query.sensible and candidate.sensible):
         return None
@@ -162,14 +167,21 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
     # A pair that is alone in its row and its column has won already: no product of it is taken again.
     alone_E = np.bincount(by_row.row_E)[possible.row_E] == 1
     alone_E &= np.bincount(by_column.column_E)[possible.column_E] == 1
+    again = np.flatnonzero(~alone_E)
+    if len(again) < CHECKED:
+        again = np.append(again, np.flatnonzero(alone_E)[: CHECKED - len(again)])
+    products_e = _products(query, candidate, possible.take(again))
+    steps = (LARGEST / query.peak) * (LARGEST / candidate.peak)
+    if not _errors_as_assumed(products_e * steps - possible.value_E[again], off / CERTAINTY):
+        return None
     exact_E = np.full(len(alone_E), np.inf, dtype=np.float32)
-    exact_E[~alone_E] = _products(query, candidate, possible.take(~alone_E))
+    exact_E[again] = products_e
+    exact_E[alone_E] = np.inf
     best = np.flatnonzero(_first_best(exact_E, possible.row_E) & _first_best(exact_E, possible.column_E))
     matches, exact_M = possible.take(best), exact_E[best]
     # Rivals: near the best of the row or the column only, but so that they may be nearer than the match.
     at_R, at_P = (np.full(len(photo), -1) for photo in (candidate, query))
     at_R[matches.row_E] = at_P[matches.column_E] = np.arange(len(best))
-    steps = (LARGEST / query.peak) * (LARGEST / candidate.peak)
     least_M = np.append(exact_M * steps - off, np.inf)
     won_M = np.ones(len(best), dtype=bool)
     for near, at_E in ((by_row, at_R[by_row.row_E]), (by_column, at_P[by_column.column_E])):
@@ -182,6 +194,15 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
         won_M[at_E[(ahead_E > 0) | (ahead_E == 0) & first_E]] = False
         least_M[:-1][~won_M] = np.inf  # what lost in its row has no rivals in its column
     return matches.column_E[won_M], matches.row_E[won_M]
+
+
+def _errors_as_assumed(error_E: NDArray[np.float32], deviation: float) -> bool:
+    """Whether products differ from rounded ones by no more than errors of such a standard deviation do."""
+    if len(error_E) < TELLING:
+        return False
+    most = 1 + CERTAINTY * math.sqrt(2 / len(error_E))
+    # Of a photo compared with itself, both sides of a product have the same errors: twice the variance.
+    return float(np.square(error_E / deviation).mean()) <= 2 * most
 
 
 def _near(products_RP: NDArray[np.int32], patches: int, apart: int) -> tuple[Pairs, Pairs]:
