@@ -132,17 +132,17 @@ def extract(
     """
     from dejavlad.extraction import extract as fill
     from dejavlad.extraction.seconds import Seconds
-    from dejavlad.places.fitted_model import for_patches
 
     shard, seconds = machines.share(), Seconds()
     files.check(shard)
     listed = cut(sources.listed(photos), stored.panorama, output)
     preset = stored.preset(reranking, files)
     with output.progress() as on_progress:
-        base = options.load(model, on_progress, preset=preset)
         beside = out.with_name(out.name + ".model")
-        opened = options.fitted(base, listed, beside, on_progress)
+        opened = options.fitted(options.load(model, on_progress, preset=preset), listed, beside, on_progress)
         if preset is not None:
+            from dejavlad.places.fitted_model import for_patches
+
             opened = for_patches(opened, listed, beside, preset.patches, on_progress=on_progress)
         store = fill(
             opened,
