@@ -227,8 +227,13 @@ def test_int8_is_another_model(quantiser, make, tmp_path, monkeypatch):
     assert certificate.answers[0].cosine_min == pytest.approx(float(cosines.min()), abs=0.02)
 
 
-@pytest.mark.parametrize(("near", "tried"), [(0.5, [0.0]), (2.0, list(SHARES))])
-def test_more_layers_stay_exact_only_where_descriptors_are_not_near(near, tried, make, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("near", "worse", "tried", "kept"),
+    [(0.5, 0.0, [0.0], 1), (2.0, 0.0, list(SHARES), 2), (2.0, 0.05, list(SHARES), 1)],
+)
+def test_more_layers_stay_exact_only_where_descriptors_are_nearer(
+    near, worse, tried, kept, make, tmp_path, monkeypatch
+):
     shares = []
 
     class Copies:
@@ -236,7 +241,13 @@ def test_more_layers_stay_exact_only_where_descriptors_are_not_near(near, tried,
 
         def __call__(self, source, made, prepared, share):
             shares.append(share)
-            onnx_file.rewrite(onnx_file.read(source), made)
+            network = onnx_file.read(source)
+            if share == worse:
+                weights = next(part for part in network.graph.initializer if len(part.dims) == 4)
+                changed = np.frombuffer(weights.raw_data, np.float32).copy()
+                changed[::2] *= 1.1
+                weights.raw_data = changed.tobytes()
+            onnx_file.rewrite(network, made)
 
     monkeypatch.setattr("dejavlad.export.quantise.quantiser", Copies)
     monkeypatch.setattr("dejavlad.export.quantise.NEAR", near)
@@ -245,7 +256,9 @@ def test_more_layers_stay_exact_only_where_descriptors_are_not_near(near, tried,
         onnx_file, "first_convolutions", lambda _, shape, share: ["a", "b"][: 1 + (share > 0)]
     )
     certificate = export_int8(make(), tmp_path / "i.onnx", setting, calibrate=photos(9, 50, 60))
-    assert shares == tried and certificate.calibrated["first"] == len(tried)
+    assert shares == tried and certificate.calibrated["first"] == kept
+    assert read_certificate(tmp_path / "i.onnx") == certificate  # of the file that it lies beside
+    assert certificate.answers[0].cosine_mean > 0.99999 or near == 0.5
     monkeypatch.setattr(onnx_file, "first_convolutions", lambda *_: ["a"])  # no others to leave
     export_int8(make(), tmp_path / "j.onnx", setting, calibrate=photos(9, 50, 60))
     assert shares == [*tried, 0.0]

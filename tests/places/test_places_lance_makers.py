@@ -6,16 +6,18 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pytest
 
 from database_maps import put
 from dejavlad.errors import StoreError
+from dejavlad.places.address import parse_address
 from dejavlad.places.databases import lance_rows
 from dejavlad.places.databases.database_features import LOCAL
 from dejavlad.places.databases.database_map import ABOUT, DatabaseMap
+from dejavlad.places.databases.lance_store import LanceStore, folder_uri
 from small_s3 import SmallS3, small_s3
 
 pytest.importorskip("lancedb")
@@ -179,3 +181,24 @@ def test_maps_of_earlier_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert town.engine.documents([LOCAL]) == {LOCAL: b"{}"}  # written twice at once, it is one
     town.remove(["x"])
     assert town.snapshot().photos.keys == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "uri"),
+    [
+        (PurePosixPath("/maps/old town"), "file-object-store:///maps/old%20town"),
+        (PureWindowsPath("C:\\maps\\old town"), "file-object-store:///C:/maps/old%20town"),
+        (PureWindowsPath("\\\\machine\\maps\\town"), "\\\\machine\\maps\\town"),
+    ],
+)
+def test_a_folder_as_lancedb_names_it(folder: PurePath, uri: str) -> None:
+    assert folder_uri(folder) == uri
+
+
+@pytest.mark.parametrize("name", ["50%25 üb#er", "a+b [c]"])
+def test_a_folder_of_any_name_is_the_one_on_disk(name: str, tmp_path: Path) -> None:
+    store = LanceStore(parse_address(f"lance:{tmp_path / name}"))
+    store.make("documents", lance_rows.document_lines({"a": b"b"}))
+    store.publish("documents", "copy")
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert {entry.name for entry in (tmp_path / name).iterdir()} == {"documents.lance", "copy.lance"}

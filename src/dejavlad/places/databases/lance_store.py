@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from dejavlad.errors import InputError, MissingExtraError, StoreError
@@ -61,9 +61,7 @@ class LanceStore:
     def __init__(self, address: Address) -> None:
         self.address = address
         lancedb, _ = import_lance()
-        self.uri = address.place
-        if "://" not in self.uri:
-            self.uri = "file-object-store" + Path(self.uri).as_uri().removeprefix("file")
+        self.uri = address.place if "://" in address.place else folder_uri(Path(address.place))
         with self.translated():
             self._db = lancedb.connect(self.uri, storage_options=storage_options(self.uri))
 
@@ -125,6 +123,15 @@ class LanceStore:
             why = next((why for words, why in CAUSES if any(word in text for word in words)), "")
             first = str(error).strip().split("\n")[0][:200]
             raise StoreError(f"cannot use {self.address}: {why or first}") from error
+
+
+def folder_uri(folder: PurePath) -> str:
+    """What makes lancedb write to an absolute folder as to an object store.
+
+    Such an address has no place for a machine: a folder of another, as Windows names it, keeps its path.
+    """
+    uri = folder.as_uri()
+    return "file-object-store" + uri.removeprefix("file") if uri.startswith("file:///") else str(folder)
 
 
 def storage_options(uri: str) -> dict[str, str] | None:
