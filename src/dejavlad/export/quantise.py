@@ -10,7 +10,7 @@ has its products.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,26 +84,42 @@ def export_int8(
         on_progress(Progress(QUANTISING, 0, 1))
         size = before.size or setting.size or model.preprocess.output_size(*calibrate[0].shape[:2])
         photos = _prepared(model, calibrate, size, setting)
-        outline, first, nearest = onnx_file.read_outline(exact), None, -math.inf
-        for share in SHARES:
-            tried, first = first, onnx_file.first_convolutions(outline, photos[0].shape, share)
-            if first == tried:
-                break
-            network = folder / str(share) / out.name
-            network.parent.mkdir()
-            program(exact, network, photos, share)
-            how = {"photos": len(photos), "by": program.name, "rest": "bf16", "first": len(first)}
+
+        def certified(network: Path, first: int) -> Certificate:
+            calibrated = {"photos": len(photos), "by": program.name, "rest": "bf16", "first": first}
             bare = describe_file(model, network, setting, before.size, precision=INT8)
-            answering = certify(model, network, replace(bare, calibrated=how), images, [size], setting)
-            near = min(answers.cosine_mean for answers in answering.answers)
-            if near > nearest:
-                made, certificate, nearest = network, answering, near
-            if nearest >= NEAR:
-                break
+            return certify(model, network, replace(bare, calibrated=calibrated), images, [size], setting)
+
+        made, certificate = _nearest(program, exact, out.name, photos, certified)
         embed(made, certificate)
         on_progress(Progress(QUANTISING, 1, 1))
         move(made, out)
     return certificate
+
+
+def _nearest(
+    program: Quantiser,
+    exact: Path,
+    name: str,
+    photos: Sequence[NDArray[Any]],
+    certified: Callable[[Path, int], Certificate],
+) -> tuple[Path, Certificate]:
+    """A network quantised with the first of `SHARES` that is near enough, else the nearest; and its proof."""
+    outline, first, nearest = onnx_file.read_outline(exact), None, -math.inf
+    for share in SHARES:
+        tried, first = first, onnx_file.first_convolutions(outline, photos[0].shape, share)
+        if first == tried:
+            break
+        network = exact.parent / str(share) / name
+        network.parent.mkdir()
+        program(exact, network, photos, share)
+        certificate = certified(network, len(first))
+        near = min(answers.cosine_mean for answers in certificate.answers)
+        if near > nearest:
+            made, proven, nearest = network, certificate, near
+        if nearest >= NEAR:
+            break
+    return made, proven
 
 
 class Quantiser(Protocol):

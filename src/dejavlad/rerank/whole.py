@@ -179,21 +179,39 @@ def mutual(query: QuantizedDescriptors, candidate: QuantizedDescriptors) -> tupl
     exact_E[alone_E] = np.inf
     best = np.flatnonzero(_first_best(exact_E, possible.row_E) & _first_best(exact_E, possible.column_E))
     matches, exact_M = possible.take(best), exact_E[best]
-    # Rivals: near the best of the row or the column only, but so that they may be nearer than the match.
+    least_M = exact_M * steps - off
+    won_M = _unbeaten(query, candidate, (by_row, by_column), matches, exact_M, least_M, most)
+    return None if won_M is None else (matches.column_E[won_M], matches.row_E[won_M])
+
+
+def _unbeaten(
+    query: QuantizedDescriptors,
+    candidate: QuantizedDescriptors,
+    near: tuple[Pairs, Pairs],
+    matches: Pairs,
+    exact_M: NDArray[np.float32],
+    least_M: NDArray[np.float32],
+    most: int,
+) -> NDArray[np.bool_] | None:
+    """Which matches have no rival that is nearer; None where too many pairs may be.
+
+    Rivals are near the best of the row or of the column only, but so that they may be nearer than the match:
+    the products of their rounded descriptors are at least `least_M`.
+    """
     at_R, at_P = (np.full(len(photo), -1) for photo in (candidate, query))
-    at_R[matches.row_E] = at_P[matches.column_E] = np.arange(len(best))
-    least_M = np.append(exact_M * steps - off, np.inf)
-    won_M = np.ones(len(best), dtype=bool)
-    for near, at_E in ((by_row, at_R[by_row.row_E]), (by_column, at_P[by_column.column_E])):
-        rival = np.flatnonzero(~near.both_E & (near.value_E >= least_M[at_E]))
+    at_R[matches.row_E] = at_P[matches.column_E] = np.arange(len(exact_M))
+    least_M = np.append(least_M, np.inf)
+    won_M = np.ones(len(exact_M), dtype=bool)
+    for pairs, at_E in zip(near, (at_R[near[0].row_E], at_P[near[1].column_E]), strict=True):
+        rival = np.flatnonzero(~pairs.both_E & (pairs.value_E >= least_M[at_E]))
         if len(rival) > most:
             return None
-        rivals, at_E = near.take(rival), at_E[rival]
+        rivals, at_E = pairs.take(rival), at_E[rival]
         ahead_E = _products(query, candidate, rivals) - exact_M[at_E]
         first_E = (rivals.row_E < matches.row_E[at_E]) | (rivals.column_E < matches.column_E[at_E])
         won_M[at_E[(ahead_E > 0) | (ahead_E == 0) & first_E]] = False
         least_M[:-1][~won_M] = np.inf  # what lost in its row has no rivals in its column
-    return matches.column_E[won_M], matches.row_E[won_M]
+    return won_M
 
 
 def _errors_as_assumed(error_E: NDArray[np.float32], deviation: float) -> bool:
