@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dejavlad.errors import CheckpointError, InputError
-from dejavlad.export import ExportSetting, export_model, open_export
+from dejavlad.export import ExportSetting, export_model, mnn_session, open_export
 from dejavlad.export.mnn_session import CONVERT, MnnSession, _quiet
 from dejavlad.export.runtimes import chosen_runtime
 from dejavlad.model import PatchSetting
@@ -142,3 +142,24 @@ def test_the_fastest_is_chosen_by_what_it_computes(monkeypatch):
     monkeypatch.setattr("dejavlad.export.runtimes.installed", lambda name: name != "openvino")
     assert chosen_runtime("auto", "bf16") == "torch"
     assert chosen_runtime("auto", convolutions=False) == "onnxruntime"
+
+
+def test_a_conversion_that_answers_otherwise_is_made_again_or_refused(make, cache, tmp_path, monkeypatch):
+    path = tmp_path / "x.onnx"
+    export_model(make(), path, ExportSetting(runtimes=(("onnxruntime", "fp32"),)))
+    computed = mnn_session._computed
+    wrong = iter([True, False])
+    monkeypatch.setattr(
+        mnn_session,
+        "_computed",
+        lambda *given: [np.roll(rows, 1) for rows in computed(*given)] if next(wrong) else computed(*given),
+    )
+    MnnSession(path, "fp32")
+    assert next(wrong, None) is None and len(list(cache.glob("*.mnn"))) == 1
+    for file in cache.glob("*mnn*"):
+        file.unlink()
+    monkeypatch.setattr(mnn_session, "_same", lambda *_: False)
+    monkeypatch.setattr(mnn_session, "_computed", computed)
+    with pytest.raises(CheckpointError, match="to another network"):
+        MnnSession(path, "fp32")
+    assert not list(cache.glob("*.mnn"))

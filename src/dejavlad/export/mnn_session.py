@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
 from dejavlad.export import onnx_file
-from dejavlad.export.certificate import network_sha256, weights_beside
+from dejavlad.export.certificate import LEAST_COSINE, network_sha256, weights_beside
 from dejavlad.export.make import beside
 from dejavlad.export.runtimes import check_computes
 from dejavlad.files import sha256_of, write_whole
@@ -43,6 +43,8 @@ CONVERT = "import _tools, sys; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 
 LARGEST = 2_000_000_000
 """Bytes of a network in one file of MNN's; the weights of a larger one would lie in a file of their own."""
+TRIES = 4
+"""Conversions of a network, until one answers as its definition."""
 _REDIRECTED = threading.Lock()
 
 
@@ -61,16 +63,21 @@ class MnnSession:
 
     def run(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
         """All outputs."""
-        tensors = self._program.expr
-        kind = tensors.uint8 if images.dtype == np.uint8 else tensors.float
-        given = tensors.const(images, list(images.shape), tensors.NCHW, kind)
         # What is wrong with a shape, MNN prints when it first meets it.
         with nullcontext() if images.shape in self._shapes else _quiet():
-            made = self._network.forward([given])
-        if len(made) != len(self._names):
+            answers = _computed(self._program, self._network, images)
+        if len(answers) != len(self._names):
             raise InputError(f"MNN cannot compute photos of {'x'.join(map(str, images.shape))}")
         self._shapes.add(images.shape)
-        return [np.array(output.read(), np.float32) for output in made]
+        return answers
+
+
+def _computed(program: Any, network: Any, images: NDArray[Any]) -> list[NDArray[np.float32]]:
+    """The outputs of a network for photos; none where it cannot compute them."""
+    tensors = program.expr
+    kind = tensors.uint8 if images.dtype == np.uint8 else tensors.float
+    given = tensors.const(images, list(images.shape), tensors.NCHW, kind)
+    return [np.array(output.read(), np.float32) for output in network.forward([given])]
 
 
 def _program() -> tuple[Any, str]:
@@ -112,7 +119,10 @@ def _converted(path: Path, version: str) -> tuple[Path, list[str]]:
         names = _outputs(made, beside)
         if names is None:
             names = onnx_file.output_names(path)
-            _convert(path, data, names, made)
+            if not any(_convert(path, data, names, made) for _ in range(TRIES)):
+                raise CheckpointError(
+                    f"MNN converts {str(path)!r} to another network; give another --runtime"
+                )
             fields = {"sha256": sha256_of(made), "outputs": names}
             write_whole(beside, json.dumps(with_checksum(fields)))
     return made, names
@@ -129,8 +139,11 @@ def _outputs(made: Path, beside: Path) -> list[str] | None:
         return None
 
 
-def _convert(path: Path, data: Path | None, names: list[str], made: Path) -> None:
-    """Make MNN's file of a network, with weights in `data`, whole or not at all."""
+def _convert(path: Path, data: Path | None, names: list[str], made: Path) -> bool:
+    """Make MNN's file of a network, with weights in `data`, whole or not at all; whether it answers right.
+
+    The converter sometimes makes another network, more often on a busy machine (seen of one transformer).
+    """
     refused = f"MNN cannot convert {str(path)!r}: "
     if path.stat().st_size + (0 if data is None else data.stat().st_size) > LARGEST:
         raise CheckpointError(refused + "it has more than 2 GB; give --runtime openvino")
@@ -153,10 +166,27 @@ def _convert(path: Path, data: Path | None, names: list[str], made: Path) -> Non
         if fresh.with_name(f"{fresh.name}.weight").exists():
             raise CheckpointError(refused + "its weights do not fit into one file")
         try:
-            _opened(fresh, names)
+            network = _opened(fresh, names)
         except Exception:  # the converter says nothing of what it could not write
             raise CheckpointError(refused + "the file that it made is not whole; is the disk full?") from None
+        images, expected = onnx_file.example(path)
+        if not _same(_computed(_program()[0], network, images), expected):
+            return False
         os.replace(fresh, made)
+        return True
+
+
+def _same(answers: list[NDArray[np.float32]], expected: list[NDArray[Any]]) -> bool:
+    """Whether outputs have the direction of those of the definition, to rounding."""
+    if len(answers) != len(expected):
+        return False
+    for answer, right in zip(answers, expected, strict=True):
+        a, b = (np.asarray(each, np.float64).ravel() for each in (answer, right))
+        if a.shape != b.shape or not float(a @ b) >= LEAST_COSINE["fp32"] * np.linalg.norm(
+            a
+        ) * np.linalg.norm(b):
+            return False
+    return True
 
 
 @contextmanager

@@ -18,7 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
@@ -32,6 +34,8 @@ WINDOWS = ("Conv", "MaxPool", "AveragePool")
 """Operations that leave fewer cells than they are given."""
 UNKNOWN = (0, 0, 0, 0)
 """The shape of what is not known."""
+EXAMPLE = (224, 224)
+"""(height, width) of `example`, for a network that takes any."""
 LARGE = 1024
 """Pixels of a side with which every layer of a network has cells."""
 LIGHT = 1 << 14
@@ -121,6 +125,26 @@ def output_names(path: Path) -> list[str]:
         CheckpointError: it is no network.
     """
     return [output.name for output in _structure(path).graph.output]
+
+
+def example(path: Path) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+    """A made photo as a network takes it, and what it answers by ONNX's own slow definition, in NumPy.
+
+    Raises:
+        CheckpointError: it is no network, or that definition cannot compute it.
+    """
+    taken = _structure(path).graph.input[0].type.tensor_type
+    as_bytes = taken.elem_type == _onnx().TensorProto.UINT8
+    usual = (1, *EXAMPLE, 3) if as_bytes else (1, 3, *EXAMPLE)
+    shape = [side.dim_value or most for side, most in zip(taken.shape.dim, usual, strict=True)]
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, shape, np.uint8) if as_bytes else random.normal(size=shape)
+    images = np.asarray(pixels, np.uint8 if as_bytes else np.float32)
+    try:
+        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator(str(path))
+        return images, list(evaluator.run(None, {IMAGES: images}))
+    except Exception as error:  # its operations fail in many ways
+        raise CheckpointError(f"{str(path)!r} cannot be computed by ONNX's definition: {error}") from None
 
 
 def read_outline(path: Path) -> Any:
