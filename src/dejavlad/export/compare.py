@@ -72,7 +72,7 @@ def compare(
     difference = 0.0
     for counts, expected, made in _pairs(model, session, images, sizes, patches, with_preprocess):
         for ours_ND, theirs_ND in zip(expected, made, strict=True):
-            cosines.append(_cosines(ours_ND, theirs_ND))
+            cosines.append(row_cosines(ours_ND, theirs_ND))
             difference = max(difference, float(np.abs(ours_ND - theirs_ND).max()))
         if counts:
             ours.append(expected[0])
@@ -140,7 +140,7 @@ def _expected(
     return [rows_ND.numpy(), *by_size]
 
 
-def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
+def row_cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
     """[N...]: of descriptors, of which the last axis has the numbers; two that are zero are the same."""
     a, b = (rows.reshape(-1, rows.shape[-1]).astype(np.float64) for rows in (ours, theirs))
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)

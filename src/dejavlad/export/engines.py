@@ -24,15 +24,13 @@ from dejavlad.export.certificate import Certificate, read_certificate, write_cer
 from dejavlad.export.make import ExportSetting, certify, export_model, tried_sizes
 from dejavlad.export.network import as_bytes, check_network, takes_any_size
 from dejavlad.export.onnx_file import check_installed, empty_layer, read_outline
-from dejavlad.export.runtimes import EXTRAS, Session, check_computes, installed, open_session
+from dejavlad.export.runtimes import EXTRAS, FOLDER, Session, check_computes, installed, open_session
 from dejavlad.model import PatchSetting, PlaceModel
 from dejavlad.model.alone import made_photos
 from dejavlad.patches import PatchSet
 from dejavlad.settings import Settings
 
 Size = tuple[int, int]
-FOLDER = "exports"
-"""In the cache folder."""
 SMALL = 128
 """Pixels of a photo's side below which it may be too small for a network."""
 

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,16 @@ from numpy.typing import NDArray
 from dejavlad.errors import CheckpointError, InputError, MissingExtraError
 from dejavlad.export import onnx_file
 from dejavlad.export.certificate import LEAST_COSINE, network_sha256, weights_beside
+from dejavlad.export.compare import row_cosines
 from dejavlad.export.make import beside
-from dejavlad.export.runtimes import check_computes
+from dejavlad.export.runtimes import FOLDER, check_computes
 from dejavlad.files import sha256_of, write_whole
 from dejavlad.guarded.fields import DAMAGED
 from dejavlad.guarded.json_file import read_json_object, with_checksum, without_checksum
 from dejavlad.settings import Settings
 
-FOLDER = "exports"
-"""In the cache folder, as that of `dejavlad.export.engines`."""
 CONVERT = "import _tools, sys; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 """A program; what it is given are the options of MNN's converter."""
-
-
 LARGEST = 2_000_000_000
 """Bytes of a network in one file of MNN's; the weights of a larger one would lie in a file of their own."""
 TRIES = 4
@@ -118,8 +115,13 @@ def _converted(path: Path, version: str) -> tuple[Path, list[str]]:
     with FileLock(folder / f"{made.name}.lock"):
         names = _outputs(made, beside)
         if names is None:
-            names = onnx_file.output_names(path)
-            if not any(_convert(path, data, names, made) for _ in range(TRIES)):
+            if path.stat().st_size + (0 if data is None else data.stat().st_size) > LARGEST:
+                raise CheckpointError(
+                    f"MNN cannot convert {str(path)!r}: it has more than 2 GB; give --runtime openvino"
+                )
+            images, expected = onnx_file.example(path)
+            names = list(expected)
+            if not any(_convert(path, made, images, expected) for _ in range(TRIES)):
                 raise CheckpointError(
                     f"MNN converts {str(path)!r} to another network; give another --runtime"
                 )
@@ -139,14 +141,12 @@ def _outputs(made: Path, beside: Path) -> list[str] | None:
         return None
 
 
-def _convert(path: Path, data: Path | None, names: list[str], made: Path) -> bool:
-    """Make MNN's file of a network, with weights in `data`, whole or not at all; whether it answers right.
+def _convert(path: Path, made: Path, images: NDArray[Any], expected: Mapping[str, NDArray[Any]]) -> bool:
+    """Make MNN's file of a network, whole or not at all; whether it answers as `expected`.
 
     The converter sometimes makes another network, more often on a busy machine (seen of one transformer).
     """
     refused = f"MNN cannot convert {str(path)!r}: "
-    if path.stat().st_size + (0 if data is None else data.stat().st_size) > LARGEST:
-        raise CheckpointError(refused + "it has more than 2 GB; give --runtime openvino")
     if not sys.executable:
         raise CheckpointError(refused + "no Python is known that could (sys.executable is empty)")
     with beside(made) as folder:
@@ -166,27 +166,22 @@ def _convert(path: Path, data: Path | None, names: list[str], made: Path) -> boo
         if fresh.with_name(f"{fresh.name}.weight").exists():
             raise CheckpointError(refused + "its weights do not fit into one file")
         try:
-            network = _opened(fresh, names)
+            network = _opened(fresh, list(expected))
         except Exception:  # the converter says nothing of what it could not write
             raise CheckpointError(refused + "the file that it made is not whole; is the disk full?") from None
-        images, expected = onnx_file.example(path)
-        if not _same(_computed(_program()[0], network, images), expected):
+        if not _same(_computed(_program()[0], network, images), list(expected.values())):
             return False
         os.replace(fresh, made)
         return True
 
 
 def _same(answers: list[NDArray[np.float32]], expected: list[NDArray[Any]]) -> bool:
-    """Whether outputs have the direction of those of the definition, to rounding."""
-    if len(answers) != len(expected):
+    """Whether outputs are those of the definition, to rounding."""
+    if [rows.shape for rows in answers] != [rows.shape for rows in expected]:
         return False
-    for answer, right in zip(answers, expected, strict=True):
-        a, b = (np.asarray(each, np.float64).ravel() for each in (answer, right))
-        if a.shape != b.shape or not float(a @ b) >= LEAST_COSINE["fp32"] * np.linalg.norm(
-            a
-        ) * np.linalg.norm(b):
-            return False
-    return True
+    return all(
+        row_cosines(*pair).min() >= LEAST_COSINE["fp32"] for pair in zip(answers, expected, strict=True)
+    )
 
 
 @contextmanager

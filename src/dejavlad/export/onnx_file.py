@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dejavlad.errors import CheckpointError, InputError, MissingExtraError
+from dejavlad.errors import CheckpointError, InputError, MissingExtraError, first_line
 from dejavlad.export.network import ExportedNetwork, of_one_size
 from dejavlad.files import replacing
 from dejavlad.guarded.plain_file import read_bytes
@@ -112,23 +112,15 @@ def data_file(path: Path) -> Path:
 
 def versions(path: Path) -> tuple[int, int]:
     """(opset, IR version) of a file."""
-    model = _onnx().load(str(path), load_external_data=False)
+    model = _structure(path)
     return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), int(
         model.ir_version
     )
 
 
-def output_names(path: Path) -> list[str]:
-    """What a network gives, in its order.
-
-    Raises:
-        CheckpointError: it is no network.
-    """
-    return [output.name for output in _structure(path).graph.output]
-
-
-def example(path: Path) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    """A made photo as a network takes it, and what it answers by ONNX's own slow definition, in NumPy.
+def example(path: Path) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    """A made photo as a network takes it, and its outputs by name, in their order: by ONNX's own slow
+    definition, in NumPy.
 
     Raises:
         CheckpointError: it is no network, or that definition cannot compute it.
@@ -142,9 +134,10 @@ def example(path: Path) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     images = np.asarray(pixels, np.uint8 if as_bytes else np.float32)
     try:
         evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator(str(path))
-        return images, list(evaluator.run(None, {IMAGES: images}))
+        outputs = evaluator.run(None, {IMAGES: images})
     except Exception as error:  # its operations fail in many ways
         raise CheckpointError(f"{str(path)!r} cannot be computed by ONNX's definition: {error}") from None
+    return images, dict(zip(evaluator.output_names, outputs, strict=True))
 
 
 def read_outline(path: Path) -> Any:
@@ -290,8 +283,8 @@ def _trace(
         except InputError:
             raise
         except Exception as error:  # exporters fail in many ways
-            line = str(error).strip().split("\n")[0]
-            raise InputError(f"PyTorch cannot export {network.model.name}: {line}") from None
+            why = first_line(error)
+            raise InputError(f"PyTorch cannot export {network.model.name}: {why}") from None
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
 

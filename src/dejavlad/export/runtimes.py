@@ -23,6 +23,8 @@ PRECISIONS: Final = {
 }
 """In which each computes; ``bf16`` where the processor has its products."""
 RUNTIMES: Final = (AUTO, TORCH, *ENGINES)
+FOLDER: Final = "exports"
+"""In the cache folder: networks that were exported, or converted, when they were needed."""
 
 
 class Session(Protocol):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from dejavlad.errors import InputError, MissingExtraError, StoreError
+from dejavlad.errors import InputError, MissingExtraError, StoreError, first_line
 from dejavlad.places.address import Address
 
 TRIES: Final = 12
@@ -121,8 +121,7 @@ class LanceStore:
         except Exception as error:  # a native library's errors come as RuntimeError, OSError, ValueError ...
             text = str(error).lower()
             why = next((why for words, why in CAUSES if any(word in text for word in words)), "")
-            first = str(error).strip().split("\n")[0][:200]
-            raise StoreError(f"cannot use {self.address}: {why or first}") from error
+            raise StoreError(f"cannot use {self.address}: {why or first_line(error)}") from error
 
 
 def folder_uri(folder: PurePath) -> str:
