@@ -143,6 +143,11 @@ def test_any_damage_is_told(data: st.DataObject) -> None:
         plain_value(io.BytesIO(bytes(whole[:cut] if data.draw(st.booleans()) else whole)))
 
 
+def test_a_damaged_escape_warns_of_nothing() -> None:
+    with pytest.raises(ValueError, match="no plain value"):
+        plain_value(io.BytesIO(b"cnumpy\\umath\narray\n."))
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_pickle(tmp_path / "none.pkl")

@@ -17,6 +17,7 @@ import io
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,10 +118,12 @@ def plain_value(stream: IO[bytes]) -> Any:
     size = stream.seek(0, io.SEEK_END)
     stream.seek(start)
     try:
-        for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", BoundedReader(stream, size))):
-            if opcode.name == "STOP":
-                break
-            _step(opcode.name, argument, stack, memo)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that a damaged text has
+            for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", BoundedReader(stream, size))):
+                if opcode.name == "STOP":
+                    break
+                _step(opcode.name, argument, stack, memo)
         (value,) = stack
     except _RefusedError:
         raise
